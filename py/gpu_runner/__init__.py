@@ -1,0 +1,1 @@
+"""Full fine-tuning with PyTorch, streamed to the page as it happens."""

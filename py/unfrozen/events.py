@@ -1,0 +1,95 @@
+"""The words the trainer writes and the page reads: event kinds, metric names, units.
+
+This is the only place where the two halves of Unfrozen meet by name. `gpu_runner.log` refuses a
+name that is not here, and the press exports `schema()` to the page, so a metric that is renamed on
+one side cannot silently vanish on the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+VERSION: Final = 1
+
+Unit = Literal["nats", "ratio", "bytes", "seconds", "tokens", "tokens/second", "steps", "1"]
+RunStatus = Literal["finished", "stopped", "failed", "oom"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One scalar series: its name in the log, its unit, and how a reader sees it."""
+
+    name: str
+    unit: Unit
+    label: str
+    meaning: str
+
+
+KINDS: Final[dict[str, str]] = {
+    "run.start": "Configuration, versions, hardware, predicted memory, planned learning rates.",
+    "metrics": "Scalars of one optimizer step.",
+    "mem": "Measured memory at one instant of the step, by component.",
+    "sys": "Host measurements: resident set, processor load.",
+    "eval": "Loss on a held-out set, with its change since step 0.",
+    "drift": "Distance of the weights from the pre-trained ones, by layer.",
+    "sample": "Text generated from a fixed prompt, before or after training.",
+    "checkpoint": "A checkpoint that is complete and verified on disk.",
+    "alert": "Something the reader should know.",
+    "beat": "The trainer is alive; the next event is due within the given time.",
+    "run.resume": "A new attempt continues from a checkpoint.",
+    "run.end": "The run is over, and why.",
+}
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric("train/loss", "nats", "Training loss", "Mean cross-entropy a trainable token."),
+    Metric("train/tokens", "tokens", "Tokens seen", "Trainable tokens seen so far."),
+    Metric("train/grad_norm", "1", "Gradient norm", "Global L2 norm before clipping, in fp32."),
+    Metric("train/skipped", "steps", "Skipped steps", "Steps left out: non-finite gradients."),
+    Metric("opt/lr", "1", "Learning rate", "The rate the optimizer used in this step."),
+    Metric("opt/lr_planned", "1", "Planned rate", "The rate the schedule gives for this step."),
+    Metric("eval/task_loss", "nats", "Task loss", "Held-out loss on the task being learned."),
+    Metric("eval/general_loss", "nats", "General loss", "Held-out loss on what it knew before."),
+    Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),
+    Metric("perf/step_seconds", "seconds", "Step time", "Wall time of one optimizer step."),
+    Metric("perf/tokens_per_second", "tokens/second", "Speed", "Trainable tokens a second."),
+    Metric("mem/peak_bytes", "bytes", "Peak memory", "Largest measured sum of live tensors."),
+    Metric("sys/rss_bytes", "bytes", "Resident set", "Memory of the process seen by the system."),
+)
+
+INSTANTS: Final[dict[str, str]] = {
+    "load": "Model loaded",
+    "end_of_forward": "End of forward",
+    "end_of_backward": "End of backward",
+    "optimizer_step": "Optimizer step",
+}
+
+COMPONENTS: Final[dict[str, str]] = {
+    "params": "Weights",
+    "master": "Master copy",
+    "grads": "Gradients",
+    "moments": "Optimizer moments",
+    "activations": "Activations",
+    "logits_loss": "Logits and loss",
+    "workspace": "Workspace",
+    "gathered": "Gathered shards",
+    "quant_constants": "Quantisation constants",
+    "adapters": "Adapters",
+    "context": "Device context",
+}
+
+METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
+STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
+LIVE_STATUSES: Final = ("running", "stalled")
+
+
+def schema() -> dict[str, object]:
+    """Everything above as plain data for the page (JSON-serialisable, stable key order)."""
+    return {
+        "version": VERSION,
+        "kinds": dict(KINDS),
+        "metrics": [asdict(metric) for metric in METRICS],
+        "instants": dict(INSTANTS),
+        "components": dict(COMPONENTS),
+        "statuses": list(STATUSES),
+    }
