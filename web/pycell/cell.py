@@ -1,0 +1,119 @@
+"""Run one cell: execute its statements, keep the value of its last expression, report its error."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+from pycell.output import CappedOutput
+from pycell.trace import CellError, describe_error, remember_source
+
+VALUE_LIMIT_CHARS = 20_000
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell left behind, its output aside.
+
+    `value_repr` is the repr of the last expression, None when there is none or it is None.
+    `notice` tells what was left out of an output that grew too long, and is empty otherwise.
+    """
+
+    ok: bool
+    value_repr: str | None
+    error: CellError | None
+    notice: str = ""
+
+
+def run_cell(
+    source: str,
+    namespace: dict[str, Any],
+    write: Callable[[str], None],
+    cell_id: str = "cell",
+) -> CellResult:
+    """Run `source` in `namespace`, passing what it prints to `write` piece by piece.
+
+    Never raises: every exception of the cell, KeyboardInterrupt and SystemExit included, comes
+    back as `error`. A cell with a top-level `await` gets an event loop of its own.
+    """
+    steps = run_cell_async(source, namespace, write, cell_id)
+    if _has_top_level_await(source):
+        return asyncio.run(steps)
+    try:
+        steps.send(None)
+    except StopIteration as finished:
+        result: CellResult = finished.value
+        return result
+    raise RuntimeError("a cell without a top-level await has suspended")
+
+
+async def run_cell_async(
+    source: str,
+    namespace: dict[str, Any],
+    write: Callable[[str], None],
+    cell_id: str = "cell",
+) -> CellResult:
+    """Do what `run_cell` does inside a running event loop, where top-level `await` can wait."""
+    filename = f"<{cell_id}>"
+    namespace.setdefault("__name__", "__main__")
+    namespace.setdefault("__builtins__", __builtins__)
+    remember_source(filename, source)
+    output = CappedOutput(write)
+    value_repr: str | None = None
+    error: CellError | None = None
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            value = await _execute(source, filename, namespace)
+            value_repr = None if value is None else _shortened(repr(value))
+        except BaseException as raised:
+            error = describe_error(raised, filename)
+    return CellResult(error is None, value_repr, error, output.notice())
+
+
+async def _execute(source: str, filename: str, namespace: dict[str, Any]) -> Any:
+    """Run all statements; return the value of the last one if it is an expression."""
+    tree = ast.parse(source, filename)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
+    await _evaluate(_compile(tree, filename, "exec"), namespace)
+    if isinstance(last, ast.Expr):
+        return await _evaluate(_compile(ast.Expression(last.value), filename, "eval"), namespace)
+    return None
+
+
+async def _evaluate(code: CodeType, namespace: dict[str, Any]) -> Any:
+    """Evaluate compiled statements or an expression, waiting for it if it contains `await`."""
+    value = eval(code, namespace)
+    if code.co_flags & inspect.CO_COROUTINE:
+        value = await value
+    return value
+
+
+def _compile(tree: ast.Module | ast.Expression, filename: str, mode: str) -> CodeType:
+    """Compile without inheriting this file's `__future__` imports; `await` is allowed outside."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code: CodeType = compile(tree, filename, mode, flags=flags, dont_inherit=True)
+    return code
+
+
+def _has_top_level_await(source: str) -> bool:
+    """Tell whether the compiled cell is a coroutine; a cell that does not compile is not."""
+    try:
+        code = _compile(ast.parse(source), "<probe>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return bool(code.co_flags & inspect.CO_COROUTINE)
+
+
+def _shortened(text: str) -> str:
+    """Cut a repr that would bury the page, and say how long it was."""
+    if len(text) <= VALUE_LIMIT_CHARS:
+        return text
+    return f"{text[:VALUE_LIMIT_CHARS]}… ({len(text):,} characters in all)"

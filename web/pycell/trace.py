@@ -1,0 +1,79 @@
+"""How an error of a cell reads: the cell's own lines, none of the machinery beneath them."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_known_filenames: set[str] = set()
+
+
+@dataclass(frozen=True)
+class CellError:
+    """An exception that left a cell.
+
+    `traceback` holds only frames of cells, with the cell's own line numbers (1-based), and ends
+    with the usual `Type: message`. `line` is where to put the cursor in this cell, or None when
+    no line of it took part.
+    """
+
+    type: str
+    message: str
+    traceback: str
+    line: int | None
+
+
+def remember_source(filename: str, source: str) -> None:
+    """Let tracebacks quote `source` under `filename`, and count its frames as a cell's own."""
+    _known_filenames.add(filename)
+    # An mtime of None tells linecache that there is no file to check the text against.
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+
+
+def describe_error(error: BaseException, filename: str) -> CellError:
+    """Turn `error`, raised by the cell compiled as `filename`, into what its reader sees."""
+    report = traceback.TracebackException.from_exception(error, compact=True)
+    for part in _chain(report):
+        _keep_cell_frames(part)
+    return CellError(
+        type=type(error).__name__,
+        message=str(report),
+        traceback="".join(report.format()),
+        line=_line_in(error, report, filename),
+    )
+
+
+def _chain(report: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """Yield `report`, its causes and contexts, and the members of exception groups."""
+    todo = [report]
+    while todo:
+        part = todo.pop()
+        yield part
+        todo += [link for link in (part.__cause__, part.__context__) if link is not None]
+        todo += getattr(part, "exceptions", None) or []
+
+
+def _keep_cell_frames(part: traceback.TracebackException) -> None:
+    """Drop frames that are no cell's, the column marks, and contexts born outside every cell."""
+    part.stack = traceback.StackSummary.from_list(
+        [
+            (frame.filename, frame.lineno or 0, frame.name, frame.line)
+            for frame in part.stack
+            if frame.filename in _known_filenames
+        ]
+    )
+    context = part.__context__
+    if context is not None and not any(f.filename in _known_filenames for f in context.stack):
+        part.__context__ = None  # a library's private detour: raised and handled out of sight
+
+
+def _line_in(
+    error: BaseException, report: traceback.TracebackException, filename: str
+) -> int | None:
+    """Find the innermost line of `filename`: of the syntax error itself, else of the last frame."""
+    if isinstance(error, SyntaxError) and error.filename == filename:
+        return error.lineno
+    lines = [frame.lineno for frame in report.stack if frame.filename == filename]
+    return lines[-1] if lines else None
