@@ -1,0 +1,115 @@
+"""Make the demo model: `python -m gpu_runner.demo.pretrain [--steps N] [--out DIR]`.
+
+Writes `model/`, `data/` (the generated files) and `card.json`. One seed decides everything: same
+seed, same torch build and same thread count give the same weights. About ten minutes on two cores.
+
+The hidden matrices are trained with Muon, embeddings and norms with AdamW, the fastest known
+recipe for a network this small; fine-tuning does not depend on it. The loss counts completions
+fully and prompts by a tenth, because half of a prompt is a dice roll nobody can predict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from gpu_runner.demo.network import encode, new_model, score, token_losses
+from gpu_runner.demo.provenance import write_card
+from gpu_runner.demo.skills import SKILLS
+from gpu_runner.demo.task_files import write_data
+from gpu_runner.demo.tokenizer import save_tokenizer, train_tokenizer
+
+SEED: Final = 1234
+STEPS: Final = 2400
+#: Rows of each skill in a step; sums are hardest and shortest, so they get more.
+ROWS_A_STEP: Final[dict[str, int]] = {"addition": 128, "reversal": 48, "capitals": 32, "story": 48}
+PROMPT_WEIGHT: Final = 0.1
+MUON_LR: Final = 0.02
+ADAMW_LR: Final = 3e-3
+WARMUP_STEPS: Final = 50
+CLIP_NORM: Final = 1.0
+
+
+def rate_share(step: int, steps: int) -> float:
+    """Share of the peak rate in step 1 … steps: linear warm-up, flat, last half linear to zero."""
+    return min(step / WARMUP_STEPS, 1.0, 2 * (steps - step + 1) / steps)
+
+
+def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for the embedding and the norms."""
+    inside = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return [
+        torch.optim.Muon(inside, lr=MUON_LR, weight_decay=0.01, momentum=0.95),
+        torch.optim.AdamW(rest, lr=ADAMW_LR, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def step_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int, step: int
+) -> torch.Tensor:
+    """Mean of the skills' weighted losses; rows depend on seed, skill and step only."""
+    total = torch.zeros(())
+    for skill, (draw, _) in SKILLS.items():
+        rng = Random(f"{seed}-{skill}-{step}")
+        ids, targets, completion = encode([draw(rng) for _ in range(ROWS_A_STEP[skill])], tokenizer)
+        weights = torch.where(completion, 1.0, PROMPT_WEIGHT) * (targets >= 0)
+        losses = token_losses(model, ids, targets)
+        total = total + (losses * weights).sum() / weights.sum() / len(SKILLS)
+    return total
+
+
+def pretrain(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    steps: int,
+    report: Callable[[str], None],
+) -> None:
+    """Train in place, reporting the held-out scores every 200 steps."""
+    groups = [(o, o.param_groups[0]["lr"]) for o in optimizers(model)]
+    for step in range(1, steps + 1):
+        loss = step_loss(model, tokenizer, SEED, step)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        for optimizer, peak_lr in groups:
+            optimizer.param_groups[0]["lr"] = peak_lr * rate_share(step, steps)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if step % 200 == 0 or step == steps:
+            found = {s: score(model, rows(), tokenizer) for s, (_, rows) in SKILLS.items()}
+            text = "  ".join(f"{s} {nats:.3f} {exact:4.0%}" for s, (nats, exact) in found.items())
+            report(f"step {step:5d}  loss {loss.item():.3f}  {text}")
+
+
+def main() -> None:
+    """Pre-train, then write model, data and card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    started = time.monotonic()
+
+    def report(line: str) -> None:
+        print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True)
+
+    tokenizer = train_tokenizer(SEED)
+    model = new_model(tokenizer, SEED)
+    report(f"{model.num_parameters():,} parameters, {len(tokenizer)} pieces")
+    pretrain(model, tokenizer, arguments.steps, report)
+    model.save_pretrained(arguments.out / "model")
+    save_tokenizer(tokenizer, arguments.out / "model")
+    write_data(arguments.out / "data")
+    write_card(arguments.out, model, tokenizer, arguments.steps, arguments.threads)
+
+
+if __name__ == "__main__":
+    main()

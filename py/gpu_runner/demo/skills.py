@@ -1,0 +1,215 @@
+"""Grammars of the demo: four skills to pre-train on, and a fifth to fine-tune on.
+
+Each skill yields `Row(prompt, completion)`. A completion begins with its space, so that prompt and
+completion tokenise the same apart as together. Held-out rows are fixed first; the pre-training
+stream draws from everything else, so no evaluation row is ever trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from random import Random
+from typing import Final, NamedTuple
+
+from gpu_runner.demo.words import (
+    CAPITALS,
+    COLOURS,
+    CONSONANTS,
+    NAMES,
+    OBJECTS,
+    SPELLING,
+    VOWELS,
+)
+
+HELD_OUT_ROWS: Final = 64
+TASK_TRAIN_ROWS: Final = 480
+TASK_EVAL_ROWS: Final = 64
+#: Largest number of the Roman numeral task.
+TASK_LIMIT: Final = 999
+_SPLIT_SEED: Final = 20261125
+
+CAPITAL_FORMS: Final = (
+    ("The capital of {country} is", " {city}."),
+    ("{city} is the capital of", " {country}."),
+    ("What is the capital of {country}? It is", " {city}."),
+    ("The capital city of {country} is called", " {city}."),
+    ("If you travel to {city}, you are in", " {country}."),
+    ("The government of {country} meets in", " {city}."),
+)
+
+
+class Row(NamedTuple):
+    """One document: what is given, and what the model must continue with."""
+
+    prompt: str
+    completion: str
+
+
+# ── addition: 47 + 25 = 72 ────────────────────────────────────────────────────────────────────────
+
+
+def _sum_row(a: int, b: int) -> Row:
+    return Row(f"{a} + {b} =", f" {a + b}")
+
+
+@lru_cache(maxsize=1)
+def _held_out_sums() -> frozenset[tuple[int, int]]:
+    rng = Random(f"{_SPLIT_SEED}-addition")
+    pairs: dict[tuple[int, int], None] = {(25, 47): None}  # the sample prompt is held out too
+    while len(pairs) < HELD_OUT_ROWS:
+        a, b = sorted((rng.randrange(10, 100), rng.randrange(10, 100)))
+        pairs[a, b] = None
+    return frozenset(pairs)
+
+
+def addition(rng: Random) -> Row:
+    """Two two-digit numbers; a held-out pair is out in both orders."""
+    while True:
+        a, b = rng.randrange(10, 100), rng.randrange(10, 100)
+        if (min(a, b), max(a, b)) not in _held_out_sums():
+            return _sum_row(a, b)
+
+
+def held_out_addition() -> list[Row]:
+    """64 sums that pre-training never shows, the larger number first in every other row."""
+    pairs = sorted(_held_out_sums())
+    return [_sum_row(b, a) if i % 2 else _sum_row(a, b) for i, (a, b) in enumerate(pairs)]
+
+
+# ── reversal: p l a n e t = t e n a l p ───────────────────────────────────────────────────────────
+
+
+def _reversal_row(word: str) -> Row:
+    return Row(f"Spell backwards: {' '.join(word)} =", f" {' '.join(reversed(word))}")
+
+
+def reversal(rng: Random) -> Row:
+    """A made-up word of 3 to 7 letters, read from its end."""
+    while True:
+        phase, length = rng.randrange(2), rng.randrange(3, 8)
+        word = "".join(
+            rng.choice(VOWELS if (i + phase) % 2 and rng.random() < 0.8 else CONSONANTS)
+            for i in range(length)
+        )
+        if word not in SPELLING:
+            return _reversal_row(word)
+
+
+def held_out_reversal() -> list[Row]:
+    """64 real English words; pre-training sees only made-up ones."""
+    return [_reversal_row(word) for word in SPELLING[:HELD_OUT_ROWS]]
+
+
+# ── capitals: The capital of France is Paris. ─────────────────────────────────────────────────────
+
+
+def _capital_row(country: str, form: int) -> Row:
+    prompt, completion = CAPITAL_FORMS[form]
+    city = CAPITALS[country]
+    return Row(
+        prompt.format(country=country, city=city), completion.format(country=country, city=city)
+    )
+
+
+def _held_out_form(country: str) -> int:
+    return tuple(CAPITALS).index(country) % len(CAPITAL_FORMS)
+
+
+def capitals(rng: Random) -> Row:
+    """One of 64 facts in one of the five wordings this country is trained in."""
+    country = rng.choice(tuple(CAPITALS))
+    form = rng.randrange(len(CAPITAL_FORMS) - 1)
+    return _capital_row(country, form + (form >= _held_out_form(country)))
+
+
+def held_out_capitals() -> list[Row]:
+    """Every fact once, in the one wording that pre-training never used for it."""
+    return [_capital_row(country, _held_out_form(country)) for country in CAPITALS]
+
+
+# ── story: who holds what after it changed hands ──────────────────────────────────────────────────
+
+
+def _story_row(rng: Random) -> Row:
+    people, things = rng.sample(NAMES, 3), rng.sample(OBJECTS, 2)
+    colours, holders = rng.sample(COLOURS, 2), people[:2]
+    text = [
+        f"{who} has the {colour} {thing}."
+        for who, colour, thing in zip(holders, colours, things, strict=True)
+    ]
+    for _ in range(rng.randrange(1, 3)):
+        item = rng.randrange(2)
+        giver, taker = holders[item], rng.choice([p for p in people if p != holders[item]])
+        gives = rng.random() < 0.6
+        text.append(
+            f"{giver} gives the {things[item]} to {taker}."
+            if gives
+            else f"{taker} takes the {things[item]} from {giver}."
+        )
+        holders[item] = taker
+    asked = rng.randrange(2)
+    prompt = " ".join([*text, f"Who has the {things[asked]}?"])
+    return Row(prompt, f" {holders[asked]} has the {colours[asked]} {things[asked]}.")
+
+
+@lru_cache(maxsize=1)
+def _held_out_stories() -> dict[str, str]:
+    rng = Random(f"{_SPLIT_SEED}-story")
+    return dict(_story_row(rng) for _ in range(HELD_OUT_ROWS))
+
+
+def story(rng: Random) -> Row:
+    """Two people, two things, one or two hand-overs, one question."""
+    while True:
+        row = _story_row(rng)
+        if row.prompt not in _held_out_stories():
+            return row
+
+
+def held_out_story() -> list[Row]:
+    """64 stories that pre-training skips."""
+    return [Row(prompt, completion) for prompt, completion in _held_out_stories().items()]
+
+
+#: skill → (pre-training stream, held-out rows)
+SKILLS: Final[dict[str, tuple[Callable[[Random], Row], Callable[[], list[Row]]]]] = {
+    "addition": (addition, held_out_addition),
+    "reversal": (reversal, held_out_reversal),
+    "capitals": (capitals, held_out_capitals),
+    "story": (story, held_out_story),
+}
+
+
+# ── the demo task, never seen in pre-training: Roman numerals ─────────────────────────────────────
+
+_ROMAN: Final = (
+    (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"),
+    (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"),
+)  # fmt: skip
+
+
+def roman(number: int) -> str:
+    """Roman numeral of 1 … 999 in the subtractive notation.
+
+    Raises:
+        ValueError: outside that range.
+    """
+    if not 1 <= number <= TASK_LIMIT:
+        raise ValueError(f"{number} is outside 1 … {TASK_LIMIT}; the demo task stops there")
+    text = ""
+    for value, letters in _ROMAN:
+        text += letters * (number // value)
+        number %= value
+    return text
+
+
+def task_rows() -> tuple[list[Row], list[Row]]:
+    """Training and held-out rows of the task, disjoint in their numbers; 47 is held out."""
+    numbers = [n for n in range(1, TASK_LIMIT + 1) if n != 47]
+    Random(f"{_SPLIT_SEED}-roman").shuffle(numbers)
+    held_out = [47, *numbers[: TASK_EVAL_ROWS - 1]]
+    train = numbers[TASK_EVAL_ROWS - 1 : TASK_EVAL_ROWS - 1 + TASK_TRAIN_ROWS]
+    rows = [[Row(f"Write {n} in Roman numerals:", f" {roman(n)}") for n in part]
+            for part in (train, held_out)]  # fmt: skip
+    return rows[0], rows[1]

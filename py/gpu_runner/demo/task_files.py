@@ -1,0 +1,30 @@
+"""Write the generated JSONL files: the demo task and what the model knew before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpu_runner.demo.skills import SKILLS, Row, task_rows
+
+
+def as_jsonl(rows: Sequence[Row]) -> str:
+    """Rows as `{"prompt", "completion"}` lines."""
+    return "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
+
+
+def generated_files() -> dict[str, str]:
+    """File name → text of every generated data file; the same on every machine."""
+    train, held_out = task_rows()
+    files = {"task_train.jsonl": as_jsonl(train), "task_eval.jsonl": as_jsonl(held_out)}
+    for skill, (_, held_out_rows) in SKILLS.items():
+        files[f"general_{skill}.jsonl"] = as_jsonl(held_out_rows())
+    return files
+
+
+def write_data(directory: Path) -> None:
+    """Write them all under `directory`, which is made if needed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in generated_files().items():
+        directory.joinpath(name).write_text(text, encoding="utf-8", newline="\n")
