@@ -1,1 +1,15 @@
-"""The pure core of Unfrozen: memory, schedules, optimizers and names; standard library only."""
+"""The pure core of Unfrozen: memory, schedules, optimizers and names; standard library only.
+
+Nothing here reads a file, a clock or a network, so CPython, the reader's browser and the trainer
+run the same files and get the same numbers. Only `__main__` touches files.
+
+Reading order (each module uses only those above it; packages give their own order):
+
+1. `errors` — one shape for every refusal: key, value, bound, remedy
+2. `units` — GB and GiB, three significant digits
+3. `events` — the words the trainer writes and the page reads
+4. `cell_json` — strict readers for what a cell assigned
+5. `publish` — the tables and plots a cell may hand to the page
+6. `schedules` — learning rate as a pure function of the step
+7. `memory` — what a training step holds, by component and by instant
+"""

@@ -1,0 +1,58 @@
+"""One shape for every refusal: the key, the value it held, the bound it broke, and the remedy."""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+_SHOWN: int = 80
+
+
+class InputError(ValueError):
+    """Input that cannot be used. The message is one line and names key, value, bound and remedy."""
+
+    def __init__(self, key: str, value: object, bound: str, remedy: str) -> None:
+        self.key = key
+        self.value = value
+        self.bound = bound
+        self.remedy = remedy
+        super().__init__(
+            "; ".join(part for part in (f"{key}: got {shown(value)}", bound, remedy) if part)
+        )
+
+
+class ModelError(InputError):
+    """A model configuration that names no model we can count exactly."""
+
+
+class PlanError(InputError):
+    """A job, a recipe or a schedule that cannot be planned."""
+
+
+class PublishError(InputError):
+    """The page cannot draw what a cell assigned: where, what it got, and what to do instead."""
+
+    def __init__(self, key: str, value: object, remedy: str) -> None:
+        super().__init__(key, value, "", remedy)
+
+
+def shown(value: object) -> str:
+    """A value for a message: one line, at most 80 characters, whatever it is."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (dict, list, tuple)) and len(value) > 8:
+        return f"a {type(value).__name__} of {len(value)} entries"
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def strict_json(text: str) -> object:
+    """Parse JSON, refusing what JSON does not have; raises ValueError with the reason in words."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,86 @@
+"""Bytes, numbers and the way a reader sees them: GB against GiB, three significant digits.
+
+The classic figures of the article count in decimal gigabytes (1 GB = 10^9 bytes); allocators and
+cards count in binary ones (1 GiB = 2^30 bytes). Mixing them is a 7 % error, so each has its name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+GB: Final = 10**9
+GIB: Final = 2**30
+
+_SCALE: Final[dict[str, int]] = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": GB,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": GIB,
+    "TIB": 2**40,
+}
+_DECIMAL: Final = ((10**12, "TB"), (GB, "GB"), (10**6, "MB"), (10**3, "KB"))
+_BINARY: Final = ((2**40, "TiB"), (GIB, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_COUNTS: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
+_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def gb(size_bytes: float) -> float:
+    """Bytes in decimal gigabytes (10^9 bytes)."""
+    return size_bytes / GB
+
+
+def gib(size_bytes: float) -> float:
+    """Bytes in binary gibibytes (2^30 bytes)."""
+    return size_bytes / GIB
+
+
+def sig3(value: float) -> str:
+    """A finite number with three significant digits, without exponent: 3.2212 → "3.22".
+
+    Whole numbers of more than three digits keep their digits before the point, grouped by commas
+    (1136.1 → "1,136"): rounding those away would look like a different number.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"sig3 got {value!r}; it formats finite numbers only")
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.2e}")  # decides the exponent after rounding: 9.999 is 10.0, not 10.00
+    digits = max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{value:,.{digits}f}"
+
+
+def format_bytes(size_bytes: float, *, binary: bool = True) -> str:
+    """Bytes with the largest unit that keeps the number at or above one: "3.22 GB", "59.9 GiB"."""
+    for scale, unit in _BINARY if binary else _DECIMAL:
+        if abs(size_bytes) >= scale:
+            return f"{sig3(size_bytes / scale)} {unit}"
+    return f"{sig3(size_bytes)} B"
+
+
+def format_count(count: float) -> str:
+    """A count of parameters or tokens: 6738415616 → "6.74B"."""
+    for scale, unit in _COUNTS:
+        if abs(count) >= scale:
+            return f"{sig3(count / scale)}{unit}"
+    return sig3(count)
+
+
+def parse_bytes(text: str) -> int:
+    """Read "80 GB", "79.2GiB" or "1024" as bytes (letters in any case, no unit means bytes).
+
+    Raises ValueError with the value and the accepted units when it cannot be read.
+    """
+    match = _SIZE.fullmatch(text)
+    scale = _SCALE.get((match[2] or "B").upper()) if match else None
+    number = float(match[1]) if match else math.inf
+    if scale is None or not math.isfinite(number):
+        raise ValueError(
+            f"cannot read {text!r} as a size; write a number and one of {', '.join(_SCALE)}"
+        )
+    return round(number * scale)

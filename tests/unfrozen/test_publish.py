@@ -1,0 +1,217 @@
+"""What a cell may publish, and how a wrong value is refused."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unfrozen.publish import (
+    Line,
+    Plot,
+    PublishError,
+    Table,
+    Threshold,
+    parse_plots,
+    parse_table,
+    plots_as_json,
+)
+
+PLOT: dict[str, Any] = {
+    "title": "Loss",
+    "x_label": "Step",
+    "y_label": "Loss",
+    "x_data": [0, 10, 20],
+    "lines": [{"label": "task", "data": [3.0, None, 1.5], "color": "#ff8800"}],
+}
+
+
+def plot_with(**changes: object) -> str:
+    return json.dumps([PLOT | changes])
+
+
+def line_with(**changes: object) -> str:
+    return plot_with(lines=[PLOT["lines"][0] | changes])
+
+
+def test_a_table_with_only_the_needed_keys_is_read() -> None:
+    table = parse_table('{"headers": ["Model", "GB"], "rows": [["7B", 112.0], [null, true]]}')
+    assert table == Table(("Model", "GB"), (("7B", 112.0), (None, True)))
+
+
+def test_a_table_keeps_its_optional_keys() -> None:
+    given = {
+        "headers": ["Model", "Total"],
+        "rows": [["7B", 1]],
+        "align": ["left", "right"],
+        "units": ["", "GB"],
+        "caption": "Classic",
+    }
+    assert json.loads(parse_table(json.dumps(given)).as_json()) == given
+
+
+def test_an_empty_table_is_a_table() -> None:
+    assert parse_table('{"headers": [], "rows": []}') == Table((), ())
+
+
+def test_a_plot_with_only_the_contract_keys_comes_back_as_given() -> None:
+    (plot,) = parse_plots(json.dumps([PLOT]))
+    assert plot.as_dict() == PLOT | {
+        "x_data": (0, 10, 20),
+        "lines": [{"label": "task", "data": (3.0, None, 1.5), "color": "#ff8800"}],
+    }
+    assert json.loads(plot.as_json()) == PLOT
+
+
+def test_a_line_needs_no_color_and_null_means_none_given() -> None:
+    (plot,) = parse_plots(line_with(color=None))
+    assert plot.lines[0] == Line("task", (3.0, None, 1.5))
+
+
+def test_a_plot_keeps_every_optional_key() -> None:
+    extras = {
+        "type": "stacked_bar",
+        "thresholds": [{"label": "A100", "value": 80.0}],
+        "x_log": True,
+        "y_log": True,
+        "x_unit": "GPUs",
+        "y_unit": "GB",
+        "caption": "ZeRO",
+        "x_data": [1, 2, 4],
+    }
+    given = [PLOT | extras | {"lines": [{"label": "z", "data": [1, 2, 3], "dashed": True}]}]
+    plots = parse_plots(json.dumps(given))
+    assert plots[0].thresholds == (Threshold("A100", 80.0),)
+    assert json.loads(plots_as_json(plots)) == given
+
+
+def test_categories_and_numbers_may_stand_on_the_x_axis() -> None:
+    (plot,) = parse_plots(plot_with(x_data=["Full", "LoRA", 3]))
+    assert plot.x_data == ("Full", "LoRA", 3)
+
+
+def test_no_plots_is_a_valid_answer() -> None:
+    assert parse_plots("[]") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "remedy"),
+    [
+        (42, "py_table_data", "json.dumps"),
+        ({"headers": []}, "py_table_data", "json.dumps"),
+        ("{'headers': []}", "py_table_data", "not JSON"),
+        ("[" * 100_000, "py_table_data", "nested too deeply"),
+        ("1" * 5000, "py_table_data", "not JSON"),
+        ('{"headers": ["a"], "rows": [[NaN]]}', "py_table_data", "NaN is not JSON"),
+        (" " * 32_000_001, "py_table_data", "at most 32,000,000"),
+        ("[]", "py_table_data", "headers, rows"),
+        ('{"rows": []}', "py_table_data.headers", "needed"),
+        ('{"headers": "a", "rows": []}', "py_table_data.headers", "list"),
+        ('{"headers": [1], "rows": []}', "py_table_data.headers[0]", "text"),
+        ('{"headers": ["a"], "rows": [["b", "c"]]}', "py_table_data.rows[0]", "each of the 1"),
+        ('{"headers": ["a"], "rows": [["b"], "c"]}', "py_table_data.rows[1]", "list"),
+        ('{"headers": ["a"], "rows": [[{}]]}', "py_table_data.rows[0][0]", "number"),
+        ('{"headers": ["a"], "rows": [[1e999]]}', "py_table_data.rows[0][0]", "double"),
+        (f'{{"headers": ["a"], "rows": [[1{"0" * 400}]]}}', "py_table_data.rows[0][0]", "double"),
+        ('{"headers": ["a"], "rows": [["\\ud800"]]}', "py_table_data.rows[0][0]", "surrogate"),
+        ('{"headers": ["a"], "rows": [], "colour": 1}', "py_table_data.colour", "known keys"),
+        ('{"headers": ["a"], "rows": [], "align": ["top"]}', "py_table_data.align[0]", "right"),
+        ('{"headers": ["a"], "rows": [], "units": ["", ""]}', "py_table_data.units", "1 headers"),
+        ('{"headers": ["a"], "rows": [], "caption": 1}', "py_table_data.caption", "text"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_place_and_a_remedy(
+    text: object, key: str, remedy: str
+) -> None:
+    with pytest.raises(PublishError) as caught:
+        parse_table(text)
+    assert caught.value.key == key
+    assert remedy in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "remedy"),
+    [
+        ("{}", "py_plot_data", "list of plots"),
+        ("[1]", "py_plot_data[0]", "x_data"),
+        (json.dumps([PLOT] * 51), "py_plot_data", "at most 50"),
+        (plot_with(legend=True), "py_plot_data[0].legend", "known keys"),
+        (plot_with(x_data=[0, 10]), "py_plot_data[0].lines[0].data", "each of the 2"),
+        (plot_with(x_data=[0, None, 1]), "py_plot_data[0].x_data[1]", "number"),
+        (plot_with(x_data=[0, True, 1]), "py_plot_data[0].x_data[1]", "number"),
+        (plot_with(title=3), "py_plot_data[0].title", "text"),
+        (plot_with(title="x" * 10_001), "py_plot_data[0].title", "at most 10,000"),
+        (plot_with(type="pie"), "py_plot_data[0].type", "stacked_bar"),
+        (plot_with(type=["bar"]), "py_plot_data[0].type", "stacked_bar"),
+        (plot_with(y_log="yes"), "py_plot_data[0].y_log", "true or false"),
+        (plot_with(x_log=True), "py_plot_data[0].x_data[0]", "above 0"),
+        (plot_with(x_log=True, x_data=["a", 1, 2]), "py_plot_data[0].x_data[0]", "above 0"),
+        (
+            plot_with(thresholds=[{"label": "A100"}]),
+            "py_plot_data[0].thresholds[0].value",
+            "needed",
+        ),
+        (line_with(data=[1, 2, "3"]), "py_plot_data[0].lines[0].data[2]", "number"),
+        (line_with(dash=True), "py_plot_data[0].lines[0].dash", "known keys"),
+    ],
+)
+def test_a_wrong_plot_is_refused_with_its_place_and_a_remedy(
+    text: str, key: str, remedy: str
+) -> None:
+    with pytest.raises(PublishError) as caught:
+        parse_plots(text)
+    assert caught.value.key == key
+    assert remedy in str(caught.value)
+
+
+def test_a_logarithmic_axis_refuses_values_it_cannot_show_but_keeps_gaps() -> None:
+    with pytest.raises(PublishError, match=r"lines\[0\]\.data: got -1"):
+        parse_plots(plot_with(y_log=True, lines=[{"label": "a", "data": [None, 1, -1]}]))
+    with pytest.raises(PublishError, match=r"thresholds\[0\]\.value: got 0"):
+        parse_plots(plot_with(y_log=True, thresholds=[{"label": "none", "value": 0}]))
+
+
+def test_sizes_are_capped_with_the_cap_in_the_message() -> None:
+    rows = json.dumps({"headers": ["a"], "rows": [[1]] * 10_001})
+    with pytest.raises(PublishError, match=r"10,001 entries.*at most 10,000"):
+        parse_table(rows)
+    line = {"label": "a", "data": [0] * 1500}
+    with pytest.raises(PublishError, match=r"225,000 points.*at most 200,000"):
+        parse_plots(plot_with(x_data=[0] * 1500, lines=[line] * 150))
+
+
+def test_a_built_plot_is_written_without_the_keys_it_does_not_use() -> None:
+    plot = Plot("t", "x", "y", ("a",), (Line("l", (1.0,)),), type="bar")
+    assert json.loads(plot.as_json()) == {
+        "title": "t",
+        "x_label": "x",
+        "y_label": "y",
+        "x_data": ["a"],
+        "lines": [{"label": "l", "data": [1.0]}],
+        "type": "bar",
+    }
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["headers", "rows", "lines", "x_data", "data", "label", "z"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_any_json_is_either_read_or_refused(value: object) -> None:
+    text = json.dumps(value)
+    for parse in (parse_table, parse_plots):
+        with contextlib.suppress(PublishError):
+            parse(text)

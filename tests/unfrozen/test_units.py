@@ -1,0 +1,63 @@
+"""Units: three significant digits, GB against GiB, sizes read from text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unfrozen.units import GIB, format_bytes, format_count, gb, gib, parse_bytes, sig3
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (3.2212, "3.22"),
+        (16.1, "16.1"),
+        (115.23, "115"),
+        (1136.1, "1,136"),
+        (0.0123456, "0.0123"),
+        (9.999, "10.0"),
+        (-2.5, "-2.50"),
+        (0.09996, "0.100"),
+    ],
+)
+def test_three_significant_digits(value: float, text: str) -> None:
+    assert sig3(value) == text
+
+
+def test_a_number_that_is_not_finite_has_no_digits() -> None:
+    with pytest.raises(ValueError, match="nan"):
+        sig3(float("nan"))
+
+
+def test_decimal_and_binary_gigabytes_are_different_things() -> None:
+    assert gb(80e9) == 80
+    assert gib(GIB) == 1
+    assert format_bytes(80e9) == "74.5 GiB"
+    assert format_bytes(80e9, binary=False) == "80.0 GB"
+    assert format_bytes(12) == "12.0 B"
+
+
+def test_counts_are_written_with_their_scale() -> None:
+    assert format_count(6_738_415_616) == "6.74B"
+    assert format_count(124e6) == "124M"
+    assert format_count(12) == "12.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("80 GB", 80 * 10**9), ("79.2GiB", round(79.2 * GIB)), ("1024", 1024), (" 1e3 kb ", 10**6)],
+)
+def test_sizes_are_read_with_their_unit(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1 GB", "12 parsecs", "1e999", "1 2 GB"])
+def test_a_size_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="cannot read"):
+        parse_bytes(text)
+
+
+@given(st.floats(1e-6, 1e12))
+def test_three_digits_are_within_half_a_percent(value: float) -> None:
+    assert float(sig3(value).replace(",", "")) == pytest.approx(value, rel=0.0051)
