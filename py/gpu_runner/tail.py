@@ -9,16 +9,13 @@ a JSON object was torn by a kill: skip it and count it.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 CHUNK_BYTES: Final = 256 * 1024
-POLL_SECONDS: Final = 0.04
-ENDS: Final = b'"kind":"run.end"'
 
 
 @dataclass
@@ -43,13 +40,6 @@ class Tail:
                 lines.append((end, line))
         return lines
 
-    async def follow(self) -> AsyncIterator[list[tuple[int, bytes]]]:
-        """Batches of lines for ever; an empty batch after every poll that found nothing."""
-        while True:
-            batch = self.read()
-            yield batch
-            await asyncio.sleep(0 if batch else POLL_SECONDS)
-
 
 def _whole_lines(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
     with path.open("rb", buffering=0) as file:
@@ -69,7 +59,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
     """The event in `line`, or None when it is damaged (not JSON, or not an event)."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(event, dict) and {"run", "seq", "att", "kind"} <= event.keys():
         return event

@@ -1,0 +1,188 @@
+"""The one door of the server: every request passes `Guard` before any route sees it.
+
+A loopback port is not private. Any web page the reader has open can send requests to it, a rebound
+DNS name can even read the answers, and other users of the machine can connect. So, in this order:
+
+1. sizes      a request line, headers or body beyond the bounds stop here
+2. Host       must be one of our own names with our port, spelled exactly (DNS rebinding)
+3. method     only GET and HEAD exist; there is nothing to preflight and no CORS header is sent
+4. browser    `Sec-Fetch-Site` and `Origin`, when present, must say that our own page asks
+5. token      everything under /api needs the bearer token, also from our own page
+
+Sources: Fetch metadata (W3C, "Fetch Metadata Request Headers"), RFC 6750 (bearer tokens), RFC 9110
+(Host, 421). A refusal is counted by reason and logged at its 1st, 10th, 100th … time.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_TARGET_BYTES: Final = 2048
+MAX_HEADER_BYTES: Final = 16 * 1024
+MAX_HEADERS: Final = 64
+METHODS: Final = ("GET", "HEAD")
+
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval'",
+        "style-src 'self'",
+        "font-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "worker-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request goes no further: an HTTP status, and a sentence for the person who asks."""
+
+    status: int
+    reason: str
+
+
+class Guard:
+    """ASGI middleware that refuses what does not come from our own page or the token's holder.
+
+    `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str]) -> None:
+        self.app = app
+        self.refusals: Counter[str] = Counter()
+        self._bearer = f"Bearer {token}".encode()
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through with our security headers on its answer, or refuse it."""
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":  # there is no WebSocket route; say no before the handshake
+            self._count(scope, Refusal(403, "there are no WebSockets here"))
+            return await send({"type": "websocket.close", "code": 1008})
+        refusal = self.judge(scope)
+        secured = _with_security_headers(scope, send)
+        if refusal is None:
+            return await self.app(scope, receive, secured)
+        self._count(scope, refusal)
+        answer = PlainTextResponse(f"{refusal.reason}\n", refusal.status, _extra(refusal.status))
+        return await answer(scope, receive, secured)
+
+    def judge(self, scope: Scope) -> Refusal | None:
+        """The first rule that the request breaks, or None when it may pass."""
+        headers = Headers(scope=scope)
+        return (
+            _sizes(scope)
+            or self._host(headers)
+            or _method(scope, headers)
+            or _browser(scope, headers)
+            or self._token(scope, headers)
+        )
+
+    def _host(self, headers: Headers) -> Refusal | None:
+        if len(values := headers.getlist("host")) == 1 and values[0] in self._hosts:
+            return None
+        return Refusal(403, f"this server answers only to {', '.join(sorted(self._hosts))}")
+
+    def _token(self, scope: Scope, headers: Headers) -> Refusal | None:
+        if not is_api(scope["path"]):
+            return None  # the article is public; only runs are private
+        given = headers.getlist("authorization")
+        if len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._bearer):
+            return None
+        return Refusal(401, "open the address that the server printed: it carries the token")
+
+    def _count(self, scope: Scope, refusal: Refusal) -> None:
+        self.refusals[refusal.reason] += 1
+        times = self.refusals[refusal.reason]
+        if str(times).strip("0") == "1":  # 1, 10, 100 …: a flood must not fill the terminal
+            target = scope.get("raw_path", b"")[:200]
+            _log.warning("refused %r, %d in all: %s", target, times, refusal.reason)
+
+
+def own_hosts(address: str, port: int) -> frozenset[str]:
+    """The Host values that name this server: loopback names, and `address` when it is another."""
+    names = {"127.0.0.1", "localhost", "[::1]", f"[{address}]" if ":" in address else address}
+    with_port = {f"{name}:{port}" for name in names}
+    return frozenset(with_port | names if port == 80 else with_port)
+
+
+def is_api(path: str) -> bool:
+    """Whether `path` (decoded, as the router sees it) belongs to the private part."""
+    return path == "/api" or path.startswith("/api/")
+
+
+def _sizes(scope: Scope) -> Refusal | None:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    target_bytes = len(scope.get("raw_path", b"")) + len(scope["query_string"])
+    if target_bytes > MAX_TARGET_BYTES:
+        return Refusal(414, f"addresses have at most {MAX_TARGET_BYTES:,} bytes")
+    header_bytes = sum(len(name) + len(value) for name, value in headers)
+    if header_bytes > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
+        return Refusal(431, f"at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES:,} bytes")
+    return None
+
+
+def _method(scope: Scope, headers: Headers) -> Refusal | None:
+    if scope["method"] not in METHODS:
+        return Refusal(405, f"only {' and '.join(METHODS)} exist here")
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        return Refusal(413, "requests here have no body")
+    return None
+
+
+def _browser(scope: Scope, headers: Headers) -> Refusal | None:
+    site = headers.get("sec-fetch-site", "same-origin")
+    typed = site == "none" and headers.get("sec-fetch-mode") == "navigate"
+    if site != "same-origin" and not (typed and not is_api(scope["path"])):
+        return Refusal(403, "only this server's own page may ask")
+    ours = f"http://{headers['host']}"
+    if any(origin != ours for origin in headers.getlist("origin")):
+        return Refusal(403, f"only pages of {ours} may ask")
+    if len(headers.getlist("sec-fetch-site")) > 1:
+        return Refusal(403, "Sec-Fetch-Site came twice")
+    return None
+
+
+def _extra(status: int) -> dict[str, str]:
+    known = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": ", ".join(METHODS)}}
+    return known.get(status, {})
+
+
+def _with_security_headers(scope: Scope, send: Send) -> Send:
+    private = is_api(scope["path"])
+
+    async def secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers[name] = value
+            if private or message["status"] >= 400:
+                headers["Cache-Control"] = "no-store"
+        await send(message)
+
+    return secured

@@ -1,0 +1,206 @@
+"""One loopback origin for the page and the runs: static files, the list of runs, their events.
+
+Nothing here imports torch: the server starts in a fraction of a second and survives the trainer.
+
+    GET /…                     the built site, from a table made when the server starts
+    GET /api/runs              every run, the newest first
+    GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import socket
+import sys
+import webbrowser
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import psutil
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gpu_runner.guard import Guard, own_hosts
+from gpu_runner.log import SystemClock
+from gpu_runner.runs import RunIndex
+from gpu_runner.site import SiteTable
+from gpu_runner.stream import EventStreams, StreamError
+
+DEFAULT_PORT: Final = 8765
+EXIT_BAD_ARGUMENT: Final = 2
+EXIT_PORT_IN_USE: Final = 4
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+MAX_CONNECTIONS: Final = 128
+TOKEN_ENV: Final = "UNFROZEN_TOKEN"
+
+
+class ServeError(Exception):
+    """The server cannot start; `code` is the exit code of the process."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def make_app(
+    *, runs: Path, site: Path, token: str, hosts: frozenset[str], streams: EventStreams
+) -> Guard:
+    """The whole server as an ASGI application, its guard outermost."""
+    index = RunIndex(runs, SystemClock())
+    table = SiteTable(site)
+
+    def list_runs(_: Request) -> Response:
+        return JSONResponse([asdict(info) for info in index.infos()])
+
+    async def events(request: Request) -> Response:
+        run_id: str = request.path_params["run_id"]
+        if (log := index.log(run_id)) is None:
+            return JSONResponse({"error": f"there is no run {run_id!r} here"}, 404)
+        try:
+            stream = streams.open(log, _wanted_offset(request))
+        except StreamError as error:
+            return JSONResponse({"error": str(error)}, error.status)
+        return stream if request.method == "GET" else Response(media_type=stream.media_type)
+
+    async def static(request: Request) -> Response:
+        return table.answer(request)
+
+    routed = Starlette(
+        routes=[
+            Route("/api/runs", list_runs),
+            Route("/api/runs/{run_id}/events", events),
+            Route("/{path:path}", static),
+        ]
+    )
+    routed.router.redirect_slashes = False
+    return Guard(routed, token=token, hosts=hosts)
+
+
+def run_server(
+    *, runs: Path, site: Path, port: int = DEFAULT_PORT, host: str = "127.0.0.1", open_page: bool
+) -> int:
+    """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
+
+    Prints one line with the address and the token once connections are accepted. Returns the exit
+    code: 0 after a clean end; with the reason on stderr 2 for an argument that cannot be served and
+    4 when the port is in use.
+    """
+    try:
+        token = _token()
+        listener = _listen(host, port)
+    except ServeError as error:
+        print(error, file=sys.stderr)
+        return error.code
+    with listener:
+        bound_port: int = listener.getsockname()[1]
+        streams = EventStreams()
+        hosts = own_hosts(host, bound_port)
+        app = make_app(runs=runs, site=site, token=token, hosts=hosts, streams=streams)
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{bound_port}/#t={token}"
+        _Server(app, streams, address, open_page).run([listener])
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it is ready and ends open streams before it waits for them."""
+
+    def __init__(self, app: Guard, streams: EventStreams, address: str, open_page: bool) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=32 * 1024,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._streams = streams
+        self._address = address
+        self._open_page = open_page
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(f"Unfrozen is at  {self._address}", flush=True)
+        if self._open_page:
+            webbrowser.open(self._address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.close()
+        await super().shutdown(sockets)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        except KeyboardInterrupt:  # uvicorn raises the signal again after its clean end
+            return
+
+
+def _wanted_offset(request: Request) -> int:
+    """The byte offset a client wants to continue at: `?after`, else `Last-Event-ID`, else 0."""
+    text = request.query_params.get("after", request.headers.get("last-event-id", "0"))
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise StreamError(400, f"after={text[:40]!r} is not a byte offset: use the id of an event")
+    return int(text)
+
+
+def _token() -> str:
+    """128 random bits in hex, or the environment's token, so that a restart keeps its page."""
+    given = os.environ.get(TOKEN_ENV)
+    if given is None:
+        return secrets.token_hex(16)
+    if not re.fullmatch(r"[0-9a-f]{32,128}", given):
+        reason = f"{TOKEN_ENV} must be 32 to 128 lower-case hex digits; it has {len(given)} signs."
+        raise ServeError(f"{reason} Unset it to get a fresh one.", EXIT_BAD_ARGUMENT)
+    return given
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket on one address. Anything but loopback is said aloud."""
+    if host in ("0.0.0.0", "::", ""):
+        reason = f"--host {host!r} means every network. Name the one address to serve on."
+        raise ServeError(reason, EXIT_BAD_ARGUMENT)
+    if host not in LOOPBACK:
+        warning = f"Warning: {host} can be reached from other machines, without encryption."
+        print(f"{warning} Whoever has the address below can read your runs.", file=sys.stderr)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(64)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from None
+    return listener
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> ServeError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        reason = f"Port {port} is in use{_holder(port)}. Stop that, or choose another: --port N."
+        return ServeError(reason, EXIT_PORT_IN_USE)
+    return ServeError(f"Cannot serve on {host} port {port}: {error}.", EXIT_BAD_ARGUMENT)
+
+
+def _holder(port: int) -> str:
+    """Which process listens on `port`, as far as the system tells us."""
+    try:
+        for connection in psutil.net_connections("inet"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.pid
+            if listens and connection.laddr.port == port:
+                name = psutil.Process(connection.pid).name()
+                return f" by {name} (process {connection.pid})"
+    except psutil.Error:
+        return ""  # not ours to see: the sentence is complete without it
+    return ""

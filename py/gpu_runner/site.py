@@ -1,0 +1,98 @@
+"""The built site as a table from address to bytes, made once when the server starts.
+
+A request only ever looks its path up here, so no spelling of `..` can leave the site.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+# The system's table varies from machine to machine, and a browser refuses a module or a WebAssembly
+# stream under the wrong name, so what we ship is named here.
+CONTENT_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl; charset=utf-8",
+    ".map": "application/json",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".whl": "application/octet-stream",
+    ".woff2": "font/woff2",
+    ".zip": "application/zip",
+}
+HASHED_NAME: Final = re.compile(r"-[0-9A-Za-z]{8,}\.[a-z0-9]+$")
+NOT_BUILT: Final = """<!doctype html><html lang="en"><title>Unfrozen</title>
+<h1>The page is not built yet</h1>
+<p>This server has runs to show but no page to show them in.
+Run <code>python3 build.py serve</code> in the repository, or name a built site with --site.</p>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of the site, as it is sent."""
+
+    body: bytes
+    content_type: str
+    etag: str
+    cache_control: str
+
+
+class SiteTable:
+    """Every file under `root` at its address; `index.html` also at the address of its folder.
+
+    Links and hidden files are left out. A root that does not exist gives a page that says so.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._assets: dict[str, Asset] = {}
+        for path in sorted(root.rglob("*")):
+            relative = path.relative_to(root)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            if hidden or _has_link(root, relative) or not path.is_file():
+                continue
+            address = f"/{relative.as_posix()}"
+            self._assets[address] = asset = _asset(path)
+            if path.name == "index.html":
+                self._assets[address.removesuffix("index.html")] = asset
+
+    def answer(self, request: Request) -> Response:
+        """The file at the request's path: 200, 304 if the client has it, 404 for the rest."""
+        path = request.scope["path"]
+        if path == "/" and not self._assets:
+            return HTMLResponse(NOT_BUILT, 503)
+        if (asset := self._assets.get(path)) is None:
+            return PlainTextResponse("There is no such page here.\n", 404)
+        headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
+        if asset.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(asset.body, 200, headers, asset.content_type)
+
+
+def _asset(path: Path) -> Asset:
+    body = path.read_bytes()
+    guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return Asset(
+        body=body,
+        content_type=CONTENT_TYPES.get(path.suffix, guessed),
+        etag=f'"{hashlib.sha256(body).hexdigest()[:16]}"',
+        cache_control=(
+            "public, max-age=31536000, immutable" if HASHED_NAME.search(path.name) else "no-cache"
+        ),
+    )
+
+
+def _has_link(root: Path, relative: Path) -> bool:
+    return any((root / part).is_symlink() for part in (relative, *relative.parents[:-1]))
