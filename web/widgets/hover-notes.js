@@ -1,0 +1,53 @@
+/**
+ * Shows the bibliography entry beside a citation while the pointer rests on it or it has focus.
+ * The entry is copied from the page's own list; without this script the link leads there.
+ */
+
+const GAP_PX = 8;
+const EDGE_PX = 12;
+
+/** @param {HTMLElement} article holds the `a.cite` links */
+export function addHoverNotes(article) {
+  const card = document.createElement("div");
+  card.className = "hover-card";
+  card.id = "hover-card";
+  card.hidden = true;
+  card.setAttribute("role", "tooltip");
+  document.body.append(card);
+
+  const hide = () => {
+    card.hidden = true;
+    article.querySelector("[aria-describedby='hover-card']")?.removeAttribute("aria-describedby");
+  };
+  const show = (event) => {
+    const link = event.target.closest?.("a.cite");
+    if (!link) return;
+    hide();
+    const work = document.getElementById(link.hash.slice(1))?.querySelector(".work");
+    if (!work) return;
+    card.replaceChildren(...work.cloneNode(true).childNodes);
+    card.hidden = false;
+    link.setAttribute("aria-describedby", card.id);
+    place(card, link.getBoundingClientRect());
+  };
+
+  article.addEventListener("pointerover", show);
+  article.addEventListener("focusin", show);
+  article.addEventListener("focusout", hide);
+  article.addEventListener("pointerout", (event) => {
+    if (!card.contains(event.relatedTarget)) hide();
+  });
+  card.addEventListener("pointerleave", hide);
+  addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  addEventListener("scroll", hide, { passive: true });
+}
+
+/** Puts the card under the link, or above it where there is no room, inside the window. */
+function place(card, link) {
+  const { offsetWidth: width, offsetHeight: height } = card;
+  const left = Math.min(Math.max(EDGE_PX, link.left - width / 2), innerWidth - width - EDGE_PX);
+  const below = link.bottom + GAP_PX;
+  const top = below + height > innerHeight ? link.top - height - GAP_PX : below;
+  card.style.left = `${left}px`;
+  card.style.top = `${top}px`;
+}

@@ -1,0 +1,74 @@
+/** Bars, side by side or stacked, standing on zero, each with its number where there is room. */
+
+import { barSpans } from "./plot-extent.js";
+import { exactText } from "./plot-number.js";
+import { FONT_SIZE } from "./plot-layout.js";
+import { textWidth } from "./plot-text.js";
+import { h } from "./vnode.js";
+
+const BAR_SHARE = 0.62;
+const WIDEST_BAR = 88;
+
+function round(pixels) {
+  return Math.round(pixels * 10) / 10;
+}
+
+/** Left edge and width of the bar of one line in one band. */
+function barBox({ plot, x }, lineIndex, index) {
+  const group = Math.min(x.step * BAR_SHARE, WIDEST_BAR * (plot.type === "bar" ? plot.lines.length : 1));
+  const count = plot.type === "bar" ? plot.lines.length : 1;
+  const place = plot.type === "bar" ? lineIndex : 0;
+  const width = group / count;
+  return { left: x.map(index) - group / 2 + place * width, width: Math.max(1, width - (count > 1 ? 2 : 0)) };
+}
+
+/**
+ * All bars of a laid-out plot.
+ * @param {object} layout from `layoutPlot`
+ * @returns {import("./vnode.js").VNode[]} one group a line, then the numbers
+ */
+export function barMarks(layout) {
+  const { plot, y } = layout;
+  const spans = barSpans(plot);
+  const groups = plot.lines.map((line, lineIndex) =>
+    h(
+      "g",
+      line.paint,
+      spans[lineIndex].map((span, index) => {
+        if (!span || span[0] === span[1]) return null;
+        const { left, width } = barBox(layout, lineIndex, index);
+        const [top, bottom] = span.map(y.map).sort((a, b) => a - b);
+        const dashed = line.isDashed ? " is-dashed" : "";
+        return h("rect", {
+          class: `plot-bar${dashed}`, x: round(left), y: round(top), width: round(width), height: round(Math.max(0.5, bottom - top)),
+        });
+      }),
+    ),
+  );
+  return [...groups, barNumbers(layout, spans)];
+}
+
+/** Numbers above bars: the value of a lone bar, the height of a stack; none when they would touch. */
+function barNumbers(layout, spans) {
+  const { plot, x, y } = layout;
+  const rows = plot.type === "bar" ? spans.map((row, line) => ({ row, line })) : [{ row: stackTops(spans), line: 0 }];
+  const numbers = rows.flatMap(({ row, line }) =>
+    row.map((span, index) => {
+      if (!span) return null;
+      const { left, width } = barBox(layout, line, index);
+      const at = span[1] < 0 ? y.map(span[1]) + 14 : y.map(span[1]) - 6;
+      return { text: exactText(Number(span[1].toPrecision(6))), x: left + width / 2, y: at };
+    }),
+  ).filter(Boolean);
+  const space = plot.type === "bar" ? x.step / plot.lines.length : x.step;
+  if (numbers.some(({ text }) => textWidth(text, FONT_SIZE) > space - 4)) return null;
+  return h("g", { class: "plot-numbers" }, numbers.map((each) =>
+    h("text", { class: "plot-number", x: round(each.x), y: round(each.y), "text-anchor": "middle" }, each.text)));
+}
+
+function stackTops(spans) {
+  return spans[0].map((_, index) => {
+    const ends = spans.map((row) => row[index]).filter(Boolean).map(([, end]) => end);
+    return ends.length ? [0, ends.some((end) => end > 0) ? Math.max(...ends) : Math.min(...ends)] : null;
+  });
+}

@@ -1,0 +1,125 @@
+/**
+ * From data to pixels and to round tick values. Linear and logarithmic axes, and bands for
+ * categories. A scale is `{map, ticks: [{value, label}], domain}`; `map` gives a pixel.
+ */
+
+import { exactText, tickLabels } from "./plot-number.js";
+
+/** The round step (1, 2 or 5 times a power of ten) that cuts `span` into about `count` parts. */
+export function niceStep(span, count) {
+  const rough = span / Math.max(1, count);
+  const exponent = Math.floor(Math.log10(rough));
+  const fraction = rough / 10 ** exponent;
+  const [factor, carry] = fraction < 1.42 ? [1, 0] : fraction < 3.17 ? [2, 0] : fraction < 7.08 ? [5, 0] : [1, 1];
+  return factor * 10 ** (exponent + carry);
+}
+
+/** Multiples of `step` without binary dust: 3 × 0.1 is 0.3. */
+function multiple(index, step) {
+  return index === 0 ? 0 : Number((index * step).toPrecision(12));
+}
+
+/**
+ * Round ticks from at or below `low` to at or above `high`.
+ * @param {number} low finite
+ * @param {number} high finite, at least `low`
+ * @param {number} count about how many parts
+ * @returns {number[]} rising, at least two
+ */
+export function coveringTicks(low, high, count) {
+  const [from, to] = low === high ? [Math.min(0, low), Math.max(0, high)] : [low, high];
+  const step = from === to ? 1 : niceStep(to - from, count);
+  const first = Math.floor(from / step + 1e-9);
+  const last = Math.max(first + 1, Math.ceil(to / step - 1e-9));
+  return Array.from({ length: last - first + 1 }, (_, index) => multiple(first + index, step));
+}
+
+/** Round ticks that lie inside `low … high`. */
+export function innerTicks(low, high, count) {
+  return coveringTicks(low, high, count).filter((tick) => tick >= low && tick <= high);
+}
+
+function linearMap([low, high], [from, to]) {
+  const slope = high === low ? 0 : (to - from) / (high - low);
+  return (value) => from + (value - low) * slope;
+}
+
+/**
+ * @param {[number, number]} extent smallest and largest value to show
+ * @param {[number, number]} range pixels
+ * @param {{count: number, nice: boolean}} opts `nice` widens the domain to the outer ticks
+ */
+export function linearScale([low, high], range, { count, nice }) {
+  const covering = coveringTicks(low, high, count);
+  const isWide = nice || low === high;
+  const domain = isWide ? [covering[0], covering.at(-1)] : [low, high];
+  const values = isWide ? covering : innerTicks(low, high, count);
+  const labels = tickLabels(values);
+  return {
+    domain,
+    map: linearMap(domain, range),
+    ticks: values.map((value, index) => ({ value, label: labels[index] })),
+  };
+}
+
+const STOPS = [1, 2, 5, 10];
+
+function logFloor(value) {
+  const exponent = Math.floor(Math.log10(value) + 1e-12);
+  const stop = STOPS.findLast((factor) => factor * 10 ** exponent <= value * (1 + 1e-9)) ?? 1;
+  return Number(`${stop}e${exponent}`);
+}
+
+function logCeil(value) {
+  const exponent = Math.floor(Math.log10(value) + 1e-12);
+  const stop = STOPS.find((factor) => factor * 10 ** exponent >= value * (1 - 1e-9)) ?? 10;
+  return Number(`${stop}e${exponent}`);
+}
+
+/**
+ * Round ticks of a logarithmic axis: 1, 2, 5 steps over few decades, whole decades over many.
+ * @param {number} low above zero
+ * @param {number} high at least `low`
+ * @param {number} count about how many ticks fit
+ * @returns {number[]} rising
+ */
+export function logTicks(low, high, count) {
+  const first = Math.floor(Math.log10(low) + 1e-12);
+  const last = Math.ceil(Math.log10(high) - 1e-12);
+  const stride = Math.max(1, Math.ceil((last - first) / Math.max(2, count)));
+  const factors = (last - first) * 3 <= count + 2 ? [1, 2, 5] : [1];
+  const ticks = [];
+  for (let exponent = first; exponent <= last; exponent += stride) {
+    for (const factor of factors) ticks.push(Number(`${factor}e${exponent}`));
+  }
+  return ticks.filter((tick) => tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9));
+}
+
+/** As `linearScale`, for values above zero on a logarithmic axis. */
+export function logScale([low, high], range, { count, nice }) {
+  const isWide = nice || low === high;
+  const domain = isWide ? [logFloor(low), logCeil(low === high ? high * 1.01 : high)] : [low, high];
+  const map = linearMap(domain.map(Math.log10), range);
+  const ticks = logTicks(domain[0], domain[1], count);
+  return {
+    domain,
+    map: (value) => map(Math.log10(value)),
+    ticks: ticks.map((value) => ({ value, label: exactText(value) })),
+  };
+}
+
+/**
+ * Equal bands for categories; `map(index)` is the middle of a band.
+ * @param {string[]} names
+ * @param {[number, number]} range pixels
+ * @returns {{map: (index: number) => number, step: number, ticks: {value: number, label: string}[], domain: [number, number]}}
+ */
+export function bandScale(names, [from, to]) {
+  const step = (to - from) / Math.max(1, names.length);
+  return {
+    domain: [0, Math.max(0, names.length - 1)],
+    step,
+    map: (index) => from + (index + 0.5) * step,
+    ticks: names.map((label, value) => ({ value, label })),
+  };
+}

@@ -1,0 +1,91 @@
+/**
+ * Draws a plot: data in, a tree of nodes out. Used when the site is built and again in the page,
+ * so the baked picture and the live one are the same.
+ */
+
+import { stateView } from "./figure-state.js";
+import { endLabelViews, thresholdRules, xAxis, yAxis } from "./plot-axis.js";
+import { barMarks } from "./plot-bar.js";
+import { hasData } from "./plot-extent.js";
+import { layoutPlot, NARROW, WIDE } from "./plot-layout.js";
+import { legendView } from "./plot-legend.js";
+import { lineMarks } from "./plot-line.js";
+import { plotProblem, readPlot } from "./plot-model.js";
+import { h } from "./vnode.js";
+
+const KINDS = { line: "Line chart", bar: "Bar chart", stacked_bar: "Stacked bar chart" };
+
+/**
+ * The whole figure: title, picture, notes, caption, and an empty row the live widget puts its
+ * buttons in. Wrong data gives the drawn error state, no values the drawn empty state.
+ * @param {import("./plot-model.js").Plot} data
+ * @param {{width?: number, height?: number, xDomain?: [number, number] | null}} [opts] pixels. With
+ *   no width the picture is drawn twice, for a text column and for a telephone, and CSS shows one.
+ * @returns {import("./vnode.js").VNode}
+ */
+export function plotView(data, opts = {}) {
+  const problem = plotProblem(data);
+  if (problem) return stateView("error", "This plot could not be drawn", problem);
+  const plot = readPlot(data);
+  return h(
+    "figure",
+    { class: "plot", "aria-label": plot.title || plot.caption || "Plot" },
+    plot.title ? h("p", { class: "plot-title" }, plot.title) : null,
+    h("div", { class: "plot-canvas" }, pictures(plot, opts)),
+    plot.notes.map((note) => h("p", { class: "plot-note" }, note)),
+    h("div", { class: "plot-tools" }),
+    plot.caption ? h("figcaption", { class: "plot-caption" }, plot.caption) : null,
+  );
+}
+
+function pictures(plot, opts) {
+  if (!hasData(plot)) return stateView("empty", "Nothing to draw yet", "This plot has no values.");
+  if (opts.width) return pictureView(layoutPlot(plot, opts));
+  return [
+    pictureView(layoutPlot(plot, { width: WIDE }), "plot-wide"),
+    pictureView(layoutPlot(plot, { width: NARROW }), "plot-narrow"),
+  ];
+}
+
+/**
+ * The picture alone, as one `<svg>`.
+ * @param {object} layout from `layoutPlot`
+ * @param {string} [className] added to its class
+ */
+export function pictureView(layout, className = "") {
+  const { plot, width, height, legend, frame } = layout;
+  const marks = plot.type === "line" ? lineMarks(layout) : barMarks(layout);
+  return h(
+    "svg",
+    {
+      class: `plot-picture ${className}`.trim(), viewBox: `0 0 ${width} ${height}`, width, height,
+      role: "img", "aria-label": descriptionOf(plot),
+    },
+    legendView(legend.entries, 0, plot.type === "line"),
+    yAxis(layout),
+    xAxis(layout),
+    h("g", { class: "plot-marks" }, marks),
+    h("g", { class: "plot-limits" }, thresholdRules(layout)),
+    baseline(plot, frame, layout.y),
+    h("g", { class: "plot-ends" }, endLabelViews(layout)),
+  );
+}
+
+/** Zero again, above the bars that stand on it. */
+function baseline(plot, frame, y) {
+  if (plot.type === "line") return null;
+  return h("path", { class: "plot-rule plot-base", d: `M${frame.left},${y.map(0)}H${frame.right}` });
+}
+
+/** What the picture shows, in words, for those who do not see it. */
+export function descriptionOf(plot) {
+  const names = plot.lines.map(({ label }) => label).filter(Boolean);
+  const axes = plot.yLabel && plot.xLabel ? `${plot.yLabel} against ${plot.xLabel}.` : "";
+  const limits = plot.thresholds.map(({ label }) => label).join(", ");
+  return [
+    `${KINDS[plot.type]}${plot.title ? `: ${plot.title}` : ""}.`,
+    axes,
+    names.length ? `Shows ${names.join(", ")}.` : "",
+    limits ? `Thresholds: ${limits}.` : "",
+  ].filter(Boolean).join(" ");
+}

@@ -1,0 +1,40 @@
+import { applyTheme, savedTheme, saveTheme, THEMES } from "./theme.js";
+
+const NAMES = { auto: "System", light: "Light", dark: "Dark" };
+
+/** `<theme-toggle>`: one button that steps through system, light and dark. */
+export class ThemeToggle extends HTMLElement {
+  connectedCallback() {
+    this.button = document.createElement("button");
+    this.button.type = "button";
+    this.button.className = "bar-button";
+    this.button.addEventListener("click", () => this.#next());
+    this.replaceChildren(this.button);
+    this.#show(savedTheme());
+    addEventListener("storage", this.#followOtherTab);
+  }
+
+  disconnectedCallback() {
+    removeEventListener("storage", this.#followOtherTab);
+  }
+
+  #followOtherTab = () => {
+    applyTheme(savedTheme());
+    this.#show(savedTheme());
+  };
+
+  #next() {
+    const theme = THEMES[(THEMES.indexOf(savedTheme()) + 1) % THEMES.length];
+    saveTheme(theme);
+    applyTheme(theme);
+    this.#show(theme);
+  }
+
+  #show(theme) {
+    this.button.textContent = NAMES[theme];
+    this.button.dataset.theme = theme;
+    this.button.setAttribute("aria-label", `Theme: ${NAMES[theme]}. Change it`);
+  }
+}
+
+customElements.define("theme-toggle", ThemeToggle);
