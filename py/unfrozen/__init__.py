@@ -11,5 +11,7 @@ Reading order (each module uses only those above it; packages give their own ord
 4. `cell_json` — strict readers for what a cell assigned
 5. `publish` — the tables and plots a cell may hand to the page
 6. `schedules` — learning rate as a pure function of the step
-7. `memory` — what a training step holds, by component and by instant
+7. `model` — from config.json to the exact tensors of a model
+8. `catalogue` — published models and their real sizes
+9. `memory` — what a training step holds, by component and by instant
 """

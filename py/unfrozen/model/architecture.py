@@ -1,0 +1,113 @@
+"""What a decoder-only model is made of: sizes, and the choices that change its tensors.
+
+Shapes: D width, H heads, K kv heads, d head dimension, F ffn, V vocabulary, L layers, E experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unfrozen.errors import ModelError
+
+QkNorm = Literal["none", "head", "width"]
+NormKind = Literal["rms", "rms_gemma", "layer", "layer_fp32"]
+NormPlaces = Literal["pre", "post", "sandwich"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One trainable tensor, under the name transformers gives it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """The sparse feed-forward part of a mixture-of-experts model."""
+
+    count: int
+    per_token: int
+    ffn: int
+    shared_ffn: int = 0
+    every: int = 1
+    dense_layers: frozenset[int] = frozenset()
+
+    def in_layer(self, index: int) -> bool:
+        """Whether layer `index` (from 0) is sparse."""
+        return index not in self.dense_layers and (index + 1) % self.every == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Sizes and choices of one model; everything the memory model needs to know of it."""
+
+    model_type: str
+    hidden: int  # D
+    layers: int  # L
+    heads: int  # H
+    kv_heads: int  # K
+    head_dim: int  # d
+    ffn: int  # F, of one expert in a mixture without dense layers
+    vocab: int  # V
+    tied: bool
+    activation: str
+    gated: bool = True
+    positions: int = 0  # learned position embeddings (GPT-2)
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: QkNorm = "none"
+    norm: NormKind = "rms"
+    norm_places: NormPlaces = "pre"
+    fused_projections: bool = False  # one qkv and one gate-up matrix
+    parallel_residual: bool = False
+    experts: Experts | None = None
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise ModelError(
+                "num_key_value_heads",
+                self.kv_heads,
+                f"it must divide num_attention_heads = {self.heads}",
+                "copy both from the model's config.json",
+            )
+        if self.experts and self.experts.per_token > self.experts.count:
+            raise ModelError(
+                "num_experts_per_tok",
+                self.experts.per_token,
+                f"it must not exceed the number of experts, {self.experts.count}",
+                "copy both from the model's config.json",
+            )
+
+    @property
+    def q_width(self) -> int:
+        """Width of the queries, H · d."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Width of the keys, and of the values, K · d."""
+        return self.kv_heads * self.head_dim
+
+    def is_sparse(self, index: int) -> bool:
+        """Whether layer `index` routes its tokens to experts."""
+        return self.experts is not None and self.experts.in_layer(index)
+
+
+def divided(name: str, width: int, heads: int) -> int:
+    """The head dimension D / H; ModelError when it does not divide."""
+    if width % heads:
+        raise ModelError(
+            name, heads, f"it must divide the hidden size {width}", "copy both from config.json"
+        )
+    return width // heads

@@ -1,0 +1,102 @@
+"""From a Hugging Face config.json to the exact tensors of the model it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from unfrozen.errors import ModelError
+from unfrozen.model import gpt2, gpt_neox, llama
+from unfrozen.model.architecture import Architecture, Tensor
+from unfrozen.model.fields import Fields
+
+
+class _Style(NamedTuple):
+    read: Callable[[str, Fields], Architecture]
+    before: Callable[[Architecture], Iterator[Tensor]]
+    layer: Callable[[Architecture, int], Iterator[Tensor]]
+    after: Callable[[Architecture], Iterator[Tensor]]
+
+
+_STYLES: Final[dict[str, _Style]] = {
+    model_type: _Style(style.read, style.before, style.layer, style.after)
+    for style in (llama, gpt2, gpt_neox)
+    for model_type in style.MODEL_TYPES
+}
+
+SUPPORTED: Final = tuple(_STYLES)
+"""Every `model_type` that can be counted exactly."""
+
+_HEADS: Final = ("ForCausalLM", "LMHeadModel")  # the language-model heads of transformers
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model that can be counted exactly; `from_hf` reads it from a config.json."""
+
+    architecture: Architecture
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, object]) -> ModelConfig:
+        """Read a raw config.json, as published, of one of the `SUPPORTED` model types.
+
+        Keys that do not change the tensors are ignored; missing optional keys take the defaults
+        of transformers. Raises ModelError, naming key, value, bound and remedy, for a missing or
+        wrong key, for sizes that do not divide and for an architecture that is not supported.
+        """
+        if not isinstance(config, Mapping):
+            raise ModelError("model", config, "it must be an object", "pass a config.json")
+        model_type = _model_type(config)
+        return cls(_STYLES[model_type].read(model_type, Fields(config)))
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every trainable tensor, named, shaped and ordered as in transformers' model.
+
+        As `named_parameters()` does, it lists a tied head once, as the embedding.
+        """
+        a, style = self.architecture, _STYLES[self.architecture.model_type]
+        layers = (tensor for index in range(a.layers) for tensor in style.layer(a, index))
+        return (*style.before(a), *layers, *style.after(a))
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """Trainable parameters, each counted once: equal to the real model's, exactly."""
+        a = self.architecture
+        sparse = sum(map(a.is_sparse, range(a.layers))) if a.experts else 0
+        in_layers = (a.layers - sparse) * self._layer_size(False) + sparse * self._layer_size(True)
+        return self.outer_parameters + in_layers
+
+    @cached_property
+    def outer_parameters(self) -> int:
+        """Parameters outside the layers: embeddings, last norm, an untied head."""
+        a, style = self.architecture, _STYLES[self.architecture.model_type]
+        return sum(tensor.size for part in (style.before(a), style.after(a)) for tensor in part)
+
+    def layer_parameters(self, index: int) -> int:
+        """Parameters of layer `index` (dense and sparse layers differ, others do not)."""
+        return self._layer_size(self.architecture.is_sparse(index))
+
+    def _layer_size(self, sparse: bool) -> int:
+        a, style = self.architecture, _STYLES[self.architecture.model_type]
+        index = next((i for i in range(a.layers) if a.is_sparse(i) == sparse), None)
+        return 0 if index is None else sum(tensor.size for tensor in style.layer(a, index))
+
+
+def _model_type(config: Mapping[str, object]) -> str:
+    value = config.get("model_type")
+    remedy = f"supported are {', '.join(SUPPORTED)}"
+    if value is None:
+        raise ModelError("model_type", "nothing", "config.json must name its model type", remedy)
+    if not isinstance(value, str) or value not in _STYLES:
+        bound = "this architecture cannot be counted exactly yet"
+        if isinstance(config.get("text_config"), Mapping):
+            remedy = f"pass its text_config alone; {remedy}"
+        raise ModelError("model_type", value, bound, remedy)
+    classes = config.get("architectures")
+    if isinstance(classes, list) and classes and not str(classes[0]).endswith(_HEADS):
+        bound = "only causal language models are counted, and this class has another head"
+        raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
+    return value

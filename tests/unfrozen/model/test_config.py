@@ -1,0 +1,107 @@
+"""Counts and tensor lists against transformers itself, built on the meta device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from unfrozen.catalogue import CATALOGUE
+from unfrozen.model import SUPPORTED, ModelConfig
+
+
+def built(config: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the model that transformers builds from this config.json."""
+    rest = {key: value for key, value in config.items() if key != "model_type"}
+    hf_config = AutoConfig.for_model(config["model_type"], **rest)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(hf_config)
+    return [(name, tuple(parameter.shape)) for name, parameter in model.named_parameters()]
+
+
+@pytest.mark.parametrize("hub_id", CATALOGUE)
+def test_names_shapes_order_and_count_are_those_of_transformers(hub_id: str) -> None:
+    config = CATALOGUE[hub_id].config
+    model = ModelConfig.from_hf(config)
+    assert [(t.name, t.shape) for t in model.tensors] == built(config)
+    assert model.num_parameters == sum(tensor.size for tensor in model.tensors)
+
+
+@pytest.mark.parametrize("hub_id", CATALOGUE)
+def test_the_published_count_is_met_exactly(hub_id: str) -> None:
+    published = CATALOGUE[hub_id]
+    assert published.model.num_parameters == published.num_parameters
+
+
+def test_every_supported_type_is_in_the_catalogue() -> None:
+    assert {published.config["model_type"] for published in CATALOGUE.values()} == set(SUPPORTED)
+
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 128,
+}
+CHOICES: dict[str, dict[str, Any]] = {
+    "llama with every bias": {"model_type": "llama", "attention_bias": True, "mlp_bias": True},
+    "llama with its own head size": {"model_type": "llama", "head_dim": 32},
+    "llama without kv heads": {"model_type": "llama", "num_key_value_heads": None},
+    "mistral tied": {"model_type": "mistral", "tie_word_embeddings": True},
+    "qwen3 with bias": {"model_type": "qwen3", "attention_bias": True},
+    "qwen3 with default head size": {"model_type": "qwen3"},
+    "gemma untied": {"model_type": "gemma", "tie_word_embeddings": False},
+    "gemma2 with bias": {"model_type": "gemma2", "attention_bias": True},
+    "gemma3 text": {"model_type": "gemma3_text"},
+    "phi3 with groups": {"model_type": "phi3", "pad_token_id": 0},
+    "olmo with bias": {"model_type": "olmo", "attention_bias": True},
+    "olmo2 with groups": {"model_type": "olmo2"},
+    "gpt2 with its own inner size": {"model_type": "gpt2", "n_inner": 100, "n_positions": 16},
+    "gpt2 untied": {"model_type": "gpt2", "tie_word_embeddings": False},
+    "neox without attention bias": {"model_type": "gpt_neox", "attention_bias": False},
+    "neox tied": {"model_type": "gpt_neox", "tie_word_embeddings": True},
+    "mixtral of four": {"model_type": "mixtral", "num_local_experts": 4},
+    "qwen2 mixture, every other layer": {
+        "model_type": "qwen2_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 48,
+        "decoder_sparse_step": 2,
+    },
+    "qwen2 mixture without bias": {
+        "model_type": "qwen2_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 48,
+        "qkv_bias": False,
+    },
+    "qwen3 mixture with one dense layer": {
+        "model_type": "qwen3_moe",
+        "head_dim": 16,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "mlp_only_layers": [1],
+        "attention_bias": True,
+    },
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_a_family_changes_the_tensors_as_in_transformers(choice: str) -> None:
+    config = SMALL | CHOICES[choice]
+    if config["model_type"] == "gpt2":
+        renamed = {"n_embd": 64, "n_layer": 3, "n_head": 4}
+        config = {"vocab_size": 128, **renamed, **CHOICES[choice]}
+    model = ModelConfig.from_hf(config)
+    expected = built({key: value for key, value in config.items() if value is not None})
+    assert [(t.name, t.shape) for t in model.tensors] == expected
+    assert model.num_parameters == sum(tensor.size for tensor in model.tensors)
+    layers = sum(map(model.layer_parameters, range(3)))
+    assert model.num_parameters == model.outer_parameters + layers
