@@ -198,7 +198,7 @@ def _holder(port: int) -> str:
     try:
         for connection in psutil.net_connections("inet"):
             listens = connection.status == psutil.CONN_LISTEN and connection.pid
-            if listens and connection.laddr.port == port:
+            if listens and connection.laddr[1:2] == (port,):
                 name = psutil.Process(connection.pid).name()
                 return f" by {name} (process {connection.pid})"
     except psutil.Error:
