@@ -3,8 +3,9 @@
  * The entry is copied from the page's own list; without this script the link leads there.
  */
 
-const GAP_PX = 8;
+const GAP_PX = 6;
 const EDGE_PX = 12;
+const LINGER_MS = 200; // long enough to move the pointer from the link into the card
 
 /** @param {HTMLElement} article holds the `a.cite` links */
 export function addHoverNotes(article) {
@@ -15,7 +16,10 @@ export function addHoverNotes(article) {
   card.setAttribute("role", "tooltip");
   document.body.append(card);
 
+  let leaving = 0;
+
   const hide = () => {
+    clearTimeout(leaving);
     card.hidden = true;
     article.querySelector("[aria-describedby='hover-card']")?.removeAttribute("aria-describedby");
   };
@@ -34,10 +38,13 @@ export function addHoverNotes(article) {
   article.addEventListener("pointerover", show);
   article.addEventListener("focusin", show);
   article.addEventListener("focusout", hide);
-  article.addEventListener("pointerout", (event) => {
-    if (!card.contains(event.relatedTarget)) hide();
-  });
-  card.addEventListener("pointerleave", hide);
+  const hideSoon = () => {
+    clearTimeout(leaving);
+    leaving = setTimeout(hide, LINGER_MS);
+  };
+  article.addEventListener("pointerout", (event) => event.target.closest("a.cite") && hideSoon());
+  card.addEventListener("pointerenter", () => clearTimeout(leaving));
+  card.addEventListener("pointerleave", hideSoon);
   addEventListener("keydown", (event) => event.key === "Escape" && hide());
   addEventListener("scroll", hide, { passive: true });
 }

@@ -1,0 +1,91 @@
+"""Reads the chapters in order and makes one piece of HTML of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from press.cells import Kitchen
+from press.citations import Bibliography
+from press.errors import PressError
+from press.renderings import Renderings
+from press.rules import BIBLIOGRAPHY_MARK, ChapterRules, Desk, Section, make_parser, slug
+
+_FIGURE = re.compile(r"<!--figure:([^:]*):(.*?)-->")
+_ID = re.compile(r'\sid="([^"]+)"')
+_LINK = re.compile(r'href="#([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter, printed: `number` counts the written chapters, not the files' numbers."""
+
+    number: int
+    id: str
+    title: str
+    html: str
+    sections: tuple[Section, ...]
+    source: str
+
+
+def print_chapters(folder: Path) -> list[Chapter]:
+    """Print every `NN-slug.md` of a folder in order.
+
+    Runs all cells and draws all figures. Raises PressError, which names chapter and line, when a
+    cell fails, a number cannot be computed, or a link, citation or figure leads nowhere.
+    """
+    renderings = Renderings()
+    desk = Desk(Bibliography.read(folder / "references.toml"), renderings, Kitchen(renderings))
+    notes = 0
+    chapters = []
+    for number, path in enumerate(sorted(folder.glob("[0-9][0-9]-*.md")), 1):
+        chapter, notes = _print(path, number, desk, notes)
+        chapters.append(chapter)
+    if not chapters:
+        raise PressError(str(folder), "holds no chapter named like 01-the-start.md")
+    whole = "\0".join(chapter.html for chapter in chapters)
+    whole = whole.replace(BIBLIOGRAPHY_MARK, desk.bibliography.html())
+    whole = renderings.fill(_number_figures(whole, desk))
+    check_links(whole, {chapter.id for chapter in chapters})
+    finished = whole.split("\0")
+    return [
+        Chapter(**(vars(c) | {"html": html})) for c, html in zip(chapters, finished, strict=True)
+    ]
+
+
+def _print(path: Path, number: int, desk: Desk, notes: int) -> tuple[Chapter, int]:
+    text = path.read_text(encoding="utf-8")
+    first, _, body = text.partition("\n")
+    if not first.startswith("# "):
+        raise PressError(f"{path.name}:1", "a chapter starts with its title: # Title")
+    rules = ChapterRules(path.name, desk)
+    env = {"notes": notes}
+    html = make_parser(rules).render("\n" + body, env)
+    title = first[2:].strip()
+    chapter = Chapter(number, slug(title), title, html, tuple(rules.sections), path.name)
+    return chapter, env["notes"]
+
+
+def _number_figures(html: str, desk: Desk) -> str:
+    """Write "Figure 3" where the text links to a figure and where its caption starts."""
+
+    def numbered(match: re.Match[str]) -> str:
+        if match[1] not in desk.figures:
+            raise PressError(match[2], f"no figure is named {match[1]!r}")
+        return f"Figure\u00a0{desk.figures[match[1]]}"
+
+    return _FIGURE.sub(numbered, html)
+
+
+def check_links(html: str, known: set[str]) -> None:
+    """Raise PressError unless every `#target` exists and no id is used twice."""
+    ids = _ID.findall(html)
+    twice = sorted({name for name in ids if ids.count(name) > 1} | (set(ids) & known))
+    if twice:
+        raise PressError("article", f"these ids are used twice: {', '.join(twice)}")
+    lost = sorted(set(_LINK.findall(html)) - set(ids) - known)
+    if lost:
+        raise PressError(
+            "article", f"these links lead nowhere: {', '.join('#' + name for name in lost)}"
+        )

@@ -1,0 +1,67 @@
+"""Puts chapters and assets into one `index.html` that needs no script, no network and no server."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from press.assets import WEB, write_assets
+from press.cells import embedded_json
+from press.chapters import Chapter, print_chapters
+from unfrozen import events
+
+TITLE = "Unfrozen"
+SUBTITLE = (
+    "Full fine-tuning of language models: what it costs, what it moves, and how to watch it happen"
+)
+DESCRIPTION = (
+    "An article about full fine-tuning that you can run: live Python in the page, "
+    "and a real training run on your own machine, drawn as it happens."
+)
+# `frame-ancestors` has no effect in a <meta>; our server sends the whole policy as a header too.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval'",
+        "style-src 'self'",
+        "font-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "worker-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+)
+
+
+def press(out: Path, article: Path = WEB / "article") -> list[Chapter]:
+    """Write the site to `out`, replacing what was there; return the printed chapters.
+
+    Raises PressError before anything is replaced when the article itself cannot be printed.
+    """
+    chapters = print_chapters(article)
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("page.html.j2").render(
+        title=TITLE,
+        subtitle=SUBTITLE,
+        description=DESCRIPTION,
+        policy=POLICY,
+        assets=write_assets(out),
+        chapters=chapters,
+        schema=Markup(embedded_json(events.schema(), element_id="event-schema")),
+    )
+    (out / "index.html").write_text(html + "\n", encoding="utf-8")
+    return chapters

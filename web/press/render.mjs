@@ -1,0 +1,38 @@
+// Draws tables, plots and formulas at build time: JSON requests on stdin, JSON answers on stdout.
+//
+//   [{"kind": "math", "tex": "16N", "display": false},
+//    {"kind": "table" | "plot", "data": {…}, "opts": {…}}]  →  [{"html": "…"} | {"error": "…"}]
+//
+// Tables and plots go through the widgets' own pure renderers: what is baked is what turns live.
+
+import temml from "temml";
+
+import { plotView } from "../widgets/plot-view.js";
+import { tableView } from "../widgets/table-view.js";
+import { toHtml } from "../widgets/vnode.js";
+
+const RENDERERS = {
+  math: ({ tex, display }) => mathml(tex, display),
+  table: ({ data, opts }) => toHtml(tableView(data, opts)),
+  plot: ({ data, opts }) => toHtml(plotView(data, opts)),
+};
+
+/** MathML without style attributes, which the page's content security policy would refuse. */
+function mathml(tex, display) {
+  const html = temml.renderToString(tex, { displayMode: display, throwOnError: true, strict: true });
+  return html.replace(/ style="[^"]*"/g, "");
+}
+
+function answer(request) {
+  const render = RENDERERS[request.kind];
+  if (!render) return { error: `unknown kind ${JSON.stringify(request.kind)}` };
+  try {
+    return { html: render(request) };
+  } catch (error) {
+    return { error: error.message };
+  }
+}
+
+let input = "";
+for await (const chunk of process.stdin) input += chunk;
+process.stdout.write(JSON.stringify(JSON.parse(input).map(answer)));

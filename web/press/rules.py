@@ -1,0 +1,210 @@
+"""How the tokens of a chapter become HTML: cells are run here, formulas and figures asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from mdit_py_plugins.container import container_plugin
+from mdit_py_plugins.deflist import deflist_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+from press.cells import CellTag, Kitchen
+from press.citations import Bibliography
+from press.errors import PressError
+from press.facts import Facts
+from press.highlight import highlighted
+from press.renderings import Renderings
+from press.syntax import add_syntax
+
+BIBLIOGRAPHY_MARK = "<!--bibliography-->"
+
+
+@dataclass
+class Desk:
+    """What the chapters of one page share: one interpreter, one bibliography, one count."""
+
+    bibliography: Bibliography
+    renderings: Renderings
+    kitchen: Kitchen
+    figures: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Section:
+    """A heading of a chapter below its title, for the table of contents."""
+
+    id: str
+    title: str
+
+
+class ChapterRules:
+    """Render rules for one chapter; markdown-it calls them with (tokens, index, options, env)."""
+
+    def __init__(self, filename: str, desk: Desk) -> None:
+        """Errors name `filename` and the line in it."""
+        self.filename = filename
+        self.desk = desk
+        self.facts = Facts()
+        self.sections: list[Section] = []
+
+    def where(self, token: Token) -> str:
+        """Name the place of a token: "chapter.md:line"."""
+        line = token.map[0] + 1 if token.map else token.meta.get("line", 0)
+        return f"{self.filename}:{line}"
+
+    def computed(self, token: Token) -> str:
+        """A number or word the build computes."""
+        return escape(self.facts.value(token.content, self.where(token)), quote=False)
+
+    def citation(self, token: Token) -> str:
+        """Numbered links into the bibliography."""
+        return self.desk.bibliography.cite(token.meta["keys"], self.where(token))
+
+    def math(self, token: Token) -> str:
+        """A formula, MathML when the page is put together."""
+        tex = self.facts.fill(token.content.strip(), self.where(token))
+        display = token.type == "math_block"
+        html = self.desk.renderings.add(self.where(token), "math", tex=tex, display=display)
+        return f'<div class="formula">{html}</div>\n' if display else html
+
+    def fence(self, token: Token) -> str:
+        """A live cell, a facts block, or plain code."""
+        where, info = self.where(token), token.info.strip()
+        if info == "python facts":
+            self.facts.define(token.content, self.filename, int(where.rpartition(":")[2]) + 1)
+            return ""
+        tag = CellTag.parse(info, where)
+        if tag is not None:
+            return self.desk.kitchen.bake(tag, token.content.rstrip("\n"), where)
+        language = info or "text"
+        code = highlighted(token.content, language, where)
+        code = f'<code class="language-{language}">{code}</code>'
+        return f'<pre class="listing" tabindex="0">{code}</pre>\n'
+
+    def figure_open(self, token: Token) -> str:
+        """A numbered figure: `::: figure name [wide]`, its last paragraph is the caption."""
+        name, *classes = token.info.split()[1:] or [""]
+        if not name or name in self.desk.figures:
+            raise PressError(self.where(token), f"::: figure needs a name of its own, got {name!r}")
+        self.desk.figures[name] = len(self.desk.figures) + 1
+        return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
+
+    def figure_number(self, token: Token) -> str:
+        """A mark that becomes "Figure 3" once all figures have their numbers."""
+        return f"<!--figure:{token.content}:{self.where(token)}-->"
+
+    def heading_open(self, tokens: Sequence[Token], index: int) -> str:
+        """A section heading with an id of its own, one level below the chapter's."""
+        token, title = tokens[index], tokens[index + 1].content
+        if token.tag == "h1":
+            raise PressError(self.where(token), "a chapter has one title, on its first line")
+        section = Section(slug(title), title)
+        if token.tag == "h2":
+            self.sections.append(section)
+        return f'<h{int(token.tag[1]) + 1} id="{section.id}">'
+
+    def heading_close(self, tokens: Sequence[Token], index: int) -> str:
+        """Close a heading behind a link to itself."""
+        title = tokens[index - 1].content
+        anchor = (
+            f'<a class="anchor" href="#{slug(title)}" aria-label="Link to “{escape(title)}”">#</a>'
+        )
+        return f" {anchor}</h{int(tokens[index].tag[1]) + 1}>\n"
+
+
+def slug(title: str) -> str:
+    """A heading's id: lower case, words joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def make_parser(rules: ChapterRules) -> MarkdownIt:
+    """Build the parser of one chapter, its renderer bound to `rules`."""
+    parser = MarkdownIt("commonmark", {"typographer": True})
+    parser.enable(["table", "replacements", "smartquotes"])
+    parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
+    parser.use(deflist_plugin)
+    for name in ("figure", "try", "bibliography", "wide"):
+        parser.use(container_plugin, name)
+    add_syntax(parser)
+    parser.core.ruler.push("captions", lambda state: _captions(state.tokens))
+    _bind(parser, rules)
+    return parser
+
+
+def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
+    """Say which method renders which token."""
+    for name, render in {
+        "computed": rules.computed,
+        "citation": rules.citation,
+        "math_inline": rules.math,
+        "math_block": rules.math,
+        "fence": rules.fence,
+        "figure_number": rules.figure_number,
+        "container_figure_open": rules.figure_open,
+        "container_figure_close": lambda _: "</figure>\n",
+        "container_try_open": lambda _: '<div class="try">\n<p class="try-label">Try it</p>\n',
+        "container_try_close": lambda _: "</div>\n",
+        "container_bibliography_open": lambda _: BIBLIOGRAPHY_MARK,
+        "container_bibliography_close": lambda _: "",
+        "container_wide_open": lambda _: '<div class="wide">\n',
+        "container_wide_close": lambda _: "</div>\n",
+        "caption_open": lambda token: f"<figcaption><b>{rules.figure_number(token)}.</b> ",
+        "caption_close": lambda _: "</figcaption>\n",
+        "table_open": lambda _: '<div class="table-scroll" tabindex="0"><table>\n',
+        "table_close": lambda _: "</table></div>\n",
+        "note_ref": _note_ref,
+        "note_open": _note_open,
+        "note_close": lambda _: "</span>",
+    }.items():
+        parser.add_render_rule(name, _one_token(render))
+    parser.add_render_rule("heading_open", lambda _, tokens, i, *__: rules.heading_open(tokens, i))
+    parser.add_render_rule(
+        "heading_close", lambda _, tokens, i, *__: rules.heading_close(tokens, i)
+    )
+
+
+def _one_token(render: Any) -> Any:
+    """Adapt a rule that looks at one token to markdown-it's five arguments."""
+
+    def rule(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
+        return str(render(tokens[index]))
+
+    return rule
+
+
+def _note_ref(token: Token) -> str:
+    number = token.meta["number"]
+    return (
+        f'<a class="note-ref" href="#note-{number}" id="note-ref-{number}" '
+        f'aria-label="Note {number}">{number}</a>'
+    )
+
+
+def _note_open(token: Token) -> str:
+    number = token.meta["number"]
+    return (
+        f' <span class="note" role="note" id="note-{number}">'
+        f'<a class="note-number" href="#note-ref-{number}" '
+        f'aria-label="Back to the text">{number}</a> '
+    )
+
+
+def _captions(tokens: list[Token]) -> None:
+    """Turn the last paragraph of every figure into its caption."""
+    for index, token in enumerate(tokens):
+        if token.type != "container_figure_close":
+            continue
+        opened = next(t for t in reversed(tokens[:index]) if t.type == "container_figure_open")
+        paragraph = tokens[index - 3 : index]
+        if [t.type for t in paragraph] != ["paragraph_open", "inline", "paragraph_close"]:
+            continue
+        name = opened.info.split()[1:2]
+        paragraph[0].type, paragraph[2].type = "caption_open", "caption_close"
+        paragraph[0].content = "".join(name)
