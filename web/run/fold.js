@@ -1,0 +1,166 @@
+/**
+ * A run as the page knows it: the fold of its events, the same for a live run, a recording and a
+ * file from another machine. No clock, no DOM. Nothing here computes a number a reader sees: values
+ * are copied out of events, and only lines, gaps and repetitions are counted.
+ */
+
+import { takeMemory, takeStart } from "./fold-start.js";
+
+export const SERIES_LIMIT = 256; // names; more than our schema has by far
+export const ALERT_LIMIT = 200;
+
+/**
+ * @typedef {{x: number[], y: number[]}} Points x: optimizer steps; y may hold NaN and ±Infinity
+ * @typedef {Points & {old: Points[]}} Series `old`: what a resume threw away, attempt by attempt
+ * @typedef {{x: number[], y: number[], delta: number[], baseline: number, old: Points[]}} Suite
+ */
+
+/** The state before the first event. Plain data, so that it can be copied and printed. */
+export function emptyRun() {
+  return {
+    run: "",
+    lastSeq: -1,
+    step: 0,
+    status: "waiting", // running · finished · stopped · failed · oom, once there are events
+    events: 0,
+    gaps: 0, // sequence numbers that never came
+    duplicates: 0, // events that came again and were left out
+    unknownKinds: 0, // events of a kind this page does not know
+    skippedLines: 0, // lines that were damaged, and one without its end
+    unknownSeries: 0, // values beyond SERIES_LIMIT names
+    firstTime: 0, // Unix seconds
+    lastTime: 0,
+    start: null,
+    plan: { steps: 0, x: [], lr: [] },
+    series: {},
+    evals: {},
+    memory: { predicted: {}, measured: {}, peakInstant: "", peakBytes: 0 },
+    drift: { x: [], total: [], layers: {} },
+    samples: [],
+    alerts: [],
+    alertCount: 0,
+    checkpoint: null,
+    attempts: [],
+    nonFinite: null, // the first step whose training loss was NaN or infinite
+    beat: null, // {time, expectNextIn}: the trainer's last promise
+    end: null,
+  };
+}
+
+/**
+ * Takes one event into `run` and returns it. Events arrive in the order of the log; one whose
+ * sequence number was seen already is counted and left out.
+ * @param {ReturnType<typeof emptyRun>} run changed in place
+ * @param {Record<string, any>} event one parsed line of events.jsonl
+ */
+export function fold(run, event) {
+  if (!Number.isInteger(event?.seq) || typeof event.kind !== "string") {
+    run.skippedLines += 1;
+    return run;
+  }
+  if (event.seq <= run.lastSeq) {
+    run.duplicates += 1;
+    return run;
+  }
+  run.gaps += event.seq - run.lastSeq - 1;
+  run.lastSeq = event.seq;
+  run.events += 1;
+  run.run = run.run || String(event.run);
+  run.firstTime = run.firstTime || event.t;
+  run.lastTime = event.t;
+  run.step = event.step ?? run.step;
+  if (run.status === "waiting") run.status = "running";
+  const take = TAKES[event.kind];
+  if (take) take(run, event);
+  else run.unknownKinds += 1;
+  return run;
+}
+
+const TAKES = {
+  "run.start": takeStart,
+  metrics: takeMetrics,
+  sys: takeMetrics,
+  mem: takeMemory,
+  eval: takeEval,
+  drift: takeDrift,
+  sample: takeSample,
+  checkpoint: (run, { step, path, bytes }) => (run.checkpoint = { step, path, bytes }),
+  alert: takeAlert,
+  beat: (run, { t, expect_next_in }) => (run.beat = { time: t, expectNextIn: expect_next_in }),
+  "run.resume": takeResume,
+  "run.end": takeEnd,
+};
+
+/** "NaN", "Infinity" and "-Infinity" travel as strings, because JSON has no such numbers. */
+function number(value) {
+  return typeof value === "string" ? Number(value) : value;
+}
+
+function takeMetrics(run, { step, m }) {
+  for (const [name, value] of Object.entries(m ?? {})) {
+    const series = (run.series[name] ??= newSeries(run));
+    if (!series) continue;
+    series.x.push(step);
+    series.y.push(number(value));
+    if (name === "train/loss" && run.nonFinite === null && !Number.isFinite(number(value))) {
+      run.nonFinite = step;
+    }
+  }
+}
+
+function newSeries(run) {
+  if (Object.keys(run.series).length < SERIES_LIMIT) return { x: [], y: [], old: [] };
+  run.unknownSeries += 1;
+  return undefined;
+}
+
+function takeEval(run, event) {
+  const suite = (run.evals[event.suite] ??= { x: [], y: [], delta: [], baseline: NaN, old: [] });
+  suite.x.push(event.step);
+  suite.y.push(number(event.loss));
+  suite.delta.push(number(event.delta));
+  suite.baseline = number(event.baseline);
+}
+
+function takeDrift(run, { step, total, layers }) {
+  run.drift.x.push(step);
+  run.drift.total.push(number(total));
+  run.drift.layers = layers ?? {};
+}
+
+function takeSample(run, { prompt, text, when }) {
+  let sample = run.samples.find((other) => other.prompt === prompt);
+  if (!sample) run.samples.push((sample = { prompt, before: null, after: null }));
+  sample[when === "before" ? "before" : "after"] = text;
+}
+
+function takeAlert(run, { level, text, step, t }) {
+  run.alertCount += 1;
+  run.alerts.push({ level, text, step, time: t });
+  if (run.alerts.length > ALERT_LIMIT) run.alerts.shift();
+}
+
+/** The new attempt starts at `from_step`; what the old one reached beyond it stays as a ghost. */
+function takeResume(run, event) {
+  run.attempts.push({ attempt: event.att, fromStep: event.from_step, time: event.t });
+  run.status = "running";
+  run.end = null;
+  run.nonFinite = run.nonFinite > event.from_step ? null : run.nonFinite;
+  for (const points of [...Object.values(run.series), ...Object.values(run.evals)]) {
+    setAside(points, event.from_step);
+  }
+  const kept = run.drift.x.filter((step) => step <= event.from_step).length;
+  run.drift.x.length = run.drift.total.length = kept;
+}
+
+function setAside(points, fromStep) {
+  const kept = points.x.findIndex((step) => step > fromStep);
+  if (kept < 0) return;
+  points.old.push({ x: points.x.splice(kept), y: points.y.splice(kept) });
+  points.delta?.splice(kept);
+}
+
+function takeEnd(run, { status, reason, summary, t }) {
+  run.status = status;
+  run.end = { reason: reason ?? "", summary: summary ?? {}, time: t };
+}

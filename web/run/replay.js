@@ -1,0 +1,47 @@
+/**
+ * Reads a whole log, a recording of this site or a file from another machine, through the same fold
+ * as a live run. The main thread is given back between batches, so that the page stays alive.
+ */
+
+import { parseEvent } from "./stream.js";
+
+const BATCH_LINES = 2000;
+
+/**
+ * @param {Blob | Response} source something with a `stream()` or a `body`
+ * @param {(events: object[], skipped: number) => void} onEvents every batch, in order
+ * @param {AbortSignal} signal stops between two batches
+ */
+export async function replay(source, onEvents, signal) {
+  const body = source instanceof Blob ? source.stream() : source.body;
+  const chunks = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await chunks.read();
+    if (signal.aborted) return void chunks.cancel();
+    if (done) break;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (let from = 0; from < lines.length; from += BATCH_LINES) {
+      takeLines(lines.slice(from, from + BATCH_LINES), onEvents);
+      await breathe();
+      if (signal.aborted) return void chunks.cancel();
+    }
+  }
+  if (rest !== "") onEvents([], 1); // a last line without its newline was never finished
+}
+
+function takeLines(lines, onEvents) {
+  const parsed = lines.filter((line) => line !== "").map(parseEvent);
+  const events = parsed.filter((event) => event !== null);
+  onEvents(events, parsed.length - events.length);
+}
+
+/** Lets input and drawing run. A message is not slowed down the way nested timers are. */
+function breathe() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => (port1.close(), resolve());
+    port2.postMessage(null);
+  });
+}

@@ -1,0 +1,21 @@
+/**
+ * Is the *trainer* well? The connection is another matter. A trainer promises with each `beat` when
+ * it will be heard next, and the server can see whether its process still holds the log open.
+ */
+
+export const PATIENCE = 3; // the same as in gpu_runner/runs.py
+export const DEFAULT_BEAT_SECONDS = 30;
+
+/**
+ * @param {ReturnType<typeof import("./fold.js").emptyRun>} run
+ * @param {"yes" | "no" | "unknown"} writer whether a process holds the log open
+ * @param {number} now Unix seconds, on the same machine as the trainer
+ * @returns {"waiting" | "running" | "stalled" | "gone" | "ended"}
+ */
+export function healthOf(run, writer, now) {
+  if (run.end) return "ended";
+  if (run.events === 0) return "waiting";
+  if (writer === "no") return "gone";
+  const promised = run.beat?.expectNextIn ?? DEFAULT_BEAT_SECONDS;
+  return now - run.lastTime > PATIENCE * promised ? "stalled" : "running";
+}

@@ -1,0 +1,111 @@
+/**
+ * One run on the screen, wherever it comes from: this runner, a recording, a file. All three fill
+ * the same state through the same fold; a listener hears "change" after every batch.
+ */
+
+import { emptyRun, fold } from "./fold.js";
+import { openRecording } from "./recordings.js";
+import { replay } from "./replay.js";
+import { runner } from "./runner.js";
+import { followRun } from "./stream.js";
+import { currentToken } from "./token.js";
+
+const BACK_MS = 4000;
+
+/** @typedef {{kind: "none" | "live" | "recording" | "file", name: string}} Source */
+
+export class RunWatch extends EventTarget {
+  run = emptyRun();
+  /** @type {Source} */
+  source = { kind: "none", name: "" };
+  /** @type {import("./stream.js").StreamState | "loading" | "unreadable"} */
+  stream = "connecting";
+  /** @type {"yes" | "no" | "unknown"} */
+  writer = "unknown";
+  /** Why a file or a recording could not be read. */
+  problem = "";
+  #stop = new AbortController();
+
+  /** Follows a run of this page's runner. */
+  showLive(id) {
+    const signal = this.#begin({ kind: "live", name: id }, "connecting");
+    const guarded = (take) => (...values) => signal.aborted || take(...values);
+    followRun({
+      url: runner.eventsUrl(id),
+      token: currentToken(),
+      signal,
+      onEvents: guarded((events, skipped) => this.#take(events, skipped)),
+      onState: guarded((state) => this.#setStream(state, signal)),
+      onWriter: guarded((writer) => this.#setWriter(writer)),
+      onRestart: guarded(() => (this.run = emptyRun())),
+    });
+  }
+
+  /** Replays a recording of this site. */
+  showRecording(name) {
+    return this.#replay({ kind: "recording", name }, () => openRecording(name));
+  }
+
+  /** Replays a log the reader chose or dropped. */
+  showFile(file) {
+    return this.#replay({ kind: "file", name: file.name }, () => file);
+  }
+
+  /** Stops reading; what was read stays on the screen. */
+  stop() {
+    this.#stop.abort();
+  }
+
+  async #replay(source, open) {
+    const signal = this.#begin(source, "loading");
+    try {
+      const take = (events, skipped) => this.#take(events, skipped);
+      await replay(await open(), take, signal);
+      if (!signal.aborted) this.#finishReplay();
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error.message);
+    }
+  }
+
+  #finishReplay() {
+    if (this.run.events === 0) this.#fail(`${this.source.name} holds no event of a run`);
+    else this.#setStream("over");
+  }
+
+  #fail(problem) {
+    this.problem = problem;
+    this.#setStream("unreadable");
+  }
+
+  #begin(source, stream) {
+    this.#stop.abort();
+    this.#stop = new AbortController();
+    Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "" });
+    this.#changed();
+    return this.#stop.signal;
+  }
+
+  #take(events, skipped) {
+    for (const event of events) fold(this.run, event);
+    this.run.skippedLines += skipped;
+    this.#changed();
+  }
+
+  #setStream(state, signal) {
+    this.stream = state;
+    this.#changed();
+    if (state !== "back") return;
+    setTimeout(() => {
+      if (this.stream === "back" && !signal.aborted) this.#setStream("live", signal);
+    }, BACK_MS);
+  }
+
+  #setWriter(writer) {
+    this.writer = writer;
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
