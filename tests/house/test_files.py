@@ -1,0 +1,98 @@
+"""Files stay short, named for what they hold, and free of addresses that are nobody's business."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from house.tree import ROOT, tracked
+
+WRITTEN = ("*.py", "*.js", "*.mjs", "*.css", "*.md", "*.j2", "*.toml")
+LONGEST_FILE_LINES = 300
+LONGEST_FUNCTION_LINES = 40
+LONGEST_DECISION_LINES = 30
+VAGUE = {"utils", "util", "common", "helpers", "helper", "misc"}
+# In brackets, so that this file does not hold what it forbids.
+PACKAGE_HOSTS = re.compile(
+    r"registry[.]npmjs|registry[.]yarnpkg|pypi[.]org|pythonhosted[.]org|download[.]pytorch"
+    r"|jsdelivr[.]net|unpkg[.]com|cdnjs[.]|esm[.]sh|skypack[.]dev|fonts[.]g(oogleapis|static)"
+)
+WORKPLACE = re.compile(r"/[w]ork/(main|shared|notes)|[n]otes/contract|\b[i]ssue #?2\b|[b]ash_jobs")
+
+
+def text_files() -> list[Path]:
+    """All tracked files a person or a tool reads as text."""
+    binary = {".safetensors", ".png", ".woff2", ".gguf", ".ico", ".jpg"}
+    return [path for path in tracked() if path.suffix not in binary]
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Every function of a Python file: its name and how many lines it has, docstring left out."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            lines = node.end_lineno - node.lineno + 1
+            yield node.name, lines - (ast.get_docstring(node) or "").count("\n")
+
+
+def test_no_file_is_longer_than_one_sitting() -> None:
+    lengths = {path: path.read_text().count("\n") for path in tracked(*WRITTEN)}
+    long = {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > LONGEST_FILE_LINES}
+    assert not long
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = [
+        f"{path.relative_to(ROOT)} {name}: {lines}"
+        for path in tracked("*.py")
+        for name, lines in functions(path)
+        if lines > LONGEST_FUNCTION_LINES
+    ]
+    assert not long
+
+
+def test_no_module_has_a_vague_name() -> None:
+    assert not [path for path in tracked(*WRITTEN) if path.stem.lower() in VAGUE]
+
+
+def test_no_file_names_a_package_host_or_a_cdn() -> None:
+    named = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in text_files()
+        if (match := PACKAGE_HOSTS.search(path.read_text()))
+    ]
+    assert not named
+
+
+def test_no_file_tells_where_it_was_written() -> None:
+    told = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in text_files()
+        if (match := WORKPLACE.search(path.read_text()))
+    ]
+    assert not told
+
+
+def test_no_tracked_file_is_large() -> None:
+    large = [path for path in tracked() if path.stat().st_size > 8 * 1024 * 1024]
+    assert not large
+
+
+def decisions() -> list[Path]:
+    """The decision records."""
+    return [path for path in tracked("*.md") if path.parent == ROOT / "docs" / "decisions"]
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    numbers = [int(path.name[:4]) for path in sorted(decisions())]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("path", decisions(), ids=lambda path: path.stem)
+def test_a_decision_is_short_and_says_context_decision_consequence(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= LONGEST_DECISION_LINES
+    for part in ("# ", "**Context.**", "**Decision.**", "**Consequence.**"):
+        assert part in text

@@ -1,0 +1,136 @@
+"""Which file may use which: two journeys, one meeting place, no way back.
+
+Each package is read from top to bottom in the order below; a file uses only what stands above it.
+`unfrozen` is pure: the standard library, no input or output, no clock, no threads.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from house.tree import ROOT, declared, tracked
+
+READING_ORDER = {
+    "unfrozen": """
+        units errors events cell_json publish schedules memory.classic memory model plan __main__
+    """,
+    "pycell": "output trace cell window",
+    "press": """
+        errors facts formats
+    """,
+    "gpu_runner": """
+        tail log runs guard site stream serve
+    """,
+}
+SOURCE = {"unfrozen": "py", "gpu_runner": "py", "press": "web", "pycell": "web"}
+MAY_USE = {  # of our own packages
+    "unfrozen": set(),
+    "pycell": {"unfrozen"},
+    "press": {"unfrozen", "pycell"},
+    "gpu_runner": {"unfrozen"},
+}
+EXTRA = {"unfrozen": [], "pycell": [], "press": ["dev"], "gpu_runner": ["runner"]}
+IMPURE = {
+    "asyncio",
+    "datetime",
+    "glob",
+    "http",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "shutil",
+    "signal",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+}
+RIM = "__main__"  # the one file of a package that may read, write and exit
+
+
+def modules(package: str) -> list[str]:
+    """The names of a package's tracked modules without its own: `units`, `memory.classic`, …"""
+    top = ROOT / SOURCE[package] / package
+    found = [path for path in tracked("*.py") if path.is_relative_to(top)]
+    names = [".".join(path.relative_to(top).with_suffix("").parts) for path in found]
+    return [name.removesuffix(".__init__") for name in names if name != "__init__"]
+
+
+def source_of(package: str, name: str) -> Path:
+    """The file of a module."""
+    path = ROOT / SOURCE[package] / package / Path(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all a file imports, wherever in it; `from a import b` gives `a.b`."""
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            yield from (name.name for name in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            assert statement.level == 0, f"{path}: write the import in full, not with dots"
+            yield from (f"{statement.module}.{name.name}" for name in statement.names)
+
+
+def own_module(name: str, known: list[str]) -> str | None:
+    """The longest module name of the list that begins the imported name: `a.b` for `a.b.c`."""
+    parts = name.split(".")
+    candidates = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((candidate for candidate in candidates if candidate in known), None)
+
+
+@pytest.mark.parametrize("package", SOURCE)
+def test_every_module_has_its_place_in_the_reading_order(package: str) -> None:
+    listed = READING_ORDER[package].split()
+    assert sorted(listed) == sorted(modules(package))
+
+
+@pytest.mark.parametrize("package", SOURCE)
+def test_a_file_uses_only_what_stands_above_it(package: str) -> None:
+    order = READING_ORDER[package].split()
+    for place, module in enumerate(order):
+        for name in imports(source_of(package, module)):
+            if name.startswith(f"{package}."):
+                used = own_module(name.removeprefix(f"{package}."), order)
+                assert used is None or used == module or used in order[:place], (
+                    f"{package}.{module} uses {used}, which stands below it"
+                )
+
+
+@pytest.mark.parametrize("package", SOURCE)
+def test_a_package_uses_no_other_of_ours_than_it_may(package: str) -> None:
+    for module in modules(package):
+        used = {name.split(".")[0] for name in imports(source_of(package, module))}
+        assert used & set(SOURCE) <= MAY_USE[package] | {package}, module
+
+
+@pytest.mark.parametrize("package", SOURCE)
+def test_a_package_uses_no_library_it_does_not_declare(package: str) -> None:
+    distributions = packages_distributions()
+    allowed = declared(*EXTRA[package])
+    for module in modules(package):
+        for name in {name.split(".")[0] for name in imports(source_of(package, module))}:
+            if name not in sys.stdlib_module_names and name not in SOURCE:
+                owners = {owner.lower() for owner in distributions.get(name, [name])}
+                assert owners & allowed, f"{package}.{module} imports {name}"
+
+
+def test_the_core_has_no_input_output_clock_or_thread() -> None:
+    for module in modules("unfrozen"):
+        if module != RIM:
+            path = source_of("unfrozen", module)
+            used = {name.split(".")[0] for name in imports(path)}
+            assert not used & IMPURE, f"unfrozen.{module} imports {used & IMPURE}"
+            calls = (node for node in ast.walk(ast.parse(path.read_text())))
+            names = {
+                n.func.id for n in calls if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+            }
+            assert not names & {"open", "print", "input", "exec", "eval"}, f"unfrozen.{module}"

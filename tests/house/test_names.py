@@ -1,0 +1,37 @@
+"""Every name the trainer writes means something to the reader of the page."""
+
+import json
+import re
+
+from unfrozen import events
+
+
+def test_every_metric_has_a_label_a_unit_and_a_meaning_of_its_own() -> None:
+    for metric in events.METRICS:
+        assert metric.label, metric.name
+        assert metric.unit, metric.name
+        assert metric.meaning.endswith("."), metric.name
+    for field in ("name", "label", "meaning"):
+        values = [getattr(metric, field) for metric in events.METRICS]
+        assert len(set(values)) == len(values), field
+
+
+def test_a_metric_in_bytes_seconds_or_tokens_a_second_says_so_in_its_name() -> None:
+    suffix = {"bytes": "_bytes", "seconds": "_seconds", "tokens/second": "_tokens_per_second"}
+    for metric in events.METRICS:
+        if metric.unit in suffix:
+            assert f"_{metric.name.split('/')[-1]}".endswith(suffix[metric.unit]), metric.name
+
+
+def test_metric_names_are_a_segment_a_slash_and_a_segment() -> None:
+    assert all(re.fullmatch(r"[a-z]+/[a-z_]+", name) for name in events.METRIC_NAMES)
+
+
+def test_every_kind_instant_and_component_has_words_for_the_reader() -> None:
+    for table in (events.KINDS, events.INSTANTS, events.COMPONENTS):
+        assert all(table.values())
+        assert len(set(table.values())) == len(table)
+
+
+def test_the_schema_for_the_page_survives_json() -> None:
+    assert json.loads(json.dumps(events.schema())) == events.schema()

@@ -1,0 +1,46 @@
+"""What a first visit fetches before Python, as a browser fetches it, in bytes after brotli."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page
+
+BUDGET_BYTES = 350_000
+COMPRESSED = {".woff2", ".png", ".zip", ".whl", ".jpg"}  # brotli has nothing left to take out
+COMPRESS = """
+const { readFileSync } = require("node:fs");
+const { brotliCompressSync } = require("node:zlib");
+const sizes = JSON.parse(readFileSync(0)).map((p) => brotliCompressSync(readFileSync(p)).length);
+console.log(JSON.stringify(sizes));
+"""
+
+
+def fetched_paths(page: Page, url: str) -> list[str]:
+    """Open `url`, wait for its fonts and scripts, and give the site's paths that were fetched."""
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto(url, wait_until="load")
+    page.evaluate("document.fonts.ready.then(() => true)")
+    base = urlsplit(url).path
+    names = [
+        urlsplit(name).path.removeprefix(base) or "index.html" for name in urls if "://" in name
+    ]
+    return sorted({name for name in names if not name.startswith(("python/", "pyodide/"))})
+
+
+def brotli_bytes(site: Path, names: list[str]) -> dict[str, int]:
+    """The size of each file of the site as a good host sends it (brotli 11)."""
+    packed = [name for name in names if Path(name).suffix not in COMPRESSED]
+    program = os.environ.get("UNFROZEN_NODE", "node")
+    answer = subprocess.run(
+        [program, "-e", COMPRESS],
+        input=json.dumps([str(site / name) for name in packed]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    sizes = dict(zip(packed, json.loads(answer.stdout), strict=True))
+    return {name: sizes.get(name) or (site / name).stat().st_size for name in names}
