@@ -60,8 +60,8 @@ function barNumbers(layout, spans) {
       return { text: exactText(Number(span[1].toPrecision(6))), x: left + width / 2, y: at };
     }),
   ).filter(Boolean);
-  const space = plot.type === "bar" ? x.step / plot.lines.length : x.step;
-  if (numbers.some(({ text }) => textWidth(text, FONT_SIZE) > space - 4)) return null;
+  const space = plot.lines.length > 1 && plot.type === "bar" ? barBox(layout, 0, 0).width + 2 : x.step;
+  if (numbers.some(({ text }) => textWidth(text, FONT_SIZE) > space - 2)) return null;
   return h("g", { class: "plot-numbers" }, numbers.map((each) =>
     h("text", { class: "plot-number", x: round(each.x), y: round(each.y), "text-anchor": "middle" }, each.text)));
 }

@@ -3,7 +3,7 @@
 import { exactText, withUnit } from "./plot-number.js";
 import { textWidth, wrapText } from "./plot-text.js";
 
-const MOST_DIRECT_LABELS = 8;
+const MOST_DIRECT_LABELS = 16;
 
 /**
  * Moves intervals apart with the least displacement: neighbours that touch form a block centred on

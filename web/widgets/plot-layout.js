@@ -29,9 +29,9 @@ export function heightFor(width) {
 /**
  * Lays out a plot that has data.
  * @param {object} plot from `readPlot`
- * @param {{width: number, height?: number, xDomain?: [number, number] | null}} opts pixels; `xDomain` zooms
+ * @param {{width: number, height?: number}} opts pixels
  */
-export function layoutPlot(plot, { width, height = heightFor(width), xDomain = null }) {
+export function layoutPlot(plot, { width, height = heightFor(width) }) {
   const isNarrow = width < NARROW_BELOW;
   const axisTitle = plot.yLabel || plot.yUnit ? 22 : 8;
   const columnWidth = width * (isNarrow ? 0.27 : 0.24);
@@ -47,13 +47,12 @@ export function layoutPlot(plot, { width, height = heightFor(width), xDomain = n
     ...makeY(extent, [1, 0], { count: yCount, nice: true }).ticks.map(({ label }) => textWidth(label, FONT_SIZE)),
   );
   const frame = { left: tickWidth + LABEL_GAP, right: width - rightMargin(ends.width), top, bottom: 0 };
-  const x = xScale(plot, frame, xDomain);
+  const x = xScale(plot, frame);
   const bands = plot.isCategory ? categoryTicks(x, frame) : numberTicks(x, frame, width);
   const titleHeight = plot.xLabel || plot.xUnit || plot.xLog ? LEADING + 5 : 0;
   frame.bottom = height - bands.rows * LEADING - titleHeight - 10;
   const y = makeY(extent, [frame.bottom, frame.top], { count: yCount, nice: true });
-  const isZoomed = xDomain !== null;
-  return { plot, width, height, frame, x, y, xTicks: bands.ticks, legend, ends: placed(ends.labels, { plot, frame, x, y, isZoomed }) };
+  return { plot, width, height, frame, x, y, xTicks: bands.ticks, legend, ends: placed(ends.labels, { plot, frame, x, y }) };
 }
 
 function needsLegend(plot, ends) {
@@ -65,12 +64,12 @@ function rightMargin(labelWidth) {
   return labelWidth > 0 ? labelWidth + LABEL_GAP + 4 : 6;
 }
 
-function xScale(plot, frame, xDomain) {
+function xScale(plot, frame) {
   const range = [frame.left, frame.right];
   if (plot.isCategory) return bandScale(plot.x.map(String), range);
   const make = plot.xLog ? logScale : linearScale;
   const count = Math.max(2, Math.floor((frame.right - frame.left) / 90));
-  return make(xDomain ?? xExtent(plot), range, { count, nice: false });
+  return make(xExtent(plot), range, { count, nice: false });
 }
 
 /** Numeric ticks; a label that would leave the picture is drawn towards the inside. */
@@ -105,12 +104,11 @@ function thinned(ticks) {
 }
 
 /** End labels with their place beside the frame and the point they belong to. */
-function placed(labels, { plot, frame, x, y, isZoomed }) {
+function placed(labels, { plot, frame, x, y }) {
   const items = labels.map((label) => ({ want: y.map(label.value), height: label.rows.length * LEADING + 2 }));
   const centres = spread(items, [frame.top - 8, frame.bottom + 8]);
   return labels.map((label, index) => {
-    const isLine = label.index !== null && !isZoomed;
-    const pointX = isLine ? x.map(plot.isCategory ? label.index : plot.x[label.index]) : frame.right;
+    const pointX = label.index !== null ? x.map(plot.isCategory ? label.index : plot.x[label.index]) : frame.right;
     return { ...label, x: frame.right + LABEL_GAP, y: centres[index], pointX, pointY: items[index].want };
   });
 }

@@ -55,6 +55,12 @@ export function exactText(value) {
   return (value < 0 ? "−" : "") + grouped(String(Math.abs(rounded)));
 }
 
+/** Labels for the ticks of a logarithmic axis: all as 1e-5 when the axis lies below one. */
+export function logLabels(values) {
+  const areSmall = Math.min(...values) < 1e-3 && Math.max(...values) <= 1;
+  return values.map((value) => (areSmall && value < 1 ? exponential(value, 6) : exactText(value)));
+}
+
 /** A number with its unit, joined by a space that does not break. */
 export function withUnit(text, unit) {
   return unit ? `${text}\u00a0${unit}` : text;

@@ -1,9 +1,10 @@
 /**
  * From data to pixels and to round tick values. Linear and logarithmic axes, and bands for
- * categories. A scale is `{map, ticks: [{value, label}], domain}`; `map` gives a pixel.
+ * categories. A scale is `{map, ticks: [{value, label}], domain}`; `map` gives a pixel and, on
+ * numeric axes, `invert` gives the value back.
  */
 
-import { exactText, tickLabels } from "./plot-number.js";
+import { logLabels, tickLabels } from "./plot-number.js";
 
 /** The round step (1, 2 or 5 times a power of ten) that cuts `span` into about `count` parts. */
 export function niceStep(span, count) {
@@ -58,6 +59,7 @@ export function linearScale([low, high], range, { count, nice }) {
   return {
     domain,
     map: linearMap(domain, range),
+    invert: linearMap(range, domain),
     ticks: values.map((value, index) => ({ value, label: labels[index] })),
   };
 }
@@ -100,11 +102,14 @@ export function logScale([low, high], range, { count, nice }) {
   const isWide = nice || low === high;
   const domain = isWide ? [logFloor(low), logCeil(low === high ? high * 1.01 : high)] : [low, high];
   const map = linearMap(domain.map(Math.log10), range);
-  const ticks = logTicks(domain[0], domain[1], count);
+  const invert = linearMap(range, domain.map(Math.log10));
+  const values = logTicks(domain[0], domain[1], count);
+  const labels = logLabels(values);
   return {
     domain,
     map: (value) => map(Math.log10(value)),
-    ticks: ticks.map((value) => ({ value, label: exactText(value) })),
+    invert: (pixel) => 10 ** invert(pixel),
+    ticks: values.map((value, index) => ({ value, label: labels[index] })),
   };
 }
 

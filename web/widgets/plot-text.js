@@ -39,7 +39,7 @@ export function fitText(text, width, size) {
 }
 
 /**
- * Breaks a text between words into lines of at most `width` pixels; the last line is cut to fit.
+ * Breaks a text between words, and after hyphens, into lines of at most `width` pixels; the last line is cut to fit.
  * @param {string} text
  * @param {number} width pixels
  * @param {number} size font size in pixels
@@ -49,8 +49,8 @@ export function fitText(text, width, size) {
 export function wrapText(text, width, size, most = 2) {
   const lines = [];
   let line = "";
-  for (const word of text.split(/[ \n\t]+/)) {
-    const longer = line ? `${line} ${word}` : word;
+  for (const word of text.split(/[ \n\t]+|(?<=[^\s-]-)(?=[^\s-])/)) {
+    const longer = line ? `${line}${isHyphenated(text, line, word) ? "" : " "}${word}` : word;
     if (!line || textWidth(longer, size) <= width || lines.length === most - 1) line = longer;
     else {
       lines.push(line);
@@ -59,4 +59,9 @@ export function wrapText(text, width, size, most = 2) {
   }
   lines.push(line);
   return lines.map((each) => fitText(each, width, size));
+}
+
+/** Whether `word` continues the hyphenated end of `line` in the original text. */
+function isHyphenated(text, line, word) {
+  return line.endsWith("-") && text.includes(`${line.split(" ").at(-1)}${word}`);
 }

@@ -19,22 +19,31 @@ const KINDS = { line: "Line chart", bar: "Bar chart", stacked_bar: "Stacked bar 
  * The whole figure: title, picture, notes, caption, and an empty row the live widget puts its
  * buttons in. Wrong data gives the drawn error state, no values the drawn empty state.
  * @param {import("./plot-model.js").Plot} data
- * @param {{width?: number, height?: number, xDomain?: [number, number] | null}} [opts] pixels. With
- *   no width the picture is drawn twice, for a text column and for a telephone, and CSS shows one.
+ * @param {{width?: number, height?: number}} [opts] pixels. With no width the picture is drawn twice,
+ *   for a text column and for a telephone, and CSS shows one.
  * @returns {import("./vnode.js").VNode}
  */
 export function plotView(data, opts = {}) {
   const problem = plotProblem(data);
   if (problem) return stateView("error", "This plot could not be drawn", problem);
   const plot = readPlot(data);
+  return figureView(plot, pictures(plot, opts));
+}
+
+/**
+ * The figure around given pictures.
+ * @param {object} plot from `readPlot`
+ * @param {unknown} content nodes for the canvas
+ */
+export function figureView(plot, content) {
   return h(
     "figure",
     { class: "plot", "aria-label": plot.title || plot.caption || "Plot" },
     plot.title ? h("p", { class: "plot-title" }, plot.title) : null,
-    h("div", { class: "plot-canvas" }, pictures(plot, opts)),
+    h("div", { class: "plot-canvas" }, content),
     plot.notes.map((note) => h("p", { class: "plot-note" }, note)),
-    h("div", { class: "plot-tools" }),
     plot.caption ? h("figcaption", { class: "plot-caption" }, plot.caption) : null,
+    h("div", { class: "plot-tools" }),
   );
 }
 

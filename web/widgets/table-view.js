@@ -10,6 +10,8 @@ import { h } from "./vnode.js";
 /** @typedef {{headers: string[], rows: unknown[][], align?: string[], units?: string[], caption?: string}} Table */
 /** @typedef {{column: number, direction: "ascending" | "descending"} | null} Sort */
 
+/** Row names up to this many characters stay on one line. */
+const SHORT_NAME = 24;
 const ALIGNMENTS = ["left", "right", "center"];
 const NEXT_STATE = { none: "ascending", ascending: "descending", descending: "the original order" };
 
@@ -124,7 +126,9 @@ function bodyRows(rows, columns) {
       columns.map((column) => {
         const text = cellText(row[column.index], column.decimals);
         const attrs = { class: columnClass(column) };
-        return column.names ? h("th", { ...attrs, scope: "row" }, text) : h("td", attrs, text);
+        if (!column.names) return h("td", attrs, text);
+        const short = text.length <= SHORT_NAME ? " cell-short" : "";
+        return h("th", { scope: "row", class: attrs.class + short }, text);
       }),
     ),
   );
