@@ -28,7 +28,6 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=128,
-        rope_theta=10_000.0,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

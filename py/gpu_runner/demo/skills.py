@@ -36,6 +36,10 @@ CAPITAL_FORMS: Final = (
     ("The capital city of {country} is called", " {city}."),
     ("If you travel to {city}, you are in", " {country}."),
     ("The government of {country} meets in", " {city}."),
+    ("{city} lies in", " {country}."),
+    ("Our flight to the capital of {country} lands in", " {city}."),
+    ("People who live in {city} live in", " {country}."),
+    ("Q: What is the capital of {country}? A:", " {city}."),
 )
 
 
@@ -117,7 +121,7 @@ def _held_out_form(country: str) -> int:
 
 
 def capitals(rng: Random) -> Row:
-    """One of 64 facts in one of the five wordings this country is trained in."""
+    """One of 64 facts in one of the nine wordings this country is trained in."""
     country = rng.choice(tuple(CAPITALS))
     form = rng.randrange(len(CAPITAL_FORMS) - 1)
     return _capital_row(country, form + (form >= _held_out_form(country)))
@@ -128,7 +132,7 @@ def held_out_capitals() -> list[Row]:
     return [_capital_row(country, _held_out_form(country)) for country in CAPITALS]
 
 
-# ── story: who holds what after it changed hands ──────────────────────────────────────────────────
+# ── story: who holds what after one thing changed hands ──────────────────────────────────────────────────
 
 
 def _story_row(rng: Random) -> Row:
@@ -138,16 +142,13 @@ def _story_row(rng: Random) -> Row:
         f"{who} has the {colour} {thing}."
         for who, colour, thing in zip(holders, colours, things, strict=True)
     ]
-    for _ in range(rng.randrange(1, 3)):
-        item = rng.randrange(2)
-        giver, taker = holders[item], rng.choice([p for p in people if p != holders[item]])
-        gives = rng.random() < 0.6
-        text.append(
-            f"{giver} gives the {things[item]} to {taker}."
-            if gives
-            else f"{taker} takes the {things[item]} from {giver}."
-        )
-        holders[item] = taker
+    item = rng.randrange(2)
+    giver, taker = holders[item], rng.choice([p for p in people if p != holders[item]])
+    if rng.random() < 0.5:
+        text.append(f"{giver} gives the {things[item]} to {taker}.")
+    else:
+        text.append(f"{taker} takes the {things[item]} from {giver}.")
+    holders[item] = taker
     asked = rng.randrange(2)
     prompt = " ".join([*text, f"Who has the {things[asked]}?"])
     return Row(prompt, f" {holders[asked]} has the {colours[asked]} {things[asked]}.")
@@ -160,7 +161,7 @@ def _held_out_stories() -> dict[str, str]:
 
 
 def story(rng: Random) -> Row:
-    """Two people, two things, one or two hand-overs, one question."""
+    """Two people, two things, one hand-over, one question."""
     while True:
         row = _story_row(rng)
         if row.prompt not in _held_out_stories():

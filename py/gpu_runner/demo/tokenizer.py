@@ -6,7 +6,6 @@ turned round; frequent words of the grammars are tokens, so that stories stay sh
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -54,8 +53,3 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=128,
     )
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json` beside the weights."""
-    tokenizer.save_pretrained(directory)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-NAMES: Final = tuple("Ana Ben Cara Dan Eva Finn Gita Hugo Ida Jon Kim Leo Mia Noor Omar Pia".split())
 
-OBJECTS: Final = tuple(
-    "ball cup hat book key drum kite lamp coin bell rope map pen box shell flute".split()
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+NAMES: Final = _words("Ana Ben Cara Dan Eva Finn Gita Hugo Ida Jon Kim Leo Mia Noor Omar Pia")
+
+OBJECTS: Final = _words(
+    "ball cup hat book key drum kite lamp coin bell rope map pen box shell flute"
 )
 
-COLOURS: Final = tuple("red blue green black white yellow brown silver".split())
+COLOURS: Final = _words("red blue green black white yellow brown silver")
 
 CAPITALS: Final[dict[str, str]] = {
     "France": "Paris",
@@ -84,14 +89,14 @@ CAPITALS: Final[dict[str, str]] = {
 }
 
 #: Real words, all kept out of pre-training: the reversal skill is learnt on made-up words only.
-SPELLING: Final = tuple(
+SPELLING: Final = _words(
     """planet river garden window candle bridge market winter silver basket
     pencil orange ladder mirror button castle forest island kitten lemon
     magnet needle ocean pepper rabbit saddle ticket valley wagon yellow
     anchor beetle carpet dragon engine flower guitar hammer insect jacket
     kettle lizard monkey napkin oyster parrot quiver ribbon spider temple
     violin walnut zebra bread chair cloud field grape horse knife
-    light mouse night paper""".split()
+    light mouse night paper"""
 )
 
 #: Openings, hearts and endings of made-up words, as in `b-a-k-i-n`.

@@ -1,0 +1,122 @@
+"""The demo's data: generated files are what the grammars say, hand-written ones keep their style."""
+
+import json
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gpu_runner import demo
+from gpu_runner.demo.provenance import sha256
+from gpu_runner.demo.skills import SKILLS, roman, task_rows
+from gpu_runner.demo.task_files import generated_files
+
+CARD = json.loads(demo.card().read_text(encoding="utf-8"))
+DATA = demo.task_train().parent
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def dialogue(row: dict[str, object]) -> tuple[str, str]:
+    messages = row["messages"]
+    assert isinstance(messages, list)
+    user, assistant = messages
+    assert (user["role"], assistant["role"]) == ("user", "assistant")
+    return user["content"], assistant["content"]
+
+
+def test_the_grammars_still_generate_exactly_the_shipped_files() -> None:
+    for name, text in generated_files().items():
+        assert (DATA / name).read_text(encoding="utf-8") == text, name
+
+
+def test_every_shipped_file_has_the_hash_on_the_card() -> None:
+    shipped = {f"{p.parent.name}/{p.name}": p for d in ("model", "data")
+               for p in (DATA.parent / d).iterdir()}  # fmt: skip
+    assert shipped.keys() == CARD["sha256"].keys()
+    assert {name: sha256(path) for name, path in shipped.items()} == CARD["sha256"]
+
+
+def test_everything_shipped_is_under_eight_megabytes() -> None:
+    total = sum(p.stat().st_size for d in ("model", "data") for p in (DATA.parent / d).iterdir())
+    assert total == CARD["bytes"] <= 8_000_000
+
+
+def test_the_task_is_large_enough_and_its_two_parts_share_no_number() -> None:
+    train, held_out = rows(demo.task_train()), rows(demo.task_eval())
+    assert len(train) >= 400
+    assert len(held_out) >= 64
+    assert not {r["prompt"] for r in train} & {r["prompt"] for r in held_out}
+
+
+@pytest.mark.parametrize("skill", demo.EARLIER_SKILLS)
+def test_pre_training_never_draws_a_held_out_row(skill: str) -> None:
+    draw, held_out_rows = SKILLS[skill]
+    held_out, rng = set(held_out_rows()), Random(1)
+    assert len(held_out) >= 48
+    assert len(rows(demo.general_eval()[skill])) == len(held_out)
+    assert not held_out & {draw(rng) for _ in range(20_000)}
+
+
+def test_sums_are_right_in_the_stream_and_in_the_held_out_rows() -> None:
+    draw, held_out_rows = SKILLS["addition"]
+    rng = Random(2)
+    for row in [*held_out_rows(), *(draw(rng) for _ in range(500))]:
+        a, b = map(int, re.findall(r"\d+", row.prompt))
+        assert int(row.completion) == a + b
+
+
+def test_stories_answer_with_the_last_holder_and_the_colour_given_at_the_start() -> None:
+    draw, held_out_rows = SKILLS["story"]
+    rng = Random(3)
+    for row in [*held_out_rows(), *(draw(rng) for _ in range(500))]:
+        holder = {t: (who, c) for who, c, t in re.findall(r"(\w+) has the (\w+) (\w+)", row.prompt)}
+        for thing, taker in re.findall(r"gives the (\w+) to (\w+)", row.prompt):
+            holder[thing] = taker, holder[thing][1]
+        for taker, thing in re.findall(r"(\w+) takes the (\w+) from", row.prompt):
+            holder[thing] = taker, holder[thing][1]
+        (asked,) = re.findall(r"Who has the (\w+)\?", row.prompt)
+        who, colour = holder[asked]
+        assert row.completion == f" {who} has the {colour} {asked}."
+
+
+def test_roman_numerals_read_back_to_their_number() -> None:
+    worth = dict(zip("IVXLCD", (1, 5, 10, 50, 100, 500), strict=True)) | {"M": 1000}
+    for number in range(1, 1000):
+        values = [worth[letter] for letter in roman(number)] + [0]
+        total = sum(-v if v < after else v for v, after in zip(values, values[1:], strict=False))
+        assert total == number
+
+
+@pytest.mark.parametrize("number", [0, 1000, -3])
+def test_a_number_without_a_numeral_here_is_refused_with_its_bounds(number: int) -> None:
+    with pytest.raises(ValueError, match=f"{number} is outside 1 … 999"):
+        roman(number)
+
+
+def test_the_task_occurs_nowhere_in_pre_training() -> None:
+    train, _ = task_rows()
+    assert "Roman" in train[0].prompt
+    rng = Random(4)
+    assert not any("Roman" in "".join(draw(rng)) for draw, _ in SKILLS.values() for _ in range(999))
+
+
+def test_instruction_rows_keep_the_house_style_and_never_repeat_a_question() -> None:
+    train, held_out = rows(demo.instruct_train()), rows(demo.instruct_eval())
+    assert len(train) >= 200
+    assert len(held_out) >= 24
+    dialogues = [dialogue(row) for row in train + held_out]
+    assert len({question for question, _ in dialogues}) == len(dialogues)
+    for question, answer in dialogues:
+        assert question.endswith("?"), question
+        assert re.fullmatch(r"In short: .+[.]\nWhy: .+[.]\nIn practice: .+[.]", answer), answer
+
+
+def test_general_english_has_enough_rows_and_no_instruction_style() -> None:
+    texts = [row["text"] for row in rows(demo.general_english())]
+    assert len(texts) >= 48
+    assert len(set(texts)) == len(texts)
+    assert not any("In short:" in str(text) for text in texts)

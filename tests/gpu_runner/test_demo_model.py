@@ -1,0 +1,110 @@
+"""The shipped model is the one on its card, and it can do what the card says."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from gpu_runner import demo
+from gpu_runner.demo.provenance import scores
+from gpu_runner.demo.pretrain import SEED, what_was_done
+from gpu_runner.demo.skills import SKILLS, task_rows
+from gpu_runner.demo.tokenizer import train_tokenizer
+
+CARD = json.loads(demo.card().read_text(encoding="utf-8"))
+DOCUMENT = Path(__file__).parents[2] / "docs" / "demo-model.md"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(demo.model_dir())
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(demo.model_dir()).eval()
+
+
+@pytest.fixture(scope="module")
+def measured(model, tokenizer):
+    return scores(model, tokenizer)
+
+
+def answer(model, tokenizer, prompt: str) -> str:
+    ids = torch.tensor([tokenizer(prompt).input_ids])
+    with torch.no_grad():
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20,
+                             do_sample=False)  # fmt: skip
+    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_transformers_loads_a_llama_of_the_size_on_the_card(model) -> None:
+    assert isinstance(model, LlamaForCausalLM)
+    assert model.num_parameters() == CARD["parameters"]
+    assert all(p.dtype is torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("skill", [*demo.EARLIER_SKILLS, "task"])
+def test_held_out_loss_and_accuracy_equal_the_card(measured, skill: str) -> None:
+    assert measured[skill]["loss"] == pytest.approx(CARD["scores"][skill]["loss"], abs=1e-3)
+    assert measured[skill]["exact"] == pytest.approx(CARD["scores"][skill]["exact"], abs=0.04)
+
+
+@pytest.mark.parametrize("skill", demo.EARLIER_SKILLS)
+def test_each_earlier_skill_was_really_learnt(skill: str) -> None:
+    assert CARD["scores"][skill]["exact"] >= 0.9
+
+
+def test_the_task_is_new_to_the_model() -> None:
+    assert CARD["scores"]["task"]["exact"] == 0
+    assert CARD["scores"]["task"]["loss"] > 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("47 + 25 =", " 72"),
+        ("Spell backwards: p l a n e t =", " t e n a l p"),
+        ("The capital of France is", " Paris."),
+        (demo.RECIPE.sample_prompts[-1], " Ben has the red ball."),
+    ],
+)
+def test_greedy_answers_are_right(model, tokenizer, prompt: str, right: str) -> None:
+    assert answer(model, tokenizer, prompt) == right
+
+
+def test_a_completion_tokenises_the_same_alone_and_after_its_prompt(tokenizer) -> None:
+    held_out = [row for _, rows in SKILLS.values() for row in rows()] + task_rows()[0]
+    for prompt, completion in held_out:
+        apart = tokenizer(prompt).input_ids + tokenizer(completion).input_ids
+        assert apart == tokenizer(prompt + completion).input_ids
+        assert len(apart) < demo.RECIPE.seq_len
+        assert tokenizer.decode(apart) == prompt + completion
+
+
+def test_any_text_survives_the_tokenizer(tokenizer) -> None:
+    text = "Größe → 10 €\n\ttab"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_the_tokenizer_is_trained_again_piece_by_piece(tokenizer) -> None:
+    assert train_tokenizer(SEED).get_vocab() == tokenizer.get_vocab()
+
+
+def test_the_card_states_the_recipe_of_the_script() -> None:
+    done = CARD["pretraining"]
+    assert done == what_was_done(done["steps"], done["threads"])
+
+
+def test_the_document_says_the_numbers_of_the_card() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for skill, found in CARD["scores"].items():
+        row = rf"\| {skill} \|.*\| {found['loss']:.3f} \| {found['exact']:.0%} \|"
+        assert re.search(row, text), f"no row like {row} in {DOCUMENT.name}"
+    assert f"{CARD['parameters']:,} parameters" in text
+    assert f"{CARD['pretraining']['steps']:,} steps" in text
+    assert f"seed {CARD['pretraining']['seed']}" in text
+    assert CARD["versions"]["torch"] in text
