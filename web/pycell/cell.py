@@ -42,7 +42,7 @@ def run_cell(
     Never raises: every exception of the cell, KeyboardInterrupt and SystemExit included, comes
     back as `error`. A cell with a top-level `await` gets an event loop of its own.
     """
-    steps = run_cell_async(source, namespace, write, cell_id)
+    steps = run_cell_async(source, namespace, CappedOutput(write), cell_id)
     if _has_top_level_await(source):
         return asyncio.run(steps)
     try:
@@ -56,7 +56,7 @@ def run_cell(
 async def run_cell_async(
     source: str,
     namespace: dict[str, Any],
-    write: Callable[[str], None],
+    output: CappedOutput,
     cell_id: str = "cell",
 ) -> CellResult:
     """Do what `run_cell` does inside a running event loop, where top-level `await` can wait."""
@@ -64,7 +64,6 @@ async def run_cell_async(
     namespace.setdefault("__name__", "__main__")
     namespace.setdefault("__builtins__", __builtins__)
     remember_source(filename, source)
-    output = CappedOutput(write)
     value_repr: str | None = None
     error: CellError | None = None
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):

@@ -1,0 +1,97 @@
+"""The reader's interpreter in Pyodide: one namespace for all cells of the page, no way out of it.
+
+The only file here that knows it runs in a browser. Everything of JavaScript it is given as three
+callables; it takes the doors Pyodide has to the page away.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any, NoReturn
+
+from pycell.cell import run_cell_async
+from pycell.output import CappedOutput
+from pycell.window import make_js_module
+
+NAP_SECONDS = 0.05
+
+
+class Session:
+    """Runs cells one after another; later cells see the names of earlier ones."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        """Send what cells print to `write`."""
+        self._write = write
+        self._namespace: dict[str, Any] = {}
+
+    async def run(self, cell_id: str, source: str) -> str:
+        """Run one cell; return JSON text with the keys ok, value, error and notice."""
+        output = CappedOutput(self._write)
+        result = await run_cell_async(source, self._namespace, output, cell_id)
+        answer = dataclasses.asdict(result)
+        answer["value"] = answer.pop("value_repr")
+        return json.dumps(answer)
+
+
+def open_session(
+    write: Callable[[str], None],
+    publish: Callable[[str, str], None],
+    stop_wanted: Callable[[], bool],
+) -> Session:
+    """Prepare this interpreter for reader code and return its session.
+
+    `publish(name, json_text)` gets tables and plots; `stop_wanted()` tells whether the reader has
+    pressed Stop since it was last asked.
+    """
+    sys.modules["js"] = make_js_module(publish)
+    _close_pyodide_js()
+    builtins.input = _no_input
+    time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
+    return Session(write)
+
+
+def _close_pyodide_js() -> None:
+    """Put an empty `pyodide_js` in place of the real one, whose functions reach everything.
+
+    Pyodide's own event loop asks it for one setting when a cell calls `asyncio.run`.
+    """
+    from _pyodide._importhook import jsfinder  # type: ignore[import-not-found]
+
+    jsfinder.jsproxies.clear()
+    closed, api = ModuleType("pyodide_js"), ModuleType("pyodide_js._api")
+    api.__dict__["config"] = SimpleNamespace(enableRunUntilComplete=True)
+    closed.__dict__["_api"] = api
+    sys.modules.update({"pyodide_js": closed, "pyodide_js._api": api})
+
+
+def _no_input(_prompt: object = "", /) -> NoReturn:
+    """Refuse in words what would otherwise fail as an I/O error."""
+    raise RuntimeError("input() cannot ask you here: assign the value in the cell and run it again")
+
+
+def _interruptible_sleep(
+    sleep: Callable[[float], None], stop_wanted: Callable[[], bool]
+) -> Callable[[Any], None]:
+    """Sleep in naps, between which output is sent and Stop is heard."""
+
+    def sleep_in_naps(seconds: float, /) -> None:
+        """Wait for `seconds`, as `time.sleep`; raises KeyboardInterrupt when stopped."""
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        end = time.monotonic() + seconds
+        while True:
+            if stop_wanted():
+                raise KeyboardInterrupt
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            sleep(min(left, NAP_SECONDS))
+
+    sleep_in_naps.__name__ = "sleep"
+    return sleep_in_naps

@@ -1,0 +1,70 @@
+/**
+ * The files Python needs, fetched with a truthful count of bytes.
+ *
+ * Sizes are those of the unpacked files: what a stream yields is unpacked too, while a
+ * Content-Length counts packed bytes. A test compares them with the pinned package.
+ */
+
+/** @type {Record<string, number>} bytes by file name, Pyodide 314.0.4 */
+export const RUNTIME_BYTES = {
+  "pyodide.asm.wasm": 9596386,
+  "python_stdlib.zip": 2545198,
+};
+
+/** A start of Python that failed: `reason` is a sentence for the reader, with what to do. */
+export class BootError extends Error {
+  /** @param {string} reason */
+  constructor(reason) {
+    super(reason);
+    this.name = "BootError";
+    this.reason = reason;
+  }
+}
+
+/** Run `work`; whatever it throws becomes a BootError that starts with `what` happened. */
+export async function orExplain(what, work) {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof BootError) throw error;
+    throw new BootError(`${what} (${error.message ?? error})`);
+  }
+}
+
+/**
+ * Fetch a file and count its bytes as they arrive.
+ * @param {URL} url
+ * @param {(bytes: number) => void} onBytes called with the size of each piece
+ * @returns {Promise<Response>} a response whose body is still streaming
+ */
+export async function fetchCounted(url, onBytes) {
+  const name = url.pathname.split("/").slice(-2).join("/");
+  const answer = await orExplain(offlineReason(name), () => fetch(url));
+  if (!answer.ok) {
+    throw new BootError(
+      `Python could not be downloaded: the server answered ${answer.status} for ${name}. ` +
+        "Try again; if it stays so, this copy of the site is incomplete.",
+    );
+  }
+  const counter = new TransformStream({
+    transform(piece, controller) {
+      onBytes(piece.byteLength);
+      controller.enqueue(piece);
+    },
+  });
+  const type = url.pathname.endsWith(".wasm") ? "application/wasm" : "application/octet-stream";
+  return new Response(answer.body.pipeThrough(counter), { headers: { "content-type": type } });
+}
+
+/** Fetch a whole file, counted. @returns {Promise<ArrayBuffer>} */
+export async function fetchBytes(url, onBytes) {
+  const answer = await fetchCounted(url, onBytes);
+  return orExplain("The download of Python broke off. Check the connection and try again", () =>
+    answer.arrayBuffer(),
+  );
+}
+
+function offlineReason(name) {
+  const where = navigator.onLine === false ? "this device is offline" : `${name} did not arrive`;
+  return `Python could not be downloaded: ${where}. Check the connection and try again`;
+}

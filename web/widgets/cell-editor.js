@@ -1,0 +1,63 @@
+/**
+ * The editor of a cell: CodeMirror 6, loaded when the reader first wants to edit.
+ *
+ * It takes the exact place of the source it replaces: same type, same lines, same padding; the line
+ * numbers stand in the padding. Colours come from the style sheet by class, as for the baked source.
+ * Tab is not taken: it moves on, as everywhere in the page. Ctrl-] and Ctrl-[ indent.
+ */
+
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { python } from "@codemirror/lang-python";
+import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
+import { EditorSelection, EditorState } from "@codemirror/state";
+import { EditorView, keymap, lineNumbers } from "@codemirror/view";
+import { classHighlighter } from "@lezer/highlight";
+
+/**
+ * @param {{parent: HTMLElement, code: string, label: string, onChange: (code: string) => void,
+ *   onRun: () => void, onLeave: () => void}} options
+ */
+export function createEditor({ parent, code, label, onChange, onRun, onLeave }) {
+  const act = (action) => () => {
+    action();
+    return true;
+  };
+  const own = [
+    { key: "Shift-Enter", run: act(onRun) },
+    { key: "Mod-Enter", run: act(onRun) },
+    { key: "Escape", run: act(onLeave) },
+  ];
+  const extensions = [
+    keymap.of([...own, ...defaultKeymap, ...historyKeymap]),
+    lineNumbers(),
+    history(),
+    python(),
+    indentUnit.of("    "),
+    indentOnInput(),
+    bracketMatching(),
+    syntaxHighlighting(classHighlighter),
+    EditorView.contentAttributes.of({ "aria-label": label, "aria-multiline": "true" }),
+    EditorView.updateListener.of((update) => {
+      if (update.docChanged) onChange(update.state.doc.toString());
+    }),
+  ];
+  return new EditorView({ parent, state: EditorState.create({ doc: code, extensions }) });
+}
+
+/** Replace the whole text, keeping undo. */
+export function setCode(view, code) {
+  if (view.state.doc.toString() === code) return;
+  view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: code } });
+}
+
+/** Put the cursor at a character, or select a line (1-based; past the end means the last). */
+export function focusAt(view, { offset = 0, line = 0 }) {
+  const { doc } = view.state;
+  let selection = EditorSelection.single(Math.min(offset, doc.length));
+  if (line > 0) {
+    const { from, to } = doc.line(Math.min(line, doc.lines));
+    selection = EditorSelection.single(from, to);
+  }
+  view.focus();
+  view.dispatch({ selection, scrollIntoView: true });
+}

@@ -1,0 +1,47 @@
+/** A cell's error: the traceback as text, with each line of a cell a button that leads there. */
+
+const FRAME = /^(\s*File "<([^">]+)>", )(line (\d+))(.*)$/;
+
+/**
+ * @param {{type: string, traceback: string, line: number | null}} error
+ * @returns {HTMLElement} fires a bubbling "cell-jump" event with detail {cell, line}
+ */
+export function errorView(error) {
+  const box = document.createElement("div");
+  box.className = "cell-error";
+  const pre = document.createElement("pre");
+  pre.className = "cell-traceback";
+  pre.tabIndex = 0;
+  const lines = error.traceback.replace(/\n$/, "").split("\n");
+  lines.forEach((line, index) => {
+    pre.append(...lineView(line), index < lines.length - 1 ? "\n" : "");
+  });
+  box.append(pre);
+  return box;
+}
+
+function lineView(line) {
+  const frame = FRAME.exec(line);
+  if (frame) {
+    const [, before, words, cell, number, after] = [frame[0], frame[1], frame[3], frame[2], frame[4], frame[5]];
+    return [before, jumpButton(words, cell, Number(number)), after];
+  }
+  if (/^\S/.test(line) && !line.startsWith("Traceback")) {
+    const strong = document.createElement("strong");
+    strong.textContent = line;
+    return [strong];
+  }
+  return [line];
+}
+
+function jumpButton(words, cell, line) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "cell-jump";
+  button.textContent = words;
+  button.title = "Go to this line";
+  button.addEventListener("click", () => {
+    button.dispatchEvent(new CustomEvent("cell-jump", { bubbles: true, detail: { cell, line } }));
+  });
+  return button;
+}
