@@ -50,11 +50,10 @@ def write_assets(out: Path) -> Assets:
 
 def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
     """Run esbuild from the repository's top and return its metafile."""
-    program = ROOT / "node_modules" / ".bin" / "esbuild"
-    if not program.exists():
-        raise PressError(
-            str(program), "esbuild is not installed; run `npm ci` or `python3 build.py build`"
-        )
+    program = next(ROOT.glob("node_modules/@esbuild/*/**/esbuild*"), None)  # no Node in between
+    if program is None:
+        problem = "esbuild is not installed; run `npm ci` or `python3 build.py build`"
+        raise PressError("node_modules", problem)
     metafile = out / ".metafile.json"
     command = [str(program), *arguments, "--bundle", "--minify", "--log-level=warning"]
     command += ["--target=es2022,chrome111,firefox115,safari16.4", f"--metafile={metafile}"]

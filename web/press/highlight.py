@@ -11,7 +11,7 @@ from press.errors import PressError
 
 
 def highlighted(source: str, language: str, where: str) -> str:
-    """Mark up `source` without changing a character of its text; PressError for a language unknown."""
+    """Mark up `source`, changing no character of its text; PressError for an unknown language."""
     try:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound as raised:

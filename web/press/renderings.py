@@ -6,6 +6,7 @@ The same pure renderers draw in the reader's browser, so baked and live figures 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -38,7 +39,7 @@ class Renderings:
 
     def _draw(self) -> list[str]:
         node = subprocess.run(
-            ["node", str(RENDERER)],
+            [os.environ.get("UNFROZEN_NODE", "node"), str(RENDERER)],
             input=json.dumps(self._requests),
             capture_output=True,
             text=True,

@@ -134,6 +134,7 @@ def make_parser(rules: ChapterRules) -> MarkdownIt:
         parser.use(container_plugin, name)
     add_syntax(parser)
     parser.core.ruler.push("captions", lambda state: _captions(state.tokens))
+    parser.core.ruler.push("alignment", lambda state: _alignment(state.tokens))
     _bind(parser, rules)
     return parser
 
@@ -157,7 +158,7 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         "container_wide_close": lambda _: "</div>\n",
         "caption_open": lambda token: f"<figcaption><b>{rules.figure_number(token)}.</b> ",
         "caption_close": lambda _: "</figcaption>\n",
-        "table_open": lambda _: '<div class="table-scroll" tabindex="0"><table>\n',
+        "table_open": lambda _: '<div class="plain-table" tabindex="0"><table>\n',
         "table_close": lambda _: "</table></div>\n",
         "note_ref": _note_ref,
         "note_open": _note_open,
@@ -208,3 +209,11 @@ def _captions(tokens: list[Token]) -> None:
         name = opened.info.split()[1:2]
         paragraph[0].type, paragraph[2].type = "caption_open", "caption_close"
         paragraph[0].content = "".join(name)
+
+
+def _alignment(tokens: list[Token]) -> None:
+    """Say how table cells align by class: the page's policy refuses style attributes."""
+    for token in tokens:
+        style = str(token.attrs.pop("style", "")) if token.type in {"th_open", "td_open"} else ""
+        if style:
+            token.attrSet("class", f"cell-{style.partition(':')[2]}")

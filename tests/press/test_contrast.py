@@ -1,0 +1,84 @@
+"""Every ink of tokens.css is held against every paper it is printed on: WCAG 2.2, level AA."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TOKENS = Path(__file__).parents[2] / "web" / "style" / "tokens.css"
+COLOUR = re.compile(r"--([\w-]+): (#[0-9a-f]{6});")
+TEXT_RATIO = 4.5  # 1.4.3
+SHAPE_RATIO = 3.0  # 1.4.11
+PAPERS = ("paper", "surface")
+NOT_INK = {"paper", "surface", "surface-2", "rule", "accent-ink", "accent-soft", "selection"}
+
+
+def themes() -> dict[str, dict[str, str]]:
+    """The colours of each block that sets `color-scheme`, in the order of the file."""
+    blocks = re.findall(r"color-scheme: (light|dark);(.*?)\}", TOKENS.read_text(), re.DOTALL)
+    names = ["light", "dark, chosen", "dark, by the system"]
+    return {name: dict(COLOUR.findall(body)) for name, (_, body) in zip(names, blocks, strict=True)}
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2, definitions)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours, 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("theme", themes())
+def test_text_can_be_read_on_every_paper(theme: str) -> None:
+    colours = themes()[theme]
+    shapes = {name for name in colours if name.startswith("c-")} | {"rule-strong"}
+    weak = {
+        f"{ink} on {paper}": round(contrast(colours[ink], colours[paper]), 2)
+        for ink in colours.keys() - NOT_INK - shapes
+        for paper in PAPERS
+        if contrast(colours[ink], colours[paper]) < TEXT_RATIO
+    }
+    assert not weak
+
+
+@pytest.mark.parametrize("theme", themes())
+def test_shapes_stand_out_from_the_paper(theme: str) -> None:
+    colours = themes()[theme]
+    weak = {
+        name: round(contrast(colour, colours["paper"]), 2)
+        for name, colour in colours.items()
+        if (name.startswith("c-") or name == "rule-strong")
+        and contrast(colour, colours["paper"]) < SHAPE_RATIO
+    }
+    assert not weak
+
+
+@pytest.mark.parametrize("theme", themes())
+def test_filled_buttons_and_marked_text_can_be_read(theme: str) -> None:
+    colours = themes()[theme]
+    assert contrast(colours["accent-ink"], colours["accent"]) >= TEXT_RATIO
+    for ground in ("accent-soft", "selection", "surface-2"):
+        assert contrast(colours["ink"], colours[ground]) >= TEXT_RATIO
+
+
+def test_the_two_ways_into_the_dark_lead_to_the_same_colours() -> None:
+    _, chosen, by_system = themes().values()
+    assert chosen == by_system
+
+
+def test_both_themes_name_the_same_colours() -> None:
+    light, dark, _ = themes().values()
+    assert light.keys() == dark.keys()
+
+
+def test_colours_stand_in_tokens_css_alone() -> None:
+    # A colour computed `from` another one is no new colour.
+    literal = re.compile(r"#[0-9a-f]{3,8}\b|\b(?:rgb|hsl|oklch)a?\((?!from )", re.IGNORECASE)
+    sheets = [path for path in TOKENS.parent.glob("*.css") if path != TOKENS]
+    coloured = {path.name: literal.findall(path.read_text()) for path in sheets}
+    assert not {name: found for name, found in coloured.items() if found}
