@@ -1,7 +1,8 @@
-"""The demo's data: generated files are what the grammars say, hand-written ones keep their style."""
+"""The demo's data: generated files follow the grammars, hand-written ones keep their style."""
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -87,7 +88,7 @@ def test_roman_numerals_read_back_to_their_number() -> None:
     worth = dict(zip("IVXLCD", (1, 5, 10, 50, 100, 500), strict=True)) | {"M": 1000}
     for number in range(1, 1000):
         values = [worth[letter] for letter in roman(number)] + [0]
-        total = sum(-v if v < after else v for v, after in zip(values, values[1:], strict=False))
+        total = sum(-v if v < after else v for v, after in pairwise(values))
         assert total == number
 
 

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from gpu_runner import demo
-from gpu_runner.demo.provenance import scores
 from gpu_runner.demo.pretrain import SEED, what_was_done
+from gpu_runner.demo.provenance import scores
 from gpu_runner.demo.skills import SKILLS, task_rows
 from gpu_runner.demo.tokenizer import train_tokenizer
 

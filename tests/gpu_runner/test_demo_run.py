@@ -1,0 +1,76 @@
+"""The demo run as a reader starts it: a real process, from the command line to a loadable model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gpu_runner import demo
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def train(runs: Path, *options: str) -> Path:
+    """Run `train --model demo`; returns the run's directory."""
+    command = [sys.executable, "-m", "gpu_runner", "train", "--model", "demo", "--runs", str(runs)]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = runs.iterdir()
+    return run
+
+
+def losses(run: Path) -> dict[str, list[float]]:
+    """Suite → its losses from step 0 to the end."""
+    found: dict[str, list[float]] = {}
+    for line in run.joinpath("events.jsonl").read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "eval":
+            found.setdefault(event["suite"], []).append(event["loss"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("demo"))
+
+
+def test_the_demo_learns_its_task_and_forgets_sums(demo_run: Path) -> None:
+    suites = losses(demo_run)
+    assert suites["task"][-1] < suites["task"][0] / 2
+    assert suites["general/addition"][0] < 0.1
+    assert suites["general/addition"][-1] > suites["general/addition"][0] + 1
+
+
+def test_step_zero_gives_the_losses_of_the_card(demo_run: Path) -> None:
+    card = json.loads(demo.card().read_text(encoding="utf-8"))["scores"]
+    suites = losses(demo_run)
+    for skill in demo.EARLIER_SKILLS:
+        assert suites[f"general/{skill}"][0] == pytest.approx(card[skill]["loss"], abs=1e-3)
+    assert suites["task"][0] == pytest.approx(card["task"]["loss"], abs=1e-3)
+
+
+def test_the_trained_model_loads_in_transformers_and_writes_roman_numerals(demo_run: Path) -> None:
+    (weights,) = demo_run.rglob("model/model.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(weights.parent)
+    model = AutoModelForCausalLM.from_pretrained(weights.parent)
+    right = 0
+    rows = [json.loads(line) for line in demo.task_eval().read_text("utf-8").splitlines()]
+    for row in rows[:16]:
+        ids = torch.tensor([tokenizer(row["prompt"]).input_ids])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=16,
+                             do_sample=False)  # fmt: skip
+        answer = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+        right += answer == row["completion"]
+    assert right >= 8
+
+
+def test_a_lower_rate_forgets_less(demo_run: Path, tmp_path: Path) -> None:
+    careful = losses(train(tmp_path, "--lr", str(demo.RECIPE.careful_lr)))
+    assert careful["task"][-1] < careful["task"][0] / 2
+    assert careful["general/addition"][-1] < losses(demo_run)["general/addition"][-1] / 2
