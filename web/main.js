@@ -1,8 +1,12 @@
 /** The page's entry. The article is complete without it; this makes it live. */
 
-import "./widgets/live-cell.js";
-import "./widgets/python-status.js";
 import "./widgets/theme-toggle.js";
+import "./widgets/python-status.js";
+import "./widgets/runner-status.js";
+import "./widgets/data-table.js";
+import "./widgets/data-plot.js";
+import "./widgets/live-cell.js";
+import "./widgets/run-view.js";
 import { addHoverNotes } from "./widgets/hover-notes.js";
 import { followReading } from "./widgets/toc.js";
 
