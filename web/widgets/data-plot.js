@@ -77,7 +77,8 @@ export class DataPlot extends HTMLElement {
     const problem = plotProblem(this.#data);
     if (this.#data === undefined || this.#data === null) {
       this.#drawState(stateView("empty", "No plot yet", "Run the cell to draw it."));
-    } else if (problem) this.#drawState(stateView("error", "This plot could not be drawn", problem));
+    } else if (problem)
+      this.#drawState(stateView("error", "This plot could not be drawn", problem));
     else this.#drawFigure();
   }
 
@@ -89,7 +90,9 @@ export class DataPlot extends HTMLElement {
   #drawFigure() {
     const plot = readPlot(this.#data);
     if (!hasData(plot)) {
-      this.#drawState(figureView(plot, stateView("empty", "Nothing to draw yet", "This plot has no values.")));
+      this.#drawState(
+        figureView(plot, stateView("empty", "Nothing to draw yet", "This plot has no values.")),
+      );
       return;
     }
     this.#plot = plot;
@@ -130,7 +133,12 @@ export class DataPlot extends HTMLElement {
     const isOpen = this.querySelector(".plot-data") !== null;
     const whole = { action: "whole", label: "Whole range", hint: "Leave the zoom" };
     const tools = [
-      { action: "data", label: isOpen ? "Hide data" : "Show data", hint: "The numbers as a table", expanded: String(isOpen) },
+      {
+        action: "data",
+        label: isOpen ? "Hide data" : "Show data",
+        hint: "The numbers as a table",
+        expanded: String(isOpen),
+      },
       { action: "svg", label: "SVG", hint: "Save the picture as SVG" },
       { action: "png", label: "PNG", hint: "Save the picture as PNG" },
       { action: "csv", label: "CSV", hint: "Save the numbers as CSV" },
@@ -146,12 +154,14 @@ export class DataPlot extends HTMLElement {
     this.#cursor = position;
     const picture = this.#stage.querySelector(".plot-picture");
     picture.querySelector(".plot-cursor")?.remove();
-    if (position !== null) picture.append(toDom(cursorView(this.#layout, this.#stops[position]), true));
+    if (position !== null)
+      picture.append(toDom(cursorView(this.#layout, this.#stops[position]), true));
   }
 
   /** Pixel x of a pointer in the picture's own units, or null outside the canvas. */
   #pixel(event) {
-    const picture = this.#layout && event.target.closest(".plot-canvas")?.querySelector(".plot-picture");
+    const picture =
+      this.#layout && event.target.closest(".plot-canvas")?.querySelector(".plot-picture");
     if (!picture) return null;
     const box = picture.getBoundingClientRect();
     return ((event.clientX - box.left) * this.#layout.width) / box.width;
@@ -160,7 +170,8 @@ export class DataPlot extends HTMLElement {
   #onMove(event) {
     const at = this.#pixel(event);
     if (this.#zoom.isDragging) {
-      if (at !== null) this.#zoom.drag(at, this.#layout, this.#stage.querySelector(".plot-picture"));
+      if (at !== null)
+        this.#zoom.drag(at, this.#layout, this.#stage.querySelector(".plot-picture"));
     } else this.#setCursor(at === null ? null : nearestStop(this.#stops, at));
   }
 

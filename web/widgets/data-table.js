@@ -86,7 +86,11 @@ export class DataTable extends HTMLElement {
 
   #tools() {
     const count = this.#data.rows.length;
-    const all = { action: "all", label: `Show all ${count} rows`, hint: `The first ${this.#limit} are shown` };
+    const all = {
+      action: "all",
+      label: `Show all ${count} rows`,
+      hint: `The first ${this.#limit} are shown`,
+    };
     return toolViews(count > this.#limit ? [all, ...TOOLS] : TOOLS);
   }
 
@@ -101,7 +105,9 @@ export class DataTable extends HTMLElement {
     this.#sort = nextSort(this.#sort, column);
     this.#draw();
     this.querySelector(`[data-column="${column}"]`)?.focus();
-    const order = this.#sort ? `by ${this.#data.headers[column]}, ${this.#sort.direction}` : "in the original order";
+    const order = this.#sort
+      ? `by ${this.#data.headers[column]}, ${this.#sort.direction}`
+      : "in the original order";
     this.#say(`Rows ${order}`);
   }
 
@@ -115,7 +121,9 @@ export class DataTable extends HTMLElement {
       this.#say(`Saved ${name}`);
     } else {
       const isCopied = await copyText(action === "tsv" ? toTsv(table) : toMarkdown(table));
-      this.#say(isCopied ? "Copied" : "The browser refused the clipboard; download the CSV instead.");
+      this.#say(
+        isCopied ? "Copied" : "The browser refused the clipboard; download the CSV instead.",
+      );
     }
   }
 

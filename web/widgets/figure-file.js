@@ -34,6 +34,10 @@ export function saveFile(name, blob) {
  * @param {string} extension without the dot
  */
 export function fileName(title, fallback, extension) {
-  const stem = title.normalize("NFKD").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
+  const stem = title
+    .normalize("NFKD")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "");
   return `${stem.slice(0, 60) || fallback}.${extension}`;
 }

@@ -11,7 +11,13 @@ export function toolViews(buttons) {
   const views = buttons.map(({ action, label, hint, expanded }) =>
     h(
       "button",
-      { type: "button", class: "figure-button", "data-action": action, title: hint, "aria-expanded": expanded },
+      {
+        type: "button",
+        class: "figure-button",
+        "data-action": action,
+        title: hint,
+        "aria-expanded": expanded,
+      },
       label,
     ),
   );

@@ -26,9 +26,23 @@ export function yAxis({ plot, frame, y }) {
         class: value === base ? "plot-rule plot-base" : "plot-rule",
         d: `M${round(frame.left)},${round(y.map(value))}H${round(frame.right)}`,
       }),
-      h("text", { class: "plot-tick", x: round(frame.left - 8), y: round(y.map(value)), dy: "0.35em", "text-anchor": "end" }, label),
+      h(
+        "text",
+        {
+          class: "plot-tick",
+          x: round(frame.left - 8),
+          y: round(y.map(value)),
+          dy: "0.35em",
+          "text-anchor": "end",
+        },
+        label,
+      ),
     ]),
-    h("text", { class: "plot-axis-title", x: 0, y: round(frame.top - 16) }, axisTitle(plot.yLabel, plot.yUnit, plot.yLog)),
+    h(
+      "text",
+      { class: "plot-axis-title", x: 0, y: round(frame.top - 16) },
+      axisTitle(plot.yLabel, plot.yUnit, plot.yLog),
+    ),
   );
 }
 
@@ -39,13 +53,30 @@ export function xAxis({ plot, frame, xTicks, height }) {
     "g",
     { class: "plot-axis" },
     xTicks.map(({ at, rows, anchor }) => [
-      plot.isCategory ? null : h("path", { class: "plot-tick-mark", d: `M${round(at)},${round(frame.bottom)}v4` }),
+      plot.isCategory
+        ? null
+        : h("path", { class: "plot-tick-mark", d: `M${round(at)},${round(frame.bottom)}v4` }),
       rows.map((row, index) =>
-        h("text", { class: "plot-tick", x: round(at), y: round(top + 11 + index * LEADING), "text-anchor": anchor }, row)),
+        h(
+          "text",
+          {
+            class: "plot-tick",
+            x: round(at),
+            y: round(top + 11 + index * LEADING),
+            "text-anchor": anchor,
+          },
+          row,
+        ),
+      ),
     ]),
     h(
       "text",
-      { class: "plot-axis-title", x: round(frame.right), y: round(height - 4), "text-anchor": "end" },
+      {
+        class: "plot-axis-title",
+        x: round(frame.right),
+        y: round(height - 4),
+        "text-anchor": "end",
+      },
       axisTitle(plot.xLabel, plot.xUnit, plot.xLog),
     ),
   );
@@ -53,12 +84,13 @@ export function xAxis({ plot, frame, xTicks, height }) {
 
 /** Lines across the plot at the thresholds; their names stand among the end labels. */
 export function thresholdRules({ plot, frame, y }) {
-  return plot.thresholds
-    .filter(({ value }) => !plot.yLog || value > 0)
-    .map(({ value }) => {
-      const d = `M${round(frame.left)},${round(y.map(value))}H${round(frame.right)}`;
-      return [h("path", { class: "plot-threshold-halo", d }), h("path", { class: "plot-threshold", d })];
-    });
+  return plot.thresholds.map(({ value }) => {
+    const d = `M${round(frame.left)},${round(y.map(value))}H${round(frame.right)}`;
+    return [
+      h("path", { class: "plot-threshold-halo", d }),
+      h("path", { class: "plot-threshold", d }),
+    ];
+  });
 }
 
 /** Names at the right, with a leader where a name had to move away from its point. */
@@ -69,9 +101,19 @@ export function endLabelViews({ ends }) {
     return h(
       "g",
       paint ?? { class: "plot-limit" },
-      isFar ? h("path", { class: "plot-leader", d: `M${round(pointX + 3)},${round(pointY)}L${round(x - 3)},${round(y)}` }) : null,
+      isFar
+        ? h("path", {
+            class: "plot-leader",
+            d: `M${round(pointX + 3)},${round(pointY)}L${round(x - 3)},${round(y)}`,
+          })
+        : null,
       rows.map((row, index) =>
-        h("text", { class: "plot-end-label", x: round(x), y: round(first + index * LEADING), dy: "0.35em" }, row)),
+        h(
+          "text",
+          { class: "plot-end-label", x: round(x), y: round(first + index * LEADING), dy: "0.35em" },
+          row,
+        ),
+      ),
     );
   });
 }

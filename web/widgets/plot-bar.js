@@ -15,11 +15,17 @@ function round(pixels) {
 
 /** Left edge and width of the bar of one line in one band. */
 function barBox({ plot, x }, lineIndex, index) {
-  const group = Math.min(x.step * BAR_SHARE, WIDEST_BAR * (plot.type === "bar" ? plot.lines.length : 1));
+  const group = Math.min(
+    x.step * BAR_SHARE,
+    WIDEST_BAR * (plot.type === "bar" ? plot.lines.length : 1),
+  );
   const count = plot.type === "bar" ? plot.lines.length : 1;
   const place = plot.type === "bar" ? lineIndex : 0;
   const width = group / count;
-  return { left: x.map(index) - group / 2 + place * width, width: Math.max(1, width - (count > 1 ? 2 : 0)) };
+  return {
+    left: x.map(index) - group / 2 + place * width,
+    width: Math.max(1, width - (count > 1 ? 2 : 0)),
+  };
 }
 
 /**
@@ -40,7 +46,11 @@ export function barMarks(layout) {
         const [top, bottom] = span.map(y.map).sort((a, b) => a - b);
         const dashed = line.isDashed ? " is-dashed" : "";
         return h("rect", {
-          class: `plot-bar${dashed}`, x: round(left), y: round(top), width: round(width), height: round(Math.max(0.5, bottom - top)),
+          class: `plot-bar${dashed}`,
+          x: round(left),
+          y: round(top),
+          width: round(width),
+          height: round(Math.max(0.5, bottom - top)),
         });
       }),
     ),
@@ -51,24 +61,44 @@ export function barMarks(layout) {
 /** Numbers above bars: the value of a lone bar, the height of a stack; none when they would touch. */
 function barNumbers(layout, spans) {
   const { plot, x, y } = layout;
-  const rows = plot.type === "bar" ? spans.map((row, line) => ({ row, line })) : [{ row: stackTops(spans), line: 0 }];
-  const numbers = rows.flatMap(({ row, line }) =>
-    row.map((span, index) => {
-      if (!span) return null;
-      const { left, width } = barBox(layout, line, index);
-      const at = span[1] < 0 ? y.map(span[1]) + 14 : y.map(span[1]) - 6;
-      return { text: exactText(Number(span[1].toPrecision(6))), x: left + width / 2, y: at };
-    }),
-  ).filter(Boolean);
-  const space = plot.lines.length > 1 && plot.type === "bar" ? barBox(layout, 0, 0).width + 2 : x.step;
+  const rows =
+    plot.type === "bar"
+      ? spans.map((row, line) => ({ row, line }))
+      : [{ row: stackTops(spans), line: 0 }];
+  const numbers = rows
+    .flatMap(({ row, line }) =>
+      row.map((span, index) => {
+        if (!span) return null;
+        const { left, width } = barBox(layout, line, index);
+        const at = span[1] < 0 ? y.map(span[1]) + 14 : y.map(span[1]) - 6;
+        return { text: exactText(Number(span[1].toPrecision(6))), x: left + width / 2, y: at };
+      }),
+    )
+    .filter(Boolean);
+  const space =
+    plot.lines.length > 1 && plot.type === "bar" ? barBox(layout, 0, 0).width + 2 : x.step;
   if (numbers.some(({ text }) => textWidth(text, FONT_SIZE) > space - 2)) return null;
-  return h("g", { class: "plot-numbers" }, numbers.map((each) =>
-    h("text", { class: "plot-number", x: round(each.x), y: round(each.y), "text-anchor": "middle" }, each.text)));
+  return h(
+    "g",
+    { class: "plot-numbers" },
+    numbers.map((each) =>
+      h(
+        "text",
+        { class: "plot-number", x: round(each.x), y: round(each.y), "text-anchor": "middle" },
+        each.text,
+      ),
+    ),
+  );
 }
 
 function stackTops(spans) {
   return spans[0].map((_, index) => {
-    const ends = spans.map((row) => row[index]).filter(Boolean).map(([, end]) => end);
-    return ends.length ? [0, ends.some((end) => end > 0) ? Math.max(...ends) : Math.min(...ends)] : null;
+    const ends = spans
+      .map((row) => row[index])
+      .filter(Boolean)
+      .map(([, end]) => end);
+    return ends.length
+      ? [0, ends.some((end) => end > 0) ? Math.max(...ends) : Math.min(...ends)]
+      : null;
   });
 }

@@ -1,8 +1,9 @@
 /** The reading under the pointer or the arrow keys: which point, what it says, how it is drawn. */
 
 import { FONT_SIZE, LEADING } from "./plot-layout.js";
+import { swatchView } from "./plot-legend.js";
 import { positionsOf } from "./plot-line.js";
-import { exactText, withUnit } from "./plot-number.js";
+import { exactText, exactTexts, withUnit } from "./plot-number.js";
 import { fitText, textWidth } from "./plot-text.js";
 import { h } from "./vnode.js";
 
@@ -41,9 +42,10 @@ export function readout(plot, index) {
   const x = plot.x[index];
   const place = typeof x === "number" ? withUnit(exactText(x), plot.xUnit) : x;
   const head = plot.xLabel && typeof x === "number" ? `${plot.xLabel} ${place}` : place;
-  const rows = plot.lines.map((line) => ({
+  const texts = exactTexts(plot.lines.map((line) => line.values[index]));
+  const rows = plot.lines.map((line, place) => ({
     name: line.label || plot.yLabel || "Value",
-    value: line.values[index] === null ? "no value" : withUnit(exactText(line.values[index]), plot.yUnit),
+    value: texts[place] === null ? "no value" : withUnit(texts[place], plot.yUnit),
     line,
   }));
   return { head: head || "–", rows: plot.type === "stacked_bar" ? rows.reverse() : rows };
@@ -64,14 +66,40 @@ export function cursorView(layout, stop) {
   const isLine = plot.type === "line";
   const mark = isLine
     ? h("path", { class: "plot-cursor-rule", d: `M${stop.at},${frame.top}V${frame.bottom}` })
-    : h("rect", { class: "plot-cursor-band", x: stop.at - x.step / 2, y: frame.top, width: x.step, height: frame.bottom - frame.top });
-  return h("g", { class: "plot-cursor", "aria-hidden": "true" }, mark, isLine ? dots(layout, stop) : null, tip(layout, stop));
+    : h("rect", {
+        class: "plot-cursor-band",
+        x: stop.at - x.step / 2,
+        y: frame.top,
+        width: x.step,
+        height: frame.bottom - frame.top,
+      });
+  return h(
+    "g",
+    { class: "plot-cursor", "aria-hidden": "true" },
+    mark,
+    isLine ? dots(layout, stop) : null,
+    tip(layout, stop),
+  );
 }
 
 function dots({ plot, y }, { index, at }) {
   return plot.lines
     .filter((line) => line.values[index] !== null)
-    .map((line) => h("g", line.paint, h("circle", { class: "plot-dot", cx: at, cy: y.map(line.values[index]), r: 4 })));
+    .map((line) =>
+      h(
+        "g",
+        line.paint,
+        h("circle", { class: "plot-dot", cx: at, cy: y.map(line.values[index]), r: 4 }),
+      ),
+    );
+}
+
+/** Rows in the order of their dots, the highest first. */
+function byHeight(rows, index) {
+  const height = ({ line }) => line.values[index] ?? -Infinity;
+  return rows.toSorted((left, right) =>
+    height(right) > height(left) ? 1 : height(right) < height(left) ? -1 : 0,
+  );
 }
 
 /** Rows that fit the frame; what is left over is counted, not hidden. */
@@ -85,7 +113,10 @@ function fittingRows(rows, height) {
 function tip(layout, stop) {
   const { plot, frame, width } = layout;
   const { head, rows } = readout(plot, stop.index);
-  const shown = fittingRows(rows, frame.bottom - frame.top);
+  const shown = fittingRows(
+    plot.type === "line" ? byHeight(rows, stop.index) : rows,
+    frame.bottom - frame.top,
+  );
   const valueWidth = Math.max(...shown.map(({ value }) => textWidth(value, FONT_SIZE)));
   const nameSpace = Math.max(40, Math.min(190, width * 0.62 - valueWidth - 2 * PAD - SWATCH - 14));
   const named = shown.map((row) => ({ ...row, name: fitText(row.name, nameSpace, FONT_SIZE) }));
@@ -97,10 +128,15 @@ function tip(layout, stop) {
   const left = tipLeft(layout, stop.at, box.width);
   return h(
     "g",
-    { class: "plot-tip", transform: `translate(${left.toFixed(1)},${tipTop(layout, stop, box, left).toFixed(1)})` },
+    {
+      class: "plot-tip",
+      transform: `translate(${left.toFixed(1)},${tipTop(layout, stop, box, left).toFixed(1)})`,
+    },
     h("rect", { class: "plot-tip-box", width: box.width.toFixed(1), height: box.height, rx: 3 }),
     h("text", { class: "plot-tip-head", x: PAD, y: PAD + 9 }, fitText(head, inner, FONT_SIZE)),
-    named.map((row, index) => tipRow(row, PAD + 9 + ROW * (index + 1), PAD + inner)),
+    named.map((row, index) =>
+      tipRow(row, PAD + 9 + ROW * (index + 1), PAD + inner, plot.type === "line"),
+    ),
   );
 }
 
@@ -130,12 +166,9 @@ function tipTop({ plot, frame, x, y }, stop, box, left) {
   return covered(top) <= covered(bottom) ? top : bottom;
 }
 
-function tipRow({ name, value, line }, y, right) {
-  const swatch = line
-    ? h("g", line.paint, h("path", { class: `plot-line${line.isDashed ? " is-dashed" : ""}`, d: `M${PAD},${y - 4}h8` }))
-    : null;
+function tipRow({ name, value, line }, y, right, isLine) {
   return [
-    swatch,
+    line ? swatchView(line, { x: PAD, y: y - 4, width: 8, isLine }) : null,
     h("text", { class: "plot-tip-name", x: PAD + SWATCH, y }, name),
     h("text", { class: "plot-tip-value", x: right.toFixed(1), y, "text-anchor": "end" }, value),
   ];

@@ -8,7 +8,10 @@
 export function plotTable(data) {
   const value = data.y_label ? String(data.y_label) : "Value";
   return {
-    headers: [data.x_label ? String(data.x_label) : "x", ...data.lines.map(({ label }) => (label ? String(label) : value))],
+    headers: [
+      data.x_label ? String(data.x_label) : "x",
+      ...data.lines.map(({ label }) => (label ? String(label) : value)),
+    ],
     units: [data.x_unit ?? "", ...data.lines.map(() => data.y_unit ?? "")],
     rows: data.x_data.map((x, index) => [x, ...data.lines.map((line) => line.data[index])]),
     caption: data.title ? String(data.title) : undefined,
@@ -24,5 +27,9 @@ export function zoomed(plot, [low, high]) {
   const kept = plot.x.flatMap((x, index) => (x >= low && x <= high ? [index] : []));
   if (kept.length < 2) return null;
   const pick = (values) => kept.map((index) => values[index]);
-  return { ...plot, x: pick(plot.x), lines: plot.lines.map((line) => ({ ...line, values: pick(line.values) })) };
+  return {
+    ...plot,
+    x: pick(plot.x),
+    lines: plot.lines.map((line) => ({ ...line, values: pick(line.values) })),
+  };
 }

@@ -2,8 +2,16 @@
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 const LOOKS = [
-  "fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "opacity",
-  "font-family", "font-size", "font-weight",
+  "fill",
+  "stroke",
+  "stroke-width",
+  "stroke-dasharray",
+  "stroke-linecap",
+  "stroke-linejoin",
+  "opacity",
+  "font-family",
+  "font-size",
+  "font-weight",
 ];
 const TITLE_HEIGHT = 34;
 const PAD = 16;
@@ -18,16 +26,20 @@ const PNG_SCALE = 2;
 export function standaloneSvg(picture, title) {
   const copy = picture.cloneNode(true);
   copy.querySelector(".plot-cursor")?.remove();
-  const originals = [...picture.querySelectorAll("*")].filter((each) => !each.closest(".plot-cursor"));
+  const originals = [...picture.querySelectorAll("*")].filter(
+    (each) => !each.closest(".plot-cursor"),
+  );
   const plain = plainColors();
-  [...copy.querySelectorAll("*")].forEach((element, index) => writeLooks(element, getComputedStyle(originals[index]), plain));
+  [...copy.querySelectorAll("*")].forEach((element, index) =>
+    writeLooks(element, getComputedStyle(originals[index]), plain),
+  );
   const { width, height } = picture.viewBox.baseVal;
   const top = title ? TITLE_HEIGHT : 0;
-  const size = [width + 2 * PAD, height + top + 2 * PAD];
+  const size = [width + 2 * PAD, height + top + 2 * PAD].map(Math.round);
   copy.setAttribute("viewBox", `${-PAD} ${-PAD - top} ${size.join(" ")}`);
   copy.setAttribute("width", String(size[0]));
   copy.setAttribute("height", String(size[1]));
-  copy.prepend(paper(picture, size, top, plain), ...heading(picture, title, plain));
+  copy.prepend(paper(size, top), ...heading(picture, title));
   return new XMLSerializer().serializeToString(copy);
 }
 
@@ -42,8 +54,10 @@ function writeLooks(element, style, plain) {
 
 /** Newer colour spaces become rgb, which every program reads. */
 function plainColors() {
-  const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
-    .getContext("2d", { willReadFrequently: true });
+  const context = Object.assign(document.createElement("canvas"), {
+    width: 1,
+    height: 1,
+  }).getContext("2d", { willReadFrequently: true });
   return (color) => {
     if (!/^(?:oklch|oklab|lab|lch|color)\(/.test(color)) return color;
     context.clearRect(0, 0, 1, 1);
@@ -60,19 +74,31 @@ function svgElement(tag, attrs) {
   return element;
 }
 
-function paper(picture, [width, height], top, plain) {
-  const fill = plain(getComputedStyle(picture.ownerDocument.body).backgroundColor);
-  const isClear = fill === "rgba(0, 0, 0, 0)";
-  return svgElement("rect", { x: -PAD, y: -PAD - top, width, height, fill: isClear ? "white" : fill });
+function token(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function heading(picture, title, plain) {
+function paper([width, height], top) {
+  return svgElement("rect", {
+    x: -PAD,
+    y: -PAD - top,
+    width,
+    height,
+    fill: token("--paper") || "white",
+  });
+}
+
+function heading(picture, title) {
   if (!title) return [];
-  const style = getComputedStyle(picture);
   const name = svgElement("title", {});
   name.textContent = title;
   const text = svgElement("text", {
-    x: 0, y: -TITLE_HEIGHT + 16, fill: plain(style.color), "font-family": style.fontFamily, "font-size": 15, "font-weight": 600,
+    x: 0,
+    y: -TITLE_HEIGHT + 16,
+    fill: token("--ink") || "black",
+    "font-family": getComputedStyle(picture).fontFamily,
+    "font-size": 15,
+    "font-weight": 600,
   });
   text.textContent = title;
   return [name, text];

@@ -13,7 +13,9 @@ function extentOf(values) {
 
 /** Whether there is anything to draw. */
 export function hasData(plot) {
-  return plot.x.length > 0 && plot.lines.some((line) => line.values.some((value) => value !== null));
+  return (
+    plot.x.length > 0 && plot.lines.some((line) => line.values.some((value) => value !== null))
+  );
 }
 
 /**
@@ -37,8 +39,9 @@ export function barSpans(plot) {
 
 /** The y extent: bars and thresholds from zero; lines from zero too unless that would waste half. */
 export function yExtent(plot) {
-  const marks = plot.type === "line" ? plot.lines.map((line) => line.values) : barSpans(plot).flat();
-  const limits = plot.thresholds.map(({ value }) => value).filter((value) => !plot.yLog || value > 0);
+  const marks =
+    plot.type === "line" ? plot.lines.map((line) => line.values) : barSpans(plot).flat();
+  const limits = plot.thresholds.map(({ value }) => value);
   const extents = [...marks.map((each) => extentOf(each ?? [])), extentOf(limits)].filter(Boolean);
   const [low, high] = extentOf(extents.flat());
   if (plot.yLog) return [low, high];

@@ -65,13 +65,18 @@ function lastPoint(line) {
 export function endLabels(plot, { columnWidth, room, size, leading }) {
   const limits = plot.thresholds.map(({ label, value }) => ({
     rows: wrapText(thresholdText(label, value, plot.yUnit), columnWidth, size),
-    value, index: null, paint: null,
+    value,
+    index: null,
+    paint: null,
   }));
   const names = plot.type === "line" ? lineNames(plot, columnWidth, size) : null;
   const height = (labels) => labels.reduce((sum, { rows }) => sum + rows.length * leading + 2, 0);
   const namesLines = names !== null && height([...names, ...limits]) <= room;
   const labels = namesLines ? [...names, ...limits] : limits;
-  const width = Math.max(0, ...labels.flatMap(({ rows }) => rows.map((row) => textWidth(row, size))));
+  const width = Math.max(
+    0,
+    ...labels.flatMap(({ rows }) => rows.map((row) => textWidth(row, size))),
+  );
   return { labels, width, namesLines };
 }
 

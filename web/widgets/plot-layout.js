@@ -20,6 +20,7 @@ export const NARROW = 360;
 export const NARROW_BELOW = 520;
 
 const LABEL_GAP = 8;
+const TICK_SPACING = 76;
 
 /** The height that goes with a width, so that turning live moves nothing. */
 export function heightFor(width) {
@@ -37,22 +38,41 @@ export function layoutPlot(plot, { width, height = heightFor(width) }) {
   const columnWidth = width * (isNarrow ? 0.27 : 0.24);
   const room = height - axisTitle - 50;
   const ends = endLabels(plot, { columnWidth, room, size: FONT_SIZE, leading: LEADING });
-  const legend = needsLegend(plot, ends) ? legendLayout(plot.lines, width, FONT_SIZE) : { entries: [], rows: 0 };
+  const legend = needsLegend(plot, ends)
+    ? legendLayout(plot.lines, width, FONT_SIZE)
+    : { entries: [], rows: 0 };
   const legendHeight = legend.rows ? legend.rows * LEGEND_ROW + 6 : 0;
   const top = legendHeight + axisTitle + 10;
   const yCount = Math.max(2, Math.round((height - top - 40) / 58));
   const makeY = plot.yLog ? logScale : linearScale;
   const extent = yExtent(plot);
   const tickWidth = Math.max(
-    ...makeY(extent, [1, 0], { count: yCount, nice: true }).ticks.map(({ label }) => textWidth(label, FONT_SIZE)),
+    ...makeY(extent, [1, 0], { count: yCount, nice: true }).ticks.map(({ label }) =>
+      textWidth(label, FONT_SIZE),
+    ),
   );
-  const frame = { left: tickWidth + LABEL_GAP, right: width - rightMargin(ends.width), top, bottom: 0 };
+  const frame = {
+    left: tickWidth + LABEL_GAP,
+    right: width - rightMargin(ends.width),
+    top,
+    bottom: 0,
+  };
   const x = xScale(plot, frame);
   const bands = plot.isCategory ? categoryTicks(x, frame) : numberTicks(x, frame, width);
   const titleHeight = plot.xLabel || plot.xUnit || plot.xLog ? LEADING + 5 : 0;
   frame.bottom = height - bands.rows * LEADING - titleHeight - 10;
   const y = makeY(extent, [frame.bottom, frame.top], { count: yCount, nice: true });
-  return { plot, width, height, frame, x, y, xTicks: bands.ticks, legend, ends: placed(ends.labels, { plot, frame, x, y }) };
+  return {
+    plot,
+    width,
+    height,
+    frame,
+    x,
+    y,
+    xTicks: bands.ticks,
+    legend,
+    ends: placed(ends.labels, { plot, frame, x, y }),
+  };
 }
 
 function needsLegend(plot, ends) {
@@ -68,7 +88,7 @@ function xScale(plot, frame) {
   const range = [frame.left, frame.right];
   if (plot.isCategory) return bandScale(plot.x.map(String), range);
   const make = plot.xLog ? logScale : linearScale;
-  const count = Math.max(2, Math.floor((frame.right - frame.left) / 90));
+  const count = Math.max(3, Math.floor((frame.right - frame.left) / TICK_SPACING));
   return make(xExtent(plot), range, { count, nice: false });
 }
 
@@ -89,7 +109,11 @@ function categoryTicks(x) {
   const space = x.step * stride - 6;
   const ticks = x.ticks
     .filter(({ value }) => value % stride === 0)
-    .map(({ value, label }) => ({ at: x.map(value), rows: wrapText(label, space, FONT_SIZE, 3), anchor: "middle" }));
+    .map(({ value, label }) => ({
+      at: x.map(value),
+      rows: wrapText(label, space, FONT_SIZE, 3),
+      anchor: "middle",
+    }));
   return { ticks, rows: Math.max(1, ...ticks.map(({ rows }) => rows.length)) };
 }
 
@@ -105,10 +129,22 @@ function thinned(ticks) {
 
 /** End labels with their place beside the frame and the point they belong to. */
 function placed(labels, { plot, frame, x, y }) {
-  const items = labels.map((label) => ({ want: y.map(label.value), height: label.rows.length * LEADING + 2 }));
-  const centres = spread(items, [frame.top - 8, frame.bottom + 8]);
+  const items = labels.map((label) => ({
+    want: y.map(label.value),
+    height: label.rows.length * LEADING + 2,
+  }));
+  const centres = spread(items, [frame.top - 18, frame.bottom + 8]);
   return labels.map((label, index) => {
-    const pointX = label.index !== null ? x.map(plot.isCategory ? label.index : plot.x[label.index]) : frame.right;
-    return { ...label, x: frame.right + LABEL_GAP, y: centres[index], pointX, pointY: items[index].want };
+    const pointX =
+      label.index !== null
+        ? x.map(plot.isCategory ? label.index : plot.x[label.index])
+        : frame.right;
+    return {
+      ...label,
+      x: frame.right + LABEL_GAP,
+      y: centres[index],
+      pointX,
+      pointY: items[index].want,
+    };
   });
 }

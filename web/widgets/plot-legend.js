@@ -42,12 +42,26 @@ export function legendView(entries, top, isLine) {
     { class: "plot-legend" },
     entries.map(({ line, x, row, text }) => {
       const y = top + row * LEGEND_ROW + LEGEND_ROW / 2;
-      const dashed = line.isDashed ? " is-dashed" : "";
-      const swatch = isLine
-        ? h("path", { class: `plot-line${dashed}`, d: `M${x},${y}h${SWATCH}` })
-        : h("rect", { class: `plot-bar${dashed}`, x: x + 1, y: y - 5, width: 10, height: 10 });
-      const words = h("text", { class: "plot-legend-text", x: x + SWATCH + GAP, y, dy: "0.35em" }, text);
-      return h("g", line.paint, swatch, words);
+      const swatch = swatchView(line, { x, y, width: isLine ? SWATCH : 10, isLine });
+      const words = h(
+        "text",
+        { class: "plot-legend-text", x: x + SWATCH + GAP, y, dy: "0.35em" },
+        text,
+      );
+      return [swatch, words];
     }),
   );
+}
+
+/**
+ * The sign a line or its bars go by: a stroke, or a square.
+ * @param {object} line from `readPlot`
+ * @param {{x: number, y: number, width: number, isLine: boolean}} place left edge and middle, pixels
+ */
+export function swatchView(line, { x, y, width, isLine }) {
+  const dashed = line.isDashed ? " is-dashed" : "";
+  const mark = isLine
+    ? h("path", { class: `plot-line${dashed}`, d: `M${x},${y}h${width}` })
+    : h("rect", { class: `plot-bar${dashed}`, x: x + 0.5, y: y - width / 2, width, height: width });
+  return h("g", line.paint, mark);
 }

@@ -45,7 +45,9 @@ function columnPoints(run, first, last) {
     if (run[index][1] < run[low][1]) low = index;
     if (run[index][1] > run[high][1]) high = index;
   }
-  return [...new Set([first, Math.min(low, high), Math.max(low, high), last])].map((index) => run[index]);
+  return [...new Set([first, Math.min(low, high), Math.max(low, high), last])].map(
+    (index) => run[index],
+  );
 }
 
 function pathOf(run) {
@@ -68,13 +70,17 @@ export function lineMarks(layout) {
   const isSparse = positions.length <= MOST_DOTTED_POINTS;
   return layout.plot.lines.map((line) => {
     const drawn = runs(line, positions, layout.y);
-    const path = drawn.map((run) => (run.length > 1 ? pathOf(isDense ? decimate(run) : run) : "")).join("");
+    const path = drawn
+      .map((run) => (run.length > 1 ? pathOf(isDense ? decimate(run) : run) : ""))
+      .join("");
     const dotted = isSparse ? drawn.flat() : drawn.filter((run) => run.length === 1).flat();
     return h(
       "g",
       line.paint,
       path ? h("path", { class: `plot-line${line.isDashed ? " is-dashed" : ""}`, d: path }) : null,
-      dotted.map(([x, y]) => h("circle", { class: "plot-dot", cx: round(x), cy: round(y), r: 2.5 })),
+      dotted.map(([x, y]) =>
+        h("circle", { class: "plot-dot", cx: round(x), cy: round(y), r: 2.5 }),
+      ),
     );
   });
 }

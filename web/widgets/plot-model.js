@@ -10,8 +10,15 @@ import { paints } from "./plot-color.js";
  *   x_log?: boolean, y_log?: boolean, x_unit?: string, y_unit?: string, caption?: string}} Plot
  */
 
+const LARGEST = 1e300;
 const TYPES = ["line", "bar", "stacked_bar"];
-const BYTE_UNITS = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [0, "B"]];
+const BYTE_UNITS = [
+  [1e12, "TB"],
+  [1e9, "GB"],
+  [1e6, "MB"],
+  [1e3, "kB"],
+  [0, "B"],
+];
 
 /**
  * What is wrong with a value meant as one plot, or null when nothing is.
@@ -27,8 +34,9 @@ export function plotProblem(data) {
   if (data.type !== undefined && data.type !== null && !TYPES.includes(data.type)) {
     return `"type" is ${describe(data.type)}; it can be ${TYPES.join(", ")}.`;
   }
-  const badX = data.x_data.findIndex((x) => typeof x !== "string" && !Number.isFinite(x));
-  if (badX >= 0) return `"x_data" item ${badX + 1} is ${describe(data.x_data[badX])}; use text or a number.`;
+  const badX = data.x_data.findIndex((x) => typeof x !== "string" && !isDrawable(x));
+  if (badX >= 0)
+    return `"x_data" item ${badX + 1} is ${describe(data.x_data[badX])}; use text or a number up to 1e300.`;
   for (const [index, line] of data.lines.entries()) {
     const problem = lineProblem(line, index + 1, data.x_data.length);
     if (problem) return problem;
@@ -37,21 +45,33 @@ export function plotProblem(data) {
 }
 
 function lineProblem(line, number, length) {
-  if (line === null || typeof line !== "object") return `Line ${number} is ${describe(line)}; use an object.`;
-  if (!Array.isArray(line.data)) return `Line ${number}: "data" must be a list, not ${describe(line.data)}.`;
+  if (line === null || typeof line !== "object")
+    return `Line ${number} is ${describe(line)}; use an object.`;
+  if (!Array.isArray(line.data))
+    return `Line ${number}: "data" must be a list, not ${describe(line.data)}.`;
   if (line.data.length !== length) {
     return `Line ${number} has ${line.data.length} values but "x_data" has ${length}; make them equal.`;
   }
-  const bad = line.data.findIndex((y) => y !== null && typeof y !== "number");
+  const bad = line.data.findIndex(
+    (y) => y !== null && !(isDrawable(y) || (typeof y === "number" && !Number.isFinite(y))),
+  );
   if (bad < 0) return null;
-  return `Line ${number}, value ${bad + 1} is ${describe(line.data[bad])}; use a number or null for a gap.`;
+  return `Line ${number}, value ${bad + 1} is ${describe(line.data[bad])}; use a number up to 1e300, or null for a gap.`;
+}
+
+/** Sums and spans of such numbers stay finite. */
+function isDrawable(value) {
+  return typeof value === "number" && Math.abs(value) <= LARGEST;
 }
 
 function thresholdProblem(thresholds) {
   if (thresholds === undefined || thresholds === null) return null;
-  if (!Array.isArray(thresholds)) return `"thresholds" must be a list, not ${describe(thresholds)}.`;
-  const bad = thresholds.find((each) => !Number.isFinite(each?.value));
-  return bad === undefined ? null : `A threshold needs a number as "value"; this one is ${describe(bad)}.`;
+  if (!Array.isArray(thresholds))
+    return `"thresholds" must be a list, not ${describe(thresholds)}.`;
+  const bad = thresholds.find((each) => !isDrawable(each?.value));
+  return bad === undefined
+    ? null
+    : `A threshold needs a number as "value"; this one is ${describe(bad)}.`;
 }
 
 /**
@@ -64,9 +84,17 @@ export function readPlot(data) {
   const notes = [];
   const { factor, unit } = byteScale(data);
   const lines = readLines(data, factor);
-  const yLog = readLog(data.y_log, type, lines, notes);
+  const yLog = readYLog(data.y_log, type, lines, notes);
+  const xLog = !isCategory && readXLog(data, notes);
+  const thresholds = readThresholds(data, factor).filter(({ value }) => !yLog || value > 0);
   return {
-    type, isCategory, lines, notes, yLog,
+    type,
+    isCategory,
+    lines,
+    notes,
+    xLog,
+    yLog,
+    thresholds,
     title: text(data.title),
     caption: text(data.caption),
     xLabel: text(data.x_label),
@@ -74,9 +102,21 @@ export function readPlot(data) {
     xUnit: text(data.x_unit),
     yUnit: unit,
     x: data.x_data,
-    xLog: !isCategory && Boolean(data.x_log) && data.x_data.every((x) => x > 0),
-    thresholds: (data.thresholds ?? []).map(({ label, value }) => ({ label: text(label), value: value / factor })),
   };
+}
+
+function readThresholds(data, factor) {
+  return (data.thresholds ?? []).map(({ label, value }) => ({
+    label: text(label),
+    value: value / factor,
+  }));
+}
+
+function readXLog(data, notes) {
+  if (!data.x_log) return false;
+  const isPositive = data.x_data.every((x) => x > 0);
+  if (!isPositive) notes.push("Some x lie at or below zero, so this axis stays linear.");
+  return isPositive;
 }
 
 function text(value) {
@@ -106,7 +146,7 @@ function byteScale(data) {
 }
 
 /** Whether the y axis is logarithmic; bars keep zero, and values without a logarithm are gaps. */
-function readLog(asked, type, lines, notes) {
+function readYLog(asked, type, lines, notes) {
   if (!asked) return false;
   if (type !== "line") {
     notes.push("Bars are measured from zero, so this axis stays linear.");
@@ -116,6 +156,9 @@ function readLog(asked, type, lines, notes) {
   for (const line of lines) {
     line.values = line.values.map((y) => (y !== null && y <= 0 ? (dropped++, null) : y));
   }
-  if (dropped > 0) notes.push(`${dropped} ${dropped === 1 ? "value" : "values"} at or below zero cannot stand on a log axis.`);
+  if (dropped > 0)
+    notes.push(
+      `${dropped} ${dropped === 1 ? "value" : "values"} at or below zero cannot stand on a log axis.`,
+    );
   return true;
 }

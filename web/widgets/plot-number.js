@@ -1,6 +1,10 @@
 /** Numbers as an axis and a read-out print them: short on ticks, exact under the pointer. */
 
-const SUFFIXES = [[1e12, "T"], [1e9, "B"], [1e6, "M"]];
+const SUFFIXES = [
+  [1e12, "T"],
+  [1e9, "B"],
+  [1e6, "M"],
+];
 
 /** A minus sign where a hyphen would look like a dash; exponents keep the hyphen of source code. */
 function typeset(text) {
@@ -53,6 +57,22 @@ export function exactText(value) {
   if (size >= 1e15 || size < 1e-4) return exponential(value, 6);
   const rounded = Number.isInteger(value) ? value : Number(value.toPrecision(6));
   return (value < 0 ? "−" : "") + grouped(String(Math.abs(rounded)));
+}
+
+/**
+ * Numbers that stand under one another: in full, with as many decimals as the longest needs.
+ * @param {(number | null)[]} values
+ * @returns {(string | null)[]}
+ */
+export function exactTexts(values) {
+  const texts = values.map((value) => (value === null ? null : exactText(value)));
+  if (texts.some((text) => text?.includes("e"))) return texts;
+  const decimals = Math.max(0, ...texts.map((text) => text?.split(".")[1]?.length ?? 0));
+  return texts.map((text) => {
+    if (text === null || decimals === 0) return text;
+    const [whole, fraction = ""] = text.split(".");
+    return `${whole}.${fraction.padEnd(decimals, "0")}`;
+  });
 }
 
 /** Labels for the ticks of a logarithmic axis: all as 1e-5 when the axis lies below one. */

@@ -6,12 +6,19 @@
 
 import { logLabels, tickLabels } from "./plot-number.js";
 
+/** An axis that ends at 990 may as well end at 1000: ends this near a tick, of the span, move to it. */
+const SNAP_SHARE = 0.025;
+/** Values nearer to one another than this, of their size, count as equal: digits end before that. */
+const FLAT_SHARE = 1e-9;
+const SMALLEST_STEP = 1e-300;
+
 /** The round step (1, 2 or 5 times a power of ten) that cuts `span` into about `count` parts. */
 export function niceStep(span, count) {
   const rough = span / Math.max(1, count);
   const exponent = Math.floor(Math.log10(rough));
   const fraction = rough / 10 ** exponent;
-  const [factor, carry] = fraction < 1.42 ? [1, 0] : fraction < 3.17 ? [2, 0] : fraction < 7.08 ? [5, 0] : [1, 1];
+  const [factor, carry] =
+    fraction < 1.42 ? [1, 0] : fraction < 3.17 ? [2, 0] : fraction < 7.08 ? [5, 0] : [1, 1];
   return factor * 10 ** (exponent + carry);
 }
 
@@ -28,16 +35,19 @@ function multiple(index, step) {
  * @returns {number[]} rising, at least two
  */
 export function coveringTicks(low, high, count) {
-  const [from, to] = low === high ? [Math.min(0, low), Math.max(0, high)] : [low, high];
-  const step = from === to ? 1 : niceStep(to - from, count);
+  const isFlat = high - low <= FLAT_SHARE * Math.max(Math.abs(low), Math.abs(high));
+  const [from, to] = isFlat ? [Math.min(0, low), Math.max(0, high)] : [low, high];
+  const step = from === to ? 1 : Math.max(SMALLEST_STEP, niceStep(to - from, count));
   const first = Math.floor(from / step + 1e-9);
   const last = Math.max(first + 1, Math.ceil(to / step - 1e-9));
   return Array.from({ length: last - first + 1 }, (_, index) => multiple(first + index, step));
 }
 
-/** Round ticks that lie inside `low … high`. */
-export function innerTicks(low, high, count) {
-  return coveringTicks(low, high, count).filter((tick) => tick >= low && tick <= high);
+/** A domain whose ends move out to a round tick where that tick is very near. */
+function snapped([low, high], covering) {
+  const reach = (high - low) * SNAP_SHARE;
+  const [first, last] = [covering[0], covering.at(-1)];
+  return [low - first <= reach ? first : low, last - high <= reach ? last : high];
 }
 
 function linearMap([low, high], [from, to]) {
@@ -52,9 +62,11 @@ function linearMap([low, high], [from, to]) {
  */
 export function linearScale([low, high], range, { count, nice }) {
   const covering = coveringTicks(low, high, count);
-  const isWide = nice || low === high;
-  const domain = isWide ? [covering[0], covering.at(-1)] : [low, high];
-  const values = isWide ? covering : innerTicks(low, high, count);
+  const domain =
+    nice || high - low <= FLAT_SHARE * Math.abs(high)
+      ? [covering[0], covering.at(-1)]
+      : snapped([low, high], covering);
+  const values = covering.filter((tick) => tick >= domain[0] && tick <= domain[1]);
   const labels = tickLabels(values);
   return {
     domain,

@@ -25,7 +25,8 @@ export function textWidth(text, size) {
   for (const character of text) {
     const code = character.codePointAt(0);
     const isWide = WIDE.test(character);
-    hundredths += ADVANCES[code - 32] ?? (isWide ? WIDE_ADVANCE : code === 0xa0 ? 27 : OTHER_ADVANCE);
+    hundredths +=
+      ADVANCES[code - 32] ?? (isWide ? WIDE_ADVANCE : code === 0xa0 ? 27 : OTHER_ADVANCE);
   }
   return (hundredths * size) / 100;
 }
@@ -34,7 +35,8 @@ export function textWidth(text, size) {
 export function fitText(text, width, size) {
   if (textWidth(text, size) <= width) return text;
   const characters = [...text];
-  while (characters.length > 1 && textWidth(`${characters.join("")}…`, size) > width) characters.pop();
+  while (characters.length > 1 && textWidth(`${characters.join("")}…`, size) > width)
+    characters.pop();
   return `${characters.join("").trimEnd()}…`;
 }
 

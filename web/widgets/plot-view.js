@@ -67,8 +67,12 @@ export function pictureView(layout, className = "") {
   return h(
     "svg",
     {
-      class: `plot-picture ${className}`.trim(), viewBox: `0 0 ${width} ${height}`, width, height,
-      role: "img", "aria-label": descriptionOf(plot),
+      class: `plot-picture ${className}`.trim(),
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+      role: "img",
+      "aria-label": descriptionOf(plot),
     },
     legendView(legend.entries, 0, plot.type === "line"),
     yAxis(layout),
@@ -83,7 +87,10 @@ export function pictureView(layout, className = "") {
 /** Zero again, above the bars that stand on it. */
 function baseline(plot, frame, y) {
   if (plot.type === "line") return null;
-  return h("path", { class: "plot-rule plot-base", d: `M${frame.left},${y.map(0)}H${frame.right}` });
+  return h("path", {
+    class: "plot-rule plot-base",
+    d: `M${frame.left},${y.map(0)}H${frame.right}`,
+  });
 }
 
 /** What the picture shows, in words, for those who do not see it. */
@@ -96,5 +103,7 @@ export function descriptionOf(plot) {
     axes,
     names.length ? `Shows ${names.join(", ")}.` : "",
     limits ? `Thresholds: ${limits}.` : "",
-  ].filter(Boolean).join(" ");
+  ]
+    .filter(Boolean)
+    .join(" ");
 }

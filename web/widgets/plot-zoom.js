@@ -36,7 +36,9 @@ export class PlotZoom {
   }
 
   #span(left, right) {
-    return [this.#from, this.#to].map((at) => Math.max(left, Math.min(right, at))).sort((a, b) => a - b);
+    return [this.#from, this.#to]
+      .map((at) => Math.max(left, Math.min(right, at)))
+      .sort((a, b) => a - b);
   }
 
   cancel() {

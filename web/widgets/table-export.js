@@ -3,7 +3,9 @@
 import { isNumeric, quantity, rawText } from "./table-cell.js";
 
 function headings({ headers, units }) {
-  return headers.map((header, index) => (units?.[index] ? `${header} (${units[index]})` : String(header)));
+  return headers.map((header, index) =>
+    units?.[index] ? `${header} (${units[index]})` : String(header),
+  );
 }
 
 /**
@@ -30,8 +32,13 @@ export function toCsv(table) {
 
 /** @param {import("./table-view.js").Table} table @returns {string} a pipe table, numbers right */
 export function toMarkdown(table) {
-  const safe = (cell) => rawText(cell).replace(/[\\|<`*_[\]]/g, "\\$&").replace(/\s*[\r\n]+\s*/g, " ");
+  const safe = (cell) =>
+    rawText(cell)
+      .replace(/[\\|<`*_[\]]/g, "\\$&")
+      .replace(/\s*[\r\n]+\s*/g, " ");
   const line = (cells) => `| ${cells.map(safe).join(" | ")} |`;
-  const rule = table.headers.map((_, index) => (isNumeric(table.rows.map((row) => row[index])) ? "---:" : "---"));
+  const rule = table.headers.map((_, index) =>
+    isNumeric(table.rows.map((row) => row[index])) ? "---:" : "---",
+  );
   return [line(headings(table)), `| ${rule.join(" | ")} |`, ...table.rows.map(line)].join("\n");
 }

@@ -24,11 +24,14 @@ export function tableProblem(data) {
   if (data === null || typeof data !== "object" || Array.isArray(data)) {
     return `A table is an object {"headers": […], "rows": [[…], …]}, not ${describe(data)}.`;
   }
-  if (!Array.isArray(data.headers)) return `"headers" must be a list, not ${describe(data.headers)}.`;
-  if (!Array.isArray(data.rows)) return `"rows" must be a list of lists, not ${describe(data.rows)}.`;
+  if (!Array.isArray(data.headers))
+    return `"headers" must be a list, not ${describe(data.headers)}.`;
+  if (!Array.isArray(data.rows))
+    return `"rows" must be a list of lists, not ${describe(data.rows)}.`;
   const width = data.headers.length;
   for (const [index, row] of data.rows.entries()) {
-    if (!Array.isArray(row)) return `Row ${index + 1} must be a list of cells, not ${describe(row)}.`;
+    if (!Array.isArray(row))
+      return `Row ${index + 1} must be a list of cells, not ${describe(row)}.`;
     if (row.length !== width) {
       return `Row ${index + 1} has ${row.length} cells but there are ${width} headers; make them equal.`;
     }
@@ -63,7 +66,15 @@ export function tableView(data, opts = {}) {
         "table",
         { class: "table" },
         data.caption ? h("caption", { class: "table-caption" }, data.caption) : null,
-        h("thead", null, h("tr", null, columns.map((column) => headerCell(column, opts)))),
+        h(
+          "thead",
+          null,
+          h(
+            "tr",
+            null,
+            columns.map((column) => headerCell(column, opts)),
+          ),
+        ),
         h("tbody", null, bodyRows(rows, columns)),
       ),
     ),
@@ -94,7 +105,7 @@ function columnClass(column) {
 
 function headerCell(column, { interactive, sort }) {
   const state = sort?.column === column.index ? sort.direction : "none";
-  const unit = column.unit ? [" ", h("span", { class: "table-unit" }, column.unit)] : null;
+  const unit = column.unit ? [" ", h("span", { class: "table-unit" }, `(${column.unit})`)] : null;
   const attrs = { scope: "col", class: columnClass(column) };
   if (!interactive) return h("th", attrs, column.header, unit);
   return h(
