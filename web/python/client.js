@@ -95,6 +95,7 @@ export class PythonClient extends EventTarget {
   #spawn(phase = "loading") {
     this.#set({ phase, progress: this.files ? 1 : 0, starting: Boolean(this.files) });
     this.alive = false;
+    if (this.signal) Atomics.store(this.signal, 0, 0); // meant for the worker that is gone
     try {
       this.worker = new Worker(this.workerUrl, { type: "module", name: "python" });
     } catch (error) {

@@ -2,7 +2,7 @@
  * The editor of a cell: CodeMirror 6, loaded when the reader first wants to edit.
  *
  * It takes the exact place of the source it replaces: same type, same lines, same padding; the line
- * numbers stand in the padding. Colours come from the style sheet by class, as for the baked source.
+ * numbers stand in the padding, and only while it has the focus.
  * Tab is not taken: it moves on, as everywhere in the page. Ctrl-] and Ctrl-[ indent.
  */
 
@@ -11,7 +11,7 @@ import { python } from "@codemirror/lang-python";
 import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { EditorSelection, EditorState } from "@codemirror/state";
 import { EditorView, keymap, lineNumbers } from "@codemirror/view";
-import { classHighlighter } from "@lezer/highlight";
+import { colours, theme } from "./cell-theme.js";
 
 /**
  * @param {{parent: HTMLElement, code: string, label: string, onChange: (code: string) => void,
@@ -35,13 +35,15 @@ export function createEditor({ parent, code, label, onChange, onRun, onLeave }) 
     indentUnit.of("    "),
     indentOnInput(),
     bracketMatching(),
-    syntaxHighlighting(classHighlighter),
+    syntaxHighlighting(colours),
+    theme,
     EditorView.contentAttributes.of({ "aria-label": label, "aria-multiline": "true" }),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) onChange(update.state.doc.toString());
     }),
   ];
-  return new EditorView({ parent, state: EditorState.create({ doc: code, extensions }) });
+  const root = parent.attachShadow({ mode: "open" });
+  return new EditorView({ parent: root, root, state: EditorState.create({ doc: code, extensions }) });
 }
 
 /** Replace the whole text, keeping undo. */
