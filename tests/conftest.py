@@ -42,6 +42,12 @@ def site() -> Path:
 
 
 @pytest.fixture(scope="session")
+def node() -> str:
+    """The Node that renders and tests JavaScript, with the packages of the lock installed."""
+    return str(build.front_end())
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One browser for the whole session."""
     with sync_playwright() as playwright:
