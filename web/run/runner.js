@@ -21,13 +21,20 @@ class Runner extends EventTarget {
   /** @type {RunInfo[]} the newest first */
   runs = [];
   #started = false;
+  #polling = false;
   #failures = 0;
 
   /** Begins to ask for the list of runs; later calls do nothing. */
   start() {
     if (this.#started) return;
     this.#started = true;
-    if (currentToken() === null) return;
+    addEventListener("hashchange", () => this.#begin()); // the printed address, in this very tab
+    this.#begin();
+  }
+
+  #begin() {
+    if (currentToken() === null || this.#polling) return;
+    this.#polling = true;
     this.#set("connecting", []);
     this.#poll();
   }

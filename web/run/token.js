@@ -29,6 +29,7 @@ export function takeToken() {
 
 /** @returns {string | null} the token of this tab, or null when the page was opened without one */
 export function currentToken() {
+  takeToken(); // elements may come to life before the page's entry has run its first line
   if (kept === null) {
     try {
       kept = sessionStorage.getItem(KEY);

@@ -1,0 +1,126 @@
+/**
+ * `<run-view>`: a training run as it happens, or as it was. `state` is the folded run.
+ *
+ * It folds every event as it comes and draws at most once a frame; a hidden page folds and does not
+ * draw. It follows the newest run of this runner until the reader chooses another one.
+ */
+
+import { listRecordings } from "../run/recordings.js";
+import { runner } from "../run/runner.js";
+import { healthOf } from "../run/stall.js";
+import { RunWatch } from "../run/watch.js";
+import "./run-chooser.js";
+import { buildParts, drawParts } from "./run-parts.js";
+import { noticeOf } from "./run-words.js";
+
+const LIVE = ["running", "stalled"];
+const HEALTH_MS = 1000;
+
+export class RunView extends HTMLElement {
+  #watch = new RunWatch();
+  #parts = null;
+  #recordings = [];
+  #frame = 0;
+  #pace = { drawnAt: -Infinity, tookMs: 0 };
+  #tick = 0;
+  #chosenByReader = false;
+
+  /** The run as folded so far: `{lastSeq, series, gaps, duplicates, …}`, see web/run/fold.js. */
+  get state() {
+    return this.#watch.run;
+  }
+
+  set state(run) {
+    this.#chosenByReader = true;
+    this.#watch.stop();
+    Object.assign(this.#watch, { run, source: { kind: "file", name: run.run }, stream: "over" });
+    this.#later();
+  }
+
+  connectedCallback() {
+    if (!this.#parts) this.#begin();
+    this.#tick = setInterval(this.#later, HEALTH_MS); // silence is an event too: it shows as stalled
+    document.addEventListener("visibilitychange", this.#later);
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.#tick);
+    document.removeEventListener("visibilitychange", this.#later);
+  }
+
+  async #begin() {
+    this.#parts = buildParts(this);
+    this.#watch.addEventListener("change", this.#later);
+    runner.addEventListener("change", () => this.#runnerChanged());
+    this.addEventListener("choose", ({ detail }) => this.#choose(detail));
+    this.#takeDrops();
+    runner.start();
+    this.#later();
+    this.#recordings = await listRecordings();
+    this.#runnerChanged();
+  }
+
+  #choose(detail) {
+    this.#chosenByReader = true;
+    if (detail.kind === "live") this.#watch.showLive(detail.name);
+    else if (detail.kind === "recording") this.#watch.showRecording(detail.name);
+    else this.#watch.showFile(detail.file);
+  }
+
+  /** Shows what the reader most likely wants to see, unless they chose something themselves. */
+  #runnerChanged() {
+    const { source, stream } = this.#watch;
+    const [newest] = runner.runs;
+    const shown = runner.runs.find((run) => run.id === source.name);
+    const resumed = stream === "over" && LIVE.includes(shown?.status);
+    const letIn = stream === "refused" || stream === "missing"; // and yet it is in the list now
+    if (source.kind === "live" && shown && runner.state === "live" && (resumed || letIn)) {
+      this.#watch.showLive(source.name);
+    }
+    if (!this.#chosenByReader) this.#followNewest(newest, source);
+    this.#later();
+  }
+
+  #followNewest(newest, source) {
+    if (newest && !(source.kind === "live" && source.name === newest.id)) {
+      this.#watch.showLive(newest.id);
+    } else if (!newest && source.kind === "none" && runner.state === "absent") {
+      if (this.#recordings.length) this.#watch.showRecording(this.#recordings[0].name);
+    }
+  }
+
+  #takeDrops() {
+    this.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      this.toggleAttribute("data-drop", true);
+    });
+    this.addEventListener("dragleave", () => this.toggleAttribute("data-drop", false));
+    this.addEventListener("drop", (event) => {
+      event.preventDefault();
+      this.toggleAttribute("data-drop", false);
+      const [file] = event.dataTransfer.files;
+      if (file) this.#choose({ kind: "file", file });
+    });
+  }
+
+  /** Asks for one drawing in the next frame. Hidden pages get no frames, so they do not draw. */
+  #later = () => {
+    if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
+  };
+
+  #draw() {
+    this.#frame = 0;
+    const started = performance.now();
+    // A long log costs more to draw than a frame lasts: leave three times as long for everything else.
+    if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#later();
+    const { run, source, stream, writer, problem } = this.#watch;
+    const health = source.kind === "live" ? healthOf(run, writer, Date.now() / 1000) : "running";
+    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem });
+    this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
+    drawParts(this.#parts, run, notice);
+    this.#parts.chooser.show(runner.runs, this.#recordings, source);
+    this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
+  }
+}
+
+customElements.define("run-view", RunView);

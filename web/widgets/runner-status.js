@@ -1,0 +1,40 @@
+/** `<runner-status>`: one quiet line in the top bar about the trainer behind this page. */
+
+import { runner } from "../run/runner.js";
+
+const WORDS = {
+  absent: ["No runner", "This copy of the page has no trainer behind it"],
+  connecting: ["Runner: connecting", "Asking the server for its runs"],
+  live: ["Runner: ready", "The server answers; no run is going on"],
+  gone: ["Runner: gone", "The server does not answer; the page keeps asking"],
+  refused: ["Runner: not let in", "The server has a new token: open the address it printed"],
+};
+
+export class RunnerStatus extends HTMLElement {
+  connectedCallback() {
+    this.setAttribute("role", "status");
+    runner.addEventListener("change", this.#show);
+    runner.start();
+    this.#show();
+  }
+
+  disconnectedCallback() {
+    runner.removeEventListener("change", this.#show);
+  }
+
+  #show = () => {
+    const running = runner.runs.find((run) => run.status === "running" || run.status === "stalled");
+    const isLive = runner.state === "live" && running;
+    const [text, title] = isLive ? runningWords(running) : WORDS[runner.state];
+    this.dataset.state = isLive ? running.status : runner.state;
+    this.title = title;
+    if (this.textContent !== text) this.textContent = text;
+  };
+}
+
+function runningWords({ status, step, steps, model }) {
+  const verb = status === "stalled" ? "stalled" : "training";
+  return [`Runner: ${verb}, ${steps ? `${step}/${steps}` : `step ${step}`}`, `${model || "A model"}, ${verb}`];
+}
+
+customElements.define("runner-status", RunnerStatus);
