@@ -19,6 +19,10 @@ def show(title: str, baseline: str, rows: Sequence[Ratio]) -> None:
     print(f"\n{title}  (ratio to {baseline})")
     width = max(len(row.what) for row in rows)
     for row in rows:
-        ratio = row.value / row.baseline
-        numbers = f"{row.value:>12,.4g} {row.unit:<8} {row.baseline:>12,.4g} {row.unit:<8}"
-        print(f"  {row.what:<{width}}  {numbers} {ratio:>7.3f}×")
+        numbers = f"{amount(row.value):>10} {amount(row.baseline):>10} {row.unit:<3}"
+        print(f"  {row.what:<{width}} {numbers} {row.value / row.baseline:>7.3f}×")
+
+
+def amount(value: float) -> str:
+    """A number as a table shows it: whole from a thousand on, else three significant digits."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
