@@ -1,0 +1,99 @@
+"""θ₀, the pre-trained weights, kept on disk; and how far training has moved from them.
+
+θ₀ costs no memory: it is read tensor by tensor from a memory-mapped safetensors file, the model's
+own where its names are those of the loaded model, else one written into the run's directory (GGUF).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from gpu_runner.errors import CheckpointError
+from gpu_runner.model import Source
+
+_LAYER: Final = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks)\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """‖θ−θ₀‖/‖θ₀‖ by layer and over all weights, in fp32."""
+
+    layers: dict[str, float]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Where each parameter's initial value lies: name → safetensors file."""
+
+    files: dict[str, Path]
+
+    def drift(self, model: Any) -> Drift:
+        """Distance of `model` from θ₀ (drift of a layer without weights or of norm 0 is 0)."""
+        moved: dict[str, float] = defaultdict(float)  # Σ (θ−θ₀)² by layer
+        initial: dict[str, float] = defaultdict(float)  # Σ θ₀²
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for file in sorted(set(self.files.values())):
+                with safe_open(file, framework="pt") as tensors:
+                    for name in (n for n, place in self.files.items() if place == file):
+                        start = tensors.get_tensor(name).to(parameters[name].device).float()
+                        now = parameters[name].float()
+                        moved[layer_of(name)] += float((now - start).square().sum())
+                        initial[layer_of(name)] += float(start.square().sum())
+        layers = {name: _ratio(moved[name], initial[name]) for name in initial}
+        return Drift(layers, _ratio(sum(moved.values()), sum(initial.values())))
+
+
+def layer_of(parameter: str) -> str:
+    """The layer a parameter belongs to: `layers.7`, or the module it is in (`embed_tokens`)."""
+    found = _LAYER.match(parameter)
+    if found:
+        return f"layers.{found[1]}"
+    parts = parameter.split(".")
+    return parts[-2] if len(parts) > 1 else parts[0]
+
+
+def anchor(source: Source, model: Any, run_dir: Path, *, untrained: bool) -> Anchor:
+    """Find θ₀ on disk; if `model` is still `untrained`, write it to `run_dir/initial.safetensors`.
+
+    Raises `CheckpointError` when a resumed run finds θ₀ neither at its source nor in its directory.
+    """
+    names = [name for name, _ in model.named_parameters()]  # tied ones once
+    written = run_dir / "initial.safetensors"
+    if source.kind in ("demo", "directory") and not written.exists():
+        files = _names_in(Path(source.place))
+        if all(name in files for name in names):
+            return Anchor({name: files[name] for name in names})
+    if not written.exists() and not untrained:
+        raise CheckpointError(
+            f"the initial weights are neither at {source.place} nor at {written}: drift cannot be"
+            " measured. Put the model back where the run found it."
+        )
+    if not written.exists():
+        temporary = written.with_suffix(".tmp")
+        parameters = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+        save_file(parameters, temporary)
+        temporary.rename(written)
+    return Anchor(dict.fromkeys(names, written))
+
+
+def _names_in(directory: Path) -> dict[str, Path]:
+    """Every tensor name in the directory's safetensors files, with its file."""
+    found: dict[str, Path] = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            found.update(dict.fromkeys(tensors.keys(), file))
+    return found
+
+
+def _ratio(moved: float, initial: float) -> float:
+    return float((moved / initial) ** 0.5) if initial > 0 else 0.0

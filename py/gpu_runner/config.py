@@ -1,0 +1,223 @@
+"""Every choice of a run in one frozen record: validated before anything is loaded.
+
+The command line leaves out what it does not know (`None`); `resolve` fills the gaps, from the
+demo's recipe when the demo model is trained on its own task, from the defaults below otherwise. The
+record is written to the run's directory, so that `resume` needs nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from gpu_runner.errors import UsageError
+
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["fp32", "bf16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+DEMO: Final = "demo"  # the model, and the task it is fine-tuned on
+INSTRUCT: Final = "instruct"  # the instruction rows shipped for a real language model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One full fine-tune. Names are those of the command-line options."""
+
+    model: str
+    """`demo`, a directory, a Hugging Face id, or a `.gguf` file."""
+    data: str
+    """`demo`, `instruct`, a `.jsonl` file, or a Hugging Face data set id."""
+    eval_data: str | None = None
+    """Held-out rows of the task; without it some training rows are held out."""
+    general: tuple[tuple[str, str], ...] | None = None
+    """(skill, file) pairs on which forgetting is measured; None takes the shipped ones."""
+    steps: int | None = None
+    """Optimizer steps; exclusive with `epochs`."""
+    epochs: float | None = None
+    """Passes over the training rows; exclusive with `steps`."""
+    lr: float = 2e-5
+    """Peak learning rate."""
+    schedule: Schedule = "cosine"
+    """Shape of the learning rate after warm-up."""
+    warmup: int | None = None
+    """Steps of linear warm-up; None means 5 % of the steps."""
+    floor_ratio: float = 0.1
+    """Last learning rate of the cosine as a share of the peak."""
+    micro_batch: int = 4
+    """Rows that go through the model at once."""
+    grad_accum: int = 2
+    """Micro-batches that add up to one optimizer step."""
+    seq_len: int = 512
+    """Longest row in tokens; longer ones are cut and counted."""
+    weight_decay: float = 0.01
+    """Decoupled decay of matrices (AdamW); vectors (norms, biases) never decay."""
+    clip: float = 1.0
+    """Largest global gradient norm; 0 never clips."""
+    seed: int = 0
+    """Fixes the order of the data and every random draw."""
+    eval_every: int = 10
+    """Steps between two evaluations; also at step 0 and at the end."""
+    eval_rows: int = 128
+    """At most so many rows of each held-out set are scored."""
+    save_every: int | None = None
+    """Steps between two checkpoints; None means at every evaluation, 0 never."""
+    params: Precision = "fp32"
+    """Precision of weights, gradients and moments: 16 bytes a parameter, or 8."""
+    compute: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision of the matrix products; auto is bf16 on CUDA and that of the weights on CPU."""
+    device: Device = "auto"
+    """auto takes CUDA when there is one."""
+    sample_prompts: tuple[str, ...] | None = None
+    """Prompts continued before and after training; None takes the first held-out rows."""
+    sample_tokens: int = 32
+    """Greedy tokens for each of them; 0 leaves samples out."""
+    out: str | None = None
+    """Directory for the trained model; None means `model/` in the run's directory."""
+    runs: str = "runs"
+    """Directory that holds the runs."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `config.json` and the `run.start` event."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of `as_json`."""
+        values = dict(data)
+        if values.get("general") is not None:
+            values["general"] = tuple((str(name), str(path)) for name, path in values["general"])
+        if values.get("sample_prompts") is not None:
+            values["sample_prompts"] = tuple(values["sample_prompts"])
+        return TrainConfig(**values)
+
+
+def resolve(options: Mapping[str, Any]) -> TrainConfig:
+    """Fill in what `options` leaves out (absent or None) and check every bound.
+
+    Raises `UsageError` with the option, its value, the bound and the remedy.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if "data" not in given and given.get("model") != DEMO:
+        raise UsageError(
+            f"--data is missing: model {given.get('model')!r} has no task of its own. Give a JSONL"
+            f" file, or --data {INSTRUCT} for the instruction rows that ship with the runner."
+        )
+    given.setdefault("data", DEMO)
+    if given["model"] == DEMO and given["data"] == DEMO:
+        given = _demo_recipe() | given
+        if options.get("warmup") is None:
+            given["warmup"] = min(given["warmup"], given["steps"])
+    if {"steps", "epochs"} <= given.keys():
+        if options.get("steps") is not None and options.get("epochs") is not None:
+            raise UsageError(
+                f"--steps {given['steps']} and --epochs {given['epochs']} both set the length of"
+                " the run: give one of them."
+            )
+        del given["steps"]  # the demo's default yields to the user's --epochs
+    if not {"steps", "epochs"} & given.keys():
+        given["epochs"] = 1.0
+    config = TrainConfig(**given)
+    _check(config)
+    return config
+
+
+def _demo_recipe() -> dict[str, Any]:
+    """The demo's own defaults, under our option names."""
+    from gpu_runner.demo import RECIPE
+
+    return {
+        "steps": RECIPE.steps,
+        "lr": RECIPE.lr,
+        "warmup": RECIPE.warmup_steps,
+        "floor_ratio": RECIPE.floor_ratio,
+        "micro_batch": RECIPE.micro_batch,
+        "grad_accum": 1,
+        "seq_len": RECIPE.seq_len,
+        "eval_every": RECIPE.eval_every,
+        "seed": RECIPE.seed,
+        "sample_prompts": RECIPE.sample_prompts,
+        "sample_tokens": RECIPE.sample_tokens,
+        "eval_rows": 1_000_000,
+    }
+
+
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "steps": (1, 10_000_000),
+    "epochs": (1e-6, 10_000),
+    "lr": (1e-12, 1.0),
+    "warmup": (0, 10_000_000),
+    "floor_ratio": (0.0, 1.0),
+    "micro_batch": (1, 4096),
+    "grad_accum": (1, 65_536),
+    "seq_len": (2, 1_048_576),
+    "weight_decay": (0.0, 1.0),
+    "clip": (0.0, 1e6),
+    "seed": (0, 2**63 - 1),
+    "eval_every": (1, 10_000_000),
+    "eval_rows": (1, 1_000_000),
+    "save_every": (0, 10_000_000),
+    "sample_tokens": (0, 4096),
+}
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "schedule": get_args(Schedule),
+    "params": get_args(Precision),
+    "compute": ("auto", "fp32", "bf16"),
+    "device": get_args(Device),
+}
+
+
+def _check(config: TrainConfig) -> None:
+    for name, (low, high) in _BOUNDS.items():
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise UsageError(
+                f"--{_option(name)} {value} is out of bounds:"
+                f" give a number from {low:g} to {high:g}."
+            )
+    for name, choices in _CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            raise UsageError(
+                f"--{_option(name)} {value!r} is unknown: choose {' or '.join(choices)}."
+            )
+    if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
+        raise UsageError(
+            f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
+            f" give at most {config.steps}."
+        )
+    if config.params == "bf16" and config.compute == "fp32":
+        raise UsageError(
+            "--params bf16 with --compute fp32: the products would run on bf16 weights anyway."
+            " Give --compute auto, or --params fp32."
+        )
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def parse_general(pairs: list[str] | None) -> tuple[tuple[str, str], ...] | None:
+    """`["math=a.jsonl", …]` from repeated `--general NAME=FILE`; `["none"]` gives no suite at all.
+
+    Raises `UsageError` for anything else, and for a name that occurs twice.
+    """
+    if not pairs:
+        return None
+    if pairs == ["none"]:
+        return ()
+    suites: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not name or not path or "/" in name:
+            raise UsageError(
+                f"--general {pair!r} is not NAME=FILE: for example --general math=math.jsonl,"
+                " or --general none to measure no forgetting."
+            )
+        if name in suites:
+            raise UsageError(f"--general {name}=… occurs twice: give each suite its own name.")
+        suites[name] = path
+    return tuple(suites.items())

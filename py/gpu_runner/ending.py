@@ -1,0 +1,92 @@
+"""How a run ended: one record for the log, the terminal and the exit code."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpu_runner.errors import OutOfMemory, RunnerError, is_out_of_memory
+from gpu_runner.keep import CHECKPOINTS
+from gpu_runner.plan import Plan
+from gpu_runner.progress import Summary
+from gpu_runner.record import History
+from gpu_runner.train import State
+from unfrozen.events import RunStatus
+
+
+@dataclass(slots=True)
+class End:
+    """Status, reason in words, the error to raise again (if any), and where the model is."""
+
+    status: RunStatus
+    reason: str
+    error: BaseException | None = None
+    model: Path | None = None
+
+    def numbers(self, plan: Plan, state: State, history: History) -> dict[str, Any]:
+        """The `summary` of the `run.end` event."""
+        predicted = plan.prediction.peak_bytes if plan.prediction else 0
+        return {
+            "steps": state.step,
+            "tokens": state.tokens,
+            "skipped": state.skipped,
+            "seconds": round(history.seconds, 3),
+            "losses": losses(history),
+            "drift": history.drift,
+            "predicted_peak_bytes": predicted,
+            "measured_peak_bytes": history.peak_bytes,
+            "memory_ratio": history.peak_bytes / predicted if predicted else 0.0,
+            "model": str(self.model) if self.model else "",
+        }
+
+
+def losses(history: History) -> dict[str, list[float]]:
+    """Suite → [loss at step 0, loss at the newest evaluation]."""
+    return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
+
+
+def describe_error(error: BaseException, plan: Plan) -> End:
+    """The end that an exception means; out of memory gets the planner's advice."""
+    if is_out_of_memory(error):
+        first = (str(error).splitlines() or ["out of memory"])[0]
+        free = plan.available_bytes / 2**30
+        text = f"out of memory ({first}); {free:.1f} GiB are free now. {plan.advice()}"
+        return End("oom", text, OutOfMemory(text))
+    if isinstance(error, KeyboardInterrupt):
+        return End("stopped", "interrupted twice: left without saving", error)
+    if isinstance(error, RunnerError):
+        return End("failed", str(error), error)
+    return End("failed", f"{type(error).__name__}: {error}", error)
+
+
+def summary_of(end: End, plan: Plan, directory: Path, state: State, history: History) -> Summary:
+    """The end for a person."""
+    headline = {
+        "finished": f"Finished: {plan.steps} steps on {state.tokens:,} trainable tokens.",
+        "stopped": f"Stopped after {state.step} of {plan.steps} steps ({end.reason}).",
+        "oom": f"Out of memory after {state.step} of {plan.steps} steps.",
+        "failed": f"Failed after {state.step} of {plan.steps} steps.",
+    }[end.status]
+    return Summary(
+        headline=headline,
+        losses={suite: (pair[0], pair[1]) for suite, pair in losses(history).items()},
+        drift=history.drift,
+        predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,
+        measured_bytes=history.peak_bytes,
+        seconds=history.seconds,
+        samples=history.samples if end.status == "finished" else [],
+        next_steps=_next_steps(end, plan, directory),
+    )
+
+
+def _next_steps(end: End, plan: Plan, directory: Path) -> list[str]:
+    runs = "" if plan.config.runs == "runs" else f" --runs {shlex.quote(plan.config.runs)}"
+    steps = []
+    if end.model is not None:
+        steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
+    elif any((directory / CHECKPOINTS).glob("step-*")):
+        steps.append(f"Go on with: python -m gpu_runner resume {directory.name}{runs}")
+    steps.append(f"Watch it in the page: python -m gpu_runner serve{runs}  (run {directory.name})")
+    return steps

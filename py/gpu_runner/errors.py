@@ -1,0 +1,84 @@
+"""What can go wrong in a run, and the exit code that says so.
+
+Every error a person can cause is a `RunnerError`: one message that holds the value, the bound and
+the remedy. `__main__` prints it and exits with its code; a traceback always means a bug of ours.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `python -m gpu_runner`; scripts may rely on them."""
+
+    OK = 0  # finished, or stopped on request with everything saved
+    INTERNAL = 1  # a bug: the only case with a traceback
+    USAGE = 2  # an option or a combination of options that cannot be
+    DATA = 3  # a data file is missing, malformed, or has nothing to train on
+    PORT = 4  # the port of `serve` is in use
+    MODEL = 5  # the model cannot be found, read, or trusted
+    MEMORY = 6  # out of memory
+    DIVERGED = 7  # too many steps in a row with non-finite gradients
+    CHECKPOINT = 8  # no usable checkpoint, or the run cannot be resumed as asked
+    SYSTEM = 9  # disk full, permission denied
+    INTERRUPTED = 130  # a second Ctrl-C: left at once, the last checkpoint is what remains
+
+
+class RunnerError(Exception):
+    """A mistake that the user can repair; the message says how."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UsageError(RunnerError):
+    """Options that are out of bounds or contradict each other."""
+
+
+class DataError(RunnerError):
+    """A data set that cannot be read or trained on."""
+
+    exit_code = ExitCode.DATA
+
+
+class ModelLoadError(RunnerError):
+    """A model that cannot be found, read, or trusted."""
+
+    exit_code = ExitCode.MODEL
+
+
+class OutOfMemory(RunnerError):
+    """The device or the host has no memory left for the step."""
+
+    exit_code = ExitCode.MEMORY
+
+
+class Diverged(RunnerError):
+    """Several steps in a row had non-finite gradients."""
+
+    exit_code = ExitCode.DIVERGED
+
+
+class CheckpointError(RunnerError):
+    """A checkpoint that is absent, incomplete, altered, or of another run."""
+
+    exit_code = ExitCode.CHECKPOINT
+
+
+class SystemFailure(RunnerError):
+    """The operating system refused: disk full, no permission."""
+
+    exit_code = ExitCode.SYSTEM
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that the device or the host has no memory left.
+
+    CUDA raises its own type; the CPU allocator a plain RuntimeError, known by its text.
+    """
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in text)
+    )

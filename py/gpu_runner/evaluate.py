@@ -1,0 +1,94 @@
+"""What the model can do: loss on held-out sets, beside its loss before training; and a few words.
+
+The task set says what is being learned, the general sets what is being forgotten. Both are scored
+at step 0 with the same rows and the same code, so a change is a change of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from gpu_runner.data import RowSet, collate
+from gpu_runner.loss import loss_sum
+
+TASK: Final = "task"
+GENERAL: Final = "general"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean loss (nats a trainable token) of one suite: `task`, `general/<skill>`, or `general`."""
+
+    suite: str
+    loss: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """The held-out sets of a run and how to score them."""
+
+    suites: Mapping[str, RowSet]
+    batch_rows: int
+    pad_id: int
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+
+    def run(self, model: Any) -> list[Score]:
+        """Score every suite; with general ones, `general` is the mean over all their tokens."""
+        was_training = model.training
+        model.eval()
+        try:
+            scores = [self._score(model, name, rows) for name, rows in self.suites.items()]
+        finally:
+            model.train(was_training)
+        parts = [score for score in scores if score.suite.startswith(f"{GENERAL}/")]
+        if parts:
+            tokens = sum(part.tokens for part in parts)
+            total = sum(part.loss * part.tokens for part in parts)
+            scores.append(Score(GENERAL, total / tokens, tokens))
+        return scores
+
+    def _score(self, model: Any, suite: str, rows: RowSet) -> Score:
+        by_length = sorted(rows.examples, key=lambda example: len(example.ids))  # little padding
+        total, tokens = 0.0, 0
+        with torch.no_grad(), self.autocast():
+            for start in range(0, len(by_length), self.batch_rows):
+                batch = collate(by_length[start : start + self.batch_rows], self.pad_id)
+                part, count = loss_sum(model, batch.to(self.device))
+                total += float(part)
+                tokens += count
+        return Score(suite, total / tokens, tokens)
+
+
+def continuation(model: Any, tokenizer: Any, text: str, new_tokens: int) -> str:
+    """What the model writes after `text`: greedy, at most `new_tokens`, special ones left out."""
+    inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    ids = inputs["input_ids"].to(model.device)  # (1, T)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            output = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=new_tokens,
+                do_sample=False,
+                pad_token_id=pad_token(tokenizer),
+            )
+    finally:
+        model.train(was_training)
+    return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def pad_token(tokenizer: Any) -> int:
+    """The id that fills rows up; it never enters attention or loss, so any token will do."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if candidate is not None:
+            return int(candidate)
+    return 0

@@ -1,0 +1,198 @@
+"""Find a causal language model, load every weight of it, and refuse what cannot be trusted.
+
+A name is tried as the demo, a directory, a GGUF file, then a Hugging Face id. Missing or
+unexpected weights, a tokenizer larger than the embedding and a configuration that `unfrozen.model`
+cannot count exactly are errors, not warnings: a fine-tune that starts from half-random weights
+looks like any other run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+
+from gpu_runner.config import DEMO, Precision
+from gpu_runner.errors import ModelLoadError, is_out_of_memory
+from unfrozen.errors import ModelError
+from unfrozen.model import SUPPORTED, ModelConfig
+
+DTYPES: Final[dict[str, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model is: `place` is a directory or a hub id, `gguf_file` a file name inside it."""
+
+    kind: Literal["demo", "directory", "gguf", "hub"]
+    name: str
+    place: str
+    gguf_file: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments that every `from_pretrained` of this source needs."""
+        return {"gguf_file": self.gguf_file} if self.gguf_file else {}
+
+
+def find(name: str) -> Source:
+    """Decide what `name` is. Raises `ModelLoadError` that says what was tried."""
+    if name == DEMO:
+        from gpu_runner.demo import model_dir
+
+        return Source("demo", DEMO, str(model_dir()))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            inside = sorted(path.glob("*.gguf"))
+            hint = f" Did you mean {inside[0]}?" if inside else ""
+            raise ModelLoadError(f"{path} has no config.json: it is not a model directory.{hint}")
+        return Source("directory", path.resolve().name, str(path))
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ModelLoadError(
+                f"{path} is a file, but not a .gguf one: give the model's directory, or a .gguf."
+            )
+        return Source("gguf", path.stem, str(path.parent), path.name)
+    if not _HUB_ID.fullmatch(name) or name.startswith(".") or name.endswith(".gguf"):
+        raise ModelLoadError(
+            f"no model at {name!r}: tried a directory and a .gguf file, and it is not a Hugging"
+            " Face id (owner/name). Check the path, or use --model demo."
+        )
+    return Source("hub", name, name)
+
+
+def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
+    """The transformers configuration and our exact count of it, without loading a weight.
+
+    The count is None for a type that `unfrozen.model` does not know; then nothing is predicted.
+    Raises `ModelLoadError`: not found, not JSON, a needed key is missing or wrong.
+    """
+    if source.kind in ("demo", "directory"):
+        raw = _read_json(Path(source.place) / "config.json")
+        shape = _shape(raw, source)  # before transformers fills missing keys with its defaults
+        return _transformers_config(source), shape
+    config = _transformers_config(source)
+    return config, _shape(config.to_dict(), source)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(raw, dict):
+        raise ModelLoadError(f"{path} holds a {type(raw).__name__}, but must be a JSON object.")
+    return raw
+
+
+def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
+    if raw.get("model_type") not in (None, *SUPPORTED):
+        return None
+    try:
+        return ModelConfig.from_hf(raw)
+    except ModelError as error:
+        raise ModelLoadError(f"model {source.name}: config.json: {error}") from None
+
+
+def _transformers_config(source: Source) -> Any:
+    from transformers import AutoConfig
+
+    with _readable_errors(source):
+        return AutoConfig.from_pretrained(source.place, **source.arguments)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The model's own tokenizer. Raises `ModelLoadError` when there is none."""
+    from transformers import AutoTokenizer
+
+    with _readable_errors(source):
+        return AutoTokenizer.from_pretrained(source.place, **source.arguments)
+
+
+def load(source: Source, tokenizer: Any, params: Precision, device: torch.device) -> Any:
+    """The model with weights in `params` precision on `device`, all trainable, in training mode.
+
+    Raises `ModelLoadError`: anything missing, unexpected, of another shape; a tokenizer with more
+    tokens than the embedding has rows; a parameter count that is not ours.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config, shape = read_config(source)
+    _check_vocabulary(source, len(tokenizer), config.vocab_size)
+    with _readable_errors(source):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.place, dtype=DTYPES[params], output_loading_info=True, **source.arguments
+        )
+        model, report = loaded
+    _check_weights(source, report)
+    if (
+        source.kind == "gguf"
+    ):  # its tensors are ordinary ones now: the saved config must not say gguf
+        del model.config.quantization_config
+    model.to(device)
+    model.requires_grad_(True)
+    model.train()
+    counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
+    if shape is not None and counted != shape.num_parameters:
+        raise ModelLoadError(
+            f"{source.name} has {counted:,} parameters, but its configuration says"
+            f" {shape.num_parameters:,}: the memory prediction would be wrong. Please report the"
+            " model's config.json."
+        )
+    return model
+
+
+def _check_vocabulary(source: Source, tokens: int, rows: int) -> None:
+    if tokens > rows:
+        raise ModelLoadError(
+            f"{source.name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows:"
+            " ids beyond it would crash the model. Use the tokenizer that belongs to this model."
+        )
+
+
+def _check_weights(source: Source, report: dict[str, Any]) -> None:
+    for what, remedy in (
+        ("missing", "the file is incomplete, or the configuration belongs to another model"),
+        ("unexpected", "the configuration belongs to another model"),
+        ("mismatched", "the configuration's sizes are not those of the file"),
+    ):
+        names = sorted(map(str, report.get(f"{what}_keys") or ()))
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise ModelLoadError(
+                f"{source.name}: {len(names)} {what} weights: {', '.join(names[:5])}{more}."
+                f" Refused: {remedy}."
+            )
+
+
+@contextmanager
+def _readable_errors(source: Source) -> Iterator[None]:
+    """Turn what transformers raises for a bad source into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        reason = reason or type(error).__name__
+        tried = {
+            "hub": "tried a directory, a .gguf file and the Hugging Face hub",
+            "gguf": f"tried it as GGUF file {source.gguf_file}",
+        }.get(source.kind, f"tried the directory {source.place}")
+        raise ModelLoadError(
+            f"model {source.name!r} cannot be loaded ({tried}): {reason}"
+        ) from error
+
+
+def save(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write `model.safetensors`, configuration and tokenizer under Hugging Face names."""
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)

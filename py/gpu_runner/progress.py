@@ -1,0 +1,214 @@
+"""What a person at the terminal sees: one live line, then one summary. Plain lines elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from gpu_runner.evaluate import Score
+from gpu_runner.plan import Plan
+from gpu_runner.predict import Prediction
+from gpu_runner.train import State, StepResult
+from unfrozen.events import COMPONENTS, INSTANTS
+from unfrozen.units import format_bytes
+
+
+class Terminal:
+    """Shows one run on `console`; use it as a context manager around the training loop.
+
+    On a terminal the line is redrawn in place; otherwise (a file, a pipe) a line appears at every
+    evaluation and for about every tenth of the steps.
+    """
+
+    def __init__(self, console: Console, steps: int, predicted_bytes: int) -> None:
+        self.console = console
+        self._steps = steps
+        self._predicted = predicted_bytes
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=steps)
+        self._shown = ""
+
+    def __enter__(self) -> Terminal:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line that stays above the live one."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """The same, marked as a warning."""
+        self.console.print(Text.assemble(("Note: ", "bold yellow"), text), soft_wrap=True)
+
+    def busy(self, text: str) -> None:
+        """Say what is going on instead of a step."""
+        self._bar.update(self._task, description=f"{text} … {self._shown}")
+
+    def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
+        """Redraw the line with the newest step."""
+        speed = result.trainable_tokens / result.seconds
+        self._shown = (
+            f"loss {result.loss:.3f}  lr {result.lr:.1e}  {speed:,.0f} tok/s"
+            f"  {_memory(measured_bytes, self._predicted)}"
+        )
+        self._bar.update(self._task, completed=state.step, description=self._shown)
+        every = max(1, self._steps // 10)
+        if not self.console.is_terminal and state.step % every == 0:
+            self.say(f"step {state.step}/{self._steps}  {self._shown}")
+
+    def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
+        """One line for an evaluation: each suite's loss and its change since step 0."""
+        parts = []
+        for score in scores:
+            change = score.loss - first.get(score.suite, score.loss)
+            delta = f" ({change:+.3f})" if step else ""
+            parts.append(f"{score.suite} {score.loss:.3f}{delta}")
+        self.say(f"step {step}/{self._steps}  held-out loss: " + ", ".join(parts))
+
+
+def _memory(measured_bytes: int, predicted_bytes: int) -> str:
+    if not measured_bytes:
+        return ""
+    text = f"memory {format_bytes(measured_bytes)}"
+    return f"{text} of {format_bytes(predicted_bytes)} predicted" if predicted_bytes else text
+
+
+@dataclass(slots=True)
+class Summary:
+    """The end of a run, for a person; the numbers of the `run.end` event."""
+
+    headline: str
+    losses: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Suite → (loss at step 0, loss now)."""
+    drift: float = 0.0
+    predicted_bytes: int = 0
+    measured_bytes: int = 0
+    seconds: float = 0.0
+    samples: list[list[str]] = field(default_factory=list)
+    next_steps: list[str] = field(default_factory=list)
+
+
+def show(console: Console, summary: Summary) -> None:
+    """Print losses before and after, memory, time, samples, and what to do next."""
+    console.print()
+    console.print(Text(summary.headline, style="bold"), soft_wrap=True)
+    if summary.losses:
+        console.print(_losses(summary.losses))
+    facts = [f"The weights moved by {summary.drift:.2%} of their norm."] if summary.drift else []
+    if summary.measured_bytes:
+        facts.append(_memory_fact(summary))
+    facts.append(f"It took {duration(summary.seconds)}.")
+    console.print(Text(" ".join(facts)), soft_wrap=True)
+    for prompt, before, after in summary.samples:
+        console.print(Text.assemble(("Asked   ", "dim"), _one_line(prompt)), soft_wrap=True)
+        console.print(Text.assemble(("before  ", "dim"), _one_line(before)), soft_wrap=True)
+        if after:
+            console.print(Text.assemble(("after   ", "dim"), _one_line(after)), soft_wrap=True)
+    for text in summary.next_steps:
+        console.print(Text(text), soft_wrap=True)
+
+
+def _losses(losses: dict[str, tuple[float, float]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("held-out loss")
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right")
+    for suite, (before, after) in losses.items():
+        change = after - before
+        style = "green" if change < 0 else "red" if change > 0.005 else ""
+        table.add_row(suite, f"{before:.3f}", f"{after:.3f}", Text(f"{change:+.3f}", style=style))
+    return table
+
+
+def _memory_fact(summary: Summary) -> str:
+    measured, predicted = summary.measured_bytes, summary.predicted_bytes
+    if not predicted:
+        return f"Peak memory {format_bytes(measured)}."
+    return (
+        f"Peak memory {format_bytes(measured)} measured, {format_bytes(predicted)} predicted"
+        f" ({measured / predicted:.2f}×)."
+    )
+
+
+def _one_line(text: str) -> str:
+    shown = " ".join(text.split())
+    return shown if len(shown) <= 160 else shown[:159] + "…"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "8.2 s", "3 min 20 s", "2 h 05 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """What `train` with the same arguments would do and need."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim")
+    for name, text in _plan_rows(plan):
+        table.add_row(name, Text(text))
+    console.print(table)
+    if plan.prediction is not None:
+        console.print(_instants(plan.prediction))
+    for text in plan.remarks():
+        console.print(Text.assemble(("Note: ", "bold yellow"), text), soft_wrap=True)
+
+
+def _plan_rows(plan: Plan) -> list[tuple[str, str]]:
+    config, rows = plan.config, plan.train
+    size = f"{plan.shape.num_parameters:,} parameters, all trained" if plan.shape else "of its type"
+    skills = ", ".join(name for name in plan.suites if name != "task") or "none"
+    return [
+        ("model", f"{plan.source.name}: {size}"),
+        ("data", f"{len(rows.examples):,} rows, {rows.trainable_tokens:,} trainable tokens"),
+        ("held out", f"{len(plan.suites['task'].examples):,} rows of the task; general: {skills}"),
+        (
+            "steps",
+            f"{plan.steps:,} of {config.micro_batch} × {config.grad_accum} rows,"
+            f" about {plan.trainable_tokens:,} trainable tokens in all",
+        ),
+        ("rate", f"{config.schedule}, peak {config.lr:g}, warm-up {plan.schedule.warmup_steps}"),
+        ("precision", f"{config.params} weights, {plan.compute} products, on {plan.device.type}"),
+        ("free memory", format_bytes(plan.available_bytes)),
+        ("disk", f"up to {format_bytes(plan.disk_bytes)}" if plan.disk_bytes else "unknown"),
+    ]
+
+
+def _instants(prediction: Prediction) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("predicted memory")
+    for label in INSTANTS.values():
+        table.add_column(label, justify="right")
+    for component, label in COMPONENTS.items():
+        sizes = [prediction.instants.get(name, {}).get(component, 0) for name in INSTANTS]
+        if any(sizes):
+            table.add_row(label, *(format_bytes(size) if size else "" for size in sizes))
+    totals = [sum(prediction.instants.get(name, {}).values()) for name in INSTANTS]
+    table.add_row("Total", *map(format_bytes, totals), style="bold")
+    return table

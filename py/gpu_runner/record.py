@@ -1,0 +1,244 @@
+"""Everything a run says: the events of `events.jsonl` and the lines on the terminal.
+
+`Recorder` is the observer that `train` calls between steps. It evaluates, measures drift, samples,
+saves, and tells both the log (numbers) and the progress display (people). The shapes of the
+payloads live here and, for the first and the last event, in `session`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Protocol
+
+import psutil
+
+from gpu_runner.anchor import Anchor
+from gpu_runner.checkpoint import Saved
+from gpu_runner.evaluate import GENERAL, TASK, Evaluator, Score, continuation
+from gpu_runner.log import EventLog
+from gpu_runner.train import State, StepResult
+
+BEAT_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 120.0  # what a first evaluation or a save may take before it looks dead
+
+
+class Display(Protocol):
+    """Who shows the run to a person; `progress` draws on a terminal."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+    def warn(self, text: str) -> None:
+        """One line that stays, marked."""
+
+    def busy(self, text: str) -> None:
+        """What is going on instead of steps."""
+
+    def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
+        """Show the newest step."""
+
+    def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
+        """Show the newest evaluation beside the one at step 0."""
+
+
+@dataclass(slots=True)
+class Sampling:
+    """Prompts (as the model reads them) that are continued before and after training."""
+
+    prompts: tuple[tuple[str, str], ...]
+    """(what a person asked, what the model reads) pairs."""
+    new_tokens: int
+
+
+@dataclass(slots=True)
+class History:
+    """What a run remembers of itself beside its `State`; kept in checkpoints."""
+
+    first: dict[str, float] = field(default_factory=dict)
+    """Loss of each suite at step 0."""
+    latest: dict[str, float] = field(default_factory=dict)
+    """Loss of each suite at the newest evaluation."""
+    measured: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Largest measured bytes by instant and component."""
+    peak_bytes: int = 0
+    drift: float = 0.0
+    samples: list[list[str]] = field(default_factory=list)
+    """[prompt, text before, text after] of each prompt."""
+    seconds: float = 0.0
+    """Wall time of all attempts before this one."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `state.json`."""
+        return asdict(self)
+
+
+class Checkpoints(Protocol):
+    """Who writes checkpoints; see `keep`."""
+
+    def save(self, state: State) -> Saved:
+        """Write one that is complete."""
+
+    def prune(self, newest: Saved) -> None:
+        """Remove those it replaces."""
+
+
+class Recorder:
+    """The observer of a training run."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        display: Display,
+        model: Any,
+        tokenizer: Any,
+        evaluator: Evaluator,
+        anchor: Anchor,
+        sampling: Sampling,
+        steps: int,
+        history: History,
+        keeper: Checkpoints,
+    ) -> None:
+        self.history = history
+        self._log = log
+        self._display = display
+        self._model = model
+        self._tokenizer = tokenizer
+        self._evaluator = evaluator
+        self._anchor = anchor
+        self._sampling = sampling
+        self._steps = steps
+        self._keeper = keeper
+        self._earlier_seconds = history.seconds
+        self._started = time.monotonic()
+        self._process = psutil.Process()
+        self._last_beat = -math.inf
+        self._look_seconds = PATIENCE_SECONDS
+
+    def alert(self, level: str, text: str, step: int) -> None:
+        """Something the reader should know, in the log and on the terminal."""
+        self._log.emit("alert", step, level=level, text=text)
+        (self._display.say if level == "info" else self._display.warn)(text)
+
+    def step_done(self, state: State, result: StepResult) -> None:
+        """Log the scalars of a step, its memory if measured, and that the next one is due."""
+        self._clock()
+        if result.memory is not None:
+            self._memory(state.step, result.memory)
+        speed = result.trainable_tokens / result.seconds
+        m = {
+            "train/loss": result.loss,
+            "train/grad_norm": result.grad_norm,
+            "train/tokens": state.tokens,
+            "train/skipped": state.skipped,
+            "opt/lr": 0.0 if result.skipped else result.lr,
+            "opt/lr_planned": result.lr,
+            "perf/step_seconds": round(result.seconds, 6),
+            "perf/tokens_per_second": round(speed, 3),
+        }
+        if self.history.peak_bytes:
+            m["mem/peak_bytes"] = self.history.peak_bytes
+        self._log.emit("metrics", state.step, m=m)
+        if result.skipped:
+            text = f"step {state.step} was skipped: its gradients were not finite"
+            self.alert("warn", f"{text} (loss {result.loss:g}).", state.step)
+        self._beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
+        self._display.step(state, result, self.history.peak_bytes)
+
+    def look(self, state: State) -> None:
+        """Evaluate every suite, measure drift, and sample at both ends of the run."""
+        started = time.monotonic()
+        self._display.busy("evaluating")
+        self._beat(state.step, 3 * self._look_seconds, force=True)
+        scores = self._evaluator.run(self._model)
+        drift = self._anchor.drift(self._model)
+        self.history.latest = {score.suite: score.loss for score in scores}
+        if state.step == 0:
+            self.history.first = dict(self.history.latest)
+        self.history.drift = drift.total
+        self._scores(state.step, scores)
+        layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
+        self._log.emit("drift", state.step, layers=layers, total=drift.total)
+        if state.step in (0, self._steps):
+            self._sample(state.step, "before" if state.step == 0 else "after")
+        self._look_seconds = max(BEAT_SECONDS, time.monotonic() - started)
+
+    def keep(self, state: State) -> None:
+        """Write a checkpoint, say that it is complete, remove what it replaces."""
+        self._display.busy("saving")
+        self._beat(state.step, PATIENCE_SECONDS, force=True)
+        self._clock()
+        saved = self._keeper.save(state)
+        self.saved(state, saved)
+        self._keeper.prune(saved)
+
+    def saved(self, state: State, saved: Saved) -> None:
+        """Log what is complete on disk."""
+        self._clock()
+        self._log.emit(
+            "checkpoint",
+            state.step,
+            path=saved.path.name,
+            bytes=saved.size_bytes,
+            sha256=saved.sha256,
+        )
+
+    def _clock(self) -> None:
+        self.history.seconds = self._earlier_seconds + time.monotonic() - self._started
+
+    def _scores(self, step: int, scores: list[Score]) -> None:
+        m = {"drift/total": self.history.drift}
+        for score in scores:
+            baseline = self.history.first.get(score.suite, score.loss)
+            self._log.emit(
+                "eval",
+                step,
+                suite=score.suite,
+                loss=score.loss,
+                delta=score.loss - baseline,
+                baseline=baseline,
+                tokens=score.tokens,
+            )
+            if score.suite in (TASK, GENERAL):
+                m[f"eval/{score.suite}_loss"] = score.loss
+        self._log.emit("metrics", step, m=m)
+        self._display.scores(step, scores, self.history.first)
+
+    def _sample(self, step: int, when: str) -> None:
+        if not self._sampling.new_tokens:
+            return
+        self._display.busy("writing samples")
+        for index, (asked, read) in enumerate(self._sampling.prompts):
+            text = continuation(self._model, self._tokenizer, read, self._sampling.new_tokens)
+            self._log.emit("sample", step, prompt=asked, text=text, when=when)
+            if when == "before":
+                self.history.samples.append([asked, text, ""])
+            else:
+                self.history.samples[index][2] = text
+
+    def _memory(self, step: int, memory: Any) -> None:
+        """Log instants that reached a new height since the run began."""
+        self.history.peak_bytes = max(self.history.peak_bytes, memory.peak_bytes)
+        for instant, components in memory.instants.items():
+            total = sum(components.values())
+            if total <= sum(self.history.measured.get(instant, {}).values()):
+                continue
+            self.history.measured[instant] = dict(components)
+            self._log.emit(
+                "mem",
+                step,
+                instant=instant,
+                components=components,
+                total_bytes=total,
+                source=memory.source,
+            )
+
+    def _beat(self, step: int, expect_next_in: float, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self._last_beat < BEAT_SECONDS:
+            return
+        self._last_beat = now
+        self._log.emit("beat", step, expect_next_in=round(expect_next_in, 1))
+        self._log.emit("sys", step, m={"sys/rss_bytes": self._process.memory_info().rss})
