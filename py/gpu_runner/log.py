@@ -32,7 +32,8 @@ if sys.platform != "win32":
 MAX_LINE_BYTES: Final = 16 * 1024
 LOCK_WAIT_SECONDS: Final = 0.5
 
-_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode
+# ASCII only: U+2028 and its kin end a line for some readers, and lone surrogates stay writable.
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=True).encode
 
 
 class Clock(Protocol):
@@ -180,7 +181,7 @@ class EventLog:
             "step": step,
             **payload,
         }
-        return (_dumps(event) + "\n").encode("utf-8", "backslashreplace")
+        return (_dumps(event) + "\n").encode("ascii")
 
     def _write(self, line: bytes) -> bool:
         """Give `line` to the kernel whole; on failure count it and remember the torn end."""
