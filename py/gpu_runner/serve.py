@@ -27,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.guard import Guard, own_hosts
 from gpu_runner.log import SystemClock
 from gpu_runner.runs import RunIndex
@@ -34,19 +35,15 @@ from gpu_runner.site import SiteTable
 from gpu_runner.stream import EventStreams, StreamError
 
 DEFAULT_PORT: Final = 8765
-EXIT_BAD_ARGUMENT: Final = 2
-EXIT_PORT_IN_USE: Final = 4
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MAX_CONNECTIONS: Final = 128
 TOKEN_ENV: Final = "UNFROZEN_TOKEN"
 
 
-class ServeError(Exception):
-    """The server cannot start; `code` is the exit code of the process."""
+class PortInUse(RunnerError):
+    """Another process listens where we were asked to."""
 
-    def __init__(self, reason: str, code: int) -> None:
-        super().__init__(reason)
-        self.code = code
+    exit_code = ExitCode.PORT
 
 
 def make_app(
@@ -89,16 +86,11 @@ def run_server(
     """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
 
     Prints one line with the address and the token once connections are accepted. Returns the exit
-    code: 0 after a clean end; with the reason on stderr 2 for an argument that cannot be served and
-    4 when the port is in use.
+    code of a clean end. Raises `PortInUse`, or `UsageError` for an address or a token that cannot
+    be served.
     """
-    try:
-        token = _token()
-        listener = _listen(host, port)
-    except ServeError as error:
-        print(error, file=sys.stderr)
-        return error.code
-    with listener:
+    token = _token()
+    with _listen(host, port) as listener:
         bound_port: int = listener.getsockname()[1]
         streams = EventStreams()
         hosts = own_hosts(host, bound_port)
@@ -161,15 +153,14 @@ def _token() -> str:
         return secrets.token_hex(16)
     if not re.fullmatch(r"[0-9a-f]{32,128}", given):
         reason = f"{TOKEN_ENV} must be 32 to 128 lower-case hex digits; it has {len(given)} signs."
-        raise ServeError(f"{reason} Unset it to get a fresh one.", EXIT_BAD_ARGUMENT)
+        raise UsageError(f"{reason} Unset it to get a fresh one.")
     return given
 
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket on one address. Anything but loopback is said aloud."""
     if host in ("0.0.0.0", "::", ""):
-        reason = f"--host {host!r} means every network. Name the one address to serve on."
-        raise ServeError(reason, EXIT_BAD_ARGUMENT)
+        raise UsageError(f"--host {host!r} means every network: name the one address to serve on.")
     if host not in LOOPBACK:
         warning = f"Warning: {host} can be reached from other machines, without encryption."
         print(f"{warning} Whoever has the address below can read your runs.", file=sys.stderr)
@@ -186,11 +177,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _cannot_listen(host: str, port: int, error: Exception) -> ServeError:
+def _cannot_listen(host: str, port: int, error: Exception) -> RunnerError:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        reason = f"Port {port} is in use{_holder(port)}. Stop that, or choose another: --port N."
-        return ServeError(reason, EXIT_PORT_IN_USE)
-    return ServeError(f"Cannot serve on {host} port {port}: {error}.", EXIT_BAD_ARGUMENT)
+        used = f"port {port} is in use{_holder(port)}"
+        return PortInUse(f"{used}: stop that, or choose another with --port N.")
+    return UsageError(f"cannot serve on {host} port {port}: {error}.")
 
 
 def _holder(port: int) -> str:

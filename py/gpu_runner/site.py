@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 # The system's table varies from machine to machine, and a browser refuses a module or a WebAssembly
 # stream under the wrong name, so what we ship is named here.
@@ -34,10 +34,6 @@ CONTENT_TYPES: Final = {
     ".zip": "application/zip",
 }
 HASHED_NAME: Final = re.compile(r"-[0-9A-Za-z]{8,}\.[a-z0-9]+$")
-NOT_BUILT: Final = """<!doctype html><html lang="en"><title>Unfrozen</title>
-<h1>The page is not built yet</h1>
-<p>This server has runs to show but no page to show them in.
-Run <code>python3 build.py serve</code> in the repository, or name a built site with --site.</p>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Asset:
 class SiteTable:
     """Every file under `root` at its address; `index.html` also at the address of its folder.
 
-    Links and hidden files are left out. A root that does not exist gives a page that says so.
+    Links and hidden files are left out.
     """
 
     def __init__(self, root: Path) -> None:
@@ -70,10 +66,7 @@ class SiteTable:
 
     def answer(self, request: Request) -> Response:
         """The file at the request's path: 200, 304 if the client has it, 404 for the rest."""
-        path = request.scope["path"]
-        if path == "/" and not self._assets:
-            return HTMLResponse(NOT_BUILT, 503)
-        if (asset := self._assets.get(path)) is None:
+        if (asset := self._assets.get(request.scope["path"])) is None:
             return PlainTextResponse("There is no such page here.\n", 404)
         headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
         if asset.etag in request.headers.get("if-none-match", ""):
