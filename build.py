@@ -64,10 +64,10 @@ def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
 
 
 def reason(log: Path) -> str:
-    """The last line of `log` that names an error, else its last line."""
+    """The first line of `log` that names an error as pip, npm and apt do, else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.match("(npm )?(error|e:)", line, re.IGNORECASE)]
-    return (errors or lines or ["it printed nothing"])[-1].rstrip(".") + "."
+    errors = [line for line in lines if re.search(r"ERROR: |^E: |Error: ", line)]
+    return (errors[:1] or lines[-1:] or ["it printed nothing"])[0].rstrip(".") + "."
 
 
 @contextlib.contextmanager
