@@ -1,5 +1,6 @@
-// Runs pure widget code in Node. Reads a JSON list of {module, name, args, asHtml} on stdin, where
-// `module` is a file stem of web/widgets, and prints the JSON list of results or {error}.
+// Runs pure widget code in Node: one JSON line {module, name, args, asHtml} in, one JSON line
+// {result} or {error} out. `module` is a file stem of web/widgets.
+import { createInterface } from "node:readline";
 import { toHtml } from "../../web/widgets/vnode.js";
 
 async function answer({ module, name, args, asHtml }) {
@@ -12,7 +13,6 @@ async function answer({ module, name, args, asHtml }) {
   }
 }
 
-let input = "";
-for await (const chunk of process.stdin) input += chunk;
-const answers = await Promise.all(JSON.parse(input).map(answer));
-process.stdout.write(JSON.stringify(answers));
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
+}

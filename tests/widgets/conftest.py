@@ -1,0 +1,61 @@
+"""Node for the pure renderers; for browsers, a gallery of baked figures under the site's rules."""
+
+import functools
+import http.server
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import build
+from widgets.node import HERE, Node
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    """One Node process, ended with the session."""
+    running = Node()
+    yield running
+    running.stop()
+
+
+class PolicyHandler(http.server.SimpleHTTPRequestHandler):
+    """Files under the content security policy of the site."""
+
+    def end_headers(self) -> None:
+        """Add the policy to every answer."""
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test output quiet."""
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a page with every example baked in and the widgets loaded."""
+    folder = tmp_path_factory.mktemp("gallery")
+    page = subprocess.run(["node", str(HERE / "gallery.mjs")], capture_output=True, check=True)
+    (folder / "index.html").write_bytes(page.stdout)
+    (folder / "gallery.css").write_text("main { max-width: 680px; margin: auto; padding: 0 16px }")
+    names = ("data-table", "data-plot")
+    (folder / "gallery.js").write_text("".join(f'import "/web/widgets/{n}.js";' for n in names))
+    for name in ("web", "node_modules"):
+        (folder / name).symlink_to(Path(build.ROOT) / name, target_is_directory=True)
+    handler = functools.partial(PolicyHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
