@@ -50,14 +50,14 @@ def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
     start = time.monotonic()
     print(f"  {title} …", flush=True)
     with log.open("wb") as sink:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
-        )
-        while process.returncode is None:
-            try:
-                process.wait(PULSE_SECONDS)
-            except subprocess.TimeoutExpired:
-                print(f"  {title} … {time.monotonic() - start:.0f} s", flush=True)
+        ) as process:
+            while process.returncode is None:
+                try:
+                    process.wait(PULSE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    print(f"  {title} … {time.monotonic() - start:.0f} s", flush=True)
     if process.returncode != 0:
         raise Refusal(f"{title} failed: {reason(log)} {remedy} (log: {log.relative_to(ROOT)})")
     print(f"  {title}: {time.monotonic() - start:.1f} s", flush=True)

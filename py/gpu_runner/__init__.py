@@ -1,1 +1,12 @@
-"""Full fine-tuning with PyTorch, streamed to the page as it happens."""
+"""Full fine-tuning with PyTorch, streamed to the page as it happens.
+
+Reading order (each module uses only those above it):
+
+- what a run is asked for: `errors` · `demo` · `config`
+- from a row to a batch: `encode` · `data`
+- the step and what it stands on: `model` · `loss` · `optim` · `measure` · `train`
+- what is said about it: `evaluate` · `anchor` · `checkpoint` · `tail` · `log` · `record`
+- before the first step: `predict` · `plan` · `run_start`
+- until the last line: `keep` · `progress` · `ending` · `signals` · `session`
+- the page and its runs: `runs` · `guard` · `site` · `stream` · `serve`
+"""

@@ -12,6 +12,9 @@ data/   task_train.jsonl task_eval.jsonl                  the new skill: Roman n
         general_english.jsonl                             what a real LLM should not lose
 card.json                                                 seed, sizes, losses, accuracies, hashes
 ```
+
+Reading order: `words` · `skills` · `tokenizer` · `network` · `task_files` · `provenance` ·
+`pretrain`, which makes it all, and `record`, which makes the recordings of the page.
 """
 
 from __future__ import annotations
