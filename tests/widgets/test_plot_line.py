@@ -11,8 +11,11 @@ RUNS = st.lists(st.tuples(st.floats(0, 40), st.floats(0, 300)), min_size=1, max_
 def test_thinning_keeps_ends_and_extremes_of_every_pixel_column(
     node: Node, run: list[tuple[float, float]]
 ) -> None:
-    points = sorted(([x, y] for x, y in run), key=lambda point: point[0])
-    kept = node.call("plot-line", "decimate", points)
+    points = sorted(run, key=lambda point: point[0])
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    indices = node.call("plot-line", "thinned", xs, ys, 0, len(points) - 1)
+    assert indices == sorted(set(indices))
+    kept = [points[index] for index in indices]
     assert kept[0] == points[0]
     assert kept[-1] == points[-1]
     for column in {int(x) for x, _ in points}:
@@ -23,5 +26,4 @@ def test_thinning_keeps_ends_and_extremes_of_every_pixel_column(
 
 
 def test_thinning_leaves_a_short_line_as_it_is(node: Node) -> None:
-    points = [[0, 5], [10, 6], [20, 7]]
-    assert node.call("plot-line", "decimate", points) == points
+    assert node.call("plot-line", "thinned", [0, 10, 20], [5, 6, 7], 0, 2) == [0, 1, 2]

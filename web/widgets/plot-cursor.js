@@ -130,7 +130,7 @@ function tip(layout, stop) {
     "g",
     {
       class: "plot-tip",
-      transform: `translate(${left.toFixed(1)},${tipTop(layout, stop, box, left).toFixed(1)})`,
+      transform: `translate(${left.toFixed(1)},${tipTop(layout, box, left).toFixed(1)})`,
     },
     h("rect", { class: "plot-tip-box", width: box.width.toFixed(1), height: box.height, rx: 3 }),
     h("text", { class: "plot-tip-head", x: PAD, y: PAD + 9 }, fitText(head, inner, FONT_SIZE)),
@@ -148,22 +148,25 @@ function tipLeft({ plot, x, width }, at, boxWidth) {
   return Math.max(0, Math.min(width - boxWidth, at - boxWidth / 2));
 }
 
-/** At the top or the bottom of the frame, whichever hides less of the data nearby. */
-function tipTop({ plot, frame, x, y }, stop, box, left) {
+/** At the top or the bottom of the frame, whichever hides less of the lines nearby. */
+function tipTop(layout, box, left) {
+  const { plot, frame, y } = layout;
   const [top, bottom] = [frame.top + 2, Math.max(frame.top + 2, frame.bottom - box.height - 6)];
   if (plot.type !== "line") return top;
-  const covered = (from) =>
-    plot.lines.reduce((count, { values }) => {
-      const span = [left, left + box.width];
-      const inBox = (value, index) => {
-        if (value === null) return false;
-        const at = x.map(plot.isCategory ? index : plot.x[index]);
-        const height = y.map(value);
-        return at >= span[0] && at <= span[1] && height >= from && height <= from + box.height;
-      };
-      return count + values.filter(inBox).length;
-    }, 0);
-  return covered(top) <= covered(bottom) ? top : bottom;
+  const near = positionsOf(layout).flatMap((at, index) =>
+    at >= left && at <= left + box.width ? [index] : [],
+  );
+  const hidden = (from) => {
+    let count = 0;
+    for (const { values } of plot.lines) {
+      for (const index of near) {
+        const height = values[index] === null ? NaN : y.map(values[index]);
+        if (height >= from && height <= from + box.height) count++;
+      }
+    }
+    return count;
+  };
+  return hidden(top) <= hidden(bottom) ? top : bottom;
 }
 
 function tipRow({ name, value, line }, y, right, isLine) {

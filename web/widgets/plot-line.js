@@ -8,55 +8,68 @@ function round(pixels) {
   return Math.round(pixels * 10) / 10;
 }
 
-/** Pixel runs of a line between its gaps, as `[x, y][]`. */
-function runs(line, positions, y) {
+/** Stretches of a line between its gaps, as `[first, last]` indices. */
+function stretches(values) {
   const all = [];
-  let run = null;
-  line.values.forEach((value, index) => {
-    if (value === null) run = null;
-    else {
-      if (!run) all.push((run = []));
-      run.push([positions[index], y.map(value)]);
+  let first = -1;
+  for (let index = 0; index <= values.length; index++) {
+    const isGap = index === values.length || values[index] === null;
+    if (!isGap && first < 0) first = index;
+    if (isGap && first >= 0) {
+      all.push([first, index - 1]);
+      first = -1;
     }
-  });
+  }
   return all;
 }
 
 /**
- * Thins a run to what its pixels can show: of all points in one pixel column only the first, the
- * lowest, the highest and the last remain, in their order. The drawn line looks the same.
- * @param {[number, number][]} run
- * @returns {[number, number][]}
+ * Thins a stretch to what its pixels can show: of all points in one pixel column only the first,
+ * the lowest, the highest and the last remain, in their order. The drawn line looks the same.
+ * @param {number[]} xs pixel x of every index
+ * @param {(number | null)[]} ys anything that rises or falls with pixel y
+ * @param {number} first
+ * @param {number} last
+ * @returns {number[]} the indices that remain
  */
-export function decimate(run) {
+export function thinned(xs, ys, first, last) {
   const kept = [];
-  let start = 0;
-  for (let index = 1; index <= run.length; index++) {
-    if (index < run.length && Math.floor(run[index][0]) === Math.floor(run[start][0])) continue;
-    kept.push(...columnPoints(run, start, index - 1));
+  let start = first;
+  for (let index = first + 1; index <= last + 1; index++) {
+    if (index <= last && Math.floor(xs[index]) === Math.floor(xs[start])) continue;
+    keepColumn(kept, ys, start, index - 1);
     start = index;
   }
   return kept;
 }
 
-function columnPoints(run, first, last) {
+function keepColumn(kept, ys, first, last) {
   let [low, high] = [first, first];
-  for (let index = first; index <= last; index++) {
-    if (run[index][1] < run[low][1]) low = index;
-    if (run[index][1] > run[high][1]) high = index;
+  for (let index = first + 1; index <= last; index++) {
+    if (ys[index] < ys[low]) low = index;
+    if (ys[index] > ys[high]) high = index;
   }
-  return [...new Set([first, Math.min(low, high), Math.max(low, high), last])].map(
-    (index) => run[index],
-  );
+  const [near, far] = low < high ? [low, high] : [high, low];
+  kept.push(first);
+  if (near > first) kept.push(near);
+  if (far > near && far < last) kept.push(far);
+  if (last > first && last !== near) kept.push(last);
 }
 
-function pathOf(run) {
-  return run.map(([x, y], index) => `${index ? "L" : "M"}${round(x)},${round(y)}`).join("");
+function indicesOf(first, last) {
+  return Array.from({ length: last - first + 1 }, (_, offset) => first + offset);
 }
 
 /** Pixel x of every data index. */
 export function positionsOf({ plot, x }) {
   return plot.x.map((value, index) => x.map(plot.isCategory ? index : value));
+}
+
+function pathOf(indices, xs, values, y) {
+  let path = "";
+  for (const index of indices)
+    path += `${path ? "L" : "M"}${round(xs[index])},${round(y.map(values[index]))}`;
+  return path;
 }
 
 /**
@@ -65,22 +78,37 @@ export function positionsOf({ plot, x }) {
  * @returns {import("./vnode.js").VNode[]} one group a line
  */
 export function lineMarks(layout) {
-  const positions = positionsOf(layout);
-  const isDense = positions.length > 2 * layout.width;
-  const isSparse = positions.length <= MOST_DOTTED_POINTS;
-  return layout.plot.lines.map((line) => {
-    const drawn = runs(line, positions, layout.y);
+  const xs = positionsOf(layout);
+  const { plot, y, width } = layout;
+  const isDense = xs.length > 2 * width;
+  return plot.lines.map((line) => {
+    const drawn = stretches(line.values);
     const path = drawn
-      .map((run) => (run.length > 1 ? pathOf(isDense ? decimate(run) : run) : ""))
+      .filter(([first, last]) => last > first)
+      .map(([first, last]) =>
+        isDense ? thinned(xs, line.values, first, last) : indicesOf(first, last),
+      )
+      .map((indices) => pathOf(indices, xs, line.values, y))
       .join("");
-    const dotted = isSparse ? drawn.flat() : drawn.filter((run) => run.length === 1).flat();
+    const dashed = line.isDashed ? " is-dashed" : "";
     return h(
       "g",
       line.paint,
-      path ? h("path", { class: `plot-line${line.isDashed ? " is-dashed" : ""}`, d: path }) : null,
-      dotted.map(([x, y]) =>
-        h("circle", { class: "plot-dot", cx: round(x), cy: round(y), r: 2.5 }),
+      path ? h("path", { class: `plot-line${dashed}`, d: path }) : null,
+      dottedIndices(drawn, xs.length).map((index) =>
+        h("circle", {
+          class: "plot-dot",
+          cx: round(xs[index]),
+          cy: round(y.map(line.values[index])),
+          r: 2.5,
+        }),
       ),
     );
   });
+}
+
+/** Every point where points are few, else those that stand alone between gaps. */
+function dottedIndices(drawn, count) {
+  if (count <= MOST_DOTTED_POINTS) return drawn.flatMap(([first, last]) => indicesOf(first, last));
+  return drawn.filter(([first, last]) => first === last).map(([first]) => first);
 }
