@@ -32,9 +32,9 @@ export function emptyRun() {
     lastTime: 0,
     start: null,
     plan: { steps: 0, x: [], lr: [] },
-    series: {},
-    evals: {},
-    memory: { predicted: {}, measured: {}, peakInstant: "", peakBytes: 0 },
+    series: table(),
+    evals: table(),
+    memory: { predicted: {}, measured: table(), peakInstant: "", peakBytes: 0 },
     drift: { x: [], total: [], layers: {} },
     samples: [],
     alerts: [],
@@ -45,6 +45,11 @@ export function emptyRun() {
     beat: null, // {time, expectNextIn}: the trainer's last promise
     end: null,
   };
+}
+
+/** A log may name a series "constructor": names are looked up in tables that inherit nothing. */
+function table() {
+  return Object.create(null);
 }
 
 /**
@@ -70,8 +75,7 @@ export function fold(run, event) {
   run.lastTime = event.t;
   run.step = event.step ?? run.step;
   if (run.status === "waiting") run.status = "running";
-  const take = TAKES[event.kind];
-  if (take) take(run, event);
+  if (Object.hasOwn(TAKES, event.kind)) TAKES[event.kind](run, event);
   else run.unknownKinds += 1;
   return run;
 }

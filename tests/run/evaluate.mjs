@@ -1,0 +1,37 @@
+// Runs a few lines of JavaScript with the modules of the run view: one JSON line {body, input} in,
+// one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
+import { createInterface } from "node:readline";
+import { emptyRun, fold } from "../../web/run/fold.js";
+import { replay } from "../../web/run/replay.js";
+import { SseParser } from "../../web/run/sse.js";
+import { healthOf } from "../../web/run/stall.js";
+import { followRun, parseEvent } from "../../web/run/stream.js";
+import { alignedData } from "../../web/widgets/run-align.js";
+import * as numbers from "../../web/widgets/run-number.js";
+import { noticeOf } from "../../web/widgets/run-words.js";
+
+const realTimeout = globalThis.setTimeout;
+const folded = (events) => events.reduce(fold, emptyRun());
+/** From here to the end of the call, only watchdogs take their time. */
+const hurry = () => {
+  globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
+};
+const known = { alignedData, emptyRun, fold, folded, followRun, healthOf, hurry, noticeOf, numbers };
+Object.assign(known, { parseEvent, replay, SseParser });
+const AsyncFunction = (async () => {}).constructor;
+const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
+
+async function evaluate({ body, input }) {
+  try {
+    const run = new AsyncFunction("input", ...Object.keys(known), body);
+    return { answer: (await run(input, ...Object.values(known))) ?? null };
+  } catch (error) {
+    return { error: error.stack };
+  } finally {
+    globalThis.setTimeout = realTimeout;
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(await evaluate(JSON.parse(line)), named)}\n`);
+}

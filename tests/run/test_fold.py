@@ -1,0 +1,181 @@
+"""The page's picture of a run: the fold of its events, whatever happens to them on the way."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_runner.log import EventLog, SystemClock
+from run.javascript import JavaScript
+from unfrozen.events import KINDS, METRIC_NAMES
+
+
+def event(seq: int, kind: str = "metrics", **more: Any) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "run": "r",
+        "seq": seq,
+        "att": 0,
+        "t": 100.0 + seq,
+        "kind": kind,
+        "step": seq,
+        **more,
+    }
+
+
+def loss(seq: int, value: object = 1.0, **more: Any) -> dict[str, Any]:
+    return event(seq, m={"train/loss": value}, **more)
+
+
+def fold(js: JavaScript, events: list[dict[str, Any]]) -> dict[str, Any]:
+    folded: dict[str, Any] = js("return folded(input);", events)
+    return folded
+
+
+def test_a_run_in_order_has_no_gap_and_no_repetition(js: JavaScript) -> None:
+    run = fold(js, [loss(seq, seq / 2) for seq in range(5)])
+    assert (run["lastSeq"], run["events"], run["gaps"], run["duplicates"]) == (4, 5, 0, 0)
+    assert run["series"]["train/loss"]["x"] == [0, 1, 2, 3, 4]
+    assert run["series"]["train/loss"]["y"] == [0, 0.5, 1, 1.5, 2]
+    assert (run["status"], run["step"], run["lastTime"]) == ("running", 4, 104.0)
+
+
+def test_missing_and_repeated_events_are_counted(js: JavaScript) -> None:
+    run = fold(js, [loss(0), loss(1), loss(1, 9.0), loss(5), loss(4, 9.0), loss(6)])
+    assert (run["gaps"], run["duplicates"], run["lastSeq"]) == (3, 2, 6)
+    assert run["series"]["train/loss"]["x"] == [0, 1, 5, 6]
+    assert 9.0 not in run["series"]["train/loss"]["y"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(order=st.lists(st.integers(0, 30), max_size=60))
+def test_whatever_arrives_the_counts_explain_it(js: JavaScript, order: list[int]) -> None:
+    run = fold(js, [loss(seq) for seq in order])
+    xs = run["series"].get("train/loss", {"x": []})["x"]
+    assert xs == sorted(set(xs))
+    assert run["events"] + run["duplicates"] == len(order)
+    assert run["events"] + run["gaps"] == run["lastSeq"] + 1
+
+
+def test_a_kind_from_the_future_is_counted_and_harms_nothing(js: JavaScript) -> None:
+    run = fold(js, [loss(0), event(1, "dream", m={"train/loss": 0}), loss(2)])
+    assert (run["unknownKinds"], run["gaps"], run["series"]["train/loss"]["x"]) == (1, 0, [0, 2])
+
+
+def test_every_kind_of_the_trainer_is_known_to_the_page(js: JavaScript, tmp_path: Path) -> None:
+    needed: dict[str, dict[str, Any]] = {
+        "mem": {
+            "instant": "load",
+            "components": {"params": 1},
+            "total_bytes": 1,
+            "source": "tensors",
+        },
+        "run.end": {"status": "finished"},
+        "eval": {"suite": "task", "loss": 1.0, "delta": 0.0, "baseline": 1.0, "tokens": 1},
+        "sample": {"prompt": "p", "text": "t", "when": "before"},
+        "metrics": {"m": dict.fromkeys(METRIC_NAMES, 1.0)},
+    }
+    path = tmp_path / "events.jsonl"
+    with EventLog(path, run="r", clock=SystemClock()) as log:
+        for kind in KINDS:
+            log.emit(kind, 1, **needed.get(kind, {}))
+    run = fold(js, [json.loads(line) for line in path.read_text().splitlines()])
+    assert (run["unknownKinds"], run["events"], run["status"]) == (0, len(KINDS), "finished")
+    assert set(run["series"]) == METRIC_NAMES
+
+
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+def test_a_loss_that_is_no_number_marks_its_first_step(js: JavaScript, name: str) -> None:
+    run = fold(js, [loss(0), loss(1), loss(2, name), loss(3, name)])
+    assert run["nonFinite"] == 2
+    assert run["series"]["train/loss"]["y"] == [1, 1, name, name]
+
+
+def test_after_a_resume_the_old_attempt_is_set_aside_not_joined(js: JavaScript) -> None:
+    old = [loss(seq, 5.0) for seq in range(6)]
+    scores = [event(6, "eval", suite="task", loss=2.0, delta=-1.0, baseline=3.0)]
+    resume = event(7, "run.resume", from_step=3, att=1) | {"step": 3}
+    new = [loss(seq, 7.0, att=1) | {"step": seq - 4} for seq in range(8, 11)]
+    run = fold(js, [*old, *scores, resume, *new])
+    series = run["series"]["train/loss"]
+    assert series["x"] == [0, 1, 2, 3, 4, 5, 6]
+    assert series["y"] == [5, 5, 5, 5, 7, 7, 7]
+    assert series["old"] == [{"x": [4, 5], "y": [5, 5]}]
+    assert run["evals"]["task"] == {
+        "x": [],
+        "y": [],
+        "delta": [],
+        "baseline": 3,
+        "old": [{"x": [6], "y": [2]}],
+    }
+    assert run["attempts"] == [{"attempt": 1, "fromStep": 3, "time": 107}]
+
+
+def test_a_resume_takes_back_the_end_and_the_divergence_beyond_it(js: JavaScript) -> None:
+    before = [loss(0), loss(1), loss(2, "NaN"), event(3, "run.end", status="failed", reason="NaN")]
+    assert fold(js, before)["status"] == "failed"
+    run = fold(js, [*before, event(4, "run.resume", from_step=1, att=1)])
+    assert (run["status"], run["end"], run["nonFinite"]) == ("running", None, None)
+
+
+def test_of_each_instant_the_largest_measurement_is_kept(js: JavaScript) -> None:
+    sizes = [(1, 70), (2, 90), (3, 80)]
+    events = [
+        event(s, "mem", instant="load", components={"params": b}, total_bytes=b, source="cuda")
+        for s, b in sizes
+    ]
+    measured = fold(js, events)["memory"]["measured"]
+    assert measured == {
+        "load": {"step": 2, "components": {"params": 90}, "bytes": 90, "source": "cuda"}
+    }
+
+
+def test_the_change_of_a_loss_is_the_trainers_own_number(js: JavaScript) -> None:
+    odd = [event(0, "eval", suite="general", loss=2.0, delta=0.125, baseline=1.0)]
+    assert fold(js, odd)["evals"]["general"]["delta"] == [0.125]
+
+
+def test_samples_before_and_after_meet_at_their_prompt(js: JavaScript) -> None:
+    said = [("a", "1", "before"), ("b", "2", "before"), ("a", "3", "after")]
+    events = [event(s, "sample", prompt=p, text=t, when=w) for s, (p, t, w) in enumerate(said)]
+    assert fold(js, events)["samples"] == [
+        {"prompt": "a", "before": "1", "after": "3"},
+        {"prompt": "b", "before": "2", "after": None},
+    ]
+
+
+def test_names_and_alerts_without_end_are_bounded_and_counted(js: JavaScript) -> None:
+    names = [event(seq, m={f"x/{seq}": 1.0}) for seq in range(300)]
+    alerts = [event(300 + seq, "alert", level="warn", text=str(seq)) for seq in range(250)]
+    run = fold(js, names + alerts)
+    assert (len(run["series"]), run["unknownSeries"]) == (256, 44)
+    assert (len(run["alerts"]), run["alertCount"], run["alerts"][-1]["text"]) == (200, 250, "249")
+
+
+def test_what_is_no_event_is_counted_as_damage(js: JavaScript) -> None:
+    bad: list[Any] = [{}, {"seq": "1", "kind": "beat"}, {"seq": 1}, None, 5]
+    assert js("return folded(input);", bad)["skippedLines"] == 5
+
+
+def test_names_from_the_prototype_are_plain_names(js: JavaScript) -> None:
+    odd = [event(0, "constructor"), event(1, m={"__proto__": 1, "toString": 2.0})]
+    run = fold(js, odd)
+    assert run["unknownKinds"] == 1
+    assert run["series"]["toString"]["y"] == [2]
+
+
+def test_a_hundred_thousand_events_fold_in_well_under_two_seconds(js: JavaScript) -> None:
+    body = """
+    const lines = Array.from({ length: 100_000 }, (_, seq) => JSON.stringify(
+      { v: 1, run: "r", seq, att: 0, t: seq, rt: seq, kind: "metrics", step: seq,
+        m: { "train/loss": 2.31, "opt/lr": 1e-5, "train/grad_norm": 1.5 } }));
+    const started = performance.now();
+    const run = lines.map(parseEvent).reduce(fold, emptyRun());
+    return { ms: performance.now() - started, events: run.events };
+    """
+    answer = js(body)
+    assert answer["events"] == 100_000
+    assert answer["ms"] < 1500

@@ -1,0 +1,147 @@
+"""What a run view says: a sentence for every state, numbers dressed but never computed."""
+
+from typing import Any
+
+import pytest
+
+from run.javascript import JavaScript
+
+NOTICE = """
+const run = Object.assign(emptyRun(), input.run);
+const view = { source: { kind: "live", name: "r" }, stream: "live", health: "running",
+               runner: "live", problem: "", ...input.view };
+return noticeOf({ ...view, run });
+"""
+BEGUN = {"events": 5, "status": "running", "run": "r", "step": 7}
+
+
+def notice(
+    js: JavaScript, view: dict[str, Any], run: dict[str, Any] | None = None
+) -> dict[str, str]:
+    said: dict[str, str] = js(NOTICE, {"view": view, "run": {**BEGUN, **(run or {})}})
+    return said
+
+
+NOTHING = {"kind": "none", "name": ""}
+
+
+@pytest.mark.parametrize(
+    ("view", "run", "title", "part"),
+    [
+        ({"source": NOTHING, "runner": "absent"}, {}, "No runner", "no trainer behind it"),
+        ({"source": NOTHING, "runner": "live"}, {}, "No run yet", "Start one"),
+        ({"source": NOTHING, "runner": "connecting"}, {}, "Connecting", "Asking"),
+        ({"source": NOTHING, "runner": "gone"}, {}, "Server gone", "Start it again"),
+        ({"source": NOTHING, "runner": "refused"}, {}, "Not let in", "new token"),
+        ({"stream": "connecting"}, {"events": 0}, "Connecting", "this run"),
+        ({"stream": "refused"}, {}, "Not let in", "Open the address"),
+        ({"stream": "missing"}, {}, "Run removed", "no run r"),
+        ({"stream": "gone"}, {}, "Server gone", "training goes on without it"),
+        ({"stream": "back"}, {}, "Back", "Nothing was missed"),
+        ({"stream": "back", "health": "gone"}, {}, "Trainer gone", "ended after step 7"),
+        ({"health": "stalled"}, {"beat": {"expectNextIn": 10}}, "Stalled", "every 10 s"),
+        ({}, {"plan": {"steps": 40}}, "Live", "Step 7 of 40"),
+        ({}, {"nonFinite": 5}, "Diverging", "since step 5"),
+        ({"stream": "unreadable", "problem": "x holds no event"}, {}, "Not readable", "x holds no"),
+        (
+            {"source": {"kind": "file", "name": "f"}, "stream": "over"},
+            {},
+            "Unfinished log",
+            "step 7",
+        ),
+        (
+            {"source": {"kind": "file", "name": "f"}, "stream": "loading"},
+            {},
+            "Reading",
+            "Reading f",
+        ),
+    ],
+)
+def test_every_state_has_its_sentence(
+    js: JavaScript, view: dict[str, Any], run: dict[str, Any], title: str, part: str
+) -> None:
+    said = notice(js, view, run)
+    assert said["title"] == title
+    assert part in said["text"]
+
+
+@pytest.mark.parametrize(
+    ("status", "non_finite", "title"),
+    [
+        ("finished", None, "Finished"),
+        ("stopped", None, "Stopped"),
+        ("failed", None, "Failed"),
+        ("oom", None, "Out of memory"),
+        ("failed", 3, "Diverged"),
+    ],
+)
+def test_every_end_has_its_sentence_and_the_trainers_reason(
+    js: JavaScript, status: str, non_finite: int | None, title: str
+) -> None:
+    end = {"reason": "the disk is full", "time": 0, "summary": {}}
+    said = notice(js, {"health": "ended"}, {"status": status, "end": end, "nonFinite": non_finite})
+    assert said["title"] == title
+    assert status == "finished" or "The disk is full." in said["text"]
+
+
+def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaScript) -> None:
+    saved = {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
+    assert notice(js, {"health": "gone"}, saved)["command"].endswith("gpu_runner resume r")
+    assert "command" not in notice(js, {"health": "gone"})
+
+
+@pytest.mark.parametrize(
+    ("run", "writer", "now", "health"),
+    [
+        ({}, "unknown", 0, "waiting"),
+        ({"events": 1, "lastTime": 100}, "yes", 189, "running"),
+        ({"events": 1, "lastTime": 100}, "yes", 191, "stalled"),
+        ({"events": 1, "lastTime": 100, "beat": {"expectNextIn": 5}}, "unknown", 116, "stalled"),
+        ({"events": 1, "lastTime": 100}, "no", 101, "gone"),
+        ({"events": 1, "lastTime": 100, "end": {}}, "no", 999, "ended"),
+    ],
+)
+def test_a_trainer_is_judged_by_its_own_promise(
+    js: JavaScript, run: dict[str, Any], writer: str, now: float, health: str
+) -> None:
+    body = "return healthOf(Object.assign(emptyRun(), input.run), input.writer, input.now);"
+    assert js(body, {"run": run, "writer": writer, "now": now}) == health
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        ("bytesText(1024 ** 3 * 1.5)", "1.5 GiB"),
+        ("bytesText(537395200)", "513 MiB"),
+        ("bytesText(12)", "12 bytes"),
+        ("bytesText(NaN)", "–"),
+        ("countText(134515008)", "135 million"),
+        ("countText(1836288)", "1.84 million"),
+        ("countText(1200)", "1200"),
+        ("lossText(-0.4)", "−0.400"),
+        ("lossText(NaN)", "NaN"),
+        ("lossText(Infinity)", "∞"),
+        ("deltaText(0.0312)", "+0.031"),
+        ("deltaText(-1.8)", "−1.800"),
+        ("metricText(5233.2, 'tokens/second')", "5233 tokens/s"),
+        ("metricText(0.1824, 'seconds')", "0.182 s"),
+        ("metricText(0.0002, '1')", "0.0002"),
+        ("metricText(0.00002, '1')", "2e-5"),
+    ],
+)
+def test_numbers_are_dressed_for_reading(js: JavaScript, call: str, text: str) -> None:
+    said = js(f"return numbers.{call};")
+    assert said.replace("\u00a0", " ") == text
+
+
+def test_lines_with_steps_of_their_own_meet_on_one_axis(js: JavaScript) -> None:
+    lines = [{"x": [1, 2, 3, 4], "y": [5, 6, "NaN", 8]}, {"x": [0, 2, 9], "y": [1, 2, 3]}]
+    body = """
+    input[0].y = input[0].y.map(Number);
+    return alignedData(input).map((c) => c.map((v) => (v === undefined ? "-" : v)));
+    """
+    assert js(body, lines) == [
+        [0, 1, 2, 3, 4, 9],
+        ["-", 5, 6, None, 8, "-"],
+        [1, "-", 2, "-", "-", 3],
+    ]
