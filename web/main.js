@@ -7,8 +7,10 @@ import "./widgets/data-table.js";
 import "./widgets/data-plot.js";
 import "./widgets/live-cell.js";
 import "./widgets/run-view.js";
+import { takeToken } from "./run/token.js";
 import { addHoverNotes } from "./widgets/hover-notes.js";
 import { followReading } from "./widgets/toc.js";
 
+takeToken();
 followReading(document.querySelector(".toc"));
 addHoverNotes(document.querySelector(".article"));
