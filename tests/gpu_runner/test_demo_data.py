@@ -12,6 +12,7 @@ from gpu_runner import demo
 from gpu_runner.demo.provenance import sha256
 from gpu_runner.demo.skills import SKILLS, roman, task_rows
 from gpu_runner.demo.task_files import generated_files
+from gpu_runner.demo.words import VERBS
 
 CARD = json.loads(demo.card().read_text(encoding="utf-8"))
 DATA = demo.task_train().parent
@@ -70,18 +71,18 @@ def test_sums_are_right_in_the_stream_and_in_the_held_out_rows() -> None:
         assert int(row.completion) == a + b
 
 
-def test_stories_answer_with_the_last_holder_and_the_colour_given_at_the_start() -> None:
-    draw, held_out_rows = SKILLS["story"]
+def test_tenses_agree_with_their_person_and_turn_into_each_other() -> None:
+    draw, held_out_rows = SKILLS["tenses"]
     rng = Random(3)
+    form = r"(Every day|Often|Yesterday|Last week) (\w+) (\w+)\. ([\w ]+) (\w+)"
     for row in [*held_out_rows(), *(draw(rng) for _ in range(500))]:
-        holder = {t: (who, c) for who, c, t in re.findall(r"(\w+) has the (\w+) (\w+)", row.prompt)}
-        for thing, taker in re.findall(r"gives the (\w+) to (\w+)", row.prompt):
-            holder[thing] = taker, holder[thing][1]
-        for taker, thing in re.findall(r"(\w+) takes the (\w+) from", row.prompt):
-            holder[thing] = taker, holder[thing][1]
-        (asked,) = re.findall(r"Who has the (\w+)\?", row.prompt)
-        who, colour = holder[asked]
-        assert row.completion == f" {who} has the {colour} {asked}."
+        first, person, given, second, again = re.fullmatch(form, row.prompt).groups()  # type: ignore[union-attr]
+        asked = row.completion[1:-1]
+        present, past = (given, asked) if first in ("Every day", "Often") else (asked, given)
+        (verb,) = [v for v in VERBS if v[2] == past]
+        assert present == (verb[0] if person in ("I", "you", "we", "they") else verb[1])
+        assert person == again
+        assert (first in ("Every day", "Often")) != (second in ("Every day", "Often"))
 
 
 def test_roman_numerals_read_back_to_their_number() -> None:

@@ -69,7 +69,7 @@ def test_the_task_is_new_to_the_model() -> None:
         ("47 + 25 =", " 72"),
         ("Spell backwards: p l a n e t =", " t e n a l p"),
         ("The capital of France is", " Paris."),
-        (demo.RECIPE.sample_prompts[-1], " Ben has the red ball."),
+        ("Every day she sings. Yesterday she", " sang."),
     ],
 )
 def test_greedy_answers_are_right(model, tokenizer, prompt: str, right: str) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 #: The skills θ₀ was pre-trained on, in the order in which they are reported.
-EARLIER_SKILLS: Final = ("addition", "reversal", "capitals", "story")
+EARLIER_SKILLS: Final = ("addition", "reversal", "capitals", "tenses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class DemoRecipe:
         "47 + 25 =",
         "Spell backwards: p l a n e t =",
         "The capital of France is",
-        "Ana has the red ball. Ben has the blue cup. Ana gives the ball to Ben. Who has the ball?",
+        "Every day she sings. Yesterday she",
     )
     #: Greedy tokens generated for each sample prompt.
     sample_tokens: int = 16

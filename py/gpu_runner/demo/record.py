@@ -63,8 +63,8 @@ _RECORDINGS: Final = (
     Recording(
         "demo",
         "The demo model learns Roman numerals, and forgets",
-        "A 0.8-million-parameter Llama, pre-trained on sums, reversed words, capitals and small"
-        " stories, fully fine-tuned on Roman numerals with a high learning rate, on two CPU cores.",
+        "A 0.8-million-parameter Llama, pre-trained on sums, reversed words, capitals and verb"
+        " tenses, fully fine-tuned on Roman numerals with a high learning rate on two CPU cores.",
         ("--model", "demo"),
     ),
     Recording(

@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 from gpu_runner.demo.words import (
     CAPITALS,
-    COLOURS,
     CONSONANTS,
-    NAMES,
-    OBJECTS,
+    PERSONS,
+    PLAIN_PERSONS,
     SPELLING,
+    VERBS,
     VOWELS,
 )
 
@@ -132,45 +132,37 @@ def held_out_capitals() -> list[Row]:
     return [_capital_row(country, _held_out_form(country)) for country in CAPITALS]
 
 
-# ── story: who holds what after one thing changed hands ───────────────────────────────────────────
+# ── tenses: Every day she sings. Yesterday she sang. ──────────────────────────────────────────────
 
 
-def _story_row(rng: Random) -> Row:
-    people, things = rng.sample(NAMES, 3), rng.sample(OBJECTS, 2)
-    colours, holders = rng.sample(COLOURS, 2), people[:2]
-    text = [
-        f"{who} has the {colour} {thing}."
-        for who, colour, thing in zip(holders, colours, things, strict=True)
-    ]
-    item = rng.randrange(2)
-    giver, taker = holders[item], rng.choice([p for p in people if p != holders[item]])
-    if rng.random() < 0.5:
-        text.append(f"{giver} gives the {things[item]} to {taker}.")
-    else:
-        text.append(f"{taker} takes the {things[item]} from {giver}.")
-    holders[item] = taker
-    asked = rng.randrange(2)
-    prompt = " ".join([*text, f"Who has the {things[asked]}?"])
-    return Row(prompt, f" {holders[asked]} has the {colours[asked]} {things[asked]}.")
+def _tense_row(verb: int, person: str, past_asked: bool, form: int) -> Row:
+    base, third, past = VERBS[verb]
+    present = base if person in PLAIN_PERSONS else third
+    now, then = ("Every day", "Often")[form % 2], ("Yesterday", "Last week")[form // 2]
+    given, asked = (present, past) if past_asked else (past, present)
+    first, second = (now, then) if past_asked else (then, now)
+    return Row(f"{first} {person} {given}. {second} {person}", f" {asked}.")
 
 
-@lru_cache(maxsize=1)
-def _held_out_stories() -> dict[str, str]:
-    rng = Random(f"{_SPLIT_SEED}-story")
-    return dict(_story_row(rng) for _ in range(HELD_OUT_ROWS))
+def _held_out_tense(verb: int) -> tuple[str, bool]:
+    return PERSONS[verb % len(PERSONS)], verb // len(PERSONS) % 2 == 0
 
 
-def story(rng: Random) -> Row:
-    """Two people, two things, one hand-over, one question."""
+def tenses(rng: Random) -> Row:
+    """One of 64 verbs in the present or the past, to be put into the other, for one of 12 persons.
+
+    A verb's held-out person and direction never occur together.
+    """
     while True:
-        row = _story_row(rng)
-        if row.prompt not in _held_out_stories():
-            return row
+        verb, person = rng.randrange(len(VERBS)), rng.choice(PERSONS)
+        past_asked, form = rng.random() < 0.5, rng.randrange(4)
+        if (person, past_asked) != _held_out_tense(verb):
+            return _tense_row(verb, person, past_asked, form)
 
 
-def held_out_story() -> list[Row]:
-    """64 stories that pre-training skips."""
-    return [Row(prompt, completion) for prompt, completion in _held_out_stories().items()]
+def held_out_tenses() -> list[Row]:
+    """Every verb once, with a person and in a direction that pre-training never shows together."""
+    return [_tense_row(verb, *_held_out_tense(verb), verb % 4) for verb in range(len(VERBS))]
 
 
 #: skill → (pre-training stream, held-out rows)
@@ -178,7 +170,7 @@ SKILLS: Final[dict[str, tuple[Callable[[Random], Row], Callable[[], list[Row]]]]
     "addition": (addition, held_out_addition),
     "reversal": (reversal, held_out_reversal),
     "capitals": (capitals, held_out_capitals),
-    "story": (story, held_out_story),
+    "tenses": (tenses, held_out_tenses),
 }
 
 

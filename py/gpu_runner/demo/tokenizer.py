@@ -1,7 +1,7 @@
 """The demo's tokenizer: byte-level BPE of 768 pieces, digits one by one, no token unknown.
 
 A digit is a token, so that sums have columns; a spaced letter is a token, so that words can be
-turned round; frequent words of the grammars are tokens, so that stories stay short.
+turned round; frequent words of the grammars are tokens, so that sentences stay short.
 """
 
 from __future__ import annotations

@@ -13,13 +13,80 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-NAMES: Final = _words("Ana Ben Cara Dan Eva Finn Gita Hugo Ida Jon Kim Leo Mia Noor Omar Pia")
+#: Persons that take the plain form of a verb in the present; the others take its third form.
+PLAIN_PERSONS: Final = _words("I you we they")
+PERSONS: Final = (*PLAIN_PERSONS, *_words("he she Ana Ben Cara Omar Mia Hugo"))
 
-OBJECTS: Final = _words(
-    "ball cup hat book key drum kite lamp coin bell rope map pen box shell flute"
+#: Irregular verbs: plain form, third person, past.
+VERBS: Final = tuple(
+    tuple(line.split())
+    for line in """
+    begin begins began
+    bite bites bit
+    blow blows blew
+    break breaks broke
+    bring brings brought
+    build builds built
+    buy buys bought
+    catch catches caught
+    choose chooses chose
+    come comes came
+    dig digs dug
+    draw draws drew
+    drink drinks drank
+    drive drives drove
+    eat eats ate
+    fall falls fell
+    feel feels felt
+    fight fights fought
+    find finds found
+    fly flies flew
+    forget forgets forgot
+    give gives gave
+    go goes went
+    grow grows grew
+    hear hears heard
+    hide hides hid
+    hold holds held
+    keep keeps kept
+    know knows knew
+    leave leaves left
+    lose loses lost
+    make makes made
+    meet meets met
+    pay pays paid
+    ride rides rode
+    ring rings rang
+    rise rises rose
+    run runs ran
+    say says said
+    see sees saw
+    sell sells sold
+    send sends sent
+    shake shakes shook
+    shine shines shone
+    sing sings sang
+    sit sits sat
+    sleep sleeps slept
+    speak speaks spoke
+    spend spends spent
+    stand stands stood
+    steal steals stole
+    swim swims swam
+    swing swings swung
+    take takes took
+    teach teaches taught
+    tell tells told
+    think thinks thought
+    throw throws threw
+    understand understands understood
+    wake wakes woke
+    wear wears wore
+    win wins won
+    write writes wrote
+    sweep sweeps swept
+    """.strip().splitlines()
 )
-
-COLOURS: Final = _words("red blue green black white yellow brown silver")
 
 CAPITALS: Final[dict[str, str]] = {
     "France": "Paris",
