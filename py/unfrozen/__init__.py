@@ -13,5 +13,8 @@ Reading order (each module uses only those above it; packages give their own ord
 6. `schedules` — learning rate as a pure function of the step
 7. `model` — from config.json to the exact tensors of a model
 8. `catalogue` — published models and their real sizes
-9. `memory` — what a training step holds, by component and by instant
+9. `gpus` — cards, what they hold and who says so
+10. `recipe` — how a model is trained
+11. `cluster` — on how many cards
+12. `memory` — what a training step holds, by component and by instant
 """

@@ -60,6 +60,7 @@ METRICS: Final[tuple[Metric, ...]] = (
 INSTANTS: Final[dict[str, str]] = {
     "load": "Model loaded",
     "end_of_forward": "End of forward",
+    "backward": "Backward",
     "end_of_backward": "End of backward",
     "optimizer_step": "Optimizer step",
 }

@@ -11,7 +11,9 @@ from typing import Literal
 from unfrozen.errors import ModelError
 
 QkNorm = Literal["none", "head", "width"]
-NormKind = Literal["rms", "rms_gemma", "layer", "layer_fp32"]
+# rms multiplies by its weight in the compute dtype, rms_fp32 in fp32 (Gemma, OLMo 2);
+# layer_fp32 has no weight (OLMo)
+NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32"]
 NormPlaces = Literal["pre", "post", "sandwich"]
 
 
@@ -70,6 +72,7 @@ class Architecture:
     norm: NormKind = "rms"
     norm_places: NormPlaces = "pre"
     fused_projections: bool = False  # one qkv and one gate-up matrix
+    copies_rotated: bool = False  # partial rotary: q and k are rebuilt by a concatenation
     parallel_residual: bool = False
     experts: Experts | None = None
 

@@ -75,6 +75,31 @@ class ModelConfig:
         a, style = self.architecture, _STYLES[self.architecture.model_type]
         return sum(tensor.size for part in (style.before(a), style.after(a)) for tensor in part)
 
+    @cached_property
+    def num_tensors(self) -> int:
+        """How many trainable tensors there are."""
+        a, style = self.architecture, _STYLES[self.architecture.model_type]
+        outer = sum(1 for part in (style.before(a), style.after(a)) for _ in part)
+        if a.experts:
+            return len(self.tensors)
+        return outer + a.layers * sum(1 for _ in style.layer(a, 0))
+
+    @cached_property
+    def layer_matrices(self) -> int:
+        """Parameters of the first layer that belong to matrices: all but norms and biases."""
+        layer = _STYLES[self.architecture.model_type].layer(self.architecture, 0)
+        return sum(tensor.size for tensor in layer if len(tensor.shape) > 1)
+
+    @cached_property
+    def largest_tensor(self) -> int:
+        """Elements of the largest tensor."""
+        a, style = self.architecture, _STYLES[self.architecture.model_type]
+        kinds = (
+            {a.is_sparse(index): index for index in range(a.layers)} if a.experts else {False: 0}
+        )
+        parts = [style.before(a), style.after(a), *(style.layer(a, i) for i in kinds.values())]
+        return max(tensor.size for part in parts for tensor in part)
+
     def layer_parameters(self, index: int) -> int:
         """Parameters of layer `index` (dense and sparse layers differ, others do not)."""
         return self._layer_size(self.architecture.is_sparse(index))

@@ -36,6 +36,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
         mlp_bias=True,
         norm="layer",
         fused_projections=True,
+        copies_rotated=True,
         parallel_residual=fields.flag("use_parallel_residual", True),
     )
 

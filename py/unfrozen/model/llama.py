@@ -34,13 +34,14 @@ class _Choice(TypedDict, total=False):
     norm_places: NormPlaces
     activation: str
     fused_projections: bool
+    copies_rotated: bool
     must_divide: bool  # D by H even where head_dim is given
 
 
 _GEMMA: Final[_Choice] = {
     "head_dim": 256,
     "tied": True,
-    "norm": "rms_gemma",
+    "norm": "rms_fp32",
     "reads_attention_bias": True,
     "activation": "gelu_pytorch_tanh",
 }
@@ -54,9 +55,14 @@ _CHOICES: Final[dict[str, _Choice]] = {
     "gemma": {**_GEMMA, "kv_heads": 16},
     "gemma2": _SANDWICH,
     "gemma3_text": {**_SANDWICH, "qk_norm": "head", "must_divide": True},
-    "phi3": {"fused_projections": True},
+    "phi3": {"fused_projections": True, "copies_rotated": True},
     "olmo": {"reads_attention_bias": True, "norm": "layer_fp32"},
-    "olmo2": {"reads_attention_bias": True, "qk_norm": "width", "norm_places": "post"},
+    "olmo2": {
+        "reads_attention_bias": True,
+        "qk_norm": "width",
+        "norm": "rms_fp32",
+        "norm_places": "post",
+    },
     "mixtral": {"kv_heads": 8},
     "qwen2_moe": {"kv_heads": 16, "qkv_bias": True},
     "qwen3_moe": {"kv_heads": 4, "qk_norm": "head", "reads_attention_bias": True},
@@ -97,6 +103,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
         norm=choice.get("norm", "rms"),
         norm_places=choice.get("norm_places", "pre"),
         fused_projections=choice.get("fused_projections", False),
+        copies_rotated=choice.get("copies_rotated", False),
         experts=experts,
     )
 
