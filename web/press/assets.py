@@ -134,10 +134,9 @@ def _zip_python(target: Path) -> None:
 
 
 def _copy_recordings(folder: Path) -> None:
-    """Copy the recorded runs and list them for readers without a runner."""
+    """Copy the recorded runs and their list (made by `python -m gpu_runner.demo.record`)."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = []
-    for path in sorted((WEB / "recordings").glob("*.jsonl")):
-        shutil.copy(path, folder / path.name)
-        names.append(path.name)
-    (folder / "index.json").write_text(json.dumps(names))
+    source = WEB / "recordings"
+    listed = json.loads((source / "index.json").read_text(encoding="utf-8"))
+    for name in ("index.json", *(recording["file"] for recording in listed)):
+        shutil.copy(source / name, folder / name)
