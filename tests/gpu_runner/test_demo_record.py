@@ -1,0 +1,89 @@
+"""Recorded runs are whole, small, free of the machine they ran on, and show what they promise."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_runner import demo
+from gpu_runner.demo.record import MOST_BYTES, clean, cleaned_log, recordings, traces, write_index
+
+FOLDER = Path(__file__).parents[2] / "web" / "recordings"
+
+
+def events(name: str) -> list[dict[str, Any]]:
+    text = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def suite(name: str, suite_name: str) -> list[float]:
+    return [e["loss"] for e in events(name) if e["kind"] == "eval" and e["suite"] == suite_name]
+
+
+def test_the_index_lists_every_recording_in_order_and_every_file_is_listed() -> None:
+    index = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
+    assert [entry["id"] for entry in index] == list(recordings())
+    assert {entry["file"] for entry in index} == {p.name for p in FOLDER.glob("*.jsonl")}
+    assert all(entry["title"] and entry["description"] for entry in index)
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_a_recording_is_whole_and_small_enough_for_a_page(name: str) -> None:
+    log = events(name)
+    assert (FOLDER / f"{name}.jsonl").stat().st_size <= MOST_BYTES
+    assert log[0]["kind"] == "run.start"
+    assert (log[-1]["kind"], log[-1]["status"]) == ("run.end", "finished")
+    assert [event["seq"] for event in log] == list(range(log[0]["seq"], log[0]["seq"] + len(log)))
+    assert len({event["run"] for event in log}) == 1
+    assert {"metrics", "eval", "mem", "sample"} <= {event["kind"] for event in log}
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_a_recording_tells_nothing_about_the_machine(name: str) -> None:
+    assert traces((FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")) == []
+
+
+def test_the_demo_recording_shows_gain_and_forgetting() -> None:
+    task, sums = suite("demo", "task"), suite("demo", "general/addition")
+    assert task[-1] < task[0] / 2
+    assert sums[-1] > sums[0] + 1
+
+
+def test_the_careful_recording_forgets_less() -> None:
+    assert suite("demo-careful", "task")[-1] < suite("demo-careful", "task")[0] / 2
+    for skill in demo.EARLIER_SKILLS:
+        last = suite("demo-careful", f"general/{skill}")[-1]
+        assert last < suite("demo", f"general/{skill}")[-1]
+
+
+def test_the_language_model_learns_the_house_style() -> None:
+    task = suite("smollm2", "task")
+    assert task[-1] < 0.9 * task[0]
+    assert events("smollm2")[0]["model"]["num_parameters"] > 130_000_000
+
+
+def test_paths_of_the_machine_are_cut_down_to_what_they_mean() -> None:
+    event = {"config": {"runs": "/tmp/x", "eval": ["/srv/py/gpu_runner/demo/a.jsonl", 3]}}
+    cleaned = clean(event, ["/tmp/x", "/srv/py/"])
+    assert cleaned == {"config": {"runs": "", "eval": ["gpu_runner/demo/a.jsonl", 3]}}
+
+
+def test_a_path_that_is_left_over_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_text('{"kind":"alert","text":"saved in /srv/elsewhere/model"}\n')
+    with pytest.raises(ValueError, match="'/srv/elsewhere/model' would tell about this machine"):
+        cleaned_log(log, tmp_path / "runs")
+
+
+def test_a_log_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_text(json.dumps({"text": "a" * MOST_BYTES}) + "\n")
+    with pytest.raises(ValueError, match="record fewer steps"):
+        cleaned_log(log, tmp_path / "runs")
+
+
+def test_the_index_lists_only_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "demo.jsonl").write_text("")
+    write_index(tmp_path)
+    assert [e["file"] for e in json.loads((tmp_path / "index.json").read_text())] == ["demo.jsonl"]
