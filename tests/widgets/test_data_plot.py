@@ -163,3 +163,16 @@ def test_a_plot_moved_in_the_page_still_answers(page: Page, plot: Locator) -> No
     plot.evaluate("plot => document.querySelector('main').prepend(plot)")
     point_at(page, plot, 0.4)
     expect(plot.locator(".plot-tip")).to_be_visible()
+
+
+def test_new_numbers_keep_the_focus_the_cursor_and_the_open_table(
+    page: Page, plot: Locator
+) -> None:
+    plot.get_by_role("button", name="Show data").click()
+    plot.locator(".plot-stage").focus()
+    page.keyboard.press("End")
+    plot.evaluate("plot => { plot.data = { ...plot.data, title: 'Again' } }")
+    expect(plot.locator(".plot-title")).to_have_text("Again")
+    expect(plot.locator(".plot-stage")).to_be_focused()
+    expect(plot.locator(".plot-tip-head")).to_have_text("Step 190")
+    expect(plot.locator("data-table tbody tr")).to_have_count(20)

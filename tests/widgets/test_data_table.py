@@ -124,3 +124,12 @@ def test_on_a_telephone_the_table_scrolls_and_the_page_does_not(page: Page, tabl
     region.focus()
     page.keyboard.press("ArrowRight")
     expect(region).to_be_focused()
+
+
+def test_new_rows_under_the_same_headers_keep_the_readers_order(table: Locator) -> None:
+    table.locator("thead th button").nth(4).click()
+    table.evaluate("table => { table.data = { ...table.data, rows: table.data.rows.slice(0, 3) } }")
+    expect(table.locator("thead th").nth(4)).to_have_attribute("aria-sort", "ascending")
+    expect(table.locator("thead th button").nth(4)).to_be_focused()
+    table.evaluate("table => { table.data = { headers: ['b'], rows: [[2], [1]] } }")
+    assert table.locator("td").all_inner_texts() == ["2", "1"]

@@ -11,7 +11,7 @@
 import { bakedData, DataTable } from "./data-table.js";
 import { fileName, saveFile } from "./figure-file.js";
 import { stateView } from "./figure-state.js";
-import { toolViews } from "./figure-tools.js";
+import { keepFocus, toolViews } from "./figure-tools.js";
 import { cursorStops, cursorView, nearestStop, readout, spoken } from "./plot-cursor.js";
 import { plotTable, zoomed } from "./plot-data.js";
 import { pngOf, standaloneSvg } from "./plot-export.js";
@@ -72,14 +72,25 @@ export class DataPlot extends HTMLElement {
 
   set data(value) {
     this.#data = Array.isArray(value) && value.length === 1 ? value[0] : value;
+    const pointed = this.#cursor === null ? null : this.#stops[this.#cursor].at;
+    const isOpen = this.querySelector(".plot-data") !== null;
     this.#cursor = null;
     this.#plot = null;
+    keepFocus(this, () => {
+      this.#draw();
+      if (isOpen && this.#plot) this.#openData();
+    });
+    if (pointed !== null && this.#plot) this.#setCursor(nearestStop(this.#stops, pointed));
+  }
+
+  #draw() {
+    this.#zoom.cancel();
     const problem = plotProblem(this.#data);
     if (this.#data === undefined || this.#data === null) {
       this.#drawState(stateView("empty", "No plot yet", "Run the cell to draw it."));
-    } else if (problem)
+    } else if (problem) {
       this.#drawState(stateView("error", "This plot could not be drawn", problem));
-    else this.#drawFigure();
+    } else this.#drawFigure();
   }
 
   #drawState(view) {
@@ -150,9 +161,9 @@ export class DataPlot extends HTMLElement {
   // ---- cursor
 
   #setCursor(position) {
-    if (!this.#layout || position === this.#cursor) return;
+    const picture = this.querySelector(".plot-stage .plot-picture");
+    if (!this.#layout || !picture || position === this.#cursor) return;
     this.#cursor = position;
-    const picture = this.#stage.querySelector(".plot-picture");
     picture.querySelector(".plot-cursor")?.remove();
     if (position !== null)
       picture.append(toDom(cursorView(this.#layout, this.#stops[position]), true));
@@ -240,15 +251,16 @@ export class DataPlot extends HTMLElement {
 
   #toggleData() {
     const open = this.querySelector(".plot-data");
-    if (open) open.remove();
-    else {
-      const table = new DataTable();
-      table.className = "plot-data";
-      this.append(table);
-      table.data = plotTable(this.#data);
-    }
+    open?.remove();
+    keepFocus(this, () => (open ? this.#drawTools() : this.#openData()));
+  }
+
+  #openData() {
+    const table = new DataTable();
+    table.className = "plot-data";
+    this.append(table);
+    table.data = plotTable(this.#data);
     this.#drawTools();
-    this.querySelector('[data-action="data"]').focus();
   }
 
   async #save(kind) {

@@ -7,7 +7,7 @@
 
 import { copyText, fileName, saveFile } from "./figure-file.js";
 import { stateView } from "./figure-state.js";
-import { toolViews } from "./figure-tools.js";
+import { keepFocus, toolViews } from "./figure-tools.js";
 import { toCsv, toMarkdown, toTsv } from "./table-export.js";
 import { nextSort, sortedRows } from "./table-sort.js";
 import { tableProblem, tableView } from "./table-view.js";
@@ -64,13 +64,18 @@ export class DataTable extends HTMLElement {
   }
 
   set data(value) {
+    const heads = (table) => JSON.stringify(table?.headers);
+    if (heads(value) !== heads(this.#data)) this.#sort = null; // a new run of the same cell keeps it
     this.#data = value;
-    this.#sort = null;
     this.#limit = FIRST_ROWS;
     this.#draw();
   }
 
   #draw() {
+    keepFocus(this, () => this.#replace());
+  }
+
+  #replace() {
     if (this.#data === undefined || this.#data === null) {
       this.replaceChildren(toDom(stateView("empty", "No table yet", "Run the cell to fill it.")));
       return;
@@ -104,7 +109,6 @@ export class DataTable extends HTMLElement {
   #sortBy(column) {
     this.#sort = nextSort(this.#sort, column);
     this.#draw();
-    this.querySelector(`[data-column="${column}"]`)?.focus();
     const order = this.#sort
       ? `by ${this.#data.headers[column]}, ${this.#sort.direction}`
       : "in the original order";

@@ -23,3 +23,25 @@ export function toolViews(buttons) {
   );
   return [...views, h("span", { class: "figure-message", role: "status" })];
 }
+
+/**
+ * Draws a figure anew without taking the focus away: what held it is found again by what it does.
+ * @param {HTMLElement} figure
+ * @param {() => void} draw replaces the children of `figure`
+ */
+export function keepFocus(figure, draw) {
+  const held = figure.contains(document.activeElement) ? document.activeElement : null;
+  const { column, action } = held?.dataset ?? {};
+  const part = [...(held?.classList ?? [])].find((name) =>
+    /^(?:table-scroll|plot-canvas)$/.test(name),
+  );
+  draw();
+  if (!held || held.isConnected) return;
+  const selector =
+    column !== undefined
+      ? `[data-column="${column}"]`
+      : action
+        ? `[data-action="${action}"]`
+        : part && `.${part}`;
+  if (selector) figure.querySelector(selector)?.focus({ preventScroll: true });
+}

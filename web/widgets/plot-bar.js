@@ -31,7 +31,7 @@ function barBox({ plot, x }, lineIndex, index) {
 /**
  * All bars of a laid-out plot.
  * @param {object} layout from `layoutPlot`
- * @returns {import("./vnode.js").VNode[]} one group a line, then the numbers
+ * @returns {import("./vnode.js").VNode[]} one group a line
  */
 export function barMarks(layout) {
   const { plot, y } = layout;
@@ -55,12 +55,16 @@ export function barMarks(layout) {
       }),
     ),
   );
-  return [...groups, barNumbers(layout, spans)];
+  return groups;
 }
 
-/** Numbers above bars: the value of a lone bar, the height of a stack; none when they would touch. */
-function barNumbers(layout, spans) {
+/**
+ * Numbers above bars: the value of a lone bar, the height of a stack; none when they would touch.
+ * @param {object} layout from `layoutPlot`
+ */
+export function barNumbers(layout) {
   const { plot, x, y } = layout;
+  const spans = barSpans(plot);
   const rows =
     plot.type === "bar"
       ? spans.map((row, line) => ({ row, line }))

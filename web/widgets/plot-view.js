@@ -5,7 +5,7 @@
 
 import { stateView } from "./figure-state.js";
 import { endLabelViews, thresholdRules, xAxis, yAxis } from "./plot-axis.js";
-import { barMarks } from "./plot-bar.js";
+import { barMarks, barNumbers } from "./plot-bar.js";
 import { hasData } from "./plot-extent.js";
 import { layoutPlot, NARROW, WIDE } from "./plot-layout.js";
 import { legendView } from "./plot-legend.js";
@@ -63,7 +63,8 @@ function pictures(plot, opts) {
  */
 export function pictureView(layout, className = "") {
   const { plot, width, height, legend, frame } = layout;
-  const marks = plot.type === "line" ? lineMarks(layout) : barMarks(layout);
+  const isLine = plot.type === "line";
+  const marks = isLine ? lineMarks(layout) : barMarks(layout);
   return h(
     "svg",
     {
@@ -74,19 +75,18 @@ export function pictureView(layout, className = "") {
       role: "img",
       "aria-label": descriptionOf(plot),
     },
-    legendView(legend.entries, 0, plot.type === "line"),
+    legendView(legend.entries, 0, isLine),
     yAxis(layout),
     xAxis(layout),
     h("g", { class: "plot-marks" }, marks),
     h("g", { class: "plot-limits" }, thresholdRules(layout)),
-    baseline(plot, frame, layout.y),
+    isLine ? null : [baseline(frame, layout.y), barNumbers(layout)],
     h("g", { class: "plot-ends" }, endLabelViews(layout)),
   );
 }
 
 /** Zero again, above the bars that stand on it. */
-function baseline(plot, frame, y) {
-  if (plot.type === "line") return null;
+function baseline(frame, y) {
   return h("path", {
     class: "plot-rule plot-base",
     d: `M${frame.left},${y.map(0)}H${frame.right}`,
