@@ -49,7 +49,7 @@ def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
     log = CACHE / f"{title.replace(' ', '-').lower()}.log"
     start = time.monotonic()
     print(f"  {title} …", flush=True)
-    with log.open("wb") as sink:
+    with log.open("wb") as sink:  # noqa: SIM117
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
         ) as process:
