@@ -1,0 +1,69 @@
+"""The trainer's log under kill −9: a hundred deaths, one file, nothing acknowledged lost."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import build
+from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.tail import Tail, parse
+
+pytestmark = pytest.mark.slow
+
+KILLS = 100
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "py")
+from gpu_runner.log import EventLog, SystemClock
+path, attempt = Path(sys.argv[1]), int(sys.argv[2])
+log = EventLog(path, run="r", clock=SystemClock(), attempt=attempt)
+step = 0
+while True:
+    assert log.emit("metrics", step, m={"train/loss": step / 7, "opt/lr": 1e-5})
+    sys.stdout.write(f"{log.attempt} {step}\\n")
+    sys.stdout.flush()
+    step += 1
+"""
+
+
+def die_while_writing(path: Path, attempt: int, seconds: float) -> list[tuple[int, int]]:
+    """Let a writer run for `seconds` after its first event, kill it, return what it saw safe."""
+    command = [sys.executable, "-c", WRITER, str(path), str(attempt)]
+    with subprocess.Popen(command, cwd=build.ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        first = writer.stdout.readline()
+        time.sleep(seconds)
+        writer.kill()
+        rest = writer.stdout.read()
+    whole = [line.split() for line in (first + rest).split("\n")[:-1]]
+    return [(int(attempt_text), int(step)) for attempt_text, step in whole]
+
+
+def test_no_acknowledged_event_is_lost_in_a_hundred_kills(tmp_path: Path) -> None:
+    chance = random.Random(20261125)
+    path = tmp_path / "r" / "events.jsonl"
+    safe: list[tuple[int, int]] = []
+    for kill in range(KILLS):
+        safe += die_while_writing(path, kill, chance.uniform(0, 0.02))
+        if chance.random() < 0.3:  # a write that a dying machine cut short
+            with path.open("ab") as file:
+                file.write(b'{"v":1,"run":"r","seq":' + b"9" * chance.randint(0, 30))
+    tail, events = Tail(path), []
+    while lines := tail.read():
+        events += [parse(line) or {} for _, line in lines]
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    assert set(safe) <= {(event["att"], event["step"]) for event in events}
+    assert len(events) - len(safe) <= KILLS  # written, and killed before it could say so
+    assert {event["att"] for event in events} == set(range(KILLS))
+    assert len(safe) > KILLS
+
+
+def test_the_lock_of_a_killed_writer_is_free_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "r" / "events.jsonl"
+    die_while_writing(path, 0, 0.0)
+    EventLog(path, run="r", clock=SystemClock(), attempt=1).close()
