@@ -9,6 +9,7 @@ Nothing here imports torch: the server starts in a fraction of a second and surv
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -37,6 +38,7 @@ from gpu_runner.stream import EventStreams, StreamError
 DEFAULT_PORT: Final = 8765
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MAX_CONNECTIONS: Final = 128
+GOODBYE_SECONDS: Final = 0.2
 TOKEN_ENV: Final = "UNFROZEN_TOKEN"
 
 
@@ -129,6 +131,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._streams.close()
+        await asyncio.sleep(GOODBYE_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # idle, or a client that does not read what it asked for
         await super().shutdown(sockets)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:

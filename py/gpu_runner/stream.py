@@ -86,6 +86,7 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
         if lines:
             over = _ends(parse(lines[-1][1]))
             yield _framed(lines, tail.bad_lines - skipped)
+            await asyncio.sleep(0)  # sending may not wait: let others in, and a disconnect be seen
             continue
         if over:
             return

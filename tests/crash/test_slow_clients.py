@@ -1,6 +1,7 @@
 """Clients that do not read: each is a file offset to the server, never a growing buffer."""
 
 import json
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def open_stream(server: Server) -> socket.socket:
     return wire
 
 
-def test_a_long_log_and_eight_clients_that_stop_reading_do_not_fill_the_memory(
+def test_a_long_log_and_eight_clients_that_stop_reading_cost_neither_memory_nor_a_clean_end(
     server: Server,
 ) -> None:
     assert server.process is not None
@@ -59,5 +60,12 @@ def test_a_long_log_and_eight_clients_that_stop_reading_do_not_fill_the_memory(
         while received < 10 * 2**20:
             received += len(quick.recv(2**20))
     assert process.memory_info().rss - before < ROOM_BYTES
+    for wire in wires[:4]:
+        wire.close()
+    started = time.monotonic()
+    server.process.send_signal(signal.SIGINT)
+    server.process.wait(20)
+    assert time.monotonic() - started < 1.5
+    assert "Traceback" not in server.log.read_text()
     for wire in wires:
         wire.close()
