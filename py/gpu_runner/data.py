@@ -1,29 +1,22 @@
-"""Rows from a file, in an order that is a pure function of (seed, epoch), as padded micro-batches.
+"""Rows of a JSONL file or a Hugging Face data set, encoded, counted, and refused where they must be.
 
-Where a run stands in its data is one integer: how many rows it has taken. Nothing else has to be
-saved to continue exactly. Nothing is left out silently: rows that were cut or that have nothing to
-train on are counted in `RowSet` and shown by the run.
+Nothing is left out silently: rows that were cut or that have nothing to train on are counted in
+`RowSet` and shown by the run. `feed` turns the rows into micro-batches.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from gpu_runner.encode import BadRow, Encoder, Example
 from gpu_runner.errors import DataError
+from gpu_runner.feed import epoch_order
 
-IGNORED: Final = -100  # label of a position that does not enter the loss
 Row = dict[str, Any]
 
 
@@ -69,34 +62,6 @@ class RowSet:
                 " token and are left out."
             )
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One micro-batch, padded on the right to its longest row.
-
-    `input_ids`, `attention_mask` (1 where a row has a token) and `labels` (IGNORED where nothing
-    is trained) are (B, T) int64; `trainable_tokens` counts the labels, before any forward pass.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    trainable_tokens: int
-
-    @property
-    def tokens(self) -> int:
-        """B·T, padding included: what the model computes on."""
-        return self.input_ids.numel()
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        return Batch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.labels.to(device),
-            self.trainable_tokens,
-        )
 
 
 def read_rows(source: str) -> list[tuple[str, Row]]:
@@ -226,73 +191,3 @@ def hold_out(sources: list[tuple[str, Row]], seed: int) -> tuple[list[Any], list
         [row for index, row in enumerate(sources) if index not in held],
         [row for index, row in enumerate(sources) if index in held],
     )
-
-
-@lru_cache(maxsize=4)
-def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
-    """A permutation of 0 … rows−1 that depends on nothing but its arguments."""
-    order = list(range(rows))
-    random.Random(f"unfrozen order {seed} {epoch}").shuffle(order)
-    return tuple(order)
-
-
-def row_at(position: int, rows: int, seed: int) -> int:
-    """Index of the row at `position`, counted from the start of the run through all epochs."""
-    epoch, offset = divmod(position, rows)
-    return epoch_order(rows, seed, epoch)[offset]
-
-
-def steps_in(epochs: float, rows: int, rows_per_step: int) -> int:
-    """Optimizer steps that see every row `epochs` times (rounded up, at least 1)."""
-    return max(1, math.ceil(epochs * rows / rows_per_step - 1e-9))
-
-
-def collate(examples: Sequence[Example], pad_id: int) -> Batch:
-    """Pad on the right; padding has label IGNORED and attention 0."""
-    longest = max(len(example.ids) for example in examples)
-    ids = torch.full((len(examples), longest), pad_id)  # (B, T)
-    labels = torch.full((len(examples), longest), IGNORED)  # (B, T)
-    attention = torch.zeros((len(examples), longest), dtype=torch.int64)  # (B, T)
-    for row, example in enumerate(examples):
-        length = len(example.ids)
-        ids[row, :length] = torch.tensor(example.ids)
-        attention[row, :length] = 1
-        trained = torch.tensor(example.trained)
-        labels[row, :length][trained] = ids[row, :length][trained]
-    return Batch(ids, attention, labels, sum(example.trainable_tokens for example in examples))
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """The training rows as micro-batches by step number (1, 2, …)."""
-
-    examples: tuple[Example, ...]
-    seed: int
-    micro_batch: int
-    grad_accum: int
-    pad_id: int
-
-    @property
-    def rows_per_step(self) -> int:
-        """Rows that one optimizer step sees."""
-        return self.micro_batch * self.grad_accum
-
-    def step(self, number: int) -> Iterator[Batch]:
-        """The micro-batches of step `number` (1-based), each (B, T)."""
-        for chosen in self._chosen(number):
-            yield collate(chosen, self.pad_id)
-
-    def trainable_tokens(self, number: int) -> int:
-        """Trainable tokens of all micro-batches of a step, known before any is computed."""
-        return sum(e.trainable_tokens for chosen in self._chosen(number) for e in chosen)
-
-    def padded_tokens(self, number: int) -> int:
-        """Tokens of the largest micro-batch of a step, padding included: B·T."""
-        return max(len(c) * max(len(e.ids) for e in c) for c in self._chosen(number))
-
-    def _chosen(self, number: int) -> Iterator[list[Example]]:
-        first = (number - 1) * self.rows_per_step
-        for start in range(first, first + self.rows_per_step, self.micro_batch):
-            positions = range(start, start + self.micro_batch)
-            indices = [row_at(p, len(self.examples), self.seed) for p in positions]
-            yield [self.examples[index] for index in indices]

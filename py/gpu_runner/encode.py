@@ -62,6 +62,11 @@ class Example:
         """How many predictions of this row enter the loss."""
         return sum(self.trained)
 
+    @property
+    def trained_positions(self) -> list[int]:
+        """Where they are."""
+        return [position for position, trained in enumerate(self.trained) if trained]
+
 
 class BadRow(ValueError):
     """Why a row cannot be used; the reader of the file adds file and line number."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import torch
 
-from gpu_runner.data import RowSet, collate
+from gpu_runner.data import RowSet
+from gpu_runner.feed import collate
 from gpu_runner.loss import loss_sum
 
 TASK: Final = "task"

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpu_runner.data import IGNORED, Batch
+from gpu_runner.feed import IGNORED, Batch, predicting_positions
 
 
 def loss_sum(model: Any, batch: Batch) -> tuple[Tensor, int]:
@@ -25,7 +24,6 @@ def loss_sum(model: Any, batch: Batch) -> tuple[Tensor, int]:
     positions = predicting_positions(batch.labels)  # (K,)
     output = model(
         input_ids=batch.input_ids,  # (B, T)
-        attention_mask=batch.attention_mask,  # (B, T)
         use_cache=False,
         logits_to_keep=positions,
     )
@@ -37,9 +35,3 @@ def loss_sum(model: Any, batch: Batch) -> tuple[Tensor, int]:
         reduction="sum",
     )
     return total, batch.trainable_tokens
-
-
-def predicting_positions(labels: Tensor) -> Tensor:
-    """Ascending positions t (K,) whose next label, t + 1, is trained in some row of (B, T)."""
-    trained = (labels[:, 1:] != IGNORED).any(dim=0)  # (T-1,)
-    return torch.nonzero(trained).flatten()

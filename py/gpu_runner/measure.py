@@ -16,8 +16,8 @@ costs some 20 µs an operator, so it runs on chosen steps only. On CUDA the allo
 statistics are exact and free, and only the split of the rest is missing.
 
 Instants: `end_of_forward` is the highest point from the start of the forward to the gradient of the
-head's input, which is where a step without many parameters peaks; `end_of_backward` is the moment
-when all gradients are complete; `optimizer_step` is the highest point of the update.
+head's input; `backward` the highest point below the head; `end_of_backward` the moment when all
+gradients are complete; `optimizer_step` the highest point of the update.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class TensorTracker(TorchDispatchMode):
         )
         self._total = 0
         self._kind = "activations"
-        self._instant: str | None = "end_of_forward"  # None: on the way down to end_of_backward
+        self._instant = "end_of_forward"
         self._makes_moments = False
         shapes = [tuple(p.shape) for p in model.parameters()]
         self._weight_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
@@ -165,8 +165,7 @@ class TensorTracker(TorchDispatchMode):
 
     def _peak(self) -> None:
         self.memory.peak_bytes = max(self.memory.peak_bytes, self._total)
-        if self._instant is not None:
-            self.memory.keep_larger(self._instant, self._now)
+        self.memory.keep_larger(self._instant, self._now)
 
     def _assign(self, tensor: Tensor, kind: str) -> None:
         """Move a storage to the component it turned out to be (or count it now)."""
@@ -201,7 +200,7 @@ class TensorTracker(TorchDispatchMode):
 
     def _head_is_done(self, gradient: Tensor) -> None:
         del gradient
-        self._kind, self._instant = "workspace", None
+        self._kind, self._instant = "workspace", "backward"
 
 
 class CudaMeter:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import torch
 
 from gpu_runner import data
 from gpu_runner.config import DEMO, INSTRUCT, TrainConfig
-from gpu_runner.data import Feed, RowSet
+from gpu_runner.data import RowSet
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import UsageError
 from gpu_runner.evaluate import GENERAL, TASK, pad_token
+from gpu_runner.feed import Feed, Shape, steps_in
 from gpu_runner.model import Source, find, load_tokenizer, read_config
-from gpu_runner.predict import Prediction, predict
+from gpu_runner.predict import Prediction, heaviest, predict
 from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
 
@@ -42,19 +43,15 @@ class Plan:
     feed: Feed
     schedule: Schedule
     device: torch.device
+    compute: str
+    heaviest_step: int
+    heaviest: Shape
     prediction: Prediction | None
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.schedule.total_steps
-
-    @property
-    def compute(self) -> str:
-        """Precision of the matrix products: `bf16` or `fp32`."""
-        if self.config.compute != "auto":
-            return self.config.compute
-        return "bf16" if self.device.type == "cuda" or self.config.params == "bf16" else "fp32"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of every forward pass: fp32 weights compute in bf16 only inside one."""
@@ -121,16 +118,17 @@ class Plan:
         config = self.config
         if self.prediction is None or self.shape is None:
             return "Lower --micro-batch or --seq-len."
-        if config.micro_batch > 1:
-            rows, length = max(1, config.micro_batch // 2), self.train.longest_tokens
-            less = predict(self.shape, config, rows, length, self.device).peak_bytes
-            return (
-                f"Give --micro-batch {rows} --grad-accum {config.grad_accum * 2}: the same step,"
-                f" predicted {less / 2**30:.2f} GiB."
-            )
-        length = max(2, self.train.longest_tokens // 2)
-        less = predict(self.shape, config, 1, length, self.device).peak_bytes
-        return f"Give --seq-len {length}: predicted {less / 2**30:.2f} GiB."
+        rows, length, loss_tokens = self.heaviest
+        if rows > 1:
+            fewer, more = rows // 2, config.grad_accum * 2
+            smaller = Shape(fewer, length, max(1, loss_tokens // 2))
+            change, accumulation = f"--micro-batch {fewer} --grad-accum {more}", more
+        else:
+            smaller = Shape(1, max(2, length // 2), max(1, loss_tokens // 2))
+            change, accumulation = f"--seq-len {smaller.length}", config.grad_accum
+        changed = replace(config, grad_accum=accumulation)
+        less = predict(self.shape, changed, self.compute, smaller).peak_bytes
+        return f"Give {change}: predicted {less / 2**30:.2f} GiB."
 
 
 def make(config: TrainConfig) -> Plan:
@@ -144,7 +142,9 @@ def make(config: TrainConfig) -> Plan:
     feed = Feed(
         train.examples, config.seed, config.micro_batch, config.grad_accum, pad_token(tokenizer)
     )
-    rows, longest = config.micro_batch, train.longest_tokens
+    schedule = _schedule(config, feed)
+    compute = _compute(config, device)
+    step, largest = heaviest(feed, schedule.total_steps, shape, config, compute)
     return Plan(
         config=config,
         source=source,
@@ -154,10 +154,20 @@ def make(config: TrainConfig) -> Plan:
         train=train,
         suites=suites,
         feed=feed,
-        schedule=_schedule(config, feed),
+        schedule=schedule,
         device=device,
-        prediction=None if shape is None else predict(shape, config, rows, longest, device),
+        compute=compute,
+        heaviest_step=step,
+        heaviest=largest,
+        prediction=None if shape is None else predict(shape, config, compute, largest),
     )
+
+
+def _compute(config: TrainConfig, device: torch.device) -> str:
+    """Precision of the matrix products: `bf16` or `fp32`."""
+    if config.compute != "auto":
+        return config.compute
+    return "bf16" if device.type == "cuda" or config.params == "bf16" else "fp32"
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -210,7 +220,7 @@ def _schedule(config: TrainConfig, feed: Feed) -> Schedule:
     steps = config.steps
     if steps is None:
         epochs = config.epochs or 1.0
-        steps = data.steps_in(epochs, len(feed.examples), feed.rows_per_step)
+        steps = steps_in(epochs, len(feed.examples), feed.rows_per_step)
     warmup = round(WARMUP_SHARE * steps) if config.warmup is None else min(config.warmup, steps)
     floor = config.lr * config.floor_ratio if config.schedule == "cosine" else 0.0
     return Schedule(config.schedule, steps, config.lr, warmup, floor)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import torch
+from typing import Final
 
 from gpu_runner.config import TrainConfig
-from unfrozen.memory.classic import activation_bytes
+from gpu_runner.feed import Feed, Shape
+from unfrozen.memory.instants import instants, peak
 from unfrozen.model import ModelConfig
+from unfrozen.recipe import BYTES, Recipe
 
 Components = dict[str, int]
+STEPS_LOOKED_AT: Final = 2000
+MEASURED_EVERY: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predicted bytes by instant and component (names of `unfrozen.events`)."""
+    """Predicted bytes by instant and component (names of `unfrozen.events`) for one micro-batch."""
 
     instants: dict[str, Components]
     bytes_per_parameter: int
@@ -23,30 +27,71 @@ class Prediction:
     @property
     def peak_instant(self) -> str:
         """The instant that needs most."""
-        return max(self.instants, key=lambda name: sum(self.instants[name].values()))
+        return peak(self.instants)[0]
 
     @property
     def peak_bytes(self) -> int:
         """What it needs."""
-        return sum(self.instants[self.peak_instant].values())
+        return peak(self.instants)[1]
 
 
-def predict(
-    shape: ModelConfig, config: TrainConfig, rows: int, length: int, device: torch.device
-) -> Prediction:
-    """Memory of a step on micro-batches of `rows` × `length` tokens (padding included)."""
-    del device
-    width = 4 if config.params == "fp32" else 2
-    params = shape.num_parameters * width
-    states = {"params": params, "moments": 2 * params}
-    grads = {"grads": params if config.grad_accum > 1 else 0}
-    a = shape.architecture
-    activations = activation_bytes(length, rows, a.hidden, a.layers)
-    logits = 3 * 4 * rows * length * a.vocab
-    instants = {
-        "load": {"params": params},
-        "end_of_forward": states | grads | {"activations": activations, "logits_loss": logits},
-        "end_of_backward": states | {"grads": params},
-        "optimizer_step": states | {"grads": params},
-    }
-    return Prediction(instants, 4 * width)
+def recipe(config: TrainConfig, compute: str, shape: Shape) -> Recipe:
+    """The run in the words of the memory model: `shape` with its padding, attention unmasked."""
+    return Recipe(
+        params=config.params,
+        compute=compute,
+        master=None,
+        grads=config.params,
+        moments=config.params,
+        step="fused",
+        micro_batch=shape.rows,
+        seq_len=shape.length,
+        grad_accum=config.grad_accum,
+        attention="flash",  # padding stands on the right, so there is no mask; see `feed.Batch`
+        loss="logits_fp32",
+    )
+
+
+def predict(model: ModelConfig, config: TrainConfig, compute: str, shape: Shape) -> Prediction:
+    """Memory of a step whose largest micro-batch is `shape`."""
+    found = instants(model, recipe(config, compute, shape), loss_tokens=shape.loss_tokens)
+    return Prediction(found, 4 * BYTES[config.params])
+
+
+def heaviest(
+    feed: Feed, steps: int, model: ModelConfig | None, config: TrainConfig, compute: str
+) -> tuple[int, Shape]:
+    """The step (1-based) and shape of the micro-batch that needs most memory in the run.
+
+    Looks at the first STEPS_LOOKED_AT steps. For a model that cannot be predicted: most tokens.
+    """
+    first_seen: dict[Shape, int] = {}
+    for number in range(1, min(steps, STEPS_LOOKED_AT) + 1):
+        for shape in feed.shapes(number):
+            first_seen.setdefault(shape, number)
+
+    def needs(shape: Shape) -> int:
+        if model is None:
+            return shape.rows * shape.length
+        return predict(model, config, compute, shape).peak_bytes
+
+    worst = max(_undominated(first_seen), key=needs)
+    return first_seen[worst], worst
+
+
+def _undominated(shapes: Iterable[Shape]) -> list[Shape]:
+    """Shapes that no other one exceeds in both length and loss tokens: few, however many rows."""
+    kept: list[Shape] = []
+    for shape in sorted(shapes, key=lambda s: (-s.length, -s.loss_tokens)):
+        if not kept or shape.loss_tokens > kept[-1].loss_tokens:
+            kept.append(shape)
+    return kept
+
+
+def steps_to_measure(steps: int, heaviest_step: int) -> frozenset[int]:
+    """Steps 1 (moments appear), 2 (steady), the one predicted to be the heaviest, and some more.
+
+    Measuring slows a step on a CPU; one in MEASURED_EVERY keeps the cost of all of them small.
+    """
+    chosen = {1, 2, heaviest_step, *range(MEASURED_EVERY, steps + 1, MEASURED_EVERY)}
+    return frozenset(number for number in chosen if number <= steps)

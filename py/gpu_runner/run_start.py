@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 import psutil
 import torch
 
+from gpu_runner import predict
 from gpu_runner.plan import Plan
 from unfrozen.schedules import Schedule
 
@@ -100,16 +102,8 @@ def recipe(plan: Plan) -> dict[str, Any]:
     """The job's recipe in the words of the memory model."""
     config = plan.config
     return {
-        "method": "full",
-        "params": config.params,
-        "compute": plan.compute,
-        "master": None,
-        "grads": config.params,
-        "optimizer": "adamw",
-        "moments": config.params,
-        "micro_batch": config.micro_batch,
-        "grad_accum": config.grad_accum,
-        "seq_len": plan.train.longest_tokens,
+        **asdict(predict.recipe(config, plan.compute, plan.heaviest)),
+        "loss_tokens": plan.heaviest.loss_tokens,
         "lr": config.lr,
         "schedule": config.schedule,
         "warmup": plan.schedule.warmup_steps,

@@ -29,10 +29,11 @@ from gpu_runner.keep import CHECKPOINTS, FINISHED, Keeper
 from gpu_runner.log import EventLog, LogError, SystemClock
 from gpu_runner.model import Source, load
 from gpu_runner.plan import Plan
+from gpu_runner.predict import steps_to_measure
 from gpu_runner.progress import Terminal, show
 from gpu_runner.record import History, Recorder, Sampling
 from gpu_runner.signals import StopRequest
-from gpu_runner.train import Job, State, steps_to_measure, train
+from gpu_runner.train import Job, State, train
 
 SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts are given
 
@@ -225,7 +226,7 @@ def _job(
         save_every=planned.save_every,
         device=planned.device,
         autocast=planned.autocast,
-        measured_steps=steps_to_measure(planned.feed, planned.steps),
+        measured_steps=steps_to_measure(planned.steps, planned.heaviest_step),
         observer=recorder,
         stop_requested=stop.requested,
         state=session.state,

@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 import torch
 
 from gpu_runner import optim
-from gpu_runner.data import Feed
 from gpu_runner.errors import Diverged
+from gpu_runner.feed import Feed
 from gpu_runner.loss import loss_sum
 from gpu_runner.measure import Meter, StepMemory, measured
 from unfrozen.schedules import Schedule
@@ -156,14 +156,3 @@ def timed_step(job: Job, number: int) -> StepResult:
         seconds=time.perf_counter() - started,
         memory=memory,
     )
-
-
-def steps_to_measure(feed: Feed, steps: int, every: int = 100) -> frozenset[int]:
-    """Steps 1 (moments appear) and 2 (steady), the one with the largest micro-batch, and some more.
-
-    Measuring slows a step on a CPU; one in `every` keeps the cost of all of them small.
-    """
-    searched = range(1, min(steps, 2000) + 1)
-    largest = max(searched, key=feed.padded_tokens)
-    chosen = {1, 2, largest, *range(every, steps + 1, every)}
-    return frozenset(number for number in chosen if number <= steps)
