@@ -55,8 +55,10 @@ def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
             shutil.rmtree(final)
         temporary.rename(final)
         _flush(final.parent)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not isinstance(error, (OSError, SafetensorError)):
+            raise
         free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
         raise SystemFailure(
             f"{final} could not be written ({error}); {free / 2**20:,.0f} MiB are free there."

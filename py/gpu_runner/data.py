@@ -1,4 +1,4 @@
-"""Rows of a JSONL file or a Hugging Face data set, encoded, counted, and refused where they must be.
+"""Rows of a JSONL file or a Hugging Face data set: read, encoded, counted, refused where need be.
 
 Nothing is left out silently: rows that were cut or that have nothing to train on are counted in
 `RowSet` and shown by the run. `feed` turns the rows into micro-batches.

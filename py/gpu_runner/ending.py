@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner.errors import OutOfMemory, RunnerError, is_out_of_memory
-from gpu_runner.keep import CHECKPOINTS
 from gpu_runner.plan import Plan
 from gpu_runner.progress import Summary
 from gpu_runner.record import History
@@ -86,7 +85,7 @@ def _next_steps(end: End, plan: Plan, directory: Path) -> list[str]:
     steps = []
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
-    elif any((directory / CHECKPOINTS).glob("step-*")):
+    else:
         steps.append(f"Go on with: python -m gpu_runner resume {directory.name}{runs}")
     steps.append(f"Watch it in the page: python -m gpu_runner serve{runs}  (run {directory.name})")
     return steps

@@ -133,10 +133,7 @@ def load(source: Source, tokenizer: Any, params: Precision, device: torch.device
         )
         model, report = loaded
     _check_weights(source, report)
-    if (
-        source.kind == "gguf"
-    ):  # its tensors are ordinary ones now: the saved config must not say gguf
-        del model.config.quantization_config
+    _unquantize(source, model)
     model.to(device)
     model.requires_grad_(True)
     model.train()
@@ -148,6 +145,19 @@ def load(source: Source, tokenizer: Any, params: Precision, device: torch.device
             " model's config.json."
         )
     return model
+
+
+def _unquantize(source: Source, model: Any) -> None:
+    """Forget that a GGUF file was quantised (its weights no longer are); refuse any other such."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is None:
+        return
+    if source.kind != "gguf":
+        raise ModelLoadError(
+            f"{source.name} is quantised: its weights cannot take small updates. Give the original"
+            " model, in bf16 or fp32."
+        )
+    quantizer.remove_quantization_config(model)  # what is saved then loads like any other model
 
 
 def _check_vocabulary(source: Source, tokens: int, rows: int) -> None:
