@@ -16,5 +16,11 @@ Reading order (each module uses only those above it; packages give their own ord
 9. `gpus` — cards, what they hold and who says so
 10. `recipe` — how a model is trained
 11. `cluster` — on how many cards
-12. `memory` — what a training step holds, by component and by instant
+12. `optimizers` — AdamW by hand; when a bf16 weight does not move
+13. `memory` — what a training step holds, by component and by instant
+14. `methods` — full fine-tuning, LoRA and QLoRA side by side
+15. `job` — the planner's question
+16. `plan` — its answer
+17. `lab` — experiments small enough to run while one reads
+18. `__main__` — the command line
 """
