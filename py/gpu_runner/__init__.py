@@ -3,7 +3,7 @@
 Reading order (each module uses only those above it):
 
 - what a run is asked for: `errors` · `demo` · `config`
-- from a row to a batch: `encode` · `data`
+- from a row to a batch: `encode` · `feed` · `data`
 - the step and what it stands on: `model` · `loss` · `optim` · `measure` · `train`
 - what is said about it: `evaluate` · `anchor` · `checkpoint` · `tail` · `log` · `record`
 - before the first step: `predict` · `plan` · `run_start`
