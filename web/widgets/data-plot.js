@@ -3,6 +3,7 @@
  *
  * Property `data` is one plot of the cell contract as parsed JSON (or a list of one). Baked plots
  * carry it in a `<script type="application/json" class="data">`, read when the element comes alive.
+ * Attribute `height`, in pixels, overrides the height that goes with the width.
  *
  *   pointer over it     numbers at the nearest x          ← → (Shift: by tenths), Home, End   the same
  *   drag (mouse)        zoom into that stretch of x       Escape                              leave
@@ -16,7 +17,8 @@ import { cursorStops, cursorView, nearestStop, readout, spoken } from "./plot-cu
 import { plotTable, zoomed } from "./plot-data.js";
 import { pngOf, standaloneSvg } from "./plot-export.js";
 import { hasData } from "./plot-extent.js";
-import { layoutPlot, WIDE } from "./plot-layout.js";
+import { layoutPlot } from "./plot-layout.js";
+import { WIDE } from "./plot-size.js";
 import { plotProblem, readPlot } from "./plot-model.js";
 import { PlotZoom } from "./plot-zoom.js";
 import { descriptionOf, figureView, pictureView } from "./plot-view.js";
@@ -42,7 +44,7 @@ export class DataPlot extends HTMLElement {
     this.addEventListener("click", (event) => this.#onClick(event));
     this.addEventListener("keydown", (event) => this.#onKey(event));
     this.addEventListener("pointermove", (event) => this.#onMove(event));
-    this.addEventListener("pointerleave", () => this.#setCursor(null));
+    this.addEventListener("pointerleave", (event) => this.#onLeave(event));
     this.addEventListener("pointerdown", (event) => this.#onDown(event));
     this.addEventListener("pointerup", (event) => this.#onUp(event));
     this.addEventListener("pointercancel", () => this.#zoom.cancel());
@@ -124,7 +126,8 @@ export class DataPlot extends HTMLElement {
 
   #picture() {
     this.#width = Math.round(this.clientWidth) || WIDE;
-    this.#layout = layoutPlot(this.#shown, { width: this.#width });
+    const height = Number(this.getAttribute("height")) || undefined;
+    this.#layout = layoutPlot(this.#shown, { width: this.#width, height });
     this.#stops = cursorStops(this.#layout);
     return pictureView(this.#layout);
   }
@@ -186,6 +189,11 @@ export class DataPlot extends HTMLElement {
     } else this.#setCursor(at === null ? null : nearestStop(this.#stops, at));
   }
 
+  /** A finger that is lifted leaves its reading there; a mouse takes it along. */
+  #onLeave(event) {
+    if (event.pointerType !== "touch") this.#setCursor(null);
+  }
+
   #onKey(event) {
     if (event.target !== this.#stage || event.altKey || event.ctrlKey || event.metaKey) return;
     const last = this.#stops.length - 1;
@@ -219,8 +227,12 @@ export class DataPlot extends HTMLElement {
 
   #onDown(event) {
     const at = this.#pixel(event);
-    const canZoom = at !== null && this.#plot.type === "line" && !this.#plot.isCategory;
-    if (canZoom && event.pointerType === "mouse" && event.button === 0) this.#zoom.start(at);
+    if (at === null) return;
+    if (event.pointerType === "touch") this.#setCursor(nearestStop(this.#stops, at));
+    const canZoom = this.#plot.type === "line" && !this.#plot.isCategory;
+    if (!canZoom || event.pointerType !== "mouse" || event.button !== 0) return;
+    this.#zoom.start(at);
+    this.#stage.setPointerCapture(event.pointerId);
   }
 
   #onUp() {

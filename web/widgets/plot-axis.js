@@ -1,6 +1,6 @@
 /** The quiet parts: hairlines, tick labels, axis titles, thresholds and the names at line ends. */
 
-import { LEADING } from "./plot-layout.js";
+import { LEADING } from "./plot-size.js";
 import { h } from "./vnode.js";
 
 function round(pixels) {
@@ -18,9 +18,11 @@ export function axisTitle(label, unit, isLog) {
 /** Horizontal hairlines with their numbers, and the y title above them. */
 export function yAxis({ plot, frame, y }) {
   const base = plot.yLog ? null : 0;
+  const floor = `M${round(frame.left)},${round(frame.bottom)}H${round(frame.right)}`;
   return h(
     "g",
     { class: "plot-axis" },
+    plot.yLog ? h("path", { class: "plot-rule", d: floor }) : null,
     y.ticks.map(({ value, label }) => [
       h("path", {
         class: value === base ? "plot-rule plot-base" : "plot-rule",

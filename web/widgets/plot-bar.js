@@ -1,8 +1,9 @@
 /** Bars, side by side or stacked, standing on zero, each with its number where there is room. */
 
 import { barSpans } from "./plot-extent.js";
+import { hatchPath } from "./plot-hatch.js";
 import { exactText } from "./plot-number.js";
-import { FONT_SIZE } from "./plot-layout.js";
+import { FONT_SIZE } from "./plot-size.js";
 import { textWidth } from "./plot-text.js";
 import { h } from "./vnode.js";
 
@@ -36,7 +37,7 @@ function barBox({ plot, x }, lineIndex, index) {
 export function barMarks(layout) {
   const { plot, y } = layout;
   const spans = barSpans(plot);
-  const groups = plot.lines.map((line, lineIndex) =>
+  return plot.lines.map((line, lineIndex) =>
     h(
       "g",
       line.paint,
@@ -44,18 +45,30 @@ export function barMarks(layout) {
         if (!span || span[0] === span[1]) return null;
         const { left, width } = barBox(layout, lineIndex, index);
         const [top, bottom] = span.map(y.map).sort((a, b) => a - b);
-        const dashed = line.isDashed ? " is-dashed" : "";
-        return h("rect", {
-          class: `plot-bar${dashed}`,
-          x: round(left),
-          y: round(top),
-          width: round(width),
-          height: round(Math.max(0.5, bottom - top)),
-        });
+        return barView(line, { left, top, width, height: Math.max(0.5, bottom - top) });
       }),
     ),
   );
-  return groups;
+}
+
+/**
+ * One bar, or one square of a legend.
+ * @param {object} line from `readPlot`
+ * @param {{left: number, top: number, width: number, height: number}} box pixels
+ */
+export function barView(line, box) {
+  const dashed = line.isDashed ? " is-dashed" : "";
+  const hatching = line.hatch === null ? "" : hatchPath(line.hatch, box);
+  return [
+    h("rect", {
+      class: `plot-bar${dashed}`,
+      x: round(box.left),
+      y: round(box.top),
+      width: round(box.width),
+      height: round(box.height),
+    }),
+    hatching ? h("path", { class: "plot-hatch", d: hatching }) : null,
+  ];
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The reading under the pointer or the arrow keys: which point, what it says, how it is drawn. */
 
-import { FONT_SIZE, LEADING } from "./plot-layout.js";
+import { FONT_SIZE, LEADING } from "./plot-size.js";
 import { swatchView } from "./plot-legend.js";
 import { positionsOf } from "./plot-line.js";
 import { exactText, exactTexts, withUnit } from "./plot-number.js";

@@ -7,25 +7,11 @@ import { xExtent, yExtent } from "./plot-extent.js";
 import { endLabels, spread } from "./plot-label.js";
 import { LEGEND_ROW, legendLayout } from "./plot-legend.js";
 import { bandScale, linearScale, logScale } from "./plot-scale.js";
+import { FONT_SIZE, heightFor, LEADING, NARROW_BELOW } from "./plot-size.js";
 import { textWidth, wrapText } from "./plot-text.js";
-
-/** Font size and line height of every text in a plot, in pixels. */
-export const FONT_SIZE = 12;
-export const LEADING = 15;
-
-/** Widths baked into the page: one for a text column, one for a telephone. */
-export const WIDE = 680;
-export const NARROW = 360;
-/** Below this width a plot takes the proportions of the narrow one. */
-export const NARROW_BELOW = 520;
 
 const LABEL_GAP = 8;
 const TICK_SPACING = 76;
-
-/** The height that goes with a width, so that turning live moves nothing. */
-export function heightFor(width) {
-  return Math.round(width * (width < NARROW_BELOW ? 0.85 : 0.56) * 10) / 10;
-}
 
 /**
  * Lays out a plot that has data.
@@ -106,7 +92,7 @@ function numberTicks(x, frame, width) {
 /** Category names, wrapped into their bands, every n-th when there are too many to read. */
 function categoryTicks(x) {
   const stride = Math.max(1, Math.ceil(34 / x.step));
-  const space = x.step * stride - 6;
+  const space = x.step * stride - 3;
   const ticks = x.ticks
     .filter(({ value }) => value % stride === 0)
     .map(({ value, label }) => ({

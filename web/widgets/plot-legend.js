@@ -1,5 +1,6 @@
 /** A legend above the plot, for bars and for lines whose names do not fit at their ends. */
 
+import { barView } from "./plot-bar.js";
 import { fitText, textWidth } from "./plot-text.js";
 import { h } from "./vnode.js";
 
@@ -62,6 +63,6 @@ export function swatchView(line, { x, y, width, isLine }) {
   const dashed = line.isDashed ? " is-dashed" : "";
   const mark = isLine
     ? h("path", { class: `plot-line${dashed}`, d: `M${x},${y}h${width}` })
-    : h("rect", { class: `plot-bar${dashed}`, x: x + 0.5, y: y - width / 2, width, height: width });
+    : barView(line, { left: x + 0.5, top: y - width / 2, width, height: width });
   return h("g", line.paint, mark);
 }

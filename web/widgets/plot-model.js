@@ -128,6 +128,7 @@ function readLines(data, factor) {
   return data.lines.map((line, index) => ({
     label: text(line.label),
     isDashed: Boolean(line.dashed),
+    hatch: data.type === "stacked_bar" && !line.dashed ? index : null,
     paint: painted[index],
     values: line.data.map((y) => (Number.isFinite(y) ? y / factor : null)),
   }));

@@ -100,7 +100,7 @@ function logCeil(value) {
 export function logTicks(low, high, count) {
   const first = Math.floor(Math.log10(low) + 1e-12);
   const last = Math.ceil(Math.log10(high) - 1e-12);
-  const stride = Math.max(1, Math.ceil((last - first) / Math.max(2, count)));
+  const stride = Math.max(1, Math.ceil((last - first) / Math.max(3, 1.6 * count)));
   const factors = (last - first) * 3 <= count + 2 ? [1, 2, 5] : [1];
   const ticks = [];
   for (let exponent = first; exponent <= last; exponent += stride) {
