@@ -9,6 +9,9 @@ export class ThemeToggle extends HTMLElement {
     this.button.type = "button";
     this.button.className = "bar-button";
     this.button.addEventListener("click", () => this.#next());
+    this.word = document.createElement("span");
+    this.word.className = "bar-word";
+    this.button.append(this.word);
     this.replaceChildren(this.button);
     this.#show(savedTheme());
     addEventListener("storage", this.#followOtherTab);
@@ -31,7 +34,7 @@ export class ThemeToggle extends HTMLElement {
   }
 
   #show(theme) {
-    this.button.textContent = NAMES[theme];
+    this.word.textContent = NAMES[theme];
     this.button.dataset.theme = theme;
     this.button.setAttribute("aria-label", `Theme: ${NAMES[theme]}. Change it`);
   }
