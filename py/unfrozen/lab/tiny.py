@@ -86,8 +86,8 @@ def pretrained(seed: int = 0) -> Weights:
 
 def loss(weights: Weights, points: Points) -> float:
     """Mean squared error, at most `CEILING`."""
-    total = sum((_predict(weights, x) - y) ** 2 for x, y in points)
-    mean = total / len(points)
+    errors = [_predict(weights, x) - y for x, y in points]
+    mean = sum(error * error for error in errors) / len(points)  # `** 2` would raise, not overflow
     return mean if mean < CEILING else CEILING  # NaN compares false
 
 
