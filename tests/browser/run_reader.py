@@ -1,0 +1,72 @@
+"""A reader of the run view: opens the page and waits for what it shows. And writers to look at."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+import build
+
+WRITER = build.ROOT / "tests" / "run" / "writer.py"
+STATE = "() => document.querySelector('run-view').state"
+BRIEF = """() => {
+  const { run, lastSeq, step, status, gaps } = document.querySelector('run-view').state;
+  return { run, lastSeq, step, status, gaps };
+}"""
+NOTICE = "() => document.querySelector('run-view').dataset.state ?? ''"
+PATIENCE_SECONDS = 40.0
+
+
+def write(runs: Path, name: str, *options: str) -> subprocess.Popen[bytes]:
+    """Start a real writer of a log in its own process."""
+    command = [sys.executable, str(WRITER), str(runs), name, *options]
+    environment = {"PYTHONPATH": str(build.ROOT / "py"), "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(command, cwd=build.ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+
+def written(runs: Path, name: str, *options: str) -> Path:
+    """A log that is complete."""
+    assert write(runs, name, *options).wait(60) == 0
+    return runs / name / "events.jsonl"
+
+
+class RunReader:
+    """Looks at the run view of one page."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        page.goto(url)
+        page.locator("run-view[data-state]").wait_for(state="attached")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The folded run."""
+        folded: dict[str, Any] = self.page.evaluate(STATE)
+        return folded
+
+    @property
+    def notice(self) -> str:
+        """The state the view says it is in, such as "live" or "trainer-gone"."""
+        return str(self.page.evaluate(NOTICE))
+
+    def wait(self, until: Callable[[], bool], what: str) -> None:
+        """Poll: `wait_for_function` needs eval, which the page's policy refuses."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not until():
+            assert time.monotonic() < deadline, (
+                f"no {what}: {self.notice}, {self.page.evaluate(BRIEF)}"
+            )
+            self.page.wait_for_timeout(40)
+
+    def wait_notice(self, name: str) -> None:
+        """Wait until the view says that it is in state `name`."""
+        self.wait(lambda: self.notice == name, name)
+
+    def choose(self, value: str) -> None:
+        """Pick a run by the value of its option, such as "live:some-run"."""
+        self.page.locator(f"run-chooser option[value='{value}']").wait_for(state="attached")
+        self.page.locator("run-chooser select").select_option(value)

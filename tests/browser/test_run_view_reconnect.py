@@ -1,0 +1,87 @@
+"""The server dies again and again under an open page while a real log grows: nothing is missed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from browser.run_reader import RunReader, write
+from conftest import Server
+
+KILLS = 10
+EXPECTED_ON_THE_CONSOLE = ["Failed to load resource", "net::ERR_"]
+
+
+@pytest.fixture
+def server(site: Path, tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "runs").mkdir()
+    running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.mark.timeout(400)
+def test_a_server_killed_again_and_again_leaves_no_gap_and_no_repetition(
+    page: Page, server: Server
+) -> None:
+    page.allowed_errors += EXPECTED_ON_THE_CONSOLE  # type: ignore[attr-defined]
+    reader = RunReader(page, server.url)
+    seen = set()
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+        reader.wait(lambda: reader.state["run"] == "long", "the run")
+        for kill in range(KILLS):
+            before = reader.state["step"]
+            reader.wait(lambda at=before: reader.state["step"] > at, "progress")  # type: ignore[misc]
+            if kill % 2:
+                server.kill()
+            else:
+                server.stop()
+            reader.wait_notice("server-gone")
+            seen.add(reader.notice)
+            server.start()
+            reader.wait(lambda: reader.notice in ("back", "live"), "reconnection")
+            seen.add(reader.notice)
+        trainer.terminate()
+    log = server.runs / "long" / "events.jsonl"
+    written = log.read_bytes().count(b"\n")
+    reader.wait(lambda: bool(reader.state["lastSeq"] == written - 1), "the last event")
+    state = reader.state
+    assert (state["events"], state["gaps"], state["duplicates"]) == (written, 0, 0)
+    steps = state["series"]["train/loss"]["x"]
+    assert steps == list(range(1, len(steps) + 1))
+    assert seen == {"server-gone", "back"}
+    reader.wait_notice("trainer-gone")
+
+
+def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_address(
+    page: Page, server: Server
+) -> None:
+    page.allowed_errors += [*EXPECTED_ON_THE_CONSOLE, "401"]  # type: ignore[attr-defined]
+    reader = RunReader(page, server.url)
+    with write(server.runs, "one", "--steps", "20", "--pace", "0.2", "--end", "finished"):
+        reader.wait(lambda: reader.state["step"] > 2, "steps")
+        server.kill()
+        server.token = server.token[::-1]
+        server.start()
+        reader.wait_notice("not-let-in")
+        page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
+        reader.wait_notice("finished")
+    assert "#" not in page.url
+    assert reader.state["gaps"] == 0
+
+
+def test_a_page_that_gets_no_frames_folds_and_does_not_draw(page: Page, server: Server) -> None:
+    reader = RunReader(page, server.url)
+    hold = "() => { window.held = []; window.requestAnimationFrame = (draw) => held.push(draw); }"
+    with write(server.runs, "one", "--steps", "80", "--pace", "0.02", "--end", "finished"):
+        reader.wait(lambda: reader.state["step"] > 5, "steps")
+        page.evaluate(hold)  # what a browser does to a hidden tab
+        page.wait_for_timeout(100)
+        drawn = page.locator("run-view .run-step").inner_text()
+        reader.wait(lambda: bool(reader.state["status"] == "finished"), "the end")
+    assert page.locator("run-view .run-step").inner_text() == drawn
+    assert page.evaluate("held.length") <= 2  # one drawing is asked for, not one an event
+    page.evaluate("() => held.splice(0).forEach((draw) => draw(performance.now()))")
+    assert page.locator("run-view .run-step").inner_text() == "Step 80 of 80"
