@@ -188,8 +188,8 @@ def site() -> Path:
 
 
 def module(*arguments: "str | Path") -> int:
-    """Run `python -m …` in .venv with py/ and web/ in reach; its exit code."""
-    settings = {**os.environ, "PYTHONPATH": f"{ROOT / 'py'}:{ROOT / 'web'}"}
+    """Run `python -m …` in .venv with py/, web/ and tests/ in reach; its exit code."""
+    settings = {**os.environ, "PYTHONPATH": f"{ROOT}/py:{ROOT}/web:{ROOT}/tests"}
     return subprocess.run([PYTHON, "-m", *arguments], cwd=ROOT, env=settings).returncode
 
 

@@ -6,9 +6,9 @@ import sys
 from playwright.sync_api import sync_playwright
 
 import build
+from conftest import CHROMIUM_FLAGS, free_port, wait_for
+from house.weight import BUDGET_BYTES, brotli_bytes, fetched_paths
 from tests.bench import Ratio, show
-from tests.conftest import CHROMIUM_FLAGS, free_port, wait_for
-from tests.house.weight import BUDGET_BYTES, brotli_bytes, fetched_paths
 
 
 def main() -> None:

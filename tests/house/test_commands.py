@@ -61,6 +61,7 @@ def test_the_core_answers_to_its_commands(command: str) -> None:
 
 def test_the_runner_has_these_commands() -> None:
     import typer
+
     from gpu_runner.__main__ import app
 
     command = typer.main.get_command(app)
@@ -82,4 +83,6 @@ def test_an_unknown_bench_is_answered_with_the_known_ones(
 ) -> None:
     assert site.is_dir()
     assert build.main(["bench", "nothing"]) == 1
-    assert "there are: event_log, page_weight" in capfd.readouterr().err
+    refusal = capfd.readouterr().err
+    assert refusal.startswith("build.py: There is no bench nothing; there are: ")
+    assert "event_log, page_weight" in refusal
