@@ -5,7 +5,8 @@
 
 export class CellSource extends EventTarget {
   /**
-   * Fires "change" when the code changes, "run" when the reader asks for a run from within.
+   * Fires "change" when the code changes, "run" when the reader asks for a run from within, "leave"
+   * at Esc, and "lost" when the editor could not be fetched.
    * @param {HTMLPreElement} pre the baked source
    * @param {string} name the cell's name, for screen readers
    */
@@ -17,7 +18,9 @@ export class CellSource extends EventTarget {
     this.text = this.codeElement.textContent;
     this.baked = [...this.codeElement.childNodes];
     this.original = this.text;
+    this.tail = this.text.endsWith("\n") ? "\n" : ""; // the last newline has no line of its own
     this.editor = null;
+    this.tools = null; // the editor's module, once it is here
     this.opening = null;
     pre.tabIndex = 0;
     pre.setAttribute("role", "group");
@@ -33,27 +36,33 @@ export class CellSource extends EventTarget {
 
   set code(code) {
     this.#took(String(code));
-    if (this.editor) loadEditor().then(({ setCode }) => setCode(this.editor, this.text));
+    if (this.editor) this.tools.setCode(this.editor, this.#lines);
     else this.#showPlain();
   }
 
   /** Open the editor with the cursor at a character (`offset`) or on a line (`line`). */
   async edit(place = {}) {
-    const { focusAt } = await loadEditor();
-    await this.mount();
-    focusAt(this.editor, place);
+    try {
+      await this.mount();
+    } catch {
+      this.opening = null;
+      this.dispatchEvent(new Event("lost"));
+      return;
+    }
+    this.tools.focusAt(this.editor, place);
   }
 
   /** Put the editor in place of the baked source, once. */
   mount() {
-    this.opening ??= loadEditor().then(({ createEditor }) => {
+    this.opening ??= loadEditor().then((tools) => {
       const host = document.createElement("div");
       host.className = "cell-editor";
-      this.editor = createEditor({
+      this.tools = tools;
+      this.editor = tools.createEditor({
         parent: host,
-        code: this.text,
+        code: this.#lines,
         label: `Python code of ${this.name}; press Escape to leave`,
-        onChange: (code) => this.#took(code),
+        onChange: (code) => code !== this.#lines && this.#took(code + this.tail),
         onRun: () => this.dispatchEvent(new Event("run")),
         onLeave: () => this.dispatchEvent(new Event("leave")),
       });
@@ -61,6 +70,11 @@ export class CellSource extends EventTarget {
       this.pre.hidden = true;
     });
     return this.opening;
+  }
+
+  /** The code as the editor holds it, without an empty last line that the baked source lacks. */
+  get #lines() {
+    return this.tail && this.text.endsWith("\n") ? this.text.slice(0, -1) : this.text;
   }
 
   #took(code) {

@@ -29,6 +29,7 @@ export class LiveCell extends HTMLElement {
     this.source.addEventListener("change", () => this.#changed());
     this.source.addEventListener("run", () => this.run());
     this.source.addEventListener("leave", () => this.bar.focus());
+    this.source.addEventListener("lost", () => this.#noEditor());
     this.addEventListener("cell-jump", (event) => jump(event.detail));
     addEventListener("pagehide", () => this.#save());
     this.#restoreEdit();
@@ -72,8 +73,9 @@ export class LiveCell extends HTMLElement {
     if (this.before) return this.#undoReset();
     if (!this.bar.edited) return undefined;
     this.stop();
-    this.before = { code: this.code, shown: this.output.snapshot() };
+    const before = { code: this.code, shown: this.output.snapshot() };
     this.source.code = this.source.original;
+    this.before = before;
     if (this.article) this.output.restore(this.article);
     else this.output.note(this.bakedNote);
     this.bar.offer("undo");
@@ -83,6 +85,14 @@ export class LiveCell extends HTMLElement {
   /** Open the editor on a line. @param {number} line 1-based */
   showLine(line) {
     return this.source.edit({ line });
+  }
+
+  #noEditor() {
+    const text = "The editor could not be loaded. Check the connection; the cell runs without it.";
+    this.output.say(text, "Try again", () => {
+      this.output.say("");
+      this.source.edit();
+    });
   }
 
   #newOutput() {

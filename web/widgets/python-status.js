@@ -29,7 +29,7 @@ class PythonStatus extends HTMLElement {
     this.retry = action("python-retry", "Retry", () => python.retry());
     this.all = action("python-all", "Run all", () => this.#runOrStopAll());
     this.all.title = "Run every cell of the page, in order";
-    this.replaceChildren(dot, this.words, this.spoken, this.retry, this.all, this.reason);
+    this.replaceChildren(this.all, this.retry, dot, this.words, this.spoken, this.reason);
     python.addEventListener("status", () => this.#show());
     this.#show();
   }
@@ -38,9 +38,9 @@ class PythonStatus extends HTMLElement {
     const { phase, progress, starting, reason } = python.status;
     const busy = phase === "running" || phase === "stopping" || phase === "loading";
     const words = phase === "loading" && starting ? "Python starting" : WORDS[phase];
-    const share = phase === "loading" && !starting ? ` ${Math.floor(progress * 100)} %` : "";
+    const loading = phase === "loading" && !starting;
     this.dataset.phase = phase;
-    this.words.textContent = words + share;
+    this.words.textContent = loading ? `Loading ${Math.floor(progress * 100)} %` : words;
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
     this.reason.textContent = phase === "failed" || phase === "stopped" ? reason : "";
     this.reason.hidden = this.reason.textContent === "";

@@ -1,0 +1,217 @@
+"""Live cells in a real browser: baked equals live, nothing moves, wrong values are explained."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from browser.cell_reader import CellReader, one_page
+
+BOXES = """() => [...document.querySelectorAll('.article :is(h2, p, live-cell, .cell-output > *)')]
+  .filter((e) => e.checkVisibility())
+  .map((e) => [e.tagName, e.getBoundingClientRect()])
+  .map(([tag, box]) => [tag, box.top + scrollY, box.height])"""
+WATCH_SHIFTS = """() => {
+  window.shifts = [];
+  const inArticle = ({ node }) => (node?.closest ? node : node?.parentElement)?.closest('.article');
+  new PerformanceObserver((list) => {
+    window.shifts.push(...list.getEntries().filter((e) => e.sources.some(inArticle)));
+  }).observe({ type: 'layout-shift' });
+}"""
+
+
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, serve_site: Any) -> Iterator[CellReader]:
+    with one_page(chromium, serve_site.url) as reader:
+        yield reader
+
+
+def assert_same(live: Any, baked: Any, where: str) -> None:
+    """Hold two shown results against each other: exactly, and numbers to their last digit or so.
+
+    A cosine may end in another bit in WebAssembly than in the C library of the building machine.
+    """
+    assert type(live) is type(baked), where
+    if isinstance(live, dict):
+        assert live.keys() == baked.keys(), where
+        for key in live:
+            assert_same(live[key], baked[key], f"{where}.{key}")
+    elif isinstance(live, list):
+        assert len(live) == len(baked), where
+        for index, (ours, theirs) in enumerate(zip(live, baked, strict=True)):
+            assert_same(ours, theirs, f"{where}[{index}]")
+    elif isinstance(live, float):
+        assert live == pytest.approx(baked, rel=1e-14, abs=0), where
+    else:
+        assert live == baked, where
+
+
+@pytest.mark.parametrize("host", ["serve_site", "static_site"])
+def test_every_cell_computes_what_was_baked(
+    page: Page, host: str, request: pytest.FixtureRequest
+) -> None:
+    reader = CellReader(page, request.getfixturevalue(host).url)
+    assert len(reader.cells) >= 2
+    for cell in reader.cells:
+        baked = reader.shown(cell)
+        assert baked["note"] == "Computed when this page was built"
+        result = reader.run_as_is(cell)
+        assert (result["ok"], result["error"]) == (True, None), cell
+        live = reader.shown(cell)
+        assert re.fullmatch(r"Computed in your browser in [\d.]+ s", live.pop("note")), cell
+        assert_same({**live, "note": baked["note"]}, baked, cell)
+        assert result["stdout"] == (baked["stdout"] or ""), cell
+        assert result["value"] == baked["value"], cell
+
+
+def test_nothing_moves_when_cells_turn_live(page: Page, serve_site: Any) -> None:
+    reader = CellReader(page, serve_site.url)
+    reader.run_as_is(reader.cells[0])  # Python is here; figures have their tools
+    before = reader.page.evaluate(BOXES)
+    reader.page.evaluate(WATCH_SHIFTS)
+    for cell in reader.cells:
+        reader.page.locator(f"#{cell}").scroll_into_view_if_needed()
+        reader.run_as_is(cell)
+    assert reader.page.evaluate(BOXES) == before
+    assert reader.page.evaluate("window.shifts.map((entry) => entry.value)") == []
+
+
+def test_opening_the_editor_moves_nothing(page: Page, static_site: Any) -> None:
+    reader = CellReader(page, static_site.url)
+    before = reader.page.evaluate(BOXES)
+    for cell in reader.cells:
+        reader.page.evaluate("(id) => document.getElementById(id).source.edit()", cell)
+    after = reader.page.evaluate(BOXES)
+    for (name, top, height), (_, new_top, new_height) in zip(before, after, strict=True):
+        assert (new_top, new_height) == pytest.approx((top, height), abs=0.5), name
+
+
+def test_the_table_follows_an_edit(reader: CellReader) -> None:
+    reader.page.evaluate("document.getElementById('memory-table').reset()")
+    code = reader.page.evaluate("document.getElementById('memory-table').code")
+    assert "7e9" in code
+    result = reader.run(code.replace("7e9", "8e9"), "memory-table")
+    assert result["ok"]
+    rows = reader.shown("memory-table")["table"][0]["rows"]
+    assert rows[0][2] == "128.0 GB"
+
+
+def test_output_value_and_error_appear_under_the_cell(reader: CellReader) -> None:
+    result = reader.run("print('hello')\n6 * 7")
+    assert (result["ok"], result["stdout"], result["value"]) == (True, "hello\n", "42")
+    shown = reader.shown()
+    assert (shown["stdout"], shown["value"], shown["error"]) == ("hello\n", "42", None)
+    assert (shown["table"], shown["plots"]) == ([], [])
+    result = reader.run("x = 1\n\nx / 0")
+    assert not result["ok"]
+    assert (result["errorType"], result["errorLine"]) == ("ZeroDivisionError", 3)
+    assert "ZeroDivisionError: division by zero" in result["error"]
+    assert reader.shown()["error"] == result["error"].rstrip("\n")
+
+
+def test_a_traceback_leads_to_its_line(reader: CellReader) -> None:
+    reader.run("def f():\n    return 1 / 0\nf()")
+    page = reader.page
+    page.locator(f"#{reader.cell} .cell-jump", has_text="line 2").click()
+    page.locator(f"#{reader.cell} .cm-focused").wait_for()
+    assert page.evaluate("getSelection().toString()") == "    return 1 / 0"
+
+
+def test_cells_share_their_names_in_the_order_they_run(reader: CellReader) -> None:
+    first, second = reader.cells[:2]
+    results = reader.page.evaluate(
+        """([first, second]) => {
+          const [a, b] = [first, second].map((id) => document.getElementById(id));
+          a.code = "import time\\ntime.sleep(0.2)\\nshared = 7";
+          b.code = "shared * 6";
+          return Promise.all([a.run(), b.run()]);
+        }""",
+        [first, second],
+    )
+    assert [result["value"] for result in results] == [None, "42"]
+
+
+BAD_VALUES = [
+    ("py_table_data", "{'headers': ['a'], 'rows': []}", "json.dumps"),
+    ("py_table_data", "json.dumps([1, 2])", "py_table_data"),
+    ("py_table_data", "json.dumps({'headers': ['a'], 'rows': [[1, 2]]})", "rows[0]"),
+    ("py_table_data", "'{not json'", "py_table_data"),
+    ("py_plot_data", "None", "json.dumps"),
+    ("py_plot_data", "json.dumps({'title': 't'})", "list of plots"),
+    (
+        "py_plot_data",
+        "json.dumps([{'x_data': [1], 'lines': [{'label': 'a', 'data': [1, 2]}]}])",
+        "lines[0].data",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), BAD_VALUES)
+def test_a_wrong_value_is_answered_in_the_reader_s_own_line(
+    reader: CellReader, name: str, value: str, words: str
+) -> None:
+    result = reader.run(f"import js, json\n\njs.window.{name} = {value}\nprint('after')")
+    assert not result["ok"]
+    assert (result["errorType"], result["errorLine"]) == ("PublishError", 3)
+    assert words in result["error"]
+    assert "pycell" not in result["error"]
+    assert result["stdout"] == ""
+
+
+def test_markup_in_cells_titles_and_output_is_shown_as_text(reader: CellReader) -> None:
+    html = "<img src=x onerror=\"document.title='broken in'\"><b>bold</b>"
+    code = f"""
+import js, json
+html = {html!r}
+js.window.py_table_data = json.dumps({{"headers": [html], "rows": [[html]], "caption": html}})
+js.window.py_plot_data = json.dumps([{{"title": html, "x_label": html, "y_label": html,
+    "x_data": [html, "b"], "lines": [{{"label": html, "data": [1, 2], "color": html}}]}}])
+print(html)
+html
+"""
+    title = reader.page.title()
+    assert reader.run(code)["ok"]
+    raised = reader.run(f"raise ValueError({html!r})")
+    assert html in raised["error"]
+    assert reader.page.locator(f"#{reader.cell} :is(img, b)").count() == 0
+    assert html in str(reader.shown()["error"])
+    assert html in reader.page.locator(f"#{reader.cell} data-table").inner_text()
+    assert reader.page.title() == title
+
+
+def test_the_browser_is_out_of_reach_of_reader_code(reader: CellReader) -> None:
+    for code in (
+        "import js\njs.fetch",
+        "from js import eval",
+        "import js\njs.window.indexedDB",
+        "from pyodide.code import run_js\nrun_js('1')",
+        "from pyodide_js import loadPackage",
+        "import pyodide.http\nawait pyodide.http.pyfetch('/')",
+        "from pyodide.ffi import to_js\nto_js([]).constructor.constructor('return fetch')()('/')",
+        "import sys\ndel sys.modules['js']\nimport js",
+    ):
+        result = reader.run(code)
+        assert not result["ok"], code
+
+
+def test_time_and_asyncio_work_as_in_any_python(reader: CellReader) -> None:
+    code = "import time, asyncio\nstart = time.perf_counter()\ntime.sleep(0.2)\n"
+    assert reader.run(code + "0.19 < time.perf_counter() - start < 2")["value"] == "True"
+    assert reader.run("await asyncio.sleep(0.01, 'awaited')")["value"] == "'awaited'"
+    assert reader.run("async def f(): return 5\nasyncio.run(f())")["value"] == "5"
+    refused = reader.run("input('name? ')")
+    assert "assign the value in the cell" in refused["error"]
+
+
+def test_a_hundred_thousand_lines_are_capped_with_a_count(reader: CellReader) -> None:
+    result = reader.run("for _ in range(150_000): print('y')")
+    assert len(result["stdout"]) == 200_000
+    shown = reader.shown()
+    assert shown["stdout"] == result["stdout"]
+    assert "100,000 more bytes" in shown["overflow"]
+    json.dumps(result)

@@ -1,0 +1,141 @@
+"""Editing cells: by keyboard alone, kept over a reload, taken back and given again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from browser.cell_reader import CellReader
+
+
+@pytest.fixture
+def reader(page: Page, static_site: Any) -> CellReader:
+    return CellReader(page, static_site.url)
+
+
+def code(reader: CellReader) -> str:
+    return str(reader.page.evaluate("(id) => document.getElementById(id).code", reader.cell))
+
+
+def focused(reader: CellReader) -> str:
+    return str(reader.page.evaluate("document.activeElement.className"))
+
+
+def test_nothing_of_the_editor_is_fetched_before_it_is_wanted(page: Page, static_site: Any) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    reader = CellReader(page, static_site.url)
+    page.wait_for_timeout(300)
+    assert not [url for url in asked if "cell-editor" in url or "pyodide" in url]
+    page.locator(f"#{reader.cell} .cell-source").click()
+    page.locator(f"#{reader.cell} .cm-focused").wait_for()
+    assert [url for url in asked if "cell-editor" in url]
+
+
+def test_the_keyboard_alone_edits_runs_and_leaves(reader: CellReader) -> None:
+    page = reader.page
+    page.locator(f"#{reader.cell} .cell-source").focus()
+    page.keyboard.press("Enter")
+    page.locator(f"#{reader.cell} .cm-focused").wait_for()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("for i in range(3):\nprint(i)\n")
+    assert code(reader).startswith("for i in range(3):\n    print(i)\n")
+    page.keyboard.press("Shift+Enter")
+    page.locator(f"#{reader.cell} .cell-status", has_text="Done").wait_for(timeout=90_000)
+    assert reader.shown()["stdout"] == "0\n1\n2\n"
+    page.keyboard.press("Escape")
+    assert focused(reader) == "cell-run"
+
+
+def test_tab_is_no_trap_in_the_editor(reader: CellReader) -> None:
+    page = reader.page
+    page.locator(f"#{reader.cell} .cell-source").click()
+    page.locator(f"#{reader.cell} .cm-focused").wait_for()
+    before = code(reader)
+    page.keyboard.press("Tab")
+    assert focused(reader) == "cell-run"
+    assert code(reader) == before
+
+
+def test_line_numbers_show_only_while_editing(reader: CellReader) -> None:
+    page = reader.page
+    page.locator(f"#{reader.cell} .cell-source").click()
+    gutter = page.locator(f"#{reader.cell} .cm-gutters")
+    page.locator(f"#{reader.cell} .cm-focused").wait_for()
+    assert gutter.is_visible()
+    page.keyboard.press("Escape")
+    assert not gutter.is_visible()
+
+
+def test_a_click_puts_the_cursor_where_it_fell(reader: CellReader) -> None:
+    page = reader.page
+    page.locator(f"#{reader.cell} .cell-source .mi, .cell-source .mf").first.click()
+    page.locator(f"#{reader.cell} .cm-focused").wait_for()
+    at = page.evaluate(
+        "(id) => document.getElementById(id).source.editor.state.selection.main.head", reader.cell
+    )
+    assert code(reader)[at - 4 : at + 4].strip("\n") != ""
+    assert any(letter.isdigit() for letter in code(reader)[at - 4 : at + 4])
+
+
+def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(
+    reader: CellReader,
+) -> None:
+    page = reader.page
+    article = code(reader)
+    page.evaluate("(id) => { document.getElementById(id).code = 'mine = 1\\n'; }", reader.cell)
+    page.wait_for_timeout(400)
+    page.reload()
+    page.locator(f"#{reader.cell} .cm-content").wait_for()
+    assert code(reader) == "mine = 1\n"
+    assert page.locator(f"#{reader.cell} .cell-run").inner_text() == "Run your version"
+    assert "before your edit" in str(reader.shown()["note"])
+    button = page.locator(f"#{reader.cell} .cell-reset")
+    button.click()
+    assert code(reader) == article
+    assert reader.shown()["note"] == "Computed when this page was built"
+    assert button.inner_text() == "Undo reset"
+    button.click()
+    assert code(reader) == "mine = 1\n"
+    button.click()
+    page.wait_for_timeout(400)
+    page.reload()
+    page.locator(f"#{reader.cell} .cell-run").wait_for()
+    assert code(reader) == article
+
+
+def test_reset_brings_back_the_baked_output(reader: CellReader) -> None:
+    baked = reader.shown()
+    assert reader.run("print('other')")["ok"]
+    reader.page.locator(f"#{reader.cell} .cell-reset").click()
+    assert reader.shown() == baked
+
+
+def test_a_changed_article_keeps_the_reader_s_version_and_offers_the_new(
+    reader: CellReader,
+) -> None:
+    page = reader.page
+    article = code(reader)
+    kept = '{"hash": "0123456789abcdef", "code": "mine = 2"}'
+    page.evaluate(
+        "([key, kept]) => localStorage.setItem(key, kept)", [f"unfrozen-cell:{reader.cell}", kept]
+    )
+    page.reload()
+    page.locator(f"#{reader.cell} .cell-message").wait_for()
+    assert code(reader) == "mine = 2"
+    assert "has changed since you edited yours" in str(reader.shown()["message"])
+    page.locator(f"#{reader.cell} .cell-message button").click()
+    assert code(reader) == article
+    assert reader.shown()["message"] is None
+
+
+def test_a_cell_names_its_parts_for_a_screen_reader(reader: CellReader) -> None:
+    page = reader.page
+    source = page.locator(f"#{reader.cell} .cell-source")
+    assert "press Enter to edit" in str(source.get_attribute("aria-label"))
+    assert page.locator(f"#{reader.cell} [role=status]").count() == 1
+    assert reader.run("1")["ok"]
+    assert page.locator(f"#{reader.cell} [role=status]").inner_text() == "Done"
+    assert page.locator(f"#{reader.cell} .cell-output").get_attribute("aria-busy") is None
