@@ -22,13 +22,17 @@ def listed_paths() -> list[str]:
 
 
 def unlisted(paths: set[str]) -> list[str]:
-    """Tracked files that the tree neither names nor holds in a folder it does not open."""
+    """Tracked files that the tree neither names nor holds in a folder it does not open.
+
+    `__init__.py` and `py.typed` stand for their folder and need no line of their own.
+    """
     opened = {str(PurePosixPath(path).parent) for path in paths}
     missing = []
     for name in tracked_names():
         above = [str(folder) for folder in PurePosixPath(name).parents]
         closed = any(f"{folder}/" in paths and folder not in opened for folder in above)
-        if name not in paths and not closed:
+        silent = name.endswith(("/__init__.py", "/py.typed"))
+        if name not in paths and not closed and not silent:
             missing.append(name)
     return missing
 
