@@ -67,7 +67,7 @@ def full(hub_id: str = SEVEN_B) -> Method:
     model = CATALOGUE[hub_id].model
     states, kept = states_bytes(model.num_parameters), _activations(model)
     reason = (
-        f"The quoted figure is 16 bytes for a round 7 billion parameters and leaves activations out;"
+        "The quoted figure is 16 bytes for a round 7 billion parameters, without activations;"
         f" the model has {model.num_parameters:,}, {gb(sum(states.values())):.1f} GB of states,"
         f" and keeps about {gb(kept):.1f} GB of activations."
     )
@@ -100,14 +100,14 @@ def qlora(hub_id: str, label: str, quoted_gb: float) -> Method:
     gap = gb(method.total) - quoted_gb
     if gap > 0:
         reason = (
-            f"The quoted figure assumes that layers are recomputed in the backward pass: keeping"
+            f"The quoted figure holds only if layers are recomputed in the backward pass: keeping"
             f" only their inputs needs {gb(recomputed):.1f} GB instead of"
             f" {gb(method.activations):.1f}, {other:.1f} GB in all before the working memory."
         )
     else:
         reason = (
-            f"The quoted figure was measured, so it holds {-gap:.1f} GB that ours leaves out:"
-            " the 16-bit copies of weights being used, logits, and what the allocator reserves."
+            f"The quoted figure leaves {-gap:.1f} GB for what ours does not count: 16-bit copies"
+            " of the weights in use, logits, and what the allocator reserves."
         )
     return replace(method, reason=reason)
 

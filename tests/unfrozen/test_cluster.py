@@ -1,0 +1,39 @@
+"""Clusters: ZeRO stages, and parallelism that is refused until it can be planned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unfrozen.cluster import Cluster
+from unfrozen.errors import PlanError
+
+
+def test_the_default_is_one_card_that_shares_nothing() -> None:
+    cluster = Cluster.read({})
+    assert (cluster.gpus, cluster.stage) == (1, 0)
+    assert Cluster.read({"gpus": 8, "sharding": "zero3", "tensor_parallel": 1}).stage == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        (8, "cluster"),
+        ({"nodes": 2}, "cluster.nodes"),
+        ({"gpus": 0}, "cluster.gpus"),
+        ({"gpus": True}, "cluster.gpus"),
+        ({"gpus": 1e30}, "cluster.gpus"),
+        ({"gpus": 10**30}, "cluster.gpus"),
+        ({"sharding": "zero4"}, "cluster.sharding"),
+        ({"tensor_parallel": 2}, "cluster.tensor_parallel"),
+        ({"tensor_parallel": True}, "cluster.tensor_parallel"),
+        ({"sequence_parallel": True}, "cluster.sequence_parallel"),
+        ({"context_parallel": 4}, "cluster.context_parallel"),
+        ({"offload": "params"}, "cluster.offload"),
+    ],
+)
+def test_a_cluster_that_cannot_be_planned_is_refused_by_name(given: Any, key: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        Cluster.read(given)
+    assert caught.value.key == key
