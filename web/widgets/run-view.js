@@ -56,6 +56,7 @@ export class RunView extends HTMLElement {
     this.#takeDrops();
     runner.start();
     this.#later();
+    await nearTheWindow(this); // a recording is read when the reader comes near it, not before
     this.#recordings = await listRecordings();
     this.#runnerChanged();
   }
@@ -121,6 +122,21 @@ export class RunView extends HTMLElement {
     this.#parts.chooser.show(runner.runs, this.#recordings, source);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }
+}
+
+/** Resolves once `element` is less than a screen or so away from what the reader sees. */
+function nearTheWindow(element) {
+  return new Promise((resolve) => {
+    const watcher = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        watcher.disconnect();
+        resolve();
+      },
+      { rootMargin: "1200px" },
+    );
+    watcher.observe(element);
+  });
 }
 
 customElements.define("run-view", RunView);
