@@ -244,10 +244,10 @@ def build(_: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """Measure what has a budget, as ratios to a stated baseline: one of tests/bench, or all."""
-    site()
     known = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
     if options.name and options.name not in known:
         raise Refusal(f"There is no bench {options.name}; there are: {', '.join(known)}.")
+    site()
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
 
 
