@@ -15,15 +15,14 @@ import { stateView } from "./figure-state.js";
 import { keepFocus, toolViews } from "./figure-tools.js";
 import { cursorStops, cursorView, nearestStop, readout, spoken } from "./plot-cursor.js";
 import { plotTable, zoomed } from "./plot-data.js";
-import { pngOf, standaloneSvg } from "./plot-export.js";
+import { plotFile } from "./plot-export.js";
 import { hasData } from "./plot-extent.js";
 import { layoutPlot } from "./plot-layout.js";
 import { WIDE } from "./plot-size.js";
 import { plotProblem, readPlot } from "./plot-model.js";
 import { PlotZoom } from "./plot-zoom.js";
 import { descriptionOf, figureView, pictureView } from "./plot-view.js";
-import { toCsv } from "./table-export.js";
-import { toDom } from "./vnode.js";
+import { h, toDom } from "./vnode.js";
 
 const KEYS_HINT = "Arrow keys read its values, Home and End jump, Escape leaves.";
 
@@ -117,6 +116,7 @@ export class DataPlot extends HTMLElement {
     stage.setAttribute("role", "application");
     stage.setAttribute("aria-roledescription", "chart");
     stage.setAttribute("aria-label", `${descriptionOf(plot)} ${KEYS_HINT}`);
+    stage.after(toDom(h("p", { class: "plot-spoken visually-hidden", role: "status" })));
     this.#drawTools();
   }
 
@@ -215,7 +215,8 @@ export class DataPlot extends HTMLElement {
 
   #walkTo(position) {
     this.#setCursor(position);
-    this.#say(spoken(readout(this.#shown, this.#stops[position].index)));
+    const reading = readout(this.#shown, this.#stops[position].index);
+    this.querySelector(".plot-spoken").textContent = spoken(reading);
   }
 
   #say(text) {
@@ -277,18 +278,13 @@ export class DataPlot extends HTMLElement {
 
   async #save(kind) {
     const name = fileName(this.#plot.title, "plot", kind);
+    const picture = this.#stage.querySelector(".plot-picture");
     try {
-      saveFile(name, await this.#file(kind));
+      saveFile(name, await plotFile(kind, { picture, title: this.#plot.title, data: this.#data }));
       this.#say(`Saved ${name}`);
     } catch (error) {
       this.#say(`${name} could not be made: ${error.message}`);
     }
-  }
-
-  async #file(kind) {
-    if (kind === "csv") return new Blob([toCsv(plotTable(this.#data))], { type: "text/csv" });
-    const svg = standaloneSvg(this.#stage.querySelector(".plot-picture"), this.#plot.title);
-    return kind === "svg" ? new Blob([svg], { type: "image/svg+xml" }) : pngOf(svg);
   }
 }
 

@@ -1,4 +1,7 @@
-/** A drawn plot as a file of its own: SVG with its looks written in, or PNG. Needs a browser. */
+/** A drawn plot as a file of its own: SVG with its looks written in, PNG, CSV. Needs a browser. */
+
+import { plotTable } from "./plot-data.js";
+import { toCsv } from "./table-export.js";
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 const LOOKS = [
@@ -19,12 +22,25 @@ const PAD = 16;
 const PNG_SCALE = 2;
 
 /**
+ * The plot as a file.
+ * @param {"svg" | "png" | "csv"} kind
+ * @param {{picture: SVGSVGElement, title: string, data: import("./plot-model.js").Plot}} plot
+ * @returns {Promise<Blob>}
+ * @throws {Error} when the browser cannot make it
+ */
+export async function plotFile(kind, { picture, title, data }) {
+  if (kind === "csv") return new Blob([toCsv(plotTable(data))], { type: "text/csv" });
+  const svg = standaloneSvg(picture, title);
+  return kind === "svg" ? new Blob([svg], { type: "image/svg+xml" }) : pngOf(svg);
+}
+
+/**
  * The picture as SVG text that looks the same without this page's style sheets.
  * @param {SVGSVGElement} picture in the page
  * @param {string} title drawn above it
  * @returns {string}
  */
-export function standaloneSvg(picture, title) {
+function standaloneSvg(picture, title) {
   const copy = picture.cloneNode(true);
   copy.querySelector(".plot-cursor")?.remove();
   const originals = [...picture.querySelectorAll("*")].filter(
@@ -111,7 +127,7 @@ function heading(picture, title) {
  * @returns {Promise<Blob>}
  * @throws {Error} when the browser cannot draw it
  */
-export async function pngOf(svg) {
+async function pngOf(svg) {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
   await image.decode();

@@ -95,12 +95,14 @@ function describeColumns(data) {
       align: ALIGNMENTS.includes(asked) ? asked : numeric ? "right" : "left",
       names: index === 0 && !numeric && data.headers.length > 1,
       numeric,
+      hasExponents: numeric && cells.some((cell) => /e-\d/.test(cellText(cell))),
     };
   });
 }
 
 function columnClass(column) {
-  return `cell-${column.align}${column.numeric ? " cell-number" : ""}`;
+  const number = column.numeric ? " cell-number" : "";
+  return `cell-${column.align}${number}${column.hasExponents ? " cell-exponent" : ""}`;
 }
 
 function headerCell(column, { interactive, sort }) {
