@@ -63,6 +63,13 @@ def test_small_tensors_keep_full_precision_moments_in_8_bit_optimizers() -> None
     assert moment_bytes(model, Recipe.read({"moments": "int8"})) == 2 * (small + large) + counters
 
 
+def test_adamw_counts_the_steps_of_every_tensor() -> None:
+    for hub_id in ("Qwen/Qwen3-30B-A3B", "openai-community/gpt2"):
+        model = CATALOGUE[hub_id].model
+        counters = 4 * len(model.tensors)
+        assert moment_bytes(model, Recipe()) == 8 * model.num_parameters + counters
+
+
 def test_the_optimizer_table_holds_the_common_recipes() -> None:
     totals = {row.recipe: row.total for row in STATE_TABLE}
     assert totals["AdamW, mixed precision"] == 16

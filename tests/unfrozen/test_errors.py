@@ -1,0 +1,40 @@
+"""Refusals: one line each, whatever the value."""
+
+import pytest
+
+from unfrozen.errors import InputError, PlanError, shown, strict_json
+
+
+def test_a_refusal_names_key_value_bound_and_remedy() -> None:
+    error = PlanError("recipe.seq_len", -1, "it must be above 0", "correct it")
+    assert str(error) == "recipe.seq_len: got -1; it must be above 0; correct it"
+    assert isinstance(error, InputError)
+    assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"),
+        ("a\nb", "'a\\nb'"),
+        (10**100, "an integer of 333 bits"),
+        (list(range(9)), "a list of 9 entries"),
+        ({str(i): i for i in range(9)}, "a dict of 9 entries"),
+        (True, "True"),
+        ("\u2028", "'\\u2028'"),
+    ],
+)
+def test_a_value_is_shown_on_one_short_line(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(shown("x" * 1000)) == 80
+    assert shown("x" * 1000).endswith("…")
+    assert "\n" not in shown(["a\u2028b"] * 3)
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", "[" * 100_000])
+def test_what_json_does_not_have_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not JSON|Expecting|nested"):
+        strict_json(text)

@@ -1,0 +1,28 @@
+"""The words both halves speak."""
+
+import json
+
+from unfrozen import events
+
+
+def test_the_schema_is_plain_data_with_every_name_once() -> None:
+    schema = events.schema()
+    assert json.loads(json.dumps(schema)) == schema
+    names = [metric.name for metric in events.METRICS]
+    assert len(set(names)) == len(names) == len(events.METRIC_NAMES)
+
+
+def test_instants_follow_the_order_of_a_step() -> None:
+    assert list(events.INSTANTS) == [
+        "load",
+        "end_of_forward",
+        "backward",
+        "end_of_backward",
+        "optimizer_step",
+    ]
+
+
+def test_every_word_is_explained() -> None:
+    tables = (events.KINDS, events.INSTANTS, events.COMPONENTS)
+    assert all(text for table in tables for text in table.values())
+    assert all(metric.label and metric.meaning for metric in events.METRICS)
