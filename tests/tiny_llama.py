@@ -1,9 +1,10 @@
-"""A real Llama with random weights and a real tokenizer, small enough for a test: 20,000 weights."""
+"""A real Llama with random weights and a real tokenizer that fits a test: 27,040 weights."""
 
+import json
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 CHAT = (
@@ -18,8 +19,6 @@ def tokenizer(*, chat: bool = False) -> PreTrainedTokenizerFast:
     vocabulary = {letter: index + 1 for index, letter in enumerate(sorted(letters))}
     core = Tokenizer(models.BPE({"</s>": 0, **vocabulary}, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    from tokenizers import decoders
-
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(["</s>"])
     fast = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", pad_token="</s>")
@@ -50,6 +49,18 @@ def model(seed: int = 0, **changes: object) -> LlamaForCausalLM:
     """Random weights that depend on `seed` alone."""
     torch.manual_seed(seed)
     return LlamaForCausalLM(config(**changes))
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
+    """A JSONL file of `rows`."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def sums(count: int) -> list[dict[str, object]]:
+    """Prompt and completion rows of different lengths."""
+    pairs = [(7 * i % 50, 11 * i % 120) for i in range(count)]
+    return [{"prompt": f"{a}+{b}=", "completion": str(a + b)} for a, b in pairs]
 
 
 def directory(path: Path, *, chat: bool = False, **changes: object) -> Path:

@@ -1,0 +1,47 @@
+"""Real, small things for the runner's tests: a model directory, data files, a quiet console."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from rich.console import Console
+
+import tiny_llama
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads_and_no_chatter() -> None:
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of 27,040 random weights with its tokenizer, as one would download it."""
+    return tiny_llama.directory(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def sums_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty rows of prompts and completions."""
+    return tiny_llama.write_rows(
+        tmp_path_factory.mktemp("data") / "sums.jsonl", tiny_llama.sums(40)
+    )
+
+
+@pytest.fixture(scope="session")
+def cats_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six rows of plain text."""
+    rows: list[dict[str, object]] = [{"text": f"cat {n} sat on mat {n}"} for n in range(6)]
+    return tiny_llama.write_rows(tmp_path_factory.mktemp("data") / "cats.jsonl", rows)
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    """A console that is no terminal; read it with `console.file.getvalue()`."""
+    with io.StringIO() as text:
+        yield Console(file=text, width=100, highlight=False)

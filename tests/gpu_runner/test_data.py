@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+import tiny_llama
+from gpu_runner.data import hold_out, load_set, read_rows
+from gpu_runner.encode import Encoder
+from gpu_runner.errors import DataError
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    return Encoder(tiny_llama.tokenizer(), 12)
+
+
+def written(path: Path, text: str) -> str:
+    (path / "rows.jsonl").write_bytes(text.encode())
+    return str(path / "rows.jsonl")
+
+
+def test_blank_lines_are_no_rows_and_keep_the_line_numbers(tmp_path: Path) -> None:
+    source = written(tmp_path, '{"text": "a"}\n\n{"text": "b"}\n')
+    assert [where.rsplit(":", 1)[1] for where, _ in read_rows(source)] == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"text": "a"}\n{"text": \n', r"rows.jsonl:2: not JSON \(Expecting value at column"),
+        ('{"text": "a"}\n[1]\n', "rows.jsonl:2: a row is a JSON object, but this is a list"),
+        ("[" * 100_000 + "\n", "rows.jsonl:1: not usable JSON"),
+        ("", "has no rows"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_line_and_reason(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    with pytest.raises(DataError, match=reason):
+        read_rows(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"text": "\xff\xfe"}\n')
+    with pytest.raises(DataError, match="not UTF-8 text"):
+        read_rows(str(tmp_path / "x.jsonl"))
+
+
+def test_a_missing_file_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file; check the path"):
+        read_rows(str(tmp_path / "none.jsonl"))
+    with pytest.raises(DataError, match="is a directory"):
+        read_rows(str(tmp_path))
+
+
+def test_a_row_of_no_known_format_is_refused_with_file_and_line(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    rows = read_rows(written(tmp_path, '{"text": "a"}\n{"words": "b"}\n'))
+    with pytest.raises(DataError, match=r"rows.jsonl:2: its keys are words"):
+        load_set("training", rows, encoder)
+
+
+def test_rows_that_were_cut_or_left_out_are_counted_and_said(encoder: Encoder) -> None:
+    rows = [
+        ("a", {"prompt": "1+1=", "completion": "2"}),
+        ("b", {"prompt": "1+1=", "completion": "2" * 20}),
+        ("c", {"prompt": "1" * 30, "completion": "2"}),
+    ]
+    loaded = load_set("training", rows, encoder)
+    assert (len(loaded.examples), loaded.cut_rows, loaded.untrainable_rows) == (2, 2, 1)
+    assert loaded.remarks() == [
+        "training: 2 of 3 rows were longer than --seq-len and lost 33 tokens at their ends.",
+        "training: 1 of 3 rows have no trainable token and are left out.",
+    ]
+
+
+def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
+    encoder: Encoder,
+) -> None:
+    rows = [("a", {"prompt": "1" * 30, "completion": "2"})] * 3
+    with pytest.raises(DataError) as caught:
+        load_set("training", rows, encoder)
+    assert "0 of 3 rows have trainable tokens in the training data" in str(caught.value)
+    assert "raise --seq-len" in str(caught.value)
+    assert "'111111111111'" in str(caught.value)
+
+
+def test_the_fingerprint_changes_with_the_rows(encoder: Encoder) -> None:
+    rows = [("a", {"text": "abc"}), ("b", {"text": "abd"})]
+    assert load_set("x", rows, encoder).sha256 == load_set("y", rows, encoder).sha256
+    assert load_set("x", rows, encoder).sha256 != load_set("x", rows[::-1], encoder).sha256
+
+
+def test_held_out_rows_are_a_tenth_and_never_trained() -> None:
+    rows = [(str(n), {"text": str(n)}) for n in range(40)]
+    kept, held = hold_out(rows, seed=0)
+    assert (len(kept), len(held)) == (36, 4)
+    assert sorted([*kept, *held]) == sorted(rows)
+    assert hold_out(rows, seed=0) == (kept, held)
+
+
+def test_one_row_cannot_be_held_out_from() -> None:
+    with pytest.raises(DataError, match="give --eval-data"):
+        hold_out([("a", {"text": "a"})], seed=0)
