@@ -42,11 +42,11 @@ def times(ratio: float) -> str:
 
 
 def count(number: float) -> str:
-    """A count in words of scale: 7e9 → "7 billion"; below a million plain digits with commas."""
+    """A count with three significant digits: 7e9 → "7 billion", 36703 → "36,700"."""
     for scale, word in _SCALES:
         if number >= scale:
             return f"{trimmed(number / scale)}{NO_BREAK}{word}"
-    return f"{number:,.0f}"
+    return f"{float(f'{number:.3g}'):,.0f}"
 
 
 def word(number: float) -> str:

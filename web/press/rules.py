@@ -72,7 +72,9 @@ class ChapterRules:
         tex = self.facts.fill(token.content.strip(), self.where(token))
         display = token.type == "math_block"
         html = self.desk.renderings.add(self.where(token), "math", tex=tex, display=display)
-        return f'<div class="formula">{html}</div>\n' if display else html
+        if not display:
+            return html
+        return f'<div class="formula" role="group" aria-label="Formula" tabindex="0">{html}</div>\n'
 
     def fence(self, token: Token) -> str:
         """A live cell, a facts block, or plain code."""
@@ -193,7 +195,7 @@ def _note_open(token: Token) -> str:
     return (
         f' <span class="note" role="note" id="note-{number}">'
         f'<a class="note-number" href="#note-ref-{number}" '
-        f'aria-label="Back to the text">{number}</a> '
+        f'aria-label="{number}: back to the text">{number}</a> '
     )
 
 
