@@ -16,7 +16,8 @@ export function followReading(nav) {
     const line = innerHeight * READING_LINE;
     const atEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
     const passed = headings.findLastIndex((h) => atEnd || h.getBoundingClientRect().top <= line);
-    links.forEach((link, index) => setCurrent(link, index === passed));
+    const current = Math.max(passed, 0); // above the first heading, the first chapter comes next
+    links.forEach((link, index) => setCurrent(link, index === current));
   };
 
   const later = () => {

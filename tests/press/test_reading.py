@@ -1,0 +1,155 @@
+"""Reading in a real browser: narrow, zoomed, dark, printed, with the keyboard, without scripts."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from conftest import StaticSite
+
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
+LIGHT, DARK = "rgb(252, 251, 248)", "rgb(22, 24, 27)"
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 640), (390, 844), (720, 450), (1440, 900)])
+def test_the_page_never_scrolls_sideways(
+    page: Page, static_site: StaticSite, width: int, height: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})  # 720 × 450 is 1440 × 900 at 200 %
+    page.goto(static_site.url)
+    page.locator("live-cell button").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_line_of_text_holds_66_to_76_characters(page: Page, static_site: StaticSite) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(static_site.url)
+    page.evaluate("document.fonts.ready")
+    characters = page.evaluate(
+        """() => {
+          const lines = [...document.querySelectorAll(".chapter > p")].map((p) => {
+            const range = document.createRange();
+            range.selectNodeContents(p);
+            const tops = new Set([...range.getClientRects()].map((r) => Math.round(r.bottom / 12)));
+            return { length: p.innerText.length, lines: tops.size };
+          });
+          const long = lines.filter((line) => line.lines >= 5);
+          return long.reduce((sum, l) => sum + l.length, 0) / long.reduce((s, l) => s + l.lines, 0);
+        }"""
+    )
+    assert 55 <= characters <= 76  # the mean counts the short last lines
+
+
+def test_notes_stand_in_the_margin_when_there_is_one(page: Page, static_site: StaticSite) -> None:
+    page.goto(static_site.url)
+    left = "note => note.getBoundingClientRect().left"
+    right = "note => note.parentElement.getBoundingClientRect().right"
+    note = page.locator(".note").first
+    page.set_viewport_size({"width": 1200, "height": 900})
+    assert note.evaluate(left) >= note.evaluate(right)
+    page.set_viewport_size({"width": 1100, "height": 900})
+    assert note.evaluate(left) < note.evaluate(right)
+
+
+def test_notes_never_lie_on_each_other_or_on_a_figure(page: Page, static_site: StaticSite) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(static_site.url)
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll(".note, .figure.wide, .wide")].map((element) => {
+          const { top, bottom } = element.getBoundingClientRect();
+          return [element.className, top, bottom];
+        }).sort((a, b) => a[1] - b[1])"""
+    )
+    overlapping = [
+        (above[0], below[0]) for above, below in pairwise(boxes) if above[2] > below[1] + 1
+    ]
+    assert not overlapping
+
+
+def test_the_contents_follow_the_reader(page: Page, static_site: StaticSite) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(static_site.url)
+    current = page.locator(".toc [aria-current]")
+    expect(current).to_have_text("What full fine-tuning is")
+    page.locator("#the-step-that-does-not-move").evaluate("heading => heading.scrollIntoView()")
+    expect(current).to_have_text("The step that does not move")
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(current).to_have_text("References")
+
+
+def test_a_citation_shows_its_work_to_pointer_and_keyboard(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.goto(static_site.url)
+    card, citation = page.locator(".hover-card"), page.locator("a.cite").first
+    expect(card).to_be_hidden()
+    citation.hover()
+    expect(card).to_contain_text("Universal Language Model Fine-tuning")
+    page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+    citation.focus()
+    expect(card).to_be_visible()
+    assert citation.get_attribute("aria-describedby") == card.get_attribute("id")
+
+
+def test_a_chosen_theme_holds_before_the_first_paint_of_the_next_visit(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.emulate_media(color_scheme="light")
+    page.goto(static_site.url)
+    assert page.evaluate(BACKGROUND) == LIGHT
+    toggle = page.locator("theme-toggle button")
+    toggle.click()
+    toggle.click()
+    expect(toggle).to_have_text("Dark")
+    assert page.evaluate(BACKGROUND) == DARK
+    page.route("**/assets/main-*.js", lambda route: route.abort())
+    page.allowed_errors.append("main-")  # type: ignore[attr-defined]
+    page.reload()
+    assert page.evaluate(BACKGROUND) == DARK
+
+
+def test_paper_is_white_even_for_those_who_read_in_the_dark(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(static_site.url)
+    assert page.evaluate(BACKGROUND) == DARK
+    page.emulate_media(media="print")
+    assert page.evaluate(BACKGROUND) == LIGHT
+    expect(page.locator(".top-bar")).to_be_hidden()
+    expect(page.locator("thead").first).to_be_visible()
+
+
+def test_the_article_is_whole_without_javascript(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(static_site.url)
+    expect(page.locator("#memory-table td", has_text="1136.1 GB")).to_be_visible()
+    expect(page.locator("#schedules svg").first).to_be_visible()
+    expect(page.locator("#first-step .cell-stdout")).to_contain_text("gradient")
+    expect(page.locator("math").first).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing_to_object_to(
+    chromium: Browser, static_site: StaticSite, scheme: str, width: int
+) -> None:
+    context = chromium.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if scheme == "dark" else "light",
+        bypass_csp=True,  # to put axe into the page
+    )
+    page = context.new_page()
+    page.goto(static_site.url)
+    page.locator("live-cell button").first.wait_for()
+    page.add_script_tag(path=AXE)
+    violations = page.evaluate("axe.run().then((result) => result.violations)")
+    context.close()
+    assert not [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in violations]
