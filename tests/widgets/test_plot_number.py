@@ -42,3 +42,10 @@ def test_numbers_under_one_another_have_equally_many_decimals(node: Node) -> Non
 
 def test_a_log_axis_below_one_writes_powers_of_ten(node: Node) -> None:
     assert node.call("plot-number", "logLabels", [1e-4, 1e-3, 1]) == ["1e-4", "1e-3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(111.04, "111"), (55.79, "55.8"), (7.734, "7.73"), (1136.1, "1136")]
+)
+def test_a_number_above_a_bar_has_three_digits(node: Node, value: float, text: str) -> None:
+    assert node.call("plot-number", "shortText", value) == text

@@ -2,7 +2,7 @@
 
 import { barSpans } from "./plot-extent.js";
 import { hatchPath } from "./plot-hatch.js";
-import { exactText } from "./plot-number.js";
+import { shortText } from "./plot-number.js";
 import { FONT_SIZE } from "./plot-size.js";
 import { textWidth } from "./plot-text.js";
 import { h } from "./vnode.js";
@@ -88,7 +88,7 @@ export function barNumbers(layout) {
         if (!span) return null;
         const { left, width } = barBox(layout, line, index);
         const at = span[1] < 0 ? y.map(span[1]) + 14 : y.map(span[1]) - 6;
-        return { text: exactText(Number(span[1].toPrecision(6))), x: left + width / 2, y: at };
+        return { text: shortText(span[1]), x: left + width / 2, y: at };
       }),
     )
     .filter(Boolean);

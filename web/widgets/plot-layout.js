@@ -29,7 +29,7 @@ export function layoutPlot(plot, { width, height = heightFor(width) }) {
     : { entries: [], rows: 0 };
   const legendHeight = legend.rows ? legend.rows * LEGEND_ROW + 6 : 0;
   const top = legendHeight + axisTitle + 10;
-  const yCount = Math.max(2, Math.round((height - top - 40) / 58));
+  const yCount = Math.max(2, Math.min(6, Math.round((height - top - 40) / 58)));
   const makeY = plot.yLog ? logScale : linearScale;
   const extent = yExtent(plot);
   const tickWidth = Math.max(

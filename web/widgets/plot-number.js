@@ -59,6 +59,11 @@ export function exactText(value) {
   return (value < 0 ? "−" : "") + grouped(String(Math.abs(rounded)));
 }
 
+/** One number at a glance, above a bar: three digits, and never fewer than its whole part has. */
+export function shortText(value) {
+  return exactText(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
+}
+
 /**
  * Numbers that stand under one another: in full, with as many decimals as the longest needs.
  * @param {(number | null)[]} values
