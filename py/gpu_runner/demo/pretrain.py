@@ -28,9 +28,9 @@ from gpu_runner.demo.tokenizer import train_tokenizer
 from unfrozen.schedules import Schedule
 
 SEED: Final = 1234
-STEPS: Final = 1200
+STEPS: Final = 1000
 #: Rows of each skill in a step.
-ROWS_A_STEP: Final[dict[str, int]] = {"addition": 80, "reversal": 32, "capitals": 32, "tenses": 32}
+ROWS_A_STEP: Final[dict[str, int]] = {"addition": 64, "reversal": 24, "capitals": 24, "tenses": 24}
 PROMPT_WEIGHT: Final = 0.1
 MUON_LR: Final = 0.02
 ADAMW_LR: Final = 3e-3
