@@ -108,7 +108,11 @@ class _Pass:
         self._layers = a.layers * kept
         share = self._loss_tokens / self._tokens
         self._outside = self._tokens * outside_bytes(a, recipe, precision, share)
-        self._working = self._tokens * precision.compute * (2 * a.hidden + a.ffn)
+        # the feed-forward part: the incoming gradient and those of its products, the first of
+        # which takes the place of the product it frees
+        width = a.hidden + (2 if a.gated else 1) * a.ffn
+        self._mlp_working = self._tokens * precision.compute * width
+        self._norm_working = self._tokens * 5 * 4 * a.hidden  # five fp32 tensors
 
     def points(self) -> tuple[Components, Components]:
         """Highest point of forward and loss, and of the rest of the backward pass."""
@@ -124,7 +128,7 @@ class _Pass:
         return _highest(forward), _highest(self._layer_points())
 
     def _layer_points(self) -> tuple[Components, ...]:
-        """The first layer differentiated, the last one, and the embedding."""
+        """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model = self._a, self._step.model
         recompute = self._layer if self._checkpointed else 0
         one_layer, ids = self._layers // a.layers + recompute, self._tokens * 8
@@ -135,13 +139,18 @@ class _Pass:
         return (
             self._point(
                 self._head_size,
-                activations=self._layers + recompute + ids,
-                workspace=self._working + self._cast_bytes(a.layers),
+                activations=self._layers + self._outside,
+                workspace=self._norm_working + self._cast_bytes(a.layers),
             ),
             self._point(
-                above_first - (0 if a.tied else embedding),
+                self._head_size + a.hidden * a.ffn,
+                activations=self._layers + recompute + ids,
+                workspace=self._mlp_working + self._cast_bytes(a.layers),
+            ),
+            self._point(
+                above_first + a.hidden * a.ffn - (0 if a.tied else embedding),
                 activations=one_layer + ids,
-                workspace=self._working + self._cast_bytes(1),
+                workspace=self._mlp_working + self._cast_bytes(1),
             ),
             self._point(
                 model.num_parameters,
