@@ -27,6 +27,7 @@ STUBBORN = {
     ),
     "an endless await": "import asyncio\nawait asyncio.sleep(1e6)",
 }
+ON_ANY_HOST = set(list(STUBBORN)[:4]) | {"endless printing"}
 KEEPS_NAMES_WHEN_ISOLATED = {
     "a busy loop",
     "a long sleep",
@@ -45,7 +46,10 @@ def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellRe
 @pytest.mark.parametrize("what", STUBBORN)
 def test_stop_ends(reader: CellReader, what: str) -> None:
     isolated = reader.page.evaluate("crossOriginIsolated")
-    assert reader.run("kept = 41")["ok"]
+    if not isolated and what not in ON_ANY_HOST:
+        pytest.skip("without isolation every stop is the same termination")
+    kept = reader.run("kept = 41")
+    assert kept["ok"], kept["error"]
     reader.start(STUBBORN[what])
     reader.page.wait_for_timeout(150)
     result = reader.stop()

@@ -20,7 +20,8 @@
 
 const INTERRUPT = 2;
 const GRACE_MS = 250;
-const SILENCE_MS = 30_000;
+const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
+const START_SILENCE_MS = 120_000; // starting says nothing, and a slow device takes its time
 
 /**
  * @typedef {"idle" | "loading" | "ready" | "running" | "stopping" | "stopped" | "failed"} Phase
@@ -108,22 +109,23 @@ export class PythonClient extends EventTarget {
     worker.postMessage({ type: "boot", signal: this.signal, files: this.files ?? undefined });
   }
 
-  /** A start that says nothing for half a minute hangs; tell it instead of waiting for ever. */
+  /** A start that says nothing for too long hangs; tell it instead of waiting for ever. */
   #watch() {
     clearTimeout(this.watchdog);
+    const silenceMs = this.status.starting ? START_SILENCE_MS : DOWNLOAD_SILENCE_MS;
     this.watchdog = setTimeout(() => {
-      const seconds = SILENCE_MS / 1000;
-      this.#fail(`Python did not answer for ${seconds} seconds while starting. Try again.`);
-    }, SILENCE_MS);
+      const what = this.status.starting ? "starting" : "loading";
+      this.#fail(`Python said nothing for ${silenceMs / 1000} seconds while ${what}. Try again.`);
+    }, silenceMs);
   }
 
   #hear(data) {
-    if (!this.alive) this.#watch();
     if (data.type === "progress") this.#set({ progress: data.ratio });
     else if (data.type === "starting") this.#keep(data.files);
     else if (data.type === "ready") this.#ready();
     else if (data.type === "failed") this.#fail(data.reason);
     else if (this.current?.run === data.run) this.#hearRun(data);
+    if (this.worker && !this.alive) this.#watch();
   }
 
   #hearRun(data) {
