@@ -162,11 +162,11 @@ def write_index(out: Path) -> None:
 def main() -> None:
     """Record the named runs, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=[*recordings()], choices=[*recordings(), []])
+    parser.add_argument("names", nargs="*", choices=[*recordings()])
     parser.add_argument("--out", type=Path, default=Path("web/recordings"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names:
+    for name in arguments.names or recordings():
         with tempfile.TemporaryDirectory() as runs:
             text = cleaned_log(run(recordings()[name], Path(runs)), Path(runs))
         (arguments.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
