@@ -61,7 +61,7 @@ def measure() -> tuple[list[float], list[float]]:
         page = browser.new_page(viewport={"width": 760, "height": 900})
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         page.route(url, lambda route: route.fulfill(body=PAGE, content_type="text/html"))
-        page.goto(url)
+        page.goto(url, wait_until="networkidle")
         sizes = {"points": POINTS, "lines": LINES, "rounds": ROUNDS}
         draws, points = page.evaluate(MEASURE, sizes)
         browser.close()

@@ -21,7 +21,7 @@ def test_thinning_keeps_ends_and_extremes_of_every_pixel_column(
     for column in {int(x) for x, _ in points}:
         before = [y for x, y in points if int(x) == column]
         after = [y for x, y in kept if int(x) == column]
-        assert len(after) <= 4
+        assert len(after) <= 4  # two, and the ends
         assert (min(before), max(before)) == (min(after), max(after))
 
 

@@ -24,7 +24,7 @@ def test_covering_ticks_rise_and_reach_both_ends(
     low, high = sorted((a, b))
     ticks = node.call("plot-scale", "coveringTicks", low, high, count)
     assert all(left < right for left, right in itertools.pairwise(ticks))
-    slack = 1e-8 * max(abs(low), abs(high))
+    slack = 1e-8 * max(abs(low), abs(high), ticks[1] - ticks[0])
     assert ticks[0] <= low + slack
     assert ticks[-1] >= high - slack
     assert 2 <= len(ticks) <= 2 * count + 3

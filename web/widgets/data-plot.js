@@ -32,7 +32,7 @@ export class DataPlot extends HTMLElement {
   #plot = null; // as read; null in a drawn state
   #shown = null; // #plot, or the part zoomed into
   #layout = null;
-  #stops = [];
+  #sorted = null; // the stops of #layout, once someone asks
   #cursor = null; // position in #stops
   #width = 0;
   #zoom = new PlotZoom();
@@ -120,6 +120,11 @@ export class DataPlot extends HTMLElement {
     this.#drawTools();
   }
 
+  get #stops() {
+    this.#sorted ??= cursorStops(this.#layout);
+    return this.#sorted;
+  }
+
   get #stage() {
     return this.querySelector(".plot-canvas");
   }
@@ -128,7 +133,7 @@ export class DataPlot extends HTMLElement {
     this.#width = Math.round(this.clientWidth) || WIDE;
     const height = Number(this.getAttribute("height")) || undefined;
     this.#layout = layoutPlot(this.#shown, { width: this.#width, height });
-    this.#stops = cursorStops(this.#layout);
+    this.#sorted = null;
     return pictureView(this.#layout);
   }
 

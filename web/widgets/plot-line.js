@@ -24,8 +24,8 @@ function stretches(values) {
 }
 
 /**
- * Thins a stretch to what its pixels can show: of all points in one pixel column only the first,
- * the lowest, the highest and the last remain, in their order. The drawn line looks the same.
+ * Thins a stretch to what its pixels can show: of all points in one pixel column only the lowest
+ * and the highest remain, in their order, and the two ends. The drawn line looks the same.
  * @param {number[]} xs pixel x of every index
  * @param {(number | null)[]} ys anything that rises or falls with pixel y
  * @param {number} first
@@ -33,13 +33,14 @@ function stretches(values) {
  * @returns {number[]} the indices that remain
  */
 export function thinned(xs, ys, first, last) {
-  const kept = [];
+  const kept = [first];
   let start = first;
   for (let index = first + 1; index <= last + 1; index++) {
     if (index <= last && Math.floor(xs[index]) === Math.floor(xs[start])) continue;
     keepColumn(kept, ys, start, index - 1);
     start = index;
   }
+  if (kept.at(-1) < last) kept.push(last);
   return kept;
 }
 
@@ -50,10 +51,8 @@ function keepColumn(kept, ys, first, last) {
     if (ys[index] > ys[high]) high = index;
   }
   const [near, far] = low < high ? [low, high] : [high, low];
-  kept.push(first);
-  if (near > first) kept.push(near);
-  if (far > near && far < last) kept.push(far);
-  if (last > first && last !== near) kept.push(last);
+  if (near > kept.at(-1)) kept.push(near);
+  if (far > near) kept.push(far);
 }
 
 function indicesOf(first, last) {

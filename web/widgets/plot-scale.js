@@ -28,7 +28,8 @@ function multiple(index, step) {
 }
 
 /**
- * Round ticks from at or below `low` to at or above `high`.
+ * Round ticks from at or below `low` to at or above `high`, to within a billionth of a step or of
+ * the larger of the two: what floating point cannot tell apart must not cost a tick.
  * @param {number} low finite
  * @param {number} high finite, at least `low`
  * @param {number} count about how many parts
