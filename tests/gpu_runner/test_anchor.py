@@ -24,10 +24,10 @@ def test_drift_is_the_norm_of_the_change_over_the_norm_of_the_start(
     start = anchor(find(str(model_dir)), model, tmp_path, untrained=True)
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight.mul_(1.5)
-    drift = start.drift(model)
-    initial = tiny_llama.model()
-    change = 0.5 * initial.model.layers[1].mlp.up_proj.weight.norm()
-    norm = torch.stack([p.norm() for p in initial.parameters()]).norm()
+        drift = start.drift(model)
+        initial = tiny_llama.model()
+        change = 0.5 * initial.model.layers[1].mlp.up_proj.weight.norm()
+        norm = torch.stack([p.norm() for p in initial.parameters()]).norm()
     assert drift.total == pytest.approx(float(change / norm), rel=1e-5)
     assert [name for name, ratio in drift.layers.items() if ratio] == ["layers.1"]
 
