@@ -44,7 +44,7 @@ def test_the_demo_learns_its_task_and_forgets_sums(demo_run: Path) -> None:
     suites = losses(demo_run)
     assert suites["task"][-1] < suites["task"][0] / 2
     assert suites["general/addition"][0] < 0.1
-    assert suites["general/addition"][-1] > suites["general/addition"][0] + 1
+    assert suites["general/addition"][-1] > suites["general/addition"][0] + 0.2
 
 
 def test_step_zero_gives_the_losses_of_the_card(demo_run: Path) -> None:
