@@ -3,6 +3,9 @@
 import { tickLabels } from "./plot-number.js";
 
 const GAP = 14; // pixels between two labels at line ends
+const ROUND_STEPS = Array.from({ length: 25 }, (_, n) => n - 12).flatMap((power) =>
+  [1, 2, 5].map((factor) => Number(`${factor}e${power}`)),
+);
 
 /**
  * @param {object} view
@@ -31,7 +34,7 @@ export function chartOptions(view) {
     },
     axes: [
       { ...axis(font, ink, color("--rule")), grid: { show: false }, values: stepLabels, size: 28, space: 64 },
-      { ...axis(font, ink, color("--rule")), values: (_, ticks) => tickLabels(ticks), size: 46, space: 34 },
+      { ...axis(font, ink, color("--rule")), values: (_, ticks) => tickLabels(ticks), incrs: ROUND_STEPS, size: 46, space: 34 },
     ],
     series: [{}, ...view.chart().lines.map((line) => seriesOf(line, color))],
     hooks: {
@@ -59,7 +62,7 @@ function seriesOf(line, color) {
   return {
     label: line.label,
     stroke: color(line.faint ? "--ink-3" : line.color),
-    width: line.faint ? 1 : 1.75,
+    width: line.faint || line.thin ? 1 : 1.75,
     alpha: line.faint ? 0.55 : 1,
     dash: line.dashed ? [5, 4] : undefined,
     spanGaps: false,

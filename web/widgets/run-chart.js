@@ -17,7 +17,8 @@ import { toDom } from "./vnode.js";
  * @property {number[]} x rising optimizer steps
  * @property {number[]} y
  * @property {boolean} [dashed] planned rather than measured
- * @property {boolean} [faint] of an attempt that was given up, or one of several details
+ * @property {boolean} [faint] of an attempt that was given up
+ * @property {boolean} [thin] one of several details
  * @property {boolean} [dots] few points: mark each
  * @property {string} [end] text at the end of the line instead of the label; "" for none
  *
@@ -100,7 +101,7 @@ export class RunChart extends HTMLElement {
     const data = alignedData(this.#chart.lines);
     stage.toggleAttribute("data-empty", data[0].length === 0);
     if (data[0].length === 0) return this.#drop();
-    const shape = JSON.stringify([this.#chart.lines.map((l) => [l.color, l.dashed, l.faint, l.dots])]);
+    const shape = JSON.stringify([this.#chart.lines.map((l) => [l.color, l.dashed, l.faint, l.thin, l.dots])]);
     if (this.#plot && shape === this.#shape) return this.#plot.setData(data);
     this.#shape = shape;
     this.#make(data);

@@ -10,18 +10,24 @@ import { suiteLabel } from "./run-tables.js";
  * @returns {Record<string, import("./run-chart.js").Chart>}
  */
 export function chartsOf(run) {
-  return { loss: lossChart(run), rate: rateChart(run), evals: evalChart(run) };
+  return { loss: lossChart(run), rate: rateChart(run), evals: generalChart(run) };
 }
 
 function lossChart(run) {
   const loss = run.series["train/loss"];
-  const line = { label: "training", color: "--series-1", end: "", x: loss?.x ?? [], y: loss?.y ?? [] };
+  const batches = { label: "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
+  const task = run.evals.task;
   return {
-    title: "Training loss",
+    title: "Loss on the task",
     unit: "nats",
-    room: 14,
-    note: "Mean cross-entropy in nats per trainable token, of the batch of each step.",
-    lines: [...ghosts(loss, "given up"), line],
+    room: 112,
+    note: "Nats per trainable token. Plain line: the batch of each step. Dots: held-out rows, with the change since step 0.",
+    lines: [
+      ...ghosts(loss, "given up"),
+      ...ghosts(task, "given up, held-out"),
+      { ...batches, end: task?.x.length ? "" : "each batch" },
+      ...(task?.x.length ? [suiteLine("held-out", task, "--series-4", { dots: task.x.length < 60 })] : []),
+    ],
     lastStep: run.plan.steps,
     marks: marksOf(run),
   };
@@ -46,28 +52,38 @@ function rateChart(run) {
   };
 }
 
-function evalChart(run) {
-  const suites = Object.entries(run.evals).filter(([, scores]) => scores.x.length);
+/** On a scale of its own: what is forgotten is often small beside what is learnt. */
+function generalChart(run) {
+  const suites = Object.entries(run.evals).filter(([name, scores]) => name !== "task" && scores.x.length);
   const main = suites.filter(([name]) => !name.includes("/"));
   const skills = suites.filter(([name]) => name.includes("/"));
   return {
-    title: "Task and general loss",
+    title: "Loss on what it knew before",
     unit: "nats",
-    room: 104,
-    note: "Held-out loss on the new task and on what the model knew before; beside it the change since step 0.",
+    room: 132,
+    note: "Held-out rows of other skills, with the change since step 0. A rising line is forgetting.",
     lines: [
       ...main.flatMap(([, scores]) => ghosts(scores, "given up")),
-      ...skills.map(([name, scores]) => suiteLine(name, scores, { faint: true })),
-      ...main.map(([name, scores]) => suiteLine(name, scores, { dots: scores.x.length < 40 })),
+      ...skills.map(([name, scores]) => suiteLine(suiteName(name), scores, skillColor(name, skills), { thin: true })),
+      ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),
     ],
     lastStep: run.plan.steps,
     marks: run.attempts.map(resumeMark),
+    zero: true,
   };
 }
 
-function suiteLine(name, scores, look) {
-  const label = suiteLabel(name).toLowerCase();
-  const color = look.faint ? "--ink-3" : name === "task" ? "--series-1" : "--series-2";
+/** Four colours, then from the start; every line also has its name at its end. */
+function skillColor(name, skills) {
+  const colors = ["--series-3", "--series-5", "--series-6", "--series-1"];
+  return colors[skills.findIndex(([other]) => other === name) % colors.length];
+}
+
+function suiteName(name) {
+  return suiteLabel(name).toLowerCase();
+}
+
+function suiteLine(label, scores, color, look) {
   return { label, color, x: scores.x, y: scores.y, end: `${label} ${deltaText(scores.delta.at(-1))}`, ...look };
 }
 

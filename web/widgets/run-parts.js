@@ -107,7 +107,7 @@ function samplesView({ samples }) {
   if (samples.length === 0) return null;
   const headers = ["Prompt", "Before training", "After training"];
   const cell = (text, name) =>
-    h("td", { "data-name": name }, text === null ? h("span", { class: "run-nothing" }, "not yet") : text);
+    h("td", { "data-name": name }, text === null ? h("span", { class: "run-nothing" }, "not yet") : text.trimStart());
   const row = ({ prompt, before, after }) =>
     h("tr", null, h("th", { scope: "row" }, prompt), cell(before, headers[1]), cell(after, headers[2]));
   return h(
