@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from gpu_runner.errors import UsageError
@@ -83,6 +84,23 @@ class TrainConfig:
     def as_json(self) -> dict[str, Any]:
         """Plain data for `config.json` and the `run.start` event."""
         return dataclasses.asdict(self)
+
+    def anchored(self) -> TrainConfig:
+        """The same choices with every path made absolute, so that any directory can resume them."""
+
+        def absolute(name: str | None) -> str | None:
+            exists = name is not None and Path(name).expanduser().exists()
+            return str(Path(str(name)).expanduser().absolute()) if exists else name
+
+        general = self.general and tuple((skill, str(absolute(f))) for skill, f in self.general)
+        return dataclasses.replace(
+            self,
+            model=self.model if self.model == DEMO else str(absolute(self.model)),
+            data=self.data if self.data in (DEMO, INSTRUCT) else str(absolute(self.data)),
+            eval_data=absolute(self.eval_data),
+            general=general,
+            out=None if self.out is None else str(Path(self.out).expanduser().absolute()),
+        )
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> TrainConfig:

@@ -75,7 +75,7 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
     with console.status(f"loading {planned.source.name}"):
         model = load(planned.source, planned.tokenizer, config.params, planned.device)
     directory = _new_directory(Path(config.runs))
-    text = json.dumps(config.as_json(), indent=1)
+    text = json.dumps(config.anchored().as_json(), indent=1)
     (directory / "config.json").write_text(text + "\n", "utf-8")
     return _execute(_session(planned, directory, model), console)
 

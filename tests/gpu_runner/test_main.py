@@ -1,0 +1,75 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from gpu_runner.__main__ import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def runner(*arguments: str) -> Result:
+    """`python -m gpu_runner …`, in this process."""
+    return CliRunner(env={"COLUMNS": "160"}).invoke(app, list(arguments))
+
+
+def test_help_names_the_commands_without_loading_pytorch() -> None:
+    code = "import sys; sys.argv = ['x', '--help']; import runpy\n"
+    code += "try: runpy.run_module('gpu_runner', run_name='__main__')\n"
+    code += "finally: assert 'torch' not in sys.modules, 'torch was loaded'"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "py")},
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("train", "plan", "serve", "resume"):
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train", "--model", "x/y"], 2, "--data is missing"),
+        (["train", "--model", "demo", "--lr", "7"], 2, "--lr 7.0 is out of bounds"),
+        (["train", "--model", "demo", "--steps", "many"], 2, "'--steps'"),
+        (["train", "--model", "/none", "--data", "instruct"], 5, "no model at '/none'"),
+        (["resume", "no-such-run"], 8, "it has no config.json"),
+        (["serve", "--no-open", "--site", "/none"], 2, "no built page in /none"),
+    ],
+)
+def test_a_user_error_is_one_message_with_its_exit_code(
+    arguments: list[str], code: int, said: str
+) -> None:
+    done = runner(*arguments)
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+    assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.slow
+def test_a_model_that_no_hub_gives_says_what_was_tried() -> None:
+    done = runner("plan", "--model", "no-such/model", "--data", "instruct")
+    assert done.exit_code == 5
+    assert "tried a directory, a .gguf file and the Hugging Face hub" in done.stderr
+
+
+def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_path: Path) -> None:
+    options = ["--model", str(model_dir), "--data", str(sums_file), "--runs", str(tmp_path / "r")]
+    done = runner("plan", *options)
+    assert done.exit_code == 0, done.stderr
+    for part in ("27,040 parameters, all trained", "36 rows", "End of forward", "Total"):
+        assert part in done.stdout
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_data_error_names_file_line_and_reason(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"text": "ok"}\n{"text": \n')
+    done = runner("train", "--model", str(model_dir), "--data", str(tmp_path / "bad.jsonl"))
+    assert done.exit_code == 3
+    assert "bad.jsonl:2: not JSON" in done.stderr

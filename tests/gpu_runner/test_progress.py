@@ -1,0 +1,77 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from gpu_runner.evaluate import Score
+from gpu_runner.progress import Summary, Terminal, duration, show
+from gpu_runner.train import State, StepResult
+
+
+def step(number: int) -> StepResult:
+    return StepResult(number, 1.5, 2.0, False, 1e-3, 400, 0.5, None)
+
+
+def drawn(*, terminal: bool) -> str:
+    text = io.StringIO()
+    console = Console(file=text, width=120, force_terminal=terminal, color_system=None)
+    with Terminal(console, 100, 2_000_000) as shown:
+        shown.scores(0, [Score("task", 3.0, 10)], {"task": 3.0})
+        for number in range(1, 21):
+            shown.step(State(step=number), step(number), 1_900_000)
+        shown.busy("evaluating")
+        shown.scores(20, [Score("task", 2.5, 10)], {"task": 3.0})
+        shown.warn("look out [not markup]")
+    return text.getvalue()
+
+
+def test_a_pipe_gets_plain_lines_at_tenths_and_evaluations() -> None:
+    lines = drawn(terminal=False).splitlines()
+    assert [line.split("  ")[0] for line in lines if "loss 1.500" in line] == [
+        "step 10/100",
+        "step 20/100",
+    ]
+    assert "step 20/100  held-out loss: task 2.500 (-0.500)" in lines
+    assert "Note: look out [not markup]" in lines
+    assert "\x1b" not in drawn(terminal=False)
+
+
+def test_a_terminal_gets_one_live_line() -> None:
+    text = drawn(terminal=True)
+    assert "20/100" in text
+    assert "800 tok/s" in text
+    assert "1.81 MiB of 1.91 MiB predicted" in text
+
+
+def test_the_summary_shows_before_and_after() -> None:
+    text = io.StringIO()
+    summary = Summary(
+        headline="Finished: 3 steps.",
+        losses={"task": (3.0, 1.0), "general": (1.0, 1.25)},
+        drift=0.01,
+        predicted_bytes=2**20,
+        measured_bytes=2**20,
+        seconds=75,
+        samples=[["1+1=", "7", "2"]],
+        next_steps=["Look."],
+    )
+    show(Console(file=text, width=100), summary)
+    for part in (
+        "-2.000",
+        "+0.250",
+        "1.00% of their norm",
+        "1.00 MiB measured, 1.00 MiB predicted (1.00×)",
+        "1 min 15 s",
+        "Asked   1+1=",
+        "after   2",
+        "Look.",
+    ):
+        assert part in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(8.21, "8.2 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (59.96, "60.0 s")],
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

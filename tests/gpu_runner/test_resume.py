@@ -1,0 +1,141 @@
+"""A run that is killed, stopped or starved, in a process of its own, and what is left of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gpu_runner.errors import ExitCode
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def options(model_dir: Path, sums_file: Path, cats_file: Path) -> list[str]:
+    return [
+        *("--model", str(model_dir), "--data", str(sums_file), "--general", f"cats={cats_file}"),
+        *("--steps", "60", "--eval-every", "20", "--save-every", "7", "--lr", "1e-2"),
+        *("--sample-tokens", "4"),
+    ]
+
+
+def runner(*arguments: str) -> subprocess.Popen[str]:
+    settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "gpu_runner", *arguments]
+    return subprocess.Popen(
+        command, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    found = []
+    for line in (run / "events.jsonl").read_text("utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # torn by a kill
+    return found
+
+
+def losses(run: Path) -> dict[int, tuple[float, float]]:
+    """Step → (loss, gradient norm); of a step taken twice, both times must agree."""
+    found: dict[int, tuple[float, float]] = {}
+    for event in events(run):
+        if event["kind"] == "metrics" and "train/loss" in event["m"]:
+            pair = (event["m"]["train/loss"], event["m"]["train/grad_norm"])
+            assert found.setdefault(event["step"], pair) == pair
+    return found
+
+
+def wait_for_step(runs: Path, step: int, process: subprocess.Popen[str]) -> Path:
+    """The run's directory once its log says that `step` is done."""
+    while process.poll() is None:
+        for run in runs.iterdir() if runs.exists() else ():
+            if (run / "events.jsonl").exists() and max(losses(run), default=0) >= step:
+                return run
+        time.sleep(0.005)
+    raise AssertionError(
+        f"the run ended before step {step}: {process.stdout and process.stdout.read()}"
+    )
+
+
+def test_killed_and_resumed_equals_uninterrupted(options: list[str], tmp_path: Path) -> None:
+    whole = runner("train", *options, "--runs", str(tmp_path / "whole"))
+    assert whole.communicate() and whole.returncode == 0
+    (uninterrupted,) = (tmp_path / "whole").iterdir()
+
+    broken = tmp_path / "broken"
+    process = runner("train", *options, "--runs", str(broken))
+    for step in (3, 16, 37):  # before the first checkpoint, between two, after an evaluation
+        run = wait_for_step(broken, step, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        process = runner("resume", run.name, "--runs", str(broken))
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+
+    assert losses(run) == losses(uninterrupted)
+    one = load_file(uninterrupted / "model" / "model.safetensors")
+    two = load_file(run / "model" / "model.safetensors")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    resumed = [event["from_step"] for event in events(run) if event["kind"] == "run.resume"]
+    assert resumed[0] == 0
+    assert all(step % 7 == 0 for step in resumed)
+    assert len({event["seq"] for event in events(run)}) == len(events(run))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_the_step_saves_and_exits_with_zero(
+    options: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    process = runner("train", *options, "--runs", str(tmp_path))
+    run = wait_for_step(tmp_path, 5, process)
+    process.send_signal(number)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert f"asked to stop by {number.name}" in output
+    assert f"python -m gpu_runner resume {run.name}" in output
+    end = events(run)[-1]
+    assert (end["kind"], end["status"]) == ("run.end", "stopped")
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert checkpoint.name == f"step-{end['step']:06d}"
+
+
+def test_out_of_memory_is_caught_with_advice(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    """The process may have 1.5 GB of addresses more than PyTorch takes; the batch needs more."""
+    script = (
+        "import resource, torch, transformers, gpu_runner.session\n"
+        "from transformers import LlamaForCausalLM\n"
+        "torch.ones(8) @ torch.ones(8)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 1_500_000_000,) * 2)\n"
+        "from gpu_runner.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", script, "train", "--model", str(model_dir)),
+            *("--data", str(sums_file), "--micro-batch", "4096", "--grad-accum", "64"),
+            *("--steps", "1", "--general", "none", "--runs", str(tmp_path)),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == ExitCode.MEMORY, done.stdout + done.stderr
+    assert "out of memory" in done.stderr
+    assert "Give --micro-batch 2048 --grad-accum 128: predicted" in done.stderr
+    (run,) = tmp_path.iterdir()
+    assert events(run)[-1]["status"] == "oom"

