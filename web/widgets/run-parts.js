@@ -16,6 +16,7 @@ export function buildParts(view) {
   const part = (tag, className) => Object.assign(document.createElement(tag), { className });
   const parts = {
     chooser: document.createElement("run-chooser"),
+    about: part("p", "run-about"),
     notice: part("div", "run-state"),
     head: part("div", "run-head-slot"),
     charts: part("div", "run-charts"),
@@ -32,14 +33,15 @@ export function buildParts(view) {
   parts.notice.setAttribute("role", "status");
   parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate);
   buildTables(parts);
-  const { chooser, notice, head, charts, alerts, samples, tables, log } = parts;
-  view.replaceChildren(chooser, notice, head, charts, alerts, samples, tables, log);
+  const { chooser, about, notice, head, charts, alerts, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, head, charts, alerts, samples, tables, log);
   return parts;
 }
 
-/** Brings every part to the state of `run`. */
-export function drawParts(parts, run, notice) {
+/** Brings every part to the state of `run`. `about` says what a recording shows. */
+export function drawParts(parts, run, notice, about) {
   const isEmpty = run.events === 0;
+  if (parts.about.textContent !== about) parts.about.textContent = about;
   paint(parts, parts.notice, noticeView(notice));
   for (const part of [parts.head, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
   paint(parts, parts.head, isEmpty ? null : headView(run));

@@ -104,6 +104,11 @@ export class RunView extends HTMLElement {
     });
   }
 
+  #about({ kind, name }) {
+    const recording = this.#recordings.find((other) => kind === "recording" && other.name === name);
+    return recording?.description ?? "";
+  }
+
   /** Asks for one drawing in the next frame. Hidden pages get no frames, so they do not draw. */
   #later = () => {
     if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
@@ -118,7 +123,7 @@ export class RunView extends HTMLElement {
     const health = source.kind === "live" ? healthOf(run, writer, Date.now() / 1000) : "running";
     const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem });
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
-    drawParts(this.#parts, run, notice);
+    drawParts(this.#parts, run, notice, this.#about(source));
     this.#parts.chooser.show(runner.runs, this.#recordings, source);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }

@@ -3,7 +3,7 @@
  * for the reader and what to do. Pure: state in, words out.
  */
 
-import { clockText } from "./run-number.js";
+import { clockText, dayText } from "./run-number.js";
 
 /**
  * @typedef {object} Notice
@@ -103,10 +103,10 @@ function resumeCommand(run) {
   return run.checkpoint ? `.venv/bin/python -m gpu_runner resume ${run.run}` : undefined;
 }
 
-function endNotice({ run }) {
+function endNotice({ run, source }) {
   if (!run.end) return null;
   const reason = run.end.reason ? ` ${sentence(run.end.reason)}` : "";
-  const at = clockText(run.end.time);
+  const at = source.kind === "live" ? clockText(run.end.time) : dayText(run.end.time);
   if (run.nonFinite !== null && run.status !== "finished") {
     const text = `The loss stopped being a number at step ${run.nonFinite}.${reason}`;
     return { tone: "bad", title: "Diverged", text };
