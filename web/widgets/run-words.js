@@ -106,14 +106,15 @@ function resumeCommand(run) {
 function endNotice({ run, source }) {
   if (!run.end) return null;
   const reason = run.end.reason ? ` ${sentence(run.end.reason)}` : "";
-  const at = source.kind === "live" ? clockText(run.end.time) : dayText(run.end.time);
+  const { time } = run.end;
+  const when = source.kind === "live" ? `At ${clockText(time)}` : `On ${dayText(time)}`;
   if (run.nonFinite !== null && run.status !== "finished") {
     const text = `The loss stopped being a number at step ${run.nonFinite}.${reason}`;
     return { tone: "bad", title: "Diverged", text };
   }
   const said = {
-    finished: { tone: "good", title: "Finished", text: `At ${at}, after ${run.step} steps.` },
-    stopped: { tone: "quiet", title: "Stopped", text: `At ${at}, after step ${run.step}.${reason}` },
+    finished: { tone: "good", title: "Finished", text: `${when}, after ${run.step} steps.` },
+    stopped: { tone: "quiet", title: "Stopped", text: `${when}, after step ${run.step}.${reason}` },
     failed: { tone: "bad", title: "Failed", text: `At step ${run.step}.${reason}` },
     oom: { tone: "bad", title: "Out of memory", text: `At step ${run.step}.${reason}` },
   };
