@@ -71,7 +71,8 @@ def wait_for_step(runs: Path, step: int, process: subprocess.Popen[str]) -> Path
 
 def test_killed_and_resumed_equals_uninterrupted(options: list[str], tmp_path: Path) -> None:
     whole = runner("train", *options, "--runs", str(tmp_path / "whole"))
-    assert whole.communicate() and whole.returncode == 0
+    whole.communicate()
+    assert whole.returncode == 0
     (uninterrupted,) = (tmp_path / "whole").iterdir()
 
     broken = tmp_path / "broken"
@@ -114,20 +115,20 @@ def test_a_signal_finishes_the_step_saves_and_exits_with_zero(
 def test_out_of_memory_is_caught_with_advice(
     model_dir: Path, sums_file: Path, tmp_path: Path
 ) -> None:
-    """The process may have 1.5 GB of addresses more than PyTorch takes; the batch needs more."""
+    """PyTorch may take 150 MB of addresses more than it has; the batch needs twice that."""
     script = (
         "import resource, torch, transformers, gpu_runner.session\n"
         "from transformers import LlamaForCausalLM\n"
         "torch.ones(8) @ torch.ones(8)\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + 1_500_000_000,) * 2)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000,) * 2)\n"
         "from gpu_runner.__main__ import main\n"
         "main()\n"
     )
     done = subprocess.run(
         [
             *(sys.executable, "-c", script, "train", "--model", str(model_dir)),
-            *("--data", str(sums_file), "--micro-batch", "4096", "--grad-accum", "64"),
+            *("--data", str(sums_file), "--micro-batch", "4096", "--grad-accum", "1"),
             *("--steps", "1", "--general", "none", "--runs", str(tmp_path)),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"},
@@ -136,6 +137,6 @@ def test_out_of_memory_is_caught_with_advice(
     )
     assert done.returncode == ExitCode.MEMORY, done.stdout + done.stderr
     assert "out of memory" in done.stderr
-    assert "Give --micro-batch 2048 --grad-accum 128: predicted" in done.stderr
+    assert "Give --micro-batch 2048 --grad-accum 2: predicted" in done.stderr
     (run,) = tmp_path.iterdir()
     assert events(run)[-1]["status"] == "oom"
