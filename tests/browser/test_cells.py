@@ -18,9 +18,12 @@ BOXES = """() => [...document.querySelectorAll('.article :is(h2, p, live-cell, .
   .map(([tag, box]) => [tag, box.top + scrollY, box.height])"""
 WATCH_SHIFTS = """() => {
   window.shifts = [];
-  const inArticle = ({ node }) => (node?.closest ? node : node?.parentElement)?.closest('.article');
+  const inText = ({ node }) => {
+    const element = node?.closest ? node : node?.parentElement;
+    return element?.closest('.article') && !element.closest('.cell-bar');
+  };
   new PerformanceObserver((list) => {
-    window.shifts.push(...list.getEntries().filter((e) => e.sources.some(inArticle)));
+    window.shifts.push(...list.getEntries().filter((e) => e.sources.some(inText)));
   }).observe({ type: 'layout-shift' });
 }"""
 

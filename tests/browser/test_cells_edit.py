@@ -135,7 +135,7 @@ def test_a_cell_names_its_parts_for_a_screen_reader(reader: CellReader) -> None:
     page = reader.page
     source = page.locator(f"#{reader.cell} .cell-source")
     assert "press Enter to edit" in str(source.get_attribute("aria-label"))
-    assert page.locator(f"#{reader.cell} [role=status]").count() == 1
+    assert page.locator(f"#{reader.cell} .cell-bar [role=status]").count() == 1
     assert reader.run("1")["ok"]
-    assert page.locator(f"#{reader.cell} [role=status]").inner_text() == "Done"
+    assert page.locator(f"#{reader.cell} .cell-bar [role=status]").inner_text() == "Done"
     assert page.locator(f"#{reader.cell} .cell-output").get_attribute("aria-busy") is None

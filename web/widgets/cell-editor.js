@@ -37,6 +37,7 @@ export function createEditor({ parent, code, label, onChange, onRun, onLeave }) 
     bracketMatching(),
     syntaxHighlighting(colours),
     theme,
+    EditorView.domEventHandlers({ beforeinput: replaceSelection }),
     EditorView.contentAttributes.of({ "aria-label": label, "aria-multiline": "true" }),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) onChange(update.state.doc.toString());
@@ -44,6 +45,18 @@ export function createEditor({ parent, code, label, onChange, onRun, onLeave }) 
   ];
   const root = parent.attachShadow({ mode: "open" });
   return new EditorView({ parent: root, root, state: EditorState.create({ doc: code, extensions }) });
+}
+
+/**
+ * Type over a selection without the browser's help: Chromium would keep the look of the replaced
+ * text in a style attribute, which the page's policy forbids and its console then complains about.
+ */
+function replaceSelection(event, view) {
+  const plain = event.inputType === "insertText" && event.data && !event.isComposing;
+  if (!plain || view.state.selection.main.empty) return false;
+  event.preventDefault();
+  view.dispatch(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+  return true;
 }
 
 /** Replace the whole text, keeping undo. */

@@ -34,8 +34,10 @@ export class TextStream {
       this.pre.append(block);
     }
     this.open.appendData(piece);
-    if (this.open.length >= BLOCK_CHARS || (this.open.length > BLOCK_CHARS / 2 && piece.endsWith("\n"))) {
-      this.open = null;
+    const { length } = this.open;
+    if (length >= BLOCK_CHARS || (length > BLOCK_CHARS / 2 && piece.endsWith("\n"))) {
+      this.open.parentElement.classList.add("is-full"); // only these may be skipped out of sight:
+      this.open = null; // a skipped block has a guessed height until it has been seen
     }
   }
 }

@@ -25,6 +25,7 @@ export class LiveCell extends HTMLElement {
     this.source.pre.after(this.bar.element);
     this.runs = null; // {code, handle, promise} of the run that waits or runs
     this.before = null; // what Reset took away
+    this.bakedNote = this.querySelector(".cell-note")?.textContent ?? "";
     this.article = null; // the baked output, taken when the first run replaces it
     this.source.addEventListener("change", () => this.#changed());
     this.source.addEventListener("run", () => this.run());
@@ -78,6 +79,7 @@ export class LiveCell extends HTMLElement {
     this.before = before;
     if (this.article) this.output.restore(this.article);
     else this.output.note(this.bakedNote);
+    this.output.say("");
     this.bar.offer("undo");
     return undefined;
   }
@@ -102,10 +104,17 @@ export class LiveCell extends HTMLElement {
   }
 
   #began() {
-    this.article ??= { ...this.output.snapshot() };
+    this.article ??= this.#bakedOutput();
     this.output.begin();
     this.started = true;
     this.bar.show("running");
+  }
+
+  /** What the page was built with; its note may by now say that the code was edited. */
+  #bakedOutput() {
+    const shown = this.output.snapshot();
+    shown.texts.set(".cell-note", this.bakedNote);
+    return shown;
   }
 
   async #ended(outcome) {
@@ -153,7 +162,6 @@ export class LiveCell extends HTMLElement {
   #changed() {
     const edited = this.code !== this.source.original;
     this.before = null;
-    this.bakedNote ??= this.querySelector(".cell-note")?.textContent ?? "";
     this.bar.offer(edited ? "reset" : "");
     this.bar.edited = edited;
     if (!this.runs) this.output.note(edited ? BEFORE_EDIT : this.bakedNote);

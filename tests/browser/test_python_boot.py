@@ -1,0 +1,177 @@
+"""Python starts lazily and truthfully; every way to fail is told, and Retry gets out of it."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from browser.cell_reader import CellReader
+from press.assets import PYODIDE_FILES, ROOT
+
+SIZES = ROOT / "web" / "python" / "download.js"
+
+
+class Host(ThreadingHTTPServer):
+    """A plain file host of a copy of the site, of which a test may break and mend parts."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.worker_policy = ""
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def lose(self, name: str) -> None:
+        """Take a file away, as an incomplete upload does."""
+        (self.folder / name).rename(self.folder / f"{name}.lost")
+
+    def find(self, name: str) -> None:
+        """Bring it back."""
+        (self.folder / f"{name}.lost").rename(self.folder / name)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    server: Host
+
+    def end_headers(self) -> None:
+        """Keep nothing in caches, and give the worker the policy under test."""
+        self.send_header("Cache-Control", "no-store")
+        if self.path.endswith("worker.js") and self.server.worker_policy:
+            self.send_header("Content-Security-Policy", self.server.worker_policy)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def host(site: Path, tmp_path: Path) -> Iterator[Host]:
+    folder = tmp_path / "site"
+    shutil.copytree(site, folder)
+    with Host(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def reader(page: Page, host: Host) -> CellReader:
+    page.allowed_errors += ["404", "ERR_", "Failed to load", "Refused", "violates"]  # type: ignore[attr-defined]
+    return CellReader(page, host.url)
+
+
+def fail_and_retry(reader: CellReader, words: str, mend: Any) -> None:
+    """Run a cell that cannot get Python, read why, mend the cause, press Retry and run again."""
+    page = reader.page
+    result = reader.run("40 + 2")
+    assert not result["ok"]
+    assert words in result["error"]
+    assert reader.phase == "failed"
+    assert words in page.locator("python-status .python-reason").inner_text()
+    assert words in str(reader.shown()["message"])
+    mend()
+    page.locator("python-status .python-retry").click()
+    reader.wait_for_phase("ready")
+    assert reader.run("40 + 2")["value"] == "42"
+    assert reader.shown()["message"] is None
+
+
+@pytest.mark.parametrize(
+    "name", ["pyodide/pyodide.asm.wasm", "pyodide/python_stdlib.zip", "python/unfrozen.zip"]
+)
+def test_a_missing_file_is_named_and_retry_works_once_it_is_there(
+    reader: CellReader, host: Host, name: str
+) -> None:
+    host.lose(name)
+    fail_and_retry(reader, f"the server answered 404 for {name}", lambda: host.find(name))
+
+
+@pytest.mark.parametrize("name", ["pyodide/pyodide.mjs", "pyodide/pyodide.asm.mjs"])
+def test_a_missing_script_is_told(reader: CellReader, host: Host, name: str) -> None:
+    host.lose(name)
+    fail_and_retry(reader, "A part of Python could not be loaded", lambda: host.find(name))
+
+
+def test_a_worker_that_cannot_be_loaded_is_told(reader: CellReader, host: Host) -> None:
+    host.lose("python/worker.js")
+    fail_and_retry(reader, "its script could not be loaded", lambda: host.find("python/worker.js"))
+
+
+def test_a_policy_that_forbids_webassembly_is_told(reader: CellReader, host: Host) -> None:
+    host.worker_policy = "default-src 'none'; script-src 'self'; connect-src 'self'"
+
+    def allow() -> None:
+        host.worker_policy = ""
+
+    fail_and_retry(reader, "refused to compile WebAssembly", allow)
+
+
+def test_a_damaged_runtime_is_told(reader: CellReader, host: Host) -> None:
+    wasm = host.folder / "pyodide" / "pyodide.asm.wasm"
+    whole = wasm.read_bytes()
+    wasm.write_bytes(whole[:1000])
+    fail_and_retry(reader, "WebAssembly", lambda: wasm.write_bytes(whole))
+
+
+def test_an_offline_reader_is_told_and_goes_on_when_back(reader: CellReader) -> None:
+    context = reader.page.context
+    context.set_offline(True)
+    fail_and_retry(reader, "Check the connection", lambda: context.set_offline(False))
+
+
+def test_the_cell_s_own_try_again_works_too(reader: CellReader, host: Host) -> None:
+    host.lose("python/unfrozen.zip")
+    assert not reader.run("1")["ok"]
+    host.find("python/unfrozen.zip")
+    reader.page.locator(f"#{reader.cell} .cell-message button", has_text="Try again").click()
+    reader.page.locator(f"#{reader.cell} .cell-status", has_text="Done").wait_for(timeout=90_000)
+
+
+def test_python_is_fetched_at_the_first_run_and_not_before(page: Page, host: Host) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    reader = CellReader(page, host.url)
+    page.wait_for_timeout(500)
+    assert reader.phase == "idle"
+    assert not [url for url in asked if "pyodide" in url or "worker" in url]
+    page.evaluate("""() => {
+      window.said = [];
+      const status = document.querySelector('python-status');
+      new MutationObserver(() => {
+        const text = status.querySelector('.python-words').textContent;
+        if (window.said.at(-1) !== text) window.said.push(text);
+      }).observe(status, { subtree: true, childList: true, characterData: true });
+    }""")
+    assert reader.run("1 + 1")["value"] == "2"
+    said = page.evaluate("window.said")
+    shares = [int(text.split()[1]) for text in said if text.startswith("Loading")]
+    assert shares == sorted(shares)
+    assert shares[0] < 50
+    assert shares[-1] >= 90
+    assert said[-3:] == ["Python starting", "Python running", "Python ready"]
+
+
+def test_a_restart_after_stop_downloads_nothing_it_has(reader: CellReader) -> None:
+    reader.start("sum(range(10**11))")
+    asked: list[str] = []
+    reader.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+    assert reader.stop()["cleared"]
+    assert reader.run("1")["ok"]
+    assert not set(asked) & {"pyodide.asm.wasm", "python_stdlib.zip", "unfrozen.zip"}
+
+
+def test_the_byte_counts_of_the_progress_are_those_of_the_runtime() -> None:
+    text = SIZES.read_text()
+    for name in PYODIDE_FILES:
+        if name.endswith((".wasm", ".zip")):
+            size = (ROOT / "node_modules" / "pyodide" / name).stat().st_size
+            assert f'"{name}": {size},' in text, f"{name} has {size} bytes: write it in {SIZES}"
