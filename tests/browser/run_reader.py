@@ -35,11 +35,13 @@ def written(runs: Path, name: str, *options: str) -> Path:
 
 
 class RunReader:
-    """Looks at the run view of one page."""
+    """Looks at the run view of one page; opens `url` first when it is given."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str = "") -> None:
         self.page = page
-        page.goto(url)
+        self.patience_seconds = PATIENCE_SECONDS
+        if url:
+            page.goto(url)
         page.locator("run-view[data-state]").wait_for(state="attached")
 
     @property
@@ -49,17 +51,21 @@ class RunReader:
         return folded
 
     @property
+    def brief(self) -> dict[str, Any]:
+        """The small part of the state: cheap to ask for again and again."""
+        small: dict[str, Any] = self.page.evaluate(BRIEF)
+        return small
+
+    @property
     def notice(self) -> str:
         """The state the view says it is in, such as "live" or "trainer-gone"."""
         return str(self.page.evaluate(NOTICE))
 
     def wait(self, until: Callable[[], bool], what: str) -> None:
         """Poll: `wait_for_function` needs eval, which the page's policy refuses."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self.patience_seconds
         while not until():
-            assert time.monotonic() < deadline, (
-                f"no {what}: {self.notice}, {self.page.evaluate(BRIEF)}"
-            )
+            assert time.monotonic() < deadline, f"no {what}: {self.notice}, {self.brief}"
             self.page.wait_for_timeout(40)
 
     def wait_notice(self, name: str) -> None:
