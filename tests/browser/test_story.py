@@ -16,7 +16,7 @@ from browser.cell_reader import CellReader
 from browser.run_reader import RunReader
 from conftest import Server
 
-TRAINING_SECONDS = 900  # about one minute on a quiet machine with two cores
+TRAINING_SECONDS = 1800  # about one minute on a quiet machine with two cores
 EXPECTED_WITHOUT_A_SERVER = ["Failed to load resource", "net::ERR_"]
 
 
