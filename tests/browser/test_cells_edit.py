@@ -64,9 +64,9 @@ def test_line_numbers_show_only_while_editing(reader: CellReader) -> None:
     page.locator(f"#{reader.cell} .cell-source").click()
     gutter = page.locator(f"#{reader.cell} .cm-gutters")
     page.locator(f"#{reader.cell} .cm-focused").wait_for()
-    assert gutter.is_visible()
+    gutter.wait_for(state="visible")
     page.keyboard.press("Escape")
-    assert not gutter.is_visible()
+    gutter.wait_for(state="hidden")
 
 
 def test_a_click_puts_the_cursor_where_it_fell(reader: CellReader) -> None:

@@ -43,6 +43,12 @@ def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellRe
         yield reader
 
 
+@pytest.fixture(autouse=True)
+def _leave_nothing_running(reader: CellReader) -> Iterator[None]:
+    yield
+    reader.page.evaluate("() => document.querySelectorAll('live-cell').forEach((c) => c.stop())")
+
+
 @pytest.mark.parametrize("what", STUBBORN)
 def test_stop_ends(reader: CellReader, what: str) -> None:
     isolated = reader.page.evaluate("crossOriginIsolated")
@@ -74,8 +80,7 @@ def test_the_page_stays_smooth_while_a_cell_prints_for_ever(reader: CellReader) 
         .observe({ type: 'longtask' });
     }""")
     reader.start("while True: print('y')")
-    page.wait_for_timeout(1000)
-    assert "200 kB" in str(reader.shown()["overflow"])
+    page.locator(f"#{reader.cell} .cell-overflow", has_text="200 kB").wait_for()
     assert len(str(reader.shown()["stdout"])) == 200_000
     assert reader.stop()["stopped"]
     durations = page.evaluate("window.longTasks.map((entry) => entry.duration)")
