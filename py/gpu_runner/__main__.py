@@ -88,7 +88,7 @@ def train(
 
     def run() -> ExitCode:
         config = resolve(options | {"general": parse_general(options["general"])})
-        _quiet_libraries()
+        _settle_libraries()
         from rich.console import Console
 
         from gpu_runner.session import start
@@ -130,7 +130,7 @@ def plan(
 
     def run() -> ExitCode:
         config = resolve(options | {"general": parse_general(options["general"])})
-        _quiet_libraries()
+        _settle_libraries()
         from rich.console import Console
 
         from gpu_runner.plan import make
@@ -150,7 +150,7 @@ def resume(
     """Go on with a stopped or killed run, bit by bit as if nothing had happened."""
 
     def go() -> ExitCode:
-        _quiet_libraries()
+        _settle_libraries()
         from rich.console import Console
 
         from gpu_runner.session import resume as resume_run
@@ -199,8 +199,14 @@ def _built_site(given: Path | None) -> Path:
     )
 
 
-def _quiet_libraries() -> None:
-    """Our own progress line is the only one; warnings still come through."""
+def _settle_libraries() -> None:
+    """Environment that libraries read when they are loaded; what the user has set stays.
+
+    Our progress line is the only one. Threads of PyTorch that wait for each other sleep instead of
+    spinning: on a machine that is busy with something else too, a small step on two cores took 3 s
+    spinning and 0.1 s sleeping; on an idle one the difference is within the noise.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: hence before it
     import transformers
