@@ -2,16 +2,15 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gpu_runner.config import resolve
-from gpu_runner.errors import ExitCode
-from gpu_runner.session import start
+ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -28,17 +27,11 @@ def gguf() -> Path:
 @pytest.fixture(scope="module")
 def run(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    options = {
-        "model": str(gguf),
-        "data": "instruct",
-        "steps": 3,
-        "lr": 5e-5,
-        "eval_rows": 12,
-        "save_every": 0,
-        "sample_tokens": 8,
-        "runs": str(runs),
-    }
-    assert start(resolve(options), Console(quiet=True)) == ExitCode.OK
+    command = [sys.executable, "-m", "gpu_runner", "train", "--model", str(gguf)]
+    command += ["--data", "instruct", "--steps", "3", "--lr", "5e-5", "--eval-rows", "12"]
+    command += ["--save-every", "0", "--sample-tokens", "8", "--runs", str(runs)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     (directory,) = runs.iterdir()
     return directory
 
