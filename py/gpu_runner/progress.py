@@ -30,11 +30,10 @@ class Terminal:
         self._steps = steps
         self._predicted = predicted_bytes
         self._bar = Progress(
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=max(8, min(24, console.width - 68))),
             MofNCompleteColumn(),
             TextColumn("{task.description}", markup=False),
             TimeRemainingColumn(compact=True),
-            TextColumn("left"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -64,19 +63,19 @@ class Terminal:
 
     def busy(self, text: str) -> None:
         """Say what is going on instead of a step."""
-        self._bar.update(self._task, description=f"{text} … {self._shown}")
+        self._bar.update(self._task, description=f"{text} …  {self._shown}".rstrip())
 
     def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
         """Redraw the line with the newest step."""
         speed = result.trainable_tokens / result.seconds
-        self._shown = (
-            f"loss {result.loss:.3f}  lr {result.lr:.1e}  {speed:,.0f} tok/s"
-            f"  {_memory(measured_bytes, self._predicted)}"
-        )
-        self._bar.update(self._task, completed=state.step, description=self._shown)
+        self._shown = f"loss {result.loss:.3f}"
+        numbers = f"{self._shown}  lr {result.lr:.1e}  {speed:,.0f} tok/s"
+        short = self.console.is_terminal and self.console.width < 110
+        line = f"{numbers}  {_memory(measured_bytes, self._predicted, short=short)}"
+        self._bar.update(self._task, completed=state.step, description=line)
         every = max(1, self._steps // 10)
         if not self.console.is_terminal and state.step % every == 0:
-            self.say(f"step {state.step}/{self._steps}  {self._shown}")
+            self.say(f"step {state.step}/{self._steps}  {line}")
 
     def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
         """One line for an evaluation: each suite's loss and its change since step 0."""
@@ -88,11 +87,14 @@ class Terminal:
         self.say(f"step {step}/{self._steps}  held-out loss: " + ", ".join(parts))
 
 
-def _memory(measured_bytes: int, predicted_bytes: int) -> str:
+def _memory(measured_bytes: int, predicted_bytes: int, *, short: bool) -> str:
+    """Measured and predicted peak: "memory 2.65 GiB of 2.67 GiB predicted"."""
     if not measured_bytes:
         return ""
-    text = f"memory {format_bytes(measured_bytes)}"
-    return f"{text} of {format_bytes(predicted_bytes)} predicted" if predicted_bytes else text
+    measured, predicted = format_bytes(measured_bytes), format_bytes(predicted_bytes)
+    if short:
+        return f"{measured} / {predicted}" if predicted_bytes else measured
+    return f"memory {measured}" + (f" of {predicted} predicted" if predicted_bytes else "")
 
 
 @dataclass(slots=True)

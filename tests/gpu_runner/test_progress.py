@@ -12,14 +12,14 @@ def step(number: int) -> StepResult:
     return StepResult(number, 1.5, 2.0, False, 1e-3, 400, 0.5, None)
 
 
-def drawn(*, terminal: bool) -> str:
+def drawn(*, terminal: bool, width: int = 120) -> str:
     text = io.StringIO()
-    console = Console(file=text, width=120, force_terminal=terminal, color_system=None)
+    console = Console(file=text, width=width, force_terminal=terminal, color_system=None)
     with Terminal(console, 100, 2_000_000) as shown:
+        shown.busy("evaluating")
         shown.scores(0, [Score("task", 3.0, 10)], {"task": 3.0})
         for number in range(1, 21):
             shown.step(State(step=number), step(number), 1_900_000)
-        shown.busy("evaluating")
         shown.scores(20, [Score("task", 2.5, 10)], {"task": 3.0})
         shown.warn("look out [not markup]")
     return text.getvalue()
@@ -40,7 +40,12 @@ def test_a_terminal_gets_one_live_line() -> None:
     text = drawn(terminal=True)
     assert "20/100" in text
     assert "800 tok/s" in text
-    assert "1.81 MiB of 1.91 MiB predicted" in text
+    assert "memory 1.81 MiB of 1.91 MiB predicted" in text
+
+
+def test_the_live_line_fits_eighty_columns() -> None:
+    text = drawn(terminal=True, width=80)
+    assert "20/100 loss 1.500  lr 1.0e-03  800 tok/s  1.81 MiB / 1.91 MiB" in text
 
 
 def test_the_summary_shows_before_and_after() -> None:
