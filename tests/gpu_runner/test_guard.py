@@ -1,5 +1,7 @@
 """The door, judged without a server: one rule after another. tests/security asks a real one."""
 
+import importlib
+
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
@@ -195,3 +197,8 @@ def test_an_explicit_address_is_one_of_our_names() -> None:
     assert "192.168.1.5:8765" in own_hosts("192.168.1.5", 8765)
     assert "[fd00::1]:8765" in own_hosts("fd00::1", 8765)
     assert "localhost" in own_hosts("127.0.0.1", 80)
+
+
+def test_the_header_says_what_the_page_s_own_policy_says_and_no_frames() -> None:
+    page = importlib.import_module("press.page")
+    assert f"{page.POLICY}; frame-ancestors 'none'" == SECURITY_HEADERS["Content-Security-Policy"]
