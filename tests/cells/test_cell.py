@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any
 
@@ -66,6 +67,13 @@ def test_future_imports_of_the_machinery_do_not_leak_into_cells() -> None:
 def test_top_level_await_works() -> None:
     source = "import asyncio\nawait asyncio.sleep(0)\nawait asyncio.sleep(0, 'done')"
     assert run(source)[0].value_repr == "'done'"
+
+
+def test_top_level_await_works_where_an_event_loop_runs_already() -> None:
+    async def caller() -> CellResult:
+        return run("import asyncio\nawait asyncio.sleep(0, 'done')")[0]
+
+    assert asyncio.run(caller()).value_repr == "'done'"
 
 
 def test_a_failing_repr_is_the_cell_s_error() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -40,11 +41,13 @@ def run_cell(
     """Run `source` in `namespace`, passing what it prints to `write` piece by piece.
 
     Never raises: every exception of the cell, KeyboardInterrupt and SystemExit included, comes
-    back as `error`. A cell with a top-level `await` gets an event loop of its own.
+    back as `error`. A cell with a top-level `await` gets a thread and an event loop of its own,
+    so that it runs for a caller whose thread has a loop already.
     """
     steps = run_cell_async(source, namespace, CappedOutput(write), cell_id)
     if _has_top_level_await(source):
-        return asyncio.run(steps)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(asyncio.run, steps).result()
     try:
         steps.send(None)
     except StopIteration as finished:
