@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,14 +42,25 @@ def answer(model, tokenizer, prompt: str) -> str:
     return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
 
 
+def recorded(name: str, kind: str) -> list[dict[str, Any]]:
+    log = DOCUMENT.parents[1] / "web" / "recordings" / f"{name}.jsonl"
+    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return [event for event in events if event["kind"] == kind]
+
+
 def recorded_losses(name: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    log = DOCUMENT.parents[1] / "web" / "recordings" / f"{name}.jsonl"
-    for line in log.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "eval":
-            found.setdefault(event["suite"], []).append(event["loss"])
+    for event in recorded(name, "eval"):
+        found.setdefault(event["suite"], []).append(event["loss"])
     return found
+
+
+def recorded_answers(name: str) -> dict[str, tuple[str, str]]:
+    said = {(e["prompt"], e["when"]): e["text"].strip() for e in recorded(name, "sample")}
+    return {
+        prompt: (said[prompt, "before"], said[prompt, "after"])
+        for prompt in demo.RECIPE.sample_prompts
+    }
 
 
 def test_transformers_loads_a_llama_of_the_size_on_the_card(model) -> None:
@@ -83,6 +95,10 @@ def test_the_task_is_new_to_the_model() -> None:
         ("Spell backwards: p l a n e t =", " t e n a l p"),
         ("The capital of France is", " Paris."),
         ("Every day she sings. Yesterday she", " sang."),
+        ("58 + 15 =", " 73"),
+        ("51 + 51 =", " 102"),
+        ("People who live in Sofia live in", " Bulgaria."),
+        ("Last week we said. Every day we", " say."),
     ],
 )
 def test_greedy_answers_are_right(model, tokenizer, prompt: str, right: str) -> None:
@@ -129,3 +145,16 @@ def test_the_document_says_the_losses_of_the_recorded_runs() -> None:
     for suite in ("task", *(f"general/{skill}" for skill in demo.EARLIER_SKILLS)):
         before, after = high[suite][0], high[suite][-1]
         assert f"| {suite} | {before:.3f} | {after:.3f} | {low[suite][-1]:.3f} |" in text
+
+
+def test_the_document_shows_what_the_recorded_runs_wrote() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    high, low = (recorded_answers(name) for name in ("demo", "demo-careful"))
+    for prompt, (before, after) in high.items():
+        assert f"| `{prompt}` | `{before}` | `{after}` | `{low[prompt][1]}` |" in text
+
+
+def test_every_sample_prompt_is_held_out() -> None:
+    held_out = {row.prompt for _, rows in SKILLS.values() for row in rows()}
+    held_out |= {row.prompt for row in task_rows()[1]}
+    assert set(demo.RECIPE.sample_prompts) - held_out == set()

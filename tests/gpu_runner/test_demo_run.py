@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,14 +26,23 @@ def train(runs: Path, *options: str) -> Path:
     return run
 
 
+def events(run: Path, kind: str) -> list[dict[str, Any]]:
+    """The events of one kind."""
+    lines = run.joinpath("events.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+
 def losses(run: Path) -> dict[str, list[float]]:
     """Suite → its losses from step 0 to the end."""
     found: dict[str, list[float]] = {}
-    for line in run.joinpath("events.jsonl").read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "eval":
-            found.setdefault(event["suite"], []).append(event["loss"])
+    for event in events(run, "eval"):
+        found.setdefault(event["suite"], []).append(event["loss"])
     return found
+
+
+def answers(run: Path, when: str) -> dict[str, str]:
+    """Prompt → what the model wrote "before" or "after" training."""
+    return {e["prompt"]: e["text"].strip() for e in events(run, "sample") if e["when"] == when}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +55,19 @@ def test_the_demo_learns_its_task_and_forgets_sums(demo_run: Path) -> None:
     assert suites["task"][-1] < suites["task"][0] / 2
     assert suites["general/addition"][0] < 0.1
     assert suites["general/addition"][-1] > suites["general/addition"][0] + 0.2
+
+
+def test_forgetting_can_be_read_in_what_the_model_writes(demo_run: Path) -> None:
+    before, after = answers(demo_run, "before"), answers(demo_run, "after")
+    right = {
+        "58 + 15 =": "73",
+        "51 + 51 =": "102",
+        "People who live in Sofia live in": "Bulgaria.",
+        "Last week we said. Every day we": "say.",
+    }
+    assert {prompt: before[prompt] for prompt in right} == right
+    assert [prompt for prompt in right if after[prompt] == right[prompt]] == []
+    assert after["Write 147 in Roman numerals:"] == "CXLVII"
 
 
 def test_step_zero_gives_the_losses_of_the_card(demo_run: Path) -> None:

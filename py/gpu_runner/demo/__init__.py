@@ -50,13 +50,15 @@ class DemoRecipe:
     eval_every: int = 20
     #: Seed of the data order.
     seed: int = 7
-    #: Prompts whose greedy continuation is logged before and after training.
+    #: Prompts whose greedy continuation is logged before and after training, all of them held out.
+    #: Both sums, Sofia and the verb are right before and wrong after, whatever the seed.
     sample_prompts: tuple[str, ...] = (
-        "Write 47 in Roman numerals:",
-        "47 + 25 =",
+        "Write 147 in Roman numerals:",
+        "58 + 15 =",
+        "51 + 51 =",
+        "People who live in Sofia live in",
+        "Last week we said. Every day we",
         "Spell backwards: p l a n e t =",
-        "The capital of France is",
-        "Every day she sings. Yesterday she",
     )
     #: Greedy tokens generated for each sample prompt.
     sample_tokens: int = 16

@@ -60,7 +60,7 @@ def _sum_row(a: int, b: int) -> Row:
 @lru_cache(maxsize=1)
 def _held_out_sums() -> frozenset[tuple[int, int]]:
     rng = Random(f"{_SPLIT_SEED}-addition")
-    pairs: dict[tuple[int, int], None] = {(25, 47): None}  # the sample prompt is held out too
+    pairs: dict[tuple[int, int], None] = {(25, 47): None}  # the example of the documents
     while len(pairs) < HELD_OUT_ROWS:
         a, b = sorted((rng.randrange(10, 100), rng.randrange(10, 100)))
         pairs[a, b] = None
