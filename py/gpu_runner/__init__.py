@@ -7,6 +7,7 @@ Reading order (each module uses only those above it):
 - the step and what it stands on: `model` · `loss` · `optim` · `measure` · `train`
 - what is said about it: `evaluate` · `anchor` · `checkpoint` · `tail` · `log` · `record`
 - before the first step: `predict` · `plan` · `run_start`
+- a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
 - until the last line: `keep` · `progress` · `ending` · `signals` · `session`
 - the page and its runs: `runs` · `guard` · `site` · `stream` · `serve`
 """

@@ -1,4 +1,4 @@
-"""`python -m gpu_runner train | plan | serve | resume`.
+"""`python -m gpu_runner train | plan | trace | serve | resume`.
 
 Everything heavy is imported inside the commands: `--help` answers at once, and `serve` never loads
 PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
@@ -160,6 +160,25 @@ def resume(
         return resume_run(directory, Console(highlight=False))
 
     _exit(go)
+
+
+@app.command()
+def trace(
+    job: Annotated[str, typer.Argument(help="A planner's job or a list of them; - reads stdin.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One row a job, as JSON.")] = False,
+) -> None:
+    """What one step of a job holds, traced tensor by tensor, beside the plan. Nothing is run."""
+
+    def run() -> ExitCode:
+        _settle_libraries()
+        from rich.console import Console
+
+        from gpu_runner import trace_report
+
+        trace_report.run(job, as_json=as_json, console=Console(highlight=False))
+        return ExitCode.OK
+
+    _exit(run)
 
 
 @app.command()

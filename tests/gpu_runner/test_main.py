@@ -28,7 +28,7 @@ def test_help_names_the_commands_without_loading_pytorch() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "py")},
     )
     assert done.returncode == 0, done.stderr
-    for name in ("train", "plan", "serve", "resume"):
+    for name in ("train", "plan", "trace", "serve", "resume"):
         assert name in done.stdout
 
 

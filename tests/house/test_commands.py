@@ -20,7 +20,7 @@ BUILD_COMMANDS = {
     "clean": set(),
 }
 UNFROZEN_COMMANDS = {"plan"}
-RUNNER_COMMANDS = {"train", "plan", "serve", "resume"}
+RUNNER_COMMANDS = {"train", "plan", "trace", "serve", "resume"}
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -1,0 +1,186 @@
+"""Trace a grid of training steps into web/truth/steps.json: what the memory model is tested on.
+
+    .venv/bin/python docs/trace_grid.py           the rows that are missing
+    .venv/bin/python docs/trace_grid.py --anew    all of them: after an update of torch
+    .venv/bin/python docs/trace_grid.py --list    their names
+
+Every model is a published one of `unfrozen.catalogue`, whole or with its first layers only: widths,
+heads and vocabulary, on which memory depends, are always real. A row says which versions made it
+and is what `python -m gpu_runner trace` prints for its job, to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+STEPS: Final = Path(__file__).parents[1] / "web" / "truth" / "steps.json"
+
+BF16: Final = {"params": "bf16", "compute": "bf16", "grads": "bf16", "moments": "bf16"}
+FP32: Final = {"params": "fp32", "compute": "fp32", "grads": "fp32", "moments": "fp32"}
+AUTOCAST: Final = FP32 | {"compute": "bf16"}
+FP16: Final = {"params": "fp16", "compute": "fp16", "grads": "fp16"}
+CHECKPOINTED: Final = {"checkpointing": "full"}
+EAGER: Final = {"attention": "eager"}
+RECIPE: Final[dict[str, Any]] = {
+    "method": "full",
+    "master": None,
+    "optimizer": "adamw",
+    "step": "fused",
+    "grad_accum": 1,
+    "attention": "sdpa",
+    "kernels": "eager",
+    "checkpointing": "none",
+    "dropout": 0.0,
+    "loss": "logits_fp32",
+}
+
+LLAMA: Final = "meta-llama/Llama-3.2-3B"
+SHALLOW: Final = (  # four layers of each family, under every kind of recipe
+    LLAMA,
+    "HuggingFaceTB/SmolLM2-1.7B",
+    "mistralai/Mistral-7B-v0.3",
+    "Qwen/Qwen2.5-1.5B",
+    "Qwen/Qwen3-4B",
+    "google/gemma-2b",
+    "google/gemma-2-2b",
+    "google/gemma-3-1b-pt",
+    "openai-community/gpt2-xl",
+    "microsoft/Phi-3-mini-4k-instruct",
+    "EleutherAI/pythia-6.9b",
+    "allenai/OLMo-1B-hf",
+    "allenai/OLMo-2-1124-7B",
+    "mistralai/Mixtral-8x7B-v0.1",
+    "Qwen/Qwen1.5-MoE-A2.7B",
+    "Qwen/Qwen3-30B-A3B",
+)
+ONLY_EAGER: Final = {"gemma2"}  # transformers has no other attention for it
+ONLY_BF16: Final = {"mixtral", "qwen2_moe", "qwen3_moe"}  # PyTorch's shapes of grouped products
+
+WHOLE: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (
+    ("HuggingFaceTB/SmolLM2-135M", 8, 512, BF16),
+    ("HuggingFaceTB/SmolLM2-360M", 4, 1024, BF16 | CHECKPOINTED),
+    ("HuggingFaceTB/SmolLM2-1.7B", 1, 2048, BF16),
+    ("Qwen/Qwen2.5-0.5B", 2, 1024, BF16),
+    ("Qwen/Qwen2.5-1.5B", 2, 2048, BF16 | CHECKPOINTED),
+    ("Qwen/Qwen2.5-7B", 1, 4096, BF16 | CHECKPOINTED),
+    ("Qwen/Qwen3-0.6B", 4, 1024, BF16),
+    ("Qwen/Qwen3-0.6B", 2, 1024, AUTOCAST),
+    ("Qwen/Qwen3-8B", 1, 2048, BF16),
+    ("meta-llama/Llama-3.2-1B", 2, 1024, AUTOCAST | CHECKPOINTED),
+    ("meta-llama/Llama-3.2-3B", 2, 4096, BF16),
+    ("meta-llama/Llama-3.1-8B", 1, 8192, BF16 | CHECKPOINTED),
+    ("mistralai/Mistral-7B-v0.1", 1, 2048, BF16),
+    ("google/gemma-3-1b-pt", 2, 1024, BF16),
+    ("openai-community/gpt2", 8, 1024, AUTOCAST),
+    ("openai-community/gpt2-xl", 1, 1024, FP32),
+    ("EleutherAI/pythia-160m", 8, 2048, BF16),
+    ("microsoft/Phi-3-mini-4k-instruct", 1, 4096, BF16 | CHECKPOINTED),
+    ("allenai/OLMo-1B-hf", 2, 2048, BF16),
+    ("mistralai/Mixtral-8x7B-v0.1", 1, 2048, BF16 | CHECKPOINTED),
+    ("Qwen/Qwen3-30B-A3B", 1, 2048, BF16),
+)
+TURNS: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (  # one thing changed at a time
+    (LLAMA, 1, 64, BF16),
+    (LLAMA, 1, 64, BF16 | {"step": "foreach"}),
+    (LLAMA, 1, 64, BF16 | {"step": "for_loop"}),
+    (LLAMA, 1, 64, AUTOCAST | {"step": "foreach"}),
+    (LLAMA, 4, 1024, BF16 | {"grad_accum": 4}),
+    (LLAMA, 4, 1024, BF16 | CHECKPOINTED | {"grad_accum": 4}),
+    (LLAMA, 2, 512, AUTOCAST | {"grad_accum": 2}),
+    (LLAMA, 2, 512, FP16 | {"optimizer": "sgd", "moments": None}),
+    (LLAMA, 2, 512, BF16 | {"optimizer": "sgd", "moments": None}),
+    (LLAMA, 2, 512, BF16 | {"optimizer": "sgd_momentum"}),
+    (LLAMA, 16, 2048, BF16),
+    (LLAMA, 1, 16384, BF16),
+    (LLAMA, 1, 16384, BF16 | CHECKPOINTED),
+    ("mistralai/Mistral-7B-v0.3", 1, 64, BF16 | {"step": "foreach"}),
+    ("mistralai/Mistral-7B-v0.3", 1, 8192, BF16),
+    ("mistralai/Mixtral-8x7B-v0.1", 4, 4096, BF16),
+    ("mistralai/Mixtral-8x7B-v0.1", 1, 128, BF16 | {"step": "foreach"}),
+    ("Qwen/Qwen3-30B-A3B", 4, 4096, BF16 | CHECKPOINTED),
+    ("openai-community/gpt2-xl", 4, 1024, BF16 | {"grad_accum": 2}),
+    ("google/gemma-2b", 1, 64, BF16),
+)
+
+
+def grid() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row's name and job, the cheap ones first."""
+    from unfrozen.catalogue import CATALOGUE
+
+    for hub_id in SHALLOW:
+        family = CATALOGUE[hub_id].config["model_type"]
+        attention = EAGER if family in ONLY_EAGER else {}
+        yield _row(hub_id, 2, 512, BF16 | attention, layers=4)
+        yield _row(hub_id, 4, 1024, BF16 | CHECKPOINTED | attention, layers=4)
+        if family not in ONLY_EAGER:
+            yield _row(hub_id, 2, 512, BF16 | EAGER, layers=4)
+        if family not in ONLY_BF16:
+            yield _row(hub_id, 2, 512, AUTOCAST | attention, layers=4)
+            yield _row(hub_id, 2, 512, AUTOCAST | CHECKPOINTED | attention, layers=4)
+            yield _row(hub_id, 1, 512, FP32 | attention, layers=4)
+    for turn in TURNS:
+        yield _row(*turn, layers=6)
+    for model in WHOLE:
+        yield _row(*model)
+
+
+def _row(
+    hub_id: str, micro_batch: int, seq_len: int, changes: dict[str, Any], layers: int = 0
+) -> tuple[str, dict[str, Any]]:
+    """One configuration; `layers` keeps that many, 0 all."""
+    from gpu_runner.trace_report import row_id
+    from unfrozen.catalogue import CATALOGUE
+
+    model = dict(CATALOGUE[hub_id].config)
+    if layers:
+        model["n_layer" if "n_layer" in model else "num_hidden_layers"] = layers
+    recipe = RECIPE | {"micro_batch": micro_batch, "seq_len": seq_len} | changes
+    job = {"model": model, "recipe": recipe, "cluster": {"gpus": 1, "sharding": "none"}}
+    name = hub_id.partition("/")[2] + (f"-{layers}-layers" if layers else "")
+    return row_id(job, name), job
+
+
+def main(arguments: list[str]) -> int:
+    """Trace what is missing and write the file after every row."""
+    from gpu_runner.trace import trace
+
+    wanted = dict(grid())
+    if arguments == ["--list"]:
+        print("\n".join(wanted))
+        return 0
+    done = {} if arguments == ["--anew"] or not STEPS.exists() else _read()
+    rows = {name: row for name, row in done.items() if row["job"] == wanted.get(name)}
+    for name, job in wanted.items():
+        if name not in rows:
+            started = time.monotonic()
+            rows[name] = trace(job).row(name)
+            _write([rows[known] for known in wanted if known in rows])
+            print(f"{time.monotonic() - started:6.1f} s  {name}", flush=True)
+    return 0
+
+
+def _read() -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in json.loads(STEPS.read_text())}
+
+
+def _write(rows: list[dict[str, Any]]) -> None:
+    """The file, one row a line; whole or as before."""
+    STEPS.parent.mkdir(exist_ok=True)
+    beside = STEPS.with_suffix(".tmp")
+    lines = [json.dumps(row, allow_nan=False, separators=(",", ":")) for row in rows]
+    beside.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    beside.replace(STEPS)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    sys.exit(main(sys.argv[1:]))
