@@ -14,13 +14,22 @@ Reading order (each module uses only those above it; packages give their own ord
 7. `model` — from config.json to the exact tensors of a model
 8. `catalogue` — published models and their real sizes
 9. `gpus` — cards, what they hold and who says so
-10. `recipe` — how a model is trained
-11. `cluster` — on how many cards
-12. `optimizers` — AdamW by hand; when a bf16 weight does not move
-13. `memory` — what a training step holds, by component and by instant
-14. `methods` — full fine-tuning, LoRA and QLoRA side by side
-15. `job` — the planner's question
-16. `plan` — its answer
-17. `lab` — experiments small enough to run while one reads
-18. `__main__` — the command line
+10. `boards` — what they draw, and how fast they talk
+11. `recipe` — how a model is trained
+12. `cluster` — on how many cards
+13. `optimizers` — AdamW by hand; when a bf16 weight does not move
+14. `memory` — what a training step holds, by component and by instant
+15. `methods` — full fine-tuning, LoRA and QLoRA side by side
+16. `job` — the planner's question
+17. `plan` — its answer
+18. `flops` — what a token costs in operations
+19. `step_time` — what a step costs in seconds, cause by cause
+20. `compute` — time, energy and cost of a number of tokens
+21. `solve` — fewest cards, largest batch, longest sequence
+22. `changes` — what can be changed in a job
+23. `advice` — what a change saves and costs; the least set that fits
+24. `answer` — the answer as plain data
+25. `report` — the answer for a person at a terminal
+26. `lab` — experiments small enough to run while one reads
+27. `__main__` — the command line
 """

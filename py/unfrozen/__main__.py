@@ -7,104 +7,252 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Final, NoReturn
 
+from unfrozen import catalogue, report
+from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards
+from unfrozen.cluster import SHARDINGS, Cluster
+from unfrozen.compute import Estimate, estimate
 from unfrozen.errors import InputError, PlanError, strict_json
-from unfrozen.events import COMPONENTS, INSTANTS
-from unfrozen.plan import Plan, card_words, min_gpus, plan
-from unfrozen.plan import advice as advice_for
-from unfrozen.units import format_bytes, format_count, gib, sig3
+from unfrozen.plan import Plan, plan
+from unfrozen.solve import MOST, solved
+
+_CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
+_SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_EXAMPLES: Final = """examples:
+  python -m unfrozen plan --model Llama-3.1-8B --gpu H100
+  python -m unfrozen plan job.json --solve seq_len
+  python -m unfrozen plan job.json --compare zero1,zero2,zero3
+  python -m unfrozen plan job.json --compare micro_batch=1,micro_batch=8
+  python -m unfrozen plan job.json --tokens 1B --price 2.50
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A job as it was given, and its plan."""
+
+    given: object
+    planned: Plan
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an argument that cannot be used, like every other refusal."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"unfrozen: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, or 2 for input that cannot be planned."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        jobs = _load(options.job)
-        plans = [plan(job) for job in jobs] if isinstance(jobs, list) else [plan(jobs)]
+        given = _given(options)
+        if isinstance(given, list):
+            asked = list(_asked(given))
+            text = _list_as_json(options, asked) if options.json else _list_text(options, asked)
+        else:
+            one = Asked(given, plan(given))
+            text = _as_json(options, one) if options.json else _text(options, one)
     except InputError as error:
         print(f"unfrozen: {error}", file=sys.stderr)
         return 2
-    if options.json:
-        answers = [planned.as_json() for planned in plans]
-        print(json.dumps(answers if isinstance(jobs, list) else answers[0], allow_nan=False))
-    else:
-        print("\n\n".join(report(planned) for planned in plans))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has seen enough: nothing more, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m unfrozen",
-        description="The memory of full fine-tuning, before you start it.",
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = _Parser("python -m unfrozen", description="The memory of training, before it starts.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    command = commands.add_parser(
+        "plan",
+        help="predict what a training job will hold",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("plan", help="predict what a training job will hold")
-    command.add_argument("job", help="a JSON file with one job or a list of jobs; - reads stdin")
-    command.add_argument("--json", action="store_true", help="answer in JSON")
-    return parser
+    add = command.add_argument
+    add("job", nargs="?", help="a JSON file with one job or a list of jobs; - reads stdin")
+    add("--model", metavar="NAME", help="a model of the catalogue, or a config.json")
+    add("--recipe", metavar="JSON", help="keys of the recipe, such as '{\"micro_batch\": 4}'")
+    add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
+    add("--gpu", metavar="NAME", help="the card, such as H100")
+    add("--all-gpus", action="store_true", help="which cards hold the job")
+    add("--solve", choices=(*MOST, "gpus"), help="the most that fits, or the fewest cards")
+    add("--compare", metavar="A,B", help="side by side: none, zero1, zero2, zero3 or key=value")
+    add("--tokens", type=_number, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
+    add("--price", type=_number, metavar="P", help="of a card for an hour; adds the cost")
+    add("--mfu", type=_number, metavar="M", help="measured share of peak FLOPs, such as 0.4")
+    add("--json", action="store_true", help="answer in JSON")
+    return top
 
 
-def _load(path: str) -> object:
+def _number(text: str) -> float:
+    scale = _SUFFIXES.get(text[-1:].upper(), 1.0)
+    number = float(text if scale == 1 else text[:-1]) * scale
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+# --- what is asked ------------------------------------------------------------------------------
+def _given(options: argparse.Namespace) -> object:
+    """The job or jobs as plain data, with what the options change."""
+    if options.job is None and options.model is None:
+        raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
+    for name in ("price", "mfu"):
+        if getattr(options, name) is not None and options.tokens is None:
+            raise PlanError(name, getattr(options, name), "it needs a number of tokens", "--tokens")
+    given = {} if options.job is None else _read_json(options.job, "job")
+    changes: dict[str, Any] = {}
+    if options.model is not None:
+        changes["model"] = _model(options.model)
+    if options.gpu is not None:
+        changes["gpu"] = options.gpu
+    parts = {
+        name: _object(getattr(options, name), f"--{name}")
+        for name in ("recipe", "cluster")
+        if getattr(options, name) is not None
+    }
+    if isinstance(given, list):
+        return [_changed(job, changes, parts) for job in given]
+    return _changed(given, changes, parts)
+
+
+def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) -> object:
+    if not isinstance(job, dict) or not (changes or parts):
+        return job
+    merged = {**job, **changes}
+    for name, part in parts.items():
+        old = merged.get(name) or {}
+        merged[name] = old | part if isinstance(old, dict) else old
+    return merged
+
+
+def _read_json(path: str, key: str) -> object:
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return strict_json(data.decode())
+        return strict_json(data.decode("utf-8-sig"))
     except OSError as error:
         reason = error.strerror or "unreadable"
-        raise PlanError("job", path, f"the file cannot be read ({reason})", "check it") from None
+        raise PlanError(key, path, f"the file cannot be read ({reason})", "check it") from None
     except ValueError as error:
-        raise PlanError("job", path, f"this is not JSON ({error})", "correct the file") from None
+        raise PlanError(key, path, f"this is not JSON ({error})", "correct the file") from None
 
 
-def report(planned: Plan) -> str:
-    """A readable answer: a table of components by instant, the verdict and the advice."""
-    job, a = planned.job, planned.job.model.architecture
-    count = format_count(job.model.num_parameters)
-    title = (
-        f"{a.model_type}, {count} parameters, {job.recipe.optimizer},"
-        f" {job.recipe.micro_batch} × {job.recipe.seq_len} tokens, {job.cluster.gpus} GPU"
-    )
-    lines = [title, "", *_table(planned), "", _verdict(planned)]
-    low, high = planned.band_gib
-    lines.append(f"Overheads differ by card and version: {sig3(low)} … {sig3(high)} GiB.")
-    lines += [f"  · {text}" for text in advice_for(planned)]
-    return "\n".join(lines)
+def _object(text: str, key: str) -> dict[str, Any]:
+    try:
+        value = strict_json(text)
+    except ValueError as error:
+        raise PlanError(key, text, f"this is not JSON ({error})", "correct it") from None
+    if not isinstance(value, dict):
+        raise PlanError(key, text, "it must be an object", "for example '{\"gpus\": 8}'")
+    return value
 
 
-def _table(planned: Plan) -> list[str]:
-    """GiB of each component (rows) at each instant (columns)."""
-    names = [name for name in INSTANTS if name in planned.instants]
-    used = [key for key in COMPONENTS if any(key in planned.instants[name] for name in names)]
-    width = max(len(label) for label in COMPONENTS.values())
-    columns = [max(len(INSTANTS[name]), 8) for name in names]
-
-    def row(label: str, cells: list[str]) -> str:
-        padded = (cell.rjust(size) for cell, size in zip(cells, columns, strict=True))
-        return "  ".join([label.ljust(width), *padded])
-
-    def cell(size: int) -> str:
-        return sig3(gib(size)) if size else "·"
-
-    body = [
-        row(COMPONENTS[key], [cell(planned.instants[name].get(key, 0)) for name in names])
-        for key in used
-    ]
-    totals = [cell(sum(planned.instants[name].values())) for name in names]
-    return [row("GiB", [INSTANTS[name] for name in names]), *body, row("Total", totals)]
+def _model(name: str) -> object:
+    if name.endswith(".json") or Path(name).is_file():
+        return _read_json(name, "model")
+    return catalogue.find(name).config
 
 
-def _verdict(planned: Plan) -> str:
-    need = format_bytes(planned.device_bytes)
-    where = f"Peak: {INSTANTS[planned.peak_instant].lower()}, {need} on the card"
-    gpu = planned.job.gpu
-    if gpu is None:
-        return f"{where}; name a gpu to see whether it fits."
-    if planned.fits:
-        return f"{where}: fits the {card_words(gpu)}."
-    cards = min_gpus(planned)
-    remedy = f"{cards} of them under ZeRO-3 would" if cards else "no number of them would"
-    return f"{where}: does not fit the {card_words(gpu)}; {remedy}."
+def _asked(jobs: list[object]) -> Iterator[Asked]:
+    for number, job in enumerate(jobs, 1):
+        try:
+            yield Asked(job, plan(job))
+        except PlanError as error:
+            key = f"job {number} of {len(jobs)}, {error.key}"
+            raise PlanError(key, error.value, error.bound, error.remedy) from None
+
+
+# --- what is answered ---------------------------------------------------------------------------
+def _list_as_json(options: argparse.Namespace, asked: list[Asked]) -> str:
+    advised = len(asked) <= ADVISED_JOBS
+    if not advised:
+        note = f"{len(asked):,} jobs: advice is left out of lists of more than {ADVISED_JOBS}"
+        print(f"unfrozen: {note}", file=sys.stderr)
+    return json.dumps([_answer(options, one, advised) for one in asked], allow_nan=False)
+
+
+def _as_json(options: argparse.Namespace, one: Asked) -> str:
+    return json.dumps(_answer(options, one, advised=True), allow_nan=False)
+
+
+def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str, object]:
+    """The fixed keys, and one more for each thing asked beside the plan."""
+    found = answer(one.planned, with_advice=advised)
+    if options.all_gpus:
+        found["gpus"] = on_all_cards(one.planned)
+    if options.solve:
+        found["solve"] = {options.solve: solved(one.planned, options.solve)}
+    if options.compare:
+        pairs = _compared(one.given, options.compare)
+        found["compare"] = {name: answer(p, with_advice=False) for name, p in pairs}
+    if options.tokens is not None:
+        found["compute"] = asdict(_estimate(options, one))
+    return found
+
+
+def _list_text(options: argparse.Namespace, asked: list[Asked]) -> str:
+    if any((options.all_gpus, options.solve, options.compare, options.tokens is not None)):
+        return "\n\n\n".join(_text(options, one) for one in asked)
+    return report.jobs_table([one.planned for one in asked])
+
+
+def _text(options: argparse.Namespace, one: Asked) -> str:
+    parts = []
+    if options.all_gpus:
+        parts.append(report.cards_table(on_all_cards(one.planned)))
+    if options.solve:
+        found = solved(one.planned, options.solve)
+        parts.append(report.solved_text(one.planned, options.solve, found))
+    if options.compare:
+        parts.append(report.compare_table(_compared(one.given, options.compare)))
+    if options.tokens is not None:
+        parts.append(report.estimate_text(one.planned.job, _estimate(options, one)))
+    title = report.title(one.planned.job)
+    return "\n\n".join([title, *parts]) if parts else report.report(one.planned)
+
+
+def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:
+    return estimate(one.planned.job, options.tokens, options.mfu, options.price)
+
+
+def _compared(given: object, text: str) -> list[tuple[str, Plan]]:
+    """A plan for each entry of `--compare`: a sharding, or key=value of recipe or cluster."""
+    found = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = entry.partition("=")
+        if not equals and entry in SHARDINGS:
+            key, value = "sharding", entry
+        elif not equals:
+            bound = f"it must be one of {', '.join(SHARDINGS)}, or key=value"
+            raise PlanError("compare", entry, bound, "for example checkpointing=full")
+        part = "cluster" if key in _CLUSTER_KEYS else "recipe"
+        changes, parts = (
+            ({"gpu": value}, {}) if key == "gpu" else ({}, {part: {key: _value(value)}})
+        )
+        found.append((entry, plan(_changed(given, changes, parts))))
+    if not found:
+        raise PlanError("compare", text, "there is nothing to compare", "name zero1,zero2,zero3")
+    return found
+
+
+def _value(text: str) -> object:
+    """A value as JSON, else as a word."""
+    try:
+        return strict_json(text)
+    except ValueError:
+        return text
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ every one with transformers and compare names, shapes and counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 
+from unfrozen.errors import PlanError
 from unfrozen.model import ModelConfig
 
 
@@ -228,3 +230,15 @@ CATALOGUE: Final = {
     )
 }
 """Every published model of this table by its hub id."""
+
+
+def find(name: str) -> Published:
+    """The model of this hub id, owner and case optional; PlanError naming those that are near."""
+    wanted = name.lower()
+    for hub_id, published in CATALOGUE.items():
+        if wanted in (hub_id.lower(), hub_id.lower().partition("/")[2]):
+            return published
+    names = {hub_id.partition("/")[2].lower(): hub_id for hub_id in CATALOGUE}
+    near = get_close_matches(wanted.rpartition("/")[2], names, n=3, cutoff=0.4)
+    shown = ", ".join(names[key] for key in near) or ", ".join(CATALOGUE)
+    raise PlanError("model", name, "this model is not in the catalogue", f"did you mean {shown}")

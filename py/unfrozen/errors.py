@@ -17,7 +17,7 @@ class InputError(ValueError):
         self.bound = bound
         self.remedy = remedy
         super().__init__(
-            "; ".join(part for part in (f"{key}: got {shown(value)}", bound, remedy) if part)
+            "; ".join(part for part in (f"{_key(key)}: got {shown(value)}", bound, remedy) if part)
         )
 
 
@@ -42,8 +42,16 @@ def shown(value: object) -> str:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (dict, list, tuple)) and len(value) > 8:
         return f"a {type(value).__name__} of {len(value)} entries"
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or holding an endless integer
+        return f"a {type(value).__name__} too large to show"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _key(key: str) -> str:
+    """A key for a message: as it is, or like a value where it would break the line."""
+    return key if key.isprintable() and len(key) <= _SHOWN else shown(key)
 
 
 def strict_json(text: str) -> object:

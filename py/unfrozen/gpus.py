@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from unfrozen.errors import PlanError
@@ -115,6 +116,7 @@ GPUS: Final = (
 """Every card of the table, with `SOURCES` for its figures."""
 
 
+@lru_cache(maxsize=256)
 def find(name: str) -> Gpu:
     """The card of this name; case and punctuation do not matter, and the first match of a prefix
     wins ("A100-80GB" is the SXM card). Raises PlanError naming the cards there are.

@@ -8,10 +8,13 @@ of `unfrozen.gpus`, and without it the question whether the job fits has no answ
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
+from unfrozen.boards import board
 from unfrozen.cluster import Cluster
 from unfrozen.errors import ModelError, PlanError
 from unfrozen.gpus import Gpu, find
@@ -19,6 +22,7 @@ from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
 
 KEYS: Final = ("model", "recipe", "cluster", "gpu")
+LARGEST_CONFIG_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,33 @@ class Job:
         _check_dtype(job)
         return job
 
+    def on(self, gpu: Gpu) -> Job:
+        """The same job on another card. Raises PlanError where that lacks a precision."""
+        moved = replace(self, gpu=gpu)
+        _check_dtype(moved)
+        return moved
+
 
 def _model(given: object) -> ModelConfig:
+    """The model of a config.json; one that was read before is not read or counted again."""
     try:
-        return ModelConfig.from_hf(given)  # type: ignore[arg-type]
+        # unlike JSON it keeps types apart; version 2 writes no references
+        key = marshal.dumps(given, 2)  # type: ignore[arg-type]
+    except ValueError:  # not plain data
+        key = b""
+    if len(key) > LARGEST_CONFIG_BYTES:
+        bound = f"a config.json is smaller than {LARGEST_CONFIG_BYTES:,} bytes"
+        raise PlanError("model", given, bound, "give the model's own config.json")
+    try:
+        return _known_model(key) if key else ModelConfig.from_hf(given)  # type: ignore[arg-type]
     except ModelError as error:
-        key = error.key if error.key == "model" else f"model.{error.key}"
-        raise PlanError(key, error.value, error.bound, error.remedy) from None
+        key_of_job = error.key if error.key == "model" else f"model.{error.key}"
+        raise PlanError(key_of_job, error.value, error.bound, error.remedy) from None
+
+
+@lru_cache(maxsize=128)
+def _known_model(key: bytes) -> ModelConfig:
+    return ModelConfig.from_hf(marshal.loads(key))
 
 
 def _gpu(given: object) -> Gpu | None:
@@ -68,7 +92,12 @@ def _gpu(given: object) -> Gpu | None:
 
 def _check_dtype(job: Job) -> None:
     recipe = job.recipe
-    if job.gpu is None or job.gpu.bf16:
+    if job.gpu is None:
+        return
+    if recipe.compute == "fp8" and not board(job.gpu).fp8:
+        bound = f"the {job.gpu.name} has no fp8"
+        raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a card that has it")
+    if job.gpu.bf16:
         return
     for key in ("params", "compute", "grads", "moments"):
         if getattr(recipe, key) == "bf16":

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import build
 from gpu_runner.__main__ import app
+from unfrozen.__main__ import parser as planner_parser
 
 BUILD_COMMANDS = {
     "serve": {"--port", "--no-open", "--runs"},
@@ -19,7 +20,12 @@ BUILD_COMMANDS = {
     "bench": {"name"},
     "clean": set(),
 }
-UNFROZEN_COMMANDS = {"plan"}
+UNFROZEN_COMMANDS = {
+    "plan": {
+        *("job", "--model", "--recipe", "--cluster", "--gpu", "--json"),
+        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
+    },
+}
 RUNNER_COMMANDS = {"train", "plan", "trace", "serve", "resume"}
 
 
@@ -53,6 +59,11 @@ def help_text(package: str, *command: str) -> str:
     answer = subprocess.run(line, capture_output=True, text=True, cwd=build.ROOT, check=False)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
+
+
+def test_the_core_has_these_commands_and_options() -> None:
+    found = {name: options_of(p) for name, p in subcommands(planner_parser()).items()}
+    assert found == UNFROZEN_COMMANDS
 
 
 @pytest.mark.parametrize("command", sorted(UNFROZEN_COMMANDS))

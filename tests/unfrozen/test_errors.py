@@ -22,10 +22,16 @@ def test_a_refusal_names_key_value_bound_and_remedy() -> None:
         ({str(i): i for i in range(9)}, "a dict of 9 entries"),
         (True, "True"),
         ("\u2028", "'\\u2028'"),
+        ([10**5000], "a list too large to show"),
     ],
 )
 def test_a_value_is_shown_on_one_short_line(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+def test_a_key_that_would_break_the_line_is_shown_like_a_value() -> None:
+    assert str(PlanError("a\nb", 1, "known keys are …", "drop it")).startswith("'a\\nb': got 1;")
+    assert len(str(PlanError("k" * 500, 1, "", ""))) < 120
 
 
 def test_a_long_value_is_cut() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError
+from unfrozen.gpus import find
 from unfrozen.job import Job
 from unfrozen.recipe import Recipe
 
@@ -49,6 +50,40 @@ def test_a_job_that_makes_no_sense_is_one_clear_error(given: Any, key: str, says
         Job.read(given)
     assert caught.value.key == key
     assert says in str(caught.value)
+
+
+def test_a_config_of_five_megabytes_is_refused_by_its_size() -> None:
+    with pytest.raises(PlanError, match="smaller than 1,000,000 bytes"):
+        Job.read({"model": LLAMA | {"vocab": ["token"] * 1_000_000}})
+
+
+def test_a_config_that_was_read_before_is_read_again_only_if_a_type_differs() -> None:
+    assert Job.read({"model": LLAMA}).model is Job.read({"model": dict(LLAMA)}).model
+    with pytest.raises(PlanError, match=r"vocab_size: got 128256\.0"):
+        Job.read({"model": LLAMA | {"vocab_size": 128256.0}})
+
+
+def test_a_config_with_odd_values_beside_is_a_model_all_the_same() -> None:
+    nested: list[Any] = []
+    for _ in range(3000):
+        nested = [nested]
+    for odd in (nested, object(), float("nan"), {1: 2}):
+        assert Job.read({"model": LLAMA | {"odd": odd}}).model == Job.read({"model": LLAMA}).model
+
+
+def test_a_value_nested_without_end_is_refused_in_one_line() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(PlanError, match="too large to show"):
+        Job.read({"model": LLAMA, "recipe": nested})
+
+
+def test_a_job_moves_to_another_card_that_has_its_precision() -> None:
+    job = Job.read({"model": LLAMA})
+    assert job.on(find("H100")).gpu == find("H100")
+    with pytest.raises(PlanError, match="T4 has no bf16"):
+        job.on(find("T4"))
 
 
 def test_a_card_without_bf16_takes_fp16() -> None:

@@ -44,36 +44,96 @@ def test_a_list_of_jobs_gives_a_list_of_answers(
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_the_table_names_the_peak_the_verdict_and_the_advice(
+def answered(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What a command answers in JSON."""
+    assert main(["plan", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command answers in text."""
+    assert main(["plan", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_person_reads_a_report_and_a_row_for_each_job_of_a_list(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", written(tmp_path, JOB)]) == 0
-    text = capsys.readouterr().out
-    for words in (
-        "6.74B parameters",
-        "End of forward",
-        "Weights",
-        "does not fit",
-        "ZeRO-3",
-        "8-bit",
-    ):
-        assert words in text
-    assert "\x1b" not in text
+    assert "Does not fit the A100" in printed(capsys, written(tmp_path, JOB))
+    assert len(printed(capsys, written(tmp_path, [JOB, JOB, JOB])).splitlines()) == 4
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"gpu": None}, "name a gpu"),
-        ({"model": CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config}, "fits the A100"),
-        ({"recipe": {"seq_len": 1_000_000}}, "no number of them"),
-    ],
-)
-def test_the_verdict_says_what_there_is_to_say(
-    change: dict[str, Any], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_long_list_is_answered_without_advice_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", written(tmp_path, JOB | change)]) == 0
-    assert says in capsys.readouterr().out
+    assert main(["plan", written(tmp_path, [JOB] * 101), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "unfrozen: 101 jobs: advice is left out of lists of more than 100\n"
+    assert json.loads(captured.out)[0]["advice"] == []
+    assert answered(capsys, written(tmp_path, [JOB] * 2))[1]["advice"]
+
+
+def test_a_model_of_the_catalogue_needs_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = answered(
+        capsys, "--model", "meta-llama/Llama-2-7b-hf", "--recipe", '{"micro_batch": 4}'
+    )
+    assert answered(capsys, "--model", "llama-2-7B-hf", "--recipe", '{"micro_batch":4}') == whole
+    assert "gpus" not in whole
+
+
+def test_a_config_json_is_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(JOB["model"]))
+    assert "6.74B" in printed(capsys, "--model", str(path))
+
+
+def test_options_change_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = written(tmp_path, JOB)
+    assert "B200" in printed(capsys, job, "--gpu", "B200")
+    cluster = '{"gpus": 8, "sharding": "zero3"}'
+    assert (
+        answered(capsys, job, "--cluster", cluster)["device_gib"]
+        < answered(capsys, job)["device_gib"]
+    )
+    assert "16 × 2,048" in printed(capsys, job, "--recipe", '{"micro_batch": 16}')
+    both = answered(capsys, written(tmp_path, [JOB, JOB]), "--gpu", "B300")
+    assert [entry["fits"] for entry in both] == [True, True]
+
+
+def test_every_card_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = written(tmp_path, JOB)
+    assert len(answered(capsys, job, "--all-gpus")["gpus"]) > 20
+    assert "MI300X" in printed(capsys, job, "--all-gpus")
+
+
+@pytest.mark.parametrize("key", ["micro_batch", "seq_len", "gpus"])
+def test_a_job_can_be_solved(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = written(tmp_path, JOB | {"gpu": "B300"})
+    found = answered(capsys, job, "--solve", key)["solve"][key]
+    assert found >= 1
+    assert f"{found:,}" in printed(capsys, job, "--solve", key)
+
+
+def test_plans_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = written(tmp_path, JOB | {"cluster": {"gpus": 8}})
+    found = answered(capsys, job, "--compare", "none,zero1,zero2,zero3")["compare"]
+    needs = [found[name]["device_gib"] for name in ("none", "zero1", "zero2", "zero3")]
+    assert needs == sorted(needs, reverse=True)
+    text = printed(capsys, job, "--compare", "micro_batch=1, micro_batch=8,params=fp32,gpu=H200")
+    assert text.count("micro_batch=") == 2
+
+
+def test_tokens_give_time_energy_and_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = written(tmp_path, JOB)
+    found = answered(capsys, job, "--tokens", "1B", "--price", "2", "--mfu", "0.4")["compute"]
+    assert found["tokens"] == 1e9
+    assert found["mfu"] == pytest.approx(0.4)
+    assert found["cost"] == pytest.approx(2 * found["gpu_hours"])
+    text = printed(capsys, job, "--tokens", "2.5e8")
+    assert "250M tokens on A100 80GB SXM" in text
+    assert printed(capsys, written(tmp_path, [JOB, JOB]), "--tokens", "1k").count("kWh") == 2
 
 
 def test_a_dash_reads_standard_input(
@@ -91,8 +151,12 @@ def test_a_dash_reads_standard_input(
         ('{"model": NaN}', "NaN is not JSON"),
         ("[" * 100_000, "nested too deeply"),
         ({"model": {}}, "model.model_type"),
-        ([JOB, {"recipe": {}}], "needs a model"),
+        ([JOB, {"recipe": {}}], "job 2 of 2, model: got 'nothing'; a job needs a model"),
         (JOB | {"recipe": {"seq_len": -1}}, "recipe.seq_len"),
+        ({"a\nb": 1}, "'a\\nb'"),
+        ('{"model": ' + "9" * 5000 + "}", "not JSON"),
+        ("", "not JSON"),
+        ('"job"', "must be an object"),
     ],
 )
 def test_a_job_that_cannot_be_planned_is_one_line_on_stderr(
@@ -103,6 +167,66 @@ def test_a_job_that_cannot_be_planned_is_one_line_on_stderr(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert says in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "give a file, - or --model"),
+        (["--model", "Llama-3.1-7B"], "did you mean meta-llama/Llama-3.1-"),
+        (["--model", "qqqqq"], "HuggingFaceTB/SmolLM2-135M"),
+        (["--model", "none.json"], "model: got 'none.json'; the file cannot be read"),
+        (["--model", "gpt2", "--recipe", "{"], "--recipe: got '{'; this is not JSON"),
+        (["--model", "gpt2", "--cluster", "8"], "--cluster: got '8'; it must be an object"),
+        (["--model", "gpt2", "--gpu", "ZX81"], "choose one of"),
+        (["--model", "gpt2", "--compare", "zero9"], "none, zero1, zero2, zero3, or key=value"),
+        (["--model", "gpt2", "--compare", ","], "nothing to compare"),
+        (["--model", "gpt2", "--compare", "batch=4"], "recipe.batch"),
+        (["--model", "gpt2", "--solve", "seq_len"], "name a card"),
+        (["--model", "gpt2", "--tokens", "0"], "tokens: got 0"),
+        (["--model", "gpt2", "--price", "3"], "needs a number of tokens"),
+        (["--model", "gpt2", "--tokens", "1B", "--mfu", "40"], "1e-06 … 1"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_one_line_on_stderr(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["plan", "--tokens", "many"], ["plan", "--solve", "x"], ["x"], [], ["plan", "-x"]]
+)
+def test_an_argument_of_the_wrong_kind_is_one_line_too(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("unfrozen: ")
+    assert err.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+    command = (
+        f"{sys.executable} -m unfrozen plan {written(tmp_path, [JOB] * 300)} --json | head -c 1"
+    )
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout == "["
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "job.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(JOB).encode())
+    assert main(["plan", str(path)]) == 0
+    assert "6.74B" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there_or_not_text_is_one_line_too(

@@ -1,0 +1,95 @@
+"""Time, energy and cost of training on a number of tokens; estimates, with what they assume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from unfrozen.boards import board, peak_tflops
+from unfrozen.errors import PlanError
+from unfrozen.flops import flops
+from unfrozen.gpus import Gpu
+from unfrozen.job import Job
+from unfrozen.step_time import card_of, step_time, step_tokens, utilisation
+
+LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What training on a number of tokens takes. Cost is None without a price."""
+
+    tokens: float
+    flops_per_token: float
+    total_flops: float
+    tokens_per_second: float
+    step_seconds: float
+    mfu: float
+    seconds: float
+    gpu_hours: float
+    energy_kwh: float
+    cost: float | None
+    gpu: str
+    assumptions: tuple[str, ...]
+
+
+def estimate(
+    job: Job, tokens: float, mfu: float | None = None, price: float | None = None
+) -> Estimate:
+    """Time, energy and cost of training on `tokens`.
+
+    `mfu` is the measured share of the peak, by the model's own FLOPs; without it the step is
+    estimated. `price` is that of one card for one hour, in any currency. Raises PlanError for
+    numbers out of bounds.
+    """
+    _check("tokens", tokens, 1, LARGEST)
+    if mfu is not None:
+        _check("mfu", mfu, 1e-6, 1)
+    if price is not None:
+        _check("price", price, 0, 1e6)
+    gpu, gpus, model = card_of(job), job.cluster.gpus, flops(job).model
+    peak = 1e12 * peak_tflops(gpu, job.recipe.compute)
+    speed = step_tokens(job) / step_time(job).seconds
+    if mfu is not None:
+        speed = gpus * mfu * peak / model
+    hours = gpus * tokens / speed / 3600
+    return Estimate(
+        tokens=tokens,
+        flops_per_token=model,
+        total_flops=model * tokens,
+        tokens_per_second=speed,
+        step_seconds=step_tokens(job) / speed,
+        mfu=speed * model / (gpus * peak),
+        seconds=tokens / speed,
+        gpu_hours=hours,
+        energy_kwh=hours * board(gpu).power_watts / 1000,
+        cost=None if price is None else price * hours,
+        gpu=gpu.name,
+        assumptions=_assumptions(job, gpu, mfu),
+    )
+
+
+def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
+    found = []
+    if job.gpu is None:
+        found.append(f"No card is named; these are {gpu.name}.")
+    if mfu is None:
+        share = utilisation(gpu, job.recipe.kernels)
+        found.append(
+            f"Assumed: matrix products reach {100 * share:.0f} % of"
+            f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({job.recipe.kernels} kernels);"
+            " real runs differ by a third."
+        )
+        if job.cluster.gpus > 1:
+            found.append("Assumed: communication hides behind them as far as it can.")
+    found.append(
+        f"Each card draws {board(gpu).power_watts} W; hosts and cooling are not counted (PUE 1.0)."
+    )
+    return tuple(found)
+
+
+def _check(key: str, value: float, low: float, high: float) -> None:
+    good = type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+    if not good:
+        raise PlanError(key, value, f"it must be a number in {low:g} … {high:g}", "correct it")

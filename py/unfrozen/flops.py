@@ -1,0 +1,83 @@
+"""FLOPs a token: what the matrices and the attention of a model cost.
+
+A matrix of n weights costs each token 2n FLOPs forward, 2n for the gradient of its input and 2n for
+that of its weights: 6 a parameter (Kaplan et al., arXiv 2001.08361, section 2.1). Attention adds
+the products of scores and values, 4·c·H·d forward and twice that backward for c positions a token
+sees on average: (s + 1)/2 under a causal mask (half of arXiv 2204.02311, appendix B). Full
+checkpointing repeats the layers' forward pass, selective only the scores of eager attention (arXiv
+2205.05198), else every second matrix product.
+Frozen weights need no gradient of their own: 4 a parameter, plus 6 for each one of an adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from unfrozen.job import Job
+from unfrozen.model import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Flops:
+    """Operations a token. `model` is what utilisation is measured by: nothing done twice."""
+
+    forward: float
+    backward: float
+    recompute: float
+    model: float
+
+    @property
+    def total(self) -> float:
+        """What the card really does."""
+        return self.forward + self.backward + self.recompute
+
+
+@lru_cache(maxsize=1024)
+def layer_matrices(a: Architecture) -> int:
+    """Weights of matrices in all layers that act on one token: active experts, no embedding."""
+    attention = a.hidden * (2 * a.q_width + 2 * a.kv_width)
+    each = a.hidden * (3 if a.gated else 2)
+    dense = attention + each * a.ffn
+    if a.experts is None:
+        return a.layers * dense
+    e = a.experts
+    shared = each * e.shared_ffn + (a.hidden if e.shared_ffn else 0)  # its gate has one row
+    sparse = attention + a.hidden * e.count + e.per_token * each * e.ffn + shared
+    count = sum(map(a.is_sparse, range(a.layers)))
+    return count * sparse + (a.layers - count) * dense
+
+
+def flops(job: Job) -> Flops:
+    """FLOPs a token of a job. Only flash skips the half of the scores that the mask hides."""
+    a, recipe = job.model.architecture, job.recipe
+    layers = 2 * layer_matrices(a)
+    head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden
+    causal = 2 * (recipe.seq_len + 1) * a.q_width * a.layers
+    scores = causal if recipe.attention == "flash" else 4 * recipe.seq_len * a.q_width * a.layers
+    adapters = 2 * adapter_parameters(job)
+    forward = layers + head + adapters
+    backward = (1 if frozen(job) else 2) * (layers + head) + 2 * adapters
+    half = scores if recipe.attention == "eager" else layers / 2  # see `Recipe`
+    again = {"full": layers + adapters + scores, "selective": half}
+    return Flops(
+        forward=forward + scores,
+        backward=backward + 2 * scores,
+        recompute=again.get(recipe.checkpointing, 0),
+        model=forward + backward + 3 * causal,
+    )
+
+
+def frozen(job: Job) -> bool:
+    """Whether only adapters train."""
+    return job.recipe.method != "full"
+
+
+def adapter_parameters(job: Job) -> int:
+    """Weights of the adapters: rank · (in + out) for every linear layer."""
+    if not frozen(job):
+        return 0
+    a, lora = job.model.architecture, job.recipe.lora
+    rank = getattr(lora, "rank", 16)
+    mlp = (3 if a.gated else 2) * (a.hidden + a.ffn)
+    return int(a.layers * rank * (4 * a.hidden + 2 * a.q_width + 2 * a.kv_width + mlp))

@@ -1,0 +1,139 @@
+"""Inverse questions: how many cards, how large a batch, how long a sequence.
+
+Memory never falls when tokens are added and never rises when sharded cards are, so every answer is
+exact: it fits, and the next one does not. A guess from the terms that change finds it in two or
+three plans; where it is off, growing steps and bisection do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from unfrozen.cluster import Cluster
+from unfrozen.errors import PlanError
+from unfrozen.gpus import find
+from unfrozen.plan import DEFAULT_GPU, Plan, plan_job
+
+MOST_GPUS: Final = 4096
+MOST: Final = {"micro_batch": 65_536, "seq_len": 16_777_216}
+"""What can be solved on one card, and the bounds a recipe sets."""
+
+_SHARDED: Final = (  # components that each ZeRO stage spreads
+    (),
+    ("master", "moments"),
+    ("master", "moments", "grads"),
+    ("master", "moments", "grads", "params", "quant_constants"),
+)
+
+
+def min_gpus(planned: Plan) -> int:
+    """The least number of cards, sharding everything (ZeRO-3), on which the job fits; 0: none.
+
+    Counts cards of the job's kind, or 80 GB cards where it names none.
+    """
+    return _fewest(planned, "zero3")
+
+
+def fewest_gpus(planned: Plan) -> int:
+    """The least number of cards under the job's own sharding; 0 where none is enough."""
+    return _fewest(planned, planned.job.cluster.sharding)
+
+
+def largest(planned: Plan, key: str) -> int:
+    """The largest `micro_batch` or `seq_len` that fits the job's card, all else as it is; 0: none.
+
+    Raises PlanError for another key and for a job that names no card.
+    """
+    if key not in MOST:
+        raise PlanError("solve", key, f"solvable are {', '.join(MOST)}, gpus", "choose one")
+    job = planned.job
+    if job.gpu is None:
+        raise PlanError("gpu", "nothing", "only a card sets a limit to solve for", "name a card")
+    capacity, now = job.gpu.capacity_bytes, getattr(job.recipe, key)
+
+    def device_bytes(value: int) -> float:
+        change: dict[str, Any] = {key: value}
+        try:
+            return plan_job(replace(job, recipe=replace(job.recipe, **change))).device_bytes
+        except PlanError:  # more than the model takes
+            return math.inf
+
+    slope = device_bytes(now + 1) - planned.device_bytes
+    room = capacity - planned.device_bytes
+    guess = now + math.floor(room / slope) if 0 < slope < math.inf else now
+    return _last(lambda value: device_bytes(value) <= capacity, guess, MOST[key])
+
+
+def solved(planned: Plan, key: str) -> int:
+    """The answer for `micro_batch`, `seq_len` or `gpus`; raises PlanError as `largest` does."""
+    return fewest_gpus(planned) if key == "gpus" else largest(planned, key)
+
+
+def _fewest(planned: Plan, sharding: str) -> int:
+    """Fewest cards under a sharding, in multiples of those that share out one sequence."""
+    job = planned.job
+    capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
+    unit = job.cluster.tensor_parallel * job.cluster.context_parallel
+    known = {job.cluster: planned}
+
+    def at(replicas: int) -> Plan:
+        shared = sharding if replicas > 1 else "none"
+        cluster = replace(job.cluster, gpus=replicas * unit, sharding=shared)
+        if cluster not in known:
+            known[cluster] = plan_job(replace(job, cluster=cluster))
+        return known[cluster]
+
+    def lacks(replicas: int) -> bool:
+        return at(replicas).device_bytes > capacity
+
+    if not lacks(1):
+        return unit
+    most = MOST_GPUS // unit
+    if sharding == "none" or most < 2:
+        return 0
+    near = at(_replicas(planned, sharding, capacity, most))
+    guess = _replicas(near, sharding, capacity, most)
+    if guess == most and lacks(most):
+        return 0
+    last = _last(lacks, guess - 1, most)
+    return 0 if last == most else (last + 1) * unit
+
+
+def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
+    """In 2 … most: how far the states have to be spread to fit, by the terms of a plan nearby."""
+    cluster = near.job.cluster
+    ranks = max(1, cluster.gpus // (cluster.tensor_parallel * cluster.context_parallel))
+    now, then = _SHARDED[cluster.stage], _SHARDED[Cluster(sharding=sharding).stage]
+    overhead = near.device_bytes - near.reserved_bytes
+    room = (capacity - overhead) * near.allocated_bytes / max(1, near.reserved_bytes)
+    wanted = 2.0
+    for components in near.instants.values():
+        whole = {name: size * (ranks if name in now else 1) for name, size in components.items()}
+        spread = sum(size for name, size in whole.items() if name in then)
+        rest = sum(size for name, size in whole.items() if name not in then)
+        wanted = max(wanted, spread / (room - rest) if room > rest else most)
+    return min(most, math.ceil(wanted))
+
+
+def _last(holds: Callable[[int], bool], guess: int, most: int) -> int:
+    """The largest value in 1 … most for which `holds`, which never holds again once it failed; 0
+    where it fails at 1. Two calls where `guess` is right.
+    """
+    low, high = 0, most + 1  # holds at low, fails at high
+    probe, step = min(max(guess, 1), most), 1
+    while high - low > 1:
+        if holds(probe):
+            low = probe
+        else:
+            high = probe
+        if high > most:
+            probe = min(low + step, most)
+        elif low == 0:
+            probe = max(high - step, 1)
+        else:
+            probe = (low + high) // 2
+        step *= 4
+    return low

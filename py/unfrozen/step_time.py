@@ -1,0 +1,187 @@
+"""Seconds of one optimizer step by cause; an estimate whose every assumption has a name here.
+
+Matrix products run at an assumed share of the card's peak. Memory traffic, transfers to the host
+and communication come on top; each is bytes over a bandwidth of the card's data sheet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from unfrozen.boards import (
+    HOST_LINK_GB_S,
+    HOST_MEMORY_GB_S,
+    NETWORK_GB_S,
+    NODE_GPUS,
+    board,
+    peak_tflops,
+)
+from unfrozen.flops import adapter_parameters, flops, frozen, layer_matrices
+from unfrozen.gpus import Gpu, find
+from unfrozen.job import Job
+from unfrozen.plan import DEFAULT_GPU, plan_job
+from unfrozen.recipe import BYTES
+from unfrozen.units import GB
+
+MATMUL_SHARE: Final = 0.5
+"""Assumed share of a card's best measured matrix product that a whole step reaches: 0.40 of the
+peak of an H100 and 0.43 of an A100. Llama 3 reports 0.38–0.43 on H100s (arXiv 2407.21783, table 4),
+Megatron-LM 0.44–0.52 on A100s with recomputation counted (arXiv 2104.04473, table 1)."""
+EAGER_SHARE: Final = 0.75
+"""Assumed: what is left of that where norms and activations are not fused."""
+UNMEASURED_SHARE: Final = 0.8
+"""Assumed share of the peak for the best matrix product of a card nobody measured."""
+SCORE_BYTES: Final = 12
+"""Assumed: bytes a score that eager attention moves forward (product, mask, fp32 softmax, cast),
+and again backward."""
+_MOMENTS: Final = {"adamw": 2, "lion": 1, "sgd_momentum": 1, "muon": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds of one optimizer step on every card.
+
+    compute        matrix products
+    traffic        weights read by each micro-batch, the update, quantised weights unpacked
+    host           states and activations sent to the host and back; nothing overlaps
+    communication  between replicas as far as the matrix products do not hide it, inside a layer all
+    """
+
+    compute: float
+    traffic: float
+    host: float
+    communication: float
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.compute + self.traffic + self.host + self.communication
+
+
+def step_time(job: Job) -> StepTime:
+    """Seconds of one optimizer step by cause."""
+    gpu, gpus = card_of(job), job.cluster.gpus
+    rate = 1e12 * peak_tflops(gpu, job.recipe.compute) * utilisation(gpu, job.recipe.kernels)
+    compute = flops(job).total * step_tokens(job) / gpus / rate
+    traffic = _traffic_bytes(job) / (GB * (gpu.bandwidth_gb_s or HOST_MEMORY_GB_S))
+    exposed = max(0.0, _communication_seconds(job, gpu) - compute)
+    talk = exposed + _tensor_parallel_seconds(job, gpu)
+    return StepTime(compute, traffic, _host_seconds(job), talk)
+
+
+def utilisation(gpu: Gpu, kernels: str) -> float:
+    """Assumed share of a card's peak that the matrix products of a step reach."""
+    peak = gpu.bf16_tflops
+    best = gpu.matmul_tflops / peak if gpu.matmul_tflops and peak else UNMEASURED_SHARE
+    return MATMUL_SHARE * best * (1 if kernels == "fused" else EAGER_SHARE)
+
+
+def card_of(job: Job) -> Gpu:
+    """The job's card, or the one that is assumed where it names none."""
+    return job.gpu or find(DEFAULT_GPU)
+
+
+def replicas(job: Job) -> int:
+    """How many cards see tokens of their own: all, divided by what shares out one sequence."""
+    cluster = job.cluster
+    return max(1, cluster.gpus // (cluster.tensor_parallel * cluster.context_parallel))
+
+
+def step_tokens(job: Job) -> int:
+    """Tokens of one optimizer step, all cards together."""
+    return job.recipe.tokens * job.recipe.grad_accum * replicas(job)
+
+
+def _traffic_bytes(job: Job) -> float:
+    """Bytes through one card's memory that no matrix product hides."""
+    recipe, cluster = job.recipe, job.cluster
+    ranks = cluster.tensor_parallel
+    matrices = layer_matrices(job.model.architecture) / ranks
+    unpacked = 2.5 + 2 if recipe.base else 0  # 4 bits or 8 read, 16 written, 16 read
+    weights = BYTES[recipe.params] + unpacked
+    trained = _trained(job) / ranks
+    gradients = 2 * BYTES[recipe.grads] * trained
+    micro = _passes(job) * weights * matrices + (gradients if recipe.grad_accum > 1 else 0)
+    if recipe.attention == "eager":
+        a = job.model.architecture
+        scores = a.layers * a.heads * recipe.seq_len * recipe.tokens / ranks
+        again = 1 if recipe.checkpointing != "none" else 0
+        micro += (2 + again) * SCORE_BYTES * scores / cluster.context_parallel
+    share = trained / (replicas(job) if cluster.stage else 1)
+    states = 2 * (BYTES[recipe.params] + (4 if recipe.master else 0) + _moment_width(job))
+    update = 0 if cluster.offload != "none" else states * share + gradients
+    return recipe.grad_accum * micro + update
+
+
+def _host_seconds(job: Job) -> float:
+    recipe, cluster = job.recipe, job.cluster
+    shards = cluster.tensor_parallel * (replicas(job) if cluster.stage else 1)
+    trained, link = _trained(job) / shards, GB * HOST_LINK_GB_S
+    seconds = 0.0
+    if cluster.offload != "none":
+        moved = BYTES[recipe.grads] + BYTES[recipe.params]
+        states = 2 * ((4 if recipe.master else 0) + _moment_width(job)) + moved
+        seconds += trained * (moved / link + states / (GB * HOST_MEMORY_GB_S))
+    elif recipe.paged:
+        seconds += 2 * trained * _moment_width(job) / link
+    if cluster.offload == "params":
+        weights = BYTES[recipe.params] * job.model.num_parameters / shards
+        seconds += recipe.grad_accum * 2 * weights / link
+    if recipe.activation_offload:
+        seconds += recipe.grad_accum * 2 * _offloaded_bytes(job) / link
+    return seconds
+
+
+def _offloaded_bytes(job: Job) -> float:
+    kept = plan_job(replace(job, recipe=replace(job.recipe, activation_offload=False)))
+    left = plan_job(job).instants["end_of_forward"].get("activations", 0)
+    return max(0, kept.instants["end_of_forward"].get("activations", 0) - left)
+
+
+def _communication_seconds(job: Job, gpu: Gpu) -> float:
+    """Ring all-reduce moves 2Ψ a card, ZeRO-3 gathers twice and scatters once: 3Ψ (1910.02054)."""
+    recipe, ranks = job.recipe, replicas(job)
+    if ranks == 1:
+        return 0.0
+    weights = min(2, BYTES[recipe.params]) if job.cluster.stage == 3 else BYTES[recipe.params]
+    whole = weights * job.model.num_parameters
+    gradients = BYTES[recipe.grads] * _trained(job)
+    accum = recipe.grad_accum
+    if job.cluster.stage == 3:
+        moved = accum * (2 * whole + gradients)
+    elif job.cluster.stage == 2:
+        moved = accum * gradients + weights * _trained(job)
+    else:
+        moved = 2 * gradients
+    link = _link_gb_s(gpu) if job.cluster.gpus <= NODE_GPUS else NETWORK_GB_S
+    return moved / job.cluster.tensor_parallel * (ranks - 1) / ranks / (GB * link)
+
+
+def _tensor_parallel_seconds(job: Job, gpu: Gpu) -> float:
+    """Two all-reduces of the residual stream a layer and direction (arXiv 1909.08053, section 3);
+    nothing hides them.
+    """
+    ranks, a = job.cluster.tensor_parallel, job.model.architecture
+    tokens = job.recipe.tokens * job.recipe.grad_accum / job.cluster.context_parallel
+    moved = 4 * 2 * (ranks - 1) / ranks * a.layers * tokens * a.hidden * 2
+    return moved / (GB * _link_gb_s(gpu))
+
+
+def _link_gb_s(gpu: Gpu) -> float:
+    return board(gpu).link_gb_s or HOST_LINK_GB_S
+
+
+def _trained(job: Job) -> int:
+    return adapter_parameters(job) if frozen(job) else job.model.num_parameters
+
+
+def _moment_width(job: Job) -> float:
+    recipe = job.recipe
+    width = {"int8": 1.0, None: 0.0}.get(recipe.moments)
+    each = BYTES[str(recipe.moments)] if width is None else width
+    return _MOMENTS.get(recipe.optimizer, 0) * each
+
+
+def _passes(job: Job) -> int:
+    return 3 if job.recipe.checkpointing == "full" else 2

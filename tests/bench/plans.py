@@ -1,0 +1,84 @@
+"""What 10,000 varied jobs cost: planned in Python, and answered on the command line."""
+
+import contextlib
+import io
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.bench import Ratio, show
+from unfrozen.__main__ import main as command_line
+from unfrozen.catalogue import CATALOGUE
+from unfrozen.errors import PlanError
+from unfrozen.plan import plan
+
+JOBS = 10_000
+BUDGET_SECONDS = 2.0
+
+
+def jobs() -> list[dict[str, Any]]:
+    """Jobs of every model, recipe, batch and card in turn; those that cannot be planned left out.
+
+    No two are the same, and no two share an object, as if each were read from its own line.
+    """
+    variants: list[dict[str, Any]] = [
+        {"gpu": gpu, "recipe": recipe, "cluster": cluster}
+        for gpu in ("A100-80GB", "RTX 4090", "H200", None)
+        for cluster in ({}, {"gpus": 8, "sharding": "zero3"}, {"gpus": 4, "sharding": "zero2"})
+        for recipe in (
+            {},
+            {"params": "fp32"},
+            {"master": None, "moments": "int8"},
+            {"attention": "flash", "checkpointing": "full"},
+            {"attention": "eager", "grad_accum": 4},
+            {"optimizer": "adafactor"},
+            {"method": "lora", "attention": "flash"},
+        )
+    ]
+    made: list[dict[str, Any]] = []
+    number = 0
+    while len(made) < JOBS:
+        variant = variants[number % len(variants)]
+        config = list(CATALOGUE.values())[number % len(CATALOGUE)].config
+        size = {"micro_batch": 1 + number // 7 % 31, "seq_len": 256 + number % 8000}
+        job = variant | {"model": config, "recipe": variant["recipe"] | size}
+        number += 1
+        with contextlib.suppress(PlanError):
+            plan(job)
+            made.append(job)
+    return [json.loads(json.dumps(job)) for job in made]
+
+
+def seconds_in_python(given: list[dict[str, Any]]) -> float:
+    """Time of one plan for each job."""
+    start = time.perf_counter()
+    for job in given:
+        plan(job)
+    return time.perf_counter() - start
+
+
+def seconds_on_the_command_line(given: list[dict[str, Any]]) -> float:
+    """Time from the file to the JSON on standard output, the interpreter's start left out."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "jobs.json"
+        path.write_text(json.dumps(given))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            start = time.perf_counter()
+            command_line(["plan", str(path), "--json"])
+            return time.perf_counter() - start
+
+
+def main() -> None:
+    """Compare both with the budget."""
+    given = jobs()
+    rows = [
+        Ratio("plan()", seconds_in_python(given), BUDGET_SECONDS, "s"),
+        Ratio("plan LIST.json --json", seconds_on_the_command_line(given), BUDGET_SECONDS, "s"),
+    ]
+    show(f"{JOBS:,} plans", "its budget", rows)
+
+
+if __name__ == "__main__":
+    main()
