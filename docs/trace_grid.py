@@ -84,6 +84,17 @@ WHOLE: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (
     ("allenai/OLMo-1B-hf", 2, 2048, BF16),
     ("mistralai/Mixtral-8x7B-v0.1", 1, 2048, BF16 | CHECKPOINTED),
     ("Qwen/Qwen3-30B-A3B", 1, 2048, BF16),
+    ("Qwen/Qwen1.5-MoE-A2.7B", 1, 1024, BF16 | CHECKPOINTED),
+    ("TinyLlama/TinyLlama-1.1B", 4, 2048, BF16),
+    ("TinyLlama/TinyLlama-1.1B", 2, 1024, BF16 | EAGER | CHECKPOINTED),
+    ("TinyLlama/TinyLlama-1.1B", 2, 1024, AUTOCAST | CHECKPOINTED | {"grad_accum": 2}),
+    ("meta-llama/Llama-2-7b-hf", 1, 1024, BF16 | {"step": "foreach"}),
+    ("google/gemma-2-2b", 1, 2048, BF16 | EAGER | CHECKPOINTED),
+    ("google/gemma-7b", 1, 1024, BF16 | CHECKPOINTED),
+    ("allenai/OLMo-2-1124-7B", 1, 1024, BF16 | CHECKPOINTED),
+    ("Qwen/Qwen2.5-0.5B", 1, 512, FP32),
+    ("HuggingFaceTB/SmolLM2-135M", 4, 1024, BF16 | EAGER),
+    ("EleutherAI/pythia-160m", 4, 1024, AUTOCAST | EAGER),
 )
 TURNS: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (  # one thing changed at a time
     (LLAMA, 1, 64, BF16),
@@ -118,6 +129,7 @@ def grid() -> Iterator[tuple[str, dict[str, Any]]]:
         attention = EAGER if family in ONLY_EAGER else {}
         yield _row(hub_id, 2, 512, BF16 | attention, layers=4)
         yield _row(hub_id, 4, 1024, BF16 | CHECKPOINTED | attention, layers=4)
+        yield _row(hub_id, 1, 1024, BF16 | CHECKPOINTED | EAGER, layers=4)
         if family not in ONLY_EAGER:
             yield _row(hub_id, 2, 512, BF16 | EAGER, layers=4)
         if family not in ONLY_BF16:
