@@ -7,10 +7,19 @@ import "./widgets/data-table.js";
 import "./widgets/data-plot.js";
 import "./widgets/live-cell.js";
 import "./widgets/run-view.js";
+import { queryOfAddress } from "./widgets/planner-address.js";
 import { takeToken } from "./run/token.js";
 import { addHoverNotes } from "./widgets/hover-notes.js";
+import { nearTheWindow } from "./widgets/near-the-window.js";
 import { followReading } from "./widgets/toc.js";
 
 takeToken();
 followReading(document.querySelector(".toc"));
 addHoverNotes(document.querySelector(".article"));
+
+// The planner is complete as printed; what makes it live is fetched when the reader comes near.
+const planner = document.querySelector("memory-planner");
+if (planner) {
+  const wanted = queryOfAddress() === null ? nearTheWindow(planner) : Promise.resolve();
+  void wanted.then(() => import("./widgets/memory-planner.js"));
+}

@@ -30,6 +30,7 @@ Reading order (each module uses only those above it; packages give their own ord
 23. `advice` — what a change saves and costs; the least set that fits
 24. `answer` — the answer as plain data
 25. `report` — the answer for a person at a terminal
-26. `lab` — experiments small enough to run while one reads
-27. `__main__` — the command line
+26. `memory_planner` — the planner of the page: a state in, all it shows out
+27. `lab` — experiments small enough to run while one reads
+28. `__main__` — the command line
 """

@@ -15,13 +15,14 @@ from mdit_py_plugins.container import container_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from press.cells import CellTag, Kitchen
+from press.cells import CellTag, Kitchen, embedded_json
 from press.citations import Bibliography
 from press.errors import PressError
 from press.facts import Facts
 from press.highlight import highlighted
 from press.renderings import Renderings
 from press.syntax import add_syntax
+from unfrozen.memory_planner import view
 
 BIBLIOGRAPHY_MARK = "<!--bibliography-->"
 
@@ -98,6 +99,12 @@ class ChapterRules:
         self.desk.figures[name] = len(self.desk.figures) + 1
         return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
+    def planner(self, token: Token) -> str:
+        """The planner at its default, complete before any script runs."""
+        data = view({})
+        html = self.desk.renderings.add(self.where(token), "planner", data=data)
+        return f'<memory-planner id="planner" class="wide">{embedded_json(data, "data")}{html}'
+
     def figure_number(self, token: Token) -> str:
         """A mark that becomes "Figure 3" once all figures have their numbers."""
         return f"<!--figure:{token.content}:{self.where(token)}-->"
@@ -132,7 +139,7 @@ def make_parser(rules: ChapterRules) -> MarkdownIt:
     parser.enable(["table", "replacements", "smartquotes"])
     parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
     parser.use(deflist_plugin)
-    for name in ("figure", "try", "bibliography", "wide"):
+    for name in ("figure", "try", "bibliography", "wide", "planner"):
         parser.use(container_plugin, name)
     add_syntax(parser)
     parser.core.ruler.push("captions", lambda state: _captions(state.tokens))
@@ -156,6 +163,8 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         "container_try_close": lambda _: "</div>\n",
         "container_bibliography_open": lambda _: BIBLIOGRAPHY_MARK,
         "container_bibliography_close": lambda _: "",
+        "container_planner_open": rules.planner,
+        "container_planner_close": lambda _: "</memory-planner>\n",
         "container_wide_open": lambda _: '<div class="wide">\n',
         "container_wide_close": lambda _: "</div>\n",
         "caption_open": lambda token: f"<figcaption><b>{rules.figure_number(token)}.</b> ",

@@ -1,8 +1,10 @@
 /**
- * The worker in which the reader's Python runs. One interpreter, one run at a time.
+ * The worker in which the reader's Python runs. One interpreter, one run at a time. The planner has
+ * a second one of its own (`role: "planner"`), which answers questions and runs no reader code.
  *
- *   page → worker   {type: "boot", signal?, files?}      start; `signal` is a shared Int32Array[1]
+ *   page → worker   {type: "boot", role?, signal?, files?} start; `signal`: a shared Int32Array[1]
  *                   {type: "run", run, cell, source}
+ *                   {type: "ask", call, name, value}     `name` of the planner, `value` as JSON
  *   worker → page   {type: "progress", ratio}            bytes of the runtime that have arrived
  *                   {type: "starting", files?}           all are here; kept by the page for restarts
  *                   {type: "ready"}
@@ -11,6 +13,7 @@
  *                   {type: "stdout", run, cell, text}
  *                   {type: "table" | "plots", run, cell, json}
  *                   {type: "done", run, cell, ok, value, error, notice, seconds}
+ *                   {type: "answer", call, json}
  *                   {type: "crashed", reason}            Python itself died during a run
  */
 
@@ -25,10 +28,12 @@ const outbox = new Outbox(post);
 /** @type {Int32Array | null} */
 let signal = null;
 let session = null;
+let planner = null;
 
 self.addEventListener("message", ({ data }) => {
   if (data.type === "boot") boot(data);
   if (data.type === "run") run(data);
+  if (data.type === "ask") ask(data);
 });
 
 async function boot(order) {
@@ -37,7 +42,8 @@ async function boot(order) {
     const files = order.files ?? (await fetchFiles((ratio) => post({ type: "progress", ratio })));
     post({ type: "starting", files: order.files ? undefined : files });
     const pyodide = await startPyodide(files);
-    session = openSession(pyodide);
+    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.memory_planner");
+    else session = openSession(pyodide);
     seal();
     post({ type: "ready" });
   } catch (error) {
@@ -80,5 +86,13 @@ async function run({ run, cell, source }) {
   } catch (error) {
     outbox.flush();
     post({ type: "crashed", ...address, reason: String(error.message ?? error) });
+  }
+}
+
+function ask({ call, name, value }) {
+  try {
+    post({ type: "answer", call, json: planner.answer(name, value) });
+  } catch (error) {
+    post({ type: "crashed", reason: String(error.message ?? error) });
   }
 }

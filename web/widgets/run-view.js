@@ -10,6 +10,7 @@ import { runner } from "../run/runner.js";
 import { healthOf } from "../run/stall.js";
 import { RunWatch } from "../run/watch.js";
 import "./run-chooser.js";
+import { nearTheWindow } from "./near-the-window.js";
 import { buildParts, drawParts } from "./run-parts.js";
 import { noticeOf } from "./run-words.js";
 
@@ -127,21 +128,6 @@ export class RunView extends HTMLElement {
     this.#parts.chooser.show(runner.runs, this.#recordings, source);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }
-}
-
-/** Resolves once `element` is less than a screen or so away from what the reader sees. */
-function nearTheWindow(element) {
-  return new Promise((resolve) => {
-    const watcher = new IntersectionObserver(
-      (entries) => {
-        if (!entries.some((entry) => entry.isIntersecting)) return;
-        watcher.disconnect();
-        resolve();
-      },
-      { rootMargin: "1200px" },
-    );
-    watcher.observe(element);
-  });
 }
 
 customElements.define("run-view", RunView);

@@ -1,0 +1,154 @@
+"""Ways out of a job that does not fit, and ways on from one that does: advice and inverse answers.
+
+Everything here can be applied: it carries the state that the planner would have afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from unfrozen import changes
+from unfrozen.advice import Advice, advise, cheapest_fit
+from unfrozen.changes import Patch
+from unfrozen.errors import PlanError
+from unfrozen.job import Job
+from unfrozen.memory_planner.figures import Json
+from unfrozen.memory_planner.sizes import size_text
+from unfrozen.memory_planner.state import (
+    RECIPE,
+    State,
+    patched,
+    read_job,
+    read_state,
+    recipe_json,
+)
+from unfrozen.plan import Plan, plan_job
+from unfrozen.recipe import Recipe
+from unfrozen.solve import largest, min_gpus
+from unfrozen.units import GIB
+
+_MOST_ADVICE = 14
+
+
+def advice(plan: Plan, state: State, unit: str) -> list[Json]:
+    """Every single change that saves memory, the best trade of memory against time first."""
+    return [_advice_json(each, plan, state, unit) for each in advise(plan)[:_MOST_ADVICE]]
+
+
+def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
+    """The set of changes that makes the job fit at the least cost in time.
+
+    None where it fits already or no card is named; an empty list of changes where nothing helps.
+    """
+    if plan.fits is not False:
+        return None
+    steps = cheapest_fit(plan)
+    if not steps:
+        text = (
+            "No set of these changes makes it fit. Use more cards, larger ones, or a smaller model."
+        )
+        return {"labels": [], "text": text, "state": None}
+    changed = _all(plan.job, state, steps)
+    after = plan_job(read_job(changed))
+    need = size_text(after.device_bytes, unit)
+    labels = [step.label for step in steps]
+    text = f"{need} in all; a step takes {_time_text(_product(steps))}."
+    return {"labels": labels, "text": text, "state": changed}
+
+
+def inverse(plan: Plan, state: State) -> list[Json]:
+    """The largest batch, the longest sequence and the fewest cards, each exact for the model."""
+    found = []
+    if plan.job.gpu is not None:
+        batch, length = largest(plan, "micro_batch"), largest(plan, "seq_len")
+        found += [
+            _answer("micro_batch", "Largest micro-batch", batch, "sequence", state),
+            _answer("seq_len", "Longest sequence", length, "token", state),
+        ]
+    cards = min_gpus(plan)
+    sharded = {"gpus": str(cards)} | ({"sharding": "zero3"} if cards > 1 else {"sharding": ""})
+    found.append(_answer("gpus", "Fewest cards", cards, "card", state, sharded))
+    return found
+
+
+def _advice_json(each: Advice, plan: Plan, state: State, unit: str) -> Json:
+    return {
+        "key": each.key,
+        "label": each.label,
+        "note": each.note,
+        "saved": size_text(each.saved_gib * GIB, unit),
+        "total": size_text(each.device_gib * GIB, unit),
+        "time": _time_text(each.time_ratio),
+        "fits": each.fits,
+        "state": after(plan.job, state, each.patch),
+    }
+
+
+def after(job: Job, state: State, patch: Patch) -> State:
+    """The state whose job is `job` with the patch in it: what a default would now make of the rest
+    is pinned to what it was, so that a button does what its line says and no more.
+    """
+    wanted, found = changes.patched(job, patch), patched(state, patch)
+    recipe = Recipe.read(recipe_json(found))
+    if recipe == wanted.recipe:
+        return found
+    pinned = {
+        key: getattr(wanted.recipe, key)
+        for key in RECIPE
+        if getattr(recipe, key) != getattr(wanted.recipe, key)
+    }
+    return patched(found, {"recipe": pinned})
+
+
+def _all(job: Job, state: State, steps: Iterable[Advice]) -> State:
+    for step in steps:
+        state = after(job, state, step.patch)
+        job = changes.patched(job, step.patch)
+    return state
+
+
+def _product(steps: Iterable[Advice]) -> float:
+    ratio = 1.0
+    for step in steps:
+        ratio *= step.time_ratio
+    return ratio
+
+
+def _time_text(ratio: float) -> str:
+    """A change of step time: "the same time", "1.31× the time", "6 % less time"."""
+    if abs(ratio - 1) < 0.005:
+        return "the same time"
+    return f"{ratio:.2f}× the time" if ratio > 1 else f"{100 * (1 - ratio):.0f} % less time"
+
+
+def _answer(
+    key: str, label: str, count: int, noun: str, state: State, sets: State | None = None
+) -> Json:
+    if count == 0:
+        text = "none is enough" if key == "gpus" else "not even one fits"
+        return {"key": key, "label": label, "text": text, "note": _not_even(key), "state": None}
+    text = f"{count:,} {noun}{'' if count == 1 else 's'}"
+    changed = read_state({**state, **(sets or {key: str(count)})})
+    same = changed == state or not _can_be_planned(changed)
+    note = "sharing everything out (ZeRO-3)" if key == "gpus" and count > 1 else "all else as it is"
+    return {
+        "key": key,
+        "label": label,
+        "text": text,
+        "note": note,
+        "state": None if same else changed,
+    }
+
+
+def _not_even(key: str) -> str:
+    if key == "gpus":
+        return "what one card computes is too large by itself"
+    return "the states alone fill the card"
+
+
+def _can_be_planned(state: State) -> bool:
+    try:
+        plan_job(read_job(state))
+    except PlanError:
+        return False
+    return True

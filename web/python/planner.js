@@ -1,0 +1,149 @@
+/**
+ * The page's side of the planner's own Python: a second interpreter that runs no reader code.
+ *
+ *            ask()               ready
+ *   idle ───────────▶ loading ──────────▶ ready      one question at a time; of those that wait,
+ *                     ▲     │               │        the newest of each name is kept
+ *              ask(), │     ▼               │
+ *              start()└── failed ◀──────────┘ it crashed, or said nothing for too long
+ *
+ * A cell may run for minutes, be stopped or change what it imported; none of that reaches the
+ * planner. Both share what was downloaded, so the second costs memory and a second of start.
+ */
+
+import { python } from "./client.js";
+
+const DOWNLOAD_SILENCE_MS = 30_000;
+const START_SILENCE_MS = 120_000;
+const ANSWER_SILENCE_MS = 20_000;
+
+/**
+ * @typedef {{phase: "idle" | "loading" | "ready" | "failed", progress: number, starting: boolean,
+ *   reason: string}} Status progress: share of the runtime's bytes here, 0 … 1
+ */
+
+export class PlannerClient extends EventTarget {
+  /** @param {URL} workerUrl the script of the reader's worker, which can play this part too */
+  constructor(workerUrl) {
+    super();
+    this.workerUrl = workerUrl;
+    /** @type {Status} */
+    this.status = { phase: "idle", progress: 0, starting: false, reason: "" };
+    this.waiting = new Map(); // name → {name, value, settle}
+    this.current = null;
+    this.worker = null;
+    this.lastCall = 0;
+    this.watchdog = 0;
+  }
+
+  /**
+   * Ask the planner; Python starts at the first question.
+   * @param {"glance" | "ways"} name a function of `unfrozen.memory_planner`
+   * @param {unknown} value its argument, plain data
+   * @returns {Promise<object | null>} its answer; null when a newer question took its place or
+   *   Python failed
+   */
+  ask(name, value) {
+    this.waiting.get(name)?.settle(null);
+    return new Promise((settle) => {
+      this.waiting.set(name, { name, value: JSON.stringify(value), settle });
+      if (this.status.phase === "idle" || this.status.phase === "failed") this.start();
+      else this.#pump();
+    });
+  }
+
+  /** Forget a question that waits. */
+  drop(name) {
+    this.waiting.get(name)?.settle(null);
+    this.waiting.delete(name);
+  }
+
+  /** Start Python, or start it again after a failure. */
+  start() {
+    this.#end();
+    this.#set({ phase: "loading", progress: python.files ? 1 : 0, starting: Boolean(python.files), reason: "" });
+    try {
+      this.worker = new Worker(this.workerUrl, { type: "module", name: "planner" });
+    } catch (error) {
+      return this.#fail(`The browser refused to start a worker for Python (${error.message}).`);
+    }
+    const { worker } = this;
+    worker.addEventListener("message", ({ data }) => worker === this.worker && this.#hear(data));
+    worker.addEventListener("error", (event) => worker === this.worker && this.#broke(event));
+    this.#watch(python.files ? START_SILENCE_MS : DOWNLOAD_SILENCE_MS);
+    worker.postMessage({ type: "boot", role: "planner", files: python.files ?? undefined });
+  }
+
+  #hear(data) {
+    if (data.type === "progress") {
+      this.#watch(DOWNLOAD_SILENCE_MS);
+      this.#set({ progress: data.ratio });
+    } else if (data.type === "starting") {
+      python.files ??= data.files ?? null; // what is here need not be fetched again
+      this.#watch(START_SILENCE_MS);
+      this.#set({ progress: 1, starting: true });
+    } else if (data.type === "ready") {
+      this.#watch(0);
+      this.#set({ phase: "ready", starting: false });
+      this.#pump();
+    } else if (data.type === "answer") this.#answered(data);
+    else if (data.type === "failed") this.#fail(data.reason);
+    else if (data.type === "crashed") this.#fail(`The planner stopped (${data.reason}).`);
+  }
+
+  #pump() {
+    if (this.status.phase !== "ready" || this.current) return;
+    const [first] = this.waiting.values();
+    if (!first) return;
+    this.waiting.delete(first.name);
+    this.current = { ...first, call: ++this.lastCall };
+    this.#watch(ANSWER_SILENCE_MS);
+    const { call, name, value } = this.current;
+    this.worker.postMessage({ type: "ask", call, name, value });
+  }
+
+  #answered({ call, json }) {
+    if (this.current?.call !== call) return;
+    const { settle } = this.current;
+    this.current = null;
+    this.#watch(0);
+    settle(JSON.parse(json));
+    this.#pump();
+  }
+
+  /** Python that says nothing for too long hangs; tell it instead of waiting for ever. */
+  #watch(silenceMs) {
+    clearTimeout(this.watchdog);
+    if (silenceMs === 0) return;
+    const words = `Python said nothing for ${silenceMs / 1000} seconds.`;
+    this.watchdog = setTimeout(() => this.#fail(words), silenceMs);
+  }
+
+  #broke(event) {
+    event.preventDefault();
+    this.#fail(`Python stopped: ${event.message || "its script could not be loaded"}.`);
+  }
+
+  #fail(reason) {
+    const open = [this.current, ...this.waiting.values()].filter(Boolean);
+    this.waiting.clear();
+    this.#end();
+    this.#set({ phase: "failed", reason, starting: false });
+    for (const { settle } of open) settle(null);
+  }
+
+  #end() {
+    clearTimeout(this.watchdog);
+    this.worker?.terminate();
+    this.worker = null;
+    this.current = null;
+  }
+
+  #set(changes) {
+    this.status = { ...this.status, ...changes };
+    this.dispatchEvent(new Event("status"));
+  }
+}
+
+/** The planner of this page. */
+export const planner = new PlannerClient(new URL("../python/worker.js", import.meta.url));
