@@ -18,6 +18,7 @@ from unfrozen.boards import board
 from unfrozen.cluster import Cluster
 from unfrozen.errors import ModelError, PlanError
 from unfrozen.gpus import Gpu, find
+from unfrozen.memory.adapters import targets
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
 
@@ -51,6 +52,7 @@ class Job:
             _gpu(given.get("gpu")),
         )
         _check_dtype(job)
+        _check_parts(job)
         return job
 
     def on(self, gpu: Gpu) -> Job:
@@ -80,6 +82,19 @@ def _model(given: object) -> ModelConfig:
 @lru_cache(maxsize=128)
 def _known_model(key: bytes) -> ModelConfig:
     return ModelConfig.from_hf(marshal.loads(key))
+
+
+def _check_parts(job: Job) -> None:
+    """Ranks must divide the model, and adapters must find the layers they sit beside."""
+    ranks = job.cluster.tensor_parallel
+    try:
+        local = job.model.split(ranks)
+    except ModelError as error:
+        bound = f"it must divide model.{error.key} = {error.value}"
+        remedy = "use a divisor, and no more ranks than heads"
+        raise PlanError("cluster.tensor_parallel", ranks, bound, remedy) from None
+    if job.recipe.lora:
+        targets(local, job.recipe.lora)
 
 
 def _gpu(given: object) -> Gpu | None:

@@ -1,9 +1,7 @@
 """The answer to a job: what each instant holds, and whether the card holds it.
 
-Counters, from the inside out: `allocated` is what tensors hold; `reserved` what the caching
-allocator takes for them, 1.03 times as much (public rows: 1.007–1.14); `device` adds the context of
-the driver and its libraries, 0.5 GiB (0.2–1.8 by card and version) and, on several cards, 1 GiB of
-communication buffers (NCCL, 1–2).
+Counters, from the inside out: `allocated` is what tensors hold, `reserved` what the caching
+allocator takes for them, `device` what the card has to hold; see `unfrozen.memory.overhead`.
 """
 
 from __future__ import annotations
@@ -13,14 +11,16 @@ from typing import Final
 
 from unfrozen.gpus import Gpu
 from unfrozen.job import Job
-from unfrozen.memory.instants import Instants, instants, peak
-from unfrozen.units import GIB, gib, sig3
+from unfrozen.memory.instants import Instants, Step, peak
+from unfrozen.memory.overhead import (
+    COMMUNICATION_BYTES,
+    CONTEXT_BYTES,
+    CONTEXT_RANGE,
+    RESERVED_RANGE,
+    reserved_bytes,
+)
+from unfrozen.units import gib, sig3
 
-RESERVED_RATIO: Final = 1.03
-RESERVED_RANGE: Final = (1.0, 1.14)
-CONTEXT_BYTES: Final = GIB // 2
-CONTEXT_RANGE: Final = (GIB // 5, 9 * GIB // 5)
-COMMUNICATION_BYTES: Final = GIB
 DEFAULT_GPU: Final = "A100 80GB SXM"
 
 
@@ -32,11 +32,7 @@ class Plan:
     instants: Instants
     peak_instant: str
     allocated_bytes: int
-
-    @property
-    def reserved_bytes(self) -> int:
-        """What the caching allocator takes."""
-        return round(RESERVED_RATIO * self.allocated_bytes)
+    reserved_bytes: int
 
     @property
     def device_bytes(self) -> int:
@@ -54,7 +50,11 @@ class Plan:
         """Lowest and highest `device` that the overheads seen in public rows allow."""
         extra = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
         low = RESERVED_RANGE[0] * self.allocated_bytes + CONTEXT_RANGE[0] + extra
-        high = RESERVED_RANGE[1] * self.allocated_bytes + CONTEXT_RANGE[1] + 2 * extra
+        high = (
+            max(RESERVED_RANGE[1] * self.allocated_bytes, self.reserved_bytes)
+            + CONTEXT_RANGE[1]
+            + 2 * extra
+        )
         return gib(low), gib(high)
 
 
@@ -65,9 +65,12 @@ def plan(given: object) -> Plan:
 
 def plan_job(job: Job) -> Plan:
     """Plan a job that has been read."""
-    found = instants(job.model, job.recipe, job.cluster)
+    step = Step(job.model, job.recipe, job.cluster)
+    found = step.instants()
     name, size = peak(found)
-    return Plan(job, found, name, size)
+    totals = {instant: sum(parts.values()) for instant, parts in found.items()}
+    reserved = max(reserved_bytes(step, instant, total) for instant, total in totals.items())
+    return Plan(job, found, name, size, reserved)
 
 
 def card_words(gpu: Gpu) -> str:

@@ -2,19 +2,19 @@
 
 Defaults are the classic mixed-precision recipe (2 + 2 + 12 bytes a parameter). `params: "fp32",
 compute: "bf16"` is autocast; `params: "bf16", master: "fp32"` the classic one; `params: "bf16",
-master: null` pure bf16. What cannot be planned yet is refused by name, never planned wrongly.
+master: null` pure bf16. Wrong values are refused by name, with the bound and the remedy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Final, cast
 
 from unfrozen.errors import PlanError
 
-BYTES: Final[dict[str, int]] = {"fp32": 4, "bf16": 2, "fp16": 2}
-"""Bytes of one number in each precision."""
+BYTES: Final[dict[str, int]] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 2}
+"""Bytes of one number in each precision; fp8 products read 16-bit tensors and cast them there."""
 
 _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "method": ("full", "lora", "qlora"),
@@ -41,31 +41,77 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     ),
     "base": (None, "nf4", "nf4-dq", "int8"),
 }
+MOST_RANK: Final = 65_536
+_HAS_MOMENTS: Final = ("adamw", "sgd_momentum", "lion", "muon")
 _SIZES: Final = {"micro_batch": 65_536, "seq_len": 16_777_216, "grad_accum": 1_000_000}
-_UNPLANNED: Final[dict[str, tuple[object, ...]]] = {
-    "method": ("lora", "qlora"),
-    "compute": ("fp8",),
-    "optimizer": ("muon", "lomo"),
-    "paged": (True,),
-    "optimizer_in_backward": (True,),
-    "checkpointing": ("selective",),
-    "activation_offload": (True,),
-    "loss": ("chunked", "fused_linear", "vocab_parallel", "classification"),
-    "base": ("nf4", "nf4-dq", "int8"),
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Adapters: two thin matrices beside each target, rank · (in + out) parameters together.
+
+    rank     inner width
+    dtype    precision of the adapters; a wider one than that of the weights casts their inputs
+    targets  names of linear layers as transformers gives them, or "all-linear"
+    library  litgpt, whose published measurements the model is tested on: one product for q, k and
+             v, a dropout before each adapter, outputs scattered into the product; or peft
+             without dropout, where each adapter reads the layer's own input
+    """
+
+    rank: int = 16
+    dtype: str = "bf16"
+    targets: tuple[str, ...] = ("all-linear",)
+    library: str = "litgpt"
+
+    @classmethod
+    def read(cls, given: object) -> Lora:
+        """The adapters of a recipe; raises PlanError. Whether targets exist is for the model."""
+        if isinstance(given, Lora):
+            return given
+        if not isinstance(given, Mapping):
+            raise PlanError("recipe.lora", given, "it must be an object", 'give {"rank": 16}')
+        known = [field.name for field in fields(cls)]
+        for key, value in given.items():
+            if key not in known:
+                raise PlanError(
+                    f"recipe.lora.{key}", value, f"known keys are {_join(known)}", "drop it"
+                )
+        rank, dtype = given.get("rank", 16), given.get("dtype", "bf16")
+        targets = given.get("targets", ["all-linear"])
+        if type(rank) is not int or not 1 <= rank <= MOST_RANK:
+            bound = f"it must be a whole number in 1 … {MOST_RANK:,}"
+            raise PlanError("recipe.lora.rank", rank, bound, "correct it")
+        if dtype not in ("fp32", "bf16", "fp16"):
+            bound = "it must be one of fp32, bf16, fp16"
+            raise PlanError("recipe.lora.dtype", dtype, bound, "choose one")
+        library = given.get("library", "litgpt")
+        if library not in ("litgpt", "peft"):
+            bound = "it must be one of litgpt, peft"
+            raise PlanError("recipe.lora.library", library, bound, "choose one")
+        names = [targets] if isinstance(targets, str) else targets
+        good = isinstance(names, (list, tuple)) and names and all(type(n) is str for n in names)
+        if not good:
+            bound = "it must be a list of names of linear layers"
+            raise PlanError("recipe.lora.targets", targets, bound, 'give ["all-linear"]')
+        return cls(rank, dtype, tuple(names), library)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One way to train. Every field is a key of the job's `recipe`; defaults are those below.
 
+    method        full; lora trains adapters beside frozen weights; qlora quantises those too
     params        precision of the weights the forward pass reads
     compute       precision of the matrix products; default: that of the weights, bf16 for fp32
     master        "fp32" keeps a second, exact copy for the optimizer; default for 16-bit weights
-    grads         precision of the gradients; default: that of the weights
-    optimizer     adamw, sgd, sgd_momentum, adafactor or lion
-    moments       precision of the optimizer's moments; default fp32, or that of the weights where
-                  there is no master copy
+                  that train
+    grads         precision of the gradients; default: that of the weights that train
+    optimizer     adamw, sgd, sgd_momentum, adafactor, lion, muon (AdamW for all but the matrices
+                  of the layers) or lomo (SGD inside the backward pass)
+    moments       precision of the optimizer's moments; default fp32, or that of the weights that
+                  train where there is no master copy
+    paged         moments wait in the memory of the host
+    optimizer_in_backward  each tensor is updated, and its gradient freed, as soon as it is known
     step          fused updates in place, foreach makes lists of temporaries, for_loop one tensor's
     micro_batch   sequences that go through the model at once
     seq_len       tokens of each
@@ -75,8 +121,16 @@ class Recipe:
                   keys and values repeated for every head; sdpa_masked shares one mask in the
                   compute precision; eager builds the score matrix
     kernels       eager, or fused (torch.compile, Liger, Transformer Engine)
-    checkpointing none, or full (each layer is recomputed in the backward pass)
-    loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not
+    checkpointing none; full recomputes each layer in the backward pass; selective recomputes the
+                  scores of eager attention, else every second matrix product and all that is cheap
+    activation_offload  what layers keep waits in the memory of the host
+    dropout       probability; default: what the model's config says
+    loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not; chunked
+                  keeps 16-bit logits and upcasts a chunk; fused_linear never builds them;
+                  vocab_parallel spreads them over tensor-parallel ranks; classification has none
+    lora          {"rank", "dtype", "targets"}; see `Lora`
+    base          precision of the frozen linear layers under qlora: nf4, nf4-dq (scales quantised
+                  as well) or int8
     """
 
     method: str = "full"
@@ -96,9 +150,9 @@ class Recipe:
     kernels: str = "eager"
     checkpointing: str = "none"
     activation_offload: bool = False
-    dropout: float = 0.0
+    dropout: float | None = None
     loss: str = "logits_fp32"
-    lora: None = None
+    lora: Lora | None = None
     base: str | None = None
 
     @property
@@ -106,76 +160,119 @@ class Recipe:
         """Tokens of one micro-batch, T = s · b."""
         return self.micro_batch * self.seq_len
 
+    @property
+    def early_update(self) -> bool:
+        """Whether tensors are updated during the backward pass."""
+        return self.optimizer_in_backward or self.optimizer == "lomo"
+
+    @property
+    def resident_grads(self) -> bool:
+        """Whether gradients live through the forward pass: earlier micro-batches left them there,
+        or they are summed in a wider buffer that is never given back (Megatron's main gradients).
+        """
+        return self.grad_accum > 1 or BYTES[self.grads] > BYTES[self.params]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain data that `read` takes back."""
+        return asdict(self)
+
     @classmethod
     def read(cls, given: object) -> Recipe:
         """The recipe of a job, defaults filled in; raises PlanError for what cannot be planned."""
         if not isinstance(given, Mapping):
             raise PlanError("recipe", given, "it must be an object", "give {} for the defaults")
-        known = {field.name for field in fields(cls)}
         for key, value in given.items():
-            if key not in known:
-                raise PlanError(f"recipe.{key}", value, f"known keys are {_join(known)}", "drop it")
+            if key not in _KNOWN:
+                bound = f"known keys are {_join(sorted(_KNOWN))}"
+                raise PlanError(f"recipe.{key}", value, bound, "drop it")
             _check(key, value)
-        recipe = cls(**{**_defaults(given), **given})
+        values = {**_defaults(given), **given}
+        if values.get("lora") is not None:
+            values["lora"] = Lora.read(values["lora"])
+        recipe = cls(**values)
         _check_together(recipe)
         return recipe
+
+
+_KNOWN: Final = frozenset(field.name for field in fields(Recipe))
 
 
 def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     """The defaults that follow from other keys; see `Recipe`."""
     params = cast(str, given.get("params", "bf16"))
+    method = given.get("method", "full")
     optimizer = given.get("optimizer", "adamw")
-    master = given.get("master", None if params == "fp32" else "fp32")
-    exact = params == "fp32" or master == "fp32"
-    has_moments = optimizer in ("adamw", "sgd_momentum", "lion")
+    trained = params
+    lora: object = None
+    if method != "full":
+        lora = Lora.read(given.get("lora") or {})
+        trained = lora.dtype
+    lomo = optimizer == "lomo"
+    master = given.get("master", None if trained == "fp32" or lora or lomo else "fp32")
+    exact = trained == "fp32" or master == "fp32"
     return {
         "compute": "bf16" if params == "fp32" else params,
         "master": master,
-        "grads": params,
-        "moments": ("fp32" if exact else params) if has_moments else None,
+        "grads": trained,
+        "moments": ("fp32" if exact else trained) if optimizer in _HAS_MOMENTS else None,
+        "lora": lora,
+        "base": "nf4" if method == "qlora" else None,
     }
 
 
 def _check(key: str, value: object) -> None:
     name = f"recipe.{key}"
     if key in _SIZES:
-        good = type(value) is int and 1 <= value <= _SIZES[key]
-        if not good:
+        if type(value) is not int or not 1 <= value <= _SIZES[key]:
             bound = f"it must be a whole number in 1 … {_SIZES[key]:,}"
             raise PlanError(name, value, bound, "correct it")
     elif key == "dropout":
-        if type(value) not in (int, float) or value != 0:
-            raise PlanError(name, value, "dropout is not planned yet", "set it to 0")
+        good = value is None or (type(value) in (int, float) and 0 <= value < 1)  # type: ignore[operator]
+        if not good:
+            raise PlanError(name, value, "it must be at least 0 and below 1", "correct it")
     elif key == "lora":
         if value is not None:
-            raise PlanError(name, value, "adapters are not planned yet", "drop this key")
-    else:
-        # True == 1 in Python: compare types too
-        if not any(value == choice and type(value) is type(choice) for choice in _CHOICES[key]):
-            raise PlanError(name, value, f"it must be one of {_join(_CHOICES[key])}", "choose one")
-        if value in _UNPLANNED.get(key, ()):
-            planned = [choice for choice in _CHOICES[key] if choice not in _UNPLANNED[key]]
-            raise PlanError(name, value, "it is not planned yet", f"use {_join(planned)}")
+            Lora.read(value)
+    # True == 1 in Python: compare types too
+    elif not any(value == choice and type(value) is type(choice) for choice in _CHOICES[key]):
+        raise PlanError(name, value, f"it must be one of {_join(_CHOICES[key])}", "choose one")
 
 
 def _check_together(recipe: Recipe) -> None:
-    stateless = recipe.optimizer in ("sgd", "adafactor")
+    has_moments = recipe.optimizer in _HAS_MOMENTS
     if recipe.master and recipe.params == "fp32":
         bound = "fp32 weights are their own master copy"
         raise PlanError("recipe.master", recipe.master, bound, "set it to null")
-    if stateless and recipe.moments is not None:
+    if not has_moments and recipe.moments is not None:
         bound = f"{recipe.optimizer} keeps no moments"
         raise PlanError("recipe.moments", recipe.moments, bound, "set it to null")
-    if not stateless and recipe.moments is None:
+    if has_moments and recipe.moments is None:
         bound = f"{recipe.optimizer} keeps moments"
         raise PlanError("recipe.moments", None, bound, "choose fp32, bf16 or int8")
-    if recipe.params != "fp32" and recipe.compute != recipe.params:
-        bound = f"16-bit weights compute in their own precision, {recipe.params}"
-        raise PlanError(
-            "recipe.compute", recipe.compute, bound, "set it to that, or params to fp32"
-        )
+    if recipe.params != "fp32" and recipe.compute not in (recipe.params, "fp8"):
+        bound = f"16-bit weights compute in their own precision, {recipe.params}, or in fp8"
+        remedy = f"set it to {recipe.params}, or params to fp32"
+        raise PlanError("recipe.compute", recipe.compute, bound, remedy)
+    if recipe.early_update and recipe.grad_accum > 1:
+        bound = "tensors that are updated during the backward pass cannot wait for more gradients"
+        raise PlanError("recipe.grad_accum", recipe.grad_accum, bound, "set it to 1")
+    _check_adapters(recipe)
+
+
+def _check_adapters(recipe: Recipe) -> None:
+    if recipe.method == "full" and recipe.lora is not None:
+        bound = "full fine-tuning has no adapters"
+        raise PlanError("recipe.lora", recipe.lora.rank, bound, "drop it, or set method to lora")
+    if recipe.method != "qlora" and recipe.base is not None:
+        bound = "only the frozen weights of qlora are quantised"
+        raise PlanError("recipe.base", recipe.base, bound, "drop it, or set method to qlora")
+    if recipe.method == "qlora" and recipe.base is None:
+        bound = "qlora quantises the frozen weights"
+        raise PlanError("recipe.base", None, bound, "choose nf4, nf4-dq or int8")
+    if recipe.lora and recipe.lora.dtype == "fp32" and recipe.master is not None:
+        bound = "fp32 adapters are their own master copy"
+        raise PlanError("recipe.master", recipe.master, bound, "set it to null")
 
 
 def _join(values: object) -> str:
-    shown = sorted(values) if isinstance(values, set) else values
-    return ", ".join("null" if value is None else str(value).lower() for value in shown)  # type: ignore[attr-defined]
+    return ", ".join("null" if value is None else str(value).lower() for value in values)  # type: ignore[attr-defined]

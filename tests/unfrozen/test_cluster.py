@@ -1,4 +1,4 @@
-"""Clusters: ZeRO stages, and parallelism that is refused until it can be planned."""
+"""Clusters: ZeRO stages, tensor and context parallelism, offload."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def test_the_default_is_one_card_that_shares_nothing() -> None:
         ({"gpus": 1e30}, "cluster.gpus"),
         ({"gpus": 10**30}, "cluster.gpus"),
         ({"sharding": "zero4"}, "cluster.sharding"),
-        ({"tensor_parallel": 2}, "cluster.tensor_parallel"),
+        ({"tensor_parallel": 2}, "cluster.gpus"),
+        ({"gpus": 12, "tensor_parallel": 4, "context_parallel": 2}, "cluster.gpus"),
         ({"tensor_parallel": True}, "cluster.tensor_parallel"),
-        ({"sequence_parallel": True}, "cluster.sequence_parallel"),
-        ({"context_parallel": 4}, "cluster.context_parallel"),
+        ({"sequence_parallel": 1}, "cluster.sequence_parallel"),
+        ({"context_parallel": 0}, "cluster.context_parallel"),
+        ({"offload": "disk"}, "cluster.offload"),
         ({"offload": "params"}, "cluster.offload"),
     ],
 )
@@ -37,3 +39,8 @@ def test_a_cluster_that_cannot_be_planned_is_refused_by_name(given: Any, key: st
     with pytest.raises(PlanError) as caught:
         Cluster.read(given)
     assert caught.value.key == key
+
+
+def test_states_are_spread_over_all_cards_that_hold_the_same_part_of_a_layer() -> None:
+    cluster = Cluster.read({"gpus": 16, "tensor_parallel": 2, "context_parallel": 4})
+    assert (cluster.shards, cluster.replicas) == (8, 2)

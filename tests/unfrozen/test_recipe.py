@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from unfrozen.errors import PlanError
-from unfrozen.recipe import Recipe
+from unfrozen.recipe import Lora, Recipe
 
 
 def test_an_empty_recipe_is_the_classic_mixed_precision_one() -> None:
@@ -29,6 +29,9 @@ def test_an_empty_recipe_is_the_classic_mixed_precision_one() -> None:
         ({"params": "fp16"}, ("fp16", "fp16", "fp32", "fp16", "fp32")),
         ({"optimizer": "sgd"}, ("bf16", "bf16", "fp32", "bf16", None)),
         ({"optimizer": "lion", "moments": "int8"}, ("bf16", "bf16", "fp32", "bf16", "int8")),
+        ({"optimizer": "lomo"}, ("bf16", "bf16", None, "bf16", None)),
+        ({"method": "lora"}, ("bf16", "bf16", None, "bf16", "bf16")),
+        ({"method": "lora", "lora": {"dtype": "fp32"}}, ("bf16", "bf16", None, "fp32", "fp32")),
     ],
 )
 def test_what_is_left_out_follows_from_what_is_given(
@@ -56,17 +59,23 @@ def test_tokens_are_sequences_times_length() -> None:
         ({"seq_len": -5}, "recipe.seq_len", "whole number"),
         ({"seq_len": 1e30}, "recipe.seq_len", "whole number"),
         ({"seq_len": float("nan")}, "recipe.seq_len", "whole number"),
-        ({"method": "lora"}, "recipe.method", "use full"),
-        ({"compute": "fp8", "params": "fp32"}, "recipe.compute", "not planned yet"),
-        ({"optimizer": "muon"}, "recipe.optimizer", "use adamw"),
-        ({"optimizer_in_backward": True}, "recipe.optimizer_in_backward", "use false"),
-        ({"activation_offload": True}, "recipe.activation_offload", "use false"),
-        ({"checkpointing": "selective"}, "recipe.checkpointing", "use none, full"),
-        ({"loss": "fused_linear"}, "recipe.loss", "use logits_fp32"),
-        ({"base": "nf4"}, "recipe.base", "use null"),
-        ({"lora": {"rank": 8}}, "recipe.lora", "not planned yet"),
-        ({"dropout": 0.1}, "recipe.dropout", "set it to 0"),
-        ({"dropout": "0"}, "recipe.dropout", "set it to 0"),
+        ({"lora": {"rank": 8}}, "recipe.lora", "set method to lora"),
+        ({"base": "nf4"}, "recipe.base", "set method to qlora"),
+        ({"method": "qlora", "base": None}, "recipe.base", "nf4"),
+        ({"method": "lora", "lora": 8}, "recipe.lora", "object"),
+        ({"method": "lora", "lora": {"alpha": 8}}, "recipe.lora.alpha", "rank"),
+        ({"method": "lora", "lora": {"rank": 0}}, "recipe.lora.rank", "1 … 65,536"),
+        ({"method": "lora", "lora": {"dtype": "int8"}}, "recipe.lora.dtype", "fp32"),
+        ({"method": "lora", "lora": {"targets": []}}, "recipe.lora.targets", "list"),
+        ({"method": "lora", "lora": {"library": "x"}}, "recipe.lora.library", "peft"),
+        (
+            {"method": "lora", "lora": {"dtype": "fp32"}, "master": "fp32"},
+            "recipe.master",
+            "own master copy",
+        ),
+        ({"optimizer_in_backward": True, "grad_accum": 2}, "recipe.grad_accum", "set it to 1"),
+        ({"dropout": 1}, "recipe.dropout", "below 1"),
+        ({"dropout": "0"}, "recipe.dropout", "below 1"),
         ({"params": "fp32", "master": "fp32"}, "recipe.master", "null"),
         ({"optimizer": "sgd", "moments": "fp32"}, "recipe.moments", "null"),
         ({"moments": None}, "recipe.moments", "choose fp32"),
@@ -83,5 +92,19 @@ def test_a_recipe_that_cannot_be_planned_is_refused_by_name(
 
 
 def test_keys_may_be_given_with_the_values_that_ask_for_nothing() -> None:
-    quiet = {"lora": None, "base": None, "paged": False, "dropout": 0.0, "moments": "fp32"}
+    quiet = {"lora": None, "base": None, "paged": False, "dropout": None, "moments": "fp32"}
     assert Recipe.read(quiet) == Recipe()
+
+
+def test_a_recipe_reads_back_what_it_writes() -> None:
+    for given in ({}, {"method": "qlora", "lora": {"rank": 8, "targets": ["q_proj"]}}):
+        recipe = Recipe.read(given)
+        assert Recipe.read(recipe.as_json()) == recipe
+
+
+def test_adapters_sit_beside_every_linear_layer_unless_named() -> None:
+    lora = Recipe.read({"method": "qlora"}).lora
+    assert lora == Lora(16, "bf16", ("all-linear",), "litgpt")
+    assert Recipe.read({"method": "lora", "lora": {"targets": "q_proj"}}).lora == Lora(
+        targets=("q_proj",)
+    )

@@ -3,9 +3,15 @@
 Reading order:
 
 1. `classic` — 16 bytes a parameter, s·b·d·L·k, minimum GPUs
-2. `states` — weights, gradients, master copy, moments
-3. `sharding` — what ZeRO spreads over cards
-4. `activations` — what the forward pass keeps for the backward pass
-5. `loss` — logits and cross-entropy
-6. `instants` — the moments of a step; the peak is their maximum
+2. `adapters` — what LoRA trains, what quantised weights take
+3. `states` — weights, gradients, master copy, moments, the update's temporaries
+4. `sharding` — what ZeRO and offload leave on a card, what is gathered and scattered
+5. `flow` — what flows through a layer, and one line of its account
+6. `experts` — the sparse part of a mixture of experts
+7. `activations` — what the forward pass keeps for the backward pass
+8. `loss` — logits and cross-entropy
+9. `backward` — one micro-batch: its highest points, taken apart into named pieces
+10. `instants` — the moments of a step; the peak is their maximum
+11. `overhead` — the allocator, the driver and the communication
+12. `explain` — the peak as a list of terms with formula, inputs and source
 """

@@ -1,156 +1,291 @@
 """Activations: what the forward pass keeps for the backward pass, in bytes a token.
 
-Read off autograd: each term names the tensors that transformers' modules save (torch 2.13, eager
-kernels), and the tests compare the sum with what a real forward pass saves. Legend: h width,
-q = heads·d, k = kv heads·d, f ffn, a heads, s sequence; c bytes of the compute precision.
+Read off autograd: each item names the tensors that transformers' modules save (torch 2.13, eager
+kernels), and the tests compare the sum with what a real forward pass saves. For fused kernels the
+items are those of implementations that recompute norms and the activation function; without gates
+and with dropout that is the 34 h of Korthikanti et al., arXiv 2205.05198, section 4.1.
 
 With fp32 weights and 16-bit compute (autocast) the residual stream and the norms stay fp32, and
-every linear layer saves its own 16-bit copy of its input. For fused kernels the terms are those of
-implementations that recompute norms and the activation function.
+every linear layer saves its own 16-bit copy of its input. A frozen linear layer saves no input:
+only the adapters that read it do.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from unfrozen.errors import PlanError
+from unfrozen.memory.experts import experts_items
+from unfrozen.memory.flow import Adapters, Flow, Item
 from unfrozen.model import Architecture
-from unfrozen.recipe import BYTES, Recipe
 
-# tensors of width f that the activation function and what surrounds it save
-_GATED_SAVES: Final = {"silu": 4, "gelu": 4, "gelu_pytorch_tanh": 4, "relu": 3}
-_PLAIN_SAVES: Final = {"gelu": 2, "gelu_pytorch_tanh": 2, "silu": 2, "relu": 1, "gelu_new": 5}
-
-
-@dataclass(frozen=True, slots=True)
-class Precision:
-    """Bytes of the numbers that flow: of the matrix products, and of the residual stream."""
-
-    compute: int
-    stream: int
-
-    @property
-    def autocast(self) -> bool:
-        """Whether linear layers cast their inputs and weights themselves."""
-        return self.stream > self.compute
-
-    @classmethod
-    def of(cls, recipe: Recipe, sharded_weights: bool = False) -> Precision:
-        """Precisions of a recipe; sharded fp32 weights are gathered in 16 bits: no autocast."""
-        compute = BYTES[recipe.compute]
-        return cls(compute, compute if sharded_weights else BYTES[recipe.params])
+# tensors of width f that the activation function and what surrounds it save, and how many of them
+# are read by nothing but the weight of the last linear layer
+_GATED_SAVES: Final = {"silu": (4, 1), "gelu": (4, 1), "gelu_pytorch_tanh": (4, 1), "relu": (3, 1)}
+_PLAIN_SAVES: Final = {
+    "gelu": (2, 1),
+    "gelu_pytorch_tanh": (2, 1),
+    "silu": (2, 1),
+    "relu": (1, 0),
+    "gelu_new": (5, 1),
+}
 
 
-def layer_bytes(a: Architecture, recipe: Recipe, precision: Precision) -> int:
-    """Bytes a token that one layer keeps for its backward pass. PlanError where it is unknown."""
-    if a.experts is not None:
-        bound = "activations of mixtures of experts are not planned yet"
-        raise PlanError("model.model_type", a.model_type, bound, "choose a dense model")
-    if recipe.kernels == "fused":
-        return _fused_layer_bytes(a, precision)
-    return (
-        _norms_bytes(a, precision)
-        + _linear_inputs_bytes(a, precision)
-        + _attention_bytes(a, recipe, precision)
-        + _mlp_bytes(a, precision)
-    )
+@lru_cache(maxsize=4096)
+def layer_items(a: Architecture, flow: Flow, sparse: bool = False) -> tuple[Item, ...]:
+    """What one layer keeps for its backward pass. PlanError where it is unknown."""
+    if flow.kernels == "fused":
+        items = [*_fused_items(a, flow), *_scores_items(a, flow)]
+        items += experts_items(a, flow) if sparse else [_fused_mlp(a, flow)]
+    else:
+        items = [_norms(a, flow), *_inputs(a, flow, sparse), *_attention_items(a, flow)]
+        items += experts_items(a, flow) if sparse else [_mlp(a, flow)]
+    if flow.adapters:
+        items.append(_ranks(flow))
+    if flow.dropout and not a.gated:
+        noise = flow.noise(flow.stream)
+        items.append(Item("masks of two dropouts", f"2·{noise}·h", 2 * noise * a.hidden, True))
+    return tuple(item for item in items if item.size)
 
 
-def outside_bytes(a: Architecture, recipe: Recipe, precision: Precision, loss_share: float) -> int:
-    """Bytes a token kept outside the layers: ids, rotary tables, last norm, input of the head.
+@lru_cache(maxsize=4096)
+def layer_bytes(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: int = 1) -> float:
+    """Bytes a token that one layer keeps; `whole_ranks` cards share what is left whole."""
+    items = layer_items(a, flow, sparse)
+    return sum(item.size / whole_ranks if item.whole else item.size for item in items)
 
-    `loss_share` is the share of positions whose logits are computed.
+
+@lru_cache(maxsize=4096)
+def selective_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> float:
+    """Bytes a token that one layer keeps under selective checkpointing.
+
+    Eager attention recomputes its scores (Korthikanti et al., section 5). Otherwise every second
+    matrix product and the attention's output are kept, the policy of torchtitan: q, v, the gate and
+    the layer's last product, beside the layer's input.
     """
-    ids = 8
-    mask = {"flash": 0, "sdpa_masked": precision.compute}.get(recipe.attention, 1)
-    if mask == 1 and recipe.checkpointing == "none":
-        mask = 0  # truth values, which only a checkpoint keeps
-    rotary = 0 if a.positions else 2 * a.head_dim * precision.stream // recipe.micro_batch
-    head_input = round(precision.compute * a.hidden * loss_share)
-    return ids + mask * recipe.seq_len + rotary + norm_bytes(a, a.hidden, precision) + head_input
+    if flow.attention == "eager":
+        scores = sum(item.size for item in _scores_items(a, flow))
+        return layer_bytes(a, flow, False, whole_ranks) - scores
+    q, k, c = a.q_width, a.kv_width, flow.compute
+    inner = q + 2 * k + (2 if a.gated else 1) * a.ffn if a.fused_projections else q + k + a.ffn
+    whole = flow.stream * a.hidden + (0 if a.fused_projections else c * a.hidden)
+    return c * (inner + q) + 4 * a.heads + whole / whole_ranks
 
 
-def checkpoint_bytes(a: Architecture, precision: Precision) -> int:
-    """Bytes a token of a checkpointed layer: its input."""
-    return precision.stream * a.hidden
+def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
+    """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
+    mask = 0
+    if flow.kernels == "eager":  # truth values, which only a checkpoint keeps; or one for all
+        masks = {"flash": 0, "sdpa_masked": flow.compute}
+        mask = masks.get(flow.attention, int(checkpointed))
+    rotary = 0 if a.positions else 2 * a.head_dim * flow.stream // batch
+    noise = flow.noise(flow.stream) if a.positions else 0
+    items = [
+        Item("token ids", "8", 8),
+        Item("attention mask", f"{mask}·s", mask * flow.seq_len),
+        Item("rotary tables", f"2·{flow.stream}·d / b", rotary),
+        Item("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),
+        Item("last norm", _norm_formula(a, flow, "h"), norm_bytes(a, flow, a.hidden), True),
+    ]
+    return [item for item in items if item.size]
 
 
-def norm_bytes(a: Architecture, width: int, precision: Precision, rows: int = 1) -> int:
+def norm_bytes(a: Architecture, flow: Flow, width: int, rows: int = 1) -> int:
     """Bytes a token of one norm over `width` numbers in `rows` groups, its output not counted.
 
-    RMSNorm saves its fp32 input, the inverse root (4 bytes a row) and the normalised values, the
-    latter in the compute precision unless the weight multiplies in fp32. LayerNorm saves its input,
-    the mean and the inverse deviation.
+    RMSNorm saves its fp32 input, the inverse root (4 bytes a row) and, for the gradient of its
+    weight, the normalised values in the compute precision unless the weight multiplies in fp32.
+    LayerNorm saves its input, the mean and the inverse deviation.
     """
-    stream = precision.stream
+    stream = flow.stream
     if a.norm == "layer":
         return stream * width + 2 * stream * rows
     if a.norm == "layer_fp32":
         return 4 * width + 8 * rows
     normalised = 4 if a.norm == "rms_fp32" else stream
-    return (4 + normalised) * width + 4 * rows
+    return (4 + (0 if flow.adapters else normalised)) * width + 4 * rows
 
 
-def _norms_bytes(a: Architecture, precision: Precision) -> int:
+def _norm_formula(a: Architecture, flow: Flow, width: str) -> str:
+    if a.norm == "layer":
+        return f"{flow.stream}·{width} + {2 * flow.stream}"
+    if a.norm == "layer_fp32":
+        return f"4·{width} + 8"
+    normalised = 4 if a.norm == "rms_fp32" else flow.stream
+    return f"{4 if flow.adapters else 4 + normalised}·{width} + 4"
+
+
+def _norms(a: Architecture, flow: Flow) -> Item:
     count = 4 if a.norm_places == "sandwich" else 2
-    total = count * norm_bytes(a, a.hidden, precision)
+    total = count * norm_bytes(a, flow, a.hidden)
+    formula = f"{count}·({_norm_formula(a, flow, 'h')})"
     if a.parallel_residual:  # both norms read, and save, the same tensor
-        total -= precision.stream * a.hidden
-    if a.qk_norm == "none":
-        return total
-    q_rows, k_rows = (a.heads, a.kv_heads) if a.qk_norm == "head" else (1, 1)
-    narrow = Precision(precision.compute, precision.compute)  # they read 16-bit projections
-    total += norm_bytes(a, a.q_width, narrow, q_rows)
-    return total + norm_bytes(a, a.kv_width, narrow, k_rows)
+        total -= flow.stream * a.hidden
+        formula += f" − {flow.stream}·h"
+    if a.qk_norm != "none":
+        q_rows, k_rows = (a.heads, a.kv_heads) if a.qk_norm == "head" else (1, 1)
+        narrow = replace(flow, stream=flow.compute)  # they read 16-bit projections
+        total += norm_bytes(a, narrow, a.q_width, q_rows)
+        total += norm_bytes(a, narrow, a.kv_width, k_rows)
+        formula += " + norms of q and k"
+    return Item("norms: input and normalised values", formula, total, True)
 
 
-def _linear_inputs_bytes(a: Architecture, precision: Precision) -> int:
+def _inputs(a: Architecture, flow: Flow, sparse: bool) -> list[Item]:
     """Inputs of the q, k, v and of the gate and up projections (those of o and down are below)."""
+    if flow.adapters:
+        return _adapter_inputs(a, flow)
     copies = 2
-    if precision.autocast:
-        readers = (1 if a.fused_projections else 3) + (2 if a.gated else 1)
+    if flow.autocast:
+        readers = (1 if a.fused_projections else 3) + (2 if a.gated and not sparse else 1)
+        if sparse and a.experts and a.experts.shared_ffn:  # gate, up and the gate of the whole
+            readers += 3
         copies = 2 if a.fused_projections else readers
-    return copies * precision.compute * a.hidden
+    size = copies * flow.compute * a.hidden
+    return [Item("inputs of the linear layers", f"{copies}·{flow.compute}·h", size, True)]
 
 
-def _attention_bytes(a: Architecture, recipe: Recipe, precision: Precision) -> int:
-    c, q, k = precision.compute, a.q_width, a.kv_width
+def _adapter_inputs(a: Architecture, flow: Flow) -> list[Item]:
+    """What adapters keep of the tensors they read, and what 4-bit products keep beside it."""
+    adapters, c = flow.adapters, flow.compute
+    assert adapters is not None
+    places = (
+        ("attention", adapters.qkv, a.hidden, "h", True),
+        ("attention output", adapters.out, a.q_width, "q", False),
+        ("feed-forward", adapters.up, a.hidden, "h", True),
+        ("inner product", adapters.down, a.ffn, "f", False),
+    )
+    if adapters.library == "litgpt":
+        return _dropped_inputs(flow, adapters, places)
+    found = []
+    for label, readers, width, symbol, whole in places:
+        casts = readers if adapters.width > c else 0
+        # the attention keeps its output itself, and the inner product is counted with its layer
+        shared = int((readers > casts or flow.keeps_inputs) and whole)
+        size = (casts * adapters.width + shared * c) * width
+        formula = f"({casts}·{adapters.width} + {shared}·{c})·{symbol}"
+        found.append(Item(f"inputs of adapters: {label}", formula, size, whole))
+    return found
+
+
+_Place = tuple[str, int, int, str, bool]
+
+
+def _dropped_inputs(flow: Flow, adapters: Adapters, places: tuple[_Place, ...]) -> list[Item]:
+    """Each adapter keeps a dropped copy of its input and the mask; q, k and v share one."""
+    found, c = [], flow.compute
+    for label, readers, width, symbol, whole in places:
+        copies = min(readers, 1) if label == "attention" else readers
+        shared = int(flow.keeps_inputs and whole)
+        size = (copies * (1 + adapters.width) + shared * c) * width
+        formula = f"({copies}·(1 + {adapters.width}) + {shared}·{c})·{symbol}"
+        found.append(Item(f"inputs of adapters: {label}", formula, size, whole))
+    if 0 < adapters.qkv < 3:
+        size = c * adapters.qkv_out
+        found.append(Item("outputs of adapters, scattered", f"{c}·(widths of q, k, v)", size))
+    return found
+
+
+def _ranks(flow: Flow) -> Item:
+    adapters = flow.adapters
+    assert adapters is not None
+    size = adapters.in_layer * adapters.width * adapters.rank
+    return Item("inner values of adapters", f"{adapters.in_layer}·{adapters.width}·r", size)
+
+
+def _qkv(a: Architecture, flow: Flow) -> tuple[int, str]:
+    """Numbers kept of q, k and v, and how that is written."""
+    q, k = a.q_width, a.kv_width
+    repeated = k < q and a.kv_heads > 1  # one head is repeated by a view
+    if flow.attention == "eager":
+        repeated = k < q or flow.batched  # the batched product needs its own copies
+    if repeated and flow.attention != "flash":
+        return 3 * q, "3·q"
     # a view of the fused product keeps all of it alive, beside the rotated copies of q and k
-    viewed = (q + 2 * k) + q + k if a.fused_projections and a.copies_rotated else q + 2 * k
-    repeated = a.kv_heads < a.heads  # keys and values are copied for every query head
-    if recipe.attention == "eager":
-        whole = repeated or recipe.micro_batch > 1  # the batched product needs its own copies
-        scores = c * a.heads * recipe.seq_len
-        softmax = 4 * a.heads * recipe.seq_len if _upcasts_softmax(a, precision) else 0  # in fp32
-        return c * ((3 * q if whole else viewed) + q) + scores + softmax
-    output = 2 * q if a.copies_rotated else q  # a copy is made where the layout differs
-    if recipe.attention == "flash":
-        return c * (viewed + output) + 4 * a.heads
-    qkv = 3 * q if repeated and a.kv_heads > 1 else viewed  # one head is repeated by a view
-    mask = c * recipe.seq_len if recipe.attention == "sdpa" else 0  # each layer casts it
-    return c * (qkv + output) + mask + 4 * a.heads
+    fused = flow.adapters is not None and flow.adapters.library == "litgpt"
+    if fused and k == q and flow.kernels == "eager" and a.gated:
+        return 2 * q + 3 * k, "2·q + 3·k"
+    if a.fused_projections and a.copies_rotated and flow.kernels == "eager":
+        return 2 * q + 3 * k, "2·q + 3·k"
+    return q + 2 * k, "q + 2·k"
 
 
-def _upcasts_softmax(a: Architecture, precision: Precision) -> bool:
-    """Whether eager attention keeps fp32 probabilities beside 16-bit ones; GPT-2 leaves it to
-    autocast, the others always do.
-    """
-    return precision.compute == 2 and (not a.positions or precision.autocast)
+def _attention_items(a: Architecture, flow: Flow) -> list[Item]:
+    c, q = flow.compute, a.q_width
+    qkv, written = _qkv(a, flow)
+    found = [Item("q, k and v", f"{c}·({written})", c * qkv)]
+    eager = flow.attention == "eager"
+    reads_output = flow.adapters is None or flow.adapters.out or flow.keeps_inputs
+    outputs = int(not eager or bool(reads_output))
+    if a.copies_rotated and not eager and reads_output:
+        outputs += 1  # a copy is made where the layout differs
+    found.append(Item("attention output", f"{outputs}·{c}·q", outputs * c * q))
+    return found + _scores_items(a, flow)
 
 
-def _mlp_bytes(a: Architecture, precision: Precision) -> int:
+def _scores_items(a: Architecture, flow: Flow) -> list[Item]:
+    c, s, heads = flow.compute, flow.seq_len, a.heads
+    if flow.attention != "eager":
+        mask = c * s if flow.attention == "sdpa" and flow.kernels == "eager" else 0
+        return [
+            Item("mask, cast in each layer", f"{c}·s", mask),
+            Item("log-sum-exp of the scores", "4·a", 4 * heads),
+        ]
+    # GPT-2 and BERT leave the precision of the softmax to autocast, the others upcast always
+    upcasts = c == 2 and (not a.positions or flow.autocast)
+    found = [
+        Item("attention weights", f"{c}·a·s", c * heads * s),
+        Item("attention weights in fp32", "4·a·s", 4 * heads * s if upcasts else 0),
+    ]
+    if flow.dropout:
+        noise = flow.noise(c)
+        size = (noise + c) * heads * s
+        found.append(Item("dropped weights and their mask", f"({noise} + {c})·a·s", size))
+    return found
+
+
+def _saves(a: Architecture) -> tuple[int, int]:
     saves = _GATED_SAVES if a.gated else _PLAIN_SAVES
     if a.activation not in saves:
         bound = f"known activation functions are {', '.join(saves)}"
         raise PlanError("model.hidden_act", a.activation, bound, "choose a model with one of them")
-    return saves[a.activation] * precision.compute * a.ffn
+    return saves[a.activation]
 
 
-def _fused_layer_bytes(a: Architecture, precision: Precision) -> int:
-    """Fused norms and activations keep inputs only: 8h + 4q + 4k + 6f bytes in 16 bits."""
-    if not a.gated or a.norm == "layer":
-        bound = "fused kernels are planned for gated models with RMSNorm"
-        raise PlanError("recipe.kernels", "fused", bound, "use eager")
-    c = precision.compute
-    return c * (4 * a.hidden + 2 * a.q_width + 2 * a.kv_width + 3 * a.ffn)
+def _reads_product(flow: Flow) -> bool:
+    """Whether anything keeps the input of the last linear layer."""
+    adapters = flow.adapters
+    return (
+        adapters is None
+        or flow.keeps_inputs
+        or (adapters.down > 0 and adapters.width <= flow.compute)
+    )
+
+
+def _mlp(a: Architecture, flow: Flow) -> Item:
+    count, unread = _saves(a)
+    count -= 0 if _reads_product(flow) else unread
+    c = flow.compute
+    return Item("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
+
+
+def _fused_items(a: Architecture, flow: Flow) -> list[Item]:
+    """Inputs of the norms and of the linear layers, q, k, v and the attention's output."""
+    c, h = flow.compute, a.hidden
+    adapters = flow.adapters
+    inputs = 2 if adapters is None else int(adapters.qkv > 0) + int(adapters.up > 0)
+    qkv, written = _qkv(a, flow)
+    return [
+        Item("inputs of the norms", f"2·{flow.stream}·h", 2 * flow.stream * h, True),
+        Item("inputs of the linear layers", f"{inputs}·{c}·h", inputs * c * h, True),
+        Item("q, k, v and attention output", f"{c}·({written} + q)", c * (qkv + a.q_width)),
+    ]
+
+
+def _fused_mlp(a: Architecture, flow: Flow) -> Item:
+    _saves(a)
+    count = (3 if a.gated else 2) - (0 if _reads_product(flow) else 1)
+    c = flow.compute
+    return Item("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)

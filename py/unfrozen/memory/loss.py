@@ -1,30 +1,65 @@
 """Logits and cross-entropy: often the largest tensors of a step, and the easiest to forget.
 
-For each position whose loss is computed, in bytes a logit:
+In bytes a logit, c those of the compute precision, at two points: the loss and its backward pass,
+and the backward pass of the head.
 
-    end of forward    what log-softmax keeps: 4 in fp32, 2 without upcast
-    backward          that, the gradient of the chosen entries, and the gradient of the logits:
-                      12 in fp32, 6 without upcast
-    head's backward   the logits' gradient in the precision of the head, beside the gradient of
-                      the head's weight
+    logits_fp32    log-softmax in fp32, the gradient of the chosen entries, that of the logits: 12;
+                   then the gradient in the precision of the head: c
+    logits_bf16    the same without upcast: 3c, then c
+    chunked        the logits of all chunks stay in 16 bits: c; a chunk is upcast when its turn
+                   comes. The head is differentiated chunk by chunk, so that two gradients of its
+                   weight exist at once (torchtune's CEWithChunkedOutputLoss)
+    fused_linear   the forward pass computes the gradients chunk by chunk, each chunk of
+                   ⌈T / ⌈V/h⌉⌉ tokens, rounded up to a power of two: 4 + c a logit of one chunk, the
+                   gradients of the head's input and weight beside it (Liger, arXiv 2410.10989)
+    vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron)
+    classification none
 """
 
 from __future__ import annotations
 
-from unfrozen.model import Architecture
-from unfrozen.recipe import Recipe
+from typing import Final, NamedTuple
+
+CHUNKS: Final = 8  # of a chunked loss
 
 
-def softmax_width(recipe: Recipe, compute: int) -> int:
-    """Bytes of one number in which the cross-entropy runs."""
-    return 4 if recipe.loss == "logits_fp32" else compute
+class LossMemory(NamedTuple):
+    """Bytes at the loss, and while the head is differentiated; gradients of its weight apart.
+
+    `weight_gradients` is how many gradients of the head's weight exist beside the one that stays,
+    `early` whether that one exists at the loss already.
+    """
+
+    at_loss: int
+    at_head: int
+    weight_gradients: int = 0
+    early: bool = False
 
 
-def loss_bytes(a: Architecture, recipe: Recipe, compute: int, loss_tokens: int) -> int:
-    """Peak of the loss and its backward pass: three matrices of loss tokens × vocabulary."""
-    return 3 * softmax_width(recipe, compute) * loss_tokens * a.vocab
+FORMULAS: Final = {
+    "logits_fp32": "12·T·V",
+    "logits_bf16": "3c·T·V",
+    "chunked": "c·T·V",
+    "fused_linear": "(4 + c)·chunk·V + c·T·h",
+    "vocab_parallel": "(4 + c)·T·V / ranks",
+    "classification": "0",
+}
+"""The bytes at the loss, by the recipe's `loss`."""
 
 
-def head_bytes(a: Architecture, compute: int, loss_tokens: int) -> int:
-    """The gradient of the logits and that of the head's input, while the head is differentiated."""
-    return compute * loss_tokens * (a.vocab + a.hidden)
+def loss_memory(
+    kind: str, kernels: str, c: int, tokens: int, hidden: int, vocab: int
+) -> LossMemory:
+    """Memory of `tokens` losses over `vocab` logits each, in a compute precision of `c` bytes."""
+    logits, inputs = tokens * vocab, c * tokens * hidden
+    if kind == "classification":
+        return LossMemory(0, 0)
+    if kind == "chunked":
+        upcast = 0 if kernels == "fused" else 12 * logits // CHUNKS
+        return LossMemory(c * logits + upcast, c * logits + inputs, weight_gradients=1)
+    if kind == "fused_linear":
+        parts = -(-vocab // hidden)
+        chunk = min(tokens, 1 << (-(-tokens // parts) - 1).bit_length())
+        return LossMemory((4 + c) * chunk * vocab + inputs, inputs, 0, early=True)
+    width = {"logits_fp32": 12, "logits_bf16": 3 * c, "vocab_parallel": 4 + c}[kind]
+    return LossMemory(width * logits, c * logits + inputs)

@@ -9,8 +9,10 @@ LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.0
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
+from unfrozen.memory.adapters import adapter_parameters, frozen_bytes, linear_parameters
 from unfrozen.model import ModelConfig, Tensor
 from unfrozen.recipe import BYTES, Recipe
 
@@ -18,7 +20,7 @@ BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
 
-_MOMENTS: Final = {"adamw": 2, "sgd_momentum": 1, "lion": 1, "sgd": 0, "adafactor": 0}
+_MOMENTS: Final = {"adamw": 2, "sgd_momentum": 1, "lion": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +57,84 @@ STATE_TABLE: Final = (
 """Common recipes; a component that vanishes for each parameter counts as 0."""
 
 
+def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
+    """How many parameters get gradients: all, or those of the adapters."""
+    return adapter_parameters(model, recipe.lora) if recipe.lora else model.num_parameters
+
+
 def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     """Bytes of optimizer state beside the master copy, exact tensor by tensor."""
-    if recipe.optimizer == "adafactor":
-        return sum(_adafactor_bytes(tensor) for tensor in model.tensors)
-    copies = _MOMENTS[recipe.optimizer]
-    if copies == 0:
+    if recipe.paged or recipe.optimizer in ("sgd", "lomo"):
         return 0
-    if recipe.moments == "int8":
-        held = sum(_int8_bytes(tensor.size) for tensor in model.tensors)
-    else:
-        held = BYTES[str(recipe.moments)] * model.num_parameters
+    if recipe.lora:
+        copies = _MOMENTS.get(recipe.optimizer, 1)  # Muon keeps one for matrices: all there are
+        width = _width(recipe) if recipe.moments else 0.0  # row and column sums vanish
+        return round(copies * width * trained_parameters(model, recipe))
+    if recipe.optimizer == "adafactor":
+        return _adafactor_bytes(model)
+    if recipe.optimizer == "muon":
+        matrices = linear_parameters(model)
+        return round(_width(recipe) * (matrices + 2 * (model.num_parameters - matrices)))
+    held = _held_bytes(model, str(recipe.moments))
     counters = 4 * model.num_tensors if recipe.optimizer == "adamw" else 0  # one step count each
-    return copies * held + counters
+    return _MOMENTS[recipe.optimizer] * held + counters
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
-    """Bytes of weights, master copy, gradients and moments of the whole model, unsharded."""
-    count = model.num_parameters
+    """Bytes of weights, adapters, master copy, gradients and moments of the whole model, unsharded.
+
+    What trains is everything, or the adapters alone.
+    """
+    trained = trained_parameters(model, recipe)
+    params, constants = frozen_bytes(model, recipe)
     return {
-        "params": BYTES[recipe.params] * count,
-        "master": BYTES[recipe.master] * count if recipe.master else 0,
-        "grads": BYTES[recipe.grads] * count,
+        "params": params,
+        "quant_constants": constants,
+        "adapters": BYTES[recipe.lora.dtype] * trained if recipe.lora else 0,
+        "master": BYTES[recipe.master] * trained if recipe.master else 0,
+        "grads": BYTES[recipe.grads] * trained,
         "moments": moment_bytes(model, recipe),
     }
 
 
-def _adafactor_bytes(tensor: Tensor) -> int:
+def update_bytes(model: ModelConfig, recipe: Recipe, shards: int = 1) -> int:
+    """Temporaries of the update on one of `shards` cards.
+
+    None where it is fused; one more copy of what is updated where it runs over lists of tensors
+    (foreach), of the largest tensor where it runs over one at a time. 8-bit moments are widened to
+    fp32, and the weight with them, one tensor at a time. Muon orthogonalises each matrix in three
+    16-bit copies (Jordan 2024).
+    """
+    trained = trained_parameters(model, recipe)
+    largest = model.largest_tensor * trained // model.num_parameters
+    if recipe.optimizer == "muon":
+        return 3 * 2 * model.largest_matrix * trained // model.num_parameters
+    if recipe.moments == "int8" and not recipe.paged:
+        return 3 * 4 * largest // shards
+    if recipe.step == "fused" or recipe.optimizer == "lomo":
+        return 0
+    width = BYTES[recipe.master or (recipe.lora.dtype if recipe.lora else recipe.params)]
+    return (width * trained if recipe.step == "foreach" else 2 * width * largest) // shards
+
+
+def _width(recipe: Recipe) -> float:
+    return INT8_BYTES if recipe.moments == "int8" else BYTES[str(recipe.moments)]
+
+
+@lru_cache(maxsize=1024)
+def _held_bytes(model: ModelConfig, moments: str) -> int:
+    """Bytes of one moment of every tensor."""
+    if moments != "int8":
+        return BYTES[moments] * model.num_parameters
+    return sum(_int8_bytes(tensor.size) for tensor in model.tensors)
+
+
+@lru_cache(maxsize=1024)
+def _adafactor_bytes(model: ModelConfig) -> int:
+    return sum(_sums_bytes(tensor) for tensor in model.tensors)
+
+
+def _sums_bytes(tensor: Tensor) -> int:
     if len(tensor.shape) < 2:
         return 4 * tensor.size
     *batch, rows, columns = tensor.shape

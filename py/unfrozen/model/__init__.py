@@ -7,7 +7,9 @@ Reading order:
 3. `llama` — Llama, Mistral, Qwen, Gemma, Phi-3, OLMo, Mixtral and their like
 4. `gpt2` — GPT-2
 5. `gpt_neox` — GPT-NeoX and Pythia
-6. `config` — `ModelConfig`: the count and the list of tensors
+6. `bert` — BERT with a classification head
+7. `megatron` — GPT as Megatron-Core builds it
+8. `config` — `ModelConfig`: the count and the list of tensors
 """
 
 from unfrozen.errors import ModelError

@@ -5,7 +5,8 @@ Shapes: D width, H heads, K kv heads, d head dimension, F ffn, V vocabulary, L l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from unfrozen.errors import ModelError
@@ -43,6 +44,7 @@ class Experts:
     shared_ffn: int = 0
     every: int = 1
     dense_layers: frozenset[int] = frozenset()
+    normalised: bool = False  # the weights of a token's experts are divided by their sum
 
     def in_layer(self, index: int) -> bool:
         """Whether layer `index` (from 0) is sparse."""
@@ -75,6 +77,9 @@ class Architecture:
     copies_rotated: bool = False  # partial rotary: q and k are rebuilt by a concatenation
     parallel_residual: bool = False
     experts: Experts | None = None
+    dropout: float = 0.0  # on the residual stream and the attention weights, while training
+    types: int = 0  # token-type embeddings (BERT)
+    labels: int = 0  # classes of a classification head in place of the language-model head
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -101,6 +106,34 @@ class Architecture:
     def kv_width(self) -> int:
         """Width of the keys, and of the values, K · d."""
         return self.kv_heads * self.head_dim
+
+    def split(self, ranks: int) -> Architecture:
+        """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.
+
+        Ranks that outnumber the kv heads hold a copy of one each; the vocabulary is padded to a
+        multiple of 128 a rank, as Megatron does. Raises ModelError where a size does not divide.
+        """
+        if ranks == 1:
+            return self
+        sizes = {"num_attention_heads": self.heads, "intermediate_size": self.ffn}
+        if self.experts:
+            sizes["moe_intermediate_size"] = self.experts.ffn
+        for name, size in sizes.items():
+            if size % ranks:
+                bound = f"{ranks} tensor-parallel ranks must divide it"
+                raise ModelError(name, size, bound, "choose fewer ranks")
+        experts = self.experts
+        if experts:
+            shared = -(-experts.shared_ffn // ranks)
+            experts = replace(experts, ffn=experts.ffn // ranks, shared_ffn=shared)
+        return replace(
+            self,
+            heads=self.heads // ranks,
+            kv_heads=math.gcd(max(1, self.kv_heads // ranks), self.heads // ranks),
+            ffn=self.ffn // ranks,
+            vocab=128 * -(-self.vocab // (128 * ranks)),
+            experts=experts,
+        )
 
     def is_sparse(self, index: int) -> bool:
         """Whether layer `index` routes its tokens to experts."""

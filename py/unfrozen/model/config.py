@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from unfrozen.errors import ModelError
-from unfrozen.model import gpt2, gpt_neox, llama
+from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
 from unfrozen.model.architecture import Architecture, Tensor
 from unfrozen.model.fields import Fields
 
@@ -22,14 +22,16 @@ class _Style(NamedTuple):
 
 _STYLES: Final[dict[str, _Style]] = {
     model_type: _Style(style.read, style.before, style.layer, style.after)
-    for style in (llama, gpt2, gpt_neox)
+    for style in (llama, gpt2, gpt_neox, bert, megatron)
     for model_type in style.MODEL_TYPES
 }
 
 SUPPORTED: Final = tuple(_STYLES)
 """Every `model_type` that can be counted exactly."""
 
-_HEADS: Final = ("ForCausalLM", "LMHeadModel")  # the language-model heads of transformers
+# the heads that are counted, by the names of transformers' classes
+_HEADS: Final = ("ForCausalLM", "LMHeadModel")
+_CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class ModelConfig:
     """A model that can be counted exactly; `from_hf` reads it from a config.json."""
 
     architecture: Architecture
+
+    def __hash__(self) -> int:
+        """Computed once: plans of one model are looked up by it."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.architecture)
 
     @classmethod
     def from_hf(cls, config: Mapping[str, object]) -> ModelConfig:
@@ -64,9 +74,8 @@ class ModelConfig:
     @cached_property
     def num_parameters(self) -> int:
         """Trainable parameters, each counted once: equal to the real model's, exactly."""
-        a = self.architecture
-        sparse = sum(map(a.is_sparse, range(a.layers))) if a.experts else 0
-        in_layers = (a.layers - sparse) * self._layer_size(False) + sparse * self._layer_size(True)
+        sparse, layers = self.sparse_layers, self.architecture.layers
+        in_layers = (layers - sparse) * self._layer_size(False) + sparse * self._layer_size(True)
         return self.outer_parameters + in_layers
 
     @cached_property
@@ -91,6 +100,18 @@ class ModelConfig:
         return sum(tensor.size for tensor in layer if len(tensor.shape) > 1)
 
     @cached_property
+    def layer_linears(self) -> int:
+        """Parameters of the linear layers of the first layer: its matrices but stacked experts."""
+        return sum(t.size for t in self.layer_tensors(0) if len(t.shape) == 2)
+
+    @cached_property
+    def largest_matrix(self) -> int:
+        """Elements of the largest matrix inside a layer."""
+        kinds = {self.architecture.is_sparse(i): i for i in range(self.architecture.layers)}
+        layers = (self.layer_tensors(index) for index in kinds.values())
+        return max(t.size for layer in layers for t in layer if len(t.shape) > 1)
+
+    @cached_property
     def largest_tensor(self) -> int:
         """Elements of the largest tensor."""
         a, style = self.architecture, _STYLES[self.architecture.model_type]
@@ -100,14 +121,45 @@ class ModelConfig:
         parts = [style.before(a), style.after(a), *(style.layer(a, i) for i in kinds.values())]
         return max(tensor.size for part in parts for tensor in part)
 
+    @cached_property
+    def largest_layer(self) -> int:
+        """Parameters of the largest layer."""
+        return max(self._layer_size(False), self._layer_size(True))
+
+    @cached_property
+    def sparse_layers(self) -> int:
+        """How many layers route their tokens to experts."""
+        return sum(map(self.architecture.is_sparse, range(self.architecture.layers)))
+
+    def split(self, ranks: int) -> ModelConfig:
+        """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide."""
+        return self if ranks == 1 else _split(self, ranks)
+
+    def layer_tensors(self, index: int) -> tuple[Tensor, ...]:
+        """The tensors of layer `index`, from 0."""
+        return tuple(_STYLES[self.architecture.model_type].layer(self.architecture, index))
+
     def layer_parameters(self, index: int) -> int:
         """Parameters of layer `index` (dense and sparse layers differ, others do not)."""
         return self._layer_size(self.architecture.is_sparse(index))
 
     def _layer_size(self, sparse: bool) -> int:
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        index = next((i for i in range(a.layers) if a.is_sparse(i) == sparse), None)
-        return 0 if index is None else sum(tensor.size for tensor in style.layer(a, index))
+        return self._layer_sizes[sparse]
+
+    @cached_property
+    def _layer_sizes(self) -> dict[bool, int]:
+        """Parameters of a layer without and with experts, 0 where there is none."""
+        a, found = self.architecture, {False: 0, True: 0}
+        for sparse in found:
+            index = next((i for i in range(a.layers) if a.is_sparse(i) == sparse), None)
+            if index is not None:
+                found[sparse] = sum(tensor.size for tensor in self.layer_tensors(index))
+        return found
+
+
+@lru_cache(maxsize=1024)
+def _split(model: ModelConfig, ranks: int) -> ModelConfig:
+    return ModelConfig(model.architecture.split(ranks))
 
 
 def _model_type(config: Mapping[str, object]) -> str:
@@ -121,7 +173,8 @@ def _model_type(config: Mapping[str, object]) -> str:
             remedy = f"pass its text_config alone; {remedy}"
         raise ModelError("model_type", value, bound, remedy)
     classes = config.get("architectures")
-    if isinstance(classes, list) and classes and not str(classes[0]).endswith(_HEADS):
+    heads = _CLASSIFIERS if value == "bert" else _HEADS
+    if isinstance(classes, list) and classes and not str(classes[0]).endswith(heads):
         bound = "only causal language models are counted, and this class has another head"
         raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
     return value

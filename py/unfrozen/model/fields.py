@@ -40,6 +40,17 @@ class Fields:
         """A truth value, else the default; ModelError for anything else."""
         return self._typed(name, bool, default, "true or false")
 
+    def share(self, name: str, default: float) -> float:
+        """A probability in 0 … 1 (1 left out), else the default; ModelError for anything else."""
+        value = self._config.get(name)
+        if value is None:
+            return default
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
+        if not good:
+            bound = "it must be a probability, at least 0 and below 1"
+            raise ModelError(name, value, bound, "copy it from the model's config.json")
+        return float(value)  # type: ignore[arg-type]
+
     def word(self, *names: str, default: str) -> str:
         """Text under the first of `names` that is there, else the default; ModelError otherwise."""
         name, _ = self._first(names)

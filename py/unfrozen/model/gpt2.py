@@ -41,6 +41,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
         mlp_bias=True,
         norm="layer",
         fused_projections=True,
+        dropout=fields.share("resid_pdrop", default=0.1),
     )
 
 
@@ -54,8 +55,8 @@ def layer(a: Architecture, index: int) -> Iterator[Tensor]:
     """Tensors of layer `index`, in the order transformers registers them."""
     at = f"transformer.h.{index}"
     yield from _norm(a, f"{at}.ln_1")
-    yield from _conv(f"{at}.attn.c_attn", a.hidden, 3 * a.hidden)
-    yield from _conv(f"{at}.attn.c_proj", a.hidden, a.hidden)
+    yield from _conv(f"{at}.attn.c_attn", a.hidden, a.q_width + 2 * a.kv_width)
+    yield from _conv(f"{at}.attn.c_proj", a.q_width, a.hidden)
     yield from _norm(a, f"{at}.ln_2")
     yield from _conv(f"{at}.mlp.c_fc", a.hidden, a.ffn)
     yield from _conv(f"{at}.mlp.c_proj", a.ffn, a.hidden)

@@ -37,6 +37,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
         norm="layer",
         fused_projections=True,
         copies_rotated=True,
+        dropout=fields.share("hidden_dropout", default=0.0),
         parallel_residual=fields.flag("use_parallel_residual", True),
     )
 
@@ -51,9 +52,9 @@ def layer(a: Architecture, index: int) -> Iterator[Tensor]:
     at = f"gpt_neox.layers.{index}"
     yield from _linear(f"{at}.input_layernorm", (a.hidden,))
     yield from _linear(f"{at}.post_attention_layernorm", (a.hidden,))
-    qkv_shape = (3 * a.hidden, a.hidden)
+    qkv_shape = (a.q_width + 2 * a.kv_width, a.hidden)
     yield from _linear(f"{at}.attention.query_key_value", qkv_shape, a.qkv_bias)
-    yield from _linear(f"{at}.attention.dense", (a.hidden, a.hidden), a.out_bias)
+    yield from _linear(f"{at}.attention.dense", (a.hidden, a.q_width), a.out_bias)
     yield from _linear(f"{at}.mlp.dense_h_to_4h", (a.ffn, a.hidden))
     yield from _linear(f"{at}.mlp.dense_4h_to_h", (a.hidden, a.ffn))
 

@@ -118,7 +118,7 @@ def _read_experts(model_type: str, fields: Fields) -> Experts | None:
     if model_type == "mixtral":
         count = fields.whole("num_local_experts", "num_experts", default=8)
         per_token = fields.whole("num_experts_per_tok", default=2)
-        return Experts(count, per_token, fields.whole("intermediate_size"))
+        return Experts(count, per_token, fields.whole("intermediate_size"), normalised=True)
     if not model_type.endswith("_moe"):
         return None
     return Experts(
@@ -130,6 +130,7 @@ def _read_experts(model_type: str, fields: Fields) -> Experts | None:
         else 0,
         every=fields.whole("decoder_sparse_step", default=1),
         dense_layers=fields.indices("mlp_only_layers"),
+        normalised=fields.flag("norm_topk_prob", False),
     )
 
 

@@ -10,12 +10,17 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from unfrozen.errors import PlanError
-from unfrozen.memory.activations import Precision, layer_bytes, outside_bytes
-from unfrozen.memory.loss import softmax_width
+from unfrozen.memory.activations import layer_bytes, outside_items, selective_bytes
+from unfrozen.memory.flow import Flow
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
 
 BATCH, LENGTH = 2, 35  # no activation has the shape of a weight
+EXPERTS: dict[str, Any] = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 48,
+}
 LLAMA: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 176,
@@ -36,6 +41,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "olmo": LLAMA | {"model_type": "olmo"},
     "olmo2": LLAMA | {"model_type": "olmo2"},
     "gpt_neox": LLAMA | {"model_type": "gpt_neox"},
+    "mixtral": LLAMA | {"model_type": "mixtral", "num_local_experts": 4},
+    "qwen3_moe": LLAMA | EXPERTS | {"model_type": "qwen3_moe", "norm_topk_prob": True},
+    "qwen2_moe": LLAMA
+    | EXPERTS
+    | {"model_type": "qwen2_moe", "shared_expert_intermediate_size": 80},
     "gpt2": {
         "model_type": "gpt2",
         "n_embd": 64,
@@ -89,11 +99,13 @@ def _is_cast_weight(tensor: torch.Tensor, model: Any) -> bool:
     return tuple(tensor.shape) in shapes
 
 
-def predicted_bytes(config: dict[str, Any], recipe: Recipe) -> int:
-    a = ModelConfig.from_hf(config).architecture
-    precision = Precision.of(recipe)
-    kept = a.layers * layer_bytes(a, recipe, precision) + outside_bytes(a, recipe, precision, 1.0)
-    return recipe.tokens * (kept + softmax_width(recipe, precision.compute) * a.vocab)
+def predicted_bytes(config: dict[str, Any], recipe: Recipe) -> float:
+    model = ModelConfig.from_hf(config)
+    a, flow = model.architecture, Flow.of(model, recipe)
+    outside = outside_items(a, flow, False, recipe.micro_batch)
+    kept = a.layers * layer_bytes(a, flow, a.experts is not None)
+    kept += sum(item.size for item in outside) + flow.compute * a.hidden
+    return recipe.tokens * (kept + 4 * a.vocab)
 
 
 ATTENTIONS = ("flash", "sdpa", "sdpa_masked", "eager")
@@ -125,42 +137,60 @@ def test_the_terms_add_up_to_what_autograd_saves(name: str, params: str, attenti
     assert predicted_bytes(CONFIGS[name], recipe) == pytest.approx(real, rel=0.01)
 
 
-def llama_layer(**given: object) -> int:
-    recipe = Recipe.read(given)
-    a = ModelConfig.from_hf(CONFIGS["llama"]).architecture
-    return layer_bytes(a, recipe, Precision.of(recipe))
+def kept_by_a_layer(config: str | dict[str, Any], **given: object) -> float:
+    model = ModelConfig.from_hf(CONFIGS[config] if isinstance(config, str) else config)
+    return layer_bytes(model.architecture, Flow.of(model, Recipe.read(given)))
 
 
 def test_a_llama_layer_in_bf16_follows_the_written_formula() -> None:
     h, q, k, f, a = 64, 64, 32, 176, 4
-    assert llama_layer(attention="flash") == 16 * h + 8 + 4 * q + 4 * k + 4 * a + 8 * f
-    assert llama_layer(kernels="fused") == 8 * h + 4 * q + 4 * k + 6 * f
+    flash = kept_by_a_layer("llama", attention="flash")
+    assert flash == 16 * h + 8 + 4 * q + 4 * k + 4 * a + 8 * f
+    fused = kept_by_a_layer("llama", kernels="fused", attention="flash")
+    assert fused == 8 * h + 4 * q + 4 * k + 6 * f + 4 * a
+
+
+def test_a_fused_gpt_layer_with_dropout_is_korthikantis_34_h() -> None:
+    gpt = {"model_type": "gpt", "hidden_size": 64, "num_attention_heads": 4, "vocab_size": 96}
+    sizes = gpt | {"num_hidden_layers": 2, "hidden_dropout": 0.1}
+    kept = kept_by_a_layer(sizes, kernels="fused", attention="flash")
+    assert kept == 34 * 64 + 4 * 4  # and the log-sum-exp of four heads
 
 
 def test_a_batch_of_one_keeps_the_fused_product_of_neox_alive_in_eager_attention() -> None:
-    a = ModelConfig.from_hf(CONFIGS["gpt_neox"]).architecture
-    one, two = (
-        layer_bytes(a, recipe, Precision.of(recipe))
-        for recipe in (Recipe.read({"attention": "eager", "micro_batch": b}) for b in (1, 2))
+    one, two = (kept_by_a_layer("gpt_neox", attention="eager", micro_batch=b) for b in (1, 2))
+    assert one - two == 2 * 2 * 64
+
+
+def test_dropout_keeps_masks_as_wide_as_what_they_drop() -> None:
+    plain, dropped = (
+        kept_by_a_layer("gpt2", attention="eager", dropout=p, seq_len=35) for p in (0.0, 0.1)
     )
-    assert one - two == 2 * 2 * a.q_width
+    assert dropped - plain == 2 * 2 * 64 + (2 + 2) * 4 * 35
 
 
-@pytest.mark.parametrize(
-    ("config", "given", "key"),
-    [
-        ("gpt2", {"kernels": "fused"}, "recipe.kernels"),
-        ("odd", {}, "model.hidden_act"),
-        ("mixture", {}, "model.model_type"),
-    ],
-)
-def test_what_has_no_known_terms_is_refused(config: str, given: dict[str, Any], key: str) -> None:
-    more = {
-        "gpt2": CONFIGS["gpt2"],
-        "odd": CONFIGS["llama"] | {"hidden_act": "snake"},
-        "mixture": LLAMA | {"model_type": "mixtral"},
-    }
-    recipe = Recipe.read(given)
+def test_selective_checkpointing_recomputes_scores_or_every_second_product() -> None:
+    def selective(attention: str) -> float:
+        model = ModelConfig.from_hf(CONFIGS["llama"])
+        flow = Flow.of(model, Recipe.read({"attention": attention, "seq_len": 35}))
+        return selective_bytes(model.architecture, flow)
+
+    scores = 2 * 4 * 35 + 4 * 4 * 35
+    whole = kept_by_a_layer("llama", attention="eager", seq_len=35)
+    assert selective("eager") == whole - scores
+    h, q, k, f, a = 64, 64, 32, 176, 4
+    assert selective("flash") == 2 * h + 2 * (q + k + f) + 2 * q + 4 * a + 2 * h
+
+
+def test_sequence_parallel_ranks_share_what_tensor_parallelism_leaves_whole() -> None:
+    model = ModelConfig.from_hf(CONFIGS["llama"])
+    flow = Flow.of(model, Recipe.read({"kernels": "fused", "attention": "flash"}))
+    one = layer_bytes(model.architecture, flow)
+    four = layer_bytes(model.architecture, flow, False, 4)
+    assert one - four == 8 * 64 * 3 / 4
+
+
+def test_an_unknown_activation_function_is_refused() -> None:
     with pytest.raises(PlanError) as caught:
-        layer_bytes(ModelConfig.from_hf(more[config]).architecture, recipe, Precision.of(recipe))
-    assert caught.value.key == key
+        kept_by_a_layer(CONFIGS["llama"] | {"hidden_act": "snake"})
+    assert caught.value.key == "model.hidden_act"

@@ -35,7 +35,6 @@ def test_more_cards_never_need_more_memory_each(gpus: int, sharding: str) -> Non
 def test_only_stage_three_gathers_weights() -> None:
     model, recipe = CATALOGUE["meta-llama/Llama-2-7b-hf"].model, Recipe()
     assert gathered_bytes(model, recipe, Cluster(8, "zero2")) == 0
-    assert gathered_bytes(model, recipe, Cluster(1, "zero3")) == 0
     root, layer = 2 * 32000 * 4096 + 4096, 202_383_360
     gathered = gathered_bytes(model, recipe, Cluster(8, "zero3"))
     assert gathered == pytest.approx(2 * (root + 2 * layer))

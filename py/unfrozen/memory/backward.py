@@ -1,0 +1,273 @@
+"""One micro-batch on one card: the candidates for the highest points of forward and backward.
+
+A point is a dictionary of named pieces in bytes; `PIECES` says which component each belongs to and
+how it is computed. Points are compared by their sums, and the highest of a phase is its memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from unfrozen.cluster import Cluster
+from unfrozen.memory.activations import layer_bytes, outside_items, selective_bytes
+from unfrozen.memory.experts import experts_working
+from unfrozen.memory.flow import Flow
+from unfrozen.memory.loss import LossMemory, loss_memory
+from unfrozen.memory.sharding import unreduced_bytes
+from unfrozen.memory.states import trained_parameters, update_bytes
+from unfrozen.model import ModelConfig
+from unfrozen.recipe import BYTES, Recipe
+
+Point = dict[str, int]
+
+
+class Piece(NamedTuple):
+    """What a piece of a point is: its component, its name for readers, how it is computed."""
+
+    component: str
+    label: str
+    formula: str
+
+
+PIECES: Final = {
+    "grads": Piece("grads", "gradients that exist", "bytes a parameter · parameters reached"),
+    "layers": Piece("activations", "kept by the layers", "T · L · bytes a token and layer"),
+    "recomputed": Piece("activations", "one layer, recomputed", "T · bytes a token and layer"),
+    "outside": Piece("activations", "kept outside the layers", "T · bytes a token"),
+    "head_input": Piece("activations", "input of the head", "c·T·h"),
+    "loss": Piece("logits_loss", "loss and its backward pass", "see the loss"),
+    "head": Piece("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),
+    "casts": Piece("workspace", "16-bit copies of weights under autocast", "2 · matrices"),
+    "norm": Piece("workspace", "last norm's backward pass", "5·4·T·h"),
+    "feed_forward": Piece("workspace", "feed-forward part's backward pass", "c·T·(h + 2f)"),
+    "embedding": Piece("workspace", "gradient of the embedding's output", "T·h"),
+    "tied": Piece("workspace", "second gradient of a tied embedding, and their sum", "2·V·h"),
+    "fresh": Piece("workspace", "gradient about to be added", "largest tensor"),
+    "head_weight": Piece("workspace", "second gradient of the head's weight", "V·h"),
+    "unreduced": Piece("workspace", "gradients of a unit before they are scattered", "unit"),
+    "gathered_inputs": Piece("workspace", "layer input, gathered along the sequence", "2·c·T·h"),
+    "ring": Piece("workspace", "keys and values of the neighbours", "4·c·T·k"),
+    "dequantised": Piece("workspace", "one linear layer in 16 bits", "c · largest matrix"),
+    "update": Piece("workspace", "temporaries of the update", "see the optimizer"),
+}
+
+
+def highest(points: tuple[Point, ...]) -> Point:
+    """The point with the largest sum."""
+    return max(points, key=lambda point: sum(point.values()))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Forward and backward pass of one micro-batch of `model`, this card's share of it.
+
+    `grads_bytes` is what all gradients of this card take; `loss_tokens` the positions whose logits
+    are computed.
+    """
+
+    model: ModelConfig
+    recipe: Recipe
+    cluster: Cluster
+    grads_bytes: int
+    loss_tokens: int
+    vocab: int  # logits of one position on this card
+
+    @cached_property
+    def flow(self) -> Flow:
+        """What flows through a layer."""
+        return Flow.of(self.model, self.recipe, sharded_weights=self.cluster.stage == 3)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch on this card."""
+        return -(-self.recipe.tokens // self.cluster.context_parallel)
+
+    @property
+    def _whole_ranks(self) -> int:
+        return self.cluster.tensor_parallel if self.cluster.sequence_parallel else 1
+
+    @cached_property
+    def layer(self) -> int:
+        """Bytes that the largest layer keeps without checkpointing."""
+        a = self.model.architecture
+        kinds = {a.is_sparse(index) for index in (0, a.layers - 1)}
+        each = (layer_bytes(a, self.flow, sparse, self._whole_ranks) for sparse in kinds)
+        return round(self.tokens * max(each))
+
+    @cached_property
+    def kept(self) -> int:
+        """Bytes that one layer keeps until its backward pass, checkpointing considered."""
+        a, recipe = self.model.architecture, self.recipe
+        if recipe.checkpointing == "full":
+            return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
+        if recipe.checkpointing == "selective":
+            return round(self.tokens * selective_bytes(a, self.flow, self._whole_ranks))
+        return self.layer
+
+    @cached_property
+    def layers(self) -> int:
+        """Bytes that all layers keep on the card; with offload, those of two layers."""
+        a = self.model.architecture
+        if self.recipe.activation_offload:
+            return min(2, a.layers) * self.kept
+        sparse = self.model.sparse_layers
+        if self.recipe.checkpointing != "none" or sparse in (0, a.layers):
+            return a.layers * self.kept
+        dense = layer_bytes(a, self.flow, False, self._whole_ranks)
+        mixed = layer_bytes(a, self.flow, True, self._whole_ranks)
+        return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
+
+    @cached_property
+    def outside(self) -> int:
+        """Bytes kept outside the layers but for the head's input."""
+        a, recipe = self.model.architecture, self.recipe
+        checkpointed = recipe.checkpointing != "none"
+        items = outside_items(a, self.flow, checkpointed, recipe.micro_batch)
+        ranks = self._whole_ranks
+        return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in items))
+
+    @cached_property
+    def loss(self) -> LossMemory:
+        """Memory of logits and loss."""
+        a, recipe = self.model.architecture, self.recipe
+        kind = "classification" if a.labels else recipe.loss
+        c = self.flow.compute
+        return loss_memory(kind, recipe.kernels, c, self.loss_tokens, a.hidden, self.vocab)
+
+    @property
+    def _head_size(self) -> int:
+        a = self.model.architecture
+        return 0 if a.labels else a.vocab * a.hidden
+
+    @property
+    def _head_trains(self) -> bool:
+        return self.recipe.lora is None and self._head_size > 0
+
+    def forward_points(self) -> tuple[Point, ...]:
+        """The loss with its way back, and the head's backward pass."""
+        a, c, loss = self.model.architecture, self.flow.compute, self.loss
+        kept: Point = {
+            "layers": self.layers,
+            "outside": self.outside,
+            "head_input": 0 if a.labels else c * a.hidden * self.loss_tokens,
+            "casts": self._casts(a.layers),
+        }
+        more = kept | self._flowing(layer=False)
+        early = self._head_size if loss.early and self._head_trains else 0
+        second = loss.weight_gradients * self._head_size if self._head_trains else 0
+        return (
+            self._point(early, more | {"loss": loss.at_loss}),
+            self._point(
+                self._head_size,
+                more
+                | {
+                    "head": loss.at_head,
+                    "head_weight": second * BYTES[self.recipe.params],
+                    "unreduced": self._unreduced(self._head_size),
+                },
+            ),
+        )
+
+    def layer_points(self) -> tuple[Point, ...]:
+        """The last norm, the first layer differentiated, the last one, and the embedding."""
+        a, model, t = self.model.architecture, self.model, self.tokens
+        recomputed = self.layer if self.kept < self.layer else 0
+        ids = 8 * t
+        embedding = a.vocab * a.hidden
+        working, expert_grads = self._working()
+        inside = {
+            "feed_forward": working,
+            "recomputed": recomputed,
+            "outside": ids,
+            "unreduced": self._unreduced(model.layer_parameters(a.layers - 1)),
+        } | self._flowing(layer=True)
+        above_first = model.num_parameters - model.layer_parameters(0)
+        sum_of_two = (
+            2 * BYTES[self.recipe.params] * embedding if a.tied and self._head_trains else 0
+        )
+        return (
+            self._point(
+                self._head_size,
+                {
+                    "layers": self.layers,
+                    "outside": self.outside,
+                    "norm": 20 * t * a.hidden // self._whole_ranks,
+                    "casts": self._casts(a.layers),
+                },
+            ),
+            self._point(
+                self._head_size + expert_grads,
+                inside | {"layers": self.layers, "casts": self._casts(a.layers)},
+            ),
+            self._point(
+                above_first + expert_grads - (0 if a.tied else embedding),
+                inside | {"layers": self.kept, "casts": self._casts(1)},
+            ),
+            self._point(
+                model.num_parameters,
+                {
+                    "outside": ids,
+                    "embedding": t * self.flow.stream * a.hidden,
+                    "tied": sum_of_two,
+                    "unreduced": self._unreduced(embedding),
+                },
+            ),
+            self._point(model.num_parameters, {"update": self._early_update()}),
+        )
+
+    def _early_update(self) -> int:
+        """Temporaries of the update of the largest tensor, where it runs in the backward pass."""
+        return update_bytes(self.model, self.recipe) if self.recipe.early_update else 0
+
+    def _working(self) -> tuple[int, int]:
+        """Bytes above what a layer keeps while it is differentiated, and parameters reached.
+
+        The feed-forward part: the incoming gradient and those of its products, the first of which
+        takes the place of the product it frees.
+        """
+        a = self.model.architecture
+        if self.model.sparse_layers:
+            size, reached = experts_working(a, self.flow)
+            return self.tokens * size, reached
+        width = a.hidden + (2 if a.gated else 1) * a.ffn
+        return self.tokens * self.flow.compute * width, a.hidden * a.ffn
+
+    def _flowing(self, layer: bool) -> Point:
+        """Buffers of parallelism and of quantised weights, inside a layer or outside."""
+        a, cluster, c = self.model.architecture, self.cluster, self.flow.compute
+        found: Point = {}
+        if cluster.sequence_parallel and cluster.tensor_parallel > 1:
+            found["gathered_inputs"] = (2 if layer else 1) * c * self.tokens * a.hidden
+        if cluster.context_parallel > 1 and layer:
+            found["ring"] = 4 * c * self.tokens * a.kv_width
+        if self.recipe.base and layer:
+            found["dequantised"] = c * self.model.largest_matrix
+        return found
+
+    def _unreduced(self, parameters: int) -> int:
+        return unreduced_bytes(parameters, self.recipe, self.cluster)
+
+    def _point(self, reached: int, pieces: Point) -> Point:
+        """The pieces, with the gradients of `reached` parameters, or all when accumulating."""
+        recipe, model = self.recipe, self.model
+        trained = trained_parameters(model, recipe)
+        width = self.grads_bytes / trained
+        share = trained / model.num_parameters
+        grads = round(width * reached * share)
+        largest = round(width * model.largest_tensor * share)
+        if recipe.early_update:
+            return pieces | {"grads": min(grads, largest)}
+        if recipe.resident_grads:
+            return pieces | {"grads": self.grads_bytes, "fresh": min(grads, largest)}
+        return pieces | {"grads": grads}
+
+    def _casts(self, layers: int) -> int:
+        """16-bit copies of the weights that autocast makes and the graph keeps."""
+        if not self.flow.autocast:
+            return 0
+        a = self.model.architecture
+        kept = min(layers, 1) if self.recipe.checkpointing == "full" else layers
+        copies = kept * self.model.layer_linears
+        return self.flow.compute * (copies + (self._head_size if layers == a.layers else 0))

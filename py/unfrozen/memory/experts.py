@@ -1,0 +1,53 @@
+"""Mixtures of experts: what a sparse feed-forward part keeps, and what its backward pass needs.
+
+Each token goes to t of E experts of width f. transformers sorts the copies by expert and runs two
+grouped products over stacked weights, on CPU and on CUDA; those run in the precision of the
+weights, also under autocast. Traced with torch 2.13; the tests compare with a real forward pass.
+"""
+
+from __future__ import annotations
+
+from unfrozen.memory.flow import Flow, Item
+from unfrozen.model import Architecture
+
+
+def experts_items(a: Architecture, flow: Flow) -> list[Item]:
+    """What the experts, their router and a shared expert keep, in bytes a token.
+
+    The router reads the same tensor as a dense part would; it is counted with the inputs of the
+    linear layers.
+    """
+    experts = a.experts
+    assert experts is not None
+    t, f, e = experts.per_token, experts.ffn, flow.stream
+    inner = 4 if flow.kernels == "eager" else 3  # the activation function is recomputed when fused
+    weights = 4 if a.model_type == "mixtral" else e
+    divided = 4 * t + 4 if experts.normalised else 0
+    routing = 4 * experts.count + 32 * t + weights * t + divided
+    found = [
+        Item("routing", "4·E + indices", routing, True),
+        Item("copies for the experts, in and out", f"2·{e}·t·h", 2 * e * t * a.hidden, True),
+        Item("experts", f"{inner}·{e}·t·f", inner * e * t * f),
+    ]
+    if experts.shared_ffn:
+        shared = inner * flow.compute * experts.shared_ffn
+        gate = flow.compute * (a.hidden + 1)
+        found.append(Item("shared expert", f"{inner}·{flow.compute}·f_shared", shared))
+        found.append(Item("gate of the shared expert", f"{flow.compute}·h", gate, True))
+    return found
+
+
+def experts_working(a: Architecture, flow: Flow) -> tuple[int, int]:
+    """Bytes a token that the backward pass adds, and parameters whose gradients exist by then.
+
+    The larger of two points: where the weighted sum of the experts is undone, and where the
+    activation function is.
+    """
+    experts = a.experts
+    assert experts is not None
+    t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden
+    wide = 4 if a.model_type == "mixtral" else e  # its routing weights are fp32
+    undone = 3 * wide * t * h + e * h
+    inner = 3 * e * t * f + e * h - e * t * (f + h) - 12 * t
+    grads = experts.count * f * h
+    return (undone, 0) if undone >= inner else (inner, grads)

@@ -1,0 +1,116 @@
+"""What flows through a layer: widths of its numbers, kernels, and which tensors anything reads.
+
+A `Flow` is the part of a recipe that decides what one layer keeps; an `Item` is one line of that
+account, in bytes a token, with its formula. Symbols: h width, q = heads · d, k = kv heads · d,
+f ffn, a heads, s sequence, E experts, t experts a token, r rank of the adapters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from unfrozen.memory.adapters import targets
+from unfrozen.model import ModelConfig
+from unfrozen.recipe import BYTES, Lora, Recipe
+
+
+class Item(NamedTuple):
+    """Tensors that a layer keeps for its backward pass, in bytes a token.
+
+    `whole` marks what tensor parallelism leaves whole and only sequence parallelism divides.
+    """
+
+    label: str
+    formula: str
+    size: int
+    whole: bool = False
+
+
+class Adapters(NamedTuple):
+    """How many adapters of a layer read each of its tensors; see `unfrozen.recipe.Lora`.
+
+    `width` is bytes of one of their numbers; `qkv_out` the numbers they add to q, k and v.
+    """
+
+    qkv: int
+    out: int
+    up: int
+    down: int
+    width: int
+    rank: int
+    qkv_out: int
+    library: str
+
+    @property
+    def in_layer(self) -> int:
+        """Adapters of one layer."""
+        return self.qkv + self.out + self.up + self.down
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Bytes of the numbers in matrix products (`compute`) and in the residual stream (`stream`).
+
+    `adapters` is None where every weight trains. `noise` is the bytes of one entry of a dropout
+    mask, 0 without dropout: the width of its input in eager kernels (what PyTorch keeps on a CPU,
+    and what published CUDA measurements of BERT agree with), one byte where it is fused.
+    `keeps_inputs`: the 4-bit products of bitsandbytes keep the inputs of frozen layers.
+    """
+
+    compute: int
+    stream: int
+    attention: str
+    kernels: str
+    seq_len: int
+    batched: bool
+    dropout: bool
+    adapters: Adapters | None = None
+    keeps_inputs: bool = False
+
+    @property
+    def autocast(self) -> bool:
+        """Whether linear layers cast their inputs and weights themselves."""
+        return self.stream > self.compute
+
+    def noise(self, width: int) -> int:
+        """Bytes of one entry of a dropout mask whose input has numbers of `width` bytes."""
+        if not self.dropout:
+            return 0
+        return 1 if self.kernels == "fused" else width
+
+    @classmethod
+    def of(cls, model: ModelConfig, recipe: Recipe, sharded_weights: bool = False) -> Flow:
+        """The flow of a recipe; sharded fp32 weights are gathered in 16 bits: no autocast."""
+        compute = BYTES[recipe.compute]
+        dropout = recipe.dropout
+        if dropout is None:
+            dropout = model.architecture.dropout
+        return cls(
+            compute,
+            compute if sharded_weights else BYTES[recipe.params],
+            recipe.attention,
+            recipe.kernels,
+            recipe.seq_len,
+            recipe.micro_batch > 1,
+            dropout > 0,
+            _adapters(model, recipe.lora) if recipe.lora else None,
+            recipe.base is not None and recipe.kernels == "eager",
+        )
+
+
+@lru_cache(maxsize=1024)
+def _adapters(model: ModelConfig, lora: Lora) -> Adapters:
+    found = targets(model, lora)
+    read = [target.reads for target in found]
+    return Adapters(
+        qkv=read.count("qkv"),
+        out=read.count("out"),
+        up=read.count("up"),
+        down=read.count("down"),
+        width=BYTES[lora.dtype],
+        rank=lora.rank,
+        qkv_out=sum(target.shape[0] for target in found if target.reads == "qkv"),
+        library=lora.library,
+    )
