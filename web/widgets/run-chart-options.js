@@ -1,11 +1,19 @@
 /** How a run's chart looks: uPlot's options out of our own tokens. */
 
-import { tickLabels } from "./plot-number.js";
+import { exactText, tickLabels } from "./plot-number.js";
+import { logTicks } from "./plot-scale.js";
 
 const GAP = 14; // pixels between two labels at line ends
 const ROUND_STEPS = Array.from({ length: 25 }, (_, n) => n - 12).flatMap((power) =>
   [1, 2, 5].map((factor) => Number(`${factor}e${power}`)),
 );
+
+const ROUND_TICKS = { values: (_, ticks) => tickLabels(ticks), incrs: ROUND_STEPS };
+const LOG_TICKS = {
+  splits: (plot, _, low, high) => logTicks(low, high, Math.max(2, plot.height / 60)),
+  filter: (_, ticks) => ticks,
+  values: (_, ticks) => ticks.map(exactText),
+};
 
 /**
  * @param {object} view
@@ -21,7 +29,7 @@ export function chartOptions(view) {
   const color = (name) => view.style.getPropertyValue(name).trim();
   const font = `12px ${color("--font-ui")}`;
   const ink = color("--ink-3");
-  const { zero, room, unit } = view.chart();
+  const { zero, log, room, unit } = view.chart();
   return {
     width: view.width,
     height: view.height,
@@ -30,11 +38,13 @@ export function chartOptions(view) {
     cursor: { drag: { x: false, y: false }, points: { size: 7 }, y: false },
     scales: {
       x: { time: false, range: (_, low, high) => xRange(view.chart(), low, high) },
-      y: { range: (_, low, high) => yRange(low, high, zero) },
+      y: log
+        ? { distr: 3, range: (_, low, high) => [low / 1.3, high * 1.3] }
+        : { range: (_, low, high) => yRange(low, high, zero) },
     },
     axes: [
       { ...axis(font, ink, color("--rule")), grid: { show: false }, values: stepLabels, size: 28, space: 64 },
-      { ...axis(font, ink, color("--rule")), values: (_, ticks) => tickLabels(ticks), incrs: ROUND_STEPS, size: 46, space: 34 },
+      { ...axis(font, ink, color("--rule")), ...(log ? LOG_TICKS : ROUND_TICKS), size: 46, space: 34 },
     ],
     series: [{}, ...view.chart().lines.map((line) => seriesOf(line, color))],
     hooks: {

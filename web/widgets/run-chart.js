@@ -29,11 +29,11 @@ import { toDom } from "./vnode.js";
  * @property {string} note one sentence: what to look at
  * @property {Line[]} lines
  * @property {boolean} [zero] the axis starts at zero
+ * @property {boolean} [log] the axis is logarithmic; every finite value is above zero
  * @property {number} [lastStep] right end of the axis; grows with the data
  * @property {{x: number, label: string, bad?: boolean}[]} [marks] vertical lines
  */
 
-const HEIGHT = 224;
 const NARROW = 420;
 
 export class RunChart extends HTMLElement {
@@ -101,7 +101,7 @@ export class RunChart extends HTMLElement {
     const data = alignedData(this.#chart.lines);
     stage.toggleAttribute("data-empty", data[0].length === 0);
     if (data[0].length === 0) return this.#drop();
-    const shape = JSON.stringify([this.#chart.lines.map((l) => [l.color, l.dashed, l.faint, l.thin, l.dots])]);
+    const shape = JSON.stringify([this.#chart.log, this.#chart.lines.map((l) => [l.color, l.dashed, l.faint, l.thin, l.dots])]);
     if (this.#plot && shape === this.#shape) return this.#plot.setData(data);
     this.#shape = shape;
     this.#make(data);
@@ -112,7 +112,7 @@ export class RunChart extends HTMLElement {
     const { stage } = this.#parts;
     const options = chartOptions({
       width: stage.clientWidth || 320,
-      height: HEIGHT,
+      height: stage.clientHeight || 224,
       isNarrow: stage.clientWidth < NARROW,
       chart: () => this.#chart,
       style: getComputedStyle(this),
@@ -132,7 +132,7 @@ export class RunChart extends HTMLElement {
     if (!this.#plot || !width || width === this.#plot.width) return;
     const crosses = width < NARROW !== this.#plot.width < NARROW;
     if (crosses) this.#recolour(); // the words move between the line ends and the legend
-    else this.#plot.setSize({ width, height: HEIGHT });
+    else this.#plot.setSize({ width, height: this.#plot.height });
   }
 
   #recolour = () => {

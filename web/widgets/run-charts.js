@@ -17,8 +17,10 @@ function lossChart(run) {
   const loss = run.series["train/loss"];
   const batches = { label: "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
   const task = run.evals.task;
+  const log = spansDecades([...batches.y, ...(task?.y ?? [])]);
   return {
-    title: "Loss on the task",
+    title: log ? "Loss on the task (log scale)" : "Loss on the task",
+    log,
     unit: "nats",
     room: 112,
     note: "Nats per trainable token. Plain line: the batch of each step. Dots: held-out rows, with the change since step 0.",
@@ -33,6 +35,14 @@ function lossChart(run) {
   };
 }
 
+/** A loss that falls to a small part of itself: on a linear scale its end would lie on the axis. */
+function spansDecades(values) {
+  const finite = values.filter(Number.isFinite);
+  const lowest = finite.reduce((a, b) => Math.min(a, b), Infinity);
+  const highest = finite.reduce((a, b) => Math.max(a, b), 0);
+  return lowest > 0 && highest > 20 * lowest;
+}
+
 function rateChart(run) {
   const rate = run.series["opt/lr"];
   const planned = { label: "planned", color: "--series-1", dashed: true, x: run.plan.x, y: run.plan.lr };
@@ -45,7 +55,7 @@ function rateChart(run) {
     note: "Dashed: what the schedule plans. Solid: what the optimizer used.",
     lines: [
       { ...planned, end: bothDone ? "" : undefined },
-      { ...used, end: bothDone ? "as planned" : undefined },
+      { ...used, end: bothDone ? "as planned" : "" }, // on the dashed line there is no room for a word
     ].filter((line) => line.x.length),
     zero: true,
     lastStep: run.plan.steps,
@@ -55,8 +65,10 @@ function rateChart(run) {
 /** On a scale of its own: what is forgotten is often small beside what is learnt. */
 function generalChart(run) {
   const suites = Object.entries(run.evals).filter(([name, scores]) => name !== "task" && scores.x.length);
-  const main = suites.filter(([name]) => !name.includes("/"));
   const skills = suites.filter(([name]) => name.includes("/"));
+  const isAlone = skills.length === 1; // then the mean over the skills is the same line again
+  const main = isAlone ? skills : suites.filter(([name]) => !name.includes("/"));
+  const details = isAlone ? [] : skills;
   return {
     title: "Loss on what it knew before",
     unit: "nats",
@@ -64,7 +76,7 @@ function generalChart(run) {
     note: "Held-out rows of other skills, with the change since step 0. A rising line is forgetting.",
     lines: [
       ...main.flatMap(([, scores]) => ghosts(scores, "given up")),
-      ...skills.map(([name, scores]) => suiteLine(suiteName(name), scores, skillColor(name, skills), { thin: true })),
+      ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
       ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),
     ],
     lastStep: run.plan.steps,

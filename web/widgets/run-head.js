@@ -13,7 +13,7 @@ function titleView(run) {
   const parts = [
     model.num_parameters && `${countText(model.num_parameters)} parameters, all of them trained`,
     run.start?.data.train_rows && `${countText(run.start.data.train_rows)} rows`,
-    run.start?.hardware?.device && String(run.start.hardware.device),
+    run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),
   ].filter(Boolean);
   return h(
     "div",

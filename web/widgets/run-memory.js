@@ -46,7 +46,7 @@ export function memoryView(memory, width) {
   return h(
     "svg",
     {
-      class: "run-memory",
+      class: "run-bars",
       viewBox: `0 0 ${width} ${TOP + PLOT_HEIGHT + BOTTOM}`,
       role: "img",
       "aria-label": "Memory by instant of a step, predicted and measured. The numbers follow below.",

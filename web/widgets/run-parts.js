@@ -2,10 +2,11 @@
 
 import "./run-chart.js";
 import { chartsOf } from "./run-charts.js";
+import { driftText, driftView } from "./run-drift.js";
 import { headView, noticeView } from "./run-head.js";
 import { memoryLegend, memoryView } from "./run-memory.js";
 import { clockText } from "./run-number.js";
-import { evalTable, memoryTable, stepTable } from "./run-tables.js";
+import { driftTable, evalTable, memoryTable, stepTable } from "./run-tables.js";
 import { h, toDom, toHtml } from "./vnode.js";
 
 const STEP_SERIES = ["train/loss", "opt/lr", "train/grad_norm", "perf/step_seconds"];
@@ -24,6 +25,7 @@ export function buildParts(view) {
     evals: document.createElement("run-chart"),
     rate: document.createElement("run-chart"),
     memory: part("div", "run-memory-slot"),
+    drift: part("div", "run-drift-slot"),
     alerts: part("div", "run-alerts"),
     samples: part("div", "run-samples"),
     tables: part("details", "run-tables"),
@@ -31,7 +33,8 @@ export function buildParts(view) {
     painted: new WeakMap(),
   };
   parts.notice.setAttribute("role", "status");
-  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate);
+  parts.rate.className = "run-chart-low";
+  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift);
   buildTables(parts);
   const { chooser, about, notice, head, charts, alerts, samples, tables, log } = parts;
   view.replaceChildren(chooser, about, notice, head, charts, alerts, samples, tables, log);
@@ -49,6 +52,7 @@ export function drawParts(parts, run, notice, about) {
   paint(parts, parts.samples, samplesView(run));
   if (isEmpty) return;
   paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
+  paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
   paint(parts, parts.log, logView(run));
   drawCharts(parts, run);
   if (parts.tables.open) fillTables(parts, run);
@@ -83,6 +87,20 @@ function memoryFigure(memory, width) {
   );
 }
 
+function driftFigure({ x, total, layers }, width) {
+  if (x.length === 0) return null;
+  const picture = driftView(layers, width);
+  const whole = `The whole model: ${driftText(total.at(-1))} at step ${x.at(-1)}.`;
+  const note = `Each layer's change as a share of its pre-trained weights, both as norms. ${whole}`;
+  return h(
+    "figure",
+    { class: "run-figure" },
+    h("h4", { class: "run-chart-title" }, "How far each layer has moved"),
+    picture ?? h("p", { class: "run-nothing" }, "Nothing has moved yet."),
+    picture && h("p", { class: "run-chart-note" }, note),
+  );
+}
+
 function alertsView({ alerts, alertCount }) {
   if (alerts.length === 0) return null;
   const shown = alerts.slice(-ALERTS_SHOWN).reverse();
@@ -108,10 +126,15 @@ function alertView({ level, text, step, time }) {
 function samplesView({ samples }) {
   if (samples.length === 0) return null;
   const headers = ["Prompt", "Before training", "After training"];
-  const cell = (text, name) =>
-    h("td", { "data-name": name }, text === null ? h("span", { class: "run-nothing" }, "not yet") : text.trimStart());
+  const said = (text, isNew) => h("span", { class: isNew ? null : "run-nothing" }, text?.trimStart() ?? "not yet");
   const row = ({ prompt, before, after }) =>
-    h("tr", null, h("th", { scope: "row" }, prompt), cell(before, headers[1]), cell(after, headers[2]));
+    h(
+      "tr",
+      null,
+      h("th", { scope: "row" }, prompt),
+      h("td", { "data-name": headers[1] }, said(before, before !== null)),
+      h("td", { "data-name": headers[2] }, said(after, after !== null && after !== before)),
+    );
   return h(
     "section",
     { class: "run-section" },
@@ -126,6 +149,7 @@ function samplesView({ samples }) {
         h("tbody", null, samples.map(row)),
       ),
     ),
+    h("p", { class: "run-chart-note" }, "What the model continues each prompt with, always its likeliest token. Grey: as before."),
   );
 }
 
@@ -147,7 +171,7 @@ function logView(run) {
 function buildTables(parts) {
   const summary = document.createElement("summary");
   summary.textContent = "The numbers of these charts as tables";
-  const names = ["stepTable", "evalTable", "memoryTable"];
+  const names = ["stepTable", "evalTable", "memoryTable", "driftTable"];
   for (const name of names) parts[name] = document.createElement("data-table");
   parts.tables.append(summary, ...names.map((name) => parts[name]));
   parts.tables.addEventListener("toggle", () => parts.tables.open && parts.run && fillTables(parts, parts.run));
@@ -159,6 +183,7 @@ function fillTables(parts, run) {
     stepTable: stepTable(run, STEP_SERIES),
     evalTable: evalTable(run),
     memoryTable: memoryTable(run.memory),
+    driftTable: driftTable(run.drift),
   };
   for (const [name, data] of Object.entries(tables)) {
     const text = JSON.stringify(data);

@@ -1,6 +1,7 @@
 /** What the charts of a run show, as tables for readers who cannot see, or want to copy, them. */
 
 import { componentLabel, metricWords } from "../run/schema.js";
+import { movedLayers } from "./run-drift.js";
 import { columnsOf } from "./run-memory.js";
 
 const MOST_ROWS = 200;
@@ -51,6 +52,17 @@ export function memoryTable(memory) {
   };
 }
 
+/** How far each layer has moved, and the whole model, at the newest measurement. */
+export function driftTable({ x, total, layers }) {
+  const rows = movedLayers(layers).map(({ name, ratio }) => [name, percent(ratio)]);
+  return {
+    headers: ["Layer", "Change"],
+    rows: x.length ? [...rows, ["the whole model", percent(total.at(-1))]] : [],
+    units: ["", "%"],
+    caption: `Drift from the pre-trained weights at step ${x.at(-1) ?? 0}`,
+  };
+}
+
 /** @returns {string} "task" → "Task", "general/copying" → "Copying" */
 export function suiteLabel(suite) {
   const name = suite.split("/").at(-1).replaceAll("_", " ");
@@ -60,6 +72,11 @@ export function suiteLabel(suite) {
 function thinned(steps) {
   const stride = Math.ceil(steps.length / MOST_ROWS);
   return steps.filter((_, index) => index % stride === 0 || index === steps.length - 1);
+}
+
+/** A ratio as per cent, to the digits that the log holds. */
+function percent(ratio) {
+  return cell(Number((100 * ratio).toPrecision(6)));
 }
 
 /** Tables hold text and finite numbers; NaN is said, a missing value is left empty. */

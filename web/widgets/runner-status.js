@@ -28,7 +28,10 @@ export class RunnerStatus extends HTMLElement {
     const [text, title] = isLive ? runningWords(running) : WORDS[runner.state];
     this.dataset.state = isLive ? running.status : runner.state;
     this.title = title;
-    if (this.textContent !== text) this.textContent = text;
+    if (this.textContent === text) return;
+    const before = Object.assign(document.createElement("span"), { className: "bar-word" });
+    before.textContent = isLive ? text.slice(0, text.lastIndexOf(" ") + 1) : "";
+    this.replaceChildren(before, text.slice(before.textContent.length)); // a narrow bar: "40/200"
   };
 }
 
