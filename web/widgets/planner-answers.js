@@ -110,14 +110,13 @@ export function adviceView(cheapest, advice) {
   );
 }
 
-function cheapestView({ labels, text, state }) {
+function cheapestView({ what, text, state }) {
   if (!state) return h("p", { class: "mp-cheapest mp-cheapest-none" }, text);
-  const joined = labels.length > 1 ? `${labels.slice(0, -1).join(", ")} and ${labels.at(-1)}` : labels[0];
   return h(
     "div",
     { class: "mp-cheapest" },
-    h("p", null, h("strong", null, "Makes it fit: "), `${joined}. `, h("span", { class: "mp-quiet" }, text)),
-    applyButton(state, "cheapest", "Apply", `Apply ${joined}`),
+    h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "mp-quiet" }, text)),
+    applyButton(state, "cheapest", "Apply", `Apply ${what}`),
   );
 }
 

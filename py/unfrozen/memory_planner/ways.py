@@ -38,7 +38,7 @@ def advice(plan: Plan, state: State, unit: str) -> list[Json]:
 def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
     """The set of changes that makes the job fit at the least cost in time.
 
-    None where it fits already or no card is named; an empty list of changes where nothing helps.
+    None where it fits already or no card is named; without a state where nothing helps.
     """
     if plan.fits is not False:
         return None
@@ -47,13 +47,12 @@ def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
         text = (
             "No set of these changes makes it fit. Use more cards, larger ones, or a smaller model."
         )
-        return {"labels": [], "text": text, "state": None}
+        return {"what": "", "text": text, "state": None}
     changed = _all(plan.job, state, steps)
     after = plan_job(read_job(changed))
     need = size_text(after.device_bytes, unit)
-    labels = [step.label for step in steps]
     text = f"{need} in all; a step takes {_time_text(_product(steps))}."
-    return {"labels": labels, "text": text, "state": changed}
+    return {"what": _list([step.label for step in steps]), "text": text, "state": changed}
 
 
 def inverse(plan: Plan, state: State) -> list[Json]:
@@ -105,6 +104,19 @@ def _all(job: Job, state: State, steps: Iterable[Advice]) -> State:
         state = after(job, state, step.patch)
         job = changes.patched(job, step.patch)
     return state
+
+
+def _list(labels: list[str]) -> str:
+    """Labels in a sentence: "8-bit moments, ZeRO-3 and no master copy"."""
+    first, *rest = labels
+    words = [first, *(_inside(label) for label in rest)]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _inside(label: str) -> str:
+    """A label inside a sentence; names like LoRA keep their letters."""
+    first = label.split()[0]
+    return label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
 
 
 def _product(steps: Iterable[Advice]) -> float:
