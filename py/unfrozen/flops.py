@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from unfrozen.job import Job
+from unfrozen.memory import adapters
 from unfrozen.model import Architecture
 
 
@@ -55,11 +56,11 @@ def flops(job: Job) -> Flops:
     head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden
     causal = 2 * (recipe.seq_len + 1) * a.q_width * a.layers
     scores = causal if recipe.attention == "flash" else 4 * recipe.seq_len * a.q_width * a.layers
-    adapters = 2 * adapter_parameters(job)
-    forward = layers + head + adapters
-    backward = (1 if frozen(job) else 2) * (layers + head) + 2 * adapters
+    beside = 2 * adapter_parameters(job)
+    forward = layers + head + beside
+    backward = (1 if frozen(job) else 2) * (layers + head) + 2 * beside
     half = scores if recipe.attention == "eager" else layers / 2  # see `Recipe`
-    again = {"full": layers + adapters + scores, "selective": half}
+    again = {"full": layers + beside + scores, "selective": half}
     return Flops(
         forward=forward + scores,
         backward=backward + 2 * scores,
@@ -74,10 +75,6 @@ def frozen(job: Job) -> bool:
 
 
 def adapter_parameters(job: Job) -> int:
-    """Weights of the adapters: rank · (in + out) for every linear layer."""
-    if not frozen(job):
-        return 0
-    a, lora = job.model.architecture, job.recipe.lora
-    rank = getattr(lora, "rank", 16)
-    mlp = (3 if a.gated else 2) * (a.hidden + a.ffn)
-    return int(a.layers * rank * (4 * a.hidden + 2 * a.q_width + 2 * a.kv_width + mlp))
+    """Weights of the adapters, 0 where every weight trains."""
+    lora = job.recipe.lora
+    return 0 if lora is None else adapters.adapter_parameters(job.model, lora)

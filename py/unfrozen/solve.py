@@ -1,7 +1,7 @@
 """Inverse questions: how many cards, how large a batch, how long a sequence.
 
 Memory never falls when tokens are added and never rises when sharded cards are, so every answer is
-exact: it fits, and the next one does not. A guess from the terms that change finds it in two or
+exact: it fits, and the next one does not. A guess from the terms that change finds it in one to
 three plans; where it is off, growing steps and bisection do.
 """
 
@@ -12,15 +12,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from unfrozen.cluster import Cluster
+from unfrozen.cluster import SHARDINGS
 from unfrozen.errors import PlanError
 from unfrozen.gpus import find
+from unfrozen.job import Job
 from unfrozen.plan import DEFAULT_GPU, Plan, plan_job
 
 MOST_GPUS: Final = 4096
 MOST: Final = {"micro_batch": 65_536, "seq_len": 16_777_216}
 """What can be solved on one card, and the bounds a recipe sets."""
 
+_REFINEMENTS: Final = 4  # of a guess; more are never needed, fewer are usual
 _SHARDED: Final = (  # components that each ZeRO stage spreads
     (),
     ("master", "moments"),
@@ -32,7 +34,8 @@ _SHARDED: Final = (  # components that each ZeRO stage spreads
 def min_gpus(planned: Plan) -> int:
     """The least number of cards, sharding everything (ZeRO-3), on which the job fits; 0: none.
 
-    Counts cards of the job's kind, or 80 GB cards where it names none.
+    Counts cards of the job's kind, or 80 GB cards where it names none. Tensor and context
+    parallelism stay as they are, so that the answer is a multiple of their ranks.
     """
     return _fewest(planned, "zero3")
 
@@ -80,42 +83,77 @@ def _fewest(planned: Plan, sharding: str) -> int:
     known = {job.cluster: planned}
 
     def at(replicas: int) -> Plan:
-        shared = sharding if replicas > 1 else "none"
+        shared = sharding if replicas * job.cluster.context_parallel > 1 else "none"
         cluster = replace(job.cluster, gpus=replicas * unit, sharding=shared)
         if cluster not in known:
-            known[cluster] = plan_job(replace(job, cluster=cluster))
+            known[cluster] = plan_job(Job(job.model, job.recipe, cluster, job.gpu))
         return known[cluster]
 
     def lacks(replicas: int) -> bool:
         return at(replicas).device_bytes > capacity
 
-    if not lacks(1):
+    states = max(spread for spread, _ in _terms(planned, "zero3"))
+    if states <= capacity and not lacks(1):
         return unit
     most = MOST_GPUS // unit
     if sharding == "none" or most < 2:
         return 0
-    near = at(_replicas(planned, sharding, capacity, most))
-    guess = _replicas(near, sharding, capacity, most)
-    if guess == most and lacks(most):
+    guess = _replicas(planned, sharding, capacity - _gathered_bytes(planned, sharding), most)
+    for _ in range(_REFINEMENTS):
+        better = _replicas(at(guess), sharding, capacity, most)
+        if better == guess:
+            break
+        guess = better
+    if lacks(guess):
+        last = _last(lacks, guess, most)
+        return 0 if last == most else (last + 1) * unit
+    if guess == 2 or _at_least_bytes(at(guess), sharding, guess - 1) > capacity:
+        return guess * unit  # one less is too few without planning it
+    return (_last(lacks, guess - 1, most) + 1) * unit
+
+
+def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
+    """At each instant: bytes that a sharding spreads, whole, and bytes that every card holds."""
+    cluster = near.job.cluster
+    now, then = _SHARDED[cluster.stage], _SHARDED[SHARDINGS.index(sharding)]
+    shards = max(1, cluster.gpus // cluster.tensor_parallel)
+    found = []
+    for parts in near.instants.values():
+        spread = rest = 0
+        for name, size in parts.items():
+            whole = size * shards if name in now else size
+            if name in then:
+                spread += whole
+            else:
+                rest += whole
+        found.append((spread, rest))
+    return found
+
+
+def _gathered_bytes(planned: Plan, sharding: str) -> int:
+    """Roughly what ZeRO-3 gathers for computing, where the plan does not count it yet."""
+    if sharding != "zero3" or any("gathered" in parts for parts in planned.instants.values()):
         return 0
-    last = _last(lacks, guess - 1, most)
-    return 0 if last == most else (last + 1) * unit
+    model = planned.job.model
+    return 2 * (model.outer_parameters + 2 * model.num_parameters // model.architecture.layers)
+
+
+def _at_least_bytes(near: Plan, sharding: str, replicas: int) -> float:
+    """What a card holds at the least with these replicas, by the terms of a plan with more."""
+    shards = replicas * near.job.cluster.context_parallel
+    overhead = near.device_bytes - near.reserved_bytes
+    return overhead + max(spread / shards + rest for spread, rest in _terms(near, sharding))
 
 
 def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
-    """In 2 … most: how far the states have to be spread to fit, by the terms of a plan nearby."""
-    cluster = near.job.cluster
-    ranks = max(1, cluster.gpus // (cluster.tensor_parallel * cluster.context_parallel))
-    now, then = _SHARDED[cluster.stage], _SHARDED[Cluster(sharding=sharding).stage]
+    """Replicas over which the states have to be spread to fit, by the terms of a plan nearby."""
     overhead = near.device_bytes - near.reserved_bytes
     room = (capacity - overhead) * near.allocated_bytes / max(1, near.reserved_bytes)
-    wanted = 2.0
-    for components in near.instants.values():
-        whole = {name: size * (ranks if name in now else 1) for name, size in components.items()}
-        spread = sum(size for name, size in whole.items() if name in then)
-        rest = sum(size for name, size in whole.items() if name not in then)
-        wanted = max(wanted, spread / (room - rest) if room > rest else most)
-    return min(most, math.ceil(wanted))
+    wanted = max(
+        spread / (room - rest) if room > rest else math.inf
+        for spread, rest in _terms(near, sharding)
+    )
+    return max(2, math.ceil(min(wanted / near.job.cluster.context_parallel, most)))
 
 
 def _last(holds: Callable[[int], bool], guess: int, most: int) -> int:

@@ -44,7 +44,8 @@ class StepTime:
 
     compute        matrix products
     traffic        weights read by each micro-batch, the update, quantised weights unpacked
-    host           states and activations sent to the host and back; nothing overlaps
+    host           states sent to the host and back, and activations as far as the matrix products
+                   do not hide their way
     communication  between replicas as far as the matrix products do not hide it, inside a layer all
     """
 
@@ -67,7 +68,8 @@ def step_time(job: Job) -> StepTime:
     traffic = _traffic_bytes(job) / (GB * (gpu.bandwidth_gb_s or HOST_MEMORY_GB_S))
     exposed = max(0.0, _communication_seconds(job, gpu) - compute)
     talk = exposed + _tensor_parallel_seconds(job, gpu)
-    return StepTime(compute, traffic, _host_seconds(job), talk)
+    host = _state_transfer_seconds(job) + max(0.0, _activation_transfer_seconds(job) - compute)
+    return StepTime(compute, traffic, host, talk)
 
 
 def utilisation(gpu: Gpu, kernels: str) -> float:
@@ -108,15 +110,16 @@ def _traffic_bytes(job: Job) -> float:
         scores = a.layers * a.heads * recipe.seq_len * recipe.tokens / ranks
         again = 1 if recipe.checkpointing != "none" else 0
         micro += (2 + again) * SCORE_BYTES * scores / cluster.context_parallel
-    share = trained / (replicas(job) if cluster.stage else 1)
+    share = trained / _shards(job)
     states = 2 * (BYTES[recipe.params] + (4 if recipe.master else 0) + _moment_width(job))
     update = 0 if cluster.offload != "none" else states * share + gradients
     return recipe.grad_accum * micro + update
 
 
-def _host_seconds(job: Job) -> float:
+def _state_transfer_seconds(job: Job) -> float:
+    """Gradients down, weights up, and the host's own update; or moments there and back."""
     recipe, cluster = job.recipe, job.cluster
-    shards = cluster.tensor_parallel * (replicas(job) if cluster.stage else 1)
+    shards = cluster.tensor_parallel * _shards(job)
     trained, link = _trained(job) / shards, GB * HOST_LINK_GB_S
     seconds = 0.0
     if cluster.offload != "none":
@@ -127,22 +130,26 @@ def _host_seconds(job: Job) -> float:
         seconds += 2 * trained * _moment_width(job) / link
     if cluster.offload == "params":
         weights = BYTES[recipe.params] * job.model.num_parameters / shards
-        seconds += recipe.grad_accum * 2 * weights / link
-    if recipe.activation_offload:
-        seconds += recipe.grad_accum * 2 * _offloaded_bytes(job) / link
+        seconds += recipe.grad_accum * _passes(job) * weights / link
     return seconds
 
 
-def _offloaded_bytes(job: Job) -> float:
+def _activation_transfer_seconds(job: Job) -> float:
+    """What activation offload moves, there and back: what the card keeps without it."""
+    if not job.recipe.activation_offload:
+        return 0.0
     kept = plan_job(replace(job, recipe=replace(job.recipe, activation_offload=False)))
-    left = plan_job(job).instants["end_of_forward"].get("activations", 0)
-    return max(0, kept.instants["end_of_forward"].get("activations", 0) - left)
+    here, there = (
+        planned.instants["end_of_forward"].get("activations", 0)
+        for planned in (plan_job(job), kept)
+    )
+    return 2 * job.recipe.grad_accum * max(0, there - here) / (GB * HOST_LINK_GB_S)
 
 
 def _communication_seconds(job: Job, gpu: Gpu) -> float:
     """Ring all-reduce moves 2Ψ a card, ZeRO-3 gathers twice and scatters once: 3Ψ (1910.02054)."""
-    recipe, ranks = job.recipe, replicas(job)
-    if ranks == 1:
+    recipe, ranks = job.recipe, job.cluster.gpus // job.cluster.tensor_parallel
+    if ranks <= 1:
         return 0.0
     weights = min(2, BYTES[recipe.params]) if job.cluster.stage == 3 else BYTES[recipe.params]
     whole = weights * job.model.num_parameters
@@ -170,6 +177,12 @@ def _tensor_parallel_seconds(job: Job, gpu: Gpu) -> float:
 
 def _link_gb_s(gpu: Gpu) -> float:
     return board(gpu).link_gb_s or HOST_LINK_GB_S
+
+
+def _shards(job: Job) -> int:
+    """Cards over which each rank's states are spread."""
+    cluster = job.cluster
+    return max(1, cluster.gpus // cluster.tensor_parallel) if cluster.stage else 1
 
 
 def _trained(job: Job) -> int:

@@ -86,9 +86,11 @@ def test_a_change_that_does_nothing_or_is_not_legal_is_left_out(
 
 
 def test_what_the_model_does_not_allow_is_left_out() -> None:
-    entries = advise(planned(model=CATALOGUE["openai-community/gpt2"].config))
-    assert entries
-    assert "kernels" not in keys(entries)
+    config = LLAMA_1B | {"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 64}
+    config |= {"hidden_size": 192}
+    before = planned({"micro_batch": 2}, {"gpus": 2}, model=config)
+    for entry in advise(before):
+        plan_job(patched(before.job, entry.patch))
 
 
 def test_accumulation_keeps_the_tokens_of_a_step() -> None:
@@ -116,10 +118,16 @@ def test_the_cheapest_set_fits_and_each_change_counts_on_top_of_those_before() -
     assert cheapest_fit(before) == steps
 
 
-def test_no_smaller_set_costs_as_little() -> None:
-    steps = cheapest_fit(planned({"params": "fp32"}))
+@pytest.mark.parametrize("recipe", [{"params": "fp32"}, {"micro_batch": 4}, {"seq_len": 8192}])
+def test_a_set_holds_nothing_it_could_do_without(recipe: dict[str, Any]) -> None:
+    before = planned(recipe)
+    steps = cheapest_fit(before)
     assert steps
-    assert len(steps) < 3
+    for left_out in steps:
+        job = before.job
+        for step in steps:
+            job = job if step is left_out else patched(job, step.patch)
+        assert plan_job(job).fits is False
 
 
 def test_a_job_that_fits_needs_nothing_and_one_without_a_card_asks_for_nothing() -> None:

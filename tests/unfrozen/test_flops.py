@@ -61,5 +61,11 @@ def test_full_checkpointing_repeats_the_forward_pass_of_the_layers() -> None:
     assert found.model == flops(job()).model, "utilisation counts nothing twice"
 
 
-def test_full_fine_tuning_has_no_adapters() -> None:
-    assert adapter_parameters(job()) == 0
+def test_frozen_weights_cost_four_flops_a_parameter_and_adapters_six() -> None:
+    lora = job({"method": "lora", "lora": {"rank": 16}, "attention": "flash"})
+    full = job({"attention": "flash"})
+    assert adapter_parameters(full) == 0
+    assert adapter_parameters(lora) == 39_976_960
+    a = lora.model.architecture
+    frozen = layer_matrices(a) + a.vocab * a.hidden
+    assert flops(lora).model == flops(full).model - 2 * frozen + 6 * adapter_parameters(lora)

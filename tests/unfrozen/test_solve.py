@@ -42,21 +42,31 @@ def test_a_sequence_too_long_for_any_card_is_told_as_zero_cards() -> None:
     assert min_gpus(planned) == 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(
     st.sampled_from(DENSE),
     st.sampled_from(["A100-80GB", "H200", "RTX 4090", "L40S"]),
     st.sampled_from(["zero1", "zero2", "zero3"]),
     st.integers(1, 12),
     st.integers(1, 64),
+    st.sampled_from(
+        [
+            {},
+            {"method": "lora"},
+            {"method": "qlora", "lora": {"rank": 64}},
+            {"attention": "eager", "grad_accum": 2},
+            {"params": "fp32", "checkpointing": "full"},
+            {"optimizer_in_backward": True, "kernels": "fused", "loss": "fused_linear"},
+        ]
+    ),
 )
 def test_the_fewest_cards_hold_the_job_and_one_less_does_not(
-    name: str, gpu: str, sharding: str, batch: int, gpus: int
+    name: str, gpu: str, sharding: str, batch: int, gpus: int, recipe: dict[str, Any]
 ) -> None:
     planned = plan(
         {
             "model": CATALOGUE[name].config,
-            "recipe": {"micro_batch": batch},
+            "recipe": {"micro_batch": batch} | recipe,
             "cluster": {"gpus": gpus, "sharding": sharding},
             "gpu": gpu,
         }
@@ -67,6 +77,21 @@ def test_the_fewest_cards_hold_the_job_and_one_less_does_not(
             assert found == 1 or not fits(planned, found - 1, stage)
         else:
             assert not fits(planned, MOST_GPUS, stage)
+
+
+def test_ranks_that_share_a_layer_or_a_sequence_stay_as_they_are() -> None:
+    job: dict[str, Any] = {
+        "model": LLAMA_7B,
+        "recipe": {"seq_len": 16_384, "attention": "flash", "loss": "fused_linear"},
+        "cluster": {"gpus": 8, "tensor_parallel": 4, "context_parallel": 2},
+        "gpu": "H100",
+    }
+    found = min_gpus(plan(job))
+    assert found
+    assert found % 8 == 0
+    clusters = [job["cluster"] | {"gpus": n, "sharding": "zero3"} for n in (found, found - 8)]
+    fit = [n["gpus"] > 0 and plan(job | {"cluster": n}).fits for n in clusters]
+    assert fit == [True, False]
 
 
 def test_without_sharding_more_cards_do_not_help() -> None:
@@ -119,7 +144,7 @@ def test_only_a_card_sets_a_limit_and_only_some_keys_can_be_solved() -> None:
     assert solved(planned, "gpus") == 1
 
 
-def test_the_number_of_cards_takes_three_plans_at_most_on_typical_jobs(
+def test_the_number_of_cards_takes_two_plans_on_average(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Job] = []
@@ -141,4 +166,4 @@ def test_the_number_of_cards_takes_three_plans_at_most_on_typical_jobs(
         min_gpus(plan(job))
         counts.append(len(made))
     assert sum(counts) / len(counts) < 2
-    assert sorted(counts)[int(0.95 * len(counts))] <= 3
+    assert max(counts) <= 12
