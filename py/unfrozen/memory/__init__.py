@@ -7,11 +7,12 @@ Reading order:
 3. `states` — weights, gradients, master copy, moments, the update's temporaries
 4. `sharding` — what ZeRO and offload leave on a card, what is gathered and scattered
 5. `flow` — what flows through a layer, and one line of its account
-6. `experts` — the sparse part of a mixture of experts
-7. `activations` — what the forward pass keeps for the backward pass
-8. `loss` — logits and cross-entropy
-9. `backward` — one micro-batch: its highest points, taken apart into named pieces
-10. `instants` — the moments of a step; the peak is their maximum
-11. `overhead` — the allocator, the driver and the communication
-12. `explain` — the peak as a list of terms with formula, inputs and source
+6. `attention` — q, k, v and the scores
+7. `experts` — the sparse part of a mixture of experts
+8. `activations` — what the forward pass keeps for the backward pass
+9. `loss` — logits and cross-entropy
+10. `backward` — one micro-batch: its highest points, taken apart into named pieces
+11. `instants` — the moments of a step; the peak is their maximum
+12. `overhead` — the allocator, the driver and the communication
+13. `explain` — the peak as a list of terms with formula, inputs and source
 """

@@ -17,6 +17,12 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.errors import PlanError
+from unfrozen.memory.attention import (
+    attention_items,
+    qkv_numbers,
+    scores_items,
+    softmax_working,
+)
 from unfrozen.memory.experts import experts_items
 from unfrozen.memory.flow import Adapters, Flow, Item
 from unfrozen.model import Architecture
@@ -37,10 +43,10 @@ _PLAIN_SAVES: Final = {
 def layer_items(a: Architecture, flow: Flow, sparse: bool = False) -> tuple[Item, ...]:
     """What one layer keeps for its backward pass. PlanError where it is unknown."""
     if flow.kernels == "fused":
-        items = [*_fused_items(a, flow), *_scores_items(a, flow)]
+        items = [*_fused_items(a, flow), *scores_items(a, flow)]
         items += experts_items(a, flow) if sparse else [_fused_mlp(a, flow)]
     else:
-        items = [_norms(a, flow), *_inputs(a, flow, sparse), *_attention_items(a, flow)]
+        items = [_norms(a, flow), *_inputs(a, flow, sparse), *attention_items(a, flow)]
         items += experts_items(a, flow) if sparse else [_mlp(a, flow)]
     if flow.adapters:
         items.append(_ranks(flow))
@@ -66,7 +72,7 @@ def selective_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> float:
     the layer's last product, beside the layer's input.
     """
     if flow.attention == "eager":
-        scores = sum(item.size for item in _scores_items(a, flow))
+        scores = sum(item.size for item in scores_items(a, flow))
         return layer_bytes(a, flow, False, whole_ranks) - scores
     q, k, c = a.q_width, a.kv_width, flow.compute
     inner = q + 2 * k + (2 if a.gated else 1) * a.ffn if a.fused_projections else q + k + a.ffn
@@ -195,55 +201,13 @@ def _ranks(flow: Flow) -> Item:
     return Item("inner values of adapters", f"{adapters.in_layer}·{adapters.width}·r", size)
 
 
-def _qkv(a: Architecture, flow: Flow) -> tuple[int, str]:
-    """Numbers kept of q, k and v, and how that is written."""
-    q, k = a.q_width, a.kv_width
-    repeated = k < q and a.kv_heads > 1  # one head is repeated by a view
-    if flow.attention == "eager":
-        repeated = k < q or flow.batched  # the batched product needs its own copies
-    if repeated and flow.attention != "flash":
-        return 3 * q, "3·q"
-    # a view of the fused product keeps all of it alive, beside the rotated copies of q and k
-    fused = flow.adapters is not None and flow.adapters.library == "litgpt"
-    if fused and k == q and flow.kernels == "eager" and a.gated:
-        return 2 * q + 3 * k, "2·q + 3·k"
-    if a.fused_projections and a.copies_rotated and flow.kernels == "eager":
-        return 2 * q + 3 * k, "2·q + 3·k"
-    return q + 2 * k, "q + 2·k"
-
-
-def _attention_items(a: Architecture, flow: Flow) -> list[Item]:
-    c, q = flow.compute, a.q_width
-    qkv, written = _qkv(a, flow)
-    found = [Item("q, k and v", f"{c}·({written})", c * qkv)]
-    eager = flow.attention == "eager"
-    reads_output = flow.adapters is None or flow.adapters.out or flow.keeps_inputs
-    outputs = int(not eager or bool(reads_output))
-    if a.copies_rotated and not eager and reads_output:
-        outputs += 1  # a copy is made where the layout differs
-    found.append(Item("attention output", f"{outputs}·{c}·q", outputs * c * q))
-    return found + _scores_items(a, flow)
-
-
-def _scores_items(a: Architecture, flow: Flow) -> list[Item]:
-    c, s, heads = flow.compute, flow.seq_len, a.heads
-    if flow.attention != "eager":
-        mask = c * s if flow.attention == "sdpa" and flow.kernels == "eager" else 0
-        return [
-            Item("mask, cast in each layer", f"{c}·s", mask),
-            Item("log-sum-exp of the scores", "4·a", 4 * heads),
-        ]
-    # GPT-2 and BERT leave the precision of the softmax to autocast, the others upcast always
-    upcasts = c == 2 and (not a.positions or flow.autocast)
-    found = [
-        Item("attention weights", f"{c}·a·s", c * heads * s),
-        Item("attention weights in fp32", "4·a·s", 4 * heads * s if upcasts else 0),
-    ]
-    if flow.dropout:
-        noise = flow.noise(c)
-        size = (noise + c) * heads * s
-        found.append(Item("dropped weights and their mask", f"({noise} + {c})·a·s", size))
-    return found
+def softmax_point(a: Architecture, flow: Flow) -> tuple[int, int]:
+    """Bytes a token freed, and added, where the softmax of eager attention is differentiated: the
+    feed-forward part and its norm are gone by then.
+    """
+    freed, added = softmax_working(a, flow)
+    freed += _mlp(a, flow).size + _norms(a, flow).size // 2 + flow.compute * a.hidden
+    return freed, added
 
 
 def _saves(a: Architecture) -> tuple[int, int]:
@@ -276,7 +240,7 @@ def _fused_items(a: Architecture, flow: Flow) -> list[Item]:
     c, h = flow.compute, a.hidden
     adapters = flow.adapters
     inputs = 2 if adapters is None else int(adapters.qkv > 0) + int(adapters.up > 0)
-    qkv, written = _qkv(a, flow)
+    qkv, written = qkv_numbers(a, flow)
     return [
         Item("inputs of the norms", f"2·{flow.stream}·h", 2 * flow.stream * h, True),
         Item("inputs of the linear layers", f"{inputs}·{c}·h", inputs * c * h, True),

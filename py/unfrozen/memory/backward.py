@@ -11,7 +11,12 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from unfrozen.cluster import Cluster
-from unfrozen.memory.activations import layer_bytes, outside_items, selective_bytes
+from unfrozen.memory.activations import (
+    layer_bytes,
+    outside_items,
+    selective_bytes,
+    softmax_point,
+)
 from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow
 from unfrozen.memory.loss import LossMemory, loss_memory
@@ -42,6 +47,7 @@ PIECES: Final = {
     "casts": Piece("workspace", "16-bit copies of weights under autocast", "2 · matrices"),
     "norm": Piece("workspace", "last norm's backward pass", "5·4·T·h"),
     "feed_forward": Piece("workspace", "feed-forward part's backward pass", "c·T·(h + 2f)"),
+    "scores": Piece("workspace", "softmax's backward pass", "2·4·T·a·s + 2c·T·h"),
     "embedding": Piece("workspace", "gradient of the embedding's output", "T·h"),
     "tied": Piece("workspace", "second gradient of a tied embedding, and their sum", "2·V·h"),
     "fresh": Piece("workspace", "gradient about to be added", "largest tensor"),
@@ -134,7 +140,8 @@ class Pass:
         a, recipe = self.model.architecture, self.recipe
         kind = "classification" if a.labels else recipe.loss
         c = self.flow.compute
-        return loss_memory(kind, recipe.kernels, c, self.loss_tokens, a.hidden, self.vocab)
+        sizes = self.loss_tokens, a.hidden, self.vocab
+        return loss_memory(kind, recipe.kernels, c, *sizes, capped=a.caps_logits)
 
     @property
     def _head_size(self) -> int:
@@ -158,7 +165,9 @@ class Pass:
         early = self._head_size if loss.early and self._head_trains else 0
         second = loss.weight_gradients * self._head_size if self._head_trains else 0
         return (
-            self._point(early, more | {"loss": loss.at_loss}),
+            self._point(
+                early, more | {"loss": loss.at_loss, "casts": self._casts(a.layers, forward=True)}
+            ),
             self._point(
                 self._head_size,
                 more
@@ -173,17 +182,7 @@ class Pass:
     def layer_points(self) -> tuple[Point, ...]:
         """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        recomputed = self.layer if self.kept < self.layer else 0
-        ids = 8 * t
-        embedding = a.vocab * a.hidden
-        working, expert_grads = self._working()
-        inside = {
-            "feed_forward": working,
-            "recomputed": recomputed,
-            "outside": ids,
-            "unreduced": self._unreduced(model.layer_parameters(a.layers - 1)),
-        } | self._flowing(layer=True)
-        above_first = model.num_parameters - model.layer_parameters(0)
+        ids, embedding = 8 * t, a.vocab * a.hidden
         sum_of_two = (
             2 * BYTES[self.recipe.params] * embedding if a.tied and self._head_trains else 0
         )
@@ -197,14 +196,7 @@ class Pass:
                     "casts": self._casts(a.layers),
                 },
             ),
-            self._point(
-                self._head_size + expert_grads,
-                inside | {"layers": self.layers, "casts": self._casts(a.layers)},
-            ),
-            self._point(
-                above_first + expert_grads - (0 if a.tied else embedding),
-                inside | {"layers": self.kept, "casts": self._casts(1)},
-            ),
+            *self._inside_points(),
             self._point(
                 model.num_parameters,
                 {
@@ -217,22 +209,47 @@ class Pass:
             self._point(model.num_parameters, {"update": self._early_update()}),
         )
 
+    def _inside_points(self) -> list[Point]:
+        """The highest points inside the layer that is differentiated first, and the last one."""
+        a, model, t = self.model.architecture, self.model, self.tokens
+        recomputed = self.layer if self.kept < self.layer else 0
+        shared = {
+            "outside": 8 * t,
+            "unreduced": self._unreduced(model.layer_parameters(a.layers - 1)),
+        } | self._flowing(layer=True)
+        above_first = model.num_parameters - model.layer_parameters(0)
+        places = (
+            (self._head_size, self.layers, self._casts(a.layers)),
+            (above_first - (0 if a.tied else a.vocab * a.hidden), self.kept, self._casts(1)),
+        )
+        found = []
+        for reached, layers, casts in places:
+            for name, freed, added, grads in self._working():
+                pieces = {"layers": layers, "recomputed": recomputed, "casts": casts}
+                pieces["recomputed" if recomputed else "layers"] -= t * freed
+                found.append(self._point(reached + grads, shared | pieces | {name: t * added}))
+        return found
+
     def _early_update(self) -> int:
         """Temporaries of the update of the largest tensor, where it runs in the backward pass."""
         return update_bytes(self.model, self.recipe) if self.recipe.early_update else 0
 
-    def _working(self) -> tuple[int, int]:
-        """Bytes above what a layer keeps while it is differentiated, and parameters reached.
+    def _working(self) -> list[tuple[str, int, int, int]]:
+        """Points inside a layer: piece, bytes a token freed and added, parameters reached.
 
-        The feed-forward part: the incoming gradient and those of its products, the first of which
-        takes the place of the product it frees.
+        In the feed-forward part the incoming gradient and those of its products are added, the
+        first of which takes the place of the product it frees.
         """
-        a = self.model.architecture
+        a, flow = self.model.architecture, self.flow
         if self.model.sparse_layers:
-            size, reached = experts_working(a, self.flow)
-            return self.tokens * size, reached
+            return [("feed_forward", *point) for point in experts_working(a, flow)]
         width = a.hidden + (2 if a.gated else 1) * a.ffn
-        return self.tokens * self.flow.compute * width, a.hidden * a.ffn
+        found = [("feed_forward", 0, flow.compute * width, a.hidden * a.ffn)]
+        if flow.attention == "eager" and flow.kernels == "eager":
+            freed, added = softmax_point(a, flow)
+            left = a.hidden * (a.q_width + 2 * a.kv_width)
+            found.append(("scores", freed, added, self.model.layer_parameters(0) - left))
+        return found
 
     def _flowing(self, layer: bool) -> Point:
         """Buffers of parallelism and of quantised weights, inside a layer or outside."""
@@ -263,11 +280,15 @@ class Pass:
             return pieces | {"grads": self.grads_bytes, "fresh": min(grads, largest)}
         return pieces | {"grads": grads}
 
-    def _casts(self, layers: int) -> int:
-        """16-bit copies of the weights that autocast makes and the graph keeps."""
+    def _casts(self, layers: int, forward: bool = False) -> int:
+        """16-bit copies of the weights of `layers` layers that autocast makes.
+
+        Until its context ends, after the loss, it keeps them all; then the graph keeps those that
+        no checkpoint will make again.
+        """
         if not self.flow.autocast:
             return 0
         a = self.model.architecture
-        kept = min(layers, 1) if self.recipe.checkpointing == "full" else layers
-        copies = kept * self.model.layer_linears
+        once = self.recipe.checkpointing == "full" and not forward
+        copies = (min(layers, 1) if once else layers) * self.model.layer_linears
         return self.flow.compute * (copies + (self._head_size if layers == a.layers else 0))

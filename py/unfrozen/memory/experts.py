@@ -37,17 +37,19 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     return found
 
 
-def experts_working(a: Architecture, flow: Flow) -> tuple[int, int]:
-    """Bytes a token that the backward pass adds, and parameters whose gradients exist by then.
+def experts_working(a: Architecture, flow: Flow) -> tuple[tuple[int, int, int], ...]:
+    """Points of the backward pass: bytes a token freed and added, gradients that exist by then.
 
-    The larger of two points: where the weighted sum of the experts is undone, and where the
-    activation function is.
+    Where the weighted sum of the experts is undone; where the activation function is, after the
+    last product; where the first products are, whose gradient is the largest tensor of the layer.
     """
     experts = a.experts
     assert experts is not None
     t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden
     wide = 4 if a.model_type == "mixtral" else e  # its routing weights are fp32
-    undone = 3 * wide * t * h + e * h
-    inner = 3 * e * t * f + e * h - e * t * (f + h) - 12 * t
-    grads = experts.count * f * h
-    return (undone, 0) if undone >= inner else (inner, grads)
+    last = experts.count * f * h
+    return (
+        (0, 3 * wide * t * h + e * h, 0),
+        (e * t * (f + h) + 12 * t, 3 * e * t * f + e * h, last),
+        (e * t * (4 * f + h), e * t * (2 * f + h) + e * h, 3 * last),
+    )

@@ -14,6 +14,8 @@ and the backward pass of the head.
                    gradients of the head's input and weight beside it (Liger, arXiv 2410.10989)
     vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron)
     classification none
+
+Logits that pass a soft cap (Gemma 2) keep what the tanh gave: c more.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ FORMULAS: Final = {
 
 
 def loss_memory(
-    kind: str, kernels: str, c: int, tokens: int, hidden: int, vocab: int
+    kind: str, kernels: str, c: int, tokens: int, hidden: int, vocab: int, capped: bool = False
 ) -> LossMemory:
     """Memory of `tokens` losses over `vocab` logits each, in a compute precision of `c` bytes."""
     logits, inputs = tokens * vocab, c * tokens * hidden
@@ -62,4 +64,4 @@ def loss_memory(
         chunk = min(tokens, 1 << (-(-tokens // parts) - 1).bit_length())
         return LossMemory((4 + c) * chunk * vocab + inputs, inputs, 0, early=True)
     width = {"logits_fp32": 12, "logits_bf16": 3 * c, "vocab_parallel": 4 + c}[kind]
-    return LossMemory(width * logits, c * logits + inputs)
+    return LossMemory((width + (c if capped else 0)) * logits, c * logits + inputs)

@@ -78,6 +78,8 @@ class Architecture:
     parallel_residual: bool = False
     experts: Experts | None = None
     dropout: float = 0.0  # on the residual stream and the attention weights, while training
+    caps_scores: bool = False  # eager attention scores pass a tanh (Gemma 2)
+    caps_logits: bool = False  # so do the logits
     types: int = 0  # token-type embeddings (BERT)
     labels: int = 0  # classes of a classification head in place of the language-model head
 

@@ -40,6 +40,10 @@ class Fields:
         """A truth value, else the default; ModelError for anything else."""
         return self._typed(name, bool, default, "true or false")
 
+    def given(self, name: str, default: bool) -> bool:
+        """Whether the key has a value that is not null; the default where the key is missing."""
+        return self._config[name] is not None if name in self._config else default
+
     def share(self, name: str, default: float) -> float:
         """A probability in 0 … 1 (1 left out), else the default; ModelError for anything else."""
         value = self._config.get(name)

@@ -69,6 +69,7 @@ _CHOICES: Final[dict[str, _Choice]] = {
 }
 
 MODEL_TYPES: Final = tuple(_CHOICES)
+_CAPPED: Final = ("gemma2", "gemma3_text")
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
@@ -105,6 +106,8 @@ def read(model_type: str, fields: Fields) -> Architecture:
         fused_projections=choice.get("fused_projections", False),
         copies_rotated=choice.get("copies_rotated", False),
         experts=experts,
+        caps_scores=_caps(model_type, fields, "attn_logit_softcapping"),
+        caps_logits=_caps(model_type, fields, "final_logit_softcapping"),
     )
 
 
@@ -112,6 +115,11 @@ def _qkv_bias(model_type: str, fields: Fields, choice: _Choice, bias: bool) -> b
     if model_type == "qwen2_moe":
         return fields.flag("qkv_bias", True)
     return choice.get("qkv_bias", bias)
+
+
+def _caps(model_type: str, fields: Fields, key: str) -> bool:
+    """Whether a soft cap is in force: Gemma 2 has one unless its config says null."""
+    return fields.given(key, model_type == "gemma2") if model_type in _CAPPED else False
 
 
 def _read_experts(model_type: str, fields: Fields) -> Experts | None:
