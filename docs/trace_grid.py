@@ -27,6 +27,9 @@ AUTOCAST: Final = FP32 | {"compute": "bf16"}
 FP16: Final = {"params": "fp16", "compute": "fp16", "grads": "fp16"}
 CHECKPOINTED: Final = {"checkpointing": "full"}
 EAGER: Final = {"attention": "eager"}
+EXACT: Final = {"grads": "fp32", "moments": "fp32"}
+NARROW: Final = {"rank": 16, "dtype": "bf16", "targets": ["all-linear"], "library": "peft"}
+LORA: Final = BF16 | {"method": "lora", "lora": NARROW}
 RECIPE: Final[dict[str, Any]] = {
     "method": "full",
     "master": None,
@@ -41,6 +44,7 @@ RECIPE: Final[dict[str, Any]] = {
 }
 
 LLAMA: Final = "meta-llama/Llama-3.2-3B"
+GPT2: Final = "openai-community/gpt2-xl"
 SHALLOW: Final = (  # four layers of each family, under every kind of recipe
     LLAMA,
     "HuggingFaceTB/SmolLM2-1.7B",
@@ -117,6 +121,20 @@ TURNS: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (  # one thing 
     ("Qwen/Qwen3-30B-A3B", 4, 4096, BF16 | CHECKPOINTED),
     ("openai-community/gpt2-xl", 4, 1024, BF16 | {"grad_accum": 2}),
     ("google/gemma-2b", 1, 64, BF16),
+    (GPT2, 2, 512, BF16 | {"dropout": 0.1}),
+    (GPT2, 2, 512, BF16 | EAGER | {"dropout": 0.1}),
+    (GPT2, 2, 512, AUTOCAST | EAGER | {"dropout": 0.1}),
+    (GPT2, 4, 1024, BF16 | CHECKPOINTED | {"dropout": 0.1}),
+    (GPT2, 2, 512, LORA),
+    (LLAMA, 2, 512, LORA),
+    (LLAMA, 4, 2048, LORA),
+    (LLAMA, 4, 1024, LORA | CHECKPOINTED),
+    (LLAMA, 2, 1024, LORA | {"lora": NARROW | {"targets": ["q_proj", "v_proj"]}}),
+    (LLAMA, 2, 1024, LORA | {"lora": NARROW | {"dtype": "fp32"}, **EXACT}),
+    ("mistralai/Mistral-7B-v0.3", 4, 2048, LORA),
+    ("mistralai/Mistral-7B-v0.3", 2, 1024, LORA | EAGER),
+    ("Qwen/Qwen3-4B", 4, 1024, LORA | {"grad_accum": 2}),
+    ("google/gemma-2b", 2, 1024, LORA),
 )
 
 

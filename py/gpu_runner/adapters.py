@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 
 class LowRankLinear(nn.Module):
@@ -19,9 +20,10 @@ class LowRankLinear(nn.Module):
 
     def __init__(self, base: Any, rank: int, dtype: torch.dtype, scaling: float) -> None:
         super().__init__()
+        read, given = base.weight.shape if isinstance(base, Conv1D) else base.weight.shape[::-1]
         self.base = base
-        self.down = nn.Linear(base.in_features, rank, bias=False, dtype=dtype)
-        self.up = nn.Linear(rank, base.out_features, bias=False, dtype=dtype)
+        self.down = nn.Linear(read, rank, bias=False, dtype=dtype)
+        self.up = nn.Linear(rank, given, bias=False, dtype=dtype)
         self.scaling = scaling
         nn.init.zeros_(self.up.weight)  # a fresh adapter changes nothing
 
@@ -35,18 +37,23 @@ class LowRankLinear(nn.Module):
 
 def attach(
     model: Any, targets: Collection[str], rank: int, dtype: torch.dtype, scaling: float = 2.0
-) -> int:
-    """Freeze `model` and give every linear layer named in `targets` an adapter; returns how many.
+) -> set[str]:
+    """Freeze `model` and give the linear layers named in `targets` adapters; returns their names.
 
     A name is the last part of a layer's path: `q_proj` stands for that layer of every block.
+    "all-linear" stands for every linear layer but the head. Experts that are stacked in one tensor
+    are no linear layers.
     """
     model.requires_grad_(False)
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     found = [
         (path, layer)
         for path, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and path.rpartition(".")[2] in targets
+        if isinstance(layer, nn.Linear | Conv1D) and layer is not head
     ]
+    if "all-linear" not in targets:
+        found = [entry for entry in found if entry[0].rpartition(".")[2] in targets]
     for path, layer in found:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, LowRankLinear(layer, rank, dtype, scaling))
-    return len(found)
+    return {path.rpartition(".")[2] for path, _ in found}

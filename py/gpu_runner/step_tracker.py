@@ -12,6 +12,7 @@ them be renamed, `tests/gpu_runner/test_trace.py` says so.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, Final
 
 import torch
@@ -48,10 +49,13 @@ class StepTracker(MemTracker):
         self._highest: dict[str, int] = {}
         self._at_head = False
         self._head_tensors: set[Any] = set()  # the tracker's records of storages of head and loss
-        for parameter in model.parameters():
-            if not parameter.requires_grad:  # the tracker would hook it, which autograd refuses
-                unhooked = (RemovableHandle({}), RemovableHandle({}))
-                self._param_to_grad_hook_handles[parameter] = unhooked
+        weights = list(model.parameters())
+        frozen = [parameter for parameter in weights if not parameter.requires_grad]
+        trained_bytes = sum(p.nbytes for p in weights if p.requires_grad)
+        self._adapter_bytes = trained_bytes if frozen else 0
+        for parameter in frozen:  # the tracker would hook it, which autograd refuses
+            unhooked = (RemovableHandle(OrderedDict()), RemovableHandle(OrderedDict()))
+            self._param_to_grad_hook_handles[parameter] = unhooked
         self.track_external(model, optimizer)
         model.get_output_embeddings().register_forward_pre_hook(self._head_begins)
 
@@ -81,7 +85,8 @@ class StepTracker(MemTracker):
                 head[record.reftype.value] += record.mem_consumed
         moments = min(now["Optstate"], self._moment_bytes())
         found = {
-            "params": now["Parameter"] + now["Buffer"],
+            "params": now["Parameter"] + now["Buffer"] - self._adapter_bytes,
+            "adapters": self._adapter_bytes,
             "grads": now["Gradient"],
             "moments": moments,
             "activations": now["Activation"] - head["Activation"],

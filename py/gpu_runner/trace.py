@@ -93,13 +93,13 @@ def read(given: Mapping[str, Any]) -> Job:
     for key, traced in _TRACED.items():
         if getattr(recipe, key) not in traced:
             _refuse(f"recipe.{key}", getattr(recipe, key), f"a trace knows {_words(traced)}")
-    expected = {"grads": recipe.params}
-    if recipe.optimizer != "sgd":
-        expected["moments"] = recipe.params  # PyTorch makes them like the weights
-    for key, value in expected.items():
-        if recipe.method == "full" and getattr(recipe, key) != value:
-            bound = f"PyTorch keeps them as the weights are, {value}"
+    trained = recipe.lora.dtype if recipe.lora else recipe.params
+    for key in ("grads", "moments") if recipe.optimizer != "sgd" else ("grads",):
+        if getattr(recipe, key) != trained:
+            bound = f"PyTorch keeps them as what it trains, {trained}"
             _refuse(f"recipe.{key}", getattr(recipe, key), bound)
+    if recipe.lora and recipe.lora.library != "peft":
+        _refuse("recipe.lora.library", recipe.lora.library, "a trace knows peft")
     if job.model.architecture.experts and recipe.params != "bf16":
         bound = "PyTorch knows the shapes of grouped products in bf16 only"
         _refuse("recipe.params", recipe.params, f"a mixture of experts: {bound}")
@@ -123,7 +123,7 @@ def trace(given: Mapping[str, Any]) -> Trace:
     """Trace one step of a job. Raises `UsageError` and `ModelLoadError`, see `read` and `build`."""
     job = read(given)
     with FakeTensorMode():
-        model = build(given["model"], job.recipe, dropout=_dropout(given))
+        model = build(given["model"], job.recipe)
         counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
         if counted != job.model.num_parameters:
             raise ModelLoadError(
@@ -131,28 +131,21 @@ def trace(given: Mapping[str, Any]) -> Trace:
                 f" {job.model.num_parameters:,}: they would not be compared on one thing. Check"
                 " the keys of the model."
             )
-        if job.recipe.method == "lora":
-            _adapt(model, given["recipe"].get("lora") or {})
+        if lora := job.recipe.lora:
+            found = adapters.attach(model, lora.targets, lora.rank, DTYPES[lora.dtype])
+            for name in sorted({*lora.targets} - found - {"all-linear"}):
+                _refuse("recipe.lora.targets", name, "no linear layer of the model is called so")
         return _Tracing(given, job.recipe, model, counted).run()
 
 
-def _dropout(given: Mapping[str, Any]) -> float | None:
-    """What the recipe says for every dropout of the model; None leaves it to the model's keys."""
-    recipe: Mapping[str, Any] = given.get("recipe") or {}
-    return float(recipe["dropout"]) if "dropout" in recipe else None
-
-
-def build(config: Mapping[str, Any], recipe: Recipe, dropout: float | None = None) -> Any:
-    """The model in training mode, no weights loaded; raises `ModelLoadError` for a bad config.
-
-    A dropout that neither `dropout` nor the config names is 0, whatever the library's default.
-    """
+def build(config: Mapping[str, Any], recipe: Recipe) -> Any:
+    """The model in training mode, no weights loaded; raises `ModelLoadError` for a bad config."""
     keys = dict(config)
     try:
         settings: Any = transformers.AutoConfig.for_model(keys.pop("model_type", "llama"), **keys)
         for key in vars(settings):
-            if key.endswith(("dropout", "pdrop")) and (dropout is not None or key not in config):
-                setattr(settings, key, dropout or 0.0)
+            if key.endswith(("dropout", "pdrop")) and recipe.dropout is not None:
+                setattr(settings, key, recipe.dropout)
         model: Any = transformers.AutoModelForCausalLM.from_config(
             settings, dtype=DTYPES[recipe.params], attn_implementation=recipe.attention
         )
@@ -163,17 +156,8 @@ def build(config: Mapping[str, Any], recipe: Recipe, dropout: float | None = Non
         enable = getattr(model, "activation_checkpointing_enable", None)
         enable = enable or model.gradient_checkpointing_enable  # its name before 5.20
         enable({"use_reentrant": False})
+        model.disable_input_require_grads()  # only reentrant checkpoints need it; it leaks here
     return model
-
-
-def _adapt(model: Any, lora: Mapping[str, Any]) -> None:
-    """Freeze the model and attach adapters as `recipe.lora` says."""
-    targets = lora.get("targets") or ("q_proj", "v_proj")
-    dtype = DTYPES[lora.get("dtype") or "fp32"]
-    if not adapters.attach(model, targets, int(lora.get("rank") or 8), dtype):
-        names = {path.rpartition(".")[2] for path, _ in model.named_modules() if "proj" in path}
-        bound = f"this model has {_words(tuple(sorted(names)))}"
-        _refuse("recipe.lora.targets", list(targets), bound)
 
 
 def _optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
@@ -216,6 +200,7 @@ class _Tracing:
             loss = self._loss()
             self._snapshots["end_of_forward"] = self._tracker.snapshot()
             loss.backward()
+            loss = loss.detach()  # a number to log, without its graph
         self._tracker.enter("end_of_backward")
         self._snapshots["end_of_backward"] = self._tracker.snapshot()
         self._tracker.enter("optimizer_step")

@@ -16,6 +16,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.trace import Trace, trace
 from unfrozen.errors import InputError, strict_json
 from unfrozen.events import COMPONENTS, INSTANTS
+from unfrozen.job import Job
 from unfrozen.plan import Plan, plan
 from unfrozen.units import GIB, format_bytes, format_count, sig3
 
@@ -50,23 +51,26 @@ def _read(path: str) -> list[dict[str, Any]]:
 
 
 def row_id(job: Mapping[str, Any], name: str | None = None) -> str:
-    """A short name of a job: "llama-bf16-b4-s1024-full-acc2"; `name` instead of the model type."""
-    recipe: Mapping[str, Any] = job.get("recipe") or {}
-    autocast = recipe.get("params") == "fp32" and recipe.get("compute", "bf16") != "fp32"
+    """A short name of a job: "llama-bf16-b4-s1024-ckpt-acc2"; `name` instead of the model type."""
+    read = Job.read(job)
+    recipe, lora = read.recipe, read.recipe.lora
     parts = [
-        name or str(job["model"].get("model_type", "llama")),
-        "amp" if autocast else str(recipe.get("params", "bf16")),
-        f"b{recipe.get('micro_batch', 1)}",
-        f"s{recipe.get('seq_len', 2048)}",
+        name or read.model.architecture.model_type,
+        "amp" if recipe.compute != recipe.params else recipe.params,
+        f"b{recipe.micro_batch}",
+        f"s{recipe.seq_len}",
     ]
-    unusual = {"method": "full", "attention": "sdpa", "optimizer": "adamw", "step": "fused"}
-    parts += [str(recipe[key]) for key, usual in unusual.items() if recipe.get(key, usual) != usual]
-    if recipe.get("checkpointing", "none") != "none":
+    if lora:
+        targets = [target for target in lora.targets if target != "all-linear"]
+        parts += ["lora", f"r{lora.rank}", lora.dtype, *targets]
+    usual = {"attention": "sdpa", "optimizer": "adamw", "step": "fused"}
+    parts += [getattr(recipe, key) for key in usual if getattr(recipe, key) != usual[key]]
+    if recipe.checkpointing != "none":
         parts.append("ckpt")
-    if recipe.get("grad_accum", 1) > 1:
-        parts.append(f"acc{recipe['grad_accum']}")
-    if recipe.get("dropout"):
-        parts.append(f"drop{recipe['dropout']}")
+    if recipe.grad_accum > 1:
+        parts.append(f"acc{recipe.grad_accum}")
+    if recipe.dropout:
+        parts.append(f"drop{recipe.dropout}")
     return "-".join(parts)
 
 
@@ -98,8 +102,8 @@ def _table(traced: Trace, planned: Plan | None) -> Table:
 
     def cell(sizes: tuple[int, int]) -> str:
         shown = sizes if planned else sizes[:1]
-        large = max(shown) >= size_of / 1000  # a loss of 4 bytes is not worth a row
-        return "/".join(sig3(size / size_of) if size else "·" for size in shown) if large else ""
+        large = max(shown) >= size_of / 200  # a loss of 4 bytes is not worth a row
+        return "/".join(_number(size / size_of) for size in shown) if large else ""
 
     for component, label in COMPONENTS.items():
         pairs = [
@@ -119,6 +123,11 @@ def _table(traced: Trace, planned: Plan | None) -> Table:
     if planned:
         table.add_row("Error of the plan", *(error_percent(*pair) for pair in totals))
     return table
+
+
+def _number(value: float) -> str:
+    """Three significant digits, at most two decimals: five columns of pairs fit 80 characters."""
+    return "·" if not value else sig3(value) if value >= 1 else f"{value:.2f}"
 
 
 def error_percent(traced_bytes: int, planned_bytes: int) -> str:

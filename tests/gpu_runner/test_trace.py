@@ -120,15 +120,34 @@ def test_a_mixture_of_experts_is_traced_without_a_token_being_routed() -> None:
     assert traced.instants["end_of_backward"]["grads"] == 2 * traced.num_parameters
 
 
+def lora(**changes: Any) -> dict[str, Any]:
+    """A recipe that trains adapters of rank 2 on queries and values."""
+    adapter = {"rank": 2, "targets": ["q_proj", "v_proj"], "library": "peft"} | changes
+    return job(method="lora", lora=adapter, grads="bf16", moments="bf16")
+
+
+def test_lora_trains_and_holds_the_adapters_only() -> None:
+    instants = trace(lora()).instants
+    parameters = 2 * 2 * ((64 + 64) + (64 + 32))  # layers · rank · (in + out)
+    for components in instants.values():
+        assert components["adapters"] == 2 * parameters
+        assert components["params"] == 2 * WEIGHTS + 64
+    assert instants["end_of_backward"]["grads"] == 2 * parameters
+    assert instants["end_of_backward"]["moments"] == 4 * parameters + 4 * 8
+    with pytest.raises(UsageError, match=r"recipe.lora.targets: got 'x_proj'"):
+        trace(lora(targets=["q_proj", "x_proj"]))
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (lora(library="litgpt"), "recipe.lora.library: got 'litgpt'; a trace knows peft"),
         (job(master="fp32", moments="fp32"), "recipe.master: got 'fp32'; a trace knows null"),
         (job(kernels="fused"), "recipe.kernels: got 'fused'; a trace knows eager"),
         (job(attention="flash"), "recipe.attention: got 'flash'; a trace knows sdpa, eager"),
         (job(loss="logits_bf16"), "recipe.loss"),
         (job(optimizer="lion"), "recipe.optimizer: got 'lion'; a trace knows adamw, sgd"),
-        (job(moments="fp32"), "recipe.moments: got 'fp32'; PyTorch keeps them as the weights are"),
+        (job(moments="fp32"), "recipe.moments: got 'fp32'; PyTorch keeps them as what it trains"),
         (job(grads="fp32"), "recipe.grads"),
         (job() | {"cluster": {"gpus": 8, "sharding": "zero3"}}, "cluster.gpus: got 8; a trace is"),
         (job(seq_len=0), "recipe.seq_len: got 0"),
@@ -157,7 +176,7 @@ def test_a_fresh_adapter_changes_nothing_and_only_adapters_learn() -> None:
     model = nn.ModuleDict({"q_proj": nn.Linear(8, 8), "other": nn.Linear(8, 8)})
     x = torch.randn(3, 8)
     before = model["q_proj"](x)
-    assert adapters.attach(model, ["q_proj"], rank=2, dtype=torch.float32) == 1
+    assert adapters.attach(model, ["q_proj"], rank=2, dtype=torch.float32) == {"q_proj"}
     after = model["q_proj"](x)
     assert torch.equal(before, after)
     after.sum().backward()
@@ -221,6 +240,7 @@ def test_the_committed_steps_are_rows_of_the_grid() -> None:
 def test_names_say_what_is_unusual() -> None:
     given = job(attention="eager", checkpointing="full", params="fp32")
     assert row_id(given, "X") == "X-amp-b2-s32-eager-ckpt"
+    assert row_id(lora()) == "llama-bf16-b2-s32-lora-r2-bf16-q_proj-v_proj"
 
 
 @pytest.mark.slow
