@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from gpu_runner.config import parse_general, resolve
 from gpu_runner.errors import ExitCode, RunnerError, UsageError, is_out_of_memory
+from gpu_runner.options import configuration, takes_options
 
 app = typer.Typer(
     add_completion=False,
@@ -24,119 +25,34 @@ app = typer.Typer(
     help="Full fine-tuning of language models, streamed to the page as it happens.",
 )
 
-Model = Annotated[str, typer.Option(help="demo, a directory, a Hugging Face id, or a .gguf file.")]
-Data = Annotated[
-    str | None,
-    typer.Option(help="demo, instruct, a .jsonl file, or a Hugging Face data set id."),
-]
-EvalData = Annotated[str | None, typer.Option(help="Held-out rows of the task (.jsonl).")]
-General = Annotated[
-    list[str] | None,
-    typer.Option(help="NAME=FILE: a skill not to forget; repeatable; none measures none."),
-]
-Steps = Annotated[int | None, typer.Option(help="Optimizer steps.")]
-Epochs = Annotated[float | None, typer.Option(help="Passes over the data, instead of --steps.")]
-Lr = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-ScheduleName = Annotated[str | None, typer.Option(help="cosine or constant, after warm-up.")]
-Warmup = Annotated[int | None, typer.Option(help="Steps of linear warm-up.")]
-MicroBatch = Annotated[int | None, typer.Option(help="Rows computed at once.")]
-GradAccum = Annotated[int | None, typer.Option(help="Micro-batches in one optimizer step.")]
-SeqLen = Annotated[int | None, typer.Option(help="Longest row in tokens; longer ones are cut.")]
-WeightDecay = Annotated[float | None, typer.Option(help="Decoupled decay of matrices.")]
-Clip = Annotated[float | None, typer.Option(help="Largest gradient norm; 0 never clips.")]
-Seed = Annotated[int | None, typer.Option(help="Order of the data and every random draw.")]
-EvalEvery = Annotated[int | None, typer.Option(help="Steps between two evaluations.")]
-EvalRows = Annotated[int | None, typer.Option(help="Most rows scored in a held-out set.")]
-SaveEvery = Annotated[int | None, typer.Option(help="Steps between checkpoints; 0 never.")]
-Params = Annotated[str | None, typer.Option(help="fp32 (16 bytes a parameter) or bf16 (8).")]
-Compute = Annotated[str | None, typer.Option(help="auto, fp32 or bf16 matrix products.")]
-DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
-SampleTokens = Annotated[int | None, typer.Option(help="Length of samples; 0 for none.")]
-Out = Annotated[str | None, typer.Option(help="Where the trained model goes.")]
 Runs = Annotated[str, typer.Option(help="Directory that holds the runs.")]
 
 
 @app.command()
-def train(
-    model: Model,
-    data: Data = None,
-    eval_data: EvalData = None,
-    general: General = None,
-    steps: Steps = None,
-    epochs: Epochs = None,
-    lr: Lr = None,
-    schedule: ScheduleName = None,
-    warmup: Warmup = None,
-    micro_batch: MicroBatch = None,
-    grad_accum: GradAccum = None,
-    seq_len: SeqLen = None,
-    weight_decay: WeightDecay = None,
-    clip: Clip = None,
-    seed: Seed = None,
-    eval_every: EvalEvery = None,
-    eval_rows: EvalRows = None,
-    save_every: SaveEvery = None,
-    params: Params = None,
-    compute: Compute = None,
-    device: DeviceName = None,
-    sample_tokens: SampleTokens = None,
-    out: Out = None,
-    runs: Runs = "runs",
-) -> None:
+@takes_options
+def train(options: dict[str, Any]) -> None:
     """Fully fine-tune a model: every weight, on your data."""
-    options = dict(locals())
 
     def run() -> ExitCode:
-        config = resolve(options | {"general": parse_general(options["general"])})
-        _settle_libraries()
-        from rich.console import Console
-
+        config, console = configuration(options), _console()
         from gpu_runner.session import start
 
-        return start(config, Console(highlight=False))
+        return start(config, console)
 
     _exit(run)
 
 
 @app.command()
-def plan(
-    model: Model,
-    data: Data = None,
-    eval_data: EvalData = None,
-    general: General = None,
-    steps: Steps = None,
-    epochs: Epochs = None,
-    lr: Lr = None,
-    schedule: ScheduleName = None,
-    warmup: Warmup = None,
-    micro_batch: MicroBatch = None,
-    grad_accum: GradAccum = None,
-    seq_len: SeqLen = None,
-    weight_decay: WeightDecay = None,
-    clip: Clip = None,
-    seed: Seed = None,
-    eval_every: EvalEvery = None,
-    eval_rows: EvalRows = None,
-    save_every: SaveEvery = None,
-    params: Params = None,
-    compute: Compute = None,
-    device: DeviceName = None,
-    sample_tokens: SampleTokens = None,
-    out: Out = None,
-    runs: Runs = "runs",
-) -> None:
+@takes_options
+def plan(options: dict[str, Any]) -> None:
     """The same arguments as train: predicted memory, steps, tokens and disk. Nothing is run."""
-    options = dict(locals())
 
     def run() -> ExitCode:
-        config = resolve(options | {"general": parse_general(options["general"])})
-        _settle_libraries()
-        from rich.console import Console
-
+        config, console = configuration(options), _console()
         from gpu_runner.plan import make
         from gpu_runner.progress import show_plan
 
-        show_plan(Console(highlight=False), make(config))
+        show_plan(console, make(config))
         return ExitCode.OK
 
     _exit(run)
@@ -150,14 +66,12 @@ def resume(
     """Go on with a stopped or killed run, bit by bit as if nothing had happened."""
 
     def go() -> ExitCode:
-        _settle_libraries()
-        from rich.console import Console
-
+        console = _console()
         from gpu_runner.session import resume as resume_run
 
         path = Path(run).expanduser()
         directory = path if path.is_dir() else Path(runs).expanduser() / run
-        return resume_run(directory, Console(highlight=False))
+        return resume_run(directory, console)
 
     _exit(go)
 
@@ -170,12 +84,10 @@ def trace(
     """What one step of a job holds, traced tensor by tensor, beside the plan. Nothing is run."""
 
     def run() -> ExitCode:
-        _settle_libraries()
-        from rich.console import Console
-
+        console = _console()
         from gpu_runner import trace_report
 
-        trace_report.run(job, as_json=as_json, console=Console(highlight=False))
+        trace_report.run(job, as_json=as_json, console=console)
         return ExitCode.OK
 
     _exit(run)
@@ -218,10 +130,11 @@ def _built_site(given: Path | None) -> Path:
     )
 
 
-def _settle_libraries() -> None:
-    """Environment that libraries read when they are loaded; what the user has set stays.
+def _console() -> Console:
+    """The terminal, once the libraries behind a run are loaded and settled.
 
-    Our progress line is the only one. Threads of PyTorch that wait for each other sleep instead of
+    They read their environment when they are loaded; what the user has set there stays. Our
+    progress line is the only one. Threads of PyTorch that wait for each other sleep instead of
     spinning: on a machine that is busy with something else too, a small step on two cores took 3 s
     spinning and 0.1 s sleeping; on an idle one the difference is within the noise.
     """
@@ -231,6 +144,7 @@ def _settle_libraries() -> None:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
+    return Console(highlight=False)
 
 
 def _exit(command: Callable[[], int]) -> None:

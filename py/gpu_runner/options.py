@@ -1,0 +1,67 @@
+"""What a run can be told on the command line: `train` and `plan` take the same options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Final
+
+import typer
+
+from gpu_runner.config import TrainConfig, parse_general, resolve
+
+#: Option → its type and its help. What is not given is `None`: `config.resolve` has the defaults.
+OPTIONS: Final[dict[str, tuple[Any, str]]] = {
+    "model": (str, "demo, a directory, a Hugging Face id, or a .gguf file."),
+    "data": (str | None, "demo, instruct, a .jsonl file, or a Hugging Face data set id."),
+    "eval_data": (str | None, "Held-out rows of the task (.jsonl)."),
+    "general": (
+        list[str] | None,
+        "NAME=FILE: a skill not to forget; repeatable; none measures none.",
+    ),
+    "steps": (int | None, "Optimizer steps."),
+    "epochs": (float | None, "Passes over the data, instead of --steps."),
+    "lr": (float | None, "Peak learning rate."),
+    "schedule": (str | None, "cosine or constant, after warm-up."),
+    "warmup": (int | None, "Steps of linear warm-up."),
+    "micro_batch": (int | None, "Rows computed at once."),
+    "grad_accum": (int | None, "Micro-batches in one optimizer step."),
+    "seq_len": (int | None, "Longest row in tokens; longer ones are cut."),
+    "weight_decay": (float | None, "Decoupled decay of matrices."),
+    "clip": (float | None, "Largest gradient norm; 0 never clips."),
+    "seed": (int | None, "Order of the data and every random draw."),
+    "eval_every": (int | None, "Steps between two evaluations."),
+    "eval_rows": (int | None, "Most rows scored in a held-out set."),
+    "save_every": (int | None, "Steps between checkpoints; 0 never."),
+    "params": (str | None, "fp32 (16 bytes a parameter) or bf16 (8)."),
+    "compute": (str | None, "auto, fp32 or bf16 matrix products."),
+    "device": (str | None, "auto, cpu or cuda."),
+    "sample_tokens": (int | None, "Length of samples; 0 for none."),
+    "out": (str | None, "Where the trained model goes."),
+    "runs": (str, "Directory that holds the runs."),
+}
+_DEFAULTS: Final = {"model": Parameter.empty, "runs": "runs"}
+
+
+def configuration(options: Mapping[str, Any]) -> TrainConfig:
+    """The run that these options ask for. Raises `UsageError` for what contradicts itself."""
+    return resolve(dict(options) | {"general": parse_general(options["general"])})
+
+
+def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+    """A command for typer with all of `OPTIONS`, from one that is given them as a dictionary."""
+
+    def run(**options: Any) -> None:
+        command(options)
+
+    declared = {
+        name: Annotated[kind, typer.Option(help=text)] for name, (kind, text) in OPTIONS.items()
+    }
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = declared
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=kind)
+        for name, kind in declared.items()
+    ]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    return run
