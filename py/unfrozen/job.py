@@ -93,6 +93,10 @@ def _check_parts(job: Job) -> None:
         bound = f"it must divide model.{error.key} = {error.value}"
         remedy = "use a divisor, and no more ranks than heads"
         raise PlanError("cluster.tensor_parallel", ranks, bound, remedy) from None
+    sharing, length = job.cluster.context_parallel, job.recipe.seq_len
+    if sharing > length:
+        bound = f"a sequence of {length} has no token for each of them"
+        raise PlanError("cluster.context_parallel", sharing, bound, "use fewer ranks")
     if job.recipe.lora:
         targets(local, job.recipe.lora)
 

@@ -121,7 +121,19 @@ def advice_text(planned: Plan) -> str:
 
 def jobs_table(plans: Sequence[Plan]) -> str:
     """A row a job."""
-    head = ["job", "model", "size", "recipe", "batch", "cards", "", "GiB", "peak", "fits", "ZeRO-3"]
+    head = [
+        "job",
+        "model",
+        "size",
+        "recipe",
+        "batch",
+        "cards",
+        "card",
+        "GiB",
+        "peak",
+        "fits",
+        "ZeRO-3",
+    ]
     rows = [head]
     for number, planned in enumerate(plans, 1):
         job, cards = planned.job, min_gpus(planned)

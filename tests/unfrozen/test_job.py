@@ -43,6 +43,20 @@ def test_a_model_is_all_a_job_needs() -> None:
         ),
         ({"model": LLAMA, "recipe": {"seq": 3}}, "recipe.seq", "seq_len"),
         ({"model": LLAMA, "recipe": 3}, "recipe", "object"),
+        (
+            {
+                "model": LLAMA,
+                "recipe": {"seq_len": 1},
+                "cluster": {"gpus": 2, "context_parallel": 2},
+            },
+            "cluster.context_parallel",
+            "no token for each",
+        ),
+        (
+            {"model": LLAMA, "gpu": "A100", "recipe": {"compute": "fp8"}},
+            "recipe.compute",
+            "has no fp8",
+        ),
     ],
 )
 def test_a_job_that_makes_no_sense_is_one_clear_error(given: Any, key: str, says: str) -> None:

@@ -48,9 +48,14 @@ RECIPES: dict[str, st.SearchStrategy[Any]] = {
     "attention": st.sampled_from(["flash", "sdpa", "sdpa_masked", "eager"]),
     "kernels": st.sampled_from(["eager", "fused"]),
     "checkpointing": st.sampled_from(["none", "selective", "full"]),
-    "loss": st.sampled_from(["logits_fp32", "logits_bf16", "chunked", "fused_linear"]),
+    "loss": st.sampled_from(
+        ["logits_fp32", "logits_bf16", "chunked", "fused_linear", "vocab_parallel"]
+    ),
+    "optimizer_in_backward": st.booleans(),
+    "dropout": st.sampled_from([0, 0.1]),
+    "compute": st.sampled_from(["bf16", "fp32", "fp8"]),
     "micro_batch": st.integers(1, 64),
-    "seq_len": st.integers(1, 40_000),
+    "seq_len": st.integers(2, 40_000),
     "grad_accum": st.integers(1, 8),
     "paged": st.booleans(),
     "activation_offload": st.booleans(),
@@ -58,6 +63,15 @@ RECIPES: dict[str, st.SearchStrategy[Any]] = {
 }
 legal_values = st.fixed_dictionaries({}, optional=RECIPES)
 models = st.sampled_from(sorted(CATALOGUE))
+ways_to_share = st.fixed_dictionaries(
+    {},
+    optional={
+        "tensor_parallel": st.sampled_from([1, 2, 4]),
+        "sequence_parallel": st.booleans(),
+        "context_parallel": st.sampled_from([1, 2]),
+        "offload": st.sampled_from(["none", "optimizer", "params"]),
+    },
+)
 
 
 def planned(job: dict[str, Any]) -> Plan | None:
@@ -102,28 +116,57 @@ def test_any_job_is_planned_in_finite_numbers_or_refused(hub_id: str, data: st.D
 
 
 @settings(max_examples=150)
-@given(models, legal_values, st.sampled_from(["micro_batch", "seq_len"]), st.integers(1, 5000))
+@given(
+    models,
+    legal_values,
+    ways_to_share,
+    st.sampled_from(["none", "zero2", "zero3"]),
+    st.sampled_from(["micro_batch", "seq_len"]),
+    st.integers(1, 5000),
+)
 def test_more_tokens_never_take_less_memory(
-    hub_id: str, recipe: dict[str, Any], key: str, more: int
+    hub_id: str,
+    recipe: dict[str, Any],
+    shared: dict[str, Any],
+    sharding: str,
+    key: str,
+    more: int,
 ) -> None:
-    fewer = {"model": CATALOGUE[hub_id].config, "recipe": {key: 1} | recipe}
+    fewer = {
+        "model": CATALOGUE[hub_id].config,
+        "recipe": {key: 2} | recipe,
+        "cluster": {"gpus": 8, "sharding": sharding} | shared,
+    }
     changed = {key: fewer["recipe"][key] + more}
     first, second = planned(fewer), planned(fewer | {"recipe": fewer["recipe"] | changed})
     assert (first is None) == (second is None)
     if first and second:
-        assert second.allocated_bytes >= first.allocated_bytes
+        assert second.device_bytes >= first.device_bytes
         for name, parts in first.instants.items():
             assert sum(second.instants[name].values()) >= sum(parts.values())
 
 
 @settings(max_examples=150)
-@given(models, legal_values, st.sampled_from(["zero1", "zero2", "zero3"]), st.data())
+@given(
+    models,
+    legal_values,
+    ways_to_share,
+    st.sampled_from(["zero1", "zero2", "zero3"]),
+    st.lists(st.integers(2, 5000), min_size=2, max_size=4),
+)
 def test_more_cards_under_zero_never_take_more_on_each(
-    hub_id: str, recipe: dict[str, Any], sharding: str, data: st.DataObject
+    hub_id: str,
+    recipe: dict[str, Any],
+    shared: dict[str, Any],
+    sharding: str,
+    replicas: list[int],
 ) -> None:
-    counts = sorted(data.draw(st.lists(st.integers(2, 5000), min_size=2, max_size=4)))
+    unit = shared.get("tensor_parallel", 1) * shared.get("context_parallel", 1)
     job = {"model": CATALOGUE[hub_id].config, "recipe": recipe}
-    plans = [planned(job | {"cluster": {"gpus": n, "sharding": sharding}}) for n in counts]
+    plans = [
+        planned(job | {"cluster": shared | {"gpus": unit * count, "sharding": sharding}})
+        for count in sorted(replicas)
+    ]
     for fewer, more in pairwise(found for found in plans if found):
         assert more.device_bytes <= fewer.device_bytes
 
