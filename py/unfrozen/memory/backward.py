@@ -37,10 +37,10 @@ class Piece(NamedTuple):
 
 
 PIECES: Final = {
-    "grads": Piece("grads", "gradients that exist", "bytes a parameter · parameters reached"),
-    "layers": Piece("activations", "kept by the layers", "T · L · bytes a token and layer"),
-    "recomputed": Piece("activations", "one layer, recomputed", "T · bytes a token and layer"),
-    "outside": Piece("activations", "kept outside the layers", "T · bytes a token"),
+    "grads": Piece("grads", "gradients that exist", "bytes · reached"),
+    "layers": Piece("activations", "kept by the layers", "T·L·kept"),
+    "recomputed": Piece("activations", "one layer, recomputed", "T·kept"),
+    "outside": Piece("activations", "kept outside the layers", "T·kept"),
     "head_input": Piece("activations", "input of the head", "c·T·h"),
     "loss": Piece("logits_loss", "loss and its backward pass", "see the loss"),
     "head": Piece("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),

@@ -1,0 +1,251 @@
+"""The peak taken apart: every term with its formula, its inputs and where it comes from.
+
+Terms are read from the same pieces and items that the plan adds up, so that they cannot disagree
+with it: those of a component add up to its bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from unfrozen.cluster import Cluster
+from unfrozen.memory.activations import layer_items, outside_items
+from unfrozen.memory.backward import PIECES, Point
+from unfrozen.memory.flow import Item
+from unfrozen.memory.instants import Step
+from unfrozen.memory.loss import FORMULAS
+from unfrozen.memory.states import trained_parameters
+from unfrozen.model import ModelConfig
+from unfrozen.recipe import BYTES, Recipe
+
+ZERO: Final = "Rajbhandari et al., arXiv 1910.02054, section 3.1"
+AUTOGRAD: Final = "tensors that autograd saves in transformers' layers; tested against a real pass"
+KORTHIKANTI: Final = "Korthikanti et al., arXiv 2205.05198, section 4"
+TRACED: Final = "traced steps of transformers models"
+_STATE_SOURCES: Final = {
+    "quant_constants": "Dettmers et al., arXiv 2305.14314, section 3",
+    "adapters": "Hu et al., arXiv 2106.09685, section 4.1",
+    "gathered": "PyTorch FSDP: the root unit and two layers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One line of the account: `bytes` = `formula` of `inputs`, according to `source`."""
+
+    component: str
+    label: str
+    formula: str
+    inputs: tuple[tuple[str, str], ...]
+    bytes: int
+    source: str
+
+
+class Question(Protocol):
+    """What an explanation needs of a job."""
+
+    @property
+    def model(self) -> ModelConfig:
+        """Which model."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """Trained how."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """On what."""
+
+
+class Planned(Protocol):
+    """What an explanation needs of a plan."""
+
+    @property
+    def job(self) -> Question:
+        """The question."""
+
+    @property
+    def peak_instant(self) -> str:
+        """The instant that needs most."""
+
+
+def explain(plan: Planned) -> list[Term]:
+    """The terms of the plan's peak, in the order of its components; none is 0 bytes."""
+    job = plan.job
+    step = Step(job.model, job.recipe, job.cluster)
+    components = step.instants()[plan.peak_instant]
+    point = step.points().get(plan.peak_instant, {})
+    found: list[Term] = []
+    for component, size in components.items():
+        pieces = [_piece_terms(step, key, point) for key in _pieces_of(component, point)]
+        terms = [term for group in pieces for term in group]
+        rest = size - sum(term.bytes for term in terms)
+        found += [_state_term(step, component, rest)] if rest and not terms else terms
+    return [term for term in found if term.bytes]
+
+
+def _pieces_of(component: str, point: Point) -> list[str]:
+    return [key for key, size in point.items() if size and PIECES[key].component == component]
+
+
+def _state_term(step: Step, component: str, size: int) -> Term:
+    recipe, cluster = step.recipe, step.cluster
+    count = step.local.num_parameters
+    trained = trained_parameters(step.local, recipe)
+    inputs: tuple[tuple[str, str], ...]
+    if component == "gathered":
+        formula, inputs = (
+            "c · (outside the layers + 2 layers)",
+            (("c", str(BYTES[recipe.compute])),),
+        )
+    else:
+        width, number = _state_formula(recipe, component, count, trained)
+        formula = f"{width} · {'N' if number == count else 'adapters'}"
+        inputs = (("N" if number == count else "adapters", f"{number:,}"),)
+        if size < 0.9 * _width_bytes(width) * number and cluster.shards > 1:
+            formula += " ÷ cards"
+            inputs = (*inputs, ("cards", str(cluster.shards)))
+    source = _STATE_SOURCES.get(component, ZERO)
+    return Term(component, _LABELS.get(component, component), formula, inputs, size, source)
+
+
+SYMBOLS: Final = {
+    "N": "parameters",
+    "T": "tokens of a micro-batch on this card",
+    "L": "layers",
+    "V": "vocabulary",
+    "c": "bytes of a number in matrix products",
+    "h": "width",
+    "q": "heads · head dimension",
+    "k": "kv heads · head dimension",
+    "f": "width of the feed-forward part, or of one expert",
+    "a": "heads",
+    "s": "sequence length",
+    "d": "head dimension",
+    "b": "micro-batch",
+    "t": "experts a token",
+    "E": "experts",
+    "r": "rank of the adapters",
+}
+"""What the symbols of the formulas mean."""
+
+_LABELS: Final = {
+    "params": "weights",
+    "master": "exact copy of the weights",
+    "grads": "gradients",
+    "moments": "moments of the optimizer",
+    "gathered": "weights gathered for computing",
+    "quant_constants": "scales of the quantised weights",
+    "adapters": "adapters",
+}
+
+
+def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> tuple[str, int]:
+    """Bytes of one parameter, as text, and how many parameters they are counted for."""
+    if component == "params":
+        return (f"{BYTES[recipe.params]}", count) if recipe.base is None else (recipe.base, count)
+    if component == "quant_constants":
+        return "scales", count
+    if component == "moments":
+        copies = {"adamw": 2}.get(recipe.optimizer, 1)
+        width = (
+            "(1 + 4/256)" if recipe.moments == "int8" else str(BYTES.get(str(recipe.moments), 4))
+        )
+        return f"{copies}·{width}", trained
+    kinds = {
+        "master": recipe.master,
+        "grads": recipe.grads,
+        "adapters": recipe.lora.dtype if recipe.lora else "bf16",
+    }
+    return f"{BYTES[str(kinds[component])]}", trained
+
+
+def _width_bytes(width: str) -> float:
+    """The bytes that such a text names; 0 where it names no number."""
+    parts = width.replace("(1 + 4/256)", "1.015625").split("·")
+    total = 1.0
+    for part in parts:
+        if not part.replace(".", "").isdigit():
+            return 0.0
+        total *= float(part)
+    return total
+
+
+def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
+    piece, size, part = PIECES[key], point[key], step.micro_batch
+    if key == "layers" and _keeps_everything(step):
+        sparse = step.local.sparse_layers > 0
+        items = layer_items(step.local.architecture, part.flow, sparse)
+        return _item_terms(step, items, step.local.architecture.layers, size)
+    if key == "outside" and size > 8 * part.tokens:
+        recipe = step.recipe
+        checkpointed = recipe.checkpointing != "none"
+        a = step.local.architecture
+        items = tuple(outside_items(a, part.flow, checkpointed, recipe.micro_batch))
+        return _item_terms(step, items, 1, size)
+    formula = FORMULAS[step.recipe.loss] if key == "loss" else piece.formula
+    formula = "8·T" if key == "outside" else formula  # all but the ids is gone
+    source = KORTHIKANTI if key in ("layers", "recomputed") else TRACED
+    source = ZERO if key == "grads" else source
+    inputs = _symbols(step, formula)
+    if key in ("layers", "recomputed"):
+        layers = step.local.architecture.layers if key == "layers" else 1
+        inputs = (*inputs, ("kept", f"{size / (part.tokens * layers):,.0f} bytes"))
+    if key == "grads":
+        width = BYTES[step.recipe.grads]
+        inputs = (("bytes", str(width)), ("reached", f"{size // width:,}"))
+    return [Term(piece.component, piece.label, formula, inputs, size, source)]
+
+
+def _keeps_everything(step: Step) -> bool:
+    recipe = step.recipe
+    mixed = 0 < step.local.sparse_layers < step.local.architecture.layers
+    return recipe.checkpointing == "none" and not recipe.activation_offload and not mixed
+
+
+def _item_terms(step: Step, items: tuple[Item, ...], layers: int, total: int) -> list[Term]:
+    """One term an item; what a backward pass has freed of `total` is taken off the last."""
+    cluster, tokens = step.cluster, step.micro_batch.tokens
+    ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+    sizes = [round(tokens * layers * i.size / (ranks if i.whole else 1)) for i in items]
+    source = KORTHIKANTI if step.recipe.kernels == "fused" else AUTOGRAD
+    found = []
+    for item, size in zip(items, sizes, strict=True):
+        formula = f"T·L·({item.formula})" if layers > 1 else f"T·({item.formula})"
+        inputs = _symbols(step, formula)
+        found.append(Term("activations", item.label, formula, inputs, size, source))
+    difference = total - sum(sizes)
+    if difference:
+        found[-1] = replace(found[-1], bytes=found[-1].bytes + difference)
+    return found
+
+
+def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
+    """The symbols of a formula that are sizes of this step, with their values."""
+    a, part = step.local.architecture, step.micro_batch
+    values = {
+        "T": part.tokens,
+        "L": a.layers,
+        "V": part.vocab,
+        "c": part.flow.compute,
+        "h": a.hidden,
+        "q": a.q_width,
+        "k": a.kv_width,
+        "f": a.experts.ffn if a.experts else a.ffn,
+        "a": a.heads,
+        "s": step.recipe.seq_len,
+        "d": a.head_dim,
+        "b": step.recipe.micro_batch,
+        "t": a.experts.per_token if a.experts else 0,
+        "E": a.experts.count if a.experts else 0,
+        "r": step.recipe.lora.rank if step.recipe.lora else 0,
+    }
+    words = _words(formula)
+    return tuple((name, f"{value:,}") for name, value in values.items() if name in words)
+
+
+def _words(formula: str) -> set[str]:
+    """The symbols of a formula: letters that stand alone, a factor before them allowed."""
+    plain = "".join(char if char.isalnum() else " " for char in formula)
+    return {word.lstrip("0123456789") for word in plain.split()}
