@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ def _next_steps(end: End, plan: Plan, directory: Path) -> list[str]:
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
     else:
-        steps.append(f"Go on with: python -m gpu_runner resume {directory.name}{runs}")
-    steps.append(f"Watch it in the page: python -m gpu_runner serve{runs}  (run {directory.name})")
+        steps.append(f"Go on with: {_python()} -m gpu_runner resume {directory.name}{runs}")
+    steps.append(f"See it in the page: {_python()} -m gpu_runner serve{runs}")
     return steps
+
+
+def _python() -> str:
+    """This interpreter as one types it here: ".venv/bin/python" beside a `.venv`, else "python"."""
+    program = Path(sys.executable)
+    beside = program.is_relative_to(Path.cwd())
+    return shlex.quote(str(program.relative_to(Path.cwd()))) if beside else "python"

@@ -53,6 +53,12 @@ class Terminal:
     ) -> None:
         self._bar.stop()
 
+    def begin(self, plan: Plan, run: str) -> None:
+        """What is about to happen, and the name to find it by."""
+        size = f"{plan.shape.num_parameters:,} parameters, " if plan.shape else ""
+        rows = f"{len(plan.train.examples):,} rows"
+        self.say(f"{plan.source.name}: {size}all trained, on {rows}. This is run {run}.")
+
     def say(self, text: str) -> None:
         """One line that stays above the live one."""
         self.console.print(Text(text), soft_wrap=True)
@@ -78,12 +84,14 @@ class Terminal:
             self.say(f"step {state.step}/{self._steps}  {line}")
 
     def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
-        """One line for an evaluation: each suite's loss and its change since step 0."""
+        """One line for an evaluation: the task's loss, and how the others changed since step 0."""
         parts = []
         for score in scores:
             change = score.loss - first.get(score.suite, score.loss)
-            delta = f" ({change:+.3f})" if step else ""
-            parts.append(f"{score.suite} {score.loss:.3f}{delta}")
+            name = score.suite.removeprefix("general/")
+            is_task = score.suite == "task"
+            shown = f"{score.loss:.3f}" if is_task or step == 0 else f"{change:+.3f}"
+            parts.append(f"{name} {shown}" + (f" ({change:+.3f})" if is_task and step else ""))
         self.say(f"step {step}/{self._steps}  held-out loss: " + ", ".join(parts))
 
 
@@ -123,11 +131,8 @@ def show(console: Console, summary: Summary) -> None:
         facts.append(_memory_fact(summary))
     facts.append(f"It took {duration(summary.seconds)}.")
     console.print(Text(" ".join(facts)), soft_wrap=True)
-    for prompt, before, after in summary.samples:
-        console.print(Text.assemble(("Asked   ", "dim"), _one_line(prompt)), soft_wrap=True)
-        console.print(Text.assemble(("before  ", "dim"), _one_line(before)), soft_wrap=True)
-        if after:
-            console.print(Text.assemble(("after   ", "dim"), _one_line(after)), soft_wrap=True)
+    if summary.samples:
+        console.print(_samples(summary.samples))
     for text in summary.next_steps:
         console.print(Text(text), soft_wrap=True)
 
@@ -141,6 +146,15 @@ def _losses(losses: dict[str, tuple[float, float]]) -> Table:
         change = after - before
         style = "green" if change < 0 else "red" if change > 0.005 else ""
         table.add_row(suite, f"{before:.3f}", f"{after:.3f}", Text(f"{change:+.3f}", style=style))
+    return table
+
+
+def _samples(samples: list[list[str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("asked", "before", "after"):
+        table.add_column(name, overflow="fold")
+    for texts in samples:
+        table.add_row(*(Text(_one_line(text)) for text in texts))
     return table
 
 

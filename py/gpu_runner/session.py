@@ -174,6 +174,7 @@ def _train_and_end(session: Session, log: EventLog, terminal: Terminal, stop: St
     keeper = session.keeper()
     try:
         job, recorder = _job(session, keeper, log, terminal, stop)
+        terminal.begin(session.plan, session.directory.name)
         _announce(session, log, recorder)
         train(job)
         if session.state.step == session.plan.steps:

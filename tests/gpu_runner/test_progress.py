@@ -20,7 +20,8 @@ def drawn(*, terminal: bool, width: int = 120) -> str:
         shown.scores(0, [Score("task", 3.0, 10)], {"task": 3.0})
         for number in range(1, 21):
             shown.step(State(step=number), step(number), 1_900_000)
-        shown.scores(20, [Score("task", 2.5, 10)], {"task": 3.0})
+        found = [Score("task", 2.5, 10), Score("general/sums", 1.25, 10)]
+        shown.scores(20, found, {"task": 3.0, "general/sums": 1.0})
         shown.warn("look out [not markup]")
     return text.getvalue()
 
@@ -31,7 +32,7 @@ def test_a_pipe_gets_plain_lines_at_tenths_and_evaluations() -> None:
         "step 10/100",
         "step 20/100",
     ]
-    assert "step 20/100  held-out loss: task 2.500 (-0.500)" in lines
+    assert "step 20/100  held-out loss: task 2.500 (-0.500), sums +0.250" in lines
     assert "Note: look out [not markup]" in lines
     assert "\x1b" not in drawn(terminal=False)
 
@@ -57,7 +58,7 @@ def test_the_summary_shows_before_and_after() -> None:
         predicted_bytes=2**20,
         measured_bytes=2**20,
         seconds=75,
-        samples=[["1+1=", "7", "2"]],
+        samples=[["1+1=", "7", "2"], ["2+2=", "4", ""]],
         next_steps=["Look."],
     )
     show(Console(file=text, width=100), summary)
@@ -67,8 +68,8 @@ def test_the_summary_shows_before_and_after() -> None:
         "1.00% of their norm",
         "1.00 MiB measured, 1.00 MiB predicted (1.00×)",
         "1 min 15 s",
-        "Asked   1+1=",
-        "after   2",
+        "asked  before  after",
+        "1+1=   7       2",
         "Look.",
     ):
         assert part in text.getvalue()
