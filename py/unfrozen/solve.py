@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from operator import add
 from typing import Any, Final
 
 from unfrozen.cluster import SHARDINGS
@@ -29,6 +30,7 @@ _SHARDED: Final = (  # components that each ZeRO stage spreads
     ("master", "moments", "grads"),
     ("master", "moments", "grads", "params", "quant_constants"),
 )
+_KEPT: Final = ("activations", "logits_loss")  # no fewer bytes on more cards
 
 
 def min_gpus(planned: Plan) -> int:
@@ -92,11 +94,12 @@ def _fewest(planned: Plan, sharding: str) -> int:
     def lacks(replicas: int) -> bool:
         return at(replicas).device_bytes > capacity
 
-    states = max(spread for spread, _ in _terms(planned, "zero3"))
-    if states <= capacity and not lacks(1):
+    kept = [sum(parts.get(name, 0) for name in _KEPT) for parts in planned.instants.values()]
+    states = [spread for spread, _ in _terms(planned, "zero3")]
+    if max(map(add, kept, states)) <= capacity and not lacks(1):
         return unit
     most = MOST_GPUS // unit
-    if sharding == "none" or most < 2:
+    if sharding == "none" or most < 2 or (max(kept) > capacity and not _autocast(planned)):
         return 0
     guess = _replicas(planned, sharding, capacity - _gathered_bytes(planned, sharding), most)
     for _ in range(_REFINEMENTS):
@@ -110,6 +113,11 @@ def _fewest(planned: Plan, sharding: str) -> int:
     if guess == 2 or _at_least_bytes(at(guess), sharding, guess - 1) > capacity:
         return guess * unit  # one less is too few without planning it
     return (_last(lacks, guess - 1, most) + 1) * unit
+
+
+def _autocast(planned: Plan) -> bool:
+    """Whether fp32 weights are cast in each layer, which they are not once they are sharded."""
+    return planned.job.recipe.params != planned.job.recipe.compute
 
 
 def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:

@@ -42,7 +42,7 @@ def jobs() -> list[dict[str, Any]]:
     while len(made) < JOBS:
         variant = variants[number % len(variants)]
         config = list(CATALOGUE.values())[number % len(CATALOGUE)].config
-        size = {"micro_batch": 1 + number // 7 % 31, "seq_len": 256 + number % 8000}
+        size = {"micro_batch": 1 + number // 7 % 8, "seq_len": 256 + number % 4000}
         job = variant | {"model": config, "recipe": variant["recipe"] | size}
         number += 1
         with contextlib.suppress(PlanError):
