@@ -19,9 +19,9 @@ Reading order (each module uses only those above it; packages give their own ord
 12. `cluster` — on how many cards
 13. `optimizers` — AdamW by hand; when a bf16 weight does not move
 14. `memory` — what a training step holds, by component and by instant
-15. `methods` — full fine-tuning, LoRA and QLoRA side by side
-16. `job` — the planner's question
-17. `plan` — its answer
+15. `job` — the planner's question
+16. `plan` — its answer
+17. `methods` — full fine-tuning, LoRA and QLoRA side by side
 18. `flops` — what a token costs in operations
 19. `step_time` — what a step costs in seconds, cause by cause
 20. `compute` — time, energy and cost of a number of tokens
