@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from press.errors import PressError
+from unfrozen.memory_planner import view
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
@@ -44,6 +45,7 @@ def write_assets(out: Path) -> Assets:
     _copy_pyodide(out / "pyodide")
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
+    _write_planner(out / "planner.json")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     return assets
 
@@ -140,3 +142,9 @@ def _copy_recordings(folder: Path) -> None:
     listed = json.loads((source / "index.json").read_text(encoding="utf-8"))
     for name in ("index.json", *(recording["file"] for recording in listed)):
         shutil.copy(source / name, folder / name)
+
+
+def _write_planner(target: Path) -> None:
+    """Write the planner's first view: its element reads it when a reader comes near."""
+    text = json.dumps(view({}), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    target.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ from mdit_py_plugins.container import container_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from press.cells import CellTag, Kitchen, embedded_json
+from press.cells import CellTag, Kitchen
 from press.citations import Bibliography
 from press.errors import PressError
 from press.facts import Facts
@@ -101,9 +101,8 @@ class ChapterRules:
 
     def planner(self, token: Token) -> str:
         """The planner at its default, complete before any script runs."""
-        data = view({})
-        html = self.desk.renderings.add(self.where(token), "planner", data=data)
-        return f'<memory-planner id="planner" class="wide">{embedded_json(data, "data")}{html}'
+        html = self.desk.renderings.add(self.where(token), "planner", data=view({}))
+        return f'<memory-planner id="planner" class="wide">{html}'
 
     def figure_number(self, token: Token) -> str:
         """A mark that becomes "Figure 3" once all figures have their numbers."""

@@ -11,7 +11,6 @@
  */
 
 import { planner } from "../python/planner.js";
-import { bakedData } from "./data-table.js";
 import { copyText } from "./figure-file.js";
 import { memoryPlannerView, PART_NAMES } from "./memory-planner-view.js";
 import { followHistory, queryOfAddress, remember } from "./planner-address.js";
@@ -42,9 +41,19 @@ export class MemoryPlanner extends HTMLElement {
     return this.#view;
   }
 
-  connectedCallback() {
-    if (this.#view) return;
-    this.#view = this.#controls = bakedData(this);
+  async connectedCallback() {
+    if (this.dataset.standing) return;
+    this.dataset.standing = "quiet";
+    try {
+      this.#begin(await (await fetch("planner.json")).json());
+    } catch {
+      this.querySelector(".mp-status").textContent = statusOf({ phase: "absent" }, {}).text;
+    }
+  }
+
+  /** Comes alive with the view that was baked. */
+  #begin(view) {
+    this.#view = this.#controls = view;
     this.#state = this.#view.state;
     this.#query = this.#view.query;
     this.#build();

@@ -61,25 +61,33 @@ export function numbersView(numbers, className = "") {
   );
 }
 
-function whyView(terms) {
+/** How a number comes about: its terms, what the symbols stand for, and who says so. */
+function whyView({ terms, inputs, sources }) {
   return h(
     "div",
     { class: "mp-why" },
-    terms.map(({ label, text, formula, inputs, source }) =>
-      h(
-        "div",
-        { class: "mp-term" },
-        label && h("p", { class: "mp-term-label" }, label, text && h("span", { class: "mp-term-size" }, text)),
-        h("p", { class: "mp-formula" }, formula),
-        inputs.length > 0 &&
-          h(
-            "dl",
-            { class: "mp-inputs" },
-            inputs.map(([symbol, value]) => h("div", null, h("dt", null, symbol), h("dd", null, value))),
-          ),
-        h("p", { class: "mp-source" }, source),
+    h(
+      "ul",
+      { class: "mp-terms" },
+      terms.map(([label, formula, size]) =>
+        h(
+          "li",
+          null,
+          h("span", { class: "mp-term-label" }, label),
+          h("span", { class: "mp-term-size" }, size),
+          h("span", { class: "mp-formula" }, formula),
+        ),
       ),
     ),
+    inputs.length > 0 &&
+      h(
+        "dl",
+        { class: "mp-inputs" },
+        inputs.map(([symbol, meaning, value]) =>
+          h("div", null, h("dt", null, h("span", { class: "mp-symbol" }, symbol), meaning), h("dd", null, value)),
+        ),
+      ),
+    sources.map((source) => h("p", { class: "mp-source" }, source)),
   );
 }
 

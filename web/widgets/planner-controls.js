@@ -6,20 +6,23 @@
 
 import { h } from "./vnode.js";
 
-/** All controls. @param {object} view from `unfrozen.memory_planner` */
+/**
+ * All controls. What only a live control can show (lists, closed folds) is left out until then.
+ * @param {object} view from `unfrozen.memory_planner`
+ */
 export function controlsView(view, { live }) {
   return h(
     "fieldset",
     { class: "mp-controls", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to plan"),
-    h("div", { class: "mp-line" }, modelField(view), cardField(view)),
+    h("div", { class: "mp-line" }, modelField(view, live), cardField(view, live)),
     presetsView(view.presets),
     h("div", { class: "mp-sliders" }, view.sliders.map(sliderField)),
-    h("div", { class: "mp-folds" }, settingsView(view.groups), configView(view.config), unitField(view)),
+    h("div", { class: "mp-folds" }, settingsView(live ? view.groups : []), configView(view.config), unitField(view)),
   );
 }
 
-function modelField({ model, config, models }) {
+function modelField({ model, config, models }, live) {
   return h(
     "div",
     { class: "mp-field mp-field-model" },
@@ -43,7 +46,7 @@ function modelField({ model, config, models }) {
     h(
       "ul",
       { id: "mp-model-list", class: "mp-options", role: "listbox", "aria-label": "Models", hidden: true },
-      models.map(({ value, size }, index) =>
+      (live ? models : []).map(({ value, size }, index) =>
         h(
           "li",
           { id: `mp-model-${index}`, role: "option", "aria-selected": String(value === model), "data-value": value },
@@ -56,12 +59,12 @@ function modelField({ model, config, models }) {
   );
 }
 
-function cardField({ gpu, cards }) {
+function cardField({ gpu, cards }, live) {
   return h(
     "div",
     { class: "mp-field" },
     h("label", { for: "mp-gpu" }, "Card"),
-    select("gpu", gpu, cards),
+    select("gpu", gpu, live ? cards : cards.filter(({ value }) => value === gpu)),
     errorSlot("gpu"),
   );
 }

@@ -9,13 +9,15 @@ const BUILT = "Computed when this page was built.";
  */
 
 /**
- * @param {import("../python/planner.js").Status} python
+ * @param {import("../python/planner.js").Status | {phase: "absent"}} python
+ *   absent: what the controls need did not arrive
  * @param {{changed: boolean, computed: boolean, problem: object | null}} planner
  *   changed: the reader changed something; computed: the figures are from this browser
  * @returns {{standing: Standing, text: string}}
  */
 export function statusOf(python, { changed, computed, problem }) {
   const below = computed ? "Below is the last plan that was made." : "Below is the plan from when this page was built.";
+  if (python.phase === "absent") return { standing: "failed", text: `${BUILT} The controls could not be loaded: reload the page.` };
   if (python.phase === "failed") return { standing: "failed", text: `${python.reason} ${below}` };
   if (python.phase === "loading" && changed) {
     const words = python.starting ? "Python starts." : `Python loads: ${Math.floor(python.progress * 100)} %.`;

@@ -51,7 +51,7 @@ _PLACES = {"model": "config", "job": "model", "lora": "lora_rank", "solve": "gpu
 
 def view(given: Mapping[str, object] | str) -> Json:
     """All that the planner shows of a state, or of the part of an address that carries one."""
-    found = glance(given)
+    found = glance(given) | {"models": controls.models(), "cards": controls.cards()}
     return found | (ways(given) if found["problem"] is None else {})
 
 
@@ -119,8 +119,6 @@ def _controls(state: State, job: Job | None) -> Json:
         "config": setting(state, "config"),
         "gpu": setting(state, "gpu"),
         "unit": setting(state, "unit"),
-        "models": controls.models(),
-        "cards": controls.cards(),
         "units": list(UNITS),
         "presets": presets.as_json(state, job),
         "sliders": controls.sliders(state),
@@ -151,6 +149,7 @@ def _problem(error: InputError, state: State) -> Json:
         control = "config" if setting(state, "config") else "model"
     if error.key.startswith("recipe.lora"):
         control = f"lora_{name}" if name != "lora" else "lora_rank"
+    told = [f"{name} is {shown(error.value)}"] if error.key.startswith("model.") else []
     link = config_address(setting(state, "model")) if error.key == "model" else ""
     return {
         "key": error.key,
@@ -158,7 +157,7 @@ def _problem(error: InputError, state: State) -> Json:
         "bound": error.bound,
         "remedy": error.remedy,
         "control": _PLACES.get(control, control) if error.key != "model" else "model",
-        "text": " ".join(_sentence(part) for part in (error.bound, error.remedy) if part),
+        "text": " ".join(_sentence(part) for part in (*told, error.bound, error.remedy) if part),
         "link": link,
     }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final, cast
 
+from unfrozen.memory.explain import SYMBOLS, Term, explain
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE, ROUNDING
-from unfrozen.memory_planner.figures import Json
+from unfrozen.memory_planner.figures import Json, overhead
 from unfrozen.memory_planner.sizes import size_text
 from unfrozen.memory_planner.state import State, setting
 from unfrozen.model import ModelConfig
@@ -31,32 +32,60 @@ def model_facts(model: ModelConfig, state: State) -> Json:
 
 
 def with_terms(bar: Json, plan: Plan, unit: str) -> Json:
-    """The bar with `why` in each part: formula, inputs and source of every term of it."""
-    terms = _overhead_terms(plan, unit)
-    parts = [
-        part | {"why": terms.get(str(part["key"]), [])} for part in cast("list[Json]", bar["parts"])
-    ]
+    """The bar with `why` in each part: its terms, what they are of, and where they come from."""
+    told = _tensor_terms(plan, unit) | _overhead_terms(plan, unit)
+    parts = [part | {"why": told[str(part["key"])]} for part in cast("list[Json]", bar["parts"])]
     return bar | {"parts": parts}
 
 
-def _overhead_terms(plan: Plan, unit: str) -> dict[str, list[Json]]:
-    low, high = RESERVED_RANGE
-    least, most = (sig3(gib(edge)) for edge in CONTEXT_RANGE)
-    tensors = size_text(plan.allocated_bytes, unit)
+def why(
+    terms: list[tuple[str, str, str]], inputs: list[tuple[str, str, str]], sources: list[str]
+) -> Json:
+    """How a number comes about: (label, formula, size) of each term, (symbol, meaning, value) of
+    each input, and who says so.
+    """
     return {
-        "reserve": [
-            _term(
-                f"max({ROUNDING} · tensors, freed 16-bit logits) + buffers of other streams",
-                [("tensors", tensors)],
-                f"reserved ÷ allocated in public measurements: {low} to {high}",
-            )
-        ],
-        "context": [
-            _term("measured, by card and version", [], f"{least} to {most} GiB in public reports")
-        ],
-        "communication": [_term("buffers of NCCL", [], "1 to 2 GiB in public reports")],
+        "terms": [list(term) for term in terms],
+        "inputs": [list(entry) for entry in dict.fromkeys(inputs)],
+        "sources": list(dict.fromkeys(sources)),
     }
 
 
-def _term(formula: str, inputs: list[tuple[str, str]], source: str) -> Json:
-    return {"formula": formula, "inputs": [list(pair) for pair in inputs], "source": source}
+def _tensor_terms(plan: Plan, unit: str) -> dict[str, Json]:
+    """The terms of the peak by component."""
+    groups: dict[str, list[Term]] = {}
+    for term in explain(plan):
+        groups.setdefault(term.component, []).append(term)
+    return {
+        component: why(
+            [(term.label, term.formula, size_text(term.bytes, unit)) for term in terms],
+            [(name, SYMBOLS.get(name, ""), value) for term in terms for name, value in term.inputs],
+            [term.source for term in terms],
+        )
+        for component, terms in groups.items()
+    }
+
+
+def _overhead_terms(plan: Plan, unit: str) -> dict[str, Json]:
+    low, high = RESERVED_RANGE
+    least, most = (sig3(gib(edge)) for edge in CONTEXT_RANGE)
+    tensors = size_text(plan.allocated_bytes, unit)
+    beside = {key: size_text(size, unit) for key, size in overhead(plan).items()}
+    reserve = f"max({ROUNDING} · tensors, freed 16-bit logits) + buffers of other streams"
+    return {
+        "reserve": why(
+            [("what the allocator holds and no tensor uses", reserve, beside.get("reserve", ""))],
+            [("tensors", "", tensors)],
+            [f"reserved ÷ allocated in public measurements: {low} to {high}"],
+        ),
+        "context": why(
+            [("driver and libraries", "a constant", beside["context"])],
+            [],
+            [f"{least} to {most} GiB in public reports, by card and version"],
+        ),
+        "communication": why(
+            [("buffers of NCCL", "a constant", beside.get("communication", ""))],
+            [],
+            ["1 to 2 GiB in public reports"],
+        ),
+    }

@@ -9,6 +9,7 @@ from unfrozen.compute import Estimate, estimate
 from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
 from unfrozen.memory_planner.figures import Json, band_text, instant_label, overhead
+from unfrozen.memory_planner.formulas import why
 from unfrozen.memory_planner.sizes import size_text
 from unfrozen.plan import Plan
 from unfrozen.step_time import card_of, step_tokens
@@ -156,5 +157,5 @@ def _number(
     inputs: list[tuple[str, str]],
     source: str,
 ) -> Json:
-    why: Json = {"formula": formula, "inputs": [list(pair) for pair in inputs], "source": source}
-    return {"key": key, "label": label, "text": text, "note": note, "why": [why]}
+    told = why([(label, formula, text)], [(name, "", value) for name, value in inputs], [source])
+    return {"key": key, "label": label, "text": text, "note": note, "why": told}

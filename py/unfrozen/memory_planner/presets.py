@@ -6,7 +6,8 @@ sequence, attention, kernels and checkpointing stay as the reader left them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from unfrozen.job import Job
@@ -17,6 +18,7 @@ _KEYS: Final = (
     *("method", "base", "params", "compute", "master", "grads", "optimizer", "moments", "paged"),
     *("optimizer_in_backward", *LORA, "sharding", "offload"),
 )
+_BATCH: Final = ("micro_batch", "seq_len", "grad_accum")
 SHARDED_GPUS: Final = "8"
 
 
@@ -41,7 +43,15 @@ class Preset:
         """Whether the job of this state comes out as this recipe, however it is spelled."""
         if job.cluster.sharding != self.sets.get("sharding", "none"):
             return False
-        return Recipe.read(recipe_json(self.applied(state))) == job.recipe
+        ours = {key: text for key, text in self.applied(state).items() if key not in _BATCH}
+        same_batch = replace(job.recipe, micro_batch=1, seq_len=1, grad_accum=1)
+        return _recipe(tuple(sorted(ours.items()))) == same_batch
+
+
+@lru_cache(maxsize=64)
+def _recipe(state: tuple[tuple[str, str], ...]) -> Recipe:
+    """The recipe of a state without its batch, of one token; a slider asks for it at every move."""
+    return Recipe.read(recipe_json({**dict(state), "micro_batch": "1", "seq_len": "1"}))
 
 
 PRESETS: Final = (

@@ -1,0 +1,255 @@
+"""The planner in the page: every way to set it, and what it does when it cannot plan."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from browser.planner_reader import SECONDS, PlannerReader
+from conftest import Server, StaticSite
+from unfrozen.catalogue import CATALOGUE
+from unfrozen.memory_planner import glance, view
+
+SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
+
+
+def test_the_default_plan_is_complete_without_script(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(static_site.url)
+    text = page.locator("memory-planner").inner_text()
+    found: Any = view({})
+    for words in (found["verdict"]["title"], found["bar"]["total"]["text"], "What to change"):
+        assert words in text
+    assert page.locator(".mp-bar .mp-part-box").count() == len(found["bar"]["parts"])
+    page.locator("[data-key=part-params] > summary").click()
+    assert page.locator("[data-key=part-params] .mp-formula").first.is_visible()
+    assert page.locator(".mp-range").first.is_disabled()
+    assert "need JavaScript" in text
+    context.close()
+
+
+def test_what_turns_live_is_what_was_baked(page: Page, static_site: StaticSite) -> None:
+    reader = PlannerReader(page, static_site.url)
+    same = page.evaluate(
+        """async () => {
+          const text = await (await fetch(location.pathname)).text();
+          const baked = new DOMParser().parseFromString(text, "text/html");
+          const html = (root) => root.querySelector(".mp-result").outerHTML;
+          return html(baked) === html(document);
+        }"""
+    )
+    assert same
+    assert reader.root.get_attribute("data-standing") == "baked"
+    assert reader.plan == ""
+
+
+def test_a_slider_redraws_everything_with_the_numbers_of_the_command_line(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = PlannerReader(page, static_site.url)
+    reader.root.locator("[data-slides=seq_len]").focus()
+    page.keyboard.press("End")
+    longest = reader.view["sliders"][0]["steps"][-1]
+    reader.settle(f"#planner?seq_len={longest}")
+    assert reader.control("seq_len").input_value() == longest
+    assert reader.view == json.loads(json.dumps(view({"seq_len": longest})))
+    assert reader.root.locator(".mp-verdict-text").inner_text() == reader.view["verdict"]["text"]
+    text = reader.root.locator("[data-slides=seq_len]").get_attribute("aria-valuetext")
+    assert text == f"{int(longest):,} tokens"
+
+
+def test_a_model_is_found_by_typing_and_taken_with_enter(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = PlannerReader(page, static_site.url)
+    search = reader.control("model")
+    search.click()
+    search.fill("qwen3 8b")
+    options = reader.root.locator("[role=option]:visible")
+    assert options.count() == 1
+    assert search.get_attribute("aria-activedescendant") == options.first.get_attribute("id")
+    page.keyboard.press("Enter")
+    reader.settle("#planner?model=Qwen/Qwen3-8B")
+    assert "Qwen/Qwen3-8B" in reader.root.locator(".mp-facts").inner_text()
+    search.fill("llama")
+    page.keyboard.press("Escape")
+    assert search.input_value() == "Qwen/Qwen3-8B"
+
+
+def test_a_config_is_pasted_or_dropped_and_a_broken_one_explained(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = PlannerReader(page, static_site.url)
+    reader.fold("config")
+    reader.type("config", json.dumps(SMALL))
+    reader.wait()
+    assert reader.view["facts"]["exact"] == "134,515,008"
+    good = reader.root.locator(".mp-slot-bar").inner_html()
+    reader.type("config", json.dumps(SMALL | {"num_attention_heads": 7}))
+    reader.wait("stale")
+    area, error = reader.control("config"), reader.root.locator("#mp-error-config")
+    assert area.get_attribute("aria-invalid") == "true"
+    assert "num_attention_heads is 7" in error.inner_text()
+    assert reader.root.locator(".mp-slot-bar").inner_html() == good
+    assert "last plan that could be made" in reader.root.locator(".mp-status").inner_text()
+    dropped = json.dumps(CATALOGUE["openai-community/gpt2"].config)
+    page.evaluate(
+        """(text) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([text], "config.json"));
+          const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+          document.querySelector("memory-planner .mp-bar").dispatchEvent(drop);
+        }""",
+        dropped,
+    )
+    reader.wait()
+    assert reader.view["facts"]["exact"] == "124,439,808"
+    assert error.is_hidden()
+
+
+def test_a_wrong_number_is_told_at_its_control_even_in_a_closed_fold(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = PlannerReader(page, f"{static_site.url}#planner?optimizer=sgd&moments=fp32")
+    reader.wait("stale")
+    assert reader.root.locator("#mp-error-moments").is_visible()
+    assert "null" in reader.root.locator("#mp-error-moments").inner_text()
+    reader.control("moments").select_option("")
+    reader.wait()
+    reader.type("seq_len", "many")
+    reader.wait("stale")
+    assert "whole number" in reader.root.locator("#mp-error-seq_len").inner_text()
+    reader.type("seq_len", "4,096")
+    reader.settle("#planner?optimizer=sgd&seq_len=4096")
+
+
+def test_a_hub_id_outside_the_list_leads_to_its_config(page: Page, static_site: StaticSite) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    reader = PlannerReader(page, static_site.url)
+    reader.control("model").fill("Qwen/Qwen3-14B-Base")
+    page.keyboard.press("Enter")
+    reader.wait("stale")
+    link = reader.root.locator("#mp-error-model a")
+    address = "https://huggingface.co/Qwen/Qwen3-14B-Base/raw/main/config.json"
+    assert link.get_attribute("href") == address
+    assert link.get_attribute("rel") == "noopener noreferrer"
+    assert not [url for url in asked if not url.startswith(static_site.url.split("/some")[0])]
+
+
+def test_advice_is_applied_and_back_undoes_it(page: Page, static_site: StaticSite) -> None:
+    reader = PlannerReader(page, static_site.url)
+    row = reader.root.locator(".mp-advice-row").first
+    promised = row.locator(".mp-advice-total").inner_text()
+    row.locator(".mp-apply").click()
+    reader.wait()
+    page.locator("memory-planner:not([data-waits])").wait_for(timeout=SECONDS * 1000)
+    assert reader.view["bar"]["total"]["text"].replace("\xa0", " ") in promised.replace("\xa0", " ")
+    assert reader.plan.startswith("#planner?")
+    changed = reader.plan
+    page.go_back()
+    reader.settle("")
+    assert reader.view["state"] == {}
+    page.go_forward()
+    reader.settle(changed)
+    assert reader.view["state"] != {}
+
+
+def test_the_cheapest_set_makes_it_fit(page: Page, static_site: StaticSite) -> None:
+    reader = PlannerReader(page, static_site.url)
+    assert reader.verdict == "It does not fit."
+    reader.root.locator(".mp-cheapest .mp-apply").click()
+    reader.wait()
+    assert reader.verdict.startswith("It fits")
+
+
+def test_a_link_brings_the_same_plan_and_leaves_the_token_to_the_runner(
+    page: Page, serve_site: Server
+) -> None:
+    plan = "method=lora&seq_len=8192&lora_rank=64&gpus=4&sharding=zero2&unit=GB"
+    url = f"{serve_site.origin}/#planner?{plan}&t={serve_site.token}"
+    reader = PlannerReader(page, url)
+    reader.settle(f"#planner?{plan}")
+    state = dict(part.split("=") for part in plan.split("&"))
+    assert reader.view == json.loads(json.dumps(view(state)))
+    assert reader.control("lora_rank").input_value() == "64"
+    assert reader.control("sharding").input_value() == "zero2"
+    assert reader.root.locator("[data-unit=GB]").get_attribute("aria-pressed") == "true"
+    assert page.locator("runner-status").get_attribute("data-state") != "absent"
+
+
+def test_a_cell_that_runs_for_ever_does_not_hold_the_planner(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = PlannerReader(page, static_site.url)
+    page.evaluate(
+        """() => {
+          const cell = document.querySelector("live-cell");
+          cell.code = "import unfrozen.plan\\nunfrozen.plan.plan_job = None\\nwhile True: pass";
+          window.runInTest = cell.run();
+        }"""
+    )
+    page.locator("python-status[data-phase=running]").wait_for(timeout=SECONDS * 1000)
+    reader.root.locator("[data-preset=qlora]").click()
+    reader.settle("#planner?method=qlora")
+    expected: Any = glance({"method": "qlora"})
+    assert reader.verdict == expected["verdict"]["title"]
+    assert reader.root.locator("[data-preset=qlora]").get_attribute("aria-pressed") == "true"
+    page.evaluate("() => document.querySelector('live-cell').stop()")
+
+
+def test_everything_is_reached_and_kept_by_keyboard(page: Page, static_site: StaticSite) -> None:
+    reader = PlannerReader(page, static_site.url)
+    reader.root.locator("[data-key=number-device] > summary").focus()
+    page.keyboard.press("Enter")
+    assert reader.root.locator("[data-key=number-device] .mp-formula").is_visible()
+    reader.control("micro_batch").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("4")
+    reader.settle("#planner?micro_batch=4")
+    assert reader.root.locator("[data-key=number-device] .mp-formula").is_visible()
+    assert page.evaluate("() => document.activeElement.dataset.key") == "micro_batch"
+    reader.root.locator(".mp-advice .mp-apply").first.focus()
+    page.keyboard.press("Enter")
+    reader.wait()
+    page.locator("memory-planner:not([data-waits])").wait_for()
+    inside = "() => document.activeElement.closest('memory-planner') !== null"
+    assert page.evaluate(inside)
+
+
+@pytest.mark.parametrize("name", ["run", "job"])
+def test_a_command_is_copied(chromium: Browser, static_site: StaticSite, name: str) -> None:
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    reader = PlannerReader(context.new_page(), static_site.url)
+    if name == "job":
+        reader.root.locator("[data-key=job] > summary").click()
+    reader.root.locator(f"[data-copies={name}]").click()
+    reader.root.get_by_text("Copied", exact=True).first.wait_for()
+    copied = reader.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == reader.view["commands"][name]
+    context.close()
+
+
+def test_python_that_does_not_come_leaves_the_baked_plan_and_a_way_on(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.allowed_errors.append("net::ERR_FAILED")  # type: ignore[attr-defined]
+
+    def refuse(route: Route) -> None:
+        route.abort()
+
+    page.route("**/pyodide.asm.wasm", refuse)
+    reader = PlannerReader(page, static_site.url)
+    reader.root.locator("[data-preset=bf16]").click()
+    reader.wait("failed")
+    assert "Python could not be downloaded" in reader.root.locator(".mp-status").inner_text()
+    assert reader.verdict == "It does not fit."
+    page.unroute("**/pyodide.asm.wasm", refuse)
+    reader.root.locator(".mp-status button").click()
+    expected: Any = glance({"master": "null", "moments": "bf16"})
+    reader.settle(f"#planner?{expected['query']}")
+    assert reader.view["bar"]["total"] == expected["bar"]["total"]

@@ -1,0 +1,90 @@
+"""How the planner stands in the page: accessible and inside its column, in every state."""
+
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser
+
+import build
+from browser.planner_reader import PlannerReader
+from conftest import StaticSite
+
+AXE = build.ROOT / "node_modules" / "axe-core" / "axe.min.js"
+VIOLATIONS = """async () => {
+  const { violations } = await axe.run('memory-planner');
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((n) => n.target)}`);
+}"""
+WIDER_THAN_THE_WINDOW = "() => document.documentElement.scrollWidth > innerWidth"
+OPEN_ALL = "() => document.querySelectorAll('memory-planner details').forEach((d) => d.open = true)"
+STATES = {
+    "baked": ("", "baked"),
+    "sharded": ("#planner?gpus=16&sharding=zero3&micro_batch=2&price=2", "live"),
+    "fits": ("#planner?method=qlora&gpu=RTX+4090&checkpointing=full", "live"),
+    "stale": ("#planner?seq_len=none&lora_rank=0&method=lora", "stale"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1000), ("light", 320)])
+def test_axe_finds_nothing_and_nothing_sticks_out(
+    chromium: Browser,
+    static_site: StaticSite,
+    state: str,
+    scheme: Literal["light", "dark"],
+    width: int,
+) -> None:
+    fragment, standing = STATES[state]
+    size: Any = {"width": width, "height": 900}
+    context = chromium.new_context(
+        viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
+    )
+    reader = PlannerReader(context.new_page(), static_site.url + fragment)
+    reader.wait(standing)
+    reader.page.evaluate(OPEN_ALL)
+    reader.page.add_script_tag(path=AXE)
+    assert reader.page.evaluate(VIOLATIONS) == []
+    assert not reader.page.evaluate(WIDER_THAN_THE_WINDOW)
+    context.close()
+
+
+def test_the_list_of_models_is_accessible_while_it_is_open(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(bypass_csp=True)
+    reader = PlannerReader(context.new_page(), static_site.url)
+    reader.control("model").click()
+    assert reader.root.locator("[role=option]:visible").count() > 20
+    reader.page.add_script_tag(path=AXE)
+    assert reader.page.evaluate(VIOLATIONS) == []
+    context.close()
+
+
+def test_nothing_moves_when_the_planner_comes_alive(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    heights = []
+    for script in (False, True):
+        context = chromium.new_context(java_script_enabled=script)
+        page = context.new_page()
+        page.goto(static_site.url)
+        planner = page.locator("memory-planner")
+        planner.scroll_into_view_if_needed()
+        if script:
+            page.locator("memory-planner[data-standing]:not([data-standing=quiet])").wait_for()
+        box = planner.bounding_box()
+        assert box is not None
+        heights.append(box["height"])
+        context.close()
+    assert abs(heights[0] - heights[1]) < 2
+
+
+def test_on_paper_the_plan_is_there_and_its_controls_are_not(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    page = chromium.new_page()
+    page.emulate_media(media="print")
+    page.goto(static_site.url)
+    assert page.locator(".mp-bar").is_visible()
+    assert page.locator(".mp-verdict").is_visible()
+    assert not page.locator(".mp-controls").is_visible()
+    page.close()
