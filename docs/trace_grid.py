@@ -26,6 +26,7 @@ FP32: Final = {"params": "fp32", "compute": "fp32", "grads": "fp32", "moments": 
 AUTOCAST: Final = FP32 | {"compute": "bf16"}
 FP16: Final = {"params": "fp16", "compute": "fp16", "grads": "fp16"}
 CHECKPOINTED: Final = {"checkpointing": "full"}
+FLASH: Final = {"attention": "flash"}
 EAGER: Final = {"attention": "eager"}
 EXACT: Final = {"grads": "fp32", "moments": "fp32"}
 NARROW: Final = {"rank": 16, "dtype": "bf16", "targets": ["all-linear"], "library": "peft"}
@@ -99,6 +100,12 @@ WHOLE: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (
     ("Qwen/Qwen2.5-0.5B", 1, 512, FP32),
     ("HuggingFaceTB/SmolLM2-135M", 4, 1024, BF16 | EAGER),
     ("EleutherAI/pythia-160m", 4, 1024, AUTOCAST | EAGER),
+    ("HuggingFaceTB/SmolLM2-135M", 2, 512, AUTOCAST | FLASH),
+    ("meta-llama/Llama-3.2-3B", 2, 4096, BF16 | FLASH),
+    ("meta-llama/Llama-3.1-8B", 1, 8192, BF16 | FLASH | CHECKPOINTED),
+    ("Qwen/Qwen3-4B", 1, 4096, AUTOCAST | FLASH | CHECKPOINTED),
+    ("Qwen/Qwen2.5-7B", 1, 2048, LORA | FLASH),
+    ("mistralai/Mixtral-8x7B-v0.1", 1, 4096, BF16 | FLASH),
 )
 TURNS: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (  # one thing changed at a time
     (LLAMA, 1, 64, BF16),
@@ -150,6 +157,7 @@ def grid() -> Iterator[tuple[str, dict[str, Any]]]:
         yield _row(hub_id, 1, 1024, BF16 | CHECKPOINTED | EAGER, layers=4)
         if family not in ONLY_EAGER:
             yield _row(hub_id, 2, 512, BF16 | EAGER, layers=4)
+            yield _row(hub_id, 4, 1024, BF16 | FLASH, layers=4)
         if family not in ONLY_BF16:
             yield _row(hub_id, 2, 512, AUTOCAST | attention, layers=4)
             yield _row(hub_id, 2, 512, AUTOCAST | CHECKPOINTED | attention, layers=4)

@@ -16,6 +16,8 @@ from typing import Any, Final
 import torch
 import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from gpu_runner import adapters
 from gpu_runner.errors import ModelLoadError, UsageError
@@ -26,6 +28,7 @@ from unfrozen.job import Job
 from unfrozen.recipe import Recipe
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+UNMASKED: Final = "sdpa_unmasked"  # what sdpa does on CUDA where no row is padded: FlashAttention
 OPTIMIZERS: Final = ("adamw", "sgd", "sgd_momentum")
 COMMAND: Final = "python -m gpu_runner trace - --json"
 
@@ -35,7 +38,7 @@ _TRACED: Final[dict[str, tuple[object, ...]]] = {
     "optimizer": OPTIMIZERS,
     "paged": (False,),
     "optimizer_in_backward": (False,),
-    "attention": ("sdpa", "eager"),
+    "attention": ("flash", "sdpa", "eager"),
     "kernels": ("eager",),
     "checkpointing": ("none", "full"),
     "activation_offload": (False,),
@@ -146,8 +149,11 @@ def build(config: Mapping[str, Any], recipe: Recipe) -> Any:
         for key in vars(settings):
             if key.endswith(("dropout", "pdrop")) and recipe.dropout is not None:
                 setattr(settings, key, recipe.dropout)
+        AttentionInterface.register(UNMASKED, sdpa_attention_forward)
+        AttentionMaskInterface.register(UNMASKED, lambda *_, **__: None)
+        attention = UNMASKED if recipe.attention == "flash" else recipe.attention
         model: Any = transformers.AutoModelForCausalLM.from_config(
-            settings, dtype=DTYPES[recipe.params], attn_implementation=recipe.attention
+            settings, dtype=DTYPES[recipe.params], attn_implementation=attention
         )
     except Exception as error:  # a wrong config makes the library raise anything
         raise ModelLoadError(f"transformers cannot build this model: {error}") from error

@@ -117,6 +117,14 @@ def test_each_knob_of_the_recipe_moves_what_it_should(plain: Trace) -> None:
     assert "moments" not in autocast.instants["optimizer_step"]
 
 
+def test_flash_keeps_neither_masks_nor_repeated_keys(plain: Trace) -> None:
+    flash = trace(job(attention="flash"))
+    masks = 2 * 2 * 2 * 32 * 32  # layers · bytes · rows · keys a query
+    repeated = 2 * 2 * 2 * 32 * 2 * (64 - 32)  # layers · bytes · keys and values of 2 more heads
+    saved = plain.end_of_forward["Activation"] - flash.end_of_forward["Activation"]
+    assert saved == masks + repeated
+
+
 def test_a_mixture_of_experts_is_traced_without_a_token_being_routed() -> None:
     sparse = {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
     traced = trace(job(sparse))
@@ -147,7 +155,7 @@ def test_lora_trains_and_holds_the_adapters_only() -> None:
         (lora(library="litgpt"), "recipe.lora.library: got 'litgpt'; a trace knows peft"),
         (job(master="fp32", moments="fp32"), "recipe.master: got 'fp32'; a trace knows null"),
         (job(kernels="fused"), "recipe.kernels: got 'fused'; a trace knows eager"),
-        (job(attention="flash"), "recipe.attention: got 'flash'; a trace knows sdpa, eager"),
+        (job(attention="sdpa_masked"), "recipe.attention: got 'sdpa_masked'; a trace knows flash"),
         (job(loss="logits_bf16"), "recipe.loss"),
         (job(optimizer="lion"), "recipe.optimizer: got 'lion'; a trace knows adamw, sgd"),
         (job(moments="fp32"), "recipe.moments: got 'fp32'; PyTorch keeps them as what it trains"),
