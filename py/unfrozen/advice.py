@@ -6,15 +6,17 @@ What a change saves is a second plan; what it costs is the step time after over 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from math import prod
-from typing import Final
+from operator import sub
+from typing import Final, NamedTuple
 
-from unfrozen.changes import KINDS, Change, Patch, candidates, patched
+from unfrozen.changes import Change, Patch, candidates, patched
 from unfrozen.errors import PlanError
+from unfrozen.gpus import find
 from unfrozen.job import Job
-from unfrozen.plan import Plan, plan_job
+from unfrozen.plan import DEFAULT_GPU, Plan, plan_job
 from unfrozen.step_time import step_time, step_tokens
 from unfrozen.units import gib
 
@@ -22,6 +24,7 @@ FREE: Final = 0.01
 """Changes that cost less time than this share rank alike, by what they save."""
 MOST_CHANGES: Final = 3  # in a set that fits
 MOST_TRIED: Final = 80  # sets looked at closely
+_HOPE: Final = 1.2  # changes may save more together than one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def cheapest_fit(planned: Plan) -> list[Advice] | None:
     for changes in _promising(planned, pace):
         result = _applied(planned.job, changes)
         if result is not None and result.fits:
-            return _chain(planned, changes, pace)
+            return _chain(planned, _needed(planned.job, changes), pace)
     return None
 
 
@@ -110,39 +113,69 @@ def _advice(change: Change, changed: Plan, before_bytes: int, pace: float) -> Ad
     )
 
 
+class _Single(NamedTuple):
+    """A change, what it saves at each instant, and step time after over before."""
+
+    change: Change
+    saved: list[int]
+    ratio: float
+    keys: frozenset[str]
+
+
+class _Set(NamedTuple):
+    """Changes together: what they are estimated to leave at each instant, and to cost in time."""
+
+    changes: tuple[Change, ...]
+    left: list[int]
+    cost: float  # of those that cost time
+    time: float  # of all
+    keys: frozenset[str]
+    last: int  # place of the last change
+
+    def rank(self) -> tuple[bool, float, int, float]:
+        """The order of trying: what saves time is no reason to put a change into a set."""
+        less = any(change.kind == "less" for change in self.changes)
+        return less, round(self.cost, 2), len(self.changes), self.time
+
+
 def _promising(planned: Plan, pace: float) -> list[tuple[Change, ...]]:
-    """Sets that may fit, by adding up what single changes save; the least time first.
-
-    What saves time is no reason to put a change into a set: then the smaller set comes first.
-    """
-    legal = _legal(planned)
+    """Sets that may fit, by adding up what single changes save; the least time first."""
     totals = {name: sum(parts.values()) for name, parts in planned.instants.items()}
-    saved = {
-        change.key: {
-            name: totals[name] - sum(changed.instants.get(name, {}).values()) for name in totals
-        }
-        for change, changed in legal
-    }
-    ratio = {change.key: _pace(changed.job) / pace for change, changed in legal}
-    room = planned.allocated_bytes * planned.job.gpu.capacity_bytes / planned.device_bytes  # type: ignore[union-attr]
-    useful = [change for change, _ in legal if max(saved[change.key].values(), default=0) > 0]
-    found = []
-    for size in range(1, MOST_CHANGES + 1):
-        for changes in combinations(useful, size):
-            left = max(n - sum(saved[c.key][name] for c in changes) for name, n in totals.items())
-            if left <= 1.1 * room and not _clash(changes):
-                kind = max(KINDS.index(change.kind) // 2 for change in changes)
-                time = prod(ratio[change.key] for change in changes)
-                cost = round(prod(max(1, ratio[change.key]) for change in changes), 2)
-                found.append((kind, cost, size, time, changes))
-    found.sort(key=lambda entry: entry[:4])
-    return [entry[-1] for entry in found[:MOST_TRIED]]
+    single = []
+    for change, changed in _legal(planned):
+        saved = [n - sum(changed.instants.get(name, {}).values()) for name, n in totals.items()]
+        if max(saved) > 0:
+            keys = frozenset((*change.recipe, *change.cluster))
+            single.append(_Single(change, saved, _pace(changed.job) / pace, keys))
+    gpu = planned.job.gpu or find(DEFAULT_GPU)
+    room = _HOPE * planned.allocated_bytes * gpu.capacity_bytes / planned.device_bytes
+    sets = [_Set((), list(totals.values()), 1.0, 1.0, frozenset(), -1)]
+    found: list[_Set] = []
+    for _ in range(MOST_CHANGES):
+        sets = [grown for one in sets for grown in _grown(one, single)]
+        found += [one for one in sets if max(one.left) <= room]
+    found.sort(key=_Set.rank)
+    return [one.changes for one in found[:MOST_TRIED]]
 
 
-def _clash(changes: tuple[Change, ...]) -> bool:
-    """Whether two changes set the same key."""
-    keys = [key for change in changes for key in (*change.recipe, *change.cluster)]
-    return len(keys) > len(set(keys))
+def _grown(one: _Set, single: list[_Single]) -> Iterator[_Set]:
+    """A set with each change that stands further down and sets other keys."""
+    for place in range(one.last + 1, len(single)):
+        change, saved, ratio, keys = single[place]
+        if one.keys.isdisjoint(keys):
+            left = list(map(sub, one.left, saved))
+            cost, time = one.cost * max(1.0, ratio), one.time * ratio
+            yield _Set((*one.changes, change), left, cost, time, one.keys | keys, place)
+
+
+def _needed(job: Job, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """The changes without those that the job fits without."""
+    for size in range(1, len(changes)):
+        for fewer in combinations(changes, size):
+            result = _applied(job, fewer)
+            if result is not None and result.fits:
+                return fewer
+    return changes
 
 
 def _chain(planned: Plan, changes: tuple[Change, ...], pace: float) -> list[Advice]:

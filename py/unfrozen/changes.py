@@ -20,7 +20,6 @@ from unfrozen.step_time import replicas
 
 Patch = dict[str, dict[str, Any]]
 
-KINDS: Final = ("same", "rounding", "less")
 _RANK: Final = 16  # of advised adapters
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -59,6 +60,16 @@ def test_the_most_memory_for_the_least_time_comes_first() -> None:
         ({"step": "foreach", "seq_len": 64}, {}, {"step"}),
         ({}, {"gpus": 8}, {"zero1", "zero2", "zero3"}),
         ({}, {"gpus": 8, "sharding": "zero1"}, {"zero3"}),
+        ({}, {}, {"lora", "qlora", "paged", "offload"}),
+        ({"micro_batch": 8}, {}, {"activation_offload", "loss_chunked", "loss_fused"}),
+        ({"micro_batch": 8}, {}, {"checkpointing_selective"}),
+        ({"seq_len": 64}, {}, {"optimizer_in_backward"}),
+        ({"method": "lora"}, {}, {"qlora"}),
+        (
+            {"micro_batch": 8},
+            {"gpus": 8, "tensor_parallel": 8},
+            {"sequence_parallel", "loss_vocab_parallel"},
+        ),
     ],
 )
 def test_a_change_that_helps_is_advised(
@@ -77,6 +88,9 @@ def test_a_change_that_helps_is_advised(
         ({"micro_batch": 1}, {}, {"micro_batch_1"}),
         ({}, {}, {"zero1", "zero2", "zero3", "sequence_parallel"}),
         ({}, {"gpus": 8, "sharding": "zero3"}, {"zero1", "zero2", "zero3"}),
+        ({"method": "lora"}, {}, {"lora"}),
+        ({"method": "qlora"}, {}, {"lora", "qlora"}),
+        ({"grad_accum": 2}, {}, {"optimizer_in_backward"}),
     ],
 )
 def test_a_change_that_does_nothing_or_is_not_legal_is_left_out(
@@ -118,16 +132,37 @@ def test_the_cheapest_set_fits_and_each_change_counts_on_top_of_those_before() -
     assert cheapest_fit(before) == steps
 
 
-@pytest.mark.parametrize("recipe", [{"params": "fp32"}, {"micro_batch": 4}, {"seq_len": 8192}])
-def test_a_set_holds_nothing_it_could_do_without(recipe: dict[str, Any]) -> None:
-    before = planned(recipe)
+@pytest.mark.parametrize(
+    ("name", "gpu", "recipe"),
+    [
+        ("meta-llama/Llama-3.1-70B", "H100", {}),
+        ("meta-llama/Llama-3.1-8B", "L4", {}),
+        ("meta-llama/Llama-3.1-8B", "A100-80GB", {"params": "fp32"}),
+        ("meta-llama/Llama-3.1-8B", "A100-80GB", {"micro_batch": 4}),
+        ("meta-llama/Llama-3.1-8B", "H200", {"seq_len": 16_384}),
+    ],
+)
+def test_a_set_holds_nothing_it_could_do_without(
+    name: str, gpu: str, recipe: dict[str, Any]
+) -> None:
+    before = planned(recipe, gpu=gpu, model=CATALOGUE[name].config)
     steps = cheapest_fit(before)
     assert steps
-    for left_out in steps:
-        job = before.job
-        for step in steps:
-            job = job if step is left_out else patched(job, step.patch)
-        assert plan_job(job).fits is False
+    for count in range(1, len(steps)):
+        for some in combinations(steps, count):
+            job = before.job
+            for step in some:
+                job = patched(job, step.patch)
+            assert plan_job(job).fits is False
+
+
+def test_adapters_are_the_last_resort() -> None:
+    steps = cheapest_fit(planned(gpu="L4"))
+    assert steps
+    assert {step.kind for step in steps} >= {"less"}
+    steps = cheapest_fit(planned(gpu="H100"))
+    assert steps
+    assert not {step.kind for step in steps} & {"less"}
 
 
 def test_a_job_that_fits_needs_nothing_and_one_without_a_card_asks_for_nothing() -> None:

@@ -59,6 +59,12 @@ def test_the_assumed_share_of_the_peak_lies_where_published_runs_lie() -> None:
         ({}, {"kernels": "fused"}),
         ({"micro_batch": 1, "grad_accum": 8}, {"micro_batch": 8}),
         ({"params": "fp32", "compute": "fp32"}, {"params": "fp32"}),
+        ({"paged": True}, {}),
+        ({"activation_offload": True}, {}),
+        ({"method": "qlora"}, {"method": "lora"}),
+        ({}, {"method": "lora"}),
+        ({"checkpointing": "selective"}, {}),
+        ({}, {"compute": "fp8"}),
     ],
 )
 def test_what_costs_time_costs_time(slower: dict[str, Any], faster: dict[str, Any]) -> None:
@@ -76,6 +82,24 @@ def test_communication_shows_where_the_network_is_slower_than_the_products() -> 
     assert near.communication == 0
     assert far.communication > 0
     assert far.compute == near.compute
+
+
+@pytest.mark.parametrize(
+    ("slower", "faster"),
+    [
+        (
+            {"gpus": 8, "sharding": "zero3", "offload": "optimizer"},
+            {"gpus": 8, "sharding": "zero3"},
+        ),
+        (
+            {"gpus": 8, "sharding": "zero3", "offload": "params"},
+            {"gpus": 8, "sharding": "zero3", "offload": "optimizer"},
+        ),
+        ({"gpus": 8, "tensor_parallel": 8}, {"gpus": 8, "sharding": "zero3"}),
+    ],
+)
+def test_sharing_and_the_host_cost_time(slower: dict[str, Any], faster: dict[str, Any]) -> None:
+    assert pace(job({"micro_batch": 4}, slower)) > pace(job({"micro_batch": 4}, faster))
 
 
 @pytest.mark.parametrize("sharding", ["none", "zero1", "zero2", "zero3"])
