@@ -22,6 +22,7 @@ from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards
 from unfrozen.cluster import SHARDINGS, Cluster
 from unfrozen.compute import Estimate, estimate
 from unfrozen.errors import InputError, PlanError, strict_json
+from unfrozen.memory.explain import explain
 from unfrozen.plan import Plan, plan
 from unfrozen.solve import MOST, solved
 
@@ -101,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     add("--recipe", metavar="JSON", help="keys of the recipe, such as '{\"micro_batch\": 4}'")
     add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
     add("--gpu", metavar="NAME", help="the card, such as H100")
+    add("--explain", action="store_true", help="the peak taken apart, formula by formula")
     add("--all-gpus", action="store_true", help="which cards hold the job")
     add("--solve", choices=(*MOST, "gpus"), help="the most that fits, or the fewest cards")
     add("--compare", metavar="A,B", help="side by side: none, zero1, zero2, zero3 or key=value")
@@ -205,6 +207,8 @@ def _as_json(options: argparse.Namespace, one: Asked) -> str:
 def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str, object]:
     """The fixed keys, and one more for each thing asked beside the plan."""
     found = answer(one.planned, with_advice=advised)
+    if options.explain:
+        found["explain"] = [asdict(term) for term in explain(one.planned)]
     if options.all_gpus:
         found["gpus"] = on_all_cards(one.planned)
     if options.solve:
@@ -218,13 +222,16 @@ def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str,
 
 
 def _list_text(options: argparse.Namespace, asked: list[Asked]) -> str:
-    if any((options.all_gpus, options.solve, options.compare, options.tokens is not None)):
+    asks = (options.explain, options.all_gpus, options.solve, options.compare)
+    if any(asks) or options.tokens is not None:
         return "\n\n\n".join(_text(options, one) for one in asked)
     return report.jobs_table([one.planned for one in asked])
 
 
 def _text(options: argparse.Namespace, one: Asked) -> str:
     parts = []
+    if options.explain:
+        parts.append(report.terms_table(explain(one.planned)))
     if options.all_gpus:
         parts.append(report.cards_table(on_all_cards(one.planned)))
     if options.solve:

@@ -9,6 +9,7 @@ from unfrozen.advice import advise, cheapest_fit
 from unfrozen.compute import Estimate
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
+from unfrozen.memory.explain import Term
 from unfrozen.plan import DEFAULT_GPU, Plan, card_words
 from unfrozen.solve import min_gpus
 from unfrozen.step_time import step_time, step_tokens
@@ -153,6 +154,25 @@ def jobs_table(plans: Sequence[Plan]) -> str:
             ]
         )
     return table(rows, left=2)
+
+
+def terms_table(terms: Sequence[Term]) -> str:
+    """The peak taken apart: bytes, formula and inputs of every term, then where they come from."""
+    rows = [["at the peak", "", "GiB", "formula", "with"]]
+    above = ""
+    for term in terms:
+        label = COMPONENTS[term.component]
+        inputs = ", ".join(f"{symbol} = {value}" for symbol, value in term.inputs)
+        first = "" if label == above else label
+        rows.append([first, term.label, _cell(term.bytes), term.formula, inputs])
+        above = label
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:<{widths[3]}}  {e}".rstrip()
+        for a, b, c, d, e in rows
+    ]
+    sources = dict.fromkeys(term.source for term in terms)
+    return "\n".join([*lines, "", "Sources:", *(f"  {source}" for source in sources)])
 
 
 def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:

@@ -22,7 +22,7 @@ BUILD_COMMANDS = {
 }
 UNFROZEN_COMMANDS = {
     "plan": {
-        *("job", "--model", "--recipe", "--cluster", "--gpu", "--json"),
+        *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain"),
         *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
     },
 }

@@ -100,6 +100,17 @@ def test_options_change_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [entry["fits"] for entry in both] == [True, True]
 
 
+def test_the_peak_is_taken_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = written(tmp_path, JOB)
+    found = answered(capsys, job, "--explain")
+    parts = found["instants"][found["peak_instant"]]
+    assert sum(term["bytes"] for term in found["explain"]) == sum(parts.values())
+    text = printed(capsys, job, "--explain")
+    assert "2 · N" in text
+    assert "N = 6,738,415,616" in text
+    assert "arXiv 1910.02054" in text
+
+
 def test_every_card_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = written(tmp_path, JOB)
     assert len(answered(capsys, job, "--all-gpus")["gpus"]) > 20
