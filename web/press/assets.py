@@ -146,5 +146,5 @@ def _copy_recordings(folder: Path) -> None:
 
 def _write_planner(target: Path) -> None:
     """Write the planner's first view: its element reads it when a reader comes near."""
-    text = json.dumps(view({}), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    text = json.dumps(view({}), ensure_ascii=False, separators=(",", ":"))
     target.write_text(text, encoding="utf-8")
