@@ -1,5 +1,6 @@
 """Drift by layer: a bar for each, in the order of the model, on a scale that starts at zero."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,9 @@ DEEP = {"embed_tokens": 0.001, **{f"layers.{n}": 0.002 for n in range(30)}, "nor
 GPT2 = {"wte": 0.03, "wpe": 0.01, "h.0": 0.1, "ln_f": 0.002}
 
 
-def bars(node: Node, layers: dict[str, float | str], width: int = 480) -> list[tuple[str, float]]:
+def bars(
+    node: Node, layers: Mapping[str, float | str], width: int = 480
+) -> list[tuple[str, float]]:
     """What each bar says, and how high it is."""
     tree = node.tree("run-drift", "driftView", layers, width)
     found = with_class(tree, "run-moved")

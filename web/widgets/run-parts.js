@@ -149,7 +149,7 @@ function samplesView({ samples }) {
         h("tbody", null, samples.map(row)),
       ),
     ),
-    h("p", { class: "run-chart-note" }, "What the model continues each prompt with, always its likeliest token. Grey: as before."),
+    h("p", { class: "run-chart-note" }, "The likeliest continuation of each prompt. Grey: as before."),
   );
 }
 
