@@ -50,7 +50,7 @@ def fewest_gpus(planned: Plan) -> int:
 def largest(planned: Plan, key: str) -> int:
     """The largest `micro_batch` or `seq_len` that fits the job's card, all else as it is; 0: none.
 
-    Raises PlanError for another key and for a job that names no card.
+    A model with learned positions takes no longer sequence than it has of them. Raises PlanError for another key and for a job that names no card.
     """
     if key not in MOST:
         raise PlanError("solve", key, f"solvable are {', '.join(MOST)}, gpus", "choose one")
@@ -69,7 +69,9 @@ def largest(planned: Plan, key: str) -> int:
     slope = device_bytes(now + 1) - planned.device_bytes
     room = capacity - planned.device_bytes
     guess = now + math.floor(room / slope) if 0 < slope < math.inf else now
-    return _last(lambda value: device_bytes(value) <= capacity, guess, MOST[key])
+    positions = job.model.architecture.positions
+    most = min(MOST[key], positions) if key == "seq_len" and positions else MOST[key]
+    return _last(lambda value: device_bytes(value) <= capacity, guess, most)
 
 
 def solved(planned: Plan, key: str) -> int:

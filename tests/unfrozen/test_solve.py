@@ -128,6 +128,11 @@ def test_a_card_that_holds_everything_gives_the_bound_of_the_recipe() -> None:
     assert largest(plan({"model": tiny, "recipe": recipe, "gpu": "B300"}), "micro_batch") == 65_536
 
 
+def test_a_sequence_is_no_longer_than_the_learned_positions() -> None:
+    config = CATALOGUE["openai-community/gpt2"].config
+    assert largest(plan({"model": config, "gpu": "H200"}), "seq_len") == 1024
+
+
 def test_the_bounds_are_those_of_a_recipe() -> None:
     for key, most in MOST.items():
         Recipe.read({key: most})
