@@ -50,7 +50,8 @@ def fewest_gpus(planned: Plan) -> int:
 def largest(planned: Plan, key: str) -> int:
     """The largest `micro_batch` or `seq_len` that fits the job's card, all else as it is; 0: none.
 
-    A model with learned positions takes no longer sequence than it has of them. Raises PlanError for another key and for a job that names no card.
+    A model with learned positions takes no longer sequence than it has of them. Raises PlanError
+    for another key and for a job that names no card.
     """
     if key not in MOST:
         raise PlanError("solve", key, f"solvable are {', '.join(MOST)}, gpus", "choose one")
