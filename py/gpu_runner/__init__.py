@@ -2,7 +2,7 @@
 
 Reading order (each module uses only those above it):
 
-- what a run is asked for: `errors` · `demo` · `config` · `options`
+- what a run is asked for: `errors` · `demo` · `config` · `config_file` · `options`
 - from a row to a batch: `encode` · `feed` · `data`
 - the step and what it stands on: `model` · `loss` · `optim` · `measure` · `train`
 - what is said about it: `evaluate` · `anchor` · `checkpoint` · `tail` · `log` · `record`

@@ -119,6 +119,10 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
     Raises `UsageError` with the option, its value, the bound and the remedy.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    if "model" not in given:
+        raise UsageError(
+            f"--model is missing: give {DEMO}, a directory, a Hugging Face id, or a .gguf file."
+        )
     if "data" not in given and given.get("model") != DEMO:
         raise UsageError(
             f"--data is missing: model {given.get('model')!r} has no task of its own. Give a JSONL"

@@ -8,11 +8,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gpu_runner import config_file
 from gpu_runner.config import TrainConfig, parse_general, resolve
 
 #: Option → its type and its help. What is not given is `None`: `config.resolve` has the defaults.
 OPTIONS: Final[dict[str, tuple[Any, str]]] = {
-    "model": (str, "demo, a directory, a Hugging Face id, or a .gguf file."),
+    "config": (str | None, "A TOML file with any of these choices, and rarer ones."),
+    "set": (list[str] | None, "KEY=VALUE: any choice of a run; repeatable; wins over --config."),
+    "model": (str | None, "demo, a directory, a Hugging Face id, or a .gguf file."),
     "data": (str | None, "demo, instruct, a .jsonl file, or a Hugging Face data set id."),
     "eval_data": (str | None, "Held-out rows of the task (.jsonl)."),
     "general": (
@@ -38,14 +41,18 @@ OPTIONS: Final[dict[str, tuple[Any, str]]] = {
     "device": (str | None, "auto, cpu or cuda."),
     "sample_tokens": (int | None, "Length of samples; 0 for none."),
     "out": (str | None, "Where the trained model goes."),
-    "runs": (str, "Directory that holds the runs."),
+    "runs": (str | None, "Directory that holds the runs (runs/)."),
 }
-_DEFAULTS: Final = {"model": Parameter.empty, "runs": "runs"}
 
 
 def configuration(options: Mapping[str, Any]) -> TrainConfig:
     """The run that these options ask for. Raises `UsageError` for what contradicts itself."""
-    return resolve(dict(options) | {"general": parse_general(options["general"])})
+    given = {name: value for name, value in options.items() if value is not None}
+    file, pairs = given.pop("config", None), given.pop("set", [])
+    if "general" in given:
+        given["general"] = parse_general(given["general"])
+    chosen = (config_file.read(file) if file else {}) | config_file.assignments(pairs)
+    return resolve(chosen | given)
 
 
 def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
@@ -60,7 +67,7 @@ def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., No
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = declared
     parameters = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=kind)
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         for name, kind in declared.items()
     ]
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
