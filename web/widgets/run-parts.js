@@ -171,7 +171,7 @@ function logView(run) {
 function buildTables(parts) {
   const summary = document.createElement("summary");
   summary.textContent = "The numbers of these charts as tables";
-  const names = ["stepTable", "evalTable", "memoryTable", "driftTable"];
+  const names = ["evalTable", "memoryTable", "driftTable", "stepTable"];
   for (const name of names) parts[name] = document.createElement("data-table");
   parts.tables.append(summary, ...names.map((name) => parts[name]));
   parts.tables.addEventListener("toggle", () => parts.tables.open && parts.run && fillTables(parts, parts.run));
