@@ -51,6 +51,7 @@ class Job:
             Cluster.read(given.get("cluster") or {}),
             _gpu(given.get("gpu")),
         )
+        job = _within_positions(job, given.get("recipe") or {})
         _check_dtype(job)
         _check_parts(job)
         return job
@@ -82,6 +83,17 @@ def _model(given: object) -> ModelConfig:
 @lru_cache(maxsize=128)
 def _known_model(key: bytes) -> ModelConfig:
     return ModelConfig.from_hf(marshal.loads(key))
+
+
+def _within_positions(job: Job, recipe: object) -> Job:
+    """A model with learned positions reads no longer sequence: the default yields to it."""
+    most = job.model.architecture.positions
+    if not most or job.recipe.seq_len <= most:
+        return job
+    if isinstance(recipe, Mapping) and "seq_len" in recipe:
+        bound = f"the model has {most:,} learned positions"
+        raise PlanError("recipe.seq_len", job.recipe.seq_len, bound, f"use at most {most}")
+    return replace(job, recipe=replace(job.recipe, seq_len=most))
 
 
 def _check_parts(job: Job) -> None:

@@ -102,3 +102,10 @@ def test_a_job_moves_to_another_card_that_has_its_precision() -> None:
 
 def test_a_card_without_bf16_takes_fp16() -> None:
     assert Job.read({"model": LLAMA, "gpu": "T4", "recipe": {"params": "fp16"}}).gpu is not None
+
+
+def test_a_model_with_learned_positions_reads_no_longer_sequence() -> None:
+    gpt2 = CATALOGUE["openai-community/gpt2"].config
+    assert Job.read({"model": gpt2}).recipe.seq_len == 1024
+    with pytest.raises(PlanError, match="1,024 learned positions"):
+        Job.read({"model": gpt2, "recipe": {"seq_len": 2048}})
