@@ -51,7 +51,7 @@ def layer_items(a: Architecture, flow: Flow, sparse: bool = False) -> tuple[Item
     if flow.adapters:
         items.append(_ranks(flow))
     if flow.dropout and not a.gated:
-        noise = flow.noise(flow.stream)
+        noise = flow.noise(flow.compute)
         items.append(Item("masks of two dropouts", f"2·{noise}·h", 2 * noise * a.hidden, True))
     return tuple(item for item in items if item.size)
 
@@ -89,7 +89,7 @@ def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -
     rotary = 0 if a.positions else 2 * a.head_dim * flow.stream // batch
     noise = flow.noise(flow.stream) if a.positions else 0
     items = [
-        Item("token ids", "8", 8),
+        Item("token ids", "8", 0 if flow.adapters else 8),  # a frozen embedding needs none
         Item("attention mask", f"{mask}·s", mask * flow.seq_len),
         Item("rotary tables", f"2·{flow.stream}·d / b", rotary),
         Item("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),
@@ -112,6 +112,14 @@ def norm_bytes(a: Architecture, flow: Flow, width: int, rows: int = 1) -> int:
         return 4 * width + 8 * rows
     normalised = 4 if a.norm == "rms_fp32" else stream
     return (4 + (0 if flow.adapters else normalised)) * width + 4 * rows
+
+
+def first_norm_bytes(a: Architecture, flow: Flow) -> int:
+    """Bytes a token that the first layer need not keep: no gradient goes into a frozen embedding,
+    so its first norm is not differentiated.
+    """
+    pre = a.norm_places != "post"
+    return norm_bytes(a, flow, a.hidden) if flow.adapters and pre else 0
 
 
 def _norm_formula(a: Architecture, flow: Flow, width: str) -> str:

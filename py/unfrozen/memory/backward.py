@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from unfrozen.cluster import Cluster
 from unfrozen.memory.activations import (
+    first_norm_bytes,
     layer_bytes,
     outside_items,
     selective_bytes,
@@ -21,7 +22,7 @@ from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow
 from unfrozen.memory.loss import LossMemory, loss_memory
 from unfrozen.memory.sharding import unreduced_bytes
-from unfrozen.memory.states import trained_parameters, update_bytes
+from unfrozen.memory.states import update_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import BYTES, Recipe
 
@@ -119,10 +120,11 @@ class Pass:
         if self.recipe.activation_offload:
             return min(2, a.layers) * self.kept
         sparse = self.model.sparse_layers
-        if self.recipe.checkpointing != "none" or sparse in (0, a.layers):
+        if self.recipe.checkpointing != "none":
             return a.layers * self.kept
-        dense = layer_bytes(a, self.flow, False, self._whole_ranks)
-        mixed = layer_bytes(a, self.flow, True, self._whole_ranks)
+        if sparse in (0, a.layers):
+            return a.layers * self.kept - self.tokens * first_norm_bytes(a, self.flow)
+        dense, mixed = (layer_bytes(a, self.flow, s, self._whole_ranks) for s in (False, True))
         return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
 
     @cached_property
@@ -158,7 +160,7 @@ class Pass:
         kept: Point = {
             "layers": self.layers,
             "outside": self.outside,
-            "head_input": 0 if a.labels else c * a.hidden * self.loss_tokens,
+            "head_input": c * a.hidden * self.loss_tokens if self._head_trains else 0,
             "casts": self._casts(a.layers),
         }
         more = kept | self._flowing(layer=False)
@@ -269,16 +271,20 @@ class Pass:
     def _point(self, reached: int, pieces: Point) -> Point:
         """The pieces, with the gradients of `reached` parameters, or all when accumulating."""
         recipe, model = self.recipe, self.model
-        trained = trained_parameters(model, recipe)
-        width = self.grads_bytes / trained
-        share = trained / model.num_parameters
-        grads = round(width * reached * share)
-        largest = round(width * model.largest_tensor * share)
+        grads = round(self.grads_bytes * self._share_reached(reached))
+        largest = round(self.grads_bytes * model.largest_tensor / model.num_parameters)
         if recipe.early_update:
             return pieces | {"grads": min(grads, largest)}
         if recipe.resident_grads:
             return pieces | {"grads": self.grads_bytes, "fresh": min(grads, largest)}
         return pieces | {"grads": grads}
+
+    def _share_reached(self, parameters: int) -> float:
+        """The share of all gradients that exist; adapters sit inside the layers only."""
+        if self.recipe.lora is None:
+            return parameters / self.model.num_parameters
+        inside = self.model.num_parameters - self.model.outer_parameters
+        return min(1.0, max(0, parameters - self._head_size) / inside)
 
     def _casts(self, layers: int, forward: bool = False) -> int:
         """16-bit copies of the weights of `layers` layers that autocast makes.
