@@ -40,6 +40,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
         "classification",
     ),
     "base": (None, "nf4", "nf4-dq", "int8"),
+    "zero_in_place": (None, False, True),
 }
 MOST_RANK: Final = 65_536
 _HAS_MOMENTS: Final = ("adamw", "sgd_momentum", "lion", "muon")
@@ -131,6 +132,8 @@ class Recipe:
     lora          {"rank", "dtype", "targets"}; see `Lora`
     base          precision of the frozen linear layers under qlora: nf4, nf4-dq (scales quantised
                   as well) or int8
+    zero_in_place gradients are set to zero after a step instead of freed, PyTorch's habit before
+                  2.0; default no, but for BERT, whose published measurements are of that time
     """
 
     method: str = "full"
@@ -154,6 +157,7 @@ class Recipe:
     loss: str = "logits_fp32"
     lora: Lora | None = None
     base: str | None = None
+    zero_in_place: bool | None = None
 
     @property
     def tokens(self) -> int:
@@ -165,12 +169,13 @@ class Recipe:
         """Whether tensors are updated during the backward pass."""
         return self.optimizer_in_backward or self.optimizer == "lomo"
 
-    @property
-    def resident_grads(self) -> bool:
+    def resident_grads(self, encoder: bool = False) -> bool:
         """Whether gradients live through the forward pass: earlier micro-batches left them there,
-        or they are summed in a wider buffer that is never given back (Megatron's main gradients).
+        they are zeroed in place, or they are summed in a wider buffer that is never given back
+        (Megatron's main gradients).
         """
-        return self.grad_accum > 1 or BYTES[self.grads] > BYTES[self.params]
+        zeroed = encoder if self.zero_in_place is None else self.zero_in_place
+        return self.grad_accum > 1 or zeroed or BYTES[self.grads] > BYTES[self.params]
 
     def as_json(self) -> dict[str, object]:
         """Plain data that `read` takes back."""

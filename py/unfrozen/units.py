@@ -12,6 +12,7 @@ from typing import Final
 
 GB: Final = 10**9
 GIB: Final = 2**30
+MIB: Final = 2**20
 
 _SCALE: Final[dict[str, int]] = {
     "B": 1,
@@ -20,12 +21,12 @@ _SCALE: Final[dict[str, int]] = {
     "GB": GB,
     "TB": 10**12,
     "KIB": 2**10,
-    "MIB": 2**20,
+    "MIB": MIB,
     "GIB": GIB,
     "TIB": 2**40,
 }
 _DECIMAL: Final = ((10**12, "TB"), (GB, "GB"), (10**6, "MB"), (10**3, "KB"))
-_BINARY: Final = ((2**40, "TiB"), (GIB, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_BINARY: Final = ((2**40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB"))
 _COUNTS: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*")
 

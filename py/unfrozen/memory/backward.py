@@ -275,7 +275,7 @@ class Pass:
         largest = round(self.grads_bytes * model.largest_tensor / model.num_parameters)
         if recipe.early_update:
             return pieces | {"grads": min(grads, largest)}
-        if recipe.resident_grads:
+        if recipe.resident_grads(encoder=model.architecture.labels > 0):
             return pieces | {"grads": self.grads_bytes, "fresh": min(grads, largest)}
         return pieces | {"grads": grads}
 

@@ -128,6 +128,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
             _knob(
                 "optimizer_in_backward", "Step inside backward", "one layer's gradients at a time"
             ),
+            _knob("zero_in_place", "Zeroed gradients", "kept between steps, not freed"),
         ),
     ),
     (

@@ -31,7 +31,7 @@ DEFAULTS: Final[State] = {
 """The view that is baked into the page; a key that is not here is empty by default."""
 
 FLAGS: Final = frozenset(
-    {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel"}
+    {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
 )
 WHOLE: Final = frozenset(
     {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
@@ -40,7 +40,15 @@ WHOLE: Final = frozenset(
 REAL: Final = frozenset({"dropout", "price"})
 RECIPE: Final = (
     *("method", "base", "params", "compute", "master", "grads", "optimizer", "moments"),
-    *("paged", "optimizer_in_backward", "step", "micro_batch", "seq_len", "grad_accum"),
+    *(
+        "paged",
+        "optimizer_in_backward",
+        "zero_in_place",
+        "step",
+        "micro_batch",
+        "seq_len",
+        "grad_accum",
+    ),
     *("attention", "kernels", "checkpointing", "activation_offload", "dropout", "loss"),
 )
 LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
