@@ -30,7 +30,8 @@ Reading order (each module uses only those above it; packages give their own ord
 23. `advice` — what a change saves and costs; the least set that fits
 24. `answer` — the answer as plain data
 25. `report` — the answer for a person at a terminal
-26. `memory_planner` — the planner of the page: a state in, all it shows out
-27. `lab` — experiments small enough to run while one reads
-28. `__main__` — the command line
+26. `accuracy` — what steps were seen to hold, beside what the plan says
+27. `memory_planner` — the planner of the page: a state in, all it shows out
+28. `lab` — experiments small enough to run while one reads
+29. `__main__` — the command line
 """

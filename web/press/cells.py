@@ -114,13 +114,15 @@ class Kitchen:
         if baked.value is not None:
             yield f'<pre class="cell-value">{escape(baked.value, quote=False)}</pre>\n'
         if baked.table is not None:
-            yield self._drawn(where, "table", baked.table)
+            yield data_element("table", baked.table, where, self._renderings)
         for plot in baked.plots:
-            yield self._drawn(where, "plot", plot)
+            yield data_element("plot", plot, where, self._renderings)
 
-    def _drawn(self, where: str, kind: str, data: Any) -> str:
-        html = self._renderings.add(where, kind, data=data)
-        return f"<data-{kind}>{embedded_json(data, 'data')}{html}</data-{kind}>\n"
+
+def data_element(kind: str, data: Any, where: str, renderings: Renderings) -> str:
+    """A `<data-table>` or `<data-plot>` with its data, drawn when the page is put together."""
+    html = renderings.add(where, kind, data=data)
+    return f"<data-{kind}>{embedded_json(data, 'data')}{html}</data-{kind}>\n"
 
 
 def embedded_json(data: Any, css_class: str = "", element_id: str = "") -> str:

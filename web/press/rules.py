@@ -15,6 +15,7 @@ from mdit_py_plugins.container import container_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+from press.accuracy import draw
 from press.cells import CellTag, Kitchen
 from press.citations import Bibliography
 from press.errors import PressError
@@ -104,6 +105,10 @@ class ChapterRules:
         html = self.desk.renderings.add(self.where(token), "planner", data=view({}))
         return f'<memory-planner id="planner" class="wide">{html}'
 
+    def accuracy(self, token: Token) -> str:
+        """A part of the accuracy chapter: `::: accuracy strips`, see press.accuracy."""
+        return draw(token.info.split()[-1], self.where(token), self.desk.renderings)
+
     def figure_number(self, token: Token) -> str:
         """A mark that becomes "Figure 3" once all figures have their numbers."""
         return f"<!--figure:{token.content}:{self.where(token)}-->"
@@ -138,7 +143,7 @@ def make_parser(rules: ChapterRules) -> MarkdownIt:
     parser.enable(["table", "replacements", "smartquotes"])
     parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
     parser.use(deflist_plugin)
-    for name in ("figure", "try", "bibliography", "wide", "planner"):
+    for name in ("figure", "try", "bibliography", "wide", "planner", "accuracy"):
         parser.use(container_plugin, name)
     add_syntax(parser)
     parser.core.ruler.push("captions", lambda state: _captions(state.tokens))
@@ -164,6 +169,8 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         "container_bibliography_close": lambda _: "",
         "container_planner_open": rules.planner,
         "container_planner_close": lambda _: "</memory-planner>\n",
+        "container_accuracy_open": rules.accuracy,
+        "container_accuracy_close": lambda _: "",
         "container_wide_open": lambda _: '<div class="wide">\n',
         "container_wide_close": lambda _: "</div>\n",
         "caption_open": lambda token: f"<figcaption><b>{rules.figure_number(token)}.</b> ",

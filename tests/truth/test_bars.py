@@ -1,0 +1,61 @@
+"""How right the plan is, class by class: the accuracy chapter held to its bars."""
+
+import pytest
+
+from press.truth import judged, rows
+from unfrozen.accuracy import GROUPS, TRACED, Verdict, judge, summarize
+
+MEDIANS = {"full": 0.03, "sharded": 0.07, "adapters": 0.05, "reference": 0.01, "traced": 0.01}
+WORST = {"full": 0.12, "reference": 0.04, "traced": 0.04}
+
+
+@pytest.mark.parametrize("group", MEDIANS)
+def test_half_of_a_class_lies_within_its_bar(group: str) -> None:
+    found = {summary.group: summary for summary in summarize(judged())}
+    assert found[group].median <= MEDIANS[group]
+
+
+@pytest.mark.parametrize("group", WORST)
+def test_the_worst_step_of_a_class_lies_within_its_bar(group: str) -> None:
+    found = {summary.group: summary for summary in summarize(judged())}
+    assert abs(found[group].worst) <= WORST[group]
+
+
+def test_every_class_has_steps_and_every_step_a_class() -> None:
+    assert {row.group for row in rows()} == set(GROUPS)
+
+
+def test_only_named_reasons_keep_a_step_from_counting() -> None:
+    out = {verdict.row.id: verdict for verdict in judged() if verdict.unjudged}
+    for row_id, verdict in out.items():
+        recipe = verdict.plan.job.recipe
+        on_a_cpu_only = bool(recipe.dropout) and recipe.attention == "sdpa"
+        assert verdict.row.quality == "C" or on_a_cpu_only, row_id
+    assert len(out) <= 0.05 * len(judged())
+
+
+@pytest.mark.parametrize("found", judged(), ids=lambda found: found.row.id)
+def test_components_of_every_instant_add_up_to_what_is_compared(found: Verdict) -> None:
+    plan = found.plan
+    totals = {name: sum(parts.values()) for name, parts in plan.instants.items()}
+    assert min(min(parts.values()) for parts in plan.instants.values()) >= 0
+    assert plan.allocated_bytes == max(totals.values()) == totals[plan.peak_instant]
+    assert plan.allocated_bytes <= plan.reserved_bytes <= plan.device_bytes
+    assert found.predicted_bytes in (
+        plan.allocated_bytes,
+        plan.reserved_bytes,
+        plan.device_bytes,
+    )
+
+
+@pytest.mark.parametrize(
+    "found", [v for v in judged() if v.row.group in TRACED], ids=lambda found: found.row.id
+)
+def test_parameters_are_counted_exactly(found: Verdict) -> None:
+    assert found.plan.job.model.num_parameters == found.row.parameters
+
+
+def test_a_row_is_judged_the_same_twice() -> None:
+    for found in judged()[:30]:
+        again = judge(found.row)
+        assert (again.predicted_bytes, again.error) == (found.predicted_bytes, found.error)
