@@ -75,7 +75,10 @@ def test_a_model_is_found_by_typing_and_taken_with_enter(
     page.keyboard.press("Enter")
     reader.settle("#planner?model=Qwen/Qwen3-8B")
     assert "Qwen/Qwen3-8B" in reader.root.locator(".mp-facts").inner_text()
+    search.fill("no such model")
+    assert "No model of the list matches" in reader.root.locator(".mp-none").inner_text()
     search.fill("llama")
+    assert reader.root.locator(".mp-none").inner_text() == ""
     page.keyboard.press("Escape")
     assert search.input_value() == "Qwen/Qwen3-8B"
 
@@ -253,3 +256,14 @@ def test_python_that_does_not_come_leaves_the_baked_plan_and_a_way_on(
     expected: Any = glance({"master": "null", "moments": "bf16"})
     reader.settle(f"#planner?{expected['query']}")
     assert reader.view["bar"]["total"] == expected["bar"]["total"]
+
+
+def test_controls_that_do_not_arrive_are_missed_in_words(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.allowed_errors.append("net::ERR_FAILED")  # type: ignore[attr-defined]
+    page.route("**/planner.json", lambda route: route.abort())
+    page.goto(static_site.url)
+    page.locator("memory-planner").scroll_into_view_if_needed()
+    page.get_by_text("The controls could not be loaded").wait_for()
+    assert page.locator(".mp-verdict-title").inner_text() == "It does not fit."

@@ -20,6 +20,7 @@ STATES: dict[str, dict[str, str]] = {
     "tight": {"gpu": "RTX 4090", "master": "null", "micro_batch": "4", "method": "lora"},
     "parallel": {"gpus": "8", "tensor_parallel": "4", "sharding": "zero1", "unit": "GB"},
     "no-card": {"gpu": ""},
+    "positions": {"model": "openai-community/gpt2-xl", "gpu": "RTX 4090"},
 }
 
 
@@ -159,6 +160,15 @@ def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
     assert knobs["compute"]["options"][0] == {"value": "", "label": "bf16 (default)"}
     assert knobs["master"]["options"][0]["label"] == "none (default)"
     assert knobs["base"]["off"]
+
+
+@pytest.mark.parametrize("hub_id", CATALOGUE)
+def test_every_model_of_the_list_can_be_planned_at_once(hub_id: str) -> None:
+    found: Any = glance({"model": hub_id})
+    assert found["problem"] is None
+    length = {slider["key"]: slider["value"] for slider in found["sliders"]}["seq_len"]
+    assert length == ("1024" if "gpt2" in hub_id else "2048")
+    assert f"--seq-len {length} " in found["commands"]["run"]
 
 
 def test_sizes_come_in_the_unit_that_was_asked_for() -> None:

@@ -55,6 +55,7 @@ function modelField({ model, config, models }, live) {
         ),
       ),
     ),
+    h("p", { class: "mp-none", role: "status" }),
     errorSlot("model"),
   );
 }

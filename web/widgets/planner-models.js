@@ -4,6 +4,9 @@
  */
 
 const PAGE = 8;
+const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
+const NONE = "No model of the list matches. Type owner/name as on the hub, or paste a config.json.";
+const ELSEWHERE = "Not in the list. Press Enter for the way to its config.json.";
 
 export class ModelSearch {
   /**
@@ -14,6 +17,7 @@ export class ModelSearch {
     this.input = root.querySelector("[role=combobox]");
     this.list = root.querySelector("[role=listbox]");
     this.options = [...this.list.children];
+    this.none = root.querySelector(".mp-none");
     this.choose = choose;
     this.kept = this.input.value;
     this.input.addEventListener("focus", () => this.#begin());
@@ -45,6 +49,7 @@ export class ModelSearch {
       option.hidden = !words.every((word) => name.includes(word));
     }
     this.list.hidden = this.#shown().length === 0;
+    this.none.textContent = !this.list.hidden ? "" : HUB_ID.test(text.trim()) ? ELSEWHERE : NONE;
     this.input.setAttribute("aria-expanded", String(!this.list.hidden));
     this.#mark(text ? this.#shown()[0] : this.options.find((option) => option.dataset.value === this.kept));
   }
@@ -91,13 +96,14 @@ export class ModelSearch {
   /** Leaving takes a name that looks like one of the hub; anything else was a search. */
   #leave() {
     const typed = this.input.value.trim();
-    if (typed !== this.kept && /^[\w.-]+\/[\w.-]+$/.test(typed)) this.#take(typed);
+    if (typed !== this.kept && HUB_ID.test(typed)) this.#take(typed);
     else this.input.value = this.kept;
     this.#close();
   }
 
   #close() {
     this.list.hidden = true;
+    this.none.textContent = "";
     this.input.setAttribute("aria-expanded", "false");
     this.input.removeAttribute("aria-activedescendant");
   }

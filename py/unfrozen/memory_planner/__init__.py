@@ -121,7 +121,7 @@ def _controls(state: State, job: Job | None) -> Json:
         "unit": setting(state, "unit"),
         "units": list(UNITS),
         "presets": presets.as_json(state, job),
-        "sliders": controls.sliders(state),
+        "sliders": controls.sliders(state, job),
         "groups": controls.groups(state, job),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from shlex import quote
-from typing import Final
+from typing import Any, Final
 
 from unfrozen.memory_planner.figures import Json
 from unfrozen.memory_planner.state import State, job_json, setting
@@ -15,10 +15,12 @@ PYTHON: Final = ".venv/bin/python"
 
 def commands(plan: Plan, state: State) -> Json:
     """The runner's command, what of the plan it does not do, and the job for `unfrozen plan`."""
+    job: dict[str, Any] = job_json(state)
+    job["recipe"]["seq_len"] = plan.job.recipe.seq_len  # said even where it is the default
     return {
         "run": _run(plan, state),
         "differs": _differences(plan),
-        "job": json.dumps(job_json(state), indent=2, ensure_ascii=False),
+        "job": json.dumps(job, indent=2, ensure_ascii=False),
         "plan": f"{PYTHON} -m unfrozen plan job.json",
     }
 

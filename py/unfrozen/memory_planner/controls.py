@@ -13,6 +13,7 @@ from unfrozen.memory_planner.state import (
     LORA,
     OWN,
     RECIPE,
+    YIELDS,
     State,
     as_text,
     setting,
@@ -214,14 +215,15 @@ _COUNTS: Final = (
 )
 
 
-def sliders(state: State) -> list[dict[str, object]]:
+def sliders(state: State, job: Job | None) -> list[dict[str, object]]:
     """The three sliders; `steps` are their stops, `texts` what a screen reader says at each."""
+    yielded = {key: as_text(getattr(job.recipe, key)) for key in YIELDS - state.keys() if job}
     return [
         {
             "key": key,
             "label": label,
             "unit": unit,
-            "value": setting(state, key),
+            "value": yielded.get(key, setting(state, key)),
             "steps": [str(step) for step in steps],
             "texts": [f"{step:,} {unit}" for step in steps],
         }

@@ -51,6 +51,8 @@ RECIPE: Final = (
     ),
     *("attention", "kernels", "checkpointing", "activation_offload", "dropout", "loss"),
 )
+YIELDS: Final = frozenset({"seq_len"})
+"""Left to the job while the reader leaves it alone: a model may read no sequence that long."""
 LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
 CLUSTER: Final = (
     *("gpus", "sharding", "tensor_parallel", "sequence_parallel", "context_parallel", "offload"),
@@ -136,7 +138,8 @@ def as_text(value: object) -> str:
 
 def recipe_json(state: State) -> dict[str, object]:
     """The recipe of the state's job. Raises PlanError for what is no number where one must be."""
-    recipe = {key: _value(key, state, "recipe") for key in RECIPE if setting(state, key)}
+    given = [key for key in RECIPE if setting(state, key) and key not in (YIELDS - state.keys())]
+    recipe = {key: _value(key, state, "recipe") for key in given}
     lora = {
         key.removeprefix("lora_"): _value(key, state, "recipe") for key in LORA if state.get(key)
     }

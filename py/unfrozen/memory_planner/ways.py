@@ -16,6 +16,7 @@ from unfrozen.memory_planner.figures import Json
 from unfrozen.memory_planner.sizes import size_text
 from unfrozen.memory_planner.state import (
     RECIPE,
+    YIELDS,
     State,
     patched,
     read_job,
@@ -89,12 +90,11 @@ def after(job: Job, state: State, patch: Patch) -> State:
     """
     wanted, found = changes.patched(job, patch), patched(state, patch)
     recipe = Recipe.read(recipe_json(found))
-    if recipe == wanted.recipe:
-        return found
     pinned = {
         key: getattr(wanted.recipe, key)
         for key in RECIPE
         if getattr(recipe, key) != getattr(wanted.recipe, key)
+        and key not in (YIELDS - found.keys())
     }
     return patched(found, {"recipe": pinned})
 
