@@ -6,8 +6,6 @@ how it is computed. Points are compared by their sums, and the highest of a phas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, NamedTuple
 
 from unfrozen.cluster import Cluster
@@ -20,7 +18,7 @@ from unfrozen.memory.activations import (
 )
 from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow
-from unfrozen.memory.loss import LossMemory, loss_memory
+from unfrozen.memory.loss import loss_memory
 from unfrozen.memory.sharding import unreduced_bytes
 from unfrozen.memory.states import update_bytes
 from unfrozen.model import ModelConfig
@@ -66,46 +64,48 @@ def highest(points: tuple[Point, ...]) -> Point:
     return max(points, key=lambda point: sum(point.values()))
 
 
-@dataclass(frozen=True)
 class Pass:
     """Forward and backward pass of one micro-batch of `model`, this card's share of it.
 
-    `grads_bytes` is what all gradients of this card take; `loss_tokens` the positions whose logits
-    are computed.
+    `grads_bytes` is what all gradients of this card take, `loss_tokens` the positions whose logits
+    are computed, `vocab` the logits of one of them on this card. In bytes: `layer` is what the
+    largest layer keeps without checkpointing, `kept` what one keeps, checkpointing considered,
+    `layers` what all of them keep on the card, `outside` what is kept outside them but for the
+    head's input.
     """
 
-    model: ModelConfig
-    recipe: Recipe
-    cluster: Cluster
-    grads_bytes: int
-    loss_tokens: int
-    vocab: int  # logits of one position on this card
+    def __init__(
+        self,
+        model: ModelConfig,
+        recipe: Recipe,
+        cluster: Cluster,
+        grads_bytes: int,
+        loss_tokens: int,
+        vocab: int,
+    ) -> None:
+        self.model, self.recipe, self.cluster = model, recipe, cluster
+        self.grads_bytes, self.loss_tokens, self.vocab = grads_bytes, loss_tokens, vocab
+        self.flow = Flow.of(model, recipe, sharded_weights=cluster.stage == 3)
+        self.tokens = -(-recipe.tokens // cluster.context_parallel)
+        self._whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        a = model.architecture
+        self._head_size = 0 if a.labels else a.vocab * a.hidden
+        self._head_trains = recipe.lora is None and self._head_size > 0
+        self.layer = self._layer_bytes()
+        self.kept = self._kept_bytes()
+        self.layers = self._layers_bytes()
+        self.outside = self._outside_bytes()
+        kind = "classification" if a.labels else recipe.loss
+        sizes = self.flow.compute, loss_tokens, a.hidden, vocab
+        self.loss = loss_memory(kind, recipe.kernels, *sizes, capped=a.caps_logits)
 
-    @cached_property
-    def flow(self) -> Flow:
-        """What flows through a layer."""
-        return Flow.of(self.model, self.recipe, sharded_weights=self.cluster.stage == 3)
-
-    @cached_property
-    def tokens(self) -> int:
-        """Tokens of a micro-batch on this card."""
-        return -(-self.recipe.tokens // self.cluster.context_parallel)
-
-    @property
-    def _whole_ranks(self) -> int:
-        return self.cluster.tensor_parallel if self.cluster.sequence_parallel else 1
-
-    @cached_property
-    def layer(self) -> int:
-        """Bytes that the largest layer keeps without checkpointing."""
+    def _layer_bytes(self) -> int:
         a = self.model.architecture
         kinds = {a.is_sparse(index) for index in (0, a.layers - 1)}
         each = (layer_bytes(a, self.flow, sparse, self._whole_ranks) for sparse in kinds)
         return round(self.tokens * max(each))
 
-    @cached_property
-    def kept(self) -> int:
-        """Bytes that one layer keeps until its backward pass, checkpointing considered."""
+    def _kept_bytes(self) -> int:
         a, recipe = self.model.architecture, self.recipe
         if recipe.checkpointing == "full":
             return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
@@ -113,11 +113,9 @@ class Pass:
             return round(self.tokens * selective_bytes(a, self.flow, self._whole_ranks))
         return self.layer
 
-    @cached_property
-    def layers(self) -> int:
-        """Bytes that all layers keep on the card; with offload, those of two layers."""
+    def _layers_bytes(self) -> int:
         a = self.model.architecture
-        if self.recipe.activation_offload:
+        if self.recipe.activation_offload:  # those of two layers are on their way
             return min(2, a.layers) * self.kept
         sparse = self.model.sparse_layers
         if self.recipe.checkpointing != "none":
@@ -127,32 +125,12 @@ class Pass:
         dense, mixed = (layer_bytes(a, self.flow, s, self._whole_ranks) for s in (False, True))
         return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
 
-    @cached_property
-    def outside(self) -> int:
-        """Bytes kept outside the layers but for the head's input."""
+    def _outside_bytes(self) -> int:
         a, recipe = self.model.architecture, self.recipe
         checkpointed = recipe.checkpointing != "none"
         items = outside_items(a, self.flow, checkpointed, recipe.micro_batch)
         ranks = self._whole_ranks
         return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in items))
-
-    @cached_property
-    def loss(self) -> LossMemory:
-        """Memory of logits and loss."""
-        a, recipe = self.model.architecture, self.recipe
-        kind = "classification" if a.labels else recipe.loss
-        c = self.flow.compute
-        sizes = self.loss_tokens, a.hidden, self.vocab
-        return loss_memory(kind, recipe.kernels, c, *sizes, capped=a.caps_logits)
-
-    @property
-    def _head_size(self) -> int:
-        a = self.model.architecture
-        return 0 if a.labels else a.vocab * a.hidden
-
-    @property
-    def _head_trains(self) -> bool:
-        return self.recipe.lora is None and self._head_size > 0
 
     def forward_points(self) -> tuple[Point, ...]:
         """The loss with its way back, and the head's backward pass."""

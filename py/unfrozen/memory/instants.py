@@ -14,9 +14,6 @@ forward pass runs before the moments exist.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-
 from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
 from unfrozen.memory.backward import PIECES, Pass, Point, highest
@@ -29,50 +26,40 @@ Components = dict[str, int]
 Instants = dict[str, Components]
 
 
-@dataclass(frozen=True)
 class Step:
     """One step of a model under a recipe, on one card of a cluster.
 
     `loss_tokens` counts the positions of a micro-batch whose logits are computed; None means all.
     Raises PlanError where it does not lie in 1 … micro_batch · seq_len, and ModelError where
-    tensor parallelism does not divide the model.
+    tensor parallelism does not divide the model. `local` is the part of the model that this card's
+    rank holds, `states` the bytes of weights, master copy, gradients and moments on the card,
+    `gathered` those of weights gathered for computing, `micro_batch` one forward and backward pass.
     """
 
-    model: ModelConfig
-    recipe: Recipe
-    cluster: Cluster = field(default_factory=Cluster)
-    loss_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        tokens = self.recipe.tokens
-        if self.loss_tokens is not None and not 1 <= self.loss_tokens <= tokens:
+    def __init__(
+        self,
+        model: ModelConfig,
+        recipe: Recipe,
+        cluster: Cluster | None = None,
+        loss_tokens: int | None = None,
+    ) -> None:
+        tokens = recipe.tokens
+        if loss_tokens is not None and not 1 <= loss_tokens <= tokens:
             bound = f"it must lie in 1 … {tokens}, the tokens of a micro-batch"
-            raise PlanError("loss_tokens", self.loss_tokens, bound, "correct it")
-
-    @cached_property
-    def local(self) -> ModelConfig:
-        """The part of the model that one tensor-parallel rank holds."""
-        return self.model.split(self.cluster.tensor_parallel)
-
-    @cached_property
-    def states(self) -> Components:
-        """Bytes of weights, master copy, gradients and moments on one card."""
-        return per_card(state_bytes(self.local, self.recipe), self.cluster)
-
-    @cached_property
-    def gathered(self) -> int:
-        """Bytes of weights gathered for computing."""
-        return gathered_bytes(self.local, self.recipe, self.cluster)
-
-    @cached_property
-    def micro_batch(self) -> Pass:
-        """Forward and backward pass of one micro-batch."""
-        grads = self.states["grads"]
-        context = self.cluster.context_parallel
-        tokens = -(-(self.loss_tokens or self.recipe.tokens) // context)
-        whole = self.recipe.loss != "vocab_parallel"
-        vocab = (self.model if whole else self.local).architecture.vocab
-        return Pass(self.local, self.recipe, self.cluster, grads, tokens, vocab)
+            raise PlanError("loss_tokens", loss_tokens, bound, "correct it")
+        self.recipe, self.cluster = recipe, cluster or Cluster()
+        self.local = model.split(self.cluster.tensor_parallel)
+        self.states = per_card(state_bytes(self.local, recipe), self.cluster)
+        self.gathered = gathered_bytes(self.local, recipe, self.cluster)
+        whole = recipe.loss != "vocab_parallel"
+        self.micro_batch = Pass(
+            self.local,
+            recipe,
+            self.cluster,
+            self.states["grads"],
+            -(-(loss_tokens or tokens) // self.cluster.context_parallel),
+            (model if whole else self.local).architecture.vocab,
+        )
 
     def points(self) -> dict[str, Point]:
         """The pieces of each instant that computes; states apart."""
@@ -126,4 +113,4 @@ def instants(
     loss_tokens: int | None = None,
 ) -> Instants:
     """Bytes by instant and component of one step; see `Step`."""
-    return Step(model, recipe, cluster or Cluster(), loss_tokens).instants()
+    return Step(model, recipe, cluster, loss_tokens).instants()
