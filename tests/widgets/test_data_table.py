@@ -133,3 +133,20 @@ def test_new_rows_under_the_same_headers_keep_the_readers_order(table: Locator) 
     expect(table.locator("thead th button").nth(4)).to_be_focused()
     table.evaluate("table => { table.data = { headers: ['b'], rows: [[2], [1]] } }")
     assert table.locator("td").all_inner_texts() == ["2", "1"]
+
+
+def test_a_folded_table_stays_as_printed_until_it_is_unfolded(page: Page, table: Locator) -> None:
+    table.evaluate(
+        """table => {
+          const data = JSON.stringify({ headers: ["Model", "GB"], rows: [["7B", 112]] });
+          table.insertAdjacentHTML("beforebegin", `<details id="fold"><summary>Show</summary>
+            <data-table><script type="application/json" class="data">${data}</script>
+            <p class="printed">7B 112</p></data-table></details>`);
+        }"""
+    )
+    fold = page.locator("#fold")
+    expect(fold.locator(".printed")).to_be_attached()
+    expect(fold.locator(".table-sort")).to_have_count(0)
+    fold.locator("summary").click()
+    expect(fold.locator(".table-sort")).to_have_count(2)
+    expect(fold.locator(".printed")).to_have_count(0)

@@ -48,6 +48,12 @@ export class DataTable extends HTMLElement {
   }
 
   connectedCallback() {
+    const folded = this.closest("details:not([open])"); // as printed until somebody unfolds it
+    if (folded) folded.addEventListener("toggle", () => this.#wake(), { once: true });
+    else this.#wake();
+  }
+
+  #wake() {
     if (Object.hasOwn(this, "data")) {
       const early = this.data;
       delete this.data;
