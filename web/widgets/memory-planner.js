@@ -13,6 +13,7 @@
 import { planner } from "../python/planner.js";
 import { copyText } from "./figure-file.js";
 import { memoryPlannerView, PART_NAMES } from "./memory-planner-view.js";
+import { stateOf } from "./planner-answers.js";
 import { followHistory, queryOfAddress, remember } from "./planner-address.js";
 import { editOf, field, syncControls } from "./planner-form.js";
 import { ModelSearch } from "./planner-models.js";
@@ -93,11 +94,11 @@ export class MemoryPlanner extends HTMLElement {
 
   #onClick(pressed) {
     if (!pressed) return;
-    const { preset, unit, state, copies } = pressed.dataset;
+    const { preset, unit, way, copies } = pressed.dataset;
     if (pressed === this.retry) this.#go(this.#state);
     else if (preset) this.#choose(pressed, this.#controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.#state, unit });
-    else if (state) this.#go(JSON.parse(state));
+    else if (way) this.#go(stateOf(way, this.#view));
     else if (copies) void this.#copy(pressed, copies);
   }
 

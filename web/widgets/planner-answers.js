@@ -124,11 +124,11 @@ function cheapestView({ what, text, state }) {
     "div",
     { class: "mp-cheapest" },
     h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "mp-quiet" }, text)),
-    applyButton(state, "cheapest", "Apply", `Apply ${what}`),
+    applyButton("cheapest", "Apply", `Apply ${what}`),
   );
 }
 
-function adviceRow({ key, label, note, saved, total, time, fits, state }) {
+function adviceRow({ key, label, note, saved, total, time, fits }) {
   return h(
     "li",
     { class: "mp-advice-row" },
@@ -142,7 +142,7 @@ function adviceRow({ key, label, note, saved, total, time, fits, state }) {
       fits && h("span", { class: "mp-tag" }, "fits"),
     ),
     h("span", { class: "mp-advice-time" }, hidden("a step takes "), time),
-    applyButton(state, key, "Apply", `Apply: ${label}`),
+    applyButton(`advice-${key}`, "Apply", `Apply: ${label}`),
   );
 }
 
@@ -156,7 +156,7 @@ export function solvesView(solves) {
         "div",
         null,
         h("dt", null, label),
-        h("dd", null, h("span", { class: "mp-solve-text" }, text), state && applyButton(state, `solve-${key}`, "Use", `Use ${text}`)),
+        h("dd", null, h("span", { class: "mp-solve-text" }, text), state && applyButton(`solve-${key}`, "Use", `Use ${text}`)),
         h("dd", { class: "mp-number-note" }, note),
       ),
     ),
@@ -186,16 +186,19 @@ function commandView(name, text, label) {
     "div",
     { class: "mp-command" },
     h("pre", { class: "listing", tabindex: 0, "data-copy": name }, h("code", null, text)),
-    h("button", { type: "button", class: "button mp-copy", "data-copies": name, "data-focus": `copy-${name}` }, label),
+    h("button", { type: "button", class: "button mp-copy", "data-copies": name }, label),
   );
 }
 
-function applyButton(state, key, text, label) {
-  return h(
-    "button",
-    { type: "button", class: "button mp-apply", "data-state": JSON.stringify(state), "data-focus": `apply-${key}`, "aria-label": label },
-    text,
-  );
+function applyButton(way, text, label) {
+  return h("button", { type: "button", class: "button mp-apply", "data-way": way, "aria-label": label }, text);
+}
+
+/** The state a button of these leads to. @param {string} way its `data-way` */
+export function stateOf(way, { cheapest, advice, solves }) {
+  if (way === "cheapest") return cheapest.state;
+  const ways = [...advice.map((each) => [`advice-${each.key}`, each]), ...solves.map((each) => [`solve-${each.key}`, each])];
+  return new Map(ways).get(way).state;
 }
 
 function hidden(text) {

@@ -52,8 +52,9 @@ export function reopen(root, keys) {
 
 /** A selector that finds a control again after its part was redrawn. */
 function pathTo(element) {
-  const { focus, copy } = element.dataset;
-  if (focus) return `[data-focus="${focus}"]`;
+  const { way, copies, copy } = element.dataset;
+  if (way) return `[data-way="${way}"]`;
+  if (copies) return `[data-copies="${copies}"]`;
   if (copy) return `[data-copy="${copy}"]`;
   const fold = element.closest("details[data-key]");
   if (element.localName === "summary") return `details[data-key="${fold.dataset.key}"] > summary`;
