@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import Source
+from gpu_runner.world import World, local, rows_of
 
 _LAYER: Final = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks)\.(\d+)\.")
 
@@ -35,6 +36,7 @@ class Anchor:
     """Where each parameter's initial value lies: name → safetensors file."""
 
     files: dict[str, Path]
+    world: World = field(default_factory=World)
 
     def drift(self, model: Any) -> Drift:
         """Distance of `model` from θ₀ (drift of a layer without weights or of norm 0 is 0)."""
@@ -45,12 +47,15 @@ class Anchor:
             for file in sorted(set(self.files.values())):
                 with safe_open(file, framework="pt") as tensors:
                     for name in (n for n, place in self.files.items() if place == file):
-                        start = tensors.get_tensor(name).to(parameters[name].device).float()
-                        now = parameters[name].float()
+                        rows = rows_of(parameters[name])  # of this process
+                        now = local(parameters[name]).float()
+                        start = tensors.get_tensor(name)[rows].to(now.device).float()
                         moved[layer_of(name)] += float((now - start).square().sum())
                         initial[layer_of(name)] += float(start.square().sum())
-        layers = {name: _ratio(moved[name], initial[name]) for name in initial}
-        return Drift(layers, _ratio(sum(moved.values()), sum(initial.values())))
+        sums = [(moved[name], initial[name]) for name in initial]
+        added = self.world.sum(torch.tensor(sums, dtype=torch.float64)).tolist()
+        layers = {name: _ratio(*pair) for name, pair in zip(initial, added, strict=True)}
+        return Drift(layers, _ratio(sum(m for m, _ in added), sum(i for _, i in added)))
 
 
 def layer_of(parameter: str) -> str:

@@ -1,10 +1,11 @@
-"""Checkpoints that are whole or absent, and from which a run continues bit by bit on a CPU.
+"""Directories that are whole or absent, whenever the process dies.
 
-    step-000120.tmp/  model files, optimizer.safetensors, state.json: written, each flushed to disk
-                      manifest.json (name, bytes, sha256 of each) last, flushed
+    step-000120.tmp/  the files are written, each flushed to disk; then manifest.json (name, bytes,
+                      sha256 of each), flushed; then the directories, flushed
     step-000120/      the same directory renamed: it exists only complete; the parent is flushed
 
-Only safetensors and JSON: nothing in a checkpoint can run code when it is read.
+What is written before the rename cannot be seen under the final name, and what is removed is
+removed after it. `training_state` says what is inside; here, files are files.
 """
 
 from __future__ import annotations
@@ -13,21 +14,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from gpu_runner.errors import CheckpointError, SystemFailure
 
 MANIFEST: Final = "manifest.json"
-OPTIMIZER: Final = "optimizer.safetensors"
-STATE: Final = "state.json"
-_ADAM_STATE: Final = ("step", "exp_avg", "exp_avg_sq")
+UNFINISHED: Final = ".tmp"  # being written
+REPLACED: Final = ".old"  # complete, and on its way out
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,19 @@ class Saved:
 def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
     """Let `fill` write files into a temporary directory, then make it appear as `final` at once.
 
-    An older directory of that name is replaced. Raises `SystemFailure` (disk full, no permission);
-    nothing half-written stays and earlier checkpoints are untouched.
+    An older directory of that name steps aside before and goes after, so that one of the two is
+    there at every moment. Raises `SystemFailure` (disk full, no permission); nothing half-written
+    stays and earlier checkpoints are untouched.
     """
-    temporary = final.with_name(final.name + ".tmp")
+    temporary, older = (final.with_name(final.name + end) for end in (UNFINISHED, REPLACED))
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(mode=0o700, parents=True)
         fill(temporary)
         size, digest = _seal(temporary)
         if final.exists():
-            shutil.rmtree(final)
+            shutil.rmtree(older, ignore_errors=True)
+            final.rename(older)
         temporary.rename(final)
         _flush(final.parent)
     except BaseException as error:
@@ -64,14 +64,19 @@ def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
             f"{final} could not be written ({error}); {free / 2**20:,.0f} MiB are free there."
             " Make room, or choose another --runs or --out. Earlier checkpoints are intact."
         ) from error
+    shutil.rmtree(older, ignore_errors=True)
     return Saved(final, size, digest)
 
 
 def _seal(directory: Path) -> tuple[int, str]:
-    """Flush every file, write and flush the manifest; (total bytes, sha256 of the manifest)."""
+    """Flush every file, write and flush the manifest, flush the directories from the inside out.
+
+    Returns the total bytes and the sha256 of the manifest.
+    """
     files: dict[str, dict[str, int | str]] = {}
     total = 0
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+    inside = sorted(directory.rglob("*"))
+    for path in (p for p in inside if p.is_file()):
         _flush(path)
         name = path.relative_to(directory).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
@@ -80,7 +85,8 @@ def _seal(directory: Path) -> tuple[int, str]:
     manifest = directory / MANIFEST
     manifest.write_text(text, "utf-8")
     _flush(manifest)
-    _flush(directory)
+    for folder in (*reversed([p for p in inside if p.is_dir()]), directory):
+        _flush(folder)
     return total, hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -104,10 +110,7 @@ def step_dir(root: Path, step: int) -> Path:
 
 def verify(path: Path) -> None:
     """Compare every file with the manifest; raises `CheckpointError` naming the first bad file."""
-    try:
-        files = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: no readable {MANIFEST} ({error}).") from None
+    files = _manifest(path)
     for name, expected in files.items():
         file = path / name
         if not file.is_file():
@@ -117,14 +120,29 @@ def verify(path: Path) -> None:
             raise CheckpointError(f"{file} has {size:,} bytes, not {expected['bytes']:,}.")
         if _sha256(file) != expected["sha256"]:
             raise CheckpointError(f"{file} is not the file that was saved (its sha256 differs).")
+    here = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    if extra := sorted(here - files.keys() - {MANIFEST}):
+        raise CheckpointError(f"{path / extra[0]} is not in {MANIFEST}: it was not saved here.")
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The `files` of a manifest, checked; raises `CheckpointError` for anything else."""
+    try:
+        files = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
+        if not files or not all(
+            {"bytes", "sha256"} <= entry.keys() and ".." not in Path(name).parts
+            for name, entry in files.items()
+        ):
+            raise ValueError("it names no files, or names them wrongly")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: no readable {MANIFEST} ({error}).") from None
+    return dict(files)
 
 
 def newest(root: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that passes `verify`, and why newer ones were passed over."""
     refused: list[str] = []
-    for path in sorted(root.glob("step-*"), reverse=True):
-        if path.suffix == ".tmp":
-            continue
+    for path in sorted(finished(root), reverse=True):
         try:
             verify(path)
         except CheckpointError as error:
@@ -134,47 +152,14 @@ def newest(root: Path) -> tuple[Path | None, list[str]]:
     return None, refused
 
 
-def keep_only(root: Path, kept: Path | None) -> None:
+def finished(root: Path) -> list[Path]:
+    """Every checkpoint in `root` that was written to its end, the oldest first."""
+    return sorted(path for path in root.glob("step-*") if path.suffix != UNFINISHED)
+
+
+def keep_only(root: Path, kept: Iterable[Path]) -> None:
     """Remove every other checkpoint, and what an interrupted save left behind."""
+    staying = set(kept)
     for path in root.glob("step-*"):
-        if path != kept:
+        if path not in staying:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def write_training_state(
-    directory: Path, model: Any, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
-    """`optimizer.safetensors` (moments and step counts by parameter, RNG) and `state.json`."""
-    tensors = {"rng.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{key}.{name}"] = value.contiguous()
-    save_file(tensors, directory / OPTIMIZER)
-    (directory / STATE).write_text(json.dumps(state, indent=1), "utf-8")
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """The `state.json` of a verified checkpoint."""
-    state = json.loads((path / STATE).read_text("utf-8"))
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path / STATE} is not a JSON object.")
-    return state
-
-
-def restore(path: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Put moments, step counts and RNG back; raises `CheckpointError` for incomplete ones."""
-    with safe_open(path / OPTIMIZER, framework="pt") as tensors:
-        names = set(tensors.keys())
-        for name, parameter in model.named_parameters():
-            present = [key for key in _ADAM_STATE if f"{key}.{name}" in names]
-            if present and len(present) < len(_ADAM_STATE):
-                raise CheckpointError(f"{path / OPTIMIZER} has only {present} of {name}.")
-            if present:
-                optimizer.state[parameter] = {
-                    key: tensors.get_tensor(f"{key}.{name}").to(parameter.device) for key in present
-                }
-        torch.set_rng_state(tensors.get_tensor("rng.cpu"))
-        if "rng.cuda" in names and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors.get_tensor("rng.cuda"))

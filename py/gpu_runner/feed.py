@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Final, NamedTuple
 
 import torch
@@ -104,6 +105,9 @@ class Feed:
     micro_batch: int
     grad_accum: int
     pad_id: int
+    rank: int = 0
+    ranks: int = 1
+    """Of the micro-batches of a step this process takes number `rank`, `rank` + `ranks`, …"""
 
     @property
     def rows_per_step(self) -> int:
@@ -111,8 +115,8 @@ class Feed:
         return self.micro_batch * self.grad_accum
 
     def step(self, number: int) -> Iterator[Batch]:
-        """The micro-batches of step `number` (1-based), each (B, T)."""
-        for chosen in self._chosen(number):
+        """This process's micro-batches of step `number` (1-based), each (B, T)."""
+        for chosen in islice(self._chosen(number), self.rank, None, self.ranks):
             yield collate(chosen, self.pad_id)
 
     def trainable_tokens(self, number: int) -> int:

@@ -1,35 +1,56 @@
-"""What a run leaves on disk: checkpoints while it goes on, the trained model when it is done."""
+"""What a run leaves on disk: checkpoints while it goes on, the trained model when it is done.
+
+Three checkpoints stay: the last; the best, whose task loss is lowest; and the last healthy one,
+written while no step was being skipped. Often they are one.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
-from gpu_runner import checkpoint
+from gpu_runner import checkpoint, training_state
 from gpu_runner.checkpoint import Saved
+from gpu_runner.evaluate import TASK
 from gpu_runner.model import save
+from gpu_runner.optim import Optimizer
 from gpu_runner.record import History
 from gpu_runner.train import State
+from gpu_runner.world import World
 
 FINISHED: Final = "finished"  # an empty file: this run has its model and cannot be resumed
 CHECKPOINTS: Final = "checkpoints"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How good a checkpoint is: its task loss (inf if never measured), and its health."""
+
+    path: Path
+    task_loss: float
+    healthy: bool
+
+
 @dataclass(slots=True)
 class Keeper:
-    """Writes for one run in `directory`; its trained model goes to `output`."""
+    """Writes for one run in `directory`; its trained model goes to `output`.
+
+    Every process of `world` calls it alike: tensors are gathered from all, the first one writes.
+    """
 
     directory: Path
     output: Path
     model: Any
     tokenizer: Any
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     history: History
     data_sha256: str
+    world: World
 
     def save(self, state: State) -> Saved:
         """A complete checkpoint at `state`. Raises `SystemFailure` if the disk refuses."""
@@ -37,27 +58,69 @@ class Keeper:
             "state": asdict(state),
             "history": self.history.as_json(),
             "data_sha256": self.data_sha256,
+            "task_loss": self.history.latest.get(TASK),
+            "healthy": state.skipped_in_a_row == 0,
         }
+        write = self._model_writer()
+        tensors, metadata = training_state.collect(self.model, self.optimizer, self.world)
 
         def fill(directory: Path) -> None:
-            save(self.model, self.tokenizer, directory)
-            checkpoint.write_training_state(directory, self.model, self.optimizer, kept)
+            write(directory)
+            training_state.write(directory, tensors, metadata, kept)
 
-        return checkpoint.publish(self._checkpoint(state.step), fill)
+        place = checkpoint.step_dir(self.directory / CHECKPOINTS, state.step)
+        return self.world.on_first(lambda: checkpoint.publish(place, fill))
 
     def prune(self, newest: Saved) -> None:
-        """Remove the checkpoints that `newest` replaces."""
-        checkpoint.keep_only(self.directory / CHECKPOINTS, newest.path)
+        """Remove the checkpoints that `newest` replaces; the best and the last healthy one stay."""
+        root = self.directory / CHECKPOINTS
+        if self.world.first:
+            found = [standing(path) for path in checkpoint.finished(root)]
+            healthy = [one.path for one in found if one.healthy]
+            checkpoint.keep_only(root, {newest.path, *healthy[-1:], *map(_path, best(found))})
 
     def finish(self) -> Saved:
-        """Write the trained model, then remove what only an unfinished run needs."""
-        saved = checkpoint.publish(
-            self.output, lambda directory: save(self.model, self.tokenizer, directory)
-        )
-        (self.directory / FINISHED).touch()
-        shutil.rmtree(self.directory / CHECKPOINTS, ignore_errors=True)
-        (self.directory / "initial.safetensors").unlink(missing_ok=True)
+        """Write the trained model, then remove what only an unfinished run needs.
+
+        A checkpoint whose task loss was lower than that of the model stays; see `better`.
+        """
+        write = self._model_writer()
+        saved = self.world.on_first(lambda: checkpoint.publish(self.output, write))
+        if self.world.first:
+            (self.directory / FINISHED).touch()
+            checkpoint.keep_only(self.directory / CHECKPOINTS, map(_path, self.better()))
+            if not self.better():
+                shutil.rmtree(self.directory / CHECKPOINTS, ignore_errors=True)
+            (self.directory / "initial.safetensors").unlink(missing_ok=True)
         return saved
 
-    def _checkpoint(self, step: int) -> Path:
-        return self.directory / CHECKPOINTS / f"step-{step:06d}"
+    def _model_writer(self) -> Callable[[Path], None]:
+        """Who writes the model as it is now; gathers its weights first where they are spread."""
+        weights = training_state.weights(self.model, self.world)
+        return lambda directory: save(self.model, self.tokenizer, directory, weights)
+
+    def better(self) -> list[Standing]:
+        """The checkpoint that did better on the task than the newest evaluation, if any did."""
+        now = self.history.latest.get(TASK, math.inf)
+        found = map(standing, checkpoint.finished(self.directory / CHECKPOINTS))
+        return [one for one in best(list(found)) if one.task_loss < now]
+
+
+def standing(path: Path) -> Standing:
+    """What a checkpoint says of itself; one that cannot be read is as bad as can be."""
+    try:
+        kept = json.loads((path / training_state.STATE).read_text("utf-8"))
+        loss = kept["task_loss"]
+        return Standing(path, math.inf if loss is None else float(loss), kept["healthy"] is True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return Standing(path, math.inf, False)
+
+
+def best(found: list[Standing]) -> list[Standing]:
+    """The one with the lowest finite task loss, the earliest of equals; none if there is none."""
+    measured = [one for one in found if math.isfinite(one.task_loss)]
+    return [min(measured, key=lambda one: one.task_loss)] if measured else []
+
+
+def _path(one: Standing) -> Path:
+    return one.path

@@ -33,6 +33,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gpu_runner.optim import Optimizer
+from gpu_runner.world import local
+
 Components = dict[str, int]
 Phase = Literal["forward", "backward", "optimizer_step"]
 
@@ -71,7 +74,7 @@ class SilentMeter:
 class TensorTracker(TorchDispatchMode):
     """Bytes of live tensor storages by component while the mode is active (`with tracker:`)."""
 
-    def __init__(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, model: Any, optimizer: Optimizer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.memory = StepMemory("tensors")
         self._model = model
@@ -206,7 +209,7 @@ class TensorTracker(TorchDispatchMode):
 class CudaMeter:
     """The allocator's statistics; the split of the rest follows from what is known by identity."""
 
-    def __init__(self, model: Any, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    def __init__(self, model: Any, optimizer: Optimizer, device: torch.device) -> None:
         self.memory = StepMemory("cuda")
         self._model = model
         self._optimizer = optimizer
@@ -233,20 +236,20 @@ class CudaMeter:
         return known | {rest: max(0, total - sum(known.values()))}
 
 
-def known_bytes(model: Any, optimizer: torch.optim.Optimizer) -> Components:
+def known_bytes(model: Any, optimizer: Optimizer) -> Components:
     """Bytes of weights, gradients and moments that exist now."""
     parameters = list(model.parameters())
     states = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
     return {
-        "params": sum(p.nbytes for p in parameters) + sum(b.nbytes for b in model.buffers()),
-        "grads": sum(p.grad.nbytes for p in parameters if p.grad is not None),
-        "moments": sum(value.nbytes for value in states),
+        "params": sum(local(t).nbytes for t in (*parameters, *model.buffers())),
+        "grads": sum(local(p.grad).nbytes for p in parameters if p.grad is not None),
+        "moments": sum(local(value).nbytes for value in states),
     }
 
 
 @contextmanager
 def measured(
-    model: Any, optimizer: torch.optim.Optimizer, device: torch.device, *, wanted: bool
+    model: Any, optimizer: Optimizer, device: torch.device, *, wanted: bool
 ) -> Iterator[tuple[Meter, StepMemory | None]]:
     """The right meter for this step and device, and the memory it will have filled at the end."""
     if not wanted:

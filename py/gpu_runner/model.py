@@ -206,7 +206,12 @@ def _readable_errors(source: Source) -> Iterator[None]:
         ) from error
 
 
-def save(model: Any, tokenizer: Any, directory: Path) -> None:
-    """Write `model.safetensors`, configuration and tokenizer under Hugging Face names."""
-    model.save_pretrained(directory)
+def save(
+    model: Any, tokenizer: Any, directory: Path, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write `model.safetensors`, configuration and tokenizer under Hugging Face names.
+
+    `weights` stand for those of a model of which this process holds a part.
+    """
+    model.save_pretrained(directory, state_dict=weights)
     tokenizer.save_pretrained(directory)

@@ -17,8 +17,8 @@ import psutil
 from gpu_runner.anchor import Anchor
 from gpu_runner.checkpoint import Saved
 from gpu_runner.evaluate import GENERAL, TASK, Evaluator, Score, continuation
-from gpu_runner.log import EventLog
 from gpu_runner.train import State, StepResult
+from gpu_runner.world import World
 
 BEAT_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0  # what a first evaluation or a save may take before it looks dead
@@ -74,6 +74,13 @@ class History:
         return asdict(self)
 
 
+class Log(Protocol):
+    """Where events go; see `log`."""
+
+    def emit(self, kind: str, step: int, **payload: object) -> bool:
+        """Append one event."""
+
+
 class Checkpoints(Protocol):
     """Who writes checkpoints; see `keep`."""
 
@@ -90,7 +97,7 @@ class Recorder:
     def __init__(
         self,
         *,
-        log: EventLog,
+        log: Log,
         display: Display,
         model: Any,
         tokenizer: Any,
@@ -100,6 +107,7 @@ class Recorder:
         steps: int,
         history: History,
         keeper: Checkpoints,
+        world: World,
     ) -> None:
         self.history = history
         self._log = log
@@ -111,6 +119,7 @@ class Recorder:
         self._sampling = sampling
         self._steps = steps
         self._keeper = keeper
+        self._world = world
         self._earlier_seconds = history.seconds
         self._started = time.monotonic()
         self._process = psutil.Process()
@@ -152,7 +161,7 @@ class Recorder:
         started = time.monotonic()
         self._display.busy("evaluating")
         self._beat(state.step, 3 * self._look_seconds, force=True)
-        scores = self._evaluator.run(self._model)
+        scores = self._world.run(self._evaluator.run, self._model)
         drift = self._anchor.drift(self._model)
         self.history.latest = {score.suite: score.loss for score in scores}
         if state.step == 0:
@@ -211,7 +220,8 @@ class Recorder:
             return
         self._display.busy("writing samples")
         for index, (asked, read) in enumerate(self._sampling.prompts):
-            text = continuation(self._model, self._tokenizer, read, self._sampling.new_tokens)
+            tokens = self._sampling.new_tokens
+            text = self._world.run(continuation, self._model, self._tokenizer, read, tokens)
             self._log.emit("sample", step, prompt=asked, text=text, when=when)
             if when == "before":
                 self.history.samples.append([asked, text, ""])

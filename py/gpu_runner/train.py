@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import torch
@@ -20,6 +20,7 @@ from gpu_runner.errors import Diverged
 from gpu_runner.feed import Feed
 from gpu_runner.loss import loss_sum
 from gpu_runner.measure import Meter, StepMemory, measured
+from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 
 MOST_SKIPPED_IN_A_ROW: Final = 5
@@ -74,7 +75,7 @@ class Job:
     """Everything a training run needs, built and checked; see `session`."""
 
     model: Any
-    optimizer: torch.optim.AdamW
+    optimizer: optim.Optimizer
     feed: Feed
     schedule: Schedule
     clip: float
@@ -86,6 +87,7 @@ class Job:
     observer: Observer
     stop_requested: Callable[[], bool]
     state: State
+    world: World = field(default_factory=World)
 
 
 def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]:
@@ -96,18 +98,19 @@ def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]
     """
     tokens = job.feed.trainable_tokens(number)  # over all micro-batches, before any forward
     loss = torch.zeros((), device=job.device)
-    for batch in job.feed.step(number):  # grad_accum × (B, T)
+    for batch in job.feed.step(number):  # this process's share of grad_accum × (B, T)
         with meter.phase("forward"), job.autocast():
-            total, _ = loss_sum(job.model, batch.to(job.device))
+            total, _ = job.world.run(loss_sum, job.model, batch.to(job.device))
             part = total / tokens  # this micro-batch's share of the mean over the whole step
         with meter.phase("backward"):
             part.backward()
         loss += part.detach()
         del total, part  # or their graph would live on into the next forward
-    norm = optim.gradient_norm(job.model.parameters())
+    norm = job.world.norm(optim.gradient_norm(job.model.parameters()))
+    loss = job.world.sum(loss)
     with meter.phase("optimizer_step"):
         lr = job.schedule.at(number)
-        skipped = optim.step(job.optimizer, lr=lr, norm=norm, clip=job.clip)
+        skipped = job.optimizer.step(lr, norm, job.clip)
     loss_value, norm_value, skip = torch.stack((loss, norm, skipped)).tolist()  # the only wait
     return loss_value, norm_value, bool(skip)
 

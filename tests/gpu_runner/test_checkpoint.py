@@ -1,28 +1,16 @@
-import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
-import torch
 
-import tiny_llama
-from gpu_runner import checkpoint, optim
+from gpu_runner import checkpoint
 from gpu_runner.errors import CheckpointError, SystemFailure
 
 
 def write_two(directory: Path) -> None:
     (directory / "a.bin").write_bytes(b"abc")
     (directory / "b.bin").write_bytes(b"defg")
-
-
-def trained() -> tuple[torch.nn.Module, torch.optim.AdamW]:
-    model: torch.nn.Module = tiny_llama.model()
-    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optim.step(optimizer, lr=1e-3, norm=torch.ones(()), clip=0.0)
-    return model, optimizer
 
 
 def test_a_published_directory_is_whole_and_verified(tmp_path: Path) -> None:
@@ -83,41 +71,55 @@ def test_older_and_unfinished_ones_are_removed(tmp_path: Path) -> None:
     kept = checkpoint.publish(tmp_path / "step-000002", write_two).path
     checkpoint.publish(tmp_path / "step-000001", write_two)
     (tmp_path / "step-000003.tmp").mkdir()
-    checkpoint.keep_only(tmp_path, kept)
+    checkpoint.keep_only(tmp_path, [kept])
     assert list(tmp_path.iterdir()) == [kept]
 
 
-def test_moments_step_counts_and_random_numbers_come_back_exactly(tmp_path: Path) -> None:
-    model, optimizer = trained()
-    torch.manual_seed(5)
-    checkpoint.write_training_state(tmp_path, model, optimizer, {"step": 1})
-    expected = torch.rand(3)
-    fresh = optim.build(model, lr=1e-3, weight_decay=0.0)
-    checkpoint.restore(tmp_path, model, fresh)
-    assert torch.equal(torch.rand(3), expected)
-    for parameter, held in optimizer.state.items():
-        assert held.keys() == fresh.state[parameter].keys()
-        assert all(torch.equal(held[key], fresh.state[parameter][key]) for key in held)
-    assert checkpoint.read_state(tmp_path) == {"step": 1}
+def test_a_file_that_was_not_saved_there_is_refused_by_name(tmp_path: Path) -> None:
+    saved = checkpoint.publish(tmp_path / "step-000001", write_two).path
+    (saved / "pytorch_model.bin").write_bytes(b"anything")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is not in manifest\.json"):
+        checkpoint.verify(saved)
 
 
-def test_before_the_first_step_there_are_no_moments(tmp_path: Path) -> None:
-    model = tiny_llama.model()
-    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
-    checkpoint.write_training_state(tmp_path, model, optimizer, {})
-    checkpoint.restore(tmp_path, model, optimizer)
-    assert not optimizer.state
+def test_two_files_that_changed_places_are_refused_by_name(tmp_path: Path) -> None:
+    def two_alike(directory: Path) -> None:
+        (directory / "a.bin").write_bytes(b"abc")
+        (directory / "b.bin").write_bytes(b"xyz")
+
+    saved = checkpoint.publish(tmp_path / "step-000001", two_alike).path
+    (saved / "a.bin").rename(saved / "c.bin")
+    (saved / "b.bin").rename(saved / "a.bin")
+    (saved / "c.bin").rename(saved / "b.bin")
+    with pytest.raises(CheckpointError, match=r"a\.bin is not the file that was saved"):
+        checkpoint.verify(saved)
 
 
-def test_incomplete_moments_are_refused_by_name(tmp_path: Path) -> None:
-    model, optimizer = trained()
-    del optimizer.state[next(model.parameters())]["exp_avg_sq"]
-    checkpoint.write_training_state(tmp_path, model, optimizer, {})
-    with pytest.raises(CheckpointError, match=r"has only .*'exp_avg'.* of model.embed_tokens"):
-        checkpoint.restore(tmp_path, model, optimizer)
+def test_a_manifest_may_not_point_outside(tmp_path: Path) -> None:
+    saved = checkpoint.publish(tmp_path / "step-000001", write_two).path
+    text = (saved / "manifest.json").read_text().replace("a.bin", "../a.bin")
+    (saved / "manifest.json").write_text(text)
+    with pytest.raises(CheckpointError, match="names them wrongly"):
+        checkpoint.verify(saved)
 
 
-def test_a_state_that_is_no_object_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text(json.dumps([1]))
-    with pytest.raises(CheckpointError, match="not a JSON object"):
-        checkpoint.read_state(tmp_path)
+def test_a_checkpoint_of_the_same_name_is_replaced(tmp_path: Path) -> None:
+    checkpoint.publish(tmp_path / "step-000001", write_two)
+    saved = checkpoint.publish(
+        tmp_path / "step-000001", lambda directory: (directory / "c.bin").touch()
+    )
+    checkpoint.verify(saved.path)
+    assert {path.name for path in saved.path.iterdir()} == {"c.bin", "manifest.json"}
+    assert list(tmp_path.iterdir()) == [saved.path]
+
+
+def test_folders_inside_are_kept(tmp_path: Path) -> None:
+    def nested(directory: Path) -> None:
+        (directory / "inner").mkdir()
+        write_two(directory / "inner")
+
+    saved = checkpoint.publish(tmp_path / "step-000001", nested)
+    checkpoint.verify(saved.path)
+    (saved.path / "inner" / "b.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"inner/b\.bin is missing"):
+        checkpoint.verify(saved.path)

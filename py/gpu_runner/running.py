@@ -1,0 +1,187 @@
+"""A run that is set up: train, and end well whatever happens."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gpu_runner import optim, run_start
+from gpu_runner.anchor import Anchor
+from gpu_runner.ending import End, describe_error, summary_of
+from gpu_runner.errors import CheckpointError, ExitCode
+from gpu_runner.evaluate import TASK, Evaluator, pad_token
+from gpu_runner.keep import Keeper
+from gpu_runner.log import EventLog, LogError, SystemClock
+from gpu_runner.plan import Plan
+from gpu_runner.predict import steps_to_measure
+from gpu_runner.progress import Terminal, show
+from gpu_runner.record import History, Log, Recorder, Sampling
+from gpu_runner.signals import StopRequest
+from gpu_runner.train import Job, State, train
+from gpu_runner.world import World
+
+SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts are given
+
+
+@dataclass(slots=True)
+class Session:
+    """A run that is about to begin or to go on."""
+
+    plan: Plan
+    directory: Path
+    model: Any
+    anchor: Anchor
+    optimizer: optim.Optimizer
+    world: World
+    state: State
+    history: History
+    attempt: int
+    notes: list[str]
+
+    def keeper(self) -> Keeper:
+        """Who writes its checkpoints and its model."""
+        out = self.plan.config.out
+        return Keeper(
+            directory=self.directory,
+            output=Path(out).expanduser() if out else self.directory / "model",
+            model=self.model,
+            tokenizer=self.plan.tokenizer,
+            optimizer=self.optimizer,
+            history=self.history,
+            data_sha256=self.plan.train.sha256,
+            world=self.world,
+        )
+
+
+class SilentLog:
+    """The log of every process but the first: nothing is written twice."""
+
+    def emit(self, kind: str, step: int, **payload: object) -> bool:
+        """Nothing."""
+        del kind, step, payload
+        return True
+
+
+def execute(session: Session, console: Console) -> ExitCode:
+    """Train, and write how it ended into the log before anything else can go wrong."""
+    planned = session.plan
+    predicted = planned.prediction.peak_bytes if planned.prediction else 0
+    with (
+        _log(session) as log,
+        StopRequest() as stop,
+        Terminal(console, planned.steps, predicted) as terminal,
+    ):
+        end = _train_and_end(session, log, terminal, stop)
+    show(console, summary_of(end, planned, session.directory, session.state, session.history))
+    if end.error is not None:
+        raise end.error
+    return ExitCode.OK
+
+
+def _log(session: Session) -> AbstractContextManager[Log]:
+    """The log of the run, opened; only the first process has one."""
+    if not session.world.first:
+        return nullcontext(SilentLog())
+    try:
+        return EventLog(
+            session.directory / "events.jsonl",
+            run=session.directory.name,
+            clock=SystemClock(),
+            attempt=session.attempt,
+        )
+    except LogError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopRequest) -> End:
+    keeper = session.keeper()
+    try:
+        job, recorder = _job(session, keeper, log, terminal, stop)
+        terminal.begin(session.plan, session.directory.name)
+        _announce(session, log, recorder)
+        train(job)
+        if session.state.step == session.plan.steps:
+            recorder.saved(session.state, keeper.finish())
+            end = End("finished", f"all {session.plan.steps} steps are done")
+            end.model = keeper.output
+        else:
+            end = End("stopped", f"asked to stop by {stop.reason}")
+    except BaseException as error:  # logged here, raised again by the caller
+        end = describe_error(error, session.plan)
+    summary = end.numbers(session.plan, session.state, session.history)
+    log.emit("run.end", session.state.step, status=end.status, reason=end.reason, summary=summary)
+    return end
+
+
+def _job(
+    session: Session, keeper: Keeper, log: Log, terminal: Terminal, stop: StopRequest
+) -> tuple[Job, Recorder]:
+    planned, config, world = session.plan, session.plan.config, session.world
+    recorder = Recorder(
+        log=log,
+        display=terminal,
+        model=session.model,
+        tokenizer=planned.tokenizer,
+        evaluator=Evaluator(
+            planned.suites,
+            config.micro_batch,
+            pad_token(planned.tokenizer),
+            planned.device,
+            planned.autocast,
+        ),
+        anchor=session.anchor,
+        sampling=_sampling(planned),
+        steps=planned.steps,
+        history=session.history,
+        keeper=keeper,
+        world=world,
+    )
+    job = Job(
+        model=session.model,
+        optimizer=session.optimizer,
+        feed=planned.feed,
+        schedule=planned.schedule,
+        clip=config.clip,
+        eval_every=config.eval_every,
+        save_every=planned.save_every,
+        device=planned.device,
+        autocast=planned.autocast,
+        measured_steps=_steps_to_measure(session),
+        observer=recorder,
+        world=world,
+        stop_requested=lambda: world.any(stop.requested()),
+        state=session.state,
+    )
+    return job, recorder
+
+
+def _steps_to_measure(session: Session) -> frozenset[int]:
+    """None for several processes on CPUs: gathered weights come and go under the tracker's feet."""
+    planned = session.plan
+    if session.world.size > 1 and planned.device.type == "cpu":
+        return frozenset()
+    return steps_to_measure(planned.steps, planned.heaviest_step)
+
+
+def _announce(session: Session, log: Log, recorder: Recorder) -> None:
+    step = session.state.step
+    if session.attempt == 0:
+        log.emit("run.start", step, **run_start.payload(session.plan, session.model))
+    else:
+        log.emit("run.resume", step, from_step=step)
+    for text in (*session.plan.remarks(), *session.notes):
+        recorder.alert("warn", text, step)
+
+
+def _sampling(planned: Plan) -> Sampling:
+    config, encoder = planned.config, planned.encoder
+    if config.sample_prompts is not None:
+        asked = tuple((prompt, encoder.question_text(prompt)) for prompt in config.sample_prompts)
+        return Sampling(asked, config.sample_tokens)
+    rows = planned.suites[TASK].rows[:SAMPLED_ROWS]
+    texts = [(encoder.question_of(row), encoder.prompt_text(row)) for row in rows]
+    return Sampling(tuple(texts), config.sample_tokens)

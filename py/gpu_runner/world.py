@@ -1,0 +1,242 @@
+"""The processes that train together: who is the first, what is added up, what each one holds.
+
+    python -m gpu_runner train …                              a world of one: nothing is sent
+    torchrun --nproc-per-node 8 -m gpu_runner train …         FSDP2: each holds an 8th of everything
+
+Fully sharded data parallelism (ZeRO stage 3, arXiv 1910.02054; PyTorch FSDP, arXiv 2304.11277): the
+parameters, gradients and moments of every block are cut into rows, one part a process. A block is
+gathered when it computes and let go of afterwards; its gradients are added up in fp32 where their
+part lives. The step divides by the trainable tokens of all processes, so gradients are summed,
+never averaged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from gpu_runner.errors import RunnerError, SystemFailure, UsageError
+
+T = TypeVar("T")
+PATIENCE: Final = timedelta(minutes=10)  # how long a process waits for the slowest one
+
+
+class Root(nn.Module):
+    """Runs any function of the model while the parameters outside the blocks are gathered.
+
+    A loss reads the head's weight, a generation calls the model again and again: both are functions
+    of the model, and only the forward pass of the outermost module gathers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function(model, …)`."""
+        return function(self.model, *arguments)
+
+
+@dataclass(slots=True)
+class World:
+    """`size` processes of which this is number `rank`; the default is this one alone."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _mesh: Any = None
+    _root: Root | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the log, the terminal and the checkpoints."""
+        return self.rank == 0
+
+    def shard(self, model: Any, compute: torch.dtype | None) -> None:
+        """Cut every parameter of `model` into `size` parts, block by block; alone, nothing happens.
+
+        `compute` is the precision blocks are gathered in (None: that of the parameters); gradients
+        are reduced in fp32.
+        """
+        if self.size == 1:
+            return
+        from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+        policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
+        for block in blocks_of(model):
+            fully_shard(block, mesh=self._mesh, mp_policy=policy)
+        root = Root(model)
+        # After a forward pass too, or what is seen between steps would depend on what ran last.
+        fully_shard(root, mesh=self._mesh, mp_policy=policy, reshard_after_forward=True)
+        for module in root.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum
+        self._root = root
+
+    def run(self, function: Callable[..., T], model: Any, *arguments: Any) -> T:
+        """`function(model, …)` with the model's weights in reach; all processes call it alike."""
+        if self._root is None:
+            return function(model, *arguments)
+        result: T = self._root(function, *arguments)
+        return result
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of `tensor` over all processes, on each of them; alone, the tensor itself."""
+        if self.size == 1:
+            return tensor
+        total = tensor.to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total
+
+    def norm(self, part: Tensor) -> Tensor:
+        """√Σ part² over all processes: the norm of a vector of which each holds a part."""
+        return part if self.size == 1 else self.sum(part.square()).sqrt()
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any process: they must stop after the same step."""
+        if self.size == 1:
+            return flag
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)))
+
+    def on_first(self, function: Callable[[], T]) -> T:
+        """What `function` returns on the first process, on every one; its error is everyone's."""
+        if self.size == 1:
+            return function()
+        answer: list[Any] = [None, None]
+        if self.first:
+            try:
+                answer[0] = function()
+            except RunnerError as error:
+                answer[1] = (type(error), str(error))
+        dist.broadcast_object_list(answer, src=0)
+        if answer[1] is not None:
+            kind, text = answer[1]
+            raise kind(text)
+        result: T = answer[0]
+        return result
+
+    def random_states(self) -> dict[str, Tensor]:
+        """The state of every process's random numbers, by name; only on the first one."""
+        found = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            found["cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.size == 1:
+            return {f"rng.{name}": state for name, state in found.items()}
+        everyone: list[Any] = [None] * self.size
+        dist.all_gather_object(everyone, found)
+        return {
+            f"rng.{name}" + (f".{rank}" if rank else ""): state
+            for rank, states in enumerate(everyone)
+            for name, state in states.items()
+            if self.first
+        }
+
+    def restore_random_states(self, states: Mapping[str, Tensor]) -> None:
+        """The inverse; a process that was not there before keeps the state it has."""
+        end = f".{self.rank}" if self.rank else ""
+        if (cpu := states.get(f"rng.cpu{end}")) is not None:
+            torch.set_rng_state(cpu)
+        if (cuda := states.get(f"rng.cuda{end}")) is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(cuda, self.device)
+
+    def check(self, grad_accum: int) -> None:
+        """Refuse micro-batches that cannot be dealt out evenly. Raises `UsageError`."""
+        if grad_accum % self.size:
+            fitting = -(-grad_accum // self.size) * self.size
+            raise UsageError(
+                f"--grad-accum {grad_accum} micro-batches cannot be dealt out evenly to"
+                f" {self.size} processes: give a multiple of {self.size}, say --grad-accum"
+                f" {fitting}. It counts the micro-batches of all of them together, so that the"
+                " number of cards never changes the result."
+            )
+
+    def close(self) -> None:
+        """Leave the others in order: without it, gloo aborts when Python ends."""
+        if self.size > 1:
+            self._root = self._mesh = None
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def join(device: torch.device) -> World:
+    """The world that torchrun has set up around this process, or a world of one.
+
+    Raises `UsageError` for torchrun's variables without sense, `SystemFailure` when the others do
+    not come.
+    """
+    try:
+        size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+    except ValueError as error:
+        raise UsageError(
+            f"WORLD_SIZE, RANK or LOCAL_RANK is no number ({error}): start with torchrun."
+        ) from None
+    if size == 1:
+        return World(device=device)
+    if device.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise UsageError(
+                f"process {local} of this machine has no card of its own: PyTorch sees"
+                f" {torch.cuda.device_count()}. Give torchrun --nproc-per-node at most that."
+            )
+        torch.cuda.set_device(local)
+        device = torch.device("cuda", local)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        mesh = dist.device_mesh.init_device_mesh(device.type, (size,))
+    except (RuntimeError, ValueError) as error:
+        raise SystemFailure(
+            f"process {rank} of {size} found no way to the others"
+            f" ({os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}): {error}"
+        ) from None
+    return World(rank, size, device, mesh)
+
+
+def blocks_of(model: Any) -> list[nn.Module]:
+    """The blocks of a transformer: the longest list of modules of one kind."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    longest = max(lists, key=len, default=None)
+    return list(longest) if longest is not None else []
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of `tensor` that this process holds; of a whole tensor, all of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of which `tensor` is a part; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def rows_of(parameter: Tensor) -> slice:
+    """Which rows of the whole parameter this process holds (all of them where it is not cut)."""
+    if not isinstance(parameter, DTensor):
+        return slice(None)
+    size, rank = parameter.device_mesh.size(), parameter.device_mesh.get_local_rank()
+    each = -(-parameter.shape[0] // size)  # as torch.chunk: the last parts may be short or empty
+    return slice(min(rank * each, parameter.shape[0]), min((rank + 1) * each, parameter.shape[0]))
+
+
+def placed_like(parameter: Tensor, full: Tensor) -> Tensor:
+    """`full`, of the parameter's shape, cut and placed like the parameter."""
+    if not isinstance(parameter, DTensor):
+        return full.to(parameter.device)
+    part = full[rows_of(parameter)].to(parameter.device).contiguous()
+    return DTensor.from_local(
+        part,
+        parameter.device_mesh,
+        parameter.placements,
+        run_check=False,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )
