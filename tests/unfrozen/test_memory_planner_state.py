@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError
 from unfrozen.memory_planner import glance, view
-from unfrozen.memory_planner.sizes import marks, share_text, size_text
+from unfrozen.memory_planner.sizes import scale, share_text, size_text
 from unfrozen.memory_planner.state import (
     DEFAULTS,
     KEYS,
@@ -177,9 +177,14 @@ def test_sizes_keep_one_unit_until_they_are_too_small_for_it() -> None:
 
 
 @given(st.floats(1e6, 1e18), st.sampled_from(["GiB", "GB"]))
-def test_marks_are_few_and_reach_most_of_the_scale(most: float, unit: str) -> None:
-    found = marks(most, unit)
+def test_a_scale_holds_what_it_must_and_has_few_round_marks(largest: float, unit: str) -> None:
+    most, found = scale(largest, unit)
+    assert largest * 0.999999 <= most <= 1.4 * largest
     assert found[0] == {"bytes": 0, "text": "0"}
-    assert 3 <= len(found) <= 7
-    assert 0.5 * most <= float(str(found[-1]["bytes"])) <= most * 1.000001
+    assert 2 <= len(found) <= 7
+    assert float(str(found[-1]["bytes"])) <= most * 1.000001
     assert len({mark["text"] for mark in found}) == len(found)
+
+
+def test_a_scale_stands_still_while_a_number_moves_a_little() -> None:
+    assert scale(101e9, "GB") == scale(109e9, "GB")

@@ -6,7 +6,7 @@ from typing import Final
 
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
-from unfrozen.memory_planner.sizes import marks, share_text, size_text
+from unfrozen.memory_planner.sizes import scale, share_text, size_text
 from unfrozen.plan import Plan
 from unfrozen.units import GIB
 
@@ -23,7 +23,7 @@ OVERHEAD: Final = {
     "context": COMPONENTS["context"],
     "communication": "Communication buffers",
 }
-_ROOM: Final = 1.03  # of what the scale shows beyond its largest value
+_ROOM: Final = 1.02  # of what the scale shows beyond its largest value
 _WHY: Final = {
     "load": "The weights alone are larger than anything the step adds.",
     "end_of_forward": "Every activation is alive and the loss is being computed.",
@@ -60,7 +60,7 @@ def bar(plan: Plan, unit: str) -> Json:
     """The card at the peak: tensors by component, then what is held beside them."""
     low, high = (edge * GIB for edge in plan.band_gib)
     card = plan.job.gpu
-    most = _ROOM * max(high, card.capacity_bytes if card else 0)
+    most, marks = scale(_ROOM * max(high, card.capacity_bytes if card else 0), unit)
     parts = _parts(plan.instants[plan.peak_instant], plan.device_bytes, unit)
     parts += [
         _part(key, OVERHEAD[key], size, plan.device_bytes, unit)
@@ -77,7 +77,7 @@ def bar(plan: Plan, unit: str) -> Json:
         "total": {"bytes": plan.device_bytes, "text": size_text(plan.device_bytes, unit)},
         "band": {"low": low, "high": high, "text": band_text(plan, unit)},
         "limit": limit,
-        "marks": marks(most, unit),
+        "marks": marks,
     }
 
 
@@ -85,7 +85,7 @@ def timeline(plan: Plan, unit: str) -> Json:
     """Every instant of the step on one scale, what tensors hold at each, the highest marked."""
     totals = {name: sum(parts.values()) for name, parts in plan.instants.items()}
     room = tensor_room_bytes(plan)
-    most = _ROOM * max(plan.allocated_bytes, room or 0, 1)
+    most, marks = scale(_ROOM * max(plan.allocated_bytes, room or 0, 1), unit)
     rows = [
         {
             "key": name,
@@ -103,7 +103,7 @@ def timeline(plan: Plan, unit: str) -> Json:
         "unit": unit,
         "rows": rows,
         "limit": limit,
-        "marks": marks(most, unit),
+        "marks": marks,
         "sentence": f"{instant_label(plan.peak_instant)} sets the peak. {_why(plan)}",
     }
 

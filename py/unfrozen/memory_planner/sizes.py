@@ -10,7 +10,8 @@ from unfrozen.units import GB, GIB, format_bytes, sig3
 _SCALES: Final = {"GiB": GIB, "GB": GB}
 _NO_BREAK: Final = "\u00a0"
 _ROUND: Final = (1, 2, 5, 10)
-_LEAST_SHARE: Final = 0.01  # below a hundredth of the unit a smaller unit reads better
+_LEAST_SHARE: Final = 0.1  # below a tenth of the unit a smaller unit reads better
+_WANTED: Final = 5  # marks of a scale, about
 
 
 def size_text(size_bytes: float, unit: str) -> str:
@@ -21,17 +22,22 @@ def size_text(size_bytes: float, unit: str) -> str:
     return f"{sig3(size_bytes / scale)}{_NO_BREAK}{unit}"
 
 
-def marks(most_bytes: float, unit: str, wanted: int = 5) -> list[dict[str, object]]:
-    """Round marks from 0 to at most `most_bytes`: their bytes, and their texts without unit."""
-    scale = _SCALES[unit]
-    most = max(most_bytes / scale, 1e-9)
-    power = 10.0 ** math.floor(math.log10(most / wanted))
-    step = next(power * factor for factor in _ROUND if power * factor * wanted >= most * 0.999)
-    count = math.floor(most / step * (1 + 1e-9))
-    return [
-        {"bytes": index * step * scale, "text": f"{index * step:,.6g}"}
-        for index in range(count + 1)
+def scale(largest_bytes: float, unit: str) -> tuple[float, list[dict[str, object]]]:
+    """Where a scale ends that holds `largest_bytes`, and its round marks from 0 on: their bytes,
+    and their texts without unit.
+
+    It ends at a mark or half-way to the next, so that it stands still while a slider moves.
+    """
+    size = _SCALES[unit]
+    largest = max(largest_bytes / size, 1e-9)
+    power = 10.0 ** math.floor(math.log10(largest / _WANTED))
+    step = next(power * factor for factor in _ROUND if power * factor * _WANTED >= largest * 0.999)
+    halves = math.ceil(largest / step * 2 * (1 - 1e-9))
+    marks: list[dict[str, object]] = [
+        {"bytes": index * step * size, "text": f"{index * step:,.6g}"}
+        for index in range(halves // 2 + 1)
     ]
+    return halves / 2 * step * size, marks
 
 
 def share_text(part: float, whole: float) -> str:
