@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import build
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
 from unfrozen.events import COMPONENTS, INSTANTS
+from unfrozen.job import Job
 from unfrozen.memory.instants import Instants, instants, peak
-from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
 
-TRACED = json.loads(Path(__file__).with_name("traced.json").read_text())["rows"]
+TRACED = json.loads((Path(build.ROOT) / "web" / "truth" / "traced.json").read_text())
 LLAMA_1B = CATALOGUE["meta-llama/Llama-3.2-1B"].model
 LLAMA_7B = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
 
@@ -29,20 +30,22 @@ def totals(found: Instants) -> dict[str, int]:
 
 @pytest.mark.parametrize("row", TRACED, ids=[row["id"] for row in TRACED])
 def test_the_peak_of_a_traced_step_is_met_to_a_tenth_of_a_percent(row: dict[str, Any]) -> None:
-    model, recipe = ModelConfig.from_hf(row["model"]), Recipe.read(row["recipe"])
-    found = instants(model, recipe)
-    assert model.num_parameters == row["parameters"]
+    job = Job.read(row["job"])
+    found = instants(job.model, job.recipe)
+    assert job.model.num_parameters == row["params"]
     assert peak(found)[1] == pytest.approx(row["peak_bytes"], rel=1e-3)
-    assert totals(found)["end_of_backward"] == pytest.approx(row["end_of_backward_bytes"], rel=1e-6)
+    assert totals(found)["end_of_backward"] == pytest.approx(
+        row["end_of_backward"]["Total"], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("row", TRACED, ids=[row["id"] for row in TRACED])
 def test_activations_and_casts_are_what_a_traced_forward_leaves(row: dict[str, Any]) -> None:
-    model, recipe = ModelConfig.from_hf(row["model"]), Recipe.read(row["recipe"])
-    components = instants(model, recipe)["end_of_forward"]
+    job = Job.read(row["job"])
+    components = instants(job.model, job.recipe)["end_of_forward"]
     gradient_of_the_loss = 2 * components["logits_loss"] // 3
     total = sum(components.values()) - gradient_of_the_loss
-    assert total == pytest.approx(row["end_of_forward_bytes"], rel=1e-4)
+    assert total == pytest.approx(row["end_of_forward"]["Total"], rel=1e-4)
 
 
 def test_names_are_those_of_the_event_log() -> None:
