@@ -1,6 +1,7 @@
-"""What 10,000 varied jobs cost: planned in Python, and answered on the command line."""
+"""What 10,000 varied jobs cost: planned in Python, on the command line, and in the page."""
 
 import contextlib
+import inspect
 import io
 import json
 import time
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.bench import Ratio, show
+from tests.bench.browser import built_page
 from unfrozen.__main__ import main as command_line
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError
@@ -16,6 +18,23 @@ from unfrozen.plan import plan
 
 JOBS = 10_000
 BUDGET_SECONDS = 2.0
+PAGE_BUDGET_SECONDS = 10.0
+PAGE_CELL = """
+import contextlib, json, time
+from typing import Any
+from unfrozen.catalogue import CATALOGUE
+from unfrozen.errors import PlanError
+from unfrozen.plan import plan
+
+JOBS = {count}
+
+{jobs}
+given = jobs()
+start = time.perf_counter()
+for job in given:
+    plan(job)
+time.perf_counter() - start
+"""
 
 
 def jobs() -> list[dict[str, Any]]:
@@ -70,12 +89,24 @@ def seconds_on_the_command_line(given: list[dict[str, Any]]) -> float:
             return time.process_time() - start
 
 
+def seconds_in_the_page() -> float:
+    """Wall time of the same plans in the Python of a reader's browser."""
+    code = PAGE_CELL.format(count=JOBS, jobs=inspect.getsource(jobs))
+    with built_page() as page:
+        result = page.locator("live-cell").first.evaluate(
+            "async (cell, code) => { cell.code = code; return cell.run(); }", code
+        )
+    assert result["ok"], result["error"]
+    return float(result["value"])
+
+
 def main() -> None:
-    """Compare both with the budget."""
+    """Compare each with its budget."""
     given = jobs()
     rows = [
         Ratio("plan()", seconds_in_python(given), BUDGET_SECONDS, "s"),
         Ratio("plan LIST.json --json", seconds_on_the_command_line(given), BUDGET_SECONDS, "s"),
+        Ratio("plan() in the page", seconds_in_the_page(), PAGE_BUDGET_SECONDS, "s"),
     ]
     show(f"{JOBS:,} plans", "its budget", rows)
 

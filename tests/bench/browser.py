@@ -1,0 +1,31 @@
+"""The built page in Chromium, for benches that measure what a reader waits for."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Page, sync_playwright
+
+import build
+from conftest import CHROMIUM_FLAGS, free_port, wait_for
+
+
+@contextmanager
+def built_page() -> Iterator[Page]:
+    """The page, built if need be and served by a plain file server."""
+    site, port, quiet = build.site(), free_port(), subprocess.DEVNULL
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    command += ["--directory", str(site)]
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as host:
+        url = f"http://127.0.0.1:{port}/"
+        wait_for(url)
+        with sync_playwright() as playwright:
+            program = str(build.chromium())
+            browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+            page = browser.new_page()
+            page.set_default_timeout(120_000)
+            page.goto(url)
+            yield page
+            browser.close()
+        host.terminate()
