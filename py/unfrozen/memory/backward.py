@@ -91,6 +91,8 @@ class Pass:
         a = model.architecture
         self._head_size = 0 if a.labels else a.vocab * a.hidden
         self._head_trains = recipe.lora is None and self._head_size > 0
+        self._resident = recipe.resident_grads(encoder=a.labels > 0)
+        self._largest_grad = round(grads_bytes * model.largest_tensor / model.num_parameters)
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
@@ -248,13 +250,11 @@ class Pass:
 
     def _point(self, reached: int, pieces: Point) -> Point:
         """The pieces, with the gradients of `reached` parameters, or all when accumulating."""
-        recipe, model = self.recipe, self.model
         grads = round(self.grads_bytes * self._share_reached(reached))
-        largest = round(self.grads_bytes * model.largest_tensor / model.num_parameters)
-        if recipe.early_update:
-            return pieces | {"grads": min(grads, largest)}
-        if recipe.resident_grads(encoder=model.architecture.labels > 0):
-            return pieces | {"grads": self.grads_bytes, "fresh": min(grads, largest)}
+        if self.recipe.early_update:
+            return pieces | {"grads": min(grads, self._largest_grad)}
+        if self._resident:
+            return pieces | {"grads": self.grads_bytes, "fresh": min(grads, self._largest_grad)}
         return pieces | {"grads": grads}
 
     def _share_reached(self, parameters: int) -> float:

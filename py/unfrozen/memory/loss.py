@@ -12,6 +12,8 @@ and the backward pass of the head.
     fused_linear   the forward pass computes the gradients chunk by chunk, each chunk of
                    ⌈T / ⌈V/h⌉⌉ tokens, rounded up to a power of two: 4 + c a logit of one chunk, the
                    gradients of the head's input and weight beside it (Liger, arXiv 2410.10989)
+    linear         the same with chunks of 256 tokens, whose fp32 logits become their own gradient:
+                   4 a logit of one chunk, and c for their 16-bit copy (this project's runner)
     vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron)
     classification none
 
@@ -23,6 +25,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 CHUNKS: Final = 8  # of a chunked loss
+LINEAR_CHUNK: Final = 256  # tokens whose logits exist at once in a linear loss
 
 
 class LossMemory(NamedTuple):
@@ -43,6 +46,7 @@ FORMULAS: Final = {
     "logits_bf16": "3c·T·V",
     "chunked": "c·T·V",
     "fused_linear": "(4 + c)·chunk·V + c·T·h",
+    "linear": "(4 + c in 16 bits)·chunk·V + c·T·h",
     "vocab_parallel": "(4 + c)·T·V / ranks",
     "classification": "0",
 }
@@ -63,5 +67,9 @@ def loss_memory(
         parts = -(-vocab // hidden)
         chunk = min(tokens, 1 << (-(-tokens // parts) - 1).bit_length())
         return LossMemory((4 + c) * chunk * vocab + inputs, inputs, 0, early=True)
+    if kind == "linear":
+        copy = c if c < 4 else 0
+        chunk = min(tokens, LINEAR_CHUNK)
+        return LossMemory((4 + copy) * chunk * vocab + inputs, inputs, 0, early=True)
     width = {"logits_fp32": 12, "logits_bf16": 3 * c, "vocab_parallel": 4 + c}[kind]
     return LossMemory((width + (c if capped else 0)) * logits, c * logits + inputs)
