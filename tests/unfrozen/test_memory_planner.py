@@ -160,6 +160,7 @@ def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
     assert knobs["compute"]["options"][0] == {"value": "", "label": "bf16 (default)"}
     assert knobs["master"]["options"][0]["label"] == "none (default)"
     assert knobs["base"]["off"]
+    assert knobs["tokens"]["value"] == "10,000,000"
 
 
 @pytest.mark.parametrize("hub_id", CATALOGUE)

@@ -89,7 +89,7 @@ function sliderField({ key, label, unit, value, steps, texts }) {
   return h(
     "div",
     { class: "mp-field mp-slider" },
-    h("label", { for: `mp-${key}` }, label, h("span", { class: "mp-unit" }, unit)),
+    h("label", { for: `mp-${key}` }, label, unit && h("span", { class: "mp-unit" }, unit)),
     h("input", {
       class: "mp-range",
       type: "range",

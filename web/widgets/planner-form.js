@@ -20,7 +20,7 @@ export function syncControls(root, view, { skip = null } = {}) {
   set(field(root, "gpu"), view.gpu);
   set(field(root, "config"), view.config);
   for (const slider of view.sliders) syncSlider(root, slider, set);
-  for (const { knobs } of view.groups) for (const knob of knobs) syncKnob(root, knob, set);
+  for (const { knobs } of view.groups) for (const knob of knobs) syncKnob(root, knob, set, !view.problem);
   for (const { key, chosen } of view.presets) press(root.querySelector(`[data-preset="${key}"]`), chosen);
   for (const name of view.units) press(root.querySelector(`[data-unit="${name}"]`), name === view.unit);
   syncErrors(root, view.problem ?? null);
@@ -40,7 +40,8 @@ function syncSlider(root, { key, value, steps, texts }, set) {
   range.setAttribute("aria-valuetext", isStop ? texts[index] : value);
 }
 
-function syncKnob(root, { key, kind, value, options, placeholder, off }, set) {
+/** `tells`: the view says what a setting left alone comes out as; one with a problem does not. */
+function syncKnob(root, { key, kind, value, options, placeholder, off }, set, tells) {
   const element = field(root, key);
   element.closest("[data-knob]").hidden = Boolean(off);
   if (kind === "flag") {
@@ -49,9 +50,9 @@ function syncKnob(root, { key, kind, value, options, placeholder, off }, set) {
   }
   if (kind === "choice") {
     options.forEach(({ label }, index) => {
-      if (element.options[index].textContent !== label) element.options[index].textContent = label;
+      if (tells && element.options[index].textContent !== label) element.options[index].textContent = label;
     });
-  } else element.placeholder = placeholder;
+  } else if (tells) element.placeholder = placeholder;
   set(element, value);
 }
 

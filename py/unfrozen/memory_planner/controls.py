@@ -29,7 +29,7 @@ _CARDS: Final = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
 SLIDERS: Final = {
     "seq_len": ("Sequence length", "tokens", _SEQ_LENS),
     "micro_batch": ("Micro-batch", "sequences", _BATCHES),
-    "gpus": ("Cards", "GPUs", _CARDS),
+    "gpus": ("Cards", "cards", _CARDS),
 }
 _PRECISIONS: Final = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
 
@@ -168,6 +168,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                     "logits_bf16": "whole logits, 16-bit",
                     "chunked": "in chunks",
                     "fused_linear": "fused with the head",
+                    "linear": "as the runner does",
                     "vocab_parallel": "split over cards",
                     "classification": "classification head",
                 },
@@ -222,7 +223,7 @@ def sliders(state: State, job: Job | None) -> list[dict[str, object]]:
         {
             "key": key,
             "label": label,
-            "unit": unit,
+            "unit": "" if unit == label.lower() else unit,
             "value": yielded.get(key, setting(state, key)),
             "steps": [str(step) for step in steps],
             "texts": [f"{step:,} {unit}" for step in steps],
@@ -255,6 +256,8 @@ def _knob_json(knob: Knob, state: State, job: Job | None) -> dict[str, object]:
         rest = [{"value": value, "label": label} for value, label in knob.choices.items()]
         return plain | {"options": [first, *rest]}
     numeric = knob.key in _COUNTS
+    if knob.key == "tokens" and setting(state, "tokens").isdecimal():
+        plain["value"] = f"{int(setting(state, 'tokens')):,}"
     return plain | {"placeholder": automatic, "numeric": numeric}
 
 
