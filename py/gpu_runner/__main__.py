@@ -152,7 +152,8 @@ def _exit(command: Callable[[], int]) -> None:
     try:
         code = int(command())
     except RunnerError as error:
-        typer.secho(f"Error: {error}", err=True, fg="red")
+        if os.environ.get("RANK", "0") == "0" or not error.shared:
+            typer.secho(f"Error: {error}", err=True, fg="red")
         code = error.exit_code
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)

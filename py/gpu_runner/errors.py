@@ -29,6 +29,8 @@ class RunnerError(Exception):
     """A mistake that the user can repair; the message says how."""
 
     exit_code = ExitCode.USAGE
+    shared = False
+    """Whether every process of the run has it, so that one message is enough."""
 
 
 class UsageError(RunnerError):

@@ -120,7 +120,9 @@ class World:
         dist.broadcast_object_list(answer, src=0)
         if answer[1] is not None:
             kind, text = answer[1]
-            raise kind(text)
+            error = kind(text)
+            error.shared = True
+            raise error
         result: T = answer[0]
         return result
 
@@ -152,12 +154,14 @@ class World:
         """Refuse micro-batches that cannot be dealt out evenly. Raises `UsageError`."""
         if grad_accum % self.size:
             fitting = -(-grad_accum // self.size) * self.size
-            raise UsageError(
+            error = UsageError(
                 f"--grad-accum {grad_accum} micro-batches cannot be dealt out evenly to"
                 f" {self.size} processes: give a multiple of {self.size}, say --grad-accum"
                 f" {fitting}. It counts the micro-batches of all of them together, so that the"
                 " number of cards never changes the result."
             )
+            error.shared = True
+            raise error
 
     def close(self) -> None:
         """Leave the others in order: without it, gloo aborts when Python ends."""

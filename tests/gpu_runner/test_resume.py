@@ -1,21 +1,17 @@
 """A run that is killed, stopped or starved, in a process of its own, and what is left of it."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from gpu_runner.errors import ExitCode
-
-ROOT = Path(__file__).parents[2]
+from run_process import ROOT, events, losses, runner, wait_for_step
 
 pytestmark = pytest.mark.slow
 
@@ -27,46 +23,6 @@ def options(model_dir: Path, sums_file: Path, cats_file: Path) -> list[str]:
         *("--steps", "60", "--eval-every", "20", "--save-every", "7", "--lr", "1e-2"),
         *("--sample-tokens", "4"),
     ]
-
-
-def runner(*arguments: str) -> subprocess.Popen[str]:
-    settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "gpu_runner", *arguments]
-    return subprocess.Popen(
-        command, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def events(run: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in (run / "events.jsonl").read_text("utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # torn by a kill
-    return found
-
-
-def losses(run: Path) -> dict[int, tuple[float, float]]:
-    """Step → (loss, gradient norm); of a step taken twice, both times must agree."""
-    found: dict[int, tuple[float, float]] = {}
-    for event in events(run):
-        if event["kind"] == "metrics" and "train/loss" in event["m"]:
-            pair = (event["m"]["train/loss"], event["m"]["train/grad_norm"])
-            assert found.setdefault(event["step"], pair) == pair
-    return found
-
-
-def wait_for_step(runs: Path, step: int, process: subprocess.Popen[str]) -> Path:
-    """The run's directory once its log says that `step` is done."""
-    while process.poll() is None:
-        for run in runs.iterdir() if runs.exists() else ():
-            if (run / "events.jsonl").exists() and max(losses(run), default=0) >= step:
-                return run
-        time.sleep(0.005)
-    raise AssertionError(
-        f"the run ended before step {step}: {process.stdout and process.stdout.read()}"
-    )
 
 
 def test_killed_and_resumed_equals_uninterrupted(options: list[str], tmp_path: Path) -> None:

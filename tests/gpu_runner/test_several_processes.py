@@ -1,0 +1,126 @@
+"""The same run on one process and on two: the number of processes never changes the result."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from run_process import events, losses, runner, wait_for_step
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def options(model_dir: Path, sums_file: Path, cats_file: Path) -> list[str]:
+    return [
+        *("--model", str(model_dir), "--data", str(sums_file), "--general", f"cats={cats_file}"),
+        *("--steps", "24", "--eval-every", "12", "--save-every", "4", "--lr", "3e-3"),
+        *("--grad-accum", "2", "--sample-tokens", "4"),
+    ]
+
+
+def finished(*arguments: str, runs: Path, processes: int) -> Path:
+    """The directory of a run that went to its end."""
+    process = runner(*arguments, "--runs", str(runs), processes=processes)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    (run,) = runs.iterdir()
+    return run
+
+
+@pytest.fixture
+def alone(options: list[str], tmp_path: Path) -> Path:
+    return finished("train", *options, runs=tmp_path / "alone", processes=1)
+
+
+def assert_same(one: Path, two: Path, tolerance: float) -> None:
+    """Losses, gradient norms and weights of two runs agree."""
+    first, second = losses(one), losses(two)
+    assert first.keys() == second.keys()
+    for step, pair in first.items():
+        assert second[step] == pytest.approx(pair, rel=tolerance), step
+    a, b = (load_file(run / "model" / "model.safetensors") for run in (one, two))
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        torch.testing.assert_close(
+            b[name], tensor, rtol=0, atol=tolerance * float(tensor.abs().max())
+        )
+
+
+def test_two_processes_equal_one_with_twice_the_micro_batches(
+    options: list[str], alone: Path, tmp_path: Path
+) -> None:
+    both = finished("train", *options, runs=tmp_path / "both", processes=2)
+    first, second = losses(alone)[1], losses(both)[1]
+    assert second == pytest.approx(
+        first, rel=1e-6
+    )  # the same weights: one step apart from rounding
+    assert_same(alone, both, 1e-4)  # twenty-four steps of AdamW amplify what rounding differs by
+    (start,) = (event for event in events(both) if event["kind"] == "run.start")
+    assert start["model"]["num_parameters"] == 27_040
+    assert [event["seq"] for event in events(both)] == list(range(len(events(both))))
+    drifts = [[e["total"] for e in events(run) if e["kind"] == "drift"] for run in (alone, both)]
+    assert drifts[1] == pytest.approx(drifts[0], rel=1e-4)
+    model = AutoModelForCausalLM.from_pretrained(both / "model")
+    tokenizer = AutoTokenizer.from_pretrained(both / "model")
+    assert model.generate(**tokenizer("1+1=", return_tensors="pt"), max_new_tokens=2).shape[0] == 1
+
+
+def test_a_run_goes_on_with_two_then_one_then_two_processes(
+    options: list[str], alone: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "changing"
+    process = runner("train", *options, "--runs", str(runs), processes=2)
+    for step, processes in ((6, 1), (14, 2)):
+        run = wait_for_step(runs, step, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        process = runner("resume", run.name, "--runs", str(runs), processes=processes)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    steps = {e["step"]: e["m"]["train/loss"] for e in events(run) if "train/loss" in e.get("m", {})}
+    for step, (loss, _) in losses(alone).items():
+        assert steps[step] == pytest.approx(loss, rel=1e-4)
+    resumed = [event["from_step"] for event in events(run) if event["kind"] == "run.resume"]
+    assert len(resumed) == 2
+    assert all(step % 4 == 0 and step > 0 for step in resumed)
+
+
+def test_sigterm_stops_all_processes_after_the_same_step(
+    options: list[str], tmp_path: Path
+) -> None:
+    process = runner("train", *options, "--steps", "4000", "--runs", str(tmp_path), processes=2)
+    run = wait_for_step(tmp_path, 3, process)
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on to every process
+    output, _ = process.communicate()
+    end = events(run)[-1]
+    assert (end["kind"], end["status"]) == ("run.end", "stopped"), output
+    assert (run / "checkpoints" / f"step-{end['step']:06d}").is_dir()
+
+
+def test_a_full_disk_is_said_once_and_ends_every_process(
+    options: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "file" / "x")]
+    process = runner("train", *options, "--steps", "4", *places, processes=2)
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "could not be written" in output
+    assert output.count("\nError: ") == 1, output
+
+
+def test_micro_batches_for_an_odd_number_are_refused_before_anything_is_loaded(
+    options: list[str], tmp_path: Path
+) -> None:
+    process = runner(
+        "train", *options, "--grad-accum", "3", "--runs", str(tmp_path / "r"), processes=2
+    )
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "--grad-accum 3 micro-batches cannot be dealt out evenly to 2" in output
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+import tiny_llama
+from gpu_runner.errors import SystemFailure, UsageError
+from gpu_runner.world import World, blocks_of, join, local, placed_like, rows_of, whole
+
+CPU = torch.device("cpu")
+
+
+def test_alone_nothing_is_sent_copied_or_cut() -> None:
+    world = World()
+    tensor = torch.arange(3.0)
+    assert world.sum(tensor) is tensor
+    assert world.norm(tensor) is tensor
+    assert world.any(True)
+    assert not world.any(False)
+    assert world.run(lambda model, n: (model, n), "model", 2) == ("model", 2)
+    assert local(tensor) is whole(tensor) is placed_like(tensor, tensor) is tensor
+    assert tensor[rows_of(tensor)].equal(tensor)
+    model = tiny_llama.model()
+    before = dict(model.named_parameters())
+    world.shard(model, None)
+    assert all(before[name] is parameter for name, parameter in model.named_parameters())
+    world.close()
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert join(CPU).size == 1
+
+
+def test_variables_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(UsageError, match=r"no number .*'two'.*start with torchrun"):
+        join(CPU)
+
+
+def test_others_that_cannot_be_found_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("WORLD_SIZE", "2"),
+        ("RANK", "1"),
+        ("MASTER_ADDR", "no.such.host.invalid"),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    with pytest.raises(SystemFailure, match=r"process 1 of 2 found no way .*no\.such\.host"):
+        join(CPU)
+
+
+@pytest.mark.parametrize(("micro_batches", "processes"), [(1, 1), (2, 2), (12, 4)])
+def test_micro_batches_that_can_be_dealt_out_are_taken(micro_batches: int, processes: int) -> None:
+    World(size=processes).check(micro_batches)
+
+
+def test_micro_batches_that_cannot_are_refused_with_a_remedy() -> None:
+    with pytest.raises(UsageError, match=r"--grad-accum 6 .* to 4 processes.*--grad-accum 8"):
+        World(size=4).check(6)
+
+
+def test_the_blocks_of_a_model_are_its_layers() -> None:
+    model = tiny_llama.model()
+    assert blocks_of(model) == list(model.model.layers)
+    assert blocks_of(nn.Linear(1, 1)) == []
