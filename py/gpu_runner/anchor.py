@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import Source
@@ -38,20 +40,27 @@ class Anchor:
     files: dict[str, Path]
     world: World = field(default_factory=World)
 
+    def pairs(self, model: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(name, the parameter, its initial value in fp32), of what this process holds.
+
+        One initial value at a time is in memory; the parameter is the live one, detached.
+        """
+        parameters = dict(model.named_parameters())
+        for file in sorted(set(self.files.values())):
+            with safe_open(file, framework="pt") as tensors:
+                for name in (n for n, place in self.files.items() if place == file):
+                    now = local(parameters[name].detach())
+                    start = tensors.get_tensor(name)[rows_of(parameters[name])]
+                    yield name, now, start.to(now.device).float()
+
     def drift(self, model: Any) -> Drift:
         """Distance of `model` from θ₀ (drift of a layer without weights or of norm 0 is 0)."""
         moved: dict[str, float] = defaultdict(float)  # Σ (θ−θ₀)² by layer
         initial: dict[str, float] = defaultdict(float)  # Σ θ₀²
-        parameters = dict(model.named_parameters())
         with torch.no_grad():
-            for file in sorted(set(self.files.values())):
-                with safe_open(file, framework="pt") as tensors:
-                    for name in (n for n, place in self.files.items() if place == file):
-                        rows = rows_of(parameters[name])  # of this process
-                        now = local(parameters[name]).float()
-                        start = tensors.get_tensor(name)[rows].to(now.device).float()
-                        moved[layer_of(name)] += float((now - start).square().sum())
-                        initial[layer_of(name)] += float(start.square().sum())
+            for name, now, start in self.pairs(model):
+                moved[layer_of(name)] += float((now.float() - start).square().sum())
+                initial[layer_of(name)] += float(start.square().sum())
         sums = [(moved[name], initial[name]) for name in initial]
         added = self.world.sum(torch.tensor(sums, dtype=torch.float64)).tolist()
         layers = {name: _ratio(*pair) for name, pair in zip(initial, added, strict=True)}

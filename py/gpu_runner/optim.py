@@ -1,45 +1,210 @@
-"""AdamW over every parameter of the model; clipping and the skip of a bad step are one kernel.
+"""One step of any optimizer over every parameter: rate, clipping and skip, never a host sync.
 
-AdamW: Loshchilov & Hutter, arXiv 1711.05101. Fused kernels take the divisor of the gradients
-(`grad_scale`) and a flag that turns the step into nothing (`found_inf`), so that neither clipping
-nor skipping needs a second pass over the weights or a wait for the device.
+AdamW: Loshchilov & Hutter, arXiv 1711.05101. Fused kernels, and our `update_rules`, take the
+divisor of the gradients (`grad_scale`) and a flag that turns the step into nothing (`found_inf`), so
+that neither clipping nor skipping needs a second pass over the weights or a wait for the device.
+Rates may differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from gpu_runner.anchor import layer_of
+from gpu_runner.eight_bit import AdamW8bit
+from gpu_runner.errors import UsageError
+from gpu_runner.rounding import Rounding, StallGauge
+from gpu_runner.update_rules import SGD, Adafactor, Muon, RoundedAdamW
+from gpu_runner.world import local
+from unfrozen.schedules import discriminative_rates
+
+Name = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
+NAMES: Final[tuple[Name, ...]] = get_args(Name)
+SHARDED: Final = ("adamw", "sgd")  # element by element, so that a part of a tensor is enough
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
+STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move
 
 
-def build(model: Any, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Fused AdamW; matrices decay, norms and biases do not (0 is no sensible norm gain).
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which optimizer, and how; the defaults are fused AdamW."""
 
-    Raises AssertionError unless every parameter is trainable and in the optimizer exactly once.
+    name: Name = "adamw"
+    momentum: float = 0.0
+    """Of SGD; 0 keeps no state at all."""
+    rounding: Rounding = "nearest"
+    """Of updates of 16-bit weights."""
+    layer_decay: float = 1.0
+    """ξ: each layer's rate is that of the layer above it divided by ξ."""
+
+
+class Part(Protocol):
+    """What moves some of the parameters; reads `grad_scale` and `found_inf` in its step."""
+
+    grad_scale: Any
+    found_inf: Any
+    state: Any
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameters with their rate, decay and `rate_share`."""
+
+    def step(self) -> Any:
+        """Update every parameter that has a gradient."""
+
+
+class Optimizer:
+    """Every parameter, in one or two parts (Muon leaves embeddings and vectors to AdamW)."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts: list[Any] = parts
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for part in parts:
+            part.state = self.state
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        self._gauge = StallGauge(parameters, self.state)
+        self._steps = 0
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """One update at rate `lr` with gradients divided by max(1, norm/clip); clip 0 never does.
+
+        Returns a scalar on the device: 1 where `norm` was not finite and nothing changed (neither
+        weights nor moments nor the step count), else 0. Gradients are gone afterwards.
+        """
+        skipped = (~torch.isfinite(norm)).float()
+        scale = (norm / clip).clamp(min=1.0) if clip > 0 else torch.ones_like(norm)
+        watched = self._gauge.useful and self._steps % STALL_EVERY == 0
+        earlier = self._gauge.before() if watched else []
+        for part in self.parts:
+            for group in part.param_groups:
+                rate = lr * group["rate_share"]
+                group["lr"] = group["lr"].fill_(rate) if torch.is_tensor(group["lr"]) else rate
+            part.grad_scale, part.found_inf = scale, skipped
+            part.step()
+        if watched:
+            self._gauge.after(earlier, skipped)
+        self._steps += 1
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+        return skipped
+
+    def stalled_share(self) -> float | None:
+        """Share of 16-bit weights that the last watched step left as they were; see `StallGauge`."""
+        return self._gauge.share()
+
+    def rate_shares(self) -> dict[Tensor, float]:
+        """Each parameter's share of the rate."""
+        return {p: group["rate_share"] for group in self.param_groups for p in group["params"]}
+
+
+def build(model: Any, *, lr: float, weight_decay: float, choice: Choice | None = None) -> Optimizer:
+    """The chosen optimizer; matrices decay, norms and biases do not (0 is no sensible norm gain).
+
+    Raises `UsageError` for an optimizer that is not installed or cannot work on parts of tensors,
+    AssertionError unless every parameter is trainable and in the optimizer exactly once.
     """
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=lr,
-        betas=BETAS,
-        eps=EPSILON,
-        fused=True,
-    )
+    choice = choice or Choice()
+    named = list(model.named_parameters())
+    cut = [name for name, p in named if local(p) is not p]
+    if cut and (choice.name not in SHARDED or choice.rounding != "nearest"):
+        raise UsageError(
+            f"optimizer {choice.name} with rounding {choice.rounding} needs whole tensors, and"
+            f" {len(cut)} are spread over processes: choose adamw or sgd with rounding nearest."
+        )
+    shares = rate_shares([name for name, _ in named], choice.layer_decay)
+    parts = _parts(model, named, lr, weight_decay, shares, choice)
+    optimizer = Optimizer(parts)
     assert_full(model, optimizer)
     return optimizer
 
 
-def assert_full(model: Any, optimizer: torch.optim.Optimizer) -> None:
+def _parts(
+    model: Any,
+    named: list[tuple[str, Tensor]],
+    lr: float,
+    decay: float,
+    shares: dict[str, float],
+    choice: Choice,
+) -> list[Any]:
+    def groups(chosen: list[tuple[str, Tensor]]) -> list[dict[str, Any]]:
+        return _groups(chosen, decay, shares)
+
+    adam: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": EPSILON}
+    if choice.name == "sgd":
+        return [SGD(groups(named), lr=lr, momentum=choice.momentum, fused=True)]
+    if choice.name == "adafactor":
+        return [Adafactor(groups(named), lr=lr, rounding=choice.rounding)]
+    if choice.name == "adamw8bit":
+        return [AdamW8bit(groups(named), **adam)]
+    if choice.name == "muon":
+        hidden = _hidden_matrices(model)
+        matrices = [(name, p) for name, p in named if p in hidden]
+        rest = [(name, p) for name, p in named if p not in hidden]
+        parts = [Muon(groups(matrices), lr=lr)] if matrices else []
+        return [*parts, torch.optim.AdamW(groups(rest), **adam, fused=True)]
+    if choice.rounding != "nearest":
+        return [RoundedAdamW(groups(named), **adam, rounding=choice.rounding)]
+    return [torch.optim.AdamW(groups(named), **adam, fused=True)]
+
+
+def _groups(
+    named: list[tuple[str, Tensor]], decay: float, shares: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Parameters of the same rate and decay, the lowest layers first."""
+    found: dict[tuple[float, float], list[Tensor]] = defaultdict(list)
+    for name, parameter in named:
+        found[shares[name], decay if parameter.ndim >= 2 else 0.0].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decays, "rate_share": share}
+        for (share, decays), parameters in found.items()
+    ]
+
+
+def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
+    """Share of the rate for each parameter: 1 for the last block and what comes after it.
+
+    Every block below gets that of the block above divided by `decay`, the embeddings below the
+    first block once more. A tied head is an embedding.
+    """
+    names = list(names)
+    numbers = [int(layer.partition(".")[2]) for name in names if "." in (layer := layer_of(name))]
+    blocks = max(numbers, default=-1) + 1
+    by_layer = discriminative_rates(1.0, blocks + 1, decay)  # index 0: the embeddings
+
+    def depth(name: str) -> int:
+        layer = layer_of(name)
+        if "." in layer:
+            return int(layer.partition(".")[2]) + 1
+        return 0 if _is_embedding(name) else blocks
+
+    return {name: by_layer[depth(name)] for name in names}
+
+
+def _is_embedding(name: str) -> bool:
+    """Whether a parameter outside the blocks stands before them: embed_tokens, wte, wpe, embed_in."""
+    return any(part.startswith(("embed", "wte", "wpe")) and part != "embed_out"
+               for part in name.split("."))  # fmt: skip
+
+
+def _hidden_matrices(model: Any) -> set[Tensor]:
+    """The matrices inside the blocks: what Muon is for."""
+    return {p for name, p in model.named_parameters() if p.ndim == 2 and "." in layer_of(name)}
+
+
+def assert_full(model: Any, optimizer: Optimizer) -> None:
     """Full means full: every parameter trainable, every one in the optimizer, none twice."""
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
@@ -52,27 +217,10 @@ def assert_full(model: Any, optimizer: torch.optim.Optimizer) -> None:
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Global L2 norm of all gradients in fp32, a scalar on their device; 0 if there are none."""
-    grads = [p.grad for p in parameters if p.grad is not None]
+    """L2 norm in fp32 of all gradients this process holds, on their device; 0 if there are none."""
+    grads = [local(p.grad) for p in parameters if p.grad is not None]
     if not grads:
         return torch.zeros(())
     norms = [torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads]
     total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     return total
-
-
-def step(optimizer: torch.optim.Optimizer, *, lr: float, norm: Tensor, clip: float) -> Tensor:
-    """One AdamW update at rate `lr` with gradients divided by max(1, norm/clip); clip 0 never does.
-
-    Returns a scalar on the device: 1 where `norm` was not finite and nothing changed (neither
-    weights nor moments nor the step count), else 0. Gradients are gone afterwards.
-    """
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    skipped = (~torch.isfinite(norm)).float()
-    scale = (norm / clip).clamp(min=1.0) if clip > 0 else torch.ones_like(norm)
-    optimizer.grad_scale = scale  # type: ignore[attr-defined]  # read by the fused kernel
-    optimizer.found_inf = skipped  # type: ignore[attr-defined]
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return skipped

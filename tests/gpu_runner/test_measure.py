@@ -30,7 +30,7 @@ def steps(count: int, micro_batches: int = 1) -> list[StepMemory]:
                 del total
             norm = optim.gradient_norm(model.parameters())
             with meter.phase("optimizer_step"):
-                optim.step(optimizer, lr=1e-3, norm=norm, clip=1.0)
+                optimizer.step(1e-3, norm, 1.0)
         assert memory is not None
         found.append(memory)
     return found

@@ -37,7 +37,7 @@ def test_the_step_equals_clip_then_adamw() -> None:
     ours, theirs = with_gradients(3.0), with_gradients(3.0)
     optimizer = optim.build(ours, lr=1.0, weight_decay=0.0)
     norm = optim.gradient_norm(ours.parameters())
-    optim.step(optimizer, lr=1e-2, norm=norm, clip=1.0)
+    optimizer.step(1e-2, norm, 1.0)
     plain = torch.optim.AdamW(theirs.parameters(), lr=1e-2, weight_decay=0.0)
     known = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
     assert float(norm) == pytest.approx(float(known))
@@ -51,7 +51,7 @@ def test_clip_zero_never_clips() -> None:
     for model, clip in ((clipped, 1e9), (free, 0.0)):
         optimizer = optim.build(model, lr=1.0, weight_decay=0.0)
         norm = optim.gradient_norm(model.parameters())
-        optim.step(optimizer, lr=1e-2, norm=norm, clip=clip)
+        optimizer.step(1e-2, norm, clip)
     for one, other in zip(clipped.parameters(), free.parameters(), strict=True):
         assert torch.equal(one, other)
 
@@ -60,13 +60,13 @@ def test_clip_zero_never_clips() -> None:
 def test_a_step_with_a_non_finite_gradient_changes_nothing(bad: float) -> None:
     model = with_gradients(1.0)
     optimizer = optim.build(model, lr=1.0, weight_decay=0.1)
-    optim.step(optimizer, lr=1e-3, norm=optim.gradient_norm(model.parameters()), clip=1.0)
+    optimizer.step(1e-3, optim.gradient_norm(model.parameters()), 1.0)
     before = [p.detach().clone() for p in model.parameters()]
     moments = [s["exp_avg"].clone() for s in optimizer.state.values()]
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, bad)
     norm = optim.gradient_norm(model.parameters())
-    assert float(optim.step(optimizer, lr=1e-3, norm=norm, clip=1.0)) == 1.0
+    assert float(optimizer.step(1e-3, norm, 1.0)) == 1.0
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     states = list(optimizer.state.values())
     assert all(torch.equal(a, s["exp_avg"]) for a, s in zip(moments, states, strict=True))
