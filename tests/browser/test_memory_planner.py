@@ -28,6 +28,7 @@ def test_the_default_plan_is_complete_without_script(
     page.locator("[data-key=part-params] > summary").click()
     assert page.locator("[data-key=part-params] .mp-formula").first.is_visible()
     assert page.locator(".mp-range").first.is_disabled()
+    assert not page.locator(".mp-apply").first.is_visible()
     assert "need JavaScript" in text
     context.close()
 

@@ -1,10 +1,12 @@
 """The planner of the page, asked as the page asks it: a state in, all that is shown out."""
 
 import json
+import shlex
 from typing import Any
 
 import pytest
 
+from gpu_runner.config import TrainConfig
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
 from unfrozen.job import KEYS as JOB_KEYS
@@ -161,6 +163,17 @@ def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
     assert knobs["master"]["options"][0]["label"] == "none (default)"
     assert knobs["base"]["off"]
     assert knobs["tokens"]["value"] == "10,000,000"
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_the_command_to_copy_is_one_the_runner_takes(state: dict[str, str]) -> None:
+    found: Any = glance(state)["commands"]
+    words = shlex.split(found["run"])
+    options = [word.removeprefix("--").replace("-", "_") for word in words if word[:2] == "--"]
+    assert words[:4] == [".venv/bin/python", "-m", "gpu_runner", "train"]
+    assert set(options) <= set(TrainConfig.__dataclass_fields__)
+    assert len(set(options)) == len(options) >= 6
+    assert all(words[words.index(word) + 1][:2] != "--" for word in words if word[:2] == "--")
 
 
 @pytest.mark.parametrize("hub_id", CATALOGUE)
