@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from browser.cell_reader import CellReader, one_page
 
 BOXES = """() => [...document.querySelectorAll('.article :is(h2, p, live-cell, .cell-output > *)')]
-  .filter((e) => e.checkVisibility())
+  .filter((e) => e.checkVisibility() && !e.matches('.visually-hidden'))
   .map((e) => [e.tagName, e.getBoundingClientRect()])
   .map(([tag, box]) => [tag, box.top + scrollY, box.height])"""
 WATCH_SHIFTS = """() => {
