@@ -1,10 +1,13 @@
 """Runs in processes of their own, for tests that kill, stop, or multiply them."""
 
+import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +65,55 @@ def wait_for_step(runs: Path, step: int, process: subprocess.Popen[str]) -> Path
 def last_step(run: Path) -> int:
     """The newest step that the log tells of."""
     return max((event["step"] for event in events(run)), default=0)
+
+
+def children() -> ForkServerContext:
+    """Where processes come from that begin with everything loaded and nothing computed."""
+    context = multiprocessing.get_context("forkserver")
+    modules = ["gpu_runner.session", "transformers.models.llama.modeling_llama", "run_process"]
+    context.set_forkserver_preload(modules)
+    return context
+
+
+def train_here(options: dict[str, Any]) -> None:
+    """A new run in this process, which is a child."""
+    from gpu_runner.config import resolve
+    from gpu_runner.session import start
+
+    start(resolve(options), _quiet_console())
+
+
+def resume_here(run: str) -> None:
+    """The same for a run that goes on."""
+    from gpu_runner.session import resume
+
+    resume(Path(run), _quiet_console())
+
+
+def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:
+    """The same, with a copy of every checkpoint beside it: what others are compared with."""
+    import shutil
+
+    from gpu_runner.keep import Keeper
+
+    save = Keeper.save
+
+    def save_and_copy(self: Any, state: Any) -> Any:
+        saved = save(self, state)
+        shutil.copytree(saved.path, self.directory / "copies" / saved.path.name)
+        return saved
+
+    Keeper.save = save_and_copy  # type: ignore[method-assign]
+    train_here(options)
+
+
+def _quiet_console() -> Any:
+    """One thread, no progress bars, and a console that nobody reads."""
+    import torch
+    import transformers
+    from rich.console import Console
+
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    return Console(file=io.StringIO())

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from gpu_runner import checkpoint, training_state
 from gpu_runner.checkpoint import Saved
+from gpu_runner.errors import CheckpointError
 from gpu_runner.evaluate import TASK
+from gpu_runner.history import History
 from gpu_runner.model import save
 from gpu_runner.optim import Optimizer
-from gpu_runner.record import History
 from gpu_runner.train import State
 from gpu_runner.world import World
 
@@ -80,24 +81,37 @@ class Keeper:
             checkpoint.keep_only(root, {newest.path, *healthy[-1:], *map(_path, best(found))})
 
     def finish(self) -> Saved:
-        """Write the trained model, then remove what only an unfinished run needs.
-
-        A checkpoint whose task loss was lower than that of the model stays; see `better`.
-        """
+        """Write the trained model."""
         write = self._model_writer()
-        saved = self.world.on_first(lambda: checkpoint.publish(self.output, write))
+        return self.world.on_first(lambda: checkpoint.publish(self.output, write))
+
+    def clean_up(self) -> None:
+        """Mark the run as finished and remove what only an unfinished one needs.
+
+        To be called when its last event is written: before that, a killed run must be able to go
+        on. A checkpoint that did better on the task than the finished model stays; see `better`.
+        """
         if self.world.first:
             (self.directory / FINISHED).touch()
             checkpoint.keep_only(self.directory / CHECKPOINTS, map(_path, self.better()))
             if not self.better():
                 shutil.rmtree(self.directory / CHECKPOINTS, ignore_errors=True)
-            (self.directory / "initial.safetensors").unlink(missing_ok=True)
-        return saved
+            for name in ("initial.safetensors", "fisher.safetensors"):
+                (self.directory / name).unlink(missing_ok=True)
 
     def _model_writer(self) -> Callable[[Path], None]:
         """Who writes the model as it is now; gathers its weights first where they are spread."""
         weights = training_state.weights(self.model, self.world)
         return lambda directory: save(self.model, self.tokenizer, directory, weights)
+
+    def best(self) -> Path:
+        """The checkpoint with the lowest task loss. Raises `CheckpointError` if there is none."""
+        root = self.directory / CHECKPOINTS
+        for one in best(list(map(standing, checkpoint.finished(root)))):
+            return one.path
+        raise CheckpointError(
+            f"{root} has no checkpoint with a task loss: none can be gone back to."
+        )
 
     def better(self) -> list[Standing]:
         """The checkpoint that did better on the task than the newest evaluation, if any did."""
@@ -117,9 +131,9 @@ def standing(path: Path) -> Standing:
 
 
 def best(found: list[Standing]) -> list[Standing]:
-    """The one with the lowest finite task loss, the earliest of equals; none if there is none."""
+    """The one with the lowest finite task loss, the newest of equals; none if there is none."""
     measured = [one for one in found if math.isfinite(one.task_loss)]
-    return [min(measured, key=lambda one: one.task_loss)] if measured else []
+    return [min(reversed(measured), key=lambda one: one.task_loss)] if measured else []
 
 
 def _path(one: Standing) -> Path:

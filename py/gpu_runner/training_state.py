@@ -23,8 +23,7 @@ from gpu_runner.world import World, placed_like, whole
 
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
-_NUMBERS: Final = "numbers"  # what an optimizer keeps that is no tensor
-_KEYS: Final = "keys"  # which keys each parameter had
+_HELD: Final = "held"  # which keys each parameter had, and what of it is no tensor
 
 
 def weights(model: Any, world: World) -> dict[str, Tensor] | None:
@@ -65,7 +64,7 @@ def collect(
             else:
                 numbers[f"{key}.{name}"] = value
         keys[name] = sorted(held)
-    return tensors, {_KEYS: json.dumps(keys), _NUMBERS: json.dumps(numbers)}
+    return tensors, {_HELD: json.dumps({"keys": keys, "numbers": numbers})}  # one: order is fixed
 
 
 def write(
@@ -98,9 +97,9 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
     file = path / OPTIMIZER
     try:
         with safe_open(file, framework="pt") as tensors:
-            names, metadata = set(tensors.keys()), tensors.metadata() or {}
-            keys = json.loads(metadata.get(_KEYS, "{}"))
-            numbers = json.loads(metadata.get(_NUMBERS, "{}"))
+            names = set(tensors.keys())
+            held = json.loads((tensors.metadata() or {})[_HELD])
+            keys, numbers = held["keys"], held["numbers"]
             for name, parameter in model.named_parameters():
                 state = {}
                 for key in keys.get(name, ()):
@@ -114,7 +113,7 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
             world.restore_random_states(
                 {name: tensors.get_tensor(name) for name in names if name.startswith("rng.")}
             )
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}).") from None
 
 

@@ -1,0 +1,151 @@
+"""A checkpoint whose writer dies at every boundary: the newest whole one loads, always.
+
+The writer runs in a child process that counts its boundaries: every call that touches the disk
+(create, rename, remove) and every flush. It dies at the k-th, as by kill −9. As after a power cut,
+what it had not flushed by then is lost: those files are cut to half before it dies.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny_llama
+from gpu_runner import checkpoint, optim, training_state
+from gpu_runner.keep import CHECKPOINTS, Keeper
+from gpu_runner.record import History
+from gpu_runner.train import State
+from gpu_runner.world import World
+
+pytestmark = pytest.mark.slow
+
+TOUCHES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
+MOST_BOUNDARIES = 200
+
+
+def keeper(directory: Path) -> Keeper:
+    """Who saves a trained tiny model in `directory`."""
+    torch.set_num_threads(1)
+    model = tiny_llama.model()
+    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(1e-3, torch.ones(()), 0.0)
+    history = History(latest={"task": 1.0})
+    return Keeper(
+        directory,
+        directory / "model",
+        model,
+        tiny_llama.tokenizer(),
+        optimizer,
+        history,
+        "",
+        World(),
+    )
+
+
+def save_and_prune(directory: Path, step: int) -> None:
+    """What a run does at a checkpoint."""
+    kept = keeper(directory)
+    kept.prune(kept.save(State(step=step)))
+
+
+def dies_at(boundary: int, work: Callable[[], None], below: Path) -> bool:
+    """Run `work` in a child that dies at the `boundary`-th touch of `below`; False if it lives."""
+    child = os.fork()
+    if child == 0:
+        try:
+            watch(boundary, below)
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def watch(boundary: int, below: Path) -> None:
+    """Count this process's touches of `below` and die at the `boundary`-th of them."""
+    count = 0
+    safe: set[str] = set()
+    flush = os.fsync
+
+    def reached(path: str) -> None:
+        nonlocal count
+        if not path.startswith(str(below)):
+            return
+        count += 1
+        if count == boundary:
+            lose_what_is_not_flushed(below, safe)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_CREAT
+        if event in TOUCHES or writes:
+            reached(str(arguments[0]))
+
+    def fsync(descriptor: int) -> None:
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        reached(path)
+        flush(descriptor)
+        safe.add(path)
+        reached(path)
+
+    os.fsync = fsync
+    sys.addaudithook(hear)
+
+
+def lose_what_is_not_flushed(below: Path, safe: set[str]) -> None:
+    """Cut to half what the writer has made of step 2, under either name, and not flushed."""
+    names = {path.replace(".tmp/", "/") for path in safe}
+    for file in below.rglob("step-000002*/*"):
+        if file.is_file() and str(file).replace(".tmp/", "/") not in names:
+            os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(tmp_path: Path) -> None:
+    deaths, newer = 0, 0
+    for boundary in range(1, MOST_BOUNDARIES):
+        directory = tmp_path / str(boundary)
+        root = directory / CHECKPOINTS
+        save_and_prune(directory, 1)
+        died = dies_at(boundary, lambda d=directory: save_and_prune(d, 2), directory)  # type: ignore[misc]
+        found, refused = checkpoint.newest(root)
+        assert found is not None, boundary
+        assert refused == [], boundary  # what has its final name is whole
+        loads(found)
+        newer += found.name == "step-000002"
+        if not died:
+            assert list(root.iterdir()) == [root / "step-000002"]
+            break
+        deaths += 1
+        save_and_prune(directory, 2)  # whatever lies there, the next save works and cleans up
+        assert [path.name for path in root.iterdir()] == ["step-000002"], boundary
+    assert deaths > 25
+    assert newer > 2  # some of them died after the rename, while older ones were removed
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_replacing_a_checkpoint_of_the_same_step_never_leaves_none(tmp_path: Path) -> None:
+    for boundary in range(1, MOST_BOUNDARIES):
+        directory = tmp_path / str(boundary)
+        save_and_prune(directory, 1)
+        died = dies_at(boundary, lambda d=directory: save_and_prune(d, 1), directory)  # type: ignore[misc]
+        found, _ = checkpoint.newest(directory / CHECKPOINTS)
+        assert found is not None, boundary
+        loads(found)
+        if not died:
+            break
+
+
+def loads(path: Path) -> None:
+    """The checkpoint is one: model, moments and random numbers can be read back."""
+    model = tiny_llama.LlamaForCausalLM.from_pretrained(path)
+    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
+    training_state.restore(path, model, optimizer, World())
+    assert training_state.read_state(path)["state"]["step"] in (1, 2)
+    assert len(optimizer.state) == len(list(model.parameters()))

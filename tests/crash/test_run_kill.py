@@ -1,0 +1,92 @@
+"""Thirty kills −9 at random moments: a run that is resumed after each of them is the same run.
+
+Every attempt is a process of its own, forked from one that has loaded the libraries and computed
+nothing. It lives for a random time and dies by SIGKILL, wherever it is. The checkpoint it leaves
+must equal, to the last bit, the one that the uninterrupted run wrote at that step: weights,
+moments, random numbers, position. So must the losses in the log and the finished model.
+"""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import run_process
+from gpu_runner import checkpoint
+from run_process import events, losses
+
+pytestmark = pytest.mark.slow
+
+KILLS = 30
+LONGEST_SECONDS = 1.2
+BITWISE = ("model.safetensors", "optimizer.safetensors")
+
+
+@pytest.fixture
+def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
+    steps = {"steps": 60, "eval_every": 20, "save_every": 4, "lr": 3e-3, "micro_batch": 2}
+    return {"model": str(model_dir), "data": str(sums_file), "general": (), **steps}
+
+
+def live(target: Any, argument: Any, seconds: float | None) -> bool:
+    """Let a child run for `seconds` (None: to its end) and kill it; whether it was killed."""
+    child = run_process.children().Process(target=target, args=(argument,))
+    child.start()
+    child.join(seconds)
+    killed = child.is_alive()
+    child.kill()
+    child.join()
+    assert killed or child.exitcode == 0, child.exitcode
+    return killed
+
+
+def assert_same_checkpoint(one: Path, two: Path) -> None:
+    """Weights, moments, random numbers and position agree to the last bit."""
+    for name in BITWISE:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), f"{two / name}"
+    states = [json.loads((path / "state.json").read_text()) for path in (one, two)]
+    for state in states:
+        del state["history"]["seconds"]
+    assert states[0] == states[1], two
+
+
+def test_thirty_kills_change_nothing(options: dict[str, Any], tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    live(run_process.train_here_and_copy_checkpoints, options | {"runs": str(whole)}, None)
+    (reference,) = whole.iterdir()
+    saved = {path.name: path for path in (reference / "copies").iterdir()}
+    assert len(saved) == 14
+
+    chance = random.Random(20261125)
+    kills, compared, runs = 0, set(), 0
+    while kills < KILLS:
+        place = tmp_path / str(runs)
+        runs += 1
+        target: Any = run_process.train_here
+        argument: Any = options | {"runs": str(place)}
+        while True:
+            spared = kills >= KILLS
+            seconds = None if spared else chance.uniform(0.05, LONGEST_SECONDS)
+            if not live(target, argument, seconds):
+                break
+            kills += 1
+            begun = [run for run in place.glob("*") if (run / "events.jsonl").exists()]
+            if not begun:
+                continue  # it died before there was anything to resume: start again
+            (run,) = begun
+            newest, refused = checkpoint.newest(run / "checkpoints")
+            assert refused == []
+            if newest is not None:
+                assert_same_checkpoint(saved[newest.name], newest)
+                compared.add(newest.name)
+            if (run / "finished").exists():
+                break
+            target, argument = run_process.resume_here, str(run)
+        (run,) = (run for run in place.glob("*") if (run / "finished").exists())
+        assert events(run)[-1]["kind"] == "run.end"
+        assert losses(run) == losses(reference)
+        model = "model/model.safetensors"
+        assert (run / model).read_bytes() == (reference / model).read_bytes()
+    assert len(compared) >= 4  # deaths all along the run, not only at its start
