@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from unfrozen.answer import answer
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError
+from unfrozen.memory.explain import explain
 from unfrozen.plan import Plan, plan
 from unfrozen.units import GIB
 
@@ -113,6 +114,9 @@ def test_any_job_is_planned_in_finite_numbers_or_refused(hub_id: str, data: st.D
         total = sum(values["instants"][values["peak_instant"]].values())
         assert math.isclose(total / GIB, values["allocated_gib"])
         assert values["min_gpus"] >= 0
+        terms = explain(found)
+        assert sum(term.bytes for term in terms) == found.allocated_bytes
+        assert all(term.bytes > 0 for term in terms)
 
 
 @settings(max_examples=150)

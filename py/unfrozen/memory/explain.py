@@ -6,7 +6,7 @@ with it: those of a component add up to its bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from unfrozen.cluster import Cluster
@@ -205,19 +205,20 @@ def _keeps_everything(step: Step) -> bool:
 
 
 def _item_terms(step: Step, items: tuple[Item, ...], layers: int, total: int) -> list[Term]:
-    """One term an item; what a backward pass has freed of `total` is taken off the last."""
+    """One term an item; what a backward pass has freed of `total` is taken off the largest."""
     cluster, tokens = step.cluster, step.micro_batch.tokens
     ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
     sizes = [round(tokens * layers * i.size / (ranks if i.whole else 1)) for i in items]
+    freed = sum(sizes) - total
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        taken = min(freed, sizes[index])
+        sizes[index], freed = sizes[index] - taken, freed - taken
     source = KORTHIKANTI if step.recipe.kernels == "fused" else AUTOGRAD
     found = []
     for item, size in zip(items, sizes, strict=True):
         formula = f"T·L·({item.formula})" if layers > 1 else f"T·({item.formula})"
         inputs = _symbols(step, formula)
         found.append(Term("activations", item.label, formula, inputs, size, source))
-    difference = total - sum(sizes)
-    if difference:
-        found[-1] = replace(found[-1], bytes=found[-1].bytes + difference)
     return found
 
 
