@@ -8,17 +8,22 @@ record is written to the run's directory, so that `resume` needs nothing else.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
+from gpu_runner import bounds
+from gpu_runner.bounds import (
+    Checkpointing,
+    Device,
+    Loss,
+    Optimizer,
+    Precision,
+    Rounding,
+    Schedule,
+)
 from gpu_runner.errors import UsageError
-
-Schedule = Literal["cosine", "constant"]
-Precision = Literal["fp32", "bf16"]
-Device = Literal["auto", "cpu", "cuda"]
 
 DEMO: Final = "demo"  # the model, and the task it is fine-tuned on
 INSTRUCT: Final = "instruct"  # the instruction rows shipped for a real language model
@@ -36,6 +41,12 @@ class TrainConfig:
     """Held-out rows of the task; without it some training rows are held out."""
     general: tuple[tuple[str, str], ...] | None = None
     """(skill, file) pairs on which forgetting is measured; None takes the shipped ones."""
+    skip_bad_rows: bool = False
+    """Leave out, count and show bad rows instead of refusing the file."""
+    replay: str | None = None
+    """Rows of what the model should not forget (.jsonl), mixed into training."""
+    replay_share: float = 0.1
+    """Their share of the training tokens."""
     steps: int | None = None
     """Optimizer steps; exclusive with `epochs`."""
     epochs: float | None = None
@@ -47,11 +58,37 @@ class TrainConfig:
     warmup: int | None = None
     """Steps of linear warm-up; None means 5 % of the steps."""
     floor_ratio: float = 0.1
-    """Last learning rate of the cosine as a share of the peak."""
+    """Last learning rate as a share of the peak; `constant` has none."""
+    decay_steps: int | None = None
+    """Length of the last leg of `wsd`, a straight line to the floor; None means 20 % of the steps."""
+    layer_decay: float = 1.0
+    """ξ: each layer learns at the rate of the layer above divided by ξ; ULMFiT took 2.6."""
+    optimizer: Optimizer = "adamw"
+    """What moves the weights; muon moves matrices of the blocks and leaves the rest to AdamW."""
+    momentum: float = 0.0
+    """Of sgd; 0 keeps no state."""
+    rounding: Rounding = "nearest"
+    """How updates of bf16 weights are rounded; nearest loses the small ones."""
+    l2sp: float = 0.0
+    """λ of L2-SP in the loss: λ/2 ‖θ−θ₀‖², rescaled by the optimizer like any gradient."""
+    l2sp_pull: float = 0.0
+    """λ of decoupled L2-SP: after each step θ moves by rate · λ of its distance back to θ₀."""
+    ewc: float = 0.0
+    """λ of EWC: as l2sp, each weight's distance counted by its Fisher information (mean 1)."""
+    fisher_data: str | None = None
+    """Rows the Fisher is estimated on; None takes the replay rows, else the general ones."""
+    fisher_rows: int = 128
+    """How many of them: one forward and backward each, once, before the first step."""
+    anchor_in_memory: bool = False
+    """Hold θ₀ (and the Fisher) in memory instead of reading them at every step."""
     micro_batch: int = 4
     """Rows that go through the model at once."""
     grad_accum: int = 2
     """Micro-batches that add up to one optimizer step."""
+    auto_micro_batch: bool = False
+    """Take the largest micro-batch that fits the free memory, with as many rows a step."""
+    packing: bool = True
+    """Rows of a step share sequences without padding, each attended to alone."""
     seq_len: int = 512
     """Longest row in tokens; longer ones are cut and counted."""
     weight_decay: float = 0.01
@@ -64,12 +101,24 @@ class TrainConfig:
     """Steps between two evaluations; also at step 0 and at the end."""
     eval_rows: int = 128
     """At most so many rows of each held-out set are scored."""
+    early_stop: int | None = None
+    """Stop after so many evaluations without a lower task loss; the model is that of the best."""
     save_every: int | None = None
     """Steps between two checkpoints; None means at every evaluation, 0 never."""
     params: Precision = "fp32"
     """Precision of weights, gradients and moments: 16 bytes a parameter, or 8."""
     compute: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the matrix products; auto is bf16 on CUDA and that of the weights on CPU."""
+    loss: Loss = "linear"
+    """How many logits exist at once: all, a part upcast at a time, or a chunk of them."""
+    checkpointing: Checkpointing = "none"
+    """What is computed again in the backward pass instead of kept: nothing, half, or each layer."""
+    activation_offload: bool = False
+    """What layers keep waits in the memory of the host (CUDA)."""
+    optimizer_in_backward: bool = False
+    """Each weight moves as soon as its gradient is there: no accumulation, no clipping."""
+    compile: bool = False
+    """torch.compile for each block; packed sequences then have one fixed length."""
     device: Device = "auto"
     """auto takes CUDA when there is one."""
     sample_prompts: tuple[str, ...] | None = None
@@ -98,6 +147,8 @@ class TrainConfig:
             model=self.model if self.model == DEMO else str(absolute(self.model)),
             data=self.data if self.data in (DEMO, INSTRUCT) else str(absolute(self.data)),
             eval_data=absolute(self.eval_data),
+            replay=absolute(self.replay),
+            fisher_data=absolute(self.fisher_data),
             general=general,
             out=None if self.out is None else str(Path(self.out).expanduser().absolute()),
         )
@@ -143,7 +194,7 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
     if not {"steps", "epochs"} & given.keys():
         given["epochs"] = 1.0
     config = TrainConfig(**given)
-    _check(config)
+    bounds.check(config)
     return config
 
 
@@ -165,61 +216,6 @@ def _demo_recipe() -> dict[str, Any]:
         "sample_tokens": RECIPE.sample_tokens,
         "eval_rows": 1_000_000,
     }
-
-
-_BOUNDS: Final[dict[str, tuple[float, float]]] = {
-    "steps": (1, 10_000_000),
-    "epochs": (1e-6, 10_000),
-    "lr": (1e-12, 1.0),
-    "warmup": (0, 10_000_000),
-    "floor_ratio": (0.0, 1.0),
-    "micro_batch": (1, 4096),
-    "grad_accum": (1, 65_536),
-    "seq_len": (2, 1_048_576),
-    "weight_decay": (0.0, 1.0),
-    "clip": (0.0, 1e6),
-    "seed": (0, 2**63 - 1),
-    "eval_every": (1, 10_000_000),
-    "eval_rows": (1, 1_000_000),
-    "save_every": (0, 10_000_000),
-    "sample_tokens": (0, 4096),
-}
-_CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "schedule": get_args(Schedule),
-    "params": get_args(Precision),
-    "compute": ("auto", "fp32", "bf16"),
-    "device": get_args(Device),
-}
-
-
-def _check(config: TrainConfig) -> None:
-    for name, (low, high) in _BOUNDS.items():
-        value = getattr(config, name)
-        if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise UsageError(
-                f"--{_option(name)} {value} is out of bounds:"
-                f" give a number from {low:g} to {high:g}."
-            )
-    for name, choices in _CHOICES.items():
-        value = getattr(config, name)
-        if value not in choices:
-            raise UsageError(
-                f"--{_option(name)} {value!r} is unknown: choose {' or '.join(choices)}."
-            )
-    if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
-        raise UsageError(
-            f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
-            f" give at most {config.steps}."
-        )
-    if config.params == "bf16" and config.compute == "fp32":
-        raise UsageError(
-            "--params bf16 with --compute fp32: the products would run on bf16 weights anyway."
-            " Give --compute auto, or --params fp32."
-        )
-
-
-def _option(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def parse_general(pairs: list[str] | None) -> tuple[tuple[str, str], ...] | None:

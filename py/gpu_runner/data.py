@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class RowSet:
     cut_tokens: int
     untrainable_rows: int
     sha256: str
+    bad_rows: tuple[str, ...] = ()
+    """Where and why, for each row that was left out because it cannot be read."""
+    replayed_rows: int = 0
+    """Rows at the end of `rows` that come from the replay file."""
 
     @property
     def tokens(self) -> int:
@@ -48,6 +53,12 @@ class RowSet:
         """Length of the longest row."""
         return max(len(example.ids) for example in self.examples)
 
+    @property
+    def replayed_share(self) -> float:
+        """Share of the tokens that are replayed."""
+        first = len(self.examples) - self.replayed_rows
+        return sum(len(example.ids) for example in self.examples[first:]) / self.tokens
+
     def remarks(self) -> list[str]:
         """One sentence for each kind of row that was altered or left out."""
         found = []
@@ -61,14 +72,27 @@ class RowSet:
                 f"{self.name}: {self.untrainable_rows} of {self.rows_read} rows have no trainable"
                 " token and are left out."
             )
+        if self.bad_rows:
+            more = f", and {len(self.bad_rows) - 3} more" if len(self.bad_rows) > 3 else ""
+            found.append(
+                f"{self.name}: {len(self.bad_rows)} bad rows are left out: "
+                + "; ".join(self.bad_rows[:3])
+                + f"{more}."
+            )
+        if self.replayed_rows:
+            found.append(
+                f"{self.name}: {self.replayed_rows} rows are replayed,"
+                f" {self.replayed_share:.1%} of the tokens."
+            )
         return found
 
 
-def read_rows(source: str) -> list[tuple[str, Row]]:
+def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]]:
     """(where, row) pairs of a `.jsonl` file, or of the `train` split of a Hugging Face data set.
 
     Raises `DataError` with file, line number and reason for the first line that is not a JSON
-    object, and for a source that is neither a file nor a data set that can be loaded.
+    object, and for a source that is neither a file nor a data set that can be loaded. With a list
+    `bad`, such lines are left out and told there.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -79,8 +103,10 @@ def read_rows(source: str) -> list[tuple[str, Row]]:
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
+                where = f"{path}:{number}"
                 if line.strip():
-                    rows.append((f"{path}:{number}", _parse(line, f"{path}:{number}")))
+                    with _collecting(bad):
+                        rows.append((where, _parse(line, where)))
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start})."
@@ -90,6 +116,17 @@ def read_rows(source: str) -> list[tuple[str, Row]]:
     if not rows:
         raise DataError(f"{path} has no rows: give a file with at least one JSON object a line.")
     return rows
+
+
+@contextmanager
+def _collecting(bad: list[str] | None) -> Iterator[None]:
+    """What a row is refused for goes into `bad`, where there is such a list."""
+    try:
+        yield
+    except DataError as error:
+        if bad is None:
+            raise
+        bad.append(str(error).rstrip("."))
 
 
 def _parse(line: str, where: str) -> Row:
@@ -130,34 +167,73 @@ def _hub_rows(source: str) -> list[tuple[str, Row]]:
     return [(f"{source}[{index}]", dict(row)) for index, row in enumerate(loaded)]
 
 
-def load_set(name: str, sources: Sequence[tuple[str, Row]], encoder: Encoder) -> RowSet:
+def load_set(
+    name: str,
+    sources: Sequence[tuple[str, Row]],
+    encoder: Encoder,
+    bad: list[str] | None = None,
+) -> RowSet:
     """Encode every row of `read_rows`; refuse a set in which nothing can be trained.
 
-    Raises `DataError`: a row of no known format (where and why); "0 of N rows have trainable
-    tokens", with the first row and its mask.
+    Raises `DataError`: a row of no known format (where and why; with a list `bad` it is left out
+    and told there); "0 of N rows have trainable tokens", with the first row and its mask.
     """
     encoded: list[tuple[Row, Example]] = []
     for where, row in sources:
-        try:
-            encoded.append((row, encoder.encode(row)))
-        except BadRow as error:
-            raise DataError(f"{where}: {error}.") from None
+        with _collecting(bad):
+            try:
+                encoded.append((row, encoder.encode(row)))
+            except BadRow as error:
+                raise DataError(f"{where}: {error}.") from None
     kept = [(row, example) for row, example in encoded if example.trainable_tokens]
     if not kept:
-        raise DataError(_nothing_to_train(name, encoded, encoder))
+        raise DataError(_nothing_to_train(name, encoded, encoder, bad or []))
     return RowSet(
         name=name,
         rows=tuple(row for row, _ in kept),
         examples=tuple(example for _, example in kept),
-        rows_read=len(encoded),
+        rows_read=len(encoded) + len(bad or ()),
         cut_rows=sum(example.cut_tokens > 0 for _, example in encoded),
         cut_tokens=sum(example.cut_tokens for _, example in encoded),
         untrainable_rows=len(encoded) - len(kept),
         sha256=fingerprint([example for _, example in kept]),
+        bad_rows=tuple(bad or ()),
     )
 
 
-def _nothing_to_train(name: str, encoded: list[tuple[Row, Example]], encoder: Encoder) -> str:
+def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSet:
+    """`train` and as many rows of `replay`, in a seeded order, as make `share` of all tokens.
+
+    Rows are taken whole, the last one if that comes nearer; more are needed than there are, and the
+    file is gone through again. The shuffled order of an epoch then mixes them in.
+    """
+    wanted = train.tokens * share / (1 - share)
+    taken: list[int] = []
+    tokens = 0
+    while True:
+        epoch, offset = divmod(len(taken), len(replay.examples))
+        index = epoch_order(len(replay.examples), seed, -2 - epoch)[offset]
+        more = len(replay.examples[index].ids)
+        if taken and tokens + more / 2 > wanted:
+            break
+        taken.append(index)
+        tokens += more
+    examples = train.examples + tuple(replay.examples[index] for index in taken)
+    return replace(
+        train,
+        rows=train.rows + tuple(replay.rows[index] for index in taken),
+        examples=examples,
+        sha256=fingerprint(examples),
+        bad_rows=train.bad_rows + replay.bad_rows,
+        replayed_rows=len(taken),
+    )
+
+
+def _nothing_to_train(
+    name: str, encoded: list[tuple[Row, Example]], encoder: Encoder, bad: list[str]
+) -> str:
+    if not encoded:
+        return f"all {len(bad)} rows of the {name} data are bad. The first: {bad[0]}."
     first = encoded[0][1]
     why = (
         "the rows end (at --seq-len) before their answers begin: raise --seq-len"

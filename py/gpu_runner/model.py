@@ -18,7 +18,9 @@ from typing import Any, Final, Literal
 
 import torch
 
-from gpu_runner.config import DEMO, Precision
+from gpu_runner import attention
+from gpu_runner.bounds import Precision
+from gpu_runner.config import DEMO
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
@@ -120,6 +122,8 @@ def load_tokenizer(source: Source) -> Any:
 def load(source: Source, tokenizer: Any, params: Precision, device: torch.device) -> Any:
     """The model with weights in `params` precision on `device`, all trainable, in training mode.
 
+    A model whose type `unfrozen.model` knows attends by documents; see `attention`.
+
     Raises `ModelLoadError`: anything missing, unexpected, of another shape; a tokenizer with more
     tokens than the embedding has rows; a parameter count that is not ours.
     """
@@ -127,9 +131,11 @@ def load(source: Source, tokenizer: Any, params: Precision, device: torch.device
 
     config, shape = read_config(source)
     _check_vocabulary(source, len(tokenizer), config.vocab_size)
+    known = {} if shape is None else {"attn_implementation": attention.register()}
     with _readable_errors(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
+            **known,
             dtype=DTYPES[params],
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are in the report, with their names

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import shutil
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from gpu_runner import data
-from gpu_runner.config import DEMO, INSTRUCT, TrainConfig
+from gpu_runner import remedy, sets
+from gpu_runner.config import TrainConfig
 from gpu_runner.data import RowSet
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import UsageError
-from gpu_runner.evaluate import GENERAL, TASK, pad_token
+from gpu_runner.evaluate import pad_token
 from gpu_runner.feed import Feed, Shape, steps_in
 from gpu_runner.model import Source, find, load_tokenizer, read_config
 from gpu_runner.predict import Prediction, heaviest, predict
@@ -27,6 +27,7 @@ from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
 
 WARMUP_SHARE = 0.05
+DECAY_SHARE = 0.2  # of the steps, for the last leg of WSD
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,7 @@ class Plan:
     @property
     def available_bytes(self) -> int:
         """Memory that is free on the device now."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0])
-        return int(psutil.virtual_memory().available)
+        return free_bytes(self.device)
 
     @property
     def disk_bytes(self) -> int:
@@ -93,7 +92,10 @@ class Plan:
         """Everything about data, memory and disk that the user should hear before the start."""
         found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
         if self.prediction is None:
-            found.append(f"{self.source.name}: its memory cannot be predicted for this model type.")
+            found.append(
+                f"{self.source.name}: its memory cannot be predicted for this model type, and its"
+                " rows are padded, not packed."
+            )
         elif self.prediction.peak_bytes > self.available_bytes:
             found.append(
                 f"predicted {self.prediction.peak_bytes / 2**30:.1f} GiB, but"
@@ -106,7 +108,7 @@ class Plan:
                 f"the run may need {self.disk_bytes / 2**30:.1f} GiB of disk, {place} has"
                 f" {free / 2**30:.1f} GiB: give --save-every 0 or another --runs."
             )
-        if self.config.params == "bf16":
+        if self.config.params == "bf16" and self.config.rounding == "nearest":
             found.append(
                 "bf16 weights: an update smaller than about 1/256 of a weight is rounded away, so"
                 " small learning rates stall. --params fp32 has no such limit."
@@ -114,36 +116,32 @@ class Plan:
         return found
 
     def advice(self) -> str:
-        """The cheapest change that lowers the memory, with its predicted peak."""
-        config = self.config
-        if self.prediction is None or self.shape is None:
-            return "Lower --micro-batch or --seq-len."
-        rows, length, loss_tokens = self.heaviest
-        if rows > 1:
-            fewer, more = rows // 2, config.grad_accum * 2
-            smaller = Shape(fewer, length, max(1, loss_tokens // 2))
-            change, accumulation = f"--micro-batch {fewer} --grad-accum {more}", more
-        else:
-            smaller = Shape(1, max(2, length // 2), max(1, loss_tokens // 2))
-            change, accumulation = f"--seq-len {smaller.length}", config.grad_accum
-        changed = replace(config, grad_accum=accumulation)
-        less = predict(self.shape, changed, self.compute, smaller).peak_bytes
-        return f"Give {change}: predicted {less / 2**30:.2f} GiB."
+        """The changes that lower the memory for the least time, with their predicted peaks."""
+        offloads = self.device.type == "cuda"
+        return remedy.advice(
+            self.shape, self.config, self.compute, self.heaviest, offloads=offloads
+        )
 
 
 def make(config: TrainConfig) -> Plan:
     """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used."""
     device = choose_device(config.device)
+    if config.activation_offload and device.type == "cpu":
+        raise UsageError(
+            "activation_offload on a CPU: activations are in the memory of the host already. Set"
+            " activation_offload = false; checkpointing = full keeps fewer of them."
+        )
     source = find(config.model)
     _, shape = read_config(source)
     tokenizer = load_tokenizer(source)
     encoder = Encoder(tokenizer, config.seq_len)
-    train, suites = _sets(config, encoder)
-    feed = Feed(
-        train.examples, config.seed, config.micro_batch, config.grad_accum, pad_token(tokenizer)
-    )
-    schedule = _schedule(config, feed)
+    train, suites = sets.read(config, encoder)
     compute = _compute(config, device)
+    pad = pad_token(tokenizer)
+    if config.auto_micro_batch:
+        config = _fitted(config, train, pad, shape, compute, device)
+    feed = _feed(config, train, pad, shape)
+    schedule = _schedule(config, feed)
     step, largest = heaviest(feed, schedule.total_steps, shape, config, compute)
     return Plan(
         config=config,
@@ -163,6 +161,49 @@ def make(config: TrainConfig) -> Plan:
     )
 
 
+def _feed(config: TrainConfig, train: RowSet, pad: int, shape: ModelConfig | None) -> Feed:
+    """Packed where the model's attention is known to keep documents apart; see `attention`."""
+    return Feed(
+        train.examples,
+        config.seed,
+        config.micro_batch,
+        config.grad_accum,
+        pad,
+        packed=config.packing and shape is not None,
+        fixed=config.compile,
+    )
+
+
+def _fitted(
+    config: TrainConfig,
+    train: RowSet,
+    pad: int,
+    shape: ModelConfig | None,
+    compute: str,
+    device: torch.device,
+) -> TrainConfig:
+    if shape is None:
+        raise UsageError(
+            f"auto_micro_batch: the memory of model {config.model} cannot be predicted, its type is"
+            " unknown to the planner. Give --micro-batch."
+        )
+
+    def peak_bytes(choice: TrainConfig) -> int:
+        feed = _feed(choice, train, pad, shape)
+        steps = _schedule(choice, feed).total_steps
+        _, largest = heaviest(feed, steps, shape, choice, compute)
+        return predict(shape, choice, compute, largest).peak_bytes
+
+    return remedy.fitted(config, peak_bytes, free_bytes(device))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
 def _compute(config: TrainConfig, device: torch.device) -> str:
     """Precision of the matrix products: `bf16` or `fp32`."""
     if config.compute != "auto":
@@ -180,50 +221,18 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _sets(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:
-    train_source, eval_source = _task_files(config)
-    rows = data.read_rows(train_source)
-    held: list[Any] = []
-    if eval_source is None:
-        rows, held = data.hold_out(rows, config.seed)
-    else:
-        held = data.read_rows(eval_source)
-    train = data.load_set("training", rows, encoder)
-    suites = {TASK: data.load_set("held-out", held[: config.eval_rows], encoder)}
-    for skill, path in _general_files(config):
-        sources = data.read_rows(path)[: config.eval_rows]
-        suites[f"{GENERAL}/{skill}"] = data.load_set(f"general {skill}", sources, encoder)
-    return train, suites
-
-
-def _task_files(config: TrainConfig) -> tuple[str, str | None]:
-    from gpu_runner import demo
-
-    if config.data == DEMO:
-        return str(demo.task_train()), config.eval_data or str(demo.task_eval())
-    if config.data == INSTRUCT:
-        return str(demo.instruct_train()), config.eval_data or str(demo.instruct_eval())
-    return config.data, config.eval_data
-
-
-def _general_files(config: TrainConfig) -> tuple[tuple[str, str], ...]:
-    from gpu_runner import demo
-
-    if config.general is not None:
-        return config.general
-    if config.model == DEMO:
-        return tuple((skill, str(path)) for skill, path in demo.general_eval().items())
-    return (("english", str(demo.general_english())),)
-
-
 def _schedule(config: TrainConfig, feed: Feed) -> Schedule:
     steps = config.steps
     if steps is None:
         epochs = config.epochs or 1.0
         steps = steps_in(epochs, len(feed.examples), feed.rows_per_step)
     warmup = round(WARMUP_SHARE * steps) if config.warmup is None else min(config.warmup, steps)
-    floor = config.lr * config.floor_ratio if config.schedule == "cosine" else 0.0
-    return Schedule(config.schedule, steps, config.lr, warmup, floor)
+    floor = 0.0 if config.schedule == "constant" else config.lr * config.floor_ratio
+    decay = 0
+    if config.schedule == "wsd":
+        wanted = config.decay_steps
+        decay = min(round(DECAY_SHARE * steps) if wanted is None else wanted, steps - warmup)
+    return Schedule(config.schedule, steps, config.lr, warmup, floor, decay)
 
 
 def existing(path: Path) -> Path:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from gpu_runner.bounds import Loss
 from gpu_runner.config import TrainConfig
 from gpu_runner.feed import Feed, Shape
 from unfrozen.memory.instants import instants, peak
+from unfrozen.memory.states import state_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import BYTES, Recipe
 
@@ -35,27 +37,63 @@ class Prediction:
         return peak(self.instants)[1]
 
 
-def recipe(config: TrainConfig, compute: str, shape: Shape) -> Recipe:
+_LOSSES: Final[dict[Loss, str]] = {
+    "full": "logits_fp32",
+    "chunked": "chunked",
+    "linear": "linear",
+}
+
+
+def recipe(
+    config: TrainConfig, compute: str, shape: Shape, model: ModelConfig | None = None
+) -> Recipe:
     """The run in the words of the memory model: `shape` with its padding, attention unmasked."""
+    caps = model is not None and model.architecture.caps_scores
+    whole = model is not None and model.architecture.caps_logits
     return Recipe(
         params=config.params,
         compute=compute,
         master=None,
         grads=config.params,
-        moments=config.params,
-        step="fused",
+        **_optimizer(config),
         micro_batch=shape.rows,
         seq_len=shape.length,
-        grad_accum=config.grad_accum,
-        attention="flash",  # padding stands on the right, so there is no mask; see `feed.Batch`
-        loss="logits_fp32",
+        grad_accum=shape.parts,
+        attention="eager" if caps else "flash",  # never a mask; see `attention`
+        kernels="fused" if config.compile else "eager",
+        checkpointing=config.checkpointing,
+        activation_offload=config.activation_offload,
+        optimizer_in_backward=config.optimizer_in_backward,
+        loss="logits_fp32" if whole else _LOSSES[config.loss],  # see `loss.is_plain`
     )
 
 
 def predict(model: ModelConfig, config: TrainConfig, compute: str, shape: Shape) -> Prediction:
     """Memory of a step whose largest micro-batch is `shape`."""
-    found = instants(model, recipe(config, compute, shape), loss_tokens=shape.loss_tokens)
-    return Prediction(found, 4 * BYTES[config.params])
+    wanted = recipe(config, compute, shape, model)
+    found = instants(model, wanted, loss_tokens=max(1, shape.loss_tokens))
+    held = sum(state_bytes(model, wanted).values())
+    if config.rounding == "kahan":  # what is rounded away, one more 16-bit number a weight
+        more = BYTES[config.params] * model.num_parameters
+        held += more
+        found = {
+            name: parts | ({"moments": parts["moments"] + more} if parts.get("moments") else {})
+            for name, parts in found.items()
+        }
+    return Prediction(found, round(held / model.num_parameters))
+
+
+def _optimizer(config: TrainConfig) -> dict[str, Any]:
+    """The optimizer in the words of the memory model; our rules widen one tensor at a time."""
+    name: str = config.optimizer
+    if name == "sgd":
+        kept = config.params if config.momentum > 0 else None
+        return {"optimizer": "sgd_momentum" if kept else name, "moments": kept, "step": "fused"}
+    if name == "adamw8bit":
+        return {"optimizer": "adamw", "moments": "int8", "step": "fused"}
+    moments = None if name == "adafactor" else config.params
+    fused = name == "adamw" and config.rounding == "nearest"
+    return {"optimizer": name, "moments": moments, "step": "fused" if fused else "for_loop"}
 
 
 def heaviest(
@@ -68,7 +106,8 @@ def heaviest(
     first_seen: dict[Shape, int] = {}
     for number in range(1, min(steps, STEPS_LOOKED_AT) + 1):
         for shape in feed.shapes(number):
-            first_seen.setdefault(shape, number)
+            if first_seen.get(shape, 1) == 1:  # the first step has no moments yet
+                first_seen[shape] = number
 
     def needs(shape: Shape) -> int:
         if model is None:
@@ -82,8 +121,9 @@ def heaviest(
 def _undominated(shapes: Iterable[Shape]) -> list[Shape]:
     """Shapes that no other one exceeds in both length and loss tokens: few, however many rows."""
     kept: list[Shape] = []
-    for shape in sorted(shapes, key=lambda s: (-s.length, -s.loss_tokens)):
-        if not kept or shape.loss_tokens > kept[-1].loss_tokens:
+    for shape in sorted(shapes, key=lambda s: (-s.parts, -s.rows * s.length, -s.loss_tokens)):
+        same = [other for other in kept if (other.parts, other.rows) == (shape.parts, shape.rows)]
+        if not same or shape.loss_tokens > same[-1].loss_tokens:
             kept.append(shape)
     return kept
 

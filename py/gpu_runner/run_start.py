@@ -102,7 +102,7 @@ def recipe(plan: Plan) -> dict[str, Any]:
     """The job's recipe in the words of the memory model."""
     config = plan.config
     return {
-        **asdict(predict.recipe(config, plan.compute, plan.heaviest)),
+        **asdict(predict.recipe(config, plan.compute, plan.heaviest, plan.shape)),
         "loss_tokens": plan.heaviest.loss_tokens,
         "lr": config.lr,
         "schedule": config.schedule,

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from gpu_runner import optim, run_start
+from gpu_runner import fisher, optim, run_start
 from gpu_runner.anchor import Anchor
+from gpu_runner.blocks import offloading
 from gpu_runner.ending import End, describe_error, summary_of
 from gpu_runner.errors import CheckpointError, ExitCode
 from gpu_runner.evaluate import TASK, Evaluator, pad_token
+from gpu_runner.history import History
 from gpu_runner.keep import Keeper
 from gpu_runner.log import EventLog, LogError, SystemClock
+from gpu_runner.loss import loss_sum
+from gpu_runner.penalties import Penalty
 from gpu_runner.plan import Plan
 from gpu_runner.predict import steps_to_measure
 from gpu_runner.progress import Terminal, show
-from gpu_runner.record import History, Log, Recorder, Sampling
+from gpu_runner.record import Log, Recorder, Sampling
 from gpu_runner.signals import StopRequest
 from gpu_runner.train import Job, State, train
 from gpu_runner.world import World
@@ -103,8 +108,14 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
         job, recorder = _job(session, keeper, log, terminal, stop)
         terminal.begin(session.plan, session.directory.name)
         _announce(session, log, recorder)
+        job.penalty = _penalty(session, recorder)
         train(job)
-        if session.state.step == session.plan.steps:
+        if recorder.has_converged:
+            reason = recorder.go_back(session.state, keeper.best())
+            recorder.saved(session.state, keeper.finish())
+            end = End("finished", reason)
+            end.model = keeper.output
+        elif session.state.step == session.plan.steps:
             recorder.saved(session.state, keeper.finish())
             end = End("finished", f"all {session.plan.steps} steps are done")
             end.model = keeper.output
@@ -114,6 +125,8 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
         end = describe_error(error, session.plan)
     summary = end.numbers(session.plan, session.state, session.history)
     log.emit("run.end", session.state.step, status=end.status, reason=end.reason, summary=summary)
+    if end.status == "finished":
+        keeper.clean_up()
     return end
 
 
@@ -139,6 +152,8 @@ def _job(
         history=session.history,
         keeper=keeper,
         world=world,
+        early_stop=config.early_stop,
+        stalled_share=session.optimizer.stalled_share,
     )
     job = Job(
         model=session.model,
@@ -153,10 +168,24 @@ def _job(
         measured_steps=_steps_to_measure(session),
         observer=recorder,
         world=world,
-        stop_requested=lambda: world.any(stop.requested()),
+        stop_requested=lambda: world.any(stop.requested() or recorder.has_converged),
         state=session.state,
+        loss=partial(loss_sum, kind=config.loss),
+        saving=offloading(session.model) if config.activation_offload else nullcontext,
     )
     return job, recorder
+
+
+def _penalty(session: Session, recorder: Recorder) -> Penalty:
+    return fisher.prepare(
+        session.plan,
+        session.model,
+        session.anchor,
+        session.optimizer,
+        session.directory,
+        untrained=session.state.step == 0,
+        tell=lambda level, text: recorder.alert(level, text, session.state.step),
+    )
 
 
 def _steps_to_measure(session: Session) -> frozenset[int]:

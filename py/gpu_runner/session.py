@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from gpu_runner import checkpoint, optim, plan, training_state
+from gpu_runner import blocks, checkpoint, optim, plan, training_state
 from gpu_runner.anchor import Anchor, anchor
 from gpu_runner.config import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
+from gpu_runner.history import History
 from gpu_runner.keep import CHECKPOINTS, FINISHED
 from gpu_runner.model import Source, load
 from gpu_runner.plan import Plan, choose_device
-from gpu_runner.record import History
 from gpu_runner.running import Session, execute
 from gpu_runner.train import State
 from gpu_runner.world import World, join
@@ -44,7 +44,7 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         quiet = console if world.first else Console(quiet=True)
         planned = _share(plan.make(config), world)
         model = _load(planned, planned.source, world, quiet)
-        directory = world.on_first(lambda: _new_directory(config))
+        directory = world.on_first(lambda: _new_directory(planned.config))
         return execute(_session(planned, directory, model, world, History(), State()), quiet)
 
 
@@ -97,7 +97,9 @@ def _load(planned: Plan, source: Source, world: World, console: Console) -> Any:
     """The model; where it will be cut into parts, in the memory of the host first."""
     device = planned.device if world.size == 1 else torch.device("cpu")
     with console.status(f"loading {source.name}"):
-        return load(source, planned.tokenizer, planned.config.params, device)
+        model = load(source, planned.tokenizer, planned.config.params, device)
+    blocks.prepare(model, planned.config.checkpointing, compiled=planned.config.compile)
+    return model
 
 
 def _session(
@@ -111,7 +113,8 @@ def _session(
     )
     narrow = planned.compute != config.params and planned.device.type == "cuda"
     world.shard(model, torch.bfloat16 if narrow else None)
-    optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay)
+    choice = optim.Choice(config.optimizer, config.momentum, config.rounding, config.layer_decay)
+    optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     kept = Anchor(start.files, world)
     return Session(planned, directory, model, kept, optimizer, world, state, history, 0, [])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -17,9 +17,10 @@ import torch
 
 from gpu_runner import optim
 from gpu_runner.errors import Diverged
-from gpu_runner.feed import Feed
+from gpu_runner.feed import Batch, Feed
 from gpu_runner.loss import loss_sum
 from gpu_runner.measure import Meter, StepMemory, measured
+from gpu_runner.penalties import Penalty
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 
@@ -88,10 +89,13 @@ class Job:
     stop_requested: Callable[[], bool]
     state: State
     world: World = field(default_factory=World)
+    penalty: Penalty = field(default_factory=Penalty)
+    loss: Callable[[Any, Batch], tuple[torch.Tensor, int]] = loss_sum
+    saving: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]:
-    """θ ← AdamW(θ, ∇ mean loss over every trainable token of step `number`).
+    """θ ← AdamW(θ, ∇ mean loss over every trainable token of step `number` + ∇ penalties).
 
     Returns the loss, the gradient norm before clipping, and whether the step was skipped because
     that norm is not finite (then nothing has changed).
@@ -99,18 +103,20 @@ def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]
     tokens = job.feed.trainable_tokens(number)  # over all micro-batches, before any forward
     loss = torch.zeros((), device=job.device)
     for batch in job.feed.step(number):  # this process's share of grad_accum × (B, T)
-        with meter.phase("forward"), job.autocast():
-            total, _ = job.world.run(loss_sum, job.model, batch.to(job.device))
+        with meter.phase("forward"), job.autocast(), job.saving():
+            total, _ = job.world.run(job.loss, job.model, batch.to(job.device))
             part = total / tokens  # this micro-batch's share of the mean over the whole step
         with meter.phase("backward"):
             part.backward()
         loss += part.detach()
         del total, part  # or their graph would live on into the next forward
+    job.penalty.add_gradients(job.model)  # towards θ₀
     norm = job.world.norm(optim.gradient_norm(job.model.parameters()))
     loss = job.world.sum(loss)
     with meter.phase("optimizer_step"):
         lr = job.schedule.at(number)
         skipped = job.optimizer.step(lr, norm, job.clip)
+        job.penalty.pull(job.model, lr, skipped)
     loss_value, norm_value, skip = torch.stack((loss, norm, skipped)).tolist()  # the only wait
     return loss_value, norm_value, bool(skip)
 

@@ -36,6 +36,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
         "logits_bf16",
         "chunked",
         "fused_linear",
+        "linear",
         "vocab_parallel",
         "classification",
     ),
@@ -127,8 +128,9 @@ class Recipe:
     activation_offload  what layers keep waits in the memory of the host
     dropout       probability; default: what the model's config says
     loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not; chunked
-                  keeps 16-bit logits and upcasts a chunk; fused_linear never builds them;
-                  vocab_parallel spreads them over tensor-parallel ranks; classification has none
+                  keeps 16-bit logits and upcasts a chunk; fused_linear never builds them, nor
+                  does linear (by 256 tokens); vocab_parallel spreads them over tensor-parallel
+                  ranks; classification has none
     lora          {"rank", "dtype", "targets"}; see `Lora`
     base          precision of the frozen linear layers under qlora: nf4, nf4-dq (scales quantised
                   as well) or int8

@@ -62,11 +62,14 @@ def test_the_tokens_of_a_step_are_known_before_it(examples: tuple[Example, ...])
         assert feed.trainable_tokens(number) == made
 
 
-def test_the_shapes_of_a_step_are_those_of_its_batches(examples: tuple[Example, ...]) -> None:
-    feed = Feed(examples, 0, 3, 2, 0)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_shapes_of_a_step_are_those_of_its_batches(
+    examples: tuple[Example, ...], packed: bool
+) -> None:
+    feed = Feed(examples, 0, 3, 2, 0, packed=packed)
+    batches = list(feed.step(1))
     made = [
-        Shape(*batch.input_ids.shape, 3 * len(predicting_positions(batch.labels)))
-        for batch in feed.step(1)
+        Shape(*batch.input_ids.shape, batch.trainable_tokens, len(batches)) for batch in batches
     ]
     assert list(feed.shapes(1)) == made
 

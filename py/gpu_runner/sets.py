@@ -1,0 +1,69 @@
+"""The rows of a run: what it trains on, replay mixed in, and what it is scored on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpu_runner import data
+from gpu_runner.config import DEMO, INSTRUCT, TrainConfig
+from gpu_runner.data import RowSet
+from gpu_runner.encode import Encoder
+from gpu_runner.errors import UsageError
+from gpu_runner.evaluate import GENERAL, TASK
+
+
+def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:
+    """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`."""
+    bad: list[str] | None = [] if config.skip_bad_rows else None
+    train_source, eval_source = _task_files(config)
+    rows = data.read_rows(train_source, bad)
+    held: list[Any] = []
+    if eval_source is None:
+        rows, held = data.hold_out(rows, config.seed)
+    else:
+        held = data.read_rows(eval_source, bad)
+    train = data.load_set("training", rows, encoder, bad)
+    suites = {TASK: _scored("held-out", held, config, encoder)}
+    for skill, path in _general_files(config):
+        suites[f"{GENERAL}/{skill}"] = _scored(
+            f"general {skill}", data.read_rows(path), config, encoder
+        )
+    return _replayed(train, config, encoder), suites
+
+
+def _scored(name: str, sources: list[Any], config: TrainConfig, encoder: Encoder) -> RowSet:
+    bad: list[str] | None = [] if config.skip_bad_rows else None
+    return data.load_set(name, sources[: config.eval_rows], encoder, bad)
+
+
+def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
+    if config.replay is None:
+        return train
+    bad: list[str] | None = [] if config.skip_bad_rows else None
+    if config.replay in dict(_general_files(config)).values():
+        raise UsageError(
+            f"--replay {config.replay} is also a --general set: what is trained on cannot show what"
+            " is forgotten. Give other rows of the same kind."
+        )
+    replay = data.load_set("replay", data.read_rows(config.replay, bad), encoder, bad)
+    return data.with_replay(train, replay, config.replay_share, config.seed)
+
+
+def _task_files(config: TrainConfig) -> tuple[str, str | None]:
+    from gpu_runner import demo
+
+    if config.data == DEMO:
+        return str(demo.task_train()), config.eval_data or str(demo.task_eval())
+    if config.data == INSTRUCT:
+        return str(demo.instruct_train()), config.eval_data or str(demo.instruct_eval())
+    return config.data, config.eval_data
+
+
+def _general_files(config: TrainConfig) -> tuple[tuple[str, str], ...]:
+    from gpu_runner import demo
+
+    if config.general is not None:
+        return config.general
+    if config.model == DEMO:
+        return tuple((skill, str(path)) for skill, path in demo.general_eval().items())
+    return (("english", str(demo.general_english())),)
