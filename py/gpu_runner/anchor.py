@@ -40,6 +40,21 @@ class Anchor:
     files: dict[str, Path]
     world: World = field(default_factory=World)
 
+    @staticmethod
+    def of(directory: Path, model: Any) -> Anchor:
+        """The weights in a directory's safetensors files. `CheckpointError` if some miss."""
+        files = _names_in(directory)
+        missing = [name for name, _ in model.named_parameters() if name not in files]
+        if missing:
+            raise CheckpointError(f"{directory} has no {', '.join(missing[:5])}.")
+        return Anchor({name: files[name] for name, _ in model.named_parameters()})
+
+    @torch.no_grad()
+    def take_back(self, model: Any) -> None:
+        """Make these the weights of `model` again."""
+        for _, now, start in self.pairs(model):
+            now.copy_(start)
+
     def pairs(self, model: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(name, the parameter, its initial value in fp32), of what this process holds.
 

@@ -32,19 +32,19 @@ def installed() -> str:
 
 
 class AdamW8bit:
-    """The library's optimizer behind the protocol of the fused ones."""
+    """The library's optimizer behind the protocol of the fused ones.
+
+    `state` holds plain tensors only, so that a checkpoint can keep them.
+    """
 
     grad_scale: Tensor
     found_inf: Tensor
 
     def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
-        self._name = installed()
+        self._is_bnb = installed() == "bitsandbytes"
         module = import_module("bitsandbytes.optim" if self._is_bnb else "torchao.optim")
         self._inner: Any = module.AdamW8bit(groups, **settings)
-
-    @property
-    def _is_bnb(self) -> bool:
-        return self._name == "bitsandbytes"
+        self.state: dict[Tensor, dict[str, Any]] = {}
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -52,39 +52,46 @@ class AdamW8bit:
         groups: list[dict[str, Any]] = self._inner.param_groups
         return groups
 
-    @property
-    def state(self) -> Any:
-        """Moments by parameter; in the library's own tensors."""
-        return self._inner.state
-
-    @state.setter
-    def state(self, shared: Any) -> None:
-        self._inner.state = shared
-
+    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
         """Update, unless the step is to be skipped."""
         del closure
         if bool(self.found_inf):
             return
         parameters = [p for group in self.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_div_(gradients, self.grad_scale)
-        with torch.no_grad():
-            self._inner.step()
+        for parameter in parameters:
+            if parameter in self.state and not self._inner.state[parameter]:
+                self._inner.state[parameter] = self._opened(parameter, self.state[parameter])
+        torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self.grad_scale)
+        self._inner.step()
+        for parameter in parameters:
+            if parameter not in self.state and self._inner.state[parameter]:
+                self.state[parameter] = {}
+            if parameter in self.state:
+                self.state[parameter].update(_plain(self._inner.state[parameter]))
 
-    def begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """The state of a parameter as the first step would find it, to be filled from a file."""
+    def _opened(self, parameter: Tensor, kept: dict[str, Any]) -> dict[str, Any]:
+        """The library's own state of a parameter, from the plain one of a checkpoint."""
         if self._is_bnb:
-            index = next(i for i, g in enumerate(self.param_groups) if g is group)
-            place = next(i for i, p in enumerate(group["params"]) if p is parameter)
-            self._inner.init_state(group, parameter, index, place)
-        else:
-            zeros = {
-                name: self._inner._new_buffer(parameter, name == "exp_avg") for name in _MOMENTS
-            }
-            self.state[parameter] = {"step": torch.tensor(0.0), **zeros}
-        state: dict[str, Any] = self.state[parameter]
+            self._inner.fill_qmap()
+            maps = self._inner.name2qmap
+            tables = {"qmap1": maps["dynamic"], "qmap2": maps["udynamic"]}
+            coded = tables if kept["state1"].dtype == torch.uint8 else {}
+            return kept | {name: table.to(parameter.device) for name, table in coded.items()}
+        state: dict[str, Any] = {"step": kept["step"].cpu()}
+        for name, signed in (("exp_avg", True), ("exp_avg_sq", False)):
+            state[name] = self._inner._new_buffer(parameter, signed)
+            for part, tensor in _plain({name: state[name]}).items():
+                tensor.copy_(kept[part])
         return state
 
 
-_MOMENTS: Final = ("exp_avg", "exp_avg_sq")
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A library's state of one parameter without its tables, blocks taken apart; shares memory."""
+    found = {}
+    for name, value in state.items():
+        if hasattr(value, "codes"):  # torchao's tensor of blocks
+            found |= {f"{name}_codes": value.codes, f"{name}_scale": value.scale}
+        elif not name.startswith("qmap"):  # one table for all, always the same
+            found[name] = value
+    return found

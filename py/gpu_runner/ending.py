@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner.errors import OutOfMemory, RunnerError, is_out_of_memory
+from gpu_runner.history import History
 from gpu_runner.plan import Plan
 from gpu_runner.progress import Summary
-from gpu_runner.record import History
 from gpu_runner.train import State
 from unfrozen.events import RunStatus
 
@@ -64,7 +64,7 @@ def describe_error(error: BaseException, plan: Plan) -> End:
 def summary_of(end: End, plan: Plan, directory: Path, state: State, history: History) -> Summary:
     """The end for a person."""
     headline = {
-        "finished": f"Finished: {plan.steps} steps on {state.tokens:,} trainable tokens.",
+        "finished": f"Finished: {state.step} steps on {state.tokens:,} trainable tokens.",
         "stopped": f"Stopped after {state.step} of {plan.steps} steps ({end.reason}).",
         "oom": f"Out of memory after {state.step} of {plan.steps} steps.",
         "failed": f"Failed after {state.step} of {plan.steps} steps.",

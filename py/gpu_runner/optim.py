@@ -1,8 +1,8 @@
 """One step of any optimizer over every parameter: rate, clipping and skip, never a host sync.
 
-AdamW: Loshchilov & Hutter, arXiv 1711.05101. Fused kernels, and our `update_rules`, take the
-divisor of the gradients (`grad_scale`) and a flag that turns the step into nothing (`found_inf`), so
-that neither clipping nor skipping needs a second pass over the weights or a wait for the device.
+AdamW: Loshchilov & Hutter, arXiv 1711.05101. Fused kernels and our `update_rules` take the
+divisor of the gradients (`grad_scale`) and a flag that turns the step into nothing (`found_inf`):
+neither clipping nor skipping needs a second pass over the weights or a wait for the device.
 Rates may differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
 """
 
@@ -63,13 +63,13 @@ class Part(Protocol):
 class Optimizer:
     """Every parameter, in one or two parts (Muon leaves embeddings and vectors to AdamW)."""
 
-    def __init__(self, parts: list[Any]) -> None:
+    def __init__(self, parts: list[Any], rounding: Rounding = "nearest") -> None:
         self.parts: list[Any] = parts
         self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for part in parts:
             part.state = self.state
         parameters = [p for group in self.param_groups for p in group["params"]]
-        self._gauge = StallGauge(parameters, self.state)
+        self._gauge = StallGauge(parameters if rounding == "nearest" else ())
         self._steps = 0
 
     @property
@@ -102,7 +102,10 @@ class Optimizer:
         return skipped
 
     def stalled_share(self) -> float | None:
-        """Share of 16-bit weights that the last watched step left as they were; see `StallGauge`."""
+        """Share of 16-bit weights that the last watched step left unmoved; see `StallGauge`.
+
+        None unless they are rounded to the nearest: what does not move is lost only then.
+        """
         return self._gauge.share()
 
     def rate_shares(self) -> dict[Tensor, float]:
@@ -126,7 +129,7 @@ def build(model: Any, *, lr: float, weight_decay: float, choice: Choice | None =
         )
     shares = rate_shares([name for name, _ in named], choice.layer_decay)
     parts = _parts(model, named, lr, weight_decay, shares, choice)
-    optimizer = Optimizer(parts)
+    optimizer = Optimizer(parts, choice.rounding)
     assert_full(model, optimizer)
     return optimizer
 
@@ -194,9 +197,9 @@ def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
 
 
 def _is_embedding(name: str) -> bool:
-    """Whether a parameter outside the blocks stands before them: embed_tokens, wte, wpe, embed_in."""
-    return any(part.startswith(("embed", "wte", "wpe")) and part != "embed_out"
-               for part in name.split("."))  # fmt: skip
+    """Whether a parameter outside the blocks stands before them: embed_tokens, wte, embed_in, …"""
+    starts = (part for part in name.split(".") if part != "embed_out")
+    return any(part.startswith(("embed", "wte", "wpe")) for part in starts)
 
 
 def _hidden_matrices(model: Any) -> set[Tensor]:

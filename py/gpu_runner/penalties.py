@@ -5,11 +5,11 @@
     ewc         λ/2 Σ Fᵢ (θᵢ − θ₀ᵢ)² in the loss    adds λ F (θ − θ₀) to the gradient
 
 L2-SP: Li, Grandvalet & Davoine, arXiv 1802.01483. EWC: Kirkpatrick et al., arXiv 1612.00796; F is
-the diagonal Fisher, divided by its mean so that λ compares with that of L2-SP. An adaptive optimizer
-rescales what is in the loss; what is decoupled stays what it says. The short versions of all three
-are in `unfrozen.lab.anchors`, which this file is tested against. θ₀ and F are read from disk tensor
-by tensor at every step, unless `keep` says to hold them in memory. The loss that is shown stays
-that of the rows.
+the diagonal Fisher, divided by its mean so that λ compares with that of L2-SP. An adaptive
+optimizer rescales what is in the loss; what is decoupled stays what it says. Short versions of all
+three are in `unfrozen.lab.anchors`, which this file is tested against. θ₀ and F are read from disk
+tensor by tensor at every step, unless `keep` says to hold them in memory. The loss that is shown
+stays that of the rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gpu_runner.world import local, rows_of
 class Penalty:
     """The strengths λ of one run (0 is none), where θ₀ and F are, and each name's share of η."""
 
-    anchor: Anchor
+    anchor: Anchor = field(default_factory=lambda: Anchor({}))
     l2sp: float = 0.0
     l2sp_pull: float = 0.0
     ewc: float = 0.0

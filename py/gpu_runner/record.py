@@ -7,9 +7,12 @@ payloads live here and, for the first and the last event, in `session`.
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psutil
@@ -17,10 +20,12 @@ import psutil
 from gpu_runner.anchor import Anchor
 from gpu_runner.checkpoint import Saved
 from gpu_runner.evaluate import GENERAL, TASK, Evaluator, Score, continuation
+from gpu_runner.history import History
 from gpu_runner.train import State, StepResult
 from gpu_runner.world import World
 
 BEAT_SECONDS: Final = 5.0
+STALLED_MUCH: Final = 0.2  # share of bf16 weights without movement that a reader is told of
 PATIENCE_SECONDS: Final = 120.0  # what a first evaluation or a save may take before it looks dead
 
 
@@ -50,28 +55,6 @@ class Sampling:
     prompts: tuple[tuple[str, str], ...]
     """(what a person asked, what the model reads) pairs."""
     new_tokens: int
-
-
-@dataclass(slots=True)
-class History:
-    """What a run remembers of itself beside its `State`; kept in checkpoints."""
-
-    first: dict[str, float] = field(default_factory=dict)
-    """Loss of each suite at step 0."""
-    latest: dict[str, float] = field(default_factory=dict)
-    """Loss of each suite at the newest evaluation."""
-    measured: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Largest measured bytes by instant and component."""
-    peak_bytes: int = 0
-    drift: float = 0.0
-    samples: list[list[str]] = field(default_factory=list)
-    """[prompt, text before, text after] of each prompt."""
-    seconds: float = 0.0
-    """Wall time of all attempts before this one."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for `state.json`."""
-        return asdict(self)
 
 
 class Log(Protocol):
@@ -108,8 +91,14 @@ class Recorder:
         history: History,
         keeper: Checkpoints,
         world: World,
+        early_stop: int | None = None,
+        stalled_share: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.history = history
+        self._early_stop = early_stop
+        self._stalled_share = stalled_share
+        self._kept_step = -1
+        self._said_stalled = False
         self._log = log
         self._display = display
         self._model = model
@@ -163,19 +152,22 @@ class Recorder:
         self._beat(state.step, 3 * self._look_seconds, force=True)
         scores = self._world.run(self._evaluator.run, self._model)
         drift = self._anchor.drift(self._model)
-        self.history.latest = {score.suite: score.loss for score in scores}
-        if state.step == 0:
-            self.history.first = dict(self.history.latest)
+        is_best = self.history.take(state.step, {score.suite: score.loss for score in scores})
         self.history.drift = drift.total
         self._scores(state.step, scores)
         layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
         self._log.emit("drift", state.step, layers=layers, total=drift.total)
         if state.step in (0, self._steps):
             self._sample(state.step, "before" if state.step == 0 else "after")
+        if is_best and self._early_stop:
+            self.keep(state)  # or there would be nothing to go back to
         self._look_seconds = max(BEAT_SECONDS, time.monotonic() - started)
 
     def keep(self, state: State) -> None:
         """Write a checkpoint, say that it is complete, remove what it replaces."""
+        if self._kept_step == state.step:
+            return
+        self._kept_step = state.step
         self._display.busy("saving")
         self._beat(state.step, PATIENCE_SECONDS, force=True)
         self._clock()
@@ -192,7 +184,31 @@ class Recorder:
             path=saved.path.name,
             bytes=saved.size_bytes,
             sha256=saved.sha256,
+            best=state.step == self.history.best_step,
         )
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the task loss has not fallen for as many evaluations as `early_stop` allows."""
+        return self._early_stop is not None and self.history.looks_since_best >= self._early_stop
+
+    def go_back(self, state: State, best: Path) -> str:
+        """Take the weights of the `best` checkpoint, and write the last samples with them.
+
+        Returns why the run is over.
+        """
+        Anchor.of(best, self._model).take_back(self._model)
+        kept = json.loads((best / "state.json").read_text("utf-8"))["history"]
+        self.history.latest, self.history.drift = kept["latest"], kept["drift"]
+        reason = (
+            f"the task loss has not fallen for {self.history.looks_since_best} evaluations:"
+            f" the model is that of step {self.history.best_step}, loss"
+            f" {self.history.best_loss:.4f} nats"
+        )
+        self.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)
+        if state.step < self._steps:
+            self._sample(state.step, "after")
+        return reason
 
     def _clock(self) -> None:
         self.history.seconds = self._earlier_seconds + time.monotonic() - self._started
@@ -212,8 +228,25 @@ class Recorder:
             )
             if score.suite in (TASK, GENERAL):
                 m[f"eval/{score.suite}_loss"] = score.loss
+        m |= self._stalled(step)
         self._log.emit("metrics", step, m=m)
         self._display.scores(step, scores, self.history.first)
+
+    def _stalled(self, step: int) -> dict[str, float]:
+        """The share of 16-bit weights that did not move, as a metric; said once if it is large."""
+        share = self._stalled_share()
+        if share is None:
+            return {}
+        if share > STALLED_MUCH and not self._said_stalled:
+            self._said_stalled = True
+            self.alert(
+                "warn",
+                f"{share:.0%} of the bf16 weights did not move in the last step that was looked at:"
+                " their updates were rounded away. Give --set rounding=stochastic or kahan, or"
+                " --params fp32.",
+                step,
+            )
+        return {"opt/stalled_ratio": share}
 
     def _sample(self, step: int, when: str) -> None:
         if not self._sampling.new_tokens:

@@ -9,7 +9,7 @@ to the next update (Kahan 1965; Zamirai et al., arXiv 2010.06192).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -72,9 +72,8 @@ class StallGauge:
     until `share` is asked for.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], state: dict[Tensor, dict[str, Any]]) -> None:
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
         self._watched = [p for p in parameters if p.dtype != torch.float32]
-        self._state = state
         self._counts: Tensor | None = None  # (stalled, seen)
 
     @property
@@ -82,16 +81,19 @@ class StallGauge:
         """Whether there is any 16-bit weight."""
         return bool(self._watched)
 
-    def before(self) -> list[tuple[Tensor, Tensor]]:
-        """(value, whether it has a gradient) of the sampled weights of each tensor."""
-        return [(self._sample(p), _spread(local(p.grad)) != 0) for p in self._with_gradient()]
+    def before(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(weight, sampled values, whether they have a gradient), before the step."""
+        return [
+            (p, _spread(local(p.detach())), _spread(local(p.grad)) != 0)
+            for p in self._watched
+            if p.grad is not None
+        ]
 
-    def after(self, earlier: list[tuple[Tensor, Tensor]], skipped: Tensor) -> None:
+    def after(self, earlier: list[tuple[Tensor, Tensor, Tensor]], skipped: Tensor) -> None:
         """Count, after the step; a skipped step counts nothing."""
-        parameters = [p for p in self._watched if p.grad is not None]
         stalled, seen = [], []
-        for parameter, (value, moves) in zip(parameters, earlier, strict=True):
-            stalled.append(((self._sample(parameter) == value) & moves).sum())
+        for parameter, value, moves in earlier:
+            stalled.append(((_spread(local(parameter.detach())) == value) & moves).sum())
             seen.append(moves.sum())
         counts = torch.stack((torch.stack(stalled).sum(), torch.stack(seen).sum()))
         self._counts = counts * (1 - skipped)
@@ -102,16 +104,6 @@ class StallGauge:
             return None
         stalled, seen = self._counts.tolist()
         return float(stalled / seen) if seen else None
-
-    def _with_gradient(self) -> list[Any]:
-        return [p for p in self._watched if p.grad is not None]
-
-    def _sample(self, parameter: Tensor) -> Tensor:
-        state = self._state.get(parameter, {})
-        value = _spread(local(parameter.detach())).float()
-        if COMPENSATION in state:
-            value = value + _spread(local(state[COMPENSATION])).float()
-        return value
 
 
 def _spread(tensor: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ class Adafactor(UpdateRule):
         square = gradient.square() + ADAFACTOR_LEAST
 
         def average(name: str, new: Tensor) -> Tensor:
-            mean = state[name] + fresh * (new - state[name])
+            mean: Tensor = state[name] + fresh * (new - state[name])
             hold(state[name], mean, self.found_inf)
             return mean
 

@@ -48,6 +48,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("train/skipped", "steps", "Skipped steps", "Steps left out: non-finite gradients."),
     Metric("opt/lr", "1", "Learning rate", "The rate the optimizer used in this step."),
     Metric("opt/lr_planned", "1", "Planned rate", "The rate the schedule gives for this step."),
+    Metric("opt/stalled_ratio", "ratio", "Stalled weights", "Share of bf16 weights left unmoved."),
     Metric("eval/task_loss", "nats", "Task loss", "Held-out loss on the task being learned."),
     Metric("eval/general_loss", "nats", "General loss", "Held-out loss on what it knew before."),
     Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),

@@ -135,10 +135,11 @@ def test_rounded_adamw_follows_fp32_adamw_where_the_nearest_number_stands_still(
             model["w"].grad = torch.ones_like(model["w"])
             step(optimizer, model, clip=0.0)
         moved[name] = float((model["w"].detach().float() - 1).mean())
+        share = optimizer.stalled_share()
+        assert share == (1.0 if name == "nearest" else None)
     assert moved["fp32"] == pytest.approx(-0.1, rel=1e-3)
     assert moved[rounding] == pytest.approx(-0.1, rel=0.02)
     assert moved["nearest"] == 0.0
-    assert optimizer.stalled_share() is not None
 
 
 def test_muon_moves_matrices_of_the_blocks_and_adamw_the_rest() -> None:
