@@ -91,6 +91,8 @@ class StallGauge:
 
     def after(self, earlier: list[tuple[Tensor, Tensor, Tensor]], skipped: Tensor) -> None:
         """Count, after the step; a skipped step counts nothing."""
+        if not earlier:
+            return
         stalled, seen = [], []
         for parameter, value, moves in earlier:
             stalled.append(((_spread(local(parameter.detach())) == value) & moves).sum())
