@@ -1,4 +1,4 @@
-"""`python -m gpu_runner train | plan | trace | serve | resume`.
+"""`python -m gpu_runner train | plan | resume | serve | export | doctor | selftest | trace`.
 
 Everything heavy is imported inside the commands: `--help` answers at once, and `serve` never loads
 PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
@@ -69,9 +69,51 @@ def resume(
         console = _console()
         from gpu_runner.session import resume as resume_run
 
-        path = Path(run).expanduser()
-        directory = path if path.is_dir() else Path(runs).expanduser() / run
-        return resume_run(directory, console)
+        return resume_run(_run_directory(run, runs), console)
+
+    _exit(go)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A run's id, or the path of its directory.")],
+    to: Annotated[str, typer.Option(help="csv, tensorboard or wandb-offline.")] = "csv",
+    runs: Runs = "runs",
+) -> None:
+    """A run's numbers for other tools, written beside its log. Needs no PyTorch for csv."""
+
+    def go() -> ExitCode:
+        from gpu_runner.export import export as write
+
+        typer.echo(write(_run_directory(run, runs), to))
+        return ExitCode.OK
+
+    _exit(go)
+
+
+@app.command()
+def doctor(runs: Runs = "runs") -> None:
+    """What is installed, which device is there, what is missing, and what to type about it."""
+
+    def go() -> ExitCode:
+        from gpu_runner.doctor import examine, show
+
+        return show(Console(highlight=False), examine(Path(runs).expanduser()))
+
+    _exit(go)
+
+
+@app.command()
+def selftest(
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Whether this machine computes what it should: six checks in under a minute."""
+
+    def go() -> ExitCode:
+        console = _console()
+        from gpu_runner.selftest import run
+
+        return run(console, device)
 
     _exit(go)
 
@@ -116,6 +158,12 @@ def serve(
         )
 
     _exit(go)
+
+
+def _run_directory(run: str, runs: str) -> Path:
+    """The directory of a run that was given by its path or by its id."""
+    path = Path(run).expanduser()
+    return path if path.is_dir() else Path(runs).expanduser() / run
 
 
 def _built_site(given: Path | None) -> Path:

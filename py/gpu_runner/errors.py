@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     DIVERGED = 7  # too many steps in a row with non-finite gradients
     CHECKPOINT = 8  # no usable checkpoint, or the run cannot be resumed as asked
     SYSTEM = 9  # disk full, permission denied
+    NOT_READY = 10  # doctor or selftest found that this machine cannot train as it should
     INTERRUPTED = 130  # a second Ctrl-C: left at once, the last checkpoint is what remains
 
 

@@ -28,7 +28,7 @@ def test_help_names_the_commands_without_loading_pytorch() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "py")},
     )
     assert done.returncode == 0, done.stderr
-    for name in ("train", "plan", "trace", "serve", "resume"):
+    for name in ("train", "plan", "resume", "serve", "export", "doctor", "selftest", "trace"):
         assert name in done.stdout
 
 
@@ -40,6 +40,8 @@ def test_help_names_the_commands_without_loading_pytorch() -> None:
         (["train", "--model", "demo", "--steps", "many"], 2, "'--steps'"),
         (["train", "--model", "/none", "--data", "instruct"], 5, "no model at '/none'"),
         (["resume", "no-such-run"], 8, "it has no config.json"),
+        (["export", "no-such-run"], 8, "it has no events.jsonl"),
+        (["export", "no-such-run", "--to", "xls"], 2, "choose csv or tensorboard or wandb-offline"),
         (["serve", "--no-open", "--site", "/none"], 2, "no built page in /none"),
     ],
 )

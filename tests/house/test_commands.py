@@ -26,7 +26,10 @@ UNFROZEN_COMMANDS = {
         *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
     },
 }
-RUNNER_COMMANDS = {"train", "plan", "trace", "serve", "resume"}
+RUNNER_COMMANDS = {
+    *("train", "plan", "resume", "serve"),
+    *("export", "doctor", "selftest", "trace"),
+}
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

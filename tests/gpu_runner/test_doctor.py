@@ -1,0 +1,52 @@
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gpu_runner.doctor import Finding, examine, package, show
+from gpu_runner.errors import ExitCode
+
+
+def test_this_machine_can_run(tmp_path: Path) -> None:
+    findings = {one.name: one for one in examine(tmp_path / "runs")}
+    for name in ("Python", "torch", "transformers", "numpy", "disk"):
+        assert findings[name].verdict == "ok", findings[name]
+    assert "gloo" in findings["processes"].found
+    assert str(tmp_path) in findings["disk"].found
+
+
+def test_a_package_that_is_missing_comes_with_its_command() -> None:
+    found = package("no-such-package-at-all", "1.2")
+    assert found.verdict == "missing"
+    assert found.remedy == "pip install 'no-such-package-at-all>=1.2'"
+
+
+def test_a_package_that_is_too_old_comes_with_its_command() -> None:
+    found = package("torch", "99.1")
+    assert found.verdict == "missing"
+    assert found.remedy == "pip install -U 'torch>=99.1'"
+    assert package("torch", "2.10").verdict == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_may_not_be_written_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    (disk,) = (one for one in examine(tmp_path) if one.name == "disk")
+    assert disk.verdict == "missing"
+
+
+def test_one_screen_says_what_is_missing_and_the_exit_code_too() -> None:
+    text = io.StringIO()
+    findings = [Finding("a", "ok", "1"), Finding("b", "missing", "not there", "pip install b")]
+    assert show(Console(file=text, width=80), findings) == ExitCode.NOT_READY
+    assert "pip install b" in text.getvalue()
+    assert "Not ready: b." in text.getvalue()
+    assert show(Console(file=io.StringIO()), findings[:1]) == ExitCode.OK
+
+
+def test_all_of_it_fits_one_screen(tmp_path: Path) -> None:
+    text = io.StringIO()
+    show(Console(file=text, width=120), examine(tmp_path))
+    assert text.getvalue().count("\n") <= 40
