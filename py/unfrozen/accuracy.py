@@ -20,12 +20,13 @@ GROUPS: Final = {
     "full": "Full fine-tuning on one card",
     "sharded": "Sharded, tensor and context parallel",
     "adapters": "LoRA and QLoRA",
+    "later": "Published, looked at afterwards",
     "reference": "Ten published models, traced",
     "traced": "Steps traced here",
 }
-"""Classes of rows, in the order in which they are shown: three measured, two traced."""
+"""Classes of rows, in the order in which they are shown: four measured, two traced."""
 
-PUBLISHED: Final = ("full", "sharded", "adapters")
+PUBLISHED: Final = ("full", "sharded", "adapters", "later")
 TRACED: Final = ("reference", "traced")
 
 _CHECKPOINTING = {"selective": "selective recomputation", "full": "full recomputation"}
@@ -60,13 +61,17 @@ class Row:
 
     @classmethod
     def published(cls, given: Mapping[str, Any]) -> Row:
-        """A row of measured.json, which states its peak in GiB."""
+        """A row of measured.json or further.json, which state the peak in GiB.
+
+        One whose `seen` is false was first compared when the model was done: a class of its own.
+        """
         recipe, cluster = given["job"]["recipe"], given["job"]["cluster"]
         one_card = "sharded" if cluster["gpus"] > 1 else "full"
+        group = one_card if recipe["method"] == "full" else "adapters"
         return cls(
             id=given["id"],
             name=given["name"],
-            group=one_card if recipe["method"] == "full" else "adapters",
+            group=group if given.get("seen", True) else "later",
             job=given["job"],
             measured_bytes=given["measured_peak_gib"] * GIB,
             counter=given["counter"],

@@ -93,8 +93,8 @@ def _strip(summary: Any) -> dict[str, Any]:
     found = [v for v in judged() if v.row.group == summary.group]
     dots = list(_dots(found))
     named = [dot for dot in dots if abs(dot["error"]) >= _NAMED]
-    for number, dot in enumerate(named if len(named) > 1 else ()):
-        dot["y"] = (28, 72)[number % 2]  # names beside each other would touch
+    for low in (True, False):
+        _spread([dot for dot in named if (dot["error"] < 0) is low])
     out = summary.rows - summary.judged
     return {
         "label": summary.label,
@@ -107,6 +107,12 @@ def _strip(summary: Any) -> dict[str, Any]:
         "dots": dots,
         "labels": [_label(dot) for dot in named],
     }
+
+
+def _spread(named: list[dict[str, Any]]) -> None:
+    """Give named dots of one side lines of their own: names beside each other would touch."""
+    for number, dot in enumerate(named if len(named) > 1 else ()):
+        dot["y"] = round(100 * (number + 0.5) / len(named))
 
 
 def _dots(found: Sequence[Verdict]) -> Iterator[dict[str, Any]]:

@@ -21,8 +21,8 @@ def _read(name: str) -> Any:
 
 
 def rows() -> list[Row]:
-    """Every row of measured.json, traced.json and steps.json, in that order."""
-    published = [Row.published(given) for given in _read("measured.json")]
+    """Every row of measured.json, further.json, traced.json and steps.json, in that order."""
+    published = [Row.published(given) for given in _read("measured.json") + _read("further.json")]
     reference = [Row.traced(given, "reference", REFERENCE) for given in _read("traced.json")]
     return published + reference + [_step(given) for given in _read("steps.json")]
 

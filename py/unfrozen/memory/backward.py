@@ -97,9 +97,11 @@ class Pass:
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
         self.outside = self._outside_bytes()
-        kind = "classification" if a.labels else recipe.loss
+        self.loss_kind = "classification" if a.labels else recipe.loss
+        if recipe.loss == "vocab_parallel" and cluster.stage == 3:
+            self.loss_kind = "loss_parallel"
         sizes = self.flow.compute, loss_tokens, a.hidden, vocab
-        self.loss = loss_memory(kind, recipe.kernels, *sizes, capped=a.caps_logits)
+        self.loss = loss_memory(self.loss_kind, recipe.kernels, *sizes, capped=a.caps_logits)
 
     def _layer_bytes(self) -> int:
         a = self.model.architecture

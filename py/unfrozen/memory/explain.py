@@ -184,7 +184,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
         a = step.local.architecture
         items = tuple(outside_items(a, part.flow, checkpointed, recipe.micro_batch))
         return _item_terms(step, items, 1, size)
-    formula = FORMULAS[step.recipe.loss] if key == "loss" else piece.formula
+    formula = FORMULAS[part.loss_kind] if key == "loss" else piece.formula
     formula = "8·T" if key == "outside" else formula  # all but the ids is gone
     source = KORTHIKANTI if key in ("layers", "recomputed") else TRACED
     source = ZERO if key == "grads" else source

@@ -5,7 +5,8 @@ and the backward pass of the head.
 
     logits_fp32    log-softmax in fp32, the gradient of the chosen entries, that of the logits: 12;
                    then the gradient in the precision of the head: c
-    logits_bf16    the same without upcast: 3c, then c
+    logits_bf16    the same without upcast: 3c, then c; where it is one kernel (a compiled loss, as
+                   in torchtitan from 2025 on), the logits and their gradient: 2c
     chunked        the logits of all chunks stay in 16 bits: c; a chunk is upcast when its turn
                    comes. The head is differentiated chunk by chunk, so that two gradients of its
                    weight exist at once (torchtune's CEWithChunkedOutputLoss)
@@ -14,7 +15,9 @@ and the backward pass of the head.
                    gradients of the head's input and weight beside it (Liger, arXiv 2410.10989)
     linear         the same with chunks of 256 tokens, whose fp32 logits become their own gradient:
                    4 a logit of one chunk, and c for their 16-bit copy (this project's runner)
-    vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron)
+    vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron,
+                   which works in place). Under ZeRO-3, where ranks are PyTorch's, its loss_parallel
+                   holds four fp32 matrices at once: 16
     classification none
 
 Logits that pass a soft cap (Gemma 2) keep what the tanh gave: c more.
@@ -43,11 +46,12 @@ class LossMemory(NamedTuple):
 
 FORMULAS: Final = {
     "logits_fp32": "12·T·V",
-    "logits_bf16": "3c·T·V",
+    "logits_bf16": "3c·T·V, 2c·T·V in one kernel",
     "chunked": "c·T·V",
     "fused_linear": "(4 + c)·chunk·V + c·T·h",
     "linear": "(4 + c in 16 bits)·chunk·V + c·T·h",
     "vocab_parallel": "(4 + c)·T·V / ranks",
+    "loss_parallel": "16·T·V / ranks",
     "classification": "0",
 }
 """The bytes at the loss, by the recipe's `loss`."""
@@ -71,5 +75,11 @@ def loss_memory(
         copy = c if c < 4 else 0
         chunk = min(tokens, LINEAR_CHUNK)
         return LossMemory((4 + copy) * chunk * vocab + inputs, inputs, 0, early=True)
-    width = {"logits_fp32": 12, "logits_bf16": 3 * c, "vocab_parallel": 4 + c}[kind]
+    matrices = 2 if kernels == "fused" else 3
+    width = {
+        "logits_fp32": 12,
+        "logits_bf16": matrices * c,
+        "vocab_parallel": 4 + c,
+        "loss_parallel": 16,
+    }[kind]
     return LossMemory((width + (c if capped else 0)) * logits, c * logits + inputs)

@@ -31,8 +31,9 @@ COMMUNICATION_BYTES: Final = GIB
 def reserved_bytes(step: Step, peak_instant: str, allocated: int) -> int:
     """Bytes that the caching allocator takes for a peak of `allocated` bytes."""
     freed = 0
-    if step.recipe.loss == "logits_fp32" and peak_instant == "end_of_forward":
-        part = step.micro_batch
+    part = step.micro_batch
+    upcast = part.loss_kind in ("logits_fp32", "loss_parallel")
+    if upcast and peak_instant == "end_of_forward":
         freed = part.flow.compute * part.loss_tokens * part.vocab if part.flow.compute == 2 else 0
     return allocated + max(round(ROUNDING * allocated), freed) + _other_streams(step, peak_instant)
 
