@@ -1,0 +1,38 @@
+"""From tensors to the card: rounding, freed logits, other streams."""
+
+from __future__ import annotations
+
+import pytest
+
+from unfrozen.catalogue import CATALOGUE
+from unfrozen.cluster import Cluster
+from unfrozen.memory.instants import Step
+from unfrozen.memory.overhead import ROUNDING, reserved_bytes
+from unfrozen.recipe import Recipe
+
+MODEL = CATALOGUE["meta-llama/Llama-3.1-8B"].model
+GIVEN = 100 * 2**30
+
+
+def reserved(instant: str, cluster: Cluster | None = None, **recipe: object) -> int:
+    return reserved_bytes(Step(MODEL, Recipe.read(recipe), cluster), instant, GIVEN) - GIVEN
+
+
+def test_blocks_are_a_little_too_large() -> None:
+    assert reserved("backward") == round(ROUNDING * GIVEN)
+
+
+def test_the_block_of_the_16_bit_logits_cannot_hold_fp32_ones() -> None:
+    freed = 2 * 32768 * 128256
+    assert reserved("end_of_forward", seq_len=32768) == freed > ROUNDING * GIVEN
+    assert reserved("end_of_forward", seq_len=32768, loss="logits_bf16") < freed
+    assert reserved("end_of_forward", seq_len=32768, params="fp32", compute="fp32") < freed
+
+
+@pytest.mark.parametrize("instant", ["end_of_forward", "end_of_backward"])
+def test_gradients_of_fsdp_come_from_a_stream_that_shares_no_blocks(instant: str) -> None:
+    sharded = reserved(instant, Cluster(8, "zero3"), params="fp32")
+    buffer = 4 * 128256 * 4096  # in which the head's gradient is reduced
+    shards = 0 if instant == "end_of_backward" else -(-4 * MODEL.num_parameters // 8)
+    assert sharded == round(ROUNDING * GIVEN) + buffer + shards
+    assert reserved(instant, Cluster(8, "zero2"), params="fp32") == round(ROUNDING * GIVEN)
