@@ -1,0 +1,125 @@
+"""The scaling table of docs/scale.md, from the planner: one model on 1 … 1024 cards.
+
+    .venv/bin/python docs/scaling_table.py            the table as it is in docs/scale.md
+    .venv/bin/python docs/scaling_table.py --write    put it there
+
+The batch of a step stays the same whatever the number of cards, as the runner keeps it: cards share
+out its micro-batches, and more cards than micro-batches have nothing to do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from unfrozen.boards import NETWORK_GB_S, NODE_GPUS, board
+from unfrozen.catalogue import find
+from unfrozen.job import Job
+from unfrozen.plan import plan_job
+from unfrozen.step_time import StepTime, card_of, step_time, step_tokens, utilisation
+
+PAGE: Final = Path(__file__).parent / "scale.md"
+BEGIN: Final = "<!-- docs/scaling_table.py -->"
+END: Final = "<!-- end -->"
+MODELS: Final = ("Llama-3.1-8B", "Llama-3.1-70B")
+GPU: Final = "H100 SXM"
+CARDS: Final = tuple(2**power for power in range(11))
+SEQUENCES: Final = 1024  # of a step, all cards together
+SEQ_LEN: Final = 4096
+RECIPE: Final[dict[str, Any]] = {
+    "params": "fp32",
+    "compute": "bf16",
+    "master": None,
+    "grads": "fp32",
+    "moments": "fp32",
+    "step": "fused",
+    "attention": "flash",
+    "loss": "linear",
+    "checkpointing": "full",
+    "seq_len": SEQ_LEN,
+}
+
+
+def job(model: str, cards: int, micro_batch: int = 1) -> Job:
+    """One step of `SEQUENCES` rows on that many cards, everything sharded (ZeRO 3, as FSDP2)."""
+    grad_accum = SEQUENCES // cards // micro_batch
+    return Job.read(
+        {
+            "model": find(model).config,
+            "recipe": RECIPE | {"micro_batch": micro_batch, "grad_accum": grad_accum},
+            "cluster": {"gpus": cards, "sharding": "zero3" if cards > 1 else "none"},
+            "gpu": GPU,
+        }
+    )
+
+
+def largest_that_fits(model: str, cards: int) -> Job:
+    """The job with the largest micro-batch (a power of two) that fits; with 1 where none does."""
+    sizes = [2**power for power in range((SEQUENCES // cards).bit_length())]
+    jobs = [job(model, cards, size) for size in sizes]
+    return next((one for one in reversed(jobs) if plan_job(one).fits), jobs[0])
+
+
+def rows(model: str) -> Iterator[str]:
+    """A line a number of cards, as Markdown."""
+    for cards in CARDS:
+        asked = largest_that_fits(model, cards)
+        memory, found = plan_job(asked), step_time(asked)
+        fits = "" if memory.fits else " ✗"
+        speed = step_tokens(asked) / found.seconds
+        yield (
+            f"| {cards:,} | {asked.recipe.micro_batch}"
+            f" | {memory.device_bytes / 2**30:,.1f}{fits} | {found.seconds:,.1f} |"
+            f" {share(found):.0%} | {speed:,.0f} | {speed / cards:,.0f} |"
+        )
+
+
+def share(found: StepTime) -> float:
+    """Of a step's time, what waits for other cards."""
+    return found.communication / found.seconds
+
+
+def table() -> str:
+    """The tables of all models, with what they assume."""
+    parts = []
+    columns = ("cards", "sequences at once", "GiB a card", "s a step", "waiting for others")
+    head = f"| {' | '.join(columns)} | tokens/s | tokens/s a card |"
+    for model in MODELS:
+        lines = [head, "|---:" * 7 + "|", *rows(model)]
+        parts.append(
+            f"**{model}**, {SEQUENCES:,} × {SEQ_LEN:,} tokens a step\n\n" + "\n".join(lines)
+        )
+    return "\n\n".join([*parts, assumptions()])
+
+
+def assumptions() -> str:
+    """What the numbers rest on, read from the planner."""
+    asked = job(MODELS[0], 1)
+    card = card_of(asked)
+    used = utilisation(card, asked.recipe.kernels)
+    return (
+        f"✗ marks what does not fit a {card.name}. Weights, gradients and moments in fp32, products"
+        " in bf16, full activation checkpointing; as many sequences at once as fit, the rest"
+        " accumulated."
+        f" Matrix products are assumed to reach {used:.0%} of the card's peak;"
+        f" {NODE_GPUS} cards of a machine talk at {board(card).link_gb_s:.0f} GB/s, machines at"
+        f" {NETWORK_GB_S:.0f} GB/s a card; every micro-batch gathers the weights twice and scatters"
+        " its gradients once; communication hides behind matrix products as far as they last."
+        " These are estimates, not measurements."
+    )
+
+
+def placed(page: str) -> str:
+    """The page with the table in its place."""
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text(placed(PAGE.read_text("utf-8")), "utf-8")
+    else:
+        print(table())

@@ -1,0 +1,135 @@
+"""docs/scale.md and its files: scripts parse, options exist, the table is the planner's."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs import scaling_table
+from gpu_runner.options import OPTIONS
+
+LAUNCH = scaling_table.PAGE.parent / "launch"
+SLURM = LAUNCH / "slurm.sh"
+
+# https://docs.skypilot.co/en/latest/reference/yaml-spec.html
+TASK_KEYS = {
+    *("name", "workdir", "num_nodes", "resources", "envs", "secrets", "file_mounts", "volumes"),
+    *("setup", "run", "config", "service"),
+}
+RESOURCE_KEYS = {
+    *("infra", "accelerators", "accelerator_args", "cpus", "memory", "instance_type", "use_spot"),
+    *("disk_size", "disk_tier", "network_tier", "image_id", "ports", "labels", "autostop"),
+    *("any_of", "ordered", "job_recovery", "max_hourly_cost"),
+}
+# https://docs.skypilot.co/en/stable/running-jobs/environment-variables.html
+SKYPILOT_VARIABLES = {
+    *("SKYPILOT_NODE_RANK", "SKYPILOT_NODE_IPS", "SKYPILOT_NUM_NODES"),
+    *("SKYPILOT_NUM_GPUS_PER_NODE", "SKYPILOT_TASK_ID", "SKYPILOT_CLUSTER_INFO"),
+}
+
+
+@pytest.fixture(scope="module")
+def task() -> dict[str, Any]:
+    found = yaml.safe_load((LAUNCH / "skypilot.yaml").read_text("utf-8"))
+    assert isinstance(found, dict)
+    return found
+
+
+def lint(script: str) -> None:
+    """What bash, and shellcheck where it is installed, say of a script: nothing."""
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    if shutil.which("shellcheck"):
+        command = ["shellcheck", "--shell=bash", "--severity=warning", "-"]
+        checked = subprocess.run(command, input=script, text=True, capture_output=True)
+        assert checked.returncode == 0, checked.stdout
+
+
+def test_the_slurm_script_is_sound() -> None:
+    lint(SLURM.read_text("utf-8"))
+    assert SLURM.stat().st_mode & 0o100
+
+
+def test_slurm_reads_its_directives_before_the_first_command() -> None:
+    lines = SLURM.read_text("utf-8").splitlines()
+    first = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
+    directives = [line for line in lines[:first] if line.startswith("#SBATCH")]
+    assert all(re.fullmatch(r"#SBATCH --[a-z-]+(=\S+)?", line) for line in directives)
+    assert not [line for line in lines[first:] if line.startswith("#SBATCH")]
+    assert "#SBATCH --ntasks-per-node=1" in directives
+    assert any(line.startswith("#SBATCH --signal=TERM@") for line in directives)
+
+
+def test_the_slurm_script_trains_then_goes_on_then_has_nothing_to_do(tmp_path: Path) -> None:
+    """With `srun` and `scontrol` that only say what they were asked."""
+    for name, text in (("srun", 'echo "$@"'), ("scontrol", "printf 'one\\ntwo\\n'")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o700)
+    runs = tmp_path / "runs"
+    slurm = {"SLURM_JOB_NAME": "x", "SLURM_JOB_ID": "7", "SLURM_NNODES": "2"}
+    settings = slurm | {"SLURM_GPUS_ON_NODE": "8", "SLURM_JOB_NODELIST": "n[1-2]"}
+    settings |= {"PATH": f"{tmp_path}:/usr/bin:/bin", "RUNS": str(runs), "MODEL": "m", "DATA": "d"}
+
+    def said() -> str:
+        done = subprocess.run([SLURM], env=settings, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "--nnodes 2 --nproc-per-node 8" in said()
+    assert "--rdzv-endpoint one:29500 -m gpu_runner train --model m --data d" in said()
+    (runs / "20260101-000000-aaaa").mkdir()
+    (runs / "20260101-000000-aaaa" / "events.jsonl").touch()
+    assert said().endswith(f"-m gpu_runner resume {runs}/20260101-000000-aaaa\n")
+    (runs / "20260101-000000-aaaa" / "finished").touch()
+    assert "nothing to do" in said()
+
+
+def test_the_skypilot_task_has_only_documented_keys(task: dict[str, Any]) -> None:
+    assert task.keys() <= TASK_KEYS
+    resources = task["resources"]
+    assert resources.keys() <= RESOURCE_KEYS
+    assert all(one.keys() <= RESOURCE_KEYS for one in resources["any_of"])
+    assert all(
+        mount.keys() <= {"name", "source", "store", "mode"}
+        for mount in task["file_mounts"].values()
+    )
+    assert isinstance(task["num_nodes"], int)
+
+
+def test_the_skypilot_commands_are_sound_and_know_their_variables(task: dict[str, Any]) -> None:
+    lint(task["setup"])
+    lint(task["run"])
+    used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)", task["run"]))
+    assert used <= SKYPILOT_VARIABLES | task["envs"].keys() | {"OMP_NUM_THREADS"}
+
+
+@pytest.mark.parametrize("file", ["slurm.sh", "skypilot.yaml"])
+def test_every_option_of_a_launch_file_is_one_of_the_runner(file: str) -> None:
+    text = (LAUNCH / file).read_text("utf-8")
+    (block,) = re.findall(r"TRAIN=\((.*?)\n\)|set -- train (.*?)\n", text, re.DOTALL)
+    options = re.findall(r"--([a-z-]+)", "".join(block))
+    assert len(options) >= 4
+    assert {option.replace("-", "_") for option in options} <= OPTIONS.keys()
+
+
+def test_the_scaling_table_is_what_the_planner_says() -> None:
+    page = scaling_table.PAGE.read_text("utf-8")
+    assert scaling_table.placed(page) == page, "run docs/scaling_table.py --write"
+    for cards in scaling_table.CARDS:
+        assert page.count(f"\n| {cards:,} | ") == len(scaling_table.MODELS)
+
+
+def test_more_cards_hold_less_each_and_never_wait_less_at_the_same_micro_batch() -> None:
+    from unfrozen.plan import plan_job
+    from unfrozen.step_time import step_time
+
+    jobs = [scaling_table.job("Llama-3.1-8B", cards) for cards in scaling_table.CARDS]
+    held = [plan_job(job).device_bytes for job in jobs]
+    assert held == sorted(held, reverse=True)
+    waiting = [scaling_table.share(step_time(job)) for job in jobs]
+    assert waiting[0] == 0
+    assert waiting[-1] == max(waiting)
