@@ -4,12 +4,13 @@ Reading order (each module uses only those above it):
 
 - what a run is asked for: `errors` · `demo` · `bounds` · `config` · `config_file` · `options`
 - from a row to a batch: `encode` · `packing` · `feed` · `data`
-- the step and what it stands on: `world` · `attention` · `model` · `blocks` · `loss` · `anchor` · `rounding` ·
-  `update_rules` · `eight_bit` · `optim` · `penalties` · `measure` · `train`
+- the step and what it stands on: `world` · `attention` · `model` · `blocks` · `loss` · `anchor` ·
+  `rounding` · `update_rules` · `eight_bit` · `optim` · `early` · `penalties` · `measure` · `train`
 - what is said about it: `evaluate` · `history` · `tail` · `log` · `record`
 - what is kept of it: `checkpoint` · `training_state`
 - before the first step: `predict` · `remedy` · `sets` · `plan` · `fisher` · `run_start`
 - a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
 - until the last line: `keep` · `progress` · `ending` · `signals` · `running` · `session`
+- about the machine, and for other tools: `export` · `doctor` · `selftest`
 - the page and its runs: `runs` · `guard` · `site` · `stream` · `serve`
 """
