@@ -74,6 +74,9 @@ def attend(
     Returns (B, T, H, d) and no weights. With `cu_seq_lens_q` (D + 1,) int32, B is 1.
     """
     del module, attention_mask
+    if torch.is_autocast_enabled(query.device.type):  # it knows PyTorch's attention, not ours
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     longest = max_length_q if cu_seq_lens_q is not None else key.shape[2]
     window = sliding_window if sliding_window is not None and sliding_window < longest else None

@@ -44,8 +44,10 @@ def _checkpoint(model: Any, kind: Checkpointing) -> None:
     arguments: dict[str, Any] = {"use_reentrant": False}
     if kind == "selective":
         arguments["context_fn"] = _selective
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    enable = enable or model.gradient_checkpointing_enable  # its name before 5.20
     try:
-        model.gradient_checkpointing_enable(arguments)
+        enable(arguments)
     except ValueError as error:
         raise UsageError(f"checkpointing {kind}: {error}. Set checkpointing = none.") from None
     model.disable_input_require_grads()  # only reentrant checkpoints need it; it leaks here

@@ -80,6 +80,7 @@ def check(config: Any) -> None:
             " Give --compute auto, or --params fp32."
         )
     _check_early_update(config)
+    _check_auto(config)
     _check_objective(config)
 
 
@@ -135,6 +136,11 @@ def _check_objective(config: Any) -> None:
 def _check_early_update(config: Any) -> None:
     if not config.optimizer_in_backward:
         return
+    if _processes() > 1:
+        raise UsageError(
+            "optimizer_in_backward with several processes: gradients arrive in parts, block by"
+            " block. Set it to false; sharding divides the gradients already."
+        )
     for name, found, why, remedy in (
         (
             "grad-accum",
@@ -160,11 +166,17 @@ def _check_auto(config: Any) -> None:
             "auto_micro_batch with optimizer_in_backward: fewer rows at once need accumulation,"
             " which the latter forbids. Set one of them to false."
         )
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if _processes() > 1:
         raise UsageError(
             "auto_micro_batch with several processes: each would look at its own free memory. Ask"
             " `plan` what fits on one, and give --micro-batch."
         )
+
+
+def _processes() -> int:
+    """How many torchrun has started; what is no number, `world` refuses."""
+    given = os.environ.get("WORLD_SIZE", "1")
+    return int(given) if given.isdecimal() else 1
 
 
 def _option(name: str) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from gpu_runner import fisher, optim, run_start
 from gpu_runner.anchor import Anchor
 from gpu_runner.blocks import offloading
+from gpu_runner.early import Early
 from gpu_runner.ending import End, describe_error, summary_of
 from gpu_runner.errors import CheckpointError, ExitCode
 from gpu_runner.evaluate import TASK, Evaluator, pad_token
@@ -21,6 +22,7 @@ from gpu_runner.keep import Keeper
 from gpu_runner.log import EventLog, LogError, SystemClock
 from gpu_runner.loss import loss_sum
 from gpu_runner.penalties import Penalty
+from gpu_runner.optim import gradient_norm
 from gpu_runner.plan import Plan
 from gpu_runner.predict import steps_to_measure
 from gpu_runner.progress import Terminal, show
@@ -155,9 +157,13 @@ def _job(
         early_stop=config.early_stop,
         stalled_share=session.optimizer.stalled_share,
     )
+    optimizer: Any = session.optimizer
+    if config.optimizer_in_backward:
+        rate = partial(_rate_under_way, planned, session.state)
+        optimizer = Early(session.model, optimizer, rate, planned.device)
     job = Job(
         model=session.model,
-        optimizer=session.optimizer,
+        optimizer=optimizer,
         feed=planned.feed,
         schedule=planned.schedule,
         clip=config.clip,
@@ -172,6 +178,7 @@ def _job(
         state=session.state,
         loss=partial(loss_sum, kind=config.loss),
         saving=offloading(session.model) if config.activation_offload else nullcontext,
+        norm=optimizer.norm if config.optimizer_in_backward else gradient_norm,
     )
     return job, recorder
 
@@ -186,6 +193,10 @@ def _penalty(session: Session, recorder: Recorder) -> Penalty:
         untrained=session.state.step == 0,
         tell=lambda level, text: recorder.alert(level, text, session.state.step),
     )
+
+
+def _rate_under_way(planned: Plan, state: State) -> float:
+    return planned.schedule.at(state.step + 1)
 
 
 def _steps_to_measure(session: Session) -> frozenset[int]:

@@ -8,7 +8,7 @@ kept (checkpoint), and a request to stop is honoured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -92,6 +92,7 @@ class Job:
     penalty: Penalty = field(default_factory=Penalty)
     loss: Callable[[Any, Batch], tuple[torch.Tensor, int]] = loss_sum
     saving: Callable[[], AbstractContextManager[Any]] = nullcontext
+    norm: Callable[[Iterable[torch.Tensor]], torch.Tensor] = optim.gradient_norm
 
 
 def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]:
@@ -111,7 +112,7 @@ def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]
         loss += part.detach()
         del total, part  # or their graph would live on into the next forward
     job.penalty.add_gradients(job.model)  # towards θ₀
-    norm = job.world.norm(optim.gradient_norm(job.model.parameters()))
+    norm = job.world.norm(job.norm(job.model.parameters()))
     loss = job.world.sum(loss)
     with meter.phase("optimizer_step"):
         lr = job.schedule.at(number)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import tiny_llama
-from gpu_runner.data import hold_out, load_set, read_rows
+from gpu_runner.data import RowSet, hold_out, load_set, read_rows, with_replay
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import DataError
 
@@ -102,3 +102,50 @@ def test_held_out_rows_are_a_tenth_and_never_trained() -> None:
 def test_one_row_cannot_be_held_out_from() -> None:
     with pytest.raises(DataError, match="give --eval-data"):
         hold_out([("a", {"text": "a"})], seed=0)
+
+
+def test_bad_rows_are_left_out_counted_and_shown_when_asked(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    text = '{"text": "ab"}\n{oops\n{"words": "b"}\n{"text": "abc"}\n'
+    bad: list[str] = []
+    rows = load_set("training", read_rows(written(tmp_path, text), bad), encoder, bad)
+    assert len(rows.examples) == 2
+    assert rows.rows_read == 4
+    (remark,) = rows.remarks()
+    assert remark.startswith("training: 2 bad rows are left out: ")
+    assert "rows.jsonl:2: not JSON" in remark
+    assert "rows.jsonl:3: its keys are words" in remark
+
+
+def test_a_file_of_bad_rows_only_is_refused_with_the_first(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    bad: list[str] = []
+    sources = read_rows(written(tmp_path, '{"words": "a"}\n{"words": "b"}\n'), bad)
+    with pytest.raises(DataError, match=r"all 2 rows of the training data are bad.*rows.jsonl:1"):
+        load_set("training", sources, encoder, bad)
+
+
+def replayed(encoder: Encoder, share: float, seed: int = 0) -> RowSet:
+    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
+    words = [{"text": "many words"[: 2 + n % 8]} for n in range(12)]
+    old = load_set("replay", [("r", row) for row in words], encoder)
+    return with_replay(task, old, share, seed)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: float) -> None:
+    rows = replayed(encoder, share)
+    assert rows.replayed_share == pytest.approx(share, abs=0.02)
+    told = f"{rows.replayed_rows} rows are replayed, {rows.replayed_share:.1%} of the tokens."
+    assert rows.remarks()[-1] == f"training: {told}"
+
+
+def test_what_is_replayed_follows_from_the_seed(encoder: Encoder) -> None:
+    assert replayed(encoder, 0.1).sha256 == replayed(encoder, 0.1).sha256
+    assert replayed(encoder, 0.1).sha256 != replayed(encoder, 0.1, seed=1).sha256
+
+
+def test_replay_goes_through_its_file_again_where_it_is_short(encoder: Encoder) -> None:
+    assert replayed(encoder, 0.5).replayed_rows > 12

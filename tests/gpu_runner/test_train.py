@@ -1,12 +1,12 @@
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 
 import tiny_llama
-from gpu_runner import optim
+from gpu_runner import attention, optim
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import Diverged
 from gpu_runner.feed import Feed
@@ -152,3 +152,36 @@ def test_a_resumed_run_does_not_look_at_step_zero_again() -> None:
     made.state.step = 2
     train(made)
     assert diary.told == ["step 3", "keep 3", "step 4", "look 4"]
+
+
+def packed_job(micro_batch: int, grad_accum: int, *, packed: bool = True) -> Job:
+    """A job whose model keeps documents apart."""
+    made, _ = job(micro_batch=micro_batch, grad_accum=grad_accum)
+    attention.register()
+    made.model.set_attn_implementation(attention.NAME)
+    made.feed = replace(made.feed, packed=packed)
+    return made
+
+
+def test_packing_and_accumulation_change_neither_loss_nor_gradients() -> None:
+    padded = packed_job(8, 1, packed=False)
+    jobs = [packed_job(8, 1), packed_job(4, 2), packed_job(2, 4), packed_job(1, 8)]
+    assert len(list(jobs[0].feed.step(1))) == 1
+    assert len(list(jobs[2].feed.step(1))) > 1
+    for number in (1, 2, 3):
+        loss, norm, _ = train_step(padded, number, SilentMeter())
+        for other in jobs:
+            same_loss, same_norm, _ = train_step(other, number, SilentMeter())
+            assert same_loss == pytest.approx(loss, rel=1e-6)
+            assert same_norm == pytest.approx(norm, rel=1e-5)
+
+
+def test_the_gradients_of_packed_parts_add_up_to_those_of_the_whole() -> None:
+    found = []
+    for made in (packed_job(8, 1), packed_job(2, 4)):
+        tokens = made.feed.trainable_tokens(1)
+        for batch in made.feed.step(1):
+            (made.loss(made.model, batch)[0] / tokens).backward()
+        found.append([p.grad for p in made.model.parameters()])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,55 @@
+"""The update within the backward pass: a gradient lives until its weight has moved, no longer.
+
+Only one gradient, the largest, exists at a time (Lv et al., arXiv 2306.09782; PyTorch's tutorial
+"How to save memory by fusing the optimizer step into the backward pass"). The price: no second
+micro-batch can add to a gradient, and none can be scaled by a norm of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpu_runner import optim
+
+
+class Early:
+    """Stands for `optimizer` in the step of `train`: moves each weight when its gradient arrives.
+
+    `rate` is asked for the learning rate of the step under way. A gradient that is not finite
+    skips its own weight, not the others: those that came before have moved already.
+    """
+
+    def __init__(
+        self, model: Any, optimizer: optim.Optimizer, rate: Callable[[], float], device: Any
+    ) -> None:
+        self._optimizer = optimizer
+        self._rate = rate
+        self._square = torch.zeros((), device=device)
+        self._skipped = torch.zeros((), device=device)
+        for parameter in model.parameters():
+            parameter.register_post_accumulate_grad_hook(self._arrived)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._optimizer, name)
+
+    def _arrived(self, parameter: Tensor) -> None:
+        norm = optim.gradient_norm([parameter])
+        skipped = self._optimizer.step(self._rate(), norm, 0.0)  # nothing else has a gradient
+        self._square += norm.square()
+        self._skipped = torch.maximum(self._skipped, skipped)
+
+    def norm(self, parameters: Iterable[Tensor]) -> Tensor:
+        """Norm of all gradients of the step, none of which is there any more."""
+        del parameters
+        return self._square.sqrt()
+
+    def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """Everything has moved; returns 1 if any weight was skipped, and begins anew."""
+        del lr, norm, clip
+        skipped = self._skipped
+        self._square, self._skipped = torch.zeros_like(skipped), torch.zeros_like(skipped)
+        return skipped

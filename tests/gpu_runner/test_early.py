@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+import tiny_families
+from gpu_runner import optim
+from gpu_runner.early import Early
+from gpu_runner.encode import Example
+from gpu_runner.feed import pack
+from gpu_runner.loss import loss_sum
+
+ROWS = [Example(tuple(range(1, n)), (False, *[True] * (n - 2))) for n in (20, 33)]
+CPU = torch.device("cpu")
+
+
+def stepped(*, early: bool, steps: int = 3) -> tuple[list[torch.Tensor], list[float]]:
+    """Weights after some steps of AdamW, and the norms that were told."""
+    model = tiny_families.model("llama", tie_word_embeddings=True)
+    optimizer = optim.build(model, lr=1e-2, weight_decay=0.1)
+    within = Early(model, optimizer, lambda: 1e-2, CPU) if early else None
+    norms = []
+    for _ in range(steps):
+        total, count = loss_sum(model, pack(ROWS, 0))
+        (total / count).backward()
+        if within is not None:
+            assert all(p.grad is None for p in model.parameters())
+            norm = within.norm(model.parameters())
+            within.step(1e-2, norm, 0.0)
+        else:
+            norm = optim.gradient_norm(model.parameters())
+            optimizer.step(1e-2, norm, 0.0)
+        norms.append(float(norm))
+    return [p.detach() for p in model.parameters()], norms
+
+
+def test_weights_move_as_they_do_after_the_backward_pass() -> None:
+    (ours, our_norms), (theirs, their_norms) = stepped(early=True), stepped(early=False)
+    assert our_norms == pytest.approx(their_norms, rel=1e-5)
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_bad_gradient_skips_its_own_weight_and_is_told() -> None:
+    model = tiny_families.model("llama")
+    within = Early(model, optim.build(model, lr=1e-2, weight_decay=0.0), lambda: 1e-2, CPU)
+    bad = model.model.norm.weight
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    handle = bad.register_hook(lambda gradient: gradient * float("nan"))
+    loss_sum(model, pack(ROWS, 0))[0].backward()
+    assert float(within.step(1e-2, within.norm([]), 0.0)) == 1.0
+    still = [name for name, p in model.named_parameters() if torch.equal(before[name], p)]
+    assert still == ["model.norm.weight"]
+    handle.remove()
+    loss_sum(model, pack(ROWS, 0))[0].backward()
+    assert float(within.step(1e-2, within.norm([]), 0.0)) == 0.0
+    assert not torch.equal(before["model.norm.weight"], bad)
+
+
+def test_it_stands_for_the_optimizer_it_moves_weights_with() -> None:
+    model = tiny_families.model("llama")
+    optimizer = optim.build(model, lr=1e-2, weight_decay=0.0)
+    assert Early(model, optimizer, lambda: 1e-2, CPU).state is optimizer.state
