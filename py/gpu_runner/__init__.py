@@ -6,8 +6,8 @@ Reading order (each module uses only those above it):
 - from a row to a batch: `encode` · `packing` · `feed` · `data`
 - the step and what it stands on: `world` · `attention` · `model` · `blocks` · `loss` · `anchor` ·
   `rounding` · `update_rules` · `eight_bit` · `optim` · `early` · `penalties` · `measure` · `train`
-- what is said about it: `evaluate` · `history` · `tail` · `log` · `record`
 - what is kept of it: `checkpoint` · `training_state`
+- what is said about it: `evaluate` · `history` · `tail` · `log` · `record`
 - before the first step: `predict` · `remedy` · `sets` · `plan` · `fisher` · `run_start`
 - a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
 - until the last line: `keep` · `progress` · `ending` · `signals` · `running` · `session`

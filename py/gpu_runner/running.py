@@ -21,8 +21,8 @@ from gpu_runner.history import History
 from gpu_runner.keep import Keeper
 from gpu_runner.log import EventLog, LogError, SystemClock
 from gpu_runner.loss import loss_sum
-from gpu_runner.penalties import Penalty
 from gpu_runner.optim import gradient_norm
+from gpu_runner.penalties import Penalty
 from gpu_runner.plan import Plan
 from gpu_runner.predict import steps_to_measure
 from gpu_runner.progress import Terminal, show
@@ -136,27 +136,7 @@ def _job(
     session: Session, keeper: Keeper, log: Log, terminal: Terminal, stop: StopRequest
 ) -> tuple[Job, Recorder]:
     planned, config, world = session.plan, session.plan.config, session.world
-    recorder = Recorder(
-        log=log,
-        display=terminal,
-        model=session.model,
-        tokenizer=planned.tokenizer,
-        evaluator=Evaluator(
-            planned.suites,
-            config.micro_batch,
-            pad_token(planned.tokenizer),
-            planned.device,
-            planned.autocast,
-        ),
-        anchor=session.anchor,
-        sampling=_sampling(planned),
-        steps=planned.steps,
-        history=session.history,
-        keeper=keeper,
-        world=world,
-        early_stop=config.early_stop,
-        stalled_share=session.optimizer.stalled_share,
-    )
+    recorder = _recorder(session, keeper, log, terminal)
     optimizer: Any = session.optimizer
     if config.optimizer_in_backward:
         rate = partial(_rate_under_way, planned, session.state)
@@ -181,6 +161,31 @@ def _job(
         norm=optimizer.norm if config.optimizer_in_backward else gradient_norm,
     )
     return job, recorder
+
+
+def _recorder(session: Session, keeper: Keeper, log: Log, terminal: Terminal) -> Recorder:
+    planned, config = session.plan, session.plan.config
+    return Recorder(
+        log=log,
+        display=terminal,
+        model=session.model,
+        tokenizer=planned.tokenizer,
+        evaluator=Evaluator(
+            planned.suites,
+            config.micro_batch,
+            pad_token(planned.tokenizer),
+            planned.device,
+            planned.autocast,
+        ),
+        anchor=session.anchor,
+        sampling=_sampling(planned),
+        steps=planned.steps,
+        history=session.history,
+        keeper=keeper,
+        world=session.world,
+        early_stop=config.early_stop,
+        stalled_share=session.optimizer.stalled_share,
+    )
 
 
 def _penalty(session: Session, recorder: Recorder) -> Penalty:
