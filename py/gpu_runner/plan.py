@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,20 +111,23 @@ class Plan:
         if self.config.params == "bf16" and self.config.rounding == "nearest":
             found.append(
                 "bf16 weights: an update smaller than about 1/256 of a weight is rounded away, so"
-                " small learning rates stall. --params fp32 has no such limit."
+                " small learning rates stall. Give --set rounding=stochastic, or --params fp32."
             )
         return found
 
     def advice(self) -> str:
         """The changes that lower the memory for the least time, with their predicted peaks."""
-        offloads = self.device.type == "cuda"
+        offloads, ranks = self.device.type == "cuda" and self.feed.ranks == 1, self.feed.ranks
         return remedy.advice(
-            self.shape, self.config, self.compute, self.heaviest, offloads=offloads
+            self.shape, self.config, self.compute, self.heaviest, offloads=offloads, ranks=ranks
         )
 
 
-def make(config: TrainConfig) -> Plan:
-    """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used."""
+def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
+    """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
+
+    The plan is that of process number `rank` of `ranks`.
+    """
     device = choose_device(config.device)
     if config.activation_offload and device.type == "cpu":
         raise UsageError(
@@ -139,8 +142,8 @@ def make(config: TrainConfig) -> Plan:
     compute = _compute(config, device)
     pad = pad_token(tokenizer)
     if config.auto_micro_batch:
-        config = _fitted(config, train, pad, shape, compute, device)
-    feed = _feed(config, train, pad, shape)
+        config = _fitted(config, train, pad, shape, compute, device, ranks)
+    feed = replace(_feed(config, train, pad, shape, ranks), rank=rank)
     schedule = _schedule(config, feed)
     step, largest = heaviest(feed, schedule.total_steps, shape, config, compute)
     return Plan(
@@ -157,11 +160,13 @@ def make(config: TrainConfig) -> Plan:
         compute=compute,
         heaviest_step=step,
         heaviest=largest,
-        prediction=None if shape is None else predict(shape, config, compute, largest),
+        prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
     )
 
 
-def _feed(config: TrainConfig, train: RowSet, pad: int, shape: ModelConfig | None) -> Feed:
+def _feed(
+    config: TrainConfig, train: RowSet, pad: int, shape: ModelConfig | None, ranks: int
+) -> Feed:
     """Packed where the model's attention is known to keep documents apart; see `attention`."""
     return Feed(
         train.examples,
@@ -169,6 +174,7 @@ def _feed(config: TrainConfig, train: RowSet, pad: int, shape: ModelConfig | Non
         config.micro_batch,
         config.grad_accum,
         pad,
+        ranks=ranks,
         packed=config.packing and shape is not None,
         fixed=config.compile,
     )
@@ -181,6 +187,7 @@ def _fitted(
     shape: ModelConfig | None,
     compute: str,
     device: torch.device,
+    ranks: int,
 ) -> TrainConfig:
     if shape is None:
         raise UsageError(
@@ -189,12 +196,12 @@ def _fitted(
         )
 
     def peak_bytes(choice: TrainConfig) -> int:
-        feed = _feed(choice, train, pad, shape)
+        feed = _feed(choice, train, pad, shape, ranks)
         steps = _schedule(choice, feed).total_steps
         _, largest = heaviest(feed, steps, shape, choice, compute)
-        return predict(shape, choice, compute, largest).peak_bytes
+        return predict(shape, choice, compute, largest, ranks).peak_bytes
 
-    return remedy.fitted(config, peak_bytes, free_bytes(device))
+    return remedy.fitted(config, peak_bytes, free_bytes(device), ranks)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from gpu_runner.bounds import Loss
 from gpu_runner.config import TrainConfig
 from gpu_runner.feed import Feed, Shape
+from unfrozen.cluster import Cluster
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
 from unfrozen.model import ModelConfig
@@ -68,14 +69,17 @@ def recipe(
     )
 
 
-def predict(model: ModelConfig, config: TrainConfig, compute: str, shape: Shape) -> Prediction:
-    """Memory of a step whose largest micro-batch is `shape`."""
+def predict(
+    model: ModelConfig, config: TrainConfig, compute: str, shape: Shape, ranks: int = 1
+) -> Prediction:
+    """Memory of a step whose largest micro-batch is `shape`, on one of `ranks` processes."""
     wanted = recipe(config, compute, shape, model)
-    found = instants(model, wanted, loss_tokens=max(1, shape.loss_tokens))
+    cluster = Cluster(ranks, "zero3" if ranks > 1 else "none")  # see `world`
+    found = instants(model, wanted, cluster, loss_tokens=max(1, shape.loss_tokens))
     held = sum(state_bytes(model, wanted).values())
     if config.rounding == "kahan":  # what is rounded away, one more 16-bit number a weight
         more = BYTES[config.params] * model.num_parameters
-        held += more
+        held, more = held + more, more // ranks
         found = {
             name: parts | ({"moments": parts["moments"] + more} if parts.get("moments") else {})
             for name, parts in found.items()
@@ -112,7 +116,7 @@ def heaviest(
     def needs(shape: Shape) -> int:
         if model is None:
             return shape.rows * shape.length
-        return predict(model, config, compute, shape).peak_bytes
+        return predict(model, config, compute, shape, feed.ranks).peak_bytes
 
     worst = max(_undominated(first_seen), key=needs)
     return first_seen[worst], worst

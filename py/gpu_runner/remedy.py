@@ -48,15 +48,21 @@ class Remedy:
 
 
 def advice(
-    model: ModelConfig | None, config: TrainConfig, compute: str, heaviest: Shape, *, offloads: bool
+    model: ModelConfig | None,
+    config: TrainConfig,
+    compute: str,
+    heaviest: Shape,
+    *,
+    offloads: bool,
+    ranks: int = 1,
 ) -> str:
     """The changes that lower the peak for the least time, as one sentence."""
     if model is None:
         return "Lower --micro-batch or --seq-len."
-    now = predict(model, config, compute, heaviest).peak_bytes
+    now = predict(model, config, compute, heaviest, ranks).peak_bytes
     found = [
         remedy
-        for remedy in _remedies(model, config, compute, heaviest, offloads)
+        for remedy in _remedies(model, config, compute, heaviest, offloads, ranks)
         if remedy.peak_bytes < now
     ]
     found.sort(key=lambda remedy: (round(remedy.time_ratio, 2), remedy.peak_bytes))
@@ -66,24 +72,31 @@ def advice(
 
 
 def _remedies(
-    model: ModelConfig, config: TrainConfig, compute: str, heaviest: Shape, offloads: bool
+    model: ModelConfig,
+    config: TrainConfig,
+    compute: str,
+    heaviest: Shape,
+    offloads: bool,
+    ranks: int,
 ) -> Iterator[Remedy]:
     less = _less_at_once(config, heaviest)
     if less is not None:
         options, smaller = less
-        yield Remedy(options, predict(model, config, compute, smaller).peak_bytes, 1.0)
-    job = Job(model, recipe(config, compute, heaviest, model), Cluster())
+        yield Remedy(options, predict(model, config, compute, smaller, ranks).peak_bytes, 1.0)
+    cluster = Cluster(ranks, "zero3" if ranks > 1 else "none")
+    job = Job(model, recipe(config, compute, heaviest, model), cluster)
     try:
         ranked = advise(plan_job(job))
     except PlanError:
         return
     for found in ranked:
         settings = _SETTINGS.get(found.key)
-        if settings is None or (found.key == "activation_offload" and not offloads):
+        alone = found.key == "optimizer_in_backward" and ranks > 1
+        if settings is None or alone or (found.key == "activation_offload" and not offloads):
             continue
         changed = replace(config, **settings)
         options = " ".join(f"--set {key}={_toml(value)}" for key, value in settings.items())
-        peak = predict(model, changed, compute, heaviest).peak_bytes
+        peak = predict(model, changed, compute, heaviest, ranks).peak_bytes
         yield Remedy(options, peak, found.time_ratio)
 
 
@@ -113,14 +126,17 @@ def _toml(value: object) -> str:
 
 
 def fitted(
-    config: TrainConfig, peak_bytes: Callable[[TrainConfig], int], free_bytes: int
+    config: TrainConfig,
+    peak_bytes: Callable[[TrainConfig], int],
+    free_bytes: int,
+    ranks: int = 1,
 ) -> TrainConfig:
     """The largest micro-batch whose peak fits in MARGIN of `free_bytes`, the rows of a step as
-    they were; the smallest one where none does.
+    they were; the smallest one where none does. Micro-batches can be dealt out to `ranks`.
     """
     rows = _rows(config)
     choice = config
-    for micro_batch in (size for size in range(rows, 0, -1) if rows % size == 0):
+    for micro_batch in (size for size in range(rows, 0, -1) if rows % (size * ranks) == 0):
         choice = replace(
             config,
             micro_batch=micro_batch,

@@ -13,7 +13,6 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         )
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
-        planned = _share(plan.make(config), world)
+        planned = _plan(config, world)
         model = _load(planned, planned.source, world, quiet)
         directory = world.on_first(lambda: _new_directory(planned.config))
         return execute(_session(planned, directory, model, world, History(), State()), quiet)
@@ -61,7 +60,7 @@ def resume(directory: Path, console: Console) -> ExitCode:
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
         found, refused = world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS))
-        planned = _share(plan.make(config), world)
+        planned = _plan(config, world)
         source, state, history = planned.source, State(), History()
         if found is not None:
             kept = training_state.read_state(found)
@@ -82,15 +81,41 @@ def _world(config: TrainConfig) -> Iterator[World]:
     """The processes of this run, for as long as it lasts."""
     world = join(choose_device(config.device))
     try:
-        world.check(config.grad_accum)
+        _check_together(config, world)
         yield world
     finally:
         world.close()
 
 
-def _share(planned: Plan, world: World) -> Plan:
-    """The plan of this process: its part of the micro-batches."""
-    return replace(planned, feed=replace(planned.feed, rank=world.rank, ranks=world.size))
+def _plan(config: TrainConfig, world: World) -> Plan:
+    """The plan of this process; where it depends on free memory, it is the first one's for all."""
+    if config.auto_micro_batch and world.size > 1:
+        config = world.on_first(lambda: plan.make(config, 0, world.size).config)
+    return plan.make(config, world.rank, world.size)
+
+
+def _check_together(config: TrainConfig, world: World) -> None:
+    """Refuse what several processes cannot do yet. Raises `UsageError` before anything is read."""
+    world.check(config.grad_accum)
+    whole = {
+        "activation_offload": (config.activation_offload, "give --set checkpointing=full"),
+        "optimizer_in_backward": (
+            config.optimizer_in_backward,
+            "sharding saves more: leave it out",
+        ),
+        f"optimizer {config.optimizer}": (
+            config.optimizer not in optim.SHARDED,
+            f"choose {' or '.join(optim.SHARDED)}",
+        ),
+        f"rounding {config.rounding}": (config.rounding != "nearest", "give --params fp32"),
+    }
+    for name, (chosen, remedy) in whole.items():
+        if chosen and world.size > 1:
+            error = UsageError(
+                f"{name} needs whole tensors, and {world.size} processes share them out: {remedy}."
+            )
+            error.shared = True
+            raise error
 
 
 def _load(planned: Plan, source: Source, world: World, console: Console) -> Any:

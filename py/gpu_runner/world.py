@@ -120,9 +120,9 @@ class World:
         dist.broadcast_object_list(answer, src=0)
         if answer[1] is not None:
             kind, text = answer[1]
-            error = kind(text)
-            error.shared = True
-            raise error
+            failure: RunnerError = kind(text)
+            failure.shared = True
+            raise failure
         result: T = answer[0]
         return result
 
