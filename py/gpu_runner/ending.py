@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gpu_runner.errors import OutOfMemory, RunnerError, is_out_of_memory
 from gpu_runner.history import History
+from gpu_runner.keep import Standing
 from gpu_runner.plan import Plan
 from gpu_runner.progress import Summary
 from gpu_runner.train import State
@@ -24,6 +25,8 @@ class End:
     reason: str
     error: BaseException | None = None
     model: Path | None = None
+    better: list[Standing] = field(default_factory=list)
+    """The checkpoint that did better on the task than the model, if there is one."""
 
     def numbers(self, plan: Plan, state: State, history: History) -> dict[str, Any]:
         """The `summary` of the `run.end` event."""
@@ -86,6 +89,11 @@ def _next_steps(end: End, plan: Plan, directory: Path) -> list[str]:
     steps = []
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
+        steps += [
+            f"Step {int(one.path.name.removeprefix('step-'))} did better on the task (loss"
+            f" {one.task_loss:.3f}): its weights are in {one.path}."
+            for one in end.better
+        ]
     else:
         steps.append(f"Go on with: {_python()} -m gpu_runner resume {directory.name}{runs}")
     steps.append(f"See it in the page: {_python()} -m gpu_runner serve{runs}")

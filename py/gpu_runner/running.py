@@ -120,9 +120,9 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
         elif session.state.step == session.plan.steps:
             recorder.saved(session.state, keeper.finish())
             end = End("finished", f"all {session.plan.steps} steps are done")
-            end.model = keeper.output
+            end.model, end.better = keeper.output, keeper.better()
         else:
-            end = End("stopped", f"asked to stop by {stop.reason}")
+            end = End("stopped", f"asked to stop by {stop.reason or 'another process'}")
     except BaseException as error:  # logged here, raised again by the caller
         end = describe_error(error, session.plan)
     summary = end.numbers(session.plan, session.state, session.history)

@@ -130,6 +130,23 @@ def test_a_finished_run_leaves_no_checkpoint_and_is_not_resumed(
         resume(finished, console)
 
 
+def test_a_step_that_did_better_keeps_its_checkpoint_and_is_named(
+    config: TrainConfig, console: Console
+) -> None:
+    """At a rate of 0.3 the task loss falls once and then jumps about."""
+    wild = {"lr": 0.3, "clip": 0.0, "eval_every": 1, "schedule": "constant", "warmup": 0}
+    start(resolve({**config.as_json(), **wild}), console)
+    run = the_run(config)
+    task = {e["step"]: e["loss"] for e in events(run, "eval") if e["suite"] == "task" and e["step"]}
+    best = min(task, key=lambda step: task[step])
+    assert best < 6
+    (kept,) = (run / "checkpoints").iterdir()
+    assert kept.name == f"step-{best:06d}"
+    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert f"Step {best} did better on the task (loss {task[best]:.3f})" in text
+    AutoModelForCausalLM.from_pretrained(kept)
+
+
 def test_the_summary_names_losses_memory_and_what_to_do_next(
     config: TrainConfig, console: Console
 ) -> None:
