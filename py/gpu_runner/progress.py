@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,6 +20,8 @@ from gpu_runner.predict import Prediction
 from gpu_runner.train import State, StepResult
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.units import format_bytes
+
+LEVELS: Final = "▁▂▃▄▅▆▇█"
 
 
 class Terminal:
@@ -30,9 +36,10 @@ class Terminal:
         self._steps = steps
         self._predicted = predicted_bytes
         self._bar = Progress(
-            BarColumn(bar_width=max(8, min(24, console.width - 68))),
+            BarColumn(bar_width=max(8, min(24, console.width - 72))),
             MofNCompleteColumn(),
             TextColumn("{task.description}", markup=False),
+            *([TextColumn("ETA")] if console.width >= 110 else []),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
@@ -40,6 +47,8 @@ class Terminal:
         )
         self._task = self._bar.add_task("starting", total=steps)
         self._shown = ""
+        self.losses: list[float] = []
+        """Training loss of every step that was shown."""
 
     def __enter__(self) -> Terminal:
         self._bar.start()
@@ -75,6 +84,7 @@ class Terminal:
         """Redraw the line with the newest step."""
         speed = result.trainable_tokens / result.seconds
         self._shown = f"loss {result.loss:.3f}"
+        self.losses.append(result.loss)
         numbers = f"{self._shown}  lr {result.lr:.1e}  {speed:,.0f} tok/s"
         short = self.console.is_terminal and self.console.width < 110
         line = f"{numbers}  {_memory(measured_bytes, self._predicted, short=short)}"
@@ -113,6 +123,8 @@ class Summary:
     losses: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Suite → (loss at step 0, loss now)."""
     drift: float = 0.0
+    training: list[float] = field(default_factory=list)
+    """Training loss of each step of this attempt."""
     predicted_bytes: int = 0
     measured_bytes: int = 0
     seconds: float = 0.0
@@ -126,6 +138,9 @@ def show(console: Console, summary: Summary) -> None:
     console.print(Text(summary.headline, style="bold"), soft_wrap=True)
     if summary.losses:
         console.print(_losses(summary.losses))
+    if curve := sparkline(summary.training):
+        ends = f"{summary.training[0]:.3f} → {summary.training[-1]:.3f}"
+        console.print(Text.assemble(("training loss  ", "dim"), f"{curve}  {ends}"), soft_wrap=True)
     facts = [f"The weights moved by {summary.drift:.2%} of their norm."] if summary.drift else []
     if summary.measured_bytes:
         facts.append(_memory_fact(summary))
@@ -135,6 +150,21 @@ def show(console: Console, summary: Summary) -> None:
         console.print(_samples(summary.samples))
     for text in summary.next_steps:
         console.print(Text(text), soft_wrap=True)
+
+
+def sparkline(values: list[float], width: int = 40) -> str:
+    """The course of `values` in at most `width` characters; "" for fewer than two finite ones.
+
+    Each character is the mean of its stretch, between the lowest and the highest of them.
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2:
+        return ""
+    count = min(width, len(finite))
+    edges = [round(index * len(finite) / count) for index in range(count + 1)]
+    means = [statistics.fmean(finite[a:b]) for a, b in pairwise(edges)]
+    low, span = min(means), (max(means) - min(means)) or 1.0
+    return "".join(LEVELS[round((mean - low) / span * (len(LEVELS) - 1))] for mean in means)
 
 
 def _losses(losses: dict[str, tuple[float, float]]) -> Table:
@@ -169,7 +199,7 @@ def _memory_fact(summary: Summary) -> str:
 
 
 def _one_line(text: str) -> str:
-    shown = " ".join(text.split())
+    shown = " ".join(text.split()) or "(nothing)"
     return shown if len(shown) <= 160 else shown[:159] + "…"
 
 

@@ -83,7 +83,9 @@ def execute(session: Session, console: Console) -> ExitCode:
         Terminal(console, planned.steps, predicted) as terminal,
     ):
         end = _train_and_end(session, log, terminal, stop)
-    show(console, summary_of(end, planned, session.directory, session.state, session.history))
+    summary = summary_of(end, planned, session.directory, session.state, session.history)
+    summary.training = terminal.losses
+    show(console, summary)
     if end.error is not None:
         raise end.error
     return ExitCode.OK

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from gpu_runner.evaluate import Score
-from gpu_runner.progress import Summary, Terminal, duration, show
+from gpu_runner.progress import Summary, Terminal, duration, show, sparkline
 from gpu_runner.train import State, StepResult
 
 
@@ -57,6 +57,7 @@ def test_the_summary_shows_before_and_after() -> None:
         drift=0.01,
         predicted_bytes=2**20,
         measured_bytes=2**20,
+        training=[2.0, 1.5, 1.0],
         seconds=75,
         samples=[["1+1=", "7", "2"], ["2+2=", "4", ""]],
         next_steps=["Look."],
@@ -68,11 +69,30 @@ def test_the_summary_shows_before_and_after() -> None:
         "1.00% of their norm",
         "1.00 MiB measured, 1.00 MiB predicted (1.00×)",
         "1 min 15 s",
+        "training loss  █▅▁  2.000 → 1.000",
         "asked  before  after",
         "1+1=   7       2",
+        "2+2=   4       (nothing)",
         "Look.",
     ):
         assert part in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("values", "curve"),
+    [
+        ([], ""),
+        ([1.0], ""),
+        ([3.0, 3.0], "▁▁"),
+        ([0.0, 7.0, float("nan"), 3.0], "▁█▄"),
+        (
+            [float(n // 100) for n in range(800)],
+            "▁" * 5 + "▂" * 5 + "▃" * 5 + "▄" * 5 + "▅" * 5 + "▆" * 5 + "▇" * 5 + "█" * 5,
+        ),
+    ],
+)
+def test_a_course_is_drawn_in_one_short_line(values: list[float], curve: str) -> None:
+    assert sparkline(values) == curve
 
 
 @pytest.mark.parametrize(
