@@ -1,9 +1,10 @@
 """Update rules that torch has no fused kernel for, in the fused kernels' protocol.
 
 `step` reads two attributes that live on the device, as `torch.optim.AdamW(fused=True)` does:
-`grad_scale`, by which gradients are divided, and `found_inf`: where it is 1 nothing changes, neither
+`grad_scale`, by which gradients are divided, and `found_inf`: where it is 1 nothing changes, not
 weights nor moments nor step counts, and no one waits for the device to say so. Each rule works on
-one tensor at a time in fp32, so its workspace is that of the largest tensor.
+one tensor at a time in fp32 (elementwise ones on a part of it), so its workspace is that of the
+largest tensor at most.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gpu_runner.world import local
 ADAFACTOR_DECAY: Final = -0.8
 ADAFACTOR_LEAST: Final = 1e-30
 MUON_MOMENTUM: Final = 0.95
+CHUNK: Final = 2**20  # weights: what an elementwise rule widens to fp32 at once
 
 
 class UpdateRule(torch.optim.Optimizer):
@@ -66,22 +68,41 @@ class RoundedAdamW(UpdateRule):
         super().__init__(groups, settings)
 
     def update(self, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        """θ ← θ(1 − lr·decay) − lr · m̂ / (√v̂ + ε), computed in fp32."""
+        """θ ← θ(1 − lr·decay) − lr · m̂ / (√v̂ + ε), computed in fp32, CHUNK weights at a time."""
         if not state:
             names = ("exp_avg", "exp_avg_sq", *((COMPENSATION,) * (self._rounding == "kahan")))
             state["step"] = torch.zeros((), device=parameter.device)
             state.update({name: torch.zeros_like(parameter) for name in names})
-        gradient, number, lr = self.gradient(parameter), self.count(state), group["lr"]
-        beta1, beta2 = group["betas"]
-        first = local(state["exp_avg"]).float().lerp(gradient, 1 - beta1)
-        second = local(state["exp_avg_sq"]).float().lerp(gradient.square(), 1 - beta2)
+        number = self.count(state)
+        assert parameter.grad is not None
+        whole = {name: local(value).view(-1) for name, value in state.items() if name != "step"}
+        weight, gradient = local(parameter).view(-1), local(parameter.grad).reshape(-1)
+        for start in range(0, weight.numel(), CHUNK):
+            part = slice(start, start + CHUNK)
+            self._move(
+                weight[part],
+                gradient[part].float() / self.grad_scale,
+                {name: value[part] for name, value in whole.items()},
+                number,
+                group,
+            )
+
+    def _move(
+        self,
+        weight: Tensor,
+        gradient: Tensor,
+        state: dict[str, Tensor],
+        number: Tensor,
+        group: dict[str, Any],
+    ) -> None:
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        first = state["exp_avg"].float().lerp(gradient, 1 - beta1)
+        second = state["exp_avg_sq"].float().lerp(gradient.square(), 1 - beta2)
         deviation = (second / (1 - beta2**number)).sqrt().add_(group["eps"])
         change = first / (1 - beta1**number) / deviation
-        weight = local(parameter)
         target = exact(weight, state) * (1 - lr * group["weight_decay"]) - lr * change
         settle(weight, target, state, self._rounding, self.found_inf)
-        for name, moment in (("exp_avg", first), ("exp_avg_sq", second)):
-            kept = local(state[name])
+        for kept, moment in ((state["exp_avg"], first), (state["exp_avg_sq"], second)):
             new = stochastic(moment) if kept.dtype == torch.bfloat16 else moment
             hold(kept, new, self.found_inf)
 

@@ -99,6 +99,28 @@ def warmup_constant(step: float, total_steps: int, warmup_steps: int, peak: floa
     return Schedule("constant", total_steps, peak, warmup_steps).at(step)
 
 
+def warmup_linear(
+    step: float, total_steps: int, warmup_steps: int, peak: float, floor: float = 0.0
+) -> float:
+    """Linear warm-up to `peak`, then a straight line to `floor`; see `Schedule` for the bounds."""
+    return Schedule("linear", total_steps, peak, warmup_steps, floor).at(step)
+
+
+def warmup_stable_decay(
+    step: float,
+    total_steps: int,
+    warmup_steps: int,
+    decay_steps: int,
+    peak: float,
+    floor: float = 0.0,
+) -> float:
+    """Warm-up, `peak`, and a straight line to `floor` over the last `decay_steps`; see `Schedule`.
+
+    Up to the last leg no rate depends on the length of the run: it can still be made longer.
+    """
+    return Schedule("wsd", total_steps, peak, warmup_steps, floor, decay_steps).at(step)
+
+
 def discriminative_rates(peak: float, layers: int, decay: float = ULMFIT_DECAY) -> list[float]:
     """Rate of each layer, from the first (nearest the input) to the last (nearest the output).
 

@@ -1,7 +1,8 @@
 """Real, small things for the runner's tests: a model directory, data files, a quiet console."""
 
 import io
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,26 @@ def console() -> Iterator[Console]:
     """A console that is no terminal; read it with `console.file.getvalue()`."""
     with io.StringIO() as text:
         yield Console(file=text, width=100, highlight=False)
+
+
+class _StopAt(io.StringIO):
+    """A console's file that sends SIGTERM to this process when a line holds `marker`."""
+
+    def __init__(self, marker: str) -> None:
+        super().__init__()
+        self.marker = marker
+
+    def write(self, text: str) -> int:
+        if self.marker in text:
+            signal.raise_signal(signal.SIGTERM)
+        return super().write(text)
+
+
+@pytest.fixture
+def stop_after() -> Callable[[int], Console]:
+    """Makes a console under which a run of six steps is asked to stop after a step."""
+
+    def console(step: int) -> Console:
+        return Console(file=_StopAt(f"step {step}/6  loss"), width=200)
+
+    return console

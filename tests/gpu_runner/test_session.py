@@ -1,6 +1,5 @@
-import io
 import json
-import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from gpu_runner.errors import (
 )
 from gpu_runner.session import resume, start
 
+StopAfter = Callable[[int], Console]
+
 
 @pytest.fixture
 def config(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) -> TrainConfig:
@@ -36,24 +37,6 @@ def config(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) ->
             "runs": str(tmp_path / "runs"),
         }
     )
-
-
-class StopAt(io.StringIO):
-    """A console's file that sends SIGTERM to this process when a line holds `marker`."""
-
-    def __init__(self, marker: str) -> None:
-        super().__init__()
-        self.marker = marker
-
-    def write(self, text: str) -> int:
-        if self.marker in text:
-            signal.raise_signal(signal.SIGTERM)
-        return super().write(text)
-
-
-def stop_after(step: int) -> Console:
-    """A console under which a run of six steps is asked to stop after `step`."""
-    return Console(file=StopAt(f"step {step}/6  loss"), width=200)
 
 
 def the_run(config: TrainConfig) -> Path:
@@ -157,7 +140,7 @@ def test_the_summary_names_losses_memory_and_what_to_do_next(
 
 
 def test_a_stopped_run_goes_on_bit_by_bit(
-    config: TrainConfig, console: Console, finished: Path
+    config: TrainConfig, console: Console, finished: Path, stop_after: StopAfter
 ) -> None:
     other = resolve({**config.as_json(), "runs": str(Path(config.runs).with_name("other"))})
     assert start(other, stop_after(4)) == ExitCode.OK
@@ -179,7 +162,7 @@ def steps(run: Path) -> list[tuple[int, float, float]]:
 
 
 @pytest.fixture
-def stopped(config: TrainConfig) -> Path:
+def stopped(config: TrainConfig, stop_after: StopAfter) -> Path:
     start(config, stop_after(2))
     return the_run(config)
 
@@ -194,7 +177,7 @@ def test_a_run_without_a_usable_checkpoint_starts_again(stopped: Path, console: 
 
 
 def test_changed_data_are_refused_on_resume(
-    config: TrainConfig, console: Console, tmp_path: Path
+    config: TrainConfig, console: Console, tmp_path: Path, stop_after: StopAfter
 ) -> None:
     mine = tiny_llama.write_rows(tmp_path / "mine.jsonl", tiny_llama.sums(30))
     changed = resolve({**config.as_json(), "data": str(mine)})

@@ -13,6 +13,8 @@ from unfrozen.schedules import (
     discriminative_rates,
     warmup_constant,
     warmup_cosine,
+    warmup_linear,
+    warmup_stable_decay,
 )
 
 
@@ -54,6 +56,16 @@ def test_wsd_is_constant_until_its_last_leg() -> None:
     schedule = Schedule("wsd", 100, 1.0, warmup_steps=10, floor=0.0, decay_steps=20)
     assert [schedule.at(t) for t in (5, 50, 80, 90, 100)] == pytest.approx([0.5, 1, 1, 0.5, 0])
     assert Schedule("wsd", 10, 1.0).at(10) == 1.0
+
+
+def test_the_straight_schedules_are_functions_of_the_step_too() -> None:
+    assert warmup_linear(60, 100, 20, 1.0, 0.2) == pytest.approx(0.6)
+    assert warmup_stable_decay(90, 100, 10, 20, 1.0) == pytest.approx(0.5)
+
+
+def test_wsd_may_be_made_longer_before_its_last_leg() -> None:
+    short = [warmup_stable_decay(step, 100, 10, 20, 1.0) for step in range(81)]
+    assert short == [warmup_stable_decay(step, 500, 10, 20, 1.0) for step in range(81)]
 
 
 def test_a_run_that_is_all_warm_up_ends_at_the_peak() -> None:

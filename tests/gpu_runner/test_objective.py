@@ -1,0 +1,212 @@
+"""Whole runs with each optimizer and penalty: what is said, skipped, gone back to, resumed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from gpu_runner import session
+from gpu_runner.config import TrainConfig, resolve
+from gpu_runner.errors import CheckpointError, UsageError
+from gpu_runner.session import resume, start
+
+Make = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def make(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) -> Make:
+    def choices(**given: Any) -> TrainConfig:
+        usual = {
+            **{"model": str(model_dir), "data": str(sums_file), "steps": 6, "eval_every": 3},
+            **{"general": (("cats", str(cats_file)),), "lr": 1e-2, "sample_tokens": 0},
+            **{"runs": str(tmp_path / "runs"), "save_every": 0},
+        }
+        return resolve(usual | given)
+
+    return choices
+
+
+def events(config: TrainConfig, kind: str) -> list[dict[str, Any]]:
+    (run,) = Path(config.runs).iterdir()
+    lines = (run / "events.jsonl").read_text("utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+
+def metric(config: TrainConfig, name: str) -> list[float]:
+    return [event["m"][name] for event in events(config, "metrics") if name in event["m"]]
+
+
+def alerts(config: TrainConfig) -> str:
+    return "\n".join(event["text"] for event in events(config, "alert"))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"optimizer": "adamw"},
+        {"optimizer": "sgd", "momentum": 0.9},
+        {"optimizer": "adafactor"},
+        {"optimizer": "muon"},
+        {"params": "bf16", "rounding": "kahan"},
+    ],
+    ids=lambda choices: "-".join(map(str, choices.values())),
+)
+def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
+    choices: dict[str, Any], make: Make, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, load = make(**choices, grad_accum=1), session._load
+    arrived = []
+
+    def loaded(*arguments: Any) -> Any:
+        """The run's own model, whose norm gets a NaN gradient in its third backward."""
+        model = load(*arguments)
+
+        def poison(gradient: torch.Tensor) -> torch.Tensor:
+            arrived.append(1)
+            return gradient * float("nan") if len(arrived) == 3 else gradient
+
+        model.model.norm.weight.register_hook(poison)
+        return model
+
+    monkeypatch.setattr(session, "_load", loaded)
+    start(config, console)
+    assert metric(config, "train/skipped") == [0, 0, 1, 1, 1, 1]
+    rates = metric(config, "opt/lr")
+    assert [rate > 0 for rate in rates] == [True, True, False, True, True, True]
+    assert "step 3 was skipped: its gradients were not finite" in alerts(config)
+    (end,) = events(config, "run.end")
+    assert (end["status"], end["summary"]["skipped"]) == ("finished", 1)
+    assert end["summary"]["losses"]["task"][1] < end["summary"]["losses"]["task"][0]
+    if "rounding" not in choices:  # in a model this small, rounding's fp32 scratch is the peak
+        assert end["summary"]["memory_ratio"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_bf16_to_the_nearest_says_live_how_many_weights_stand_still(
+    make: Make, console: Console
+) -> None:
+    config = make(params="bf16", lr=1e-5, steps=3)
+    start(config, console)
+    assert metric(config, "opt/stalled_ratio")[-1] > 0.5
+    assert "of the bf16 weights did not move in the last step" in alerts(config)
+
+
+def test_fp32_weights_say_nothing_about_standing_still(make: Make, console: Console) -> None:
+    config = make(steps=1)
+    start(config, console)
+    assert not metric(config, "opt/stalled_ratio")
+
+
+def test_an_early_stop_goes_back_to_the_best_weights(make: Make, console: Console) -> None:
+    config = make(steps=60, eval_every=1, early_stop=2, lr=0.5, warmup=0, schedule="constant")
+    start(config, console)
+    (end,) = events(config, "run.end")
+    task = [event["loss"] for event in events(config, "eval") if event["suite"] == "task"]
+    best = min(range(len(task)), key=task.__getitem__)
+    assert end["status"] == "finished"
+    assert end["summary"]["steps"] == best + 2 < 60
+    assert f"has not fallen for 2 evaluations: the model is that of step {best}" in end["reason"]
+    assert end["summary"]["losses"]["task"][1] == task[best]
+    named = [event["path"] for event in events(config, "checkpoint") if event["best"]]
+    assert f"step-{best:06d}" in named
+    kept = load_file(Path(end["summary"]["model"]) / "model.safetensors")
+    if best == 0:
+        first = load_file(Path(config.model) / "model.safetensors")
+        assert all(torch.equal(kept[name], first[name]) for name in kept)
+    assert "Early stop at step" in alerts(config)
+
+
+def test_an_early_stop_does_not_happen_while_the_loss_falls(make: Make, console: Console) -> None:
+    config = make(steps=6, eval_every=1, early_stop=2, lr=3e-3)
+    start(config, console)
+    assert events(config, "run.end")[0]["reason"] == "all 6 steps are done"
+
+
+def test_ewc_tells_its_cost_and_leaves_no_file_behind(make: Make, console: Console) -> None:
+    config = make(ewc=1.0, fisher_rows=4)
+    start(config, console)
+    assert "EWC: the Fisher of 4 general rows took" in alerts(config)
+    assert "no longer held out" in alerts(config)
+    (run,) = Path(config.runs).iterdir()
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "events.jsonl", "finished", "model",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("strength", "most"), [("l2sp", 0.8), ("l2sp_pull", 0.8), ("ewc", 0.99)])
+def test_a_penalty_keeps_the_model_nearer(
+    strength: str, most: float, make: Make, console: Console
+) -> None:
+    drifts = []
+    for value in (0.0, 50.0):
+        config = make(**{strength: value}, fisher_rows=4)
+        start(config, console)
+        drifts.append(events(config, "drift")[-1]["total"])
+        shutil.rmtree(config.runs)
+    assert drifts[1] < most * drifts[0]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"ewc": 10.0, "l2sp_pull": 1.0, "fisher_rows": 4, "layer_decay": 1.5},
+        {"optimizer": "muon"},
+        {"optimizer": "adafactor"},
+        {"params": "bf16", "rounding": "stochastic"},
+        {"params": "bf16", "rounding": "kahan"},
+    ],
+    ids=["penalties", "muon", "adafactor", "stochastic", "kahan"],
+)
+def test_a_stopped_run_goes_on_bit_by_bit(
+    choices: dict[str, Any],
+    make: Make,
+    console: Console,
+    tmp_path: Path,
+    stop_after: Callable[[int], Console],
+) -> None:
+    results = []
+    for name, at in (("whole", 0), ("broken", 4)):
+        config = make(**choices, runs=str(tmp_path / name), save_every=2)
+        start(config, stop_after(at) if at else console)
+        (run,) = Path(config.runs).iterdir()
+        if at:
+            assert not (run / "finished").exists()
+            resume(run, console)
+        results.append(load_file(run / "model" / "model.safetensors"))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_a_resumed_run_without_its_fisher_is_refused(
+    make: Make, console: Console, stop_after: Callable[[int], Console]
+) -> None:
+    config = make(ewc=1.0, fisher_rows=2, save_every=2)
+    start(config, stop_after(4))
+    (run,) = Path(config.runs).iterdir()
+    (run / "fisher.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"fisher\.safetensors is gone"):
+        resume(run, console)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"momentum": 0.9}, r"momentum 0.9: optimizer adamw has its own"),
+        ({"rounding": "kahan"}, r"rounding kahan: fp32 weights need none"),
+        ({"rounding": "kahan", "params": "bf16", "optimizer": "muon"}, r"muon rounds to the neare"),
+        ({"decay_steps": 3}, r"decay_steps 3: schedule cosine has no last leg: choose wsd"),
+        ({"l2sp_pull": 200.0}, r"l2sp_pull 200: times --lr 0.01 it goes past θ₀: .* at most 100"),
+        ({"l2sp_pull": 1.0, "params": "bf16"}, r"l2sp_pull 1: a pull this small is rounded away"),
+        ({"fisher_data": "a.jsonl"}, r"fisher_data a.jsonl: only ewc needs it"),
+        ({"layer_decay": 0.5}, r"--layer-decay 0.5 is out of bounds: give a number from 1 to 100"),
+        ({"early_stop": 0}, r"--early-stop 0 is out of bounds"),
+        ({"optimizer": "adam"}, r"--optimizer 'adam' is unknown: choose adamw or adamw8bit or"),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(choices: dict[str, Any], said: str, make: Make) -> None:
+    with pytest.raises(UsageError, match=said):
+        make(**choices)
