@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gpu_runner.errors import ExitCode, RunnerError, UsageError, is_out_of_memory
+from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError, is_out_of_memory
 from gpu_runner.options import configuration, takes_options
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Full fine-tuning of language models, streamed to the page as it happens.",
+    epilog="Exit codes: " + ", ".join(f"{code} {text}" for code, text in MEANINGS.items()) + ".",
 )
 
 Runs = Annotated[str, typer.Option(help="Directory that holds the runs.")]

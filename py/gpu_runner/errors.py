@@ -7,6 +7,7 @@ the remedy. `__main__` prints it and exits with its code; a traceback always mea
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class ExitCode(IntEnum):
@@ -26,12 +27,35 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # a second Ctrl-C: left at once, the last checkpoint is what remains
 
 
+MEANINGS: Final = {
+    ExitCode.OK: "done, or stopped on request with everything saved",
+    ExitCode.INTERNAL: "a bug of ours",
+    ExitCode.USAGE: "options",
+    ExitCode.DATA: "data",
+    ExitCode.PORT: "port in use",
+    ExitCode.MODEL: "model",
+    ExitCode.MEMORY: "out of memory",
+    ExitCode.DIVERGED: "diverged",
+    ExitCode.CHECKPOINT: "no usable checkpoint",
+    ExitCode.SYSTEM: "disk full or no permission",
+    ExitCode.NOT_READY: "doctor or selftest found something",
+    ExitCode.INTERRUPTED: "interrupted twice",
+}
+"""What each code says, in the words of `--help`."""
+
+
 class RunnerError(Exception):
     """A mistake that the user can repair; the message says how."""
 
     exit_code = ExitCode.USAGE
     shared = False
     """Whether every process of the run has it, so that one message is enough."""
+
+
+def everyones(error: RunnerError) -> RunnerError:
+    """The same error, marked as one that every process of the run has."""
+    error.shared = True
+    return error
 
 
 class UsageError(RunnerError):

@@ -23,7 +23,7 @@ from rich.console import Console
 from gpu_runner import blocks, checkpoint, optim, plan, training_state
 from gpu_runner.anchor import Anchor, anchor
 from gpu_runner.config import TrainConfig
-from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
+from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
 from gpu_runner.history import History
 from gpu_runner.keep import CHECKPOINTS, FINISHED
 from gpu_runner.model import Source, load
@@ -56,7 +56,8 @@ def resume(directory: Path, console: Console) -> ExitCode:
     """
     config = _read_config(directory)
     if (directory / FINISHED).exists():
-        raise CheckpointError(f"{directory.name} is finished: there is nothing to resume.")
+        text = f"{directory.name} is finished: there is nothing to resume."
+        raise everyones(CheckpointError(text))
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
         found, refused = world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS))
@@ -111,11 +112,10 @@ def _check_together(config: TrainConfig, world: World) -> None:
     }
     for name, (chosen, remedy) in whole.items():
         if chosen and world.size > 1:
-            error = UsageError(
-                f"{name} needs whole tensors, and {world.size} processes share them out: {remedy}."
+            text = (
+                f"{name} needs whole tensors, and {world.size} processes share them out: {remedy}"
             )
-            error.shared = True
-            raise error
+            raise everyones(UsageError(f"{text}."))
 
 
 def _load(planned: Plan, source: Source, world: World, console: Console) -> Any:

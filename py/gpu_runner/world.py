@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from gpu_runner.errors import RunnerError, SystemFailure, UsageError
+from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
 
 T = TypeVar("T")
 PATIENCE: Final = timedelta(minutes=10)  # how long a process waits for the slowest one
@@ -120,9 +120,7 @@ class World:
         dist.broadcast_object_list(answer, src=0)
         if answer[1] is not None:
             kind, text = answer[1]
-            failure: RunnerError = kind(text)
-            failure.shared = True
-            raise failure
+            raise everyones(kind(text))
         result: T = answer[0]
         return result
 
@@ -154,14 +152,14 @@ class World:
         """Refuse micro-batches that cannot be dealt out evenly. Raises `UsageError`."""
         if grad_accum % self.size:
             fitting = -(-grad_accum // self.size) * self.size
-            error = UsageError(
-                f"--grad-accum {grad_accum} micro-batches cannot be dealt out evenly to"
-                f" {self.size} processes: give a multiple of {self.size}, say --grad-accum"
-                f" {fitting}. It counts the micro-batches of all of them together, so that the"
-                " number of cards never changes the result."
+            raise everyones(
+                UsageError(
+                    f"--grad-accum {grad_accum} micro-batches cannot be dealt out evenly to"
+                    f" {self.size} processes: give a multiple of {self.size}, say --grad-accum"
+                    f" {fitting}. It counts the micro-batches of all of them together, so that the"
+                    " number of cards never changes the result."
+                )
             )
-            error.shared = True
-            raise error
 
     def close(self) -> None:
         """Leave the others in order: without it, gloo aborts when Python ends."""

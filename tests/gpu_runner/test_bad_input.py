@@ -1,0 +1,157 @@
+"""Whatever a person gets wrong: one message with value, bound and remedy, and its exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import tiny_llama
+from gpu_runner import bounds
+from gpu_runner.__main__ import app
+from gpu_runner.errors import MEANINGS, ExitCode
+
+DEMO = ["train", "--model", "demo"]
+
+
+def runner(*arguments: str) -> Result:
+    """`python -m gpu_runner …`, in this process."""
+    return CliRunner(env={"COLUMNS": "400"}).invoke(app, list(arguments))
+
+
+def assert_refused(done: Result, code: ExitCode, *parts: str) -> None:
+    """One message in one paragraph, no traceback, and the documented code."""
+    assert done.exit_code == code, done.output
+    assert isinstance(done.exception, SystemExit)
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    for part in parts:
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize("name", bounds._BOUNDS)
+def test_a_number_out_of_bounds_says_itself_and_its_bounds(name: str) -> None:
+    low, high = bounds._BOUNDS[name]
+    whole = name not in ("epochs", "lr") and isinstance(low, int)
+    for value in (high * 2 + 1, -1):
+        shown = int(value) if whole else float(value)
+        done = runner(*DEMO, "--set", f"{name}={shown}")
+        option = name.replace("_", "-")
+        assert_refused(done, ExitCode.USAGE, f"--{option} {shown}", f"from {low:g} to {high:g}")
+
+
+@pytest.mark.parametrize("name", bounds._CHOICES)
+def test_an_unknown_word_is_answered_with_the_known_ones(name: str) -> None:
+    done = runner(*DEMO, "--set", f"{name}=nonsense")
+    assert_refused(done, ExitCode.USAGE, name, "'nonsense'", *bounds._CHOICES[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--steps", "3", "--epochs", "2"], ("--steps 3 and --epochs 2", "give one of them")),
+        (["--steps", "3", "--warmup", "4"], ("--warmup 4", "give at most 3")),
+        (["--params", "bf16", "--compute", "fp32"], ("Give --compute auto, or --params fp32",)),
+        (["--set", "momentum=0.9"], ("momentum 0.9", "only sgd takes one")),
+        (["--set", "rounding=kahan"], ("rounding kahan", "give --params bf16")),
+        (["--set", "optimizer_in_backward=true", "--set", "l2sp=1"], ("optimizer_in_backward",)),
+        (["--set", "modle=x"], ("modle is no choice of a run", "did you mean model")),
+        (["--set", "lr=fast"], ("lr is 'fast'", "it must be a number")),
+        (["--set", "lr"], ("'lr' is not key=value",)),
+        (["--general", "math"], ("'math' is not NAME=FILE",)),
+        (["--config", "none.toml"], ("--config none.toml", "cannot be read")),
+    ],
+)
+def test_options_that_exclude_each_other_are_explained_before_anything_is_loaded(
+    options: list[str], parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = runner(*DEMO, *options, "--runs", str(tmp_path / "runs"))
+    assert_refused(done, ExitCode.USAGE, *parts)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ("has no rows", "give a file with at least one")),
+        ('{"text": "a"}\n[1]\n', ("rows.jsonl:2", "this is a list")),
+        ('{"text": "a"}\n{"txet": "b"}\n', ("rows.jsonl:2", "txet")),
+        (
+            '{"prompt": "a long question", "completion": "b"}\n' * 3,
+            ("0 of 2 rows have trainable tokens", "raise --seq-len"),
+        ),
+        ('{"text": 7}\n{"text": "b"}\n', ("rows.jsonl:1", "text")),
+    ],
+)
+def test_data_that_cannot_be_trained_on_say_where_and_why(
+    model_dir: Path, tmp_path: Path, text: str, parts: tuple[str, ...]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(text)
+    short = ["--seq-len", "4", "--runs", str(tmp_path / "runs")]
+    done = runner("train", "--model", str(model_dir), "--data", str(rows), *short)
+    assert_refused(done, ExitCode.DATA, *parts)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A model directory of its own, to be broken."""
+    return tiny_llama.directory(tmp_path / "broken")
+
+
+def train_on(model: Path, sums_file: Path) -> Result:
+    options = ["--general", "none", "--steps", "1", "--runs", str(model.parent / "runs")]
+    return runner("train", "--model", str(model), "--data", str(sums_file), *options)
+
+
+def test_a_missing_weight_is_refused_by_its_name(broken: Path, sums_file: Path) -> None:
+    weights = load_file(broken / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    done = train_on(broken, sums_file)
+    assert_refused(done, ExitCode.MODEL, "1 missing weights: model.layers.1.mlp.up_proj.weight")
+
+
+def test_an_unexpected_weight_is_refused_by_its_name(broken: Path, sums_file: Path) -> None:
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.1.mlp.extra.weight"] = weights["model.norm.weight"].clone()
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    done = train_on(broken, sums_file)
+    assert_refused(done, ExitCode.MODEL, "1 unexpected weights: model.layers.1.mlp.extra.weight")
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(broken: Path, sums_file: Path) -> None:
+    tiny_llama.model(vocab_size=200).save_pretrained(broken)
+    done = train_on(broken, sums_file)
+    assert_refused(done, ExitCode.MODEL, "tokenizer has 257 tokens, the embedding 200 rows")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "parts"),
+    [
+        ("config.json", "{", ("config.json cannot be read as JSON",)),
+        ("config.json", "[]", ("must be a JSON object",)),
+        ("model.safetensors", "rubbish", ("cannot be loaded",)),
+        ("tokenizer.json", "{}", ("cannot be loaded",)),
+    ],
+)
+def test_a_damaged_model_file_is_said_in_one_sentence(
+    broken: Path, sums_file: Path, file: str, text: str, parts: tuple[str, ...]
+) -> None:
+    (broken / file).write_text(text)
+    assert_refused(train_on(broken, sums_file), ExitCode.MODEL, str(broken.name), *parts)
+
+
+def test_a_configuration_that_lies_about_a_size_is_refused(broken: Path, sums_file: Path) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
+    done = train_on(broken, sums_file)
+    assert_refused(done, ExitCode.MODEL, "mismatched weights", "mlp.down_proj.weight")
+
+
+def test_help_says_what_every_exit_code_means() -> None:
+    assert MEANINGS.keys() == set(ExitCode)
+    text = " ".join(runner("--help").stdout.split())
+    assert all(f"{code.value} {meaning}" in text for code, meaning in MEANINGS.items())
