@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from gpu_runner.data import RowSet
 from gpu_runner.feed import collate
 from gpu_runner.loss import loss_sum
+from gpu_runner.world import World
 
 TASK: Final = "task"
 GENERAL: Final = "general"
@@ -39,6 +40,8 @@ class Evaluator:
     pad_id: int
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
+    world: World = field(default_factory=World)
+    """Its processes share out the batches; all of them call `run`."""
 
     def run(self, model: Any) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
@@ -57,14 +60,18 @@ class Evaluator:
 
     def _score(self, model: Any, suite: str, rows: RowSet) -> Score:
         by_length = sorted(rows.examples, key=lambda example: len(example.ids))  # little padding
+        starts = range(0, len(by_length), self.batch_rows)
         total, tokens = 0.0, 0
         with torch.no_grad(), self.autocast():
-            for start in range(0, len(by_length), self.batch_rows):
+            for turn in range(0, len(starts), self.world.size):
+                mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
+                start = starts[turn + self.world.rank if mine else 0]
                 batch = collate(by_length[start : start + self.batch_rows], self.pad_id)
                 part, count = loss_sum(model, batch.to(self.device))
-                total += float(part)
-                tokens += count
-        return Score(suite, total / tokens, tokens)
+                if mine:
+                    total, tokens = total + float(part), tokens + count
+        sums = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))
+        return Score(suite, float(sums[0] / sums[1]), int(sums[1]))
 
 
 def continuation(model: Any, tokenizer: Any, text: str, new_tokens: int) -> str:

@@ -178,6 +178,7 @@ def _recorder(session: Session, keeper: Keeper, log: Log, terminal: Terminal) ->
             pad_token(planned.tokenizer),
             planned.device,
             planned.autocast,
+            session.world,
         ),
         anchor=session.anchor,
         sampling=_sampling(planned),

@@ -65,6 +65,16 @@ def test_two_processes_equal_one_with_twice_the_micro_batches(
     assert [event["seq"] for event in events(both)] == list(range(len(events(both))))
     ends = [events(run)[-1]["summary"]["predicted_peak_bytes"] for run in (alone, both)]
     assert ends[1] < 0.8 * ends[0]  # each of two holds half of the states
+    scores = [
+        [(e["suite"], e["loss"], e["tokens"]) for e in events(run) if e["kind"] == "eval"]
+        for run in (alone, both)
+    ]
+    assert [(suite, tokens) for suite, _, tokens in scores[0]] == [
+        (suite, tokens) for suite, _, tokens in scores[1]
+    ]
+    assert [loss for _, loss, _ in scores[1]] == pytest.approx(
+        [loss for _, loss, _ in scores[0]], rel=1e-4
+    )
     drifts = [[e["total"] for e in events(run) if e["kind"] == "drift"] for run in (alone, both)]
     assert drifts[1] == pytest.approx(drifts[0], rel=1e-4)
     model = AutoModelForCausalLM.from_pretrained(both / "model")
