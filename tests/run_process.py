@@ -11,11 +11,13 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
 
 
 def runner(*arguments: str, processes: int = 1) -> subprocess.Popen[str]:
-    """`python -m gpu_runner …`, or the same under torchrun, in a session of its own."""
+    """`python -m gpu_runner …`, or the same under torchrun."""
     settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(several if processes > 1 else []), "-m", "gpu_runner", *arguments]
@@ -25,7 +27,6 @@ def runner(*arguments: str, processes: int = 1) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
     )
 
 
@@ -60,6 +61,26 @@ def wait_for_step(runs: Path, step: int, process: subprocess.Popen[str]) -> Path
     raise AssertionError(
         f"the run ended before step {step}: {process.stdout and process.stdout.read()}"
     )
+
+
+def wait_for_line(start: str, process: subprocess.Popen[str]) -> None:
+    """Return once the run prints a line that begins so: sooner than its log could be read."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(start):
+            return
+    raise AssertionError(f"no line {start!r} in {''.join(said)}")
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """kill −9 for it and all that it started, which under torchrun are sessions of their own."""
+    started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in started:
+        one.kill()
+    psutil.wait_procs(started[1:])
+    process.communicate()
 
 
 def last_step(run: Path) -> int:

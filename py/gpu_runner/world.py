@@ -26,7 +26,9 @@ from torch.distributed.tensor import DTensor
 from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
 
 T = TypeVar("T")
-PATIENCE: Final = timedelta(minutes=10)  # how long a process waits for the slowest one
+PATIENCE: Final = timedelta(
+    minutes=30
+)  # for the slowest process, and for a checkpoint to be written
 
 
 class Root(nn.Module):
@@ -193,7 +195,10 @@ def join(device: torch.device) -> World:
         torch.cuda.set_device(local)
         device = torch.device("cuda", local)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        on_card = device.type == "cuda"
+        dist.init_process_group(
+            "nccl" if on_card else "gloo", timeout=PATIENCE, device_id=device if on_card else None
+        )
         mesh = dist.device_mesh.init_device_mesh(device.type, (size,))
     except (RuntimeError, ValueError) as error:
         raise SystemFailure(

@@ -1,6 +1,5 @@
 """The same run on one process and on two: the number of processes never changes the result."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from run_process import events, losses, runner, wait_for_step
+from run_process import events, kill_all, losses, runner, wait_for_line, wait_for_step
 
 pytestmark = pytest.mark.slow
 
@@ -101,10 +100,10 @@ def test_a_run_goes_on_with_two_then_one_then_two_processes(
     whole = finished("train", *options, *long, runs=tmp_path / "whole", processes=1)
     runs = tmp_path / "changing"
     process = runner("train", *options, *long, "--runs", str(runs), processes=2)
-    for step, processes in ((60, 1), (140, 2)):
-        run = wait_for_step(runs, step, process)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    for step, processes in ((60, 1), (150, 2)):
+        wait_for_line(f"step {step}/300  loss", process)
+        kill_all(process)
+        (run,) = runs.iterdir()
         process = runner("resume", run.name, "--runs", str(runs), processes=processes)
     output, _ = process.communicate()
     assert process.returncode == 0, output
