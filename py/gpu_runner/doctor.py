@@ -109,8 +109,13 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _torch() -> Iterator[Finding]:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = "pip install --force-reinstall torch"
+        yield Finding("torch", "missing", f"installed, but it cannot be loaded: {reason}", remedy)
+        return
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
     yield Finding("processor", "ok", f"PyTorch uses {threads}")
     yield from _cards(torch)

@@ -1,5 +1,7 @@
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from rich.console import Console
 
 from gpu_runner.doctor import Finding, examine, package, show
 from gpu_runner.errors import ExitCode
+from run_process import ROOT
 
 
 def test_this_machine_can_run(tmp_path: Path) -> None:
@@ -35,6 +38,17 @@ def test_a_directory_that_may_not_be_written_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     (disk,) = (one for one in examine(tmp_path) if one.name == "disk")
     assert disk.verdict == "missing"
+
+
+def test_a_pytorch_that_cannot_be_loaded_is_a_finding_not_a_traceback() -> None:
+    code = "import sys; sys.modules['torch'] = None; sys.argv = ['x', 'doctor']; import runpy\n"
+    code += "runpy.run_module('gpu_runner', run_name='__main__')"
+    settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "COLUMNS": "200"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=settings)
+    assert done.returncode == ExitCode.NOT_READY, done.stderr
+    assert "installed, but it cannot be loaded" in done.stdout
+    assert "pip install --force-reinstall torch" in done.stdout
 
 
 def test_one_screen_says_what_is_missing_and_the_exit_code_too() -> None:
