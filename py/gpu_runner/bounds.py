@@ -86,8 +86,14 @@ def check(config: Any) -> None:
 
 def _check_objective(config: Any) -> None:
     """What belongs to one optimizer, schedule or penalty only. Raises `UsageError`."""
-    penalised = config.l2sp or config.l2sp_pull or config.ewc
-    for found, what, why in (
+    for found, what, why in (*_misplaced_choices(config), *_misplaced_penalties(config)):
+        if found:
+            raise UsageError(f"{what}: {why}.")
+
+
+def _misplaced_choices(config: Any) -> tuple[tuple[Any, str, str], ...]:
+    """Of optimizer and schedule: whether something has no place, what, and why."""
+    return (
         (
             config.momentum and config.optimizer != "sgd",
             f"momentum {config.momentum:g}",
@@ -108,6 +114,13 @@ def _check_objective(config: Any) -> None:
             f"decay_steps {config.decay_steps}",
             f"schedule {config.schedule} has no last leg: choose wsd",
         ),
+    )
+
+
+def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
+    """The same of what holds the weights near θ₀."""
+    penalised = config.l2sp or config.l2sp_pull or config.ewc
+    return (
         (
             config.l2sp_pull * config.lr > 1,
             f"l2sp_pull {config.l2sp_pull:g}",
@@ -128,9 +141,7 @@ def _check_objective(config: Any) -> None:
             "l2sp, l2sp_pull or ewc",
             "with optimizer_in_backward the gradients are gone when they would be added",
         ),
-    ):
-        if found:
-            raise UsageError(f"{what}: {why}.")
+    )
 
 
 def _check_early_update(config: Any) -> None:

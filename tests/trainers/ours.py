@@ -1,0 +1,92 @@
+"""The runner's own step, feed, loss, optimizer and log on the work of the bench."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import torch
+
+from gpu_runner import attention, optim
+from gpu_runner.anchor import anchor
+from gpu_runner.data import RowSet
+from gpu_runner.encode import Example
+from gpu_runner.evaluate import TASK, Evaluator
+from gpu_runner.feed import Feed, epoch_order
+from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.measure import SilentMeter
+from gpu_runner.model import Source
+from gpu_runner.train import Job, State, train_step
+from tests.trainers import Outcome, Work
+from unfrozen.events import METRICS
+from unfrozen.schedules import Schedule
+
+CPU = torch.device("cpu")
+EVALUATED_ROWS = 16
+LOGGED_EVENTS = 2000
+
+
+def run(work: Work) -> Outcome:
+    """Train, then measure what logging, evaluation and drift take."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        work.model, dtype=torch.float32, attn_implementation=attention.register()
+    ).train()
+    examples = tuple(Example(tuple(ids), tuple(mask)) for ids, mask in work.rows)
+    job = Job(
+        model=model,
+        optimizer=optim.build(model, lr=work.lr, weight_decay=0.0),
+        feed=Feed(_in_order(examples), 0, work.rows_per_step, 1, 0, packed=True),
+        schedule=Schedule("constant", work.steps, work.lr, 0),
+        clip=1.0,
+        eval_every=work.steps,
+        save_every=0,
+        device=CPU,
+        autocast=nullcontext,
+        measured_steps=frozenset(),
+        observer=None,  # type: ignore[arg-type]  # nobody is told: the loop is here
+        stop_requested=lambda: False,
+        state=State(),
+    )
+    outcome = Outcome()
+    for number in range(1, work.steps + 1):
+        with outcome.timed():
+            loss, _, _ = train_step(job, number, SilentMeter())
+        outcome.losses.append(loss)
+    outcome.finished()
+    outcome.extra = _overheads(job, work, examples[:EVALUATED_ROWS])
+    return outcome
+
+
+def _in_order(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+    """Placed so that the feed's seeded order of the first epoch is the given one."""
+    placed = dict(zip(epoch_order(len(examples), 0, 0), examples, strict=True))
+    return tuple(placed[index] for index in range(len(examples)))
+
+
+def _overheads(job: Job, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
+    """Seconds of one logged step, of an evaluation, and of the drift from θ₀."""
+    rows = RowSet("bench", (), examples, len(examples), 0, 0, 0, "")
+    evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, CPU, nullcontext)
+    source = Source("directory", "bench", work.model)
+    scalars = {metric.name: 1.2345678 for metric in METRICS[:12]}
+    with TemporaryDirectory() as folder:
+        start = anchor(source, job.model, Path(folder), untrained=False)
+        started = perf_counter()
+        evaluator.run(job.model)
+        evaluated = perf_counter()
+        start.drift(job.model)
+        drifted = perf_counter()
+        with EventLog(Path(folder) / "events.jsonl", run="bench", clock=SystemClock()) as log:
+            for step in range(LOGGED_EVENTS):
+                log.emit("metrics", step, m=scalars)
+        logged = perf_counter()
+    return {
+        "evaluation": evaluated - started,
+        "evaluated_rows": len(examples),
+        "drift": drifted - evaluated,
+        "log": (logged - drifted) / LOGGED_EVENTS,
+    }

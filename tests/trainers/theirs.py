@@ -1,0 +1,97 @@
+"""Hugging Face's Trainer and TRL's SFTTrainer on the same work, as their manuals set them up.
+
+Both get what a user would give them: a collator that pads to the longest row of the batch, labels
+of −100 on prompts, fp32, fused AdamW, a constant rate, clipping at 1. Both divide by the number of
+trained tokens. SFTTrainer's default of recomputing activations is turned off, as it is for all.
+"""
+
+from __future__ import annotations
+
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from tests.trainers import Outcome, Work
+
+
+def run(work: Work, contender: str) -> Outcome:
+    """Train with `Trainer` or `SFTTrainer`. Raises ImportError where it is not installed."""
+    from datasets import Dataset
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        DataCollatorForSeq2Seq,
+        Trainer,
+        TrainingArguments,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(work.model)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained(work.model, dtype=torch.float32)
+    columns = {
+        "input_ids": [ids for ids, _ in work.rows],
+        "labels": [
+            [token if trained else -100 for token, trained in zip(ids, mask, strict=True)]
+            for ids, mask in work.rows
+        ],
+    }
+    outcome = Outcome()
+    with TemporaryDirectory() as folder:
+        settings: dict[str, Any] = {
+            "output_dir": folder,
+            "per_device_train_batch_size": work.rows_per_step,
+            "gradient_accumulation_steps": 1,
+            "max_steps": work.steps,
+            "learning_rate": work.lr,
+            "lr_scheduler_type": "constant",
+            "weight_decay": 0.0,
+            "max_grad_norm": 1.0,
+            "train_sampling_strategy": "sequential",
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "disable_tqdm": True,
+            "seed": 0,
+        }
+        shared: dict[str, Any] = {"model": model, "train_dataset": Dataset.from_dict(columns)}
+        shared["callbacks"] = [_watch(outcome)]
+        if contender == "SFTTrainer":
+            from trl import SFTConfig, SFTTrainer
+
+            longest = max(len(ids) for ids, _ in work.rows)
+            ready = {"skip_prepare_dataset": True}  # ids and labels are there
+            arguments: Any = SFTConfig(**settings, max_length=longest, dataset_kwargs=ready)
+            trainer: Any = SFTTrainer(args=arguments, processing_class=tokenizer, **shared)
+        else:
+            collator = DataCollatorForSeq2Seq(tokenizer, padding=True)
+            arguments = TrainingArguments(**settings)
+            trainer = Trainer(args=arguments, data_collator=collator, **shared)
+        trainer.train()
+    return outcome
+
+
+def _watch(outcome: Outcome) -> Any:
+    """A callback that times each step and keeps the losses that the trainer itself reports."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.timing = outcome.timed()
+            self.timing.__enter__()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.timing.__exit__(None, None, None)
+
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+            if "loss" in logs:
+                outcome.losses.append(logs["loss"])
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            outcome.finished()
+
+    return Watch()
