@@ -88,7 +88,7 @@ class AdamW8bit:
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """A library's state of one parameter without its tables, blocks taken apart; shares memory."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in state.items():
         if hasattr(value, "codes"):  # torchao's tensor of blocks
             found |= {f"{name}_codes": value.codes, f"{name}_scale": value.scale}

@@ -68,6 +68,11 @@ def prepare(
                 " back, or start a new run."
             )
         _estimate_for(planned, model, penalty.fisher, anchor.world, tell)
+    if penalty.keep and (config.l2sp or config.l2sp_pull or config.ewc):
+        copies = 2 if config.ewc else 1
+        size = 4 * copies * sum(local(p).numel() for p in model.parameters())
+        held = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
+        tell("info", f"{held} held in memory: {format_bytes(size)} beside what is predicted.")
     return penalty
 
 

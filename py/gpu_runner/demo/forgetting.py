@@ -1,0 +1,203 @@
+"""What helps against forgetting, side by side: `python -m gpu_runner.demo.forgetting`.
+
+Each control is one choice of `gpu_runner train`, made alone; everything else is equal. A control is
+run with several seeds, which change the order of the rows. Rows for replay and for EWC's Fisher are
+drawn like those of pre-training and are never the held-out ones that are scored. With `--write` the
+table goes into docs/forgetting.md, between the marks of its model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from statistics import mean
+from typing import Any, Final
+
+from rich.console import Console
+
+from gpu_runner import demo
+from gpu_runner.config import resolve
+from gpu_runner.demo.record import smollm2_gguf
+from gpu_runner.demo.skills import SKILLS
+from gpu_runner.demo.task_files import as_jsonl
+
+EARLIER_ROWS: Final = 64  # of each skill, for replay and the Fisher
+SEEDS: Final = (7, 8, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One row of the table: its name, and the choices that differ from `plain`.
+
+    `{earlier}` in a value is the file of rows that the model knew before.
+    """
+
+    id: str
+    title: str
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where one run ends: losses in nats a token, before and after, and ‖θ−θ₀‖/‖θ₀‖."""
+
+    task_before: float
+    task: float
+    general_before: float
+    general: float
+    drift: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A model, how it is trained, and the controls that are compared on it."""
+
+    model: Callable[[], str]
+    choices: dict[str, Any]
+    controls: tuple[Control, ...]
+    earlier_rows: Callable[[], tuple[str, str | None]]
+    """(text of the earlier rows to train on, text of those to score or None for the shipped)."""
+
+
+def earlier_demo_rows() -> tuple[str, None]:
+    """Rows like those the demo model was pre-trained on, EARLIER_ROWS of each skill."""
+    draw = Random("unfrozen earlier rows")
+    rows = [skill(draw) for skill, _ in SKILLS.values() for _ in range(EARLIER_ROWS)]
+    return as_jsonl(rows), None
+
+
+def earlier_english_rows() -> tuple[str, str]:
+    """The shipped English rows: every second one to train on, the others to score."""
+    lines = demo.general_english().read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(lines[::2]), "".join(lines[1::2])
+
+
+def controls(
+    low_rate: float, l2sp: float, l2sp_pull: float, ewc: float, layer_decay: float
+) -> tuple[Control, ...]:
+    """The rows of a table, with the strengths that suit its model."""
+    earlier = {"replay": "{earlier}", "replay_share": 0.1}
+    return (
+        Control("plain", "nothing"),
+        Control("low-rate", f"rate {low_rate:g}", {"lr": low_rate}),
+        Control("replay", "replay, 10 % of the tokens", earlier),
+        Control("l2sp", f"L2-SP in the loss, λ = {l2sp:g}", {"l2sp": l2sp}),
+        Control("l2sp-pull", f"L2-SP decoupled, λ = {l2sp_pull:g}", {"l2sp_pull": l2sp_pull}),
+        Control("ewc", f"EWC, λ = {ewc:g}", {"ewc": ewc, "fisher_data": "{earlier}"}),
+        Control("layers", f"rates by layer, ξ = {layer_decay:g}", {"layer_decay": layer_decay}),
+    )
+
+
+TRIALS: Final = {
+    "demo": Trial(
+        model=lambda: "demo",
+        choices={"steps": 120},
+        controls=controls(low_rate=3e-4, l2sp=0.01, l2sp_pull=10, ewc=1, layer_decay=2.6),
+        earlier_rows=earlier_demo_rows,
+    ),
+    "smollm2": Trial(
+        model=lambda: str(smollm2_gguf()),
+        choices={
+            **{"data": "instruct", "steps": 6, "lr": 2e-4, "micro_batch": 4, "grad_accum": 1},
+            **{"eval_rows": 12, "seq_len": 128, "fisher_rows": 12},
+        },
+        controls=controls(low_rate=5e-5, l2sp=0.01, l2sp_pull=200, ewc=1, layer_decay=1.2),
+        earlier_rows=earlier_english_rows,
+    ),
+}
+
+
+def run(trial: Trial, control: Control, seed: int, folder: Path) -> Outcome:
+    """Train once, with its log under `folder`. Raises `RunnerError` if the run does."""
+    from gpu_runner.session import start
+
+    runs = folder / f"{control.id}-{seed}"
+    to_train, to_score = trial.earlier_rows()
+    earlier = folder / "earlier.jsonl"
+    earlier.write_text(to_train, encoding="utf-8")
+    given = {"model": trial.model(), "runs": str(runs), "seed": seed}
+    given |= {"save_every": 0, "sample_tokens": 0} | trial.choices
+    given["eval_every"] = given["steps"]
+    if to_score is not None:
+        scored = folder / "scored.jsonl"
+        scored.write_text(to_score, encoding="utf-8")
+        given["general"] = (("english", str(scored)),)
+    values = {k: str(earlier) if v == "{earlier}" else v for k, v in control.choices.items()}
+    start(resolve(given | values), Console(quiet=True))
+    (log,) = runs.glob("*/events.jsonl")
+    return outcome(log.read_text(encoding="utf-8").splitlines())
+
+
+def outcome(lines: Sequence[str]) -> Outcome:
+    """The last numbers of a finished run's log."""
+    (end,) = [event for event in map(json.loads, lines) if event["kind"] == "run.end"]
+    losses = end["summary"]["losses"]
+    (task_before, task), (general_before, general) = losses["task"], losses["general"]
+    return Outcome(task_before, task, general_before, general, end["summary"]["drift"])
+
+
+def table(trial: Trial, found: dict[str, list[Outcome]]) -> str:
+    """The outcomes as a Markdown table: means over seeds, and the spread of the general loss."""
+    seeds = len(next(iter(found.values())))
+    first = found["plain"][0]
+    lines = [
+        "| control | task loss | general loss | forgotten | drift |",
+        "|---|---|---|---|---|",
+        f"| before training | {first.task_before:.3f} | {first.general_before:.3f} | | |",
+    ]
+    for control in trial.controls:
+        runs = found[control.id]
+        general = [one.general for one in runs]
+        spread = f" ± {(max(general) - min(general)) / 2:.3f}" if seeds > 1 else ""
+        forgotten = mean(general) - first.general_before
+        lines.append(
+            f"| {control.title} | {mean(one.task for one in runs):.3f} |"
+            f" {mean(general):.3f}{spread} | {forgotten:+.3f} |"
+            f" {mean(one.drift for one in runs):.2%} |"
+        )
+    return "\n".join(lines)
+
+
+def written(document: str, name: str, text: str) -> str:
+    """`document` with the table of `name` replaced. Raises `ValueError` without its marks."""
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    if begin not in document or end not in document:
+        raise ValueError(f"the document has no marks for {name}: add {begin.strip()} and its end")
+    head, rest = document.split(begin)
+    return head + begin + text + end + rest.split(end)[1]
+
+
+def main() -> None:
+    """Run a trial, print its table, and with --write put it into the document."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="?", choices=[*TRIALS], default="demo")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--steps", type=int, help="instead of the trial's own number")
+    parser.add_argument("--write", type=Path, help="the document, docs/forgetting.md")
+    given = parser.parse_args()
+    trial = TRIALS[given.name]
+    if given.steps:
+        trial = replace(trial, choices=trial.choices | {"steps": given.steps})
+    found: dict[str, list[Outcome]] = {}
+    for control in trial.controls:
+        for seed in given.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                one = run(trial, control, seed, Path(folder))
+            print(f"{control.id} {seed}: {one}", flush=True)
+            found.setdefault(control.id, []).append(one)
+    text = table(trial, found)
+    print(text)
+    if given.write:
+        document = given.write.read_text(encoding="utf-8")
+        given.write.write_text(written(document, given.name, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What helps against forgetting: the direction of each effect, on the demo, with three seeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gpu_runner import demo
+from gpu_runner.demo.forgetting import (
+    SEEDS,
+    TRIALS,
+    Control,
+    Outcome,
+    Trial,
+    earlier_demo_rows,
+    earlier_english_rows,
+    outcome,
+    run,
+    table,
+    written,
+)
+from gpu_runner.demo.skills import SKILLS
+
+pytestmark = pytest.mark.timeout(900)  # 21 short runs: 70 s of one quiet core
+
+ROOT = Path(__file__).parents[2]
+SHORT = replace(TRIALS["demo"], choices={"steps": 60, "micro_batch": 16, "eval_rows": 16})
+CONTROLS = [control.id for control in SHORT.controls if control.id != "plain"]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]]:
+    """Control → what it ends with, seed by seed."""
+    return {
+        control.id: [run(SHORT, control, seed, tmp_path_factory.mktemp("runs")) for seed in SEEDS]
+        for control in SHORT.controls
+    }
+
+
+@pytest.mark.slow
+def test_training_without_a_control_learns_and_forgets(found: dict[str, list[Outcome]]) -> None:
+    for one in found["plain"]:
+        assert one.task < one.task_before / 5
+        assert one.general > 1.5 * one.general_before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("control", CONTROLS)
+def test_every_control_learns_and_forgets_less_whatever_the_seed(
+    control: str, found: dict[str, list[Outcome]]
+) -> None:
+    for one, plain in zip(found[control], found["plain"], strict=True):
+        assert one.task < one.task_before / 2
+        assert one.general - one.general_before < 0.8 * (plain.general - plain.general_before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("control", [name for name in CONTROLS if name != "replay"])
+def test_all_but_replay_do_it_by_staying_nearer(
+    control: str, found: dict[str, list[Outcome]]
+) -> None:
+    for one, plain in zip(found[control], found["plain"], strict=True):
+        assert one.drift < 0.97 * plain.drift
+
+
+@pytest.mark.slow
+def test_replay_forgets_less_at_nearly_the_same_distance(found: dict[str, list[Outcome]]) -> None:
+    for one, plain in zip(found["replay"], found["plain"], strict=True):
+        assert one.drift == pytest.approx(plain.drift, rel=0.07)
+
+
+@pytest.mark.slow
+def test_importance_buys_more_than_distance(found: dict[str, list[Outcome]]) -> None:
+    """EWC forgets less than L2-SP although it lets the weights go further."""
+    for ewc, l2sp in zip(found["ewc"], found["l2sp"], strict=True):
+        assert ewc.general < l2sp.general
+        assert ewc.drift > l2sp.drift
+
+
+def test_the_document_holds_a_row_for_every_control() -> None:
+    text = (ROOT / "docs" / "forgetting.md").read_text(encoding="utf-8")
+    for name, trial in TRIALS.items():
+        part = text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
+        assert all(f"| {control.title} |" in part for control in trial.controls)
+
+
+def test_rows_for_replay_are_none_of_those_that_are_scored() -> None:
+    earlier = set(earlier_demo_rows()[0].splitlines())
+    scored = {
+        line for path in demo.general_eval().values() for line in path.read_text().split("\n")
+    }
+    assert len(earlier) > 150
+    assert not earlier & scored
+    to_train, to_score = earlier_english_rows()
+    assert not set(to_train.splitlines()) & set(to_score.splitlines())
+    assert all(skill in SKILLS for skill in demo.EARLIER_SKILLS)
+
+
+def test_a_table_has_means_and_the_spread_over_seeds() -> None:
+    trial = Trial(lambda: "demo", {}, (Control("plain", "nothing"),), earlier_demo_rows)
+    runs = [Outcome(15.0, 1.0, 0.1, 0.3, 0.05), Outcome(15.0, 3.0, 0.1, 0.5, 0.07)]
+    assert table(trial, {"plain": runs}).splitlines()[-2:] == [
+        "| before training | 15.000 | 0.100 | | |",
+        "| nothing | 2.000 | 0.400 ± 0.100 | +0.300 | 6.00% |",
+    ]
+
+
+def test_only_the_marked_part_of_a_document_is_replaced() -> None:
+    document = "a\n<!-- x -->\nold\n<!-- end of x -->\nb\n"
+    assert written(document, "x", "new") == document.replace("old", "new")
+    with pytest.raises(ValueError, match="no marks for y"):
+        written(document, "y", "new")
+
+
+def test_an_outcome_is_read_from_the_last_event_of_a_log() -> None:
+    lines = [
+        '{"kind": "beat"}',
+        '{"kind": "run.end", "summary": {"losses": {"task": [3, 1], "general": [0.1, 0.2]},'
+        ' "drift": 0.05}}',
+    ]
+    assert outcome(lines) == Outcome(3, 1, 0.1, 0.2, 0.05)
