@@ -91,9 +91,9 @@ def _shortest(value: float) -> str:
 def _library(name: str, package: str, to: str) -> Any:
     try:
         return import_module(name)
-    except ImportError:
+    except ImportError as error:
         raise UsageError(
-            f"--to {to} needs {package}, which is not installed: pip install {package},"
+            f"--to {to} needs {package}, which is not installed ({error}): pip install {package},"
             " or give --to csv."
         ) from None
 

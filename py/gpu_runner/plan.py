@@ -73,13 +73,13 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        """Largest need on disk: the model, and two checkpoints while one replaces the other."""
+        """Largest need on disk: the model, three checkpoints (see `keep`), one being written."""
         if self.shape is None:
             return 0
         width = 4 if self.config.params == "fp32" else 2
         weights = self.shape.num_parameters * width
         initial = weights if self.source.kind in ("gguf", "hub") else 0
-        checkpoints = 0 if self.save_every == 0 else 2 * 3 * weights
+        checkpoints = 0 if self.save_every == 0 else 4 * 3 * weights
         return weights + initial + checkpoints
 
     @property
