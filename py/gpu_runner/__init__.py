@@ -11,6 +11,7 @@ Reading order (each module uses only those above it):
 - before the first step: `predict` · `remedy` · `sets` · `plan` · `fisher` · `run_start`
 - a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
 - until the last line: `keep` · `progress` · `ending` · `signals` · `running` · `session`
+- many runs side by side: `forgetting`
 - about the machine, and for other tools: `export` · `doctor` · `selftest`
 - the page and its runs: `runs` · `guard` · `site` · `stream` · `serve`
 """

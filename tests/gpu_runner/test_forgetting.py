@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpu_runner import demo
-from gpu_runner.demo.forgetting import (
+from gpu_runner.forgetting import (
     SEEDS,
     TRIALS,
     Control,

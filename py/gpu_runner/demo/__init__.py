@@ -14,8 +14,7 @@ card.json                                                 seed, sizes, losses, a
 ```
 
 Reading order: `words` · `skills` · `tokenizer` · `network` · `task_files` · `provenance` ·
-`pretrain`, which makes it all, `record`, which makes the recordings of the page, and `forgetting`,
-which compares what helps against it.
+`pretrain`, which makes it all, and `record`, which makes the recordings of the page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What helps against forgetting, side by side: `python -m gpu_runner.demo.forgetting`.
+"""What helps against forgetting, side by side: `python -m gpu_runner.forgetting`.
 
 Each control is one choice of `gpu_runner train`, made alone; everything else is equal. A control is
 run with several seeds, which change the order of the rows. Rows for replay and for EWC's Fisher are
