@@ -45,6 +45,10 @@ def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
     stays and earlier checkpoints are untouched.
     """
     temporary, older = (final.with_name(final.name + end) for end in (UNFINISHED, REPLACED))
+    if final.exists() and not (final / MANIFEST).is_file():
+        raise SystemFailure(
+            f"{final} is there and was not written by a run: move it away, it is not replaced."
+        )
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(mode=0o700, parents=True)

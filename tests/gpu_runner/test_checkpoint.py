@@ -113,6 +113,14 @@ def test_a_checkpoint_of_the_same_name_is_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [saved.path]
 
 
+def test_a_directory_that_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.txt").write_text("all of it")
+    with pytest.raises(SystemFailure, match="was not written by a run: move it away"):
+        checkpoint.publish(tmp_path / "model", write_two)
+    assert (tmp_path / "model" / "thesis.txt").read_text() == "all of it"
+
+
 def test_folders_inside_are_kept(tmp_path: Path) -> None:
     def nested(directory: Path) -> None:
         (directory / "inner").mkdir()
