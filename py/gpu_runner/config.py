@@ -92,7 +92,7 @@ class TrainConfig:
     seq_len: int = 512
     """Longest row in tokens; longer ones are cut and counted."""
     weight_decay: float = 0.01
-    """Decoupled decay of matrices (AdamW); vectors (norms, biases) never decay."""
+    """Decay of matrices, decoupled (sgd's goes through its momentum); vectors never decay."""
     clip: float = 1.0
     """Largest global gradient norm; 0 never clips."""
     seed: int = 0

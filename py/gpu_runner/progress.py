@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gpu_runner.config import TrainConfig
 from gpu_runner.evaluate import Score
 from gpu_runner.plan import Plan
 from gpu_runner.predict import Prediction
@@ -240,10 +241,27 @@ def _plan_rows(plan: Plan) -> list[tuple[str, str]]:
             f" about {plan.trainable_tokens:,} trainable tokens in all",
         ),
         ("rate", f"{config.schedule}, peak {config.lr:g}, warm-up {plan.schedule.warmup_steps}"),
+        ("optimizer", _objective(config)),
         ("precision", f"{config.params} weights, {plan.compute} products, on {plan.device.type}"),
         ("free memory", format_bytes(plan.available_bytes)),
         ("disk", f"up to {format_bytes(plan.disk_bytes)}" if plan.disk_bytes else "unknown"),
     ]
+
+
+def _objective(config: TrainConfig) -> str:
+    """The optimizer, and what holds the weights near the pre-trained ones: "adamw; ewc 1"."""
+    moves = config.optimizer
+    if config.momentum:
+        moves += f", momentum {config.momentum:g}"
+    if config.rounding != "nearest":
+        moves += f", {config.rounding} rounding"
+    held = {"l2sp": config.l2sp, "l2sp_pull": config.l2sp_pull, "ewc": config.ewc}
+    chosen = [f"{name} {strength:g}" for name, strength in held.items() if strength]
+    if config.layer_decay > 1:
+        chosen.append(f"each layer below at 1/{config.layer_decay:g} of the rate")
+    if config.early_stop:
+        chosen.append(f"stops after {config.early_stop} evaluations without a lower task loss")
+    return "; ".join([moves, *chosen])
 
 
 def _instants(prediction: Prediction) -> Table:

@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from gpu_runner import session
+from gpu_runner import plan, session
 from gpu_runner.config import TrainConfig, resolve
 from gpu_runner.errors import CheckpointError, UsageError
+from gpu_runner.progress import show_plan
 from gpu_runner.session import resume, start
 
 Make = Callable[..., TrainConfig]
@@ -138,6 +139,7 @@ def test_ewc_tells_its_cost_and_leaves_no_file_behind(make: Make, console: Conso
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strength", "most"), [("l2sp", 0.8), ("l2sp_pull", 0.8), ("ewc", 0.99)])
 def test_a_penalty_keeps_the_model_nearer(
     strength: str, most: float, make: Make, console: Console
@@ -151,6 +153,7 @@ def test_a_penalty_keeps_the_model_nearer(
     assert drifts[1] < most * drifts[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choices",
     [
@@ -190,6 +193,16 @@ def test_a_resumed_run_without_its_fisher_is_refused(
     (run / "fisher.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"fisher\.safetensors is gone"):
         resume(run, console)
+
+
+def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
+    make: Make, console: Console
+) -> None:
+    config = make(ewc=1.0, l2sp=0.5, params="bf16", rounding="kahan", layer_decay=1.2, early_stop=3)
+    show_plan(console, plan.make(config))
+    shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "adamw, kahan rounding; l2sp 0.5; ewc 1; each layer below at 1/1.2 of the rate;" in shown
+    assert "stops after 3 evaluations without a lower task loss" in shown
 
 
 @pytest.mark.parametrize(
