@@ -15,7 +15,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gpu_runner.errors import MEANINGS, ExitCode, RunnerError, UsageError, is_out_of_memory
+from gpu_runner.errors import (
+    MEANINGS,
+    ExitCode,
+    RunnerError,
+    SystemFailure,
+    UsageError,
+    is_out_of_memory,
+)
 from gpu_runner.options import configuration, takes_options
 
 app = typer.Typer(
@@ -201,7 +208,7 @@ def _exit(command: Callable[[], int]) -> None:
     try:
         code = int(command())
     except RunnerError as error:
-        if os.environ.get("RANK", "0") == "0" or not error.shared:
+        if _speaks(error):
             typer.secho(f"Error: {error}", err=True, fg="red")
         code = error.exit_code
     except KeyboardInterrupt:
@@ -213,6 +220,14 @@ def _exit(command: Callable[[], int]) -> None:
         typer.secho(f"Error: out of memory: {error}", err=True, fg="red")
         code = ExitCode.MEMORY
     raise typer.Exit(int(code))
+
+
+def _speaks(error: RunnerError) -> bool:
+    """Whether this process tells: of several under torchrun, not all of them say the same."""
+    if os.environ.get("RANK", "0") == "0":
+        return True
+    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    return not error.shared and (first_here or isinstance(error, SystemFailure))
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -26,7 +26,7 @@ from unfrozen.schedules import discriminative_rates
 
 Name = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
-SHARDED: Final = ("adamw", "sgd")  # element by element, so that a part of a tensor is enough
+SHARDED: Final = ("adamw",)  # element by element, by a kernel that knows tensors cut into parts
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
 STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move
@@ -125,7 +125,7 @@ def build(model: Any, *, lr: float, weight_decay: float, choice: Choice | None =
     if cut and (choice.name not in SHARDED or choice.rounding != "nearest"):
         raise UsageError(
             f"optimizer {choice.name} with rounding {choice.rounding} needs whole tensors, and"
-            f" {len(cut)} are spread over processes: choose adamw or sgd with rounding nearest."
+            f" {len(cut)} are spread over processes: choose adamw with rounding nearest."
         )
     shares = rate_shares([name for name, _ in named], choice.layer_decay)
     parts = _parts(model, named, lr, weight_decay, shares, choice)

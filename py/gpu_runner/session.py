@@ -41,7 +41,7 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         )
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
-        planned = _plan(config, world)
+        planned = plan.make(config, world.rank, world.size)
         model = _load(planned, planned.source, world, quiet)
         directory = world.on_first(lambda: _new_directory(planned.config))
         return execute(_session(planned, directory, model, world, History(), State()), quiet)
@@ -61,7 +61,7 @@ def resume(directory: Path, console: Console) -> ExitCode:
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
         found, refused = world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS))
-        planned = _plan(config, world)
+        planned = plan.make(config, world.rank, world.size)
         source, state, history = planned.source, State(), History()
         if found is not None:
             kept = training_state.read_state(found)
@@ -82,20 +82,13 @@ def _world(config: TrainConfig) -> Iterator[World]:
     """The processes of this run, for as long as it lasts."""
     world = join(choose_device(config.device))
     try:
-        _check_together(config, world)
+        check_together(config, world)
         yield world
     finally:
         world.close()
 
 
-def _plan(config: TrainConfig, world: World) -> Plan:
-    """The plan of this process; where it depends on free memory, it is the first one's for all."""
-    if config.auto_micro_batch and world.size > 1:
-        config = world.on_first(lambda: plan.make(config, 0, world.size).config)
-    return plan.make(config, world.rank, world.size)
-
-
-def _check_together(config: TrainConfig, world: World) -> None:
+def check_together(config: TrainConfig, world: World) -> None:
     """Refuse what several processes cannot do yet. Raises `UsageError` before anything is read."""
     world.check(config.grad_accum)
     whole = {

@@ -188,7 +188,7 @@ def join(device: torch.device) -> World:
         return World(device=device)
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
-            raise UsageError(
+            raise SystemFailure(
                 f"process {local} of this machine has no card of its own: PyTorch sees"
                 f" {torch.cuda.device_count()}. Give torchrun --nproc-per-node at most that."
             )

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from gpu_runner.errors import (
     SystemFailure,
     UsageError,
 )
-from gpu_runner.session import resume, start
+from gpu_runner.session import check_together, resume, start
+from gpu_runner.world import World
 
 StopAfter = Callable[[int], Console]
 
@@ -214,6 +216,23 @@ def test_a_runs_directory_that_cannot_be_made_is_said(
 ) -> None:
     with pytest.raises(SystemFailure, match="no run can be kept there"):
         start(resolve({**config.as_json(), "runs": str(sums_file / "x")}), console)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"optimizer": "muon"}, r"optimizer muon needs whole tensors.*2 processes.*choose adamw"),
+        ({"params": "bf16", "rounding": "kahan"}, r"rounding kahan .*give --params fp32"),
+        ({"device": "cpu", "activation_offload": True}, r"give --set checkpointing=full"),
+        ({"grad_accum": 3}, r"--grad-accum 3 .* say --grad-accum 4"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused_before_anything_is_read(
+    config: TrainConfig, choice: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        check_together(replace(config, **choice), World(size=2))
+    check_together(replace(config, **choice), World())
 
 
 def test_bf16_weights_train_at_half_the_bytes(config: TrainConfig, console: Console) -> None:
