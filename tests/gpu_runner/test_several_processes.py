@@ -37,7 +37,7 @@ def alone(options: list[str], tmp_path: Path) -> Path:
 
 
 def assert_same(one: Path, two: Path, tolerance: float) -> None:
-    """Losses, gradient norms and weights of two runs agree."""
+    """Losses, gradient norms and weights of two runs agree; weights to ten times as much."""
     first, second = losses(one), losses(two)
     assert first.keys() == second.keys()
     for step, pair in first.items():
@@ -45,20 +45,15 @@ def assert_same(one: Path, two: Path, tolerance: float) -> None:
     a, b = (load_file(run / "model" / "model.safetensors") for run in (one, two))
     assert a.keys() == b.keys()
     for name, tensor in a.items():
-        torch.testing.assert_close(
-            b[name], tensor, rtol=0, atol=tolerance * float(tensor.abs().max())
-        )
+        close = 10 * tolerance * float(tensor.abs().max())
+        torch.testing.assert_close(b[name], tensor, rtol=0, atol=close)
 
 
 def test_two_processes_equal_one_with_twice_the_micro_batches(
     options: list[str], alone: Path, tmp_path: Path
 ) -> None:
     both = finished("train", *options, runs=tmp_path / "both", processes=2)
-    first, second = losses(alone)[1], losses(both)[1]
-    assert second == pytest.approx(
-        first, rel=1e-6
-    )  # the same weights: one step apart from rounding
-    assert_same(alone, both, 1e-4)  # twenty-four steps of AdamW amplify what rounding differs by
+    assert_same(alone, both, 1e-6)
     (start,) = (event for event in events(both) if event["kind"] == "run.start")
     assert start["model"]["num_parameters"] == 27_040
     assert [event["seq"] for event in events(both)] == list(range(len(events(both))))
@@ -88,7 +83,7 @@ def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
     held += ["--set", "ewc=0.1", "--set", "fisher_rows=4"]
     one = finished("train", *held, runs=tmp_path / "one", processes=1)
     two = finished("train", *held, runs=tmp_path / "two", processes=2)
-    assert_same(one, two, 1e-4)
+    assert_same(one, two, 1e-6)
     free = losses(finished("train", *options, "--steps", "4", runs=tmp_path / "free", processes=1))
     assert free[4] != losses(one)[4]
 
