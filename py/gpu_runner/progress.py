@@ -67,6 +67,8 @@ class Terminal:
         """What is about to happen, and the name to find it by."""
         size = f"{plan.shape.num_parameters:,} parameters, " if plan.shape else ""
         rows = f"{len(plan.train.examples):,} rows"
+        if plan.feed.ranks > 1:
+            rows += f", shared out to {plan.feed.ranks} processes"
         self.say(f"{plan.source.name}: {size}all trained, on {rows}. This is run {run}.")
 
     def say(self, text: str) -> None:
