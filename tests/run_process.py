@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -96,6 +97,28 @@ def children() -> ForkServerContext:
     return context
 
 
+def together(target: Any, argument: Any, size: int = 2) -> list[Any]:
+    """`size` children that call `target(argument)` as the processes of one run, started."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    make = children().Process
+    started = [
+        make(target=as_rank, args=(rank, size, port, target, argument)) for rank in range(size)
+    ]
+    for child in started:
+        child.start()
+    return started
+
+
+def as_rank(rank: int, size: int, port: int, target: Any, argument: Any) -> None:
+    """What torchrun sets up, in this process, which is a child."""
+    found = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in found.items()})
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    target(argument)
+
+
 def train_here(options: dict[str, Any]) -> None:
     """A new run in this process, which is a child."""
     from gpu_runner.config import resolve
@@ -121,7 +144,8 @@ def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:
 
     def save_and_copy(self: Any, state: Any) -> Any:
         saved = save(self, state)
-        shutil.copytree(saved.path, self.directory / "copies" / saved.path.name)
+        if self.world.first:
+            shutil.copytree(saved.path, self.directory / "copies" / saved.path.name)
         return saved
 
     Keeper.save = save_and_copy  # type: ignore[method-assign]

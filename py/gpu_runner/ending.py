@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_runner.errors import OutOfMemory, RunnerError, is_out_of_memory
+from gpu_runner.errors import (
+    OutOfMemory,
+    RunnerError,
+    SystemFailure,
+    is_lost_process,
+    is_out_of_memory,
+)
 from gpu_runner.history import History
 from gpu_runner.keep import Standing
 from gpu_runner.plan import Plan
@@ -57,6 +63,9 @@ def describe_error(error: BaseException, plan: Plan) -> End:
         free = plan.available_bytes / 2**30
         text = f"out of memory ({first}); {free:.1f} GiB are free now. {plan.advice()}"
         return End("oom", text, OutOfMemory(text))
+    if is_lost_process(error):
+        text = "another process of this run is gone: what it said last says why"
+        return End("failed", text, SystemFailure(f"{text}. Go on from the last checkpoint."))
     if isinstance(error, KeyboardInterrupt):
         return End("stopped", "interrupted twice: left without saving", error)
     if isinstance(error, RunnerError):

@@ -109,3 +109,13 @@ def is_out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and "can't allocate memory" in text)
     )
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether `error` says that another process of the run is gone.
+
+    NCCL has its own types; gloo raises a plain RuntimeError, known by its text.
+    """
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__.startswith("Dist") or "gloo/transport" in str(error)
+    )

@@ -252,7 +252,7 @@ def _plan_rows(plan: Plan) -> list[tuple[str, str]]:
 
 def _objective(config: TrainConfig) -> str:
     """The optimizer, and what holds the weights near the pre-trained ones: "adamw; ewc 1"."""
-    moves = config.optimizer
+    moves: str = config.optimizer
     if config.momentum:
         moves += f", momentum {config.momentum:g}"
     if config.rounding != "nearest":

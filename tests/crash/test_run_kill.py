@@ -42,6 +42,22 @@ def live(target: Any, argument: Any, seconds: float | None) -> bool:
     return killed
 
 
+def live_together(target: Any, argument: Any, runs: Path, until: int | None) -> Path:
+    """The same for two processes of one run, killed when its log tells of step `until`."""
+    started = run_process.together(target, argument)
+    while until is not None and all(child.is_alive() for child in started):
+        found = list(runs.glob("*/events.jsonl"))
+        if found and run_process.last_step(found[0].parent) >= until:
+            break
+    for child in started:
+        if until is not None:
+            child.kill()
+        child.join()
+        assert until is not None or child.exitcode == 0, child.exitcode
+    (run,) = runs.iterdir()
+    return run
+
+
 def assert_same_checkpoint(one: Path, two: Path) -> None:
     """Weights, moments, random numbers and position agree to the last bit."""
     for name in BITWISE:
@@ -90,3 +106,45 @@ def test_thirty_kills_change_nothing(options: dict[str, Any], tmp_path: Path) ->
         model = "model/model.safetensors"
         assert (run / model).read_bytes() == (reference / model).read_bytes()
     assert len(compared) >= 4  # deaths all along the run, not only at its start
+
+
+def test_two_processes_killed_and_resumed_are_the_same_two(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    shared = options | {"grad_accum": 2, "save_every": 3}
+    places = [tmp_path / "whole", tmp_path / "broken"]
+    whole, broken = (shared | {"runs": str(place)} for place in places)
+    train, copied = run_process.train_here, run_process.train_here_and_copy_checkpoints
+    reference = live_together(copied, whole, places[0], None)
+    run = live_together(train, broken, places[1], 8)
+    for until in (20, 41):
+        newest, _ = checkpoint.newest(run / "checkpoints")
+        assert newest is not None
+        assert_same_checkpoint(reference / "copies" / newest.name, newest)
+        live_together(run_process.resume_here, str(run), places[1], until)
+    live_together(run_process.resume_here, str(run), places[1], None)
+    assert losses(run) == losses(reference)
+    model = "model/model.safetensors"
+    assert (run / model).read_bytes() == (reference / model).read_bytes()
+
+
+def test_a_run_that_loses_a_process_says_so_and_can_go_on(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    shared = options | {"grad_accum": 2, "save_every": 3, "steps": 4000, "runs": str(tmp_path)}
+    first, second = run_process.together(run_process.train_here, shared)
+    while not (found := list(tmp_path.glob("*/events.jsonl"))) or (
+        run_process.last_step(found[0].parent) < 6
+    ):
+        assert first.is_alive()
+        assert second.is_alive()
+    second.kill()
+    first.join(60)
+    assert first.exitcode not in (0, None)
+    run = found[0].parent
+    end = events(run)[-1]
+    assert (end["kind"], end["status"]) == ("run.end", "failed")
+    assert "another process of this run is gone" in end["reason"]
+    newest, refused = checkpoint.newest(run / "checkpoints")
+    assert newest is not None
+    assert refused == []
