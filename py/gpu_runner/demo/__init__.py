@@ -51,7 +51,7 @@ class DemoRecipe:
     #: Seed of the data order.
     seed: int = 7
     #: Prompts whose greedy continuation is logged before and after training, all of them held out.
-    #: Both sums, Sofia and the verb are right before and wrong after, whatever the seed.
+    #: Both sums, Sofia and the verb are right before and, but for one at most, wrong after.
     sample_prompts: tuple[str, ...] = (
         "Write 147 in Roman numerals:",
         "58 + 15 =",
