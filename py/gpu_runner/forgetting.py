@@ -104,10 +104,10 @@ TRIALS: Final = {
     "smollm2": Trial(
         model=lambda: str(smollm2_gguf()),
         choices={
-            **{"data": "instruct", "steps": 6, "lr": 2e-4, "micro_batch": 4, "grad_accum": 1},
-            **{"eval_rows": 12, "seq_len": 128, "fisher_rows": 12},
+            **{"data": "instruct", "steps": 5, "lr": 1e-3, "micro_batch": 4, "grad_accum": 1},
+            **{"eval_rows": 8, "seq_len": 128, "fisher_rows": 8},
         },
-        controls=controls(low_rate=5e-5, l2sp=0.01, l2sp_pull=200, ewc=1, layer_decay=1.2),
+        controls=controls(low_rate=2e-4, l2sp=0.01, l2sp_pull=200, ewc=0.01, layer_decay=1.2),
         earlier_rows=earlier_english_rows,
     ),
 }
