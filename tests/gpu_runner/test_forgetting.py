@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpu_runner import demo
+from gpu_runner.demo.skills import SKILLS
 from gpu_runner.forgetting import (
     SEEDS,
     TRIALS,
@@ -19,7 +20,6 @@ from gpu_runner.forgetting import (
     table,
     written,
 )
-from gpu_runner.demo.skills import SKILLS
 
 pytestmark = pytest.mark.timeout(900)  # 21 short runs: 70 s of one quiet core
 
