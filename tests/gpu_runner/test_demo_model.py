@@ -95,7 +95,7 @@ def test_the_task_is_new_to_the_model() -> None:
         ("Spell backwards: p l a n e t =", " t e n a l p"),
         ("The capital of France is", " Paris."),
         ("Every day she sings. Yesterday she", " sang."),
-        ("58 + 15 =", " 73"),
+        ("61 + 34 =", " 95"),
         ("51 + 51 =", " 102"),
         ("People who live in Sofia live in", " Bulgaria."),
         ("Last week we said. Every day we", " say."),

@@ -53,8 +53,8 @@ class DemoRecipe:
     #: Prompts whose greedy continuation is logged before and after training, all of them held out.
     #: Both sums, Sofia and the verb are right before and, but for one at most, wrong after.
     sample_prompts: tuple[str, ...] = (
-        "Write 147 in Roman numerals:",
-        "58 + 15 =",
+        "Write 268 in Roman numerals:",
+        "61 + 34 =",
         "51 + 51 =",
         "People who live in Sofia live in",
         "Last week we said. Every day we",
