@@ -5,7 +5,14 @@ import pytest
 from press.truth import judged, rows
 from unfrozen.accuracy import GROUPS, TRACED, Verdict, judge, summarize
 
-MEDIANS = {"full": 0.03, "sharded": 0.07, "adapters": 0.05, "later": 0.05, "reference": 0.01, "traced": 0.01}
+MEDIANS = {
+    "full": 0.03,
+    "sharded": 0.07,
+    "adapters": 0.05,
+    "later": 0.05,
+    "reference": 0.01,
+    "traced": 0.01,
+}
 WORST = {"full": 0.12, "reference": 0.04, "traced": 0.04}
 
 
