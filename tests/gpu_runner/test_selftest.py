@@ -6,6 +6,8 @@ from rich.console import Console
 from gpu_runner import selftest
 from gpu_runner.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 
 def test_this_machine_passes_with_a_line_a_check(console: Console) -> None:
     assert selftest.run(console, "cpu") == ExitCode.OK

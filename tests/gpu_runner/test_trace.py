@@ -23,6 +23,8 @@ from gpu_runner.trace import Trace, build, read, trace
 from gpu_runner.trace_report import row_id, show
 from unfrozen.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 TRUTH = Path(__file__).parents[2] / "web" / "truth"
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -254,7 +256,6 @@ def test_names_say_what_is_unusual() -> None:
     assert row_id(lora()) == "llama-bf16-b2-s32-lora-r2-bf16-q_proj-v_proj"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["SmolLM2-135M-bf16-b4-s1024", "GPT-2-bf16-b4-s1024", "Llama-3.2-1B-bf16-b1-s1024-foreach"],
@@ -265,7 +266,6 @@ def test_published_traces_are_reproduced_to_the_byte(name: str) -> None:
     assert {key: again[key] for key in row} == row
 
 
-@pytest.mark.slow
 def test_committed_steps_are_traced_again_to_the_byte() -> None:
     rows = json.loads(trace_grid.STEPS.read_text())
     shallow = [row for row in rows if "-4-layers-" in row["id"]]

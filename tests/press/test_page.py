@@ -86,6 +86,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_sources_give_the_same_bytes(
     printed: tuple[Path, list[Chapter]], tmp_path: Path
 ) -> None:
