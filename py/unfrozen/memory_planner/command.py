@@ -9,6 +9,7 @@ from typing import Any, Final
 from unfrozen.memory_planner.figures import Json
 from unfrozen.memory_planner.state import State, job_json, setting
 from unfrozen.plan import Plan
+from unfrozen.recipe import Recipe
 
 PYTHON: Final = ".venv/bin/python"
 
@@ -25,6 +26,17 @@ def commands(plan: Plan, state: State) -> Json:
     }
 
 
+_LOSSES: Final = {
+    "logits_fp32": "full",
+    "chunked": "chunked",
+    "linear": "linear",
+    "fused_linear": "linear",
+}
+"""The runner's word for each loss it computes."""
+
+_OPTIMIZERS: Final = ("adamw", "adafactor", "sgd", "sgd_momentum", "muon")
+
+
 def _run(plan: Plan, state: State) -> str:
     recipe = plan.job.recipe
     model = "PATH" if setting(state, "config") else quote(setting(state, "model"))
@@ -37,29 +49,58 @@ def _run(plan: Plan, state: State) -> str:
         f"--micro-batch {recipe.micro_batch}",
         f"--grad-accum {recipe.grad_accum}",
     ]
+    if recipe.optimizer_in_backward:
+        options.append("--clip 0")  # the global norm is known only after the last gradient
     start = f"{PYTHON} -m gpu_runner train --model {model} --data FILE.jsonl"
-    return " \\\n  ".join([start, " ".join(options)])
+    rarer = [f"--set {key}={value}" for key, value in _settings(recipe).items()]
+    return " \\\n  ".join([start, " ".join(options), *([" ".join(rarer)] if rarer else [])])
+
+
+def _settings(recipe: Recipe) -> dict[str, str]:
+    """What the runner is told by `--set`: choices that are not its defaults."""
+    chosen: dict[str, str] = {}
+    loss = _LOSSES.get(recipe.loss, "linear")
+    if loss != "linear":
+        chosen["loss"] = loss
+    if recipe.checkpointing != "none":
+        chosen["checkpointing"] = recipe.checkpointing
+    for key in ("activation_offload", "optimizer_in_backward"):
+        if getattr(recipe, key):
+            chosen[key] = "true"
+    if recipe.kernels == "fused":
+        chosen["compile"] = "true"
+    if _eight_bit(recipe):
+        chosen["optimizer"] = "adamw8bit"
+    elif recipe.optimizer in _OPTIMIZERS and recipe.optimizer != "adamw":
+        chosen["optimizer"] = recipe.optimizer.removesuffix("_momentum")
+    if recipe.optimizer == "sgd_momentum":
+        chosen["momentum"] = "0.9"
+    return chosen
+
+
+def _eight_bit(recipe: Recipe) -> bool:
+    return recipe.optimizer == "adamw" and recipe.moments == "int8"
 
 
 def _differences(plan: Plan) -> list[str]:
-    """What the plan asks for and the runner, which does one thing, does otherwise."""
+    """What the plan asks for and the runner, which fully fine-tunes, does otherwise."""
     recipe, cluster = plan.job.recipe, plan.job.cluster
+    narrow = recipe.moments not in (None, "fp32", recipe.params) and not _eight_bit(recipe)
     asked = (
         (recipe.method != "full", "it trains every weight, without adapters"),
-        (cluster.gpus > 1, "it uses one card"),
-        (recipe.optimizer != "adamw", "its optimizer is AdamW"),
+        (cluster.gpus > 1, "this starts it on one card; docs/scale.md starts it on several"),
+        (recipe.optimizer not in _OPTIMIZERS, f"it has no {recipe.optimizer}"),
         (
             recipe.master == "fp32" and recipe.params != "fp32",
             "instead of 16-bit weights with a master copy it keeps fp32 weights and autocasts",
         ),
+        (narrow, "its moments are as wide as its weights"),
         (
-            recipe.moments not in (None, "fp32", recipe.params),
-            "its moments are as wide as its weights",
+            recipe.paged or cluster.offload != "none",
+            "it keeps weights and optimizer on the card",
         ),
-        (recipe.paged or cluster.offload != "none", "it keeps everything on the card"),
-        (recipe.checkpointing != "none", "it keeps every activation"),
-        (recipe.kernels != "eager", "its kernels are those of plain PyTorch"),
-        (recipe.loss != "logits_fp32", "its loss reads whole logits in fp32"),
+        (recipe.loss not in _LOSSES, "its loss never builds all logits"),
         ("fp16" in (recipe.params, recipe.compute), "it does not compute in fp16"),
+        (recipe.compute == "fp8", "it does not compute in fp8"),
     )
     return [words for differs, words in asked if differs]
