@@ -12,8 +12,8 @@ from conftest import CHROMIUM_FLAGS, free_port, wait_for
 
 
 @contextmanager
-def built_page() -> Iterator[Page]:
-    """The page, built if need be and served by a plain file server."""
+def new_page() -> Iterator[tuple[Page, str]]:
+    """A blank page, and the address of the built site behind a plain file server."""
     site, port, quiet = build.site(), free_port(), subprocess.DEVNULL
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     command += ["--directory", str(site)]
@@ -25,7 +25,6 @@ def built_page() -> Iterator[Page]:
             browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
             page = browser.new_page()
             page.set_default_timeout(120_000)
-            page.goto(url)
-            yield page
+            yield page, url
             browser.close()
         host.terminate()

@@ -1,14 +1,11 @@
 """From a move of the planner's slider to its redrawn figures, in Chromium, Python being up."""
 
-import subprocess
-import sys
 from statistics import median, quantiles
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-import build
-from conftest import CHROMIUM_FLAGS, free_port, wait_for
 from tests.bench import Ratio, show
+from tests.bench.browser import new_page
 
 MOVES = 120
 REDRAW_BUDGET_MILLISECONDS = 50.0
@@ -57,18 +54,8 @@ def measure(page: Page, url: str) -> tuple[float, list[float], float]:
 
 def main() -> None:
     """Drag the slider of the built page and compare with the budget."""
-    site, port, quiet = build.site(), free_port(), subprocess.DEVNULL
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
-    command += ["--directory", str(site)]
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as host:
-        url = f"http://127.0.0.1:{port}/"
-        wait_for(url)
-        with sync_playwright() as playwright:
-            program = str(build.chromium())
-            browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
-            first, took, longest = measure(browser.new_page(), url)
-            browser.close()
-        host.terminate()
+    with new_page() as (page, url):
+        first, took, longest = measure(page, url)
     rows = [
         Ratio("redraw, median", median(took), REDRAW_BUDGET_MILLISECONDS, "ms"),
         Ratio(

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.bench import Ratio, show
-from tests.bench.browser import built_page
+from tests.bench.browser import new_page
 from unfrozen.__main__ import main as command_line
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError
@@ -92,7 +92,8 @@ def seconds_on_the_command_line(given: list[dict[str, Any]]) -> float:
 def seconds_in_the_page() -> float:
     """Wall time of the same plans in the Python of a reader's browser."""
     code = PAGE_CELL.format(count=JOBS, jobs=inspect.getsource(jobs))
-    with built_page() as page:
+    with new_page() as (page, url):
+        page.goto(url)
         result = page.locator("live-cell").first.evaluate(
             "async (cell, code) => { cell.code = code; return cell.run(); }", code
         )
