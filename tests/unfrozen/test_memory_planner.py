@@ -1,21 +1,16 @@
 """The planner of the page, asked as the page asks it: a state in, all that is shown out."""
 
 import json
-import shlex
 from typing import Any
 
 import pytest
 
-from gpu_runner.config import TrainConfig, resolve
-from gpu_runner.config_file import assignments
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
 from unfrozen.job import KEYS as JOB_KEYS
-from unfrozen.job import Job
 from unfrozen.memory_planner import answer, glance, view, ways
 from unfrozen.memory_planner.controls import GROUPS, SLIDERS
 from unfrozen.memory_planner.presets import PRESETS
-from unfrozen.memory_planner.state import job_json
 from unfrozen.plan import plan
 from unfrozen.recipe import Recipe
 
@@ -166,42 +161,6 @@ def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
     assert knobs["master"]["options"][0]["label"] == "none (default)"
     assert knobs["base"]["off"]
     assert knobs["tokens"]["value"] == "10,000,000"
-
-
-def told(state: dict[str, str]) -> TrainConfig:
-    """The choices that the runner reads from the command to copy, checked by the runner itself."""
-    found: Any = glance(state)["commands"]
-    words = shlex.split(found["run"].replace("\\\n", " "))
-    assert words[:4] == [".venv/bin/python", "-m", "gpu_runner", "train"]
-    given: dict[str, Any] = {}
-    for name, value in zip(words[4::2], words[5::2], strict=True):
-        assert name.startswith("--")
-        if name == "--set":
-            given |= assignments([value])
-        else:
-            given |= assignments([f"{name[2:]}={value}"])
-    return resolve(given)
-
-
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_the_command_to_copy_is_one_the_runner_takes(state: dict[str, str]) -> None:
-    recipe = Job.read(job_json(state)).recipe
-    config = told(state)
-    assert (config.micro_batch, config.grad_accum) == (recipe.micro_batch, recipe.grad_accum)
-    assert config.checkpointing == recipe.checkpointing
-
-
-def test_the_command_says_what_the_runner_can_do_of_the_plan() -> None:
-    config = told({"checkpointing": "full", "loss": "chunked", "kernels": "fused"})
-    assert (config.checkpointing, config.loss, config.compile) == ("full", "chunked", True)
-    moments = told({"moments": "int8", "master": "null", "activation_offload": "true"})
-    assert (moments.optimizer, moments.activation_offload) == ("adamw8bit", True)
-    early = told({"optimizer_in_backward": "true"})
-    assert (early.optimizer_in_backward, early.clip) == (True, 0)
-    assert told({"optimizer": "sgd_momentum"}).momentum == 0.9
-    plain: Any = glance({"params": "fp32"})["commands"]
-    assert plain["differs"] == []
-    assert told({"params": "fp32"}).loss == "full"
 
 
 @pytest.mark.parametrize("hub_id", CATALOGUE)

@@ -164,11 +164,12 @@ export function solvesView(solves) {
 }
 
 /** What to type, with a button that copies it. */
-export function commandsView({ run, differs, job, plan }) {
+export function commandsView({ run, where, differs, job, plan }) {
   return h(
     "div",
     { class: "mp-commands" },
     commandView("run", run, "Copy the command"),
+    where !== "" && h("p", { class: "mp-quiet" }, where),
     differs.length > 0 &&
       h("p", { class: "mp-quiet" }, `The runner trains one way, so this differs from the plan: ${differs.join("; ")}.`),
     h(

@@ -13,7 +13,8 @@ Reading order:
 6. `formulas` — the peak taken apart
 7. `numbers` — the numbers beside the figures
 8. `ways` — advice and inverse answers
-9. `command` — what to type
+9. `launch` — cards as processes on machines
+10. `command` — what to type
 """
 
 from __future__ import annotations
