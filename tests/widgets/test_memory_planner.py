@@ -197,3 +197,16 @@ def test_labels_inside_the_bar_are_left_out_where_they_would_not_fit(node: Node)
     words = texts(with_class(tree, "mp-word"))
     assert "Optimizer moments" in words
     assert "Device context" not in words
+
+
+def test_a_line_of_the_command_breaks_before_an_option_and_keeps_every_character(
+    node: Node,
+) -> None:
+    commands = view({"gpus": "32", "sharding": "zero3"})["commands"]
+    tree = node.tree("planner-answers", "commandsView", commands)
+    [listing] = [found for found in tree.iter() if found.get("data-copy") == "run"]
+    assert "".join(listing.itertext()) == commands["run"]  # type: ignore[index]
+    options = ["".join(found.itertext()) for found in with_class(listing, "mp-option")]
+    assert {"--nnodes 4", "--rdzv-endpoint FIRST_HOST:29500", "--set loss=full"} <= set(options)
+    assert not any("\\" in option for option in options)
+    assert commands["where"] in "".join(tree.itertext())  # type: ignore[index]

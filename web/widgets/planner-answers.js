@@ -163,12 +163,20 @@ export function solvesView(solves) {
   );
 }
 
+/** An option with its values, or what stands between options. */
+const WORDS = /--?\S+(?: [^\s\\-]\S*)*|\s+|\S+/g;
+
+/** On a narrow screen a line breaks before an option, never within one that fits. */
+function wordView(text) {
+  return text.startsWith("-") ? h("span", { class: "mp-option" }, text) : text;
+}
+
 /** What to type, with a button that copies it. */
 export function commandsView({ run, where, differs, job, plan }) {
   return h(
     "div",
     { class: "mp-commands" },
-    commandView("run", run, "Copy the command"),
+    commandView("run", run.match(WORDS).map(wordView), "Copy the command"),
     where !== "" && h("p", { class: "mp-quiet" }, where),
     differs.length > 0 &&
       h("p", { class: "mp-quiet" }, `The runner trains one way, so this differs from the plan: ${differs.join("; ")}.`),
