@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from unfrozen.boards import NETWORK_GB_S, NODE_GPUS, board
+from unfrozen.boards import LINK_SHARE, NODE_GPUS, board
 from unfrozen.catalogue import find
 from unfrozen.job import Job
 from unfrozen.plan import plan_job
@@ -98,15 +98,16 @@ def assumptions() -> str:
     """What the numbers rest on, read from the planner."""
     asked = job(MODELS[0], 1)
     card = card_of(asked)
-    used = utilisation(card, asked.recipe.kernels)
+    used = utilisation(card, asked.recipe)
     return (
         f"✗ marks what does not fit a {card.name}. Weights, gradients and moments in fp32, products"
         " in bf16, full activation checkpointing; as many sequences at once as fit, the rest"
         " accumulated."
         f" Matrix products are assumed to reach {used:.0%} of the card's peak;"
         f" {NODE_GPUS} cards of a machine talk at {board(card).link_gb_s:.0f} GB/s, machines at"
-        f" {NETWORK_GB_S:.0f} GB/s a card; every micro-batch gathers the weights twice and scatters"
-        " its gradients once; communication hides behind matrix products as far as they last."
+        f" {board(card).network_gb_s:.0f} GB/s a card, of which {LINK_SHARE:.0%} is reached; every"
+        " micro-batch gathers the weights twice and scatters its gradients once; communication"
+        " hides behind matrix products as far as they last."
         " These are estimates, not measurements."
     )
 

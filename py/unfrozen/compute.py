@@ -6,7 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.boards import board, peak_tflops
+from unfrozen.boards import (
+    HOST_MEMORY_GB_S,
+    LINK_SHARE,
+    NODE_GPUS,
+    board,
+    peak_tflops,
+)
 from unfrozen.errors import PlanError
 from unfrozen.flops import flops
 from unfrozen.gpus import Gpu
@@ -75,18 +81,36 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
     if job.gpu is None:
         found.append(f"No card is named; these are {gpu.name}.")
     if mfu is None:
-        share = utilisation(gpu, job.recipe.kernels)
+        share = utilisation(gpu, job.recipe)
         found.append(
             f"Assumed: matrix products reach {100 * share:.0f} % of"
             f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({job.recipe.kernels} kernels);"
             " real runs differ by a third."
         )
-        if job.cluster.gpus > 1:
-            found.append("Assumed: communication hides behind them as far as it can.")
+        found += _links(job, gpu)
     found.append(
         f"Each card draws {board(gpu).power_watts} W; hosts and cooling are not counted (PUE 1.0)."
     )
     return tuple(found)
+
+
+def _links(job: Job, gpu: Gpu) -> list[str]:
+    """What is assumed of the ways between cards, machines and the host, where the job uses them."""
+    found, cards = [], job.cluster.gpus
+    reached = f"reach {100 * LINK_SHARE:.0f} % of their speed on paper"
+    if cards > 1:
+        found.append(f"Assumed: communication hides behind them as far as it can; links {reached}.")
+    if cards > NODE_GPUS and cards > board(gpu).linked:
+        found.append(
+            f"Assumed: {NODE_GPUS} cards in a machine, {board(gpu).network_gb_s:g} GB/s a card"
+            " between them."
+        )
+    offloads = job.cluster.offload != "none"
+    if offloads or job.recipe.paged or job.recipe.activation_offload:
+        found.append(f"Assumed: links to the host ({board(gpu).host_gb_s:g} GB/s) {reached}.")
+    if offloads:
+        found.append(f"Assumed: the host updates {HOST_MEMORY_GB_S:g} GB/s for each card.")
+    return found
 
 
 def _check(key: str, value: float, low: float, high: float) -> None:

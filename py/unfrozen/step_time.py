@@ -9,29 +9,31 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from unfrozen.boards import (
-    HOST_LINK_GB_S,
-    HOST_MEMORY_GB_S,
-    NETWORK_GB_S,
-    NODE_GPUS,
-    board,
-    peak_tflops,
-)
+from unfrozen.boards import HOST_MEMORY_GB_S, between_cards_gb_s, host_link_gb_s, peak_tflops
 from unfrozen.flops import adapter_parameters, flops, frozen, layer_matrices
 from unfrozen.gpus import Gpu, find
 from unfrozen.job import Job
 from unfrozen.plan import DEFAULT_GPU, plan_job
-from unfrozen.recipe import BYTES
+from unfrozen.recipe import BYTES, Recipe
 from unfrozen.units import GB
 
-MATMUL_SHARE: Final = 0.5
-"""Assumed share of a card's best measured matrix product that a whole step reaches: 0.40 of the
-peak of an H100 and 0.43 of an A100. Llama 3 reports 0.38–0.43 on H100s (arXiv 2407.21783, table 4),
-Megatron-LM 0.44–0.52 on A100s with recomputation counted (arXiv 2104.04473, table 1)."""
-EAGER_SHARE: Final = 0.75
-"""Assumed: what is left of that where norms and activations are not fused."""
+MATMUL_SHARE: Final = 0.6
+"""Assumed share of a card's best measured matrix product that those of a whole step reach: 0.48 of
+the peak of an H100, 0.52 of an A100. With it the estimates lie between 0.7 and 1.25 of published
+speeds (`SPEEDS` of tests/unfrozen/test_step_time.py): torchtitan on H100s held to 500 W and on
+A100s, torchtune on an A100 and an RTX 4090. Shares of the peak that others tell, which leave out
+what is computed twice: 0.38 to 0.43 by Llama 3 on H100s (arXiv 2407.21783, table 4), up to 0.52 by
+Megatron-LM on A100s (arXiv 2104.04473), there with recomputation."""
+EAGER_SHARE: Final = 0.82
+"""Assumed: what is left of that where norms and activations are not fused. Without torch.compile
+torchtune keeps 7,075 / 8,998 = 0.79 of its speed (README @7d470bf, one A100, 3B), torchtitan
+5,762 / 6,667 = 0.86 (benchmarks/llama3_h100_202412_torchtitan.md @31a17bf, eight H100, 8B)."""
+FP8_SHARE: Final = 0.64
+"""Assumed: what products in fp8 reach of twice the speed: torchtitan's step gains 1.28, not 2
+(8,532 / 6,667, the same file)."""
 UNMEASURED_SHARE: Final = 0.8
-"""Assumed share of the peak for the best matrix product of a card nobody measured."""
+"""Assumed share of the peak for the best matrix product of a card nobody measured; those of
+`unfrozen.gpus` reach 0.73 to 0.87 of it by NVIDIA's cards and 0.51 to 0.63 by AMD's."""
 SCORE_BYTES: Final = 12
 """Assumed: bytes a score that eager attention moves forward (product, mask, fp32 softmax, cast),
 and again backward."""
@@ -63,7 +65,7 @@ class StepTime:
 def step_time(job: Job) -> StepTime:
     """Seconds of one optimizer step by cause."""
     gpu, gpus = card_of(job), job.cluster.gpus
-    rate = 1e12 * peak_tflops(gpu, job.recipe.compute) * utilisation(gpu, job.recipe.kernels)
+    rate = 1e12 * peak_tflops(gpu, job.recipe.compute) * utilisation(gpu, job.recipe)
     compute = flops(job).total * step_tokens(job) / gpus / rate
     traffic = _traffic_bytes(job) / (GB * (gpu.bandwidth_gb_s or HOST_MEMORY_GB_S))
     exposed = max(0.0, _communication_seconds(job, gpu) - compute)
@@ -72,11 +74,12 @@ def step_time(job: Job) -> StepTime:
     return StepTime(compute, traffic, host, talk)
 
 
-def utilisation(gpu: Gpu, kernels: str) -> float:
+def utilisation(gpu: Gpu, recipe: Recipe) -> float:
     """Assumed share of a card's peak that the matrix products of a step reach."""
     peak = gpu.bf16_tflops
     best = gpu.matmul_tflops / peak if gpu.matmul_tflops and peak else UNMEASURED_SHARE
-    return MATMUL_SHARE * best * (1 if kernels == "fused" else EAGER_SHARE)
+    eager = 1 if recipe.kernels == "fused" else EAGER_SHARE
+    return MATMUL_SHARE * best * eager * (FP8_SHARE if recipe.compute == "fp8" else 1)
 
 
 def card_of(job: Job) -> Gpu:
@@ -120,7 +123,7 @@ def _state_transfer_seconds(job: Job) -> float:
     """Gradients down, weights up, and the host's own update; or moments there and back."""
     recipe, cluster = job.recipe, job.cluster
     shards = cluster.tensor_parallel * _shards(job)
-    trained, link = _trained(job) / shards, GB * HOST_LINK_GB_S
+    trained, link = _trained(job) / shards, GB * host_link_gb_s(card_of(job))
     seconds = 0.0
     if cluster.offload != "none":
         moved = BYTES[recipe.grads] + BYTES[recipe.params]
@@ -143,7 +146,7 @@ def _activation_transfer_seconds(job: Job) -> float:
         planned.instants["end_of_forward"].get("activations", 0)
         for planned in (plan_job(job), kept)
     )
-    return 2 * job.recipe.grad_accum * max(0, there - here) / (GB * HOST_LINK_GB_S)
+    return 2 * job.recipe.grad_accum * max(0, there - here) / (GB * host_link_gb_s(card_of(job)))
 
 
 def _communication_seconds(job: Job, gpu: Gpu) -> float:
@@ -161,7 +164,7 @@ def _communication_seconds(job: Job, gpu: Gpu) -> float:
         moved = accum * gradients + weights * _trained(job)
     else:
         moved = 2 * gradients
-    link = _link_gb_s(gpu) if job.cluster.gpus <= NODE_GPUS else NETWORK_GB_S
+    link = between_cards_gb_s(gpu, job.cluster.gpus)
     return moved / job.cluster.tensor_parallel * (ranks - 1) / ranks / (GB * link)
 
 
@@ -172,11 +175,7 @@ def _tensor_parallel_seconds(job: Job, gpu: Gpu) -> float:
     ranks, a = job.cluster.tensor_parallel, job.model.architecture
     tokens = job.recipe.tokens * job.recipe.grad_accum / job.cluster.context_parallel
     moved = 4 * 2 * (ranks - 1) / ranks * a.layers * tokens * a.hidden * 2
-    return moved / (GB * _link_gb_s(gpu))
-
-
-def _link_gb_s(gpu: Gpu) -> float:
-    return board(gpu).link_gb_s or HOST_LINK_GB_S
+    return moved / (GB * between_cards_gb_s(gpu, ranks))
 
 
 def _shards(job: Job) -> int:

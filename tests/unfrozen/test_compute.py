@@ -43,6 +43,20 @@ def test_what_is_assumed_is_said() -> None:
     assert "communication" in " ".join(estimate(JOB, 1e6).assumptions)
 
 
+def test_what_is_assumed_of_links_is_said_where_they_are_used() -> None:
+    def told(recipe: dict[str, Any], cluster: dict[str, Any], gpu: str = "H100") -> str:
+        given = {"model": CONFIG, "recipe": recipe, "cluster": cluster, "gpu": gpu}
+        return " ".join(estimate(Job.read(given), 1e6).assumptions)
+
+    shared = {"gpus": 16, "sharding": "zero3"}
+    assert "8 cards in a machine, 50 GB/s a card" in told({}, shared)
+    assert "in a machine" not in told({}, shared, "GB200")
+    assert "in a machine" not in told({}, {"gpus": 8, "sharding": "zero3"})
+    assert "links to the host (63 GB/s) reach 80 %" in told({"activation_offload": True}, {})
+    assert "100 GB/s for each card" in told({}, shared | {"offload": "optimizer"})
+    assert "host updates" not in told({"paged": True}, {})
+
+
 @pytest.mark.parametrize(
     ("given", "key"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.boards import board, peak_tflops
+from unfrozen.boards import board, peak_tflops, sources
 from unfrozen.compute import Estimate, estimate
 from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
@@ -132,7 +132,7 @@ def _energy(job: Job, found: Estimate) -> Json:
         "the cards alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
         [("GPU-hours", _plain(found.gpu_hours)), ("watts", f"{watts:,} a card")],
-        f"board power of the {card_of(job).name}, its data sheet",
+        f"board power of the {card_of(job).name}: {'; '.join(sources(card_of(job)))}",
     )
 
 
