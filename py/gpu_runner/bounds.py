@@ -147,17 +147,12 @@ def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
 def _check_early_update(config: Any) -> None:
     if not config.optimizer_in_backward:
         return
-    if _processes() > 1:
-        raise UsageError(
-            "optimizer_in_backward with several processes: gradients arrive in parts, block by"
-            " block. Set it to false; sharding divides the gradients already."
-        )
     for name, found, why, remedy in (
         (
             "grad-accum",
-            config.grad_accum > 1,
+            config.grad_accum > _processes(),  # one micro-batch each
             "a weight that has moved cannot wait for more gradients",
-            1,
+            _processes(),
         ),
         ("clip", config.clip > 0, "the global norm is known only after the last gradient", 0),
     ):

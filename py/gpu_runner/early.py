@@ -2,7 +2,9 @@
 
 Only one gradient, the largest, exists at a time (Lv et al., arXiv 2306.09782; PyTorch's tutorial
 "How to save memory by fusing the optimizer step into the backward pass"). The price: no second
-micro-batch can add to a gradient, and none can be scaled by a norm of all of them.
+micro-batch can add to a gradient, and none can be scaled by a norm of all of them. Of several
+processes each takes one micro-batch; a gradient arrives when the sum over all of them does, and
+whether it is finite costs them one more sum, of a single number.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner import optim
+from gpu_runner.world import World
 
 
 class Early:
@@ -24,10 +27,16 @@ class Early:
     """
 
     def __init__(
-        self, model: Any, optimizer: optim.Optimizer, rate: Callable[[], float], device: Any
+        self,
+        model: Any,
+        optimizer: optim.Optimizer,
+        rate: Callable[[], float],
+        device: Any,
+        world: World | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._rate = rate
+        self._world = world or World()
         self._square = torch.zeros((), device=device)
         self._skipped = torch.zeros((), device=device)
         for parameter in model.parameters():
@@ -37,13 +46,14 @@ class Early:
         return getattr(self._optimizer, name)
 
     def _arrived(self, parameter: Tensor) -> None:
-        norm = optim.gradient_norm([parameter])
+        here = optim.gradient_norm([parameter])
+        norm = self._world.norm(here)
         skipped = self._optimizer.step(self._rate(), norm, 0.0)  # nothing else has a gradient
-        self._square += norm.square()
+        self._square += here.square()
         self._skipped = torch.maximum(self._skipped, skipped)
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
-        """Norm of all gradients of the step, none of which is there any more."""
+        """Norm of all gradients of the step held here, none of which is there any more."""
         del parameters
         return self._square.sqrt()
 

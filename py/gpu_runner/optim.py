@@ -19,14 +19,15 @@ from torch import Tensor
 from gpu_runner.anchor import layer_of
 from gpu_runner.eight_bit import AdamW8bit
 from gpu_runner.errors import UsageError
+from gpu_runner.muon import Muon
 from gpu_runner.rounding import Rounding, StallGauge
-from gpu_runner.update_rules import SGD, Adafactor, Muon, RoundedAdamW
+from gpu_runner.update_rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
 from unfrozen.schedules import discriminative_rates
 
 Name = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
-SHARDED: Final = ("adamw",)  # element by element, by a kernel that knows tensors cut into parts
+WHOLE: Final = ("adamw8bit",)  # tensors cut into parts have other blocks of 256, so other numbers
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
 STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move
@@ -43,6 +44,8 @@ class Choice:
     """Of updates of 16-bit weights."""
     layer_decay: float = 1.0
     """ξ: each layer's rate is that of the layer above it divided by ξ."""
+    seed: int = 0
+    """Of stochastic rounding."""
 
 
 class Part(Protocol):
@@ -122,10 +125,10 @@ def build(model: Any, *, lr: float, weight_decay: float, choice: Choice | None =
     choice = choice or Choice()
     named = list(model.named_parameters())
     cut = [name for name, p in named if local(p) is not p]
-    if cut and (choice.name not in SHARDED or choice.rounding != "nearest"):
+    if cut and choice.name in WHOLE:
         raise UsageError(
-            f"optimizer {choice.name} with rounding {choice.rounding} needs whole tensors, and"
-            f" {len(cut)} are spread over processes: choose adamw with rounding nearest."
+            f"optimizer {choice.name} needs whole tensors, and {len(cut)} are spread over"
+            " processes: choose adafactor, which needs less memory still."
         )
     shares = rate_shares([name for name, _ in named], choice.layer_decay)
     parts = _parts(model, named, lr, weight_decay, shares, choice)
@@ -146,10 +149,11 @@ def _parts(
         return _groups(chosen, decay, shares)
 
     adam: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": EPSILON}
+    rounded: dict[str, Any] = {"rounding": choice.rounding, "seed": choice.seed}
     if choice.name == "sgd":
-        return [SGD(groups(named), lr=lr, momentum=choice.momentum, fused=True)]
+        return [SGD(groups(named), {"lr": lr, "momentum": choice.momentum})]
     if choice.name == "adafactor":
-        return [Adafactor(groups(named), lr=lr, rounding=choice.rounding)]
+        return [Adafactor(groups(named), lr=lr, **rounded)]
     if choice.name == "adamw8bit":
         return [AdamW8bit(groups(named), **adam)]
     if choice.name == "muon":
@@ -159,7 +163,7 @@ def _parts(
         parts = [Muon(groups(matrices), lr=lr)] if matrices else []
         return [*parts, torch.optim.AdamW(groups(rest), **adam, fused=True)]
     if choice.rounding != "nearest":
-        return [RoundedAdamW(groups(named), **adam, rounding=choice.rounding)]
+        return [RoundedAdamW(groups(named), **adam, **rounded)]
     return [torch.optim.AdamW(groups(named), **adam, fused=True)]
 
 

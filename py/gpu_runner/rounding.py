@@ -9,6 +9,7 @@ to the next update (Kahan 1965; Zamirai et al., arXiv 2010.06192).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
@@ -19,18 +20,75 @@ from gpu_runner.world import local
 Rounding = Literal["nearest", "stochastic", "kahan"]
 COMPENSATION: Final = "compensation"
 SAMPLED: Final = 1024  # weights of each tensor that the stall gauge looks at
+CHUNK: Final = 2**20  # weights: what an elementwise rule widens to fp32 at once
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+_MIXING: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))  # shift, factor
 
 
-def stochastic(values: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """16 random bits for each element of a tensor, by its place in the whole tensor.
+
+    ((a·place + b) mod 2⁶⁴) >> 48 with an a and a b that are new at every update: uniform, and any
+    two elements independent (Dietzfelbinger, STACS 1996). Nothing is drawn from a generator: who
+    holds the element, on which device, and whether the run was resumed before make no difference.
+    """
+
+    key: Tensor
+    """a and b."""
+    first: int = 0
+    """The place of the first element that is asked for."""
+
+    def bits(self, start: int, count: int) -> Tensor:
+        """Those of `count` elements from `start` on, int32."""
+        start += self.first
+        places = torch.arange(start, start + count, device=self.key.device)
+        mixed: Tensor = (places * self.key[0] + self.key[1]) >> 48
+        return mixed.int() & 0xFFFF
+
+    def after(self, start: int) -> Noise:
+        """The same for the elements from `start` on."""
+        return Noise(self.key, self.first + start)
+
+
+def noises(seed: int, tensor: int, number: Tensor, count: int, first: int = 0) -> list[Noise]:
+    """Up to 32 independent noises for update `number` (on the device) of the tensor of that index.
+
+    Keys are SplitMix64 (Steele et al., OOPSLA 2014) of all four.
+    """
+    counter = torch.arange(2 * count, device=number.device) + number.long() * 64
+    bits = counter * _signed(_GOLDEN) + _signed(_mixed(_mixed(seed) + tensor))
+    for shift, factor in _MIXING:
+        bits = (bits ^ ((bits >> shift) & ((1 << (64 - shift)) - 1))) * _signed(factor)
+    return [Noise(key, first) for key in bits.view(count, 2)]
+
+
+def _mixed(number: int) -> int:
+    """The same mixing of a number of Python."""
+    bits = (number + 1) * _GOLDEN % 2**64
+    for shift, factor in _MIXING:
+        bits = (bits ^ (bits >> shift)) * factor % 2**64
+    return bits
+
+
+def _signed(bits: int) -> int:
+    """64 bits as the number that an int64 with them is."""
+    bits %= 2**64
+    return bits - 2**64 if bits >= 2**63 else bits
+
+
+def stochastic(values: Tensor, noise: Noise) -> Tensor:
     """fp32 `values` as bf16, each rounded to one of its two neighbours with the odds of distance.
 
-    16 random bits are added below the kept ones, which are then cut off. The draw is that of the
-    device's global generator, so that a resumed run repeats it.
+    16 random bits are added below the kept ones, which are then cut off, CHUNK values at a time.
     """
-    bits = values.contiguous().view(torch.int32)
-    noise = torch.randint_like(bits, 1 << 16)
-    kept = (bits + noise) & -(1 << 16)
-    return kept.view(torch.float32).bfloat16()
+    rounded = torch.empty(values.shape, dtype=torch.bfloat16, device=values.device)
+    bits, kept = values.contiguous().view(torch.int32).view(-1), rounded.view(-1)
+    for start in range(0, bits.numel(), CHUNK):
+        part = bits[start : start + CHUNK]
+        cut = (part + noise.bits(start, part.numel())) & -(1 << 16)
+        kept[start : start + CHUNK] = cut.view(torch.float32)
+    return rounded
 
 
 def hold(kept: Tensor, new: Tensor, skipped: Tensor) -> None:
@@ -42,16 +100,22 @@ def hold(kept: Tensor, new: Tensor, skipped: Tensor) -> None:
 
 
 def settle(
-    weight: Tensor, target: Tensor, state: dict[str, Tensor], rounding: Rounding, skipped: Tensor
+    weight: Tensor,
+    target: Tensor,
+    state: dict[str, Tensor],
+    rounding: Rounding,
+    skipped: Tensor,
+    noise: Noise,
 ) -> None:
     """Write the fp32 `target` into `weight`; fp32 weights need no rounding.
 
-    With `kahan`, `target` must hold the compensation of the last step, see `exact`.
+    With `kahan`, `target` must hold the compensation of the last step, see `exact`. `noise` is for
+    `stochastic` alone.
     """
     if weight.dtype == torch.float32 or rounding == "nearest":
         hold(weight, target, skipped)
     elif rounding == "stochastic":
-        hold(weight, stochastic(target), skipped)
+        hold(weight, stochastic(target, noise), skipped)
     else:
         rounded = target.to(weight.dtype)
         hold(local(state[COMPENSATION]), target - rounded.float(), skipped)
@@ -110,4 +174,4 @@ class StallGauge:
 
 def _spread(tensor: Tensor) -> Tensor:
     """Up to SAMPLED of its values, evenly spaced; a copy."""
-    return tensor.reshape(-1)[:: -(-tensor.numel() // SAMPLED)].clone()
+    return tensor.reshape(-1)[:: max(1, -(-tensor.numel() // SAMPLED))].clone()

@@ -142,7 +142,7 @@ def _job(
     optimizer: Any = session.optimizer
     if config.optimizer_in_backward:
         rate = partial(_rate_under_way, planned, session.state)
-        optimizer = Early(session.model, optimizer, rate, planned.device)
+        optimizer = Early(session.model, optimizer, rate, planned.device, world)
     job = Job(
         model=session.model,
         optimizer=optimizer,

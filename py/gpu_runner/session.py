@@ -93,15 +93,10 @@ def check_together(config: TrainConfig, world: World) -> None:
     world.check(config.grad_accum)
     whole = {
         "activation_offload": (config.activation_offload, "give --set checkpointing=full"),
-        "optimizer_in_backward": (
-            config.optimizer_in_backward,
-            "sharding saves more: leave it out",
-        ),
         f"optimizer {config.optimizer}": (
-            config.optimizer not in optim.SHARDED,
-            f"choose {' or '.join(optim.SHARDED)}",
+            config.optimizer in optim.WHOLE,
+            "choose adafactor, which needs less memory still",
         ),
-        f"rounding {config.rounding}": (config.rounding != "nearest", "give --params fp32"),
     }
     for name, (chosen, remedy) in whole.items():
         if chosen and world.size > 1:
@@ -131,7 +126,9 @@ def _session(
     )
     narrow = planned.compute != config.params and planned.device.type == "cuda"
     world.shard(model, torch.bfloat16 if narrow else None)
-    choice = optim.Choice(config.optimizer, config.momentum, config.rounding, config.layer_decay)
+    choice = optim.Choice(
+        config.optimizer, config.momentum, config.rounding, config.layer_decay, config.seed
+    )
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     kept = Anchor(start.files, world)
     return Session(planned, directory, model, kept, optimizer, world, state, history, 0, [])

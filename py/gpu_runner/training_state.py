@@ -123,7 +123,7 @@ def _placed(stored: Any, parameter: Tensor, where: str) -> Any:
         return stored
     if stored.shape == parameter.shape:
         return placed_like(parameter, stored)
-    if stored.ndim >= 2 and stored.shape[-2:] != parameter.shape[-2:]:
+    if stored.ndim == parameter.ndim >= 2:
         raise CheckpointError(
             f"{where} is {tuple(stored.shape)}, the parameter {tuple(parameter.shape)}."
         )

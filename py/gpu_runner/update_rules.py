@@ -4,25 +4,34 @@
 `grad_scale`, by which gradients are divided, and `found_inf`: where it is 1 nothing changes, not
 weights nor moments nor step counts, and no one waits for the device to say so. Each rule works on
 one tensor at a time in fp32 (elementwise ones on a part of it), so its workspace is that of the
-largest tensor at most.
+largest tensor at most. Of a tensor that is spread over processes a rule moves the rows that are
+here; what it needs to know of the others it sums over all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.optim.sgd import sgd
 
-from gpu_runner.errors import UsageError
-from gpu_runner.rounding import COMPENSATION, Rounding, exact, hold, settle, stochastic
-from gpu_runner.world import local
+from gpu_runner.rounding import (
+    CHUNK,
+    COMPENSATION,
+    Noise,
+    Rounding,
+    exact,
+    hold,
+    noises,
+    settle,
+    stochastic,
+)
+from gpu_runner.world import added, first_place, local, rows_of
 
 ADAFACTOR_DECAY: Final = -0.8
 ADAFACTOR_LEAST: Final = 1e-30
-MUON_MOMENTUM: Final = 0.95
-CHUNK: Final = 2**20  # weights: what an elementwise rule widens to fp32 at once
 
 
 class UpdateRule(torch.optim.Optimizer):
@@ -56,16 +65,30 @@ class UpdateRule(torch.optim.Optimizer):
         return number
 
 
-class RoundedAdamW(UpdateRule):
+class RoundedRule(UpdateRule):
+    """A rule whose updates of 16-bit weights are rounded as asked; `seed` is of the noise."""
+
+    def __init__(
+        self, groups: Iterable[Any], *, rounding: Rounding, seed: int = 0, **settings: Any
+    ) -> None:
+        super().__init__(groups, settings)
+        self._rounding = rounding
+        self._seed = seed
+        held = [p for group in self.param_groups for p in group["params"]]
+        self._index = {parameter: index for index, parameter in enumerate(held)}
+
+    def noises(self, parameter: Tensor, number: Tensor, count: int) -> list[Noise]:
+        """So many for update `number` of the part of `parameter` that is here."""
+        index = self._index[parameter]
+        return noises(self._seed, index, number, count, first_place(parameter))
+
+
+class RoundedAdamW(RoundedRule):
     """AdamW (arXiv 1711.05101) on bf16 weights and moments, rounded stochastically or with Kahan.
 
     Moments are always rounded stochastically: v moves by a thousandth of itself a step, which the
     nearest bf16 number would never show.
     """
-
-    def __init__(self, groups: Iterable[Any], *, rounding: Rounding, **settings: Any) -> None:
-        self._rounding = rounding
-        super().__init__(groups, settings)
 
     def update(self, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         """θ ← θ(1 − lr·decay) − lr · m̂ / (√v̂ + ε), computed in fp32, CHUNK weights at a time."""
@@ -74,6 +97,7 @@ class RoundedAdamW(UpdateRule):
             state["step"] = torch.zeros((), device=parameter.device)
             state.update({name: torch.zeros_like(parameter) for name in names})
         number = self.count(state)
+        noise = self.noises(parameter, number, 3)
         assert parameter.grad is not None
         whole = {name: local(value).view(-1) for name, value in state.items() if name != "step"}
         weight, gradient = local(parameter).view(-1), local(parameter.grad).reshape(-1)
@@ -85,6 +109,7 @@ class RoundedAdamW(UpdateRule):
                 {name: value[part] for name, value in whole.items()},
                 number,
                 group,
+                [one.after(start) for one in noise],
             )
 
     def _move(
@@ -94,6 +119,7 @@ class RoundedAdamW(UpdateRule):
         state: dict[str, Tensor],
         number: Tensor,
         group: dict[str, Any],
+        noise: list[Noise],
     ) -> None:
         lr, (beta1, beta2) = group["lr"], group["betas"]
         first = state["exp_avg"].float().lerp(gradient, 1 - beta1)
@@ -101,22 +127,23 @@ class RoundedAdamW(UpdateRule):
         deviation = (second / (1 - beta2**number)).sqrt().add_(group["eps"])
         change = first / (1 - beta1**number) / deviation
         target = exact(weight, state) * (1 - lr * group["weight_decay"]) - lr * change
-        settle(weight, target, state, self._rounding, self.found_inf)
-        for kept, moment in ((state["exp_avg"], first), (state["exp_avg_sq"], second)):
-            new = stochastic(moment) if kept.dtype == torch.bfloat16 else moment
+        settle(weight, target, state, self._rounding, self.found_inf, noise[0])
+        moments = ((state["exp_avg"], first), (state["exp_avg_sq"], second))
+        for (kept, moment), its in zip(moments, noise[1:], strict=True):
+            new = stochastic(moment, its) if kept.dtype == torch.bfloat16 else moment
             hold(kept, new, self.found_inf)
 
 
-class Adafactor(UpdateRule):
+class Adafactor(RoundedRule):
     """Row and column sums instead of a second moment for each weight (arXiv 1804.04235).
 
     No first moment; the update's root mean square is clipped at 1, so that rates are those of
     AdamW (algorithm 4 of the paper, with a given rate instead of a relative one).
-    """
 
-    def __init__(self, groups: Iterable[Any], *, rounding: Rounding, **settings: Any) -> None:
-        self._rounding = rounding
-        super().__init__(groups, settings)
+    Several processes each keep all row and column means, which are small, so that the columns are
+    those of the whole matrix. That costs two sums over all processes a tensor and step: one of
+    rows + columns numbers, one of a single number.
+    """
 
     def update(self, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         """θ ← θ(1 − lr·decay) − lr · u / max(1, rms(u)), u = g / √v̂."""
@@ -124,92 +151,93 @@ class Adafactor(UpdateRule):
             self._begin(parameter, state)
         gradient, number, lr = self.gradient(parameter), self.count(state), group["lr"]
         fresh = number**ADAFACTOR_DECAY  # 1 − β₂ of this step
-        scaled = gradient * self._inverse_deviation(gradient, state, fresh)
-        scaled /= scaled.square().mean().sqrt().clamp(min=1.0)
-        target = exact(parameter, state) * (1 - lr * group["weight_decay"]) - lr * scaled
-        settle(parameter, target, state, self._rounding, self.found_inf)
+        scaled = gradient * self._inverse_deviation(parameter, gradient, state, fresh)
+        square = added(scaled.square().sum(), parameter) / parameter.numel()
+        scaled /= square.sqrt().clamp(min=1.0)
+        weight, (noise,) = local(parameter), self.noises(parameter, number, 1)
+        target = exact(weight, state) * (1 - lr * group["weight_decay"]) - lr * scaled
+        settle(weight, target, state, self._rounding, self.found_inf, noise)
 
     def _begin(self, parameter: Tensor, state: dict[str, Any]) -> None:
         state["step"] = torch.zeros((), device=parameter.device)
         if self._rounding == "kahan" and parameter.dtype != torch.float32:
             state[COMPENSATION] = torch.zeros_like(parameter)
-        shapes = {
-            "row": parameter.shape[:-1],
-            "column": (*parameter.shape[:-2], parameter.shape[-1]),
-        }
         if parameter.ndim < 2:
-            shapes = {"exp_avg_sq": parameter.shape}
-        for name, shape in shapes.items():
-            state[name] = torch.zeros(shape, device=parameter.device)
+            state["exp_avg_sq"] = torch.zeros_like(parameter, dtype=torch.float32)
+            return
+        *batch, _, columns = parameter.shape
+        state["row"] = torch.zeros(parameter.shape[:-1], device=parameter.device)
+        state["column"] = torch.zeros((*batch, columns), device=parameter.device)
 
-    def _inverse_deviation(self, gradient: Tensor, state: dict[str, Any], fresh: Tensor) -> Tensor:
+    def _inverse_deviation(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], fresh: Tensor
+    ) -> Tensor:
         """1/√v̂, from row and column means where the tensor is a matrix (equation 4)."""
         square = gradient.square() + ADAFACTOR_LEAST
 
         def average(name: str, new: Tensor) -> Tensor:
-            mean: Tensor = state[name] + fresh * (new - state[name])
-            hold(state[name], mean, self.found_inf)
+            kept = local(state[name])
+            mean: Tensor = kept + fresh * (new - kept)
+            hold(kept, mean, self.found_inf)
             return mean
 
         if gradient.ndim < 2:
             return average("exp_avg_sq", square).rsqrt()
-        row, column = average("row", square.mean(-1)), average("column", square.mean(-2))
-        row = row / row.mean(-1, keepdim=True)
+        rows, columns = _means(square, parameter)
+        row, column = average("row", rows), average("column", columns)
+        row, held = row / row.mean(-1, keepdim=True), rows_of(parameter)
+        row, column = row[held], column if parameter.ndim == 2 else column[held]
         inverse: Tensor = row.rsqrt().unsqueeze(-1) * column.rsqrt().unsqueeze(-2)
         return inverse
 
 
-class Muon(UpdateRule):
-    """torch's Muon for matrices (Jordan 2024), one at a time under the guard.
-
-    The update's size matches AdamW's (Liu et al., arXiv 2502.16982), so rates carry over.
-    """
-
-    def __init__(self, groups: Iterable[Any], **settings: Any) -> None:
-        if not hasattr(torch.optim, "Muon"):
-            raise UsageError(
-                f"optimizer muon: PyTorch {torch.__version__} has none. Install 2.9 or newer, or"
-                " choose another optimizer."
-            )
-        super().__init__(groups, settings)
-        self._one = {p: _muon_of(p) for group in self.param_groups for p in group["params"]}
-
-    def update(self, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        """One matrix; what a skipped step has changed is put back on the device."""
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        assert parameter.grad is not None
-        parameter.grad.div_(self.grad_scale)
-        one = self._one[parameter]
-        one.state = self.state
-        one.param_groups[0].update(lr=group["lr"], weight_decay=group["weight_decay"])
-        earlier = [(t, t.clone()) for t in (parameter, state["momentum_buffer"])]
-        one.step()
-        for tensor, value in earlier:
-            tensor.copy_(torch.where(self.found_inf.bool(), value, tensor))
+def _means(part: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column means of the matrices of which `part` are the rows held here."""
+    *batch, _, columns = parameter.shape
+    held = rows_of(parameter)
+    row = part.new_zeros(parameter.shape[:-1])
+    column = part.new_zeros((*batch, columns))
+    row[held] = part.mean(-1)
+    if batch:  # the first dimension, which processes share out, counts matrices
+        column[held] = part.mean(-2)
+    else:
+        column += part.sum(-2) / parameter.shape[0]
+    both = added(torch.cat((row.view(-1), column.view(-1))), parameter)
+    return both[: row.numel()].view_as(row), both[row.numel() :].view_as(column)
 
 
-def _muon_of(parameter: Tensor) -> torch.optim.Optimizer:
-    return torch.optim.Muon(
-        [parameter], momentum=MUON_MOMENTUM, adjust_lr_fn="match_rms_adamw", nesterov=True
-    )
-
-
-class SGD(torch.optim.SGD):
+class SGD(UpdateRule):
     """torch's fused SGD, with momentum that begins at 0 and not with whatever memory holds.
 
-    The fused kernel leaves the buffers of a skipped first step as they were allocated.
+    The fused kernel leaves the buffers of a skipped first step as they were allocated, and does not
+    know tensors that are cut into parts: it gets the parts.
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        for parameter in self._without_momentum():
-            self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        super().step(closure)
-
-    def _without_momentum(self) -> Iterator[Tensor]:
+        del closure
         for group in self.param_groups:
-            for parameter in group["params"]:
-                new = not self.state[parameter] if group["momentum"] else False
-                if new and parameter.grad is not None:
-                    yield parameter
+            self._move([p for p in group["params"] if p.grad is not None], group)
+
+    @torch.no_grad()
+    def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        buffers: list[Tensor | None] = [None] * len(parameters)
+        if group["momentum"]:
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            buffers = [local(self.state[p]["momentum_buffer"]) for p in parameters]
+        sgd(
+            [local(p) for p in parameters],
+            [local(p.grad) for p in parameters if p.grad is not None],
+            buffers,
+            fused=True,
+            grad_scale=self.grad_scale,
+            found_inf=self.found_inf,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )

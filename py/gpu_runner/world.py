@@ -225,13 +225,30 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def rows_of(parameter: Tensor) -> slice:
-    """Which rows of the whole parameter this process holds (all of them where it is not cut)."""
+def added(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """The sum of `tensor`, which changes, over the processes that hold parts of `parameter`."""
+    if isinstance(parameter, DTensor):
+        dist.all_reduce(tensor, group=parameter.device_mesh.get_group())
+    return tensor
+
+
+def rows_of(parameter: Tensor, rank: int | None = None) -> slice:
+    """Which rows of the whole parameter a process holds: this one, or that of number `rank`.
+
+    All of them where it is not cut.
+    """
     if not isinstance(parameter, DTensor):
         return slice(None)
-    size, rank = parameter.device_mesh.size(), parameter.device_mesh.get_local_rank()
-    each = -(-parameter.shape[0] // size)  # as torch.chunk: the last parts may be short or empty
-    return slice(min(rank * each, parameter.shape[0]), min((rank + 1) * each, parameter.shape[0]))
+    mesh, rows = parameter.device_mesh, parameter.shape[0]
+    rank = mesh.get_local_rank() if rank is None else rank
+    each = -(-rows // mesh.size())  # as torch.chunk: the last parts may be short or empty
+    return slice(min(rank * each, rows), min((rank + 1) * each, rows))
+
+
+def first_place(parameter: Tensor) -> int:
+    """Where in the whole parameter, row by row, the first element lies that this process holds."""
+    row = parameter.numel() // max(1, parameter.shape[0]) if parameter.ndim else 1
+    return (rows_of(parameter).start or 0) * row
 
 
 def placed_like(parameter: Tensor, full: Tensor) -> Tensor:

@@ -70,7 +70,6 @@ def test_a_bad_step_changes_nothing_and_the_run_recovers(
             state = everything(model, optimizer)[len(before) :]
             assert not any(tensor.any() for tensor in state)  # made, and still at 0
         for one, its in ((model, optimizer), (untouched, other)):
-            torch.manual_seed(number)
             gradients(one, number)
             assert step(its, one) == 0.0
     pairs = zip(everything(model, optimizer), everything(untouched, other), strict=True)
@@ -130,7 +129,6 @@ def test_rounded_adamw_follows_fp32_adamw_where_the_nearest_number_stands_still(
         model = torch.nn.ParameterDict({"w": torch.nn.Parameter(start.to(dtype, copy=True))})
         choice = Choice(rounding="nearest" if name == "fp32" else name)  # type: ignore[arg-type]
         optimizer = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
-        torch.manual_seed(0)
         for _ in range(100):
             model["w"].grad = torch.ones_like(model["w"])
             step(optimizer, model, clip=0.0)

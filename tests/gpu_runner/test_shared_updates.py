@@ -1,0 +1,64 @@
+"""Every optimizer on three processes, then on one, then on three, beside one process all along."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import run_process
+from gpu_runner.world import World
+from shared_updates import CASES, Leg, walk, walk_in
+
+PROCESSES = 3  # no size of the models is a multiple of it: parts are uneven
+STEPS = 7
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What all steps on one process left, and what the same steps left on changing ones."""
+    root = tmp_path_factory.mktemp("walked")
+    walk_in(World(), Leg(1, STEPS, root / "alone"))
+    together(Leg(1, 3, root / "first"))
+    walk_in(World(), Leg(4, 5, root / "second", root / "first"))
+    together(Leg(6, STEPS, root / "third", root / "second"))
+    return root / "alone", root / "third"
+
+
+def together(leg: Leg) -> None:
+    for child in run_process.together(walk, leg, PROCESSES):
+        child.join()
+        assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_number_of_processes_changes_no_weight_and_no_state(
+    case: str, walked: tuple[Path, Path]
+) -> None:
+    """A sum in another order may turn the last bit, and that how one weight is rounded to bf16."""
+    alone, changing = (path / case for path in walked)
+    turned = 1 if case == "adafactor-stochastic" else 0
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        one, other = (numbers(path / file) for path in (alone, changing))
+        assert one.keys() == other.keys()
+        for name, tensor in one.items():
+            apart = ~torch.isclose(other[name], tensor, rtol=1e-6, atol=1e-6)
+            assert int(apart.sum()) <= turned, name
+            torch.testing.assert_close(other[name], tensor, rtol=1e-6 + turned / 2**7, atol=1e-6)
+
+
+def numbers(file: Path) -> dict[str, torch.Tensor]:
+    """Its tensors in fp32, without random states."""
+    tensors = load_file(file).items()
+    return {name: tensor.float() for name, tensor in tensors if not name.startswith("rng.")}
+
+
+def test_what_our_rules_compute_element_by_element_or_whole_is_the_same_to_the_last_bit(
+    walked: tuple[Path, Path],
+) -> None:
+    for case in ("adamw-stochastic", "adamw-kahan"):
+        one, other = (numbers(path / case / "model.safetensors") for path in walked)
+        assert all(torch.equal(other[name], tensor) for name, tensor in one.items()), case
+    one, other = (numbers(path / "muon" / "model.safetensors") for path in walked)
+    hidden = [name for name, tensor in one.items() if ".layers." in name and tensor.ndim == 2]
+    assert all(torch.equal(other[name], one[name]) for name in hidden)

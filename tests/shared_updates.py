@@ -1,0 +1,93 @@
+"""Updates by every optimizer with given gradients, in a world of any size; for tests of equality.
+
+No data and no backward pass: what differs between two worlds is then the update's alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import tiny_families
+from gpu_runner import optim, training_state
+from gpu_runner.optim import Choice
+from gpu_runner.world import World, join, placed_like
+
+RATE, DECAY = 1e-2, 0.1
+BAD_STEP = 2  # one gradient of it is no number: every process must skip it
+
+CASES = {
+    "adamw": ("llama", Choice(layer_decay=1.5)),
+    "adamw-stochastic": ("llama", Choice(rounding="stochastic", seed=7)),
+    "adamw-kahan": ("llama", Choice(rounding="kahan")),
+    "sgd": ("llama", Choice("sgd")),
+    "sgd-momentum": ("llama", Choice("sgd", momentum=0.9)),
+    "muon": ("llama", Choice("muon", layer_decay=1.5)),
+    "adafactor": ("llama", Choice("adafactor")),
+    "adafactor-stochastic": ("llama", Choice("adafactor", rounding="stochastic")),
+    "adafactor-kahan": ("llama", Choice("adafactor", rounding="kahan")),
+    "adafactor-experts": ("mixtral", Choice("adafactor")),
+}
+"""Name → (family of the model, its optimizer); 16-bit weights where updates are rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """Steps `first` … `last` of all cases, from what the leg before left in `before`."""
+
+    first: int
+    last: int
+    after: Path
+    before: Path | None = None
+
+
+def walk(leg: Leg) -> None:
+    """One leg in this process, which is a child of several."""
+    torch.set_num_threads(1)
+    world = join(torch.device("cpu"))
+    try:
+        walk_in(world, leg)
+    finally:
+        world.close()
+
+
+def walk_in(world: World, leg: Leg) -> None:
+    """Every case; weights and states go into a directory of each."""
+    for name in CASES:
+        before = leg.before / name if leg.before is not None else None
+        _walk_case(world, name, leg, before)
+
+
+def _walk_case(world: World, name: str, leg: Leg, before: Path | None) -> None:
+    family, choice = CASES[name]
+    model = tiny_families.model(family, tie_word_embeddings=True)
+    model = model.to(torch.float32 if choice.rounding == "nearest" else torch.bfloat16)
+    if before is not None:
+        kept = load_file(before / "model.safetensors")
+        with torch.no_grad():
+            for key, parameter in model.named_parameters():
+                parameter.copy_(kept[key])
+    world.shard(model, None)
+    optimizer = optim.build(model, lr=RATE, weight_decay=DECAY, choice=choice)
+    if before is not None:
+        training_state.restore(before, model, optimizer, world)
+    for number in range(leg.first, leg.last + 1):
+        generator = torch.Generator().manual_seed(number)
+        for key, parameter in model.named_parameters():
+            gradient = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+            if number == BAD_STEP and key == "model.norm.weight":
+                gradient[3] = float("nan")
+            parameter.grad = placed_like(parameter, gradient)
+        norm = world.norm(optim.gradient_norm(model.parameters()))
+        skipped = optimizer.step(RATE, norm, 0.0)
+        assert bool(skipped) == (number == BAD_STEP)
+    weights = training_state.weights(model, world)
+    tensors, metadata = training_state.collect(model, optimizer, world)
+    if world.first:
+        place = leg.after / name
+        place.mkdir(parents=True)
+        whole = weights or {key: p.detach() for key, p in model.named_parameters()}
+        save_file({key: whole[key] for key, _ in model.named_parameters()},
+                  place / "model.safetensors")  # fmt: skip
+        training_state.write(place, tensors, metadata, {})
