@@ -18,7 +18,7 @@ from gpu_runner.world import World
 from unfrozen.boards import NODE_GPUS
 from unfrozen.job import Job
 from unfrozen.memory_planner import glance
-from unfrozen.memory_planner.command import LENGTHS, SHARDED
+from unfrozen.memory_planner.command import LENGTHS, WHOLE
 from unfrozen.memory_planner.launch import MOST_AT_ONCE, MOST_MICRO_BATCHES, launch
 from unfrozen.memory_planner.presets import PRESETS
 from unfrozen.memory_planner.state import State, job_json
@@ -164,15 +164,23 @@ def test_what_cards_share_in_the_plan_and_not_in_the_run_is_said() -> None:
 
 
 def test_what_several_cards_cannot_do_is_left_out_and_said() -> None:
-    state = RECIPES["muon"] | CLUSTERS["machine"]
-    config = told(state).config
+    state = RECIPES["8-bit"] | {"activation_offload": "true"}
+    assert told(state).config.optimizer == "adamw8bit"
+    config = told(state | CLUSTERS["machine"]).config
     assert (config.optimizer, config.activation_offload) == ("adamw", False)
-    assert "no muon" in differs(state)
-    assert "what layers keep stays on the card" in differs(state)
-    assert told(RECIPES["muon"]).config.optimizer == "muon"
-    early = RECIPES["early"] | CLUSTERS["machine"]
-    assert not told(early).config.optimizer_in_backward
-    assert "after the backward pass" in differs(early)
+    assert "no adamw8bit" in differs(state | CLUSTERS["machine"])
+    assert "what layers keep stays on the card" in differs(state | CLUSTERS["machine"])
+
+
+def test_what_several_cards_can_do_is_asked_of_them() -> None:
+    assert told(RECIPES["muon"] | CLUSTERS["machine"]).config.optimizer == "muon"
+    early = told(RECIPES["early"] | CLUSTERS["machine"]).config
+    assert (early.optimizer_in_backward, early.grad_accum, early.clip) == (True, 8, 0)
+    shared = RECIPES["early"] | CLUSTERS["tensor"] | {"micro_batch": "8"}
+    assert told(shared).config.optimizer_in_backward
+    many = RECIPES["early"] | {"micro_batch": str(2 * MOST_AT_ONCE)}
+    assert not told(many).config.optimizer_in_backward
+    assert "after the backward pass" in differs(many)
 
 
 def test_the_command_says_what_the_runner_can_do_of_the_plan() -> None:
@@ -204,7 +212,7 @@ def test_a_plan_beyond_the_runners_bounds_is_brought_within_them(state: State) -
 
 
 def test_the_planner_knows_the_runners_bounds() -> None:
-    assert optim.SHARDED == SHARDED
+    assert optim.WHOLE == WHOLE
     assert bounds._BOUNDS["micro_batch"] == (1, MOST_AT_ONCE)
     assert bounds._BOUNDS["grad_accum"] == (1, MOST_MICRO_BATCHES)
     assert bounds._BOUNDS["seq_len"] == LENGTHS

@@ -39,8 +39,8 @@ _LOSSES: Final = {
 """The runner's word for each loss it computes."""
 
 _OPTIMIZERS: Final = ("adamw", "adafactor", "sgd", "sgd_momentum", "muon")
-SHARDED: Final = ("adamw",)
-"""Of the runner's own names, those it can cut into parts: `gpu_runner.optim.SHARDED`."""
+WHOLE: Final = ("adamw8bit",)
+"""Of the runner's own names, those that need whole tensors: `gpu_runner.optim.WHOLE`."""
 LENGTHS: Final = (2, 1_048_576)
 """The shortest and the longest row it takes: `gpu_runner.bounds`."""
 
@@ -75,7 +75,7 @@ def _settings(recipe: Recipe, found: Launch) -> dict[str, str]:
         chosen["checkpointing"] = recipe.checkpointing
     if recipe.activation_offload and found.cards == 1:
         chosen["activation_offload"] = "true"
-    if recipe.optimizer_in_backward and found.grad_accum == 1:
+    if recipe.optimizer_in_backward and found.grad_accum == found.cards:
         chosen["optimizer_in_backward"] = "true"
     if recipe.kernels == "fused":
         chosen["compile"] = "true"
@@ -95,7 +95,7 @@ def _optimizer(recipe: Recipe) -> str:
 
 
 def _shardable(recipe: Recipe, found: Launch) -> bool:
-    return found.cards == 1 or _optimizer(recipe) in SHARDED
+    return found.cards == 1 or _optimizer(recipe) not in WHOLE
 
 
 def _length(recipe: Recipe) -> int:
@@ -125,14 +125,14 @@ def _differences(plan: Plan, found: Launch) -> list[str]:
         ),
         (
             not _shardable(recipe, found),
-            f"on several cards it has no {_optimizer(recipe)}, only {' and '.join(SHARDED)}",
+            f"on several cards it has no {_optimizer(recipe)} and takes adamw",
         ),
         (
             recipe.activation_offload and found.cards > 1,
             "on several cards what layers keep stays on the card",
         ),
         (
-            recipe.optimizer_in_backward and found.grad_accum > 1,
+            recipe.optimizer_in_backward and found.grad_accum > found.cards,
             "its weights move after the backward pass",
         ),
         (
