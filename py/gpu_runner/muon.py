@@ -3,13 +3,14 @@
 Orthogonal is a property of the whole matrix, of which each of several processes holds some rows. As
 many matrices as there are processes are taken at a time, alike in size: each process is sent all
 rows of one, makes it orthogonal, and sends everyone their rows back. So the arithmetic of a step is
-shared out like everything else, and what it costs beside is 2 × 2 bytes a weight on the network and
-one whole 16-bit matrix in memory. The numbers are those of one process, bit by bit.
+shared out like everything else. What that costs: 2 bytes of every weight cross the network twice,
+and three copies in 16 bits of one whole matrix are in memory, as on one process. The same gradients
+give the same weights, bit by bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import torch
@@ -17,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from gpu_runner.rounding import hold
+from gpu_runner.rounding import CHUNK, hold
 from gpu_runner.update_rules import UpdateRule
 from gpu_runner.world import local, rows_of
 
@@ -53,19 +54,24 @@ class Muon(UpdateRule):
         made = None if whole is None else orthogonal(whole)
         for parameter, direction in zip(matrices, _returned(made, matrices), strict=True):
             lr, size = group["lr"], 0.2 * max(parameter.shape) ** 0.5
-            weight = local(parameter)
-            target = weight.float() * (1 - lr * group["weight_decay"]) - lr * size * direction
-            hold(weight, target, self.found_inf)
+            for weight, its in _pieces(local(parameter), direction.contiguous()):
+                target = weight.float() * (1 - lr * group["weight_decay"]) - lr * size * its
+                hold(weight, target, self.found_inf)
 
     def _averaged(self, parameter: Tensor) -> Tensor:
         """The momentum of this step, looking ahead (Nesterov), of what is held here; bf16."""
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        kept, gradient = local(state["momentum_buffer"]), self.gradient(parameter)
-        new = kept.float().lerp(gradient, 1 - MOMENTUM)
-        hold(kept, new, self.found_inf)
-        return gradient.lerp(new, MOMENTUM).bfloat16()
+        assert parameter.grad is not None
+        kept, gradient = local(state["momentum_buffer"]), local(parameter.grad).contiguous()
+        found = torch.empty_like(kept, dtype=torch.bfloat16)
+        for momentum, given, ahead in _pieces(kept, gradient, found):
+            scaled = given.float() / self.grad_scale
+            new = momentum.float().lerp(scaled, 1 - MOMENTUM)
+            hold(momentum, new, self.found_inf)
+            ahead.copy_(scaled.lerp(new, MOMENTUM))
+        return found
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -79,6 +85,13 @@ def orthogonal(matrix: Tensor) -> Tensor:
         polynomial = torch.addmm(square, square, square, beta=third, alpha=fifth)
         found = torch.addmm(found, polynomial, found, beta=first)
     return found.T if tall else found
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """CHUNK elements of each at a time, in place."""
+    flat = [tensor.view(-1) for tensor in tensors]
+    for start in range(0, flat[0].numel(), CHUNK):
+        yield tuple(tensor[start : start + CHUNK] for tensor in flat)
 
 
 def _processes(parameters: list[Tensor]) -> int:

@@ -3,8 +3,10 @@ import torch
 
 import tiny_families
 from gpu_runner import optim
+from gpu_runner.config import resolve
 from gpu_runner.early import Early
 from gpu_runner.encode import Example
+from gpu_runner.errors import UsageError
 from gpu_runner.feed import pack
 from gpu_runner.loss import loss_sum
 
@@ -53,6 +55,19 @@ def test_a_bad_gradient_skips_its_own_weight_and_is_told() -> None:
     loss_sum(model, pack(ROWS, 0))[0].backward()
     assert float(within.step(1e-2, within.norm([]), 0.0)) == 0.0
     assert not torch.equal(before["model.norm.weight"], bad)
+
+
+def test_each_of_several_processes_takes_one_micro_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {"model": "demo", "data": "x", "optimizer_in_backward": True, "clip": 0.0}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert resolve(asked | {"grad_accum": 2}).optimizer_in_backward
+    with pytest.raises(UsageError, match=r"--grad-accum 4 .*Give --grad-accum 2"):
+        resolve(asked | {"grad_accum": 4})
+    monkeypatch.delenv("WORLD_SIZE")
+    with pytest.raises(UsageError, match=r"--grad-accum 2 .*Give --grad-accum 1"):
+        resolve(asked | {"grad_accum": 2})
 
 
 def test_it_stands_for_the_optimizer_it_moves_weights_with() -> None:

@@ -2,13 +2,23 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from run_process import events, kill_all, losses, runner, wait_for_line, wait_for_step
+from run_process import (
+    events,
+    kill_all,
+    losses,
+    runner,
+    together,
+    train_here,
+    wait_for_line,
+    wait_for_step,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +46,8 @@ def alone(options: list[str], tmp_path: Path) -> Path:
     return finished("train", *options, runs=tmp_path / "alone", processes=1)
 
 
-def assert_same(one: Path, two: Path, tolerance: float) -> None:
-    """Losses, gradient norms and weights of two runs agree; weights to ten times as much."""
+def assert_same(one: Path, two: Path, tolerance: float, weights: float | None = None) -> None:
+    """Two runs agree in losses and gradient norms; weights to ten times that, or to `weights`."""
     first, second = losses(one), losses(two)
     assert first.keys() == second.keys()
     for step, pair in first.items():
@@ -45,7 +55,7 @@ def assert_same(one: Path, two: Path, tolerance: float) -> None:
     a, b = (load_file(run / "model" / "model.safetensors") for run in (one, two))
     assert a.keys() == b.keys()
     for name, tensor in a.items():
-        close = 10 * tolerance * float(tensor.abs().max())
+        close = (weights or 10 * tolerance) * float(tensor.abs().max())
         torch.testing.assert_close(b[name], tensor, rtol=0, atol=close)
 
 
@@ -74,6 +84,40 @@ def test_two_processes_equal_one_with_twice_the_micro_batches(
     model = AutoModelForCausalLM.from_pretrained(both / "model")
     tokenizer = AutoTokenizer.from_pretrained(both / "model")
     assert model.generate(**tokenizer("1+1=", return_tensors="pt"), max_new_tokens=2).shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "several", "tolerance", "weights"),
+    [
+        ({"optimizer": "muon"}, {}, 1e-5, 1e-2),
+        ({"optimizer": "adafactor", "clip": 0.0}, {"optimizer_in_backward": True}, 1e-6, 1e-5),
+        ({"params": "bf16", "rounding": "stochastic"}, {}, 1e-3, 1e-2),
+    ],
+    ids=["muon", "adafactor-within-the-backward-pass", "bf16-rounded-stochastically"],
+)
+def test_every_way_to_move_the_weights_moves_them_on_two_processes_alike(
+    model_dir: Path,
+    sums_file: Path,
+    chosen: dict[str, Any],
+    several: dict[str, Any],
+    tolerance: float,
+    weights: float,
+    tmp_path: Path,
+) -> None:
+    """Gradients added up in another order differ by 3·10⁻⁷, which turns how a few are rounded.
+
+    Muon makes bf16 numbers of its momentum, and an orthogonal matrix shows it; weights of bf16 do.
+    """
+    options = {"model": str(model_dir), "data": str(sums_file), "general": (), "grad_accum": 2}
+    options |= {"steps": 6, "eval_every": 6, "save_every": 6, "lr": 3e-3, **chosen}
+    runs = []
+    for processes, more in ((1, {}), (2, several)):
+        place = tmp_path / str(processes)
+        for child in together(train_here, options | more | {"runs": str(place)}, processes):
+            child.join()
+            assert child.exitcode == 0
+        runs += place.iterdir()
+    assert_same(*runs, tolerance, weights)
 
 
 def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(

@@ -10,6 +10,8 @@ import run_process
 from gpu_runner.world import World
 from shared_updates import CASES, Leg, walk, walk_in
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 3  # no size of the models is a multiple of it: parts are uneven
 STEPS = 7
 
