@@ -74,10 +74,16 @@ class Evaluator:
         return Score(suite, float(sums[0] / sums[1]), int(sums[1]))
 
 
-def continuation(model: Any, tokenizer: Any, text: str, new_tokens: int) -> str:
-    """What the model writes after `text`: greedy, at most `new_tokens`, special ones left out."""
-    inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
-    ids = inputs["input_ids"].to(model.device)  # (1, T)
+def continuation(
+    model: Any, tokenizer: Any, text: str, new_tokens: int, most_read: int = 512
+) -> str:
+    """What the model writes after `text`: greedy, at most `new_tokens`, special ones left out.
+
+    Of a long text the last `most_read` tokens are read; of an empty one, a token that begins texts.
+    """
+    inputs = tokenizer(text, add_special_tokens=False)
+    read = list(inputs["input_ids"])[-most_read:] or [_first_token(tokenizer)]
+    ids = torch.tensor([read], device=model.device)  # (1, T)
     was_training = model.training
     model.eval()
     try:
@@ -92,6 +98,11 @@ def continuation(model: Any, tokenizer: Any, text: str, new_tokens: int) -> str:
     finally:
         model.train(was_training)
     return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def _first_token(tokenizer: Any) -> int:
+    bos = tokenizer.bos_token_id
+    return pad_token(tokenizer) if bos is None else int(bos)
 
 
 def pad_token(tokenizer: Any) -> int:

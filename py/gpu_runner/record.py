@@ -55,6 +55,8 @@ class Sampling:
     prompts: tuple[tuple[str, str], ...]
     """(what a person asked, what the model reads) pairs."""
     new_tokens: int
+    most_read: int = 512
+    """Tokens at the end of a prompt that are read."""
 
 
 class Log(Protocol):
@@ -253,8 +255,8 @@ class Recorder:
             return
         self._display.busy("writing samples")
         for index, (asked, read) in enumerate(self._sampling.prompts):
-            tokens = self._sampling.new_tokens
-            text = self._world.run(continuation, self._model, self._tokenizer, read, tokens)
+            sizes = self._sampling.new_tokens, self._sampling.most_read
+            text = self._world.run(continuation, self._model, self._tokenizer, read, *sizes)
             self._log.emit("sample", step, prompt=asked, text=text, when=when)
             if when == "before":
                 self.history.samples.append([asked, text, ""])

@@ -229,7 +229,7 @@ def _sampling(planned: Plan) -> Sampling:
     config, encoder = planned.config, planned.encoder
     if config.sample_prompts is not None:
         asked = tuple((prompt, encoder.question_text(prompt)) for prompt in config.sample_prompts)
-        return Sampling(asked, config.sample_tokens)
+        return Sampling(asked, config.sample_tokens, config.seq_len)
     rows = planned.suites[TASK].rows[:SAMPLED_ROWS]
     texts = [(encoder.question_of(row), encoder.prompt_text(row)) for row in rows]
-    return Sampling(tuple(texts), config.sample_tokens)
+    return Sampling(tuple(texts), config.sample_tokens, config.seq_len)

@@ -58,6 +58,21 @@ def test_a_continuation_is_greedy_and_bounded() -> None:
     assert len(tokenizer(text).input_ids) <= 5
 
 
+def test_nothing_is_continued_from_a_first_token() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    first = tokenizer.bos_token or tokenizer.eos_token
+    assert continuation(model, tokenizer, "", 5) == continuation(model, tokenizer, first, 5)
+
+
+def test_of_a_long_text_the_end_is_read() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    text = "1+1=" * 100_000  # all of it would take hours, and more memory than there is
+    ids = tokenizer(text, add_special_tokens=False).input_ids[-12:]
+    end = tokenizer.decode(ids)
+    assert tokenizer(end, add_special_tokens=False).input_ids == ids
+    assert continuation(model, tokenizer, text, 5, 12) == continuation(model, tokenizer, end, 5)
+
+
 def test_any_token_pads_where_a_tokenizer_has_none() -> None:
     tokenizer = tiny_llama.tokenizer()
     tokenizer.pad_token = None
