@@ -74,10 +74,11 @@ class RowSet:
             )
         if self.bad_rows:
             more = f", and {len(self.bad_rows) - 3} more" if len(self.bad_rows) > 3 else ""
+            many = (
+                "1 bad row is" if len(self.bad_rows) == 1 else f"{len(self.bad_rows)} bad rows are"
+            )
             found.append(
-                f"{self.name}: {len(self.bad_rows)} bad rows are left out: "
-                + "; ".join(self.bad_rows[:3])
-                + f"{more}."
+                f"{self.name}: {many} left out: " + "; ".join(self.bad_rows[:3]) + f"{more}."
             )
         if self.replayed_rows:
             found.append(
@@ -94,25 +95,27 @@ def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]
     object, and for a source that is neither a file nor a data set that can be loaded. With a list
     `bad`, such lines are left out and told there.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        raise DataError(f"{path} is a directory: give one .jsonl file.")
-    if not path.exists():
-        return _hub_rows(source)
-    rows = []
+    rows, before = [], len(bad or ())
     try:
-        with path.open(encoding="utf-8") as file:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            raise DataError(f"{path} is a directory: give one .jsonl file.")
+        if not path.exists():
+            return _hub_rows(source)
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
                 where = f"{path}:{number}"
                 if line.strip():
                     with _collecting(bad):
-                        rows.append((where, _parse(line, where)))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})."
-        ) from None
+                        rows.append((where, _parse(line.rstrip(), where)))
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        raise DataError(f"{source} cannot be read: {error.strerror}.") from None
+    except RuntimeError as error:  # no home directory of that name
+        raise DataError(f"{source} cannot be read: {str(error).rstrip('.')}.") from None
+    if not rows and bad is not None and len(bad) > before:
+        raise DataError(
+            f"all {len(bad) - before} rows of {path} are bad. The first: {bad[before]}."
+        )
     if not rows:
         raise DataError(f"{path} has no rows: give a file with at least one JSON object a line.")
     return rows
@@ -131,14 +134,23 @@ def _collecting(bad: list[str] | None) -> Iterator[None]:
 
 def _parse(line: str, where: str) -> Row:
     try:
+        line.encode()
         row = json.loads(line)
+    except UnicodeEncodeError as error:
+        byte = ord(line[error.start]) - 0xDC00  # that is how it was let through
+        raise DataError(
+            f"{where}: not UTF-8 text (byte 0x{byte:02X} at column {error.start + 1}):"
+            " save the file as UTF-8."
+        ) from None
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where}: not JSON ({error.msg} at column {error.colno}):"
-            f" {line.strip()[:60]!r}. Each line is one object."
+            f" {line[:60]!r}. Each line is one object."
         ) from None
-    except RecursionError:
-        raise DataError(f"{where}: not usable JSON (nested too deeply).") from None
+    except (RecursionError, ValueError) as error:
+        deep = isinstance(error, RecursionError)
+        reason = "nested too deeply" if deep else "a number has too many digits"
+        raise DataError(f"{where}: not usable JSON ({reason}).") from None
     if not isinstance(row, dict):
         raise DataError(f"{where}: a row is a JSON object, but this is a {type(row).__name__}.")
     return row
@@ -238,7 +250,7 @@ def _nothing_to_train(
     why = (
         "the rows end (at --seq-len) before their answers begin: raise --seq-len"
         if any(example.cut_tokens for _, example in encoded)
-        else "the answers are empty: fill in completion, output, or an assistant message"
+        else "they are empty: fill in text, completion, output, or an assistant message"
     )
     return (
         f"0 of {len(encoded)} rows have trainable tokens in the {name} data: {why}."

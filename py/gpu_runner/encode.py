@@ -24,12 +24,14 @@ be there when the model is used. A token is trained if it begins inside a traine
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gpu_runner.errors import DataError
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # no text, and tokenizers refuse it
 ROLES: Final = ("system", "user", "assistant")
 FORMATS: Final = (
     '{"messages": [{"role", "content"}, …]}, {"prompt", "completion"}, '
@@ -236,6 +238,8 @@ def _string(row: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         got = "is missing" if value is None else f"is {type(value).__name__} {value!r}"[:80]
         raise BadRow(f'"{key}" {got}, but must be a string')
+    if (half := _SURROGATE.search(value)) is not None:
+        raise BadRow(f'"{key}" holds half a character (\\u{ord(half[0]):04x} at {half.start()})')
     return value
 
 

@@ -14,32 +14,45 @@ from gpu_runner.evaluate import GENERAL, TASK
 
 def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:
     """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`."""
-    bad: list[str] | None = [] if config.skip_bad_rows else None
+    bad = _list(config)
     train_source, eval_source = _task_files(config)
     rows = data.read_rows(train_source, bad)
-    held: list[Any] = []
     if eval_source is None:
         rows, held = data.hold_out(rows, config.seed)
+        task = _scored("held-out", held, config, encoder, _list(config))
     else:
-        held = data.read_rows(eval_source, bad)
+        task = _read_and_scored("held-out", eval_source, config, encoder)
     train = data.load_set("training", rows, encoder, bad)
-    suites = {TASK: _scored("held-out", held, config, encoder)}
+    suites = {TASK: task}
     for skill, path in _general_files(config):
-        suites[f"{GENERAL}/{skill}"] = _scored(
-            f"general {skill}", data.read_rows(path), config, encoder
-        )
+        suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)
     return _replayed(train, config, encoder), suites
 
 
-def _scored(name: str, sources: list[Any], config: TrainConfig, encoder: Encoder) -> RowSet:
-    bad: list[str] | None = [] if config.skip_bad_rows else None
+def _list(config: TrainConfig) -> list[str] | None:
+    """Where bad rows are told, if they are not to stop the run."""
+    return [] if config.skip_bad_rows else None
+
+
+def _read_and_scored(name: str, path: str, config: TrainConfig, encoder: Encoder) -> RowSet:
+    bad = _list(config)
+    return _scored(name, data.read_rows(path, bad), config, encoder, bad)
+
+
+def _scored(
+    name: str,
+    sources: list[Any],
+    config: TrainConfig,
+    encoder: Encoder,
+    bad: list[str] | None,
+) -> RowSet:
     return data.load_set(name, sources[: config.eval_rows], encoder, bad)
 
 
 def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
     if config.replay is None:
         return train
-    bad: list[str] | None = [] if config.skip_bad_rows else None
+    bad = _list(config)
     if config.replay in dict(_general_files(config)).values():
         raise UsageError(
             f"--replay {config.replay} is also a --general set: what is trained on cannot show what"

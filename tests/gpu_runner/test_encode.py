@@ -104,6 +104,7 @@ def test_a_long_row_is_cut_on_the_right_and_says_how_much(tokenizer: Any) -> Non
         ({"messages": ["hi"]}, "message 0 is str"),
         ({"messages": [{"role": "tool", "content": "a"}]}, "message 0 has role 'tool'"),
         ({"messages": [{"role": "user"}]}, '"content" is missing'),
+        ({"text": "ab\ud83d"}, '"text" holds half a character (\\ud83d at 2)'),
     ],
 )
 def test_a_row_of_no_known_format_is_refused_with_the_reason(

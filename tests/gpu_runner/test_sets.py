@@ -41,3 +41,23 @@ def test_bad_rows_are_left_out_of_every_set_when_asked(tmp_path: Path, encoder: 
     source = tiny_llama.write_rows(tmp_path / "rows.jsonl", rows)
     train, suites = sets.read(config(source, skip_bad_rows=True), encoder)
     assert len(train.examples) + len(suites["task"].examples) == 12
+
+
+def test_bad_rows_are_told_of_the_set_they_are_in(
+    tmp_path: Path, sums_file: Path, encoder: Encoder
+) -> None:
+    good = tiny_llama.write_rows(tmp_path / "good.jsonl", tiny_llama.sums(3)).read_text()
+    places = {name: tmp_path / f"{name}.jsonl" for name in ("held", "skill", "replay")}
+    for place in places.values():
+        place.write_text(good + "not JSON\n")
+    choices = {
+        "eval_data": str(places["held"]),
+        "general": (("skill", str(places["skill"])),),
+        "replay": str(places["replay"]),
+        "skip_bad_rows": True,
+    }
+    train, suites = sets.read(config(sums_file, **choices), encoder)
+    told = {name: len(rows.bad_rows) for name, rows in suites.items()}
+    assert told == {"task": 1, "general/skill": 1}
+    assert "replay.jsonl:4" in train.bad_rows[0]
+    assert len(train.bad_rows) == 1
