@@ -15,7 +15,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from gpu_runner.world import local
+from gpu_runner.world import added, local
 
 Rounding = Literal["nearest", "stochastic", "kahan"]
 COMPENSATION: Final = "compensation"
@@ -43,8 +43,8 @@ class Noise:
         """Those of `count` elements from `start` on, int32."""
         start += self.first
         places = torch.arange(start, start + count, device=self.key.device)
-        mixed: Tensor = (places * self.key[0] + self.key[1]) >> 48
-        return mixed.int() & 0xFFFF
+        mixed = places.mul_(self.key[0]).add_(self.key[1]).bitwise_right_shift_(48)
+        return mixed.int().bitwise_and_(0xFFFF)
 
     def after(self, start: int) -> Noise:
         """The same for the elements from `start` on."""
@@ -86,7 +86,7 @@ def stochastic(values: Tensor, noise: Noise) -> Tensor:
     bits, kept = values.contiguous().view(torch.int32).view(-1), rounded.view(-1)
     for start in range(0, bits.numel(), CHUNK):
         part = bits[start : start + CHUNK]
-        cut = (part + noise.bits(start, part.numel())) & -(1 << 16)
+        cut = noise.bits(start, part.numel()).add_(part).bitwise_and_(-(1 << 16))
         kept[start : start + CHUNK] = cut.view(torch.float32)
     return rounded
 
@@ -132,8 +132,8 @@ def exact(weight: Tensor, state: dict[str, Tensor]) -> Tensor:
 class StallGauge:
     """Share of 16-bit weights that a step leaves as they were although they have a gradient.
 
-    It looks at up to SAMPLED weights of each tensor, spread evenly. Counts stay on the device
-    until `share` is asked for.
+    It looks at up to SAMPLED weights of each tensor, or of each process's part of it, spread
+    evenly. Counts stay on the device until `share` is asked for.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
@@ -161,7 +161,8 @@ class StallGauge:
         for parameter, value, moves in earlier:
             stalled.append(((_spread(local(parameter.detach())) == value) & moves).sum())
             seen.append(moves.sum())
-        counts = torch.stack((torch.stack(stalled).sum(), torch.stack(seen).sum()))
+        here = torch.stack((torch.stack(stalled).sum(), torch.stack(seen).sum()))
+        counts = added(here, self._watched[0])
         self._counts = counts * (1 - skipped)
 
     def share(self) -> float | None:

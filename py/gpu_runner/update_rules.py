@@ -3,14 +3,15 @@
 `step` reads two attributes that live on the device, as `torch.optim.AdamW(fused=True)` does:
 `grad_scale`, by which gradients are divided, and `found_inf`: where it is 1 nothing changes, not
 weights nor moments nor step counts, and no one waits for the device to say so. Each rule works on
-one tensor at a time in fp32 (elementwise ones on a part of it), so its workspace is that of the
-largest tensor at most. Of a tensor that is spread over processes a rule moves the rows that are
-here; what it needs to know of the others it sums over all of them.
+a part of one tensor at a time in fp32, so its workspace does not grow with the model. Of a tensor
+that is spread over processes a rule moves the rows that are here; what it needs to know of the
+others it sums over all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import torch
@@ -32,6 +33,7 @@ from gpu_runner.world import added, first_place, local, rows_of
 
 ADAFACTOR_DECAY: Final = -0.8
 ADAFACTOR_LEAST: Final = 1e-30
+ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor looks at together
 
 
 class UpdateRule(torch.optim.Optimizer):
@@ -146,17 +148,33 @@ class Adafactor(RoundedRule):
     """
 
     def update(self, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        """θ ← θ(1 − lr·decay) − lr · u / max(1, rms(u)), u = g / √v̂."""
+        """θ ← θ(1 − lr·decay) − lr · u / max(1, rms(u)), u = g / √v̂, some rows at a time."""
+        assert parameter.grad is not None
         if not state:
             self._begin(parameter, state)
-        gradient, number, lr = self.gradient(parameter), self.count(state), group["lr"]
-        fresh = number**ADAFACTOR_DECAY  # 1 − β₂ of this step
-        scaled = gradient * self._inverse_deviation(parameter, gradient, state, fresh)
-        square = added(scaled.square().sum(), parameter) / parameter.numel()
-        scaled /= square.sqrt().clamp(min=1.0)
-        weight, (noise,) = local(parameter), self.noises(parameter, number, 1)
-        target = exact(weight, state) * (1 - lr * group["weight_decay"]) - lr * scaled
-        settle(weight, target, state, self._rounding, self.found_inf, noise)
+        number, lr = self.count(state), group["lr"]
+        (noise,) = self.noises(parameter, number, 1)
+        weight, gradient = (
+            _matrices(local(parameter)),
+            _matrices(local(parameter.grad).contiguous()),
+        )
+        kept = {k: _matrices(local(v)) for k, v in state.items() if k == COMPENSATION}
+        row, column = self._inverse_deviations(parameter, gradient, state, number)
+
+        def scaled(matrix: int, rows: slice) -> Tensor:
+            update: Tensor = gradient[matrix, rows].float() / self.grad_scale
+            return update.mul_(row[matrix, rows]).mul_(column[matrix])
+
+        square = gradient.new_zeros((), dtype=torch.float32)
+        for matrix, rows in _blocks(weight):
+            square += scaled(matrix, rows).square_().sum()
+        size = (added(square, parameter) / parameter.numel()).sqrt().clamp(min=1.0)
+        for matrix, rows in _blocks(weight):
+            block, its = weight[matrix, rows], {k: v[matrix, rows] for k, v in kept.items()}
+            target = exact(block, its) * (1 - lr * group["weight_decay"])
+            target -= scaled(matrix, rows).mul_(lr / size)
+            first = (matrix * weight.shape[1] + rows.start) * weight.shape[2]
+            settle(block, target, its, self._rounding, self.found_inf, noise.after(first))
 
     def _begin(self, parameter: Tensor, state: dict[str, Any]) -> None:
         state["step"] = torch.zeros((), device=parameter.device)
@@ -169,11 +187,14 @@ class Adafactor(RoundedRule):
         state["row"] = torch.zeros(parameter.shape[:-1], device=parameter.device)
         state["column"] = torch.zeros((*batch, columns), device=parameter.device)
 
-    def _inverse_deviation(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], fresh: Tensor
-    ) -> Tensor:
-        """1/√v̂, from row and column means where the tensor is a matrix (equation 4)."""
-        square = gradient.square() + ADAFACTOR_LEAST
+    def _inverse_deviations(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], number: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Two factors of 1/√v̂ for each row and each column of the matrices held here (equation 4).
+
+        A vector is one row.
+        """
+        fresh = number**ADAFACTOR_DECAY  # 1 − β₂ of this step
 
         def average(name: str, new: Tensor) -> Tensor:
             kept = local(state[name])
@@ -181,29 +202,47 @@ class Adafactor(RoundedRule):
             hold(kept, mean, self.found_inf)
             return mean
 
-        if gradient.ndim < 2:
-            return average("exp_avg_sq", square).rsqrt()
-        rows, columns = _means(square, parameter)
+        if parameter.ndim < 2:
+            square = (gradient.float() / self.grad_scale).square_().add_(ADAFACTOR_LEAST)
+            column = average("exp_avg_sq", square.view_as(local(state["exp_avg_sq"])))
+            return torch.ones_like(square[..., :1]), column.rsqrt().view_as(square)
+        rows, columns = self._means(parameter, gradient)
         row, column = average("row", rows), average("column", columns)
-        row, held = row / row.mean(-1, keepdim=True), rows_of(parameter)
-        row, column = row[held], column if parameter.ndim == 2 else column[held]
-        inverse: Tensor = row.rsqrt().unsqueeze(-1) * column.rsqrt().unsqueeze(-2)
-        return inverse
+        held, (matrices, height, width) = rows_of(parameter), gradient.shape
+        row = (row / row.mean(-1, keepdim=True))[held].reshape(matrices, height, 1)
+        column = column if parameter.ndim == 2 else column[held]
+        return row.rsqrt(), column.reshape(matrices, 1, width).rsqrt()
+
+    def _means(self, parameter: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and column means of g² of whole matrices; `gradient` are the rows held here."""
+        *batch, height, width = parameter.shape
+        row = gradient.new_zeros(parameter.shape[:-1], dtype=torch.float32)
+        column = gradient.new_zeros((*batch, width), dtype=torch.float32)
+        held = rows_of(parameter)  # of a stack, whole matrices
+        its_row = row[held].view(gradient.shape[:2])
+        its_column = (column[held] if batch else column).view(gradient.shape[0], width)
+        for matrix, rows in _blocks(gradient):
+            block = gradient[matrix, rows].float() / self.grad_scale
+            square = block.square_().add_(ADAFACTOR_LEAST)
+            its_row[matrix, rows] = square.mean(-1)
+            its_column[matrix] += square.sum(-2) / height
+        both = added(torch.cat((row.view(-1), column.view(-1))), parameter)
+        return both[: row.numel()].view_as(row), both[row.numel() :].view_as(column)
 
 
-def _means(part: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column means of the matrices of which `part` are the rows held here."""
-    *batch, _, columns = parameter.shape
-    held = rows_of(parameter)
-    row = part.new_zeros(parameter.shape[:-1])
-    column = part.new_zeros((*batch, columns))
-    row[held] = part.mean(-1)
-    if batch:  # the first dimension, which processes share out, counts matrices
-        column[held] = part.mean(-2)
-    else:
-        column += part.sum(-2) / parameter.shape[0]
-    both = added(torch.cat((row.view(-1), column.view(-1))), parameter)
-    return both[: row.numel()].view_as(row), both[row.numel() :].view_as(column)
+def _matrices(part: Tensor) -> Tensor:
+    """A tensor as a stack of matrices; a vector is one row."""
+    *batch, height, width = (1, 1, *part.shape)[-max(3, part.ndim) :]
+    return part.view(math.prod(batch), height, width)
+
+
+def _blocks(stack: Tensor) -> Iterator[tuple[int, slice]]:
+    """(matrix, rows) of pieces of at most ROWS elements, or one row."""
+    matrices, height, width = stack.shape
+    each = max(1, ROWS // max(1, width))
+    for matrix in range(matrices):
+        for start in range(0, height, each):
+            yield matrix, slice(start, min(start + each, height))
 
 
 class SGD(UpdateRule):

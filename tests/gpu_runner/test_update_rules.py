@@ -8,7 +8,7 @@ import torch
 from transformers.optimization import Adafactor as ReferenceAdafactor
 
 import tiny_llama
-from gpu_runner import optim
+from gpu_runner import muon, optim, rounding, update_rules
 from gpu_runner.optim import Choice
 from gpu_runner.update_rules import UpdateRule
 
@@ -105,6 +105,26 @@ def test_adafactor_agrees_with_that_of_transformers() -> None:
         reference.step()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("choice", ON_DEVICE[3:], ids=NAMES[3:])
+def test_a_tensor_is_moved_piece_by_piece_as_it_would_be_at_once(
+    choice: Choice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for pieces in (False, True):
+        if pieces:
+            monkeypatch.setattr(update_rules, "ROWS", 100)
+            for module in (update_rules, muon, rounding):
+                monkeypatch.setattr(module, "CHUNK", 100)
+        model = small(choice)
+        optimizer = optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
+        for seed in range(3):
+            gradients(model, seed)
+            step(optimizer, model)
+        found.append(everything(model, optimizer))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_adafactor_keeps_a_row_and_a_column_for_a_matrix() -> None:
