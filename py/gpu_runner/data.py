@@ -161,7 +161,7 @@ def _hub_rows(source: str) -> list[tuple[str, Row]]:
     try:
         if looks_like_file:
             raise ImportError
-        import datasets  # type: ignore[import-not-found, unused-ignore]
+        import datasets  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         hint = (
             "check the path"

@@ -79,10 +79,13 @@ def continuation(
 ) -> str:
     """What the model writes after `text`: greedy, at most `new_tokens`, special ones left out.
 
-    Of a long text the last `most_read` tokens are read; of an empty one, a token that begins texts.
+    Of a long text the last `most_read` tokens are read, or as many as the model was made for; of an
+    empty one, a token that begins texts.
     """
-    inputs = tokenizer(text, add_special_tokens=False)
-    read = list(inputs["input_ids"])[-most_read:] or [_first_token(tokenizer)]
+    room = int(getattr(model.config, "max_position_embeddings", None) or most_read + new_tokens)
+    new_tokens = min(new_tokens, room - 1)
+    read = tokenizer(text, add_special_tokens=False)["input_ids"]
+    read = read[-min(most_read, room - new_tokens) :] or [_first_token(tokenizer)]
     ids = torch.tensor([read], device=model.device)  # (1, T)
     was_training = model.training
     model.eval()

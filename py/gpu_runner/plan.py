@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +49,8 @@ class Plan:
     heaviest_step: int
     heaviest: Shape
     prediction: Prediction | None
+    positions: int = 0
+    """Tokens that the model was made for; 0 if its configuration does not say."""
 
     @property
     def steps(self) -> int:
@@ -91,6 +94,12 @@ class Plan:
     def remarks(self) -> list[str]:
         """Everything about data, memory and disk that the user should hear before the start."""
         found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
+        if 0 < self.positions < self.train.longest_tokens:
+            found.append(
+                f"{self.source.name} was made for {self.positions:,} tokens, the longest row"
+                f" has {self.train.longest_tokens:,}: --seq-len {self.positions} stays with what"
+                " it knows."
+            )
         if self.prediction is None:
             found.append(
                 f"{self.source.name}: its memory cannot be predicted for this model type, and its"
@@ -135,10 +144,11 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
             " activation_offload = false; checkpointing = full keeps fewer of them."
         )
     source = find(config.model)
-    _, shape = read_config(source)
+    architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
     encoder = Encoder(tokenizer, config.seq_len)
     train, suites = sets.read(config, encoder)
+    positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute = _compute(config, device)
     pad = pad_token(tokenizer)
     if config.auto_micro_batch:
@@ -160,8 +170,24 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
         compute=compute,
         heaviest_step=step,
         heaviest=largest,
+        positions=positions,
         prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
     )
+
+
+def _positions(
+    source: Source, architecture: Any, shape: ModelConfig | None, sets: Iterable[RowSet]
+) -> int:
+    """Tokens the model was made for. Raises `UsageError` where it has no embedding for more."""
+    positions = int(getattr(architecture, "max_position_embeddings", None) or 0)
+    learned = shape is not None and shape.architecture.positions
+    longest = max(rows.longest_tokens for rows in sets)
+    if learned and longest > learned:
+        raise UsageError(
+            f"the longest row has {longest:,} tokens, but {source.name} has learned {learned:,}"
+            f" positions and has none for more: give --seq-len {learned}."
+        )
+    return positions
 
 
 def _feed(

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+import tiny_families
 import tiny_llama
 from gpu_runner.data import RowSet, load_set
 from gpu_runner.encode import Encoder
@@ -71,6 +72,13 @@ def test_of_a_long_text_the_end_is_read() -> None:
     end = tokenizer.decode(ids)
     assert tokenizer(end, add_special_tokens=False).input_ids == ids
     assert continuation(model, tokenizer, text, 5, 12) == continuation(model, tokenizer, end, 5)
+
+
+def test_a_continuation_stays_within_the_positions_of_the_model() -> None:
+    model, tokenizer = tiny_families.model("gpt2", n_positions=8), tiny_llama.tokenizer()
+    text = continuation(model, tokenizer, "1+1=2 " * 9, 5)
+    assert text == continuation(model, tokenizer, "=2 ", 5)
+    continuation(model, tokenizer, "1+1=", 50)
 
 
 def test_any_token_pads_where_a_tokenizer_has_none() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+import tiny_families
 import tiny_llama
 from gpu_runner import plan
 from gpu_runner.config import TrainConfig, resolve
@@ -66,6 +67,23 @@ def test_a_model_of_an_unknown_type_trains_without_a_prediction(
     assert "cannot be predicted for this model type" in planned.remarks()[0]
     assert planned.advice() == "Lower --micro-batch or --seq-len."
     assert planned.disk_bytes == 0
+
+
+def test_rows_beyond_learned_positions_are_refused(tmp_path: Path, sums_file: Path) -> None:
+    tiny_families.model("gpt2", n_positions=7).save_pretrained(tmp_path)
+    tiny_llama.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"learned 7 positions .* give --seq-len 7\.$"):
+        made(tmp_path, sums_file)
+    assert made(tmp_path, sums_file, seq_len=7).positions == 7
+
+
+def test_rows_beyond_what_a_model_was_made_for_are_remarked(
+    tmp_path: Path, sums_file: Path
+) -> None:
+    place = tiny_llama.directory(tmp_path / "short", max_position_embeddings=7)
+    (remark,) = made(place, sums_file).remarks()
+    assert remark.startswith("short was made for 7 tokens, the longest row has")
+    assert remark.endswith("--seq-len 7 stays with what it knows.")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
