@@ -15,19 +15,39 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from gpu_runner.config import TrainConfig
+from gpu_runner.config import TrainConfig, parse_general
 from gpu_runner.errors import UsageError
 
 _TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
+_ELSEWHERE: Final = {  # as other trainers call it → our name
+    "learning_rate": "lr",
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "micro_batch",
+    "batch_size": "micro_batch",
+    "gradient_accumulation_steps": "grad_accum",
+    "gradient_checkpointing": "checkpointing",
+    "max_grad_norm": "clip",
+    "max_length": "seq_len",
+    "max_seq_length": "seq_len",
+    "lr_scheduler_type": "schedule",
+    "warmup_steps": "warmup",
+    "optim": "optimizer",
+    "output_dir": "out",
+    "dataset": "data",
+    "torch_compile": "compile",
+}
 KEYS: Final = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
 def read(path: str) -> dict[str, Any]:
     """The choices of a TOML file. Raises `UsageError`: not there, not TOML, a key that is none."""
     try:
-        data = tomllib.loads(Path(path).expanduser().read_text("utf-8"))
+        data = tomllib.loads(Path(path).expanduser().read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config {path}: it cannot be read ({error.strerror}).") from None
+    except RuntimeError as error:  # no home directory of that name
+        raise UsageError(f"--config {path}: it cannot be read ({error})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path} is not TOML ({error}): correct it.") from None
     found: dict[str, Any] = {}
@@ -60,22 +80,41 @@ def _flat(data: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        read = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return read["value"] if len(read) == 1 else text
 
 
 def _checked(key: str, value: Any, where: str) -> Any:
     """The value in the type of its field. Raises `UsageError` for another type or name."""
     if key not in KEYS:
-        near = get_close_matches(key, KEYS, n=3) or KEYS
-        raise UsageError(f"{where}: {key} is no choice of a run; did you mean {', '.join(near)}?")
-    if key == "general" and isinstance(value, dict):
-        return tuple((str(name), str(path)) for name, path in value.items())
+        near = [_ELSEWHERE[key]] if key in _ELSEWHERE else get_close_matches(key, KEYS, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(KEYS)}."
+        raise UsageError(f"{where}: {key or 'an empty name'} is no choice of a run; {hint}")
+    if key == "general":
+        return _general(value, where)
     fitted = _fitted(value, _TYPES[key])
     if fitted is _WRONG:
         raise UsageError(f"{where}: {key} is {value!r}; it must be {_words(_TYPES[key])}.")
     return fitted
+
+
+def _general(value: Any, where: str) -> Any:
+    """A table of files, "none", or what `--general` takes, as pairs of skill and file."""
+    if isinstance(value, dict) and all(isinstance(path, str) for path in value.values()):
+        value = [f"{name}={path}" for name, path in value.items()]
+    elif isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(pair, str) for pair in value):
+        raise UsageError(
+            f"{where}: general is {value!r}; it must be a table of files (skill = 'file.jsonl'), a"
+            " list of 'skill=file.jsonl', or 'none'."
+        )
+    try:
+        return parse_general(value) or ()
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 _WRONG: Final = object()

@@ -17,12 +17,14 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     bad = _list(config)
     train_source, eval_source = _task_files(config)
     rows = data.read_rows(train_source, bad)
+    held: list[Any] = []
     if eval_source is None:
         rows, held = data.hold_out(rows, config.seed)
+    train = data.load_set("training", rows, encoder, bad)
+    if eval_source is None:
         task = _scored("held-out", held, config, encoder, _list(config))
     else:
         task = _read_and_scored("held-out", eval_source, config, encoder)
-    train = data.load_set("training", rows, encoder, bad)
     suites = {TASK: task}
     for skill, path in _general_files(config):
         suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)

@@ -44,6 +44,24 @@ def test_an_assignment_is_read_as_toml_and_as_text_where_it_is_none() -> None:
     assert found == {"lr": 1.0, "micro_batch": 8, "data": "rows.jsonl", "out": "a b"}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    assert read(written(tmp_path, "\ufeffsteps = 7\r\n")) == {"steps": 7}
+
+
+def test_general_sets_are_given_as_a_table_a_list_or_none(tmp_path: Path) -> None:
+    pairs = (("a", "x.jsonl"), ("b", "y.jsonl"))
+    for text in ('[general]\na = "x.jsonl"\nb = "y.jsonl"', 'general = ["a=x.jsonl", "b=y.jsonl"]'):
+        assert read(written(tmp_path, text)) == {"general": pairs}
+    for text in ('general = "none"', 'general = ["none"]', "general = []"):
+        assert read(written(tmp_path, text)) == {"general": ()}
+    assert assignments(["general=none"]) == {"general": ()}
+    assert assignments(["general=a=x.jsonl"]) == {"general": (("a", "x.jsonl"),)}
+
+
+def test_an_assignment_is_one() -> None:
+    assert assignments(["data=1\nsteps=2"]) == {"data": "1\nsteps=2"}
+
+
 def test_what_is_given_later_wins(tmp_path: Path) -> None:
     options = {"config": written(tmp_path, RUN), "set": ["lr=2e-3", "steps=8"], "steps": 9}
     config = configuration(options | {"general": ["none"]})
@@ -54,7 +72,12 @@ def test_what_is_given_later_wins(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("lr = ", "is not TOML"),
-        ("learning_rate = 1e-5", "learning_rate is no choice of a run"),
+        ("learning_rate = 1e-5", "learning_rate is no choice of a run; did you mean lr?"),
+        ("zzzz = 1", "zzzz is no choice of a run; there are model, data, eval_data"),
+        ('"" = 1', "an empty name is no choice of a run"),
+        ("[general]\nsums = 5", "general is {'sums': 5}; it must be a table of files"),
+        ("general = [5]", "general is [5]; it must be a table of files"),
+        ('general = "sums"', "'sums' is not NAME=FILE"),
         ("lr = 1e-5\n[a]\nlr = 1e-5", "lr occurs twice"),
         ('steps = "ten"', "steps is 'ten'; it must be a whole number"),
         ("steps = true", "it must be a whole number"),
