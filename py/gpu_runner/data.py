@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gpu_runner import hub
 from gpu_runner.encode import BadRow, Encoder, Example
 from gpu_runner.errors import DataError
 from gpu_runner.feed import epoch_order
@@ -161,6 +162,7 @@ def _hub_rows(source: str) -> list[tuple[str, Row]]:
     try:
         if looks_like_file:
             raise ImportError
+        away = hub.is_away()  # first: what is imported next looks at the environment
         import datasets  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         hint = (
@@ -173,8 +175,10 @@ def _hub_rows(source: str) -> list[tuple[str, Row]]:
         loaded = datasets.load_dataset(source, split="train")
     except Exception as error:  # the hub, the network, or the data set's own script
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if away:
+            reason = "the Hugging Face hub cannot be reached, and it is not in the cache"
         raise DataError(
-            f"{source}: neither a file nor a data set that can be loaded ({reason})."
+            f"{source}: neither a file nor a data set that can be loaded ({reason.rstrip('.')})."
         ) from error
     return [(f"{source}[{index}]", dict(row)) for index, row in enumerate(loaded)]
 

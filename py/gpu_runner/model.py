@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from gpu_runner import attention
+from gpu_runner import attention, hub
 from gpu_runner.bounds import Precision
 from gpu_runner.config import DEMO
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
@@ -26,6 +26,7 @@ from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
 
 DTYPES: Final[dict[str, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files that make one
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -107,7 +108,7 @@ def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
 def _transformers_config(source: Source) -> Any:
     from transformers import AutoConfig
 
-    with _readable_errors(source):
+    with _readable_errors(source, "configuration"):
         return AutoConfig.from_pretrained(source.place, **source.arguments)
 
 
@@ -115,7 +116,13 @@ def load_tokenizer(source: Source) -> Any:
     """The model's own tokenizer. Raises `ModelLoadError` when there is none."""
     from transformers import AutoTokenizer
 
-    with _readable_errors(source):
+    place = Path(source.place)
+    if source.kind == "directory" and not any(any(place.glob(name)) for name in TOKENIZERS):
+        raise ModelLoadError(
+            f"{place} has no tokenizer: copy tokenizer.json and tokenizer_config.json there from"
+            " where the model came from."
+        )
+    with _readable_errors(source, "tokenizer"):
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
 
@@ -132,7 +139,7 @@ def load(source: Source, tokenizer: Any, params: Precision, device: torch.device
     config, shape = read_config(source)
     _check_vocabulary(source, len(tokenizer), config.vocab_size)
     known = {} if shape is None else {"attn_implementation": attention.register()}
-    with _readable_errors(source):
+    with _readable_errors(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
             **known,
@@ -194,21 +201,24 @@ def _check_weights(source: Source, report: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _readable_errors(source: Source) -> Iterator[None]:
-    """Turn what transformers raises for a bad source into one sentence."""
+def _readable_errors(source: Source, part: str) -> Iterator[None]:
+    """Turn what transformers raises for a bad `part` of a source into one sentence."""
+    away = source.kind == "hub" and hub.is_away()
     try:
         yield
     except Exception as error:  # a corrupt file makes its parser raise anything
         if is_out_of_memory(error):
             raise
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        reason = reason or type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        if away:
+            reason = "the hub cannot be reached, and it is not in the cache. Check the name."
         tried = {
             "hub": "tried a directory, a .gguf file and the Hugging Face hub",
             "gguf": f"tried it as GGUF file {source.gguf_file}",
         }.get(source.kind, f"tried the directory {source.place}")
         raise ModelLoadError(
-            f"model {source.name!r} cannot be loaded ({tried}): {reason}"
+            f"the {part} of model {source.name!r} cannot be loaded ({tried}): {reason}"
         ) from error
 
 

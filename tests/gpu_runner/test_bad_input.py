@@ -133,8 +133,8 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(broken: Path, sums_fil
     [
         ("config.json", "{", ("config.json cannot be read as JSON",)),
         ("config.json", "[]", ("must be a JSON object",)),
-        ("model.safetensors", "rubbish", ("cannot be loaded",)),
-        ("tokenizer.json", "{}", ("cannot be loaded",)),
+        ("model.safetensors", "rubbish", ("the weights of model", "cannot be loaded")),
+        ("tokenizer.json", "{}", ("the tokenizer of model", "cannot be loaded")),
     ],
 )
 def test_a_damaged_model_file_is_said_in_one_sentence(
