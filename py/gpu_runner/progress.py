@@ -232,7 +232,8 @@ def show_plan(console: Console, plan: Plan) -> None:
 def _plan_rows(plan: Plan) -> list[tuple[str, str]]:
     config, rows = plan.config, plan.train
     size = f"{plan.shape.num_parameters:,} parameters, all trained" if plan.shape else "of its type"
-    skills = ", ".join(name for name in plan.suites if name != "task") or "none"
+    general = (name.removeprefix("general/") for name in plan.suites if name != "task")
+    skills = ", ".join(general) or "none"
     return [
         ("model", f"{plan.source.name}: {size}"),
         ("data", f"{len(rows.examples):,} rows, {rows.trainable_tokens:,} trainable tokens"),

@@ -166,6 +166,8 @@ def _listen(host: str, port: int) -> socket.socket:
     """A listening socket on one address. Anything but loopback is said aloud."""
     if host in ("0.0.0.0", "::", ""):
         raise UsageError(f"--host {host!r} means every network: name the one address to serve on.")
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"--port {port} is out of bounds: give a number from 0 (any) to 65535.")
     if host not in LOOPBACK:
         warning = f"Warning: {host} can be reached from other machines, without encryption."
         print(f"{warning} Whoever has the address below can read your runs.", file=sys.stderr)

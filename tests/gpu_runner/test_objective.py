@@ -203,6 +203,7 @@ def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "adamw, kahan rounding; l2sp 0.5; ewc 1; each layer below at 1/1.2 of the rate;" in shown
     assert "stops after 3 evaluations without a lower task loss" in shown
+    assert "of the task; general: cats" in shown
 
 
 @pytest.mark.parametrize(

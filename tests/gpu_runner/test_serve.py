@@ -238,7 +238,7 @@ def test_a_port_in_use_is_one_sentence_and_an_exit_code(server: Server, small_si
     ("options", "token", "reason"),
     [
         (["--host", "0.0.0.0"], "a" * 32, "means every network: name the one address"),
-        (["--port", "70000"], "a" * 32, "cannot serve on 127.0.0.1 port 70000"),
+        (["--port", "70000"], "a" * 32, "--port 70000 is out of bounds: give a number from 0"),
         (["--host", "no.such.host.invalid"], "a" * 32, "cannot serve on no.such.host.invalid"),
         ([], "secret", "UNFROZEN_TOKEN must be 32 to 128 lower-case hex digits; it has 6"),
     ],
