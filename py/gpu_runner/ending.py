@@ -81,9 +81,11 @@ def summary_of(end: End, plan: Plan, directory: Path, state: State, history: His
         "oom": f"Out of memory after {state.step} of {plan.steps} steps.",
         "failed": f"Failed after {state.step} of {plan.steps} steps.",
     }[end.status]
+    found = losses(history)
+    scored = any(before != after for before, after in found.values())  # not at step 0 alone
     return Summary(
         headline=headline,
-        losses={suite: (pair[0], pair[1]) for suite, pair in losses(history).items()},
+        losses={suite: (pair[0], pair[1]) for suite, pair in found.items() if scored},
         drift=history.drift,
         predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,
         measured_bytes=history.peak_bytes,

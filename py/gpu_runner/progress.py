@@ -63,13 +63,14 @@ class Terminal:
     ) -> None:
         self._bar.stop()
 
-    def begin(self, plan: Plan, run: str) -> None:
-        """What is about to happen, and the name to find it by."""
+    def begin(self, plan: Plan, run: str, step: int = 0) -> None:
+        """What is about to happen, the name to find it by, and after which `step` it goes on."""
         size = f"{plan.shape.num_parameters:,} parameters, " if plan.shape else ""
         rows = f"{len(plan.train.examples):,} rows"
         if plan.feed.ranks > 1:
             rows += f", shared out to {plan.feed.ranks} processes"
-        self.say(f"{plan.source.name}: {size}all trained, on {rows}. This is run {run}.")
+        on = f" It goes on after step {step}." if step else ""
+        self.say(f"{plan.source.name}: {size}all trained, on {rows}. This is run {run}.{on}")
 
     def say(self, text: str) -> None:
         """One line that stays above the live one."""

@@ -110,7 +110,7 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
     keeper = session.keeper()
     try:
         job, recorder = _job(session, keeper, log, terminal, stop)
-        terminal.begin(session.plan, session.directory.name)
+        terminal.begin(session.plan, session.directory.name, session.state.step)
         _announce(session, log, recorder)
         job.penalty = _penalty(session, recorder)
         train(job)

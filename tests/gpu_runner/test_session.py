@@ -150,12 +150,23 @@ def test_a_stopped_run_goes_on_bit_by_bit(
     assert events(stopped, "run.end")[0]["status"] == "stopped"
     assert resume(stopped, console) == ExitCode.OK
     assert events(stopped, "run.resume")[0]["from_step"] == 4
+    assert "It goes on after step 4." in console.file.getvalue()  # type: ignore[attr-defined]
     assert steps(stopped) == steps(finished)
     one = load_file(finished / "model" / "model.safetensors")
     two = load_file(stopped / "model" / "model.safetensors")
     assert all(torch.equal(one[name], two[name]) for name in one)
     baselines = {e["baseline"] for e in events(stopped, "eval") if e["suite"] == "task"}
     assert len(baselines) == 1
+
+
+def test_a_run_that_was_scored_once_shows_no_change(
+    config: TrainConfig, stop_after: StopAfter
+) -> None:
+    console = stop_after(2)
+    start(resolve({**config.as_json(), "eval_every": 5}), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Stopped after 2 of 6 steps" in text
+    assert "before" not in text
 
 
 def steps(run: Path) -> list[tuple[int, float, float]]:
