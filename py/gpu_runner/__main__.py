@@ -171,7 +171,9 @@ def serve(
 def _run_directory(run: str, runs: str) -> Path:
     """The directory of a run that was given by its path or by its id."""
     path = Path(run).expanduser()
-    return path if path.is_dir() else Path(runs).expanduser() / run
+    if not path.is_dir():
+        return Path(runs).expanduser() / run
+    return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
 
 
 def _built_site(given: Path | None) -> Path:

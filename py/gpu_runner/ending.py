@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpu_runner.checkpoint import finished
 from gpu_runner.errors import (
+    Diverged,
     OutOfMemory,
     RunnerError,
     SystemFailure,
@@ -16,7 +18,7 @@ from gpu_runner.errors import (
     is_out_of_memory,
 )
 from gpu_runner.history import History
-from gpu_runner.keep import Standing
+from gpu_runner.keep import CHECKPOINTS, Standing
 from gpu_runner.plan import Plan
 from gpu_runner.progress import Summary
 from gpu_runner.train import State
@@ -91,12 +93,13 @@ def summary_of(end: End, plan: Plan, directory: Path, state: State, history: His
         measured_bytes=history.peak_bytes,
         seconds=history.seconds,
         samples=history.samples if end.status == "finished" else [],
-        next_steps=_next_steps(end, plan, directory),
+        next_steps=_next_steps(end, directory),
     )
 
 
-def _next_steps(end: End, plan: Plan, directory: Path) -> list[str]:
-    runs = "" if plan.config.runs == "runs" else f" --runs {shlex.quote(plan.config.runs)}"
+def _next_steps(end: End, directory: Path) -> list[str]:
+    place = str(directory.parent)
+    runs = "" if place == "runs" else f" --runs {shlex.quote(place)}"
     steps = []
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
@@ -105,10 +108,24 @@ def _next_steps(end: End, plan: Plan, directory: Path) -> list[str]:
             f" {one.task_loss:.3f}): its weights are in {one.path}."
             for one in end.better
         ]
+    elif isinstance(end.error, Diverged):
+        steps.append(_other_choices(directory))
     else:
         steps.append(f"Go on with: {_python()} -m gpu_runner resume {directory.name}{runs}")
     steps.append(f"See it in the page: {_python()} -m gpu_runner serve{runs}")
     return steps
+
+
+def _other_choices(directory: Path) -> str:
+    """What to do where going on, bit by bit, would end the same way again."""
+    kept = finished(directory / CHECKPOINTS)
+    if not kept:
+        return "Resumed, it would end the same way: start it anew with other choices."
+    model = shlex.quote(str(kept[-1]))
+    return (
+        "Resumed, it would end the same way. From its last checkpoint, with other choices:"
+        f" {_python()} -m gpu_runner train --model {model} --data … --lr …"
+    )
 
 
 def _python() -> str:

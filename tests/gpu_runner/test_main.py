@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from gpu_runner.__main__ import app
+from gpu_runner.__main__ import _run_directory, app
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +68,17 @@ def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_pa
     for part in ("27,040 parameters, all trained", "36 rows", "End of forward", "Total"):
         assert part in done.stdout
     assert not (tmp_path / "r").exists()
+
+
+def test_a_run_is_found_by_a_path_that_does_not_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "some-run"
+    (place / "checkpoints").mkdir(parents=True)
+    for inside, path in ((place, "."), (place / "checkpoints", "..")):
+        monkeypatch.chdir(inside)
+        assert _run_directory(path, "runs") == place.resolve()
+    assert _run_directory("none", "runs") == Path("runs/none")
 
 
 def test_a_data_error_names_file_line_and_reason(model_dir: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from gpu_runner import plan, session
 from gpu_runner.config import TrainConfig, resolve
-from gpu_runner.errors import CheckpointError, UsageError
+from gpu_runner.errors import CheckpointError, Diverged, UsageError
+from gpu_runner.model import find
 from gpu_runner.progress import show_plan
 from gpu_runner.session import resume, start
 
@@ -86,6 +87,35 @@ def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
     assert end["summary"]["losses"]["task"][1] < end["summary"]["losses"]["task"][0]
     if "rounding" not in choices:  # in a model this small, rounding's fp32 scratch is the peak
         assert end["summary"]["memory_ratio"] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("save_every", "said"),
+    [
+        (1, "From its last checkpoint, with other choices: "),
+        (0, "Resumed, it would end the same way: start it anew with other choices."),
+    ],
+)
+def test_a_run_that_diverged_is_not_said_to_be_resumed(
+    save_every: int, said: str, make: Make, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, load = make(grad_accum=1, save_every=save_every, steps=9), session._load
+
+    def loaded(*arguments: Any) -> Any:
+        """The run's own model, whose norm has gradients without a number."""
+        model = load(*arguments)
+        model.model.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
+        return model
+
+    monkeypatch.setattr(session, "_load", loaded)
+    with pytest.raises(Diverged, match="5 steps in a row"):
+        start(config, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said in text
+    assert "gpu_runner resume" not in text
+    if save_every:
+        again = text.split("--model ")[1].split(" --data")[0]
+        assert find(again).kind == "directory"
 
 
 def test_bf16_to_the_nearest_says_live_how_many_weights_stand_still(
