@@ -59,14 +59,21 @@ def configuration(options: Mapping[str, Any]) -> TrainConfig:
     return resolve(chosen | given)
 
 
+def rarer() -> tuple[str, ...]:
+    """Choices that have no option of their own: for --set and --config."""
+    return tuple(key for key in config_file.KEYS if key not in OPTIONS)
+
+
 def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
     """A command for typer with all of `OPTIONS`, from one that is given them as a dictionary."""
 
     def run(**options: Any) -> None:
         command(options)
 
+    more = {"set": f" Beside these options: {', '.join(rarer())}."}
     declared = {
-        name: Annotated[kind, typer.Option(help=text)] for name, (kind, text) in OPTIONS.items()
+        name: Annotated[kind, typer.Option(help=text + more.get(name, ""))]
+        for name, (kind, text) in OPTIONS.items()
     }
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = declared

@@ -110,7 +110,7 @@ class Plan:
                 f"predicted {self.prediction.peak_bytes / 2**30:.1f} GiB, but"
                 f" {self.available_bytes / 2**30:.1f} GiB are free. {self.advice()}"
             )
-        place = existing(Path(self.config.runs))
+        place = existing(Path(self.config.runs).expanduser())
         free = shutil.disk_usage(place).free
         if self.disk_bytes > free:
             found.append(

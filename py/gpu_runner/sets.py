@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from gpu_runner import data
@@ -55,13 +56,19 @@ def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
     if config.replay is None:
         return train
     bad = _list(config)
-    if config.replay in dict(_general_files(config)).values():
+    rows = data.read_rows(config.replay, bad)
+    if _place(config.replay) in map(_place, dict(_general_files(config)).values()):
         raise UsageError(
             f"--replay {config.replay} is also a --general set: what is trained on cannot show what"
             " is forgotten. Give other rows of the same kind."
         )
-    replay = data.load_set("replay", data.read_rows(config.replay, bad), encoder, bad)
+    replay = data.load_set("replay", rows, encoder, bad)
     return data.with_replay(train, replay, config.replay_share, config.seed)
+
+
+def _place(source: str) -> Path:
+    """Where a file is, however its path is written."""
+    return Path(source).expanduser().resolve()
 
 
 def _task_files(config: TrainConfig) -> tuple[str, str | None]:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from gpu_runner.__main__ import _run_directory, app
+from gpu_runner.config_file import KEYS
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +61,12 @@ def test_a_model_that_no_hub_gives_says_what_was_tried() -> None:
     done = runner("plan", "--model", "no-such/model", "--data", "instruct")
     assert done.exit_code == 5
     assert "tried a directory, a .gguf file and the Hugging Face hub" in done.stderr
+
+
+def test_help_names_every_choice_of_a_run() -> None:
+    shown = runner("train", "--help").stdout
+    words = set(re.findall(r"[a-z][a-z0-9_-]+", shown))
+    assert {key for key in KEYS if not {key, key.replace("_", "-")} & words} == set()
 
 
 def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_path: Path) -> None:

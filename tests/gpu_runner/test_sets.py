@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ def test_rows_that_show_forgetting_may_not_be_replayed(
     sums_file: Path, cats_file: Path, encoder: Encoder
 ) -> None:
     choices = {"replay": str(cats_file), "general": (("cats", str(cats_file)),)}
+    with pytest.raises(UsageError, match="what is trained on cannot show what is forgotten"):
+        sets.read(config(sums_file, **choices), encoder)
+    choices["replay"] = os.path.relpath(cats_file)
     with pytest.raises(UsageError, match="what is trained on cannot show what is forgotten"):
         sets.read(config(sums_file, **choices), encoder)
 
