@@ -24,6 +24,7 @@ from gpu_runner import blocks, checkpoint, optim, plan, training_state
 from gpu_runner.anchor import Anchor, anchor
 from gpu_runner.config import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
+from gpu_runner.fused import fuses
 from gpu_runner.history import History
 from gpu_runner.keep import CHECKPOINTS, FINISHED
 from gpu_runner.model import Source, load
@@ -91,6 +92,12 @@ def _world(config: TrainConfig) -> Iterator[World]:
 def check_together(config: TrainConfig, world: World) -> None:
     """Refuse what several processes cannot do yet. Raises `UsageError` before anything is read."""
     world.check(config.grad_accum)
+    if config.optimizer_in_backward and config.grad_accum > world.size:  # a run that is resumed
+        text = (
+            f"optimizer_in_backward takes one micro-batch a process, and --grad-accum is"
+            f" {config.grad_accum}: go on with that many processes, under torchrun."
+        )
+        raise everyones(UsageError(text))
     whole = {
         "activation_offload": (config.activation_offload, "give --set checkpointing=full"),
         f"optimizer {config.optimizer}": (
@@ -111,7 +118,9 @@ def _load(planned: Plan, source: Source, world: World, console: Console) -> Any:
     device = planned.device if world.size == 1 else torch.device("cpu")
     with console.status(f"loading {source.name}"):
         model = load(source, planned.tokenizer, planned.config.params, device)
-    blocks.prepare(model, planned.config.checkpointing, compiled=planned.config.compile)
+    config = planned.config
+    fused = fuses(config, planned.shape)
+    blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)
     return model
 
 

@@ -245,6 +245,15 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_read(
     check_together(replace(config, **choice), World())
 
 
+def test_a_run_with_updates_within_the_backward_pass_goes_on_with_as_many_processes(
+    config: TrainConfig,
+) -> None:
+    early = replace(config, optimizer_in_backward=True, clip=0.0, grad_accum=2)
+    check_together(early, World(size=2))
+    with pytest.raises(UsageError, match="go on with that many processes"):
+        check_together(early, World())
+
+
 def test_bf16_weights_train_at_half_the_bytes(config: TrainConfig, console: Console) -> None:
     assert start(resolve({**config.as_json(), "params": "bf16"}), console) == ExitCode.OK
     run = the_run(config)
