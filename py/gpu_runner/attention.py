@@ -15,7 +15,7 @@ the left is refused, not ignored.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 import torch
@@ -177,11 +177,11 @@ def documents(
     _, heads, tokens, width = query.shape
     output = query.new_empty(1, tokens, heads, width)
     sums = query.new_empty(tokens, heads, dtype=torch.float32)
-    for start, end in _spans(bounds):
-        q, k, v = (tensor[:, :, start:end] for tensor in (query, key, value))
+    for start, end, length in _spans(bounds):
+        q, k, v = (_batch(tensor[0, :, start:end], length) for tensor in (query, key, value))
         part, part_sums = _FORWARD(q, k, v, 0.0, True, scale=scale)
-        output[:, start:end] = part.transpose(1, 2)
-        sums[start:end] = part_sums[0].transpose(0, 1)
+        output[0, start:end] = part.transpose(1, 2).flatten(0, 1)
+        sums[start:end] = part_sums.transpose(1, 2).flatten(0, 1)
     return output, sums
 
 
@@ -202,20 +202,29 @@ def documents_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value from that of `documents`' output."""
     found = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
-    for start, end in _spans(bounds):
-        q, k, v = (tensor[:, :, start:end] for tensor in (query, key, value))
-        g, o = (tensor[:, start:end].transpose(1, 2) for tensor in (gradient, output))
-        part = sums[start:end].transpose(0, 1).unsqueeze(0)
+    for start, end, length in _spans(bounds):
+        q, k, v = (_batch(tensor[0, :, start:end], length) for tensor in (query, key, value))
+        g, o = (_batch(t[0, start:end].transpose(0, 1), length) for t in (gradient, output))
+        part = sums[start:end].unflatten(0, (-1, length)).transpose(1, 2)
         for whole, piece in zip(
             found, _BACKWARD(g, q, k, v, o, part, 0.0, True, scale=scale), strict=True
         ):
-            whole[:, :, start:end] = piece
+            _batch(whole[0, :, start:end], length).copy_(piece)
     return found[0], found[1], found[2]
 
 
-def _spans(bounds: Tensor) -> list[tuple[int, int]]:
-    places = bounds.tolist()
-    return list(pairwise(places))
+def _spans(bounds: Tensor) -> list[tuple[int, int, int]]:
+    """Start, end and length of neighbours of one length, which are attended to as a batch."""
+    found = []
+    for length, group in groupby(pairwise(bounds.tolist()), lambda span: span[1] - span[0]):
+        spans = list(group)
+        found.append((spans[0][0], spans[-1][1], length))
+    return found
+
+
+def _batch(heads: Tensor, length: int) -> Tensor:
+    """Documents (D, H, length, d) of `heads` (H, D · length, d), a view."""
+    return heads.view(heads.shape[0], -1, length, heads.shape[2]).transpose(0, 1)
 
 
 @documents.register_fake

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import (
 
 from gpu_runner.bounds import Checkpointing
 from gpu_runner.errors import UsageError
+from gpu_runner.fused import fuse
 from gpu_runner.world import blocks_of
 
 OFFLOADED_BYTES: Final = 1 << 16  # smaller tensors are not worth the way to the host
@@ -31,8 +32,12 @@ _ATTENTION: Final = (
 )
 
 
-def prepare(model: Any, checkpointing: Checkpointing, *, compiled: bool) -> None:
+def prepare(
+    model: Any, checkpointing: Checkpointing, *, compiled: bool, fused: bool = False
+) -> None:
     """Let each block of `model` run as asked. Raises `UsageError` where the model cannot."""
+    if fused:
+        fuse(model)
     if checkpointing != "none":
         _checkpoint(model, checkpointing)
     if compiled:

@@ -119,6 +119,8 @@ class TrainConfig:
     """Each weight moves as soon as its gradient is there: no accumulation, no clipping."""
     compile: bool = False
     """torch.compile for each block; packed sequences then have one fixed length."""
+    fused: bool = True
+    """Blocks of Llama-like models keep less and make it again, at no cost; not beside compile."""
     device: Device = "auto"
     """auto takes CUDA when there is one."""
     sample_prompts: tuple[str, ...] | None = None

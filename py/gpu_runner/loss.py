@@ -149,14 +149,18 @@ class _LinearEntropy(torch.autograd.Function):
             total = torch.zeros((), device=hidden.device)
             by_hidden = torch.empty_like(inputs) if wanted else None
             by_weight = torch.zeros_like(weight) if wanted else None
-            for start in range(0, len(targets), LINEAR_CHUNK):
-                part = slice(start, start + LINEAR_CHUNK)
-                logits = (inputs[part] @ cast.T).float()  # (CHUNK, V)
+            size = -(-len(targets) // -(-len(targets) // LINEAR_CHUNK))  # chunks of one size
+            for start in range(0, len(targets), size):
+                part = slice(start, start + size)
+                slope = (inputs[part] @ cast.T).float()  # (CHUNK, V), logits in place of which …
                 chosen = targets[part, None]
-                sums = logits.logsumexp(dim=1, keepdim=True)
-                total += (sums - logits.gather(1, chosen)).sum()
+                highest = slope.amax(dim=1, keepdim=True)
+                total += (highest - slope.gather(1, chosen)).sum()
+                slope.sub_(highest).exp_()
+                sums = slope.sum(dim=1, keepdim=True)
+                total += sums.log().sum()
                 if by_hidden is not None and by_weight is not None:
-                    slope = logits.sub_(sums).exp_()
+                    slope.div_(sums)  # … come their probabilities
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))
                     slope = slope.to(dtype)
                     torch.mm(slope, cast, out=by_hidden[part])
@@ -164,8 +168,7 @@ class _LinearEntropy(torch.autograd.Function):
                         by_weight.addmm_(slope.T, inputs[part])
                     else:
                         by_weight += slope.T @ inputs[part]
-                    del slope
-                del logits  # before the next chunk's are made
+                del slope  # before the next chunk's are made
         ctx.gradients = by_hidden, by_weight
         ctx.dtype = hidden.dtype
         return total

@@ -9,6 +9,7 @@ from typing import Any, Final
 from gpu_runner.bounds import Loss
 from gpu_runner.config import TrainConfig
 from gpu_runner.feed import Feed, Shape
+from gpu_runner.fused import fuses
 from unfrozen.cluster import Cluster
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
@@ -61,12 +62,18 @@ def recipe(
         seq_len=shape.length,
         grad_accum=shape.parts,
         attention="eager" if caps else "flash",  # never a mask; see `attention`
-        kernels="fused" if config.compile else "eager",
+        kernels=_kernels(config, model),
         checkpointing=config.checkpointing,
         activation_offload=config.activation_offload,
         optimizer_in_backward=config.optimizer_in_backward,
         loss="logits_fp32" if whole else _LOSSES[config.loss],  # see `loss.is_plain`
     )
+
+
+def _kernels(config: TrainConfig, model: ModelConfig | None) -> str:
+    if config.compile:
+        return "fused"
+    return "fused_block" if fuses(config, model) else "eager"
 
 
 def predict(

@@ -28,7 +28,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "optimizer_in_backward": (False, True),
     "step": ("fused", "foreach", "for_loop"),
     "attention": ("flash", "sdpa", "sdpa_masked", "eager"),
-    "kernels": ("eager", "fused"),
+    "kernels": ("eager", "fused", "fused_block"),
     "checkpointing": ("none", "selective", "full"),
     "activation_offload": (False, True),
     "loss": (
@@ -122,7 +122,9 @@ class Recipe:
                   transformers runs on padded rows: a mask of truth values that every layer casts,
                   keys and values repeated for every head; sdpa_masked shares one mask in the
                   compute precision; eager builds the score matrix
-    kernels       eager, or fused (torch.compile, Liger, Transformer Engine)
+    kernels       eager, or fused (torch.compile, Liger, Transformer Engine), or fused_block: norms
+                  and gated feed-forward part in one operation with their products, as in Unsloth
+                  and `gpu_runner`
     checkpointing none; full recomputes each layer in the backward pass; selective recomputes the
                   scores of eager attention, else every second matrix product and all that is cheap
     activation_offload  what layers keep waits in the memory of the host

@@ -14,6 +14,7 @@ from gpu_runner.config import resolve
 from gpu_runner.early import Early
 from gpu_runner.encode import Example
 from gpu_runner.feed import Feed, Shape
+from gpu_runner.fused import fuses
 from gpu_runner.loss import loss_sum
 from gpu_runner.measure import SilentMeter, StepMemory, measured
 from gpu_runner.predict import Prediction, heaviest, predict, recipe
@@ -37,11 +38,13 @@ ROWS = tuple(
 def step(**choices: Any) -> tuple[StepMemory, Prediction]:
     """The second step of a tiny model, measured and predicted."""
     config = resolve({"model": "x", "data": "y", "micro_batch": 8, "grad_accum": 1, **choices})
+    compute = "bf16" if config.compute == "bf16" else "fp32"
     attention.register()
     model = tiny_llama.model(**SIZES)
     model.set_attn_implementation(attention.NAME)
     model.train()
-    blocks.prepare(model, config.checkpointing, compiled=False)
+    known = ModelConfig.from_hf(model.config.to_dict())
+    blocks.prepare(model, config.checkpointing, compiled=False, fused=fuses(config, known))
     choice = optim.Choice(config.optimizer)
     optimizer: Any = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
     norm: Any = optim.gradient_norm
@@ -58,7 +61,9 @@ def step(**choices: Any) -> tuple[StepMemory, Prediction]:
         eval_every=9,
         save_every=0,
         device=CPU,
-        autocast=nullcontext,
+        autocast=nullcontext
+        if compute == "fp32"
+        else partial(torch.autocast, "cpu", torch.bfloat16),
         measured_steps=frozenset(),
         observer=None,  # type: ignore[arg-type]  # nobody is told: `train` does not run
         stop_requested=lambda: False,
@@ -71,8 +76,7 @@ def step(**choices: Any) -> tuple[StepMemory, Prediction]:
         train_step(job, 2, meter)
     assert memory is not None
     shape = max(feed.shapes(2), key=lambda found: found.rows * found.length)
-    known = ModelConfig.from_hf(model.config.to_dict())
-    return memory, predict(known, config, "fp32", shape)
+    return memory, predict(known, config, compute, shape)
 
 
 @pytest.mark.parametrize("packing", [False, True])
@@ -83,6 +87,11 @@ def step(**choices: Any) -> tuple[StepMemory, Prediction]:
         {"loss": "chunked"},
         {"loss": "linear"},
         {"checkpointing": "full"},
+        {"compute": "bf16"},
+        {"compute": "bf16", "checkpointing": "full"},
+        {"fused": False},
+        {"fused": False, "compute": "bf16"},
+        {"fused": False, "checkpointing": "full"},
         {"grad_accum": 2},
         {"grad_accum": 2, "checkpointing": "full"},
         {"optimizer": "sgd"},

@@ -3,7 +3,8 @@
 Read off autograd: each item names the tensors that transformers' modules save (torch 2.13, eager
 kernels), and the tests compare the sum with what a real forward pass saves. For fused kernels the
 items are those of implementations that recompute norms and the activation function; without gates
-and with dropout that is the 34 h of Korthikanti et al., arXiv 2205.05198, section 4.1.
+and with dropout that is the 34 h of Korthikanti et al., arXiv 2205.05198, section 4.1. A fused
+block (`gpu_runner.fused`) makes what norms and activation function return again as well.
 
 With fp32 weights and 16-bit compute (autocast) the residual stream and the norms stay fp32, and
 every linear layer saves its own 16-bit copy of its input. A frozen linear layer saves no input:
@@ -45,6 +46,9 @@ def layer_items(a: Architecture, flow: Flow, sparse: bool = False) -> tuple[Item
     if flow.kernels == "fused":
         items = [*_fused_items(a, flow), *scores_items(a, flow)]
         items += experts_items(a, flow) if sparse else [_fused_mlp(a, flow)]
+    elif flow.kernels == "fused_block":
+        items = [_block_norms(a, flow), *attention_items(a, flow)]
+        items += experts_items(a, flow) if sparse else [_block_mlp(a, flow)]
     else:
         items = [_norms(a, flow), *_inputs(a, flow, sparse), *attention_items(a, flow)]
         items += experts_items(a, flow) if sparse else [_mlp(a, flow)]
@@ -83,7 +87,7 @@ def selective_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> float:
 def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
     mask = 0
-    if flow.kernels == "eager":  # truth values, which only a checkpoint keeps; or one for all
+    if flow.kernels != "fused":  # truth values, which only a checkpoint keeps; or one for all
         masks = {"flash": 0, "sdpa_masked": flow.compute}
         mask = masks.get(flow.attention, int(checkpointed))
     rotary = 0 if a.positions else 2 * a.head_dim * flow.stream // batch
@@ -139,12 +143,16 @@ def _norms(a: Architecture, flow: Flow) -> Item:
         total -= flow.stream * a.hidden
         formula += f" − {flow.stream}·h"
     if a.qk_norm != "none":
-        q_rows, k_rows = (a.heads, a.kv_heads) if a.qk_norm == "head" else (1, 1)
-        narrow = replace(flow, stream=flow.compute)  # they read 16-bit projections
-        total += norm_bytes(a, narrow, a.q_width, q_rows)
-        total += norm_bytes(a, narrow, a.kv_width, k_rows)
+        total += _qk_norm_bytes(a, flow)
         formula += " + norms of q and k"
     return Item("norms: input and normalised values", formula, total, True)
+
+
+def _qk_norm_bytes(a: Architecture, flow: Flow) -> int:
+    """The norms of queries and keys, which read 16-bit projections."""
+    q_rows, k_rows = (a.heads, a.kv_heads) if a.qk_norm == "head" else (1, 1)
+    narrow = replace(flow, stream=flow.compute)
+    return norm_bytes(a, narrow, a.q_width, q_rows) + norm_bytes(a, narrow, a.kv_width, k_rows)
 
 
 def _inputs(a: Architecture, flow: Flow, sparse: bool) -> list[Item]:
@@ -214,6 +222,8 @@ def softmax_point(a: Architecture, flow: Flow) -> tuple[int, int]:
     feed-forward part and its norm are gone by then.
     """
     freed, added = softmax_working(a, flow)
+    if flow.kernels == "fused_block":
+        return freed + _block_mlp(a, flow).size + _block_norms(a, flow).size // 2, added
     freed += _mlp(a, flow).size + _norms(a, flow).size // 2 + flow.compute * a.hidden
     return freed, added
 
@@ -260,4 +270,21 @@ def _fused_mlp(a: Architecture, flow: Flow) -> Item:
     _saves(a)
     count = (3 if a.gated else 2) - (0 if _reads_product(flow) else 1)
     c = flow.compute
+    return Item("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
+
+
+def _block_norms(a: Architecture, flow: Flow) -> Item:
+    """Inputs of the norms and a number a row; what they return is made again."""
+    size = 2 * (flow.stream * a.hidden + 4)
+    formula = f"2·({flow.stream}·h + 4)"
+    if a.qk_norm != "none":
+        size += _qk_norm_bytes(a, flow)
+        formula += " + norms of q and k"
+    return Item("inputs of the norms", formula, size, True)
+
+
+def _block_mlp(a: Architecture, flow: Flow) -> Item:
+    """Gate and up; the activation function's result and the product are made again."""
+    _saves(a)
+    count, c = 2 if a.gated else 1, flow.compute
     return Item("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)

@@ -24,7 +24,7 @@ def scores_items(a: Architecture, flow: Flow) -> list[Item]:
     """What the scores leave: a mask and a number a row, or in eager attention the weights."""
     c, s, heads = flow.compute, flow.seq_len, a.heads
     if flow.attention != "eager":
-        mask = c * s if flow.attention == "sdpa" and flow.kernels == "eager" else 0
+        mask = c * s if flow.attention == "sdpa" and flow.kernels != "fused" else 0
         return [
             Item("mask, cast in each layer", f"{c}·s", mask),
             Item("log-sum-exp of the scores", "4·a", 4 * heads),
@@ -64,9 +64,9 @@ def qkv_numbers(a: Architecture, flow: Flow) -> tuple[int, str]:
         return 3 * q, "3·q"
     # a view of the fused product keeps all of it alive, beside the rotated copies of q and k
     fused = flow.adapters is not None and flow.adapters.library == "litgpt"
-    if fused and k == q and flow.kernels == "eager" and a.gated:
+    if fused and k == q and flow.kernels != "fused" and a.gated:
         return 2 * q + 3 * k, "2·q + 3·k"
-    if a.fused_projections and a.copies_rotated and flow.kernels == "eager":
+    if a.fused_projections and a.copies_rotated and flow.kernels != "fused":
         return 2 * q + 3 * k, "2·q + 3·k"
     return q + 2 * k, "q + 2·k"
 

@@ -92,7 +92,10 @@ class Pass:
         self._head_size = 0 if a.labels else a.vocab * a.hidden
         self._head_trains = recipe.lora is None and self._head_size > 0
         self._resident = recipe.resident_grads(encoder=a.labels > 0)
-        self._largest_grad = round(grads_bytes * model.largest_tensor / model.num_parameters)
+        at_once = model.largest_tensor
+        if recipe.kernels == "fused_block":
+            at_once = max(at_once, self._feed_forward_size)
+        self._largest_grad = round(grads_bytes * at_once / model.num_parameters)
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
@@ -102,6 +105,12 @@ class Pass:
             self.loss_kind = "loss_parallel"
         sizes = self.flow.compute, loss_tokens, a.hidden, vocab
         self.loss = loss_memory(self.loss_kind, recipe.kernels, *sizes, capped=a.caps_logits)
+
+    @property
+    def _feed_forward_size(self) -> int:
+        """Parameters of a dense feed-forward part."""
+        a = self.model.architecture
+        return (3 if a.gated else 2) * a.ffn * a.hidden
 
     def _layer_bytes(self) -> int:
         a = self.model.architecture
@@ -201,10 +210,12 @@ class Pass:
             "outside": 8 * t,
             "unreduced": self._unreduced(model.layer_parameters(a.layers - 1)),
         } | self._flowing(layer=True)
+        again = self.flow.autocast and self.flow.kernels == "fused_block"
+        cast = self.flow.compute * a.ffn * a.hidden if again else 0
         above_first = model.num_parameters - model.layer_parameters(0)
         places = (
-            (self._head_size, self.layers, self._casts(a.layers)),
-            (above_first - (0 if a.tied else a.vocab * a.hidden), self.kept, self._casts(1)),
+            (self._head_size, self.layers, self._casts(a.layers) + cast),
+            (above_first - (0 if a.tied else a.vocab * a.hidden), self.kept, self._casts(1) + cast),
         )
         found = []
         for reached, layers, casts in places:
@@ -227,9 +238,14 @@ class Pass:
         a, flow = self.model.architecture, self.flow
         if self.model.sparse_layers:
             return [("feed_forward", *point) for point in experts_working(a, flow)]
-        width = a.hidden + (2 if a.gated else 1) * a.ffn
-        found = [("feed_forward", 0, flow.compute * width, a.hidden * a.ffn)]
-        if flow.attention == "eager" and flow.kernels == "eager":
+        wide = (2 if a.gated else 1) * a.ffn
+        found = [("feed_forward", 0, flow.compute * (a.hidden + wide), a.hidden * a.ffn)]
+        if flow.kernels == "fused_block":  # all gradients of its weights, the input's in fp32
+            by_input = 4 if flow.compute == 4 else 4 + flow.compute
+            incoming = flow.compute + (flow.stream if flow.autocast else 0)  # the residual's, too
+            added = (by_input + incoming) * a.hidden + flow.compute * wide
+            found = [("feed_forward", 0, added, self._feed_forward_size)]
+        if flow.attention == "eager" and flow.kernels != "fused":
             freed, added = softmax_point(a, flow)
             left = a.hidden * (a.q_width + 2 * a.kv_width)
             found.append(("scores", freed, added, self.model.layer_parameters(0) - left))
@@ -276,5 +292,8 @@ class Pass:
             return 0
         a = self.model.architecture
         once = self.recipe.checkpointing == "full" and not forward
-        copies = (min(layers, 1) if once else layers) * self.model.layer_linears
+        kept = self.model.layer_linears
+        if self.flow.kernels == "fused_block":  # it casts the others again
+            kept = a.q_width * a.hidden
+        copies = (min(layers, 1) if once else layers) * kept
         return self.flow.compute * (copies + (self._head_size if layers == a.layers else 0))

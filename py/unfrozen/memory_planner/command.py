@@ -79,6 +79,8 @@ def _settings(recipe: Recipe, found: Launch) -> dict[str, str]:
         chosen["optimizer_in_backward"] = "true"
     if recipe.kernels == "fused":
         chosen["compile"] = "true"
+    elif recipe.kernels == "eager":
+        chosen["fused"] = "false"
     if _optimizer(recipe) != "adamw" and _shardable(recipe, found):
         chosen["optimizer"] = _optimizer(recipe)
         if recipe.optimizer == "sgd_momentum":

@@ -151,7 +151,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                 "kernels",
                 "Kernels",
                 "what each layer keeps",
-                {"eager": "eager", "fused": "fused"},
+                {"eager": "eager", "fused": "fused", "fused_block": "fused blocks"},
             ),
             _knob(
                 "checkpointing",
