@@ -70,12 +70,11 @@ def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., No
     def run(**options: Any) -> None:
         command(options)
 
-    more = {"set": f" Beside these options: {', '.join(rarer())}."}
     declared = {
-        name: Annotated[kind, typer.Option(help=text + more.get(name, ""))]
-        for name, (kind, text) in OPTIONS.items()
+        name: Annotated[kind, typer.Option(help=text)] for name, (kind, text) in OPTIONS.items()
     }
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    more = f"--set and --config also take {', '.join(rarer())}."
+    run.__name__, run.__doc__ = command.__name__, f"{command.__doc__}\n\n{more}"
     run.__annotations__ = declared
     parameters = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind)
