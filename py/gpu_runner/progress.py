@@ -17,7 +17,7 @@ from rich.text import Text
 from gpu_runner.config import TrainConfig
 from gpu_runner.evaluate import Score
 from gpu_runner.plan import Plan
-from gpu_runner.predict import Prediction
+from gpu_runner.predict import Prediction, recipe
 from gpu_runner.train import State, StepResult
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.units import format_bytes
@@ -246,10 +246,21 @@ def _plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ),
         ("rate", f"{config.schedule}, peak {config.lr:g}, warm-up {plan.schedule.warmup_steps}"),
         ("optimizer", _objective(config)),
-        ("precision", f"{config.params} weights, {plan.compute} products, on {plan.device.type}"),
+        ("precision", _precision(plan)),
         ("free memory", format_bytes(plan.available_bytes)),
         ("disk", f"up to {format_bytes(plan.disk_bytes)}" if plan.disk_bytes else "unknown"),
     ]
+
+
+def _precision(plan: Plan) -> str:
+    """Weights, gradients, moments and products apart, and what a parameter takes of memory."""
+    asked = recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
+    states = f"{asked.params} weights, {asked.grads} gradients"
+    if asked.moments:
+        states += f", {asked.moments} moments"
+    if plan.prediction is not None:
+        states += f": {plan.prediction.bytes_per_parameter} bytes a parameter"
+    return f"{states}; {plan.compute} products, on {plan.device.type}"
 
 
 def _objective(config: TrainConfig) -> str:
