@@ -13,7 +13,7 @@ def is_away() -> bool:
 
     Its client would ask six times, with pauses. Behind a proxy nothing can be told from here.
     """
-    from huggingface_hub import constants
+    from transformers.utils.hub import constants  # type: ignore[attr-defined]  # the hub's own
 
     if constants.HF_HUB_OFFLINE:
         return True

@@ -1,7 +1,7 @@
 from urllib.request import getproxies
 
 import pytest
-from huggingface_hub import constants
+from transformers.utils.hub import constants
 
 from gpu_runner import data, hub, model
 from gpu_runner.errors import DataError, ModelLoadError
