@@ -53,13 +53,14 @@ def train(options: dict[str, Any]) -> None:
 @app.command()
 @takes_options
 def plan(options: dict[str, Any]) -> None:
-    """The same arguments as train: predicted memory, steps, tokens and disk. Nothing is run."""
+    """The same arguments as train: predicted memory, steps, time and disk. Nothing is run."""
 
     def run() -> ExitCode:
         config, console = configuration(options), _console()
-        from gpu_runner.plan import make
-        from gpu_runner.progress import show_plan
+        from gpu_runner.plan import check_new, make
+        from gpu_runner.plan_table import show_plan
 
+        check_new(config.out)
         show_plan(console, make(config))
         return ExitCode.OK
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from gpu_runner.errors import UsageError
@@ -61,7 +63,7 @@ def check(config: Any) -> None:
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise UsageError(
                 f"--{_option(name)} {value} is out of bounds:"
-                f" give a number from {low:g} to {high:g}."
+                f" give a number from {shown(low)} to {shown(high)}."
             )
     for name, choices in _CHOICES.items():
         value = getattr(config, name)
@@ -69,6 +71,7 @@ def check(config: Any) -> None:
             raise UsageError(
                 f"--{_option(name)} {value!r} is unknown: choose {' or '.join(choices)}."
             )
+    _check_paths(config)
     if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
         raise UsageError(
             f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
@@ -82,6 +85,39 @@ def check(config: Any) -> None:
     _check_early_update(config)
     _check_auto(config)
     _check_objective(config)
+
+
+def shown(bound: float) -> str:
+    """A bound as a person writes it."""
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+
+
+def _check_paths(config: Any) -> None:
+    for name in ("model", "data", "eval_data", "replay", "fisher_data", "out", "runs"):
+        value = getattr(config, name)
+        if value == "":
+            raise UsageError(f"--{_option(name)} is empty: give a path, or leave it out.")
+        try:
+            Path(value or ".").expanduser().exists()
+        except (OSError, RuntimeError) as error:  # a name too long, a home that is not there
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(
+                f"--{_option(name)} {value[:80]!r} cannot be a path ({reason}): give another."
+            ) from None
+
+
+def check_used(options: Mapping[str, Any], config: Any) -> None:
+    """Refuse what was asked for and would change nothing. Raises `UsageError`."""
+    penalised = config.l2sp or config.l2sp_pull or config.ewc
+    for name, used, remedy in (
+        ("replay_share", config.replay, "give --replay the file of rows to mix in"),
+        ("fisher_rows", config.ewc, "give ewc a strength"),
+        ("anchor_in_memory", penalised, "give l2sp, l2sp_pull or ewc a strength"),
+        ("floor_ratio", config.schedule != "constant", "a constant rate has no floor"),
+    ):
+        default = type(config).__dataclass_fields__[name].default
+        if options.get(name) not in (None, default) and not used:
+            raise UsageError(f"{name} {options[name]} would change nothing: {remedy}, or drop it.")
 
 
 def _check_objective(config: Any) -> None:

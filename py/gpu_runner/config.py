@@ -197,6 +197,7 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
         given["epochs"] = 1.0
     config = TrainConfig(**given)
     bounds.check(config)
+    bounds.check_used(options, config)
     return config
 
 

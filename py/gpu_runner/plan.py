@@ -132,6 +132,12 @@ class Plan:
         )
 
 
+def check_new(out: str | None) -> None:
+    """Refuse a place for the result that is taken. Raises `UsageError`."""
+    if out and Path(out).expanduser().exists():
+        raise UsageError(f"--out {out} exists: give a directory that does not, or remove it.")
+
+
 def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
     """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
 

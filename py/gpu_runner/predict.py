@@ -10,6 +10,7 @@ from gpu_runner.bounds import Loss
 from gpu_runner.config import TrainConfig
 from gpu_runner.feed import Feed, Shape
 from gpu_runner.fused import fuses
+from gpu_runner.update_rules import ROWS
 from unfrozen.cluster import Cluster
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
@@ -19,6 +20,8 @@ from unfrozen.recipe import BYTES, Recipe
 Components = dict[str, int]
 STEPS_LOOKED_AT: Final = 2000
 MEASURED_EVERY: Final = 100
+WIDENED_BYTES: Final = 2 * 4 * ROWS
+"""What an update of ours holds at most beside what it updates: two numbers in fp32 a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,10 @@ def predict(
             name: parts | ({"moments": parts["moments"] + more} if parts.get("moments") else {})
             for name, parts in found.items()
         }
+    update = found["optimizer_step"]
+    if wanted.step == "for_loop" and wanted.optimizer != "muon" and "workspace" in update:
+        rows = min(update["workspace"], WIDENED_BYTES)  # our rules take some rows at a time
+        found = found | {"optimizer_step": update | {"workspace": rows}}
     return Prediction(found, round(held / model.num_parameters))
 
 

@@ -7,19 +7,14 @@ id is looked up among them: no path is ever built from what a client sends. Link
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.log import Clock
-from gpu_runner.tail import CHUNK_BYTES, parse
+from gpu_runner.tail import CHUNK_BYTES, LOG_NAME, parse, writer_alive
 
-if sys.platform != "win32":
-    import fcntl
-
-LOG_NAME: Final = "events.jsonl"
 DEFAULT_BEAT_SECONDS: Final = 30.0
 PATIENCE: Final = 3.0  # a run is stalled when it is silent for so many times its promised beat
 
@@ -87,25 +82,6 @@ def describe(run_id: str, log: Path, now: float) -> RunInfo | None:
         updated=_number(last.get("t"), 0),
         bytes=size,
     )
-
-
-def writer_alive(log: Path) -> bool | None:
-    """Whether a process holds the log open for writing; None where the system cannot tell.
-
-    `EventLog` holds an advisory lock as long as its process lives, so a kill −9 lets go of it.
-    """
-    if sys.platform == "win32":
-        return None
-    fd = os.open(log, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(fd)  # lets go of the lock, if it was taken
-    return False
 
 
 def _status(log: Path, size: int, last: dict[str, Any], now: float) -> str:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from gpu_runner import blocks, checkpoint, optim, plan, training_state
+from gpu_runner import blocks, bounds, checkpoint, optim, plan, training_state
 from gpu_runner.anchor import Anchor, anchor
 from gpu_runner.config import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
@@ -30,21 +32,25 @@ from gpu_runner.keep import CHECKPOINTS, FINISHED
 from gpu_runner.model import Source, load
 from gpu_runner.plan import Plan, choose_device
 from gpu_runner.running import Session, execute
+from gpu_runner.tail import LOG_NAME, writer_alive
 from gpu_runner.train import State
 from gpu_runner.world import World, join
 
 
 def start(config: TrainConfig, console: Console) -> ExitCode:
     """Train as `config` says, in a new run directory. Raises `RunnerError` for user errors."""
-    if config.out and Path(config.out).expanduser().exists():
-        raise UsageError(
-            f"--out {config.out} exists: give a directory that does not, or remove it."
-        )
+    plan.check_new(config.out)
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
         planned = plan.make(config, world.rank, world.size)
-        model = _load(planned, planned.source, world, quiet)
+        world.on_first(lambda: _check_place(config.out))
         directory = world.on_first(lambda: _new_directory(planned.config))
+        try:
+            model = _load(planned, planned.source, world, quiet)
+        except BaseException:
+            if world.first:  # nothing is lost: there is no run yet
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
         return execute(_session(planned, directory, model, world, History(), State()), quiet)
 
 
@@ -59,6 +65,7 @@ def resume(directory: Path, console: Console) -> ExitCode:
     if (directory / FINISHED).exists():
         text = f"{directory.name} is finished: there is nothing to resume."
         raise everyones(CheckpointError(text))
+    _check_alone(directory)
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
         found, refused = world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS))
@@ -72,7 +79,8 @@ def resume(directory: Path, console: Console) -> ExitCode:
         model = _load(planned, source, world, quiet)
         session = _session(planned, directory, model, world, history, state)
         session.attempt = 1  # the log knows the true number
-        session.notes = [f"{text} An older checkpoint is used." for text in refused]
+        then = "An older checkpoint is used." if found else "The run starts again at step 0."
+        session.notes = [f"{text} {then}" for text in refused]
         if found is not None:
             training_state.restore(found, model, session.optimizer, world)
         return execute(session, quiet)
@@ -143,6 +151,29 @@ def _session(
     return Session(planned, directory, model, kept, optimizer, world, state, history, 0, [])
 
 
+def _check_alone(directory: Path) -> None:
+    """Refuse a run that a process still writes: it would remove what is loaded here."""
+    log = directory / LOG_NAME
+    if log.is_file() and writer_alive(log):
+        text = f"{directory.name} is being trained by another process: wait for it, or stop it."
+        raise everyones(CheckpointError(text))
+
+
+def _check_place(out: str | None) -> None:
+    """Refuse, before the first step, a place where the result could not be written."""
+    if out is None:
+        return
+    place = Path(out).expanduser().parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise SystemFailure(
+            f"--out {out}: no model can be written there ({error.strerror}). Give another one."
+        ) from None
+
+
 def _new_directory(config: TrainConfig) -> Path:
     """A directory for this run, with its choices in it."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -162,12 +193,14 @@ def _new_directory(config: TrainConfig) -> Path:
 def _read_config(directory: Path) -> TrainConfig:
     path = directory / "config.json"
     try:
-        return TrainConfig.from_json(json.loads(path.read_text("utf-8")))
+        config = TrainConfig.from_json(json.loads(path.read_text("utf-8")))
+        bounds.check(config)
+        return config
     except FileNotFoundError:
         raise CheckpointError(
             f"{directory} is not a run of `train`: it has no config.json. Give a run's id or path."
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UsageError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): the run cannot go on.") from None
 
 

@@ -17,8 +17,7 @@ from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
 
-from gpu_runner.runs import writer_alive
-from gpu_runner.tail import Tail, is_line_start, last_event, parse
+from gpu_runner.tail import Tail, is_line_start, last_event, parse, writer_alive
 
 HEARTBEAT_SECONDS: Final = 5.0
 MAX_STREAMS: Final = 32

@@ -10,11 +10,17 @@ a JSON object was torn by a kill: skip it and count it.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+if sys.platform != "win32":
+    import fcntl
+
+LOG_NAME: Final = "events.jsonl"
 CHUNK_BYTES: Final = 256 * 1024
 
 
@@ -90,3 +96,22 @@ def is_line_start(path: Path, offset: int) -> bool:
     with path.open("rb") as file:
         file.seek(offset - 1)
         return file.read(1) == b"\n"
+
+
+def writer_alive(log: Path) -> bool | None:
+    """Whether a process holds the log open for writing; None where the system cannot tell.
+
+    `EventLog` holds an advisory lock as long as its process lives, so a kill −9 lets go of it.
+    """
+    if sys.platform == "win32":
+        return None
+    fd = os.open(log, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(fd)  # lets go of the lock, if it was taken
+    return False

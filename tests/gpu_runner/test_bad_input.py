@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 import tiny_llama
 from gpu_runner import bounds
 from gpu_runner.__main__ import app
+from gpu_runner.config import resolve
 from gpu_runner.errors import MEANINGS, ExitCode
+from gpu_runner.log import EventLog, SystemClock
 
 DEMO = ["train", "--model", "demo"]
 
@@ -39,7 +41,12 @@ def test_a_number_out_of_bounds_says_itself_and_its_bounds(name: str) -> None:
         shown = int(value) if whole else float(value)
         done = runner(*DEMO, "--set", f"{name}={shown}")
         option = name.replace("_", "-")
-        assert_refused(done, ExitCode.USAGE, f"--{option} {shown}", f"from {low:g} to {high:g}")
+        assert_refused(
+            done,
+            ExitCode.USAGE,
+            f"--{option} {shown}",
+            f"from {bounds.shown(low)} to {bounds.shown(high)}",
+        )
 
 
 @pytest.mark.parametrize("name", bounds._CHOICES)
@@ -56,6 +63,11 @@ def test_an_unknown_word_is_answered_with_the_known_ones(name: str) -> None:
         (["--params", "bf16", "--compute", "fp32"], ("Give --compute auto, or --params fp32",)),
         (["--set", "momentum=0.9"], ("momentum 0.9", "only sgd takes one")),
         (["--set", "rounding=kahan"], ("rounding kahan", "give --params bf16")),
+        (["--replay-share", "0.5"], ("replay_share 0.5 would change nothing", "give --replay")),
+        (["--set", "fisher_rows=8"], ("fisher_rows 8 would change nothing", "give ewc a strength")),
+        (["--data", ""], ("--data is empty", "give a path")),
+        (["--out", "~nobody-of-this-name/x"], ("--out '~nobody", "cannot be a path")),
+        (["--eval-data", "x" * 300], ("--eval-data 'xxx", "File name too long")),
         (["--set", "optimizer_in_backward=true", "--set", "l2sp=1"], ("optimizer_in_backward",)),
         (["--set", "modle=x"], ("modle is no choice of a run", "did you mean model")),
         (["--set", "lr=fast"], ("lr is 'fast'", "it must be a number")),
@@ -101,9 +113,9 @@ def broken(tmp_path: Path) -> Path:
     return tiny_llama.directory(tmp_path / "broken")
 
 
-def train_on(model: Path, sums_file: Path) -> Result:
+def train_on(model: Path, sums_file: Path, *more: str) -> Result:
     options = ["--general", "none", "--steps", "1", "--runs", str(model.parent / "runs")]
-    return runner("train", "--model", str(model), "--data", str(sums_file), *options)
+    return runner("train", "--model", str(model), "--data", str(sums_file), *options, *more)
 
 
 def test_a_missing_weight_is_refused_by_its_name(broken: Path, sums_file: Path) -> None:
@@ -149,6 +161,41 @@ def test_a_configuration_that_lies_about_a_size_is_refused(broken: Path, sums_fi
     (broken / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
     done = train_on(broken, sums_file)
     assert_refused(done, ExitCode.MODEL, "mismatched weights", "mlp.down_proj.weight")
+
+
+def test_a_result_that_could_not_be_written_is_refused_before_the_first_step(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "model"
+    done = train_on(model_dir, sums_file, "--out", str(out), "--runs", str(tmp_path / "runs"))
+    assert_refused(done, ExitCode.SYSTEM, f"--out {out}", "no model can be written there")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_never_began_leaves_nothing_behind(
+    broken: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    (broken / "model.safetensors").write_text("rubbish")
+    done = train_on(broken, sums_file, "--runs", str(tmp_path / "runs"))
+    assert done.exit_code == ExitCode.MODEL
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_run_whose_choices_were_damaged_is_not_resumed(tmp_path: Path) -> None:
+    kept = resolve({"model": "demo"}).as_json()
+    for damaged, part in (({"lr": "x"}, "not str"), ({"lr": 7.0}, "--lr 7.0 is out of bounds")):
+        (tmp_path / "config.json").write_text(json.dumps(kept | damaged))
+        done = runner("resume", str(tmp_path))
+        assert_refused(done, ExitCode.CHECKPOINT, "config.json cannot be read", part)
+
+
+def test_a_run_that_another_process_trains_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(resolve({"model": "demo"}).as_json()))
+    with EventLog(tmp_path / "events.jsonl", run="r", clock=SystemClock()) as log:
+        log.emit("metrics", 1, m={})
+        done = runner("resume", str(tmp_path))
+    assert_refused(done, ExitCode.CHECKPOINT, "is being trained by another process")
 
 
 def test_help_says_what_every_exit_code_means() -> None:

@@ -73,7 +73,13 @@ def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_pa
     options = ["--model", str(model_dir), "--data", str(sums_file), "--runs", str(tmp_path / "r")]
     done = runner("plan", *options)
     assert done.exit_code == 0, done.stderr
-    for part in ("27,040 parameters, all trained", "36 rows", "16 bytes a parameter", "End of forward", "Total"):
+    for part in (
+        "27,040 parameters, all trained",
+        "36 rows",
+        "16 bytes a parameter",
+        "End of forward",
+        "Total",
+    ):
         assert part in done.stdout
     assert not (tmp_path / "r").exists()
 

@@ -15,7 +15,7 @@ from gpu_runner import plan, session
 from gpu_runner.config import TrainConfig, resolve
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
 from gpu_runner.model import find
-from gpu_runner.progress import show_plan
+from gpu_runner.plan_table import show_plan
 from gpu_runner.session import resume, start
 
 Make = Callable[..., TrainConfig]

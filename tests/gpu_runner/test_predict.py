@@ -136,3 +136,12 @@ def test_the_heaviest_step_is_not_the_first_where_another_is_as_heavy() -> None:
     config = resolve({"model": "x", "data": "y"})
     number, _ = heaviest(feed, 40, None, config, "fp32")
     assert number > 1
+
+
+def test_an_update_of_ours_widens_some_rows_however_large_the_tensor() -> None:
+    sizes = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 32, "intermediate_size": 4096, "vocab_size": 128_000}
+    model = ModelConfig.from_hf(sizes)
+    config = resolve({"model": "x", "data": "y", "optimizer": "adafactor"})
+    update = predict(model, config, "fp32", Shape(1, 10, 5)).instants["optimizer_step"]
+    assert update["workspace"] == 2 * 4 * 2**22

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gpu_runner.log import EventLog, SystemClock
-from gpu_runner.runs import RunIndex, describe, writer_alive
+from gpu_runner.runs import RunIndex, describe
+from gpu_runner.tail import writer_alive
 
 
 class At:

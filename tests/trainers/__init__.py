@@ -19,6 +19,13 @@ CONTENDERS = ("ours", "Trainer", "SFTTrainer")
 WARM_UP_STEPS = 1
 
 
+def on_card() -> bool:
+    """Whether all contenders train on a CUDA card, in bf16 products; else on the CPU in fp32."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 @dataclass(frozen=True)
 class Work:
     """What every contender is given: rows in the order in which they are seen, and how."""
@@ -51,7 +58,10 @@ class Work:
 
 @dataclass
 class Outcome:
-    """Losses by step, and what they took; `peak_mib` is the process's resident high-water mark."""
+    """Losses by step, and what they took.
+
+    `peak_mib` is what a card's allocator held at most, or the process's resident high-water mark.
+    """
 
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -64,11 +74,20 @@ class Outcome:
         """Around each step."""
         started, worked = perf_counter(), process_time()
         yield
+        if on_card():
+            import torch
+
+            torch.cuda.synchronize()
         self.seconds.append(perf_counter() - started)
         self.cpu_seconds.append(process_time() - worked)
 
     def finished(self) -> None:
         """Read the high-water mark, before anything else is done."""
+        if on_card():
+            import torch
+
+            self.peak_mib = torch.cuda.max_memory_allocated() / 2**20
+            return
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.peak_mib = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

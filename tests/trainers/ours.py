@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import torch
 
-from gpu_runner import attention, optim
+from gpu_runner import attention, blocks, optim
 from gpu_runner.anchor import anchor
 from gpu_runner.data import RowSet
 from gpu_runner.encode import Example
@@ -19,11 +20,11 @@ from gpu_runner.log import EventLog, SystemClock
 from gpu_runner.measure import SilentMeter
 from gpu_runner.model import Source
 from gpu_runner.train import Job, State, train_step
-from tests.trainers import Outcome, Work
+from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS
 from unfrozen.schedules import Schedule
 
-CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EVALUATED_ROWS = 16
 LOGGED_EVENTS = 2000
 
@@ -34,7 +35,9 @@ def run(work: Work) -> Outcome:
 
     model = AutoModelForCausalLM.from_pretrained(
         work.model, dtype=torch.float32, attn_implementation=attention.register()
-    ).train()
+    )
+    model.to(DEVICE).train()
+    blocks.prepare(model, "none", compiled=False, fused=True)
     examples = tuple(Example(tuple(ids), tuple(mask)) for ids, mask in work.rows)
     job = Job(
         model=model,
@@ -44,8 +47,8 @@ def run(work: Work) -> Outcome:
         clip=1.0,
         eval_every=work.steps,
         save_every=0,
-        device=CPU,
-        autocast=nullcontext,
+        device=DEVICE,
+        autocast=partial(torch.autocast, "cuda", torch.bfloat16) if on_card() else nullcontext,
         measured_steps=frozenset(),
         observer=None,  # type: ignore[arg-type]  # nobody is told: the loop is here
         stop_requested=lambda: False,
@@ -70,7 +73,7 @@ def _in_order(examples: tuple[Example, ...]) -> tuple[Example, ...]:
 def _overheads(job: Job, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
     """Seconds of one logged step, of an evaluation, and of the drift from θ₀."""
     rows = RowSet("bench", (), examples, len(examples), 0, 0, 0, "")
-    evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, CPU, nullcontext)
+    evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, DEVICE, job.autocast)
     source = Source("directory", "bench", work.model)
     scalars = {metric.name: 1.2345678 for metric in METRICS[:12]}
     with TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 """Hugging Face's Trainer and TRL's SFTTrainer on the same work, as their manuals set them up.
 
 Both get what a user would give them: a collator that pads to the longest row of the batch, labels
-of −100 on prompts, fp32, fused AdamW, a constant rate, clipping at 1. Both divide by the number of
-trained tokens. SFTTrainer's default of recomputing activations is turned off, as it is for all.
+of −100 on prompts, fp32 weights, fused AdamW, a constant rate, clipping at 1. Both divide by the
+number of trained tokens. SFTTrainer's default of recomputing activations is turned off, as for all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.trainers import Outcome, Work
+from tests.trainers import Outcome, Work, on_card
 
 
 def run(work: Work, contender: str) -> Outcome:
@@ -59,8 +59,8 @@ def _settings(work: Work, folder: str) -> dict[str, Any]:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
-        "use_cpu": True,
-        "bf16": False,
+        "use_cpu": not on_card(),
+        "bf16": on_card(),
         "gradient_checkpointing": False,
         "disable_tqdm": True,
         "seed": 0,

@@ -7,7 +7,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unfrozen.answer import answer
@@ -47,7 +47,7 @@ RECIPES: dict[str, st.SearchStrategy[Any]] = {
     "moments": st.sampled_from(["fp32", "bf16", "int8", None]),
     "master": st.sampled_from([None, "fp32"]),
     "attention": st.sampled_from(["flash", "sdpa", "sdpa_masked", "eager"]),
-    "kernels": st.sampled_from(["eager", "fused"]),
+    "kernels": st.sampled_from(["eager", "fused", "fused_block"]),
     "checkpointing": st.sampled_from(["none", "selective", "full"]),
     "loss": st.sampled_from(
         ["logits_fp32", "logits_bf16", "chunked", "fused_linear", "vocab_parallel"]
@@ -127,6 +127,14 @@ def test_any_job_is_planned_in_finite_numbers_or_refused(hub_id: str, data: st.D
     st.sampled_from(["none", "zero2", "zero3"]),
     st.sampled_from(["micro_batch", "seq_len"]),
     st.integers(1, 5000),
+)
+@example(  # a layer of experts freed more than it kept, where cards share the sequence
+    "Qwen/Qwen3-30B-A3B",
+    {"grad_accum": 1, "seq_len": 2},
+    {"tensor_parallel": 4, "sequence_parallel": True},
+    "zero2",
+    "micro_batch",
+    1,
 )
 def test_more_tokens_never_take_less_memory(
     hub_id: str,

@@ -11,8 +11,9 @@ Reading order:
 7. `experts` — the sparse part of a mixture of experts
 8. `activations` — what the forward pass keeps for the backward pass
 9. `loss` — logits and cross-entropy
-10. `backward` — one micro-batch: its highest points, taken apart into named pieces
-11. `instants` — the moments of a step; the peak is their maximum
-12. `overhead` — the allocator, the driver and the communication
-13. `explain` — the peak as a list of terms with formula, inputs and source
+10. `pieces` — what a point of a pass is made of
+11. `backward` — one micro-batch: its highest points, taken apart into those
+12. `instants` — the moments of a step; the peak is their maximum
+13. `overhead` — the allocator, the driver and the communication
+14. `explain` — the peak as a list of terms with formula, inputs and source
 """

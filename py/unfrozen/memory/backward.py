@@ -1,12 +1,9 @@
 """One micro-batch on one card: the candidates for the highest points of forward and backward.
 
-A point is a dictionary of named pieces in bytes; `PIECES` says which component each belongs to and
-how it is computed. Points are compared by their sums, and the highest of a phase is its memory.
+The pieces of a point are those of `unfrozen.memory.pieces`.
 """
 
 from __future__ import annotations
-
-from typing import Final, NamedTuple
 
 from unfrozen.cluster import Cluster
 from unfrozen.memory.activations import (
@@ -19,49 +16,11 @@ from unfrozen.memory.activations import (
 from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow
 from unfrozen.memory.loss import loss_memory
+from unfrozen.memory.pieces import Point
 from unfrozen.memory.sharding import unreduced_bytes
 from unfrozen.memory.states import update_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import BYTES, Recipe
-
-Point = dict[str, int]
-
-
-class Piece(NamedTuple):
-    """What a piece of a point is: its component, its name for readers, how it is computed."""
-
-    component: str
-    label: str
-    formula: str
-
-
-PIECES: Final = {
-    "grads": Piece("grads", "gradients that exist", "bytes · reached"),
-    "layers": Piece("activations", "kept by the layers", "T·L·kept"),
-    "recomputed": Piece("activations", "one layer, recomputed", "T·kept"),
-    "outside": Piece("activations", "kept outside the layers", "T·kept"),
-    "head_input": Piece("activations", "input of the head", "c·T·h"),
-    "loss": Piece("logits_loss", "loss and its backward pass", "see the loss"),
-    "head": Piece("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),
-    "casts": Piece("workspace", "16-bit copies of weights under autocast", "2 · matrices"),
-    "norm": Piece("workspace", "last norm's backward pass", "5·4·T·h"),
-    "feed_forward": Piece("workspace", "feed-forward part's backward pass", "c·T·(h + 2f)"),
-    "scores": Piece("workspace", "softmax's backward pass", "2·4·T·a·s + 2c·T·h"),
-    "embedding": Piece("workspace", "gradient of the embedding's output", "T·h"),
-    "tied": Piece("workspace", "second gradient of a tied embedding, and their sum", "2·V·h"),
-    "fresh": Piece("workspace", "gradient about to be added", "largest tensor"),
-    "head_weight": Piece("workspace", "second gradient of the head's weight", "V·h"),
-    "unreduced": Piece("workspace", "gradients of a unit before they are scattered", "unit"),
-    "gathered_inputs": Piece("workspace", "layer input, gathered along the sequence", "2·c·T·h"),
-    "ring": Piece("workspace", "keys and values of the neighbours", "4·c·T·k"),
-    "dequantised": Piece("workspace", "one linear layer in 16 bits", "c · largest matrix"),
-    "update": Piece("workspace", "temporaries of the update", "see the optimizer"),
-}
-
-
-def highest(points: tuple[Point, ...]) -> Point:
-    """The point with the largest sum."""
-    return max(points, key=lambda point: sum(point.values()))
 
 
 class Pass:
@@ -156,10 +115,19 @@ class Pass:
         }
         more = kept | self._flowing(layer=False)
         early = self._head_size if loss.early and self._head_trains else 0
+        selected = 0  # the last norm's output; under autocast also its rows, before they are cast
+        if self.loss_kind == "linear":
+            rows = self.tokens + (self.loss_tokens if self.flow.autocast else 0)
+            selected = self.flow.stream * a.hidden * rows
         second = loss.weight_gradients * self._head_size if self._head_trains else 0
         return (
             self._point(
-                early, more | {"loss": loss.at_loss, "casts": self._casts(a.layers, forward=True)}
+                early,
+                more
+                | {
+                    "loss": loss.at_loss + selected,
+                    "casts": self._casts(a.layers, forward=True),
+                },
             ),
             self._point(
                 self._head_size,
@@ -237,7 +205,9 @@ class Pass:
         """
         a, flow = self.model.architecture, self.flow
         if self.model.sparse_layers:
-            return [("feed_forward", *point) for point in experts_working(a, flow)]
+            return [
+                ("feed_forward", *point) for point in experts_working(a, flow, self._whole_ranks)
+            ]
         wide = (2 if a.gated else 1) * a.ffn
         found = [("feed_forward", 0, flow.compute * (a.hidden + wide), a.hidden * a.ffn)]
         if flow.kernels == "fused_block":  # all gradients of its weights, the input's in fp32

@@ -37,17 +37,20 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     return found
 
 
-def experts_working(a: Architecture, flow: Flow) -> tuple[tuple[int, int, int], ...]:
+def experts_working(
+    a: Architecture, flow: Flow, whole_ranks: int = 1
+) -> tuple[tuple[int, int, int], ...]:
     """Points of the backward pass: bytes a token freed and added, gradients that exist by then.
 
     Where the weighted sum of the experts is undone; where the activation function is, after the
     last product; where the first products are, whose gradient is the largest tensor of the layer.
+    `whole_ranks` cards share what is as wide as the model, as they do in `experts_items`.
     """
     experts = a.experts
     assert experts is not None
-    t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden
+    t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden // whole_ranks
     wide = 4 if a.model_type == "mixtral" else e  # its routing weights are fp32
-    last = experts.count * f * h
+    last = experts.count * f * a.hidden
     return (
         (0, 3 * wide * t * h + e * h, 0),
         (e * t * (f + h) + 12 * t, 3 * e * t * f + e * h, last),

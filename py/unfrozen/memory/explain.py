@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 from unfrozen.cluster import Cluster
 from unfrozen.memory.activations import layer_items, outside_items
-from unfrozen.memory.backward import PIECES, Point
 from unfrozen.memory.flow import Item
 from unfrozen.memory.instants import Step
 from unfrozen.memory.loss import FORMULAS
+from unfrozen.memory.pieces import PIECES, Point
 from unfrozen.memory.states import trained_parameters
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import BYTES, Recipe

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
-from unfrozen.memory.backward import PIECES, Pass, Point, highest
+from unfrozen.memory.backward import Pass
+from unfrozen.memory.pieces import PIECES, Point, highest
 from unfrozen.memory.sharding import gathered_bytes, per_card
 from unfrozen.memory.states import state_bytes, update_bytes
 from unfrozen.model import ModelConfig

@@ -148,6 +148,8 @@ def test_a_llama_layer_in_bf16_follows_the_written_formula() -> None:
     assert flash == 16 * h + 8 + 4 * q + 4 * k + 4 * a + 8 * f
     fused = kept_by_a_layer("llama", kernels="fused", attention="flash")
     assert fused == 8 * h + 4 * q + 4 * k + 6 * f + 4 * a
+    block = kept_by_a_layer("llama", kernels="fused_block", attention="flash")
+    assert block == 4 * h + 8 + 4 * q + 4 * k + 4 * f + 4 * a
 
 
 def test_a_fused_gpt_layer_with_dropout_is_korthikantis_34_h() -> None:

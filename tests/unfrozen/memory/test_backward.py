@@ -6,8 +6,9 @@ from typing import Any
 
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
-from unfrozen.memory.backward import PIECES, Pass, highest
+from unfrozen.memory.backward import Pass
 from unfrozen.memory.instants import Step
+from unfrozen.memory.pieces import PIECES, highest
 from unfrozen.recipe import Recipe
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
