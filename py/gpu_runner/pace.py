@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -20,6 +20,8 @@ from unfrozen.step_time import step_time, step_tokens
 
 CPU_SHARE: Final = 0.65
 """Of that rate, what a whole step reaches: measured by `build.py bench runner`, docs/speed.md."""
+SMALL: Final = 20_000_000
+"""Parameters below which a CPU's step is longer than that: `build.py bench three_sizes`."""
 MEASURED_SECONDS: Final = 0.2
 _SIDE: Final = 1024
 _FORMS: Final = ("pcie", "nvl")
@@ -27,10 +29,14 @@ _FORMS: Final = ("pcie", "nvl")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds of a step, evaluations and checkpoints not counted, and where they come from."""
+    """Seconds of a step, evaluations and checkpoints not counted, and where they come from.
+
+    `least` where a model is so small that starting its operations may take longer than they do.
+    """
 
     step_seconds: float
     source: str
+    least: bool = False
 
 
 def pace(planned: Plan) -> Pace | None:
@@ -39,13 +45,17 @@ def pace(planned: Plan) -> Pace | None:
         return None
     rows = planned.train
     tokens = planned.feed.rows_per_step * rows.tokens / len(rows.examples)
+    lengths = [len(example.ids) for example in rows.examples]
+    seen = sum(length**2 for length in lengths) / sum(lengths)  # a token's document, on average
     asked = recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
+    asked = replace(asked, micro_batch=planned.config.micro_batch, seq_len=max(1, round(seen)))
     ranks = planned.feed.ranks
     job = Job(planned.shape, asked, Cluster(ranks, "zero3" if ranks > 1 else "none"))
     if planned.device.type == "cpu":
         rate = product_rate(torch.bfloat16 if planned.compute == "bf16" else torch.float32)
         seconds = flops(job).total * tokens / (CPU_SHARE * rate)
-        return Pace(seconds, f"from a matrix product measured now, {rate / 1e9:,.0f} GFLOP/s")
+        source = f"from a matrix product measured now, {rate / 1e9:,.0f} GFLOP/s"
+        return Pace(seconds, source, least=planned.shape.num_parameters < SMALL)
     properties = torch.cuda.get_device_properties(planned.device)
     gpu = card(properties.name, properties.total_memory)
     if gpu is None:

@@ -58,7 +58,8 @@ def _length(plan: Plan) -> str:
         return "unknown"
     step = found.step_seconds
     each = duration(step) if step >= 10 else f"{step:.2g} s"
-    return f"about {each} a step, {duration(step * plan.steps)} in all; {found.source}"
+    about = "at least" if found.least else "about"
+    return f"{about} {each} a step, {duration(step * plan.steps)} in all; {found.source}"
 
 
 def _precision(plan: Plan) -> str:
