@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -17,13 +18,21 @@ import psutil
 ROOT = Path(__file__).parents[1]
 
 
-def runner(*arguments: str, processes: int = 1) -> subprocess.Popen[str]:
-    """`python -m gpu_runner …`, or the same under torchrun."""
+def runner(
+    *arguments: str, processes: int = 1, largest_file: int | None = None
+) -> subprocess.Popen[str]:
+    """`python -m gpu_runner …`, or the same under torchrun; no file grows beyond `largest_file`."""
     settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(several if processes > 1 else []), "-m", "gpu_runner", *arguments]
+
+    def limit() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     return subprocess.Popen(
         command,
+        preexec_fn=limit,
         env=settings,
         text=True,
         stdout=subprocess.PIPE,

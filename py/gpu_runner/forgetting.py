@@ -79,17 +79,23 @@ def earlier_english_rows() -> tuple[str, str]:
 
 
 def controls(
-    low_rate: float, l2sp: float, l2sp_pull: float, ewc: float, layer_decay: float
+    low_rate: float,
+    l2sp: float,
+    l2sp_pull: float,
+    ewc: float,
+    layer_decay: float,
+    fisher_rows: int = 128,
 ) -> tuple[Control, ...]:
     """The rows of a table, with the strengths that suit its model."""
     earlier = {"replay": "{earlier}", "replay_share": 0.1}
+    fisher = {"fisher_data": "{earlier}", "fisher_rows": fisher_rows}
     return (
         Control("plain", "nothing"),
         Control("low-rate", f"rate {low_rate:g}", {"lr": low_rate}),
         Control("replay", "replay, 10 % of the tokens", earlier),
         Control("l2sp", f"L2-SP in the loss, λ = {l2sp:g}", {"l2sp": l2sp}),
         Control("l2sp-pull", f"L2-SP decoupled, λ = {l2sp_pull:g}", {"l2sp_pull": l2sp_pull}),
-        Control("ewc", f"EWC, λ = {ewc:g}", {"ewc": ewc, "fisher_data": "{earlier}"}),
+        Control("ewc", f"EWC, λ = {ewc:g}", {"ewc": ewc} | fisher),
         Control("layers", f"rates by layer, ξ = {layer_decay:g}", {"layer_decay": layer_decay}),
     )
 
@@ -105,9 +111,11 @@ TRIALS: Final = {
         model=lambda: str(smollm2_gguf()),
         choices={
             **{"data": "instruct", "steps": 5, "lr": 1e-3, "micro_batch": 4, "grad_accum": 1},
-            **{"eval_rows": 8, "seq_len": 128, "fisher_rows": 8},
+            **{"eval_rows": 8, "seq_len": 128},
         },
-        controls=controls(low_rate=2e-4, l2sp=0.01, l2sp_pull=200, ewc=0.01, layer_decay=1.2),
+        controls=controls(
+            low_rate=2e-4, l2sp=0.01, l2sp_pull=200, ewc=0.01, layer_decay=1.2, fisher_rows=8
+        ),
         earlier_rows=earlier_english_rows,
     ),
 }

@@ -67,7 +67,7 @@ def test_forgetting_can_be_read_in_what_the_model_writes(demo_run: Path) -> None
     }
     assert {prompt: before[prompt] for prompt in right} == right
     kept = [prompt for prompt in right if after[prompt] == right[prompt]]
-    assert len(kept) <= 1  # which one, if any, hangs on the last bit of 200 fast steps
+    assert len(kept) <= 2  # which ones, if any, hangs on the last bit of 200 fast steps
     assert after["Write 268 in Roman numerals:"].startswith("CCLX")
 
 

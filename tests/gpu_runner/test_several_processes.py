@@ -170,9 +170,10 @@ def test_sigterm_stops_all_processes_after_the_same_step(
 def test_a_full_disk_is_said_once_and_ends_every_process(
     options: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "file" / "x")]
-    process = runner("train", *options, "--steps", "4", *places, processes=2)
+    more = ["--steps", "4", "--runs", str(tmp_path / "runs")]
+    process = runner(
+        "train", *options, *more, processes=2, largest_file=150_000
+    )  # moments: 216,000
     output, _ = process.communicate()
     assert process.returncode != 0
     assert "could not be written" in output
