@@ -170,7 +170,7 @@ def test_sigterm_stops_all_processes_after_the_same_step(
 def test_a_full_disk_is_said_once_and_ends_every_process(
     options: list[str], tmp_path: Path
 ) -> None:
-    more = ["--steps", "4", "--runs", str(tmp_path / "runs")]
+    more = ["--steps", "4", "--save-every", "2", "--runs", str(tmp_path / "runs")]
     process = runner(
         "train", *options, *more, processes=2, largest_file=150_000
     )  # moments: 216,000
