@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,15 +19,7 @@ from torch import Tensor
 
 from gpu_runner.config import TrainConfig
 from gpu_runner.world import blocks_of
-from unfrozen.model import Architecture, ModelConfig
-
-MODEL_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
-
-
-def covers(model: Architecture) -> bool:
-    """Whether the blocks of such a model can run so."""
-    plain = model.norm == "rms" and model.norm_places == "pre" and not model.mlp_bias
-    return model.model_type in MODEL_TYPES and model.activation == "silu" and plain
+from unfrozen.model import ModelConfig
 
 
 def fuses(config: TrainConfig, model: ModelConfig | None) -> bool:
@@ -35,11 +27,11 @@ def fuses(config: TrainConfig, model: ModelConfig | None) -> bool:
     product does the same in another way.
     """
     asked = config.fused and not config.compile and config.checkpointing != "selective"
-    return asked and model is not None and covers(model.architecture)
+    return asked and model is not None and model.architecture.has_fused_block
 
 
 def fuse(model: Any) -> None:
-    """Let the blocks of a model that `covers` accepts run by the functions of this file."""
+    """Let the blocks of a model that `fuses` accepts run by the functions of this file."""
     block: Any
     for block in blocks_of(model):
         attention, mlp = block.self_attn, block.mlp
@@ -149,8 +141,9 @@ def _by_inputs(slopes: Iterable[Tensor], weights: Iterable[Tensor]) -> Tensor:
         if total is not None and slope.dtype == total.dtype:
             total.addmm_(slope, weight.to(slope.dtype))
         else:
-            product = (slope @ weight.to(slope.dtype)).float()
-            total = product if total is None else total.add_(product)
+            product = slope @ weight.to(slope.dtype)
+            total = product.float() if total is None else total.add_(product)
+            del product  # before the next one is made
     assert total is not None
     return total
 

@@ -37,7 +37,8 @@ _NDR, _XDR = 50.0, 100.0
 """Assumed for cards whose vendor's own machine has one adapter of 400 or 800 Gb/s a card: DGX H100,
 H200, B200 and GB200 NVL72; DGX B300 (ml-engineering, network/README.md)."""
 NODE_GPUS: Final = 8
-"""Assumed: cards of one machine, as in the DGX and HGX machines of both sources."""
+"""Assumed: cards of one machine, as in the DGX and HGX machines of both sources. A GB200 is the
+exception: a tray of its rack is a machine of four."""
 
 _PCIE_3, _PCIE_4, _PCIE_5 = 15.75, 31.5, 63.0
 """16 lanes, GB/s one way (ml-engineering, network/README.md, rounds to 31 and 63)."""
@@ -57,6 +58,7 @@ class Board:
     network_gb_s  to cards of other machines, one way
     fp16_tflops   of 16-bit matrices on a card without bf16
     fp8           whether it multiplies in fp8, twice as fast as in bf16
+    machine       cards of one machine
     sources       keys of `SOURCES`
     """
 
@@ -68,6 +70,7 @@ class Board:
     network_gb_s: float = NETWORK_GB_S
     fp16_tflops: float | None = None
     fp8: bool = False
+    machine: int = NODE_GPUS
     sources: tuple[str, ...] = ("ml-engineering",)
 
 
@@ -100,7 +103,7 @@ BOARDS: Final[dict[str, Board]] = {
     "B200": Board(
         1000, 75.0, _PCIE_5, 900.0, 8, _NDR, fp8=True, sources=("blackwell", "ml-engineering")
     ),
-    "GB200": Board(1200, 80.0, _NVLINK_C2C, 900.0, 72, _NDR, fp8=True),
+    "GB200": Board(1200, 80.0, _NVLINK_C2C, 900.0, 72, _NDR, fp8=True, machine=4),
     "B300": Board(1100, 75.0, _PCIE_5, 900.0, 8, _XDR, fp8=True, sources=("blackwell", "epoch")),
     "MI300X": Board(750, 163.4, _PCIE_5, 448.0, fp8=True, sources=_BOTH),
     "MI325X": Board(1000, 163.4, _PCIE_5, 448.0, fp8=True, sources=_BOTH),
@@ -128,7 +131,7 @@ def between_cards_gb_s(gpu: Gpu, cards: int) -> float:
     found = board(gpu)
     if found.link_gb_s and cards <= found.linked:
         return LINK_SHARE * found.link_gb_s
-    return LINK_SHARE * (found.host_gb_s if cards <= NODE_GPUS else found.network_gb_s)
+    return LINK_SHARE * (found.host_gb_s if cards <= found.machine else found.network_gb_s)
 
 
 def host_link_gb_s(gpu: Gpu) -> float:

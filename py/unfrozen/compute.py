@@ -9,7 +9,6 @@ from typing import Final
 from unfrozen.boards import (
     HOST_MEMORY_GB_S,
     LINK_SHARE,
-    NODE_GPUS,
     board,
     peak_tflops,
 )
@@ -100,10 +99,10 @@ def _links(job: Job, gpu: Gpu) -> list[str]:
     reached = f"reach {100 * LINK_SHARE:.0f} % of their speed on paper"
     if cards > 1:
         found.append(f"Assumed: communication hides behind them as far as it can; links {reached}.")
-    if cards > NODE_GPUS and cards > board(gpu).linked:
+    if cards > board(gpu).machine and cards > board(gpu).linked:
         found.append(
-            f"Assumed: {NODE_GPUS} cards in a machine, {board(gpu).network_gb_s:g} GB/s a card"
-            " between them."
+            f"Assumed: {board(gpu).machine} cards in a machine,"
+            f" {board(gpu).network_gb_s:g} GB/s a card between them."
         )
     offloads = job.cluster.offload != "none"
     if offloads or job.recipe.paged or job.recipe.activation_offload:

@@ -46,7 +46,7 @@ class Job:
         if "model" not in given:
             raise PlanError("model", "nothing", "a job needs a model", "give its config.json")
         job = cls(
-            _model(given["model"]),
+            read_model(given["model"]),
             Recipe.read(given.get("recipe") or {}),
             Cluster.read(given.get("cluster") or {}),
             _gpu(given.get("gpu")),
@@ -63,8 +63,8 @@ class Job:
         return moved
 
 
-def _model(given: object) -> ModelConfig:
-    """The model of a config.json; one that was read before is not read or counted again."""
+def read_model(given: object) -> ModelConfig:
+    """The model of a config.json, one that was read before not read or counted again. PlanError."""
     try:
         # unlike JSON it keeps types apart; version 2 writes no references
         key = marshal.dumps(given, 2)  # type: ignore[arg-type]

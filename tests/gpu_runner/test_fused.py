@@ -15,9 +15,9 @@ from gpu_runner import blocks
 from gpu_runner.bounds import Checkpointing
 from gpu_runner.encode import Example
 from gpu_runner.feed import pack
-from gpu_runner.fused import MODEL_TYPES, covers
 from gpu_runner.loss import loss_sum
 from unfrozen.model import ModelConfig
+from unfrozen.model.architecture import FUSED_TYPES
 
 DRAW = random.Random(3)
 ROWS = [
@@ -53,7 +53,7 @@ def passed(
 
 
 @pytest.mark.parametrize("kind", ["none", "full"])
-@pytest.mark.parametrize("family", MODEL_TYPES)
+@pytest.mark.parametrize("family", FUSED_TYPES)
 def test_a_fused_block_has_the_values_and_gradients_of_the_model_and_keeps_less(
     family: str, kind: Checkpointing
 ) -> None:
@@ -112,9 +112,9 @@ def test_without_gradients_the_model_generates_what_it_did() -> None:
 def test_only_families_whose_blocks_are_known_are_fused(family: str) -> None:
     config = tiny_families.model(family).config.to_dict()
     known = ModelConfig.from_hf(config)
-    assert covers(known.architecture) == (family in MODEL_TYPES)
+    assert known.architecture.has_fused_block == (family in FUSED_TYPES)
 
 
 def test_a_feed_forward_part_with_a_bias_is_left_as_it_is() -> None:
     config = tiny_families.model("llama", mlp_bias=True).config.to_dict()
-    assert not covers(ModelConfig.from_hf(config).architecture)
+    assert not ModelConfig.from_hf(config).architecture.has_fused_block

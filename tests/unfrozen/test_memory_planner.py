@@ -38,7 +38,8 @@ def every(found: Any, key: str) -> Any:
 
 def test_the_first_view_says_what_the_command_line_says() -> None:
     found: Any = view({})
-    job = {"model": CATALOGUE[found["model"]].config, "gpu": found["gpu"]}
+    packed = {"attention": "flash", "kernels": "fused_block", "loss": "linear"}
+    job = {"model": CATALOGUE[found["model"]].config, "gpu": found["gpu"], "recipe": packed}
     planned = plan(job)
     assert found["problem"] is None
     assert found["bar"]["total"]["bytes"] == planned.device_bytes
@@ -159,8 +160,32 @@ def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
     knobs = {knob["key"]: knob for group in found["groups"] for knob in group["knobs"]}
     assert knobs["compute"]["options"][0] == {"value": "", "label": "bf16 (default)"}
     assert knobs["master"]["options"][0]["label"] == "none (default)"
+    assert knobs["kernels"]["options"][0]["label"] == "fused blocks (default)"
     assert knobs["base"]["off"]
     assert knobs["tokens"]["value"] == "10,000,000"
+
+
+@pytest.mark.parametrize(
+    ("state", "label"),
+    [
+        ({"kernels": "eager"}, "fused blocks (default)"),
+        ({"kernels": "fused_block", "checkpointing": "selective"}, "eager (default)"),
+        ({"kernels": "fused_block", "model": "openai-community/gpt2"}, "eager (default)"),
+    ],
+)
+def test_the_default_is_named_as_such_whatever_is_chosen(state: dict[str, str], label: str) -> None:
+    found: Any = glance(state)
+    [knob] = [k for group in found["groups"] for k in group["knobs"] if k["key"] == "kernels"]
+    assert knob["value"] == state["kernels"]
+    assert knob["options"][0]["label"] == label
+    assert [each["value"] for each in knob["options"]].count(knob["value"]) == 1
+
+
+def test_a_choice_that_needs_another_has_no_default_to_name() -> None:
+    found: Any = glance({"optimizer": "sgd", "moments": "null", "params": "fp32", "master": "null"})
+    knobs = {knob["key"]: knob for group in found["groups"] for knob in group["knobs"]}
+    assert knobs["moments"]["options"][0]["label"] == "none (default)"
+    assert knobs["optimizer"]["options"][0]["label"] == "default"
 
 
 @pytest.mark.parametrize("hub_id", CATALOGUE)

@@ -9,19 +9,22 @@ import pytest
 import typer.main
 from torch.distributed.run import get_args_parser
 
-from gpu_runner import bounds, optim
+from gpu_runner import bounds, optim, predict
 from gpu_runner.__main__ import app
 from gpu_runner.config import TrainConfig
+from gpu_runner.feed import Shape
 from gpu_runner.options import configuration
 from gpu_runner.session import check_together
 from gpu_runner.world import World
 from unfrozen.boards import NODE_GPUS
+from unfrozen.catalogue import CATALOGUE
 from unfrozen.job import Job
 from unfrozen.memory_planner import glance
-from unfrozen.memory_planner.command import LENGTHS, WHOLE
 from unfrozen.memory_planner.launch import MOST_AT_ONCE, MOST_MICRO_BATCHES, launch
 from unfrozen.memory_planner.presets import PRESETS
+from unfrozen.memory_planner.runner import LENGTHS, WHOLE, run_of
 from unfrozen.memory_planner.state import State, job_json
+from unfrozen.plan import plan_job
 
 RECIPES: dict[str, State] = {preset.key: preset.applied({}) for preset in PRESETS} | {
     "batches": {"micro_batch": "6", "grad_accum": "4"},
@@ -29,6 +32,12 @@ RECIPES: dict[str, State] = {preset.key: preset.applied({}) for preset in PRESET
     "muon": {"optimizer": "muon", "activation_offload": "true"},
     "8-bit": {"moments": "int8", "master": "null"},
     "adapters": {"method": "qlora", "gpu": "RTX 4090"},
+    "momentum": {"optimizer": "sgd_momentum", "params": "bf16", "master": "null"},
+    "eager": {"kernels": "eager", "attention": "sdpa", "loss": "chunked"},
+    "compiled": {"kernels": "fused", "checkpointing": "full"},
+    "selective": {"kernels": "fused_block", "checkpointing": "selective"},
+    "capped": {"model": "google/gemma-2-2b", "loss": "fused_linear"},
+    "fp8": {"gpu": "H100 SXM", "compute": "fp8", "optimizer": "lion"},
 }
 CLUSTERS: dict[str, State] = {
     "one": {},
@@ -93,6 +102,11 @@ def differs(state: State) -> str:
     return "; ".join(glance(state)["commands"]["differs"])  # type: ignore[index]
 
 
+def needs(state: State) -> Any:
+    """What the page says the command takes, where it is not the plan."""
+    return glance(state)["commands"]["needs"]  # type: ignore[index]
+
+
 def where(state: State) -> str:
     """What the page says beside the command."""
     return str(glance(state)["commands"]["where"])  # type: ignore[index]
@@ -118,6 +132,54 @@ def test_its_processes_are_the_plans_cards_or_the_page_says_why_not(cluster: str
     assert planned.cards == cluster_.gpus or cluster_.replicas < cluster_.gpus
     if not cluster_.tensor_parallel > 1 and not cluster_.context_parallel > 1:
         assert planned.cards == cluster_.gpus
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state: State) -> None:
+    job = Job.read(job_json(state))
+    run, config = run_of(job, launch(job)), told(state).config
+    step = run.recipe
+    shape = Shape(step.micro_batch, step.seq_len, step.tokens, step.grad_accum)
+    assert predict.recipe(config, config.compute, shape, run.model) == step
+    if differs(state):
+        assert f"{plan_job(run).device_bytes / 2**30:.3g}"[:3] in needs(state)["text"]
+
+
+@pytest.mark.parametrize("hub_id", CATALOGUE)
+def test_a_plan_left_alone_is_that_of_the_shortest_command(hub_id: str) -> None:
+    state = {"model": hub_id, "params": "fp32"}
+    job = Job.read(job_json(state))
+    assert run_of(job, launch(job)) == job
+    assert "--set" not in words(state)
+    assert (differs(state), needs(state)) == ("", None)
+    assert "fused=false" in words(state | {"kernels": "eager"}) or "Llama" not in hub_id
+
+
+def test_where_the_command_needs_more_than_the_plan_it_says_whether_that_fits() -> None:
+    state = {"gpus": "8", "tensor_parallel": "8", "params": "fp32"}
+    assert glance(state)["verdict"]["kind"] == "yes"  # type: ignore[index]
+    assert needs(state)["worse"]
+    assert "of 79.1\xa0GiB: it does not fit." in needs(state)["text"]
+    batch = state | {"micro_batch": "8"}  # of which each card takes one sequence, and a share
+    assert "on each card: it fits." in needs(batch)["text"]
+    assert not needs(batch)["worse"]
+    assert needs(batch | {"gpu": ""})["text"].endswith("GiB on each card.")
+
+
+def test_what_blocks_logits_and_attention_of_a_model_are_is_said_where_the_plan_differs() -> None:
+    assert "needs no mask" in differs({"attention": "sdpa"})
+    assert "beside selective" in differs(RECIPES["selective"])
+    assert "transformers' own" in differs({"model": "google/gemma-2-2b", "kernels": "fused_block"})
+    capped = differs({"model": "google/gemma-2-2b", "attention": "flash", "loss": "linear"})
+    assert "caps its scores" in capped
+    assert "caps its logits" in capped
+
+
+def test_a_rack_of_trays_is_started_tray_by_tray() -> None:
+    state = {"gpu": "GB200", "gpus": "72", "sharding": "zero3"}
+    assert (told(state).machines, told(state).each) == (18, 4)
+    assert "18 machines; 4 cards in a machine" in where(state)
+    assert (told({**state, "gpus": "4"}).machines, told({**state, "gpus": "8"}).machines) == (1, 2)
 
 
 def test_one_card_needs_no_torchrun_and_one_machine_no_meeting_place() -> None:
@@ -191,8 +253,8 @@ def test_the_command_says_what_the_runner_can_do_of_the_plan() -> None:
     early = told(RECIPES["early"]).config
     assert (early.optimizer_in_backward, early.clip) == (True, 0)
     assert told({"optimizer": "sgd_momentum"}).config.momentum == 0.9
-    assert differs({"params": "fp32"}) == ""
-    assert told({"params": "fp32"}).config.loss == "full"
+    assert told({"loss": "logits_fp32", "kernels": "eager"}).config.loss == "full"
+    assert not told({"kernels": "eager"}).config.fused
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_the_winning_instant_is_marked_and_named(node: Node) -> None:
     tree = drawn(node, "default")
     [row] = with_class(tree, "mp-row-peak")
     [label] = with_class(row, "mp-row-label")
-    assert texts([label]) == ["End of forwardpeak"]
+    assert texts([label]) == ["Backwardpeak"]
 
 
 def test_the_step_can_be_read_as_a_table(node: Node) -> None:
@@ -202,7 +202,8 @@ def test_labels_inside_the_bar_are_left_out_where_they_would_not_fit(node: Node)
 def test_a_line_of_the_command_breaks_before_an_option_and_keeps_every_character(
     node: Node,
 ) -> None:
-    commands = view({"gpus": "32", "sharding": "zero3"})["commands"]
+    state = {"gpus": "32", "sharding": "zero3", "loss": "logits_fp32"}
+    commands = view(state)["commands"]
     tree = node.tree("planner-answers", "commandsView", commands)
     [listing] = [found for found in tree.iter() if found.get("data-copy") == "run"]
     assert "".join(listing.itertext()) == commands["run"]  # type: ignore[index]
@@ -210,3 +211,14 @@ def test_a_line_of_the_command_breaks_before_an_option_and_keeps_every_character
     assert {"--nnodes 4", "--rdzv-endpoint FIRST_HOST:29500", "--set loss=full"} <= set(options)
     assert not any("\\" in option for option in options)
     assert commands["where"] in "".join(tree.itertext())  # type: ignore[index]
+
+
+def test_what_the_command_needs_stands_beside_it_louder_where_that_does_not_fit(
+    node: Node,
+) -> None:
+    for state, loud in (({"tensor_parallel": "8", "gpus": "8"}, True), ({}, False)):
+        commands: Any = view(state)["commands"]
+        tree = node.tree("planner-answers", "commandsView", commands)
+        assert commands["needs"]["text"] in "".join(tree.itertext())
+        strong = [found.text for found in tree.iter("strong")]
+        assert strong == ([commands["needs"]["text"]] if loud else [])

@@ -172,14 +172,19 @@ function wordView(text) {
 }
 
 /** What to type, with a button that copies it. */
-export function commandsView({ run, where, differs, job, plan }) {
+export function commandsView({ run, where, differs, needs, job, plan }) {
   return h(
     "div",
     { class: "mp-commands" },
     commandView("run", run.match(WORDS).map(wordView), "Copy the command"),
     where !== "" && h("p", { class: "mp-quiet" }, where),
     differs.length > 0 &&
-      h("p", { class: "mp-quiet" }, `The runner trains one way, so this differs from the plan: ${differs.join("; ")}.`),
+      h(
+        "p",
+        { class: "mp-quiet" },
+        `The runner trains one way, so this differs from the plan: ${differs.join("; ")}. `,
+        needs && (needs.worse ? h("strong", null, needs.text) : needs.text),
+      ),
     h(
       "details",
       { class: "mp-more", "data-key": "job" },

@@ -6,15 +6,16 @@ and computes none of it. The build bakes `view({})` into the page with the same 
 Reading order:
 
 1. `sizes` — bytes in the reader's unit
-2. `state` — a flat record that an address can carry, and its job
-3. `presets` — common recipes
-4. `controls` — every control and where it stands
-5. `figures` — the bar, the step by instant, the verdict
-6. `formulas` — the peak taken apart
-7. `numbers` — the numbers beside the figures
-8. `ways` — advice and inverse answers
-9. `launch` — cards as processes on machines
-10. `command` — what to type
+2. `launch` — cards as processes on machines
+3. `runner` — what the runner does where nobody chooses, and the job it makes of a plan
+4. `state` — a flat record that an address can carry, and its job
+5. `presets` — common recipes
+6. `controls` — every control and where it stands
+7. `figures` — the bar, the step by instant, the verdict
+8. `formulas` — the peak taken apart
+9. `numbers` — the numbers beside the figures
+10. `ways` — advice and inverse answers
+11. `command` — what to type
 """
 
 from __future__ import annotations

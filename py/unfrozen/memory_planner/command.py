@@ -6,57 +6,59 @@ import json
 from shlex import quote
 from typing import Any, Final
 
+from unfrozen.job import Job
 from unfrozen.memory_planner import launch as launching
-from unfrozen.memory_planner.figures import Json
+from unfrozen.memory_planner.figures import Json, verdict
 from unfrozen.memory_planner.launch import PYTHON, Launch, launch
-from unfrozen.memory_planner.state import State, job_json, setting
-from unfrozen.plan import Plan
+from unfrozen.memory_planner.runner import (
+    LENGTHS,
+    LOSSES,
+    OPTIMIZERS,
+    can_train,
+    left_alone,
+    optimizer_name,
+    run_of,
+)
+from unfrozen.memory_planner.sizes import size_text
+from unfrozen.memory_planner.state import State, job_json, setting, unit
+from unfrozen.plan import Plan, plan_job
 from unfrozen.recipe import Recipe
 
 
 def commands(plan: Plan, state: State) -> Json:
-    """The runner's command, where to type it, what of the plan it does not do, and the job for
-    `unfrozen plan`.
+    """The runner's command, where to type it, what of the plan it does not do, what it then needs,
+    and the job for `unfrozen plan`.
     """
     found = launch(plan.job)
+    run = run_of(plan.job, found)
     job: dict[str, Any] = job_json(state)
     job["recipe"]["seq_len"] = plan.job.recipe.seq_len  # said even where it is the default
+    differs = [*launching.differences(plan.job, found), *_differences(plan.job, run, found)]
     return {
-        "run": _run(plan.job.recipe, found, state),
+        "run": _run(run, found, state),
         "where": launching.where(found),
-        "differs": [*launching.differences(plan.job, found), *_differences(plan, found)],
+        "differs": differs,
+        "needs": _needs(plan, plan_job(run), unit(state)) if differs else None,
         "job": json.dumps(job, indent=2, ensure_ascii=False),
         "plan": f"{PYTHON} -m unfrozen plan job.json",
     }
 
 
-_LOSSES: Final = {
-    "logits_fp32": "full",
-    "chunked": "chunked",
-    "linear": "linear",
-    "fused_linear": "linear",
-}
-"""The runner's word for each loss it computes."""
-
-_OPTIMIZERS: Final = ("adamw", "adafactor", "sgd", "sgd_momentum", "muon")
-WHOLE: Final = ("adamw8bit",)
-"""Of the runner's own names, those that need whole tensors: `gpu_runner.optim.WHOLE`."""
-LENGTHS: Final = (2, 1_048_576)
-"""The shortest and the longest row it takes: `gpu_runner.bounds`."""
+_LOSS_WORDS: Final = {"logits_fp32": "full"}
+"""The runner's word for a loss where it has another."""
 
 
-def _run(recipe: Recipe, found: Launch, state: State) -> str:
+def _run(run: Job, found: Launch, state: State) -> str:
     model = "PATH" if setting(state, "config") else quote(setting(state, "model"))
-    exact = recipe.params == "fp32" or recipe.master == "fp32"
-    options = [f"--params {'fp32' if exact else 'bf16'}"]
-    if recipe.compute in ("fp32", "bf16"):
-        options.append(f"--compute {recipe.compute}")
-    options += [
-        f"--seq-len {_length(recipe)}",
+    recipe = run.recipe
+    options = [
+        f"--params {recipe.params}",
+        f"--compute {recipe.compute}",
+        f"--seq-len {recipe.seq_len}",
         f"--micro-batch {found.micro_batch}",
         f"--grad-accum {found.grad_accum}",
     ]
-    settings = _settings(recipe, found)
+    settings = _settings(run)
     if "optimizer_in_backward" in settings:
         options.append("--clip 0")  # the global norm is known only after the last gradient
     *before, start = launching.start(found)
@@ -65,84 +67,107 @@ def _run(recipe: Recipe, found: Launch, state: State) -> str:
     return " \\\n  ".join([*lines, *([" ".join(rarer)] if rarer else [])])
 
 
-def _settings(recipe: Recipe, found: Launch) -> dict[str, str]:
+def _settings(run: Job) -> dict[str, str]:
     """What the runner is told by `--set`: choices that are not its defaults."""
+    recipe = run.recipe
     chosen: dict[str, str] = {}
-    loss = _LOSSES.get(recipe.loss, "linear")
-    if loss != "linear":
-        chosen["loss"] = loss
+    own = left_alone(run.model.architecture, recipe.checkpointing)
+    if recipe.loss != own.get("loss", recipe.loss):
+        chosen["loss"] = _LOSS_WORDS.get(recipe.loss, recipe.loss)
     if recipe.checkpointing != "none":
         chosen["checkpointing"] = recipe.checkpointing
-    if recipe.activation_offload and found.cards == 1:
+    if recipe.activation_offload:
         chosen["activation_offload"] = "true"
-    if recipe.optimizer_in_backward and found.grad_accum == found.cards:
+    if recipe.optimizer_in_backward:
         chosen["optimizer_in_backward"] = "true"
     if recipe.kernels == "fused":
         chosen["compile"] = "true"
-    elif recipe.kernels == "eager":
+    elif recipe.kernels != own.get("kernels", recipe.kernels):
         chosen["fused"] = "false"
-    if _optimizer(recipe) != "adamw" and _shardable(recipe, found):
-        chosen["optimizer"] = _optimizer(recipe)
-        if recipe.optimizer == "sgd_momentum":
-            chosen["momentum"] = "0.9"
+    if (name := optimizer_name(recipe)) != "adamw":
+        chosen["optimizer"] = name
+    if recipe.optimizer == "sgd_momentum":
+        chosen["momentum"] = "0.9"
     return chosen
 
 
-def _optimizer(recipe: Recipe) -> str:
-    """The runner's word for the plan's optimizer; AdamW in the place of one it lacks."""
-    if _eight_bit(recipe):
-        return "adamw8bit"
-    known = recipe.optimizer in _OPTIMIZERS
-    return recipe.optimizer.removesuffix("_momentum") if known else "adamw"
-
-
-def _shardable(recipe: Recipe, found: Launch) -> bool:
-    return found.cards == 1 or _optimizer(recipe) not in WHOLE
-
-
-def _length(recipe: Recipe) -> int:
-    shortest, longest = LENGTHS
-    return min(max(shortest, recipe.seq_len), longest)
-
-
-def _eight_bit(recipe: Recipe) -> bool:
-    return recipe.optimizer == "adamw" and recipe.moments == "int8"
-
-
-def _differences(plan: Plan, found: Launch) -> list[str]:
+def _differences(job: Job, run: Job, found: Launch) -> list[str]:
     """What the plan asks for and the runner, which fully fine-tunes, does otherwise."""
-    recipe, cluster = plan.job.recipe, plan.job.cluster
-    narrow = recipe.moments not in (None, "fp32", recipe.params) and not _eight_bit(recipe)
+    recipe, told, a = job.recipe, run.recipe, job.model.architecture
+    eight_bit = optimizer_name(recipe) == "adamw8bit"
+    narrow = recipe.moments not in (None, "fp32", recipe.params) and not eight_bit
     asked = (
+        (not can_train(a), f"it cannot train a model of type {a.model_type}"),
         (recipe.method != "full", "it trains every weight, without adapters"),
-        (recipe.optimizer not in _OPTIMIZERS, f"it has no {recipe.optimizer}"),
+        (recipe.optimizer not in OPTIMIZERS, f"it has no {recipe.optimizer}"),
         (
             recipe.master == "fp32" and recipe.params != "fp32",
             "instead of 16-bit weights with a master copy it keeps fp32 weights and autocasts",
         ),
         (narrow, "its moments are as wide as its weights"),
         (
-            recipe.paged or cluster.offload != "none",
+            recipe.paged or job.cluster.offload != "none",
             "it keeps weights and optimizer on the card",
         ),
         (
-            not _shardable(recipe, found),
-            f"on several cards it has no {_optimizer(recipe)} and takes adamw",
+            eight_bit and optimizer_name(told) != "adamw8bit",
+            "on several cards it has no adamw8bit and takes adamw",
         ),
         (
             recipe.activation_offload and found.cards > 1,
             "on several cards what layers keep stays on the card",
         ),
         (
-            recipe.optimizer_in_backward and found.grad_accum > found.cards,
+            recipe.optimizer_in_backward and not told.optimizer_in_backward,
             "its weights move after the backward pass",
         ),
         (
-            _length(recipe) != recipe.seq_len,
+            told.seq_len != recipe.seq_len,
             f"its rows have {LENGTHS[0]} to {LENGTHS[1]:,} tokens",
         ),
-        (recipe.loss not in _LOSSES, "its loss never builds all logits"),
+        *_kernel_differences(recipe, told),
         ("fp16" in (recipe.params, recipe.compute), "it does not compute in fp16"),
         (recipe.compute == "fp8", "it does not compute in fp8"),
     )
     return [words for differs, words in asked if differs]
+
+
+def _kernel_differences(recipe: Recipe, told: Recipe) -> tuple[tuple[bool, str], ...]:
+    """What differs within a layer, and at the logits."""
+    whole = told.loss == "logits_fp32"
+    return (
+        (
+            recipe.attention != told.attention,
+            "it packs rows and needs no mask (flash attention)"
+            if told.attention == "flash"
+            else "this model caps its scores: attention is eager",
+        ),
+        (
+            recipe.kernels != told.kernels,
+            "blocks of this model are transformers' own"
+            if recipe.checkpointing != "selective"
+            else "beside selective checkpointing its blocks are transformers' own",
+        ),
+        (
+            whole and recipe.loss != told.loss,
+            "this model caps its logits: they are built whole",
+        ),
+        (recipe.loss not in (*LOSSES, "fused_linear"), "its loss never builds all logits"),
+    )
+
+
+def _needs(plan: Plan, run: Plan, shown_in: str) -> Json:
+    """What the command takes where it is not the plan, in a sentence; whether that is news: it does
+    not fit where the plan does.
+    """
+    found = verdict(run, shown_in)
+    each = " on each card" if run.job.cluster.gpus > 1 else ""
+    size = size_text(run.device_bytes, shown_in)
+    card = run.job.gpu
+    if card is None:
+        return {"text": f"So it takes {size}{each}.", "worse": False}
+    title = str(found["title"])
+    room = size_text(card.capacity_bytes, shown_in)
+    fits = f"{title[:1].lower()}{title[1:]}"
+    worse = bool(plan.fits and not run.fits)
+    return {"text": f"So it takes {size} of {room}{each}: {fits}", "worse": worse}

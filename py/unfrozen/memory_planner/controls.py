@@ -16,6 +16,7 @@ from unfrozen.memory_planner.state import (
     YIELDS,
     State,
     as_text,
+    job_without,
     setting,
     unused_keys,
 )
@@ -233,7 +234,7 @@ def sliders(state: State, job: Job | None) -> list[dict[str, object]]:
 
 
 def groups(state: State, job: Job | None) -> list[dict[str, object]]:
-    """The settings in their groups; `job` tells what an untouched one comes out as."""
+    """The settings in their groups; `job` tells what each comes out as if it is left alone."""
     return [
         {"label": label, "knobs": [_knob_json(knob, state, job) for knob in knobs]}
         for label, knobs in GROUPS
@@ -241,7 +242,7 @@ def groups(state: State, job: Job | None) -> list[dict[str, object]]:
 
 
 def _knob_json(knob: Knob, state: State, job: Job | None) -> dict[str, object]:
-    automatic = _automatic(knob, job)
+    automatic = _automatic(knob, job_without(knob.key, state, job))
     kind = "flag" if knob.key in FLAGS else "choice" if knob.choices else "text"
     plain: dict[str, object] = {
         "key": knob.key,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Final
 
-from unfrozen.boards import NODE_GPUS
+from unfrozen.boards import NODE_GPUS, board
 from unfrozen.job import Job
 
 PYTHON: Final = ".venv/bin/python"
@@ -33,22 +33,24 @@ class Launch:
     sequences    of one step of the plan, all cards together
     micro_batch  sequences that one card computes at once
     grad_accum   micro-batches of a step, all cards together: a multiple of `cards`
+    machine      cards that a machine has
     """
 
     cards: int
     sequences: int
     micro_batch: int
     grad_accum: int
+    machine: int = NODE_GPUS
 
     @property
     def machines(self) -> int:
-        """How many machines of `NODE_GPUS` cards hold them."""
-        return -(-self.cards // NODE_GPUS)
+        """How many machines hold them."""
+        return -(-self.cards // self.machine)
 
     @property
     def each(self) -> int:
         """Cards of each machine; where they differ, of each but the last."""
-        return NODE_GPUS if self.cards % self.machines else self.cards // self.machines
+        return self.machine if self.cards % self.machines else self.cards // self.machines
 
     @property
     def last(self) -> int:
@@ -65,7 +67,8 @@ def launch(job: Job) -> Launch:
     most = min(recipe.micro_batch, own, MOST_AT_ONCE)
     at_once = next(size for size in range(most, 0, -1) if own % size == 0)
     rounds = min(own // at_once, MOST_MICRO_BATCHES // cards)
-    return Launch(cards, sequences, at_once, rounds * cards)
+    machine = board(job.gpu).machine if job.gpu else NODE_GPUS
+    return Launch(cards, sequences, at_once, rounds * cards, machine)
 
 
 def start(found: Launch) -> list[str]:
@@ -87,8 +90,8 @@ def where(found: Launch) -> str:
         return f"This starts {found.cards} processes, one a card. {counted}"
     last = f", on the last with --nproc-per-node {found.last}" if found.last != found.each else ""
     return (
-        f"Type it on each of {found.machines:,} machines{last}; {NODE_GPUS} cards in a machine are"
-        " assumed. The same files lie in the same place, and runs/ where all machines see it."
+        f"Type it on each of {found.machines:,} machines{last}; {found.machine} cards in a machine"
+        " are assumed. The same files lie in the same place, and runs/ where all machines see it."
         " FIRST_HOST is the name of one of them, whose port 29500 the others reach."
         f" {counted} docs/scale.md has scripts for Slurm and SkyPilot."
     )

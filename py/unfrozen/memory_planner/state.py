@@ -1,8 +1,9 @@
 """What the planner is set to: a flat record of texts that an address can carry, and its job.
 
 A state holds only what differs from `DEFAULTS`, every value as text: "4096", "true", "null". An
-empty text leaves the choice to the job's own default. `config` is the text of a config.json that
-the reader gave; it then stands in the place of `model`, a hub id of the catalogue.
+empty text leaves the choice to the runner (`runner.left_alone`) or to the job's own default.
+`config` is the text of a config.json that the reader gave; it then stands in the place of `model`,
+a hub id of the catalogue.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError, strict_json
-from unfrozen.job import Job
+from unfrozen.job import Job, read_model
+from unfrozen.memory_planner.runner import left_alone
 
 State = dict[str, str]
 
@@ -137,9 +139,13 @@ def as_text(value: object) -> str:
 
 
 def recipe_json(state: State) -> dict[str, object]:
-    """The recipe of the state's job. Raises PlanError for what is no number where one must be."""
+    """The recipe of the state's job, what is left alone as the runner does it. Raises PlanError for
+    what is no number where one must be, and for a model that cannot be read.
+    """
     given = [key for key in RECIPE if setting(state, key) and key not in (YIELDS - state.keys())]
     recipe = {key: _value(key, state, "recipe") for key in given}
+    model = read_model(model_config(state)).architecture
+    recipe = left_alone(model, setting(state, "checkpointing")) | recipe
     lora = {
         key.removeprefix("lora_"): _value(key, state, "recipe") for key in LORA if state.get(key)
     }
@@ -161,6 +167,16 @@ def job_json(state: State) -> dict[str, object]:
 def read_job(state: State) -> Job:
     """The state's job, checked. Raises PlanError with key, value, bound and remedy."""
     return Job.read(job_json(state))
+
+
+def job_without(key: str, state: State, job: Job | None) -> Job | None:
+    """The state's job had the reader left this setting alone; None where there would be none."""
+    if job is None or key not in state:
+        return job
+    try:
+        return read_job(read_state({name: text for name, text in state.items() if name != key}))
+    except PlanError:
+        return None
 
 
 def tokens(state: State) -> int:

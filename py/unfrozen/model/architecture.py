@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from unfrozen.errors import ModelError
 
@@ -16,6 +16,9 @@ QkNorm = Literal["none", "head", "width"]
 # layer_fp32 has no weight (OLMo)
 NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32"]
 NormPlaces = Literal["pre", "post", "sandwich"]
+
+FUSED_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
+"""Models whose blocks `gpu_runner.fused` has written as operations that keep less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,12 @@ class Architecture:
                 f"it must not exceed the number of experts, {self.experts.count}",
                 "copy both from the model's config.json",
             )
+
+    @property
+    def has_fused_block(self) -> bool:
+        """Whether `gpu_runner.fused` runs its blocks: Llama's, with any number of heads."""
+        plain = self.norm == "rms" and self.norm_places == "pre" and not self.mlp_bias
+        return self.model_type in FUSED_TYPES and self.activation == "silu" and plain
 
     @property
     def q_width(self) -> int:
