@@ -8,12 +8,12 @@ Reading order (each module uses only those above it):
   `anchor` · `rounding` · `update_rules` · `muon` · `eight_bit` · `optim` · `early` ·
   `penalties` · `measure` · `train`
 - what is kept of it: `checkpoint` · `training_state`
-- what is said about it: `evaluate` · `history` · `tail` · `log` · `record`
+- what is said about it: `evaluate` · `history` · `tail` · `log` · `pulse` · `record`
 - before the first step: `predict` · `remedy` · `sets` · `plan` · `fisher` · `run_start` ·
   `pace`
 - a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
-- until the last line: `keep` · `progress` · `plan_table` · `ending` · `signals` · `running` ·
-  `session`
+- until the last line: `keep` · `progress` · `plan_table` · `ending` · `mailbox` · `signals` ·
+  `obey` · `running` · `session`
 - many runs side by side: `forgetting`
 - about the machine, and for other tools: `export` · `doctor` · `selftest`
 - the page and its runs: `runs` · `guard` · `site` · `stream` · `serve`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import TracebackType
@@ -33,6 +34,8 @@ class Terminal:
         self.console = console
         self._steps = steps
         self._predicted = predicted_bytes
+        self._held_at: float | None = None
+        self._held_seconds = 0.0
         self._bar = Progress(
             BarColumn(bar_width=max(8, min(24, console.width - 72))),
             MofNCompleteColumn(),
@@ -42,6 +45,7 @@ class Terminal:
             console=console,
             transient=True,
             disable=not console.is_terminal,
+            get_time=self.working_seconds,
         )
         self._task = self._bar.add_task("starting", total=steps)
         self._shown = ""
@@ -80,6 +84,20 @@ class Terminal:
     def busy(self, text: str) -> None:
         """Say what is going on instead of a step."""
         self._bar.update(self._task, description=f"{text} …  {self._shown}".rstrip())
+
+    def hold(self, *, still: bool) -> None:
+        """Stand still: the remaining time is that of steps; or go on."""
+        if still:
+            self._held_at = time.monotonic()
+            self.busy("paused")
+        elif self._held_at is not None:
+            self._held_seconds += time.monotonic() - self._held_at
+            self._held_at = None
+            self._bar.update(self._task, description=self._shown)
+
+    def working_seconds(self) -> float:
+        """The clock of the remaining time: from an arbitrary start, without pauses."""
+        return (self._held_at or time.monotonic()) - self._held_seconds
 
     def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
         """Redraw the line with the newest step."""

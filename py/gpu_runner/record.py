@@ -8,25 +8,21 @@ payloads live here and, for the first and the last event, in `session`.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import psutil
-
 from gpu_runner.anchor import Anchor
 from gpu_runner.checkpoint import Saved
 from gpu_runner.evaluate import GENERAL, TASK, Evaluator, Score, continuation
 from gpu_runner.history import History
+from gpu_runner.pulse import BEAT_SECONDS, PATIENCE_SECONDS, Log, Pulse
 from gpu_runner.train import State, StepResult
 from gpu_runner.world import World
 
-BEAT_SECONDS: Final = 5.0
 STALLED_MUCH: Final = 0.2  # share of bf16 weights without movement that a reader is told of
-PATIENCE_SECONDS: Final = 120.0  # what a first evaluation or a save may take before it looks dead
 
 
 class Display(Protocol):
@@ -40,6 +36,9 @@ class Display(Protocol):
 
     def busy(self, text: str) -> None:
         """What is going on instead of steps."""
+
+    def hold(self, *, still: bool) -> None:
+        """The run stands still from here, or goes on."""
 
     def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
         """Show the newest step."""
@@ -57,13 +56,6 @@ class Sampling:
     new_tokens: int
     most_read: int = 512
     """Tokens at the end of a prompt that are read."""
-
-
-class Log(Protocol):
-    """Where events go; see `log`."""
-
-    def emit(self, kind: str, step: int, **payload: object) -> bool:
-        """Append one event."""
 
 
 class Checkpoints(Protocol):
@@ -97,9 +89,11 @@ class Recorder:
         stalled_share: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.history = history
+        self.pulse = Pulse(log)
+        self.kept_step = -1
+        """The step of the newest checkpoint of this attempt."""
         self._early_stop = early_stop
         self._stalled_share = stalled_share
-        self._kept_step = -1
         self._said_stalled = False
         self._log = log
         self._display = display
@@ -112,15 +106,20 @@ class Recorder:
         self._keeper = keeper
         self._world = world
         self._earlier_seconds = history.seconds
-        self._started = time.monotonic()
-        self._process = psutil.Process()
-        self._last_beat = -math.inf
         self._look_seconds = PATIENCE_SECONDS
 
     def alert(self, level: str, text: str, step: int) -> None:
         """Something the reader should know, in the log and on the terminal."""
         self._log.emit("alert", step, level=level, text=text)
         (self._display.say if level == "info" else self._display.warn)(text)
+
+    def hold(self, *, still: bool) -> float:
+        """The run stands still from here, or goes on after as many seconds as are returned."""
+        self._display.hold(still=still)
+        if not still:
+            return self.pulse.go_on()
+        self.pulse.pause()
+        return 0.0
 
     def step_done(self, state: State, result: StepResult) -> None:
         """Log the scalars of a step, its memory if measured, and that the next one is due."""
@@ -144,14 +143,14 @@ class Recorder:
         if result.skipped:
             text = f"step {state.step} was skipped: its gradients were not finite"
             self.alert("warn", f"{text} (loss {result.loss:g}).", state.step)
-        self._beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
+        self.pulse.beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
         self._display.step(state, result, self.history.peak_bytes)
 
     def look(self, state: State) -> None:
         """Evaluate every suite, measure drift, and sample at both ends of the run."""
         started = time.monotonic()
         self._display.busy("evaluating")
-        self._beat(state.step, 3 * self._look_seconds, force=True)
+        self.pulse.beat(state.step, 3 * self._look_seconds, force=True)
         scores = self._world.run(self._evaluator.run, self._model)
         drift = self._anchor.drift(self._model)
         is_best = self.history.take(state.step, {score.suite: score.loss for score in scores})
@@ -167,15 +166,17 @@ class Recorder:
 
     def keep(self, state: State) -> None:
         """Write a checkpoint, say that it is complete, remove what it replaces."""
-        if self._kept_step == state.step:
+        if self.kept_step == state.step:
             return
-        self._kept_step = state.step
+        self.kept_step = state.step
         self._display.busy("saving")
-        self._beat(state.step, PATIENCE_SECONDS, force=True)
+        self.pulse.beat(state.step, PATIENCE_SECONDS, force=True)
         self._clock()
         saved = self._keeper.save(state)
         self.saved(state, saved)
         self._keeper.prune(saved)
+        if self.pulse.paused:
+            self._display.busy("paused")
 
     def saved(self, state: State, saved: Saved) -> None:
         """Log what is complete on disk."""
@@ -213,7 +214,7 @@ class Recorder:
         return reason
 
     def _clock(self) -> None:
-        self.history.seconds = self._earlier_seconds + time.monotonic() - self._started
+        self.history.seconds = self._earlier_seconds + self.pulse.working_seconds
 
     def _scores(self, step: int, scores: list[Score]) -> None:
         m = {"drift/total": self.history.drift}
@@ -279,11 +280,3 @@ class Recorder:
                 total_bytes=total,
                 source=memory.source,
             )
-
-    def _beat(self, step: int, expect_next_in: float, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if not force and now - self._last_beat < BEAT_SECONDS:
-            return
-        self._last_beat = now
-        self._log.emit("beat", step, expect_next_in=round(expect_next_in, 1))
-        self._log.emit("sys", step, m={"sys/rss_bytes": self._process.memory_info().rss})

@@ -21,12 +21,15 @@ from gpu_runner.history import History
 from gpu_runner.keep import Keeper
 from gpu_runner.log import EventLog, LogError, SystemClock
 from gpu_runner.loss import loss_sum
+from gpu_runner.mailbox import Mailbox
+from gpu_runner.obey import Attendant
 from gpu_runner.optim import gradient_norm
 from gpu_runner.penalties import Penalty
 from gpu_runner.plan import Plan
 from gpu_runner.predict import steps_to_measure
 from gpu_runner.progress import Terminal, show
-from gpu_runner.record import Log, Recorder, Sampling
+from gpu_runner.pulse import Log
+from gpu_runner.record import Recorder, Sampling
 from gpu_runner.signals import StopRequest
 from gpu_runner.train import Job, State, train
 from gpu_runner.world import World
@@ -109,7 +112,15 @@ def _log(session: Session) -> AbstractContextManager[Log]:
 def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopRequest) -> End:
     keeper = session.keeper()
     try:
-        job, recorder = _job(session, keeper, log, terminal, stop)
+        recorder = _recorder(session, keeper, log, terminal)
+        attendant = Attendant(
+            world=session.world,
+            state=session.state,
+            recorder=recorder,
+            signals=stop,
+            mailbox=_mailbox(session, log),
+        )
+        job = _job(session, recorder, attendant)
         terminal.begin(session.plan, session.directory.name, session.state.step)
         _announce(session, log, recorder)
         job.penalty = _penalty(session, recorder)
@@ -124,7 +135,7 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
             end = End("finished", f"all {session.plan.steps} steps are done")
             end.model, end.better = keeper.output, keeper.better()
         else:
-            end = End("stopped", f"asked to stop by {stop.reason or 'another process'}")
+            end = End("stopped", f"asked to stop by {attendant.asked_by}")
     except BaseException as error:  # logged here, raised again by the caller
         end = describe_error(error, session.plan)
     summary = end.numbers(session.plan, session.state, session.history)
@@ -134,16 +145,20 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
     return end
 
 
-def _job(
-    session: Session, keeper: Keeper, log: Log, terminal: Terminal, stop: StopRequest
-) -> tuple[Job, Recorder]:
+def _mailbox(session: Session, log: Log) -> Mailbox | None:
+    """Where the page's orders to this attempt arrive; the process with the log reads them."""
+    if not isinstance(log, EventLog):
+        return None
+    return Mailbox(session.directory, log.run, log.attempt)
+
+
+def _job(session: Session, recorder: Recorder, attendant: Attendant) -> Job:
     planned, config, world = session.plan, session.plan.config, session.world
-    recorder = _recorder(session, keeper, log, terminal)
     optimizer: Any = session.optimizer
     if config.optimizer_in_backward:
         rate = partial(_rate_under_way, planned, session.state)
         optimizer = Early(session.model, optimizer, rate, planned.device, world)
-    job = Job(
+    return Job(
         model=session.model,
         optimizer=optimizer,
         feed=planned.feed,
@@ -156,13 +171,12 @@ def _job(
         measured_steps=_steps_to_measure(session),
         observer=recorder,
         world=world,
-        stop_requested=lambda: world.any(stop.requested() or recorder.has_converged),
+        go_on=attendant.go_on,
         state=session.state,
         loss=partial(loss_sum, kind=config.loss),
         saving=offloading(session.model) if config.activation_offload else nullcontext,
         norm=optimizer.norm if config.optimizer_in_backward else gradient_norm,
     )
-    return job, recorder
 
 
 def _recorder(session: Session, keeper: Keeper, log: Log, terminal: Terminal) -> Recorder:

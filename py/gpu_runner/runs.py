@@ -23,9 +23,9 @@ PATIENCE: Final = 3.0  # a run is stalled when it is silent for so many times it
 class RunInfo:
     """One line of `GET /api/runs`.
 
-    `status` is that of `run.end`; before it `running`, `stalled` (its process lives but is silent
-    for longer than it promised) or `gone` (its process ended without a `run.end`). `started` and
-    `updated` are Unix seconds; `steps` is 0 while the log does not say how many are planned.
+    `status` is that of `run.end`; before it `running`, `paused` (somebody asked it to), `stalled`
+    (its process lives but is silent for longer than it promised) or `gone` (its process ended
+    without a `run.end`). `started` and `updated` are Unix seconds; `steps` is 0 while the log does not say how many are planned.
     """
 
     id: str
@@ -90,10 +90,12 @@ def _status(log: Path, size: int, last: dict[str, Any], now: float) -> str:
     if writer_alive(log) is False:
         return "gone"
     recent = _events(log, size, backwards=True)
-    promises = (event["expect_next_in"] for event in recent if "expect_next_in" in event)
-    promised_seconds = _number(next(promises, None), DEFAULT_BEAT_SECONDS)
+    beat = next((event for event in recent if "expect_next_in" in event), {})
+    promised_seconds = _number(beat.get("expect_next_in"), DEFAULT_BEAT_SECONDS)
     silent_seconds = now - _number(last.get("t"), now)
-    return "stalled" if silent_seconds > PATIENCE * promised_seconds else "running"
+    if silent_seconds > PATIENCE * promised_seconds:
+        return "stalled"
+    return "paused" if beat.get("paused") is True else "running"
 
 
 def _events(log: Path, offset: int, *, backwards: bool = False) -> Iterator[dict[str, Any]]:

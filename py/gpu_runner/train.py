@@ -2,7 +2,7 @@
 
 A step takes every micro-batch forward and backward, divides by the number of trainable tokens of
 all of them together, and moves every parameter. Between steps the model is looked at (evaluation),
-kept (checkpoint), and a request to stop is honoured.
+kept (checkpoint), and whoever asks to pause, to save or to stop is heard.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Job:
     autocast: Callable[[], AbstractContextManager[Any]]
     measured_steps: frozenset[int]
     observer: Observer
-    stop_requested: Callable[[], bool]
+    go_on: Callable[[], bool]
     state: State
     world: World = field(default_factory=World)
     penalty: Penalty = field(default_factory=Penalty)
@@ -131,7 +131,7 @@ def train(job: Job) -> None:
     if state.step == 0:
         job.observer.look(state)
     kept = state.step
-    while state.step < last and not job.stop_requested():
+    while state.step < last and job.go_on():
         result = timed_step(job, state.step + 1)
         state.advance(result)
         job.observer.step_done(state, result)

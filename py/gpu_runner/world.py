@@ -103,11 +103,12 @@ class World:
         """√Σ part² over all processes: the norm of a vector of which each holds a part."""
         return part if self.size == 1 else self.sum(part.square()).sqrt()
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is true on any process: they must stop after the same step."""
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Which of them are true on any process: all of them must then do the same."""
         if self.size == 1:
-            return flag
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)))
+            return flags
+        sums = self.sum(torch.tensor(flags, dtype=torch.float32, device=self.device))
+        return tuple(count > 0 for count in sums.tolist())
 
     def on_first(self, function: Callable[[], T]) -> T:
         """What `function` returns on the first process, on every one; its error is everyone's."""

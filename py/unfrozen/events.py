@@ -36,7 +36,7 @@ KINDS: Final[dict[str, str]] = {
     "sample": "Text generated from a fixed prompt, before or after training.",
     "checkpoint": "A checkpoint that is complete and verified on disk.",
     "alert": "Something the reader should know.",
-    "beat": "The trainer is alive; the next event is due within the given time.",
+    "beat": "The trainer lives: when it is heard next, whether it is paused, what it was asked.",
     "run.resume": "A new attempt continues from a checkpoint.",
     "run.end": "The run is over, and why.",
 }
@@ -82,7 +82,7 @@ COMPONENTS: Final[dict[str, str]] = {
 
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
-LIVE_STATUSES: Final = ("running", "stalled")
+LIVE_STATUSES: Final = ("running", "paused", "stalled")
 
 
 def schema() -> dict[str, object]:

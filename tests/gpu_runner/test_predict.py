@@ -66,7 +66,7 @@ def step(**choices: Any) -> tuple[StepMemory, Prediction]:
         else partial(torch.autocast, "cpu", torch.bfloat16),
         measured_steps=frozenset(),
         observer=None,  # type: ignore[arg-type]  # nobody is told: `train` does not run
-        stop_requested=lambda: False,
+        go_on=lambda: True,
         state=State(),
         loss=partial(loss_sum, kind=config.loss),
         norm=norm,
@@ -87,6 +87,8 @@ def step(**choices: Any) -> tuple[StepMemory, Prediction]:
         {"loss": "chunked"},
         {"loss": "linear"},
         {"checkpointing": "full"},
+        {"checkpointing": "selective"},
+        {"checkpointing": "selective", "compute": "bf16"},
         {"compute": "bf16"},
         {"compute": "bf16", "checkpointing": "full"},
         {"fused": False},

@@ -1,4 +1,5 @@
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,21 @@ def test_a_terminal_gets_one_live_line() -> None:
 def test_the_live_line_fits_eighty_columns() -> None:
     text = drawn(terminal=True, width=80)
     assert "20/100 loss 1.500  lr 1.0e-03  800 tok/s  1.81 MiB / 1.91 MiB" in text
+
+
+def test_a_pause_is_seen_in_the_live_line_and_not_in_the_remaining_time() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=120, force_terminal=True, color_system=None)
+    with Terminal(console, 100, 0) as shown:
+        shown.step(State(step=1), step(1), 0)
+        started = shown.working_seconds()
+        shown.hold(still=True)
+        time.sleep(0.3)
+        assert shown.working_seconds() - started < 0.1
+        shown.hold(still=False)
+        time.sleep(0.01)
+        assert 0 < shown.working_seconds() - started < 0.2
+    assert "1/100 paused …  loss 1.500" in text.getvalue()
 
 
 def test_the_summary_shows_before_and_after() -> None:

@@ -38,7 +38,7 @@ def job(
     micro_batch: int = 4,
     grad_accum: int = 1,
     steps: int = 4,
-    stop: Callable[[], bool] = lambda: False,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> tuple[Job, Diary]:
     encoder = Encoder(tiny_llama.tokenizer(), 60)
     diary = Diary()
@@ -57,7 +57,7 @@ def job(
         autocast=nullcontext,
         measured_steps=frozenset({1}),
         observer=diary,
-        stop_requested=stop,
+        go_on=go_on,
         state=State(),
     )
     return made, diary
@@ -109,14 +109,14 @@ def test_training_looks_and_keeps_at_its_steps() -> None:
 
 def test_a_request_to_stop_is_honoured_after_the_step_and_kept() -> None:
     made, diary = job(steps=9)
-    made.stop_requested = lambda: made.state.step == 2
+    made.go_on = lambda: made.state.step < 2
     train(made)
     assert diary.told[-3:] == ["step 2", "look 2", "keep 2"]
 
 
 def test_a_stop_right_after_a_checkpoint_does_not_write_it_again() -> None:
     made, diary = job(steps=9)
-    made.stop_requested = lambda: made.state.step == 3
+    made.go_on = lambda: made.state.step < 3
     train(made)
     assert diary.told.count("keep 3") == 1
 

@@ -51,7 +51,7 @@ def run(work: Work) -> Outcome:
         autocast=partial(torch.autocast, "cuda", torch.bfloat16) if on_card() else nullcontext,
         measured_steps=frozenset(),
         observer=None,  # type: ignore[arg-type]  # nobody is told: the loop is here
-        stop_requested=lambda: False,
+        go_on=lambda: True,
         state=State(),
     )
     outcome = Outcome()

@@ -1,0 +1,183 @@
+"""What a run is asked to do: one small file in its directory, written by `serve`, read by the run.
+
+    {"v":1,"run":"2026…","att":0,"seq":1764101523417000,"paused":true,"save":0,"stop":false}
+
+It says what is wanted, not what to do next: a command that comes before the last one was read adds
+to it or takes it back, and none is lost. `seq` grows with every command, over all attempts; `save`
+is the `seq` of the newest wish for a checkpoint. The file is replaced whole, so a reader meets the
+old one or the new one. A run obeys only what names it and its attempt: what was said to an earlier
+attempt is over. Whatever else lies there is left alone, and said once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+if sys.platform != "win32":
+    import fcntl
+
+NAME: Final = "orders.json"
+VERSION: Final = 1
+MAX_BYTES: Final = 4096
+
+Command = Literal["pause", "resume", "checkpoint", "stop"]
+COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
+
+
+class MailError(Exception):
+    """A file that is none of ours, or that nobody but us should have been able to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What is wanted of one attempt of a run."""
+
+    seq: int = 0
+    """Of the newest command; Unix microseconds or more, so that it grows even if a file is lost."""
+    paused: bool = False
+    save: int = 0
+    """The `seq` of the newest wish for a checkpoint; 0 for none."""
+    stop: bool = False
+
+    def after(self, command: Command, seq: int) -> Orders:
+        """What is wanted once `command` is added."""
+        if command == "checkpoint":
+            return replace(self, seq=seq, save=seq)
+        if command == "stop":
+            return replace(self, seq=seq, stop=True)
+        return replace(self, seq=seq, paused=command == "pause")
+
+
+class Mailbox:
+    """The run's end: asks with one `stat` whether there is something new."""
+
+    def __init__(self, directory: Path, run: str, attempt: int) -> None:
+        self.problem = ""
+        """Why the newest file was left alone; "" when it was not."""
+        self._path = directory / NAME
+        self._run = run
+        self._attempt = attempt
+        self._seen: tuple[int, int, int] | None = None
+        self._orders = Orders()
+
+    def read(self) -> Orders:
+        """What is wanted now. Never raises: a file that cannot be obeyed changes nothing."""
+        try:
+            found = self._path.stat(follow_symlinks=False)
+        except OSError:  # nobody has asked for anything, or the file was taken away: go on
+            self._seen, self._orders = None, Orders(self._orders.seq, save=self._orders.save)
+            return self._orders
+        sign = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if sign != self._seen:
+            self._seen, self.problem = sign, ""
+            self._take()
+        return self._orders
+
+    def _take(self) -> None:
+        try:
+            data = _read(self._path)
+            orders = _orders(data, self._run, self._attempt)
+        except (OSError, MailError) as error:
+            self.problem = f"{self._path} is not obeyed: {error}"
+            return
+        if orders is not None:
+            self._orders = orders
+
+
+def post(directory: Path, run: str, attempt: int, command: Command) -> Orders:
+    """The server's end: add `command` to what is wanted of `attempt` of `run`; what that is now.
+
+    Raises `OSError` where the file cannot be written. A file that is not ours is replaced.
+    """
+    path = directory / NAME
+    with _alone(directory):
+        try:
+            data = _read(path)
+            newest, before = int(data["seq"]), _orders(data, run, attempt)
+        except (OSError, MailError):
+            newest, before = 0, None
+        seq = max(newest + 1, time.time_ns() // 1000)
+        wanted = (before or Orders()).after(command, seq)
+        head = {"v": VERSION, "run": run, "att": attempt}
+        write_private(path, json.dumps(head | asdict(wanted)) + "\n")
+    return wanted
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file whole, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in the file. Raises `OSError`, or `MailError` that says what it is instead."""
+    plain = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, plain)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise MailError("it is no plain file")
+        if sys.platform != "win32" and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise MailError("others than the run's owner can write it")
+        text = os.read(descriptor, MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(text) > MAX_BYTES:
+        raise MailError(f"it has more than {MAX_BYTES:,} bytes")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        raise MailError("it is not JSON") from None
+    if not isinstance(data, dict) or any(type(data.get(k)) is not kind for k, kind in _SHAPE):
+        raise MailError(f"it must have {', '.join(name for name, _ in _SHAPE)}")
+    return data
+
+
+_SHAPE: Final = (
+    *(("v", int), ("run", str), ("att", int), ("seq", int)),
+    *(("paused", bool), ("save", int), ("stop", bool)),
+)
+
+
+def _orders(data: dict[str, Any], run: str, attempt: int) -> Orders | None:
+    """What the file wants; None when it was written to an earlier attempt.
+
+    Raises `MailError` for another run's file, and for another version of it.
+    """
+    if data["v"] != VERSION or data["run"] != run:
+        raise MailError(f"it is version {data['v']} for run {data['run'][:80]!r}")
+    if data["att"] != attempt:
+        return None
+    return Orders(data["seq"], data["paused"], data["save"], data["stop"])
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One writer at a time, also among several servers; where directories have no locks, hope."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: one server is the normal case
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
