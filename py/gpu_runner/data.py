@@ -38,6 +38,8 @@ class RowSet:
     """Where and why, for each row that was left out because it cannot be read."""
     replayed_rows: int = 0
     """Rows at the end of `rows` that come from the replay file."""
+    trained_rows: int = 0
+    """Rows of a scored set that are trained on as well, token for token."""
 
     @property
     def tokens(self) -> int:
@@ -80,6 +82,11 @@ class RowSet:
             )
             found.append(
                 f"{self.name}: {many} left out: " + "; ".join(self.bad_rows[:3]) + f"{more}."
+            )
+        if self.trained_rows:
+            found.append(
+                f"{self.name}: {self.trained_rows} of {len(self.rows)} rows are trained on as"
+                " well, word for word; their loss says nothing about new ones."
             )
         if self.replayed_rows:
             found.append(

@@ -150,6 +150,8 @@ def _disk(runs: Path) -> Finding:
     """Room for runs: two checkpoints of a small model need some hundreds of MiB."""
     place = runs.absolute()
     while not place.is_dir():
+        if place.exists() or place.is_symlink():
+            return Finding("disk", "missing", f"{place} is no directory", "give --runs DIR")
         place = place.parent
     free = shutil.disk_usage(place).free / 2**30
     text = f"{free:,.1f} GiB free in {place}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`."""
     bad = _list(config)
     train_source, eval_source = _task_files(config)
+    _check_apart(config)
     rows = data.read_rows(train_source, bad)
     held: list[Any] = []
     if eval_source is None:
+        if len(rows) == 1:  # what is wrong with it comes before that it is alone
+            data.load_set("training", rows, encoder, bad)
         rows, held = data.hold_out(rows, config.seed)
     train = data.load_set("training", rows, encoder, bad)
     if eval_source is None:
@@ -29,7 +34,8 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     suites = {TASK: task}
     for skill, path in _general_files(config):
         suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)
-    return _replayed(train, config, encoder), suites
+    train = _replayed(train, config, encoder)
+    return train, {name: _shared(rows, train) for name, rows in suites.items()}
 
 
 def _list(config: TrainConfig) -> list[str] | None:
@@ -57,18 +63,57 @@ def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
         return train
     bad = _list(config)
     rows = data.read_rows(config.replay, bad)
-    if _place(config.replay) in map(_place, dict(_general_files(config)).values()):
-        raise UsageError(
-            f"--replay {config.replay} is also a --general set: what is trained on cannot show what"
-            " is forgotten. Give other rows of the same kind."
-        )
-    replay = data.load_set("replay", rows, encoder, bad)
-    return data.with_replay(train, replay, config.replay_share, config.seed)
+    replayed = data.load_set("replay", rows, encoder, bad)
+    return data.with_replay(train, replayed, config.replay_share, config.seed)
 
 
-def _place(source: str) -> Path:
-    """Where a file is, however its path is written."""
-    return Path(source).expanduser().resolve()
+def _shared(scored: RowSet, train: RowSet) -> RowSet:
+    """The scored rows, with the count of those that are trained on as well."""
+    trained = {example.ids for example in train.examples}
+    return replace(scored, trained_rows=sum(one.ids in trained for one in scored.examples))
+
+
+def _check_apart(config: TrainConfig) -> None:
+    """Refuse to score the rows of a file that is trained on. Raises `UsageError`."""
+    trained = {_place(source): option for option, source in _trained_files(config)}
+    for option, source in _scored_files(config):
+        other = trained.get(_place(source))
+        if other is not None:
+            shows = "is learned" if option.startswith("--eval-data") else "is forgotten"
+            raise UsageError(
+                f"{option} is the file of {other}: rows that are trained on cannot show what"
+                f" {shows}. Give other rows of the same kind{_or_none(option, other)}."
+            )
+
+
+def _or_none(option: str, other: str) -> str:
+    alone = option.startswith("--eval-data") and other.startswith("--data")
+    return ", or leave --eval-data out: some rows are then held out" if alone else ""
+
+
+def _place(source: str) -> object:
+    """Which file it is, however its path is written; a name that is none stands for itself."""
+    try:
+        found = Path(source).expanduser().stat()
+    except (OSError, RuntimeError):
+        return source
+    return found.st_dev, found.st_ino
+
+
+def _trained_files(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """(option, file) of everything that is trained on."""
+    yield f"--data {config.data}", _task_files(config)[0]
+    if config.replay is not None:
+        yield f"--replay {config.replay}", config.replay
+
+
+def _scored_files(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """(option, file) of everything that is scored and never trained on."""
+    held = _task_files(config)[1]
+    if held is not None:
+        yield f"--eval-data {config.eval_data or held}", held
+    for skill, path in _general_files(config):
+        yield f"--general {skill}={path}", path
 
 
 def _task_files(config: TrainConfig) -> tuple[str, str | None]:

@@ -81,9 +81,10 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         found.append(f"No card is named; these are {gpu.name}.")
     if mfu is None:
         share = utilisation(gpu, job.recipe)
+        kernels = job.recipe.kernels.replace("_", " ")
         found.append(
             f"Assumed: matrix products reach {100 * share:.0f} % of"
-            f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({job.recipe.kernels} kernels);"
+            f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({kernels} kernels);"
             " real runs differ by a third."
         )
         found += _links(job, gpu)

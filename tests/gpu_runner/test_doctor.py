@@ -40,6 +40,16 @@ def test_a_directory_that_may_not_be_written_is_said(tmp_path: Path) -> None:
     assert disk.verdict == "missing"
 
 
+@pytest.mark.parametrize("name", ["file", "file/runs", "link"])
+def test_runs_that_can_be_no_directory_are_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (disk,) = (one for one in examine(tmp_path / name) if one.name == "disk")
+    assert disk.verdict == "missing"
+    assert disk.found == f"{tmp_path / name.split('/')[0]} is no directory"
+    assert disk.remedy == "give --runs DIR"
+
+
 def test_a_pytorch_that_cannot_be_loaded_is_a_finding_not_a_traceback() -> None:
     code = "import sys; sys.modules['torch'] = None; sys.argv = ['x', 'doctor']; import runpy\n"
     code += "runpy.run_module('gpu_runner', run_name='__main__')"

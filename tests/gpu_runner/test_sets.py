@@ -7,7 +7,7 @@ import tiny_llama
 from gpu_runner import sets
 from gpu_runner.config import TrainConfig, resolve
 from gpu_runner.encode import Encoder
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -33,11 +33,61 @@ def test_rows_that_show_forgetting_may_not_be_replayed(
     sums_file: Path, cats_file: Path, encoder: Encoder
 ) -> None:
     choices = {"replay": str(cats_file), "general": (("cats", str(cats_file)),)}
-    with pytest.raises(UsageError, match="what is trained on cannot show what is forgotten"):
+    with pytest.raises(UsageError, match="trained on cannot show what is forgotten"):
         sets.read(config(sums_file, **choices), encoder)
     choices["replay"] = os.path.relpath(cats_file)
-    with pytest.raises(UsageError, match="what is trained on cannot show what is forgotten"):
+    with pytest.raises(UsageError, match="trained on cannot show what is forgotten"):
         sets.read(config(sums_file, **choices), encoder)
+
+
+@pytest.mark.parametrize("spelling", ["as it is", "relative", "symbolic link", "hard link"])
+def test_a_file_that_is_trained_on_is_not_scored_however_it_is_written(
+    spelling: str, sums_file: Path, cats_file: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    link = tmp_path / "link.jsonl"
+    if spelling == "symbolic link":
+        link.symlink_to(sums_file)
+    elif spelling == "hard link":
+        link.hardlink_to(sums_file)
+    same = {"as it is": str(sums_file), "relative": os.path.relpath(sums_file)}
+    source = same.get(spelling, str(link))
+    with pytest.raises(UsageError, match=f"--eval-data {source} is the file of --data .*held out"):
+        sets.read(config(sums_file, eval_data=source), encoder)
+    with pytest.raises(UsageError, match=f"--general sums={source} is the file of --data"):
+        sets.read(config(sums_file, general=(("sums", source),)), encoder)
+    with pytest.raises(UsageError, match=f"--eval-data {source} is the file of --replay"):
+        sets.read(config(cats_file, replay=str(sums_file), eval_data=source), encoder)
+
+
+def test_rows_that_are_trained_on_as_well_are_counted_where_they_are_scored(
+    sums_file: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text("\n".join(sums_file.read_text().splitlines()[:3]) + '\n{"text": "new"}\n')
+    _, suites = sets.read(config(sums_file, eval_data=str(copy)), encoder)
+    assert suites["task"].trained_rows == 3
+    assert suites["task"].remarks() == [
+        "held-out: 3 of 4 rows are trained on as well, word for word; their loss says nothing about"
+        " new ones."
+    ]
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text('{"text": "the same"}\n' * 20)
+    train, suites = sets.read(config(twice), encoder)
+    assert (train.trained_rows, suites["task"].trained_rows) == (0, 2)
+
+
+def test_what_is_wrong_with_a_single_row_is_said_before_that_it_is_alone(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    for row, reason in (
+        ('{"txet": "a"}', "rows.jsonl:1: its keys are txet"),
+        ('{"text": ""}', "0 of 1 rows have trainable tokens"),
+        ('{"text": "a b c"}', "1 row cannot be split .* give --eval-data"),
+    ):
+        rows.write_text(row)
+        with pytest.raises(DataError, match=reason):
+            sets.read(config(rows), encoder)
 
 
 def test_bad_rows_are_left_out_of_every_set_when_asked(tmp_path: Path, encoder: Encoder) -> None:
