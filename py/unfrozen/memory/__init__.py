@@ -10,10 +10,11 @@ Reading order:
 6. `attention` — q, k, v and the scores
 7. `experts` — the sparse part of a mixture of experts
 8. `activations` — what the forward pass keeps for the backward pass
-9. `loss` — logits and cross-entropy
-10. `pieces` — what a point of a pass is made of
-11. `backward` — one micro-batch: its highest points, taken apart into those
-12. `instants` — the moments of a step; the peak is their maximum
-13. `overhead` — the allocator, the driver and the communication
-14. `explain` — the peak as a list of terms with formula, inputs and source
+9. `checkpoints` — what stays of a layer that is made again
+10. `loss` — logits and cross-entropy
+11. `pieces` — what a point of a pass is made of
+12. `backward` — one micro-batch: its highest points, taken apart into those
+13. `instants` — the moments of a step; the peak is their maximum
+14. `overhead` — the allocator, the driver and the communication
+15. `explain` — the peak as a list of terms with formula, inputs and source
 """

@@ -67,25 +67,15 @@ def layer_bytes(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: 
     return sum(item.size / whole_ranks if item.whole else item.size for item in items)
 
 
-@lru_cache(maxsize=4096)
-def selective_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> float:
-    """Bytes a token that one layer keeps under selective checkpointing.
-
-    Eager attention recomputes its scores (Korthikanti et al., section 5). Otherwise every second
-    matrix product and the attention's output are kept, the policy of torchtitan: q, v, the gate and
-    the layer's last product, beside the layer's input.
-    """
-    if flow.attention == "eager":
-        scores = sum(item.size for item in scores_items(a, flow))
-        return layer_bytes(a, flow, False, whole_ranks) - scores
-    q, k, c = a.q_width, a.kv_width, flow.compute
-    inner = q + 2 * k + (2 if a.gated else 1) * a.ffn if a.fused_projections else q + k + a.ffn
-    whole = flow.stream * a.hidden + (0 if a.fused_projections else c * a.hidden)
-    return c * (inner + q) + 4 * a.heads + whole / whole_ranks
-
-
 def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
+    found = norm_bytes(a, flow, a.hidden)
+    norm = Item("last norm", _norm_formula(a, flow, "h"), found, True)
+    return [*beside_items(a, flow, checkpointed, batch), norm]
+
+
+def beside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
+    """What of it all layers read, so that it stays until the first of them is differentiated."""
     mask = 0
     if flow.kernels != "fused":  # truth values, which only a checkpoint keeps; or one for all
         masks = {"flash": 0, "sdpa_masked": flow.compute}
@@ -97,7 +87,6 @@ def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -
         Item("attention mask", f"{mask}·s", mask * flow.seq_len),
         Item("rotary tables", f"2·{flow.stream}·d / b", rotary),
         Item("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),
-        Item("last norm", _norm_formula(a, flow, "h"), norm_bytes(a, flow, a.hidden), True),
     ]
     return [item for item in items if item.size]
 

@@ -5,16 +5,20 @@ The pieces of a point are those of `unfrozen.memory.pieces`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from unfrozen.cluster import Cluster
 from unfrozen.memory.activations import (
+    beside_items,
     first_norm_bytes,
     layer_bytes,
+    norm_bytes,
     outside_items,
-    selective_bytes,
     softmax_point,
 )
+from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
 from unfrozen.memory.experts import experts_working
-from unfrozen.memory.flow import Flow
+from unfrozen.memory.flow import Flow, Item
 from unfrozen.memory.loss import loss_memory
 from unfrozen.memory.pieces import Point
 from unfrozen.memory.sharding import unreduced_bytes
@@ -58,7 +62,8 @@ class Pass:
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
-        self.outside = self._outside_bytes()
+        self.outside = self._outside_bytes(outside_items)
+        self._beside = self._outside_bytes(beside_items)
         self.loss_kind = "classification" if a.labels else recipe.loss
         if recipe.loss == "vocab_parallel" and cluster.stage == 3:
             self.loss_kind = "loss_parallel"
@@ -97,12 +102,12 @@ class Pass:
         dense, mixed = (layer_bytes(a, self.flow, s, self._whole_ranks) for s in (False, True))
         return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
 
-    def _outside_bytes(self) -> int:
+    def _outside_bytes(self, items: Callable[..., list[Item]]) -> int:
         a, recipe = self.model.architecture, self.recipe
         checkpointed = recipe.checkpointing != "none"
-        items = outside_items(a, self.flow, checkpointed, recipe.micro_batch)
+        found = items(a, self.flow, checkpointed, recipe.micro_batch)
         ranks = self._whole_ranks
-        return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in items))
+        return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
 
     def forward_points(self) -> tuple[Point, ...]:
         """The loss with its way back, and the head's backward pass."""
@@ -173,17 +178,18 @@ class Pass:
     def _inside_points(self) -> list[Point]:
         """The highest points inside the layer that is differentiated first, and the last one."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        recomputed = self.layer if self.kept < self.layer else 0
+        recomputed = self._recomputed_bytes()
         shared = {
-            "outside": 8 * t,
+            "outside": self._beside,
             "unreduced": self._unreduced(model.layer_parameters(a.layers - 1)),
         } | self._flowing(layer=True)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
-        above_first = model.num_parameters - model.layer_parameters(0)
+        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden
+        above_first = model.num_parameters - model.layer_parameters(0) - below
         places = (
             (self._head_size, self.layers, self._casts(a.layers) + cast),
-            (above_first - (0 if a.tied else a.vocab * a.hidden), self.kept, self._casts(1) + cast),
+            (above_first, self.kept, self._casts(1) + cast),
         )
         found = []
         for reached, layers, casts in places:
@@ -192,6 +198,14 @@ class Pass:
                 pieces["recomputed" if recomputed else "layers"] -= t * freed
                 found.append(self._point(reached + grads, shared | pieces | {name: t * added}))
         return found
+
+    def _recomputed_bytes(self) -> int:
+        """What a layer that is made again holds beside what was kept of it; 0 where none is."""
+        kind = self.recipe.checkpointing
+        if kind == "none":
+            return 0
+        shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks)
+        return self.layer - round(self.tokens * shared)
 
     def _early_update(self) -> int:
         """Temporaries of the update of the largest tensor, where it runs in the backward pass."""
@@ -208,8 +222,13 @@ class Pass:
             return [
                 ("feed_forward", *point) for point in experts_working(a, flow, self._whole_ranks)
             ]
-        wide = (2 if a.gated else 1) * a.ffn
-        found = [("feed_forward", 0, flow.compute * (a.hidden + wide), a.hidden * a.ffn)]
+        # a product is differentiated by both of its factors: that with the gate, and in GPT-2's
+        # gelu, which is written out, that with 1 + tanh
+        wide = (2 if a.gated or a.activation == "gelu_new" else 1) * a.ffn
+        after = norm_bytes(a, flow, a.hidden) if a.norm_places != "pre" else 0
+        found = [("feed_forward", after, flow.compute * (a.hidden + wide), a.hidden * a.ffn)]
+        if after:  # the norm after the feed-forward part comes first, while all of that is there
+            found.append(("norm", 0, (16 + flow.stream) * a.hidden // self._whole_ranks, 0))
         if flow.kernels == "fused_block":  # all gradients of its weights, the input's in fp32
             by_input = 4 if flow.compute == 4 else 4 + flow.compute
             incoming = flow.compute + (flow.stream if flow.autocast else 0)  # the residual's, too
@@ -261,7 +280,7 @@ class Pass:
         if not self.flow.autocast:
             return 0
         a = self.model.architecture
-        once = self.recipe.checkpointing == "full" and not forward
+        once = self.recipe.checkpointing != "none" and not forward
         kept = self.model.layer_linears
         if self.flow.kernels == "fused_block":  # it casts the others again
             kept = a.q_width * a.hidden

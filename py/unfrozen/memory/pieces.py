@@ -28,7 +28,7 @@ PIECES: Final = {
     "loss": Piece("logits_loss", "loss and its backward pass", "see the loss"),
     "head": Piece("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),
     "casts": Piece("workspace", "16-bit copies of weights under autocast", "2 · matrices"),
-    "norm": Piece("workspace", "last norm's backward pass", "5·4·T·h"),
+    "norm": Piece("workspace", "backward pass of a norm", "5·4·T·h"),
     "feed_forward": Piece("workspace", "feed-forward part's backward pass", "c·T·(h + 2f)"),
     "scores": Piece("workspace", "softmax's backward pass", "2·4·T·a·s + 2c·T·h"),
     "embedding": Piece("workspace", "gradient of the embedding's output", "T·h"),

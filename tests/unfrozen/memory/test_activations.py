@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from unfrozen.errors import PlanError
-from unfrozen.memory.activations import layer_bytes, outside_items, selective_bytes
+from unfrozen.memory.activations import layer_bytes, outside_items
 from unfrozen.memory.flow import Flow
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
@@ -169,19 +169,6 @@ def test_dropout_keeps_masks_as_wide_as_what_they_drop() -> None:
         kept_by_a_layer("gpt2", attention="eager", dropout=p, seq_len=35) for p in (0.0, 0.1)
     )
     assert dropped - plain == 2 * 2 * 64 + (2 + 2) * 4 * 35
-
-
-def test_selective_checkpointing_recomputes_scores_or_every_second_product() -> None:
-    def selective(attention: str) -> float:
-        model = ModelConfig.from_hf(CONFIGS["llama"])
-        flow = Flow.of(model, Recipe.read({"attention": attention, "seq_len": 35}))
-        return selective_bytes(model.architecture, flow)
-
-    scores = 2 * 4 * 35 + 4 * 4 * 35
-    whole = kept_by_a_layer("llama", attention="eager", seq_len=35)
-    assert selective("eager") == whole - scores
-    h, q, k, f, a = 64, 64, 32, 176, 4
-    assert selective("flash") == 2 * h + 2 * (q + k + f) + 2 * q + 4 * a + 2 * h
 
 
 def test_sequence_parallel_ranks_share_what_tensor_parallelism_leaves_whole() -> None:
