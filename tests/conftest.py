@@ -101,6 +101,8 @@ class Server:
     log: Path
     port: int = field(default_factory=free_port)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    options: tuple[str, ...] = ()
+    """More of the command line of `serve`."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -117,6 +119,7 @@ class Server:
         """Start the process and wait until its line with the URL has been printed."""
         command = [sys.executable, "-m", "gpu_runner", "serve", "--no-open"]
         command += ["--site", str(self.site), "--runs", str(self.runs), "--port", str(self.port)]
+        command += self.options
         environment = {**os.environ, "UNFROZEN_TOKEN": self.token, "PYTHONUNBUFFERED": "1"}
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:

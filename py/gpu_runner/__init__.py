@@ -16,5 +16,6 @@ Reading order (each module uses only those above it):
   `obey` · `running` · `session`
 - many runs side by side: `forgetting`
 - about the machine, and for other tools: `export` · `doctor` · `selftest`
-- the page and its runs: `runs` · `guard` · `site` · `stream` · `serve`
+- the page and its runs: `runs` · `guard` · `site` · `stream` · `recipes` · `launch` · `control` ·
+  `serve`
 """

@@ -153,6 +153,14 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    allow_control: Annotated[
+        bool,
+        typer.Option("--allow-control", help="Let the page start, pause, save and stop runs."),
+    ] = False,
+    recipes: Annotated[
+        Path | None,
+        typer.Option(help="Folder of run.toml files that the page may start, beside the demo."),
+    ] = None,
 ) -> None:
     """The page and the runs on one loopback address. Needs no PyTorch."""
     from gpu_runner.serve import run_server
@@ -164,6 +172,8 @@ def serve(
             port=port,
             host=host,
             open_page=not no_open,
+            allow_control=allow_control,
+            recipes=recipes.expanduser() if recipes else None,
         )
 
     _exit(go)

@@ -87,6 +87,11 @@ def check(config: Any) -> None:
     _check_objective(config)
 
 
+def limits(name: str) -> tuple[float, float]:
+    """The smallest and the largest value of a choice; both are `int` where it is a whole number."""
+    return _BOUNDS[name]
+
+
 def shown(bound: float) -> str:
     """A bound as a person writes it."""
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"

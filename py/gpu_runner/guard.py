@@ -5,9 +5,11 @@ DNS name can even read the answers, and other users of the machine can connect. 
 
 1. sizes      a request line, headers or body beyond the bounds stop here
 2. Host       must be one of our own names with our port, spelled exactly (DNS rebinding)
-3. method     only GET and HEAD exist; there is nothing to preflight and no CORS header is sent
+3. method     GET and HEAD, and POST where something is to be done: a short JSON body, and nothing
+              else; there is nothing to preflight and no CORS header is sent, for control never
 4. browser    `Sec-Fetch-Site` and `Origin`, when present, must say that our own page asks
 5. token      everything under /api needs the bearer token, also from our own page
+6. control    nothing is done unless the server was started to, nor faster than a person clicks
 
 Sources: Fetch metadata (W3C, "Fetch Metadata Request Headers"), RFC 6750 (bearer tokens), RFC 9110
 (Host, 421). A refusal is counted by reason and logged at its 1st, 10th, 100th … time.
@@ -17,8 +19,10 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
+import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,7 +32,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_TARGET_BYTES: Final = 2048
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
+MAX_BODY_BYTES: Final = 64 * 1024
 METHODS: Final = ("GET", "HEAD")
+JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -65,14 +71,41 @@ class Refusal:
     reason: str
 
 
+@dataclass(slots=True)
+class Allowance:
+    """How often something may be done: `burst` times at once, then `a_second` times a second."""
+
+    burst: float = 20.0
+    a_second: float = 10.0
+    _left: float = field(init=False)
+    _at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._left, self._at = self.burst, time.monotonic()
+
+    def take(self) -> bool:
+        """Whether once more is allowed; if so, it is counted."""
+        now = time.monotonic()
+        self._left = min(self.burst, self._left + (now - self._at) * self.a_second)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class Guard:
     """ASGI middleware that refuses what does not come from our own page or the token's holder.
 
-    `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them.
+    `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them;
+    `control` is whether runs may be started, paused, saved and stopped.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str, hosts: frozenset[str], control: bool = False
+    ) -> None:
         self.app = app
+        self._allowance = Allowance() if control else None
         self.refusals: Counter[str] = Counter()
         self._bearer = f"Bearer {token}".encode()
         self._hosts = hosts
@@ -101,6 +134,7 @@ class Guard:
             or _method(scope, headers)
             or _browser(scope, headers)
             or self._token(scope, headers)
+            or self._control(scope)
         )
 
     def _host(self, headers: Headers) -> Refusal | None:
@@ -115,6 +149,15 @@ class Guard:
         if len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._bearer):
             return None
         return Refusal(401, "open the address that the server printed: it carries the token")
+
+    def _control(self, scope: Scope) -> Refusal | None:
+        if scope["method"] != "POST":
+            return None
+        if self._allowance is None:
+            return Refusal(403, "control is off: start the server again with --allow-control")
+        if not self._allowance.take():
+            return Refusal(429, "too many commands at once: wait a second")
+        return None
 
     def _count(self, scope: Scope, refusal: Refusal) -> None:
         self.refusals[refusal.reason] += 1
@@ -147,11 +190,30 @@ def _sizes(scope: Scope) -> Refusal | None:
     return None
 
 
+def is_control(path: str) -> bool:
+    """Whether `path` is one of the few where something is done: the only ones that take a POST."""
+    return path == "/api/start" or re.fullmatch(r"/api/runs/[^/]+/control", path) is not None
+
+
 def _method(scope: Scope, headers: Headers) -> Refusal | None:
+    if scope["method"] == "POST" and is_control(scope["path"]):
+        return _body(headers)
     if scope["method"] not in METHODS:
         return Refusal(405, f"only {' and '.join(METHODS)} exist here")
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         return Refusal(413, "requests here have no body")
+    return None
+
+
+def _body(headers: Headers) -> Refusal | None:
+    """A body must say what it is and how long, and be short: nothing is read before that."""
+    if [kind.lower() for kind in headers.getlist("content-type")] not in [[k] for k in JSON_TYPES]:
+        return Refusal(415, "the body must be application/json")
+    lengths = headers.getlist("content-length")
+    if "transfer-encoding" in headers or len(lengths) != 1 or not lengths[0].isdecimal():
+        return Refusal(411, "the body must say its length")
+    if len(lengths[0]) > 9 or int(lengths[0]) > MAX_BODY_BYTES:
+        return Refusal(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
     return None
 
 
@@ -169,7 +231,11 @@ def _browser(scope: Scope, headers: Headers) -> Refusal | None:
 
 
 def _extra(status: int) -> dict[str, str]:
-    known = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": ", ".join(METHODS)}}
+    known = {
+        401: {"WWW-Authenticate": "Bearer"},
+        405: {"Allow": ", ".join(METHODS)},
+        429: {"Retry-After": "1"},
+    }
     return known.get(status, {})
 
 

@@ -100,7 +100,7 @@ def post(directory: Path, run: str, attempt: int, command: Command) -> Orders:
     Raises `OSError` where the file cannot be written. A file that is not ours is replaced.
     """
     path = directory / NAME
-    with _alone(directory):
+    with alone(directory):
         try:
             data = _read(path)
             newest, before = int(data["seq"]), _orders(data, run, attempt)
@@ -169,7 +169,7 @@ def _orders(data: dict[str, Any], run: str, attempt: int) -> Orders | None:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """One writer at a time, also among several servers; where directories have no locks, hope."""
     if sys.platform == "win32":
         yield

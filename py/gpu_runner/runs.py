@@ -25,7 +25,8 @@ class RunInfo:
 
     `status` is that of `run.end`; before it `running`, `paused` (somebody asked it to), `stalled`
     (its process lives but is silent for longer than it promised) or `gone` (its process ended
-    without a `run.end`). `started` and `updated` are Unix seconds; `steps` is 0 while the log does not say how many are planned.
+    without a `run.end`). `started` and `updated` are Unix seconds; `steps` is 0 while the log does
+    not say how many are planned.
     """
 
     id: str

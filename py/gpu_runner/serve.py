@@ -5,6 +5,7 @@ Nothing here imports torch: the server starts in a fraction of a second and surv
     GET /…                     the built site, from a table made when the server starts
     GET /api/runs              every run, the newest first
     GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
+    …                          and what `control` adds, where it is allowed
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gpu_runner.control import Control, no_control
 from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.guard import Guard, own_hosts
+from gpu_runner.launch import Launcher
 from gpu_runner.log import SystemClock
+from gpu_runner.recipes import RecipeIndex
 from gpu_runner.runs import RunIndex
 from gpu_runner.site import SiteTable
 from gpu_runner.stream import EventStreams, StreamError
@@ -49,9 +53,18 @@ class PortInUse(RunnerError):
 
 
 def make_app(
-    *, runs: Path, site: Path, token: str, hosts: frozenset[str], streams: EventStreams
+    *,
+    runs: Path,
+    site: Path,
+    token: str,
+    hosts: frozenset[str],
+    streams: EventStreams,
+    recipes: RecipeIndex | None = None,
 ) -> Guard:
-    """The whole server as an ASGI application, its guard outermost."""
+    """The whole server as an ASGI application, its guard outermost.
+
+    With `recipes`, its runs can be asked for something, and new ones be started by name.
+    """
     index = RunIndex(runs, SystemClock())
     table = SiteTable(site)
 
@@ -71,32 +84,46 @@ def make_app(
     async def static(request: Request) -> Response:
         return table.answer(request)
 
+    control = [Route("/api/control", no_control)]
+    if recipes is not None:
+        control = Control(index, recipes, Launcher(runs, index, (TOKEN_ENV,))).routes()
     routed = Starlette(
         routes=[
+            *control,
             Route("/api/runs", list_runs),
             Route("/api/runs/{run_id}/events", events),
             Route("/{path:path}", static),
         ]
     )
     routed.router.redirect_slashes = False
-    return Guard(routed, token=token, hosts=hosts)
+    return Guard(routed, token=token, hosts=hosts, control=recipes is not None)
 
 
 def run_server(
-    *, runs: Path, site: Path, port: int = DEFAULT_PORT, host: str = "127.0.0.1", open_page: bool
+    *,
+    runs: Path,
+    site: Path,
+    port: int = DEFAULT_PORT,
+    host: str = "127.0.0.1",
+    open_page: bool,
+    allow_control: bool = False,
+    recipes: Path | None = None,
 ) -> int:
     """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
 
     Prints one line with the address and the token once connections are accepted. Returns the exit
-    code of a clean end. Raises `PortInUse`, or `UsageError` for an address or a token that cannot
-    be served.
+    code of a clean end. Raises `PortInUse`, or `UsageError` for an address, a token or a folder of
+    recipes that cannot be served.
     """
     token = _token()
+    startable = _startable(allow_control, recipes, host)
     with _listen(host, port) as listener:
         bound_port: int = listener.getsockname()[1]
         streams = EventStreams()
         hosts = own_hosts(host, bound_port)
-        app = make_app(runs=runs, site=site, token=token, hosts=hosts, streams=streams)
+        app = make_app(
+            runs=runs, site=site, token=token, hosts=hosts, streams=streams, recipes=startable
+        )
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{bound_port}/#t={token}"
         _Server(app, streams, address, open_page).run([listener])
@@ -160,6 +187,26 @@ def _token() -> str:
         reason = f"{TOKEN_ENV} must be 32 to 128 lower-case hex digits; it has {len(given)} signs."
         raise UsageError(f"{reason} Unset it to get a fresh one.")
     return given
+
+
+def _startable(allowed: bool, folder: Path | None, host: str) -> RecipeIndex | None:
+    """The recipes of a server with control, which is said aloud; None without it."""
+    if not allowed:
+        if folder is not None:
+            raise UsageError(
+                f"--recipes {folder} would change nothing: give --allow-control too, or drop it."
+            )
+        return None
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"--allow-control with --host {host}: whoever reads that network could start runs. Drop"
+            " one of them; an SSH tunnel (ssh -L) brings the page to another machine safely."
+        )
+    recipes = RecipeIndex(folder)
+    names = ", ".join(recipes.all())
+    print("Control is on: whoever has the address below can start, pause, save and stop runs.")
+    print(f"It can start: {names}.")
+    return recipes
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -32,6 +32,12 @@ RUNNER_COMMANDS = {
 }
 
 
+SERVE_OPTIONS = {
+    *("--runs", "--port", "--site", "--host", "--no-open"),
+    *("--allow-control", "--recipes"),
+}
+
+
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """The commands of a parser, by name."""
     (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
@@ -79,6 +85,14 @@ def test_the_runner_has_these_commands() -> None:
     assert set(typer.main.get_command(app).commands) == RUNNER_COMMANDS  # type: ignore[attr-defined]
     text = help_text("gpu_runner")
     assert all(command in text for command in RUNNER_COMMANDS)
+
+
+def test_serve_has_these_options_and_allows_nothing_by_default() -> None:
+    command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    assert {option for found in command.params for option in found.opts} == SERVE_OPTIONS
+    defaults = {found.name: found.default for found in command.params}
+    assert defaults["allow_control"] is False
+    assert defaults["host"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("command", sorted(RUNNER_COMMANDS))

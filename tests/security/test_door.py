@@ -6,30 +6,19 @@ must not get 200, must not show a byte of a run, and must still carry the securi
 
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
 from conftest import Server
-from gpu_runner.guard import SECURITY_HEADERS
 from gpu_runner.log import EventLog, SystemClock
+from security.wire import SECRET, ask, assert_refused
 
 pytestmark = pytest.mark.slow
 
-SECRET = "the-text-that-must-not-leak"
 ROUTES = ("/", "/index.html", "/api/runs", "/api/runs/one/events", "/api/runs/none/events", "/none")
 PRIVATE = tuple(route for route in ROUTES if route.startswith("/api"))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back on the wire."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 @pytest.fixture(scope="module")
@@ -52,56 +41,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.start()
     yield running
     running.stop()
-
-
-def send(server: Server, request: bytes) -> Answer | None:
-    """One request on its own connection; None when the server closed without an answer."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as wire:
-        wire.sendall(request)
-        received = b""
-        try:
-            while piece := wire.recv(65536):
-                received += piece
-        except ConnectionResetError:
-            pass
-    if not received:
-        return None
-    head, _, body = received.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines)
-    return Answer(int(first.split()[1]), headers, body)
-
-
-def ask(
-    server: Server,
-    target: str,
-    *more: str,
-    method: str = "GET",
-    host: str | None = "ours",
-    token: str | None = "ours",
-) -> Answer | None:
-    """A request line and headers, exactly as given."""
-    lines = [f"{method} {target} HTTP/1.1"]
-    if host is not None:
-        lines.append(f"Host: {f'127.0.0.1:{server.port}' if host == 'ours' else host}")
-    if token is not None:
-        lines.append(f"Authorization: Bearer {server.token if token == 'ours' else token}")
-    text = "\r\n".join([*lines, *more, "Connection: close", "", ""])
-    return send(server, text.encode("latin-1"))
-
-
-def assert_refused(answer: Answer | None, *, by_us: bool = True) -> None:
-    """Not an answer anyone can use. `by_us`: past the parser, so with our headers on it."""
-    if answer is None:
-        assert not by_us
-        return
-    assert 400 <= answer.status < 500
-    assert SECRET.encode() not in answer.body
-    assert "access-control-allow-origin" not in answer.headers
-    if by_us:
-        for name, value in SECURITY_HEADERS.items():
-            assert answer.headers[name.lower()] == value.lower()
-        assert answer.headers["cache-control"] == "no-store"
 
 
 def test_the_right_request_gets_the_run(server: Server) -> None:

@@ -1,0 +1,156 @@
+"""What the page may change: ask a run for something, start one by the name of its recipe.
+
+    GET  /api/control               whether it may, the recipes, and how the last start went
+    POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" | "stop"}
+    POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
+
+The guard has refused whoever is not our page with the token, and every POST unless the server was
+started with `--allow-control`. What is left to do here: an object with known keys of known types,
+ids and names looked up among those that exist. Nothing a client sends becomes part of a path, a
+module or a shell's command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gpu_runner import mailbox
+from gpu_runner.errors import UsageError
+from gpu_runner.launch import Busy, Launcher
+from gpu_runner.recipes import RecipeIndex
+from gpu_runner.runs import RunIndex, describe
+from gpu_runner.tail import last_event
+from unfrozen.events import LIVE_STATUSES
+
+T = TypeVar("T", bound=str)
+BODY_SECONDS: Final = 2.0
+
+
+class Refused(Exception):
+    """Why a command is not carried out: an HTTP status, and a sentence for the person who asks."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Control:
+    """The three routes above, over the runs and the recipes of one server."""
+
+    def __init__(self, index: RunIndex, recipes: RecipeIndex, launcher: Launcher) -> None:
+        self._index = index
+        self._recipes = recipes
+        self._launcher = launcher
+
+    def routes(self) -> list[Route]:
+        """To be placed before the routes of what can be looked at."""
+        return [
+            Route("/api/control", self._state),
+            Route("/api/runs/{run_id}/control", self._command, methods=["POST"]),
+            Route("/api/start", self._start, methods=["POST"]),
+        ]
+
+    async def _state(self, _: Request) -> Response:
+        recipes = [recipe.described() for recipe in self._recipes.all().values()]
+        started = await run_in_threadpool(self._launcher.state)
+        return JSONResponse({"allowed": True, "recipes": recipes, "started": started})
+
+    async def _command(self, request: Request) -> Response:
+        try:
+            command = _one_of(mailbox.COMMANDS, await _object(request, {"command": str}), "command")
+            orders = await run_in_threadpool(self._post, request.path_params["run_id"], command)
+        except Refused as refused:
+            return JSONResponse({"error": str(refused)}, refused.status)
+        return JSONResponse({"seq": orders.seq}, 202)
+
+    def _post(self, run_id: str, command: mailbox.Command) -> mailbox.Orders:
+        """Put the command into the mailbox of a run that goes on."""
+        if (log := self._index.log(run_id)) is None:
+            raise Refused(404, f"there is no run {run_id!r} here")
+        attempt = _attempt(log)
+        info = describe(run_id, log, time.time())
+        if info is None or attempt is None or info.status not in LIVE_STATUSES:
+            status = info.status if info else "empty"
+            raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
+        try:
+            return mailbox.post(log.parent, run_id, attempt, command)
+        except OSError as error:
+            raise Refused(507, f"the run's folder takes no orders ({error.strerror})") from None
+
+    async def _start(self, request: Request) -> Response:
+        try:
+            asked = await _object(request, {"recipe": str, "numbers": dict})
+            recipes = self._recipes.all()
+            recipe = recipes[_one_of(tuple(recipes), asked, "recipe")]
+            state = await run_in_threadpool(self._launcher.start, recipe, asked["numbers"])
+        except Refused as refused:
+            return JSONResponse({"error": str(refused)}, refused.status)
+        except Busy as busy:
+            return JSONResponse({"error": str(busy)}, 409)
+        except UsageError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        except OSError as error:
+            return JSONResponse({"error": f"no run can be started ({error.strerror})"}, 507)
+        return JSONResponse({"started": state}, 202)
+
+
+async def no_control(_: Request) -> Response:
+    """What `GET /api/control` says where nothing may be changed."""
+    return JSONResponse({"allowed": False})
+
+
+def _attempt(log: Path) -> int | None:
+    """Which attempt of the run writes its log now; None when the log does not say."""
+    event = last_event(log)
+    attempt = event["att"] if event else None
+    return attempt if type(attempt) is int else None
+
+
+async def _object(request: Request, shape: dict[str, type]) -> dict[str, Any]:
+    """The JSON object in the body, with exactly these keys of these types. Raises `Refused`.
+
+    The guard has seen to it that the body is short and says how long it is.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await request.body()
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s") from None
+    try:
+        data = json.loads(body, parse_constant=_no_number, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not one JSON object with finite numbers") from None
+    if not isinstance(data, dict) or data.keys() != shape.keys():
+        raise Refused(400, f"the body must be an object with exactly {', '.join(shape)}")
+    for name, kind in shape.items():
+        if type(data[name]) is not kind:
+            raise Refused(400, f"{name} must be {'text' if kind is str else 'an object'}")
+    return data
+
+
+def _one_of(known: tuple[T, ...], data: dict[str, Any], name: str) -> T:
+    """The value under `name`, which must be one of `known`."""
+    for value in known:
+        if value == data[name]:
+            return value
+    raise Refused(404, f"{name} {data[name][:40]!r} is unknown: there are {', '.join(known)}")
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(word)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which no key comes twice."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key comes twice")
+    return dict(pairs)

@@ -1,0 +1,269 @@
+"""Every route that changes something × every way to knock wrongly: nothing happens, nothing leaks.
+
+Beside the rules of the door, control has its own: a POST with a short JSON body, known keys of
+known types within bounds, ids and names that exist, and a server that was started to allow it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Server
+from gpu_runner.guard import MAX_BODY_BYTES
+from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.mailbox import NAME
+from security.test_door import RUN_CLIMBS
+from security.wire import SECRET, Answer, ask, assert_refused
+
+pytestmark = pytest.mark.slow
+
+COMMAND, START = "/api/runs/one/control", "/api/start"
+ROUTES = {COMMAND: {"command": "pause"}, START: {"recipe": "demo", "numbers": {"steps": 1}}}
+
+
+def serving(folder: Path, *options: str) -> Iterator[Server]:
+    """A server over one living run, whose log this process holds open."""
+    (folder / "site").mkdir()
+    (folder / "site" / "index.html").write_text("<!doctype html><title>public</title>")
+    (folder / "recipes").mkdir()
+    (folder / "secret.toml").write_text(f'model = "{SECRET}"\n')
+    (folder / "recipes" / "linked.toml").symlink_to(folder / "secret.toml")
+    server = Server(folder / "site", folder / "runs", folder / "server.log", options=options)
+    with EventLog(folder / "runs" / "one" / "events.jsonl", run="one", clock=SystemClock()) as log:
+        log.emit("run.start", 0, model={"name": SECRET})
+        log.emit("beat", 0, expect_next_in=1000.0)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("control")
+    yield from serving(folder, "--allow-control", "--recipes", str(folder / "recipes"))
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same server, not started to be controlled."""
+    yield from serving(tmp_path_factory.mktemp("closed"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_happens(server: Server, request: pytest.FixtureRequest) -> Iterator[None]:
+    """No wrong request leaves a trace in the folder of runs; a right one is taken back."""
+    yield
+    orders = server.runs / "one" / NAME
+    if request.function in (
+        test_the_right_request_puts_one_order_into_the_mailbox,
+        test_commands_that_come_too_fast_are_counted_and_refused,
+    ):
+        orders.unlink(missing_ok=True)
+    assert sorted(path.name for path in server.runs.iterdir()) == ["one"]
+    assert [path.name for path in (server.runs / "one").iterdir()] == ["events.jsonl"]
+
+
+def tell(
+    server: Server,
+    route: str,
+    body: object,
+    *more: str,
+    kind: str | None = "application/json",
+    **wrong: Any,
+) -> Answer | None:
+    """A command; one that came too soon after the others is given again."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    heads = [f"Content-Length: {len(data)}"] if "length" not in wrong else wrong.pop("length")
+    heads += [f"Content-Type: {kind}"] if kind is not None else []
+    while True:
+        answer = ask(server, route, *heads, *more, body=data, **{"method": "POST", **wrong})
+        if answer is None or answer.status != 429:
+            return answer
+        time.sleep(0.1)
+
+
+def reason(answer: Answer | None, status: int) -> str:
+    """Why it was refused, with that status and our headers."""
+    assert_refused(answer)
+    assert answer is not None
+    assert answer.status == status, answer.body
+    return answer.body.decode()
+
+
+def test_the_right_request_puts_one_order_into_the_mailbox(server: Server) -> None:
+    answer = tell(server, COMMAND, {"command": "pause"}, "Sec-Fetch-Site: same-origin")
+    assert answer is not None
+    assert answer.status == 202
+    orders = json.loads((server.runs / "one" / NAME).read_text())
+    assert orders["seq"] == json.loads(answer.body)["seq"]
+    assert (orders["run"], orders["att"], orders["paused"]) == ("one", 0, True)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_server_that_was_not_told_to_allow_it_says_how_to_turn_it_on(
+    closed: Server, route: str
+) -> None:
+    assert "--allow-control" in reason(tell(closed, route, ROUTES[route]), 403)
+    assert not (closed.runs / "one" / NAME).exists()
+    answer = ask(closed, "/api/control")
+    assert answer is not None
+    assert json.loads(answer.body) == {"allowed": False}
+
+
+WRONG: dict[str, Callable[[Server], tuple[int, dict[str, Any]]]] = {
+    "no token": lambda _: (401, {"token": None}),
+    "a bad token": lambda _: (401, {"token": "0" * 32}),
+    "a token that is longer": lambda s: (401, {"token": f"{s.token}0"}),
+    "a foreign Host": lambda s: (403, {"host": f"evil.example:{s.port}"}),
+    "a Host with another port": lambda s: (403, {"host": f"127.0.0.1:{s.port + 1}"}),
+    "a Host in upper case": lambda s: (403, {"host": f"LOCALHOST:{s.port}"}),
+    "an empty Host": lambda _: (403, {"host": ""}),
+    "GET with a body": lambda _: (413, {"method": "GET"}),
+    "PUT": lambda _: (405, {"method": "PUT"}),
+    "DELETE": lambda _: (405, {"method": "DELETE"}),
+    "PATCH": lambda _: (405, {"method": "PATCH"}),
+    "OPTIONS": lambda _: (405, {"method": "OPTIONS"}),
+    "a verb of small letters": lambda _: (405, {"method": "post"}),
+    "no content type": lambda _: (415, {"kind": None}),
+    "a form": lambda _: (415, {"kind": "application/x-www-form-urlencoded"}),
+    "a form with files": lambda _: (415, {"kind": "multipart/form-data; boundary=a"}),
+    "plain text": lambda _: (415, {"kind": "text/plain"}),
+    "JSON under another name": lambda _: (415, {"kind": "text/json"}),
+    "JSON in another alphabet": lambda _: (415, {"kind": "application/json; charset=utf-16"}),
+    "two content types": lambda _: (415, {"kind": "text/plain\r\nContent-Type: application/json"}),
+    "no length": lambda _: (411, {"length": ["Transfer-Encoding: chunked"]}),
+    "a length too large": lambda _: (413, {"length": [f"Content-Length: {MAX_BODY_BYTES + 1}"]}),
+    "a length beyond all": lambda _: (413, {"length": [f"Content-Length: {10**15}"]}),
+}
+WRONG_HEADERS = {
+    "another site": ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"],
+    "another port of this machine": ["Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"],
+    "no site at all": ["Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate"],
+    "a foreign origin": ["Origin: https://evil.example"],
+    "another port's origin": ["Origin: http://127.0.0.1:1"],
+    "an origin without a name": ["Origin: null"],
+    "two origins": ["Origin: http://localhost:1", "Origin: https://evil.example"],
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_request_is_refused_before_it_is_read(
+    server: Server, route: str, name: str
+) -> None:
+    status, wrong = WRONG[name](server)
+    reason(tell(server, route, ROUTES[route], **wrong), status)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", WRONG_HEADERS)
+def test_a_wrong_asker_is_refused(server: Server, route: str, name: str) -> None:
+    reason(tell(server, route, ROUTES[route], *WRONG_HEADERS[name]), 403)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_body_that_is_larger_than_it_says_or_never_comes_does_nothing(
+    server: Server, route: str
+) -> None:
+    body = json.dumps(ROUTES[route]).encode()
+    cut = tell(server, route, body, length=["Content-Length: 5"])
+    assert cut is None or 400 <= cut.status < 500
+    assert_refused(tell(server, route, body, length=[f"Content-Length: {len(body) + 9}"]))
+
+
+@pytest.mark.parametrize("route", ["/", "/api/runs", "/api/control", "/none"])
+def test_no_other_route_takes_a_post(server: Server, route: str) -> None:
+    reason(tell(server, route, {}), 405)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[]", b"null", b"3", b'"pause"', b"{}{}", b"\xff\xfe", b"[" * 60_000),
+        *(b'{"command":"pause"', b'{"command":NaN}', b'{"recipe":"demo","numbers":{"lr":NaN}}'),
+        *(b'{"recipe":"demo","numbers":{"lr":Infinity}}', b'{"command":"pause","command":"stop"}'),
+        b'{"recipe":"demo","numbers":{"lr":1,"lr":0.1}}',
+    ],
+    ids=str,
+)
+def test_what_is_no_object_of_finite_numbers_is_refused(
+    server: Server, route: str, body: bytes
+) -> None:
+    reason(tell(server, route, body), 400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({}, {"command": "pause", "path": "/etc"}, {"Command": "pause"}, {"command": None}),
+        *({"command": ["pause"]}, {"command": 1}, {"command": {"pause": True}}),
+    ],
+)
+def test_a_command_has_one_known_key_and_is_text(server: Server, body: Any) -> None:
+    reason(tell(server, COMMAND, body), 400)
+
+
+@pytest.mark.parametrize("command", ["", "PAUSE", "pause ", "kill", "__import__('os')", "../stop"])
+def test_a_command_is_one_of_four(server: Server, command: str) -> None:
+    said = reason(tell(server, COMMAND, {"command": command}), 404)
+    assert "there are pause, resume, checkpoint, stop" in said
+
+
+@pytest.mark.parametrize("name", [*RUN_CLIMBS, "none", "orders.json", "%2e%2e%2fsecret"])
+def test_no_run_id_reaches_another_folder(server: Server, name: str) -> None:
+    assert_refused(tell(server, f"/api/runs/{name}/control", {"command": "stop"}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "..", "../secret", "../recipes/demo", "secret", "linked", "demo.toml", "DEMO"),
+        *("/etc/passwd", "demo\x00", "--help", "demo --model x", "; ls", "http://evil.example"),
+    ],
+)
+def test_a_recipe_is_one_that_is_in_the_list(server: Server, name: str) -> None:
+    said = reason(tell(server, START, {"recipe": name, "numbers": {}}), 404)
+    assert "there are demo" in said
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        *({"steps": 0}, {"steps": 10_000_001}, {"steps": 1.5}, {"steps": "5"}, {"steps": True}),
+        *({"steps": None}, {"steps": [5]}, {"steps": 10**400}, {"lr": 0}, {"lr": 1.1}),
+        *({"lr": -1e-4}, {"lr": "1e-4; ls"}, {"seed": -1}, {"seed": 2**63}, {"micro_batch": 4097}),
+        *({"steps": 5, "warmup": 6}, {"model": "x"}, {"data": 1}, {"out": 1}, {"runs": 1}),
+        *({"config": 1}, {"--steps": 5}, {"steps ": 5}, {"device": 1}, {"": 1}, {"epochs": 1}),
+    ],
+    ids=lambda numbers: str(numbers)[:40],
+)
+def test_numbers_are_known_finite_and_within_bounds(server: Server, numbers: Any) -> None:
+    reason(tell(server, START, {"recipe": "demo", "numbers": numbers}), 422)
+
+
+def test_a_number_beyond_all_is_out_of_bounds(server: Server) -> None:
+    body = b'{"recipe":"demo","numbers":{"lr":1e999}}'
+    assert "lr is inf: give a number from" in reason(tell(server, START, body), 422)
+
+
+def test_commands_that_come_too_fast_are_counted_and_refused(server: Server) -> None:
+    body = json.dumps({"command": "pause"}).encode()
+    heads = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    found = [ask(server, COMMAND, *heads, method="POST", body=body) for _ in range(60)]
+    refused = [answer for answer in found if answer is not None and answer.status == 429]
+    assert len(refused) > 10
+    assert refused[0].headers["retry-after"] == "1"
+    assert "too many commands" in server.log.read_text()
+    assert ask(server, "/api/runs").status == 200  # type: ignore[union-attr]  # looking goes on
+
+
+def test_the_server_is_well_and_has_said_aloud_what_it_allows(server: Server) -> None:
+    said = server.log.read_text()
+    assert "Control is on: whoever has the address below can start, pause, save and stop" in said
+    assert "It can start: demo." in said
+    assert "Traceback" not in said
