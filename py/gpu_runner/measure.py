@@ -2,8 +2,10 @@
 
 On a CPU nothing counts tensor bytes for us, so `TensorTracker` watches every operator: a storage is
 counted when an operator returns it for the first time and forgotten when its last owner lets go (a
-weak reference to the storage tells us). Weights, gradients and moments are known exactly, by
-identity; the rest is told apart by when it appears:
+weak reference to the storage tells us). Of a tensor that is spread over processes the part that is
+here is counted. FSDP gathers weights into storages that it empties and fills again; those are
+`gathered`. Weights, gradients and moments are known exactly, by identity; the rest is told apart by
+when it appears:
 
     forward up to the head        activations
     head, loss, their backward    logits_loss, until the head's input has its gradient
@@ -26,7 +28,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +40,8 @@ from gpu_runner.world import local
 
 Components = dict[str, int]
 Phase = Literal["forward", "backward", "optimizer_step"]
+_PHASES: Final = ("activations", "logits_loss", "workspace")
+_RESIZE: Final = torch.UntypedStorage.resize_
 
 
 @dataclass
@@ -81,13 +85,13 @@ class TensorTracker(TorchDispatchMode):
         self._optimizer = optimizer
         self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}  # id → storage, bytes, kind
         self._now: Components = dict.fromkeys(
-            ("params", "grads", "moments", "activations", "logits_loss", "workspace"), 0
+            ("params", "grads", "moments", "gathered", *_PHASES), 0
         )
         self._total = 0
         self._kind = "activations"
         self._instant = "end_of_forward"
         self._makes_moments = False
-        shapes = [tuple(p.shape) for p in model.parameters()]
+        shapes = [tuple(local(p).shape) for p in model.parameters()]
         self._weight_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self._hooks: list[Any] = []
 
@@ -103,12 +107,14 @@ class TensorTracker(TorchDispatchMode):
         for parameter in self._model.parameters():
             hook = parameter.register_post_accumulate_grad_hook(self._gradient_arrived)
             self._hooks.append(hook)
+        self._watch_resizes()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exc: Any) -> None:
         """Stop watching; storages alive now are no longer followed."""
         super().__exit__(*exc)  # type: ignore[no-untyped-call]
+        torch.UntypedStorage.resize_ = _RESIZE  # type: ignore[method-assign]
         for hook in self._hooks:
             hook.remove()
         self._live.clear()
@@ -149,8 +155,21 @@ class TensorTracker(TorchDispatchMode):
             return "grads"
         return "moments" if self._makes_moments else "workspace"
 
+    def _watch_resizes(self) -> None:
+        """No operator tells of a storage that is emptied or filled again: ask the storage."""
+
+        def resize(storage: Any, size: int) -> Any:
+            found = _RESIZE(storage, size)
+            self._forget(id(storage))
+            self._add(storage, "gathered")
+            return found
+
+        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]
+
     def _count(self, tensor: Tensor, kind: str) -> None:
-        storage = tensor.untyped_storage()
+        self._add(local(tensor).untyped_storage(), kind)
+
+    def _add(self, storage: Any, kind: str) -> None:
         key = id(storage)
         if key in self._live:
             return
@@ -172,14 +191,15 @@ class TensorTracker(TorchDispatchMode):
 
     def _assign(self, tensor: Tensor, kind: str) -> None:
         """Move a storage to the component it turned out to be (or count it now)."""
-        entry = self._live.get(id(tensor.untyped_storage()))
+        key = id(local(tensor).untyped_storage())
+        entry = self._live.get(key)
         if entry is None:
             self._count(tensor, kind)
             return
         reference, size, old = entry
         self._now[old] -= size
         self._now[kind] += size
-        self._live[id(tensor.untyped_storage())] = (reference, size, kind)
+        self._live[key] = (reference, size, kind)
 
     def _adopt(self) -> None:
         """Gradients and moments, by identity."""

@@ -1,0 +1,172 @@
+"""Steps of tiny models, measured tensor by tensor beside what was predicted for them.
+
+On one process or on several: `measure` is told its world, `on_several` starts the processes.
+"""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tiny_families
+from gpu_runner import blocks, optim
+from gpu_runner.bounds import Checkpointing
+from gpu_runner.config import TrainConfig, resolve
+from gpu_runner.early import Early
+from gpu_runner.encode import Example
+from gpu_runner.feed import Feed
+from gpu_runner.fused import fuses
+from gpu_runner.loss import loss_sum
+from gpu_runner.measure import SilentMeter, StepMemory, measured
+from gpu_runner.predict import Prediction, predict
+from gpu_runner.train import Job, State, train_step
+from gpu_runner.world import World, join
+from run_process import together
+from unfrozen.model import ModelConfig
+from unfrozen.schedules import Schedule
+
+CPU = torch.device("cpu")
+RATE = 1e-3
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 172,
+    "num_hidden_layers": 4,
+    "vocab_size": 512,
+    "head_dim": 16,
+}
+GPT2_SIZES = {"n_embd": 64, "n_layer": 4, "vocab_size": 512}
+WINDOWED = ("mistral", "gemma2", "gemma3_text")
+DRAW = random.Random(0)
+ROWS = tuple(
+    Example(
+        tuple(DRAW.randrange(1, 264) for _ in range(length)),
+        tuple(place >= length // 3 for place in range(length)),
+    )
+    for length in (DRAW.randrange(20, 120) for _ in range(16))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run: choices of the command line, the family of its model and changes of its sizes.
+
+    `narrow`: weights are gathered in bf16, as they are on cards; by itself a CPU does not.
+    """
+
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    family: str = "llama"
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    narrow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the second step of a case held, and what was predicted; the largest of all processes."""
+
+    peak_bytes: int
+    predicted_bytes: int
+    instants: dict[str, dict[str, int]]
+    predicted: dict[str, dict[str, int]]
+
+    @property
+    def error(self) -> float:
+        """Of the prediction, relative to what was measured."""
+        return self.predicted_bytes / self.peak_bytes - 1
+
+
+def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction]:
+    """The second step of a case in this world."""
+    world = world or World(device=CPU)
+    given = {"model": "x", "data": "y", "micro_batch": 8, "grad_accum": world.size}
+    config = resolve({**given, **case.choices})
+    model = _model(case, config)
+    known = ModelConfig.from_hf(model.config.to_dict())
+    kind: Checkpointing = config.checkpointing
+    blocks.prepare(model, kind, compiled=False, fused=fuses(config, known))
+    world.shard(model, torch.bfloat16 if case.narrow else None)
+    job, compute = _job(model, config, world, case.narrow)
+    train_step(job, 1, SilentMeter())
+    with measured(model, job.optimizer, CPU, wanted=True) as (meter, memory):
+        train_step(job, 2, meter)
+    assert memory is not None
+    shape = max(job.feed.shapes(2), key=lambda found: found.rows * found.length)
+    return memory, predict(known, config, compute, shape, world.size)
+
+
+def _model(case: Case, config: TrainConfig) -> Any:
+    sizes: dict[str, Any] = GPT2_SIZES if case.family == "gpt2" else SIZES
+    window = {"sliding_window": None} if case.family in WINDOWED else {}
+    model = tiny_families.model(case.family, **{**sizes, **window, **case.sizes})
+    return model.bfloat16() if config.params == "bf16" else model
+
+
+def _job(model: Any, config: TrainConfig, world: World, narrow: bool) -> tuple[Job, str]:
+    choice = optim.Choice(config.optimizer, config.momentum, config.rounding)
+    optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
+    norm: Any = optim.gradient_norm
+    if config.optimizer_in_backward:
+        optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
+        norm = optimizer.norm
+    compute = "bf16" if narrow or "bf16" in (config.compute, config.params) else "fp32"
+    exact = compute == config.params
+    settings = (config.micro_batch, config.grad_accum, 0, config.packing)
+    rows, parts, pad, packed = settings
+    feed = Feed(ROWS, 0, rows, parts, pad, packed=packed, rank=world.rank, ranks=world.size)
+    job = Job(
+        model=model,
+        optimizer=optimizer,
+        feed=feed,
+        schedule=Schedule("cosine", 4, RATE, 1),
+        clip=config.clip,
+        eval_every=9,
+        save_every=0,
+        device=CPU,
+        autocast=nullcontext if exact else partial(torch.autocast, "cpu", torch.bfloat16),
+        measured_steps=frozenset(),
+        observer=None,  # type: ignore[arg-type]  # nobody is told: `train` does not run
+        go_on=lambda: True,
+        state=State(),
+        world=world,
+        loss=partial(loss_sum, kind=config.loss),
+        saving=blocks.offloading(model) if config.activation_offload else nullcontext,
+        norm=norm,
+    )
+    return job, compute
+
+
+def measure(case: Case, world: World | None = None) -> Measured:
+    """The same as plain data."""
+    memory, predicted = step(case, world)
+    return Measured(memory.peak_bytes, predicted.peak_bytes, memory.instants, predicted.instants)
+
+
+def on_several(cases: Sequence[Case], place: Path, size: int = 2) -> list[Measured]:
+    """Every case in `size` processes, one after the other; files go to `place`."""
+    for child in together(_child, (cases, place), size):
+        child.join()
+        assert child.exitcode == 0
+    ranks = [json.loads((place / f"{rank}.json").read_text("utf-8")) for rank in range(size)]
+    return [
+        max((Measured(**one) for one in found), key=lambda one: one.peak_bytes)
+        for found in zip(*ranks, strict=True)
+    ]
+
+
+def _child(given: tuple[Sequence[Case], Path]) -> None:
+    cases, place = given
+    torch.set_num_threads(1)
+    world = join(CPU)
+    try:
+        found = []
+        for case in cases:
+            one = measure(case, world)
+            found.append({name: getattr(one, name) for name in Measured.__slots__})
+        (place / f"{world.rank}.json").write_text(json.dumps(found), "utf-8")
+    finally:
+        world.close()
