@@ -60,9 +60,11 @@ class Control:
         ]
 
     async def _state(self, _: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self._described))
+
+    def _described(self) -> dict[str, Any]:
         recipes = [recipe.described() for recipe in self._recipes.all().values()]
-        started = await run_in_threadpool(self._launcher.state)
-        return JSONResponse({"allowed": True, "recipes": recipes, "started": started})
+        return {"allowed": True, "recipes": recipes, "started": self._launcher.state()}
 
     async def _command(self, request: Request) -> Response:
         try:

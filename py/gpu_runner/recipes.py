@@ -67,8 +67,11 @@ class RecipeIndex:
         found = {DEMO: Recipe(DEMO, {"model": DEMO})}
         if self._folder is None:
             return found
-        with os.scandir(self._folder) as entries:
-            files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+        try:
+            with os.scandir(self._folder) as entries:
+                files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+        except OSError:  # the folder was taken away: its recipes are gone with it
+            return found
         for path in sorted(Path(entry.path) for entry in files):
             if path.suffix == SUFFIX and not path.name.startswith("."):
                 found.setdefault(path.stem, Recipe(path.stem, {"config": str(path.absolute())}))
