@@ -3,7 +3,7 @@
 Reading order (each module uses only those above it):
 
 - what a run is asked for: `errors` · `demo` · `bounds` · `config` · `config_file` · `options`
-- from a row to a batch: `hub` · `encode` · `packing` · `feed` · `data`
+- from a row to a batch: `hub` · `lines` · `encode` · `packing` · `feed` · `data`
 - the step and what it stands on: `world` · `attention` · `model` · `fused` · `blocks` · `loss` ·
   `anchor` · `rounding` · `update_rules` · `muon` · `eight_bit` · `optim` · `early` ·
   `penalties` · `measure` · `train`

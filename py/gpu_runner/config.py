@@ -157,8 +157,11 @@ class TrainConfig:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> TrainConfig:
-        """The inverse of `as_json`."""
+        """The inverse of `as_json`. Raises ValueError for what is no choice of a run."""
         values = dict(data)
+        fields = {field.name for field in dataclasses.fields(TrainConfig)}
+        if unknown := sorted(values.keys() - fields):
+            raise ValueError(f"{', '.join(unknown[:3])} is no choice of a run")
         if values.get("general") is not None:
             values["general"] = tuple((str(name), str(path)) for name, path in values["general"])
         if values.get("sample_prompts") is not None:
@@ -231,6 +234,10 @@ def parse_general(pairs: list[str] | None) -> tuple[tuple[str, str], ...] | None
     if pairs == ["none"]:
         return ()
     suites: dict[str, str] = {}
+    if "none" in pairs:
+        raise UsageError(
+            "--general none measures no forgetting, and others are given beside it: drop one."
+        )
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not equals or not name or not path or "/" in name:

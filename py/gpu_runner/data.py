@@ -1,4 +1,4 @@
-"""Rows of a JSONL file or a Hugging Face data set: read, encoded, counted, refused where need be.
+"""Sets of rows: encoded, counted, replayed and held out, refused where nothing can be trained.
 
 Nothing is left out silently: rows that were cut or that have nothing to train on are counted in
 `RowSet` and shown by the run. `feed` turns the rows into micro-batches.
@@ -7,19 +7,14 @@ Nothing is left out silently: rows that were cut or that have nothing to train o
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from gpu_runner import hub
 from gpu_runner.encode import BadRow, Encoder, Example
 from gpu_runner.errors import DataError
 from gpu_runner.feed import epoch_order
-
-Row = dict[str, Any]
+from gpu_runner.lines import Row, collecting, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +62,13 @@ class RowSet:
         found = []
         if self.cut_rows:
             found.append(
-                f"{self.name}: {self.cut_rows} of {self.rows_read} rows were longer than --seq-len"
-                f" and lost {self.cut_tokens:,} tokens at their ends."
+                f"{self.name}: {self.cut_rows} of {counted(self.rows_read)} longer than --seq-len"
+                f" lost {self.cut_tokens:,} tokens at the end."
             )
         if self.untrainable_rows:
             found.append(
-                f"{self.name}: {self.untrainable_rows} of {self.rows_read} rows have no trainable"
-                " token and are left out."
+                f"{self.name}: {self.untrainable_rows} of {counted(self.rows_read)} left out, which"
+                " have no trainable token."
             )
         if self.bad_rows:
             more = f", and {len(self.bad_rows) - 3} more" if len(self.bad_rows) > 3 else ""
@@ -85,109 +80,15 @@ class RowSet:
             )
         if self.trained_rows:
             found.append(
-                f"{self.name}: {self.trained_rows} of {len(self.rows)} rows are trained on as"
-                " well, word for word; their loss says nothing about new ones."
+                f"{self.name}: {self.trained_rows} of {counted(len(self.rows))} trained on as"
+                " well, word for word; such a loss says nothing about new rows."
             )
         if self.replayed_rows:
             found.append(
-                f"{self.name}: {self.replayed_rows} rows are replayed,"
+                f"{self.name}: {counted(self.replayed_rows)} replayed,"
                 f" {self.replayed_share:.1%} of the tokens."
             )
         return found
-
-
-def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]]:
-    """(where, row) pairs of a `.jsonl` file, or of the `train` split of a Hugging Face data set.
-
-    Raises `DataError` with file, line number and reason for the first line that is not a JSON
-    object, and for a source that is neither a file nor a data set that can be loaded. With a list
-    `bad`, such lines are left out and told there.
-    """
-    rows, before = [], len(bad or ())
-    try:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            raise DataError(f"{path} is a directory: give one .jsonl file.")
-        if not path.exists():
-            return _hub_rows(source)
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            for number, line in enumerate(file, 1):
-                where = f"{path}:{number}"
-                if line.strip():
-                    with _collecting(bad):
-                        rows.append((where, _parse(line.rstrip(), where)))
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror}.") from None
-    except RuntimeError as error:  # no home directory of that name
-        raise DataError(f"{source} cannot be read: {str(error).rstrip('.')}.") from None
-    if not rows and bad is not None and len(bad) > before:
-        raise DataError(
-            f"all {len(bad) - before} rows of {path} are bad. The first: {bad[before]}."
-        )
-    if not rows:
-        raise DataError(f"{path} has no rows: give a file with at least one JSON object a line.")
-    return rows
-
-
-@contextmanager
-def _collecting(bad: list[str] | None) -> Iterator[None]:
-    """What a row is refused for goes into `bad`, where there is such a list."""
-    try:
-        yield
-    except DataError as error:
-        if bad is None:
-            raise
-        bad.append(str(error).rstrip("."))
-
-
-def _parse(line: str, where: str) -> Row:
-    try:
-        line.encode()
-        row = json.loads(line)
-    except UnicodeEncodeError as error:
-        byte = ord(line[error.start]) - 0xDC00  # that is how it was let through
-        raise DataError(
-            f"{where}: not UTF-8 text (byte 0x{byte:02X} at column {error.start + 1}):"
-            " save the file as UTF-8."
-        ) from None
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}):"
-            f" {line[:60]!r}. Each line is one object."
-        ) from None
-    except (RecursionError, ValueError) as error:
-        deep = isinstance(error, RecursionError)
-        reason = "nested too deeply" if deep else "a number has too many digits"
-        raise DataError(f"{where}: not usable JSON ({reason}).") from None
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: a row is a JSON object, but this is a {type(row).__name__}.")
-    return row
-
-
-def _hub_rows(source: str) -> list[tuple[str, Row]]:
-    looks_like_file = source.endswith((".jsonl", ".json")) or source.startswith((".", "/", "~"))
-    try:
-        if looks_like_file:
-            raise ImportError
-        away = hub.is_away()  # first: what is imported next looks at the environment
-        import datasets  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError:
-        hint = (
-            "check the path"
-            if looks_like_file
-            else "check the path; if it is a Hugging Face data set id, first `pip install datasets`"
-        )
-        raise DataError(f"{source}: there is no such file; {hint}.") from None
-    try:
-        loaded = datasets.load_dataset(source, split="train")
-    except Exception as error:  # the hub, the network, or the data set's own script
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if away:
-            reason = "the Hugging Face hub cannot be reached, and it is not in the cache"
-        raise DataError(
-            f"{source}: neither a file nor a data set that can be loaded ({reason.rstrip('.')})."
-        ) from error
-    return [(f"{source}[{index}]", dict(row)) for index, row in enumerate(loaded)]
 
 
 def load_set(
@@ -203,7 +104,7 @@ def load_set(
     """
     encoded: list[tuple[Row, Example]] = []
     for where, row in sources:
-        with _collecting(bad):
+        with collecting(bad):
             try:
                 encoded.append((row, encoder.encode(row)))
             except BadRow as error:
@@ -258,15 +159,19 @@ def _nothing_to_train(
     if not encoded:
         return f"all {len(bad)} rows of the {name} data are bad. The first: {bad[0]}."
     first = encoded[0][1]
-    why = (
-        "the rows end (at --seq-len) before their answers begin: raise --seq-len"
-        if any(example.cut_tokens for _, example in encoded)
-        else "they are empty: fill in text, completion, output, or an assistant message"
-    )
+    why = "they are empty: fill in text, completion, output, or an assistant message"
+    if all("messages" in row and not _has_answer(row) for row, _ in encoded):
+        why = "no message is the assistant's, and its words are what is trained: add the answers"
+    elif any(example.cut_tokens for _, example in encoded):
+        why = "the rows end (at --seq-len) before their answers begin: raise --seq-len"
     return (
         f"0 of {len(encoded)} rows have trainable tokens in the {name} data: {why}."
         f" The first row, with trained tokens in [brackets]: {encoder.show(first)}"
     )
+
+
+def _has_answer(row: Row) -> bool:
+    return any(message["role"] == "assistant" for message in row["messages"])
 
 
 def fingerprint(examples: Sequence[Example]) -> str:

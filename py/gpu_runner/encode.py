@@ -38,6 +38,11 @@ FORMATS: Final = (
     '{"instruction", "input", "output"} or {"text"}'
 )
 
+SHAREGPT: Final = (
+    "Rename conversations to messages, in each from to role (human to user, gpt to assistant) and"
+    " value to content"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -157,7 +162,8 @@ class Encoder:
             text = _string(row, "text")
             return [Piece(self._start, False), Piece(text + self._end, True)]
         keys = ", ".join(map(str, list(row)[:6])) or "none"
-        raise BadRow(f"its keys are {keys}, but a row is {FORMATS}")
+        hint = f". {SHAREGPT}" if "conversations" in row else ""
+        raise BadRow(f"its keys are {keys}, but a row is {FORMATS}{hint}")
 
     def _instruction(self, row: Mapping[str, Any]) -> list[Piece]:
         task, answer = _string(row, "instruction"), _string(row, "output")
@@ -252,6 +258,13 @@ def _messages(value: object) -> list[dict[str, str]]:
             raise BadRow(f"message {index} is {type(message).__name__}, but must be an object")
         role = message.get("role")
         if role not in ROLES:
-            raise BadRow(f"message {index} has role {role!r}: one of {', '.join(ROLES)}")
-        messages.append({"role": str(role), "content": _string(message, "content")})
+            raise BadRow(
+                f"message {index} has role {role!r}, but must have one of {', '.join(ROLES)}:"
+                " write it as one of these, or leave such rows out with --skip-bad-rows"
+            )
+        try:
+            messages.append({"role": str(role), "content": _string(message, "content")})
+        except BadRow as error:
+            calls = "; calls of tools are not trained" if "tool_calls" in message else ""
+            raise BadRow(f"message {index}: {error}{calls}") from None
     return messages

@@ -24,6 +24,7 @@ from gpu_runner.encode import Example
 from gpu_runner.errors import CheckpointError, DataError, UsageError
 from gpu_runner.evaluate import GENERAL, pad_token
 from gpu_runner.feed import Batch, collate
+from gpu_runner.lines import read_rows
 from gpu_runner.loss import loss_sum
 from gpu_runner.optim import Optimizer
 from gpu_runner.penalties import Penalty
@@ -105,7 +106,7 @@ def rows(planned: Plan) -> tuple[str, Sequence[Example]]:
     """
     config = planned.config
     if config.fisher_data is not None:
-        read = data.load_set("fisher", data.read_rows(config.fisher_data), planned.encoder)
+        read = data.load_set("fisher", read_rows(config.fisher_data), planned.encoder)
         return "fisher_data", _spread(read.examples, config.fisher_rows)
     if planned.train.replayed_rows:
         replayed = planned.train.examples[-planned.train.replayed_rows :]

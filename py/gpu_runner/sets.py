@@ -13,6 +13,7 @@ from gpu_runner.data import RowSet
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import UsageError
 from gpu_runner.evaluate import GENERAL, TASK
+from gpu_runner.lines import read_rows
 
 
 def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:
@@ -20,7 +21,7 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     bad = _list(config)
     train_source, eval_source = _task_files(config)
     _check_apart(config)
-    rows = data.read_rows(train_source, bad)
+    rows = read_rows(train_source, bad)
     held: list[Any] = []
     if eval_source is None:
         if len(rows) == 1:  # what is wrong with it comes before that it is alone
@@ -45,7 +46,7 @@ def _list(config: TrainConfig) -> list[str] | None:
 
 def _read_and_scored(name: str, path: str, config: TrainConfig, encoder: Encoder) -> RowSet:
     bad = _list(config)
-    return _scored(name, data.read_rows(path, bad), config, encoder, bad)
+    return _scored(name, read_rows(path, bad), config, encoder, bad)
 
 
 def _scored(
@@ -62,7 +63,7 @@ def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
     if config.replay is None:
         return train
     bad = _list(config)
-    rows = data.read_rows(config.replay, bad)
+    rows = read_rows(config.replay, bad)
     replayed = data.load_set("replay", rows, encoder, bad)
     return data.with_replay(train, replayed, config.replay_share, config.seed)
 

@@ -190,6 +190,11 @@ def test_a_run_whose_choices_were_damaged_is_not_resumed(tmp_path: Path) -> None
         assert_refused(done, ExitCode.CHECKPOINT, "config.json cannot be read", part)
 
 
+def test_the_folder_of_a_model_is_no_run_to_resume(model_dir: Path) -> None:
+    done = runner("resume", str(model_dir))
+    assert_refused(done, ExitCode.CHECKPOINT, "architectures", "is no choice of a run")
+
+
 def test_a_run_that_another_process_trains_is_not_resumed(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(resolve({"model": "demo"}).as_json()))
     with EventLog(tmp_path / "events.jsonl", run="r", clock=SystemClock()) as log:

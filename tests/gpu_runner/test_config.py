@@ -66,6 +66,8 @@ def test_general_suites_are_read_from_pairs() -> None:
     assert parse_general(["a=x.jsonl", "b=y=z.jsonl"]) == (("a", "x.jsonl"), ("b", "y=z.jsonl"))
     assert parse_general(None) is None
     assert parse_general(["none"]) == ()
+    with pytest.raises(UsageError, match="others are given beside it: drop one"):
+        parse_general(["none", "math=a.jsonl"])
 
 
 @pytest.mark.parametrize("pairs", [["a"], ["=x"], ["a="], ["a/b=x"], ["a=x", "a=y"]])

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 import tiny_llama
-from gpu_runner.data import RowSet, hold_out, load_set, read_rows, with_replay
+from gpu_runner.data import RowSet, hold_out, load_set, with_replay
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import DataError
+from gpu_runner.lines import read_rows
 
 
 @pytest.fixture
@@ -16,62 +17,6 @@ def encoder() -> Encoder:
 def written(path: Path, text: str) -> str:
     (path / "rows.jsonl").write_bytes(text.encode())
     return str(path / "rows.jsonl")
-
-
-def test_blank_lines_are_no_rows_and_keep_the_line_numbers(tmp_path: Path) -> None:
-    source = written(tmp_path, '{"text": "a"}\n\n{"text": "b"}\n')
-    assert [where.rsplit(":", 1)[1] for where, _ in read_rows(source)] == ["1", "3"]
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ('{"text": "a"}\n{"text": \n', r"rows.jsonl:2: not JSON \(Expecting value at column"),
-        ('{"text": "a"\r\n', r"Expecting ',' delimiter at column 13\)"),
-        ('{"text": ' + "9" * 5000 + "}\n", "rows.jsonl:1: not usable JSON .* too many digits"),
-        ('{"text": "a"}\n[1]\n', "rows.jsonl:2: a row is a JSON object, but this is a list"),
-        ("[" * 100_000 + "\n", "rows.jsonl:1: not usable JSON"),
-        ("", "has no rows"),
-    ],
-)
-def test_a_malformed_file_is_refused_with_line_and_reason(
-    tmp_path: Path, text: str, reason: str
-) -> None:
-    with pytest.raises(DataError, match=reason):
-        read_rows(written(tmp_path, text))
-
-
-def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_bytes(b'{"text": "a"}\n{"text": "\xff\xfe"}\n')
-    with pytest.raises(DataError, match=r"x.jsonl:2: not UTF-8 text \(byte 0xFF at column 11\)"):
-        read_rows(str(tmp_path / "x.jsonl"))
-    bad: list[str] = []
-    assert [row for _, row in read_rows(str(tmp_path / "x.jsonl"), bad)] == [{"text": "a"}]
-    assert len(bad) == 1
-
-
-def test_what_windows_writes_is_read(tmp_path: Path) -> None:
-    source = written(tmp_path, '\ufeff{"text": "a"}\r\n\r\n{"text": "b"}\r\n')
-    assert [row for _, row in read_rows(source)] == [{"text": "a"}, {"text": "b"}]
-
-
-@pytest.mark.parametrize("name", ["~nobody-of-that-name/x.jsonl", "x" * 300])
-def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
-        read_rows(name)
-
-
-def test_a_file_of_bad_rows_only_is_refused(tmp_path: Path) -> None:
-    source = written(tmp_path, "1\n2\n")
-    with pytest.raises(DataError, match=r"all 2 rows of .* are bad. The first: .*:1: a row is"):
-        read_rows(source, ["of another file"])
-
-
-def test_a_missing_file_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no such file; check the path"):
-        read_rows(str(tmp_path / "none.jsonl"))
-    with pytest.raises(DataError, match="is a directory"):
-        read_rows(str(tmp_path))
 
 
 def test_a_row_of_no_known_format_is_refused_with_file_and_line(
@@ -91,8 +36,8 @@ def test_rows_that_were_cut_or_left_out_are_counted_and_said(encoder: Encoder) -
     loaded = load_set("training", rows, encoder)
     assert (len(loaded.examples), loaded.cut_rows, loaded.untrainable_rows) == (2, 2, 1)
     assert loaded.remarks() == [
-        "training: 2 of 3 rows were longer than --seq-len and lost 33 tokens at their ends.",
-        "training: 1 of 3 rows have no trainable token and are left out.",
+        "training: 2 of 3 rows longer than --seq-len lost 33 tokens at the end.",
+        "training: 1 of 3 rows left out, which have no trainable token.",
     ]
 
 
@@ -105,6 +50,12 @@ def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
     assert "0 of 3 rows have trainable tokens in the training data" in str(caught.value)
     assert "raise --seq-len" in str(caught.value)
     assert "'111111111111'" in str(caught.value)
+
+
+def test_chats_without_an_answer_are_told_so(encoder: Encoder) -> None:
+    row = {"messages": [{"role": "system", "content": "Be nice."}]}
+    with pytest.raises(DataError, match="no message is the assistant's.*add the answers"):
+        load_set("training", [("a", row)] * 2, encoder)
 
 
 def test_the_fingerprint_changes_with_the_rows(encoder: Encoder) -> None:
@@ -160,7 +111,7 @@ def replayed(encoder: Encoder, share: float, seed: int = 0) -> RowSet:
 def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: float) -> None:
     rows = replayed(encoder, share)
     assert rows.replayed_share == pytest.approx(share, abs=0.02)
-    told = f"{rows.replayed_rows} rows are replayed, {rows.replayed_share:.1%} of the tokens."
+    told = f"{rows.replayed_rows} rows replayed, {rows.replayed_share:.1%} of the tokens."
     assert rows.remarks()[-1] == f"training: {told}"
 
 

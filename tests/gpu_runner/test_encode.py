@@ -103,7 +103,13 @@ def test_a_long_row_is_cut_on_the_right_and_says_how_much(tokenizer: Any) -> Non
         ({"messages": []}, "must be a list of at least one"),
         ({"messages": ["hi"]}, "message 0 is str"),
         ({"messages": [{"role": "tool", "content": "a"}]}, "message 0 has role 'tool'"),
-        ({"messages": [{"role": "user"}]}, '"content" is missing'),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "leave such rows out with --skip-bad"),
+        ({"messages": [{"role": "user"}]}, 'message 0: "content" is missing'),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": []}]},
+            "must be a string; calls of tools are not trained",
+        ),
+        ({"conversations": [{"from": "human", "value": "a"}]}, "Rename conversations to messages"),
         ({"text": "ab\ud83d"}, '"text" holds half a character (\\ud83d at 2)'),
     ],
 )

@@ -3,7 +3,7 @@ from urllib.request import getproxies
 import pytest
 from transformers.utils.hub import constants
 
-from gpu_runner import data, hub, model
+from gpu_runner import hub, lines, model
 from gpu_runner.errors import DataError, ModelLoadError
 
 
@@ -33,4 +33,4 @@ def test_a_name_that_only_the_hub_could_know_is_refused_at_once() -> None:
     with pytest.raises(ModelLoadError, match=r"hub cannot be reached, .* Check the name\."):
         model.read_config(model.find("nobody/nothing"))
     with pytest.raises(DataError, match=r"the Hugging Face hub cannot be reached|pip install"):
-        data.read_rows("nobody/nothing")
+        lines.read_rows("nobody/nothing")

@@ -67,8 +67,8 @@ def test_rows_that_are_trained_on_as_well_are_counted_where_they_are_scored(
     _, suites = sets.read(config(sums_file, eval_data=str(copy)), encoder)
     assert suites["task"].trained_rows == 3
     assert suites["task"].remarks() == [
-        "held-out: 3 of 4 rows are trained on as well, word for word; their loss says nothing about"
-        " new ones."
+        "held-out: 3 of 4 rows trained on as well, word for word; such a loss says nothing about"
+        " new rows."
     ]
     twice = tmp_path / "twice.jsonl"
     twice.write_text('{"text": "the same"}\n' * 20)
