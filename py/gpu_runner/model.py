@@ -27,6 +27,12 @@ from unfrozen.model import SUPPORTED, ModelConfig
 
 DTYPES: Final[dict[str, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files that make one
+WEIGHTS: Final = (  # in the order in which transformers looks for them
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -56,7 +62,10 @@ def find(name: str) -> Source:
         if not (path / "config.json").exists():
             inside = sorted(path.glob("*.gguf"))
             hint = f" Did you mean {inside[0]}?" if inside else ""
+            if (path / "adapter_config.json").exists():
+                hint = " It holds adapters: merge them into their model, and give that."
             raise ModelLoadError(f"{path} has no config.json: it is not a model directory.{hint}")
+        _check_files(path)
         return Source("directory", path.resolve().name, str(path))
     if path.is_file():
         if path.suffix.lower() != ".gguf":
@@ -70,6 +79,29 @@ def find(name: str) -> Source:
             " Face id (owner/name). Check the path, or use --model demo."
         )
     return Source("hub", name, name)
+
+
+def _check_files(path: Path) -> None:
+    """Refuse a directory whose weights are not there, before anything else is read."""
+    if not any((path / name).exists() for name in WEIGHTS):
+        others = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:3])
+        found = f"; {others} is not read" if others else ""
+        raise ModelLoadError(
+            f"{path} has no weights: none of {', '.join(WEIGHTS)}{found}. Copy them there from"
+            " where the model came from."
+        )
+    first = next(path / name for name in WEIGHTS if (path / name).exists())
+    if first.suffix != ".json":
+        return
+    named = _read_json(first).get("weight_map")
+    files = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
+    absent = [name for name in files if not (path / name).exists()]
+    if absent or not files:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        raise ModelLoadError(
+            f"{path}: of the {len(files)} files of weights that {first.name} names,"
+            f" {len(absent)} are not there: {', '.join(absent[:3])}{more}. Download them again."
+        )
 
 
 def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
@@ -200,6 +232,16 @@ def _check_weights(source: Source, report: dict[str, Any]) -> None:
             )
 
 
+def _about_file(place: Path, reason: str) -> str:
+    """What to do about a file of weights that cannot be read."""
+    if not any(place.glob("*.safetensors")):
+        return (
+            "its .bin file is damaged or holds more than tensors, and such a file may run"
+            " programs. Get the model as safetensors."
+        )
+    return f"{reason.rstrip('.')}. Get the file anew from where it came from."
+
+
 @contextmanager
 def _readable_errors(source: Source, part: str) -> Iterator[None]:
     """Turn what transformers raises for a bad `part` of a source into one sentence."""
@@ -211,6 +253,13 @@ def _readable_errors(source: Source, part: str) -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0] if lines else type(error).__name__
+        if "does not recognize this architecture" in reason:
+            reason = (
+                "transformers does not know its model_type. Update it (pip install -U"
+                " transformers), or correct config.json."
+            )
+        elif part == "weights" and source.kind == "directory":
+            reason = _about_file(Path(source.place), reason)
         if away:
             reason = "the hub cannot be reached, and it is not in the cache. Check the name."
         tried = {

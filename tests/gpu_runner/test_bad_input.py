@@ -145,7 +145,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(broken: Path, sums_fil
     [
         ("config.json", "{", ("config.json cannot be read as JSON",)),
         ("config.json", "[]", ("must be a JSON object",)),
-        ("model.safetensors", "rubbish", ("the weights of model", "cannot be loaded")),
+        ("model.safetensors", "rubbish", ("the weights of model", "Get the file anew")),
         ("tokenizer.json", "{}", ("the tokenizer of model", "cannot be loaded")),
     ],
 )
@@ -154,6 +154,38 @@ def test_a_damaged_model_file_is_said_in_one_sentence(
 ) -> None:
     (broken / file).write_text(text)
     assert_refused(train_on(broken, sums_file), ExitCode.MODEL, str(broken.name), *parts)
+
+
+def test_weights_that_are_not_there_are_named_before_anything_is_read(broken: Path) -> None:
+    index = broken / "model.safetensors.index.json"
+    plan = ["plan", "--model", str(broken), "--data", "nowhere.jsonl"]
+    (broken / "model.safetensors").rename(broken / "first.safetensors")
+    done = runner(*plan)
+    assert_refused(done, ExitCode.MODEL, "has no weights", "first.safetensors is not read")
+    index.write_text(json.dumps({"weight_map": {"a": "first.safetensors", "b": "second"}}))
+    done = runner(*plan)
+    assert_refused(done, ExitCode.MODEL, "of the 2 files", "1 are not there: second. Download")
+    index.write_text("{}")
+    assert_refused(runner(*plan), ExitCode.MODEL, "of the 0 files of weights")
+    index.unlink()
+    (broken / "pytorch_model.bin").write_text("rubbish")
+    done = runner("train", *plan[1:3], "--data", "instruct", "--runs", str(broken.parent / "runs"))
+    assert_refused(done, ExitCode.MODEL, "may run programs. Get the model as safetensors.")
+
+
+def test_a_folder_of_adapters_is_told_apart_from_a_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    done = runner("plan", "--model", str(tmp_path), "--data", "instruct")
+    assert_refused(done, ExitCode.MODEL, "has no config.json", "It holds adapters: merge them")
+
+
+def test_a_model_that_transformers_does_not_know_comes_with_what_to_do(
+    broken: Path, sums_file: Path
+) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"model_type": "llama9"}))
+    done = train_on(broken, sums_file)
+    assert_refused(done, ExitCode.MODEL, "does not know its model_type. Update it (pip install -U")
 
 
 def test_a_configuration_that_lies_about_a_size_is_refused(broken: Path, sums_file: Path) -> None:
