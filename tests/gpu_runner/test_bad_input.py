@@ -168,6 +168,7 @@ def test_weights_that_are_not_there_are_named_before_anything_is_read(broken: Pa
     index.write_text("{}")
     assert_refused(runner(*plan), ExitCode.MODEL, "of the 0 files of weights")
     index.unlink()
+    (broken / "first.safetensors").unlink()
     (broken / "pytorch_model.bin").write_text("rubbish")
     done = runner("train", *plan[1:3], "--data", "instruct", "--runs", str(broken.parent / "runs"))
     assert_refused(done, ExitCode.MODEL, "may run programs. Get the model as safetensors.")
