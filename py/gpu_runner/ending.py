@@ -19,6 +19,7 @@ from gpu_runner.errors import (
 )
 from gpu_runner.history import History
 from gpu_runner.keep import CHECKPOINTS, Standing
+from gpu_runner.lines import counted
 from gpu_runner.plan import Plan
 from gpu_runner.progress import Summary
 from gpu_runner.train import State
@@ -77,8 +78,9 @@ def describe_error(error: BaseException, plan: Plan) -> End:
 
 def summary_of(end: End, plan: Plan, directory: Path, state: State, history: History) -> Summary:
     """The end for a person."""
+    done, tokens = counted(state.step, "step"), counted(state.tokens, "trainable token")
     headline = {
-        "finished": f"Finished: {state.step} steps on {state.tokens:,} trainable tokens.",
+        "finished": f"Finished: {done} on {tokens}.",
         "stopped": f"Stopped after {state.step} of {plan.steps} steps ({end.reason}).",
         "oom": f"Out of memory after {state.step} of {plan.steps} steps.",
         "failed": f"Failed after {state.step} of {plan.steps} steps.",

@@ -15,9 +15,9 @@ from gpu_runner.errors import DataError
 Row = dict[str, Any]
 
 
-def counted(rows: int) -> str:
-    """A number of rows in words: "1 row", "2,000 rows"."""
-    return f"{rows:,} row{'' if rows == 1 else 's'}"
+def counted(count: int, noun: str = "row") -> str:
+    """A number of things in words: "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]]:

@@ -7,10 +7,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.config import TrainConfig
+from gpu_runner.lines import counted
 from gpu_runner.pace import pace
 from gpu_runner.plan import Plan
 from gpu_runner.predict import Prediction, recipe
-from gpu_runner.progress import duration
+from gpu_runner.progress import duration, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.units import format_bytes
 
@@ -25,7 +26,7 @@ def show_plan(console: Console, plan: Plan) -> None:
     if plan.prediction is not None:
         console.print(_instants(plan.prediction))
     for text in plan.remarks():
-        console.print(Text.assemble(("Note: ", "bold yellow"), text), soft_wrap=True)
+        sentence(console, Text.assemble(("Note: ", "bold yellow"), text))
 
 
 def _rows(plan: Plan) -> list[tuple[str, str]]:
@@ -35,8 +36,14 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
     skills = ", ".join(general) or "none"
     return [
         ("model", f"{plan.source.name}: {size}"),
-        ("data", f"{len(rows.examples):,} rows, {rows.trainable_tokens:,} trainable tokens"),
-        ("held out", f"{len(plan.suites['task'].examples):,} rows of the task; general: {skills}"),
+        (
+            "data",
+            f"{counted(len(rows.examples))}, {counted(rows.trainable_tokens, 'trainable token')}",
+        ),
+        (
+            "held out",
+            f"{counted(len(plan.suites['task'].examples))} of the task; general: {skills}",
+        ),
         (
             "steps",
             f"{plan.steps:,} of {config.micro_batch} × {config.grad_accum} rows,"
@@ -56,10 +63,12 @@ def _length(plan: Plan) -> str:
     found = pace(plan)
     if found is None:
         return "unknown"
-    step = found.step_seconds
-    each = duration(step) if step >= 10 else f"{step:.2g} s"
-    about = "at least" if found.least else "about"
-    return f"{about} {each} a step, {duration(step * plan.steps)} in all; {found.source}"
+    step, all_steps = found.step_seconds, found.step_seconds * plan.steps
+    each = (
+        duration(step) if step >= 10 else f"{step:.2g} s" if step >= 1 else f"{1e3 * step:.2g} ms"
+    )
+    whole = f"{duration(all_steps)} in all" if all_steps >= 0.1 else "under 0.1 s in all"
+    return f"{'at least' if found.least else 'about'} {each} a step, {whole}; {found.source}"
 
 
 def _precision(plan: Plan) -> str:
@@ -91,7 +100,7 @@ def _objective(config: TrainConfig) -> str:
 
 def _instants(prediction: Prediction) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("predicted memory")
+    table.add_column("predicted memory", no_wrap=True)
     for label in INSTANTS.values():
         table.add_column(label, justify="right")
     for component, label in COMPONENTS.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.evaluate import Score
+from gpu_runner.lines import counted
 from gpu_runner.plan import Plan
 from gpu_runner.train import State, StepResult
 from unfrozen.units import format_bytes
@@ -67,7 +69,7 @@ class Terminal:
     def begin(self, plan: Plan, run: str, step: int = 0) -> None:
         """What is about to happen, the name to find it by, and after which `step` it goes on."""
         size = f"{plan.shape.num_parameters:,} parameters, " if plan.shape else ""
-        rows = f"{len(plan.train.examples):,} rows"
+        rows = counted(len(plan.train.examples))
         if plan.feed.ranks > 1:
             rows += f", shared out to {plan.feed.ranks} processes"
         on = f" It goes on after step {step}." if step else ""
@@ -75,11 +77,11 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line that stays above the live one."""
-        self.console.print(Text(text), soft_wrap=True)
+        sentence(self.console, Text(text))
 
     def warn(self, text: str) -> None:
         """The same, marked as a warning."""
-        self.console.print(Text.assemble(("Note: ", "bold yellow"), text), soft_wrap=True)
+        sentence(self.console, Text.assemble(("Note: ", "bold yellow"), text))
 
     def busy(self, text: str) -> None:
         """Say what is going on instead of a step."""
@@ -119,8 +121,8 @@ class Terminal:
             change = score.loss - first.get(score.suite, score.loss)
             name = score.suite.removeprefix("general/")
             is_task = score.suite == "task"
-            shown = f"{score.loss:.3f}" if is_task or step == 0 else f"{change:+.3f}"
-            parts.append(f"{name} {shown}" + (f" ({change:+.3f})" if is_task and step else ""))
+            shown = f"{score.loss:.3f}" if is_task or step == 0 else signed(change)
+            parts.append(f"{name} {shown}" + (f" ({signed(change)})" if is_task and step else ""))
         self.say(f"step {step}/{self._steps}  held-out loss: " + ", ".join(parts))
 
 
@@ -164,11 +166,26 @@ def show(console: Console, summary: Summary) -> None:
     if summary.measured_bytes:
         facts.append(_memory_fact(summary))
     facts.append(f"It took {duration(summary.seconds)}.")
-    console.print(Text(" ".join(facts)), soft_wrap=True)
+    sentence(console, Text(" ".join(facts)))
     if summary.samples:
         console.print(_samples(summary.samples))
     for text in summary.next_steps:
         console.print(Text(text), soft_wrap=True)
+
+
+def sentence(console: Console, text: Text) -> None:
+    """Text that breaks between words on a terminal; in a file or a pipe it stays one line."""
+    if console.is_terminal:
+        wrapped = textwrap.fill(
+            text.plain, console.width, break_long_words=False, break_on_hyphens=False
+        )
+        text = Text(wrapped, spans=text.spans)
+    console.print(text, soft_wrap=True)  # a path is copied whole
+
+
+def signed(change: float) -> str:
+    """A change with its sign, none for what rounds to nothing: "+0.012", "-0.300", "0.000"."""
+    return f"{change:+.3f}" if round(change, 3) else "0.000"
 
 
 def sparkline(values: list[float], width: int = 40) -> str:
@@ -194,7 +211,7 @@ def _losses(losses: dict[str, tuple[float, float]]) -> Table:
     for suite, (before, after) in losses.items():
         change = after - before
         style = "green" if change < 0 else "red" if change > 0.005 else ""
-        table.add_row(suite, f"{before:.3f}", f"{after:.3f}", Text(f"{change:+.3f}", style=style))
+        table.add_row(suite, f"{before:.3f}", f"{after:.3f}", Text(signed(change), style=style))
     return table
 
 

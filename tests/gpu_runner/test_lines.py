@@ -15,6 +15,7 @@ def written(path: Path, text: str) -> str:
 
 def test_rows_are_counted_as_one_says_it() -> None:
     assert (counted(1), counted(0), counted(2000)) == ("1 row", "0 rows", "2,000 rows")
+    assert (counted(1, "step"), counted(2, "step")) == ("1 step", "2 steps")
 
 
 def test_blank_lines_are_no_rows_and_keep_the_line_numbers(tmp_path: Path) -> None:

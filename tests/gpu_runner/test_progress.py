@@ -1,11 +1,13 @@
 import io
+import re
 import time
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from gpu_runner.evaluate import Score
-from gpu_runner.progress import Summary, Terminal, duration, show, sparkline
+from gpu_runner.progress import Summary, Terminal, duration, sentence, show, signed, sparkline
 from gpu_runner.train import State, StepResult
 
 
@@ -48,6 +50,40 @@ def test_a_terminal_gets_one_live_line() -> None:
 def test_the_live_line_fits_eighty_columns() -> None:
     text = drawn(terminal=True, width=80)
     assert "20/100 loss 1.500  lr 1.0e-03  800 tok/s  1.81 MiB / 1.91 MiB" in text
+
+
+def test_the_live_line_of_a_long_run_of_a_large_model_fits_eighty_columns_too() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=80, force_terminal=True, color_system=None)
+    with Terminal(console, 12_000, 87 * 2**30) as shown:
+        done = StepResult(11_999, 11.25, 2.0, False, 1e-5, 90_000, 0.5, None)
+        shown.step(State(step=11_999), done, 85 * 2**30)
+    assert all(
+        len(line) <= 80 for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", text.getvalue())
+    )
+    assert "lr 1.0e-05  180,000 tok/s  85.0 GiB / 87.0 GiB" in text.getvalue()
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [(True, 3), (False, 1)])
+def test_a_sentence_breaks_between_words_on_a_terminal_and_nowhere_else(
+    terminal: bool, lines: int
+) -> None:
+    text = io.StringIO()
+    path = "/a" * 60
+    words = f"{'word ' * 18}{path}"
+    sentence(Console(file=text, width=80, force_terminal=terminal), Text(words))
+    assert text.getvalue().count("\n") == lines
+    assert "".join(text.getvalue().split()) == "word" * 18 + path
+    assert path in text.getvalue()
+
+
+def test_a_change_that_rounds_to_nothing_has_no_sign() -> None:
+    assert [signed(change) for change in (0.0123, -0.3, 0.0004, -0.0004)] == [
+        "+0.012",
+        "-0.300",
+        "0.000",
+        "0.000",
+    ]
 
 
 def test_a_pause_is_seen_in_the_live_line_and_not_in_the_remaining_time() -> None:
