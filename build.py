@@ -212,9 +212,8 @@ def chromium() -> Path:
 # --- the commands -------------------------------------------------------------------------------
 def serve(options: argparse.Namespace) -> int:
     """Build, then serve the page and the runs on one loopback address."""
-    command = [PYTHON, "-m", "gpu_runner", "serve", "--site", site()]
-    command += ["--runs", options.runs.resolve(), "--port", options.port]
-    command += ["--no-open"] if options.no_open else []
+    command = [PYTHON, "-m", "gpu_runner", "serve", "--site", site(), "--port", options.port]
+    command += ["--runs", options.runs.resolve(), *["--no-open"] * options.no_open, *options.extra]
     os.execv(PYTHON, [str(part) for part in command])
 
 
@@ -272,6 +271,7 @@ def parser() -> argparse.ArgumentParser:
     made[serve].add_argument("--port", type=int, default=8765, help="(default %(default)s)")
     made[serve].add_argument("--no-open", action="store_true", help="open no browser")
     made[serve].add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
+    made[serve].epilog = "--allow-control, --recipes and --host are handed to the runner's serve."
     made[test].usage = "build.py test [argument of pytest ...]"
     made[bench].add_argument("name", nargs="?", help="a file of tests/bench, without .py")
     return top
@@ -285,7 +285,7 @@ def main(arguments: "Sequence[str]") -> int:
         if sys.version_info < (3, 11):  # noqa: UP036
             raise Refusal(f"Unfrozen needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
         options, extra = parser().parse_known_args(arguments)
-        if extra and options.run is not test:
+        if extra and options.run not in (test, serve):
             raise Refusal(f"{options.run.__name__} does not take {' '.join(extra)}.")
         options.extra = extra
         return int(options.run(options))

@@ -2,6 +2,7 @@
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
+import { ordersOf, startOf } from "../../web/run/orders.js";
 import { replay } from "../../web/run/replay.js";
 import { SseParser } from "../../web/run/sse.js";
 import { healthOf } from "../../web/run/stall.js";
@@ -17,7 +18,7 @@ const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
 const known = { alignedData, emptyRun, fold, folded, followRun, healthOf, hurry, noticeOf, numbers };
-Object.assign(known, { parseEvent, replay, SseParser });
+Object.assign(known, { ordersOf, parseEvent, replay, SseParser, startOf });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 

@@ -40,6 +40,7 @@ NOTHING = {"kind": "none", "name": ""}
         ({"stream": "back"}, {}, "Back", "Nothing was missed"),
         ({"stream": "back", "health": "gone"}, {}, "Trainer gone", "ended after step 7"),
         ({"health": "stalled"}, {"beat": {"expectNextIn": 10}}, "Stalled", "every 10 s"),
+        ({"health": "paused"}, {}, "Paused", "stands still after step 7"),
         ({}, {"plan": {"steps": 40}}, "Live", "Step 7 of 40"),
         ({}, {"nonFinite": 5}, "Diverging", "since step 5"),
         ({"stream": "unreadable", "problem": "x holds no event"}, {}, "Not readable", "x holds no"),
@@ -90,6 +91,15 @@ def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaSc
     assert "command" not in notice(js, {"health": "gone"})
 
 
+def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -> None:
+    end = {"status": "stopped", "end": {"reason": "", "time": 0, "summary": {}}}
+    saved = end | {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
+    assert notice(js, {}, saved)["command"].endswith("gpu_runner resume r")
+    file = {"source": {"kind": "file", "name": "f"}}
+    assert "command" not in notice(js, file, saved)  # it was stopped elsewhere
+    assert "command" not in notice(js, {}, end)
+
+
 @pytest.mark.parametrize(
     ("run", "writer", "now", "health"),
     [
@@ -97,6 +107,9 @@ def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaSc
         ({"events": 1, "lastTime": 100}, "yes", 189, "running"),
         ({"events": 1, "lastTime": 100}, "yes", 191, "stalled"),
         ({"events": 1, "lastTime": 100, "beat": {"expectNextIn": 5}}, "unknown", 116, "stalled"),
+        ({"events": 1, "lastTime": 100, "beat": {"paused": True}}, "yes", 189, "paused"),
+        ({"events": 1, "lastTime": 100, "beat": {"paused": True}}, "yes", 191, "stalled"),
+        ({"events": 1, "lastTime": 100, "beat": {"paused": True}}, "no", 101, "gone"),
         ({"events": 1, "lastTime": 100}, "no", 101, "gone"),
         ({"events": 1, "lastTime": 100, "end": {}}, "no", 999, "ended"),
     ],

@@ -42,7 +42,7 @@ export function emptyRun() {
     checkpoint: null,
     attempts: [],
     nonFinite: null, // the first step whose training loss was NaN or infinite
-    beat: null, // {time, expectNextIn}: the trainer's last promise
+    beat: null, // {time, expectNextIn, paused, heard}: the trainer's last promise, and what it obeyed
     end: null,
   };
 }
@@ -90,7 +90,7 @@ const TAKES = {
   sample: takeSample,
   checkpoint: (run, { step, path, bytes }) => (run.checkpoint = { step, path, bytes }),
   alert: takeAlert,
-  beat: (run, { t, expect_next_in }) => (run.beat = { time: t, expectNextIn: expect_next_in }),
+  beat: takeBeat,
   "run.resume": takeResume,
   "run.end": takeEnd,
 };
@@ -144,11 +144,17 @@ function takeAlert(run, { level, text, step, t }) {
   if (run.alerts.length > ALERT_LIMIT) run.alerts.shift();
 }
 
+/** `heard` is the number of the newest command from a page that the trainer has obeyed. */
+function takeBeat(run, { t, expect_next_in: expectNextIn, paused, heard }) {
+  run.beat = { time: t, expectNextIn, paused: paused === true, heard: heard ?? 0 };
+}
+
 /** The new attempt starts at `from_step`; what the old one reached beyond it stays as a ghost. */
 function takeResume(run, event) {
   run.attempts.push({ attempt: event.att, fromStep: event.from_step, time: event.t });
   run.status = "running";
   run.end = null;
+  run.beat = null; // what the old attempt was doing
   run.nonFinite = run.nonFinite > event.from_step ? null : run.nonFinite;
   for (const points of [...Object.values(run.series), ...Object.values(run.evals)]) {
     setAside(points, event.from_step);

@@ -10,12 +10,13 @@ export const DEFAULT_BEAT_SECONDS = 30;
  * @param {ReturnType<typeof import("./fold.js").emptyRun>} run
  * @param {"yes" | "no" | "unknown"} writer whether a process holds the log open
  * @param {number} now Unix seconds, on the same machine as the trainer
- * @returns {"waiting" | "running" | "stalled" | "gone" | "ended"}
+ * @returns {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"}
  */
 export function healthOf(run, writer, now) {
   if (run.end) return "ended";
   if (run.events === 0) return "waiting";
   if (writer === "no") return "gone";
   const promised = run.beat?.expectNextIn ?? DEFAULT_BEAT_SECONDS;
-  return now - run.lastTime > PATIENCE * promised ? "stalled" : "running";
+  if (now - run.lastTime > PATIENCE * promised) return "stalled";
+  return run.beat?.paused ? "paused" : "running";
 }

@@ -41,6 +41,25 @@ export function buildParts(view) {
   return parts;
 }
 
+/** Fetches the buttons for what the reader may change, and puts them where they belong. */
+export async function addControl(parts) {
+  if (parts.orders) return;
+  parts.orders = document.createElement("run-orders");
+  parts.start = document.createElement("run-start");
+  parts.chooser.after(parts.start);
+  parts.notice.after(parts.orders);
+  await Promise.all([import("./run-orders.js"), import("./run-start.js")]);
+}
+
+/** Brings the buttons to the state of the view; a server that allows nothing has none. */
+export function drawControl({ orders, start }, view, allowed) {
+  if (!orders?.show) return;
+  start.hidden = !allowed;
+  start.show(view.runner);
+  if (allowed) orders.show(view);
+  else orders.hidden = true;
+}
+
 /** Brings every part to the state of `run`. `about` says what a recording shows. */
 export function drawParts(parts, run, notice, about) {
   const isEmpty = run.events === 0;

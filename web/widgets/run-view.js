@@ -5,16 +5,17 @@
  * draw. It follows the newest run of this runner until the reader chooses another one.
  */
 
+import { control } from "../run/control.js";
 import { listRecordings } from "../run/recordings.js";
 import { runner } from "../run/runner.js";
 import { healthOf } from "../run/stall.js";
 import { RunWatch } from "../run/watch.js";
 import "./run-chooser.js";
 import { nearTheWindow } from "./near-the-window.js";
-import { buildParts, drawParts } from "./run-parts.js";
+import { addControl, buildParts, drawControl, drawParts } from "./run-parts.js";
 import { noticeOf } from "./run-words.js";
 
-const LIVE = ["running", "stalled"];
+const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;
 
 export class RunView extends HTMLElement {
@@ -53,9 +54,12 @@ export class RunView extends HTMLElement {
     this.#parts = buildParts(this);
     this.#watch.addEventListener("change", this.#later);
     runner.addEventListener("change", () => this.#runnerChanged());
+    control.addEventListener("change", () => this.#controlChanged());
+    this.addEventListener("begun", ({ detail }) => this.#choose({ kind: "live", name: detail }));
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.#takeDrops();
     runner.start();
+    control.start();
     this.#later();
     await nearTheWindow(this); // a recording is read when the reader comes near it, not before
     this.#recordings = await listRecordings();
@@ -80,6 +84,12 @@ export class RunView extends HTMLElement {
       this.#watch.showLive(source.name);
     }
     if (!this.#chosenByReader) this.#followNewest(newest, source);
+    this.#later();
+  }
+
+  /** The server allows control: its buttons are fetched. It may be started again without. */
+  async #controlChanged() {
+    if (control.allowed) await addControl(this.#parts);
     this.#later();
   }
 
@@ -126,6 +136,8 @@ export class RunView extends HTMLElement {
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     drawParts(this.#parts, run, notice, this.#about(source));
     this.#parts.chooser.show(runner.runs, this.#recordings, source);
+    const ruled = { run, kind: source.kind, health, stream, runner: runner.state };
+    drawControl(this.#parts, ruled, control.allowed);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }
 }

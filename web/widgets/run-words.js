@@ -21,7 +21,7 @@ const TRAIN = ".venv/bin/python -m gpu_runner train --model demo";
  * @param {ReturnType<typeof import("../run/fold.js").emptyRun>} view.run
  * @param {import("../run/watch.js").Source} view.source
  * @param {string} view.stream
- * @param {"waiting" | "running" | "stalled" | "gone" | "ended"} view.health
+ * @param {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"} view.health
  * @param {string} view.runner state of the runner
  * @param {string} view.problem
  * @returns {Notice}
@@ -92,6 +92,12 @@ function lifeNotice({ run, health, stream }) {
       "machine looks like this.";
     return { tone: "warn", title: "Stalled", text };
   }
+  if (health === "paused") {
+    const text =
+      `Training stands still after step ${run.step}, as a page asked. Everything stays in memory ` +
+      "until a page asks it to go on.";
+    return { tone: "quiet", title: "Paused", text };
+  }
   if (stream === "back") {
     const text = "The server answers again. Nothing was missed in between.";
     return { tone: "good", title: "Back", text };
@@ -114,7 +120,10 @@ function endNotice({ run, source }) {
   }
   const said = {
     finished: { tone: "good", title: "Finished", text: `${when}, after ${run.step} steps.` },
-    stopped: { tone: "quiet", title: "Stopped", text: `${when}, after step ${run.step}.${reason}` },
+    stopped: {
+      ...{ tone: "quiet", title: "Stopped", text: `${when}, after step ${run.step}.${reason}` },
+      command: source.kind === "live" ? resumeCommand(run) : undefined,
+    },
     failed: { tone: "bad", title: "Failed", text: `At step ${run.step}.${reason}` },
     oom: { tone: "bad", title: "Out of memory", text: `At step ${run.step}.${reason}` },
   };

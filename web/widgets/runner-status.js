@@ -10,6 +10,8 @@ const WORDS = {
   refused: ["Runner: not let in", "The server has a new token: open the address it printed"],
 };
 
+const VERBS = { running: "training", paused: "paused", stalled: "stalled" };
+
 export class RunnerStatus extends HTMLElement {
   connectedCallback() {
     this.setAttribute("role", "status");
@@ -23,7 +25,7 @@ export class RunnerStatus extends HTMLElement {
   }
 
   #show = () => {
-    const running = runner.runs.find((run) => run.status === "running" || run.status === "stalled");
+    const running = runner.runs.find((run) => run.status in VERBS);
     const isLive = runner.state === "live" && running;
     const [text, title] = isLive ? runningWords(running) : WORDS[runner.state];
     this.dataset.state = isLive ? running.status : runner.state;
@@ -36,7 +38,7 @@ export class RunnerStatus extends HTMLElement {
 }
 
 function runningWords({ status, step, steps, model }) {
-  const verb = status === "stalled" ? "stalled" : "training";
+  const verb = VERBS[status];
   return [`Runner: ${verb}, ${steps ? `${step}/${steps}` : `step ${step}`}`, `${model || "A model"}, ${verb}`];
 }
 

@@ -1,0 +1,174 @@
+"""The buttons of a run in a real browser, before a real server and real runs on a tiny model."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import build
+import tiny_llama
+from browser.run_reader import RunReader, write
+from conftest import Server
+from gpu_runner import checkpoint
+from run_process import events
+
+AXE = build.ROOT / "node_modules" / "axe-core" / "axe.min.js"
+VIOLATIONS = """async () => {
+  const { violations } = await axe.run('run-view');
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((n) => n.target)}`);
+}"""
+WIDER_THAN_THE_WINDOW = "() => document.documentElement.scrollWidth > innerWidth"
+FOCUS = "() => document.activeElement.textContent"
+
+
+@pytest.fixture(scope="module")
+def server(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with control, an empty folder of runs, and two recipes beside the demo."""
+    folder = tmp_path_factory.mktemp("control")
+    model = tiny_llama.directory(folder / "model")
+    data = tiny_llama.write_rows(folder / "sums.jsonl", tiny_llama.sums(40))
+    recipes = folder / "recipes"
+    recipes.mkdir()
+    words = [f'model = "{model}"', 'general = "none"', "eval_every = 9000", "sample_tokens = 0"]
+    (recipes / "sums.toml").write_text("\n".join([*words, "steps = 9000", f'data = "{data}"']))
+    (recipes / "lost.toml").write_text("\n".join([*words, "steps = 9", 'data = "nowhere.jsonl"']))
+    options = ("--allow-control", "--recipes", str(recipes))
+    running = Server(site, folder / "runs", folder / "server.log", options=options)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def reader(page: Page, server: Server) -> RunReader:
+    return RunReader(page, server.url)
+
+
+def press(page: Page, name: str) -> None:
+    """A button, by the keyboard."""
+    page.get_by_role("button", name=name, exact=True).focus()
+    page.keyboard.press("Enter")
+
+
+def said(page: Page, element: str = "run-orders") -> Any:
+    """Where the line beneath the buttons, or beneath the form, is read aloud from."""
+    return expect(page.locator(f"{element} [role=status]"))
+
+
+def open_form(page: Page, recipe: str) -> None:
+    page.locator("run-start summary").focus()
+    page.keyboard.press("Enter")
+    page.locator("run-start select").select_option(recipe)
+
+
+def test_a_run_is_started_paused_saved_resumed_and_stopped_from_the_page(
+    page: Page, reader: RunReader, server: Server
+) -> None:
+    open_form(page, "sums")
+    page.locator("run-start input[name=steps]").fill("0")
+    press(page, "Start the run")  # the browser itself says what is wrong with it
+    assert page.locator("run-start input:user-invalid").count() == 1
+    page.locator("run-start input[name=steps]").fill("8000")
+    page.locator("run-start input[name=seed]").fill("5")
+    press(page, "Start the run")
+    said(page, "run-start").to_contain_text("Starting sums")
+    reader.wait(lambda: reader.brief["step"] > 2, "steps")
+    assert not page.locator("run-start details").get_attribute("open")
+    run = server.runs / reader.brief["run"]
+    config = json.loads((run / "config.json").read_text())
+    assert (config["steps"], config["seed"]) == (8000, 5)
+    said(page, "run-start").to_contain_text("sums is running. One run at a time")
+
+    press(page, "Pause")
+    reader.wait_notice("paused")
+    step = reader.brief["step"]
+    expect(page.locator("runner-status")).to_contain_text(f"paused, {step}/8000")
+    assert page.evaluate(FOCUS) == "Resume"  # the same button, with another word on it
+    press(page, "Save now")
+    said(page).to_have_text(f"Step {step} is saved.")
+    checkpoint.verify(run / "checkpoints" / f"step-{step:06d}")
+    assert reader.brief["step"] == step
+    press(page, "Resume")
+    said(page).to_have_text("Training goes on.")
+    reader.wait(lambda: reader.brief["step"] > step, "steps after the pause")
+
+    press(page, "Stop…")
+    assert page.evaluate(FOCUS) == "Keep training"
+    page.keyboard.press("Escape")
+    assert page.evaluate(FOCUS) == "Stop…"
+    press(page, "Stop…")
+    press(page, "Stop the run")
+    reader.wait_notice("stopped")
+    assert page.locator("run-orders button:visible").count() == 0
+    assert f"gpu_runner resume {run.name}" in page.locator(".run-notice").inner_text()
+    assert events(run)[-1]["reason"] == "asked to stop by the page"
+    expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
+
+
+def test_a_start_that_fails_shows_its_last_lines(page: Page, reader: RunReader) -> None:
+    open_form(page, "lost")
+    press(page, "Start the run")
+    said(page, "run-start").to_contain_text("Starting lost")
+    said(page, "run-start").to_contain_text(
+        "ended before its first event, with exit code 3", timeout=40_000
+    )
+    expect(page.locator(".run-start-lines")).to_contain_text("nowhere.jsonl")
+    assert reader.notice != "live"
+
+
+def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear(
+    page: Page, reader: RunReader, server: Server
+) -> None:
+    page.allowed_errors += ["Failed to load resource", "net::ERR_"]  # type: ignore[attr-defined]
+    pause = page.get_by_role("button", name="Pause", exact=True)
+    options = ("--steps", "200", "--pace", "0.05", "--end", "finished")
+    with write(server.runs, "deaf", *options):
+        reader.choose("live:deaf")
+        expect(pause).to_have_attribute("aria-disabled", "false")
+        server.kill()
+        expect(pause).to_have_attribute("aria-disabled", "true")
+        said(page).to_contain_text("The server does not answer.")
+        server.start()
+        expect(pause).to_have_attribute("aria-disabled", "false", timeout=15_000)
+        said(page).to_have_text("")
+        press(page, "Pause")
+        said(page).to_have_text("Asked to pause. The step in progress is finished first.")
+        expect(pause).to_have_attribute("aria-disabled", "true")
+    reader.wait_notice("finished")
+    said(page).to_have_text("The run ended before it could pause.")
+    assert page.locator("run-orders button:visible").count() == 0
+
+
+def test_a_server_that_allows_nothing_has_no_buttons(page: Page, serve_site: Server) -> None:
+    fetched: list[str] = []
+    page.on("request", lambda request: fetched.append(request.url))
+    with write(serve_site.runs, "watched", "--steps", "5", "--hang") as trainer:
+        reader = RunReader(page, serve_site.url)
+        reader.choose("live:watched")
+        reader.wait(lambda: reader.brief["step"] == 5, "steps")
+        assert page.locator("run-orders, run-start").count() == 0
+        assert not [url for url in fetched if "run-orders" in url or "run-start" in url]
+        trainer.terminate()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390), ("light", 320)])
+def test_axe_finds_nothing_in_the_buttons_and_nothing_sticks_out(
+    chromium: Browser, server: Server, scheme: Literal["light", "dark"], width: int
+) -> None:
+    size: Any = {"width": width, "height": 900}
+    context = chromium.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+    with write(server.runs, f"look-{width}", "--steps", "20", "--hang") as trainer:
+        reader = RunReader(context.new_page(), server.url)
+        reader.choose(f"live:look-{width}")
+        page = reader.page
+        page.locator("run-start summary").click()
+        page.add_script_tag(path=AXE)
+        for _ in range(2):
+            assert page.evaluate(VIOLATIONS) == []
+            assert not page.evaluate(WIDER_THAN_THE_WINDOW)
+            page.locator("run-orders .button:visible").last.click()
+        trainer.terminate()
+    context.close()

@@ -1,0 +1,97 @@
+/**
+ * `<run-orders>`: pause, resume, save or stop the run that is shown. Fetched only where the server
+ * allows it. A button that waits keeps its focus (aria-disabled), and the line beneath says why.
+ */
+
+import { control } from "../run/control.js";
+import { isOnItsWay, ordersOf } from "../run/orders.js";
+
+const AGAIN_MS = 500;
+
+export class RunOrders extends HTMLElement {
+  #parts = null;
+  #view = null;
+  /** @type {import("../run/orders.js").Asked | null} */
+  #asked = null;
+  #asking = false;
+
+  connectedCallback() {
+    if (!this.#parts) this.#build();
+  }
+
+  /** Brings the buttons to the state of the view: `{run, kind, health, stream, runner}`. */
+  show(view) {
+    this.#view = view;
+    if (this.#parts) this.#draw();
+  }
+
+  #build() {
+    const hold = button("Pause", () => this.#tell(hold.dataset.command));
+    const save = button("Save now", () => this.#tell("checkpoint"));
+    const stop = button("Stop…", () => this.#confirm(true));
+    const really = button("Stop the run", () => this.#confirm(false) || this.#tell("stop"));
+    const keep = button("Keep training", () => this.#confirm(false));
+    const [buttons, sure] = [group("Control of this run"), group("Stop the run?")];
+    const question = document.createElement("span");
+    question.textContent = "The step is finished and everything saved; the run can be resumed later.";
+    really.classList.add("run-order-stop");
+    buttons.append(hold, save, stop);
+    sure.append(question, really, keep);
+    sure.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
+    const status = Object.assign(document.createElement("p"), { className: "run-order-status" });
+    status.setAttribute("role", "status");
+    this.#parts = { hold, save, stop, really, keep, buttons, sure, status };
+    this.replaceChildren(buttons, sure, status);
+  }
+
+  #draw() {
+    const { hold, save, stop, buttons, sure, status } = this.#parts;
+    const { shown, ready, paused, status: said } = ordersOf({ ...this.#view, asked: this.#asked });
+    if (!shown) this.#asking = false;
+    buttons.hidden = !shown || this.#asking;
+    sure.hidden = !shown || !this.#asking;
+    put(hold, paused ? "Resume" : "Pause");
+    hold.dataset.command = paused ? "resume" : "pause";
+    for (const one of [hold, save, stop, this.#parts.really]) one.ariaDisabled = String(!ready);
+    put(status, said);
+    this.hidden = !shown && !said;
+  }
+
+  /** Asks once before a stop; the focus goes to the question, and back. */
+  #confirm(asking) {
+    this.#asking = asking;
+    this.#draw();
+    (asking ? this.#parts.keep : this.#parts.stop).focus();
+  }
+
+  async #tell(command) {
+    const { run } = this.#view;
+    const asked = { command, run: run.run, attempts: run.attempts.length, seq: null, problem: "" };
+    if (!ordersOf({ ...this.#view, asked: this.#asked }).ready) return;
+    this.#asked = asked;
+    this.#draw();
+    Object.assign(asked, await control.tell(asked.run, command));
+    this.#draw();
+    if (isOnItsWay(asked, this.#view.run)) setTimeout(() => this.#draw(), AGAIN_MS);
+  }
+}
+
+function button(text, click) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  made.className = "button";
+  made.addEventListener("click", () => made.ariaDisabled !== "true" && click());
+  return made;
+}
+
+function group(label) {
+  const made = Object.assign(document.createElement("div"), { className: "run-order-group" });
+  made.setAttribute("role", "group");
+  made.setAttribute("aria-label", label);
+  return made;
+}
+
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+customElements.define("run-orders", RunOrders);
