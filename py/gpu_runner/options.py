@@ -8,45 +8,66 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gpu_runner import config_file
+from gpu_runner import bounds, config_file
 from gpu_runner.config import TrainConfig, parse_general, resolve
 
-#: Option → its type and its help. What is not given is `None`: `config.resolve` has the defaults.
-OPTIONS: Final[dict[str, tuple[Any, str]]] = {
-    "config": (str | None, "A TOML file with any of these choices, and rarer ones."),
-    "set": (list[str] | None, "KEY=VALUE: any choice of a run; repeatable; wins over --config."),
-    "model": (str | None, "demo, a directory, a Hugging Face id, or a .gguf file."),
-    "data": (str | None, "demo, instruct, a .jsonl file, or a Hugging Face data set id."),
-    "eval_data": (str | None, "Held-out rows of the task (.jsonl)."),
-    "general": (
-        list[str] | None,
-        "NAME=FILE: a skill not to forget; repeatable; none measures none.",
-    ),
-    "skip_bad_rows": (bool | None, "Leave out and count rows that cannot be read."),
-    "replay": (str | None, "Rows of what not to forget (.jsonl), mixed into training."),
-    "replay_share": (float | None, "Their share of the tokens (0.1)."),
-    "steps": (int | None, "Optimizer steps."),
-    "epochs": (float | None, "Passes over the data, instead of --steps."),
-    "lr": (float | None, "Peak learning rate."),
-    "schedule": (str | None, "cosine, linear, wsd or constant, after warm-up."),
-    "warmup": (int | None, "Steps of linear warm-up."),
-    "micro_batch": (int | None, "Rows computed at once."),
-    "grad_accum": (int | None, "Micro-batches in one optimizer step."),
-    "auto_micro_batch": (bool | None, "The largest micro-batch that fits, rows a step kept."),
-    "seq_len": (int | None, "Longest row in tokens; longer ones are cut."),
-    "weight_decay": (float | None, "Decoupled decay of matrices."),
-    "clip": (float | None, "Largest gradient norm; 0 never clips."),
-    "seed": (int | None, "Order of the data and every random draw."),
-    "eval_every": (int | None, "Steps between two evaluations."),
-    "eval_rows": (int | None, "Most rows scored in a held-out set."),
-    "save_every": (int | None, "Steps between checkpoints; 0 never."),
-    "params": (str | None, "fp32 (16 bytes a parameter) or bf16 (8)."),
-    "compute": (str | None, "auto, fp32 or bf16 matrix products."),
-    "device": (str | None, "auto, cpu or cuda."),
-    "sample_tokens": (int | None, "Length of samples; 0 for none."),
-    "out": (str | None, "Where the trained model goes."),
-    "runs": (str | None, "Directory that holds the runs (runs/)."),
+Options = dict[str, tuple[Any, str]]
+
+GROUPS: Final[dict[str, Options]] = {
+    "Model and data": {
+        "model": (str | None, "demo, a directory, a Hugging Face id, or a .gguf file."),
+        "data": (str | None, "demo, instruct, a .jsonl file, or a Hugging Face data set id."),
+        "eval_data": (str | None, "Held-out rows of the task (.jsonl); else some are held out."),
+        "general": (
+            list[str] | None,
+            "NAME=FILE: a skill not to forget; repeatable; none measures none.",
+        ),
+        "replay": (str | None, "Rows of what not to forget (.jsonl), mixed into training."),
+        "replay_share": (float | None, "Their share of the tokens"),
+        "seq_len": (int | None, "Longest row in tokens; longer ones are cut"),
+        "seed": (int | None, "Order of the data and every random draw"),
+    },
+    "Length and rate": {
+        "steps": (int | None, "Optimizer steps."),
+        "epochs": (float | None, "Passes over the data, instead of --steps; 1 without either."),
+        "lr": (float | None, "Peak learning rate"),
+        "schedule": (str | None, "cosine, linear, wsd or constant, after warm-up"),
+        "warmup": (int | None, "Steps of linear warm-up; else 5 % of the steps."),
+        "micro_batch": (int | None, "Rows computed at once"),
+        "grad_accum": (int | None, "Micro-batches in one optimizer step"),
+        "weight_decay": (float | None, "Decoupled decay of matrices"),
+        "clip": (float | None, "Largest gradient norm; 0 never clips"),
+    },
+    "Precision and device": {
+        "params": (str | None, "fp32 (16 bytes a parameter) or bf16 (8)"),
+        "compute": (str | None, "auto, fp32 or bf16 matrix products"),
+        "device": (str | None, "auto, cpu or cuda"),
+    },
+    "Evaluation and output": {
+        "eval_every": (int | None, "Steps between two evaluations"),
+        "eval_rows": (int | None, "Most rows scored in a held-out set"),
+        "save_every": (int | None, "Steps between checkpoints; 0 never; else at evaluations."),
+        "sample_tokens": (int | None, "Length of samples; 0 for none"),
+        "out": (str | None, "Where the trained model goes; else into the run."),
+        "runs": (str | None, "Directory that holds the runs"),
+    },
+    "Yes or no": {
+        "skip_bad_rows": (bool | None, "Leave out and count rows that cannot be read."),
+        "auto_micro_batch": (bool | None, "The largest micro-batch that fits, rows a step kept."),
+    },
+    "Everything else": {
+        "config": (str | None, "A TOML file with any of these choices, and rarer ones."),
+        "set": (
+            list[str] | None,
+            "KEY=VALUE: any choice of a run; repeatable; wins over --config.",
+        ),
+    },
 }
+"""By group: option → its type and its help. What is not given is `None`; `config.resolve` has the
+defaults, which are told where the help leaves its sentence open.
+"""
+_FIELDS: Final = TrainConfig.__dataclass_fields__
+OPTIONS: Final[Options] = {name: one for group in GROUPS.values() for name, one in group.items()}
 
 
 def configuration(options: Mapping[str, Any]) -> TrainConfig:
@@ -64,6 +85,29 @@ def rarer() -> tuple[str, ...]:
     return tuple(key for key in config_file.KEYS if key not in OPTIONS)
 
 
+def _option(name: str, kind: Any, text: str, group: str) -> Any:
+    """What typer is told of an option: help with the default, and how its number is read."""
+    told = text if text.endswith(".") else f"{text} ({_FIELDS[name].default})."
+    numbers: dict[Any, tuple[Any, str]] = {
+        int | None: (int, "a whole number"),
+        float | None: (float, "a number"),
+    }
+    if kind not in numbers:
+        return typer.Option(help=told, rich_help_panel=group)
+    read, words = numbers[kind]
+
+    def number(given: str) -> Any:
+        try:
+            return read(given)
+        except ValueError:
+            low, high = map(bounds.shown, bounds._BOUNDS[name])
+            raise typer.BadParameter(
+                f"{given!r} is not {words}: give one from {low} to {high}."
+            ) from None
+
+    return typer.Option(help=told, rich_help_panel=group, parser=number, metavar="<number>")
+
+
 def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
     """A command for typer with all of `OPTIONS`, from one that is given them as a dictionary."""
 
@@ -71,9 +115,12 @@ def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., No
         command(options)
 
     declared = {
-        name: Annotated[kind, typer.Option(help=text)] for name, (kind, text) in OPTIONS.items()
+        name: Annotated[kind, _option(name, kind, text, group)]
+        for group, options in GROUPS.items()
+        for name, (kind, text) in options.items()
     }
     more = f"--set and --config also take {', '.join(rarer())}."
+    more += " Defaults are those of a model of yours; the demo brings its own."
     run.__name__, run.__doc__ = command.__name__, f"{command.__doc__}\n\n{more}"
     run.__annotations__ = declared
     parameters = [

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from gpu_runner.__main__ import _run_directory, app
 from gpu_runner.config_file import KEYS
+from gpu_runner.options import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +40,12 @@ def test_help_names_the_commands_without_loading_pytorch() -> None:
     [
         (["train", "--model", "x/y"], 2, "--data is missing"),
         (["train", "--model", "demo", "--lr", "7"], 2, "--lr 7.0 is out of bounds"),
-        (["train", "--model", "demo", "--steps", "many"], 2, "'--steps'"),
+        (
+            ["train", "--model", "demo", "--steps", "many"],
+            2,
+            "'--steps': 'many' is not a whole number: give one from 1 to 10,000,000",
+        ),
+        (["plan", "--model", "demo", "--lr", "1e-"], 2, "'1e-' is not a number: give one from 1e"),
         (["train", "--model", "/none", "--data", "instruct"], 5, "no model at '/none'"),
         (["resume", "no-such-run"], 8, "it has no config.json"),
         (["export", "no-such-run"], 8, "it has no events.jsonl"),
@@ -67,6 +73,14 @@ def test_help_names_every_choice_of_a_run() -> None:
     shown = runner("train", "--help").stdout
     words = set(re.findall(r"[a-z][a-z0-9_-]+", shown))
     assert {key for key in KEYS if not {key, key.replace("_", "-")} & words} == set()
+
+
+def test_help_has_room_for_its_words_and_names_defaults_on_eighty_columns() -> None:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["train", "--help"]).stdout
+    for words in ("Peak learning rate (2e-05).", "Micro-batches in one optimizer step (2)."):
+        assert words in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert OPTIONS.keys() <= {name.replace("-", "_") for name in re.findall(r"--([a-z-]+)", shown)}
 
 
 def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_path: Path) -> None:
