@@ -109,17 +109,19 @@ def post(directory: Path, run: str, attempt: int, command: Command) -> Orders:
         seq = max(newest + 1, time.time_ns() // 1000)
         wanted = (before or Orders()).after(command, seq)
         head = {"v": VERSION, "run": run, "att": attempt}
-        write_private(path, json.dumps(head | asdict(wanted)) + "\n")
+        write_private(path, json.dumps(head | asdict(wanted)) + "\n", mtime_ns=seq * 1000)
     return wanted
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file whole, readable by its owner only."""
+def write_private(path: Path, text: str, mtime_ns: int | None = None) -> None:
+    """Replace a file whole, readable by its owner only; `mtime_ns` tells it from any other one."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+        if mtime_ns is not None:  # clocks of file systems tick every few milliseconds
+            os.utime(temporary, ns=(mtime_ns, mtime_ns))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

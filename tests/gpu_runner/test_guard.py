@@ -5,7 +5,16 @@ import importlib
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from gpu_runner.guard import MAX_HEADERS, SECURITY_HEADERS, Guard, is_api, own_hosts
+from gpu_runner.guard import (
+    MAX_BODY_BYTES,
+    MAX_HEADERS,
+    SECURITY_HEADERS,
+    Allowance,
+    Guard,
+    is_api,
+    is_control,
+    own_hosts,
+)
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 HOST = "127.0.0.1:8765"
@@ -202,3 +211,70 @@ def test_an_explicit_address_is_one_of_our_names() -> None:
 def test_the_header_says_what_the_page_s_own_policy_says_and_no_frames() -> None:
     page = importlib.import_module("press.page")
     assert f"{page.POLICY}; frame-ancestors 'none'" == SECURITY_HEADERS["Content-Security-Policy"]
+
+
+JSON = {"authorization": BEARER, "content_type": "application/json", "content_length": "20"}
+
+
+def controlling() -> Guard:
+    return Guard(fine, token=TOKEN, hosts=own_hosts("127.0.0.1", 8765), control=True)
+
+
+@pytest.mark.parametrize("path", ["/api/start", "/api/runs/one/control"])
+def test_a_short_json_body_passes_only_where_control_is_allowed(guard: Guard, path: str) -> None:
+    asked = scope(path, "POST", **JSON)
+    assert status(controlling(), asked) == 200
+    assert status(guard, asked) == 403
+    refusal = guard.judge(asked)
+    assert refusal is not None
+    assert "--allow-control" in refusal.reason
+    assert status(guard, scope(path, "POST", **JSON | {"authorization": ""})) == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"content_type": "application/json; charset=utf-8"}, 200),
+        ({"content_type": "APPLICATION/JSON"}, 200),
+        ({"content_type": "application/json, text/plain"}, 415),
+        ({"content_type": ""}, 415),
+        ({"content_length": str(MAX_BODY_BYTES)}, 200),
+        ({"content_length": str(MAX_BODY_BYTES + 1)}, 413),
+        ({"content_length": "9" * 40}, 413),
+        ({"content_length": "-1"}, 411),
+        ({"content_length": "0x10"}, 411),
+        ({"transfer_encoding": "chunked"}, 411),
+        ({"sec_fetch_site": "same-site"}, 403),
+        ({"origin": "http://127.0.0.1:1"}, 403),
+        ({"origin": f"http://{HOST}", "sec_fetch_site": "same-origin"}, 200),
+    ],
+)
+def test_a_body_must_say_what_it_is_and_how_long(headers: dict[str, str], expected: int) -> None:
+    assert status(controlling(), scope("/api/start", "POST", **JSON | headers)) == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/api",
+            "/api/",
+            "/api/runs",
+            "/api/control",
+            "/api/start/",
+            "/api/starts",
+            "/start",
+            "/",
+        ),
+        *("/api/runs/one/events", "/api/runs/a/b/control", "/api/runs//control", "/API/START"),
+    ],
+)
+def test_nothing_else_takes_a_post(path: str) -> None:
+    assert not is_control(path)
+    assert status(controlling(), scope(path, "POST", **JSON)) == 405
+
+
+def test_commands_are_allowed_as_fast_as_a_person_clicks() -> None:
+    allowance = Allowance(burst=3, a_second=0.001)
+    assert [allowance.take() for _ in range(5)] == [True, True, True, False, False]
+    assert all(Allowance(burst=1, a_second=1e9).take() for _ in range(5))

@@ -62,6 +62,13 @@ def test_only_its_owner_can_read_the_file_and_nothing_is_left_beside_it(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
+def test_no_command_of_many_in_a_moment_is_taken_for_an_earlier_one(tmp_path: Path) -> None:
+    mailbox = Mailbox(tmp_path, "one", 0)
+    for _ in range(300):
+        assert mailbox.read().seq < post(tmp_path, "one", 0, "pause").seq
+        assert mailbox.read().seq < post(tmp_path, "one", 0, "resume").seq
+
+
 def test_an_unchanged_file_is_not_opened_again(tmp_path: Path) -> None:
     mailbox = Mailbox(tmp_path, "one", 0)
     post(tmp_path, "one", 0, "pause")
