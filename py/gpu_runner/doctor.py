@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpu_runner.errors import ExitCode
+from gpu_runner.errors import ExitCode, python
 
 Verdict = Literal["ok", "note", "missing"]
 MARKS: Final[dict[Verdict, tuple[str, str]]] = {
@@ -61,14 +61,15 @@ def show(console: Console, findings: list[Finding]) -> ExitCode:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for one in findings:
         mark, style = MARKS[one.verdict]
-        table.add_row(Text(mark, style), one.name, Text(one.found), Text(one.remedy))
+        remedy = Text(f" – {one.remedy}" if one.remedy else "", style)
+        table.add_row(Text(mark, style), one.name, Text.assemble(one.found, remedy))
     console.print(table)
     missing = [one for one in findings if one.verdict == "missing"]
     if missing:
         names = ", ".join(one.name for one in missing)
         console.print(Text(f"Not ready: {names}. The remedy stands in its line.", "bold red"))
         return ExitCode.NOT_READY
-    console.print(Text("Ready: gpu_runner train --model demo", "bold"))
+    console.print(Text(f"Ready: {python()} -m gpu_runner train --model demo", "bold"))
     return ExitCode.OK
 
 
@@ -168,4 +169,4 @@ def _optional() -> Iterator[Finding]:
         if found.verdict == "ok":
             yield Finding(name, "ok", found.found, purpose)
         else:
-            yield Finding(name, "note", "not installed", f"pip install {name}: {purpose}")
+            yield Finding(name, "note", "not installed", f"{purpose}: pip install {name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gpu_runner.errors import (
     SystemFailure,
     is_lost_process,
     is_out_of_memory,
+    python,
 )
 from gpu_runner.history import History
 from gpu_runner.keep import CHECKPOINTS, Standing
@@ -113,8 +113,8 @@ def _next_steps(end: End, directory: Path) -> list[str]:
     elif isinstance(end.error, Diverged):
         steps.append(_other_choices(directory))
     else:
-        steps.append(f"Go on with: {_python()} -m gpu_runner resume {directory.name}{runs}")
-    steps.append(f"See it in the page: {_python()} -m gpu_runner serve{runs}")
+        steps.append(f"Go on with: {python()} -m gpu_runner resume {directory.name}{runs}")
+    steps.append(f"See it in the page: {python()} -m gpu_runner serve{runs}")
     return steps
 
 
@@ -126,12 +126,5 @@ def _other_choices(directory: Path) -> str:
     model = shlex.quote(str(kept[-1]))
     return (
         "Resumed, it would end the same way. From its last checkpoint, with other choices:"
-        f" {_python()} -m gpu_runner train --model {model} --data … --lr …"
+        f" {python()} -m gpu_runner train --model {model} --data … --lr …"
     )
-
-
-def _python() -> str:
-    """This interpreter as one types it here: ".venv/bin/python" beside a `.venv`, else "python"."""
-    program = Path(sys.executable)
-    beside = program.is_relative_to(Path.cwd())
-    return shlex.quote(str(program.relative_to(Path.cwd()))) if beside else "python"

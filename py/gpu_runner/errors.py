@@ -6,7 +6,10 @@ the remedy. `__main__` prints it and exits with its code; a traceback always mea
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 
@@ -119,3 +122,10 @@ def is_lost_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         type(error).__name__.startswith("Dist") or "gloo/transport" in str(error)
     )
+
+
+def python() -> str:
+    """This interpreter as one types it here: ".venv/bin/python" beside a `.venv`, else "python"."""
+    program = Path(sys.executable)
+    beside = program.is_relative_to(Path.cwd())
+    return shlex.quote(str(program.relative_to(Path.cwd()))) if beside else "python"

@@ -1,15 +1,19 @@
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from gpu_runner.doctor import Finding, examine, package, show
 from gpu_runner.errors import ExitCode
 from run_process import ROOT
+
+CARD = torch.cuda.is_available()
 
 
 def test_this_machine_can_run(tmp_path: Path) -> None:
@@ -70,7 +74,16 @@ def test_one_screen_says_what_is_missing_and_the_exit_code_too() -> None:
     assert show(Console(file=io.StringIO()), findings[:1]) == ExitCode.OK
 
 
-def test_all_of_it_fits_one_screen(tmp_path: Path) -> None:
+def test_what_is_ready_to_be_typed_is_typed_so(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
-    show(Console(file=text, width=120), examine(tmp_path))
+    monkeypatch.chdir(ROOT)
+    show(Console(file=text), [Finding("a", "ok", "1")])
+    assert re.search(r"Ready: \S*python\S* -m gpu_runner train --model demo", text.getvalue())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_all_of_it_fits_one_screen(tmp_path: Path, width: int) -> None:
+    text = io.StringIO()
+    show(Console(file=text, width=width), examine(tmp_path))
     assert text.getvalue().count("\n") <= 40
+    assert "no card: runs take the CPU, which works and is slower" in text.getvalue() or CARD
