@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from unfrozen.boards import LINK_SHARE, NODE_GPUS, board
 from unfrozen.catalogue import find
+from unfrozen.cluster import Cluster
 from unfrozen.job import Job
 from unfrozen.plan import plan_job
 from unfrozen.step_time import StepTime, card_of, step_time, step_tokens, utilisation
@@ -49,7 +51,7 @@ def job(model: str, cards: int, micro_batch: int = 1) -> Job:
         {
             "model": find(model).config,
             "recipe": RECIPE | {"micro_batch": micro_batch, "grad_accum": grad_accum},
-            "cluster": {"gpus": cards, "sharding": "zero3" if cards > 1 else "none"},
+            "cluster": asdict(Cluster.of_runner(cards)),
             "gpu": GPU,
         }
     )

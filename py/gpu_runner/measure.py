@@ -144,9 +144,15 @@ class TensorTracker(TorchDispatchMode):
         del types
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and not self._is_given(leaf, args):
                 self._count(leaf, self._kind_of(leaf))
         return result
+
+    def _is_given(self, tensor: Tensor, args: Any) -> bool:
+        """Whether its storage was there before: ours, or a copy that gloo works in and looks at."""
+        key = _key(tensor)
+        given = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+        return key in self._live or any(_key(leaf) == key for leaf in given)
 
     def _kind_of(self, tensor: Tensor) -> str:
         if self._kind == "activations" or tuple(tensor.shape) not in self._weight_shapes:
@@ -191,7 +197,7 @@ class TensorTracker(TorchDispatchMode):
 
     def _assign(self, tensor: Tensor, kind: str) -> None:
         """Move a storage to the component it turned out to be (or count it now)."""
-        key = id(local(tensor).untyped_storage())
+        key = _key(tensor)
         entry = self._live.get(key)
         if entry is None:
             self._count(tensor, kind)
@@ -224,6 +230,11 @@ class TensorTracker(TorchDispatchMode):
     def _head_is_done(self, gradient: Tensor) -> None:
         del gradient
         self._kind, self._instant = "workspace", "backward"
+
+
+def _key(tensor: Tensor) -> int:
+    """What tells the storage of the part that is here from others."""
+    return id(local(tensor).untyped_storage())
 
 
 class CudaMeter:

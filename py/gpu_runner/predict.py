@@ -10,7 +10,6 @@ from gpu_runner.bounds import Loss
 from gpu_runner.config import TrainConfig
 from gpu_runner.feed import Feed, Shape
 from gpu_runner.fused import fuses
-from gpu_runner.update_rules import ROWS
 from unfrozen.cluster import Cluster
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
@@ -20,8 +19,6 @@ from unfrozen.recipe import BYTES, Recipe
 Components = dict[str, int]
 STEPS_LOOKED_AT: Final = 2000
 MEASURED_EVERY: Final = 100
-WIDENED_BYTES: Final = 2 * 4 * ROWS
-"""What an update of ours holds at most beside what it updates: two numbers in fp32 a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def predict(
 ) -> Prediction:
     """Memory of a step whose largest micro-batch is `shape`, on one of `ranks` processes."""
     wanted = recipe(config, compute, shape, model)
-    cluster = Cluster(ranks, "zero3" if ranks > 1 else "none")  # see `world`
+    cluster = Cluster.of_runner(ranks)
     found = instants(model, wanted, cluster, loss_tokens=max(1, shape.loss_tokens))
     held = sum(state_bytes(model, wanted).values())
     if config.rounding == "kahan":  # what is rounded away, one more 16-bit number a weight
@@ -94,15 +91,11 @@ def predict(
             name: parts | ({"moments": parts["moments"] + more} if parts.get("moments") else {})
             for name, parts in found.items()
         }
-    update = found["optimizer_step"]
-    if wanted.step == "for_loop" and wanted.optimizer != "muon" and "workspace" in update:
-        rows = min(update["workspace"], WIDENED_BYTES)  # our rules take some rows at a time
-        found = found | {"optimizer_step": update | {"workspace": rows}}
     return Prediction(found, round(held / model.num_parameters))
 
 
 def _optimizer(config: TrainConfig) -> dict[str, Any]:
-    """The optimizer in the words of the memory model; our rules widen one tensor at a time."""
+    """The optimizer in the words of the memory model; our rules widen some rows at a time."""
     name: str = config.optimizer
     if name == "sgd":
         kept = config.params if config.momentum > 0 else None
@@ -111,7 +104,7 @@ def _optimizer(config: TrainConfig) -> dict[str, Any]:
         return {"optimizer": "adamw", "moments": "int8", "step": "fused"}
     moments = None if name == "adafactor" else config.params
     fused = name == "adamw" and config.rounding == "nearest"
-    return {"optimizer": name, "moments": moments, "step": "fused" if fused else "for_loop"}
+    return {"optimizer": name, "moments": moments, "step": "fused" if fused else "rows"}
 
 
 def heaviest(

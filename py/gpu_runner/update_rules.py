@@ -30,10 +30,10 @@ from gpu_runner.rounding import (
     stochastic,
 )
 from gpu_runner.world import added, first_place, local, rows_of
+from unfrozen.memory.states import ROWS
 
 ADAFACTOR_DECAY: Final = -0.8
 ADAFACTOR_LEAST: Final = 1e-30
-ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor looks at together
 
 
 class UpdateRule(torch.optim.Optimizer):

@@ -73,8 +73,8 @@ class World:
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
         policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
-        for block in blocks_of(model):
-            fully_shard(block, mesh=self._mesh, mp_policy=policy)
+        for unit in (*blocks_of(model), *untied_ends(model)):
+            fully_shard(unit, mesh=self._mesh, mp_policy=policy)
         root = Root(model)
         # After a forward pass too, or what is seen between steps would depend on what ran last.
         fully_shard(root, mesh=self._mesh, mp_policy=policy, reshard_after_forward=True)
@@ -214,6 +214,18 @@ def blocks_of(model: Any) -> list[nn.Module]:
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     longest = max(lists, key=len, default=None)
     return list(longest) if longest is not None else []
+
+
+def untied_ends(model: Any) -> list[nn.Module]:
+    """Embedding and head, where each has weights of its own.
+
+    Gathered one by one they are not in the way of what lies between them, and the gradient of the
+    head, the first of all, need not wait for that of the embedding, the last.
+    """
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if None in ends or ends[0].weight is ends[1].weight:
+        return []
+    return ends
 
 
 def local(tensor: Tensor) -> Tensor:

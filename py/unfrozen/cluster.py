@@ -23,6 +23,9 @@ class Cluster:
     tensor_parallel    cards that share the matrices of each layer
     sequence_parallel  those cards share the rest of a layer too, along the sequence
     context_parallel   cards that share one sequence, each with its own tokens
+    outer_apart        under zero3, embedding and head are gathered and scattered on their own where
+                       they are not tied, and gradients are summed in fp32, whatever their own
+                       precision (`gpu_runner`, torchtitan since 2025); else with the root
     offload            "optimizer" keeps the optimizer (and, from stage 2 on, the gradients) in the
                        memory of the host, "params" (stage 3) the weights too
     """
@@ -33,6 +36,7 @@ class Cluster:
     sequence_parallel: bool = False
     context_parallel: int = 1
     offload: str = "none"
+    outer_apart: bool = False
 
     @property
     def stage(self) -> int:
@@ -48,6 +52,11 @@ class Cluster:
     def replicas(self) -> int:
         """Cards, or groups of them, that train on micro-batches of their own."""
         return self.gpus // (self.tensor_parallel * self.context_parallel)
+
+    @classmethod
+    def of_runner(cls, cards: int) -> Cluster:
+        """How `gpu_runner` shares a model out to so many cards: FSDP2, the ends apart."""
+        return cls(cards, "zero3", outer_apart=True) if cards > 1 else cls()
 
     @classmethod
     def read(cls, given: object) -> Cluster:
@@ -73,7 +82,7 @@ def _check(key: str, value: object) -> None:
         if type(value) is not int or not 1 <= value <= MOST_GPUS:
             bound = f"it must be a whole number in 1 … {MOST_GPUS:,}"
             raise PlanError(name, value, bound, "correct it")
-    elif key == "sequence_parallel":
+    elif key in ("sequence_parallel", "outer_apart"):
         if type(value) is not bool:
             raise PlanError(name, value, "it must be true or false", "correct it")
     else:

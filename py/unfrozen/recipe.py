@@ -26,7 +26,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "moments": ("fp32", "bf16", "int8", None),
     "paged": (False, True),
     "optimizer_in_backward": (False, True),
-    "step": ("fused", "foreach", "for_loop"),
+    "step": ("fused", "foreach", "for_loop", "rows"),
     "attention": ("flash", "sdpa", "sdpa_masked", "eager"),
     "kernels": ("eager", "fused", "fused_block"),
     "checkpointing": ("none", "selective", "full"),
@@ -114,7 +114,8 @@ class Recipe:
                   train where there is no master copy
     paged         moments wait in the memory of the host
     optimizer_in_backward  each tensor is updated, and its gradient freed, as soon as it is known
-    step          fused updates in place, foreach makes lists of temporaries, for_loop one tensor's
+    step          fused updates in place, foreach makes lists of temporaries, for_loop one tensor's,
+                  rows those of some of its rows (`gpu_runner`)
     micro_batch   sequences that go through the model at once
     seq_len       tokens of each
     grad_accum    micro-batches before a step; with more than one the gradients outlive the forward

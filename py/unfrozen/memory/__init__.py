@@ -5,7 +5,7 @@ Reading order:
 1. `classic` — 16 bytes a parameter, s·b·d·L·k, minimum GPUs
 2. `adapters` — what LoRA trains, what quantised weights take
 3. `states` — weights, gradients, master copy, moments, the update's temporaries
-4. `sharding` — what ZeRO and offload leave on a card, what is gathered and scattered
+4. `sharding` — what ZeRO and offload leave on a card
 5. `flow` — what flows through a layer, and one line of its account
 6. `attention` — q, k, v and the scores
 7. `experts` — the sparse part of a mixture of experts
@@ -13,8 +13,10 @@ Reading order:
 9. `checkpoints` — what stays of a layer that is made again
 10. `loss` — logits and cross-entropy
 11. `pieces` — what a point of a pass is made of
-12. `backward` — one micro-batch: its highest points, taken apart into those
-13. `instants` — the moments of a step; the peak is their maximum
-14. `overhead` — the allocator, the driver and the communication
-15. `explain` — the peak as a list of terms with formula, inputs and source
+12. `gathering` — what several cards gather and scatter while they compute
+13. `working` — the highest points inside a layer
+14. `backward` — one micro-batch: its highest points, taken apart into those
+15. `instants` — the moments of a step; the peak is their maximum
+16. `overhead` — the allocator, the driver and the communication
+17. `explain` — the peak as a list of terms with formula, inputs and source
 """

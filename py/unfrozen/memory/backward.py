@@ -12,17 +12,15 @@ from unfrozen.memory.activations import (
     beside_items,
     first_norm_bytes,
     layer_bytes,
-    norm_bytes,
     outside_items,
-    softmax_point,
 )
 from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
-from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow, Item
+from unfrozen.memory.gathering import Gathering
 from unfrozen.memory.loss import loss_memory
 from unfrozen.memory.pieces import Point
-from unfrozen.memory.sharding import unreduced_bytes
 from unfrozen.memory.states import update_bytes
+from unfrozen.memory.working import feed_forward_size, working_points
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import BYTES, Recipe
 
@@ -57,7 +55,10 @@ class Pass:
         self._resident = recipe.resident_grads(encoder=a.labels > 0)
         at_once = model.largest_tensor
         if recipe.kernels == "fused_block":
-            at_once = max(at_once, self._feed_forward_size)
+            at_once = max(at_once, feed_forward_size(model))
+        self._gathering = Gathering(model, recipe, cluster)
+        if self._gathering.largest:
+            at_once = self._gathering.largest  # gradients of a unit share one buffer
         self._largest_grad = round(grads_bytes * at_once / model.num_parameters)
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
@@ -69,12 +70,6 @@ class Pass:
             self.loss_kind = "loss_parallel"
         sizes = self.flow.compute, loss_tokens, a.hidden, vocab
         self.loss = loss_memory(self.loss_kind, recipe.kernels, *sizes, capped=a.caps_logits)
-
-    @property
-    def _feed_forward_size(self) -> int:
-        """Parameters of a dense feed-forward part."""
-        a = self.model.architecture
-        return (3 if a.gated else 2) * a.ffn * a.hidden
 
     def _layer_bytes(self) -> int:
         a = self.model.architecture
@@ -132,7 +127,9 @@ class Pass:
                 | {
                     "loss": loss.at_loss + selected,
                     "casts": self._casts(a.layers, forward=True),
-                },
+                }
+                | self._gathering.at_loss(early),
+                late=early,
             ),
             self._point(
                 self._head_size,
@@ -140,8 +137,9 @@ class Pass:
                 | {
                     "head": loss.at_head,
                     "head_weight": second * BYTES[self.recipe.params],
-                    "unreduced": self._unreduced(self._head_size),
-                },
+                }
+                | self._gathering.at_head(self._head_size if self._head_trains else 0),
+                late=self._head_size,
             ),
         )
 
@@ -149,9 +147,8 @@ class Pass:
         """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
         ids, embedding = 8 * t, a.vocab * a.hidden
-        sum_of_two = (
-            2 * BYTES[self.recipe.params] * embedding if a.tied and self._head_trains else 0
-        )
+        width = self._gathering.grad_width or BYTES[self.recipe.params]
+        sum_of_two = 2 * width * embedding if a.tied and self._head_trains else 0
         return (
             self._point(
                 self._head_size,
@@ -160,7 +157,9 @@ class Pass:
                     "outside": self.outside,
                     "norm": 20 * t * a.hidden // self._whole_ranks,
                     "casts": self._casts(a.layers),
-                },
+                }
+                | self._gathering.at_norm(),
+                late=self._gathering.late,
             ),
             *self._inside_points(),
             self._point(
@@ -169,35 +168,60 @@ class Pass:
                     "outside": ids,
                     "embedding": t * self.flow.stream * a.hidden,
                     "tied": sum_of_two,
-                    "unreduced": self._unreduced(embedding),
-                },
+                }
+                | self._gathering.at_embedding(),
+                late=self._gathering.last,
             ),
-            self._point(model.num_parameters, {"update": self._early_update()}),
+            self._point(
+                model.num_parameters,
+                {"outside": ids} | self._gathering.at_end(),
+                late=self._gathering.last,
+            ),
+            self._point(
+                model.num_parameters,
+                {"update": self._early_update()} | self._gathering.at_update(),
+            ),
         )
 
     def _inside_points(self) -> list[Point]:
-        """The highest points inside the layer that is differentiated first, and the last one."""
+        """The highest points inside the layers that are differentiated first and last."""
         a, model, t = self.model.architecture, self.model, self.tokens
         recomputed = self._recomputed_bytes()
-        shared = {
-            "outside": self._beside,
-            "unreduced": self._unreduced(model.layer_parameters(a.layers - 1)),
-        } | self._flowing(layer=True)
+        shared = {"outside": self._beside} | self._flowing(layer=True)
+        working = working_points(model, self.flow, self._whole_ranks)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
+        found = []
+        for index, reached in self._places():
+            left, first = a.layers - index, index == 0
+            layers = self.layers if first else min(self.layers, left * self.kept)
+            for name, freed, added, grads in working:
+                pieces = {"layers": layers, "recomputed": recomputed}
+                pieces["casts"] = self._casts(left) + cast
+                pieces["recomputed" if recomputed else "layers"] -= t * freed
+                pieces |= self._gathering.in_layer(grads, first=first, last=left == 1)
+                late = self._gathering.late + grads
+                point = shared | pieces | {name: t * added}
+                found.append(self._point(reached + grads, point, late))
+        return found
+
+    def _places(self) -> list[tuple[int, int]]:
+        """Layers where a point may be highest, counted from the last one, and the parameters whose
+        gradients are there when their turn comes.
+
+        What is kept falls, and gradients grow, by the same amount a layer, so that the ends are
+        enough; but cards that gather have another layer on its way, and one behind them, in all
+        but these.
+        """
+        a, model = self.model.architecture, self.model
         below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden
         above_first = model.num_parameters - model.layer_parameters(0) - below
-        places = (
-            (self._head_size, self.layers, self._casts(a.layers) + cast),
-            (above_first, self.kept, self._casts(1) + cast),
-        )
-        found = []
-        for reached, layers, casts in places:
-            for name, freed, added, grads in self._working():
-                pieces = {"layers": layers, "recomputed": recomputed, "casts": casts}
-                pieces["recomputed" if recomputed else "layers"] -= t * freed
-                found.append(self._point(reached + grads, shared | pieces | {name: t * added}))
-        return found
+        found = {0: self._head_size, a.layers - 1: above_first}
+        if self._gathering.largest:
+            each = (model.num_parameters - model.outer_parameters) // a.layers
+            between = {index for index in (1, a.layers - 2) if 0 < index < a.layers - 1}
+            found |= {index: self._head_size + index * each for index in between}
+        return sorted(found.items())
 
     def _recomputed_bytes(self) -> int:
         """What a layer that is made again holds beside what was kept of it; 0 where none is."""
@@ -209,36 +233,9 @@ class Pass:
 
     def _early_update(self) -> int:
         """Temporaries of the update of the largest tensor, where it runs in the backward pass."""
-        return update_bytes(self.model, self.recipe) if self.recipe.early_update else 0
-
-    def _working(self) -> list[tuple[str, int, int, int]]:
-        """Points inside a layer: piece, bytes a token freed and added, parameters reached.
-
-        In the feed-forward part the incoming gradient and those of its products are added, the
-        first of which takes the place of the product it frees.
-        """
-        a, flow = self.model.architecture, self.flow
-        if self.model.sparse_layers:
-            return [
-                ("feed_forward", *point) for point in experts_working(a, flow, self._whole_ranks)
-            ]
-        # a product is differentiated by both of its factors: that with the gate, and in GPT-2's
-        # gelu, which is written out, that with 1 + tanh
-        wide = (2 if a.gated or a.activation == "gelu_new" else 1) * a.ffn
-        after = norm_bytes(a, flow, a.hidden) if a.norm_places != "pre" else 0
-        found = [("feed_forward", after, flow.compute * (a.hidden + wide), a.hidden * a.ffn)]
-        if after:  # the norm after the feed-forward part comes first, while all of that is there
-            found.append(("norm", 0, (16 + flow.stream) * a.hidden // self._whole_ranks, 0))
-        if flow.kernels == "fused_block":  # all gradients of its weights, the input's in fp32
-            by_input = 4 if flow.compute == 4 else 4 + flow.compute
-            incoming = flow.compute + (flow.stream if flow.autocast else 0)  # the residual's, too
-            added = (by_input + incoming) * a.hidden + flow.compute * wide
-            found = [("feed_forward", 0, added, self._feed_forward_size)]
-        if flow.attention == "eager" and flow.kernels != "fused":
-            freed, added = softmax_point(a, flow)
-            left = a.hidden * (a.q_width + 2 * a.kv_width)
-            found.append(("scores", freed, added, self.model.layer_parameters(0) - left))
-        return found
+        if not self.recipe.early_update:
+            return 0
+        return update_bytes(self.model, self.recipe, self.cluster.shards)
 
     def _flowing(self, layer: bool) -> Point:
         """Buffers of parallelism and of quantised weights, inside a layer or outside."""
@@ -252,16 +249,19 @@ class Pass:
             found["dequantised"] = c * self.model.largest_matrix
         return found
 
-    def _unreduced(self, parameters: int) -> int:
-        return unreduced_bytes(parameters, self.recipe, self.cluster)
-
-    def _point(self, reached: int, pieces: Point) -> Point:
-        """The pieces, with the gradients of `reached` parameters, or all when accumulating."""
-        grads = round(self.grads_bytes * self._share_reached(reached))
+    def _point(self, reached: int, pieces: Point, late: int = 0) -> Point:
+        """The pieces, with the gradients of `reached` parameters, or all when accumulating; on
+        several cards without those of `late` ones, which no card has its share of yet.
+        """
+        scattered = self._gathering.scattered(reached, late)
+        grads = round(self.grads_bytes * self._share_reached(scattered))
+        fresh = min(grads, self._largest_grad)
+        if self._gathering.largest and "update" not in pieces:
+            fresh = 0  # it is made of a buffer that is counted, one unit after the other
         if self.recipe.early_update:
-            return pieces | {"grads": min(grads, self._largest_grad)}
+            return pieces | {"grads": fresh}
         if self._resident:
-            return pieces | {"grads": self.grads_bytes, "fresh": min(grads, self._largest_grad)}
+            return pieces | {"grads": self.grads_bytes, "fresh": fresh}
         return pieces | {"grads": grads}
 
     def _share_reached(self, parameters: int) -> float:

@@ -22,11 +22,11 @@ from unfrozen.recipe import BYTES, Recipe
 ZERO: Final = "Rajbhandari et al., arXiv 1910.02054, section 3.1"
 AUTOGRAD: Final = "tensors that autograd saves in transformers' layers; tested against a real pass"
 KORTHIKANTI: Final = "Korthikanti et al., arXiv 2205.05198, section 4"
+FSDP: Final = "PyTorch FSDP, measured: the root, the layer at work and the next"
 TRACED: Final = "traced steps of transformers models"
 _STATE_SOURCES: Final = {
     "quant_constants": "Dettmers et al., arXiv 2305.14314, section 3",
     "adapters": "Hu et al., arXiv 2106.09685, section 4.1",
-    "gathered": "PyTorch FSDP: the root unit and two layers",
 }
 
 
@@ -93,19 +93,13 @@ def _state_term(step: Step, component: str, size: int) -> Term:
     recipe, cluster = step.recipe, step.cluster
     count = step.local.num_parameters
     trained = trained_parameters(step.local, recipe)
+    width, number = _state_formula(recipe, component, count, trained)
+    formula = f"{width} · {'N' if number == count else 'adapters'}"
     inputs: tuple[tuple[str, str], ...]
-    if component == "gathered":
-        formula, inputs = (
-            "c · (outside the layers + 2 layers)",
-            (("c", str(BYTES[recipe.compute])),),
-        )
-    else:
-        width, number = _state_formula(recipe, component, count, trained)
-        formula = f"{width} · {'N' if number == count else 'adapters'}"
-        inputs = (("N" if number == count else "adapters", f"{number:,}"),)
-        if size < 0.9 * _width_bytes(width) * number and cluster.shards > 1:
-            formula += " ÷ cards"
-            inputs = (*inputs, ("cards", str(cluster.shards)))
+    inputs = (("N" if number == count else "adapters", f"{number:,}"),)
+    if size < 0.9 * _width_bytes(width) * number and cluster.shards > 1:
+        formula += " ÷ cards"
+        inputs = (*inputs, ("cards", str(cluster.shards)))
     source = _STATE_SOURCES.get(component, ZERO)
     return Term(component, _LABELS.get(component, component), formula, inputs, size, source)
 
@@ -135,7 +129,6 @@ _LABELS: Final = {
     "master": "exact copy of the weights",
     "grads": "gradients",
     "moments": "moments of the optimizer",
-    "gathered": "weights gathered for computing",
     "quant_constants": "scales of the quantised weights",
     "adapters": "adapters",
 }
@@ -187,7 +180,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     formula = FORMULAS[part.loss_kind] if key == "loss" else piece.formula
     formula = "8·T" if key == "outside" else formula  # all but the ids is gone
     source = KORTHIKANTI if key in ("layers", "recomputed") else TRACED
-    source = ZERO if key == "grads" else source
+    source = {"grads": ZERO, "gathered": FSDP}.get(key, source)
     inputs = _symbols(step, formula)
     if key in ("layers", "recomputed"):
         layers = step.local.architecture.layers if key == "layers" else 1

@@ -18,7 +18,7 @@ from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.pieces import PIECES, Point, highest
-from unfrozen.memory.sharding import gathered_bytes, per_card
+from unfrozen.memory.sharding import per_card
 from unfrozen.memory.states import state_bytes, update_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
@@ -34,7 +34,7 @@ class Step:
     Raises PlanError where it does not lie in 1 … micro_batch · seq_len, and ModelError where
     tensor parallelism does not divide the model. `local` is the part of the model that this card's
     rank holds, `states` the bytes of weights, master copy, gradients and moments on the card,
-    `gathered` those of weights gathered for computing, `micro_batch` one forward and backward pass.
+    `micro_batch` one forward and backward pass.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class Step:
         self.recipe, self.cluster = recipe, cluster or Cluster()
         self.local = model.split(self.cluster.tensor_parallel)
         self.states = per_card(state_bytes(self.local, recipe), self.cluster)
-        self.gathered = gathered_bytes(self.local, recipe, self.cluster)
         whole = recipe.loss != "vocab_parallel"
         self.micro_batch = Pass(
             self.local,
@@ -78,11 +77,10 @@ class Step:
         del states["grads"]
         resident = ("params", "master", "adapters", "quant_constants")
         points = self.points()
-        computing = states | {"gathered": self.gathered}
         found = {
             "load": {name: states[name] for name in resident},
-            "end_of_forward": _merged(computing, points["end_of_forward"]),
-            "backward": _merged(computing, points["backward"]),
+            "end_of_forward": _merged(states, points["end_of_forward"]),
+            "backward": _merged(states, points["backward"]),
             "end_of_backward": states | {"grads": grads},
             "optimizer_step": _merged(states | {"grads": grads}, points["optimizer_step"]),
         }

@@ -20,6 +20,7 @@ class Piece(NamedTuple):
 
 
 PIECES: Final = {
+    "gathered": Piece("gathered", "weights gathered for computing", "c · (root + layers)"),
     "grads": Piece("grads", "gradients that exist", "bytes · reached"),
     "layers": Piece("activations", "kept by the layers", "T·L·kept"),
     "recomputed": Piece("activations", "one layer, recomputed", "T·kept"),

@@ -10,10 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from unfrozen.cluster import SHARDINGS, Cluster
-from unfrozen.memory.adapters import QUANTISED_BITS
 from unfrozen.memory.classic import states_bytes
-from unfrozen.model import ModelConfig
-from unfrozen.recipe import BYTES, Recipe
 
 _SHARDED: Final = (
     frozenset[str](),
@@ -37,32 +34,6 @@ def per_card(states: dict[str, int], cluster: Cluster) -> dict[str, int]:
         name: 0 if name in away else -(-size // cluster.shards) if name in sharded else size
         for name, size in states.items()
     }
-
-
-def gathered_bytes(model: ModelConfig, recipe: Recipe, cluster: Cluster) -> int:
-    """Weights gathered for computing under stage 3: the root unit and two layers, in 16 bits.
-
-    While one layer computes the next is fetched; the root unit (embedding, last norm, head) stays.
-    Quantised layers are gathered as they are stored.
-    """
-    if cluster.stage < 3:
-        return 0
-    width: float = BYTES[recipe.compute]
-    if recipe.base:
-        width = QUANTISED_BITS[recipe.base] / 8
-    layers = min(2, model.architecture.layers) * model.largest_layer
-    return round(BYTES[recipe.compute] * model.outer_parameters + width * layers)
-
-
-def unreduced_bytes(parameters: int, recipe: Recipe, cluster: Cluster) -> int:
-    """Gradients of one unit on their way into their shards: as computed, and as they are summed.
-
-    A unit is a layer, the head or the embedding; stage 1 and none keep gradients in place.
-    """
-    if cluster.stage < 2 or recipe.lora:
-        return 0
-    summed = BYTES[recipe.grads] if BYTES[recipe.grads] > BYTES[recipe.compute] else 0
-    return (BYTES[recipe.compute] + summed) * parameters
 
 
 def zero_curve(parameters: float, gpu_counts: list[int]) -> dict[str, list[float]]:

@@ -18,6 +18,7 @@ from unfrozen.recipe import BYTES, Recipe
 
 BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK
+ROWS: Final = 2**22  # weights in the rows that an update "by rows" takes together
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
 
 _MOMENTS: Final = {"adamw": 2, "sgd_momentum": 1, "lion": 1}
@@ -101,9 +102,9 @@ def update_bytes(model: ModelConfig, recipe: Recipe, shards: int = 1) -> int:
     """Temporaries of the update on one of `shards` cards.
 
     None where it is fused; one more copy of what is updated where it runs over lists of tensors
-    (foreach), of the largest tensor where it runs over one at a time. 8-bit moments are widened to
-    fp32, and the weight with them, one tensor at a time. Muon orthogonalises each matrix in three
-    16-bit copies (Jordan 2024).
+    (foreach), of the largest tensor where it runs over one at a time, of `ROWS` of its numbers
+    where it takes some rows at a time. 8-bit moments are widened to fp32, and the weight with them,
+    one tensor at a time. Muon orthogonalises each matrix in three 16-bit copies (Jordan 2024).
     """
     trained = trained_parameters(model, recipe)
     largest = model.largest_tensor * trained // model.num_parameters
@@ -114,6 +115,8 @@ def update_bytes(model: ModelConfig, recipe: Recipe, shards: int = 1) -> int:
     if recipe.step == "fused" or recipe.optimizer == "lomo":
         return 0
     width = BYTES[recipe.master or (recipe.lora.dtype if recipe.lora else recipe.params)]
+    if recipe.step == "rows":  # two numbers in fp32 for each
+        return 2 * 4 * min(-(-largest // shards), ROWS)
     return (width * trained if recipe.step == "foreach" else 2 * width * largest) // shards
 
 

@@ -124,7 +124,12 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                 "step",
                 "Update",
                 "temporaries while it writes",
-                {"fused": "fused", "foreach": "foreach: lists", "for_loop": "one by one"},
+                {
+                    "fused": "fused",
+                    "foreach": "foreach: lists",
+                    "for_loop": "one by one",
+                    "rows": "some rows at a time",
+                },
             ),
             _knob("paged", "Paged moments", "parked in the host's memory"),
             _knob(
@@ -194,6 +199,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
             ),
             _knob("tensor_parallel", "Tensor parallel", "cards that split each layer"),
             _knob("context_parallel", "Context parallel", "cards that split each sequence"),
+            _knob("outer_apart", "Embedding and head apart", "gathered on their own under ZeRO-3"),
             _knob(
                 "offload",
                 "Offload",

@@ -69,8 +69,7 @@ def run_of(job: Job, found: Launch) -> Job:
         optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.cards,
         **own,
     )
-    cluster = Cluster(found.cards, "zero3" if found.cards > 1 else "none")
-    return replace(job, recipe=told, cluster=cluster)
+    return replace(job, recipe=told, cluster=Cluster.of_runner(found.cards))
 
 
 def optimizer_name(recipe: Recipe) -> str:
@@ -92,5 +91,5 @@ def _optimizer(recipe: Recipe, found: Launch, width: str) -> dict[str, Any]:
         kept = width if recipe.optimizer == "sgd_momentum" else None
         return {"optimizer": recipe.optimizer, "moments": kept, "step": "fused"}
     moments = None if name == "adafactor" else width
-    step = "fused" if name == "adamw" else "for_loop"
+    step = "fused" if name == "adamw" else "rows"
     return {"optimizer": name, "moments": moments, "step": step}

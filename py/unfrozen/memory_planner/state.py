@@ -34,6 +34,7 @@ DEFAULTS: Final[State] = {
 
 FLAGS: Final = frozenset(
     {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
+    | {"outer_apart"}
 )
 WHOLE: Final = frozenset(
     {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
@@ -58,6 +59,7 @@ YIELDS: Final = frozenset({"seq_len"})
 LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
 CLUSTER: Final = (
     *("gpus", "sharding", "tensor_parallel", "sequence_parallel", "context_parallel", "offload"),
+    "outer_apart",
 )
 OWN: Final = ("model", "config", "gpu", "tokens", "price", "unit")
 KEYS: Final = (*OWN, *RECIPE, *LORA, *CLUSTER)

@@ -112,8 +112,7 @@ def test_sharded_fp32_weights_are_gathered_in_16_bits_and_need_no_casts() -> Non
     recipe = Recipe.read({"params": "fp32"})
     one, eight = (instants(LLAMA_7B, recipe, cluster) for cluster in (None, Cluster(8, "zero3")))
     assert one["end_of_forward"]["workspace"] > 0
-    head = 32000 * 4096  # its gradient, as computed and in the buffer it is reduced in
-    assert eight["end_of_forward"]["workspace"] == (2 + 4) * head
+    assert "workspace" not in eight["end_of_forward"]
     assert eight["end_of_forward"]["activations"] < one["end_of_forward"]["activations"]
 
 

@@ -1,0 +1,124 @@
+"""What several cards gather and scatter while they compute, unit by unit.
+
+Under ZeRO-3, as FSDP does it, a unit's weights are gathered when it computes; its gradients, once
+all of them are there, are copied into a buffer and summed into shards. A unit is a layer, or the
+root: everything outside the layers. The root stays gathered for the whole pass, and its gradients,
+that of the head first, wait until the pass is over. Where embedding and head are not tied they can
+be units of their own (`Cluster.outer_apart`). Under ZeRO-2 weights are whole, and a unit's
+gradients pass through a buffer where they are wider when they are summed.
+"""
+
+from __future__ import annotations
+
+from unfrozen.cluster import Cluster
+from unfrozen.memory.adapters import QUANTISED_BITS
+from unfrozen.memory.pieces import Point
+from unfrozen.model import ModelConfig
+from unfrozen.recipe import BYTES, Recipe
+
+
+class Gathering:
+    """The traffic of a model under a recipe on a cluster; every method answers with pieces.
+
+    `late` are the parameters outside the layers whose gradients are scattered at the very end.
+    """
+
+    def __init__(self, model: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
+        a = model.architecture
+        self._model = model
+        self._whole = cluster.stage == 3
+        self._scatters = cluster.stage >= 2 and recipe.lora is None
+        self._vocab = 0 if a.labels else a.vocab * a.hidden
+        self._apart = self._whole and cluster.outer_apart and not a.tied and self._vocab > 0
+        self._width = BYTES[recipe.compute]
+        self._layer_width = QUANTISED_BITS[recipe.base] / 8 if recipe.base else self._width
+        summed = BYTES["fp32" if cluster.outer_apart else recipe.grads]
+        self._summed = summed if self._whole or summed > self._width else 0
+        outer = model.outer_parameters
+        self._root = outer - 2 * self._vocab if self._apart else outer
+        self.late = self._vocab if self._whole and not self._apart else 0
+
+    @property
+    def grad_width(self) -> int | None:
+        """Bytes of a gradient before it is scattered; None where weights are not cut."""
+        return self._width if self._whole else None
+
+    def scattered(self, reached: int, late: int) -> int:
+        """How many of `reached` gradients are in their shards: `late` ones are not yet."""
+        return max(0, reached - late) if self._whole and self._scatters else reached
+
+    @property
+    def largest(self) -> int:
+        """Parameters of the largest unit; 0 where weights are not cut."""
+        return max(self._model.largest_layer, self._root, self._vocab) if self._whole else 0
+
+    @property
+    def last(self) -> int:
+        """Parameters of the unit whose gradients are scattered last: root or embedding."""
+        return self._vocab if self._apart or not self._whole else self._root
+
+    def at_loss(self, early: int) -> Point:
+        """While the loss is computed; `early` is the size of the head's gradient, if it exists.
+
+        Of the unit gathered last the buffer it came in is there too, until another is gathered.
+        """
+        found = self._gathered(0, 2 * self._vocab) if self._apart else self._gathered(2)
+        return found | {"unreduced": self._width * early if self._whole else 0}
+
+    def at_head(self, trained: int) -> Point:
+        """While the head, of `trained` parameters, is differentiated."""
+        width = self._width if self.late else self._width + self._summed
+        unreduced = width * trained if self._scatters else 0
+        return self.at_loss(0) | {"unreduced": unreduced}
+
+    def at_norm(self) -> Point:
+        """While the last norm is differentiated, and the last layer is gathered."""
+        before = 0 if self.late else self._vocab
+        return self._gathered(2) | {"unreduced": self._waiting(before)}
+
+    def in_layer(self, reached: int, *, first: bool, last: bool) -> Point:
+        """In a layer of which `reached` gradients are there; `first` and `last` in this pass.
+
+        The next one is gathered, and the buffer in which the unit before was summed still there.
+        """
+        if not self._whole:
+            layer = self._model.largest_layer
+            return {"unreduced": (self._width + self._summed) * layer if self._scatters else 0}
+        before = self._vocab if first else self._model.largest_layer
+        own = self._width * reached if self._scatters else 0
+        unreduced = own + self._waiting(0 if self.late and first else before)
+        if last:
+            found = self._gathered(1, self._vocab if self._apart else 0)
+            return found | {"unreduced": unreduced}
+        return self._gathered(2) | {"unreduced": unreduced}
+
+    def at_embedding(self) -> Point:
+        """While the embedding is differentiated: its gradient is there, and a layer's buffer."""
+        if not self._whole:
+            return self.at_end()
+        found = self._gathered(0, self._vocab if self._apart else 0)
+        tied = self._model.architecture.tied  # its gradient is added to that of the head
+        own = self._width * self._vocab if self._scatters and not tied else 0
+        return found | {"unreduced": own + self._waiting(self._model.largest_layer)}
+
+    def at_end(self) -> Point:
+        """While the gradients of the last unit are copied to be summed; no weight is gathered."""
+        width = self._width + self._summed
+        return {"unreduced": width * self.last if self._scatters else 0}
+
+    def at_update(self) -> Point:
+        """While the largest unit is updated within the backward pass: the buffer is still there."""
+        return {"unreduced": self._summed * self.largest if self._scatters else 0}
+
+    def _waiting(self, before: int) -> int:
+        """The buffer of the unit before, and the gradient of a head that is part of the root."""
+        if not self._whole or not self._scatters:
+            return 0
+        return self._summed * before + self._width * self.late
+
+    def _gathered(self, layers: int, more: int = 0) -> Point:
+        if not self._whole:
+            return {}
+        inside = min(layers, self._model.architecture.layers) * self._model.largest_layer
+        outside = self._width * (self._root + more)
+        return {"gathered": round(outside + self._layer_width * inside)}

@@ -1,0 +1,57 @@
+"""What is freed and added inside a layer while it is differentiated, at its highest points."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from unfrozen.memory.activations import norm_bytes, softmax_point
+from unfrozen.memory.experts import experts_working
+from unfrozen.memory.flow import Flow
+from unfrozen.model import ModelConfig
+
+
+class Working(NamedTuple):
+    """A point inside a layer: the piece it adds, bytes a token freed and added, and how many
+    parameters of the layer have their gradient.
+    """
+
+    piece: str
+    freed: int
+    added: int
+    reached: int
+
+
+def feed_forward_size(model: ModelConfig) -> int:
+    """Parameters of a dense feed-forward part."""
+    a = model.architecture
+    return (3 if a.gated else 2) * a.ffn * a.hidden
+
+
+def working_points(model: ModelConfig, flow: Flow, whole_ranks: int = 1) -> list[Working]:
+    """Those of one layer.
+
+    In the feed-forward part the incoming gradient and those of its products are added, the first
+    of which takes the place of the product it frees.
+    """
+    a = model.architecture
+    if model.sparse_layers:
+        points = experts_working(a, flow, whole_ranks)
+        return [Working("feed_forward", *point) for point in points]
+    # a product is differentiated by both of its factors: that with the gate, and in GPT-2's
+    # gelu, which is written out, that with 1 + tanh
+    wide = (2 if a.gated or a.activation == "gelu_new" else 1) * a.ffn
+    after = norm_bytes(a, flow, a.hidden) if a.norm_places != "pre" else 0
+    added = flow.compute * (a.hidden + wide)
+    found = [Working("feed_forward", after, added, a.hidden * a.ffn)]
+    if after:  # the norm after the feed-forward part comes first, while all of that is there
+        found.append(Working("norm", 0, (16 + flow.stream) * a.hidden // whole_ranks, 0))
+    if flow.kernels == "fused_block":  # all gradients of its weights, the input's in fp32
+        by_input = 4 if flow.compute == 4 else 4 + flow.compute
+        incoming = flow.compute + (flow.stream if flow.autocast else 0)  # the residual's, too
+        added = (by_input + incoming) * a.hidden + flow.compute * wide
+        found = [Working("feed_forward", 0, added, feed_forward_size(model))]
+    if flow.attention == "eager" and flow.kernels != "fused":
+        freed, added = softmax_point(a, flow)
+        left = a.hidden * (a.q_width + 2 * a.kv_width)
+        found.append(Working("scores", freed, added, model.layer_parameters(0) - left))
+    return found
