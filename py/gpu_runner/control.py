@@ -1,7 +1,8 @@
 """What the page may change: ask a run for something, start one by the name of its recipe.
 
     GET  /api/control               whether it may, the recipes, and how the last start went
-    POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" | "stop"}
+    POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" | "stop"};
+                                    resume also starts a run again that was stopped or killed
     POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
 
 The guard has refused whoever is not our page with the token, and every POST unless the server was
@@ -24,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpu_runner import mailbox
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import RunnerError
 from gpu_runner.launch import Busy, Launcher
 from gpu_runner.recipes import RecipeIndex
 from gpu_runner.runs import RunIndex, describe
@@ -32,6 +33,8 @@ from gpu_runner.tail import last_event
 from unfrozen.events import LIVE_STATUSES
 
 T = TypeVar("T", bound=str)
+CONFIG_NAME: Final = "config.json"  # a run of `train`, which it needs to go on
+RESUMABLE: Final = ("stopped", "gone", "failed", "oom")
 BODY_SECONDS: Final = 2.0
 
 
@@ -69,24 +72,22 @@ class Control:
     async def _command(self, request: Request) -> Response:
         try:
             command = _one_of(mailbox.COMMANDS, await _object(request, {"command": str}), "command")
-            orders = await run_in_threadpool(self._post, request.path_params["run_id"], command)
-        except Refused as refused:
-            return JSONResponse({"error": str(refused)}, refused.status)
-        return JSONResponse({"seq": orders.seq}, 202)
+            done = await run_in_threadpool(self._tell, request.path_params["run_id"], command)
+        except (Refused, RunnerError, OSError) as error:
+            return _refusal(error)
+        return JSONResponse(done, 202)
 
-    def _post(self, run_id: str, command: mailbox.Command) -> mailbox.Orders:
-        """Put the command into the mailbox of a run that goes on."""
+    def _tell(self, run_id: str, command: mailbox.Command) -> dict[str, Any]:
+        """Put the command into the mailbox of a run that goes on, or start one that does not."""
         if (log := self._index.log(run_id)) is None:
             raise Refused(404, f"there is no run {run_id!r} here")
-        attempt = _attempt(log)
-        info = describe(run_id, log, time.time())
-        if info is None or attempt is None or info.status not in LIVE_STATUSES:
-            status = info.status if info else "empty"
+        attempt, info = _attempt(log), describe(run_id, log, time.time())
+        status = info.status if info else "empty"
+        if command == "resume" and status in RESUMABLE and (log.parent / CONFIG_NAME).is_file():
+            return {"seq": None, "started": self._launcher.resume(log.parent)}
+        if attempt is None or status not in LIVE_STATUSES:
             raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
-        try:
-            return mailbox.post(log.parent, run_id, attempt, command)
-        except OSError as error:
-            raise Refused(507, f"the run's folder takes no orders ({error.strerror})") from None
+        return {"seq": mailbox.post(log.parent, run_id, attempt, command).seq}
 
     async def _start(self, request: Request) -> Response:
         try:
@@ -94,15 +95,17 @@ class Control:
             recipes = self._recipes.all()
             recipe = recipes[_one_of(tuple(recipes), asked, "recipe")]
             state = await run_in_threadpool(self._launcher.start, recipe, asked["numbers"])
-        except Refused as refused:
-            return JSONResponse({"error": str(refused)}, refused.status)
-        except Busy as busy:
-            return JSONResponse({"error": str(busy)}, 409)
-        except UsageError as error:
-            return JSONResponse({"error": str(error)}, 422)
-        except OSError as error:
-            return JSONResponse({"error": f"no run can be started ({error.strerror})"}, 507)
+        except (Refused, RunnerError, OSError) as error:
+            return _refusal(error)
         return JSONResponse({"started": state}, 202)
+
+
+def _refusal(error: Refused | RunnerError | OSError) -> Response:
+    """Why a command is not carried out, in one sentence."""
+    if isinstance(error, OSError):
+        return JSONResponse({"error": f"the folder of runs refuses it ({error.strerror})"}, 507)
+    status = error.status if isinstance(error, Refused) else 409 if isinstance(error, Busy) else 422
+    return JSONResponse({"error": str(error)}, status)
 
 
 async def no_control(_: Request) -> Response:

@@ -1,6 +1,6 @@
 """Runs that the page starts: a process of its own, which the end of the server does not end.
 
-    runs/started.json    which process, of which recipe, since when
+    runs/started.json    which process, of which recipe or run, since when
          started.txt     what it prints; a start that failed is told from its last lines
 
 One at a time, also after a restart of the server: the file remembers the process, and the moment it
@@ -53,18 +53,25 @@ class Launcher:
         `OSError` where no process can be started or no file be written.
         """
         recipe.configured(numbers)
+        return self._start(recipe.name, "train", recipe.arguments(numbers))
+
+    def resume(self, run: Path) -> dict[str, Any]:
+        """Go on with a run that ended before its last step. Raises like `start`."""
+        return self._start(run.name, "resume", ["--", str(run.absolute())])
+
+    def _start(self, name: str, verb: str, words: list[str]) -> dict[str, Any]:
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         with alone(self._runs):
             last = self._last()
             if last is not None and self._alive(last):
                 since = time.strftime("%H:%M", time.localtime(last["at"]))
                 raise Busy(
-                    f"{last['recipe']}, started at {since}, still runs (process {last['pid']}):"
+                    f"{last['name']}, started at {since}, still runs (process {last['pid']}):"
                     " stop it first, or wait for its end. One run is started from here at a time."
                 )
-            self._child = self._begin(recipe.arguments(numbers))
+            self._child = self._begin(verb, words)
             state = {
-                "recipe": recipe.name,
+                "name": name,
                 "pid": self._child.pid,
                 "born": psutil.Process(self._child.pid).create_time(),
                 "at": time.time(),
@@ -85,18 +92,18 @@ class Launcher:
         run = self._run()
         code = self._child.poll() if self._child and self._child.pid == last["pid"] else None
         return {
-            **{"recipe": last["recipe"], "at": last["at"], "alive": alive, "run": run},
+            **{"name": last["name"], "at": last["at"], "alive": alive, "run": run},
             **{"code": code, "lines": [] if alive or run else self._last_lines()},
         }
 
-    def _begin(self, arguments: list[str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "gpu_runner", "train", *arguments]
+    def _begin(self, verb: str, words: list[str]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "gpu_runner", verb, f"--runs={self._runs}", *words]
         kept = {k: value for k, value in os.environ.items() if k not in self._secret_names}
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
         output = os.open(self._runs / OUTPUT, flags, 0o600)
         try:
             return subprocess.Popen(
-                [*command, f"--runs={self._runs}"],
+                command,
                 env={**kept, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -110,7 +117,7 @@ class Launcher:
         """The last start, as remembered; None too when the file is none of ours."""
         try:
             state = json.loads((self._runs / STATE).read_text("utf-8"))
-            kinds = {"recipe": str, "pid": int, "born": float, "at": float}
+            kinds = {"name": str, "pid": int, "born": float, "at": float}
             good = all(type(state[name]) is kind for name, kind in kinds.items())
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None

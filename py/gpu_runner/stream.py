@@ -3,7 +3,8 @@
 The `id` of an event is the byte offset after its line, so the client's last id is exactly where it
 goes on. What does not belong to the log travels in comments, which other clients ignore:
 
-    : writer yes|no|unknown    does a process still hold the log open? (at the start, every 5 s)
+    : writer yes|no|unknown    does a process still hold the log open? (at the start, every 5 s, and
+                               when events come from one that was not there before)
     : skipped N                N damaged lines lie before the next event
 """
 
@@ -23,6 +24,7 @@ HEARTBEAT_SECONDS: Final = 5.0
 MAX_STREAMS: Final = 32
 POLL_SECONDS: Final = 0.04
 WRITER: Final = {True: b"yes", False: b"no", None: b"unknown"}
+NOBODY: Final = b": writer no\n\n"
 
 
 class StreamError(Exception):
@@ -76,7 +78,7 @@ class EventStreams:
 
 async def _follow(tail: Tail) -> AsyncIterator[bytes]:
     """Frames until the run is over; empty ones in between, so that the caller can stop."""
-    yield _writer(tail)
+    yield (told := _writer(tail))
     beat_at = time.monotonic() + HEARTBEAT_SECONDS
     over = False
     while True:
@@ -85,13 +87,15 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
         if lines:
             over = _ends(parse(lines[-1][1]))
             yield _framed(lines, tail.bad_lines - skipped)
+            if told == NOBODY and (now := _writer(tail)) != told:
+                yield (told := now)
             await asyncio.sleep(0)  # sending may not wait: let others in, and a disconnect be seen
             continue
         if over:
             return
         if time.monotonic() >= beat_at:
             beat_at = time.monotonic() + HEARTBEAT_SECONDS
-            yield _writer(tail)
+            yield (told := _writer(tail))
         yield b""
         await asyncio.sleep(POLL_SECONDS)
 

@@ -1,6 +1,8 @@
 """The buttons of a run in a real browser, before a real server and real runs on a tiny model."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +64,7 @@ def open_form(page: Page, recipe: str) -> None:
     page.locator("run-start summary").focus()
     page.keyboard.press("Enter")
     page.locator("run-start select").select_option(recipe)
+    expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
 
 
 def test_a_run_is_started_paused_saved_resumed_and_stopped_from_the_page(
@@ -102,10 +105,20 @@ def test_a_run_is_started_paused_saved_resumed_and_stopped_from_the_page(
     press(page, "Stop…")
     press(page, "Stop the run")
     reader.wait_notice("stopped")
-    assert page.locator("run-orders button:visible").count() == 0
     assert f"gpu_runner resume {run.name}" in page.locator(".run-notice").inner_text()
     assert events(run)[-1]["reason"] == "asked to stop by the page"
     expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
+
+    assert page.locator("run-orders button:visible").all_inner_texts() == ["Resume"]
+    step = reader.brief["step"]
+    press(page, "Resume")
+    said(page).to_contain_text("Starting it again")
+    reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
+    reader.wait_notice("live")
+    press(page, "Stop…")
+    press(page, "Stop the run")
+    reader.wait_notice("stopped")
+    assert reader.state["gaps"] == 0
 
 
 def test_a_start_that_fails_shows_its_last_lines(page: Page, reader: RunReader) -> None:
@@ -140,6 +153,25 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
     reader.wait_notice("finished")
     said(page).to_have_text("The run ended before it could pause.")
     assert page.locator("run-orders button:visible").count() == 0
+
+
+def test_a_killed_run_is_started_again_from_the_page(
+    page: Page, reader: RunReader, server: Server
+) -> None:
+    open_form(page, "sums")
+    page.locator("run-start input[name=seed]").fill("6")
+    before = reader.brief["run"]
+    press(page, "Start the run")
+    reader.wait(lambda: before != reader.brief["run"] and reader.brief["step"] > 2, "steps")
+    started = json.loads((server.runs / "started.json").read_text())
+    os.kill(started["pid"], signal.SIGKILL)
+    reader.wait_notice("trainer-gone")
+    press(page, "Resume")
+    reader.wait_notice("live")
+    assert page.locator("run-orders button:visible").first.inner_text() == "Pause"
+    press(page, "Stop…")
+    press(page, "Stop the run")
+    reader.wait_notice("stopped")
 
 
 def test_a_server_that_allows_nothing_has_no_buttons(page: Page, serve_site: Server) -> None:

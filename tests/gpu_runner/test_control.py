@@ -15,6 +15,7 @@ import pytest
 
 from conftest import Server
 from gpu_runner import checkpoint
+from gpu_runner.log import EventLog, SystemClock
 from run_process import events, last_step
 
 pytestmark = pytest.mark.slow
@@ -126,6 +127,25 @@ def test_a_run_is_started_paused_saved_and_stopped_from_outside(
     late = client.post(f"/api/runs/{name}/control", json={"command": "pause"})
     assert late.status_code == 409
     assert late.json() == {"error": f"run {name} is stopped: nobody is there to pause it"}
+    again = client.post(f"/api/runs/{name}/control", json={"command": "resume"})
+    assert again.status_code == 202, again.text
+    assert again.json()["started"]["name"] == name
+    wait(lambda: last_step(run) > end["step"], "step of the second attempt")
+    assert start(client, "sums").status_code == 409
+    seq = tell(client, name, "pause")
+    wait(lambda: heard(run) == seq, "pause of the second attempt")
+
+
+def test_a_run_that_train_did_not_make_cannot_be_started_again(
+    server: Server, client: httpx.Client
+) -> None:
+    with EventLog(
+        server.runs / "foreign" / "events.jsonl", run="foreign", clock=SystemClock()
+    ) as log:
+        log.emit("run.end", 1, status="stopped")
+    answer = client.post("/api/runs/foreign/control", json={"command": "resume"})
+    assert answer.status_code == 409
+    assert "run foreign is stopped" in answer.json()["error"]
 
 
 def heard(run: Path) -> int:
@@ -165,7 +185,7 @@ def test_a_start_that_fails_is_told_from_its_last_lines(
     assert start(client, "lost").status_code == 202
     wait(lambda: not control(client)["started"]["alive"], "end")
     state = control(client)["started"]
-    assert (state["recipe"], state["run"], state["code"]) == ("lost", None, 3)
+    assert (state["name"], state["run"], state["code"]) == ("lost", None, 3)
     assert "nowhere.jsonl" in " ".join(state["lines"])
     assert sorted(path.name for path in server.runs.iterdir() if path.is_dir()) == before
     assert (server.runs / "started.txt").stat().st_mode & 0o777 == 0o600

@@ -9,9 +9,10 @@ from run.javascript import JavaScript
 ORDERS = """
 const run = Object.assign(emptyRun(), { events: 5, run: "r", step: 7, ...input.run });
 const view = { kind: "live", health: "running", stream: "live", runner: "live", asked: null };
-return ordersOf({ ...view, ...input.view, run });
+return ordersOf({ ...view, started: null, ...input.view, run });
 """
 PAUSED = {"beat": {"paused": True, "heard": 5, "expectNextIn": 5, "time": 0}}
+ASKED = {"run": "r", "attempts": 0, "seq": 5, "problem": "", "again": False, "answered": True}
 ENDED = {"end": {"reason": "", "time": 0, "summary": {}}}
 
 
@@ -19,20 +20,21 @@ def orders(
     js: JavaScript,
     run: dict[str, Any] | None = None,
     asked: dict[str, Any] | None = None,
-    **view: str,
+    **view: Any,
 ) -> dict[str, Any]:
     """What the buttons are like; `asked` is a command of this page."""
-    whole = {"run": "r", "attempts": 0, "seq": 5, "problem": "", **asked} if asked else None
+    whole = {**ASKED, **asked} if asked else None
     said: dict[str, Any] = js(ORDERS, {"run": run or {}, "view": {**view, "asked": whole}})
     return said
 
 
 def test_a_living_run_has_buttons_and_another_has_none(js: JavaScript) -> None:
-    assert orders(js) == {"shown": True, "ready": True, "paused": False, "status": ""}
+    plain = {"shown": True, "ready": True, "paused": False, "again": False, "status": ""}
+    assert orders(js) == plain
     assert orders(js, PAUSED, health="paused")["paused"] is True
     assert orders(js, ENDED)["shown"] is False
     assert orders(js, {"events": 0})["shown"] is False
-    assert orders(js, health="gone")["shown"] is False
+    assert orders(js, {"status": "failed", **ENDED})["shown"] is False
     assert orders(js, kind="recording")["shown"] is False
     assert orders(js, health="stalled")["ready"] is True  # it may hear it after all
 
@@ -67,7 +69,7 @@ def test_without_the_server_nothing_can_be_asked_and_the_line_says_so(
             "ended before it could pause",
         ),
         (ENDED | {"status": "finished"}, {"command": "stop"}, False, "ended before it could stop"),
-        (ENDED | {"status": "stopped"}, {"command": "stop"}, False, ""),
+        (ENDED | {"status": "stopped"}, {"command": "stop"}, True, ""),
     ],
 )
 def test_a_command_is_on_its_way_until_the_run_says_that_it_heard_it(
@@ -77,6 +79,40 @@ def test_a_command_is_on_its_way_until_the_run_says_that_it_heard_it(
     assert said["ready"] is ready
     assert part in said["status"]
     assert bool(part) is bool(said["status"])
+
+
+STOPPED = ENDED | {"status": "stopped"}
+STARTED = {"name": "r", "alive": True, "run": None, "code": None, "lines": []}
+AGAIN = {"command": "resume", "again": True, "seq": None}
+
+
+@pytest.mark.parametrize(
+    ("run", "asked", "started", "ready", "part"),
+    [
+        (STOPPED, None, None, True, ""),
+        (STOPPED, AGAIN | {"answered": False}, None, False, "Starting it again"),
+        (STOPPED, AGAIN, STARTED, False, "Starting it again: it loads its newest checkpoint."),
+        (STOPPED, AGAIN | {"problem": "Busy."}, None, True, "Busy."),
+        (STOPPED, AGAIN, STARTED | {"alive": False, "lines": ["a", "no data"]}, True, "no data"),
+        (STOPPED, AGAIN, STARTED | {"alive": False, "run": "r"}, True, ""),
+        (STOPPED, None, STARTED | {"name": "sums", "run": "s"}, False, "sums is running"),
+        (STOPPED, None, STARTED | {"name": "sums", "run": "r"}, False, ""),
+        ({"attempts": [{}]}, AGAIN, STARTED | {"run": "r"}, True, ""),
+    ],
+)
+def test_a_stopped_run_has_one_button_that_starts_it_again(
+    js: JavaScript,
+    run: dict[str, Any],
+    asked: dict[str, Any] | None,
+    started: dict[str, Any] | None,
+    ready: bool,
+    part: str,
+) -> None:
+    said = orders(js, run, asked, started=started)
+    assert (said["shown"], said["ready"], said["again"]) == (True, ready, "end" in run)
+    assert part in said["status"]
+    assert bool(part) is bool(said["status"])
+    assert orders(js, health="gone")["again"] is True
 
 
 def test_a_beat_of_the_attempt_before_says_nothing_of_this_one(js: JavaScript) -> None:
@@ -92,7 +128,7 @@ def test_a_beat_of_the_attempt_before_says_nothing_of_this_one(js: JavaScript) -
     assert js("return folded(input).beat;", events) is None
 
 
-LOADING = {"recipe": "sums", "alive": True, "run": None, "code": None, "lines": []}
+LOADING = {"name": "sums", "alive": True, "run": None, "code": None, "lines": []}
 
 
 @pytest.mark.parametrize(

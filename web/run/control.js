@@ -12,7 +12,7 @@ const LIVE = ["running", "paused", "stalled"];
 /**
  * @typedef {{value: number | null, low: number, high: number, whole: boolean}} Bounded
  * @typedef {{name: string, problem: string, numbers: Record<string, Bounded>}} Recipe
- * @typedef {{recipe: string, at: number, alive: boolean, run: string | null, code: number | null, lines: string[]}} Started
+ * @typedef {{name: string, at: number, alive: boolean, run: string | null, code: number | null, lines: string[]}} Started
  */
 
 class Control extends EventTarget {
@@ -33,10 +33,11 @@ class Control extends EventTarget {
     this.#runnerChanged();
   }
 
-  /** @returns {Promise<{seq: number | null, problem: string}>} the command's number, or why not */
+  /** @returns {Promise<Partial<import("./orders.js").Asked>>} the command's number, or why not */
   async tell(run, command) {
-    const answer = await post(`api/runs/${encodeURIComponent(run)}/control`, { command });
-    return { seq: answer.data?.seq ?? null, problem: answer.problem };
+    const { data, problem } = await post(`api/runs/${encodeURIComponent(run)}/control`, { command });
+    if (data?.started) this.#take({ ...this, started: data.started });
+    return { seq: data?.seq ?? null, problem, answered: true };
   }
 
   /** Starts a recipe with some numbers of its own; @returns {Promise<string>} why not, or "" */

@@ -3,6 +3,8 @@
  *
  *   none ──click──▶ sent ──202──▶ taken ──heard──▶ done        the run says so in a beat
  *                    └──4xx──▶ refused     └──run.end, run.resume──▶ late
+ *
+ * A run that was stopped or killed can be started again: that is done when its log goes on.
  */
 
 const NAMES = { pause: "pause", resume: "go on", checkpoint: "be saved", stop: "stop" };
@@ -15,6 +17,8 @@ const GONE = "The server does not answer. The run goes on without it; nothing ca
  * @property {number} attempts how often the run had been resumed when it was asked
  * @property {number | null} seq its number, once the server took it
  * @property {string} problem why it was refused, in the server's words
+ * @property {boolean} again whether the run was over and is to be started again
+ * @property {boolean} answered whether the server has said anything
  */
 
 /**
@@ -25,18 +29,34 @@ const GONE = "The server does not answer. The run goes on without it; nothing ca
  * @param {string} view.stream
  * @param {string} view.runner state of the runner
  * @param {Asked | null} view.asked
- * @returns {{shown: boolean, ready: boolean, paused: boolean, status: string}} are there buttons, may
- *   they be pressed, does the first one resume, and what the line beneath them says
+ * @param {import("./control.js").Started | null} view.started the newest start from a page
+ * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, status: string}} are
+ *   there buttons, may they be pressed, does the first one resume, is it the only one, and what the
+ *   line beneath them says
  */
 export function ordersOf(view) {
   const { run, kind, health } = view;
   const asked = view.asked?.run === run.run ? view.asked : null;
   const lives = kind === "live" && run.events > 0 && !run.end && health !== "gone";
-  const paused = run.beat?.paused === true;
-  const answers = view.runner === "live" && view.stream !== "gone" && view.stream !== "refused";
-  const status = lives && !answers ? GONE : statusOf(asked, run, lives);
-  const busy = asked !== null && lives && isOnItsWay(asked, run);
-  return { shown: lives, ready: lives && answers && !busy, paused, status };
+  const again = kind === "live" && !lives && (run.status === "stopped" || health === "gone");
+  const paused = run.beat?.paused === true && lives;
+  const answers = view.runner === "live" && (again || !["gone", "refused"].includes(view.stream));
+  const starting = view.started?.alive === true || (asked?.again && !asked.answered);
+  const busy = again ? starting : asked !== null && isOnItsWay(asked, run);
+  const shown = lives || again;
+  const other = again && view.started?.alive && view.started.name !== run.run && view.started.run !== run.run;
+  const said = asked?.again ? againStatus(asked, lives, view.started) : statusOf(asked, run, lives);
+  const words = other ? oneAtATime(view.started) : said;
+  return { shown, ready: shown && answers && !busy, paused, again, status: shown && !answers ? GONE : words };
+}
+
+/** A run that is started again: refused, on its way, failed, or there. */
+function againStatus({ problem, run, answered }, lives, started) {
+  if (lives) return "";
+  if (problem) return problem;
+  if (!answered || started?.alive) return "Starting it again: it loads its newest checkpoint.";
+  if (started?.name !== run) return "";
+  return started.run ? "" : `It did not start: ${started.lines.at(-1) ?? "it said nothing"}`;
 }
 
 /** Whether the run has yet to obey. */
@@ -88,13 +108,17 @@ export function startOf({ runner, started, busy, problem }) {
   if (problem) return say(!started?.alive, problem, [], true);
   if (!started) return say(true, "");
   if (started.alive && !started.run) {
-    return say(false, `Starting ${started.recipe}: it loads its model and its data.`);
+    return say(false, `Starting ${started.name}: it loads its model and its data.`);
   }
   if (started.alive) {
-    return say(false, `${started.recipe} is running. One run at a time is started from here.`);
+    return say(false, oneAtATime(started));
   }
   if (started.run) return say(true, "");
   const code = started.code === null ? "" : `, with exit code ${started.code}`;
-  const text = `${started.recipe} ended before its first event${code}. Its last lines:`;
+  const text = `${started.name} ended before its first event${code}. Its last lines:`;
   return say(true, text, started.lines, true);
+}
+
+function oneAtATime({ name }) {
+  return `${name} is running. One run at a time is started from here.`;
 }

@@ -1,12 +1,10 @@
 /**
- * `<run-orders>`: pause, resume, save or stop the run that is shown. Fetched only where the server
+ * `<run-orders>`: pause, resume, save or stop the run that is shown, or start it again. Fetched only where the server
  * allows it. A button that waits keeps its focus (aria-disabled), and the line beneath says why.
  */
 
 import { control } from "../run/control.js";
-import { isOnItsWay, ordersOf } from "../run/orders.js";
-
-const AGAIN_MS = 500;
+import { ordersOf } from "../run/orders.js";
 
 export class RunOrders extends HTMLElement {
   #parts = null;
@@ -16,7 +14,9 @@ export class RunOrders extends HTMLElement {
   #asking = false;
 
   connectedCallback() {
-    if (!this.#parts) this.#build();
+    if (this.#parts) return;
+    this.#build();
+    control.addEventListener("change", () => this.#view && this.#draw());
   }
 
   /** Brings the buttons to the state of the view: `{run, kind, health, stream, runner}`. */
@@ -46,12 +46,13 @@ export class RunOrders extends HTMLElement {
 
   #draw() {
     const { hold, save, stop, buttons, sure, status } = this.#parts;
-    const { shown, ready, paused, status: said } = ordersOf({ ...this.#view, asked: this.#asked });
-    if (!shown) this.#asking = false;
+    const { shown, ready, paused, again, status: said } = this.#now();
+    if (!shown || again) this.#asking = false;
     buttons.hidden = !shown || this.#asking;
     sure.hidden = !shown || !this.#asking;
-    put(hold, paused ? "Resume" : "Pause");
-    hold.dataset.command = paused ? "resume" : "pause";
+    put(hold, paused || again ? "Resume" : "Pause");
+    hold.dataset.command = paused || again ? "resume" : "pause";
+    save.hidden = stop.hidden = again;
     for (const one of [hold, save, stop, this.#parts.really]) one.ariaDisabled = String(!ready);
     put(status, said);
     this.hidden = !shown && !said;
@@ -66,13 +67,17 @@ export class RunOrders extends HTMLElement {
 
   async #tell(command) {
     const { run } = this.#view;
-    const asked = { command, run: run.run, attempts: run.attempts.length, seq: null, problem: "" };
-    if (!ordersOf({ ...this.#view, asked: this.#asked }).ready) return;
-    this.#asked = asked;
+    const { ready, again } = this.#now();
+    if (!ready) return;
+    const asked = { command, run: run.run, attempts: run.attempts.length, again };
+    this.#asked = Object.assign(asked, { seq: null, problem: "", answered: false });
     this.#draw();
     Object.assign(asked, await control.tell(asked.run, command));
     this.#draw();
-    if (isOnItsWay(asked, this.#view.run)) setTimeout(() => this.#draw(), AGAIN_MS);
+  }
+
+  #now() {
+    return ordersOf({ ...this.#view, asked: this.#asked, started: control.started });
   }
 }
 
