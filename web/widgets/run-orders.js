@@ -33,7 +33,7 @@ export class RunOrders extends HTMLElement {
     const keep = button("Keep training", () => this.#confirm(false));
     const [buttons, sure] = [group("Control of this run"), group("Stop the run?")];
     const question = document.createElement("span");
-    question.textContent = "The step is finished and everything saved; the run can be resumed later.";
+    question.textContent = "Stop after this step? Everything is saved, and the run can be resumed later.";
     really.classList.add("run-order-stop");
     buttons.append(hold, save, stop);
     sure.append(question, really, keep);
