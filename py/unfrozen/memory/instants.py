@@ -19,7 +19,7 @@ from unfrozen.errors import PlanError
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.pieces import PIECES, Point, highest
 from unfrozen.memory.sharding import per_card
-from unfrozen.memory.states import state_bytes, update_bytes
+from unfrozen.memory.states import state_bytes, update_bytes, whole_moment_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
 
@@ -50,15 +50,16 @@ class Step:
             raise PlanError("loss_tokens", loss_tokens, bound, "correct it")
         self.recipe, self.cluster = recipe, cluster or Cluster()
         self.local = model.split(self.cluster.tensor_parallel)
-        self.states = per_card(state_bytes(self.local, recipe), self.cluster)
-        whole = recipe.loss != "vocab_parallel"
+        whole = whole_moment_bytes(self.local, recipe)
+        self.states = per_card(state_bytes(self.local, recipe), self.cluster, whole)
+        everywhere = recipe.loss != "vocab_parallel"
         self.micro_batch = Pass(
             self.local,
             recipe,
             self.cluster,
             self.states["grads"],
             -(-(loss_tokens or tokens) // self.cluster.context_parallel),
-            (model if whole else self.local).architecture.vocab,
+            (model if everywhere else self.local).architecture.vocab,
         )
 
     def points(self) -> dict[str, Point]:

@@ -25,15 +25,28 @@ _OFFLOADED: Final = {
 }
 
 
-def per_card(states: dict[str, int], cluster: Cluster) -> dict[str, int]:
-    """Bytes of each component on one card, rounded up; what is offloaded takes none."""
+def per_card(states: dict[str, int], cluster: Cluster, whole_moments: int = 0) -> dict[str, int]:
+    """Bytes of each component on one card, rounded up; what is offloaded takes none.
+
+    Of the moments `whole_moments` bytes stay whole where tensors are cut (stage 3); below, whole
+    tensors are dealt out with all that belongs to them.
+    """
+    whole = {"moments": whole_moments if cluster.stage == 3 else 0}
     sharded, away = _SHARDED[cluster.stage], _OFFLOADED[cluster.offload]
     if cluster.offload != "none" and cluster.stage >= 2:
         away = away | {"grads"}
     return {
-        name: 0 if name in away else -(-size // cluster.shards) if name in sharded else size
+        name: 0
+        if name in away
+        else _share(size, whole.get(name, 0), cluster.shards)
+        if name in sharded
+        else size
         for name, size in states.items()
     }
+
+
+def _share(size: int, whole: int, shards: int) -> int:
+    return whole - (whole - size) // shards
 
 
 def zero_curve(parameters: float, gpu_counts: list[int]) -> dict[str, list[float]]:

@@ -71,14 +71,30 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
         copies = _MOMENTS.get(recipe.optimizer, 1)  # Muon keeps one for matrices: all there are
         width = _width(recipe) if recipe.moments else 0.0  # row and column sums vanish
         return round(copies * width * trained_parameters(model, recipe))
+    counters = whole_moment_bytes(model, recipe)
     if recipe.optimizer == "adafactor":
-        return _adafactor_bytes(model)
+        return counters + sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
     if recipe.optimizer == "muon":
         matrices = linear_parameters(model)
         return round(_width(recipe) * (matrices + 2 * (model.num_parameters - matrices)))
     held = _held_bytes(model, str(recipe.moments))
-    counters = 4 * model.num_tensors if recipe.optimizer == "adamw" else 0  # one step count each
     return _MOMENTS[recipe.optimizer] * held + counters
+
+
+@lru_cache(maxsize=1024)
+def whole_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
+    """Bytes of optimizer state that every card keeps whole, however many share out the rest.
+
+    One step count a tensor; of Adafactor also the sums of rows and columns, which are of whole
+    matrices: `gpu_runner` keeps them so, and so do PyTorch's own where they are made (the
+    Adafactors of torch 2.13 and transformers 5.24 then refuse tensors that FSDP2 has cut).
+    """
+    if recipe.paged or recipe.lora or recipe.optimizer not in ("adamw", "adafactor"):
+        return 0
+    counters = 4 * model.num_tensors
+    if recipe.optimizer == "adamw":
+        return counters
+    return counters + sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
@@ -132,14 +148,12 @@ def _held_bytes(model: ModelConfig, moments: str) -> int:
     return sum(_int8_bytes(tensor.size) for tensor in model.tensors)
 
 
-@lru_cache(maxsize=1024)
-def _adafactor_bytes(model: ModelConfig) -> int:
-    return sum(_sums_bytes(tensor) for tensor in model.tensors)
+def _is_vector(tensor: Tensor) -> bool:
+    return len(tensor.shape) < 2
 
 
 def _sums_bytes(tensor: Tensor) -> int:
-    if len(tensor.shape) < 2:
-        return 4 * tensor.size
+    """Of the rows and columns of a matrix, or of each of a stack of them."""
     *batch, rows, columns = tensor.shape
     matrices = 1
     for length in batch:

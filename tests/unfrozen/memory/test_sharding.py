@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import SHARDINGS, Cluster
+from unfrozen.memory.instants import Step
 from unfrozen.memory.sharding import per_card, zero_curve
+from unfrozen.recipe import Recipe
 
 PSI = 7.5e9  # the example of the paper: 120 GB unsharded, on 64 cards 31.4, 16.6 and 1.9 GB
 
@@ -20,6 +24,21 @@ def test_the_papers_example_on_sixty_four_cards() -> None:
         "zero3": 1.9,
     }
     assert all(values[0] == 16 * PSI for values in curve.values())
+
+
+def test_what_stays_whole_does_not_shrink_with_the_number_of_cards() -> None:
+    for cards, expected in ((1, 4001), (8, 2001 + 250), (1000, 2001 + 2)):
+        assert per_card({"moments": 4001}, Cluster(cards, "zero3"), 2001)["moments"] == expected
+    assert per_card({"moments": 4000}, Cluster(8, "zero2"), 2001)["moments"] == 500
+
+
+def test_adafactors_sums_of_rows_and_columns_are_whole_on_every_card() -> None:
+    model = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
+    recipe = Recipe.read({"optimizer": "adafactor"})
+    one, many = (Step(model, recipe, Cluster.of_runner(n)).states["moments"] for n in (1, 512))
+    assert 0.85 * one < many < one  # only the moments of norms are shared out
+    adam = [Step(model, Recipe(), Cluster.of_runner(n)).states["moments"] for n in (1, 512)]
+    assert adam[1] == pytest.approx(adam[0] / 512, rel=1e-4)
 
 
 @given(st.integers(1, 2000), st.sampled_from(SHARDINGS))
