@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import DataError, UsageError
 
 Schedule = Literal["cosine", "constant", "linear", "wsd"]
 Optimizer = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
@@ -112,8 +112,9 @@ def _check_paths(config: Any) -> None:
 
 
 def check_used(options: Mapping[str, Any], config: Any) -> None:
-    """Refuse what was asked for and would change nothing. Raises `UsageError`."""
+    """Refuse what would change nothing. Raises `UsageError`; `DataError` for a file not there."""
     penalised = config.l2sp or config.l2sp_pull or config.ewc
+    _check_fisher(config)
     for name, used, remedy in (
         ("replay_share", config.replay, "give --replay the file of rows to mix in"),
         ("fisher_rows", config.ewc, "give ewc a strength"),
@@ -123,6 +124,15 @@ def check_used(options: Mapping[str, Any], config: Any) -> None:
         default = type(config).__dataclass_fields__[name].default
         if options.get(name) not in (None, default) and not used:
             raise UsageError(f"{name} {options[name]} would change nothing: {remedy}, or drop it.")
+
+
+def _check_fisher(config: Any) -> None:
+    """Its rows are read when the model is there already: a file that is not is told before."""
+    source = config.fisher_data
+    if source is None or not source.endswith((".jsonl", ".json")):
+        return
+    if not Path(source).expanduser().exists():
+        raise DataError(f"fisher_data {source}: there is no such file; check the path.")
 
 
 def _check_objective(config: Any) -> None:

@@ -112,9 +112,11 @@ def run_server(
     """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
 
     Prints one line with the address and the token once connections are accepted. Returns the exit
-    code of a clean end. Raises `PortInUse`, or `UsageError` for an address, a token or a folder of
-    recipes that cannot be served.
+    code of a clean end. Raises `PortInUse`, or `UsageError` for an address, a token, runs or a
+    folder of recipes that cannot be served.
     """
+    if runs.exists() and not runs.is_dir():
+        raise UsageError(f"--runs {runs} is a file: give the directory that holds the runs.")
     token = _token()
     startable = _startable(allow_control, recipes, host)
     with _listen(host, port) as listener:

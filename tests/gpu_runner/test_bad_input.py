@@ -228,6 +228,18 @@ def test_the_folder_of_a_model_is_no_run_to_resume(model_dir: Path) -> None:
     assert_refused(done, ExitCode.CHECKPOINT, "architectures", "is no choice of a run")
 
 
+def test_rows_of_the_fisher_that_are_not_there_are_missed_before_the_model_is_loaded() -> None:
+    done = runner(*DEMO, "--set", "ewc=1", "--set", "fisher_data=none.jsonl")
+    assert_refused(done, ExitCode.DATA, "fisher_data none.jsonl: there is no such file")
+
+
+def test_runs_that_are_a_file_are_not_served(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "index.html").write_text("")
+    place = ["--runs", str(tmp_path / "file"), "--site", str(tmp_path), "--no-open", "--port", "0"]
+    assert_refused(runner("serve", *place), ExitCode.USAGE, "file is a file: give the directory")
+
+
 def test_a_run_that_another_process_trains_is_not_resumed(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(resolve({"model": "demo"}).as_json()))
     with EventLog(tmp_path / "events.jsonl", run="r", clock=SystemClock()) as log:
