@@ -7,6 +7,7 @@ the remedy. `__main__` prints it and exits with its code; a traceback always mea
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -125,7 +126,11 @@ def is_lost_process(error: BaseException) -> bool:
 
 
 def python() -> str:
-    """This interpreter as one types it here: ".venv/bin/python" beside a `.venv`, else "python"."""
+    """This interpreter as one types it here: ".venv/bin/python" beside a `.venv`, "python" where
+    that is what the shell finds, else its whole path.
+    """
     program = Path(sys.executable)
-    beside = program.is_relative_to(Path.cwd())
-    return shlex.quote(str(program.relative_to(Path.cwd()))) if beside else "python"
+    if program.is_relative_to(Path.cwd()):
+        return shlex.quote(str(program.relative_to(Path.cwd())))
+    found = shutil.which("python")
+    return "python" if found and Path(found).absolute() == program else shlex.quote(str(program))
