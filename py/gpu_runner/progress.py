@@ -162,7 +162,10 @@ def show(console: Console, summary: Summary) -> None:
     if curve := sparkline(summary.training):
         ends = f"{summary.training[0]:.3f} → {summary.training[-1]:.3f}"
         console.print(Text.assemble(("training loss  ", "dim"), f"{curve}  {ends}"), soft_wrap=True)
-    facts = [f"The weights moved by {summary.drift:.2%} of their norm."] if summary.drift else []
+    facts = []
+    if summary.drift:
+        moved = f"{summary.drift:.2%}" if summary.drift >= 1e-4 else "less than 0.01%"
+        facts.append(f"The weights moved by {moved} of their norm.")
     if summary.measured_bytes:
         facts.append(_memory_fact(summary))
     facts.append(f"It took {duration(summary.seconds)}.")

@@ -130,6 +130,12 @@ def test_the_summary_shows_before_and_after() -> None:
         assert part in text.getvalue()
 
 
+def test_weights_that_barely_moved_are_not_said_to_have_stood_still() -> None:
+    text = io.StringIO()
+    show(Console(file=text, width=100), Summary(headline="Finished: 1 step.", drift=4e-5))
+    assert "moved by less than 0.01% of their norm" in text.getvalue()
+
+
 @pytest.mark.parametrize(
     ("values", "curve"),
     [
