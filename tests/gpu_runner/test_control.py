@@ -167,6 +167,9 @@ def test_one_run_at_a_time_and_the_end_of_the_server_is_not_its_end(
     process = psutil.Process(pid)
     assert "UNFROZEN_TOKEN" not in process.environ()
     assert os.getsid(pid) == pid
+    if sys.platform == "linux" and server.process is not None:
+        loaded = psutil.Process(server.process.pid).memory_maps()
+        assert not [file.path for file in loaded if "libtorch" in file.path]
     server.kill()
     server.start()
     wait(lambda: last_step(server.runs / name) > 5, "step without the server")

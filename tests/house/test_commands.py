@@ -62,6 +62,15 @@ def test_serve_listens_where_the_readme_says_by_default() -> None:
     assert not options.no_open
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("site")
+def test_serve_hands_on_the_options_of_the_runners_own_serve() -> None:
+    line = [sys.executable, "build.py", "serve", "--no-open", "--port", "0", "--recipes", "none"]
+    answer = subprocess.run(line, capture_output=True, text=True, cwd=build.ROOT, check=False)
+    assert answer.returncode == 2
+    assert "--recipes none would change nothing: give --allow-control" in answer.stderr
+
+
 def help_text(package: str, *command: str) -> str:
     """What `python -m package command --help` prints; it must succeed."""
     line = [sys.executable, "-m", package, *command, "--help"]

@@ -17,7 +17,10 @@ from security.wire import SECRET, ask, assert_refused
 
 pytestmark = pytest.mark.slow
 
-ROUTES = ("/", "/index.html", "/api/runs", "/api/runs/one/events", "/api/runs/none/events", "/none")
+ROUTES = (
+    *("/", "/index.html", "/api/runs", "/api/runs/one/events", "/api/runs/none/events", "/none"),
+    *("/api/control", "/api/runs/one/control", "/api/start"),  # see also test_control
+)
 PRIVATE = tuple(route for route in ROUTES if route.startswith("/api"))
 
 

@@ -55,6 +55,7 @@ export class RunStart extends HTMLElement {
     const status = make("p", { className: "run-order-status" });
     const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0 });
     status.setAttribute("role", "status");
+    lines.setAttribute("role", "region");
     lines.setAttribute("aria-label", "The last lines it printed");
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
