@@ -28,7 +28,7 @@ from gpu_runner import mailbox
 from gpu_runner.errors import RunnerError
 from gpu_runner.launch import Busy, Launcher
 from gpu_runner.recipes import RecipeIndex
-from gpu_runner.runs import RunIndex, describe
+from gpu_runner.runs import RunIndex, describe, processes_of
 from gpu_runner.tail import last_event
 from unfrozen.events import LIVE_STATUSES
 
@@ -84,10 +84,19 @@ class Control:
         attempt, info = _attempt(log), describe(run_id, log, time.time())
         status = info.status if info else "empty"
         if command == "resume" and status in RESUMABLE and (log.parent / CONFIG_NAME).is_file():
-            return {"seq": None, "started": self._launcher.resume(log.parent)}
+            return {"seq": None, "started": self._again(log)}
         if attempt is None or status not in LIVE_STATUSES:
             raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
         return {"seq": mailbox.post(log.parent, run_id, attempt, command).seq}
+
+    def _again(self, log: Path) -> dict[str, Any]:
+        if (count := processes_of(log)) > 1:
+            raise Refused(
+                409,
+                f"run {log.parent.name} was trained by {count} processes, and one is started from"
+                f" here: go on with torchrun --nproc-per-node {count} -m gpu_runner resume",
+            )
+        return self._launcher.resume(log.parent)
 
     async def _start(self, request: Request) -> Response:
         try:

@@ -25,7 +25,7 @@ def payload(plan: Plan, model: Any) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "config": plan.config.as_json(),
         "versions": versions(),
-        "hardware": hardware(plan.device),
+        "hardware": hardware(plan.device) | {"processes": plan.feed.ranks},
         "model": {
             "name": plan.source.name,
             "num_parameters": sum(p.numel() for p in model.parameters()),

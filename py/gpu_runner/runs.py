@@ -85,6 +85,12 @@ def describe(run_id: str, log: Path, now: float) -> RunInfo | None:
     )
 
 
+def processes_of(log: Path) -> int:
+    """How many processes began the run, as far as its log says; else 1."""
+    first = next(_events(log, 0), {})
+    return max(1, int(_number(_inside(first, "hardware", "processes"), 1)))
+
+
 def _status(log: Path, size: int, last: dict[str, Any], now: float) -> str:
     if last["kind"] == "run.end":
         return str(last.get("status"))

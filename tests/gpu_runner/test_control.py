@@ -148,6 +148,19 @@ def test_a_run_that_train_did_not_make_cannot_be_started_again(
     assert "run foreign is stopped" in answer.json()["error"]
 
 
+def test_a_run_of_several_processes_is_not_started_again_as_one(
+    server: Server, client: httpx.Client
+) -> None:
+    path = server.runs / "several" / "events.jsonl"
+    with EventLog(path, run="several", clock=SystemClock()) as log:
+        log.emit("run.start", 0, hardware={"processes": 8})
+        log.emit("run.end", 1, status="stopped")
+    (path.parent / "config.json").write_text("{}")
+    answer = client.post("/api/runs/several/control", json={"command": "resume"})
+    assert answer.status_code == 409
+    assert "torchrun --nproc-per-node 8 -m gpu_runner resume" in answer.json()["error"]
+
+
 def heard(run: Path) -> int:
     """The newest command that the run has obeyed."""
     beats = [event for event in events(run) if event["kind"] == "beat"]

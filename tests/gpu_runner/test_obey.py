@@ -12,7 +12,7 @@ import pytest
 
 import run_process
 from gpu_runner import checkpoint, mailbox
-from gpu_runner.runs import describe
+from gpu_runner.runs import describe, processes_of
 from run_process import events, losses, runner
 
 pytestmark = pytest.mark.slow
@@ -199,6 +199,7 @@ def test_two_processes_pause_save_and_stop_after_the_same_step(
     )
     run = begun(tmp_path, 3)
     ask(run, "pause")
+    assert processes_of(run / "events.jsonl") == 2
     step = run_process.last_step(run)
     time.sleep(0.5)
     ask(run, "checkpoint")

@@ -95,6 +95,8 @@ def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -
     end = {"status": "stopped", "end": {"reason": "", "time": 0, "summary": {}}}
     saved = end | {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
     assert notice(js, {}, saved)["command"].endswith("gpu_runner resume r")
+    several = saved | {"start": {"hardware": {"processes": 2}}}
+    assert "torchrun --nproc-per-node 2 -m gpu_runner" in notice(js, {}, several)["command"]
     file = {"source": {"kind": "file", "name": "f"}}
     assert "command" not in notice(js, file, saved)  # it was stopped elsewhere
     assert "command" not in notice(js, {}, end)

@@ -106,7 +106,11 @@ function lifeNotice({ run, health, stream }) {
 }
 
 function resumeCommand(run) {
-  return run.checkpoint ? `.venv/bin/python -m gpu_runner resume ${run.run}` : undefined;
+  if (!run.checkpoint) return undefined;
+  const processes = run.start?.hardware?.processes;
+  const several = Number.isInteger(processes) && processes > 1;
+  const python = several ? `torchrun --nproc-per-node ${processes}` : "python";
+  return `.venv/bin/${python} -m gpu_runner resume ${run.run}`;
 }
 
 function endNotice({ run, source }) {
