@@ -9,7 +9,7 @@ from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
 from unfrozen.job import KEYS as JOB_KEYS
 from unfrozen.memory_planner import answer, glance, view, ways
-from unfrozen.memory_planner.controls import GROUPS, SLIDERS
+from unfrozen.memory_planner.knobs import GROUPS, SLIDERS
 from unfrozen.memory_planner.presets import PRESETS
 from unfrozen.plan import plan
 from unfrozen.recipe import Recipe

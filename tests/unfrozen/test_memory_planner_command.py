@@ -18,6 +18,7 @@ from gpu_runner.session import check_together
 from gpu_runner.world import World
 from unfrozen.boards import NODE_GPUS
 from unfrozen.catalogue import CATALOGUE
+from unfrozen.cluster import Cluster
 from unfrozen.job import Job
 from unfrozen.memory_planner import glance
 from unfrozen.memory_planner.launch import MOST_AT_ONCE, MOST_MICRO_BATCHES, launch
@@ -141,17 +142,19 @@ def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state:
     step = run.recipe
     shape = Shape(step.micro_batch, step.seq_len, step.tokens, step.grad_accum)
     assert predict.recipe(config, config.compute, shape, run.model) == step
+    assert run.cluster == Cluster.of_runner(launch(job).cards) or run.cluster.gpus == 1
     if differs(state):
         assert f"{plan_job(run).device_bytes / 2**30:.3g}"[:3] in needs(state)["text"]
 
 
 @pytest.mark.parametrize("hub_id", CATALOGUE)
 def test_a_plan_left_alone_is_that_of_the_shortest_command(hub_id: str) -> None:
-    state = {"model": hub_id, "params": "fp32"}
-    job = Job.read(job_json(state))
-    assert run_of(job, launch(job)) == job
-    assert "--set" not in words(state)
-    assert (differs(state), needs(state)) == ("", None)
+    for cards in ({}, CLUSTERS["machine"]):
+        state = {"model": hub_id, "params": "fp32"} | cards
+        job = Job.read(job_json(state))
+        assert run_of(job, launch(job)) == job
+        assert "--set" not in words(state)
+        assert (differs(state), needs(state)) == ("", None)
     assert "fused=false" in words(state | {"kernels": "eager"}) or "Llama" not in hub_id
 
 
@@ -221,6 +224,7 @@ def test_what_cards_share_in_the_plan_and_not_in_the_run_is_said() -> None:
     assert "FSDP2" in differs(CLUSTERS["pair"] | exact)
     assert "tensor and sequence parallel" in differs(CLUSTERS["tensor"])
     assert "context parallel" in differs(CLUSTERS["context"])
+    assert "embedding and head" in differs(CLUSTERS["machine"] | exact | {"outer_apart": "false"})
     assert "keeps weights and optimizer on the card" in differs(CLUSTERS["offload"])
     assert "its micro-batch is 3, not 6" in differs(CLUSTERS["tensor"] | {"micro_batch": "6"})
 

@@ -143,6 +143,13 @@ def test_settings_of_another_method_are_left_out() -> None:
     assert read_state(state | {"method": ""}) == {}
 
 
+def test_a_flag_that_is_on_by_itself_can_be_taken_off_and_no_other_is_kept_as_off() -> None:
+    assert read_state({"outer_apart": False, "paged": False}) == {"outer_apart": "false"}
+    for state, shown in (({}, "true"), ({"outer_apart": "false"}, "false")):
+        knobs = [knob for group in glance(state)["groups"] for knob in group["knobs"]]  # type: ignore[attr-defined]
+        assert {knob["key"]: knob["value"] for knob in knobs}["outer_apart"] == shown
+
+
 def test_numbers_may_be_written_with_commas() -> None:
     assert read_state({"seq_len": "16,384"}) == {"seq_len": "16384"}
 

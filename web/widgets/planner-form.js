@@ -96,7 +96,7 @@ export function editOf(target, sliders) {
   const { key, slides } = target.dataset;
   if (slides) return { [slides]: sliders.find((slider) => slider.key === slides).steps[target.value] };
   if (!key || key === "model") return null;
-  if (target.type === "checkbox") return { [key]: target.checked ? "true" : "" };
+  if (target.type === "checkbox") return { [key]: String(target.checked) };
   const text = target.value.trim();
   if (text === "" && sliders.some((slider) => slider.key === key)) return null; // a new number is coming
   return { [key]: text };

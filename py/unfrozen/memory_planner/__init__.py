@@ -10,12 +10,13 @@ Reading order:
 3. `runner` — what the runner does where nobody chooses, and the job it makes of a plan
 4. `state` — a flat record that an address can carry, and its job
 5. `presets` — common recipes
-6. `controls` — every control and where it stands
-7. `figures` — the bar, the step by instant, the verdict
-8. `formulas` — the peak taken apart
-9. `numbers` — the numbers beside the figures
-10. `ways` — advice and inverse answers
-11. `command` — what to type
+6. `knobs` — every control: its words and choices
+7. `controls` — … and where it stands
+8. `figures` — the bar, the step by instant, the verdict
+9. `formulas` — the peak taken apart
+10. `numbers` — the numbers beside the figures
+11. `ways` — advice and inverse answers
+12. `command` — what to type
 """
 
 from __future__ import annotations

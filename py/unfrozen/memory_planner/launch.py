@@ -108,6 +108,10 @@ def differences(job: Job, found: Launch) -> list[str]:
             "it shards weights, gradients and moments over all cards (FSDP2, as zero3)",
         ),
         (
+            shared and cluster.stage == 3 and not cluster.outer_apart,
+            "it gathers embedding and head on their own",
+        ),
+        (
             cluster.tensor_parallel > 1,
             "no two cards share a layer (tensor and sequence parallel): each takes sequences of"
             " its own",

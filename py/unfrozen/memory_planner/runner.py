@@ -41,6 +41,10 @@ def left_alone(a: Architecture, checkpointing: str) -> dict[str, str]:
     }
 
 
+SHARED_OUT: Final[dict[str, Any]] = {"outer_apart": True}
+"""How its cards share a model out, where nobody chooses: `Cluster.of_runner`."""
+
+
 def can_train(a: Architecture) -> bool:
     """Whether it fine-tunes such models at all."""
     return a.model_type not in _OTHERS
@@ -69,7 +73,8 @@ def run_of(job: Job, found: Launch) -> Job:
         optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.cards,
         **own,
     )
-    return replace(job, recipe=told, cluster=Cluster.of_runner(found.cards))
+    cluster = replace(Cluster.of_runner(found.cards), **SHARED_OUT)  # of one card it says nothing
+    return replace(job, recipe=told, cluster=cluster)
 
 
 def optimizer_name(recipe: Recipe) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError, strict_json
 from unfrozen.job import Job, read_model
-from unfrozen.memory_planner.runner import left_alone
+from unfrozen.memory_planner.runner import SHARED_OUT, left_alone
 
 State = dict[str, str]
 
@@ -36,6 +36,8 @@ FLAGS: Final = frozenset(
     {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
     | {"outer_apart"}
 )
+_MAY_BE_ON: Final = frozenset({"outer_apart", "zero_in_place"})
+"""Flags that may be set while the reader leaves them alone; others are off then."""
 WHOLE: Final = frozenset(
     {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
     | {"lora_rank", "tokens"}
@@ -84,6 +86,8 @@ def read_state(given: Mapping[str, object]) -> State:
         if len(text) > LONGEST_CONFIG:
             bound = f"it is longer than {LONGEST_CONFIG:,} characters"
             raise PlanError(key, f"{len(text):,} characters", bound, "give the config.json alone")
+        if key in FLAGS - _MAY_BE_ON and text == "false":
+            text = ""
         digits = text.replace(",", "")
         state[key] = digits if key in WHOLE and digits.isdecimal() else text
     unused = unused_keys(state) | ({"model"} if state.get("config") else set())
@@ -160,7 +164,7 @@ def job_json(state: State) -> dict[str, object]:
     job: dict[str, object] = {
         "model": model_config(state),
         "recipe": recipe_json(state),
-        "cluster": cluster,
+        "cluster": SHARED_OUT | cluster,
     }
     card = setting(state, "gpu")
     return job | ({"gpu": card} if card else {})
