@@ -222,3 +222,9 @@ def test_what_the_command_needs_stands_beside_it_louder_where_that_does_not_fit(
         assert commands["needs"]["text"] in "".join(tree.itertext())
         strong = [found.text for found in tree.iter("strong")]
         assert strong == ([commands["needs"]["text"]] if loud else [])
+
+
+def test_a_flag_that_is_taken_off_says_so(node: Node) -> None:
+    for checked, said in ((True, "true"), (False, "false")):
+        box = {"dataset": {"key": "outer_apart"}, "type": "checkbox", "checked": checked}
+        assert node.call("planner-form", "editOf", box, []) == {"outer_apart": said}
