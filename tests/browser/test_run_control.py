@@ -67,24 +67,46 @@ def open_form(page: Page, recipe: str) -> None:
     expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
 
 
-def test_a_run_is_started_paused_saved_resumed_and_stopped_from_the_page(
+def begin(page: Page, reader: RunReader, seed: int) -> str:
+    """Start a run of 8000 steps by the form; its id, once it has taken a few."""
+    before = reader.brief["run"]
+    open_form(page, "sums")
+    page.locator("run-start input[name=steps]").fill("8000")
+    page.locator("run-start input[name=seed]").fill(str(seed))
+    press(page, "Start the run")
+    said(page, "run-start").to_contain_text("Starting sums")
+    reader.wait(lambda: before != reader.brief["run"] and reader.brief["step"] > 2, "steps")
+    return str(reader.brief["run"])
+
+
+def stop(page: Page, reader: RunReader) -> None:
+    """Stop the run that is shown, and say yes."""
+    press(page, "Stop…")
+    press(page, "Stop the run")
+    reader.wait_notice("stopped")
+
+
+def test_a_run_is_started_with_numbers_of_ones_own(
     page: Page, reader: RunReader, server: Server
 ) -> None:
     open_form(page, "sums")
     page.locator("run-start input[name=steps]").fill("0")
     press(page, "Start the run")  # the browser itself says what is wrong with it
     assert page.locator("run-start input:user-invalid").count() == 1
-    page.locator("run-start input[name=steps]").fill("8000")
-    page.locator("run-start input[name=seed]").fill("5")
-    press(page, "Start the run")
-    said(page, "run-start").to_contain_text("Starting sums")
-    reader.wait(lambda: reader.brief["step"] > 2, "steps")
+    page.reload()
+    run = begin(page, reader, seed=5)
     assert not page.locator("run-start details").get_attribute("open")
-    run = server.runs / reader.brief["run"]
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((server.runs / run / "config.json").read_text())
     assert (config["steps"], config["seed"]) == (8000, 5)
     said(page, "run-start").to_contain_text("sums is running. One run at a time")
+    stop(page, reader)
+    expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
 
+
+def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard(
+    page: Page, reader: RunReader, server: Server
+) -> None:
+    run = server.runs / begin(page, reader, seed=4)
     press(page, "Pause")
     reader.wait_notice("paused")
     step = reader.brief["step"]
@@ -102,22 +124,18 @@ def test_a_run_is_started_paused_saved_resumed_and_stopped_from_the_page(
     assert page.evaluate(FOCUS) == "Keep training"
     page.keyboard.press("Escape")
     assert page.evaluate(FOCUS) == "Stop…"
-    press(page, "Stop…")
-    press(page, "Stop the run")
-    reader.wait_notice("stopped")
+    stop(page, reader)
     assert f"gpu_runner resume {run.name}" in page.locator(".run-notice").inner_text()
     assert events(run)[-1]["reason"] == "asked to stop by the page"
-    expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
 
     assert page.locator("run-orders button:visible").all_inner_texts() == ["Resume"]
     step = reader.brief["step"]
+    expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-disabled", "false")
     press(page, "Resume")
     said(page).to_contain_text("Starting it again")
     reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
     reader.wait_notice("live")
-    press(page, "Stop…")
-    press(page, "Stop the run")
-    reader.wait_notice("stopped")
+    stop(page, reader)
     assert reader.state["gaps"] == 0
 
 
@@ -158,20 +176,14 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
 def test_a_killed_run_is_started_again_from_the_page(
     page: Page, reader: RunReader, server: Server
 ) -> None:
-    open_form(page, "sums")
-    page.locator("run-start input[name=seed]").fill("6")
-    before = reader.brief["run"]
-    press(page, "Start the run")
-    reader.wait(lambda: before != reader.brief["run"] and reader.brief["step"] > 2, "steps")
+    begin(page, reader, seed=6)
     started = json.loads((server.runs / "started.json").read_text())
     os.kill(started["pid"], signal.SIGKILL)
     reader.wait_notice("trainer-gone")
     press(page, "Resume")
     reader.wait_notice("live")
     assert page.locator("run-orders button:visible").first.inner_text() == "Pause"
-    press(page, "Stop…")
-    press(page, "Stop the run")
-    reader.wait_notice("stopped")
+    stop(page, reader)
 
 
 def test_a_server_that_allows_nothing_has_no_buttons(page: Page, serve_site: Server) -> None:
