@@ -71,7 +71,7 @@ def _settings(run: Job) -> dict[str, str]:
     """What the runner is told by `--set`: choices that are not its defaults."""
     recipe = run.recipe
     chosen: dict[str, str] = {}
-    own = left_alone(run.model.architecture, recipe.checkpointing)
+    own = left_alone(run.model.architecture, {"checkpointing": recipe.checkpointing})
     if recipe.loss != own.get("loss", recipe.loss):
         chosen["loss"] = _LOSS_WORDS.get(recipe.loss, recipe.loss)
     if recipe.checkpointing != "none":
@@ -94,17 +94,49 @@ def _settings(run: Job) -> dict[str, str]:
 def _differences(job: Job, run: Job, found: Launch) -> list[str]:
     """What the plan asks for and the runner, which fully fine-tunes, does otherwise."""
     recipe, told, a = job.recipe, run.recipe, job.model.architecture
-    eight_bit = optimizer_name(recipe) == "adamw8bit"
-    narrow = recipe.moments not in (None, "fp32", recipe.params) and not eight_bit
     asked = (
         (not can_train(a), f"it cannot train a model of type {a.model_type}"),
         (recipe.method != "full", "it trains every weight, without adapters"),
+        *_state_differences(job, told),
+        (
+            recipe.activation_offload and found.cards > 1,
+            "on several cards what layers keep stays on the card",
+        ),
+        (
+            told.seq_len != recipe.seq_len,
+            f"its rows have {LENGTHS[0]} to {LENGTHS[1]:,} tokens",
+        ),
+        (recipe.dropout not in (None, a.dropout), "its dropout is the model's own"),
+        *_kernel_differences(recipe, told),
+        ("fp16" in (recipe.params, recipe.compute), "it does not compute in fp16"),
+        (recipe.compute == "fp8", "it does not compute in fp8"),
+    )
+    return [words for differs, words in asked if differs]
+
+
+def _state_differences(job: Job, told: Recipe) -> tuple[tuple[bool, str], ...]:
+    """What differs in what a weight has beside it, and in how it is updated."""
+    recipe = job.recipe
+    eight_bit = optimizer_name(recipe) == "adamw8bit"
+    same = recipe.method == "full" and recipe.params == told.params
+    wide = (told.moments,) if same else (None, "fp32", told.moments)
+    by_rows = "its update goes some rows at a time"
+    return (
         (recipe.optimizer not in OPTIMIZERS, f"it has no {recipe.optimizer}"),
         (
             recipe.master == "fp32" and recipe.params != "fp32",
             "instead of 16-bit weights with a master copy it keeps fp32 weights and autocasts",
         ),
-        (narrow, "its moments are as wide as its weights"),
+        (
+            not eight_bit and recipe.moments not in wide,
+            "its moments are as wide as its weights",
+        ),
+        (same and recipe.grads != told.grads, "its gradients are as wide as its weights"),
+        (bool(recipe.zero_in_place), "its gradients are freed after a step"),
+        (
+            same and recipe.optimizer == told.optimizer and recipe.step != told.step,
+            by_rows if told.step == "rows" else "its update is fused",
+        ),
         (
             recipe.paged or job.cluster.offload != "none",
             "it keeps weights and optimizer on the card",
@@ -114,22 +146,10 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
             "on several cards it has no adamw8bit and takes adamw",
         ),
         (
-            recipe.activation_offload and found.cards > 1,
-            "on several cards what layers keep stays on the card",
-        ),
-        (
             recipe.optimizer_in_backward and not told.optimizer_in_backward,
             "its weights move after the backward pass",
         ),
-        (
-            told.seq_len != recipe.seq_len,
-            f"its rows have {LENGTHS[0]} to {LENGTHS[1]:,} tokens",
-        ),
-        *_kernel_differences(recipe, told),
-        ("fp16" in (recipe.params, recipe.compute), "it does not compute in fp16"),
-        (recipe.compute == "fp8", "it does not compute in fp8"),
     )
-    return [words for differs, words in asked if differs]
 
 
 def _kernel_differences(recipe: Recipe, told: Recipe) -> tuple[tuple[bool, str], ...]:
@@ -152,6 +172,7 @@ def _kernel_differences(recipe: Recipe, told: Recipe) -> tuple[tuple[bool, str],
             whole and recipe.loss != told.loss,
             "this model caps its logits: they are built whole",
         ),
+        (recipe.loss == "fused_linear", "its loss takes 256 positions at a time"),
         (recipe.loss not in (*LOSSES, "fused_linear"), "its loss never builds all logits"),
     )
 

@@ -103,6 +103,7 @@ def differences(job: Job, found: Launch) -> list[str]:
     shared = found.cards > 1
     told = found.micro_batch * found.grad_accum
     asked = (
+        (cluster.gpus == 1 and cluster.stage > 0, "one card has nothing to share out"),
         (
             shared and cluster.stage < 3,
             "it shards weights, gradients and moments over all cards (FSDP2, as zero3)",

@@ -6,6 +6,7 @@ touched is that of the command beside it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from unfrozen.recipe import Recipe
 LOSSES: Final = ("logits_fp32", "chunked", "linear")
 """The losses it computes; it takes `linear` for any other."""
 OPTIMIZERS: Final = ("adamw", "adafactor", "sgd", "sgd_momentum", "muon")
+ROUNDED: Final = ("adamw", "adafactor")
+"""Those whose updates it rounds as asked; the others to the nearest."""
 WHOLE: Final = ("adamw8bit",)
 """Of its own names, those that need whole tensors: `gpu_runner.optim.WHOLE`."""
 LENGTHS: Final = (2, 1_048_576)
@@ -25,20 +28,30 @@ LENGTHS: Final = (2, 1_048_576)
 _OTHERS: Final = ("bert", "gpt")  # model types that it cannot load, or that are no language models
 
 
-def left_alone(a: Architecture, checkpointing: str) -> dict[str, str]:
-    """Attention, kernels and loss of a run that says nothing of them: `gpu_runner.predict`.
+def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str]:
+    """Attention, kernels, loss and update of a run that says nothing of them, beside what `recipe`
+    says: `gpu_runner.predict`.
 
     Rows are packed, so that attention needs no mask; a model that caps its scores or logits builds
-    them. Compiled blocks are asked for; selective checkpointing takes transformers' own.
+    them. Compiled blocks are asked for; selective checkpointing takes transformers' own. PyTorch
+    has fused updates for AdamW and SGD; ours take some rows at a time.
     """
     if a.model_type in _OTHERS:
         return {}
-    fused = a.has_fused_block and checkpointing != "selective"
+    fused = a.has_fused_block and recipe.get("checkpointing") != "selective"
     return {
         "attention": "eager" if a.caps_scores else "flash",
         "kernels": "fused_block" if fused else "eager",
         "loss": "logits_fp32" if a.caps_logits else "linear",
+        "step": "rows" if _by_rows(recipe) else "fused",
     }
+
+
+def _by_rows(recipe: Mapping[str, object]) -> bool:
+    narrow = recipe.get("params") != "fp32" and recipe.get("master", "fp32") is None
+    rounds = narrow and recipe.get("rounding", "nearest") != "nearest"
+    optimizer = recipe.get("optimizer", "adamw")
+    return optimizer in ("adafactor", "muon") or (rounds and optimizer in ROUNDED)
 
 
 SHARED_OUT: Final[dict[str, Any]] = {"outer_apart": True}
@@ -55,16 +68,18 @@ def run_of(job: Job, found: Launch) -> Job:
     recipe, a = job.recipe, job.model.architecture
     exact = recipe.params == "fp32" or recipe.master == "fp32"
     width = "fp32" if exact else "bf16"
-    own: dict[str, Any] = {**left_alone(a, recipe.checkpointing)}
+    own: dict[str, Any] = left_alone(a, {"checkpointing": recipe.checkpointing})
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
     if recipe.loss in LOSSES and not a.caps_logits:
         own["loss"] = recipe.loss
+    optimizer = _optimizer(recipe, found, width)
+    own["step"] = optimizer.pop("step")
     told = Recipe(
         params=width,
         compute=recipe.compute if recipe.compute in ("fp32", "bf16") else "bf16",
         master=None,
         grads=width,
-        **_optimizer(recipe, found, width),
+        **optimizer,
         micro_batch=found.micro_batch,
         seq_len=min(max(LENGTHS[0], recipe.seq_len), LENGTHS[1]),
         grad_accum=found.grad_accum // found.cards,

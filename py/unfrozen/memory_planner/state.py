@@ -151,7 +151,7 @@ def recipe_json(state: State) -> dict[str, object]:
     given = [key for key in RECIPE if setting(state, key) and key not in (YIELDS - state.keys())]
     recipe = {key: _value(key, state, "recipe") for key in given}
     model = read_model(model_config(state)).architecture
-    recipe = left_alone(model, setting(state, "checkpointing")) | recipe
+    recipe = left_alone(model, recipe) | recipe
     lora = {
         key.removeprefix("lora_"): _value(key, state, "recipe") for key in LORA if state.get(key)
     }
