@@ -27,6 +27,7 @@ from gpu_runner.feed import IGNORED, Batch, collate, pack
 from gpu_runner.loss import loss_sum
 from gpu_runner.model import load
 from gpu_runner.plan import Plan, make
+from gpu_runner.progress import sentence
 from gpu_runner.world import World
 
 Check = Callable[["Bench"], tuple[float, float]]
@@ -60,8 +61,9 @@ def run(console: Console, device: str) -> ExitCode:
         failed += not good
         mark, style = ("✓", "green") if good else ("✗", "red")
         what = (check.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        numbers = f"{error:.1e} (at most {bound:.0e}), {time.perf_counter() - started:.1f} s"
-        console.print(Text.assemble((f"{mark} ", style), f"{what}: {numbers}"), soft_wrap=True)
+        found = f"{error:.1e} (at most {bound:.0e})" if bound or error else "exactly"
+        numbers = f"{found}, {time.perf_counter() - started:.1f} s"
+        sentence(console, Text.assemble((f"{mark} ", style), f"{what}: {numbers}"))
     if failed:
         text = f"{failed} of {len(CHECKS)} checks failed: do not train here. Run doctor first."
         console.print(Text(text, "bold red"))

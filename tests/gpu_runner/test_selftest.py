@@ -13,6 +13,7 @@ def test_this_machine_passes_with_a_line_a_check(console: Console) -> None:
     assert selftest.run(console, "cpu") == ExitCode.OK
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line[0] for line in lines[:-1]] == ["✓"] * len(selftest.CHECKS)
+    assert sum(": exactly, " in line for line in lines) == 2  # no bound of 0e+00 to be read
     assert lines[-1] == f"All {len(selftest.CHECKS)} checks passed on cpu."
 
 
