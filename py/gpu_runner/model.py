@@ -260,6 +260,8 @@ def _readable_errors(source: Source, part: str) -> Iterator[None]:
             )
         elif part == "weights" and source.kind == "directory":
             reason = _about_file(Path(source.place), reason)
+        elif source.kind == "gguf":
+            reason = f"{reason.rstrip('.')}. Get the file anew, or another one."
         if away:
             reason = "the hub cannot be reached, and it is not in the cache. Check the name."
         tried = {

@@ -174,6 +174,13 @@ def test_weights_that_are_not_there_are_named_before_anything_is_read(broken: Pa
     assert_refused(done, ExitCode.MODEL, "may run programs. Get the model as safetensors.")
 
 
+@pytest.mark.parametrize("text", ["", "rubbish"])
+def test_a_file_that_is_no_gguf_comes_with_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.gguf").write_text(text)
+    done = runner("plan", "--model", str(tmp_path / "model.gguf"), "--data", "instruct")
+    assert_refused(done, ExitCode.MODEL, "model.gguf", "Get the file anew, or another one.")
+
+
 def test_a_folder_of_adapters_is_told_apart_from_a_model(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     done = runner("plan", "--model", str(tmp_path), "--data", "instruct")
