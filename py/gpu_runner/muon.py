@@ -18,9 +18,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from gpu_runner.rounding import CHUNK, hold
+from gpu_runner.rounding import hold
 from gpu_runner.update_rules import UpdateRule
 from gpu_runner.world import local, rows_of
+from unfrozen.memory.states import CHUNK
 
 MOMENTUM: Final = 0.95
 STEPS: Final = 5
@@ -52,6 +53,7 @@ class Muon(UpdateRule):
         """θ ← θ(1 − lr·decay) − lr · 0.2 √max(rows, columns) · orthogonal."""
         whole = _dealt_out([self._averaged(p) for p in matrices], matrices)
         made = None if whole is None else orthogonal(whole)
+        del whole  # before the weights move
         for parameter, direction in zip(matrices, _returned(made, matrices), strict=True):
             lr, size = group["lr"], 0.2 * max(parameter.shape) ** 0.5
             for weight, its in _pieces(local(parameter), direction.contiguous()):

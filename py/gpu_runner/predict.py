@@ -14,7 +14,7 @@ from unfrozen.cluster import Cluster
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import BYTES, Recipe
+from unfrozen.recipe import Recipe
 
 Components = dict[str, int]
 STEPS_LOOKED_AT: Final = 2000
@@ -66,6 +66,7 @@ def recipe(
         checkpointing=config.checkpointing,
         activation_offload=config.activation_offload,
         optimizer_in_backward=config.optimizer_in_backward,
+        rounding=config.rounding,
         loss="logits_fp32" if whole else _LOSSES[config.loss],  # see `loss.is_plain`
     )
 
@@ -84,13 +85,6 @@ def predict(
     cluster = Cluster.of_runner(ranks)
     found = instants(model, wanted, cluster, loss_tokens=max(1, shape.loss_tokens))
     held = sum(state_bytes(model, wanted).values())
-    if config.rounding == "kahan":  # what is rounded away, one more 16-bit number a weight
-        more = BYTES[config.params] * model.num_parameters
-        held, more = held + more, more // ranks
-        found = {
-            name: parts | ({"moments": parts["moments"] + more} if parts.get("moments") else {})
-            for name, parts in found.items()
-        }
     return Prediction(found, round(held / model.num_parameters))
 
 

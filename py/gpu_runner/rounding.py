@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from gpu_runner.world import added, local
+from unfrozen.memory.states import CHUNK
 
 Rounding = Literal["nearest", "stochastic", "kahan"]
 COMPENSATION: Final = "compensation"
 SAMPLED: Final = 1024  # weights of each tensor that the stall gauge looks at
-CHUNK: Final = 2**20  # weights: what an elementwise rule widens to fp32 at once
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _MIXING: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))  # shift, factor
 

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from gpu_runner.rounding import (
-    CHUNK,
     COMPENSATION,
     Noise,
     Rounding,
@@ -30,7 +29,7 @@ from gpu_runner.rounding import (
     stochastic,
 )
 from gpu_runner.world import added, first_place, local, rows_of
-from unfrozen.memory.states import ROWS
+from unfrozen.memory.states import CHUNK, ROWS
 
 ADAFACTOR_DECAY: Final = -0.8
 ADAFACTOR_LEAST: Final = 1e-30

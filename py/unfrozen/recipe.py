@@ -42,6 +42,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     ),
     "base": (None, "nf4", "nf4-dq", "int8"),
     "zero_in_place": (None, False, True),
+    "rounding": ("nearest", "stochastic", "kahan"),
 }
 MOST_RANK: Final = 65_536
 _HAS_MOMENTS: Final = ("adamw", "sgd_momentum", "lion", "muon")
@@ -139,6 +140,8 @@ class Recipe:
                   as well) or int8
     zero_in_place gradients are set to zero after a step instead of freed, PyTorch's habit before
                   2.0; default no, but for BERT, whose published measurements are of that time
+    rounding      of updates of 16-bit weights without a master copy: stochastic, or kahan, which
+                  keeps what was rounded away in a second 16-bit number; of AdamW and Adafactor
     """
 
     method: str = "full"
@@ -163,6 +166,7 @@ class Recipe:
     lora: Lora | None = None
     base: str | None = None
     zero_in_place: bool | None = None
+    rounding: str = "nearest"
 
     @property
     def tokens(self) -> int:
@@ -173,6 +177,12 @@ class Recipe:
     def early_update(self) -> bool:
         """Whether tensors are updated during the backward pass."""
         return self.optimizer_in_backward or self.optimizer == "lomo"
+
+    @property
+    def rounds(self) -> bool:
+        """Whether updates are rounded in another way than to the nearest 16-bit number."""
+        narrow = self.master is None and self.params != "fp32" and self.lora is None
+        return narrow and self.rounding != "nearest" and self.optimizer in ("adamw", "adafactor")
 
     def resident_grads(self, encoder: bool = False) -> bool:
         """Whether gradients live through the forward pass: earlier micro-batches left them there,

@@ -16,7 +16,8 @@ Reading order:
 12. `gathering` — what several cards gather and scatter while they compute
 13. `working` — the highest points inside a layer
 14. `backward` — one micro-batch: its highest points, taken apart into those
-15. `instants` — the moments of a step; the peak is their maximum
-16. `overhead` — the allocator, the driver and the communication
-17. `explain` — the peak as a list of terms with formula, inputs and source
+15. `early` — the update within the backward pass
+16. `instants` — the moments of a step; the peak is their maximum
+17. `overhead` — the allocator, the driver and the communication
+18. `explain` — the peak as a list of terms with formula, inputs and source
 """

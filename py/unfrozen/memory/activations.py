@@ -242,6 +242,11 @@ def _mlp(a: Architecture, flow: Flow) -> Item:
     return Item("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
 
 
+def feed_forward_bytes(a: Architecture, flow: Flow) -> int:
+    """Bytes a token that the feed-forward part of a fused block keeps."""
+    return _block_mlp(a, flow).size
+
+
 def _fused_items(a: Architecture, flow: Flow) -> list[Item]:
     """Inputs of the norms and of the linear layers, q, k, v and the attention's output."""
     c, h = flow.compute, a.hidden

@@ -19,7 +19,6 @@ from unfrozen.memory.flow import Flow, Item
 from unfrozen.memory.gathering import Gathering
 from unfrozen.memory.loss import loss_memory
 from unfrozen.memory.pieces import Point
-from unfrozen.memory.states import update_bytes
 from unfrozen.memory.working import feed_forward_size, working_points
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import BYTES, Recipe
@@ -50,21 +49,20 @@ class Pass:
         self.tokens = -(-recipe.tokens // cluster.context_parallel)
         self._whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
         a = model.architecture
-        self._head_size = 0 if a.labels else a.vocab * a.hidden
-        self._head_trains = recipe.lora is None and self._head_size > 0
+        self.head_size = 0 if a.labels else a.vocab * a.hidden
+        self._tied = self.head_size if a.tied else 0
+        self.head_trains = recipe.lora is None and self.head_size > 0
         self._resident = recipe.resident_grads(encoder=a.labels > 0)
         at_once = model.largest_tensor
         if recipe.kernels == "fused_block":
             at_once = max(at_once, feed_forward_size(model))
-        self._gathering = Gathering(model, recipe, cluster)
-        if self._gathering.largest:
-            at_once = self._gathering.largest  # gradients of a unit share one buffer
+        self.gathering = Gathering(model, recipe, cluster)
         self._largest_grad = round(grads_bytes * at_once / model.num_parameters)
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
         self.outside = self._outside_bytes(outside_items)
-        self._beside = self._outside_bytes(beside_items)
+        self.beside = self._outside_bytes(beside_items)
         self.loss_kind = "classification" if a.labels else recipe.loss
         if recipe.loss == "vocab_parallel" and cluster.stage == 3:
             self.loss_kind = "loss_parallel"
@@ -104,42 +102,46 @@ class Pass:
         ranks = self._whole_ranks
         return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
 
+    def kept_point(self) -> Point:
+        """What is kept when the loss is computed."""
+        a = self.model.architecture
+        inputs = self.flow.compute * a.hidden * self.loss_tokens if self.head_trains else 0
+        kept = {"layers": self.layers, "outside": self.outside, "head_input": inputs}
+        head = self.loss_kind != "linear"  # which casts it for itself
+        return kept | {"casts": self.casts(a.layers, head=head)} | self._flowing(layer=False)
+
     def forward_points(self) -> tuple[Point, ...]:
         """The loss with its way back, and the head's backward pass."""
-        a, c, loss = self.model.architecture, self.flow.compute, self.loss
-        kept: Point = {
-            "layers": self.layers,
-            "outside": self.outside,
-            "head_input": c * a.hidden * self.loss_tokens if self._head_trains else 0,
-            "casts": self._casts(a.layers),
-        }
-        more = kept | self._flowing(layer=False)
-        early = self._head_size if loss.early and self._head_trains else 0
+        a, loss = self.model.architecture, self.loss
+        more = self.kept_point()
+        early = self.head_size if loss.early and self.head_trains else 0
         selected = 0  # the last norm's output; under autocast also its rows, before they are cast
         if self.loss_kind == "linear":
             rows = self.tokens + (self.loss_tokens if self.flow.autocast else 0)
             selected = self.flow.stream * a.hidden * rows
-        second = loss.weight_gradients * self._head_size if self._head_trains else 0
+        second = loss.weight_gradients * self.head_size if self.head_trains else 0
         return (
             self._point(
                 early,
                 more
                 | {
                     "loss": loss.at_loss + selected,
-                    "casts": self._casts(a.layers, forward=True),
+                    "casts": self.casts(a.layers, forward=True, head=True),
                 }
-                | self._gathering.at_loss(early),
+                | self.gathering.at_loss(early),
                 late=early,
+                here=early,
             ),
             self._point(
-                self._head_size,
+                self.head_size,
                 more
                 | {
                     "head": loss.at_head,
                     "head_weight": second * BYTES[self.recipe.params],
                 }
-                | self._gathering.at_head(self._head_size if self._head_trains else 0),
-                late=self._head_size,
+                | self.gathering.at_head(self.head_size if self.head_trains else 0),
+                late=self.head_size,
+                here=self.head_size,
             ),
         )
 
@@ -147,19 +149,20 @@ class Pass:
         """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
         ids, embedding = 8 * t, a.vocab * a.hidden
-        width = self._gathering.grad_width or BYTES[self.recipe.params]
-        sum_of_two = 2 * width * embedding if a.tied and self._head_trains else 0
+        width = self.gathering.grad_width or BYTES[self.recipe.params]
+        sum_of_two = 2 * width * embedding if a.tied and self.head_trains else 0
         return (
             self._point(
-                self._head_size,
+                self.head_size,
                 {
                     "layers": self.layers,
                     "outside": self.outside,
                     "norm": 20 * t * a.hidden // self._whole_ranks,
-                    "casts": self._casts(a.layers),
+                    "casts": self.casts(a.layers),
                 }
-                | self._gathering.at_norm(),
-                late=self._gathering.late,
+                | self.gathering.at_norm(),
+                late=self.gathering.late,
+                here=self._tied,
             ),
             *self._inside_points(),
             self._point(
@@ -169,25 +172,22 @@ class Pass:
                     "embedding": t * self.flow.stream * a.hidden,
                     "tied": sum_of_two,
                 }
-                | self._gathering.at_embedding(),
-                late=self._gathering.last,
+                | self.gathering.at_embedding(),
+                late=self.gathering.last,
+                here=embedding,
             ),
             self._point(
                 model.num_parameters,
-                {"outside": ids} | self._gathering.at_end(),
-                late=self._gathering.last,
-            ),
-            self._point(
-                model.num_parameters,
-                {"update": self._early_update()} | self._gathering.at_update(),
+                {"outside": ids} | self.gathering.at_end(),
+                late=self.gathering.last,
             ),
         )
 
     def _inside_points(self) -> list[Point]:
         """The highest points inside the layers that are differentiated first and last."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        recomputed = self._recomputed_bytes()
-        shared = {"outside": self._beside} | self._flowing(layer=True)
+        recomputed = self.recomputed
+        shared = {"outside": self.beside} | self._flowing(layer=True)
         working = working_points(model, self.flow, self._whole_ranks)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
@@ -197,12 +197,13 @@ class Pass:
             layers = self.layers if first else min(self.layers, left * self.kept)
             for name, freed, added, grads in working:
                 pieces = {"layers": layers, "recomputed": recomputed}
-                pieces["casts"] = self._casts(left) + cast
+                pieces["casts"] = self.casts(left) + cast
                 pieces["recomputed" if recomputed else "layers"] -= t * freed
-                pieces |= self._gathering.in_layer(grads, first=first, last=left == 1)
-                late = self._gathering.late + grads
+                pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
+                late = self.gathering.late + grads
                 point = shared | pieces | {name: t * added}
-                found.append(self._point(reached + grads, point, late))
+                here = self._tied + (grads if name == "feed_forward" else 0)
+                found.append(self._point(reached + grads, point, late, here))
         return found
 
     def _places(self) -> list[tuple[int, int]]:
@@ -216,26 +217,21 @@ class Pass:
         a, model = self.model.architecture, self.model
         below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden
         above_first = model.num_parameters - model.layer_parameters(0) - below
-        found = {0: self._head_size, a.layers - 1: above_first}
-        if self._gathering.largest:
+        found = {0: self.head_size, a.layers - 1: above_first}
+        if self.gathering.largest:
             each = (model.num_parameters - model.outer_parameters) // a.layers
             between = {index for index in (1, a.layers - 2) if 0 < index < a.layers - 1}
-            found |= {index: self._head_size + index * each for index in between}
+            found |= {index: self.head_size + index * each for index in between}
         return sorted(found.items())
 
-    def _recomputed_bytes(self) -> int:
+    @property
+    def recomputed(self) -> int:
         """What a layer that is made again holds beside what was kept of it; 0 where none is."""
         kind = self.recipe.checkpointing
         if kind == "none":
             return 0
         shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks)
         return self.layer - round(self.tokens * shared)
-
-    def _early_update(self) -> int:
-        """Temporaries of the update of the largest tensor, where it runs in the backward pass."""
-        if not self.recipe.early_update:
-            return 0
-        return update_bytes(self.model, self.recipe, self.cluster.shards)
 
     def _flowing(self, layer: bool) -> Point:
         """Buffers of parallelism and of quantised weights, inside a layer or outside."""
@@ -249,33 +245,36 @@ class Pass:
             found["dequantised"] = c * self.model.largest_matrix
         return found
 
-    def _point(self, reached: int, pieces: Point, late: int = 0) -> Point:
+    def _point(self, reached: int, pieces: Point, late: int = 0, here: int = 0) -> Point:
         """The pieces, with the gradients of `reached` parameters, or all when accumulating; on
-        several cards without those of `late` ones, which no card has its share of yet.
+        several cards without those of `late` ones, which no card has its share of yet. Where
+        weights move within the pass, with those of the parameters that are just `here`.
         """
-        scattered = self._gathering.scattered(reached, late)
-        grads = round(self.grads_bytes * self._share_reached(scattered))
-        fresh = min(grads, self._largest_grad)
-        if self._gathering.largest and "update" not in pieces:
-            fresh = 0  # it is made of a buffer that is counted, one unit after the other
-        if self.recipe.early_update:
-            return pieces | {"grads": fresh}
+        cut = self.gathering.largest > 0
+        grads = self.grads_of(self.gathering.scattered(reached, late))
+        if self.recipe.early_update:  # those of a unit are in a buffer that is counted
+            return pieces | {"grads": 0 if cut else self.grads_of(here)}
         if self._resident:
+            fresh = 0 if cut else min(grads, self._largest_grad)
             return pieces | {"grads": self.grads_bytes, "fresh": fresh}
         return pieces | {"grads": grads}
+
+    def grads_of(self, parameters: int) -> int:
+        """Bytes of the gradients of so many parameters on this card."""
+        return round(self.grads_bytes * self._share_reached(parameters))
 
     def _share_reached(self, parameters: int) -> float:
         """The share of all gradients that exist; adapters sit inside the layers only."""
         if self.recipe.lora is None:
             return parameters / self.model.num_parameters
         inside = self.model.num_parameters - self.model.outer_parameters
-        return min(1.0, max(0, parameters - self._head_size) / inside)
+        return min(1.0, max(0, parameters - self.head_size) / inside)
 
-    def _casts(self, layers: int, forward: bool = False) -> int:
-        """16-bit copies of the weights of `layers` layers that autocast makes.
+    def casts(self, layers: int, *, forward: bool = False, head: bool = False) -> int:
+        """16-bit copies of the weights of `layers` layers that autocast makes, and of the `head`.
 
         Until its context ends, after the loss, it keeps them all; then the graph keeps those that
-        no checkpoint will make again.
+        no checkpoint will make again, and that of a head which is not differentiated yet.
         """
         if not self.flow.autocast:
             return 0
@@ -285,4 +284,4 @@ class Pass:
         if self.flow.kernels == "fused_block":  # it casts the others again
             kept = a.q_width * a.hidden
         copies = (min(layers, 1) if once else layers) * kept
-        return self.flow.compute * (copies + (self._head_size if layers == a.layers else 0))
+        return self.flow.compute * (copies + (self.head_size if head else 0))

@@ -106,6 +106,14 @@ class Gathering:
         width = self._width + self._summed
         return {"unreduced": width * self.last if self._scatters else 0}
 
+    def at_head_update(self) -> Point:
+        """While a head that is a unit is updated within the backward pass."""
+        return self.at_loss(0) | {"unreduced": self._summed * self._vocab if self._apart else 0}
+
+    def at_layer_update(self) -> Point:
+        """While the layer differentiated first is updated; the next one is gathered."""
+        return self._gathered(1) | {"unreduced": self._waiting(self._model.largest_layer)}
+
     def at_update(self) -> Point:
         """While the largest unit is updated within the backward pass: the buffer is still there."""
         return {"unreduced": self._summed * self.largest if self._scatters else 0}

@@ -17,6 +17,7 @@ from __future__ import annotations
 from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
 from unfrozen.memory.backward import Pass
+from unfrozen.memory.early import head_update, layer_updates
 from unfrozen.memory.pieces import PIECES, Point, highest
 from unfrozen.memory.sharding import per_card
 from unfrozen.memory.states import state_bytes, update_bytes, whole_moment_bytes
@@ -64,10 +65,11 @@ class Step:
 
     def points(self) -> dict[str, Point]:
         """The pieces of each instant that computes; states apart."""
+        part = self.micro_batch
         step = {"update": update_bytes(self.local, self.recipe, self.cluster.shards)}
         return {
-            "end_of_forward": highest(self.micro_batch.forward_points()),
-            "backward": highest(self.micro_batch.layer_points()),
+            "end_of_forward": highest((*part.forward_points(), *head_update(part))),
+            "backward": highest((*part.layer_points(), *layer_updates(part))),
             "optimizer_step": step,
         }
 

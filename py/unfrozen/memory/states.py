@@ -8,6 +8,7 @@ LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.0
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -18,7 +19,8 @@ from unfrozen.recipe import BYTES, Recipe
 
 BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK
-ROWS: Final = 2**22  # weights in the rows that an update "by rows" takes together
+CHUNK: Final = 2**20  # weights that an elementwise update "by rows" takes at once
+ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor takes together
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
 
 _MOMENTS: Final = {"adamw": 2, "sgd_momentum": 1, "lion": 1}
@@ -72,6 +74,8 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
         width = _width(recipe) if recipe.moments else 0.0  # row and column sums vanish
         return round(copies * width * trained_parameters(model, recipe))
     counters = whole_moment_bytes(model, recipe)
+    if recipe.rounds and recipe.rounding == "kahan":  # what was rounded away
+        counters += BYTES[recipe.params] * model.num_parameters
     if recipe.optimizer == "adafactor":
         return counters + sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
     if recipe.optimizer == "muon":
@@ -114,26 +118,60 @@ def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
     }
 
 
-def update_bytes(model: ModelConfig, recipe: Recipe, shards: int = 1) -> int:
-    """Temporaries of the update on one of `shards` cards.
+def update_bytes(
+    model: ModelConfig, recipe: Recipe, shards: int = 1, tensor: int | None = None
+) -> int:
+    """Temporaries of the update on one of `shards` cards; of a `tensor` of so many elements only,
+    where they depend on it.
 
     None where it is fused; one more copy of what is updated where it runs over lists of tensors
-    (foreach), of the largest tensor where it runs over one at a time, of `ROWS` of its numbers
-    where it takes some rows at a time. 8-bit moments are widened to fp32, and the weight with them,
-    one tensor at a time. Muon orthogonalises each matrix in three 16-bit copies (Jordan 2024).
+    (foreach), of the largest tensor where it runs over one at a time; see `_rows_bytes` where it
+    takes some rows at a time. 8-bit moments are widened to fp32, and the weight with them, one
+    tensor at a time. Of Muon see `_orthogonal_bytes`.
     """
     trained = trained_parameters(model, recipe)
-    largest = model.largest_tensor * trained // model.num_parameters
+    largest = (tensor or model.largest_tensor) * trained // model.num_parameters
     if recipe.optimizer == "muon":
-        return 3 * 2 * model.largest_matrix * trained // model.num_parameters
+        shapes = (tensor.shape for tensor in model.layer_tensors(0) if not _is_vector(tensor))
+        return max(map(_orthogonal_bytes, shapes)) * trained // model.num_parameters
     if recipe.moments == "int8" and not recipe.paged:
         return 3 * 4 * largest // shards
+    if recipe.step == "rows":
+        return _rows_bytes(recipe, -(-largest // shards))
     if recipe.step == "fused" or recipe.optimizer == "lomo":
         return 0
     width = BYTES[recipe.master or (recipe.lora.dtype if recipe.lora else recipe.params)]
-    if recipe.step == "rows":  # two numbers in fp32 for each
-        return 2 * 4 * min(-(-largest // shards), ROWS)
     return (width * trained if recipe.step == "foreach" else 2 * width * largest) // shards
+
+
+def _orthogonal_bytes(shape: tuple[int, ...]) -> int:
+    """Temporaries of Muon's update of a matrix (Jordan 2024).
+
+    It becomes orthogonal in three 16-bit copies and two squares of its shorter side; of the copy
+    that is then its direction, turned and laid out again, a CHUNK at a time is widened.
+    """
+    size = math.prod(shape)
+    widened = (10 if size <= CHUNK else 14) * min(size, CHUNK)
+    return max(3 * 2 * size + 2 * 2 * min(shape[-2:]) ** 2, 2 * 2 * size + widened)
+
+
+def _rows_bytes(recipe: Recipe, largest: int) -> int:
+    """Temporaries of an update that takes some rows of a tensor at a time, as `gpu_runner` does.
+
+    AdamW takes CHUNK numbers: gradient, moments, deviation, change and target in fp32, a square,
+    and for the noise a 64-bit place and 32 bits. Adafactor takes ROWS: target and update in fp32,
+    of 16-bit weights the gradient too; then the rounded target, with noise for a CHUNK of it, or
+    with what the rounding took away.
+    """
+    if recipe.optimizer == "adamw":
+        return 40 * min(largest, CHUNK)
+    rows = min(largest, ROWS)
+    if recipe.params == "fp32":
+        return 2 * 4 * rows
+    if recipe.rounds and recipe.rounding == "kahan":
+        return (14 if largest <= ROWS else 16) * rows
+    noise = 12 * min(largest, CHUNK) if recipe.rounds else 0
+    return max(3 * 4 * rows, (4 + 2) * rows + noise)
 
 
 def _width(recipe: Recipe) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
 from unfrozen.memory.backward import Pass
+from unfrozen.memory.early import head_update, layer_updates
 from unfrozen.memory.instants import Step
 from unfrozen.memory.pieces import PIECES, highest
 from unfrozen.recipe import Recipe
@@ -33,8 +34,26 @@ def test_offloaded_activations_leave_two_layers_on_the_card() -> None:
 
 def test_a_tensor_updated_at_once_leaves_one_gradient() -> None:
     part = micro_batch(optimizer_in_backward=True, master=None)
-    largest = 2 * 128256 * 4096
-    assert {point["grads"] for point in part.layer_points()} == {largest}
+    head, matrix = 2 * 128256 * 4096, 2 * 14336 * 4096
+    assert {point["grads"] for point in part.layer_points()} == {0, matrix, head}
+    (at_head,) = head_update(part)
+    assert (at_head["grads"], at_head["layers"]) == (head, part.layers)
+    in_layer, at_embedding = layer_updates(part)
+    assert (in_layer["grads"], at_embedding["grads"]) == (matrix, head)
+
+
+def test_a_tied_heads_gradient_waits_for_the_embedding() -> None:
+    tied = CATALOGUE["meta-llama/Llama-3.2-1B"].model
+    part = micro_batch(tied, optimizer_in_backward=True, master=None)
+    head = 2 * 128256 * 2048
+    assert not head_update(part)
+    assert min(point["grads"] for point in part.layer_points() if "recomputed" in point) > head
+
+
+def test_temporaries_of_early_updates_stand_beside_what_is_still_kept() -> None:
+    part = micro_batch(optimizer_in_backward=True, master=None, optimizer="adafactor", step="rows")
+    (at_head,) = head_update(part)
+    assert at_head["update"] == 12 * 2**22
 
 
 def test_main_gradients_that_are_wider_than_the_weights_live_through_the_forward_pass() -> None:
