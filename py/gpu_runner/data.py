@@ -105,10 +105,7 @@ def load_set(
     encoded: list[tuple[Row, Example]] = []
     for where, row in sources:
         with collecting(bad):
-            try:
-                encoded.append((row, encoder.encode(row)))
-            except BadRow as error:
-                raise DataError(f"{where}: {error}.") from None
+            encoded.append((row, _encoded(where, row, encoder)))
     kept = [(row, example) for row, example in encoded if example.trainable_tokens]
     if not kept:
         raise DataError(_nothing_to_train(name, encoded, encoder, bad or []))
@@ -123,6 +120,31 @@ def load_set(
         sha256=fingerprint([example for _, example in kept]),
         bad_rows=tuple(bad or ()),
     )
+
+
+def readable(
+    sources: Sequence[tuple[str, Row]], encoder: Encoder, bad: list[str]
+) -> list[tuple[str, Row]]:
+    """Rows that can be encoded, `DataError` for none; why others cannot be is told in `bad`."""
+    good = []
+    for where, row in sources:
+        with collecting(bad):
+            _encoded(where, row, encoder)
+            good.append((where, row))
+    if not good:
+        raise DataError(_all_bad("training", bad))
+    return good
+
+
+def _all_bad(name: str, bad: list[str]) -> str:
+    return f"all {counted(len(bad))} of the {name} data are bad. The first: {bad[0]}."
+
+
+def _encoded(where: str, row: Row, encoder: Encoder) -> Example:
+    try:
+        return encoder.encode(row)
+    except BadRow as error:
+        raise DataError(f"{where}: {error}.") from None
 
 
 def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSet:
@@ -157,7 +179,7 @@ def _nothing_to_train(
     name: str, encoded: list[tuple[Row, Example]], encoder: Encoder, bad: list[str]
 ) -> str:
     if not encoded:
-        return f"all {len(bad)} rows of the {name} data are bad. The first: {bad[0]}."
+        return _all_bad(name, bad)
     first = encoded[0][1]
     why = "they are empty: fill in text, completion, output, or an assistant message"
     if all("messages" in row and not _has_answer(row) for row, _ in encoded):

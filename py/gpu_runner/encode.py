@@ -192,6 +192,8 @@ class Encoder:
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
+            if index == 0:
+                raise BadRow("message 0 is the assistant's: put before it what it answers")
             before = self._render(messages[:index], answer_next=True)
             after = self._render(messages[: index + 1], answer_next=False)
             if not (before.startswith(done) and after.startswith(before)):
@@ -215,7 +217,8 @@ class Encoder:
                 )
             )
         except Exception as error:  # the template is a program of the model's author: any error
-            raise BadRow(f"the tokenizer's chat template refuses it: {error}") from error
+            reason = str(error).rstrip(".")
+            raise BadRow(f"the tokenizer's chat template refuses it: {reason}") from error
 
 
 def _turns(question: str, answer: str) -> list[dict[str, str]]:

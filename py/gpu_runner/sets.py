@@ -26,7 +26,7 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     if eval_source is None:
         if len(rows) == 1:  # what is wrong with it comes before that it is alone
             data.load_set("training", rows, encoder, bad)
-        rows, held = data.hold_out(rows, config.seed)
+        rows, held = data.hold_out(_readable(rows, encoder, bad), config.seed)
     train = data.load_set("training", rows, encoder, bad)
     if eval_source is None:
         task = _scored("held-out", held, config, encoder, _list(config))
@@ -37,6 +37,11 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
         suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)
     train = _replayed(train, config, encoder)
     return train, {name: _shared(rows, train) for name, rows in suites.items()}
+
+
+def _readable(rows: list[Any], encoder: Encoder, bad: list[str] | None) -> list[Any]:
+    """Without bad rows, where those are left out: what is held out is drawn of the good ones."""
+    return rows if bad is None else data.readable(rows, encoder, bad)
 
 
 def _list(config: TrainConfig) -> list[str] | None:

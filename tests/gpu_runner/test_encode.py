@@ -87,6 +87,11 @@ def test_an_error_of_the_template_is_told() -> None:
         Encoder(tokenizer, 50).encode({"prompt": "a", "completion": "b"})
 
 
+def test_a_chat_that_begins_with_an_answer_is_told_so(chatty: Encoder) -> None:
+    with pytest.raises(BadRow, match="message 0 is the assistant's: put before it what it answers"):
+        chatty.encode({"messages": [{"role": "assistant", "content": "a"}]})
+
+
 def test_a_long_row_is_cut_on_the_right_and_says_how_much(tokenizer: Any) -> None:
     example = Encoder(tokenizer, 6).encode({"prompt": "1234", "completion": "5678"})
     assert (len(example.ids), example.cut_tokens, example.trainable_tokens) == (6, 3, 2)

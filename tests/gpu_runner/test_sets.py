@@ -95,6 +95,15 @@ def test_bad_rows_are_left_out_of_every_set_when_asked(tmp_path: Path, encoder: 
     source = tiny_llama.write_rows(tmp_path / "rows.jsonl", rows)
     train, suites = sets.read(config(source, skip_bad_rows=True), encoder)
     assert len(train.examples) + len(suites["task"].examples) == 12
+    source = tiny_llama.write_rows(tmp_path / "bad.jsonl", [rows[-1]] * 3)
+    with pytest.raises(DataError, match=r"all 3 rows of the training data are bad\. .*:1"):
+        sets.read(config(source, skip_bad_rows=True), encoder)
+    few = [rows[0], rows[-1], rows[1]]  # wherever the bad one is drawn, two can be split
+    for order in (few, few[1:] + few[:1], few[::-1]):
+        source = tiny_llama.write_rows(tmp_path / "few.jsonl", order)
+        train, suites = sets.read(config(source, skip_bad_rows=True), encoder)
+        assert (len(train.examples), len(suites["task"].examples)) == (1, 1)
+        assert len(train.bad_rows) == 1
 
 
 def test_bad_rows_are_told_of_the_set_they_are_in(
