@@ -38,6 +38,8 @@ RECIPES: dict[str, State] = {preset.key: preset.applied({}) for preset in PRESET
     "compiled": {"kernels": "fused", "checkpointing": "full"},
     "selective": {"kernels": "fused_block", "checkpointing": "selective"},
     "capped": {"model": "google/gemma-2-2b", "loss": "fused_linear"},
+    "kahan": {"params": "bf16", "master": "null", "rounding": "kahan"},
+    "rounded": {"params": "bf16", "master": "null", "rounding": "stochastic", "optimizer": "muon"},
     "fp8": {"gpu": "H100 SXM", "compute": "fp8", "optimizer": "lion"},
 }
 CLUSTERS: dict[str, State] = {
@@ -171,6 +173,8 @@ def test_where_the_command_needs_more_than_the_plan_it_says_whether_that_fits() 
 
 def test_what_blocks_logits_and_attention_of_a_model_are_is_said_where_the_plan_differs() -> None:
     assert "needs no mask" in differs({"attention": "sdpa"})
+    assert "rounded to the nearest" in differs(RECIPES["8-bit"] | {"rounding": "kahan"})
+    assert "rounded" not in differs(RECIPES["kahan"])
     assert "beside selective" in differs(RECIPES["selective"])
     assert "transformers' own" in differs({"model": "google/gemma-2-2b", "kernels": "fused_block"})
     capped = differs({"model": "google/gemma-2-2b", "attention": "flash", "loss": "linear"})

@@ -88,6 +88,8 @@ def _settings(run: Job) -> dict[str, str]:
         chosen["optimizer"] = name
     if recipe.optimizer == "sgd_momentum":
         chosen["momentum"] = "0.9"
+    if recipe.rounding != "nearest":
+        chosen["rounding"] = recipe.rounding
     return chosen
 
 
@@ -137,6 +139,7 @@ def _state_differences(job: Job, told: Recipe) -> tuple[tuple[bool, str], ...]:
             same and recipe.optimizer == told.optimizer and recipe.step != told.step,
             by_rows if told.step == "rows" else "its update is fused",
         ),
+        (recipe.rounds and not told.rounds, "its updates are rounded to the nearest"),
         (
             recipe.paged or job.cluster.offload != "none",
             "it keeps weights and optimizer on the card",

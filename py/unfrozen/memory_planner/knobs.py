@@ -118,6 +118,12 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
             _knob(
                 "optimizer_in_backward", "Step inside backward", "one layer's gradients at a time"
             ),
+            _knob(
+                "rounding",
+                "Rounding",
+                "of 16-bit weights without an exact copy",
+                {"nearest": "nearest", "stochastic": "stochastic", "kahan": "Kahan: remembered"},
+            ),
             _knob("zero_in_place", "Zeroed gradients", "kept between steps, not freed"),
         ),
     ),

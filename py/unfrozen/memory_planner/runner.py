@@ -111,5 +111,6 @@ def _optimizer(recipe: Recipe, found: Launch, width: str) -> dict[str, Any]:
         kept = width if recipe.optimizer == "sgd_momentum" else None
         return {"optimizer": recipe.optimizer, "moments": kept, "step": "fused"}
     moments = None if name == "adafactor" else width
-    step = "fused" if name == "adamw" else "rows"
-    return {"optimizer": name, "moments": moments, "step": step}
+    rounding = recipe.rounding if width == "bf16" and name in ROUNDED else "nearest"
+    step = "fused" if name == "adamw" and rounding == "nearest" else "rows"
+    return {"optimizer": name, "moments": moments, "step": step, "rounding": rounding}

@@ -49,6 +49,7 @@ RECIPE: Final = (
         "paged",
         "optimizer_in_backward",
         "zero_in_place",
+        "rounding",
         "step",
         "micro_batch",
         "seq_len",
