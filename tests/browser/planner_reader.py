@@ -56,6 +56,14 @@ class PlannerReader:
             self.page.wait_for_timeout(50)
         raise AssertionError(f"the address says {self.plan!r}, not {plan!r}")
 
+    def shows(self, state: dict[str, str]) -> None:
+        """Wait until the figures are those of this state: an address is there before they are."""
+        for _ in range(SECONDS * 20):
+            if self.view["state"] == state:
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"it shows {self.view['state']}, not {state}")
+
     def type(self, key: str, text: str) -> None:
         """Type into a field."""
         self.control(key).fill(text)
