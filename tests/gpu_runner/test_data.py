@@ -54,7 +54,7 @@ def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
 
 def test_chats_without_an_answer_are_told_so(encoder: Encoder) -> None:
     row = {"messages": [{"role": "system", "content": "Be nice."}]}
-    with pytest.raises(DataError, match="no message is the assistant's.*add the answers"):
+    with pytest.raises(DataError, match=r"no message is the assistant's.*add the answers"):
         load_set("training", [("a", row)] * 2, encoder)
 
 
