@@ -50,13 +50,14 @@ class Pass:
         self._whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
         a = model.architecture
         self.head_size = 0 if a.labels else a.vocab * a.hidden
+        self.gathering = Gathering(model, recipe, cluster)
+        self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
         self.head_trains = recipe.lora is None and self.head_size > 0
         self._resident = recipe.resident_grads(encoder=a.labels > 0)
         at_once = model.largest_tensor
         if recipe.kernels == "fused_block":
             at_once = max(at_once, feed_forward_size(model))
-        self.gathering = Gathering(model, recipe, cluster)
         self._largest_grad = round(grads_bytes * at_once / model.num_parameters)
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
@@ -128,7 +129,7 @@ class Pass:
                     "loss": loss.at_loss + selected,
                     "casts": self.casts(a.layers, forward=True, head=True),
                 }
-                | self.gathering.at_loss(early),
+                | self.gathering.at_loss(early, forward=self.loss_kind.endswith("linear")),
                 late=early,
                 here=early,
             ),
@@ -137,11 +138,14 @@ class Pass:
                 more
                 | {
                     "head": loss.at_head,
-                    "head_weight": second * BYTES[self.recipe.params],
+                    "head_weight": second * self._grad_width,
                 }
                 | self.gathering.at_head(self.head_size if self.head_trains else 0),
                 late=self.head_size,
                 here=self.head_size,
+            ),
+            self._point(
+                0, more | {"head": more["head_input"]} | self.gathering.after_head(), here=0
             ),
         )
 
@@ -149,8 +153,7 @@ class Pass:
         """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
         ids, embedding = 8 * t, a.vocab * a.hidden
-        width = self.gathering.grad_width or BYTES[self.recipe.params]
-        sum_of_two = 2 * width * embedding if a.tied and self.head_trains else 0
+        sum_of_two = 2 * self._grad_width * embedding if a.tied and self.head_trains else 0
         return (
             self._point(
                 self.head_size,

@@ -57,19 +57,23 @@ class Gathering:
         """Parameters of the unit whose gradients are scattered last: root or embedding."""
         return self._vocab if self._apart or not self._whole else self._root
 
-    def at_loss(self, early: int) -> Point:
-        """While the loss is computed; `early` is the size of the head's gradient, if it exists.
+    def at_loss(self, early: int, *, forward: bool) -> Point:
+        """Where the loss needs most; `early` is the size of the head's gradient, if it exists.
 
-        Of the unit gathered last the buffer it came in is there too, until another is gathered.
+        In the `forward` pass, of the unit gathered last the buffer it came in is there too, until
+        another is gathered; in the backward pass the last layer is on its way.
         """
-        found = self._gathered(0, 2 * self._vocab) if self._apart else self._gathered(2)
+        found = self._gathered(2)
+        if self._apart:
+            layers, heads = (0, 2) if forward else (1, 1)
+            found = self._gathered(layers, heads * self._vocab)
         return found | {"unreduced": self._width * early if self._whole else 0}
 
     def at_head(self, trained: int) -> Point:
         """While the head, of `trained` parameters, is differentiated."""
-        width = self._width if self.late else self._width + self._summed
+        width = self._width if self._whole else self._width + self._summed
         unreduced = width * trained if self._scatters else 0
-        return self.at_loss(0) | {"unreduced": unreduced}
+        return self.at_loss(0, forward=False) | {"unreduced": unreduced}
 
     def at_norm(self) -> Point:
         """While the last norm is differentiated, and the last layer is gathered."""
@@ -106,9 +110,20 @@ class Gathering:
         width = self._width + self._summed
         return {"unreduced": width * self.last if self._scatters else 0}
 
+    def after_head(self) -> Point:
+        """While the gradient of a head that is a unit is copied to be summed; {} if it is none.
+
+        The last layer is on its way.
+        """
+        if not self._apart or not self._scatters:
+            return {}
+        return self._gathered(1) | {"unreduced": (self._width + self._summed) * self._vocab}
+
     def at_head_update(self) -> Point:
         """While a head that is a unit is updated within the backward pass."""
-        return self.at_loss(0) | {"unreduced": self._summed * self._vocab if self._apart else 0}
+        if not self._apart:
+            return {}
+        return self._gathered(1) | {"unreduced": self._summed * self._vocab}
 
     def at_layer_update(self) -> Point:
         """While the layer differentiated first is updated; the next one is gathered."""

@@ -7,9 +7,11 @@ and the backward pass of the head.
                    then the gradient in the precision of the head: c
     logits_bf16    the same without upcast: 3c, then c; where it is one kernel (a compiled loss, as
                    in torchtitan from 2025 on), the logits and their gradient: 2c
-    chunked        the logits of all chunks stay in 16 bits: c; a chunk is upcast when its turn
-                   comes. The head is differentiated chunk by chunk, so that two gradients of its
-                   weight exist at once (torchtune's CEWithChunkedOutputLoss)
+    chunked        the logits of all chunks stay: c. In the backward pass a chunk is upcast when its
+                   turn comes, and its softmax made again: 4, in 16 bits 8. The head is
+                   differentiated chunk by chunk, so that a gradient of its weight, the sum of those
+                   before, and the new sum exist at once (this project's runner); in one kernel two
+                   gradients (torchtune's CEWithChunkedOutputLoss, compiled)
     fused_linear   the forward pass computes the gradients chunk by chunk, each chunk of
                    ⌈T / ⌈V/h⌉⌉ tokens, rounded up to a power of two: 4 + c a logit of one chunk, the
                    gradients of the head's input and weight beside it (Liger, arXiv 2410.10989)
@@ -65,8 +67,12 @@ def loss_memory(
     if kind == "classification":
         return LossMemory(0, 0)
     if kind == "chunked":
-        upcast = 0 if kernels == "fused" else 12 * logits // CHUNKS
-        return LossMemory(c * logits + upcast, c * logits + inputs, weight_gradients=1)
+        if kernels == "fused":
+            return LossMemory(c * logits, c * logits + inputs, weight_gradients=1)
+        chunk = -(-tokens // CHUNKS) * vocab
+        softmax = (8 if c < 4 else 4) * chunk
+        left = c * (logits - chunk)  # of the second, where gradients of the weight begin to add up
+        return LossMemory(left + softmax, left + inputs, weight_gradients=2, early=True)
     if kind == "fused_linear":
         parts = -(-vocab // hidden)
         chunk = min(tokens, 1 << (-(-tokens // parts) - 1).bit_length())

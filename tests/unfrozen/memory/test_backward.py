@@ -82,7 +82,7 @@ def test_tensor_parallel_cards_share_a_layer_and_sequence_parallel_ones_its_norm
 
 def test_autocast_keeps_copies_of_all_weights_until_its_context_ends() -> None:
     part = micro_batch(params="fp32", checkpointing="full")
-    at_loss, at_head = part.forward_points()
+    at_loss, at_head, _ = part.forward_points()
     matrices, head = LLAMA.layer_matrices, 128256 * 4096
     assert at_loss["casts"] == 2 * (32 * matrices + head)
     assert at_head["casts"] == 2 * (matrices + head)

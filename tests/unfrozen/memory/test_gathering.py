@@ -21,8 +21,8 @@ def traffic(**cluster: Any) -> Gathering:
 
 
 def test_only_stage_three_gathers_weights() -> None:
-    assert "gathered" not in traffic(sharding="zero2").at_loss(0)
-    assert traffic().at_loss(0)["gathered"] == 2 * (ROOT + 2 * LAYER)
+    assert "gathered" not in traffic(sharding="zero2").at_loss(0, forward=True)
+    assert traffic().at_loss(0, forward=True)["gathered"] == 2 * (ROOT + 2 * LAYER)
 
 
 def test_a_root_keeps_the_gradient_of_the_head_until_that_of_the_embedding_is_there() -> None:

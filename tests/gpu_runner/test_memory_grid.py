@@ -1,0 +1,81 @@
+"""What a step holds beside what was predicted, over combinations of everything a run can choose.
+
+A subset of the grid that the memory model was held against: every optimizer, precision, rounding,
+kind of checkpointing and family at least once, on one process and on two, where the activations
+are what counts (8 rows) and where the weights are (1 row).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from measured_steps import Case, Measured, measure, on_several
+
+WITHIN: dict[str, Any] = {"optimizer_in_backward": True, "clip": 0.0}
+NARROW: dict[str, Any] = {"params": "bf16"}
+TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
+WORDY = {"vocab_size": 4096}  # a head larger than all layers
+WIDE = {"hidden_size": 128, "intermediate_size": 512, "head_dim": 32}
+
+CHOICES: tuple[dict[str, Any], ...] = (
+    {"checkpointing": "selective"},
+    {"checkpointing": "selective", "compute": "bf16"},
+    {"checkpointing": "selective", **NARROW},
+    {"checkpointing": "full", **NARROW},
+    {"optimizer": "adafactor", "checkpointing": "full", **NARROW, **WITHIN},
+    {"optimizer": "adafactor", "rounding": "stochastic", **NARROW, **WITHIN},
+    {"optimizer": "adafactor", "rounding": "kahan", **NARROW},
+    {"rounding": "stochastic", **NARROW},
+    {"rounding": "kahan", "checkpointing": "full", **NARROW, **WITHIN},
+    {"optimizer": "muon", "checkpointing": "full", "fused": False, **NARROW, **WITHIN},
+    {"optimizer": "muon", "compute": "bf16"},
+    {"optimizer": "sgd", "momentum": 0.9, "compute": "bf16", "checkpointing": "full", **WITHIN},
+    {"optimizer": "sgd", "fused": False, "checkpointing": "full", **WITHIN},
+)
+ALONE = [
+    Case({"micro_batch": rows, **choices}, sizes={**ends, "num_key_value_heads": heads})
+    for choices in CHOICES
+    for rows, ends, heads in ((1, TIED, 4), (1, UNTIED, 2), (8, UNTIED, 4))
+] + [
+    Case({"checkpointing": kind, **precision}, family)
+    for family in ("qwen3", "gemma", "phi3", "gpt2", "olmo2", "mistral")
+    for kind in ("full", "selective")
+    for precision in ({}, {"compute": "bf16"})
+]
+TOGETHER = [
+    Case({"micro_batch": rows, **choices}, sizes={**sizes, **ends}, narrow=narrow)
+    for sizes, rows in ((WORDY, 1), (WIDE, 1), (WIDE, 8))
+    for ends in (TIED, UNTIED)
+    for choices, narrow in (
+        ({"checkpointing": "full"}, True),
+        ({"checkpointing": "full", **WITHIN}, True),
+        ({"checkpointing": "selective", "grad_accum": 4}, False),
+        ({"optimizer": "adafactor", "checkpointing": "full"}, True),
+        ({"rounding": "stochastic", **NARROW}, False),
+    )
+]
+
+
+def worst(cases: list[Case], found: list[Measured]) -> str:
+    """The ten that are furthest off, in words."""
+    pairs = sorted(zip(cases, found, strict=True), key=lambda pair: -abs(pair[1].error))
+    lines = [f"{one.error:+.1%}  {case}" for case, one in pairs[:10]]
+    return "\n".join(["the worst ten:", *lines])
+
+
+def test_one_process_holds_what_was_predicted_whatever_it_chooses() -> None:
+    found = [measure(case) for case in ALONE]
+    assert max(abs(one.error) for one in found) <= 0.03, worst(ALONE, found)
+
+
+@pytest.mark.slow
+def test_two_processes_hold_what_was_predicted_whatever_they_choose(tmp_path: Path) -> None:
+    found = on_several(TOGETHER, tmp_path)
+    assert max(abs(one.error) for one in found) <= 0.03, worst(TOGETHER, found)
+    for case, one in zip(TOGETHER, found, strict=True):
+        kept = one.predicted["optimizer_step"].get("moments", 0)
+        # what is whole on every card and what is shared out, to a row that does not divide
+        assert one.instants["optimizer_step"].get("moments", 0) == pytest.approx(kept, rel=1e-3), (
+            case
+        )
