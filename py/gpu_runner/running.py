@@ -168,7 +168,7 @@ def _job(session: Session, recorder: Recorder, attendant: Attendant) -> Job:
         save_every=planned.save_every,
         device=planned.device,
         autocast=planned.autocast,
-        measured_steps=_steps_to_measure(session),
+        measured_steps=steps_to_measure(session.plan.steps, session.plan.heaviest_step),
         observer=recorder,
         world=world,
         go_on=attendant.go_on,
@@ -219,14 +219,6 @@ def _penalty(session: Session, recorder: Recorder) -> Penalty:
 
 def _rate_under_way(planned: Plan, state: State) -> float:
     return planned.schedule.at(state.step + 1)
-
-
-def _steps_to_measure(session: Session) -> frozenset[int]:
-    """None for several processes on CPUs: gathered weights come and go under the tracker's feet."""
-    planned = session.plan
-    if session.world.size > 1 and planned.device.type == "cpu":
-        return frozenset()
-    return steps_to_measure(planned.steps, planned.heaviest_step)
 
 
 def _announce(session: Session, log: Log, recorder: Recorder) -> None:
