@@ -54,15 +54,11 @@ ROWS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run: choices of the command line, the family of its model and changes of its sizes.
-
-    `narrow`: weights are gathered in bf16, as they are on cards; by itself a CPU does not.
-    """
+    """One run: choices of the command line, the family of its model and changes of its sizes."""
 
     choices: Mapping[str, Any] = field(default_factory=dict)
     family: str = "llama"
     sizes: Mapping[str, Any] = field(default_factory=dict)
-    narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +85,10 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     known = ModelConfig.from_hf(model.config.to_dict())
     kind: Checkpointing = config.checkpointing
     blocks.prepare(model, kind, compiled=False, fused=fuses(config, known))
-    world.shard(model, torch.bfloat16 if case.narrow else None)
-    job, compute = _job(model, config, world, case.narrow)
+    compute = "bf16" if "bf16" in (config.compute, config.params) else "fp32"
+    exact = compute == config.params
+    world.shard(model, None if exact else torch.bfloat16)
+    job = _job(model, config, world, exact=exact)
     train_step(job, 1, SilentMeter())
     with measured(model, job.optimizer, CPU, wanted=True) as (meter, memory):
         train_step(job, 2, meter)
@@ -106,19 +104,17 @@ def _model(case: Case, config: TrainConfig) -> Any:
     return model.bfloat16() if config.params == "bf16" else model
 
 
-def _job(model: Any, config: TrainConfig, world: World, narrow: bool) -> tuple[Job, str]:
+def _job(model: Any, config: TrainConfig, world: World, *, exact: bool) -> Job:
     choice = optim.Choice(config.optimizer, config.momentum, config.rounding)
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     norm: Any = optim.gradient_norm
     if config.optimizer_in_backward:
         optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
         norm = optimizer.norm
-    compute = "bf16" if narrow or "bf16" in (config.compute, config.params) else "fp32"
-    exact = compute == config.params
     settings = (config.micro_batch, config.grad_accum, 0, config.packing)
     rows, parts, pad, packed = settings
     feed = Feed(ROWS, 0, rows, parts, pad, packed=packed, rank=world.rank, ranks=world.size)
-    job = Job(
+    return Job(
         model=model,
         optimizer=optimizer,
         feed=feed,
@@ -137,7 +133,6 @@ def _job(model: Any, config: TrainConfig, world: World, narrow: bool) -> tuple[J
         saving=blocks.offloading(model) if config.activation_offload else nullcontext,
         norm=norm,
     )
-    return job, compute
 
 
 def measure(case: Case, world: World | None = None) -> Measured:

@@ -141,7 +141,7 @@ def _session(
     start = world.on_first(
         lambda: anchor(planned.source, model, directory, untrained=state.step == 0)
     )
-    narrow = planned.compute != config.params and planned.device.type == "cuda"
+    narrow = planned.compute != config.params
     world.shard(model, torch.bfloat16 if narrow else None)
     choice = optim.Choice(
         config.optimizer, config.momentum, config.rounding, config.layer_decay, config.seed

@@ -44,15 +44,15 @@ ALONE = [
     for precision in ({}, {"compute": "bf16"})
 ]
 TOGETHER = [
-    Case({"micro_batch": rows, **choices}, sizes={**sizes, **ends}, narrow=narrow)
+    Case({"micro_batch": rows, **choices}, sizes={**sizes, **ends})
     for sizes, rows in ((WORDY, 1), (WIDE, 1), (WIDE, 8))
     for ends in (TIED, UNTIED)
-    for choices, narrow in (
-        ({"checkpointing": "full"}, True),
-        ({"checkpointing": "full", **WITHIN}, True),
-        ({"checkpointing": "selective", "grad_accum": 4}, False),
-        ({"optimizer": "adafactor", "checkpointing": "full"}, True),
-        ({"rounding": "stochastic", **NARROW}, False),
+    for choices in (
+        {"checkpointing": "full", "compute": "bf16"},
+        {"checkpointing": "full", "compute": "bf16", **WITHIN},
+        {"checkpointing": "selective", "grad_accum": 4},
+        {"optimizer": "adafactor", "checkpointing": "full", "compute": "bf16"},
+        {"rounding": "stochastic", **NARROW},
     )
 ]
 

@@ -94,8 +94,12 @@ def test_two_processes_equal_one_with_twice_the_micro_batches(
         ({"optimizer": "muon"}, {}, 1e-5, 1e-2),
         ({"optimizer": "adafactor", "clip": 0.0}, {"optimizer_in_backward": True}, 1e-6, 1e-5),
         ({"params": "bf16", "rounding": "stochastic"}, {}, 1e-3, 1e-2),
+        ({"compute": "bf16"}, {}, 3e-3, 0.2),
     ],
-    ids=["muon", "adafactor-within-the-backward-pass", "bf16-rounded-stochastically"],
+    ids=[
+        *("muon", "adafactor-within-the-backward-pass", "bf16-rounded-stochastically"),
+        "fp32-gathered-in-bf16",
+    ],
 )
 def test_every_way_to_move_the_weights_moves_them_on_two_processes_alike(
     model_dir: Path,
@@ -108,7 +112,9 @@ def test_every_way_to_move_the_weights_moves_them_on_two_processes_alike(
 ) -> None:
     """Gradients added up in another order differ by 3·10⁻⁷, which turns how a few are rounded.
 
-    Muon makes bf16 numbers of its momentum, and an orthogonal matrix shows it; weights of bf16 do.
+    Muon makes bf16 numbers of its momentum, and an orthogonal matrix shows it; weights of bf16 do,
+    and so do those that are gathered in bf16: what passes between blocks then is bf16 too, and
+    AdamW makes a whole step of the sign of the smallest gradient.
     """
     options = {"model": str(model_dir), "data": str(sums_file), "general": (), "grad_accum": 2}
     options |= {"steps": 6, "eval_every": 6, "save_every": 6, "lr": 3e-3, **chosen}
