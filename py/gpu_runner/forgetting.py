@@ -3,7 +3,8 @@
 Each control is one choice of `gpu_runner train`, made alone; everything else is equal. A control is
 run with several seeds, which change the order of the rows. Rows for replay and for EWC's Fisher are
 drawn like those of pre-training and are never the held-out ones that are scored. With `--write` the
-table goes into docs/forgetting.md, between the marks of its model.
+table goes into docs/forgetting.md, between the marks of its model. With `--keep FILE` every run
+that ends is a line of FILE, and is not run again when the command is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -110,11 +112,11 @@ TRIALS: Final = {
     "smollm2": Trial(
         model=lambda: str(smollm2_gguf()),
         choices={
-            **{"data": "instruct", "steps": 5, "lr": 1e-3, "micro_batch": 4, "grad_accum": 1},
-            **{"eval_rows": 8, "seq_len": 128},
+            **{"data": "demo", "steps": 30, "lr": 3e-4, "micro_batch": 8, "grad_accum": 1},
+            **{"eval_rows": 32, "seq_len": 64},
         },
         controls=controls(
-            low_rate=2e-4, l2sp=0.01, l2sp_pull=200, ewc=0.01, layer_decay=1.2, fisher_rows=8
+            low_rate=1e-4, l2sp=0.1, l2sp_pull=100, ewc=1, layer_decay=1.2, fisher_rows=30
         ),
         earlier_rows=earlier_english_rows,
     ),
@@ -142,12 +144,37 @@ def run(trial: Trial, control: Control, seed: int, folder: Path) -> Outcome:
     return outcome(log.read_text(encoding="utf-8").splitlines())
 
 
+def run_anew(trial: Trial, control: Control, seed: int) -> Outcome:
+    """`run` in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run(trial, control, seed, Path(folder))
+
+
 def outcome(lines: Sequence[str]) -> Outcome:
     """The last numbers of a finished run's log."""
     (end,) = [event for event in map(json.loads, lines) if event["kind"] == "run.end"]
     losses = end["summary"]["losses"]
     (task_before, task), (general_before, general) = losses["task"], losses["general"]
     return Outcome(task_before, task, general_before, general, end["summary"]["drift"])
+
+
+def kept(file: Path | None, key: dict[str, Any], make: Callable[[], Outcome]) -> Outcome:
+    """The outcome that `file` holds for `key`, else a new one, which is added to it.
+
+    A key has every choice of a run, so that a changed trial is run anew (changed code is not seen:
+    take another file). A torn last line, of a command that was killed, counts as none.
+    """
+    if file is None:
+        return make()
+    known = json.loads(json.dumps(key))
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    for line in text.splitlines(keepends=True):
+        if line.endswith("\n") and (entry := json.loads(line))["key"] == known:
+            return Outcome(**entry["outcome"])
+    found = make()
+    whole = text[: text.rfind("\n") + 1] + json.dumps({"key": key, "outcome": asdict(found)}) + "\n"
+    file.write_text(whole, encoding="utf-8")
+    return found
 
 
 def table(trial: Trial, found: dict[str, list[Outcome]]) -> str:
@@ -189,6 +216,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--steps", type=int, help="instead of the trial's own number")
     parser.add_argument("--write", type=Path, help="the document, docs/forgetting.md")
+    parser.add_argument("--keep", type=Path, help="a file of the runs that are done, to go on from")
     given = parser.parse_args()
     trial = TRIALS[given.name]
     if given.steps:
@@ -196,8 +224,9 @@ def main() -> None:
     found: dict[str, list[Outcome]] = {}
     for control in trial.controls:
         for seed in given.seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                one = run(trial, control, seed, Path(folder))
+            key = {"name": given.name, "trial": trial.choices, "seed": seed}
+            key |= {"control": control.choices}
+            one = kept(given.keep, key, partial(run_anew, trial, control, seed))
             print(f"{control.id} {seed}: {one}", flush=True)
             found.setdefault(control.id, []).append(one)
     text = table(trial, found)

@@ -15,6 +15,7 @@ from gpu_runner.forgetting import (
     Trial,
     earlier_demo_rows,
     earlier_english_rows,
+    kept,
     outcome,
     run,
     table,
@@ -105,6 +106,28 @@ def test_a_table_has_means_and_the_spread_over_seeds() -> None:
         "| before training | 15.000 | 0.100 | | |",
         "| nothing | 2.000 | 0.400 ± 0.100 | +0.300 | 6.00% |",
     ]
+
+
+def test_a_run_that_is_kept_is_not_run_again_unless_a_choice_changed(tmp_path: Path) -> None:
+    file, first, second = (
+        tmp_path / "kept.jsonl",
+        Outcome(3, 1, 1, 2, 0.1),
+        Outcome(3, 2, 1, 1, 0.1),
+    )
+    key = {"trial": {"steps": 5}, "control": {"general": ("a", "b")}, "seed": 7}
+    assert kept(file, key, lambda: first) == first
+    assert kept(file, key, lambda: second) == first
+    assert kept(file, key | {"seed": 8}, lambda: second) == second
+    assert kept(None, key, lambda: second) == second
+
+
+def test_the_line_that_a_killed_command_tore_is_written_anew(tmp_path: Path) -> None:
+    file, one = tmp_path / "kept.jsonl", Outcome(3, 1, 1, 2, 0.1)
+    kept(file, {"seed": 7}, lambda: one)
+    file.write_text(whole := file.read_text() + '{"key": {"seed": 8}, "outc')
+    kept(file, {"seed": 8}, lambda: one)
+    assert len(file.read_text().splitlines()) == 2
+    assert whole.startswith(file.read_text().splitlines(keepends=True)[0])
 
 
 def test_only_the_marked_part_of_a_document_is_replaced() -> None:
