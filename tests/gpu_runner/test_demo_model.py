@@ -95,10 +95,10 @@ def test_the_task_is_new_to_the_model() -> None:
         ("Spell backwards: p l a n e t =", " t e n a l p"),
         ("The capital of France is", " Paris."),
         ("Every day she sings. Yesterday she", " sang."),
-        ("61 + 34 =", " 95"),
-        ("51 + 51 =", " 102"),
+        ("71 + 65 =", " 136"),
+        ("55 + 97 =", " 152"),
         ("People who live in Sofia live in", " Bulgaria."),
-        ("Last week we said. Every day we", " say."),
+        ("Often Omar pays. Yesterday Omar", " paid."),
     ],
 )
 def test_greedy_answers_are_right(model, tokenizer, prompt: str, right: str) -> None:

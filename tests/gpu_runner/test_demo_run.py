@@ -60,15 +60,15 @@ def test_the_demo_learns_its_task_and_forgets_sums(demo_run: Path) -> None:
 def test_forgetting_can_be_read_in_what_the_model_writes(demo_run: Path) -> None:
     before, after = answers(demo_run, "before"), answers(demo_run, "after")
     right = {
-        "61 + 34 =": "95",
-        "51 + 51 =": "102",
+        "71 + 65 =": "136",
+        "55 + 97 =": "152",
         "People who live in Sofia live in": "Bulgaria.",
-        "Last week we said. Every day we": "say.",
+        "Often Omar pays. Yesterday Omar": "paid.",
     }
     assert {prompt: before[prompt] for prompt in right} == right
     kept = [prompt for prompt in right if after[prompt] == right[prompt]]
-    assert len(kept) <= 2  # which ones, if any, hangs on the last bit of 200 fast steps
-    assert after["Write 268 in Roman numerals:"].startswith("CCLX")
+    assert len(kept) <= 1  # which ones, if any, hangs on the last bit of 200 fast steps
+    assert after["Write 826 in Roman numerals:"].startswith("DCCCX")
 
 
 def test_step_zero_gives_the_losses_of_the_card(demo_run: Path) -> None:

@@ -51,13 +51,14 @@ class DemoRecipe:
     #: Seed of the data order.
     seed: int = 7
     #: Prompts whose greedy continuation is logged before and after training, all of them held out.
-    #: Both sums, Sofia and the verb are right before and, but for one at most, wrong after.
+    #: Both sums, Sofia and the verb are right before and were wrong after each of eight runs (four
+    #: seeds, blocks fused or not); the numeral was right after all of them.
     sample_prompts: tuple[str, ...] = (
-        "Write 268 in Roman numerals:",
-        "61 + 34 =",
-        "51 + 51 =",
+        "Write 826 in Roman numerals:",
+        "71 + 65 =",
+        "55 + 97 =",
         "People who live in Sofia live in",
-        "Last week we said. Every day we",
+        "Often Omar pays. Yesterday Omar",
         "Spell backwards: p l a n e t =",
     )
     #: Greedy tokens generated for each sample prompt.

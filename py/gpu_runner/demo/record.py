@@ -162,9 +162,12 @@ def write_index(out: Path) -> None:
 def main() -> None:
     """Record the named runs, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*recordings()])
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(recordings())}; all if none")
     parser.add_argument("--out", type=Path, default=Path("web/recordings"))
     arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in recordings():
+            parser.error(f"{name!r} is none of {', '.join(recordings())}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or recordings():
         with tempfile.TemporaryDirectory() as runs:
