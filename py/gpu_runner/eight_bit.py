@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from gpu_runner.errors import UsageError
 
@@ -63,7 +64,8 @@ class AdamW8bit:
             if parameter in self.state and not self._inner.state[parameter]:
                 self._inner.state[parameter] = self._opened(parameter, self.state[parameter])
         torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self.grad_scale)
-        self._inner.step()
+        with _disable_current_modes():  # torchao compiles its step, which no memory tracker may see
+            self._inner.step()
         for parameter in parameters:
             if parameter not in self.state and self._inner.state[parameter]:
                 self.state[parameter] = {}

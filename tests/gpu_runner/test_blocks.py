@@ -1,4 +1,5 @@
 import random
+import shutil
 from typing import Any
 
 import pytest
@@ -55,6 +56,20 @@ def test_what_is_computed_again_is_the_same(family: str, kind: Checkpointing) ->
     for one, two in zip(gradients, same, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-7)
     assert less < 0.7 * kept
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+@pytest.mark.skipif(shutil.which("g++") is None, reason="without g++ nothing can be compiled")
+@pytest.mark.parametrize("kind", ["none", "selective"])
+def test_what_is_compiled_computes_the_same(kind: Checkpointing) -> None:
+    plain, other = tiny_families.model("llama"), tiny_families.model("llama")
+    blocks.prepare(other, kind, compiled=True)
+    loss, gradients, _ = passed(plain)
+    again, same, _ = passed(other)
+    assert again == pytest.approx(loss, rel=1e-6)
+    for one, two in zip(gradients, same, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_that_cannot_be_checkpointed_is_refused() -> None:
