@@ -64,6 +64,7 @@ def worst(cases: list[Case], found: list[Measured]) -> str:
     return "\n".join(["the worst ten:", *lines])
 
 
+@pytest.mark.slow
 def test_one_process_holds_what_was_predicted_whatever_it_chooses() -> None:
     found = [measure(case) for case in ALONE]
     assert max(abs(one.error) for one in found) <= 0.03, worst(ALONE, found)

@@ -13,6 +13,7 @@ from unfrozen.model import ModelConfig
 TIED = {"tie_word_embeddings": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize(
     "choices",

@@ -115,6 +115,7 @@ def where(state: State) -> str:
     return str(glance(state)["commands"]["where"])  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_the_command_is_one_the_runner_takes_and_computes_the_plans_step(state: State) -> None:
     job, found = Job.read(job_json(state)), told(state)
@@ -137,6 +138,7 @@ def test_its_processes_are_the_plans_cards_or_the_page_says_why_not(cluster: str
         assert planned.cards == cluster_.gpus
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state: State) -> None:
     job = Job.read(job_json(state))

@@ -32,6 +32,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize(("key", "value"), CHANGES)
 def test_where_the_command_takes_other_memory_than_the_plan_the_page_says_why(
