@@ -6,7 +6,7 @@ import tomllib
 from house.tree import ROOT, declared
 
 RUNNER_BUDGET = 12
-DEV_BUDGET = 15
+DEV_BUDGET = 14
 PAGE_BUDGET = 12
 PAGE_BUILD_BUDGET = 3
 
