@@ -58,13 +58,14 @@ def live_together(target: Any, argument: Any, runs: Path, until: int | None) -> 
     return run
 
 
-def assert_same_checkpoint(one: Path, two: Path) -> None:
-    """Weights, moments, random numbers and position agree to the last bit."""
+def assert_same_checkpoint(one: Path, two: Path, timed: tuple[str, ...] = ("seconds",)) -> None:
+    """Weights, moments, random numbers and position agree to the last bit; not what is `timed`."""
     for name in BITWISE:
         assert (one / name).read_bytes() == (two / name).read_bytes(), f"{two / name}"
     states = [json.loads((path / "state.json").read_text()) for path in (one, two)]
     for state in states:
-        del state["history"]["seconds"]
+        for name in timed:
+            del state["history"][name]
     assert states[0] == states[1], two
 
 
@@ -120,7 +121,9 @@ def test_two_processes_killed_and_resumed_are_the_same_two(
     for until in (20, 41):
         newest, _ = checkpoint.newest(run / "checkpoints")
         assert newest is not None
-        assert_same_checkpoint(reference / "copies" / newest.name, newest)
+        # When gloo lets go of what it has sent, and so the bytes at a peak, hangs on the other one.
+        timed = ("seconds", "measured", "peak_bytes")
+        assert_same_checkpoint(reference / "copies" / newest.name, newest, timed)
         live_together(run_process.resume_here, str(run), places[1], until)
     live_together(run_process.resume_here, str(run), places[1], None)
     assert losses(run) == losses(reference)
