@@ -5,16 +5,10 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser
 
-import build
+from accessibility import is_wider_than_the_window, violations
 from browser.planner_reader import PlannerReader
 from conftest import StaticSite
 
-AXE = build.ROOT / "node_modules" / "axe-core" / "axe.min.js"
-VIOLATIONS = """async () => {
-  const { violations } = await axe.run('memory-planner');
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((n) => n.target)}`);
-}"""
-WIDER_THAN_THE_WINDOW = "() => document.documentElement.scrollWidth > innerWidth"
 OPEN_ALL = "() => document.querySelectorAll('memory-planner details').forEach((d) => d.open = true)"
 STATES = {
     "baked": ("", "baked"),
@@ -41,9 +35,8 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     reader = PlannerReader(context.new_page(), static_site.url + fragment)
     reader.wait(standing)
     reader.page.evaluate(OPEN_ALL)
-    reader.page.add_script_tag(path=AXE)
-    assert reader.page.evaluate(VIOLATIONS) == []
-    assert not reader.page.evaluate(WIDER_THAN_THE_WINDOW)
+    assert violations(reader.page, "memory-planner") == []
+    assert not is_wider_than_the_window(reader.page)
     context.close()
 
 
@@ -54,8 +47,7 @@ def test_the_list_of_models_is_accessible_while_it_is_open(
     reader = PlannerReader(context.new_page(), static_site.url)
     reader.control("model").click()
     assert reader.root.locator("[role=option]:visible").count() > 20
-    reader.page.add_script_tag(path=AXE)
-    assert reader.page.evaluate(VIOLATIONS) == []
+    assert violations(reader.page, "memory-planner") == []
     context.close()
 
 

@@ -10,19 +10,13 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-import build
 import tiny_llama
+from accessibility import is_wider_than_the_window, violations
 from browser.run_reader import RunReader, write
 from conftest import Server
 from gpu_runner import checkpoint
 from run_process import events
 
-AXE = build.ROOT / "node_modules" / "axe-core" / "axe.min.js"
-VIOLATIONS = """async () => {
-  const { violations } = await axe.run('run-view');
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((n) => n.target)}`);
-}"""
-WIDER_THAN_THE_WINDOW = "() => document.documentElement.scrollWidth > innerWidth"
 FOCUS = "() => document.activeElement.textContent"
 
 
@@ -209,10 +203,9 @@ def test_axe_finds_nothing_in_the_buttons_and_nothing_sticks_out(
         reader.choose(f"live:look-{width}")
         page = reader.page
         page.locator("run-start summary").click()
-        page.add_script_tag(path=AXE)
         for _ in range(2):
-            assert page.evaluate(VIOLATIONS) == []
-            assert not page.evaluate(WIDER_THAN_THE_WINDOW)
+            assert violations(page, "run-view") == []
+            assert not is_wider_than_the_window(page)
             page.locator("run-orders .button:visible").last.click()
         trainer.terminate()
     context.close()

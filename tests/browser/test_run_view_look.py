@@ -5,15 +5,9 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page
 
-import build
+from accessibility import is_wider_than_the_window, violations
 from browser.run_reader import RunReader, written
 
-AXE = build.ROOT / "node_modules" / "axe-core" / "axe.min.js"
-VIOLATIONS = """async () => {
-  const { violations } = await axe.run('run-view');
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((n) => n.target)}`);
-}"""
-WIDER_THAN_THE_WINDOW = "() => document.documentElement.scrollWidth > innerWidth"
 STATES = {
     "finished": ("--steps", "60", "--end", "finished"),
     "diverged": ("--steps", "60", "--nan-at", "30", "--until", "35", "--end", "failed"),
@@ -41,9 +35,8 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     reader.wait_notice(state)
     reader.page.locator("run-view summary").click()
     reader.page.locator("run-view data-table table").first.wait_for()
-    reader.page.add_script_tag(path=AXE)
-    assert reader.page.evaluate(VIOLATIONS) == []
-    assert not reader.page.evaluate(WIDER_THAN_THE_WINDOW)
+    assert violations(reader.page, "run-view") == []
+    assert not is_wider_than_the_window(reader.page)
     context.close()
 
 

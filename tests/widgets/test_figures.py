@@ -1,24 +1,11 @@
 """All kinds of figures on one page, as readers with different needs meet them."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-import build
-
-AXE = build.ROOT / "node_modules" / "axe-core" / "axe.min.js"
-
-
-def violations(page: Page) -> list[str]:
-    """What axe-core finds wrong, one line a rule with the first places."""
-    found: list[dict[str, Any]] = page.evaluate("axe.run().then(result => result.violations)")
-    return [
-        f"{each['id']}: {json.dumps([n['html'][:120] for n in each['nodes'][:3]])}"
-        for each in found
-    ]
+from accessibility import violations
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -32,7 +19,6 @@ def test_axe_finds_nothing_in_any_figure(page: Page, gallery: str, scheme: Any, 
     page.locator("#losses").get_by_role("button", name="Show data").click()
     page.locator("#schedules .plot-stage").focus()
     page.keyboard.press("End")
-    page.evaluate(Path(AXE).read_text(encoding="utf-8"))
     assert violations(page) == []
 
 
