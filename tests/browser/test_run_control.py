@@ -1,12 +1,12 @@
 """The buttons of a run in a real browser, before a real server and real runs on a tiny model."""
 
 import json
-import os
-import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -39,13 +39,26 @@ def server(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 
 @pytest.fixture
-def reader(page: Page, server: Server) -> RunReader:
-    return RunReader(page, server.url)
+def reader(page: Page, server: Server) -> Iterator[RunReader]:
+    """Of a page whose server has no run of an earlier test still going on."""
+    yield RunReader(page, server.url)
+    with suppress(OSError, psutil.NoSuchProcess):
+        kill_what_was_started(server)
+
+
+def kill_what_was_started(server: Server) -> None:
+    """Kill the run that was started last from a page, if it still goes on."""
+    last = json.loads((server.runs / "started.json").read_text())
+    process = psutil.Process(last["pid"])
+    if abs(process.create_time() - last["born"]) < 1:
+        process.kill()
 
 
 def press(page: Page, name: str) -> None:
-    """A button, by the keyboard."""
-    page.get_by_role("button", name=name, exact=True).focus()
+    """A button, by the keyboard, as soon as it may be pressed."""
+    button = page.get_by_role("button", name=name, exact=True)
+    expect(button).not_to_have_attribute("aria-disabled", "true", timeout=15_000)
+    button.focus()
     page.keyboard.press("Enter")
 
 
@@ -124,7 +137,6 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
 
     assert page.locator("run-orders button:visible").all_inner_texts() == ["Resume"]
     step = reader.brief["step"]
-    expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-disabled", "false")
     press(page, "Resume")
     said(page).to_contain_text("Starting it again")
     reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
@@ -170,14 +182,17 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
 def test_a_killed_run_is_started_again_from_the_page(
     page: Page, reader: RunReader, server: Server
 ) -> None:
-    begin(page, reader, seed=6)
-    started = json.loads((server.runs / "started.json").read_text())
-    os.kill(started["pid"], signal.SIGKILL)
+    fetched: list[str] = []
+    page.on("request", lambda request: fetched.append(request.url))
+    run = begin(page, reader, seed=6)
+    kill_what_was_started(server)
     reader.wait_notice("trainer-gone")
     press(page, "Resume")
     reader.wait_notice("live")
     assert page.locator("run-orders button:visible").first.inner_text() == "Pause"
     stop(page, reader)
+    from_the_start = [url for url in fetched if url.endswith(f"{run}/events?after=0")]
+    assert len(from_the_start) == 1  # news that it was started does not make the page read it anew
 
 
 def test_a_server_that_allows_nothing_has_no_buttons(page: Page, serve_site: Server) -> None:

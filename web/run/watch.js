@@ -11,6 +11,7 @@ import { followRun } from "./stream.js";
 import { currentToken } from "./token.js";
 
 const BACK_MS = 4000;
+const FOLLOWING = ["connecting", "live", "gone", "back"];
 
 /** @typedef {{kind: "none" | "live" | "recording" | "file", name: string}} Source */
 
@@ -26,8 +27,10 @@ export class RunWatch extends EventTarget {
   problem = "";
   #stop = new AbortController();
 
-  /** Follows a run of this page's runner. */
+  /** Follows a run of this page's runner; one that is followed already is not read anew. */
   showLive(id) {
+    const { kind, name } = this.source;
+    if (kind === "live" && name === id && FOLLOWING.includes(this.stream)) return;
     const signal = this.#begin({ kind: "live", name: id }, "connecting");
     const guarded = (take) => (...values) => signal.aborted || take(...values);
     followRun({
