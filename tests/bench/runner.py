@@ -3,7 +3,8 @@
     python3 build.py bench runner
 
 Every contender trains the same rows in the same order in a process of its own: fp32, two threads;
-on a CUDA card fp32 weights, bf16 products and eight times the rows. Fused AdamW at a constant rate,
+on a CUDA card fp32 weights, bf16 products and eight times the rows. They take turns, step by step,
+and a ratio is the median of the steps': a machine that slows down does so for all of them. Fused AdamW at a constant rate,
 clipping at 1, the mean over trained tokens. Lengths of varied rows are those of an instruction set
 (log-normal, median 90, 12 to 384 tokens, the first 40 % a prompt); packed rows hold 256 tokens, one
 document after the other, and every contender is given them as they are. The model is SmolLM2-135M
@@ -20,12 +21,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
+from subprocess import PIPE
 from tempfile import TemporaryDirectory
 
-from tests.trainers import CONTENDERS, WARM_UP_STEPS, Outcome, Work, on_card
+from tests.trainers import CONTENDERS, TURN, WARM_UP_STEPS, Outcome, Work, on_card
 from tests.trainers.__main__ import NOT_INSTALLED
 
-STEPS = WARM_UP_STEPS + 4
+STEPS = WARM_UP_STEPS + 6
 VARIED_ROWS, PACKED_ROWS, PACKED_TOKENS = 8, 8, 256
 CARD_TIMES = 8  # so many times the rows, to keep it busy
 LEAST_SPEED = {"varied": 2.0, "packed": 1.15}
@@ -114,25 +117,62 @@ def _row(draw: random.Random, length: int) -> tuple[list[int], list[bool]]:
     return ids, [place >= prompt for place in range(length)]
 
 
+class Contender:
+    """A process that trains, one step at a turn."""
+
+    def __init__(self, name: str, work: Path, errors: Path) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "tests.trainers", name, str(work)]
+        settings = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
+        self.name = name
+        self._errors = errors
+        self._said = ""
+        with errors.open("w") as stream:
+            self.process = subprocess.Popen(
+                command, stdin=PIPE, stdout=PIPE, stderr=stream, text=True, env=settings
+            )
+
+    def gets_ready(self) -> bool:
+        """Wait until its next step is due; False when there is none."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip() == TURN:
+                return True
+            self._said = line
+        return False
+
+    def takes_its_turn(self) -> bool:
+        """Let it take a step; False when it was the last one."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.gets_ready()
+
+    def outcome(self) -> Outcome | None:
+        """What came out; None where it is not installed. Raises `SystemExit` when it failed."""
+        code = self.process.wait()
+        if code == NOT_INSTALLED:
+            how = '`pip install -e ".[bench]"` brings it.'
+            print(f"  {self.name} is left out: {self._said.strip()}. {how}")
+            return None
+        if code:
+            raise SystemExit(f"{self.name} failed:\n{self._said}{self._errors.read_text()}")
+        return Outcome(**json.loads(self._said))
+
+
 def outcomes(work: Work, folder: Path) -> dict[str, Outcome]:
-    """What each installed contender did, one after the other."""
+    """What each installed contender did, all of them taking turns."""
     path = folder / "work.json"
     work.write(path)
-    found = {}
-    for contender in CONTENDERS:
-        command = [sys.executable, "-W", "ignore", "-m", "tests.trainers", contender]
-        settings = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
-        done = subprocess.run(
-            [*command, str(path)], capture_output=True, text=True, env=settings, check=False
-        )
-        if done.returncode == NOT_INSTALLED:
-            why = done.stdout.strip().splitlines()[-1]
-            print(f'  {contender} is left out: {why}. `pip install -e ".[bench]"` brings it.')
-        elif done.returncode:
-            raise SystemExit(f"{contender} failed:\n{done.stdout}{done.stderr}")
-        else:
-            found[contender] = Outcome(**json.loads(done.stdout.splitlines()[-1]))
-    return found
+    contenders = [Contender(name, path, folder / f"{name}.txt") for name in CONTENDERS]
+    try:
+        due = [contender for contender in contenders if contender.gets_ready()]
+        while due:
+            due = [contender for contender in due if contender.takes_its_turn()]
+        found = {contender.name: contender.outcome() for contender in contenders}
+    finally:
+        for contender in contenders:
+            contender.process.kill()
+    return {name: outcome for name, outcome in found.items() if outcome is not None}
 
 
 def compare(name: str, work: Work, found: dict[str, Outcome]) -> bool:
@@ -153,8 +193,8 @@ def compare(name: str, work: Work, found: dict[str, Outcome]) -> bool:
     for contender, other in found.items():
         if contender == "ours":
             continue
-        speed = ours.tokens_per_second(work) / other.tokens_per_second(work)
-        effort = ours.tokens_per_cpu_second(work) / other.tokens_per_cpu_second(work)
+        speed = median_ratio(other.seconds, ours.seconds)
+        effort = median_ratio(other.cpu_seconds, ours.cpu_seconds)
         memory = ours.peak_mib / other.peak_mib
         apart = max(abs(a / b - 1) for a, b in zip(ours.losses, other.losses, strict=True))
         met = speed >= LEAST_SPEED[name] and memory <= MOST_MEMORY and apart <= MOST_LOSS_DIFFERENCE
@@ -165,6 +205,12 @@ def compare(name: str, work: Work, found: dict[str, Outcome]) -> bool:
             f" losses {apart:.2%} apart at most (bar {MOST_LOSS_DIFFERENCE:.0%})"
         )
     return good
+
+
+def median_ratio(theirs: list[float], ours: list[float]) -> float:
+    """Of the timed steps: both took each of them within moments."""
+    pairs = zip(theirs[WARM_UP_STEPS:], ours[WARM_UP_STEPS:], strict=True)
+    return median(a / b for a, b in pairs)
 
 
 def overheads(ours: Outcome) -> bool:

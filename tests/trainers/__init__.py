@@ -1,6 +1,9 @@
 """One training job for several trainers, each in a process of its own: what it is, what came out.
 
 python -m tests.trainers CONTENDER JOB.json     prints an `Outcome` as JSON
+
+Before each step it prints `TURN` and waits for a line, so that whoever started several of them can
+let them take turns: what the machine does meanwhile happens to all alike.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 
 CONTENDERS = ("ours", "Trainer", "SFTTrainer")
 WARM_UP_STEPS = 1
+TURN = "a step is due"
 
 
 def on_card() -> bool:
@@ -71,7 +75,10 @@ class Outcome:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Around each step."""
+        """Around each step, once it is this process's turn."""
+        print(TURN, flush=True)
+        if not sys.stdin.readline():
+            raise SystemExit("nobody gives out turns any more")
         started, worked = perf_counter(), process_time()
         yield
         if on_card():
