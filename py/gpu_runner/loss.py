@@ -157,7 +157,8 @@ class _LinearEntropy(torch.autograd.Function):
             inputs, cast = hidden.to(dtype), weight.to(dtype)
             total = torch.zeros((), device=hidden.device)
             by_hidden = torch.empty_like(inputs) if wanted else None
-            by_weight = torch.zeros_like(weight) if wanted else None
+            new = torch.empty_like if len(targets) else torch.zeros_like  # the first chunk fills it
+            by_weight = new(weight) if wanted else None
             room = cast.new_empty(min(len(targets), LINEAR_CHUNK) * len(weight))
             for start in range(0, len(targets), LINEAR_CHUNK):
                 part = slice(start, start + LINEAR_CHUNK)
@@ -175,9 +176,11 @@ class _LinearEntropy(torch.autograd.Function):
                     slope = slope if slope is logits else logits.copy_(slope)
                     torch.mm(slope, cast, out=by_hidden[part])
                     if dtype == weight.dtype:
-                        by_weight.addmm_(slope.T, inputs[part])
-                    else:
+                        by_weight.addmm_(slope.T, inputs[part], beta=min(start, 1))
+                    elif start:
                         by_weight += slope.T @ inputs[part]
+                    else:
+                        by_weight.copy_(slope.T @ inputs[part])
                 del slope  # before the next chunk's are made
         ctx.gradients = by_hidden, by_weight
         ctx.dtype = hidden.dtype

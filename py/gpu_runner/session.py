@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from gpu_runner import blocks, bounds, checkpoint, optim, plan, training_state
+from gpu_runner import blocks, bounds, checkpoint, host_memory, optim, plan, training_state
 from gpu_runner.anchor import Anchor, anchor
 from gpu_runner.config import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
@@ -89,7 +89,10 @@ def resume(directory: Path, console: Console) -> ExitCode:
 @contextmanager
 def _world(config: TrainConfig) -> Iterator[World]:
     """The processes of this run, for as long as it lasts."""
-    world = join(choose_device(config.device))
+    device = choose_device(config.device)
+    if device.type == "cpu":
+        host_memory.keep_freed()
+    world = join(device)
     try:
         check_together(config, world)
         yield world

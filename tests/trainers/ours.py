@@ -10,7 +10,7 @@ from time import perf_counter
 
 import torch
 
-from gpu_runner import attention, blocks, optim
+from gpu_runner import attention, blocks, host_memory, optim
 from gpu_runner.anchor import anchor
 from gpu_runner.data import RowSet
 from gpu_runner.encode import Example
@@ -33,6 +33,8 @@ def run(work: Work) -> Outcome:
     """Train, then measure what logging, evaluation and drift take."""
     from transformers import AutoModelForCausalLM
 
+    if not on_card():
+        host_memory.keep_freed()
     model = AutoModelForCausalLM.from_pretrained(
         work.model, dtype=torch.float32, attn_implementation=attention.register()
     )
