@@ -89,11 +89,11 @@ def _form(gpu: Gpu) -> str | None:
 
 def product_rate(dtype: torch.dtype) -> float:
     """FLOP/s of a square product on this CPU, the best of what fits in MEASURED_SECONDS."""
-    a, b = (torch.ones(_SIDE, _SIDE, dtype=dtype) for _ in range(2))
+    a, b, product = (torch.ones(_SIDE, _SIDE, dtype=dtype) for _ in range(3))
     best, until = float("inf"), time.perf_counter() + MEASURED_SECONDS
     while True:
         started = time.perf_counter()
-        a @ b
+        torch.mm(a, b, out=product)
         ended = time.perf_counter()
         best = min(best, ended - started)
         if ended > until:
