@@ -4,6 +4,7 @@
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" | "stop"};
                                     resume also starts a run again that was stopped or killed
     POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
+    POST /api/start/cancel          {"name": NAME}, as long as what was started still loads
 
 The guard has refused whoever is not our page with the token, and every POST unless the server was
 started with `--allow-control`. What is left to do here: an object with known keys of known types,
@@ -26,7 +27,7 @@ from starlette.routing import Route
 
 from gpu_runner import mailbox
 from gpu_runner.errors import RunnerError
-from gpu_runner.launch import Busy, Launcher
+from gpu_runner.launch import Busy, Launcher, TooLate
 from gpu_runner.recipes import RecipeIndex
 from gpu_runner.runs import RunIndex, describe, processes_of
 from gpu_runner.tail import last_event
@@ -47,7 +48,7 @@ class Refused(Exception):
 
 
 class Control:
-    """The three routes above, over the runs and the recipes of one server."""
+    """The routes above, over the runs and the recipes of one server."""
 
     def __init__(self, index: RunIndex, recipes: RecipeIndex, launcher: Launcher) -> None:
         self._index = index
@@ -60,6 +61,7 @@ class Control:
             Route("/api/control", self._state),
             Route("/api/runs/{run_id}/control", self._command, methods=["POST"]),
             Route("/api/start", self._start, methods=["POST"]),
+            Route("/api/start/cancel", self._cancel, methods=["POST"]),
         ]
 
     async def _state(self, _: Request) -> Response:
@@ -108,12 +110,24 @@ class Control:
             return _refusal(error)
         return JSONResponse({"started": state}, 202)
 
+    async def _cancel(self, request: Request) -> Response:
+        try:
+            asked = await _object(request, {"name": str})
+            await run_in_threadpool(self._launcher.cancel, asked["name"])
+        except (Refused, RunnerError, OSError) as error:
+            return _refusal(error)
+        return JSONResponse({"started": None})
+
 
 def _refusal(error: Refused | RunnerError | OSError) -> Response:
     """Why a command is not carried out, in one sentence."""
     if isinstance(error, OSError):
         return JSONResponse({"error": f"the folder of runs refuses it ({error.strerror})"}, 507)
-    status = error.status if isinstance(error, Refused) else 409 if isinstance(error, Busy) else 422
+    status = 422
+    if isinstance(error, Busy | TooLate):
+        status = 409
+    elif isinstance(error, Refused):
+        status = error.status
     return JSONResponse({"error": str(error)}, status)
 
 

@@ -30,11 +30,16 @@ STATE: Final = "started.json"
 OUTPUT: Final = "started.txt"
 READ_BYTES: Final = 64 * 1024
 LAST_LINES: Final = 12
+CANCEL_SECONDS: Final = 5.0  # that a process has to end by itself
 NAMED: Final = re.compile(r"This is run (\S+?)\.(?:\s|$)")
 
 
 class Busy(RunnerError):
     """The run that was started last is still going on."""
+
+
+class TooLate(RunnerError):
+    """There is no start any more that could be cancelled."""
 
 
 class Launcher:
@@ -58,6 +63,29 @@ class Launcher:
     def resume(self, run: Path) -> dict[str, Any]:
         """Go on with a run that ended before its last step. Raises like `start`."""
         return self._start(run.name, "resume", ["--", str(run.absolute())])
+
+    def cancel(self, name: str) -> None:
+        """End the start of `name` while it still loads; afterwards it is as if it had not been.
+
+        Raises `TooLate` when it has come to its run, has ended, or was not the last one.
+        """
+        last = self._last()
+        if last is None or last["name"] != name:
+            raise TooLate(f"{name[:40]!r} is not what was started last: there is nothing to cancel")
+        with alone(self._runs):
+            if not self._alive(last):
+                raise TooLate(f"{name} has ended by itself: there is nothing to cancel")
+            if self._run() is not None:
+                raise TooLate(f"{name} has begun its run: stop that instead")
+            process = psutil.Process(last["pid"])
+            process.terminate()
+            try:
+                process.wait(CANCEL_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(CANCEL_SECONDS)
+            self._child = None
+            (self._runs / STATE).unlink()
 
     def _start(self, name: str, verb: str, words: list[str]) -> dict[str, Any]:
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)

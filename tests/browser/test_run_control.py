@@ -71,7 +71,7 @@ def open_form(page: Page, recipe: str) -> None:
     page.locator("run-start summary").focus()
     page.keyboard.press("Enter")
     page.locator("run-start select").select_option(recipe)
-    expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
+    expect(page.locator("run-start .primary")).to_have_attribute("aria-disabled", "false")
 
 
 def begin(page: Page, reader: RunReader, seed: int) -> str:
@@ -107,7 +107,7 @@ def test_a_run_is_started_with_numbers_of_ones_own(
     assert (config["steps"], config["seed"]) == (8000, 5)
     said(page, "run-start").to_contain_text("sums is running. One run at a time")
     stop(page, reader)
-    expect(page.locator("run-start .button")).to_have_attribute("aria-disabled", "false")
+    expect(page.locator("run-start .primary")).to_have_attribute("aria-disabled", "false")
 
 
 def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard(
@@ -138,6 +138,9 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
     assert page.locator("run-orders button:visible").all_inner_texts() == ["Resume"]
     step = reader.brief["step"]
     press(page, "Resume")
+    press(page, "Cancel")
+    said(page).to_have_text("")
+    press(page, "Resume")
     said(page).to_contain_text("Starting it again")
     reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
     reader.wait_notice("live")
@@ -154,6 +157,20 @@ def test_a_start_that_fails_shows_its_last_lines(page: Page, reader: RunReader) 
     )
     expect(page.locator(".run-start-lines")).to_contain_text("nowhere.jsonl")
     assert reader.notice != "live"
+
+
+def test_a_start_that_still_loads_is_cancelled(
+    page: Page, reader: RunReader, server: Server
+) -> None:
+    before = reader.brief["run"]
+    open_form(page, "sums")
+    press(page, "Start the run")
+    said(page, "run-start").to_contain_text("Starting sums")
+    press(page, "Cancel")
+    said(page, "run-start").to_have_text("")
+    assert page.evaluate(FOCUS) == "Start the run"
+    assert reader.brief["run"] == before
+    assert not (server.runs / "started.json").exists()
 
 
 def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear(

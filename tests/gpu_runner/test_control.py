@@ -194,6 +194,43 @@ def test_one_run_at_a_time_and_the_end_of_the_server_is_not_its_end(
     assert control(client)["started"]["alive"] is False
 
 
+def test_a_start_that_still_loads_is_cancelled_and_leaves_nothing(
+    server: Server, client: httpx.Client
+) -> None:
+    def cancel(name: str) -> httpx.Response:
+        return client.post("/api/start/cancel", json={"name": name})
+
+    before = sorted(path.name for path in server.runs.iterdir() if path.is_dir())
+    pid = start_of(server, start(client, "sums"))
+    answer = cancel("demo")
+    assert answer.status_code == 409
+    assert "'demo' is not what was started last" in answer.json()["error"]
+    assert cancel("sums").json() == {"started": None}
+    assert not psutil.pid_exists(pid)
+    assert control(client)["started"] is None
+    assert sorted(path.name for path in server.runs.iterdir() if path.is_dir()) == before
+    assert cancel("sums").status_code == 409
+
+    start(client, "sums")
+    server.restart()  # it knows the process from its file
+    assert cancel("sums").status_code == 200
+    start(client, "sums")
+    name = wait(lambda: control(client)["started"]["run"], "run")
+    assert "has begun its run: stop that instead" in cancel("sums").json()["error"]
+    tell(client, name, "stop")
+    wait(lambda: not control(client)["started"]["alive"], "end")
+    log = (server.runs / name / "events.jsonl").read_bytes()
+    client.post(f"/api/runs/{name}/control", json={"command": "resume"})
+    assert cancel(name).status_code == 200
+    assert (server.runs / name / "events.jsonl").read_bytes() == log
+
+
+def start_of(server: Server, answer: httpx.Response) -> int:
+    """The process that was started."""
+    assert answer.status_code == 202
+    return int(json.loads((server.runs / "started.json").read_text())["pid"])
+
+
 def test_a_start_that_fails_is_told_from_its_last_lines(
     server: Server, client: httpx.Client
 ) -> None:

@@ -77,6 +77,19 @@ def test_gradients_agree_with_the_full_matrix_of_logits(examples: list[Example])
         torch.testing.assert_close(one, parameter.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_gradients_hold_nothing_of_what_was_in_memory_before(trained: bool) -> None:
+    model = tiny_llama.model()
+    ids = tuple(range(9, 29))
+    torch.use_deterministic_algorithms(True)  # new memory is full of NaN
+    try:
+        loss_sum(model, collate([Example(ids, (trained,) * len(ids))], 0))[0].backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    size = sum(float(p.grad.abs().sum()) for p in model.parameters())
+    assert size > 0 if trained else size == 0
+
+
 KINDS: tuple[Kind, ...] = ("full", "chunked", "linear")
 
 

@@ -29,8 +29,10 @@ def orders(
 
 
 def test_a_living_run_has_buttons_and_another_has_none(js: JavaScript) -> None:
-    plain = {"shown": True, "ready": True, "paused": False, "again": False, "status": ""}
-    assert orders(js) == plain
+    assert orders(js) == {
+        **{"shown": True, "ready": True, "paused": False},
+        **{"again": False, "loading": False, "status": ""},
+    }
     assert orders(js, PAUSED, health="paused")["paused"] is True
     assert orders(js, ENDED)["shown"] is False
     assert orders(js, {"events": 0})["shown"] is False
@@ -91,7 +93,7 @@ AGAIN = {"command": "resume", "again": True, "seq": None}
     [
         (STOPPED, None, None, True, ""),
         (STOPPED, AGAIN | {"answered": False}, None, False, "Starting it again"),
-        (STOPPED, AGAIN, STARTED, False, "Starting it again: it loads its newest checkpoint."),
+        (STOPPED, AGAIN, STARTED, True, "Starting it again: it loads its newest checkpoint."),
         (STOPPED, AGAIN | {"problem": "Busy."}, None, True, "Busy."),
         (STOPPED, AGAIN, STARTED | {"alive": False, "lines": ["a", "no data"]}, True, "no data"),
         (STOPPED, AGAIN, STARTED | {"alive": False, "run": "r"}, True, ""),
@@ -113,6 +115,15 @@ def test_a_stopped_run_has_one_button_that_starts_it_again(
     assert part in said["status"]
     assert bool(part) is bool(said["status"])
     assert orders(js, health="gone")["again"] is True
+
+
+def test_what_still_loads_can_be_cancelled_and_nothing_else(js: JavaScript) -> None:
+    assert orders(js, STOPPED, started=STARTED)["loading"] is True
+    assert orders(js, STOPPED, started=STARTED | {"name": "another"})["loading"] is False
+    assert orders(js, STOPPED, started=STARTED | {"run": "r"})["loading"] is False
+    assert orders(js, STOPPED, started=STARTED | {"alive": False})["loading"] is False
+    assert orders(js, STOPPED, started=STARTED, runner="gone")["ready"] is False
+    assert orders(js, started=STARTED)["loading"] is False
 
 
 def test_a_beat_of_the_attempt_before_says_nothing_of_this_one(js: JavaScript) -> None:

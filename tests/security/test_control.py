@@ -21,8 +21,12 @@ from security.wire import SECRET, Answer, ask, assert_refused
 
 pytestmark = pytest.mark.slow
 
-COMMAND, START = "/api/runs/one/control", "/api/start"
-ROUTES = {COMMAND: {"command": "pause"}, START: {"recipe": "demo", "numbers": {"steps": 1}}}
+COMMAND, START, CANCEL = "/api/runs/one/control", "/api/start", "/api/start/cancel"
+ROUTES: dict[str, dict[str, Any]] = {
+    COMMAND: {"command": "pause"},
+    START: {"recipe": "demo", "numbers": {"steps": 1}},
+    CANCEL: {"name": "demo"},
+}
 
 
 def serving(folder: Path, *options: str) -> Iterator[Server]:
@@ -206,6 +210,13 @@ def test_what_is_no_object_of_finite_numbers_is_refused(
 )
 def test_a_command_has_one_known_key_and_is_text(server: Server, body: Any) -> None:
     reason(tell(server, COMMAND, body), 400)
+
+
+@pytest.mark.parametrize("name", ["", "demo", "one", "../one", "x" * 4000, "<b>", "one\x00"])
+def test_only_what_was_started_is_cancelled(server: Server, name: str) -> None:
+    assert "is not what was started last" in reason(tell(server, CANCEL, {"name": name}), 409)
+    reason(tell(server, CANCEL, {"name": name, "pid": 1}), 400)
+    reason(tell(server, CANCEL, {"name": 1}), 400)
 
 
 @pytest.mark.parametrize("command", ["", "PAUSE", "pause ", "kill", "__import__('os')", "../stop"])

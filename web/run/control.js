@@ -41,8 +41,17 @@ class Control extends EventTarget {
   }
 
   /** Starts a recipe with some numbers of its own; @returns {Promise<string>} why not, or "" */
-  async begin(recipe, numbers) {
-    const { data, problem } = await post("api/start", { recipe, numbers });
+  begin(recipe, numbers) {
+    return this.#order("api/start", { recipe, numbers });
+  }
+
+  /** Ends the start of `name` while it loads; @returns {Promise<string>} why not, or "" */
+  cancel(name) {
+    return this.#order("api/start/cancel", { name });
+  }
+
+  async #order(path, body) {
+    const { data, problem } = await post(path, body);
     if (data) this.#take({ ...this, started: data.started });
     return problem;
   }

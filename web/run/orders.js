@@ -30,9 +30,9 @@ const GONE = "The server does not answer. The run goes on without it; nothing ca
  * @param {string} view.runner state of the runner
  * @param {Asked | null} view.asked
  * @param {import("./control.js").Started | null} view.started the newest start from a page
- * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, status: string}} are
- *   there buttons, may they be pressed, does the first one resume, is it the only one, and what the
- *   line beneath them says
+ * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, loading: boolean, status: string}}
+ *   are there buttons, may they be pressed, does the first one resume, is it the only one, does it cancel
+ *   that instead, and what the line beneath them says
  */
 export function ordersOf(view) {
   const { run, kind, health } = view;
@@ -43,11 +43,13 @@ export function ordersOf(view) {
   const answers = view.runner === "live" && (again || !["gone", "refused"].includes(view.stream));
   const starting = view.started?.alive === true || (asked?.again && !asked.answered);
   const busy = again ? starting : asked !== null && isOnItsWay(asked, run);
+  const loading = again && isLoading(view.started) && view.started.name === run.run;
   const shown = lives || again;
   const other = again && view.started?.alive && view.started.name !== run.run && view.started.run !== run.run;
   const said = asked?.again ? againStatus(asked, lives, view.started) : statusOf(asked, run, lives);
   const words = other ? oneAtATime(view.started) : said;
-  return { shown, ready: shown && answers && !busy, paused, again, status: shown && !answers ? GONE : words };
+  const ready = shown && answers && (!busy || loading);
+  return { shown, ready, paused, again, loading, status: shown && !answers ? GONE : words };
 }
 
 /** A run that is started again: refused, on its way, failed, or there. */
@@ -99,15 +101,16 @@ function doneWith(command, run) {
  * @param {import("./control.js").Started | null} view.started
  * @param {boolean} view.busy whether a start is on its way to the server
  * @param {string} view.problem why the newest one was refused
- * @returns {{ready: boolean, status: string, lines: string[], bad: boolean}}
+ * @returns {{ready: boolean, loading: boolean, status: string, lines: string[], bad: boolean}}
  */
 export function startOf({ runner, started, busy, problem }) {
-  const say = (ready, status, lines = [], bad = false) => ({ ready, status, lines, bad });
+  const loading = runner === "live" && !busy && isLoading(started);
+  const say = (ready, status, lines = [], bad = false) => ({ ready, loading, status, lines, bad });
   if (runner !== "live") return say(false, "The server does not answer: nothing can be started now.");
   if (busy) return say(false, "Asking the server.");
   if (problem) return say(!started?.alive, problem, [], true);
   if (!started) return say(true, "");
-  if (started.alive && !started.run) {
+  if (isLoading(started)) {
     return say(false, `Starting ${started.name}: it loads its model and its data.`);
   }
   if (started.alive) {
@@ -117,6 +120,11 @@ export function startOf({ runner, started, busy, problem }) {
   const code = started.code === null ? "" : `, with exit code ${started.code}`;
   const text = `${started.name} ended before its first event${code}. Its last lines:`;
   return say(true, text, started.lines, true);
+}
+
+/** Whether what was started has no run yet, and can be cancelled. */
+function isLoading(started) {
+  return started?.alive === true && !started.run;
 }
 
 function oneAtATime({ name }) {

@@ -26,7 +26,9 @@ export class RunOrders extends HTMLElement {
   }
 
   #build() {
-    const hold = button("Pause", () => this.#tell(hold.dataset.command));
+    const hold = button("Pause", () =>
+      hold.dataset.command === "cancel" ? this.#cancel() : this.#tell(hold.dataset.command),
+    );
     const save = button("Save now", () => this.#tell("checkpoint"));
     const stop = button("Stop…", () => this.#confirm(true));
     const really = button("Stop the run", () => this.#confirm(false) || this.#tell("stop"));
@@ -46,12 +48,13 @@ export class RunOrders extends HTMLElement {
 
   #draw() {
     const { hold, save, stop, buttons, sure, status } = this.#parts;
-    const { shown, ready, paused, again, status: said } = this.#now();
+    const { shown, ready, paused, again, loading, status: said } = this.#now();
     if (!shown || again) this.#asking = false;
     buttons.hidden = !shown || this.#asking;
     sure.hidden = !shown || !this.#asking;
-    put(hold, paused || again ? "Resume" : "Pause");
-    hold.dataset.command = paused || again ? "resume" : "pause";
+    const word = loading ? "Cancel" : paused || again ? "Resume" : "Pause";
+    put(hold, word);
+    hold.dataset.command = word.toLowerCase();
     save.hidden = stop.hidden = again;
     for (const one of [hold, save, stop, this.#parts.really]) one.ariaDisabled = String(!ready);
     put(status, said);
@@ -73,6 +76,15 @@ export class RunOrders extends HTMLElement {
     this.#asked = Object.assign(asked, { seq: null, problem: "", answered: false });
     this.#draw();
     Object.assign(asked, await control.tell(asked.run, command));
+    this.#draw();
+  }
+
+  /** Ends a start that still loads; the run can be started again as before. */
+  async #cancel() {
+    const { run } = this.#view;
+    const problem = await control.cancel(run.run);
+    const asked = { command: "resume", run: run.run, attempts: run.attempts.length, again: true };
+    this.#asked = problem ? { ...asked, seq: null, problem, answered: true } : null;
     this.#draw();
   }
 

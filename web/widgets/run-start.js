@@ -33,10 +33,12 @@ export class RunStart extends HTMLElement {
   show(runner = this.dataset.runner ?? "live") {
     this.dataset.runner = runner;
     if (!this.#parts) return;
-    const { select, go, status, lines } = this.#parts;
+    const { select, go, cancel, status, lines } = this.#parts;
     this.#offer();
     const said = startOf({ runner, started: control.started, busy: this.#busy, problem: this.#problem });
     go.ariaDisabled = String(!said.ready);
+    if (!said.loading && document.activeElement === cancel) go.focus();
+    cancel.hidden = !said.loading;
     select.disabled = this.#busy;
     put(status, said.status);
     status.classList.toggle("run-order-bad", said.bad);
@@ -52,6 +54,7 @@ export class RunStart extends HTMLElement {
     const select = make("select", { name: "recipe" });
     const numbers = make("div", { className: "run-start-numbers" });
     const go = make("button", { className: "button primary", textContent: "Start the run" });
+    const cancel = make("button", { className: "button", type: "button", textContent: "Cancel" });
     const status = make("p", { className: "run-order-status" });
     const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0 });
     status.setAttribute("role", "status");
@@ -59,9 +62,10 @@ export class RunStart extends HTMLElement {
     lines.setAttribute("aria-label", "The last lines it printed");
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
-    form.append(labelled("Recipe", select), numbers, go);
+    cancel.addEventListener("click", () => this.#ask(() => control.cancel(control.started.name)));
+    form.append(labelled("Recipe", select), numbers, go, cancel);
     details.append(make("summary", { textContent: "Start a run" }), form, status, lines);
-    this.#parts = { details, form, select, numbers, go, status, lines };
+    this.#parts = { details, form, select, numbers, go, cancel, status, lines };
     this.replaceChildren(details);
   }
 
@@ -89,16 +93,21 @@ export class RunStart extends HTMLElement {
     numbers.replaceChildren(...fields.map(([name, label]) => field(name, label, recipe.numbers[name])));
   }
 
-  async #submit(event) {
+  #submit(event) {
     event.preventDefault();
     const { form, select, go } = this.#parts;
     if (go.ariaDisabled === "true" || this.#busy) return;
     const inputs = [...form.querySelectorAll("input")];
     const changed = inputs.filter((input) => input.value !== "" && input.value !== input.defaultValue);
+    this.#ask(() => control.begin(select.value, Object.fromEntries(changed.map(numberIn))));
+  }
+
+  /** Until the server has answered, nothing else is asked. */
+  async #ask(order) {
     this.#busy = true;
     this.#problem = "";
     this.show();
-    this.#problem = await control.begin(select.value, Object.fromEntries(changed.map(numberIn)));
+    this.#problem = await order();
     this.#busy = false;
     this.show();
   }
