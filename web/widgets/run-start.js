@@ -63,7 +63,9 @@ export class RunStart extends HTMLElement {
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
     cancel.addEventListener("click", () => this.#ask(() => control.cancel(control.started.name)));
-    form.append(labelled("Recipe", select), numbers, go, cancel);
+    const buttons = make("div", { className: "run-order-group" });
+    buttons.append(go, cancel);
+    form.append(labelled("Recipe", select), numbers, buttons);
     details.append(make("summary", { textContent: "Start a run" }), form, status, lines);
     this.#parts = { details, form, select, numbers, go, cancel, status, lines };
     this.replaceChildren(details);
