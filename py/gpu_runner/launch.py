@@ -83,7 +83,6 @@ class Launcher:
                 process.wait(CANCEL_SECONDS)
             except psutil.TimeoutExpired:
                 process.kill()
-                process.wait(CANCEL_SECONDS)
             self._child = None
             (self._runs / STATE).unlink()
 
