@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,12 +78,13 @@ class Launcher:
                 raise TooLate(f"{name} has ended by itself: there is nothing to cancel")
             if self._run() is not None:
                 raise TooLate(f"{name} has begun its run: stop that instead")
-            process = psutil.Process(last["pid"])
-            process.terminate()
-            try:
-                process.wait(CANCEL_SECONDS)
-            except psutil.TimeoutExpired:
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                process = psutil.Process(last["pid"])
+                process.terminate()
+                try:
+                    process.wait(CANCEL_SECONDS)
+                except psutil.TimeoutExpired:
+                    process.kill()
             self._child = None
             (self._runs / STATE).unlink()
 
