@@ -1,6 +1,7 @@
 /**
- * `<run-orders>`: pause, resume, save or stop the run that is shown, or start it again. Fetched only where the server
- * allows it. A button that waits keeps its focus (aria-disabled), and the line beneath says why.
+ * `<run-orders>`: pause, resume, save or stop the run that is shown, or start it again. Fetched only
+ * where the server allows it. A button that waits keeps its focus (aria-disabled), and the line beneath
+ * says why.
  */
 
 import { control } from "../run/control.js";
