@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from press.blocks import BIBLIOGRAPHY_MARK
 from press.cells import Kitchen
 from press.citations import Bibliography
+from press.desk import Desk
 from press.errors import PressError
 from press.renderings import Renderings
-from press.rules import BIBLIOGRAPHY_MARK, ChapterRules, Desk, Section, make_parser, slug
+from press.rules import ChapterRules, Section, make_parser, slug
 
 _FIGURE = re.compile(r"<!--figure:([^:]*):(.*?)-->")
 _ID = re.compile(r'\sid="([^"]+)"')

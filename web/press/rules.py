@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -15,27 +15,13 @@ from mdit_py_plugins.container import container_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from press.accuracy import draw
-from press.cells import CellTag, Kitchen
-from press.citations import Bibliography
+from press.blocks import BLOCKS
+from press.cells import CellTag
+from press.desk import Desk
 from press.errors import PressError
 from press.facts import Facts
 from press.highlight import highlighted
-from press.renderings import Renderings
 from press.syntax import add_syntax
-from unfrozen.memory_planner import view
-
-BIBLIOGRAPHY_MARK = "<!--bibliography-->"
-
-
-@dataclass
-class Desk:
-    """What the chapters of one page share: one interpreter, one bibliography, one count."""
-
-    bibliography: Bibliography
-    renderings: Renderings
-    kitchen: Kitchen
-    figures: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,22 +78,10 @@ class ChapterRules:
         code = f'<code class="language-{language}">{code}</code>'
         return f'<pre class="listing" tabindex="0">{code}</pre>\n'
 
-    def figure_open(self, token: Token) -> str:
-        """A numbered figure: `::: figure name [wide]`, its last paragraph is the caption."""
-        name, *classes = token.info.split()[1:] or [""]
-        if not name or name in self.desk.figures:
-            raise PressError(self.where(token), f"::: figure needs a name of its own, got {name!r}")
-        self.desk.figures[name] = len(self.desk.figures) + 1
-        return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
-
-    def planner(self, token: Token) -> str:
-        """The planner at its default, complete before any script runs."""
-        html = self.desk.renderings.add(self.where(token), "planner", data=view({}))
-        return f'<memory-planner id="planner" class="wide">{html}'
-
-    def accuracy(self, token: Token) -> str:
-        """A part of the accuracy chapter: `::: accuracy strips`, see press.accuracy."""
-        return draw(token.info.split()[-1], self.where(token), self.desk.renderings)
+    def block_open(self, token: Token) -> str:
+        """What stands before a block's text, see press.blocks."""
+        name = token.type.removeprefix("container_").removesuffix("_open")
+        return BLOCKS[name].opened(self.desk, token.info.strip(), self.where(token))
 
     def figure_number(self, token: Token) -> str:
         """A mark that becomes "Figure 3" once all figures have their numbers."""
@@ -143,7 +117,7 @@ def make_parser(rules: ChapterRules) -> MarkdownIt:
     parser.enable(["table", "replacements", "smartquotes"])
     parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
     parser.use(deflist_plugin)
-    for name in ("figure", "try", "bibliography", "wide", "planner", "accuracy"):
+    for name in BLOCKS:
         parser.use(container_plugin, name)
     add_syntax(parser)
     parser.core.ruler.push("captions", lambda state: _captions(state.tokens))
@@ -161,18 +135,6 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         "math_block": rules.math,
         "fence": rules.fence,
         "figure_number": rules.figure_number,
-        "container_figure_open": rules.figure_open,
-        "container_figure_close": lambda _: "</figure>\n",
-        "container_try_open": lambda _: '<div class="try">\n<p class="try-label">Try it</p>\n',
-        "container_try_close": lambda _: "</div>\n",
-        "container_bibliography_open": lambda _: BIBLIOGRAPHY_MARK,
-        "container_bibliography_close": lambda _: "",
-        "container_planner_open": rules.planner,
-        "container_planner_close": lambda _: "</memory-planner>\n",
-        "container_accuracy_open": rules.accuracy,
-        "container_accuracy_close": lambda _: "",
-        "container_wide_open": lambda _: '<div class="wide">\n',
-        "container_wide_close": lambda _: "</div>\n",
         "caption_open": lambda token: f"<figcaption><b>{rules.figure_number(token)}.</b> ",
         "caption_close": lambda _: "</figcaption>\n",
         "table_open": lambda _: '<div class="plain-table" tabindex="0"><table>\n',
@@ -182,6 +144,9 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         "note_close": lambda _: "</span>",
     }.items():
         parser.add_render_rule(name, _one_token(render))
+    for name, block in BLOCKS.items():
+        parser.add_render_rule(f"container_{name}_open", _one_token(rules.block_open))
+        parser.add_render_rule(f"container_{name}_close", _constant(block.close))
     parser.add_render_rule("heading_open", lambda _, tokens, i, *__: rules.heading_open(tokens, i))
     parser.add_render_rule(
         "heading_close", lambda _, tokens, i, *__: rules.heading_close(tokens, i)
@@ -195,6 +160,11 @@ def _one_token(render: Any) -> Any:
         return str(render(tokens[index]))
 
     return rule
+
+
+def _constant(html: str) -> Any:
+    """A rule that looks at nothing."""
+    return lambda *_: html
 
 
 def _note_ref(token: Token) -> str:
