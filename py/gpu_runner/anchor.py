@@ -6,12 +6,11 @@ own where its names are those of the loaded model, else one written into the run
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -21,8 +20,7 @@ from torch import Tensor
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import Source
 from gpu_runner.world import World, local, rows_of
-
-_LAYER: Final = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks)\.(\d+)\.")
+from unfrozen.layers import layer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +78,6 @@ class Anchor:
         added = self.world.sum(torch.tensor(sums, dtype=torch.float64)).tolist()
         layers = {name: _ratio(*pair) for name, pair in zip(initial, added, strict=True)}
         return Drift(layers, _ratio(sum(m for m, _ in added), sum(i for _, i in added)))
-
-
-def layer_of(parameter: str) -> str:
-    """The layer a parameter belongs to: `layers.7`, or the module it is in (`embed_tokens`)."""
-    found = _LAYER.match(parameter)
-    if found:
-        return f"layers.{found[1]}"
-    parts = parameter.split(".")
-    return parts[-2] if len(parts) > 1 else parts[0]
 
 
 def anchor(source: Source, model: Any, run_dir: Path, *, untrained: bool) -> Anchor:

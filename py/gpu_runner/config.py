@@ -44,7 +44,7 @@ class TrainConfig:
     skip_bad_rows: bool = False
     """Leave out, count and show bad rows instead of refusing the file."""
     replay: str | None = None
-    """Rows of what the model should not forget (.jsonl), mixed into training."""
+    """Rows of what the model should not forget (.jsonl), mixed into training; `demo` has some."""
     replay_share: float = 0.1
     """Their share of the training tokens."""
     steps: int | None = None
@@ -185,6 +185,10 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
             f" file, or --data {INSTRUCT} for the instruction rows that ship with the runner."
         )
     given.setdefault("data", DEMO)
+    if DEMO in (given.get("replay"), given.get("fisher_data")):
+        from gpu_runner.demo import earlier
+
+        given |= {k: str(earlier()) for k in ("replay", "fisher_data") if given.get(k) == DEMO}
     if given["model"] == DEMO and given["data"] == DEMO:
         given = _demo_recipe() | given
         if options.get("warmup") is None:

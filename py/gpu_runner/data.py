@@ -13,8 +13,8 @@ from typing import Any
 
 from gpu_runner.encode import BadRow, Encoder, Example
 from gpu_runner.errors import DataError
-from gpu_runner.feed import epoch_order
 from gpu_runner.lines import Row, collecting, counted
+from unfrozen.order import epoch_order, replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +148,12 @@ def _encoded(where: str, row: Row, encoder: Encoder) -> Example:
 
 
 def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSet:
-    """`train` and as many rows of `replay`, in a seeded order, as make `share` of all tokens.
+    """`train` and as many rows of `replay` as make `share` of all tokens (`unfrozen.order`).
 
-    Rows are taken whole, the last one if that comes nearer; more are needed than there are, and the
-    file is gone through again. The shuffled order of an epoch then mixes them in.
+    The shuffled order of an epoch then mixes them in.
     """
-    wanted = train.tokens * share / (1 - share)
-    taken: list[int] = []
-    tokens = 0
-    while True:
-        epoch, offset = divmod(len(taken), len(replay.examples))
-        index = epoch_order(len(replay.examples), seed, -2 - epoch)[offset]
-        more = len(replay.examples[index].ids)
-        if taken and tokens + more / 2 > wanted:
-            break
-        taken.append(index)
-        tokens += more
+    lengths = [len(example.ids) for example in replay.examples]
+    taken = replayed(train.tokens, lengths, share, seed)
     examples = train.examples + tuple(replay.examples[index] for index in taken)
     return replace(
         train,

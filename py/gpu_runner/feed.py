@@ -6,11 +6,9 @@ saved to continue exactly.
 
 from __future__ import annotations
 
-import math
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from gpu_runner.encode import Example
 from gpu_runner.packing import bins
+from unfrozen.order import step_rows
 
 IGNORED: Final = -100  # label of a position that does not enter the loss
 
@@ -74,25 +73,6 @@ class Shape(NamedTuple):
     length: int
     loss_tokens: int
     parts: int = 1
-
-
-@lru_cache(maxsize=4)
-def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
-    """A permutation of 0 … rows−1 that depends on nothing but its arguments."""
-    order = list(range(rows))
-    random.Random(f"unfrozen order {seed} {epoch}").shuffle(order)
-    return tuple(order)
-
-
-def row_at(position: int, rows: int, seed: int) -> int:
-    """Index of the row at `position`, counted from the start of the run through all epochs."""
-    epoch, offset = divmod(position, rows)
-    return epoch_order(rows, seed, epoch)[offset]
-
-
-def steps_in(epochs: float, rows: int, rows_per_step: int) -> int:
-    """Optimizer steps that see every row `epochs` times (rounded up, at least 1)."""
-    return max(1, math.ceil(epochs * rows / rows_per_step - 1e-9))
 
 
 def collate(examples: Sequence[Example], pad_id: int) -> Batch:
@@ -197,6 +177,5 @@ class Feed:
         return [rows[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
 
     def _rows(self, number: int) -> list[Example]:
-        first = (number - 1) * self.rows_per_step
-        positions = range(first, first + self.rows_per_step)
-        return [self.examples[row_at(p, len(self.examples), self.seed)] for p in positions]
+        chosen = step_rows(number, self.rows_per_step, len(self.examples), self.seed)
+        return [self.examples[index] for index in chosen]

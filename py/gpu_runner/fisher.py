@@ -30,6 +30,7 @@ from gpu_runner.optim import Optimizer
 from gpu_runner.penalties import Penalty
 from gpu_runner.plan import Plan
 from gpu_runner.world import World, local, whole
+from unfrozen.order import spread
 from unfrozen.units import format_bytes
 
 FILE: Final = "fisher.safetensors"
@@ -122,8 +123,7 @@ def rows(planned: Plan) -> tuple[str, Sequence[Example]]:
 
 def _spread(examples: Sequence[Example], most: int) -> Sequence[Example]:
     """At most so many of them, evenly spaced."""
-    count = min(most, len(examples))
-    return [examples[index * len(examples) // count] for index in range(count)]
+    return [examples[index] for index in spread(len(examples), most)]
 
 
 def estimate(

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from random import Random
 from statistics import mean
 from typing import Any, Final
 
@@ -26,10 +25,7 @@ from rich.console import Console
 from gpu_runner import demo
 from gpu_runner.config import resolve
 from gpu_runner.demo.record import smollm2_gguf
-from gpu_runner.demo.skills import SKILLS
-from gpu_runner.demo.task_files import as_jsonl
 
-EARLIER_ROWS: Final = 64  # of each skill, for replay and the Fisher
 SEEDS: Final = (7, 8, 9)
 
 
@@ -68,10 +64,8 @@ class Trial:
 
 
 def earlier_demo_rows() -> tuple[str, None]:
-    """Rows like those the demo model was pre-trained on, EARLIER_ROWS of each skill."""
-    draw = Random("unfrozen earlier rows")
-    rows = [skill(draw) for skill, _ in SKILLS.values() for _ in range(EARLIER_ROWS)]
-    return as_jsonl(rows), None
+    """Rows like those the demo model was pre-trained on, as shipped."""
+    return demo.earlier().read_text(encoding="utf-8"), None
 
 
 def earlier_english_rows() -> tuple[str, str]:

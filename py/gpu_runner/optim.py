@@ -16,14 +16,13 @@ from typing import Any, Final, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from gpu_runner.anchor import layer_of
 from gpu_runner.eight_bit import AdamW8bit
 from gpu_runner.errors import UsageError
 from gpu_runner.muon import Muon
 from gpu_runner.rounding import Rounding, StallGauge
 from gpu_runner.update_rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
-from unfrozen.schedules import discriminative_rates
+from unfrozen.layers import layer_of, rate_shares
 
 Name = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
@@ -178,32 +177,6 @@ def _groups(
         {"params": parameters, "weight_decay": decays, "rate_share": share}
         for (share, decays), parameters in found.items()
     ]
-
-
-def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
-    """Share of the rate for each parameter: 1 for the last block and what comes after it.
-
-    Every block below gets that of the block above divided by `decay`, the embeddings below the
-    first block once more. A tied head is an embedding.
-    """
-    names = list(names)
-    numbers = [int(layer.partition(".")[2]) for name in names if "." in (layer := layer_of(name))]
-    blocks = max(numbers, default=-1) + 1
-    by_layer = discriminative_rates(1.0, blocks + 1, decay)  # index 0: the embeddings
-
-    def depth(name: str) -> int:
-        layer = layer_of(name)
-        if "." in layer:
-            return int(layer.partition(".")[2]) + 1
-        return 0 if _is_embedding(name) else blocks
-
-    return {name: by_layer[depth(name)] for name in names}
-
-
-def _is_embedding(name: str) -> bool:
-    """Whether a parameter outside the blocks stands before them: embed_tokens, wte, embed_in, …"""
-    starts = (part for part in name.split(".") if part != "embed_out")
-    return any(part.startswith(("embed", "wte", "wpe")) for part in starts)
 
 
 def _hidden_matrices(model: Any) -> set[Tensor]:

@@ -21,10 +21,11 @@ from gpu_runner.data import RowSet
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import UsageError
 from gpu_runner.evaluate import pad_token
-from gpu_runner.feed import Feed, Shape, steps_in
+from gpu_runner.feed import Feed, Shape
 from gpu_runner.model import Source, find, load_tokenizer, read_config
 from gpu_runner.predict import Prediction, heaviest, predict
 from unfrozen.model import ModelConfig
+from unfrozen.order import steps_in
 from unfrozen.schedules import Schedule
 
 WARMUP_SHARE = 0.05

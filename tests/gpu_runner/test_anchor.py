@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny_llama
-from gpu_runner.anchor import anchor, layer_of
+from gpu_runner.anchor import anchor
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import Source, find
 
@@ -46,18 +46,3 @@ def test_a_resumed_run_never_takes_trained_weights_for_the_start(tmp_path: Path)
     source = Source("gguf", "x", str(tmp_path), "x.gguf")
     with pytest.raises(CheckpointError, match="initial weights"):
         anchor(source, tiny_llama.model(), tmp_path, untrained=False)
-
-
-@pytest.mark.parametrize(
-    ("parameter", "layer"),
-    [
-        ("model.layers.7.mlp.up_proj.weight", "layers.7"),
-        ("transformer.h.0.ln_1.bias", "layers.0"),
-        ("gpt_neox.layers.3.attention.dense.weight", "layers.3"),
-        ("model.embed_tokens.weight", "embed_tokens"),
-        ("lm_head.weight", "lm_head"),
-        ("scale", "scale"),
-    ],
-)
-def test_a_parameter_belongs_to_its_layer(parameter: str, layer: str) -> None:
-    assert layer_of(parameter) == layer

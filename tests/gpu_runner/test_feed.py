@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 
@@ -10,32 +8,15 @@ from gpu_runner.feed import (
     Feed,
     Shape,
     collate,
-    epoch_order,
     predicting_positions,
-    row_at,
-    steps_in,
 )
+from unfrozen.order import row_at
 
 
 @pytest.fixture(scope="module")
 def examples() -> tuple[Example, ...]:
     encoder = Encoder(tiny_llama.tokenizer(), 50)
     return tuple(encoder.encode(row) for row in tiny_llama.sums(10))
-
-
-def test_an_epoch_visits_every_row_once() -> None:
-    seen = [row_at(position, 10, seed=3) for position in range(10)]
-    assert sorted(seen) == list(range(10))
-
-
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    assert epoch_order(50, 1, 0) == epoch_order(50, 1, 0)
-    orders = {epoch_order(50, seed, epoch) for seed in (1, 2) for epoch in (0, 1)}
-    assert len(orders) == 4
-
-
-def test_the_order_is_the_same_in_every_process() -> None:
-    assert epoch_order(6, 0, 0) == (0, 2, 4, 3, 1, 5)
 
 
 def test_a_batch_may_lie_across_two_epochs(examples: tuple[Example, ...]) -> None:
@@ -77,12 +58,3 @@ def test_the_shapes_of_a_step_are_those_of_its_batches(
 def test_the_position_before_a_trained_token_predicts_it() -> None:
     labels = torch.tensor([[IGNORED, IGNORED, 5, IGNORED], [IGNORED, IGNORED, IGNORED, 7]])
     assert predicting_positions(labels).tolist() == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("epochs", "rows", "per_step", "steps"),
-    [(1, 10, 4, 3), (2, 10, 5, 4), (0.01, 10, 4, 1), (0.3, 10, 1, 3)],
-)
-def test_steps_cover_the_epochs(epochs: float, rows: int, per_step: int, steps: int) -> None:
-    assert steps_in(epochs, rows, per_step) == steps
-    assert steps * per_step >= math.floor(epochs * rows)

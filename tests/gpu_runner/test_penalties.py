@@ -12,10 +12,11 @@ import tiny_llama
 from gpu_runner import optim
 from gpu_runner.anchor import Anchor, anchor
 from gpu_runner.model import find
-from gpu_runner.optim import Choice, rate_shares
+from gpu_runner.optim import Choice
 from gpu_runner.penalties import Penalty
 from unfrozen.lab import adamw, anchors
 from unfrozen.lab.adamw import Weights
+from unfrozen.layers import rate_shares
 
 STEPS = 6
 LR = 1e-3
@@ -130,24 +131,3 @@ def test_a_weight_that_no_row_has_used_is_pulled_too(start: Anchor) -> None:
         model.model.norm.weight.add_(1.0)
     Penalty(start, l2sp=2.0).add_gradients(model)
     torch.testing.assert_close(model.model.norm.weight.grad, torch.full((32,), 2.0))
-
-
-def test_lower_layers_get_lower_rates_and_a_tied_head_is_an_embedding() -> None:
-    names = [
-        "model.embed_tokens.weight",
-        "model.layers.0.mlp.up_proj.weight",
-        "model.layers.1.mlp.up_proj.weight",
-        "model.norm.weight",
-        "lm_head.weight",
-    ]
-    assert rate_shares(names, 2.0) == dict(zip(names, [0.25, 0.5, 1.0, 1.0, 1.0], strict=True))
-    assert set(rate_shares(names, 1.0).values()) == {1.0}
-
-
-@pytest.mark.parametrize(
-    ("name", "share"),
-    [("transformer.wte.weight", 0.5), ("transformer.wpe.weight", 0.5), ("transformer.ln_f.bias", 1),
-     ("gpt_neox.embed_in.weight", 0.5), ("embed_out.weight", 1)],
-)  # fmt: skip
-def test_embeddings_are_known_by_the_names_of_each_family(name: str, share: float) -> None:
-    assert rate_shares([name, "x.h.0.attn.weight"], 2.0)[name] == share

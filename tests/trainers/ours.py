@@ -15,13 +15,14 @@ from gpu_runner.anchor import anchor
 from gpu_runner.data import RowSet
 from gpu_runner.encode import Example
 from gpu_runner.evaluate import TASK, Evaluator
-from gpu_runner.feed import Feed, epoch_order
+from gpu_runner.feed import Feed
 from gpu_runner.log import EventLog, SystemClock
 from gpu_runner.measure import SilentMeter
 from gpu_runner.model import Source
 from gpu_runner.train import Job, State, train_step
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS
+from unfrozen.order import epoch_order
 from unfrozen.schedules import Schedule
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -108,6 +108,11 @@ def general_eval() -> dict[str, Path]:
     return {skill: _shipped("data", f"general_{skill}.jsonl") for skill in EARLIER_SKILLS}
 
 
+def earlier() -> Path:
+    """Rows like those of pre-training, none held out: for replay, and for EWC's Fisher."""
+    return _shipped("data", "earlier.jsonl")
+
+
 def instruct_train() -> Path:
     """Instruction rows for a real LLM, `{"messages": [user, assistant]}`."""
     return _shipped("data", "instruct.jsonl")

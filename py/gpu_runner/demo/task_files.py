@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
+from typing import Final
 
 from gpu_runner.demo.skills import SKILLS, Row, task_rows
+
+EARLIER_ROWS: Final = 64  # of each skill
 
 
 def as_jsonl(rows: Sequence[Row]) -> str:
@@ -20,7 +24,14 @@ def generated_files() -> dict[str, str]:
     files = {"task_train.jsonl": as_jsonl(train), "task_eval.jsonl": as_jsonl(held_out)}
     for skill, (_, held_out_rows) in SKILLS.items():
         files[f"general_{skill}.jsonl"] = as_jsonl(held_out_rows())
+    files["earlier.jsonl"] = as_jsonl(earlier_rows())
     return files
+
+
+def earlier_rows() -> list[Row]:
+    """Rows like those of pre-training, none of them held out: for replay and EWC's Fisher."""
+    draw = Random("unfrozen earlier rows")
+    return [skill(draw) for skill, _ in SKILLS.values() for _ in range(EARLIER_ROWS)]
 
 
 def write_data(directory: Path) -> None:

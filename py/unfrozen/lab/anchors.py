@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from unfrozen.lab.adamw import Array, Weights
-from unfrozen.schedules import ULMFIT_DECAY, discriminative_rates
 
 
 def l2sp_gradients(weights: Weights, start: Weights, strength: float) -> Weights:
@@ -49,20 +48,19 @@ def diagonal_fisher(row_gradients: Iterable[Weights]) -> Weights:
     for gradients in row_gradients:
         for name, gradient in gradients.items():
             total[name] = total.get(name, np.zeros_like(gradient)) + np.square(gradient)
-    size = sum(array.size for array in total.values())
-    mean = sum(float(np.sum(array, dtype=float)) for array in total.values()) / size
-    return {name: array / mean for name, array in total.items()}
+    return scaled_fisher(total)
+
+
+def scaled_fisher(squares: Weights) -> Weights:
+    """Sums of squared gradients, divided by their mean over all weights."""
+    size = sum(array.size for array in squares.values())
+    mean = sum(float(np.sum(array, dtype=float)) for array in squares.values()) / size
+    return {name: array / mean for name, array in squares.items()}
 
 
 def ewc_gradients(weights: Weights, start: Weights, fisher: Weights, strength: float) -> Weights:
     """∇ of strength/2 · Σ Fᵢ (θᵢ − θ₀ᵢ)²."""
     return {name: strength * fisher[name] * (weights[name] - start[name]) for name in weights}
-
-
-def rate_shares(layer_of: Mapping[str, int], decay: float = ULMFIT_DECAY) -> dict[str, float]:
-    """Share of the rate for each name, by its layer: 0 is nearest the input, the last gets 1."""
-    shares = discriminative_rates(1.0, max(layer_of.values()) + 1, decay)
-    return {name: shares[layer] for name, layer in layer_of.items()}
 
 
 def drift(weights: Mapping[str, Array], start: Mapping[str, Array]) -> float:

@@ -69,11 +69,6 @@ def test_the_fisher_is_the_mean_square_of_row_gradients_with_mean_one() -> None:
     np.testing.assert_allclose(fisher, [10 / 7, 4 / 7])
 
 
-def test_each_layer_below_moves_less() -> None:
-    shares = anchors.rate_shares({"embedding": 0, "block": 1, "head": 2}, decay=2.0)
-    assert shares == {"embedding": 0.25, "block": 0.5, "head": 1.0}
-
-
 def test_drift_is_relative_to_the_start(start: Weights, moved: Weights) -> None:
     assert anchors.drift(start, start) == 0.0
     assert anchors.drift(moved, start) == pytest.approx((5.25 / 14) ** 0.5)

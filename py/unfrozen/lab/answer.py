@@ -1,0 +1,108 @@
+"""Greedy answers: the likeliest token, again and again, until the model says that it is done.
+
+Keys and values of what was read stay, so that each new token costs one row (the KV cache).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from unfrozen.lab.llama import EMBEDDING, LAST_NORM, Layer, Llama, Weights
+from unfrozen.lab.operations import inverse_root, norm, rotated, silu_product
+from unfrozen.lab.products import Floats, product
+from unfrozen.lab.rows import END
+from unfrozen.lab.tokenizer import Tokenizer
+
+POSITIONS: Final = 128  # the model was made for so many
+READ_CHARACTERS: Final = (
+    4000  # of the end of a prompt: more tokens than POSITIONS, whatever it says
+)
+
+
+class Answer(NamedTuple):
+    """What a model writes, as one text and as the text of each token."""
+
+    text: str
+    pieces: tuple[str, ...]
+    ended: bool
+    """Whether it said so itself."""
+    read_tokens: int
+    """How many of the prompt's tokens it has read, at the end of the prompt."""
+    whole: bool
+    """Whether that was all of it."""
+
+
+class Reader:
+    """One text read by one model; remembers keys and values, (tokens, K, d) in each layer."""
+
+    def __init__(self, model: Llama, weights: Weights) -> None:
+        self.model, self.weights = model, weights
+        shape = (POSITIONS, model.shape.kv_heads, model.shape.head_dim)
+        layers = range(model.shape.layers)
+        self._keys = [np.empty(shape, np.float32) for _ in layers]
+        self._values = [np.empty(shape, np.float32) for _ in layers]
+        self._read = 0
+
+    def read(self, ids: list[int]) -> Floats:
+        """Logits (V,) of what follows these tokens, read after all earlier ones."""
+        positions = np.arange(self._read, self._read + len(ids))
+        tables, x = self.model.tables(positions), self.weights[EMBEDDING][ids]
+        for index in range(self.model.shape.layers):
+            w = Layer.of(self.weights, index)
+            heads = len(x), -1, self.model.shape.head_dim
+            n = norm(x, inverse_root(x, self.model.epsilon), w.norm)
+            q = rotated(product(n, w.q.T).reshape(heads), tables)
+            self._keys[index][positions] = rotated(product(n, w.k.T).reshape(heads), tables)
+            self._values[index][positions] = product(n, w.v.T).reshape(heads)
+            x = x + product(self._attend(q, index).reshape(len(x), -1), w.o.T)
+            n = norm(x, inverse_root(x, self.model.epsilon), w.middle_norm)
+            x = x + product(silu_product(product(n, w.gate.T), product(n, w.up.T)), w.down.T)
+        self._read += len(ids)
+        last = x[-1:]
+        n = norm(last, inverse_root(last, self.model.epsilon), self.weights[LAST_NORM])
+        logits: Floats = product(n, self.model.head(self.weights)[1].T)[0]
+        return logits
+
+    def _attend(self, q: Floats, index: int) -> Floats:
+        """(n, H, d) for the n newest tokens, over all that were read."""
+        total = self._read + len(q)
+        share = q.shape[1] // self.model.shape.kv_heads
+        keys = np.repeat(self._keys[index][:total], share, axis=1)  # (total, H, d)
+        values = np.repeat(self._values[index][:total], share, axis=1)
+        scores = np.einsum("nhd,thd->hnt", q, keys) / np.float32(math.sqrt(q.shape[-1]))
+        ahead = np.arange(total) > (self._read + np.arange(len(q)))[:, None]  # (n, total)
+        np.copyto(scores, -np.inf, where=ahead)
+        scores -= scores.max(-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(-1, keepdims=True)
+        found: Floats = np.einsum("hnt,thd->nhd", scores, values)
+        return found
+
+
+def answer(
+    model: Llama, weights: Weights, tokenizer: Tokenizer, prompt: str, new_tokens: int
+) -> Answer:
+    """What the model writes after `prompt`, at most `new_tokens` and its end.
+
+    Of a long prompt the end is read, as many tokens as leave room for the answer; of an empty one,
+    the token that separates texts.
+    """
+    special = list(tokenizer.special.values())
+    new_tokens = min(new_tokens, POSITIONS - 1)
+    whole = [token.id for token in tokenizer.encode(prompt[-READ_CHARACTERS:])]
+    ids = whole[-(POSITIONS - new_tokens) :] or [special[END]]
+    reader, written, ended = Reader(model, weights), list[int](), False
+    logits = reader.read(ids)
+    while len(written) < new_tokens and not ended:
+        token = int(logits.argmax())
+        ended = token == special[END]
+        written.append(token)
+        if not ended and len(written) < new_tokens:
+            logits = reader.read([token])
+    said = [token for token in written if token not in special]
+    pieces = tuple(tokenizer.decode([token]) for token in said)
+    read_all = len(ids) >= len(whole) and len(prompt) <= READ_CHARACTERS
+    return Answer(tokenizer.decode(said), pieces, ended, len(ids), read_all)

@@ -1,0 +1,280 @@
+"""A full fine-tune of the demo model as a stream of events: the runner's twin, in numpy.
+
+The events are those of `unfrozen.events`, so that the page shows this run by the code that follows
+a runner's. The same seed takes the same rows in the same order to the same loss. Between any two
+pieces of work whoever iterates may stop: a piece is half a step, a few scored rows, one answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from unfrozen.events import VERSION
+from unfrozen.lab.answer import answer
+from unfrozen.lab.choices import Choices
+from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo
+from unfrozen.lab.llama import Silent
+from unfrozen.lab.meter import Components, Meter
+from unfrozen.lab.predict import heaviest, predicted, recipe
+from unfrozen.lab.rows import documents
+from unfrozen.lab.step import Result, Trainer
+from unfrozen.memory.instants import peak
+from unfrozen.memory.states import state_bytes
+
+Event = dict[str, Any]
+SKIPPED_IN_A_ROW: Final = 5
+DIVERGED_AT: Final = 3.0  # times the first loss …
+DIVERGED_FOR: Final = 5  # … so many steps in a row
+SCORED_AT_ONCE: Final = 16  # rows
+BEAT_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 60.0
+
+
+class Clock(NamedTuple):
+    """Where time comes from: Unix seconds, and seconds that only grow."""
+
+    wall: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run takes place, for its first event."""
+
+    name: str = "page"
+    versions: Mapping[str, str] | None = None
+    hardware: Mapping[str, Any] | None = None
+
+
+class FineTune:
+    """One run: `events()` does the work, `trainer.weights` are θ as it stands."""
+
+    def __init__(
+        self, demo: Demo, choices: Choices, clock: Clock, place: Place | None = None
+    ) -> None:
+        self.trainer = Trainer(demo, choices)
+        self.status = "running"
+        self.losses: dict[str, list[float]] = {}
+        """By suite: before, and as it was last scored."""
+        self._demo, self._choices, self._clock = demo, choices, clock
+        self._place = place or Place()
+        self._began = clock.monotonic()
+        self._beaten = -math.inf
+        self._sequence = 0
+        self._stopping = False
+        self._step = self._tokens = self._skipped = self._in_a_row = self._high = 0
+        self._first_loss = math.nan
+        self._drift = 0.0
+        self._measured: dict[str, int] = {}
+        self._heaviest, self._shape = heaviest(demo.config, self._sizes())
+        self._predicted = predicted(demo.config, self._shape)
+
+    def stop(self) -> None:
+        """End after the piece of work that is on; the events then say so."""
+        self._stopping = True
+
+    def events(self) -> Iterator[Event | None]:
+        """Everything the run says, in order; None after a piece of work that says nothing."""
+        with np.errstate(all="ignore"):  # what is no number any more is said in words
+            yield self._event("run.start", **self._start())
+            yield from self._look()
+            if self._choices.ewc:
+                yield from self.trainer.estimate_fisher()
+            yield from self._samples("before")
+            reason = yield from self._train()
+            if self.status == "running":
+                self.status = "stopped" if self._stopping else "finished"
+            yield from self._samples("after")
+            yield self._event("run.end", status=self.status, reason=reason, summary=self._summary())
+
+    def _train(self) -> Generator[Event | None, None, str]:
+        """All steps; why it is over."""
+        last = self._choices.steps
+        for number in range(1, last + 1):
+            if self._stopping:
+                return f"the page asked for it after {self._step} of {last} steps"
+            yield from self._one(number)
+            if why := self._diverged():
+                self.status = "failed"
+                yield from self._look()
+                return why
+            if number % self._choices.eval_every == 0 or number == last:
+                yield from self._look()
+        return f"all {last} steps are done" if last else "no step was asked for"
+
+    def _one(self, number: int) -> Iterator[Event | None]:
+        started = self._clock.monotonic()
+        measures = number in (1, 2, self._heaviest)
+        meter = Meter(self.trainer.states) if measures else Silent()
+        with meter.step() if isinstance(meter, Meter) else nullcontext():
+            result = yield from self.trainer.step(number, meter)
+        self._step = number
+        if isinstance(meter, Meter):
+            yield from self._memory(meter)
+        yield self._metrics(number, result, self._clock.monotonic() - started)
+        yield from self._beat(BEAT_SECONDS)
+
+    def _metrics(self, number: int, result: Result, seconds: float) -> Event:
+        trained = sum(row.trained_tokens for row in self.trainer.rows_of(number))
+        self._tokens += trained
+        self._skipped += result.skipped
+        self._in_a_row = self._in_a_row + 1 if result.skipped else 0
+        if number == 1:
+            self._first_loss = result.loss
+        too_high = not result.loss < DIVERGED_AT * self._first_loss
+        self._high = self._high + 1 if too_high else 0
+        self._last = result
+        rate = self.trainer.schedule.at(number)
+        m = {
+            "train/loss": result.loss,
+            "train/grad_norm": result.grad_norm,
+            "train/tokens": self._tokens,
+            "train/skipped": self._skipped,
+            "opt/lr": 0.0 if result.skipped else rate,
+            "opt/lr_planned": rate,
+            "perf/step_seconds": round(seconds, 6),
+            "perf/tokens_per_second": round(trained / max(seconds, 1e-9), 3),
+            "mem/peak_bytes": max(self._measured.values(), default=0),
+        }
+        return self._event("metrics", m=m)
+
+    def _diverged(self) -> str:
+        """Why there is no sense in going on; an empty text while there is."""
+        lower = f"Lower the rate, which is {self._choices.lr:g} at its peak."
+        if self._in_a_row >= SKIPPED_IN_A_ROW:
+            return f"the gradients of {self._in_a_row} steps in a row were not finite. {lower}"
+        if self._high >= DIVERGED_FOR:
+            loss = f"{self._last.loss:,.3g} nats" if math.isfinite(self._last.loss) else "infinite"
+            return (
+                f"it diverged: for {self._high} steps the loss was over {DIVERGED_AT:g} times"
+                f" that of the first, and is {loss} now. {lower}"
+            )
+        return ""
+
+    # --- what it looks at -----------------------------------------------------------------------
+    def _look(self) -> Iterator[Event | None]:
+        """Score every held-out set, then the drift."""
+        yield from self._beat(PATIENCE_SECONDS, force=True)
+        sums: dict[str, tuple[float, int]] = {}
+        for suite, rows in self._demo.suites.items():
+            total, tokens = 0.0, 0
+            chosen = rows[: self._choices.eval_rows]
+            for start in range(0, len(chosen), SCORED_AT_ONCE):
+                packed = documents(chosen[start : start + SCORED_AT_ONCE])
+                total += self._demo.model.loss(self.trainer.weights, packed)
+                tokens += len(packed.targets)
+                yield None
+            sums[suite] = total, tokens
+            yield self._score(suite, total, tokens)
+        skills = [pair for suite, pair in sums.items() if suite != TASK]
+        yield self._score(GENERAL, sum(t for t, _ in skills), sum(n for _, n in skills))
+        layers, self._drift = self.trainer.drift()
+        now = {f"eval/{suite}_loss": self.losses[suite][1] for suite in (TASK, GENERAL)}
+        yield self._event("metrics", m={"drift/total": self._drift} | now)
+        yield self._event("drift", layers=layers, total=self._drift)
+
+    def _score(self, suite: str, total: float, tokens: int) -> Event:
+        loss = total / tokens
+        before = self.losses.setdefault(suite, [loss, loss])
+        before[1] = loss
+        parts = {"loss": loss, "delta": loss - before[0], "baseline": before[0]}
+        return self._event("eval", suite=suite, **parts, tokens=tokens)
+
+    def _samples(self, when: str) -> Iterator[Event]:
+        if not self._choices.sample_tokens:
+            return
+        sizes = self._demo.tokenizer, self._choices.sample_tokens
+        for prompt in PROMPTS:
+            tokenizer, tokens = sizes
+            said = answer(self._demo.model, self.trainer.weights, tokenizer, prompt, tokens)
+            yield self._event("sample", prompt=prompt, text=said.text, when=when)
+
+    def _memory(self, meter: Meter) -> Iterator[Event]:
+        """Instants that reached a new height."""
+        for instant, components in meter.instants.items():
+            total = sum(components.values())
+            if total <= self._measured.get(instant, 0):
+                continue
+            self._measured[instant] = total
+            kept: Components = {name: size for name, size in components.items() if size}
+            parts = {"instant": instant, "components": kept, "total_bytes": total}
+            yield self._event("mem", **parts, source="numpy")
+
+    def _beat(self, expected_in: float, *, force: bool = False) -> Iterator[Event]:
+        now = self._clock.monotonic()
+        if force or now - self._beaten >= BEAT_SECONDS:
+            self._beaten = now
+            yield self._event("beat", expect_next_in=expected_in)
+
+    # --- its first and last words ---------------------------------------------------------------
+    def _start(self) -> Event:
+        instant, size = peak(self._predicted)
+        config, steps = self._demo.config, self._choices.steps
+        held = sum(state_bytes(config, recipe(1)).values())
+        suites = self._demo.suites
+        return {
+            "config": {"model": "demo", "data": "demo"} | self._choices.as_json(),
+            "versions": dict(self._place.versions or {}),
+            "hardware": {"device": "browser", "processes": 1} | dict(self._place.hardware or {}),
+            "model": {
+                "name": "demo",
+                "num_parameters": config.num_parameters,
+                "layers": config.architecture.layers,
+            },
+            "data": {
+                "train_rows": len(self.trainer.rows),
+                "train_tokens": sum(len(row.ids) for row in self.trainer.rows),
+                "trainable_tokens": sum(row.trained_tokens for row in self.trainer.rows),
+                "eval_rows": min(self._choices.eval_rows, len(suites[TASK])),
+            },
+            "recipe": recipe(self._shape.tokens).as_json() | {"lr": self._choices.lr},
+            "plan": {"steps": steps, "lr": self.trainer.schedule.planned()[:steps]},
+            "bytes_per_parameter": round(held / config.num_parameters),
+            "predicted": {
+                "peak_instant": instant,
+                "peak_bytes": size,
+                "instants": self._predicted,
+            },
+        }
+
+    def _summary(self) -> Event:
+        predicted_peak = peak(self._predicted)[1]
+        measured_peak = max(self._measured.values(), default=0)
+        return {
+            "steps": self._step,
+            "tokens": self._tokens,
+            "skipped": self._skipped,
+            "seconds": round(self._clock.monotonic() - self._began, 3),
+            "losses": self.losses,
+            "drift": self._drift,
+            "predicted_peak_bytes": predicted_peak,
+            "measured_peak_bytes": measured_peak,
+            "memory_ratio": measured_peak / predicted_peak,
+        }
+
+    def _event(self, kind: str, **payload: object) -> Event:
+        event = {
+            "v": VERSION,
+            "run": self._place.name,
+            "seq": self._sequence,
+            "att": 0,
+            "t": round(self._clock.wall(), 3),
+            "rt": round(self._clock.monotonic() - self._began, 3),
+            "kind": kind,
+            "step": self._step,
+            **payload,
+        }
+        self._sequence += 1
+        return event
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Tokens, and trained tokens, of every step."""
+        steps = range(1, max(1, self._choices.steps) + 1)
+        rows = (self.trainer.rows_of(number) for number in steps)
+        return [(sum(len(r.ids) for r in s), sum(r.trained_tokens for r in s)) for s in rows]

@@ -1,0 +1,282 @@
+"""A Llama in numpy, forward and backward by hand: every derivative stands under its operation.
+
+    ids ─embedding─▶ x ─┬▶ norm ─▶ q k v ─▶ attention ─▶ o ─(+)─┬▶ norm ─▶ gate, up ─▶ down ─(+)─▶ …
+                        └──────────────────────────────────────┘└──────────────────────────────┘
+    … ─norm─▶ embeddingᵀ (tied), or the head ─▶ logits ─▶ cross-entropy over the answer's tokens
+
+The equations are those of transformers' LlamaForCausalLM, the tensors' names too, so that weights
+are read from any such model's file. What the forward pass keeps for the backward pass is what the
+runner's fused blocks keep (`gpu_runner.fused`), and `unfrozen.memory` predicts both. Norm: Zhang &
+Sennrich, arXiv 1910.07467. Rotary positions: Su et al., arXiv 2104.09864. Gated feed-forward part:
+Shazeer, arXiv 2002.05202. Tests hold loss and gradients against PyTorch's.
+
+Shapes: T tokens of all documents, h width, H heads, K kv heads, d width of a head, f ffn, V
+vocabulary, P positions that predict a trained token. `by_x` is the gradient of the loss by x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unfrozen.errors import PlanError
+from unfrozen.lab.attention import Places, attend, attend_backward, places_by_length
+from unfrozen.lab.operations import (
+    Tables,
+    cross_entropy,
+    inverse_root,
+    norm,
+    norm_backward,
+    rotated,
+    silu_backward,
+    silu_product,
+)
+from unfrozen.lab.products import Floats, product
+from unfrozen.memory.loss import LINEAR_CHUNK
+from unfrozen.model import Architecture
+
+Weights = dict[str, Floats]
+Ids = NDArray[np.int64]
+EMBEDDING: Final = "model.embed_tokens.weight"
+LAST_NORM: Final = "model.norm.weight"
+
+
+class Documents(NamedTuple):
+    """Rows one after the other, without padding; the first token of a row is never predicted."""
+
+    ids: Ids  # (T,)
+    positions: Ids  # (T,) place of each token in its own document
+    places: list[Places]  # see attention
+    predicting: Ids  # (P,) positions whose next token is trained
+    targets: Ids  # (P,) those tokens
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], trained: Sequence[Sequence[bool]]) -> Documents:
+        """Pack rows of token ids; `trained` says of each token whether it is learned."""
+        lengths = [len(row) for row in rows]
+        ids = np.concatenate([np.asarray(row, np.int64) for row in rows])
+        flags = np.concatenate([np.asarray(flags, bool) for flags in trained])
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        answers = np.flatnonzero(flags & (positions > 0))
+        return cls(ids, positions, places_by_length(lengths), answers - 1, ids[answers])
+
+
+class Layer(NamedTuple):
+    """One layer's weights, or their gradients."""
+
+    norm: Floats  # (h,)
+    q: Floats  # (H·d, h)
+    k: Floats  # (K·d, h)
+    v: Floats  # (K·d, h)
+    o: Floats  # (h, H·d)
+    middle_norm: Floats  # (h,)
+    gate: Floats  # (f, h)
+    up: Floats  # (f, h)
+    down: Floats  # (h, f)
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Floats], index: int) -> Layer:
+        """Those of layer `index` among a model's."""
+        return cls(*(weights[name] for name in layer_names(index)))
+
+
+_NAMES: Final = (
+    "input_layernorm",
+    *(f"self_attn.{letter}_proj" for letter in "qkvo"),
+    "post_attention_layernorm",
+    *(f"mlp.{kind}_proj" for kind in ("gate", "up", "down")),
+)
+
+
+def layer_names(index: int) -> list[str]:
+    """The names of a layer's tensors, in the order of `Layer`."""
+    return [f"model.layers.{index}.{name}.weight" for name in _NAMES]
+
+
+class Kept(NamedTuple):
+    """What one layer keeps for its backward pass."""
+
+    x: Floats  # (T, h) input of the first norm
+    root: Floats  # (T, 1)
+    q: Floats  # (T, H, d) rotated
+    k: Floats  # (T, K, d) rotated
+    v: Floats  # (T, K, d)
+    out: Floats  # (T, H, d) of attention
+    logs: Floats  # (T, H)
+    middle: Floats  # (T, h) input of the second norm
+    middle_root: Floats  # (T, 1)
+    gate: Floats  # (T, f)
+    up: Floats  # (T, f)
+
+
+class Silent:
+    """Where nobody measures; `meter` does."""
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Nothing."""
+        del name
+        return nullcontext()
+
+    def highest(self, **components: int) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Llama:
+    """A model of this shape; its weights are given to each call, by name.
+
+    Raises PlanError where the architecture is not a plain Llama's.
+    """
+
+    shape: Architecture
+    theta: float = 10_000.0
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        kind = self.shape.model_type
+        if kind != "llama" or not self.shape.has_fused_block or self.shape.qkv_bias:
+            raise PlanError("model_type", kind, "the lab knows plain Llamas", "use the runner")
+
+    def head(self, weights: Weights) -> tuple[str, Floats]:
+        """(V, h) and its name: the embedding, where it is tied."""
+        name = EMBEDDING if self.shape.tied else "lm_head.weight"
+        return name, weights[name]
+
+    def tables(self, positions: Ids) -> Tables:
+        """The angles of these positions."""
+        return Tables.at(positions, self.shape.head_dim, self.theta)
+
+    # --- forward --------------------------------------------------------------------------------
+    def loss(self, weights: Weights, documents: Documents) -> float:
+        """Sum of −log p(token | before) over the trained tokens, in nats."""
+        tables, x = self.tables(documents.positions), weights[EMBEDDING][documents.ids]
+        for index in range(self.shape.layers):
+            x, _ = self._layer(Layer.of(weights, index), x, tables, documents)
+        x = x[documents.predicting]  # (P, h)
+        n = norm(x, inverse_root(x, self.epsilon), weights[LAST_NORM])
+        return cross_entropy(n, self.head(weights)[1], documents.targets)
+
+    def _layer(
+        self, w: Layer, x: Floats, tables: Tables, documents: Documents
+    ) -> tuple[Floats, Kept]:
+        heads = len(x), -1, self.shape.head_dim
+        root = inverse_root(x, self.epsilon)
+        n = norm(x, root, w.norm)
+        q = rotated(product(n, w.q.T).reshape(heads), tables)
+        k = rotated(product(n, w.k.T).reshape(heads), tables)
+        v = product(n, w.v.T).reshape(heads)
+        del n
+        out, logs = attend(q, k, v, documents.places)
+        middle = product(out.reshape(len(x), -1), w.o.T)
+        middle += x
+        middle_root = inverse_root(middle, self.epsilon)
+        n = norm(middle, middle_root, w.middle_norm)
+        gate, up = product(n, w.gate.T), product(n, w.up.T)
+        del n
+        result = product(silu_product(gate, up), w.down.T)
+        result += middle
+        return result, Kept(x, root, q, k, v, out, logs, middle, middle_root, gate, up)
+
+    # --- and backward ---------------------------------------------------------------------------
+    def gradients(
+        self, weights: Weights, documents: Documents, meter: Silent | None = None
+    ) -> tuple[float, Weights]:
+        """The loss as above, divided by the trained tokens, and its gradient by every weight."""
+        meter, found = meter or Silent(), dict[str, Floats]()
+        tables = self.tables(documents.positions)
+        with meter.phase("forward"):
+            loss, by_x, kept = self._forward(weights, documents, tables, found, meter)
+        with meter.phase("backward"):
+            for index in reversed(range(self.shape.layers)):
+                layer = Layer.of(weights, index)
+                meter.highest(
+                    grads=_bytes(*found.values(), layer.gate, layer.up, layer.down),
+                    workspace=2 * _bytes(by_x, kept[-1].gate),  # gradients by both ends and inside
+                )
+                by_x, gradients = self._layer_backward(layer, by_x, kept.pop(), tables, documents)
+                found |= dict(zip(layer_names(index), gradients, strict=True))
+            by_embedding = found.setdefault(EMBEDDING, np.zeros_like(weights[EMBEDDING]))
+            for token, slope in zip(documents.ids, by_x, strict=True):
+                by_embedding[token] += slope  # a token that occurs twice adds up, as does the head
+            del by_x, slope, tables
+        return loss, found
+
+    def _forward(
+        self,
+        weights: Weights,
+        documents: Documents,
+        tables: Tables,
+        found: Weights,
+        meter: Silent,
+    ) -> tuple[float, Floats, list[Kept]]:
+        """Through the layers to the loss, and back through it to what the last layer wrote."""
+        x, kept = weights[EMBEDDING][documents.ids], []
+        for index in range(self.shape.layers):
+            x, of_layer = self._layer(Layer.of(weights, index), x, tables, documents)
+            kept.append(of_layer)
+        (name, head), gain = self.head(weights), weights[LAST_NORM]
+        root = inverse_root(x, self.epsilon)
+        unit = x * root  # (T, h)
+        whole = unit * gain
+        n = whole[documents.predicting]  # (P, h)
+        by_n, by_head = np.empty_like(n), np.empty_like(head)
+        logits = head.itemsize * min(len(n), LINEAR_CHUNK) * len(head)
+        meter.highest(grads=by_head.nbytes, logits_loss=logits + _bytes(whole, by_n))
+        share = np.float32(1 / len(documents.targets))
+        total = cross_entropy(n, head, documents.targets, by_n, by_head)
+        del whole
+        by_head *= share
+        by_x = np.zeros_like(x)
+        by_x[documents.predicting] = by_n * share
+        found[name] = by_head
+        found[LAST_NORM] = norm_backward(by_x, unit, root, gain)
+        return total * float(share), by_x, kept
+
+    def _layer_backward(
+        self, w: Layer, by_result: Floats, kept: Kept, tables: Tables, documents: Documents
+    ) -> tuple[Floats, Layer]:
+        """Gradients by the layer's input (T, h) and by its weights, from that by its result."""
+        # what reads result: it is middle + down(silu(gate) · up) …
+        d_down = product(by_result.T, silu_product(kept.gate, kept.up))
+        by_gate, by_up = silu_backward(product(by_result, w.down), kept.gate, kept.up)
+        n = norm(kept.middle, kept.middle_root, w.middle_norm)
+        d_gate, d_up = product(by_gate.T, n), product(by_up.T, n)
+        del n
+        by_n = product(by_up, w.up)
+        by_n += product(by_gate, w.gate)
+        del by_gate, by_up
+        unit = kept.middle * kept.middle_root
+        d_middle_norm = norm_backward(by_n, unit, kept.middle_root, w.middle_norm)
+        del unit
+        by_result += by_n  # now by_middle
+        # the same for middle, which is x + o(attention(q, k, v)) …
+        rows = len(by_result)
+        d_o = product(by_result.T, kept.out.reshape(rows, -1))
+        by_out = product(by_result, w.o).reshape(kept.out.shape)
+        by_q, by_k, by_v = attend_backward(
+            by_out, kept.q, kept.k, kept.v, kept.out, kept.logs, documents.places
+        )
+        del by_out
+        # … and for q, k, v, which are products of norm(x), the first two rotated
+        slopes = [
+            slope.reshape(rows, -1)
+            for slope in (rotated(by_q, tables.back()), rotated(by_k, tables.back()), by_v)
+        ]
+        n = norm(kept.x, kept.root, w.norm)
+        d_q, d_k, d_v = (product(slope.T, n) for slope in slopes)
+        by_n.fill(0)
+        for slope, weight in zip(slopes, (w.q, w.k, w.v), strict=True):
+            by_n += product(slope, weight)
+        np.multiply(kept.x, kept.root, out=n)
+        d_norm = norm_backward(by_n, n, kept.root, w.norm)
+        by_result += by_n  # now by_x
+        return by_result, Layer(d_norm, d_q, d_k, d_v, d_o, d_middle_norm, d_gate, d_up, d_down)
+
+
+def _bytes(*arrays: Floats) -> int:
+    return sum(array.nbytes for array in arrays)

@@ -1,0 +1,129 @@
+"""One step of a fine-tune of the lab: which rows, gradients, penalties towards θ₀, the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from unfrozen.lab import anchors
+from unfrozen.lab.adamw import AdamW, norm
+from unfrozen.lab.choices import Choices
+from unfrozen.lab.demo import Demo
+from unfrozen.lab.llama import Silent, Weights
+from unfrozen.lab.rows import Row, documents
+from unfrozen.layers import layer_of, rate_shares
+from unfrozen.order import replayed, spread, step_rows
+from unfrozen.schedules import Schedule
+
+
+class Result(NamedTuple):
+    """What a step did: loss in nats a trained token, the norm before clipping."""
+
+    loss: float
+    grad_norm: float
+    skipped: bool
+
+
+class Trainer:
+    """The weights θ of one fine-tune, and what moves them."""
+
+    def __init__(self, demo: Demo, choices: Choices) -> None:
+        self.demo, self.choices = demo, choices
+        self.weights: Weights = {name: array.copy() for name, array in demo.start.items()}
+        self.rows = training_rows(demo, choices)
+        steps = max(1, choices.steps)
+        self.schedule = Schedule(
+            "cosine",
+            steps,
+            choices.lr,
+            min(choices.warmup, steps),
+            floor=choices.lr * choices.floor_ratio,
+        )
+        self._fisher: Weights = {}
+        self._optimizer = AdamW(
+            choices.lr,
+            weight_decay=choices.weight_decay,
+            undecayed=frozenset(name for name, array in self.weights.items() if array.ndim < 2),
+            rate_shares=rate_shares(self.weights, choices.layer_decay),
+        )
+
+    def rows_of(self, number: int) -> list[Row]:
+        """The rows of step `number` (1, 2, …)."""
+        c = self.choices
+        return [self.rows[i] for i in step_rows(number, c.rows_per_step, len(self.rows), c.seed)]
+
+    def states(self) -> dict[str, Weights]:
+        """The arrays that outlive a step, by component."""
+        kept = {"first": self._optimizer.first, "second": self._optimizer.second}
+        moments = {f"{order} {n}": a for order, arrays in kept.items() for n, a in arrays.items()}
+        return {"params": self.weights, "moments": moments}
+
+    def step(self, number: int, meter: Silent) -> Generator[None, None, Result]:
+        """θ ← AdamW(θ, ∇ mean loss over the step's trained tokens + ∇ penalties).
+
+        Yields between backward and update. Gradients that are not finite change nothing.
+        """
+        packed = documents(self.rows_of(number))
+        loss, gradients = self.demo.model.gradients(self.weights, packed, meter)
+        yield
+        self._add_penalties(gradients)
+        length = norm(gradients)
+        finite = math.isfinite(length)
+        if finite:
+            clip = self.choices.clip
+            if 0 < clip < length:
+                for gradient in gradients.values():
+                    gradient /= np.float32(length / clip)
+            with meter.phase("optimizer_step"):
+                meter.highest(grads=sum(gradient.nbytes for gradient in gradients.values()))
+                self._optimizer.move(self.weights, gradients, self.schedule.at(number))
+        return Result(loss, length, not finite)
+
+    def _add_penalties(self, gradients: Weights) -> None:
+        """One tensor at a time, so that little is held beside them."""
+        l2sp, ewc, start = self.choices.l2sp, self.choices.ewc, self.demo.start
+        for name, gradient in gradients.items():
+            one = {name: self.weights[name]}
+            if l2sp:
+                gradient += anchors.l2sp_gradients(one, start, l2sp)[name]
+            if ewc:
+                gradient += anchors.ewc_gradients(one, start, self._fisher, ewc)[name]
+
+    def estimate_fisher(self) -> Iterator[None]:
+        """Fill in what EWC needs, a row of the earlier ones at a time."""
+        earlier = self.demo.earlier
+        chosen = spread(len(earlier), self.choices.fisher_rows)
+        squares = {name: np.zeros_like(array) for name, array in self.demo.start.items()}
+        for index in chosen:
+            _, found = self.demo.model.gradients(self.demo.start, documents([earlier[index]]))
+            for name, gradient in found.items():
+                squares[name] += np.square(gradient, out=gradient)
+            yield
+        self._fisher = anchors.scaled_fisher(squares)
+
+    def drift(self) -> tuple[dict[str, float], float]:
+        """‖θ − θ₀‖ / ‖θ₀‖ by layer, and over all weights."""
+        names: dict[str, list[str]] = {}
+        for name in sorted(self.weights):
+            names.setdefault(layer_of(name), []).append(name)
+        start = self.demo.start
+        layers = {
+            layer: anchors.drift({n: self.weights[n] for n in of}, {n: start[n] for n in of})
+            for layer, of in names.items()
+        }
+        return layers, anchors.drift(self.weights, start)
+
+
+def training_rows(demo: Demo, choices: Choices) -> tuple[Row, ...]:
+    """The task's rows and the replayed ones; a share of 1 replays only."""
+    share = choices.replay_share
+    if share == 0:
+        return demo.train
+    if share == 1:
+        return demo.earlier
+    lengths = [len(row.ids) for row in demo.earlier]
+    taken = replayed(sum(len(row.ids) for row in demo.train), lengths, share, choices.seed)
+    return demo.train + tuple(demo.earlier[index] for index in taken)
