@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from press import wheels
 from press.errors import PressError
 from unfrozen.memory_planner import view
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
 ENTRIES = {"main": "web/main.js", "style": "web/style/index.css"}
 THEME = "web/widgets/theme-first.js"
+WORKERS = ("worker",)
 PRELOADED_FONT = "source-serif-4-latin-wght-normal"
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
@@ -41,8 +43,8 @@ class Assets:
 def write_assets(out: Path) -> Assets:
     """Write all assets below `out`. Raises PressError when a source is missing or altered."""
     assets = _bundle(out)
-    _bundle_worker(out)
     _copy_pyodide(out / "pyodide")
+    _bundle_workers(out, _copy_wheels(out / "pyodide"))
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
     _write_planner(out / "planner.json")
@@ -84,15 +86,19 @@ def _bundle(out: Path) -> Assets:
     return Assets(font=f"assets/{fonts[0]}", **named)
 
 
-def _bundle_worker(out: Path) -> None:
-    """Bundle the Python worker under a fixed name: its own Content-Security-Policy hangs on it."""
-    _esbuild(
-        ["web/python/worker.js", "--format=esm", f"--outfile={out / 'python' / 'worker.js'}"], out
-    )
+def _bundle_workers(out: Path, packages: dict[str, Any]) -> None:
+    """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
+
+    `PACKAGES` in their sources becomes what the site carries, so that no list is kept by hand.
+    """
+    for name in WORKERS:
+        target = out / "python" / f"{name}.js"
+        known = f"--define:PACKAGES={json.dumps(packages)}"
+        _esbuild([f"web/python/{name}.js", "--format=esm", known, f"--outfile={target}"], out)
 
 
 def _copy_pyodide(folder: Path) -> None:
-    """Copy the runtime, each file against its known sha256, and a lock that names no package."""
+    """Copy the runtime, each file against its known sha256."""
     source = ROOT / "node_modules" / "pyodide"
     folder.mkdir(parents=True, exist_ok=True)
     expected = _checksums()
@@ -105,9 +111,21 @@ def _copy_pyodide(folder: Path) -> None:
             )
             raise PressError(f"node_modules/pyodide/{name}", problem)
         (folder / name).write_bytes(data)
-    lock = json.loads((source / "pyodide-lock.json").read_text())
-    empty = {"info": lock["info"], "packages": {}}  # 119 kB less than the catalogue of all packages
-    (folder / "pyodide-lock.json").write_text(json.dumps(empty, sort_keys=True))
+
+
+def _copy_wheels(folder: Path) -> dict[str, Any]:
+    """Copy what cells may import, with a lock that names nothing else; that lock's packages."""
+    lock = wheels.lock()  # of Pyodide's, 119 kB less than its catalogue of all packages
+    packages = {}
+    for name, entry in lock["packages"].items():
+        data = wheels.kept(entry)
+        if data is None:
+            problem = "is missing or damaged; remove .cache/wheels and run `python3 build.py build`"
+            raise PressError(f".cache/wheels/{entry['file_name']}", problem)
+        (folder / entry["file_name"]).write_bytes(data)
+        packages[name] = entry | {"bytes": len(data)}
+    (folder / "pyodide-lock.json").write_text(json.dumps(lock, sort_keys=True))
+    return packages
 
 
 def _checksums() -> dict[str, str]:
