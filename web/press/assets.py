@@ -12,12 +12,13 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from press import wheels
 from press.errors import PressError
+from press.formats import mb
 from unfrozen.memory_planner import view
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,24 +33,41 @@ _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
 
 @dataclass(frozen=True)
 class Assets:
-    """Paths of the bundled files the page names, relative to the site's top."""
+    """Paths of the bundled files the page names, relative to its top; its Python, in words."""
 
     main: str
     style: str
     theme: str
     font: str
+    python: str = ""
 
 
 def write_assets(out: Path) -> Assets:
     """Write all assets below `out`. Raises PressError when a source is missing or altered."""
     assets = _bundle(out)
     _copy_pyodide(out / "pyodide")
-    _bundle_workers(out, _copy_wheels(out / "pyodide"))
+    packages = _copy_wheels(out / "pyodide")
+    _bundle_workers(out, packages)
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
     _write_planner(out / "planner.json")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
-    return assets
+    return replace(assets, python=_about_python(out, packages["numpy"]["bytes"]))
+
+
+def _about_python(out: Path, numpy_bytes: int) -> str:
+    """Which Python runs the cells, and what the browser fetches for it, before any compression."""
+    pyodide = json.loads((ROOT / "node_modules" / "pyodide" / "package.json").read_text())[
+        "version"
+    ]
+    version = wheels.lock()["info"]["python"].rpartition(".")[0]
+    fetched = [out / "pyodide" / name for name in PYODIDE_FILES]
+    fetched += [out / "python" / name for name in ("worker.js", "unfrozen.zip")]
+    first = sum(path.stat().st_size for path in fetched)
+    return (
+        f"Cells run Python {version} in your browser (Pyodide {pyodide}): "
+        f"the first Run fetches {mb(first)}, import numpy {mb(numpy_bytes)} more."
+    )
 
 
 def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:

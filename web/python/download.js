@@ -14,6 +14,8 @@ export const RUNTIME_BYTES = {
   "python_stdlib.zip": 2545198,
 };
 
+const INCOMPLETE = "Try again; if it stays so, this copy of the site is incomplete.";
+
 /** A start of Python that failed: `reason` is a sentence for the reader, with what to do. */
 export class BootError extends Error {
   /** @param {string} reason */
@@ -38,16 +40,16 @@ export async function orExplain(what, work) {
  * Fetch a file and count its bytes as they arrive.
  * @param {URL} url
  * @param {(bytes: number) => void} onBytes called with the size of each piece
- * @param {RequestInit & {what?: string}} [options] of `fetch`; `what` begins a sentence on a failure
+ * @param {RequestInit & {what?: string, remedy?: string}} [options] of `fetch`; the others are the
+ *   beginning of a sentence on a failure and the end of one on an answer that is no file
  * @returns {Promise<Response>} a response whose body is still streaming
  */
-export async function fetchCounted(url, onBytes, { what = "Python", ...options } = {}) {
-  const name = url.pathname.split("/").slice(-2).join("/");
+export async function fetchCounted(url, onBytes, { what = "Python", remedy = INCOMPLETE, ...options } = {}) {
+  const name = url.pathname.split("/").filter(Boolean).slice(-2).join("/");
   const answer = await orExplain(offlineReason(what, name), () => fetch(url, options));
   if (!answer.ok) {
     throw new BootError(
-      `${what} could not be downloaded: the server answered ${answer.status} for ${name}. ` +
-        "Try again; if it stays so, this copy of the site is incomplete.",
+      `${what} could not be downloaded: the server answered ${answer.status} for ${name}. ${remedy}`,
     );
   }
   const counter = new TransformStream({

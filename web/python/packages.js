@@ -15,11 +15,13 @@ import { BootError, fetchBytes } from "./download.js";
 /** @type {Record<string, {file_name: string, sha256: string, bytes: number, version: string}>} */
 export const packages = PACKAGES;
 
-// Made now: reader code may later put something else in the place of `URL`.
+// Taken now: reader code may later put something else in its place.
+const { URL } = self;
+const page = new URL("..", self.location.href);
 const addresses = new Map(
   Object.entries(packages).map(([name, { file_name }]) => [
     name,
-    new URL(`../pyodide/${file_name}`, self.location.href),
+    new URL(`pyodide/${file_name}`, page),
   ]),
 );
 const damaged = new Set();
@@ -53,4 +55,24 @@ export function installPackage(pyodide, name, bytes) {
   if (!reason) return;
   damaged.add(name);
   throw new BootError(reason);
+}
+
+/**
+ * Fetch a wheel that this site's host serves beside the site's own.
+ * @param {string} address as a reader wrote it, relative to the page or whole
+ * @param {AbortSignal} [signal] ends the download
+ * @returns {Promise<ArrayBuffer>}
+ * @throws {BootError} also when the address leads away from this host or to something else
+ */
+export function fetchWheel(address, signal) {
+  const url = URL.canParse(address, page) ? new URL(address, page) : null;
+  if (url?.origin !== page.origin || url.search || !url.pathname.endsWith(".whl")) {
+    throw new BootError(
+      `micropip installs only wheels that this page's own host serves, ${page.origin}; ` +
+        `${address} is not one of them.`,
+    );
+  }
+  const what = url.pathname.split("/").at(-1);
+  const remedy = `It was looked for at ${url}.`;
+  return fetchBytes(url, () => {}, { what, remedy, signal, redirect: "error", credentials: "omit" });
 }
