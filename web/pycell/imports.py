@@ -23,7 +23,10 @@ _OURS = re.compile(r"unfrozen(?!\.lab\b)(\.|$)")  # those that import no package
 
 
 def packages_imported(source: str, packages: Collection[str]) -> list[str]:
-    """Those of `packages` that running `source` may import, at once or by way of other modules."""
+    """Those of `packages` that running `source` may import, at once or by way of other modules.
+
+    What lies within a package of the list is not read: what it needs, its wheel says.
+    """
     found: dict[str, None] = {}
     seen: set[str] = set()
     todo = list(_modules_named(source))
@@ -46,7 +49,7 @@ def _imports_of(module: str) -> tuple[str, ...]:
         return ()
     try:
         source = get_source(module) or ""
-    except (ImportError, OSError):
+    except (ImportError, OSError, SyntaxError, UnicodeError):
         return ()
     package = module if spec.submodule_search_locations is not None else spec.parent or ""
     return _modules_named(source, package)
@@ -58,9 +61,11 @@ def _spec(module: str) -> ModuleSpec | None:
     if not parent:
         return PathFinder.find_spec(module)
     around = _spec(parent)
-    if around is None or around.submodule_search_locations is None:
+    try:
+        places = list((around and around.submodule_search_locations) or [])
+    except KeyError:  # a namespace within a package that is not imported
         return None
-    return PathFinder.find_spec(module, around.submodule_search_locations)
+    return PathFinder.find_spec(module, places) if places else None
 
 
 @lru_cache(maxsize=512)  # a library is not taken apart again for every run of a cell

@@ -49,10 +49,10 @@ class Packages:
         """
         self._refused.clear()
         self.notice = ""
-        missing = [name for name in self.names if PathFinder.find_spec(name) is None]
-        for name in packages_imported(source, missing) if missing else ():
-            await self.load(name)
-            self._heed_stop()
+        for name in packages_imported(source, self.names):
+            if PathFinder.find_spec(name) is None:
+                await self.load(name)
+                self._heed_stop()
 
     async def load(self, name: str) -> None:
         """Make `name` importable, or remember why it is not."""

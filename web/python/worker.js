@@ -40,14 +40,13 @@ let planner = null;
 /** @type {Record<string, ArrayBuffer>} packages that were fetched once */
 let kept = {};
 let address = {}; // of the run that is on
-let download = null; // the AbortController of what is being fetched for it
-let stopped = false; // it was ended by Stop
+let downloads = new AbortController(); // of what is fetched for it, ended by Stop
 let waitedMs = 0; // for downloads: a run's time is Python's
 
 self.addEventListener("message", ({ data }) => {
   if (data.type === "boot") boot(data);
   if (data.type === "run") run(data);
-  if (data.type === "stop") stop();
+  if (data.type === "stop") downloads.abort();
   if (data.type === "ask") ask(data);
 });
 
@@ -87,7 +86,7 @@ function openSession(pyodide) {
       const answer = await fetching(name, (_tell, signal) => fetchWheel(url, signal));
       return answer.reason ?? new Uint8Array(answer.bytes);
     },
-    () => stopped,
+    () => downloads.signal.aborted,
   );
 }
 
@@ -111,24 +110,17 @@ async function bring(pyodide, name) {
 async function fetching(name, fetchIt) {
   const start = performance.now();
   const show = (name, share) => post({ type: "fetching", ...address, name, share });
-  download = new AbortController();
   outbox.flush(); // no timer sends what was printed before
   show(name, "");
   try {
     const tell = (ratio) => show(name, `${Math.floor(ratio * 100)}%`);
-    return { bytes: await fetchIt(tell, download.signal) };
+    return { bytes: await fetchIt(tell, downloads.signal) };
   } catch (error) {
     return { reason: error.reason ?? error.message };
   } finally {
-    download = null;
     waitedMs += performance.now() - start;
     show("", "");
   }
-}
-
-function stop() {
-  stopped = true;
-  download?.abort();
 }
 
 /** Send what is waiting; tell whether the page asked for a stop since the last look. */
@@ -140,7 +132,7 @@ function takeSignal() {
 async function run({ run, cell, source }) {
   address = { run, cell };
   outbox.begin(address);
-  stopped = false;
+  downloads = new AbortController();
   waitedMs = 0;
   if (signal) Atomics.store(signal, 0, 0);
   post({ type: "started", ...address });
