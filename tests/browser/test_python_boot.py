@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import shutil
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,53 +10,16 @@ import pytest
 from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
+from browser.plain_host import Host, hosted
 from press.assets import PYODIDE_FILES, ROOT
 
 SIZES = ROOT / "web" / "python" / "download.js"
 
 
-class Host(ThreadingHTTPServer):
-    """A plain file host of a copy of the site, of which a test may break and mend parts."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.worker_policy = ""
-        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-        self.url = f"http://127.0.0.1:{self.server_port}/"
-
-    def lose(self, name: str) -> None:
-        """Take a file away, as an incomplete upload does."""
-        (self.folder / name).rename(self.folder / f"{name}.lost")
-
-    def find(self, name: str) -> None:
-        """Bring it back."""
-        (self.folder / f"{name}.lost").rename(self.folder / name)
-
-
-class Handler(SimpleHTTPRequestHandler):
-    server: Host
-
-    def end_headers(self) -> None:
-        """Keep nothing in caches, and give the worker the policy under test."""
-        self.send_header("Cache-Control", "no-store")
-        if self.path.endswith("worker.js") and self.server.worker_policy:
-            self.send_header("Content-Security-Policy", self.server.worker_policy)
-        super().end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    folder = tmp_path / "site"
-    shutil.copytree(site, folder)
-    with Host(folder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with hosted(site, tmp_path / "site") as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -143,17 +102,10 @@ def test_python_is_fetched_at_the_first_run_and_not_before(page: Page, host: Hos
     page.wait_for_timeout(500)
     assert reader.phase == "idle"
     assert not [url for url in asked if "pyodide" in url or "worker" in url]
-    page.evaluate("""() => {
-      window.said = [];
-      const status = document.querySelector('python-status');
-      new MutationObserver(() => {
-        const text = status.querySelector('.python-words').textContent;
-        if (window.said.at(-1) !== text) window.said.push(text);
-      }).observe(status, { subtree: true, childList: true, characterData: true });
-    }""")
+    reader.watch("python-status .python-words")
     assert reader.run("1 + 1")["value"] == "2"
-    said = page.evaluate("window.said")
-    shares = [int(text.split()[1]) for text in said if text.startswith("Loading")]
+    said = reader.said()
+    shares = [int(text.split()[1].rstrip("%")) for text in said if text.startswith("Loading")]
     assert shares == sorted(shares)
     assert shares[0] < 50
     assert shares[-1] >= 90

@@ -125,6 +125,33 @@ def test_an_error_without_words_still_has_its_type(source: str) -> None:
     assert fail(source).traceback.endswith("Exception\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("not_there", "Cells of this page have Python's standard library, unfrozen, numpy"),
+        ("msvcrt", "msvcrt is a part of the standard library that Python in a browser"),
+    ],
+)
+def test_a_missing_module_is_followed_by_what_there_is(name: str, words: str) -> None:
+    error = fail(f"import {name}")
+    first, note = error.traceback.splitlines()[-2:]
+    assert first == f"ModuleNotFoundError: No module named '{name}'"
+    assert words in note
+    assert error.message == f"No module named '{name}'"
+
+
+def test_a_package_that_came_by_surprise_says_what_to_write() -> None:
+    error = fail("raise ModuleNotFoundError(\"No module named 'numpy'\", name='numpy')")
+    assert "Write `import numpy` in it and run it again." in error.traceback
+
+
+@pytest.mark.parametrize(
+    "source", ["import json.not_there", "raise ModuleNotFoundError", "import js_not\n" * 2]
+)
+def test_a_note_is_added_once_and_only_to_what_is_missing_whole(source: str) -> None:
+    assert fail(source).traceback.count("Cells of this page") == source.count("js_not") // 2
+
+
 def test_an_edited_cell_quotes_its_new_text() -> None:
     fail("old_name")
     assert "    new_name\n" in fail("new_name").traceback

@@ -26,7 +26,7 @@ MAY_USE = {  # of our own packages
 EXTRAS = {"unfrozen": [], "pycell": [], "press": ["dev"], "gpu_runner": ["runner", "hub"]}
 MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy")}  # experiments over arrays, and nothing above them
 COMES_WITH = {"markupsafe": "jinja2", "anyio": "starlette"}
-PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js"}  # there in the page, for pycell only
+PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js", "micropip"}  # there in the page, for pycell
 IMPURE = {
     "asyncio",
     "datetime",

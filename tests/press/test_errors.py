@@ -54,6 +54,18 @@ def test_a_cell_that_publishes_a_wrong_table_stops_the_build(article: Path) -> N
     assert "py_table_data" in error.problem
 
 
+def test_a_cell_may_import_numpy_and_publish_its_numbers(article: Path) -> None:
+    cell = (
+        'import json, js\nimport numpy as np\njs.window.py_plot_data = json.dumps([{"title": "t", '
+        '"x_label": "x", "y_label": "y", "x_data": np.arange(2), '
+        '"lines": [{"label": "a", "data": np.ones(2, dtype=np.float32)}]}])'
+    )
+    lines = ["# One", "", '```python cell id=numbers run="Try"', cell, "```", ""]
+    (article / "01-one.md").write_text("\n".join(lines))
+    (chapter,) = print_chapters(article)
+    assert '"x_data":[0,1],"lines":[{"label":"a","data":[1.0,1.0]}]' in chapter.html
+
+
 def test_two_cells_cannot_share_an_id(article: Path) -> None:
     cell = ['```python cell id=same run="Try"', "1", "```", ""]
     error = failure(article, *cell, *cell)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ def test_no_plots_is_a_valid_answer() -> None:
         ("{'headers': []}", "py_table_data", "not JSON"),
         ("[" * 100_000, "py_table_data", "nested too deeply"),
         ("1" * 5000, "py_table_data", "not JSON"),
-        ('{"headers": ["a"], "rows": [[NaN]]}', "py_table_data", "NaN is not JSON"),
+        ('{"headers": ["a"], "rows": [[NaN]]}', "py_table_data.rows[0][0]", "None for an empty"),
         (" " * 32_000_001, "py_table_data", "at most 32,000,000"),
         ("[]", "py_table_data", "headers, rows"),
         ('{"rows": []}', "py_table_data.headers", "needed"),
@@ -215,3 +216,24 @@ def test_any_json_is_either_read_or_refused(value: object) -> None:
     for parse in (parse_table, parse_plots):
         with contextlib.suppress(PublishError):
             parse(text)
+
+
+def test_numpy_numbers_and_arrays_may_stand_for_numbers_and_lists() -> None:
+    np: Any = pytest.importorskip("numpy")
+    line = Line("a", np.array([1, 2], dtype=np.float32))
+    plot = Plot("t", "x", "y", np.arange(2), (line,), thresholds=(Threshold("b", np.int64(3)),))
+    given = json.loads(plots_as_json([plot]))
+    assert (given[0]["x_data"], given[0]["lines"][0]["data"]) == ([0, 1], [1.0, 2.0])
+    assert json.loads(plot.as_json()) == given[0]
+    table = Table(("n", "yes"), ((np.uint8(7), np.True_),))
+    assert json.loads(table.as_json())["rows"] == [[7, True]]
+
+
+def test_a_nan_is_refused_where_it_stands_with_none_as_the_way_out() -> None:
+    line = Line("a", (1.0, math.nan))
+    with pytest.raises(PublishError) as caught:
+        plots_as_json([Plot("t", "x", "y", (1, 2), (line,))])
+    assert caught.value.key == "py_plot_data[0].lines[0].data[1]"
+    assert "None for a gap" in caught.value.remedy
+    with pytest.raises(PublishError, match="None for an empty cell"):
+        Table(("n",), ((math.inf,),)).as_json()

@@ -12,17 +12,20 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from press import wheels
 from press.errors import PressError
+from press.formats import mb
 from unfrozen.memory_planner import view
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
 ENTRIES = {"main": "web/main.js", "style": "web/style/index.css"}
 THEME = "web/widgets/theme-first.js"
+WORKERS = ("worker",)
 PRELOADED_FONT = "source-serif-4-latin-wght-normal"
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
@@ -30,24 +33,41 @@ _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
 
 @dataclass(frozen=True)
 class Assets:
-    """Paths of the bundled files the page names, relative to the site's top."""
+    """Paths of the bundled files the page names, relative to its top; its Python, in words."""
 
     main: str
     style: str
     theme: str
     font: str
+    python: str = ""
 
 
 def write_assets(out: Path) -> Assets:
     """Write all assets below `out`. Raises PressError when a source is missing or altered."""
     assets = _bundle(out)
-    _bundle_worker(out)
     _copy_pyodide(out / "pyodide")
+    packages = _copy_wheels(out / "pyodide")
+    _bundle_workers(out, packages)
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
     _write_planner(out / "planner.json")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
-    return assets
+    return replace(assets, python=_about_python(out, packages["numpy"]["bytes"]))
+
+
+def _about_python(out: Path, numpy_bytes: int) -> str:
+    """Which Python runs the cells, and what the browser fetches for it, before any compression."""
+    pyodide = json.loads((ROOT / "node_modules" / "pyodide" / "package.json").read_text())[
+        "version"
+    ]
+    version = wheels.lock()["info"]["python"].rpartition(".")[0]
+    fetched = [out / "pyodide" / name for name in PYODIDE_FILES]
+    fetched += [out / "python" / name for name in ("worker.js", "unfrozen.zip")]
+    first = sum(path.stat().st_size for path in fetched)
+    return (
+        f"Cells run Python {version} in your browser (Pyodide {pyodide}): "
+        f"the first Run fetches {mb(first)}, import numpy {mb(numpy_bytes)} more."
+    )
 
 
 def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
@@ -84,15 +104,19 @@ def _bundle(out: Path) -> Assets:
     return Assets(font=f"assets/{fonts[0]}", **named)
 
 
-def _bundle_worker(out: Path) -> None:
-    """Bundle the Python worker under a fixed name: its own Content-Security-Policy hangs on it."""
-    _esbuild(
-        ["web/python/worker.js", "--format=esm", f"--outfile={out / 'python' / 'worker.js'}"], out
-    )
+def _bundle_workers(out: Path, packages: dict[str, Any]) -> None:
+    """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
+
+    `PACKAGES` in their sources becomes what the site carries, so that no list is kept by hand.
+    """
+    for name in WORKERS:
+        target = out / "python" / f"{name}.js"
+        known = f"--define:PACKAGES={json.dumps(packages)}"
+        _esbuild([f"web/python/{name}.js", "--format=esm", known, f"--outfile={target}"], out)
 
 
 def _copy_pyodide(folder: Path) -> None:
-    """Copy the runtime, each file against its known sha256, and a lock that names no package."""
+    """Copy the runtime, each file against its known sha256."""
     source = ROOT / "node_modules" / "pyodide"
     folder.mkdir(parents=True, exist_ok=True)
     expected = _checksums()
@@ -105,9 +129,21 @@ def _copy_pyodide(folder: Path) -> None:
             )
             raise PressError(f"node_modules/pyodide/{name}", problem)
         (folder / name).write_bytes(data)
-    lock = json.loads((source / "pyodide-lock.json").read_text())
-    empty = {"info": lock["info"], "packages": {}}  # 119 kB less than the catalogue of all packages
-    (folder / "pyodide-lock.json").write_text(json.dumps(empty, sort_keys=True))
+
+
+def _copy_wheels(folder: Path) -> dict[str, Any]:
+    """Copy what cells may import, with a lock that names nothing else; that lock's packages."""
+    lock = wheels.lock()  # of Pyodide's, 119 kB less than its catalogue of all packages
+    packages = {}
+    for name, entry in lock["packages"].items():
+        data = wheels.kept(entry)
+        if data is None:
+            problem = "is missing or damaged; remove .cache/wheels and run `python3 build.py build`"
+            raise PressError(f".cache/wheels/{entry['file_name']}", problem)
+        (folder / entry["file_name"]).write_bytes(data)
+        packages[name] = entry | {"bytes": len(data)}
+    (folder / "pyodide-lock.json").write_text(json.dumps(lock, sort_keys=True))
+    return packages
 
 
 def _checksums() -> dict[str, str]:

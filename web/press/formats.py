@@ -20,6 +20,11 @@ def gib(size_bytes: float) -> str:
     return f"{trimmed(size_bytes / GIB)}{NO_BREAK}GiB"
 
 
+def mb(size_bytes: float) -> str:
+    """Bytes in decimal megabytes: 2916023 → "2.92 MB"."""
+    return f"{trimmed(size_bytes / 1e6)}{NO_BREAK}MB"
+
+
 def kb(size_bytes: float) -> str:
     """Bytes in decimal kilobytes."""
     return f"{trimmed(size_bytes / 1000)}{NO_BREAK}kB"

@@ -1,6 +1,8 @@
 """Runs one article cell: the same files in CPython at build time and in Pyodide in the page.
 
-Reading order: `output` (what a cell prints) → `trace` (how its errors read) → `cell` (run one)
-→ `window` (the `js` module a cell publishes through) → `browser` (the session in the page).
-Standard library and `unfrozen` only.
+Reading order: `output` (what a cell prints) → `missing` (what is said about a module that is not
+here) → `trace` (how its errors read) → `numbers` (numpy's, in JSON) → `cell` (run one) → `window`
+(the `js` module a cell publishes through) → `wheels` (packages, checked and unpacked) → `imports`
+(which of them a cell will import) → `packages` (fetched for it) → `micropip_layer` (what micropip
+finds here) → `browser` (the session in the page). Standard library and `unfrozen` only.
 """

@@ -11,12 +11,14 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
 from pycell.cell import run_cell_async
+from pycell.micropip_layer import FetchWheel, PageLayer
 from pycell.output import CappedOutput
+from pycell.packages import Packages, Wait
 from pycell.window import make_js_module
 
 NAP_SECONDS = 0.05
@@ -25,16 +27,19 @@ NAP_SECONDS = 0.05
 class Session:
     """Runs cells one after another; later cells see the names of earlier ones."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        """Send what cells print to `write`."""
+    def __init__(self, write: Callable[[str], None], packages: Packages) -> None:
+        """Send what cells print to `write`; give them `packages` to import."""
         self._write = write
+        self._packages = packages
         self._namespace: dict[str, Any] = {}
 
     async def run(self, cell_id: str, source: str) -> str:
         """Run one cell; return JSON text with the keys ok, value, error and notice."""
         output = CappedOutput(self._write)
-        result = await run_cell_async(source, self._namespace, output, cell_id)
+        prepare = self._packages.prepare
+        result = await run_cell_async(source, self._namespace, output, cell_id, prepare)
         answer = dataclasses.asdict(result)
+        answer["notice"] = answer["notice"] or self._packages.notice
         answer["value"] = answer.pop("value_repr")
         return json.dumps(answer)
 
@@ -43,17 +48,34 @@ def open_session(
     write: Callable[[str], None],
     publish: Callable[[str, str], None],
     stop_wanted: Callable[[], bool],
+    lock: str,
+    bring: Callable[[str], Awaitable[str]],
+    fetch_wheel: FetchWheel,
+    download_stopped: Callable[[], bool],
 ) -> Session:
     """Prepare this interpreter for reader code and return its session.
 
     `publish(name, json_text)` gets tables and plots; `stop_wanted()` tells whether the reader has
-    pressed Stop since it was last asked.
+    pressed Stop since it was last asked. `lock` names the packages of this site, as JSON;
+    `bring(name)` unpacks one, `fetch_wheel(url)` gets any other wheel of this origin, and
+    `download_stopped()` tells whether Stop has ended one of these.
     """
     sys.modules["js"] = make_js_module(publish)
     _close_pyodide_js()
     builtins.input = _no_input
     time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
-    return Session(write)
+    known = json.loads(lock)
+    packages = Packages(known["packages"], bring, download_stopped, _waiter)
+    packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
+    sys.meta_path.append(packages)
+    return Session(write, packages)
+
+
+def _waiter() -> Wait | None:
+    """What waits in the middle of an import: a browser with JSPI can, another cannot."""
+    from pyodide.ffi import can_run_sync, run_sync
+
+    return run_sync if can_run_sync() else None
 
 
 def _close_pyodide_js() -> None:

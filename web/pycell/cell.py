@@ -6,12 +6,13 @@ import ast
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from pycell.numbers import numpy_in_json
 from pycell.output import CappedOutput
 from pycell.trace import CellError, describe_error, remember_source
 
@@ -61,16 +62,23 @@ async def run_cell_async(
     namespace: dict[str, Any],
     output: CappedOutput,
     cell_id: str = "cell",
+    prepare: Callable[[str], Awaitable[None]] | None = None,
 ) -> CellResult:
-    """Do what `run_cell` does inside a running event loop, where top-level `await` can wait."""
+    """Do what `run_cell` does inside a running event loop, where top-level `await` can wait.
+
+    `prepare(source)` is awaited first; what it raises is the cell's error.
+    """
     filename = f"<{cell_id}>"
     namespace.setdefault("__name__", "__main__")
     namespace.setdefault("__builtins__", __builtins__)
     remember_source(filename, source)
     value_repr: str | None = None
     error: CellError | None = None
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    streams = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
+    with streams[0], streams[1], numpy_in_json():
         try:
+            if prepare is not None:
+                await prepare(source)
             value = await _execute(source, filename, namespace)
             value_repr = None if value is None else _shortened(repr(value))
         except BaseException as raised:

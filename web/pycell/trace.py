@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pycell.missing import note_on
+
 _known_filenames: set[str] = set()
 
 
@@ -34,6 +36,7 @@ def remember_source(filename: str, source: str) -> None:
 
 def describe_error(error: BaseException, filename: str) -> CellError:
     """Turn `error`, raised by the cell compiled as `filename`, into what its reader sees."""
+    _explain(error)
     report = traceback.TracebackException.from_exception(error, compact=True)
     for part in _chain(report):
         _keep_cell_frames(part)
@@ -43,6 +46,14 @@ def describe_error(error: BaseException, filename: str) -> CellError:
         traceback="".join(report.format()),
         line=_line_in(error, report, filename),
     )
+
+
+def _explain(error: BaseException) -> None:
+    """Add to a missing module what there is instead; once, even if the error is raised again."""
+    if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
+        note = note_on(error.name)
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
 
 def _chain(report: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

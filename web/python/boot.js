@@ -15,11 +15,15 @@ import { jsGlobals } from "./seal.js";
 
 /** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer}} Files */
 
-// No packages are offered, so none need to be described: the full lock file has 114 kB.
-const LOCK = {
-  info: { abi_version: "2026_0", arch: "wasm32", platform: "emscripten_5_0_3", python: "3.14.0" },
-  packages: {},
+/** What the packages of this Pyodide are built for. */
+export const INFO = {
+  abi_version: "2026_0",
+  arch: "wasm32",
+  platform: "emscripten_5_0_3",
+  python: "3.14.0",
 };
+// Pyodide itself is offered no packages: packages.js fetches them. The full lock file has 114 kB.
+const LOCK = { info: INFO, packages: {} };
 
 /**
  * Fetch what an interpreter is made of.

@@ -25,9 +25,11 @@ const START_SILENCE_MS = 120_000; // starting says nothing, and a slow device ta
 
 /**
  * @typedef {"idle" | "loading" | "ready" | "running" | "stopping" | "stopped" | "failed"} Phase
- * @typedef {{phase: Phase, progress: number, starting: boolean, reason: string, cleared: boolean}} Status
- *   progress: share of the runtime's bytes here, 0 … 1; reason: why it failed or restarted;
- *   cleared: variables were lost since the last run
+ * @typedef {{phase: Phase, share: string, starting: boolean, reason: string, cleared: boolean,
+ *   fetching: string}} Status
+ *   share: how much of what is being downloaded is here, as text ("40%"); reason: why it failed or
+ *   restarted; cleared: variables were lost since the last run; fetching: name of the package that
+ *   the running cell waits for
  * @typedef {{ok: boolean, value: string | null, error: object | null, notice: string, seconds: number,
  *   stopped: boolean, cleared: boolean}} Outcome
  * @typedef {{cell: string, source: string, onStart?: () => void, onStdout?: (text: string) => void,
@@ -40,12 +42,13 @@ export class PythonClient extends EventTarget {
     super();
     this.workerUrl = workerUrl;
     /** @type {Status} */
-    this.status = { phase: "idle", progress: 0, starting: false, reason: "", cleared: false };
+    this.status = { phase: "idle", share: "0%", starting: false, reason: "", cleared: false, fetching: "" };
     this.queue = [];
     this.current = null;
     this.worker = null;
     this.alive = false; // the worker has said "ready"
     this.files = null;
+    this.packages = {}; // name → bytes of what cells have imported: a restart fetches none again
     this.signal = globalThis.crossOriginIsolated ? new Int32Array(new SharedArrayBuffer(4)) : null;
     this.watchdog = 0;
     this.grace = 0;
@@ -94,7 +97,7 @@ export class PythonClient extends EventTarget {
   }
 
   #spawn(phase = "loading") {
-    this.#set({ phase, progress: this.files ? 1 : 0, starting: Boolean(this.files) });
+    this.#set({ phase, share: "0%", starting: Boolean(this.files), fetching: "" });
     this.alive = false;
     if (this.signal) Atomics.store(this.signal, 0, 0); // meant for the worker that is gone
     try {
@@ -106,7 +109,7 @@ export class PythonClient extends EventTarget {
     worker.addEventListener("message", ({ data }) => worker === this.worker && this.#hear(data));
     worker.addEventListener("error", (event) => worker === this.worker && this.#workerBroke(event));
     this.#watch();
-    worker.postMessage({ type: "boot", signal: this.signal, files: this.files ?? undefined });
+    worker.postMessage({ type: "boot", signal: this.signal, files: this.files ?? undefined, packages: this.packages });
   }
 
   /** A start that says nothing for too long hangs; tell it instead of waiting for ever. */
@@ -120,7 +123,7 @@ export class PythonClient extends EventTarget {
   }
 
   #hear(data) {
-    if (data.type === "progress") this.#set({ progress: data.ratio });
+    if (data.type === "progress") this.#set({ share: `${Math.floor(data.ratio * 100)}%` });
     else if (data.type === "starting") this.#keep(data.files);
     else if (data.type === "ready") this.#ready();
     else if (data.type === "failed") this.#fail(data.reason);
@@ -133,13 +136,15 @@ export class PythonClient extends EventTarget {
     else if (data.type === "stdout") this.current.onStdout?.(data.text);
     else if (data.type === "table") this.current.onTable?.(data.json);
     else if (data.type === "plots") this.current.onPlots?.(data.json);
+    else if (data.type === "fetching") this.#set({ fetching: data.name, share: data.share });
+    else if (data.type === "package") this.packages[data.name] = data.bytes;
     else if (data.type === "done") this.#finish(data);
     else if (data.type === "crashed") this.#restart(`Python crashed: ${data.reason}`);
   }
 
   #keep(files) {
     this.files = files ?? this.files;
-    this.#set({ progress: 1, starting: true });
+    this.#set({ starting: true });
   }
 
   #ready() {
@@ -166,9 +171,9 @@ export class PythonClient extends EventTarget {
       entry.settle(ended({ stopped: true }));
     } else if (entry === this.current && this.status.phase === "running") {
       this.#set({ phase: "stopping" });
-      if (!this.signal) return this.#restart("");
-      Atomics.store(this.signal, 0, INTERRUPT);
-      Atomics.notify(this.signal, 0);
+      if (this.status.fetching) this.worker.postMessage({ type: "stop" });
+      else if (!this.signal) return this.#restart("");
+      else Atomics.store(this.signal, 0, INTERRUPT);
       this.grace = setTimeout(() => this.#restart(""), GRACE_MS);
     }
   }

@@ -5,11 +5,16 @@
  * Content-Length counts packed bytes. A test compares them with the pinned package.
  */
 
+// Reader code loses `fetch` (seal.js), and Pyodide is handed another one (boot.js); this file keeps it.
+const fetch = self.fetch.bind(self);
+
 /** @type {Record<string, number>} bytes by file name, Pyodide 314.0.4 */
 export const RUNTIME_BYTES = {
   "pyodide.asm.wasm": 9596386,
   "python_stdlib.zip": 2545198,
 };
+
+const INCOMPLETE = "Try again; if it stays so, this copy of the site is incomplete.";
 
 /** A start of Python that failed: `reason` is a sentence for the reader, with what to do. */
 export class BootError extends Error {
@@ -35,15 +40,16 @@ export async function orExplain(what, work) {
  * Fetch a file and count its bytes as they arrive.
  * @param {URL} url
  * @param {(bytes: number) => void} onBytes called with the size of each piece
+ * @param {RequestInit & {what?: string, remedy?: string}} [options] of `fetch`; the others are the
+ *   beginning of a sentence on a failure and the end of one on an answer that is no file
  * @returns {Promise<Response>} a response whose body is still streaming
  */
-export async function fetchCounted(url, onBytes) {
-  const name = url.pathname.split("/").slice(-2).join("/");
-  const answer = await orExplain(offlineReason(name), () => fetch(url));
+export async function fetchCounted(url, onBytes, { what = "Python", remedy = INCOMPLETE, ...options } = {}) {
+  const name = url.pathname.split("/").filter(Boolean).slice(-2).join("/");
+  const answer = await orExplain(offlineReason(what, name), () => fetch(url, options));
   if (!answer.ok) {
     throw new BootError(
-      `Python could not be downloaded: the server answered ${answer.status} for ${name}. ` +
-        "Try again; if it stays so, this copy of the site is incomplete.",
+      `${what} could not be downloaded: the server answered ${answer.status} for ${name}. ${remedy}`,
     );
   }
   const counter = new TransformStream({
@@ -56,15 +62,16 @@ export async function fetchCounted(url, onBytes) {
   return new Response(answer.body.pipeThrough(counter), { headers: { "content-type": type } });
 }
 
-/** Fetch a whole file, counted. @returns {Promise<ArrayBuffer>} */
-export async function fetchBytes(url, onBytes) {
-  const answer = await fetchCounted(url, onBytes);
-  return orExplain("The download of Python broke off. Check the connection and try again", () =>
+/** Fetch a whole file, counted; as `fetchCounted`. @returns {Promise<ArrayBuffer>} */
+export async function fetchBytes(url, onBytes, options = {}) {
+  const answer = await fetchCounted(url, onBytes, options);
+  const what = options.what ?? "Python";
+  return orExplain(`The download of ${what} broke off. Check the connection and try again`, () =>
     answer.arrayBuffer(),
   );
 }
 
-function offlineReason(name) {
+function offlineReason(what, name) {
   const where = navigator.onLine === false ? "this device is offline" : `${name} did not arrive`;
-  return `Python could not be downloaded: ${where}. Check the connection and try again`;
+  return `${what} could not be downloaded: ${where}. Check the connection and try again`;
 }

@@ -1,6 +1,7 @@
 /** The bar under a cell's source: what can be done (Run, Stop, Reset) and what is going on. */
 
 import { python } from "../python/client.js";
+import { textButton } from "./text-button.js";
 
 /** @typedef {"" | "waiting" | "running" | "ended"} Stage */
 
@@ -16,9 +17,9 @@ export class CellBar {
     this.stage = "";
     this.element = document.createElement("div");
     this.element.className = "cell-bar";
-    this.runButton = button("cell-run", label, () => cell.run());
-    this.stopButton = button("cell-stop", "Stop", () => cell.stop());
-    this.resetButton = button("cell-reset", "Reset", () => cell.reset());
+    this.runButton = textButton("cell-run", label, () => cell.run());
+    this.stopButton = textButton("cell-stop", "Stop", () => cell.stop());
+    this.resetButton = textButton("cell-reset", "Reset", () => cell.reset());
     this.status = document.createElement("span");
     this.status.className = "cell-status";
     this.status.setAttribute("role", "status");
@@ -54,20 +55,23 @@ export class CellBar {
     if (!busy && this.stopButton === document.activeElement) this.runButton.focus();
     this.stopButton.hidden = !busy;
     this.runButton.setAttribute("aria-disabled", String(busy));
-    if (stage === "running") this.#say("Running");
     if (stage === "ended") this.#say(inWords(outcome));
     this.#sayWaiting();
   }
 
-  /** While the run waits: for Python to arrive, or for the cell before it. */
+  /** Say what the run does or waits for: Python, a package, or the cell before it. */
   #sayWaiting() {
-    const { phase, progress, starting } = python.status;
-    const loading = this.stage === "waiting" && phase === "loading" && !starting;
-    this.progress.textContent = loading ? `${Math.floor(progress * 100)} %` : "";
-    if (this.stage === "running" && phase === "stopping") this.#say("Stopping");
-    if (this.stage !== "waiting") return;
-    if (phase === "loading") this.#say(starting ? "Starting Python" : "Loading Python");
-    else this.#say("Waiting for its turn");
+    const { phase, share, starting, fetching } = python.status;
+    const loading = phase === "loading";
+    let arriving = false;
+    if (this.stage === "running") {
+      arriving = Boolean(fetching);
+      this.#say(phase === "stopping" ? "Stopping" : fetching ? `Loading ${fetching}` : "Running");
+    } else if (this.stage === "waiting") {
+      arriving = loading && !starting;
+      this.#say(arriving ? "Loading Python" : loading ? "Starting Python" : "Waiting for its turn");
+    }
+    this.progress.textContent = arriving ? share : "";
   }
 
   #say(text) {
@@ -81,15 +85,4 @@ function inWords({ ok, stopped, error }) {
   if (stopped) return "Stopped";
   const where = error.line === null ? "" : ` in line ${error.line}`;
   return error.type === "PythonError" ? "Python is not available" : `${error.type}${where}`;
-}
-
-function button(name, text, onClick) {
-  const element = document.createElement("button");
-  element.type = "button";
-  element.className = name;
-  element.textContent = text;
-  element.addEventListener("click", () => {
-    if (element.getAttribute("aria-disabled") !== "true") onClick();
-  });
-  return element;
 }

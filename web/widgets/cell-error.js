@@ -1,5 +1,7 @@
 /** A cell's error: the traceback as text, with each line of a cell a button that leads there. */
 
+import { textButton } from "./text-button.js";
+
 const FRAME = /^(\s*File "<([^">]+)>", )(line (\d+))(.*)$/;
 
 /**
@@ -23,7 +25,7 @@ export function errorView(error) {
 function lineView(line) {
   const frame = FRAME.exec(line);
   if (frame) {
-    const [, before, words, cell, number, after] = [frame[0], frame[1], frame[3], frame[2], frame[4], frame[5]];
+    const [, before, cell, words, number, after] = frame;
     return [before, jumpButton(words, cell, Number(number)), after];
   }
   if (/^\S/.test(line) && !line.startsWith("Traceback")) {
@@ -35,13 +37,9 @@ function lineView(line) {
 }
 
 function jumpButton(words, cell, line) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "cell-jump";
-  button.textContent = words;
-  button.title = "Go to this line";
-  button.addEventListener("click", () => {
+  const button = textButton("cell-jump", words, () => {
     button.dispatchEvent(new CustomEvent("cell-jump", { bubbles: true, detail: { cell, line } }));
   });
+  button.title = "Go to this line";
   return button;
 }

@@ -8,6 +8,7 @@
 
 import { errorView } from "./cell-error.js";
 import { TextStream } from "./cell-stream.js";
+import { textButton } from "./text-button.js";
 
 // From top to bottom.
 const SLOTS = [
@@ -101,12 +102,7 @@ export class CellOutput {
     words.textContent = text;
     const message = this.#slot(".cell-message", "p");
     message.replaceChildren(words);
-    if (!action) return;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = action;
-    button.addEventListener("click", onAction);
-    message.append(" ", button);
+    if (action) message.append(" ", textButton("", action, onAction));
   }
 
   /** What is shown now, to be shown again by `restore`. */

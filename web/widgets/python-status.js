@@ -6,16 +6,7 @@
  */
 
 import { python } from "../python/client.js";
-
-const WORDS = {
-  idle: "Python idle",
-  loading: "Python loading",
-  ready: "Python ready",
-  running: "Python running",
-  stopping: "Python stopping",
-  stopped: "Python stopped",
-  failed: "Python failed",
-};
+import { textButton } from "./text-button.js";
 
 class PythonStatus extends HTMLElement {
   connectedCallback() {
@@ -26,8 +17,8 @@ class PythonStatus extends HTMLElement {
     for (const silent of [dot, this.words]) silent.setAttribute("aria-hidden", "true");
     this.spoken.setAttribute("role", "status");
     this.reason = element("span", "python-reason");
-    this.retry = action("python-retry", "Retry", () => python.retry());
-    this.all = action("python-all", "Run all", () => this.#runOrStopAll());
+    this.retry = textButton("python-retry", "Retry", () => python.retry());
+    this.all = textButton("python-all", "Run all", () => this.#runOrStopAll());
     this.all.title = "Run every cell of the page, in order";
     this.replaceChildren(this.all, this.retry, dot, this.words, this.spoken, this.reason);
     python.addEventListener("status", () => this.#show());
@@ -35,12 +26,13 @@ class PythonStatus extends HTMLElement {
   }
 
   #show() {
-    const { phase, progress, starting, reason } = python.status;
-    const busy = phase === "running" || phase === "stopping" || phase === "loading";
-    const words = phase === "loading" && starting ? "Python starting" : WORDS[phase];
+    const { phase, share, starting, reason, fetching } = python.status;
+    const busy = phase.endsWith("ing"); // loading, running, stopping
     const loading = phase === "loading" && !starting;
+    const words = `Python ${phase === "loading" && starting ? "starting" : phase}`;
     this.dataset.phase = phase;
-    this.words.textContent = loading ? `Loading ${Math.floor(progress * 100)} %` : words;
+    const arriving = loading ? "Loading" : fetching;
+    this.words.textContent = arriving ? `${arriving} ${share}` : words;
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
     this.reason.textContent = phase === "failed" || phase === "stopped" ? reason : "";
     this.reason.hidden = this.reason.textContent === "";
@@ -59,14 +51,6 @@ function element(tag, name) {
   const made = document.createElement(tag);
   made.className = name;
   return made;
-}
-
-function action(name, text, onClick) {
-  const button = element("button", name);
-  button.type = "button";
-  button.textContent = text;
-  button.addEventListener("click", onClick);
-  return button;
 }
 
 customElements.define("python-status", PythonStatus);

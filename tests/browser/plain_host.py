@@ -1,0 +1,108 @@
+"""A plain file host of a copy of the site, of which a test may break, slow down and mend parts."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+PIECE_BYTES = 65_536
+ISOLATION = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+
+
+class Host(ThreadingHTTPServer):
+    """Serves `folder`; its attributes may be changed between two requests."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.worker_policy = ""
+        self.headers: dict[str, str] = {}
+        self.wheel_pause_seconds = 0.0
+        """Between two pieces of a wheel."""
+        self.wheel_breaks_after = 0
+        """Bytes of a wheel after which the line goes dead; 0 for never."""
+        self.redirects: dict[str, str] = {}
+        """Paths that lead to another address."""
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def lose(self, name: str) -> None:
+        """Take a file away, as an incomplete upload does."""
+        (self.folder / name).rename(self.folder / f"{name}.lost")
+
+    def find(self, name: str) -> None:
+        """Bring it back."""
+        (self.folder / f"{name}.lost").rename(self.folder / name)
+
+    def wheel(self, name: str) -> Path:
+        """The wheel of a package."""
+        return next(self.folder.glob(f"pyodide/{name}-*.whl"))
+
+    def asked_for_wheels(self) -> list[str]:
+        """The packages whose wheels were asked for, in order."""
+        names = [path.rsplit("/", 1)[-1] for path in self.asked if path.endswith(".whl")]
+        return [name.split("-")[0] for name in names]
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing about a browser that hung up."""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    server: Host
+
+    def do_GET(self) -> None:
+        """Serve a file; a wheel as slowly, and as far, as the host is told to."""
+        self.server.asked.append(self.path)
+        if target := self.server.redirects.get(self.path):
+            self.send_response(302)
+            self.send_header("Location", target)
+            return self.end_headers()
+        slow = self.server.wheel_pause_seconds or self.server.wheel_breaks_after
+        if not (self.path.endswith(".whl") and slow):
+            super().do_GET()
+        elif (source := self.send_head()) is not None:
+            with source:
+                self.drip(source.read())
+        return None
+
+    def drip(self, data: bytes) -> None:
+        """Send a body piece by piece."""
+        end = self.server.wheel_breaks_after or len(data)
+        for start in range(0, end, PIECE_BYTES):
+            self.wfile.write(data[start : min(start + PIECE_BYTES, end)])
+            self.wfile.flush()
+            time.sleep(self.server.wheel_pause_seconds)
+
+    def end_headers(self) -> None:
+        """Keep nothing in caches, and add the headers under test."""
+        self.send_header("Cache-Control", "no-store")
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        if self.path.endswith("worker.js") and self.server.worker_policy:
+            self.send_header("Content-Security-Policy", self.server.worker_policy)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def hosted(site: Path, folder: Path) -> Iterator[Host]:
+    """Serve a copy of `site` below `folder` while the block runs."""
+    shutil.copytree(site, folder)
+    with Host(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
