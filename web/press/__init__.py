@@ -1,6 +1,6 @@
 """The press: turns the chapters, the cells and the front end into one static site.
 
-Reading order: errors, formats, facts, highlight, renderings, cells, citations, desk, syntax,
+Reading order: errors, formats, facts, highlight, renderings, cells, citations, desk, syntax, fonts,
 assets, truth, accuracy, blocks, rules, chapters, page, __main__.
 
 A chapter is Markdown; a live cell is a fenced block that is run here, by the code that runs it in

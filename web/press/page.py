@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from press.assets import WEB, write_assets
+from press.assets import FONT_LICENCES, WEB, write_assets
 from press.cells import embedded_json
 from press.chapters import Chapter, print_chapters
 from unfrozen import events
@@ -60,6 +60,7 @@ def press(out: Path, article: Path = WEB / "article") -> list[Chapter]:
         description=DESCRIPTION,
         policy=POLICY,
         assets=write_assets(out),
+        licences=FONT_LICENCES,
         chapters=chapters,
         schema=Markup(embedded_json(events.schema(), element_id="event-schema")),
     )
