@@ -17,21 +17,23 @@ Reading order (each module uses only those above it; packages give their own ord
 10. `boards` — what they draw, and how fast they talk
 11. `recipe` — how a model is trained
 12. `cluster` — on how many cards
-13. `optimizers` — AdamW by hand; when a bf16 weight does not move
-14. `memory` — what a training step holds, by component and by instant
-15. `job` — the planner's question
-16. `plan` — its answer
-17. `methods` — full fine-tuning, LoRA and QLoRA side by side
-18. `flops` — what a token costs in operations
-19. `step_time` — what a step costs in seconds, cause by cause
-20. `compute` — time, energy and cost of a number of tokens
-21. `solve` — fewest cards, largest batch, longest sequence
-22. `changes` — what can be changed in a job
-23. `advice` — what a change saves and costs; the least set that fits
-24. `answer` — the answer as plain data
-25. `report` — the answer for a person at a terminal
-26. `accuracy` — what steps were seen to hold, beside what the plan says
-27. `memory_planner` — the planner of the page: a state in, all it shows out
-28. `lab` — experiments small enough to run while one reads
-29. `__main__` — the command line
+13. `number_formats` — how numbers are written in memory, and the gaps between them
+14. `optimizers` — AdamW by hand; when a bf16 weight does not move
+15. `memory` — what a training step holds, by component and by instant
+16. `job` — the planner's question
+17. `plan` — its answer
+18. `methods` — full fine-tuning, LoRA and QLoRA side by side
+19. `flops` — what a token costs in operations
+20. `step_time` — what a step costs in seconds, cause by cause
+21. `timeline` — two steps through time, turn by turn
+22. `compute` — time, energy and cost of a number of tokens
+23. `solve` — fewest cards, largest batch, longest sequence
+24. `changes` — what can be changed in a job
+25. `advice` — what a change saves and costs; the least set that fits
+26. `answer` — the answer as plain data
+27. `report` — the answer for a person at a terminal
+28. `accuracy` — what steps were seen to hold, beside what the plan says
+29. `memory_planner` — the planner of the page: a state in, all it shows out
+30. `lab` — experiments small enough to run while one reads
+31. `__main__` — the command line
 """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from press import drawings
 from press.accuracy import draw
 from press.desk import Desk
 from press.errors import PressError
@@ -66,6 +67,11 @@ def _planner(desk: Desk, _: list[str], where: str) -> str:
     return f'<memory-planner id="planner" class="wide">{html}'
 
 
+def _drawing(_: Desk, words: list[str], where: str) -> str:
+    """A drawing of our own, `::: drawing step`, see press.drawings."""
+    return drawings.draw(" ".join(words), where)
+
+
 def _accuracy(desk: Desk, words: list[str], where: str) -> str:
     """A part of the accuracy chapter: `::: accuracy strips`, see press.accuracy."""
     return draw(" ".join(words), where, desk.renderings)
@@ -80,6 +86,7 @@ BLOCKS: Final[dict[str, Block]] = {
     "answer": Block('<details class="answer">\n<summary>Answer</summary>\n', "</details>\n"),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "planner": Block(_planner, "</memory-planner>\n"),
+    "drawing": Block(_drawing, ""),
     "accuracy": Block(_accuracy, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
 }

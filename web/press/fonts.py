@@ -27,7 +27,7 @@ LICENCE_URL = "https://openfontlicense.org"
 PRELOADED = "text"
 
 _ASCII = "".join(map(chr, range(0x20, 0x7F)))
-WRITTEN = _ASCII + "\u00a0±·×÷–—‘’“”„…′−°²³¹½µ§«»‹›•€↑↓"
+WRITTEN = _ASCII + "\u00a0±·×÷–—‘’“”„…′−°½µ§«»‹›•€↑↓"
 GREEK = "".join(map(chr, (*range(0x391, 0x3A2), *range(0x3A3, 0x3AA), *range(0x3B1, 0x3CA))))
 # Upright letters too: a browser asks for them before it slants them into variables.
 _LATIN = "".join(map(chr, (*range(0x41, 0x5B), *range(0x61, 0x7B))))
@@ -41,6 +41,7 @@ FURTHER_FORMULAS = (
     f"{_ASCII}{GREEK}{_GREEK_VARIABLES}ϑϒϕϖϱϵ±∉∋∌∏∥∫≠≡≪≫↑↓↕↦⌈⌉⌊⌋⟨⟩ˆ\u0302ˉ\u0304˜\u0303ℝ𝔼▲▼▶◀"
 )
 REST = ""
+ELSEWHERE = "¹²³"  # faces for text have only these three superscripts; ten of one kind look better
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def cut(face: Face) -> tuple[Slice, ...]:
 
 
 def _slices(face: Face) -> Iterator[Slice]:
-    taken: set[int] = set()
+    taken = set() if face.family == "Unfrozen Math" else set(map(ord, ELSEWHERE))
     for suffix, source, characters in face.slices:
         there = set(TTFont(_path(source)).getBestCmap() or ())
         wanted = (there & set(map(ord, characters)) if characters else there) - taken
