@@ -43,7 +43,7 @@ def test_a_drawing_keeps_to_the_policy_and_has_words_for_its_pictures(name: str)
 
 
 def test_a_drawing_nobody_made_stops_the_build_and_names_the_others() -> None:
-    with pytest.raises(PressError, match="formats, recompute, step, zero"):
+    with pytest.raises(PressError, match="formats, packing, recompute, row, step, zero"):
         draw("spiral", "x.md:1")
 
 
@@ -122,8 +122,8 @@ def test_every_bit_of_every_format_is_drawn() -> None:
     [
         (448, "448"),
         (65504, "65,504"),
-        (2e-5, "2·10⁻⁵"),
-        (3.4028e38, "3.4·10³⁸"),
+        (2e-5, "2\u00a0×\u00a010⁻⁵"),
+        (3.4028e38, "3.4\u00a0×\u00a010³⁸"),
         (0.015625, "0.0156"),
     ],
 )

@@ -16,7 +16,7 @@ FACE = re.compile(r"@font-face\{(.*?)\}")
 FALLS_BACK = {  # on purpose: our faces lack them, and every system has them
     "Unfrozen Text": " ",
     "Unfrozen UI": "\u202f→↕≈≤≥⁰¹²³⁴⁵⁶⁷⁸⁹⁻₀∞▲▼",
-    "Unfrozen Mono": "→←≈≤≥─│┌┐└┘├┤┬┴┼▶◀",
+    "Unfrozen Mono": "→←∇₀≈≤≥─│┌┐└┘├┤┬┴┼▶◀",
     "Unfrozen Math": "",
 }
 SHOWN = """() => {

@@ -15,6 +15,9 @@ from press import drawings
 from press.accuracy import draw
 from press.desk import Desk
 from press.errors import PressError
+from press.highlight import highlighted
+from press.project import project
+from unfrozen.events import METRICS
 from unfrozen.memory_planner import view
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
@@ -61,6 +64,24 @@ def _problem(_: Desk, words: list[str], where: str) -> str:
     )
 
 
+def _metrics(_: Desk, __: list[str], ___: str) -> str:
+    """Every metric a run may report, from the names that runner and page share."""
+    rows = "".join(
+        f'<dt id="metric-{metric.name.replace("/", "-").replace("_", "-")}">'
+        f"<code>{metric.name}</code></dt>\n"
+        f"<dd>{escape(metric.label)}: {escape(metric.meaning)}"
+        f"{'' if metric.unit == '1' else f' <span>In {metric.unit}.</span>'}</dd>\n"
+        for metric in METRICS
+    )
+    return f'<div class="glossary"><dl>\n{rows}</dl></div>\n'
+
+
+def _bibtex(_: Desk, __: list[str], where: str) -> str:
+    """The entry that cites this version."""
+    entry = highlighted(project().bibtex(), "bibtex", where)
+    return f'<pre class="listing" tabindex="0"><code class="language-bibtex">{entry}</code></pre>\n'
+
+
 def _planner(desk: Desk, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
     html = desk.renderings.add(where, "planner", data=view({}))
@@ -84,6 +105,9 @@ BLOCKS: Final[dict[str, Block]] = {
     "takeaways": Block(TAKEAWAYS_MARK, ""),
     "problem": Block(_problem),
     "answer": Block('<details class="answer">\n<summary>Answer</summary>\n', "</details>\n"),
+    "glossary": Block('<div class="glossary">\n'),
+    "metrics": Block(_metrics, ""),
+    "bibtex": Block(_bibtex, ""),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "planner": Block(_planner, "</memory-planner>\n"),
     "drawing": Block(_drawing, ""),

@@ -1,6 +1,6 @@
 """Drawings made for this article: SVG from numbers that `unfrozen` computes.
 
-Reading order: canvas, formats, recompute, step, zero.
+Reading order: canvas, formats, recompute, row, step, zero.
 
     ::: drawing step
 
@@ -16,13 +16,16 @@ from typing import Final
 
 from press.drawings.formats import draw_formats
 from press.drawings.recompute import draw_recompute
+from press.drawings.row import draw_packing, draw_row
 from press.drawings.step import draw_step
 from press.drawings.zero import draw_zero
 from press.errors import PressError
 
 DRAWINGS: Final[dict[str, Callable[[], str]]] = {
     "formats": draw_formats,
+    "packing": draw_packing,
     "recompute": draw_recompute,
+    "row": draw_row,
     "step": draw_step,
     "zero": draw_zero,
 }

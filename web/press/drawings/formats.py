@@ -33,13 +33,13 @@ def draw_formats() -> str:
 
 
 def power(value: float) -> str:
-    """A positive number of any size: 448 → "448", 65504 → "65,504", 3.4e38 → "3.4·10³⁸"."""
+    """A positive number of any size: 448 → "448", 65504 → "65,504", 3.4e38 → "3.4 × 10³⁸"."""
     if 1e-3 <= value < 1e6:
         return f"{value:.3g}" if value < 1 else f"{value:,.0f}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     digits = mantissa.removesuffix(".0")
     tens = "10" + str(int(exponent)).translate(_SUPERSCRIPT)
-    return tens if digits == "1" else f"{digits}·{tens}"
+    return tens if digits == "1" else f"{digits}{NO_BREAK}×{NO_BREAK}{tens}"
 
 
 def _row(found: NumberFormat, low: float, high: float) -> dict[str, Any]:
