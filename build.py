@@ -28,7 +28,7 @@ PYTHON = VENV / "bin" / "python"
 NODE_MODULES = ROOT / "node_modules"
 DIST = ROOT / "dist"
 CACHE = ROOT / ".cache"
-
+SITE_SOURCES = "web py/unfrozen py/gpu_runner/train.py py/gpu_runner/demo package-lock.json"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PULSE_SECONDS = 15.0
@@ -173,7 +173,7 @@ def site() -> Path:
     with lock():
         environment()
         os.environ["UNFROZEN_NODE"] = str(front_end())
-        wanted = digest(ROOT / "web", ROOT / "py" / "unfrozen", ROOT / "package-lock.json")
+        wanted = digest(*map(ROOT.joinpath, [*SITE_SOURCES.split(), "pyproject.toml"]))
         with once(DIST / ".stamp", wanted) as needed:
             if needed:
                 fresh, old = CACHE / "dist.new", CACHE / "dist.old"

@@ -6,6 +6,7 @@ import "./widgets/runner-status.js";
 import "./widgets/data-table.js";
 import "./widgets/data-plot.js";
 import "./widgets/live-cell.js";
+import "./widgets/prose-slider.js";
 import "./widgets/run-view.js";
 import { queryOfAddress } from "./widgets/planner-address.js";
 import { takeToken } from "./run/token.js";

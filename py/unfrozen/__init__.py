@@ -5,35 +5,37 @@ run the same files and get the same numbers. Only `__main__` touches files.
 
 Reading order (each module uses only those above it; packages give their own order):
 
-1. `errors` — one shape for every refusal: key, value, bound, remedy
-2. `units` — GB and GiB, three significant digits
-3. `events` — the words the trainer writes and the page reads
-4. `cell_json` — strict readers for what a cell assigned
-5. `publish` — the tables and plots a cell may hand to the page
-6. `schedules` — learning rate as a pure function of the step
-7. `layers` — the layer of a weight, and its share of the rate
-8. `order` — in which order rows are seen
-9. `model` — from config.json to the exact tensors of a model
-10. `catalogue` — published models and their real sizes
-11. `gpus` — cards, what they hold and who says so
-12. `boards` — what they draw, and how fast they talk
-13. `recipe` — how a model is trained
-14. `cluster` — on how many cards
-15. `optimizers` — AdamW by hand; when a bf16 weight does not move
-16. `memory` — what a training step holds, by component and by instant
-17. `job` — the planner's question
-18. `plan` — its answer
-19. `methods` — full fine-tuning, LoRA and QLoRA side by side
-20. `flops` — what a token costs in operations
-21. `step_time` — what a step costs in seconds, cause by cause
-22. `compute` — time, energy and cost of a number of tokens
-23. `solve` — fewest cards, largest batch, longest sequence
-24. `changes` — what can be changed in a job
-25. `advice` — what a change saves and costs; the least set that fits
-26. `answer` — the answer as plain data
-27. `report` — the answer for a person at a terminal
-28. `accuracy` — what steps were seen to hold, beside what the plan says
-29. `memory_planner` — the planner of the page: a state in, all it shows out
-30. `lab` — experiments small enough to run while one reads
-31. `__main__` — the command line
+- `errors` — one shape for every refusal: key, value, bound, remedy
+- `units` — GB and GiB, three significant digits
+- `events` — the words the trainer writes and the page reads
+- `cell_json` — strict readers for what a cell assigned
+- `publish` — the tables and plots a cell may hand to the page
+- `schedules` — learning rate as a pure function of the step
+- `layers` — the layer of a weight, and its share of the rate
+- `order` — in which order rows are seen
+- `model` — from config.json to the exact tensors of a model
+- `catalogue` — published models and their real sizes
+- `gpus` — cards, what they hold and who says so
+- `boards` — what they draw, and how fast they talk
+- `recipe` — how a model is trained
+- `cluster` — on how many cards
+- `number_formats` — how numbers are written in memory, and the gaps between them
+- `optimizers` — AdamW by hand; when a bf16 weight does not move
+- `memory` — what a training step holds, by component and by instant
+- `job` — the planner's question
+- `plan` — its answer
+- `methods` — full fine-tuning, LoRA and QLoRA side by side
+- `flops` — what a token costs in operations
+- `step_time` — what a step costs in seconds, cause by cause
+- `timeline` — two steps through time, turn by turn
+- `compute` — time, energy and cost of a number of tokens
+- `solve` — fewest cards, largest batch, longest sequence
+- `changes` — what can be changed in a job
+- `advice` — what a change saves and costs; the least set that fits
+- `answer` — the answer as plain data
+- `report` — the answer for a person at a terminal
+- `accuracy` — what steps were seen to hold, beside what the plan says
+- `memory_planner` — the planner of the page: a state in, all it shows out
+- `lab` — experiments small enough to run while one reads
+- `__main__` — the command line
 """

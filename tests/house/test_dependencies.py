@@ -6,8 +6,8 @@ import tomllib
 from house.tree import ROOT, declared
 
 RUNNER_BUDGET = 12
-DEV_BUDGET = 14
-PAGE_BUDGET = 12
+DEV_BUDGET = 16
+PAGE_BUDGET = 13
 PAGE_BUILD_BUDGET = 3
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

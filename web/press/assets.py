@@ -18,15 +18,16 @@ from typing import Any
 
 from press import wheels
 from press.errors import PressError
+from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
 from unfrozen.memory_planner import view
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
-ENTRIES = {"main": "web/main.js", "style": "web/style/index.css"}
+ENTRIES = {"main": "web/main.js", "style": "web/style/site.css"}
+FONT_LICENCES = "font-licences.txt"
 THEME = "web/widgets/theme-first.js"
 WORKERS = ("worker",)
-PRELOADED_FONT = "source-serif-4-latin-wght-normal"
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
 
@@ -52,6 +53,7 @@ def write_assets(out: Path) -> Assets:
     _copy_recordings(out / "recordings")
     _write_planner(out / "planner.json")
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
+    (out / FONT_LICENCES).write_text(licences(), encoding="utf-8")
     return replace(assets, python=_about_python(out, packages["numpy"]["bytes"]))
 
 
@@ -89,7 +91,9 @@ def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
 
 def _bundle(out: Path) -> Assets:
     """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name."""
-    into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file"]
+    faces = out / ".faces"
+    write_fonts(faces)
+    into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
     into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
     entries = [f"{name}={path}" for name, path in ENTRIES.items()]
     outputs = _esbuild([*entries, "--splitting", "--format=esm", *into], out)
@@ -97,11 +101,15 @@ def _bundle(out: Path) -> Assets:
         [f"theme={THEME}", "--format=iife", *into], out
     )  # a plain script blocks paint
     built = {output.get("entryPoint"): Path(path).name for path, output in outputs.items()}
-    fonts = [Path(path).name for path in outputs if PRELOADED_FONT in path]
-    if len(fonts) != 1:
-        raise PressError("web/style/fonts.css", f"must name {PRELOADED_FONT} once; found {fonts}")
-    named = {name: f"assets/{built[path]}" for name, path in (ENTRIES | {"theme": THEME}).items()}
-    return Assets(font=f"assets/{fonts[0]}", **named)
+    named = {name: f"assets/{built[path]}" for name, path in (*ENTRIES.items(), ("theme", THEME))}
+    shutil.rmtree(faces)
+    preloaded = f"{faces.name}/{PRELOADED}.woff2"
+    (font,) = (
+        Path(path).name
+        for path, output in outputs.items()
+        if path.endswith(".woff2") and any(name.endswith(preloaded) for name in output["inputs"])
+    )
+    return Assets(font=f"assets/{font}", **named)
 
 
 def _bundle_workers(out: Path, packages: dict[str, Any]) -> None:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import Final
 
+from press import drawings
 from press.accuracy import draw
 from press.desk import Desk
 from press.errors import PressError
+from press.highlight import highlighted
+from press.project import project
+from unfrozen.events import METRICS
 from unfrozen.memory_planner import view
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
+TAKEAWAYS_MARK: Final = "<!--takeaways-->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,52 @@ def _figure(desk: Desk, words: list[str], where: str) -> str:
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
 
+def _takeaway(desk: Desk, _: list[str], where: str) -> str:
+    """What a section leaves with its reader; all of them stand together at the end."""
+    desk.takeaways.append(where)
+    return (
+        f'<div class="takeaway" role="note" id="takeaway-{len(desk.takeaways)}">\n'
+        '<p class="takeaway-label">Takeaway</p>\n<div class="takeaway-text">\n'
+    )
+
+
+def _problem(_: Desk, words: list[str], where: str) -> str:
+    """A worked problem, `::: problem Its title`; its solution stands in an `::: answer` inside."""
+    if not words:
+        raise PressError(where, "::: problem needs a title")
+    return (
+        '<div class="problem">\n<p class="problem-label">Worked problem</p>\n'
+        f'<p class="problem-title">{escape(" ".join(words))}</p>\n'
+    )
+
+
+def _metrics(_: Desk, __: list[str], ___: str) -> str:
+    """Every metric a run may report, from the names that runner and page share."""
+    rows = "".join(
+        f'<dt id="metric-{metric.name.replace("/", "-").replace("_", "-")}">'
+        f"<code>{metric.name}</code></dt>\n"
+        f"<dd>{escape(metric.label)}: {escape(metric.meaning)}"
+        f"{'' if metric.unit == '1' else f' <span>In {metric.unit}.</span>'}</dd>\n"
+        for metric in METRICS
+    )
+    return f'<div class="glossary"><dl>\n{rows}</dl></div>\n'
+
+
+def _bibtex(_: Desk, __: list[str], where: str) -> str:
+    """The entry that cites this version."""
+    entry = highlighted(project().bibtex(), "bibtex", where)
+    return f'<pre class="listing" tabindex="0"><code class="language-bibtex">{entry}</code></pre>\n'
+
+
 def _planner(desk: Desk, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
     html = desk.renderings.add(where, "planner", data=view({}))
     return f'<memory-planner id="planner" class="wide">{html}'
+
+
+def _drawing(_: Desk, words: list[str], where: str) -> str:
+    """A drawing of our own, `::: drawing step`, see press.drawings."""
+    return drawings.draw(" ".join(words), where)
 
 
 def _accuracy(desk: Desk, words: list[str], where: str) -> str:
@@ -53,8 +101,16 @@ def _accuracy(desk: Desk, words: list[str], where: str) -> str:
 BLOCKS: Final[dict[str, Block]] = {
     "figure": Block(_figure, "</figure>\n"),
     "wide": Block('<div class="wide">\n'),
+    "takeaway": Block(_takeaway, "</div>\n</div>\n"),
+    "takeaways": Block(TAKEAWAYS_MARK, ""),
+    "problem": Block(_problem),
+    "answer": Block('<details class="answer">\n<summary>Answer</summary>\n', "</details>\n"),
+    "glossary": Block('<div class="glossary">\n'),
+    "metrics": Block(_metrics, ""),
+    "bibtex": Block(_bibtex, ""),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "planner": Block(_planner, "</memory-planner>\n"),
+    "drawing": Block(_drawing, ""),
     "accuracy": Block(_accuracy, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
 }

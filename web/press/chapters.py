@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from press.blocks import BIBLIOGRAPHY_MARK
+from press.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK
 from press.cells import Kitchen
 from press.citations import Bibliography
 from press.desk import Desk
@@ -16,6 +16,9 @@ from press.rules import ChapterRules, Section, make_parser, slug
 
 _FIGURE = re.compile(r"<!--figure:([^:]*):(.*?)-->")
 _ID = re.compile(r'\sid="([^"]+)"')
+_TAKEAWAY = re.compile(
+    r'id="(takeaway-\d+)">\n.*?<div class="takeaway-text">\n(.*?)</div>\n</div>\n', re.DOTALL
+)
 _LINK = re.compile(r'href="#([^"]*)"')
 
 
@@ -48,6 +51,7 @@ def print_chapters(folder: Path) -> list[Chapter]:
         raise PressError(str(folder), "holds no chapter named like 01-the-start.md")
     whole = "\0".join(chapter.html for chapter in chapters)
     whole = whole.replace(BIBLIOGRAPHY_MARK, desk.bibliography.html())
+    whole = whole.replace(TAKEAWAYS_MARK, _takeaways(whole))
     whole = renderings.fill(_number_figures(whole, desk))
     check_links(whole, {chapter.id for chapter in chapters})
     finished = whole.split("\0")
@@ -78,6 +82,16 @@ def _number_figures(html: str, desk: Desk) -> str:
         return f"Figure\u00a0{desk.figures[match[1]]}"
 
     return _FIGURE.sub(numbered, html)
+
+
+def _takeaways(html: str) -> str:
+    """Every takeaway of the article once more, in order, each with a link to where it stands."""
+    items = "".join(
+        f'<li>{_ID.sub("", text).strip()} <a class="back" href="#{name}" '
+        f'aria-label="Where this stands">↑</a></li>\n'
+        for name, text in _TAKEAWAY.findall(html)
+    )
+    return f'<ol class="takeaways">\n{items}</ol>\n'
 
 
 def check_links(html: str, known: set[str]) -> None:

@@ -17,3 +17,4 @@ class Desk:
     renderings: Renderings
     kitchen: Kitchen
     figures: dict[str, int] = field(default_factory=dict)
+    takeaways: list[str] = field(default_factory=list)

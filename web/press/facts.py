@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 import traceback
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Undefined
 
 from press import formats
 from press.errors import PressError
@@ -21,6 +23,8 @@ _FORMATS = {
     name: getattr(formats, name)
     for name in ("gb", "gib", "kb", "trimmed", "percent", "times", "count", "word", "rate")
 }
+
+_NO_NAMES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Facts:
@@ -41,11 +45,21 @@ class Facts:
             report = "".join(traceback.format_exception(raised)).rstrip()
             raise PressError(f"{filename}:{line}", f"a facts block failed\n{report}") from raised
 
-    def value(self, expression: str, where: str) -> str:
-        """Evaluate what stands between double braces, as text; raises PressError."""
+    def value(self, expression: str, where: str, names: Mapping[str, Any] = _NO_NAMES) -> str:
+        """Evaluate what stands between double braces, as text; `names` hide those of the chapter.
+
+        Raises PressError.
+        """
+        return str(self.evaluate(expression, where, names))
+
+    def evaluate(self, expression: str, where: str, names: Mapping[str, Any] = _NO_NAMES) -> Any:
+        """As `value`, for what is no text yet."""
         try:
             compiled = self._environment.compile_expression(expression, undefined_to_none=False)
-            return str(compiled(**(_FORMATS | self._names)))
+            found = compiled(**{**_FORMATS, **self._names, **names})
+            if isinstance(found, Undefined):
+                str(found)  # raises, and says which name is missing
+            return found
         except Exception as raised:
             problem = f"cannot compute {{{{{expression}}}}}: {type(raised).__name__}: {raised}"
             raise PressError(where, problem) from raised

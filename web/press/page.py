@@ -8,15 +8,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from press.assets import WEB, write_assets
+from press.assets import FONT_LICENCES, WEB, write_assets
 from press.cells import embedded_json
 from press.chapters import Chapter, print_chapters
+from press.project import AUTHORS, SUBTITLE, TITLE, project
 from unfrozen import events
 
-TITLE = "Unfrozen"
-SUBTITLE = (
-    "Full fine-tuning of language models: what it costs, what it moves, and how to watch it happen"
-)
 DESCRIPTION = (
     "An article about full fine-tuning that you can run: live Python in the page, "
     "and a real training run on your own machine, drawn as it happens."
@@ -58,8 +55,11 @@ def press(out: Path, article: Path = WEB / "article") -> list[Chapter]:
         title=TITLE,
         subtitle=SUBTITLE,
         description=DESCRIPTION,
+        authors=AUTHORS,
+        project=project(),
         policy=POLICY,
         assets=write_assets(out),
+        licences=FONT_LICENCES,
         chapters=chapters,
         schema=Markup(embedded_json(events.schema(), element_id="event-schema")),
     )

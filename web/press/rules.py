@@ -21,6 +21,8 @@ from press.desk import Desk
 from press.errors import PressError
 from press.facts import Facts
 from press.highlight import highlighted
+from press.listing import source_listing
+from press.sliders import Sliding
 from press.syntax import add_syntax
 
 
@@ -41,6 +43,7 @@ class ChapterRules:
         self.desk = desk
         self.facts = Facts()
         self.sections: list[Section] = []
+        self.slider: Sliding | None = None
 
     def where(self, token: Token) -> str:
         """Name the place of a token: "chapter.md:line"."""
@@ -48,7 +51,9 @@ class ChapterRules:
         return f"{self.filename}:{line}"
 
     def computed(self, token: Token) -> str:
-        """A number or word the build computes."""
+        """A number or word the build computes; inside a slider, what it says at each stop."""
+        if self.slider:
+            return self.slider.hole(token.content, self.where(token))
         return escape(self.facts.value(token.content, self.where(token)), quote=False)
 
     def citation(self, token: Token) -> str:
@@ -65,11 +70,13 @@ class ChapterRules:
         return f'<div class="formula" role="group" aria-label="Formula" tabindex="0">{html}</div>\n'
 
     def fence(self, token: Token) -> str:
-        """A live cell, a facts block, or plain code."""
+        """A live cell, a facts block, a function from its own file, or plain code."""
         where, info = self.where(token), token.info.strip()
         if info == "python facts":
             self.facts.define(token.content, self.filename, int(where.rpartition(":")[2]) + 1)
             return ""
+        if info.split()[:1] == ["source"]:
+            return source_listing(info.split()[1:], where)
         tag = CellTag.parse(info, where)
         if tag is not None:
             return self.desk.kitchen.bake(tag, token.content.rstrip("\n"), where)
@@ -83,9 +90,26 @@ class ChapterRules:
         name = token.type.removeprefix("container_").removesuffix("_open")
         return BLOCKS[name].opened(self.desk, token.info.strip(), self.where(token))
 
+    def slider_open(self, token: Token) -> str:
+        """Prose with a number to pull, see press.sliders."""
+        info = token.info.strip().removeprefix("slider")
+        self.slider = Sliding.parse(info, self.facts, self.where(token))
+        return "<prose-slider>\n"
+
+    def slider_close(self, token: Token) -> str:
+        """The end of such prose, and every sentence it can say."""
+        assert self.slider
+        closed, self.slider = self.slider.close(self.where(token)), None
+        return closed
+
     def figure_number(self, token: Token) -> str:
         """A mark that becomes "Figure 3" once all figures have their numbers."""
         return f"<!--figure:{token.content}:{self.where(token)}-->"
+
+    def term_open(self, tokens: Sequence[Token], index: int) -> str:
+        """A term with an id of its own; a symbol, which is a formula, needs none."""
+        words = tokens[index + 1].content
+        return "<dt>" if words.startswith("$") else f'<dt id="term-{slug(words)}">'
 
     def heading_open(self, tokens: Sequence[Token], index: int) -> str:
         """A section heading with an id of its own, one level below the chapter's."""
@@ -117,7 +141,7 @@ def make_parser(rules: ChapterRules) -> MarkdownIt:
     parser.enable(["table", "replacements", "smartquotes"])
     parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
     parser.use(deflist_plugin)
-    for name in BLOCKS:
+    for name in (*BLOCKS, "slider"):
         parser.use(container_plugin, name)
     add_syntax(parser)
     parser.core.ruler.push("captions", lambda state: _captions(state.tokens))
@@ -134,6 +158,8 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         "math_inline": rules.math,
         "math_block": rules.math,
         "fence": rules.fence,
+        "container_slider_open": rules.slider_open,
+        "container_slider_close": rules.slider_close,
         "figure_number": rules.figure_number,
         "caption_open": lambda token: f"<figcaption><b>{rules.figure_number(token)}.</b> ",
         "caption_close": lambda _: "</figcaption>\n",
@@ -148,6 +174,7 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         parser.add_render_rule(f"container_{name}_open", _one_token(rules.block_open))
         parser.add_render_rule(f"container_{name}_close", _constant(block.close))
     parser.add_render_rule("heading_open", lambda _, tokens, i, *__: rules.heading_open(tokens, i))
+    parser.add_render_rule("dt_open", lambda _, tokens, i, *__: rules.term_open(tokens, i))
     parser.add_render_rule(
         "heading_close", lambda _, tokens, i, *__: rules.heading_close(tokens, i)
     )

@@ -1,13 +1,16 @@
 /**
- * Shows the bibliography entry beside a citation while the pointer rests on it or it has focus.
- * The entry is copied from the page's own list; without this script the link leads there.
+ * Shows the bibliography entry of a citation, or the meaning of a term, beside its link while the
+ * pointer rests on it or it has focus. Both are copied from the page's own lists; without this script
+ * the link leads there.
  */
+
+const NOTED = 'a.cite, a[href^="#term-"]';
 
 const GAP_PX = 6;
 const EDGE_PX = 12;
 const LINGER_MS = 200; // long enough to move the pointer from the link into the card
 
-/** @param {HTMLElement} article holds the `a.cite` links */
+/** @param {HTMLElement} article holds the links */
 export function addHoverNotes(article) {
   const card = document.createElement("div");
   card.className = "hover-card";
@@ -24,12 +27,13 @@ export function addHoverNotes(article) {
     article.querySelector("[aria-describedby='hover-card']")?.removeAttribute("aria-describedby");
   };
   const show = (event) => {
-    const link = event.target.closest?.("a.cite");
+    const link = event.target.closest?.(NOTED);
     if (!link) return;
     hide();
-    const work = document.getElementById(link.hash.slice(1))?.querySelector(".work");
-    if (!work) return;
-    card.replaceChildren(...work.cloneNode(true).childNodes);
+    const target = document.getElementById(link.hash.slice(1));
+    const words = target?.querySelector(".work") ?? target?.nextElementSibling;
+    if (!words) return;
+    card.replaceChildren(...words.cloneNode(true).childNodes);
     card.hidden = false;
     link.setAttribute("aria-describedby", card.id);
     place(card, link.getBoundingClientRect());
@@ -42,7 +46,7 @@ export function addHoverNotes(article) {
     clearTimeout(leaving);
     leaving = setTimeout(hide, LINGER_MS);
   };
-  article.addEventListener("pointerout", (event) => event.target.closest("a.cite") && hideSoon());
+  article.addEventListener("pointerout", (event) => event.target.closest(NOTED) && hideSoon());
   card.addEventListener("pointerenter", () => clearTimeout(leaving));
   card.addEventListener("pointerleave", hideSoon);
   addEventListener("keydown", (event) => event.key === "Escape" && hide());

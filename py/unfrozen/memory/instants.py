@@ -82,10 +82,10 @@ class Step:
         points = self.points()
         found = {
             "load": {name: states[name] for name in resident},
-            "end_of_forward": _merged(states, points["end_of_forward"]),
-            "backward": _merged(states, points["backward"]),
+            "end_of_forward": merged(states, points["end_of_forward"]),
+            "backward": merged(states, points["backward"]),
             "end_of_backward": states | {"grads": grads},
-            "optimizer_step": _merged(states | {"grads": grads}, points["optimizer_step"]),
+            "optimizer_step": merged(states | {"grads": grads}, points["optimizer_step"]),
         }
         return {
             name: {key: size for key, size in components.items() if size}
@@ -100,7 +100,8 @@ def peak(instants: Instants) -> tuple[str, int]:
     return name, totals[name]
 
 
-def _merged(states: Components, point: Point) -> Components:
+def merged(states: Components, point: Point) -> Components:
+    """States and the pieces of a point, summed by component."""
     total = dict(states)
     for name, size in point.items():
         component = PIECES[name].component

@@ -1,0 +1,145 @@
+"""What stands between the paragraphs, in a browser: sliders, answers, terms, drawings."""
+
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from accessibility import is_wider_than_the_window, violations
+from conftest import StaticSite
+
+OPEN = "() => document.querySelectorAll('details').forEach((d) => (d.open = true))"
+
+
+def test_pulling_a_slider_changes_the_sentence_and_what_is_spoken(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.goto(static_site.url)
+    sentence = page.locator("prose-slider").first
+    slider = sentence.get_by_role("slider", name="Parameters")
+    expect(sentence.locator("p")).to_contain_text("7 billion parameters are 112 GB")
+    slider.focus()
+    page.keyboard.press("End")
+    expect(sentence.locator("p")).to_contain_text("405 billion parameters are 6,480 GB")
+    spoken = slider.get_attribute("aria-valuetext") or ""
+    assert spoken.replace("\u00a0", " ").startswith("405 billion, 6,480 GB")
+    page.keyboard.press("ArrowLeft")
+    expect(sentence.locator("p")).to_contain_text("70 billion")
+
+
+def test_two_sliders_of_one_sentence_work_together(page: Page, static_site: StaticSite) -> None:
+    page.goto(static_site.url)
+    sentence = page.locator("prose-slider").nth(1)
+    for name in ("Tokens, s", "Examples, b"):
+        sentence.get_by_role("slider", name=name).focus()
+        page.keyboard.press("Home")
+    expect(sentence.locator("p")).to_contain_text("512 tokens and one example")
+    sentence.get_by_role("slider", name="Examples, b").focus()
+    page.keyboard.press("ArrowRight")
+    expect(sentence.locator("p")).to_contain_text("512 tokens and 2 examples")
+
+
+def test_a_finger_moves_a_slider(chromium: Browser, static_site: StaticSite) -> None:
+    context = chromium.new_context(has_touch=True, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(static_site.url)
+    slider = page.locator("prose-slider input").first
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    assert box["height"] >= 24
+    page.touchscreen.tap(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
+    expect(page.locator("prose-slider p").first).to_contain_text("405 billion")
+    context.close()
+
+
+def test_without_scripts_sentences_stand_and_answers_open(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(static_site.url)
+    expect(page.locator("prose-slider p").first).to_contain_text("112 GB")
+    assert page.locator("prose-slider input").count() == 0
+    expect(page.locator(".slider-controls").first).to_be_hidden()
+    answer = page.locator(".answer").first
+    expect(answer.locator("p").first).to_be_hidden()
+    answer.locator("summary").click()
+    expect(answer.locator("p").first).to_be_visible()
+    context.close()
+
+
+def test_controls_of_a_slider_move_nothing_when_they_arrive(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    page = chromium.new_page()
+    page.route("**/assets/main-*.js", lambda route: route.abort())
+    page.goto(static_site.url)
+    before = page.locator("prose-slider").first.bounding_box()
+    page.unroute("**/assets/main-*.js")
+    page.reload()
+    page.locator("prose-slider input").first.wait_for()
+    after = page.locator("prose-slider").first.bounding_box()
+    page.close()
+    assert before is not None
+    assert after is not None
+    assert after["height"] == pytest.approx(before["height"], abs=1)
+
+
+def test_a_term_shows_its_meaning_beside_its_link(page: Page, static_site: StaticSite) -> None:
+    page.goto(static_site.url)
+    link = page.locator('a[href="#term-optimizer-moments"]').first
+    link.focus()
+    expect(page.locator(".hover-card")).to_contain_text("They appear in the first update")
+    page.keyboard.press("Escape")
+    expect(page.locator(".hover-card")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1000), ("light", 320)])
+def test_axe_finds_nothing_in_drawings_and_prose_and_nothing_sticks_out(
+    chromium: Browser, static_site: StaticSite, scheme: Literal["light", "dark"], width: int
+) -> None:
+    size: Any = {"width": width, "height": 900}
+    context = chromium.new_context(
+        viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.goto(static_site.url)
+    page.locator("prose-slider input").first.wait_for()
+    page.evaluate(OPEN)
+    within = (".drawing", "prose-slider", ".takeaway", ".problem", ".glossary", ".masthead")
+    found = [line for part in within for line in violations(page, part)]
+    assert not found
+    assert not is_wider_than_the_window(page)
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_words_of_a_drawing_stay_inside_it_and_off_each_other(
+    page: Page, static_site: StaticSite, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(static_site.url)
+    page.evaluate("document.fonts.ready.then(() => true)")
+    problems = page.evaluate(
+        """() => {
+          const found = [];
+          for (const drawing of document.querySelectorAll(".drawing")) {
+            const frame = drawing.getBoundingClientRect();
+            const words = [...drawing.querySelectorAll("svg text")]
+              .filter((text) => text.getClientRects().length && text.textContent.trim())
+              .map((text) => ({ text: text.textContent, box: text.getBoundingClientRect() }));
+            for (const { text, box } of words)
+              if (box.left < frame.left - 1 || box.right > frame.right + 1) found.push(text);
+            words.forEach((one, i) => words.slice(i + 1).forEach((other) => {
+              const across = Math.min(one.box.right, other.box.right)
+                - Math.max(one.box.left, other.box.left);
+              const down = Math.min(one.box.bottom, other.box.bottom)
+                - Math.max(one.box.top, other.box.top);
+              if (across > 1 && down > 3) found.push(`${one.text} × ${other.text}`);
+            }));
+          }
+          return found;
+        }"""
+    )
+    assert not problems

@@ -1,0 +1,107 @@
+"""Prose with a number to pull: every sentence it can say is computed here, none in the browser.
+
+    ::: slider N in sizes from 7e9 as count: Parameters
+    A model of {{ count(N) }} parameters needs {{ gb(16 * N) }}.
+    :::
+
+Behind the word stand, for each slider, a name, a list of its stops, the stop it starts at, the
+format its value is spoken in, and its label; a semicolon parts two of them. Every `{{ … }}` inside
+that changes with a stop becomes a hole; the page carries what each hole says at each stop, and
+`<prose-slider>` looks it up. Without scripts the sentence stands as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from html import escape
+from itertools import product
+from typing import Any, Final
+
+from press.cells import embedded_json
+from press.errors import PressError
+from press.facts import Facts
+
+MOST_SENTENCES: Final = 200
+_PART = re.compile(r"(\w+) in (.+?) from (.+?) as (\w+): (.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One slider: the name it sets, its stops, where it starts, how each stop is spoken."""
+
+    name: str
+    label: str
+    stops: list[Any]
+    start: int
+    words: list[str]
+
+
+@dataclass
+class Sliding:
+    """A block while it is printed: its knobs, and what its holes say at every combination."""
+
+    knobs: list[Knob]
+    facts: Facts
+    holes: list[list[str]] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, info: str, facts: Facts, where: str) -> Sliding:
+        """Read the line behind the colons; raises PressError that says how to write it."""
+        knobs = [_knob(part.strip(), facts, where) for part in info.split(";")]
+        sliding = cls(knobs, facts)
+        count = len(sliding.combinations)
+        if count > MOST_SENTENCES:
+            problem = f"has {count} sentences, {MOST_SENTENCES} at most: give it fewer stops"
+            raise PressError(where, f"::: slider {problem}")
+        return sliding
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """The names at every combination of stops, the last knob changing first."""
+        names = [knob.name for knob in self.knobs]
+        stops = product(*(knob.stops for knob in self.knobs))
+        return [dict(zip(names, values, strict=True)) for values in stops]
+
+    @property
+    def start(self) -> int:
+        """Which combination is printed."""
+        index = 0
+        for knob in self.knobs:
+            index = index * len(knob.stops) + knob.start
+        return index
+
+    def hole(self, expression: str, where: str) -> str:
+        """What an expression says at the start, in a hole if it says something else elsewhere."""
+        said = [self.facts.value(expression, where, names) for names in self.combinations]
+        shown = escape(said[self.start], quote=False)
+        if len(set(said)) == 1:
+            return shown
+        self.holes.append(said)
+        return f'<span class="slid">{shown}</span>'
+
+    def close(self, where: str) -> str:
+        """What stands behind the text: the place of the controls, and every sentence as data."""
+        if not self.holes:
+            raise PressError(where, "::: slider changes nothing: no {{ … }} in it depends on it")
+        knobs = [
+            {"label": knob.label, "words": knob.words, "start": knob.start} for knob in self.knobs
+        ]
+        data = {"knobs": knobs, "said": [list(row) for row in zip(*self.holes, strict=True)]}
+        rows = '<div class="slider-row"></div>' * len(self.knobs)  # the controls' place
+        script = embedded_json(data, "data")
+        return f'<div class="slider-controls">{rows}</div>\n{script}</prose-slider>\n'
+
+
+def _knob(part: str, facts: Facts, where: str) -> Knob:
+    match = _PART.fullmatch(part)
+    if match is None:
+        remedy = "::: slider N in sizes from 7e9 as count: Parameters"
+        raise PressError(where, f"cannot read the slider {part!r}; write it as {remedy}")
+    name, stops, start, form, label = match.groups()
+    values = list(facts.evaluate(stops, where))
+    first = facts.evaluate(start, where)
+    if first not in values:
+        raise PressError(where, f"the slider {name} starts at {first!r}, which is no stop of it")
+    words = [facts.value(f"{form}({name})", where, {name: value}) for value in values]
+    return Knob(name, label, values, values.index(first), words)

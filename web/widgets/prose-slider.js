@@ -1,0 +1,45 @@
+/**
+ * `<prose-slider>`: a sentence with a number to pull. The press has computed what it says at every
+ * stop and baked the first of them; here the words are looked up and nothing is computed.
+ */
+
+class ProseSlider extends HTMLElement {
+  connectedCallback() {
+    const place = this.querySelector(".slider-controls");
+    if (this.data || !place) return;
+    this.data = JSON.parse(this.querySelector("script.data").textContent);
+    this.holes = [...this.querySelectorAll(".slid")];
+    this.inputs = this.data.knobs.map((knob) => this.#input(knob));
+    place.replaceChildren(...this.inputs.map((input) => input.parentElement));
+    this.#show();
+  }
+
+  #input({ label, words, start }) {
+    const row = document.createElement("label");
+    row.className = "slider-row";
+    const name = document.createElement("span");
+    name.textContent = label;
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", min: 0, max: words.length - 1, step: 1 });
+    input.className = "mp-range";
+    input.value = start;
+    input.addEventListener("input", () => this.#show());
+    row.append(name, input);
+    return input;
+  }
+
+  /** Put in what is said at these stops; each control speaks its own stop and what follows. */
+  #show() {
+    const { knobs, said } = this.data;
+    const at = this.inputs.map((input) => Number(input.value));
+    const row = said[at.reduce((index, stop, i) => index * knobs[i].words.length + stop, 0)];
+    this.holes.forEach((hole, i) => (hole.textContent = row[i]));
+    knobs.forEach(({ words }, i) => {
+      const own = words[at[i]];
+      const rest = row.filter((text) => text !== own);
+      this.inputs[i].setAttribute("aria-valuetext", [own, ...rest].join(", "));
+    });
+  }
+}
+
+customElements.define("prose-slider", ProseSlider);
