@@ -68,7 +68,8 @@ class FineTune:
         self._beaten = -math.inf
         self._sequence = 0
         self._stopping = False
-        self._step = self._tokens = self._skipped = self._in_a_row = self._high = 0
+        self._tokens = self._skipped = self._in_a_row = self._high = 0
+        self.step = 0
         self._first_loss = math.nan
         self._drift = 0.0
         self._measured: dict[str, int] = {}
@@ -81,32 +82,40 @@ class FineTune:
 
     def events(self) -> Iterator[Event | None]:
         """Everything the run says, in order; None after a piece of work that says nothing."""
-        with np.errstate(all="ignore"):  # what is no number any more is said in words
-            yield self._event("run.start", **self._start())
-            yield from self._look()
-            if self._choices.ewc:
-                yield from self.trainer.estimate_fisher()
-            yield from self._samples("before")
-            reason = yield from self._train()
-            if self.status == "running":
-                self.status = "stopped" if self._stopping else "finished"
-            yield from self._samples("after")
-            yield self._event("run.end", status=self.status, reason=reason, summary=self._summary())
+        pieces = self._pieces()
+        while self.status == "running" and not self._stopping:
+            with np.errstate(all="ignore"):  # what is no number any more is said in words
+                event = next(pieces, None)
+            yield event
+        if self.status == "running":
+            pieces.close()  # a step that was being measured is given up
+            self.status = "stopped"
+            yield self._end(
+                f"the page asked for it after {self.step} of {self._choices.steps} steps"
+            )
 
-    def _train(self) -> Generator[Event | None, None, str]:
-        """All steps; why it is over."""
+    def _pieces(self) -> Generator[Event | None]:
+        yield self._event("run.start", **self._start())
+        yield from self._look()
+        if self._choices.ewc:
+            yield from self.trainer.estimate_fisher()
+        yield from self._samples("before")
+        status, reason = yield from self._train()
+        yield from self._samples("after")
+        self.status = status
+        yield self._end(reason)
+
+    def _train(self) -> Generator[Event | None, None, tuple[str, str]]:
+        """All steps; how it ended, and why."""
         last = self._choices.steps
         for number in range(1, last + 1):
-            if self._stopping:
-                return f"the page asked for it after {self._step} of {last} steps"
             yield from self._one(number)
             if why := self._diverged():
-                self.status = "failed"
                 yield from self._look()
-                return why
+                return "failed", why
             if number % self._choices.eval_every == 0 or number == last:
                 yield from self._look()
-        return f"all {last} steps are done" if last else "no step was asked for"
+        return "finished", f"all {last} steps are done" if last else "no step was asked for"
 
     def _one(self, number: int) -> Iterator[Event | None]:
         started = self._clock.monotonic()
@@ -114,7 +123,7 @@ class FineTune:
         meter = Meter(self.trainer.states) if measures else Silent()
         with meter.step() if isinstance(meter, Meter) else nullcontext():
             result = yield from self.trainer.step(number, meter)
-        self._step = number
+        self.step = number
         if isinstance(meter, Meter):
             yield from self._memory(meter)
         yield self._metrics(number, result, self._clock.monotonic() - started)
@@ -243,11 +252,14 @@ class FineTune:
             },
         }
 
+    def _end(self, reason: str) -> Event:
+        return self._event("run.end", status=self.status, reason=reason, summary=self._summary())
+
     def _summary(self) -> Event:
         predicted_peak = peak(self._predicted)[1]
         measured_peak = max(self._measured.values(), default=0)
         return {
-            "steps": self._step,
+            "steps": self.step,
             "tokens": self._tokens,
             "skipped": self._skipped,
             "seconds": round(self._clock.monotonic() - self._began, 3),
@@ -267,7 +279,7 @@ class FineTune:
             "t": round(self._clock.wall(), 3),
             "rt": round(self._clock.monotonic() - self._began, 3),
             "kind": kind,
-            "step": self._step,
+            "step": self.step,
             **payload,
         }
         self._sequence += 1

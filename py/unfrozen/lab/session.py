@@ -1,0 +1,115 @@
+"""One reader's fine-tunes, as the page's worker drives them: plain text in, plain text out.
+
+start(choices) ─▶ work() ─▶ work() ─▶ … ─▶ None         events as lines of JSON, piece by piece
+                    └── stop() ends after the piece that is on; ask() answers between pieces
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from unfrozen.errors import InputError
+from unfrozen.lab.answer import Answer, answer
+from unfrozen.lab.choices import Choices
+from unfrozen.lab.demo import Demo
+from unfrozen.lab.fine_tune import Clock, Event, FineTune, Place
+
+ANSWER_TOKENS: Final = 16
+PROMPT_CHARACTERS: Final = 20_000
+
+
+class Session:
+    """The demo model in a worker: at most one fine-tune at a time; the newest can be asked."""
+
+    def __init__(self, files: Mapping[str, bytes], clock: Clock) -> None:
+        self._demo, self._clock = Demo.read(files), clock
+        self._run: FineTune | None = None
+        self._events: Iterator[Event | None] = iter(())
+
+    def start(self, choices: str, name: str, versions: str) -> str:
+        """Begin a run with these choices, a JSON object.
+
+        JSON of `problem`, why not, in words, and `command`, the same run by the runner.
+        """
+        try:
+            given = Choices.read(json.loads(choices))
+        except InputError as error:
+            return json.dumps({"problem": str(error), "command": ""})
+        place = Place(name, json.loads(versions))
+        self._run = FineTune(self._demo, given, self._clock, place)
+        self._events = self._run.events()
+        return json.dumps({"problem": "", "command": given.command()})
+
+    def work(self) -> str | None:
+        """Do a piece of work; its events as lines of JSON, "" if it has none, None at the end."""
+        try:
+            event = next(self._events)
+        except StopIteration:
+            return None
+        return "" if event is None else line(event)
+
+    def stop(self) -> None:
+        """End the run that is on, after the piece of work that is on."""
+        if self._run is not None:
+            self._run.stop()
+
+    def ask(self, prompt: str) -> str:
+        """JSON of what θ₀ writes after `prompt`, and what the newest run's weights do now.
+
+        `before` and `after` hold `text` and `pieces`, its tokens, and `parts`, the place of the
+        first token in which the two differ; `after` is null before the first run. `note` says what
+        was not read.
+        """
+        prompt = prompt[-PROMPT_CHARACTERS:]
+        before = self._answer(prompt, None)
+        after = self._answer(prompt, self._run) if self._run else None
+        parts = _first_difference(before, after) if after else None
+        found = {
+            "prompt": prompt,
+            "before": _plain(before),
+            "after": _plain(after) if after else None,
+            "parts": parts,
+            "step": self._run.step if self._run else 0,
+            "note": _note(prompt, before),
+        }
+        return json.dumps(found, ensure_ascii=False)
+
+    def _answer(self, prompt: str, run: FineTune | None) -> Answer:
+        weights = run.trainer.weights if run else self._demo.start
+        return answer(self._demo.model, weights, self._demo.tokenizer, prompt, ANSWER_TOKENS)
+
+
+def line(event: Event) -> str:
+    """One line of a log: JSON without NaN and infinities, which travel as words."""
+    return json.dumps(_finite(event), separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _first_difference(before: Answer, after: Answer) -> int:
+    pairs = zip(before.pieces, after.pieces, strict=False)
+    same = (place for place, (one, other) in enumerate(pairs) if one != other)
+    return next(same, min(len(before.pieces), len(after.pieces)))
+
+
+def _plain(found: Answer) -> dict[str, object]:
+    return {"text": found.text, "pieces": list(found.pieces), "ended": found.ended}
+
+
+def _note(prompt: str, found: Answer) -> str:
+    if not prompt:
+        return "Of an empty line, the model reads the token that separates texts."
+    if not found.whole:
+        return f"It read the last {found.read_tokens} tokens, as many as leave room for an answer."
+    return ""
