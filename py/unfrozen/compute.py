@@ -83,7 +83,7 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         share = utilisation(gpu, job.recipe)
         kernels = job.recipe.kernels.replace("_", " ")
         found.append(
-            f"Assumed: matrix products reach {100 * share:.0f} % of"
+            f"Assumed: matrix products reach {100 * share:.0f}% of"
             f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({kernels} kernels);"
             " real runs differ by a third."
         )
@@ -97,7 +97,7 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
 def _links(job: Job, gpu: Gpu) -> list[str]:
     """What is assumed of the ways between cards, machines and the host, where the job uses them."""
     found, cards = [], job.cluster.gpus
-    reached = f"reach {100 * LINK_SHARE:.0f} % of their speed on paper"
+    reached = f"reach {100 * LINK_SHARE:.0f}% of their speed on paper"
     if cards > 1:
         found.append(f"Assumed: communication hides behind them as far as it can; links {reached}.")
     if cards > board(gpu).machine and cards > board(gpu).linked:

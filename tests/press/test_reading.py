@@ -16,7 +16,7 @@ LIGHT, DARK = "rgb(252, 251, 248)", "rgb(22, 24, 27)"
 def test_the_page_never_scrolls_sideways(
     page: Page, static_site: StaticSite, width: int, height: int
 ) -> None:
-    page.set_viewport_size({"width": width, "height": height})  # 720 × 450 is 1440 × 900 at 200 %
+    page.set_viewport_size({"width": width, "height": height})  # 720 × 450 is 1440 × 900 at 200%
     page.goto(static_site.url)
     page.locator("live-cell button").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width

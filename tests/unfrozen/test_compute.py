@@ -52,7 +52,7 @@ def test_what_is_assumed_of_links_is_said_where_they_are_used() -> None:
     assert "8 cards in a machine, 50 GB/s a card" in told({}, shared)
     assert "in a machine" not in told({}, shared, "GB200")
     assert "in a machine" not in told({}, {"gpus": 8, "sharding": "zero3"})
-    assert "links to the host (63 GB/s) reach 80 %" in told({"activation_offload": True}, {})
+    assert "links to the host (63 GB/s) reach 80%" in told({"activation_offload": True}, {})
     assert "100 GB/s for each card" in told({}, shared | {"offload": "optimizer"})
     assert "host updates" not in told({"paged": True}, {})
 

@@ -63,7 +63,7 @@ export class CellBar {
   #sayWaiting() {
     const { phase, progress, starting } = python.status;
     const loading = this.stage === "waiting" && phase === "loading" && !starting;
-    this.progress.textContent = loading ? `${Math.floor(progress * 100)} %` : "";
+    this.progress.textContent = loading ? `${Math.floor(progress * 100)}%` : "";
     if (this.stage === "running" && phase === "stopping") this.#say("Stopping");
     if (this.stage !== "waiting") return;
     if (phase === "loading") this.#say(starting ? "Starting Python" : "Loading Python");

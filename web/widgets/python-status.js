@@ -1,7 +1,7 @@
 /**
  * `<python-status>` in the top bar: what Python is doing, a way out when it failed, and Run all.
  *
- * The words that change often (40 %, 41 %, …) are for eyes only; a screen reader hears each phase
+ * The words that change often (40%, 41%, …) are for eyes only; a screen reader hears each phase
  * once.
  */
 
@@ -40,7 +40,7 @@ class PythonStatus extends HTMLElement {
     const words = phase === "loading" && starting ? "Python starting" : WORDS[phase];
     const loading = phase === "loading" && !starting;
     this.dataset.phase = phase;
-    this.words.textContent = loading ? `Loading ${Math.floor(progress * 100)} %` : words;
+    this.words.textContent = loading ? `Loading ${Math.floor(progress * 100)}%` : words;
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
     this.reason.textContent = phase === "failed" || phase === "stopped" ? reason : "";
     this.reason.hidden = this.reason.textContent === "";
