@@ -72,7 +72,7 @@ def test_the_contents_follow_the_reader(page: Page, static_site: StaticSite) -> 
     page.goto(static_site.url)
     current = page.locator(".toc [aria-current]")
     expect(current).to_have_text("What full fine-tuning is")
-    page.locator("#the-step-that-does-not-move").evaluate("heading => heading.scrollIntoView()")
+    page.locator("#the-step-that-moves-nothing").evaluate("heading => heading.scrollIntoView()")
     expect(current).to_have_text("The step that does not move")
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     expect(current).to_have_text("References")
