@@ -56,11 +56,11 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     """Shape of the learning rate after warm-up."""
     warmup: int | None = None
-    """Steps of linear warm-up; None means 5 % of the steps."""
+    """Steps of linear warm-up; None means 5% of the steps."""
     floor_ratio: float = 0.1
     """Last learning rate as a share of the peak; `constant` has none."""
     decay_steps: int | None = None
-    """Length of the last leg of `wsd`, a line down to the floor; None means 20 % of the steps."""
+    """Length of the last leg of `wsd`, a line down to the floor; None means 20% of the steps."""
     layer_decay: float = 1.0
     """ξ: each layer learns at the rate of the layer above divided by ξ; ULMFiT took 2.6."""
     optimizer: Optimizer = "adamw"

@@ -88,7 +88,7 @@ def controls(
     return (
         Control("plain", "nothing"),
         Control("low-rate", f"rate {low_rate:g}", {"lr": low_rate}),
-        Control("replay", "replay, 10 % of the tokens", earlier),
+        Control("replay", "replay, 10% of the tokens", earlier),
         Control("l2sp", f"L2-SP in the loss, λ = {l2sp:g}", {"l2sp": l2sp}),
         Control("l2sp-pull", f"L2-SP decoupled, λ = {l2sp_pull:g}", {"l2sp_pull": l2sp_pull}),
         Control("ewc", f"EWC, λ = {ewc:g}", {"ewc": ewc} | fisher),

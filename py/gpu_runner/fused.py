@@ -4,7 +4,7 @@ Autograd keeps what every operation read. Here a norm and the projections that r
 operation, and so is the whole gated feed-forward part: of a norm they keep the input and one number
 a row, of the feed-forward part gate and up, and make the rest again in the backward pass. Under
 autocast they cast their weights again, too, instead of keeping 16-bit copies. The same values and
-gradients, to the last rounding; `unfrozen.memory` calls these kernels "fused_block".
+gradients, to within rounding; `unfrozen.memory` calls these kernels "fused_block".
 """
 
 from __future__ import annotations

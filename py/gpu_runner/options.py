@@ -32,7 +32,7 @@ GROUPS: Final[dict[str, Options]] = {
         "epochs": (float | None, "Passes over the data, instead of --steps; 1 without either."),
         "lr": (float | None, "Peak learning rate"),
         "schedule": (str | None, "cosine, linear, wsd or constant, after warm-up"),
-        "warmup": (int | None, "Steps of linear warm-up; else 5 % of the steps."),
+        "warmup": (int | None, "Steps of linear warm-up; else 5% of the steps."),
         "micro_batch": (int | None, "Rows computed at once"),
         "grad_accum": (int | None, "Micro-batches in one optimizer step"),
         "weight_decay": (float | None, "Decoupled decay of matrices"),

@@ -131,8 +131,8 @@ def _number(value: float) -> str:
 
 
 def error_percent(traced_bytes: int, planned_bytes: int) -> str:
-    """How far a plan is off, in percent of what was traced: "+0.12 %"."""
-    return f"{100 * (planned_bytes / traced_bytes - 1):+.2f} %"
+    """How far a plan is off, in percent of what was traced: "+0.12%"."""
+    return f"{100 * (planned_bytes / traced_bytes - 1):+.2f}%"
 
 
 def _verdict(traced: Trace, planned: Plan | str) -> str:

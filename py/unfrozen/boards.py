@@ -1,10 +1,10 @@
 """What a card draws, how fast it is outside 16-bit matrices, and how fast it talks to others.
 
 Every figure was compared in November 2026 with the sources its board names; they repeat the
-vendors' own pages. Power is the board's limit, which a training step comes close to; it is what
-energy is computed from. Links are one direction, all links of a card together: data sheets print
-both directions, twice as much. fp32 is that of plain fp32 units, PyTorch's default: TF32 is off
-unless asked for. What no source says is called assumed.
+vendors' own pages. Power is the board's limit, the most it may draw; energy computed from it is an
+upper bound of what the cards take. Links are one direction, all links of a card together: data
+sheets print both directions, twice as much. fp32 is that of plain fp32 units, PyTorch's default:
+TF32 is off unless asked for. What no source says is called assumed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ NETWORK_GB_S: Final = 25.0
 way, which is what A100s have (epoch)."""
 _NDR, _XDR = 50.0, 100.0
 """Assumed for cards whose vendor's own machine has one adapter of 400 or 800 Gb/s a card: DGX H100,
-H200, B200 and GB200 NVL72; DGX B300 (ml-engineering, network/README.md)."""
+H200, B200 and GB200 NVL72; DGX B300 (ml-engineering, network/README.md), GB300 NVL72."""
 NODE_GPUS: Final = 8
 """Assumed: cards of one machine, as in the DGX and HGX machines of both sources. A GB200 is the
-exception: a tray of its rack is a machine of four."""
+exception, and a GB300: a tray of their racks is a machine of four."""
 
 _PCIE_3, _PCIE_4, _PCIE_5 = 15.75, 31.5, 63.0
 """16 lanes, GB/s one way (ml-engineering, network/README.md, rounds to 31 and 63)."""
@@ -104,7 +104,9 @@ BOARDS: Final[dict[str, Board]] = {
         1000, 75.0, _PCIE_5, 900.0, 8, _NDR, fp8=True, sources=("blackwell", "ml-engineering")
     ),
     "GB200": Board(1200, 80.0, _NVLINK_C2C, 900.0, 72, _NDR, fp8=True, machine=4),
+    # HGX boards. A DGX B300 caps its cards at 1000 W (ml-engineering, after NVIDIA's DGX guide).
     "B300": Board(1100, 75.0, _PCIE_5, 900.0, 8, _XDR, fp8=True, sources=("blackwell", "epoch")),
+    "GB300": Board(1400, 80.0, _NVLINK_C2C, 900.0, 72, _XDR, fp8=True, machine=4),
     "MI300X": Board(750, 163.4, _PCIE_5, 448.0, fp8=True, sources=_BOTH),
     "MI325X": Board(1000, 163.4, _PCIE_5, 448.0, fp8=True, sources=_BOTH),
     "MI355X": Board(1400, 157.3, _PCIE_5, 535.5, fp8=True),

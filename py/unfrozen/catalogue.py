@@ -94,7 +94,7 @@ CATALOGUE: Final = {
             1_711_376_384,
         ),
         (
-            "TinyLlama/TinyLlama-1.1B",
+            "TinyLlama/TinyLlama_v1.1",
             _block("llama", (2048, 5632, 22, 32, 4, 32000), False),
             1_100_048_384,
         ),
@@ -174,6 +174,16 @@ CATALOGUE: Final = {
             8_190_735_360,
         ),
         (
+            "Qwen/Qwen3-14B",
+            _block("qwen3", (5120, 17408, 40, 40, 8, 151936), False, head_dim=128),
+            14_768_307_200,
+        ),
+        (
+            "Qwen/Qwen3-32B",
+            _block("qwen3", (5120, 25600, 64, 64, 8, 151936), False, head_dim=128),
+            32_762_123_264,
+        ),
+        (
             "google/gemma-2b",
             _block("gemma", (2048, 16384, 18, 8, 1, 256000), head_dim=256, hidden_act="gelu"),
             2_506_172_416,
@@ -199,6 +209,11 @@ CATALOGUE: Final = {
             "microsoft/Phi-3-mini-4k-instruct",
             _block("phi3", (3072, 8192, 32, 32, 32, 32064), False),
             3_821_079_552,
+        ),
+        (
+            "microsoft/phi-4",
+            _block("phi3", (5120, 17920, 40, 40, 10, 100352), False),
+            14_659_507_200,
         ),
         ("EleutherAI/pythia-160m", _neox((768, 3072, 12, 12, 0, 50304)), 162_322_944),
         ("EleutherAI/pythia-6.9b", _neox((4096, 16384, 32, 32, 0, 50432)), 6_857_302_016),

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from unfrozen.cluster import SHARDINGS, Cluster
 from unfrozen.job import Job
+from unfrozen.optimizers import stall_share
 from unfrozen.recipe import Recipe
 from unfrozen.step_time import replicas
 
@@ -117,13 +118,6 @@ CHANGES: Final = (
         {"moments": "bf16"},
         kind="rounding",
     ),
-    Change(
-        "pure_bf16",
-        "No master copy",
-        "Updates below 1/256 of a weight round away.",
-        {"master": None},
-        kind="rounding",
-    ),
 )
 
 
@@ -168,6 +162,8 @@ def _of_this_job(job: Job) -> Iterator[Change]:
             "The same tokens a step.",
             {"micro_batch": fewer, "grad_accum": more},
         )
+    if _rounds_at_random(job.recipe):
+        yield _PURE
     yield from _adapters(job.recipe)
     if job.cluster.tensor_parallel > 1:
         yield from _BESIDE_TENSOR_PARALLEL
@@ -175,6 +171,23 @@ def _of_this_job(job: Job) -> Iterator[Change]:
         for name in SHARDINGS[job.cluster.stage + 1 :]:
             label = f"ZeRO-{name[-1]} over {replicas(job)} cards"
             yield Change(name, label, _ZERO[name], cluster={"sharding": name})
+
+
+_PURE: Final = Change(
+    "pure_bf16",
+    "Stochastic rounding instead of a master copy",
+    f"To the nearest, {stall_share(2e-5, 1000):.0%} of weights could stand still at 2e-5.",
+    {"master": None, "rounding": "stochastic"},
+    kind="rounding",
+)
+
+
+def _rounds_at_random(recipe: Recipe) -> bool:
+    """Whether the master copy can go: a bf16 weight whose updates are rounded to the nearest loses
+    the small ones, so that nobody should be told to do without a copy who cannot round at random.
+    """
+    asked = replace(recipe, master=None, rounding="stochastic")
+    return recipe.params == "bf16" and recipe.master is not None and asked.rounds
 
 
 def _adapters(recipe: Recipe) -> Iterator[Change]:

@@ -13,10 +13,17 @@ from unfrozen.boards import (
     peak_tflops,
 )
 from unfrozen.errors import PlanError
-from unfrozen.flops import flops
+from unfrozen.flops import flops, frozen
 from unfrozen.gpus import Gpu
 from unfrozen.job import Job
-from unfrozen.step_time import card_of, step_time, step_tokens, utilisation
+from unfrozen.step_time import (
+    SCORE_BYTES,
+    UNMEASURED_SHARE,
+    card_of,
+    step_time,
+    step_tokens,
+    utilisation,
+)
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 
@@ -83,21 +90,46 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         share = utilisation(gpu, job.recipe)
         kernels = job.recipe.kernels.replace("_", " ")
         found.append(
-            f"Assumed: matrix products reach {100 * share:.0f} % of"
+            f"Assumed: matrix products reach {100 * share:.0f}% of"
             f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({kernels} kernels);"
-            " real runs differ by a third."
+            f" {_confidence(job)}"
         )
-        found += _links(job, gpu)
+        found += _unmeasured(job, gpu) + _links(job, gpu)
     found.append(
-        f"Each card draws {board(gpu).power_watts} W; hosts and cooling are not counted (PUE 1.0)."
+        f"Each card is counted at its limit of {board(gpu).power_watts} W, the most it may draw;"
+        " hosts and cooling are not counted (PUE 1.0)."
     )
     return tuple(found)
+
+
+def _confidence(job: Job) -> str:
+    """How far published runs are from such an estimate (`SPEEDS`, `UNEXPLAINED` of the tests)."""
+    if frozen(job):
+        return (
+            "speeds of adapters are untested, and the few published are up to three times as high."
+        )
+    return "real runs differ by a third."
+
+
+def _unmeasured(job: Job, gpu: Gpu) -> list[str]:
+    """What is assumed because nobody measured it."""
+    found = []
+    if gpu.matmul_tflops is None:
+        found.append(
+            f"Assumed: the best product of a {gpu.name}, which nobody measured, reaches"
+            f" {100 * UNMEASURED_SHARE:.0f}% of its peak."
+        )
+    if job.recipe.kernels == "fused_block":
+        found.append("Assumed: fused blocks are as fast as eager ones; no card has measured them.")
+    if job.recipe.attention == "eager":
+        found.append(f"Assumed: eager attention moves {SCORE_BYTES} bytes a score and direction.")
+    return found
 
 
 def _links(job: Job, gpu: Gpu) -> list[str]:
     """What is assumed of the ways between cards, machines and the host, where the job uses them."""
     found, cards = [], job.cluster.gpus
-    reached = f"reach {100 * LINK_SHARE:.0f} % of their speed on paper"
+    reached = f"reach {100 * LINK_SHARE:.0f}% of their speed on paper"
     if cards > 1:
         found.append(f"Assumed: communication hides behind them as far as it can; links {reached}.")
     if cards > board(gpu).machine and cards > board(gpu).linked:

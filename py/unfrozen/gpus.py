@@ -24,7 +24,7 @@ class Gpu:
     nominal_gb: int
     usable_gib: float | None
     bf16_tflops: float | None
-    bandwidth_gb_s: float | None
+    bandwidth_gb_s: float
     matmul_tflops: float | None
     bf16: bool = True
     note: str = ""
@@ -42,6 +42,9 @@ SOURCES: Final = (
     "pytorch/torchtitan torchtitan/tools/utils.py @b5bcd76c: peak TFLOP/s",
     "RahulSChand/gpu_poor src/gpu_config.json @ad2fc0ef: memory and bandwidth",
     "public reports of PyTorch out-of-memory messages: usable GiB",
+    "NVIDIA T4 data sheet: 320 GB/s, a bus of 256 bits at 10 Gb/s",
+    "NVIDIA A10G data sheet for AWS: bf16 70, dense; the 125 of the A10 is another card's",
+    "verda.com, NVIDIA GB300 NVL72 architecture: GB300 279 GB, B300 270 GB",
 )
 
 GPUS: Final = (
@@ -52,16 +55,8 @@ GPUS: Final = (
     Gpu("RTX PRO 6000 Blackwell", 96, None, 503.8, 1792, None, note="third-party sheets only"),
     Gpu("L4", 24, 22.03, 121, 300, None, note="ECC on"),
     Gpu("L40S", 48, 44.3, 362, 864, None),
-    Gpu(
-        "A10G",
-        24,
-        None,
-        70,
-        600,
-        None,
-        note="bf16: 70 (llm-analysis) or 125 (A10 sheet)",
-    ),
-    Gpu("T4", 16, 14.56, None, None, None, bf16=False, note="no bf16 hardware; fp16 65 TFLOP/s"),
+    Gpu("A10G", 24, None, 70, 600, None, note="made for AWS; the A10 has bf16 125"),
+    Gpu("T4", 16, 14.56, None, 320, None, bf16=False, note="no bf16 hardware; fp16 65 TFLOP/s"),
     Gpu(
         "V100 SXM 32GB",
         32,
@@ -91,7 +86,8 @@ GPUS: Final = (
     Gpu("H200", 141, 139.72, 989, 4800, 794.5, note='"H200 is the same" as H100 in MAMF'),
     Gpu("B200", 180, None, 2250, 8000, 1745, note="192 GB marketed, 180 usable on HGX"),
     Gpu("GB200", 186, 184.3, 2500, 8000, 1822),
-    Gpu("B300", 288, None, 2250, 8000, 1769),
+    Gpu("B300", 270, None, 2250, 8000, 1769, note="288 GB marketed; HGX lists 2.1 TB for eight"),
+    Gpu("GB300", 279, None, 2500, 8000, None, note="of its rack's 20 TB; 288 GB marketed"),
     Gpu(
         "MI300X",
         192,

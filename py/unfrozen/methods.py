@@ -2,9 +2,9 @@
 
 Every bar is a plan of `unfrozen.plan` at its peak, for one sequence of 2048 tokens and
 FlashAttention: mixed-precision AdamW for what trains, adapters of rank 16 beside every linear layer
-(Hu et al., arXiv 2106.09685); under QLoRA 4-bit NormalFloat with doubly quantised scales, and
-layers recomputed in the backward pass (Dettmers et al., arXiv 2305.14314). Totals quoted elsewhere
-are kept beside ours, with the reason for each difference.
+(Hu et al., arXiv 2106.09685); under QLoRA 4-bit NormalFloat with doubly quantised scales (Dettmers
+et al., arXiv 2305.14314). All bars of a chart keep their activations, or all recompute their
+layers. Totals quoted elsewhere are kept beside ours; the chapter says why they differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 from unfrozen.publish import Line, Plot, Threshold
-from unfrozen.units import GB, gb
+from unfrozen.units import gb
 
 SEQ_LEN: Final = 2048
 RANK: Final = 16
@@ -38,7 +38,15 @@ _LORA: Final[dict[str, object]] = {
     "method": "lora",
     "lora": {"rank": RANK, "dtype": "bf16", "library": "peft"},
 }
-_QLORA: Final = _LORA | {"method": "qlora", "base": "nf4-dq", "checkpointing": "full"}
+_QLORA: Final = _LORA | {"method": "qlora", "base": "nf4-dq"}
+_AGAIN: Final[dict[str, object]] = {"checkpointing": "full"}
+_BARS: Final[tuple[tuple[str, str, dict[str, object], float], ...]] = (
+    ("Full 7B", SEVEN_B, {}, 112.0),
+    ("LoRA 7B", SEVEN_B, _LORA, 28.0),
+    ("QLoRA 7B", SEVEN_B, _QLORA, 10.0),
+    ("QLoRA 70B", SEVENTY_B, _QLORA, 46.0),
+)
+"""Label, model, recipe, and the total that is usually quoted, in decimal gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,6 @@ class Method:
     activations: int
     other: int
     quoted_gb: float
-    reason: str
 
     @property
     def total(self) -> int:
@@ -69,67 +76,50 @@ def planned(hub_id: str, recipe: dict[str, object]) -> Plan:
     return plan({"model": CATALOGUE[hub_id].config, "recipe": fixed | recipe})
 
 
-def methods() -> list[Method]:
-    """The four bars of the chart."""
-    seven = CATALOGUE[SEVEN_B].num_parameters
-    full = planned(SEVEN_B, {})
+def methods(*, recomputed: bool = False) -> list[Method]:
+    """The four bars of a chart, activations kept or layers recomputed in the backward pass."""
+    setting = _AGAIN if recomputed else {}
     return [
-        _method(
-            "Full 7B",
-            full,
-            112.0,
-            "The quoted figure is 16 bytes for a round 7 billion parameters. The model has"
-            f" {seven:,}, which takes {gb(16 * seven):.1f} GB; the driver and the allocator's"
-            " reserve make up for the rest.",
-        ),
-        _method(
-            "LoRA 7B",
-            planned(SEVEN_B, _LORA),
-            28.0,
-            "The quoted figure is about twice the 16-bit weights. So is ours, and the second half"
-            " is activations: frozen weights need no gradients, but gradients pass through them.",
-        ),
-        _method("QLoRA 7B", planned(SEVEN_B, _QLORA), 10.0, _room_words(10.0)),
-        _method(
-            "QLoRA 70B",
-            planned(SEVENTY_B, _QLORA),
-            46.0,
-            f"Ours counts adapters of rank {RANK}; of rank 64, as in the paper, it is"
-            f" {gb(_rank_64().device_bytes):.1f} GB.",
-        ),
+        _method(label, planned(hub_id, recipe | setting), quoted_gb)
+        for label, hub_id, recipe, quoted_gb in _BARS
     ]
 
 
-def _room_words(quoted_gb: float) -> str:
-    """How many sequences fit into the quoted figure."""
-    batch = 1
-    while planned(SEVEN_B, _QLORA | {"micro_batch": batch + 1}).device_bytes <= quoted_gb * GB:
-        batch += 1
-    return f"The quoted figure has room for {batch} sequences of {SEQ_LEN} tokens, ours counts one."
+def sequences_within(size_bytes: float) -> int:
+    """How many sequences QLoRA takes through the 7B model in so much memory, layers recomputed."""
+    fitting = 0
+    while _qlora_bytes(fitting + 1) <= size_bytes:
+        fitting += 1
+    return fitting
 
 
-def _rank_64() -> Plan:
+def _qlora_bytes(micro_batch: int) -> int:
+    return planned(SEVEN_B, _QLORA | _AGAIN | {"micro_batch": micro_batch}).device_bytes
+
+
+def rank_64_bytes() -> int:
+    """The 70B bar with adapters of rank 64, layers recomputed: the setting of the QLoRA paper."""
     lora = {"rank": 64, "dtype": "bf16", "library": "peft"}
-    return planned(SEVENTY_B, _QLORA | {"lora": lora})
+    return planned(SEVENTY_B, _QLORA | _AGAIN | {"lora": lora}).device_bytes
 
 
-def _method(label: str, found: Plan, quoted_gb: float, reason: str) -> Method:
+def _method(label: str, found: Plan, quoted_gb: float) -> Method:
     components = found.instants[found.peak_instant]
     parts = {name: sum(components.get(key, 0) for key in keys) for name, keys in PARTS.items()}
     other = found.device_bytes - sum(parts.values())
-    return Method(label, **parts, other=other, quoted_gb=quoted_gb, reason=reason)
+    return Method(label, **parts, other=other, quoted_gb=quoted_gb)
 
 
-def chart() -> Plot:
+def chart(*, recomputed: bool = False) -> Plot:
     """The stacked bars with the cards they fit, in decimal gigabytes."""
-    bars = methods()
+    bars = methods(recomputed=recomputed)
     return Plot(
-        title="Memory by method",
+        title=f"Memory by method, {'layers recomputed' if recomputed else 'activations kept'}",
         x_label="Method",
         y_label="Memory",
         x_data=tuple(bar.label for bar in bars),
         lines=tuple(
-            Line(part.capitalize(), tuple(round(gb(getattr(bar, part)), 2) for bar in bars))
+            Line(part.capitalize(), tuple(round(gb(getattr(bar, part)), 3) for bar in bars))
             for part in (*PARTS, "other")
         ),
         type="stacked_bar",

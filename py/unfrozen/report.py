@@ -233,7 +233,7 @@ def estimate_text(job: Job, found: Estimate) -> str:
     rows = [
         [
             "Speed",
-            f"{_large(found.tokens_per_second)} tokens/s, {100 * found.mfu:.0f} % of peak (MFU)",
+            f"{_large(found.tokens_per_second)} tokens/s, {100 * found.mfu:.0f}% of peak (MFU)",
         ],
         ["Step", f"{duration(found.step_seconds)} for {step_tokens(job):,} tokens"],
         ["FLOPs", f"{found.total_flops:.3g}, {found.flops_per_token:.3g} a token"],
@@ -247,9 +247,9 @@ def estimate_text(job: Job, found: Estimate) -> str:
 
 
 def change(ratio: float) -> str:
-    """A ratio as a change: 1.302 → "+30 %"."""
+    """A ratio as a change: 1.302 → "+30%"."""
     percent = round(100 * (ratio - 1))
-    return f"{percent:+d} %".replace("-", "−") if percent else "same"
+    return f"{percent:+d}%".replace("-", "−") if percent else "same"
 
 
 def duration(seconds: float) -> str:

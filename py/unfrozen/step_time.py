@@ -23,9 +23,16 @@ the peak of an H100, 0.52 of an A100. With it the estimates lie between 0.7 and 
 speeds (`SPEEDS` of tests/unfrozen/test_step_time.py): torchtitan on H100s held to 500 W and on
 A100s, torchtune on an A100 and an RTX 4090. Shares of the peak that others tell, which leave out
 what is computed twice: 0.38 to 0.43 by Llama 3 on H100s (arXiv 2407.21783, table 4), up to 0.52 by
-Megatron-LM on A100s (arXiv 2104.04473), there with recomputation."""
+Megatron-LM on A100s (arXiv 2104.04473), there with recomputation.
+
+One table has rows that no such share explains: torchtune's of Llama-3.1-8B (README @0031bfb). Its
+LoRA on an RTX 4090 would need 0.87 of the peak, its "A6000" 1.02 of an RTX A6000's for full
+fine-tuning and 1.41 for LoRA, which points to another card or to activations that were kept. They
+are `UNEXPLAINED` in the tests, and no speed of adapters was confirmed elsewhere."""
 EAGER_SHARE: Final = 0.82
-"""Assumed: what is left of that where norms and activations are not fused. Without torch.compile
+"""Assumed: what is left of that where norms and activations are kernels of their own: in eager
+models, and in fused blocks, which keep less but still run them one by one; on a card nobody has
+measured those. Without torch.compile
 torchtune keeps 7,075 / 8,998 = 0.79 of its speed (README @7d470bf, one A100, 3B), torchtitan
 5,762 / 6,667 = 0.86 (benchmarks/llama3_h100_202412_torchtitan.md @31a17bf, eight H100, 8B)."""
 FP8_SHARE: Final = 0.64
@@ -67,7 +74,7 @@ def step_time(job: Job) -> StepTime:
     gpu, gpus = card_of(job), job.cluster.gpus
     rate = 1e12 * peak_tflops(gpu, job.recipe.compute) * utilisation(gpu, job.recipe)
     compute = flops(job).total * step_tokens(job) / gpus / rate
-    traffic = _traffic_bytes(job) / (GB * (gpu.bandwidth_gb_s or HOST_MEMORY_GB_S))
+    traffic = _traffic_bytes(job) / (GB * gpu.bandwidth_gb_s)
     exposed = max(0.0, _communication_seconds(job, gpu) - compute)
     talk = exposed + _tensor_parallel_seconds(job, gpu)
     host = _state_transfer_seconds(job) + max(0.0, _activation_transfer_seconds(job) - compute)

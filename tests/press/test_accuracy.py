@@ -73,7 +73,7 @@ def test_a_part_that_does_not_exist_is_refused_at_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "text"), [(-0.1058, "−10.6 %"), (0.459, "+45.9 %"), (-1e-9, "0.0 %")]
+    ("ratio", "text"), [(-0.1058, "−10.6%"), (0.459, "+45.9%"), (-1e-9, "0.0%")]
 )
 def test_an_error_shows_its_sign_unless_it_rounds_to_nothing(ratio: float, text: str) -> None:
-    assert signed(ratio).replace("\u202f", " ") == text
+    assert signed(ratio) == text

@@ -16,7 +16,7 @@ LIGHT, DARK = "rgb(252, 251, 248)", "rgb(22, 24, 27)"
 def test_the_page_never_scrolls_sideways(
     page: Page, static_site: StaticSite, width: int, height: int
 ) -> None:
-    page.set_viewport_size({"width": width, "height": height})  # 720 × 450 is 1440 × 900 at 200 %
+    page.set_viewport_size({"width": width, "height": height})  # 720 × 450 is 1440 × 900 at 200%
     page.goto(static_site.url)
     page.locator("live-cell button").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -72,8 +72,8 @@ def test_the_contents_follow_the_reader(page: Page, static_site: StaticSite) -> 
     page.goto(static_site.url)
     current = page.locator(".toc [aria-current]")
     expect(current).to_have_text("What full fine-tuning is")
-    page.locator("#the-step-that-does-not-move").evaluate("heading => heading.scrollIntoView()")
-    expect(current).to_have_text("The step that does not move")
+    page.locator("#the-step-that-moves-nothing").evaluate("heading => heading.scrollIntoView()")
+    expect(current).to_have_text("The step that moves nothing")
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     last = page.locator(".toc a").last
     expect(last).to_have_attribute("aria-current", "location")
@@ -83,7 +83,7 @@ def test_a_citation_shows_its_work_to_pointer_and_keyboard(
     page: Page, static_site: StaticSite
 ) -> None:
     page.goto(static_site.url)
-    card, citation = page.locator(".hover-card"), page.locator("a.cite").first
+    card, citation = page.locator(".hover-card"), page.locator("#cite-howard2018-1")
     expect(card).to_be_hidden()
     citation.hover()
     expect(card).to_contain_text("Universal Language Model Fine-tuning")

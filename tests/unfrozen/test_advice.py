@@ -156,6 +156,24 @@ def test_a_set_holds_nothing_it_could_do_without(
             assert plan_job(job).fits is False
 
 
+@pytest.mark.parametrize("gpu", ["A100-80GB", "H100"])
+def test_the_first_advice_for_8b_rounds_at_random_and_is_what_the_runner_does(gpu: str) -> None:
+    steps = cheapest_fit(planned(gpu=gpu))
+    assert steps
+    recipe = {key: value for step in steps for key, value in step.patch["recipe"].items()}
+    assert recipe == {"moments": "bf16", "master": None, "rounding": "stochastic"}
+
+
+def test_no_set_that_fits_leaves_16_bit_weights_to_the_nearest() -> None:
+    for name in ("Qwen/Qwen3-4B", "meta-llama/Llama-3.2-3B", "meta-llama/Llama-3.1-8B"):
+        for gpu in ("RTX 4090", "RTX A6000", "A100-80GB", "H200"):
+            before = planned(gpu=gpu, model=CATALOGUE[name].config)
+            job = before.job
+            for step in cheapest_fit(before) or []:
+                job = patched(job, step.patch)
+            assert job.recipe.method != "full" or job.recipe.master or job.recipe.rounds
+
+
 def test_adapters_are_the_last_resort() -> None:
     steps = cheapest_fit(planned(gpu="L4"))
     assert steps

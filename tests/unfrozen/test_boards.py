@@ -41,6 +41,7 @@ def test_every_board_says_where_its_figures_were_read_and_every_source_is_read()
         ("A10G", 300, 35, None),
         ("B200", 1000, 75, 900),
         ("B300", 1100, 75, 900),
+        ("GB300", 1400, 80, 900),
         ("MI300X", 750, 163.4, 448),
     ],
 )

@@ -11,6 +11,7 @@ from unfrozen.catalogue import CATALOGUE
 from unfrozen.changes import CHANGES, candidates, patched
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
+from unfrozen.optimizers import stall_share
 
 CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 
@@ -41,6 +42,37 @@ def test_a_patched_job_is_the_job_that_would_be_given() -> None:
 def test_a_change_that_is_not_legal_is_refused() -> None:
     with pytest.raises(PlanError, match="grad_accum"):
         patched(job({"grad_accum": 2}), {"recipe": {"optimizer_in_backward": True}})
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
+def test_the_master_copy_goes_only_for_stochastic_rounding(optimizer: str) -> None:
+    start = job({"optimizer": optimizer})
+    (change,) = [change for change in candidates(start) if change.key == "pure_bf16"]
+    assert change.patch == {"recipe": {"master": None, "rounding": "stochastic"}}
+    assert patched(start, change.patch).recipe.rounds
+    assert f"{stall_share(2e-5):.0%} of weights could stand still" in change.note
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "muon"},
+        {"optimizer": "lion"},
+        {"params": "fp32"},
+        {"params": "fp16"},
+        {"master": None},
+        {"method": "lora"},
+    ],
+)
+def test_nobody_is_told_to_round_16_bit_weights_to_the_nearest(recipe: dict[str, Any]) -> None:
+    start = job(recipe)
+    for change in candidates(start):
+        if "moments" in change.recipe:
+            continue  # of its own keys only, and not legal for every optimizer
+        after = patched(start, change.patch).recipe
+        new = after.method == "full" and after.master is None and start.recipe.master is not None
+        assert not new or after.rounds
 
 
 def test_adapters_keep_their_rank_when_the_weights_beside_them_are_quantised() -> None:

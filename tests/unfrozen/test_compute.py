@@ -39,7 +39,7 @@ def test_what_is_assumed_is_said() -> None:
     told = " ".join(estimate(Job.read({"model": CONFIG}), 1e6).assumptions)
     assert "No card is named" in told
     assert "a third" in told
-    assert "400 W" in told
+    assert "limit of 400 W" in told
     assert "communication" in " ".join(estimate(JOB, 1e6).assumptions)
 
 
@@ -52,9 +52,21 @@ def test_what_is_assumed_of_links_is_said_where_they_are_used() -> None:
     assert "8 cards in a machine, 50 GB/s a card" in told({}, shared)
     assert "in a machine" not in told({}, shared, "GB200")
     assert "in a machine" not in told({}, {"gpus": 8, "sharding": "zero3"})
-    assert "links to the host (63 GB/s) reach 80 %" in told({"activation_offload": True}, {})
+    assert "links to the host (63 GB/s) reach 80%" in told({"activation_offload": True}, {})
     assert "100 GB/s for each card" in told({}, shared | {"offload": "optimizer"})
     assert "host updates" not in told({"paged": True}, {})
+
+
+def test_what_nobody_measured_is_said() -> None:
+    def told(recipe: dict[str, Any], gpu: str = "H100") -> str:
+        given = {"model": CONFIG, "recipe": recipe, "gpu": gpu}
+        return " ".join(estimate(Job.read(given), 1e6).assumptions)
+
+    assert "nobody measured" in told({}, "RTX 4090")
+    assert "nobody measured" not in told({})
+    assert "fused blocks" in told({"kernels": "fused_block"})
+    assert "12 bytes a score" in told({"attention": "eager"})
+    assert "adapters are untested" in told({"method": "lora"})
 
 
 @pytest.mark.parametrize(

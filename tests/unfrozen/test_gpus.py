@@ -39,4 +39,5 @@ def test_every_card_is_plausible_and_named_once() -> None:
     for gpu in GPUS:
         assert 0.9 * gpu.nominal_gb <= gib(gpu.capacity_bytes) <= gpu.nominal_gb
         assert gpu.bf16 == (gpu.bf16_tflops is not None)
+        assert 300 <= gpu.bandwidth_gb_s <= 8000
     assert SOURCES

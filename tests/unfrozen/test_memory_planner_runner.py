@@ -6,7 +6,7 @@ import pytest
 
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.job import Job
-from unfrozen.memory_planner import glance
+from unfrozen.memory_planner import glance, view
 from unfrozen.memory_planner.knobs import GROUPS
 from unfrozen.memory_planner.launch import launch
 from unfrozen.memory_planner.runner import left_alone, run_of
@@ -84,3 +84,10 @@ def test_of_what_it_cannot_train_it_takes_nothing_for_granted(model_type: str) -
 )
 def test_what_the_runner_does_otherwise_is_said(state: State, words: str) -> None:
     assert words in "; ".join(glance(state)["commands"]["differs"])  # type: ignore[index]
+
+
+def test_the_first_advice_of_an_untouched_page_is_rounded_by_the_runner_as_it_says() -> None:
+    advised = view({})["cheapest"]["state"]
+    assert advised["rounding"] == "stochastic"
+    assert "rounded" not in "; ".join(glance(advised)["commands"]["differs"])  # type: ignore[index]
+    assert "--set rounding=stochastic" in glance(advised)["commands"]["run"]  # type: ignore[index]

@@ -7,19 +7,48 @@ import json
 import pytest
 
 from unfrozen.memory.adapters import adapter_parameters, frozen_bytes
-from unfrozen.methods import SEVEN_B, SEVENTY_B, chart, methods, planned
+from unfrozen.methods import (
+    SEVEN_B,
+    SEVENTY_B,
+    THRESHOLDS,
+    chart,
+    methods,
+    planned,
+    rank_64_bytes,
+    sequences_within,
+)
 from unfrozen.publish import parse_plots, plots_as_json
-from unfrozen.units import gb
+from unfrozen.units import GB, gb
 
 
-def test_the_four_bars_come_near_the_quoted_totals_and_explain_every_difference() -> None:
-    bars = methods()
-    assert [bar.label for bar in bars] == ["Full 7B", "LoRA 7B", "QLoRA 7B", "QLoRA 70B"]
-    assert [bar.quoted_gb for bar in bars] == [112.0, 28.0, 10.0, 46.0]
-    assert [round(gb(bar.total), 1) for bar in bars] == [112.5, 27.8, 7.0, 44.4]
-    assert len({bar.reason for bar in bars}) == 4
-    for bar in bars:
-        assert bar.reason.endswith(".")
+def test_the_four_bars_with_activations_kept_and_with_layers_recomputed() -> None:
+    kept, again = methods(), methods(recomputed=True)
+    assert [bar.label for bar in kept] == ["Full 7B", "LoRA 7B", "QLoRA 7B", "QLoRA 70B"]
+    assert [bar.quoted_gb for bar in kept] == [112.0, 28.0, 10.0, 46.0]
+    assert [round(gb(bar.total), 1) for bar in kept] == [112.5, 27.8, 17.9, 102.6]
+    assert [round(gb(bar.total), 1) for bar in again] == [112.5, 16.9, 7.0, 44.4]
+
+
+def test_all_bars_of_a_chart_recompute_or_none() -> None:
+    kept, again = methods(), methods(recomputed=True)
+    assert kept[0] == again[0], "its peak is that of its gradients"
+    for before, after in zip(kept[1:], again[1:], strict=True):
+        assert after.activations < before.activations / 5
+        assert (after.weights, after.optimizer) == (before.weights, before.optimizer)
+    assert kept[1].activations == kept[2].activations, "freezing in 4 bits saves no activation"
+    assert again[1].activations == again[2].activations
+
+
+def test_the_quoted_figures_keep_activations_for_lora_and_recompute_for_qlora() -> None:
+    kept, again = methods(), methods(recomputed=True)
+    quoted = [kept[0], kept[1], again[3]]
+    assert all(abs(gb(bar.total) / bar.quoted_gb - 1) < 0.05 for bar in quoted)
+    assert sequences_within(10 * GB) == 3
+    assert sequences_within(1 * GB) == 0
+    assert again[3].total < rank_64_bytes() < 49 * GB
+    small, middle, large = (card.value * GB for card in THRESHOLDS)
+    assert again[1].total < small < kept[1].total < middle
+    assert again[3].total < middle < large < kept[3].total
 
 
 def test_a_bar_is_what_the_plan_says_the_card_has_to_hold() -> None:
@@ -50,7 +79,7 @@ def test_a_4_bit_weight_with_its_scales_takes_a_little_over_half_a_byte() -> Non
 
 
 def test_the_chart_can_be_published() -> None:
-    text = plots_as_json([chart()])
-    (plot,) = parse_plots(text)
-    assert plot == chart()
+    text = plots_as_json([chart(), chart(recomputed=True)])
+    assert list(parse_plots(text)) == [chart(), chart(recomputed=True)]
+    assert chart().title != chart(recomputed=True).title
     assert [threshold["value"] for threshold in json.loads(text)[0]["thresholds"]] == [24, 48, 80]

@@ -121,7 +121,7 @@ def test_a_title_without_a_card_says_so() -> None:
     assert title(planned(gpu=None, cluster={"gpus": 2}).job).endswith("2 cards")
 
 
-@pytest.mark.parametrize(("ratio", "text"), [(1.302, "+30 %"), (0.76, "−24 %"), (1.001, "same")])
+@pytest.mark.parametrize(("ratio", "text"), [(1.302, "+30%"), (0.76, "−24%"), (1.001, "same")])
 def test_a_ratio_reads_as_a_change(ratio: float, text: str) -> None:
     assert change(ratio) == text
 

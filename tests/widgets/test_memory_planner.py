@@ -170,7 +170,7 @@ def test_a_slider_stands_at_the_stop_nearest_to_the_number(
     ("python", "planner", "standing", "words"),
     [
         ({"phase": "idle"}, {"changed": False, "computed": False}, "baked", "when this page was"),
-        ({"phase": "loading", "progress": 0.4}, {"changed": True}, "loading", "loads: 40 %"),
+        ({"phase": "loading", "progress": 0.4}, {"changed": True}, "loading", "loads: 40%"),
         ({"phase": "loading", "starting": True}, {"changed": True}, "loading", "Python starts"),
         ({"phase": "ready"}, {"changed": True, "computed": True}, "live", "in your browser"),
         ({"phase": "failed", "reason": "Offline."}, {"changed": True}, "failed", "Offline. Below"),

@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 
 from press.cells import data_element
 from press.errors import PressError
-from press.formats import NARROW_NO_BREAK, NO_BREAK
+from press.formats import NO_BREAK
 from press.renderings import Renderings
 from press.truth import judged, others, verdict
 from unfrozen.accuracy import GROUPS, PUBLISHED, TRACED, Verdict, setting, summarize
@@ -58,14 +58,14 @@ def draw(part: str, where: str, renderings: Renderings) -> str:
 
 
 def signed(ratio: float, digits: int = 1) -> str:
-    """An error as a reader sees it: −0.106 → "−10.6 %"; what rounds to nothing has no sign."""
+    """An error as a reader sees it: −0.106 → "−10.6%"; what rounds to nothing has no sign."""
     text = f"{100 * ratio:+.{digits}f}"
     text = text[1:] if float(text) == 0 else text.replace("-", "−")
-    return f"{text}{NARROW_NO_BREAK}%"
+    return f"{text}%"
 
 
 def _size(ratio: float) -> str:
-    return signed(ratio) if abs(ratio) >= _LEAST else f"< {100 * _LEAST:g}{NARROW_NO_BREAK}%"
+    return signed(ratio) if abs(ratio) >= _LEAST else f"< {100 * _LEAST:g}%"
 
 
 def _short(name: str) -> str:

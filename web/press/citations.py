@@ -9,6 +9,7 @@ from pathlib import Path
 
 from press.errors import PressError
 
+_IDENTIFIERS = {"https://arxiv.org/abs/": "arXiv:", "https://doi.org/": "doi:"}
 _KEYS = {"authors", "year", "title", "venue", "url"}
 
 
@@ -21,6 +22,14 @@ class Reference:
     title: str
     venue: str
     url: str
+
+    @property
+    def identifier(self) -> str:
+        """The work's number in an archive, which survives paper: "arXiv:1801.06146"; or nothing."""
+        for host, prefix in _IDENTIFIERS.items():
+            if self.url.startswith(host):
+                return prefix + self.url.removeprefix(host)
+        return ""
 
 
 class Bibliography:
@@ -73,8 +82,10 @@ class Bibliography:
             f'<a class="back" href="#cite-{key}-{time}" aria-label="Back to citation {time}">↑</a>'
             for time in range(1, times + 1)
         )
+        title = escape(work.title)
+        linked = f'<a href="{escape(work.url)}">{title}</a>{"" if title[-1] in "?!" else "."}'
+        where = " ".join(f"{escape(part)}." for part in (work.venue, work.identifier) if part)
         return (
             f'<li id="ref-{key}"><span class="work">{escape(work.authors)} ({work.year}). '
-            f'<a href="{escape(work.url)}">{escape(work.title)}</a>. {escape(work.venue)}.</span> '
-            f"{back}</li>\n"
+            f"{linked} {where}</span> {back}</li>\n"
         )

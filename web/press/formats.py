@@ -1,12 +1,17 @@
-"""How a number looks in prose: three significant digits, its unit named, never split from it."""
+"""How a number looks in prose: no more digits than it needs, its unit named, never split from it.
+
+Amounts have three significant digits, shares two: a claim that needs more asks for them.
+"""
 
 from __future__ import annotations
+
+import math
 
 from unfrozen.units import GB, GIB, sig3
 
 NO_BREAK = "\u00a0"
-NARROW_NO_BREAK = "\u202f"
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SCALES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
 
 
@@ -36,9 +41,15 @@ def trimmed(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def percent(ratio: float) -> str:
-    """A ratio as per cent with three significant digits: 0.1562 → "15.6 %"."""
-    return f"{trimmed(100 * ratio)}{NARROW_NO_BREAK}%"
+def percent(ratio: float, digits: int = 2) -> str:
+    """A ratio as per cent: 0.462 → "46%", 0.0737 → "7.4%", 0.03 → "3%"; `digits` at least.
+
+    English has no space before the sign. Whole numbers are never cut: 1.123 → "112%".
+    """
+    shown = 100 * ratio
+    size = math.floor(math.log10(abs(float(f"{shown:.{digits - 1}e}")))) if shown else 0
+    text = f"{shown:,.{max(0, digits - 1 - size)}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}%"
 
 
 def times(ratio: float) -> str:
@@ -61,6 +72,9 @@ def word(number: float) -> str:
 
 
 def rate(value: float) -> str:
-    """A learning rate the way code writes it: 2e-05 → "2e-5"."""
+    """A learning rate, or another small number, as one writes it: 1e-05 → "10⁻⁵", 2e-5 →
+    "2 × 10⁻⁵".
+    """
     mantissa, _, exponent = f"{value:.2e}".partition("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    digits, power = mantissa.rstrip("0").rstrip("."), f"10{str(int(exponent)).translate(_RAISED)}"
+    return power if digits == "1" else f"{digits}{NO_BREAK}×{NO_BREAK}{power}"

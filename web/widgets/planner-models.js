@@ -8,6 +8,13 @@ const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
 const NONE = "No model of the list matches. Type owner/name as on the hub, or paste a config.json.";
 const ELSEWHERE = "Not in the list. Press Enter for the way to its config.json.";
 
+/** Whether a name holds what was typed; a size does not begin within another: 8b is not in 14.8b. */
+function holds(name, word) {
+  let at = name.indexOf(word);
+  while (at > 0 && /\d/.test(word[0]) && /[\d.]/.test(name[at - 1])) at = name.indexOf(word, at + 1);
+  return at >= 0;
+}
+
 export class ModelSearch {
   /**
    * @param {HTMLElement} root holds the input and its list
@@ -46,7 +53,7 @@ export class ModelSearch {
     const words = text.toLowerCase().split(/[\s,]+/).filter(Boolean);
     for (const option of this.options) {
       const name = option.textContent.toLowerCase();
-      option.hidden = !words.every((word) => name.includes(word));
+      option.hidden = !words.every((word) => holds(name, word));
     }
     this.list.hidden = this.#shown().length === 0;
     this.none.textContent = !this.list.hidden ? "" : HUB_ID.test(text.trim()) ? ELSEWHERE : NONE;

@@ -20,7 +20,7 @@ export function statusOf(python, { changed, computed, problem }) {
   if (python.phase === "absent") return { standing: "failed", text: `${BUILT} The controls could not be loaded: reload the page.` };
   if (python.phase === "failed") return { standing: "failed", text: `${python.reason} ${below}` };
   if (python.phase === "loading" && changed) {
-    const words = python.starting ? "Python starts." : `Python loads: ${Math.floor(python.progress * 100)} %.`;
+    const words = python.starting ? "Python starts." : `Python loads: ${Math.floor(python.progress * 100)}%.`;
     return { standing: "loading", text: `${words} ${below}` };
   }
   if (problem) return { standing: "stale", text: elsewhere(problem) + (computed ? "Below is the last plan that could be made." : below) };

@@ -1,7 +1,7 @@
 /**
  * `<python-status>` in the top bar: what Python is doing, a way out when it failed, and Run all.
  *
- * The words that change often (40 %, 41 %, …) are for eyes only; a screen reader hears each phase
+ * The words that change often (40%, 41%, …) are for eyes only; a screen reader hears each phase
  * once.
  */
 

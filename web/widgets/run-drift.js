@@ -32,9 +32,9 @@ export function movedLayers(layers) {
   });
 }
 
-/** @returns {string} a ratio as per cent with three significant digits: "9.12 %" */
+/** @returns {string} a ratio as per cent with three significant digits: "9.12%" */
 export function driftText(ratio) {
-  return Number.isFinite(ratio) ? `${exactText(Number((100 * ratio).toPrecision(3)))}\u202f%` : String(ratio);
+  return Number.isFinite(ratio) ? `${exactText(Number((100 * ratio).toPrecision(3)))}%` : String(ratio);
 }
 
 /**

@@ -202,7 +202,12 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
         "The whole run",
         (
             _knob("tokens", "Tokens", "seen in training, all passes together"),
-            _knob("price", "Price of a card-hour", "in your currency; none leaves cost out"),
+            # The range over providers in May 2026 (mercatus-ai.com, cloud GPU pricing).
+            _knob(
+                "price",
+                "Price of a card-hour",
+                "in your currency; in May 2026 an A100 rented at $1 to $3, an H100 at $2 to $5",
+            ),
         ),
     ),
 )

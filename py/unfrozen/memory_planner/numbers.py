@@ -100,7 +100,7 @@ def _speed(job: Job, found: Estimate) -> Json:
             ("seconds of a step", sig3(found.step_seconds)),
             ("operations a token", format_count(found.flops_per_token)),
             ("peak of a card", f"{peak:g} TFLOP/s"),
-            ("share of it used", f"{100 * found.mfu:.0f} %"),
+            ("share of it used", f"{100 * found.mfu:.0f}%"),
         ],
         _GUESS,
     )

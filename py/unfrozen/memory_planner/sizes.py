@@ -41,7 +41,7 @@ def scale(largest_bytes: float, unit: str) -> tuple[float, list[dict[str, object
 
 
 def share_text(part: float, whole: float) -> str:
-    """A part of a whole in per cent: "12 %", "0.4 %"."""
+    """A part of a whole in per cent: "12%", "0.4%"."""
     percent = 100 * part / whole if whole else 0.0
     digits = 0 if percent >= 10 or percent == 0 else 1
-    return f"{percent:.{digits}f}{_NO_BREAK}%"
+    return f"{percent:.{digits}f}%"

@@ -127,10 +127,10 @@ def _product(steps: Iterable[Advice]) -> float:
 
 
 def _time_text(ratio: float) -> str:
-    """A change of step time: "the same time", "1.31× the time", "6 % less time"."""
+    """A change of step time: "the same time", "1.31× the time", "6% less time"."""
     if abs(ratio - 1) < 0.005:
         return "the same time"
-    return f"{ratio:.2f}× the time" if ratio > 1 else f"{100 * (1 - ratio):.0f} % less time"
+    return f"{ratio:.2f}× the time" if ratio > 1 else f"{100 * (1 - ratio):.0f}% less time"
 
 
 def _answer(

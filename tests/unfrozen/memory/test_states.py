@@ -78,4 +78,7 @@ def test_the_optimizer_table_holds_the_common_recipes() -> None:
     assert totals["AdamW, pure bf16"] == 8
     assert totals["AdamW, pure bf16, 8-bit moments"] == pytest.approx(6.03, abs=0.01)
     assert totals["LOMO"] == 2
+    llama = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
+    held = state_bytes(llama, Recipe.read({"optimizer": "muon"}))
+    assert totals["Muon"] == pytest.approx(sum(held.values()) / llama.num_parameters)
     assert len(totals) == len(STATE_TABLE)
