@@ -10,28 +10,32 @@ Reading order (each module uses only those above it; packages give their own ord
 3. `events` — the words the trainer writes and the page reads
 4. `cell_json` — strict readers for what a cell assigned
 5. `publish` — the tables and plots a cell may hand to the page
-6. `schedules` — learning rate as a pure function of the step
-7. `model` — from config.json to the exact tensors of a model
-8. `catalogue` — published models and their real sizes
-9. `gpus` — cards, what they hold and who says so
-10. `boards` — what they draw, and how fast they talk
-11. `recipe` — how a model is trained
-12. `cluster` — on how many cards
-13. `optimizers` — AdamW by hand; when a bf16 weight does not move
-14. `memory` — what a training step holds, by component and by instant
-15. `job` — the planner's question
-16. `plan` — its answer
-17. `methods` — full fine-tuning, LoRA and QLoRA side by side
-18. `flops` — what a token costs in operations
-19. `step_time` — what a step costs in seconds, cause by cause
-20. `compute` — time, energy and cost of a number of tokens
-21. `solve` — fewest cards, largest batch, longest sequence
-22. `changes` — what can be changed in a job
-23. `advice` — what a change saves and costs; the least set that fits
-24. `answer` — the answer as plain data
-25. `report` — the answer for a person at a terminal
-26. `accuracy` — what steps were seen to hold, beside what the plan says
-27. `memory_planner` — the planner of the page: a state in, all it shows out
-28. `lab` — experiments small enough to run while one reads
-29. `__main__` — the command line
+6. `typed` — a number as a reader types it
+7. `guesses` — what a reader expects of a cell, beside what it shows
+8. `schedules` — learning rate as a pure function of the step
+9. `model` — from config.json to the exact tensors of a model
+10. `catalogue` — published models and their real sizes
+11. `gpus` — cards, what they hold and who says so
+12. `boards` — what they draw, and how fast they talk
+13. `recipe` — how a model is trained
+14. `cluster` — on how many cards
+15. `optimizers` — AdamW by hand; when a bf16 weight does not move
+16. `memory` — what a training step holds, by component and by instant
+17. `job` — the planner's question
+18. `plan` — its answer
+19. `methods` — full fine-tuning, LoRA and QLoRA side by side
+20. `flops` — what a token costs in operations
+21. `step_time` — what a step costs in seconds, cause by cause
+22. `compute` — time, energy and cost of a number of tokens
+23. `solve` — fewest cards, largest batch, longest sequence
+24. `changes` — what can be changed in a job
+25. `advice` — what a change saves and costs; the least set that fits
+26. `answer` — the answer as plain data
+27. `report` — the answer for a person at a terminal
+28. `accuracy` — what steps were seen to hold, beside what the plan says
+29. `memory_planner` — the planner of the page: a state in, all it shows out
+30. `exercises` — the quiz: random jobs to work out, and answers judged
+31. `ask` — what the page's own interpreter is asked
+32. `lab` — experiments small enough to run while one reads
+33. `__main__` — the command line
 """

@@ -1,7 +1,7 @@
 """The press: turns the chapters, the cells and the front end into one static site.
 
 Reading order: errors, formats, facts, highlight, renderings, cells, citations, desk, syntax,
-assets, truth, accuracy, blocks, rules, chapters, page, __main__.
+assets, truth, accuracy, blocks, rules, questions, quiz, chapters, page, __main__.
 
 A chapter is Markdown; a live cell is a fenced block that is run here, by the code that runs it in
 the reader's browser, and baked into the page with everything it printed and drew.

@@ -16,6 +16,7 @@ from press.errors import PressError
 from unfrozen.memory_planner import view
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
+QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,17 @@ def _accuracy(desk: Desk, words: list[str], where: str) -> str:
     return draw(" ".join(words), where, desk.renderings)
 
 
+def _quiz(_: Desk, words: list[str], where: str) -> str:
+    """A question, or several: `::: quiz key`; printed when every heading is known."""
+    return QUIZ_MARK.format(words=" ".join(words), where=where)
+
+
 BLOCKS: Final[dict[str, Block]] = {
     "figure": Block(_figure, "</figure>\n"),
     "wide": Block('<div class="wide">\n'),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "planner": Block(_planner, "</memory-planner>\n"),
     "accuracy": Block(_accuracy, ""),
+    "quiz": Block(_quiz, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
 }

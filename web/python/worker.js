@@ -3,8 +3,8 @@
  * a second one of its own (`role: "planner"`), which answers questions and runs no reader code.
  *
  *   page → worker   {type: "boot", role?, signal?, files?} start; `signal`: a shared Int32Array[1]
- *                   {type: "run", run, cell, source}
- *                   {type: "ask", call, name, value}     `name` of the planner, `value` as JSON
+ *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
+ *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
  *   worker → page   {type: "progress", ratio}            bytes of the runtime that have arrived
  *                   {type: "starting", files?}           all are here; kept by the page for restarts
  *                   {type: "ready"}
@@ -12,7 +12,7 @@
  *                   {type: "started", run, cell}
  *                   {type: "stdout", run, cell, text}
  *                   {type: "table" | "plots", run, cell, json}
- *                   {type: "done", run, cell, ok, value, error, notice, seconds}
+ *                   {type: "done", run, cell, ok, value, error, notice, guessed, seconds}
  *                   {type: "answer", call, json}
  *                   {type: "crashed", reason}            Python itself died during a run
  */
@@ -42,7 +42,7 @@ async function boot(order) {
     const files = order.files ?? (await fetchFiles((ratio) => post({ type: "progress", ratio })));
     post({ type: "starting", files: order.files ? undefined : files });
     const pyodide = await startPyodide(files);
-    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.memory_planner");
+    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.ask");
     else session = openSession(pyodide);
     seal();
     post({ type: "ready" });
@@ -73,14 +73,14 @@ function takeSignal() {
   return signal !== null && Atomics.exchange(signal, 0, 0) !== 0;
 }
 
-async function run({ run, cell, source }) {
+async function run({ run, cell, source, guess }) {
   const address = { run, cell };
   outbox.begin(address);
   if (signal) Atomics.store(signal, 0, 0);
   post({ type: "started", ...address });
   const start = performance.now();
   try {
-    const result = JSON.parse(await session.run(cell, source));
+    const result = JSON.parse(await session.run(cell, source, guess?.key ?? "", guess?.text ?? ""));
     outbox.flush();
     post({ type: "done", ...address, ...result, seconds: (performance.now() - start) / 1000 });
   } catch (error) {
