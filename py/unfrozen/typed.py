@@ -46,7 +46,9 @@ def read_number(text: str) -> Typed:
     plain = plain.replace(",", ".") if plain.count(",") == 1 and "." not in plain else plain
     match = _TEN.fullmatch(plain) or _NUMBER.fullmatch(plain)
     if match is None:
-        raise Unread(f"{shown(text.strip())} cannot be read as a number. Write one like 112 or 1.5.")
+        raise Unread(
+            f"{shown(text.strip())} cannot be read as a number. Write one like 112 or 1.5."
+        )
     value = _value(match.groupdict())
     if value < 0:
         raise Unread(f"{shown(text.strip())} lies below 0, where nothing asked here can lie.")

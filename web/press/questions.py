@@ -31,6 +31,7 @@ _KEY: Final = re.compile(r"(\w+)\s*=\s*(.*)$")
 _FENCES: Final = ("'''", '"""')
 _KEY_OF_QUESTION: Final = re.compile(r"[a-z][a-z0-9-]*")
 _FEWEST_OPTIONS: Final = 3
+PARTS: Final = ("all", "compute", "lie")  # of the quiz's own chapter: `::: quiz all`
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def read_questions(path: Path) -> Questions:
         raise PressError(f"{path.name}:{line[1] if line else 1}", str(error)) from error
     file = _File(path.name, _lines(text))
     facts = Text(given.pop("facts", ""), file.line("", 0, "facts"))
-    return Questions(path.name, facts, {key: file.question(key, entry) for key, entry in given.items()})
+    return Questions(
+        path.name, facts, {key: file.question(key, entry) for key, entry in given.items()}
+    )
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ class _File:
         line = self.line(key, 0, "")
         if not isinstance(entry, dict) or set(entry) != {"question", "options"}:
             self.refuse(line, f"{key} needs a question and its [[{key}.options]], nothing else")
-        if not _KEY_OF_QUESTION.fullmatch(key):
-            self.refuse(line, f"{key!r} is no key of a question: use lower case and hyphens")
+        if not _KEY_OF_QUESTION.fullmatch(key) or key in PARTS:
+            taken = ", ".join(PARTS)
+            self.refuse(line, f"{key!r} is no key: use lower case and hyphens, and not {taken}")
         options = tuple(self.option(key, n, each) for n, each in enumerate(entry["options"]))
         right = [option for option in options if option.slip is None]
         if len(right) != 1:

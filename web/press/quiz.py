@@ -9,7 +9,6 @@ of `<article-quiz>` shows a reader what is said of the option they choose. `::: 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,7 +19,7 @@ from markdown_it import MarkdownIt
 from press.blocks import QUIZ_MARK
 from press.desk import Desk
 from press.errors import PressError
-from press.questions import Option, Question, Text, read_questions
+from press.questions import PARTS, Option, Question, Text, read_questions
 from press.rules import ChapterRules, make_parser
 from unfrozen.exercises import compute_it, find_the_lie
 
@@ -43,7 +42,7 @@ class Drawn:
 
 
 class Quiz:
-    """Prints the questions of one file; texts are rendered once, wherever they are shown."""
+    """Prints the questions of one file, each in as many places as ask for it."""
 
     def __init__(self, path: Path, desk: Desk) -> None:
         """Read the file and compute its numbers; raises PressError with its line."""
@@ -69,14 +68,14 @@ class Quiz:
         if words == "lie":
             return self._lie(where)
         if words not in questions:
-            known = ", ".join(["all", "compute", "lie", *questions])
+            known = ", ".join([*PARTS, *questions])
             raise PressError(where, f"no question is called {words!r}; there are {known}")
         return _quiz(self._question(words, f"quiz-{words}"), f' id="quiz-{words}"')
 
     def _question(self, key: str, name: str) -> str:
         question: Question = self._source.by_key[key]
         options = [self._option(option) for option in question.options]
-        return fieldset(self._html(question.text), options, name)
+        return _fieldset(self._html(question.text), options, name)
 
     def _option(self, option: Option) -> Drawn:
         link = self._link(option.see)
@@ -92,12 +91,14 @@ class Quiz:
     def _link(self, see: Text) -> str:
         anchor = see.markdown
         if anchor not in self._titles:
-            raise PressError(f"{self._source.filename}:{see.line}", f"no heading or figure has the id {anchor!r}")
+            where = f"{self._source.filename}:{see.line}"
+            raise PressError(where, f"no heading or figure has the id {anchor!r}")
         return f'<a href="#{anchor}">{self._titles[anchor]}</a>'
 
     def _html(self, text: Text) -> str:
         """One paragraph of Markdown without its <p>; errors in it name its own line."""
-        html = self._parser.render("\n" * (text.line - 1) + text.markdown, {"notes": 0}).strip()
+        source = "\n" * (text.line - 1) + text.markdown
+        html: str = self._parser.render(source, {"notes": 0}).strip()
         inner = html.removeprefix("<p>").removesuffix("</p>")
         if len(inner) != len(html) - 7 or "<p>" in inner:
             where = f"{self._source.filename}:{text.line}"
@@ -115,7 +116,7 @@ class Quiz:
         """The first lie, drawn as any question; the script fills in others."""
         given: Any = find_the_lie.as_json(_FIRST_SEED)
         options = [self._told(option, where) for option in cast("list[Any]", given["options"])]
-        asked = fieldset(escape(given["question"], quote=False), options, "quiz-lie")
+        asked = _fieldset(escape(given["question"], quote=False), options, "quiz-lie")
         story = escape(given["story"], quote=False)
         opened = f'<find-the-lie data-next="{given["next"]}">\n<p class="quiz-story">{story}</p>\n'
         return f"{opened}{_quiz(asked)}{_MORE}</find-the-lie>\n"
@@ -126,23 +127,20 @@ class Quiz:
             raise PressError(where, f"the lie points to {anchor}, which no heading or figure has")
         head, why = ("Right." if option["right"] else "Not so."), escape(option["why"], quote=False)
         link = f'<a href="{anchor}">{title}</a>'
-        return Drawn(escape(option["text"]), option["right"], f"<b>{head}</b> <span>{why}</span> {link}")
+        told = f"<b>{head}</b> <span>{why}</span> {link}"
+        return Drawn(escape(option["text"], quote=False), option["right"], told)
 
 
 def _quiz(questions: str, attributes: str = "") -> str:
     return f"<article-quiz{attributes}>\n{questions}</article-quiz>\n"
 
 
-def fieldset(legend: str, options: list[Drawn], name: str) -> str:
+def _fieldset(legend: str, options: list[Drawn], name: str) -> str:
     """A question: its options as radios of this name, and the fold with what is said of each."""
-    return "".join(_fieldset(legend, options, name))
-
-
-def _fieldset(legend: str, options: list[Drawn], name: str) -> Iterator[str]:
-    yield f"<fieldset>\n<legend>{legend}</legend>\n<ol>\n"
-    for option in options:
-        yield f'<li><label><input type="radio" name="{name}"> <span>{option.answer}</span></label></li>\n'
-    yield "</ol>\n<details><summary>Answer</summary>\n<ol>\n"
-    for option in options:
-        yield f"<li{' data-right' if option.is_right else ''}>{option.why}</li>\n"
-    yield "</ol>\n</details>\n</fieldset>\n"
+    radio = f'<input type="radio" name="{name}">'
+    choices = [f"<li><label>{radio} <span>{each.answer}</span></label></li>" for each in options]
+    told = [f"<li{' data-right' if each.is_right else ''}>{each.why}</li>" for each in options]
+    parts = ["<fieldset>", f"<legend>{legend}</legend>", "<ol>", *choices, "</ol>"]
+    parts += ['<p class="quiz-said" role="status"></p>']  # before its words are
+    parts += ["<details><summary>Answer</summary>", "<ol>", *told, "</ol>", "</details>"]
+    return "\n".join([*parts, "</fieldset>\n"])

@@ -8,19 +8,14 @@ export class ArticleQuiz extends HTMLElement {
   connectedCallback() {
     if (this.isLive) return;
     this.isLive = true;
-    for (const question of this.querySelectorAll("fieldset")) {
-      const said = Object.assign(document.createElement("p"), { className: "quiz-said" });
-      said.setAttribute("role", "status"); // there before its words are, so that they are announced
-      question.querySelector("details").before(said);
-      const chosen = question.querySelector(":checked"); // before this came alive
-      if (chosen) tell(question, chosen);
-    }
-    this.addEventListener("change", ({ target }) => tell(target.closest("fieldset"), target));
+    this.addEventListener("change", ({ target }) => tell(target));
+    this.querySelectorAll(":checked").forEach(tell); // chosen before this came alive
   }
 }
 
 /** Shows what is said of one option. */
-function tell(question, chosen) {
+function tell(chosen) {
+  const question = chosen.closest("fieldset");
   const place = [...question.querySelectorAll("input")].indexOf(chosen);
   const words = question.querySelectorAll("details li")[place];
   const said = question.querySelector(".quiz-said");

@@ -5,9 +5,10 @@ Pure and seeded: a seed names one exercise, the same at build time, in the page 
 Reading order:
 
 1. `exercise` — a job, a question, hints, slips; sizes in words
-2. `kinds` — what can be asked
-3. `compute_it` — the exercise of a seed, and a judge of answers
-4. `find_the_lie` — which part of a peak a calculator left out
+2. `kept` — questions on what is kept between two steps
+3. `passing` — … on what comes and goes within one
+4. `compute_it` — the exercise of a seed, and a judge of answers
+5. `find_the_lie` — which part of a peak a calculator left out
 """
 
 from __future__ import annotations

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from random import Random
 from typing import Final
 
 from unfrozen.errors import PlanError, shown
 from unfrozen.exercises.exercise import TOLERANCE, Exercise, Hint, both_sizes, size
-from unfrozen.exercises.kinds import KINDS
+from unfrozen.exercises.kept import sharded, states
+from unfrozen.exercises.passing import highest, logits, recomputed
 from unfrozen.memory.explain import SYMBOLS
 from unfrozen.typed import Unread, read_bytes
 from unfrozen.units import GB, GIB
+
+KINDS: Final[tuple[Callable[[Random], Exercise | None], ...]] = (
+    states,
+    logits,
+    highest,
+    sharded,
+    recomputed,
+)
+"""In the order in which seeds take turns."""
 
 LARGEST_SEED: Final = 10**9
 MOST_BYTES: Final = 10**18

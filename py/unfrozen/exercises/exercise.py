@@ -105,6 +105,11 @@ def name_of(published: Published) -> str:
     return published.hub_id.partition("/")[2]
 
 
+def model_given(published: Published) -> Given:
+    """A model and its size, as an exercise states them."""
+    return (("Model", name_of(published)), ("Parameters", count(published.num_parameters)))
+
+
 def trimmed(value: float) -> str:
     """Three significant digits without zeros that say nothing: "16", "10.03" → "10"."""
     text = sig3(value)
@@ -129,6 +134,12 @@ def count(number: float) -> str:
         if number >= scale:
             return f"{trimmed(number / scale)}{_NO_BREAK}{word}"
     return f"{number:,.0f}"
+
+
+def in_bytes(value: float) -> str:
+    """Bytes of one thing: "16 bytes", "1 byte"."""
+    text = trimmed(value)
+    return f"{text} byte" if text == "1" else f"{text} bytes"
 
 
 def several(number: int, thing: str) -> str:
