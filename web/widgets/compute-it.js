@@ -38,7 +38,8 @@ export class ComputeIt extends HTMLElement {
     this.querySelector(".exercise-help").replaceWith(toDom(helpView(exercise)));
     this.input.value = "";
     this.#say("");
-    this.voice.textContent = this.querySelector(".exercise-job").textContent;
+    const given = exercise.given.map(([name, value]) => `${name}: ${value}.`);
+    this.voice.textContent = [...given, exercise.question].join(" ");
   }
 
   #say(words, standing = "") {
