@@ -24,3 +24,13 @@ if (planner) {
   const wanted = queryOfAddress() === null ? nearTheWindow(planner) : Promise.resolve();
   void wanted.then(() => import("./widgets/memory-planner.js"));
 }
+
+// So are the quiz's elements, complete and quiet until then.
+const LATER = {
+  "article-quiz": () => import("./widgets/article-quiz.js"),
+  "compute-it": () => import("./widgets/compute-it.js"),
+  "find-the-lie": () => import("./widgets/find-the-lie.js"),
+};
+for (const [name, load] of Object.entries(LATER)) {
+  for (const element of document.querySelectorAll(name)) void nearTheWindow(element).then(load);
+}

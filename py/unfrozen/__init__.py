@@ -10,6 +10,8 @@ Reading order (each module uses only those above it; packages give their own ord
 - `events` — the words the trainer writes and the page reads
 - `cell_json` — strict readers for what a cell assigned
 - `publish` — the tables and plots a cell may hand to the page
+- `typed` — a number as a reader types it
+- `guesses` — what a reader expects of a cell, beside what it shows
 - `schedules` — learning rate as a pure function of the step
 - `layers` — the layer of a weight, and its share of the rate
 - `order` — in which order rows are seen
@@ -36,6 +38,8 @@ Reading order (each module uses only those above it; packages give their own ord
 - `report` — the answer for a person at a terminal
 - `accuracy` — what steps were seen to hold, beside what the plan says
 - `memory_planner` — the planner of the page: a state in, all it shows out
+- `exercises` — the quiz: random jobs to work out, and answers judged
+- `ask` — what the page's own interpreter is asked
 - `lab` — experiments small enough to run while one reads
 - `__main__` — the command line
 """

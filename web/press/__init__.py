@@ -2,7 +2,7 @@
 
 Reading order: errors, formats, facts, project, highlight, listing, renderings, cells, citations,
 desk, sliders, syntax, wheels, fonts, assets, examples, recordings, truth, accuracy, drawings,
-blocks, rules, chapters, page, __main__.
+blocks, rules, questions, quiz, chapters, page, __main__.
 
 A chapter is Markdown; a live cell is a fenced block that is run here, by the code that runs it in
 the reader's browser, and baked into the page with everything it printed and drew.

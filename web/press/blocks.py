@@ -22,6 +22,7 @@ from unfrozen.memory_planner import view
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
 TAKEAWAYS_MARK: Final = "<!--takeaways-->"
+QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,11 @@ def _accuracy(desk: Desk, words: list[str], where: str) -> str:
     return draw(" ".join(words), where, desk.renderings)
 
 
+def _quiz(_: Desk, words: list[str], where: str) -> str:
+    """A question, or several: `::: quiz key`; printed when every heading is known."""
+    return QUIZ_MARK.format(words=" ".join(words), where=where)
+
+
 BLOCKS: Final[dict[str, Block]] = {
     "figure": Block(_figure, "</figure>\n"),
     "wide": Block('<div class="wide">\n'),
@@ -112,5 +118,6 @@ BLOCKS: Final[dict[str, Block]] = {
     "planner": Block(_planner, "</memory-planner>\n"),
     "drawing": Block(_drawing, ""),
     "accuracy": Block(_accuracy, ""),
+    "quiz": Block(_quiz, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
 }

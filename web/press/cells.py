@@ -2,6 +2,8 @@
 
     ```python cell id=memory-table run="Compute the table"
 
+`guess=` and a key of `unfrozen.guesses` let the reader say first what they expect.
+
 The markup is the contract with `<live-cell>`: its source is the text of `pre.cell-source`, and the
 element turns live in place, so nothing moves.
 """
@@ -24,6 +26,7 @@ from press.highlight import highlighted
 from press.renderings import Renderings
 from pycell.cell import run_cell
 from pycell.window import make_js_module
+from unfrozen.guesses import GUESSES
 
 _ID = re.compile(r"[a-z][a-z0-9-]*")
 NOTE = "Computed when this page was built"
@@ -31,10 +34,13 @@ NOTE = "Computed when this page was built"
 
 @dataclass(frozen=True)
 class CellTag:
-    """What an info string says: the element's id and what its Run button promises."""
+    """What an info string says: the element's id, what its Run button promises, and what a
+    reader may guess first.
+    """
 
     id: str
     run_label: str
+    guess: str = ""
 
     @classmethod
     def parse(cls, info: str, where: str) -> CellTag | None:
@@ -46,10 +52,13 @@ class CellTag:
             given = dict(pair.split("=", 1) for pair in shlex.split(info)[2:])
         except ValueError as raised:
             raise PressError(where, f"cannot read the info string {info!r}: {raised}") from raised
+        guess = given.pop("guess", "")
         if set(given) != {"id", "run"} or not _ID.fullmatch(given["id"]):
             remedy = 'write it as ```python cell id=lower-case-name run="What the button does"'
             raise PressError(where, f"the cell has {info!r}; {remedy}")
-        return cls(given["id"], given["run"])
+        if guess and guess not in GUESSES:
+            raise PressError(where, f"no guess is called {guess!r}; there are {', '.join(GUESSES)}")
+        return cls(given["id"], given["run"], guess)
 
 
 @dataclass
@@ -82,6 +91,7 @@ class Kitchen:
         label = escape(tag.run_label)
         return (
             f'<live-cell id="{tag.id}" data-hash="{digest}" data-run-label="{label}">\n'
+            f"{_guess_line(tag.guess)}"
             '<pre class="cell-source" tabindex="0">'
             f'<code class="language-python">{code}</code></pre>\n'
             f'<div class="cell-output" data-baked>\n{"".join(self._output(baked, where))}'
@@ -117,6 +127,17 @@ class Kitchen:
             yield data_element("table", baked.table, where, self._renderings)
         for plot in baked.plots:
             yield data_element("plot", plot, where, self._renderings)
+
+
+def _guess_line(key: str) -> str:
+    """Where the reader types what they expect; without a script there is nothing to run."""
+    if not key:
+        return ""
+    guess = GUESSES[key]
+    return (
+        f'<p class="cell-guess" data-guess="{key}"><label>Guess first: {escape(guess.question)} '
+        f'<input type="text" size="7" maxlength="24" autocomplete="off"> {guess.unit}</label></p>\n'
+    )
 
 
 def data_element(kind: str, data: Any, where: str, renderings: Renderings) -> str:

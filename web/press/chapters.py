@@ -11,6 +11,7 @@ from press.cells import Kitchen
 from press.citations import Bibliography
 from press.desk import Desk
 from press.errors import PressError
+from press.quiz import Quiz
 from press.renderings import Renderings
 from press.rules import ChapterRules, Section, make_parser, slug
 
@@ -50,6 +51,8 @@ def print_chapters(folder: Path) -> list[Chapter]:
     if not chapters:
         raise PressError(str(folder), "holds no chapter named like 01-the-start.md")
     whole = "\0".join(chapter.html for chapter in chapters)
+    quiz = Quiz(folder / "quiz.toml", desk)
+    whole = quiz.fill(whole, {chapter.id: chapter.title for chapter in chapters})
     whole = whole.replace(BIBLIOGRAPHY_MARK, desk.bibliography.html())
     whole = whole.replace(TAKEAWAYS_MARK, _takeaways(whole))
     whole = renderings.fill(_number_figures(whole, desk))

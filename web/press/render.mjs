@@ -1,12 +1,13 @@
 // Draws tables, plots and formulas at build time: JSON requests on stdin, JSON answers on stdout.
 //
 //   [{"kind": "math", "tex": "16N", "display": false},
-//    {"kind": "table" | "plot" | "planner", "data": {…}, "opts": {…}}]  →  [{"html": "…"} | {"error": "…"}]
+//    {"kind": "table" | "plot" | "planner" | "exercise", "data": {…}, "opts": {…}}]  →  [{"html": "…"} | {"error": "…"}]
 //
 // Tables and plots go through the widgets' own pure renderers: what is baked is what turns live.
 
 import temml from "temml";
 
+import { exerciseView } from "../widgets/exercise-view.js";
 import { memoryPlannerView } from "../widgets/memory-planner-view.js";
 import { plotView } from "../widgets/plot-view.js";
 import { tableView } from "../widgets/table-view.js";
@@ -16,6 +17,7 @@ const RENDERERS = {
   math: ({ tex, display }) => mathml(tex, display),
   table: ({ data, opts }) => toHtml(tableView(data, opts)),
   planner: ({ data }) => toHtml(memoryPlannerView(data)),
+  exercise: ({ data }) => toHtml(exerciseView(data)),
   plot: ({ data, opts }) => toHtml(plotView(data, opts)),
 };
 

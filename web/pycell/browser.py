@@ -27,21 +27,46 @@ NAP_SECONDS = 0.05
 class Session:
     """Runs cells one after another; later cells see the names of earlier ones."""
 
-    def __init__(self, write: Callable[[str], None], packages: Packages) -> None:
-        """Send what cells print to `write`; give them `packages` to import."""
-        self._write = write
-        self._packages = packages
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        publish: Callable[[str, str], None],
+        packages: Packages,
+    ) -> None:
+        """Send what cells print to `write`, what they publish to `publish`; they use `packages`."""
+        self._write, self._publish, self._packages = write, publish, packages
         self._namespace: dict[str, Any] = {}
+        self._published: dict[str, str] = {}
 
-    async def run(self, cell_id: str, source: str) -> str:
-        """Run one cell; return JSON text with the keys ok, value, error and notice."""
+    def note(self, name: str, json_text: str) -> None:
+        """Pass on what a cell publishes, and keep it until the next run."""
+        self._published[name] = json_text
+        self._publish(name, json_text)
+
+    async def run(self, cell_id: str, source: str, guess: str = "", guessed: str = "") -> str:
+        """Run one cell; return JSON text with the keys ok, value, error, notice and guessed.
+
+        `guess` is a key of `unfrozen.guesses`, `guessed` what the reader typed; the answer's
+        `guessed` compares it with what the cell published, in words.
+        """
         output = CappedOutput(self._write)
+        self._published.clear()
         prepare = self._packages.prepare
         result = await run_cell_async(source, self._namespace, output, cell_id, prepare)
         answer = dataclasses.asdict(result)
         answer["notice"] = answer["notice"] or self._packages.notice
         answer["value"] = answer.pop("value_repr")
+        answer["guessed"] = self._compared(guess, guessed) if guessed and result.ok else ""
         return json.dumps(answer)
+
+    def _compared(self, guess: str, guessed: str) -> str:
+        """A reader's guess beside the result, in words, and in the first plot."""
+        from unfrozen.guesses import compare  # most readers never ask
+
+        compared = compare(guess, guessed, self._published)
+        if compared.plots_json is not None:
+            self._publish("py_plot_data", compared.plots_json)
+        return compared.text
 
 
 def open_session(
@@ -60,15 +85,16 @@ def open_session(
     `bring(name)` unpacks one, `fetch_wheel(url)` gets any other wheel of this origin, and
     `download_stopped()` tells whether Stop has ended one of these.
     """
-    sys.modules["js"] = make_js_module(publish)
-    _close_pyodide_js()
-    builtins.input = _no_input
-    time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
     known = json.loads(lock)
     packages = Packages(known["packages"], bring, download_stopped, _waiter)
     packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
+    session = Session(write, publish, packages)
+    sys.modules["js"] = make_js_module(session.note)
+    _close_pyodide_js()
+    builtins.input = _no_input
+    time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
     sys.meta_path.append(packages)
-    return Session(write, packages)
+    return session
 
 
 def _waiter() -> Wait | None:

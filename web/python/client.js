@@ -30,10 +30,12 @@ const START_SILENCE_MS = 120_000; // starting says nothing, and a slow device ta
  *   share: how much of what is being downloaded is here, as text ("40%"); reason: why it failed or
  *   restarted; cleared: variables were lost since the last run; fetching: name of the package that
  *   the running cell waits for
- * @typedef {{ok: boolean, value: string | null, error: object | null, notice: string, seconds: number,
- *   stopped: boolean, cleared: boolean}} Outcome
- * @typedef {{cell: string, source: string, onStart?: () => void, onStdout?: (text: string) => void,
- *   onTable?: (json: string) => void, onPlots?: (json: string) => void}} Job
+ * @typedef {{ok: boolean, value: string | null, error: object | null, notice: string,
+ *   guessed: string, seconds: number, stopped: boolean, cleared: boolean}} Outcome
+ *   guessed: the reader's guess beside the result, in words
+ * @typedef {{cell: string, source: string, guess?: {key: string, text: string},
+ *   onStart?: () => void, onStdout?: (text: string) => void, onTable?: (json: string) => void,
+ *   onPlots?: (json: string) => void}} Job guess: what the reader expects, see `unfrozen.guesses`
  */
 
 export class PythonClient extends EventTarget {
@@ -91,9 +93,9 @@ export class PythonClient extends EventTarget {
     if (!this.worker) return this.#spawn();
     if (!this.alive) return this.#set({ phase: "loading" });
     this.current = this.queue.shift();
-    const { run, cell, source } = this.current;
+    const { run, cell, source, guess } = this.current;
     this.#set({ phase: "running", reason: "", cleared: false });
-    this.worker.postMessage({ type: "run", run, cell, source });
+    this.worker.postMessage({ type: "run", run, cell, source, guess });
   }
 
   #spawn(phase = "loading") {
@@ -154,13 +156,13 @@ export class PythonClient extends EventTarget {
     this.#pump();
   }
 
-  #finish({ ok, value, error, notice, seconds }) {
+  #finish({ ok, value, error, notice, guessed, seconds }) {
     clearTimeout(this.grace);
     const stopped = this.status.phase === "stopping";
     const entry = this.current;
     this.current = null;
     this.#set({ phase: stopped ? "stopped" : "ready" });
-    entry.settle(ended({ ok, value, error, notice, seconds, stopped }));
+    entry.settle(ended({ ok, value, error, notice, guessed, seconds, stopped }));
     this.#pump();
   }
 
@@ -213,7 +215,7 @@ export class PythonClient extends EventTarget {
 
 /** @returns {Outcome} an outcome with everything not given left empty */
 function ended(known) {
-  const empty = { ok: false, value: null, error: null, notice: "", seconds: 0 };
+  const empty = { ok: false, value: null, error: null, notice: "", guessed: "", seconds: 0 };
   return { ...empty, stopped: false, cleared: false, ...known, error: known.error || null };
 }
 

@@ -4,9 +4,9 @@
  *
  *   page → worker   {type: "boot", role?, signal?, files?, packages?}
  *                                                        start; `signal`: a shared Int32Array[1]
- *                   {type: "run", run, cell, source}
+ *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
  *                   {type: "stop"}                       what is being downloaded for the run
- *                   {type: "ask", call, name, value}     `name` of the planner, `value` as JSON
+ *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
  *   worker → page   {type: "progress", ratio}            bytes of the runtime that have arrived
  *                   {type: "starting", files?}           all are here; kept by the page for restarts
  *                   {type: "ready"}
@@ -19,7 +19,7 @@
  *                                                        it is here: kept by the page for restarts
  *                   {type: "stdout", run, cell, text}
  *                   {type: "table" | "plots", run, cell, json}
- *                   {type: "done", run, cell, ok, value, error, notice, seconds}
+ *                   {type: "done", run, cell, ok, value, error, notice, guessed, seconds}
  *                   {type: "answer", call, json}
  *                   {type: "crashed", reason}            Python itself died during a run
  */
@@ -57,7 +57,7 @@ async function boot(order) {
     const files = order.files ?? (await fetchFiles((ratio) => post({ type: "progress", ratio })));
     post({ type: "starting", files: order.files ? undefined : files });
     const pyodide = await startPyodide(files);
-    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.memory_planner");
+    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.ask");
     else session = openSession(pyodide);
     seal();
     post({ type: "ready" });
@@ -129,7 +129,7 @@ function takeSignal() {
   return signal !== null && Atomics.exchange(signal, 0, 0) !== 0;
 }
 
-async function run({ run, cell, source }) {
+async function run({ run, cell, source, guess }) {
   address = { run, cell };
   outbox.begin(address);
   downloads = new AbortController();
@@ -138,7 +138,7 @@ async function run({ run, cell, source }) {
   post({ type: "started", ...address });
   const start = performance.now();
   try {
-    const result = JSON.parse(await session.run(cell, source));
+    const result = JSON.parse(await session.run(cell, source, guess?.key ?? "", guess?.text ?? ""));
     outbox.flush();
     const seconds = (performance.now() - start - waitedMs) / 1000;
     post({ type: "done", ...address, ...result, seconds });

@@ -9,6 +9,7 @@
 
 import { python } from "../python/client.js";
 import { CellBar } from "./cell-bar.js";
+import { CellGuess } from "./cell-guess.js";
 import { forget, recall, remember } from "./cell-memory.js";
 import { CellOutput } from "./cell-output.js";
 import { CellSource } from "./cell-source.js";
@@ -23,6 +24,7 @@ export class LiveCell extends HTMLElement {
     this.output = new CellOutput(this.querySelector(".cell-output") ?? this.#newOutput());
     this.bar = new CellBar(this, this.dataset.runLabel || "Run");
     this.source.pre.after(this.bar.element);
+    this.guess = CellGuess.of(this);
     this.runs = null; // {code, handle, promise} of the run that waits or runs
     this.before = null; // what Reset took away
     this.bakedNote = this.querySelector(".cell-note")?.textContent ?? "";
@@ -52,6 +54,7 @@ export class LiveCell extends HTMLElement {
     const handle = python.run({
       cell: this.id,
       source: code,
+      guess: this.guess?.given,
       onStart: () => this.#began(),
       onStdout: (text) => this.output.write(text),
       onTable: (json) => this.output.publish("table", json),
@@ -80,6 +83,7 @@ export class LiveCell extends HTMLElement {
     if (this.article) this.output.restore(this.article);
     else this.output.note(this.bakedNote);
     this.output.say("");
+    this.guess?.say("");
     this.bar.offer("undo");
     return undefined;
   }
@@ -123,6 +127,7 @@ export class LiveCell extends HTMLElement {
     if (this.started) await this.#drawEnd(outcome);
     this.started = false;
     this.#explain(outcome);
+    this.guess?.say(outcome.guessed);
     const { ok, value, error, stopped, cleared, seconds } = outcome;
     const words = stopped ? "KeyboardInterrupt: the run was stopped" : null;
     return {

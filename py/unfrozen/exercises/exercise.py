@@ -1,0 +1,154 @@
+"""What an exercise is: a job, a question about its plan, the way to the answer and its pitfalls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from unfrozen.catalogue import CATALOGUE, Published
+from unfrozen.job import Job
+from unfrozen.memory.explain import Term, explain
+from unfrozen.plan import plan_job
+from unfrozen.units import GB, GIB, format_bytes, sig3
+
+TOLERANCE: Final = 0.05
+_BY_HAND: Final = 0.02  # what the hints leave out may be this much of the answer
+_APART: Final = 0.08  # a slip lies further off than what counts as right
+_NO_BREAK: Final = "\u00a0"
+_SCALES: Final = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
+_WORDS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+Given = tuple[tuple[str, str], ...]
+DENSE: Final = tuple(
+    published
+    for hub_id, published in CATALOGUE.items()
+    if "moe" not in published.config["model_type"] and "mixtral" not in hub_id.lower()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class See:
+    """A place of the article: its anchor, and what the link to it says."""
+
+    href: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A step towards the answer, in words; the first says where the article explains it."""
+
+    text: str
+    see: See | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """A wrong answer with a reason: its bytes, and "That is what …" in words."""
+
+    size_bytes: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An instant of a job's step, as `unfrozen.memory.explain` asks for it."""
+
+    job: Job
+    peak_instant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """A question whose answer is what `components` hold at `instant` of the job's step.
+
+    `hand_bytes` is what the hints lead to. Sizes are those of one card.
+    """
+
+    kind: str
+    question: str
+    given: Given
+    job: Job
+    instant: str
+    components: tuple[str, ...]
+    hand_bytes: float
+    hints: tuple[Hint, ...]
+    slips: tuple[Slip, ...]
+
+    @property
+    def answer_bytes(self) -> int:
+        """The plan's answer."""
+        held = plan_job(self.job).instants[self.instant]
+        return sum(held.get(name, 0) for name in self.components)
+
+    def terms(self) -> list[Term]:
+        """The answer taken apart, with formula, inputs and source of each term."""
+        told = explain(Moment(self.job, self.instant))
+        return [term for term in told if term.component in self.components]
+
+    def is_fair(self) -> bool:
+        """Whether the hints lead to the answer, and no slip counts as right."""
+        answer = self.answer_bytes
+        by_hand = abs(self.hand_bytes / answer - 1) <= _BY_HAND
+        return by_hand and all(abs(s.size_bytes / answer - 1) > _APART for s in self.slips)
+
+
+def any_model(chance: Random) -> Published:
+    """One of the dense models of the catalogue."""
+    return chance.choice(DENSE)
+
+
+def name_of(published: Published) -> str:
+    """A model's name without its owner."""
+    return published.hub_id.partition("/")[2]
+
+
+def model_given(published: Published) -> Given:
+    """A model and its size, as an exercise states them."""
+    return (("Model", name_of(published)), ("Parameters", count(published.num_parameters)))
+
+
+def trimmed(value: float) -> str:
+    """Three significant digits without zeros that say nothing: "16", "10.03" → "10"."""
+    text = sig3(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def size(size_bytes: float) -> str:
+    """Bytes in decimal gigabytes, or megabytes where that reads better: "112 GB"."""
+    if size_bytes < 0.1 * GB:
+        return format_bytes(size_bytes, binary=False).replace(" ", _NO_BREAK)
+    return f"{trimmed(size_bytes / GB)}{_NO_BREAK}GB"
+
+
+def both_sizes(size_bytes: float) -> str:
+    """Bytes in both units: "112 GB (104 GiB)"."""
+    return f"{size(size_bytes)} ({trimmed(size_bytes / GIB)}{_NO_BREAK}GiB)"
+
+
+def count(number: float) -> str:
+    """A count in words with three significant digits: "8.03 billion"."""
+    for scale, word in _SCALES:
+        if number >= scale:
+            return f"{trimmed(number / scale)}{_NO_BREAK}{word}"
+    return f"{number:,.0f}"
+
+
+def in_bytes(value: float) -> str:
+    """Bytes of one thing: "16 bytes", "1 byte"."""
+    text = trimmed(value)
+    return f"{text} byte" if text == "1" else f"{text} bytes"
+
+
+def several(number: int, thing: str) -> str:
+    """A small number in words with its thing: "one sequence", "three sequences", "16 sequences"."""
+    word = _WORDS[number] if number < len(_WORDS) else f"{number:,}"
+    return f"{word} {thing}" if number == 1 else f"{word} {thing}s"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence: "a", "a and b", "a, b and c"."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last

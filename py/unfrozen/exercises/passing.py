@@ -1,0 +1,172 @@
+"""Exercises on what comes and goes within a step: logits, recomputed layers, the highest moment.
+
+A kind returns None where the job it drew makes no fair question.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from unfrozen.catalogue import Published
+from unfrozen.exercises.exercise import (
+    Exercise,
+    Given,
+    Hint,
+    See,
+    Slip,
+    any_model,
+    count,
+    model_given,
+    name_of,
+    several,
+    size,
+)
+from unfrozen.job import Job
+from unfrozen.plan import plan_job
+
+_LENGTHS: Final = (512, 1024, 2048, 4096, 8192)
+_LOSSES: Final = ((32, "logits_fp32", 12), (16, "logits_bf16", 6))
+_OUTSIDE: Final = 4  # vectors a token: what a norm keeps in 32 and in 16 bits, the head's input
+_LOGITS: Final = See("#the-logits", "The logits")
+_RULE: Final = See("#fig-rule-checked", "The rule of thumb, checked")
+_PEAKS: Final = See("#fig-peaks", "The peak of each step")
+
+
+def logits(chance: Random) -> Exercise:
+    """Tokens times vocabulary, and what the loss makes of them."""
+    published, batch = any_model(chance), _batch(chance, 8)
+    bits, kind, each = chance.choice(_LOSSES)
+    job = Job.read({"model": published.config, "recipe": batch | {"loss": kind}})
+    vocabulary = job.model.architecture.vocab
+    scores = job.recipe.tokens * vocabulary
+    return Exercise(
+        "logits",
+        "What do the logits and their loss hold when the forward pass ends?",
+        (
+            *_batch_given(published, job),
+            ("Vocabulary", f"{vocabulary:,} words"),
+            ("Loss", f"from whole logits, in {bits} bits"),
+        ),
+        job,
+        "end_of_forward",
+        ("logits_loss",),
+        each * scores,
+        (
+            Hint("Every token gets a score for every word of the vocabulary.", _LOGITS),
+            Hint(f"That is {job.recipe.tokens:,} × {vocabulary:,}: {count(scores)} scores."),
+            Hint(
+                f"The loss holds three matrices of {bits // 8} bytes a score, {each} in all: the"
+                " logarithms of the probabilities, the gradient of those, and that of the scores."
+            ),
+            Hint(f"Multiply: {each} bytes × {count(scores)} scores."),
+        ),
+        _logit_slips(job, scores),
+    )
+
+
+def recomputed(chance: Random) -> Exercise:
+    """The input of every layer."""
+    published, batch = any_model(chance), _batch(chance, 8)
+    job = Job.read({"model": published.config, "recipe": batch | {"checkpointing": "full"}})
+    a, tokens = job.model.architecture, job.recipe.tokens
+    row, kept = 2 * a.hidden, a.layers + _OUTSIDE
+    return Exercise(
+        "recomputed",
+        "What do the activations hold when the forward pass ends?",
+        (
+            *_batch_given(published, job),
+            ("Shape", f"{a.layers} layers of width {a.hidden:,}"),
+            ("Recipe", "16-bit numbers, every layer recomputed"),
+        ),
+        job,
+        "end_of_forward",
+        ("activations",),
+        row * tokens * kept,
+        (
+            Hint("Recomputation keeps one thing of each layer: its input.", _RULE),
+            Hint(f"For each token that is a vector of {a.hidden:,} numbers: {row:,} bytes."),
+            Hint(
+                "Behind the layers, the last normalisation and the last matrix keep"
+                f" {several(_OUTSIDE, 'vector')} more: {kept} vectors a token."
+            ),
+            Hint(f"Multiply: {row:,} bytes × {kept} vectors × {tokens:,} tokens."),
+        ),
+        (
+            Slip(6 * row * tokens * a.layers, "That is the rule of thumb, all layers kept."),
+            Slip(row * tokens, "That is the input of a single layer."),
+            Slip(2 * row * tokens * kept, "That is in 32 bits. These numbers have 16."),
+        ),
+    )
+
+
+def highest(chance: Random) -> Exercise | None:
+    """The larger of two moments; None where the step is highest at a third."""
+    published, batch = any_model(chance), _batch(chance, 4)
+    job = Job.read({"model": published.config, "recipe": batch})
+    found = plan_job(job)
+    forward = found.instants["end_of_forward"]
+    passing = forward["activations"] + forward["logits_loss"]
+    if found.peak_instant == "backward" or "workspace" in forward:
+        return None
+    early, late = 14 * published.num_parameters + passing, 16 * published.num_parameters
+    return Exercise(
+        "highest",
+        "What do the tensors of this step hold at its highest moment?",
+        (
+            *model_given(published),
+            ("Recipe", "AdamW, mixed precision"),
+            ("Activations and logits", f"{size(passing)} when the forward pass ends"),
+        ),
+        job,
+        found.peak_instant,
+        tuple(found.instants[found.peak_instant]),
+        max(early, late),
+        _highest_hints(published.num_parameters, passing),
+        _highest_slips(early, late, passing),
+    )
+
+
+def _batch(chance: Random, most: int) -> dict[str, object]:
+    """How many sequences go through the model, and how long they are."""
+    return {"micro_batch": chance.randint(1, most), "seq_len": chance.choice(_LENGTHS)}
+
+
+def _batch_given(published: Published, job: Job) -> Given:
+    recipe = job.recipe
+    batch = f"{several(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
+    return (("Model", name_of(published)), ("Batch", batch))
+
+
+def _logit_slips(job: Job, scores: int) -> tuple[Slip, ...]:
+    a = job.model.architecture
+    return (
+        Slip(2 * scores, "That is the scores as they leave the last matrix, 2 bytes each."),
+        Slip(4 * scores, "That is a single matrix in 32 bits."),
+        Slip(2 * a.vocab * a.hidden, "That is the last matrix itself, not what it computes."),
+    )
+
+
+def _highest_hints(number: int, passing: int) -> tuple[Hint, ...]:
+    early, late = 14 * number + passing, 16 * number
+    return (
+        Hint("Not everything is there at once.", _PEAKS),
+        Hint(
+            "When the forward pass ends there are activations and logits, and no gradients:"
+            f" 14 bytes × {count(number)} parameters, and {size(passing)}."
+        ),
+        Hint(
+            "When weights are updated there are gradients, and no activations:"
+            f" 16 bytes × {count(number)} parameters."
+        ),
+        Hint(f"Take the larger of {size(early)} and {size(late)}."),
+    )
+
+
+def _highest_slips(early: int, late: int, passing: int) -> tuple[Slip, ...]:
+    smaller, when = min((early, "when the forward pass ends"), (late, "when weights are updated"))
+    return (
+        Slip(late + passing, "That adds gradients to activations, which never meet in full."),
+        Slip(smaller, f"That is what the step holds {when}. Another moment holds more."),
+        Slip(passing, "That is the activations and logits alone."),
+    )

@@ -1,0 +1,98 @@
+"""A guess before a run: typed, covered, compared by Python, and never in the way."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+from browser.cell_reader import CellReader
+from conftest import StaticSite
+from unfrozen.guesses import GUESSES
+
+CELLS = {
+    "cliff": "rate-sweep",
+    "one-by-one": "peaks",
+    "moves": "stall",
+    "shared-out": "zero-curve",
+    "adapters": "methods",
+}
+
+
+class Guesser:
+    """A reader at one cell that asks for a guess."""
+
+    def __init__(self, page: Page, url: str, cell: str) -> None:
+        self.reader = CellReader(page, url)
+        self.reader.cell = cell
+        self.cell: Locator = page.locator(f"#{cell}")
+        self.field = self.cell.locator(".cell-guess input")
+        self.said = self.cell.locator(".cell-guessed")
+
+    def marks(self) -> list[str]:
+        """Labels of levels and lines of the first plot."""
+        plot: dict[str, Any] = self.reader.shown()["plots"][0]
+        return [each["label"] for each in (*plot.get("thresholds", ()), *plot["lines"])]
+
+
+def test_a_guess_stands_beside_the_result_of_each_of_the_five_cells(
+    page: Page, static_site: StaticSite
+) -> None:
+    for key, cell in CELLS.items():
+        guesser = Guesser(page, static_site.url, cell)
+        assert GUESSES[key].question in guesser.cell.locator(".cell-guess").inner_text()
+        guesser.field.fill("0.02" if key == "cliff" else "20")
+        guesser.field.press("Enter")
+        guesser.cell.locator(".cell-guessed:not(:empty)").wait_for(timeout=90_000)
+        assert guesser.said.inner_text().startswith("Your guess: ")
+        assert guesser.said.get_attribute("role") == "status"
+        assert "Your guess" in guesser.marks()
+
+
+def test_the_result_is_covered_while_the_reader_guesses_and_stays_where_it_is(
+    page: Page, static_site: StaticSite
+) -> None:
+    guesser = Guesser(page, static_site.url, "stall")
+    plot = guesser.cell.locator("data-plot")
+    assert plot.is_visible()
+    before = plot.bounding_box()
+    guesser.field.focus()
+    assert not plot.is_visible()
+    guesser.field.blur()
+    assert plot.is_visible()
+    guesser.field.fill("20")
+    guesser.field.press("Enter")
+    plot.wait_for(timeout=90_000)
+    after = plot.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["height"] == pytest.approx(before["height"], abs=1)
+
+
+def test_without_a_guess_the_cell_runs_as_ever(page: Page, static_site: StaticSite) -> None:
+    guesser = Guesser(page, static_site.url, "stall")
+    assert guesser.reader.run_as_is("stall")["ok"]
+    assert guesser.said.inner_text() == ""
+    assert "Your guess" not in guesser.marks()
+
+
+def test_a_guess_that_is_no_number_is_told_so_and_the_cell_runs(
+    page: Page, static_site: StaticSite
+) -> None:
+    guesser = Guesser(page, static_site.url, "stall")
+    guesser.field.fill("a lot")
+    assert guesser.reader.run_as_is("stall")["ok"]
+    assert "'a lot' cannot be read as a number" in guesser.said.inner_text()
+    assert "Your guess" not in guesser.marks()
+
+
+def test_an_edited_cell_is_compared_with_what_it_shows_and_reset_takes_that_away(
+    page: Page, static_site: StaticSite
+) -> None:
+    guesser = Guesser(page, static_site.url, "peaks")
+    guesser.field.fill("10")
+    source = page.evaluate("() => document.getElementById('peaks').code")
+    assert guesser.reader.run(source.replace("range(1, 9)", "range(1, 4)"))["ok"]
+    assert "no longer publishes what was asked" in guesser.said.inner_text()
+    page.evaluate("() => document.getElementById('peaks').reset()")
+    assert guesser.said.inner_text() == ""
+    assert "Your guess" not in guesser.marks()
