@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pycell.browser import Session
+from pycell.packages import Packages
 from pycell.window import make_js_module
 from unfrozen.guesses import GUESSES
 
@@ -26,13 +27,20 @@ js.window.py_plot_data = json.dumps([{"x_data": [1, 8], "lines": [
 """
 
 
+async def no_package(name: str) -> str:
+    """There is none to bring."""
+    return f"{name} is not here"
+
+
 class Reader:
     """Runs cells in a session of the page's own, and keeps what reaches the page."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.published: list[tuple[str, str]] = []
         self.session = Session(
-            lambda _: None, lambda name, text: self.published.append((name, text))
+            lambda _: None,
+            lambda name, text: self.published.append((name, text)),
+            Packages([], no_package, lambda: False),
         )
         monkeypatch.setitem(sys.modules, "js", make_js_module(self.session.note))
 

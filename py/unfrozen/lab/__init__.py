@@ -22,4 +22,5 @@ Reading order:
 - `meter` — what numpy holds at each instant
 - `predict` — what `unfrozen.memory` says it will
 - `fine_tune` — a run, as a stream of events
+- `session` — a reader's runs and questions, as the page's worker drives them
 """
