@@ -11,8 +11,8 @@ from house.tree import ROOT, tracked
 
 WRITTEN = ("*.py", "*.js", "*.mjs", "*.css", "*.md", "*.j2", "*.toml")
 LONGEST_FILE_LINES = 300
-LONGEST_CHAPTER_LINES = 360  # the code of its cells aside
-CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)  # of a chapter's cells and facts
+LONGEST_CHAPTER_LINES = 350  # of prose: half of a chapter is the code of its cells, counted apart
+CODE = re.compile(r"^```.*?^```\n", re.DOTALL | re.MULTILINE)
 LONGEST_FUNCTION_LINES = 40
 LONGEST_DECISION_LINES = 30
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc"}
@@ -41,7 +41,7 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
 def test_no_file_is_longer_than_one_sitting() -> None:
     long = {}
     for path in tracked(*WRITTEN):
-        chapter = path.parent.name == "article"  # one file, and half of it is the code of its cells
+        chapter = path.parent.name == "article"
         text = CODE.sub("", path.read_text()) if chapter else path.read_text()
         lines = text.count("\n")
         if lines > (LONGEST_CHAPTER_LINES if chapter else LONGEST_FILE_LINES):

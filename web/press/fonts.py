@@ -27,7 +27,8 @@ LICENCE_URL = "https://openfontlicense.org"
 PRELOADED = "text"
 
 _ASCII = "".join(map(chr, range(0x20, 0x7F)))
-WRITTEN = _ASCII + "\u00a0±·×÷–—‘’“”„…′−°½µ§«»‹›•€↑↓"
+NAMES = "äöüéèç"  # letters of names in the bibliography
+WRITTEN = _ASCII + NAMES + "\u00a0±·×÷–—‘’“”„…′−°½µ§«»‹›•€↑↓"
 GREEK = "".join(map(chr, (*range(0x391, 0x3A2), *range(0x3A3, 0x3AA), *range(0x3B1, 0x3CA))))
 # Upright letters too: a browser asks for them before it slants them into variables.
 _LATIN = "".join(map(chr, (*range(0x41, 0x5B), *range(0x61, 0x7B))))
