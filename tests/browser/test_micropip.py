@@ -133,8 +133,7 @@ def test_numpy_and_micropip_work_under_the_policy_of_the_server(
     page: Page, serve_site: Any
 ) -> None:
     reader = CellReader(page, serve_site.url)
-    refused = reader.run(INSTALL.format(f"{serve_site.origin}/api/runs"))
-    assert "Invalid requirement" in refused["error"]
+    assert not reader.run(INSTALL.format(f"{serve_site.origin}/api/runs"))["ok"]
     name = next(path.name for path in serve_site.site.glob("pyodide/packaging-*.whl"))
     result = reader.run(INSTALL.format(f"pyodide/{name}") + "import numpy\nnumpy.__version__")
     assert result["value"] == "'2.4.3'", result["error"]

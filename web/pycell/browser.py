@@ -134,7 +134,7 @@ def _interruptible_sleep(
             raise ValueError("sleep length must be non-negative")
         end = time.monotonic() + seconds
         while True:
-            if stop_wanted():
+            if _is_true_or_broken_off(stop_wanted):
                 raise KeyboardInterrupt
             left = end - time.monotonic()
             if left <= 0:
@@ -143,3 +143,15 @@ def _interruptible_sleep(
 
     sleep_in_naps.__name__ = "sleep"
     return sleep_in_naps
+
+
+def _is_true_or_broken_off(ask: Callable[[], bool]) -> bool:
+    """Ask JavaScript whether to stop.
+
+    Pyodide looks for the same signal while it makes the call, and when it finds it there, the call
+    fails to be converted: that is a yes.
+    """
+    try:
+        return ask()
+    except Exception:
+        return True
