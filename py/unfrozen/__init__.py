@@ -32,6 +32,8 @@ Reading order (each module uses only those above it; packages give their own ord
 25. `report` — the answer for a person at a terminal
 26. `accuracy` — what steps were seen to hold, beside what the plan says
 27. `memory_planner` — the planner of the page: a state in, all it shows out
-28. `lab` — experiments small enough to run while one reads
-29. `__main__` — the command line
+28. `method_decision` — full, LoRA, QLoRA or a prompt: which first, and what would flip it
+29. `page_questions` — what the page asks of both, by name
+30. `lab` — experiments small enough to run while one reads
+31. `__main__` — the command line
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from press.errors import PressError
-from unfrozen.memory_planner import view
+from unfrozen import memory_planner, method_decision
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
@@ -45,7 +45,8 @@ def write_assets(out: Path) -> Assets:
     _copy_pyodide(out / "pyodide")
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
-    _write_planner(out / "planner.json")
+    _write_view(out / "planner.json", memory_planner.view({}))
+    _write_view(out / "decision.json", method_decision.view({}))
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     return assets
 
@@ -144,7 +145,7 @@ def _copy_recordings(folder: Path) -> None:
         shutil.copy(source / name, folder / name)
 
 
-def _write_planner(target: Path) -> None:
-    """Write the planner's first view: its element reads it when a reader comes near."""
-    text = json.dumps(view({}), ensure_ascii=False, separators=(",", ":"))
+def _write_view(target: Path, view: dict[str, object]) -> None:
+    """Write an element's first view: it reads that when a reader comes near."""
+    text = json.dumps(view, ensure_ascii=False, separators=(",", ":"))
     target.write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import Final
 from press.accuracy import draw
 from press.desk import Desk
 from press.errors import PressError
-from unfrozen.memory_planner import view
+from unfrozen import memory_planner, method_decision
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
 
@@ -41,8 +41,14 @@ def _figure(desk: Desk, words: list[str], where: str) -> str:
 
 def _planner(desk: Desk, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "planner", data=view({}))
+    html = desk.renderings.add(where, "planner", data=memory_planner.view({}))
     return f'<memory-planner id="planner" class="wide">{html}'
+
+
+def _decision(desk: Desk, _: list[str], where: str) -> str:
+    """The decision at its default, complete before any script runs."""
+    html = desk.renderings.add(where, "decision", data=method_decision.view({}))
+    return f'<method-decision id="decision" class="wide">{html}'
 
 
 def _accuracy(desk: Desk, words: list[str], where: str) -> str:
@@ -55,6 +61,7 @@ BLOCKS: Final[dict[str, Block]] = {
     "wide": Block('<div class="wide">\n'),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "planner": Block(_planner, "</memory-planner>\n"),
+    "decision": Block(_decision, "</method-decision>\n"),
     "accuracy": Block(_accuracy, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
 }

@@ -1,13 +1,14 @@
 // Draws tables, plots and formulas at build time: JSON requests on stdin, JSON answers on stdout.
 //
 //   [{"kind": "math", "tex": "16N", "display": false},
-//    {"kind": "table" | "plot" | "planner", "data": {…}, "opts": {…}}]  →  [{"html": "…"} | {"error": "…"}]
+//    {"kind": "table" | "plot" | "planner" | "decision", "data": {…}, "opts": {…}}]  →  [{"html": "…"} | {"error": "…"}]
 //
 // Tables and plots go through the widgets' own pure renderers: what is baked is what turns live.
 
 import temml from "temml";
 
 import { memoryPlannerView } from "../widgets/memory-planner-view.js";
+import { methodDecisionView } from "../widgets/method-decision-view.js";
 import { plotView } from "../widgets/plot-view.js";
 import { tableView } from "../widgets/table-view.js";
 import { toHtml } from "../widgets/vnode.js";
@@ -16,6 +17,7 @@ const RENDERERS = {
   math: ({ tex, display }) => mathml(tex, display),
   table: ({ data, opts }) => toHtml(tableView(data, opts)),
   planner: ({ data }) => toHtml(memoryPlannerView(data)),
+  decision: ({ data }) => toHtml(methodDecisionView(data)),
   plot: ({ data, opts }) => toHtml(plotView(data, opts)),
 };
 

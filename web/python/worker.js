@@ -4,7 +4,7 @@
  *
  *   page → worker   {type: "boot", role?, signal?, files?} start; `signal`: a shared Int32Array[1]
  *                   {type: "run", run, cell, source}
- *                   {type: "ask", call, name, value}     `name` of the planner, `value` as JSON
+ *                   {type: "ask", call, name, value}     `name` of a question, `value` as JSON
  *   worker → page   {type: "progress", ratio}            bytes of the runtime that have arrived
  *                   {type: "starting", files?}           all are here; kept by the page for restarts
  *                   {type: "ready"}
@@ -42,7 +42,7 @@ async function boot(order) {
     const files = order.files ?? (await fetchFiles((ratio) => post({ type: "progress", ratio })));
     post({ type: "starting", files: order.files ? undefined : files });
     const pyodide = await startPyodide(files);
-    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.memory_planner");
+    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.page_questions");
     else session = openSession(pyodide);
     seal();
     post({ type: "ready" });

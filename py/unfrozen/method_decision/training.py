@@ -1,0 +1,101 @@
+"""How each method would train: of the ways that fit the cards, the fastest.
+
+Full fine-tuning climbs down a ladder: exact weights and moments first; where they do not fit,
+16-bit ones whose updates are rounded at random; last, moments of a byte. All of it is what
+`gpu_runner` does, sharded over the cards (FSDP2, as ZeRO-3). Adapters sit beside every linear layer
+of a frozen model, in 16 bits or, under QLoRA, in 4. Every way is a state of the planner: one sequence
+of at most 2048 tokens on each card, or eight where cards share states and wait for each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from unfrozen.boards import board
+from unfrozen.memory_planner.state import State, read_job, read_state
+from unfrozen.plan import Plan, plan_job
+from unfrozen.step_time import step_time, step_tokens
+
+METHODS: Final = ("full", "lora", "qlora")
+EXACT, ROUNDED, EIGHT_BIT = "exact", "rounded", "8-bit"
+_PEFT: Final[State] = {"lora_library": "peft", "lora_dtype": "fp32"}
+"""PEFT trains adapters in fp32 beside 16-bit weights unless it is told otherwise."""
+_LADDER: Final[dict[str, dict[str, State]]] = {
+    "full": {
+        EXACT: {"params": "fp32", "compute": "bf16"},
+        ROUNDED: {"master": "null", "moments": "bf16", "rounding": "stochastic"},
+        EIGHT_BIT: {"master": "null", "moments": "int8", "rounding": "stochastic"},
+    },
+    "lora": {EXACT: {"method": "lora", **_PEFT}},
+    "qlora": {EXACT: {"method": "qlora", "base": "nf4-dq", **_PEFT}},
+}
+_RECOMPUTED: Final[State] = {"checkpointing": "full"}
+_EIGHT: Final[State] = {"micro_batch": "8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to train, by the planner.
+
+    state    of the planner
+    plan     what it holds
+    rung     EXACT, ROUNDED or EIGHT_BIT
+    fits     whether the cards hold it
+    seconds_a_token  by all cards together
+    kilowatts        of all cards at their limit
+    """
+
+    state: State
+    plan: Plan
+    rung: str
+    fits: bool
+    seconds_a_token: float
+    kilowatts: float
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers are computed again in the backward pass."""
+        return self.plan.job.recipe.checkpointing == "full"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the cards share the states out."""
+        return self.plan.job.cluster.stage == 3
+
+
+@lru_cache(maxsize=4096)
+def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
+    """The fastest way that fits, on the highest rung that has one; else the one that takes least.
+
+    `rank` is that of the adapters and means nothing for full fine-tuning.
+    """
+    found: list[Way] = []
+    for rung, sets in _LADDER[method].items():
+        adapters = {} if method == "full" else {"lora_rank": str(rank)}
+        base = {"model": model, "gpu": gpu, "gpus": str(gpus), **sets, **adapters}
+        ways = [_way(base | more, rung) for more in _variants(method, gpus)]
+        fitting = [way for way in ways if way.fits]
+        if fitting:
+            return min(fitting, key=lambda way: way.seconds_a_token)
+        found += ways
+    return min(found, key=lambda way: way.plan.device_bytes)
+
+
+def _variants(method: str, gpus: int) -> list[State]:
+    """Recomputed or not; on several cards sharded, which adapters may do without."""
+    sharded: list[State] = [{"sharding": "zero3"}, {"sharding": "zero3"} | _EIGHT]
+    whole: list[State] = [{}] if gpus == 1 or method != "full" else []
+    found = whole + (sharded if gpus > 1 else [])
+    return [each | more for each in found for more in ({}, _RECOMPUTED)]
+
+
+def _way(given: State, rung: str) -> Way:
+    state = read_state(given)
+    job = read_job(state)
+    plan = plan_job(job)
+    assert job.gpu is not None
+    pace = step_time(job).seconds / step_tokens(job)
+    kilowatts = job.cluster.gpus * board(job.gpu).power_watts / 1000
+    return Way(state, plan, rung, bool(plan.fits), pace, kilowatts)
