@@ -26,14 +26,15 @@ Reading order (each module uses only those above it; packages give their own ord
 19. `step_time` — what a step costs in seconds, cause by cause
 20. `compute` — time, energy and cost of a number of tokens
 21. `solve` — fewest cards, largest batch, longest sequence
-22. `changes` — what can be changed in a job
-23. `advice` — what a change saves and costs; the least set that fits
-24. `answer` — the answer as plain data
-25. `report` — the answer for a person at a terminal
-26. `accuracy` — what steps were seen to hold, beside what the plan says
-27. `memory_planner` — the planner of the page: a state in, all it shows out
-28. `method_decision` — full, LoRA, QLoRA or a prompt: which first, and what would flip it
-29. `page_questions` — what the page asks of both, by name
-30. `lab` — experiments small enough to run while one reads
-31. `__main__` — the command line
+22. `largest_model` — the largest model that each card can train
+23. `changes` — what can be changed in a job
+24. `advice` — what a change saves and costs; the least set that fits
+25. `answer` — the answer as plain data
+26. `report` — the answer for a person at a terminal
+27. `accuracy` — what steps were seen to hold, beside what the plan says
+28. `memory_planner` — the planner of the page: a state in, all it shows out
+29. `method_decision` — full, LoRA, QLoRA or a prompt: which first, and what would flip it
+30. `page_questions` — what the page asks of both, by name
+31. `lab` — experiments small enough to run while one reads
+32. `__main__` — the command line
 """

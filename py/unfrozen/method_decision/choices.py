@@ -1,4 +1,4 @@
-"""What the reader says of a task: a flat record of texts that an address can carry, and its reading.
+"""What the reader says of a task: a flat record of texts that an address can carry, read.
 
 The models and cards are those the decision is tested on, every one with every other; the planner
 takes any. Numbers may lie between the stops of their sliders.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from unfrozen.catalogue import CATALOGUE
@@ -63,12 +63,12 @@ PRICES: Final = {
     "H100 SXM": (2.0, 5.0),
     "H200": (2.5, 7.0),
 }
-"""What a card was offered at, US dollars an hour on demand, from the cheapest provider to the dearest
-(Mercatus, "Cloud GPU pricing", May 2026). Shown as an example, never computed with."""
+"""What a card was offered at, US dollars an hour on demand, from the cheapest provider to the
+dearest (Mercatus, "Cloud GPU pricing", May 2026). Shown as an example, never computed with."""
 PRICES_OF: Final = "May 2026"
 DEFAULTS: Final[State] = {
-    "model": "meta-llama/Llama-3.2-1B",
-    "gpu": "RTX 4090",
+    "model": "meta-llama/Llama-3.2-3B",
+    "gpu": "A100 80GB SXM",
     "gpus": "1",
     "tasks": "1",
     "tokens": "10000000",
@@ -126,9 +126,9 @@ def read_choice(given: Mapping[str, object] | str) -> Choice:
             bound = "the decision was not tested with it"
             remedy = f"choose one of {', '.join(offered)}"
             raise PlanError(key, texts[key], bound, remedy)
-    counts = {key: _count(key, texts[key]) for key in BOUNDS}
-    names = {key: texts[key] for key in _OFFERED}
-    return Choice(**names, **counts, price=_price(texts.get("price", "")))
+    given_values: dict[str, Any] = {key: texts[key] for key in _OFFERED}
+    given_values |= {key: _count(key, texts[key]) for key in BOUNDS}
+    return Choice(**given_values, price=_price(texts.get("price", "")))
 
 
 def as_state(choice: Choice) -> State:

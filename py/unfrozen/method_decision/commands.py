@@ -12,7 +12,10 @@ from unfrozen.method_decision.options import Option
 
 _ALPHA: Final = 32
 """What "LoRA Without Regret" scales by at every rank."""
-_RATE: Final = "The runner trains every weight, so this is for PEFT. Start at ten times the rate of full fine-tuning."
+_RATE: Final = (
+    "The runner trains every weight, so this is for PEFT. Start at ten times the learning rate of"
+    " full fine-tuning."
+)
 _FOUR_BITS: Final = """\
 quantised = BitsAndBytesConfig(
     load_in_4bit=True,

@@ -1,15 +1,16 @@
-"""What would have to change for another method to come first: one input at a time, the least change.
+"""What would have to change for another method to come first: one input at a time, the least.
 
 Counts are looked for at the stops of their sliders and beyond, then between the last stop where the
 method does not come first and the first where it does, until the two are neighbours. Tokens and
 requests have three digits, so that what is said is what is applied. Cards are only looked for among
-larger ones, models among smaller ones.
+larger ones, models among smaller ones, and neither to have a prompt come first: it fits anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 from unfrozen.method_decision.choices import (
@@ -50,8 +51,9 @@ def flips(choice: Choice, to: str) -> list[Flip]:
             counts = (_count(choice, key, to, stops) for stops in _stops(choice, key))
             found += [Flip(to, key, count) for count in counts if count]
         else:
-            names = (n for n in _names(choice, key) if winner(_changed(choice, key, n)) == to)
-            found += [Flip(to, key, name) for name in list(names)[:1]]
+            looked = () if to == "prompt" and key in ("gpu", "model") else _names(choice, key)
+            names = (name for name in looked if winner(_changed(choice, key, name)) == to)
+            found += [Flip(to, key, name) for name in islice(names, 1)]
     return found
 
 
@@ -68,7 +70,7 @@ def place(key: str, count: int, up: bool = True) -> int:
     if key not in _THREE_DIGITS or count < 1000:
         return count
     zeros = len(str(count)) - 3
-    digits, rest = divmod(count, 10**zeros)
+    digits, rest = divmod(count, int(10**zeros))
     return 900 * zeros + digits + (1 if rest and not up else 0)
 
 
@@ -92,7 +94,7 @@ def _count(choice: Choice, key: str, to: str, stops: list[int]) -> int:
     """The count nearest to the present one, in the direction of the stops, at which `to` wins while
     it does not one place before; 0: there is none.
     """
-    before = getattr(choice, key)
+    before = int(getattr(choice, key))
     for stop in stops:
         if winner(_changed(choice, key, stop)) == to:
             up = stop > before

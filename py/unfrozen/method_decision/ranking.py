@@ -66,4 +66,3 @@ def decided_by(better: Option, worse: Option, keys: dict[str, Key]) -> str:
     """The question that puts one before the other."""
     pairs = zip(QUESTIONS, keys[better.key], keys[worse.key], strict=True)
     return next(question for question, ours, theirs in pairs if ours != theirs)
-

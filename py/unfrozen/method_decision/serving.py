@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.method_decision.evidence import trained_parameters
 from unfrozen.memory.adapters import frozen_bytes
+from unfrozen.method_decision.evidence import trained_parameters
 from unfrozen.model import ModelConfig
 from unfrozen.recipe import Recipe
 

@@ -1,10 +1,10 @@
 """How each method would train: of the ways that fit the cards, the fastest.
 
 Full fine-tuning climbs down a ladder: exact weights and moments first; where they do not fit,
-16-bit ones whose updates are rounded at random; last, moments of a byte. All of it is what
+16-bit ones whose updates are rounded at random; last, moments of a byte. All but the last is what
 `gpu_runner` does, sharded over the cards (FSDP2, as ZeRO-3). Adapters sit beside every linear layer
-of a frozen model, in 16 bits or, under QLoRA, in 4. Every way is a state of the planner: one sequence
-of at most 2048 tokens on each card, or eight where cards share states and wait for each other.
+of a frozen model, in 16 bits or, under QLoRA, in 4. Every way is a state of the planner: one
+sequence of at most 2048 tokens on a card, or eight where several cards wait for each other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from unfrozen.boards import board
 from unfrozen.memory_planner.state import State, read_job, read_state
 from unfrozen.plan import Plan, plan_job
 from unfrozen.step_time import step_time, step_tokens
+from unfrozen.units import gib
 
 METHODS: Final = ("full", "lora", "qlora")
 EXACT, ROUNDED, EIGHT_BIT = "exact", "rounded", "8-bit"
@@ -55,6 +56,12 @@ class Way:
     kilowatts: float
 
     @property
+    def narrow(self) -> bool:
+        """Whether the planner's error band reaches past the edge of the card."""
+        gpu = self.plan.job.gpu
+        return gpu is not None and self.plan.band_gib[1] > gib(gpu.capacity_bytes)
+
+    @property
     def recomputes(self) -> bool:
         """Whether layers are computed again in the backward pass."""
         return self.plan.job.recipe.checkpointing == "full"
@@ -68,6 +75,7 @@ class Way:
 @lru_cache(maxsize=4096)
 def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
     """The fastest way that fits, on the highest rung that has one; else the one that takes least.
+    What fits with room for the planner's error goes before what fits narrowly.
 
     `rank` is that of the adapters and means nothing for full fine-tuning.
     """
@@ -78,16 +86,20 @@ def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
         ways = [_way(base | more, rung) for more in _variants(method, gpus)]
         fitting = [way for way in ways if way.fits]
         if fitting:
-            return min(fitting, key=lambda way: way.seconds_a_token)
+            return min(fitting, key=lambda way: (way.narrow, way.seconds_a_token))
         found += ways
     return min(found, key=lambda way: way.plan.device_bytes)
 
 
 def _variants(method: str, gpus: int) -> list[State]:
     """Recomputed or not; on several cards sharded, which adapters may do without."""
-    sharded: list[State] = [{"sharding": "zero3"}, {"sharding": "zero3"} | _EIGHT]
-    whole: list[State] = [{}] if gpus == 1 or method != "full" else []
-    found = whole + (sharded if gpus > 1 else [])
+    sharded: State = {"sharding": "zero3"}
+    if gpus == 1:
+        found: list[State] = [{}]
+    elif method == "full":
+        found = [sharded, sharded | _EIGHT]
+    else:
+        found = [{}, _EIGHT, sharded, sharded | _EIGHT]
     return [each | more for each in found for more in ({}, _RECOMPUTED)]
 
 

@@ -34,8 +34,8 @@ _RULE: Final = (
     " tasks the same cards can hold ready together."
 )
 NOTE: Final = (
-    "Times are estimates; real runs differ by a third. Room is counted at two bits a trained weight and"
-    " one bit a token."
+    "Times are estimates; real runs differ by a third. Room is counted at two bits a trained"
+    " weight and one bit a token."
 )
 _WANTED: Final = {
     "enough": f"Among equals, more than {WORTH_CARD_HOURS:g} card-hour saved decides; below that,"
@@ -107,8 +107,8 @@ def fits(option: Option, choice: Choice) -> str:
         return f"to answer, {each} holds {need} of {room} GiB."
     if not option.fits:
         return f"to train, {each} would hold {need} GiB and has {room}."
-    narrow = option.way.plan.band_gib[1] > gib(find(choice.gpu).capacity_bytes)
-    closely = ", narrowly: the planner's error band reaches past the edge" if narrow else ""
+    closely = ", narrowly: the planner's error band reaches past the edge"
+    closely = closely if option.way.narrow else ""
     return f"to train, {each} holds {need} of {room} GiB{closely}."
 
 
@@ -168,7 +168,11 @@ def numbers(option: Option, choice: Choice) -> list[Json]:
     of = f"of {sig3(gib(find(choice.gpu).capacity_bytes))} on each card"
     told = [
         ("Memory", f"{sig3(gib(option.device_bytes))} GiB", of),
-        ("Training" if option.way else "Answers", duration(3600 * option.hours), f"{_hours(option)} card-hours"),
+        (
+            "Training" if option.way else "Answers",
+            duration(3600 * option.hours),
+            f"{_hours(option)} card-hours",
+        ),
         ("Energy", f"{_small(option.kwh)} kWh", "the cards alone, at their limit"),
         ("Disk", format_bytes(option.storage.at(choice.tasks), binary=False), "for all tasks"),
     ]
