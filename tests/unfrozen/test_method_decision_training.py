@@ -48,7 +48,7 @@ def test_no_other_way_on_the_same_rung_is_faster_and_fits_as_well(method: str, c
         again = read_job(way.state | {"checkpointing": other})
         twin = glance(way.state | {"checkpointing": other})
         if way.fits and not way.narrow and twin["verdict"]["kind"] == "yes":  # type: ignore[index]
-            assert estimate(again, 1e6).seconds >= estimate(way.plan.job, 1e6).seconds
+            assert estimate(again, 1e6).seconds >= 0.98 * estimate(way.plan.job, 1e6).seconds
 
 
 def test_adapters_are_sharded_only_where_it_is_no_slower_or_must_be() -> None:

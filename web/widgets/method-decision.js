@@ -60,7 +60,7 @@ export class MethodDecision extends HTMLElement {
     this.#say();
     const query = queryOfAddress(NAME);
     if (query !== null) this.scrollIntoView();
-    if (query) void this.#ask(query, () => {});
+    if (query) this.#show(query);
   }
 
   /** What only a live element has: a line that speaks, and a way to try again. */
@@ -79,7 +79,7 @@ export class MethodDecision extends HTMLElement {
     }
     this.addEventListener("click", ({ target }) => this.#onClick(target.closest("button, a.md-planner")));
     planner.addEventListener("status", () => this.#say());
-    followHistory((query) => query !== this.#query && void this.#ask(query, () => {}), NAME);
+    followHistory((query) => query !== this.#query && this.#show(query), NAME);
   }
 
   #onClick(pressed) {
@@ -101,6 +101,12 @@ export class MethodDecision extends HTMLElement {
   #go(state) {
     this.#state = state;
     void this.#ask(state, (before, query) => remember(before, query, NAME));
+  }
+
+  /** Shows a state that an address carries, which stands in it already. */
+  #show(query) {
+    this.#query = query;
+    void this.#ask(query, () => {});
   }
 
   /** @param {(before: string, query: string) => void} keep puts the state into the history */

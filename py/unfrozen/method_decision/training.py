@@ -9,6 +9,7 @@ sequence of at most 2048 tokens on a card, or eight where several cards wait for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -62,6 +63,12 @@ class Way:
         return gpu is not None and self.plan.band_gib[1] > gib(gpu.capacity_bytes)
 
     @property
+    def burden(self) -> float:
+        """Seconds a token, and a hundredth more for each complication: so little is no reason."""
+        eight = self.plan.job.recipe.micro_batch > 1
+        return self.seconds_a_token * 1.01 ** (self.sharded + self.recomputes + eight)
+
+    @property
     def recomputes(self) -> bool:
         """Whether layers are computed again in the backward pass."""
         return self.plan.job.recipe.checkpointing == "full"
@@ -83,24 +90,33 @@ def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
     for rung, sets in _LADDER[method].items():
         adapters = {} if method == "full" else {"lora_rank": str(rank)}
         base = {"model": model, "gpu": gpu, "gpus": str(gpus), **sets, **adapters}
-        ways = [_way(base | more, rung) for more in _variants(method, gpus)]
+        ways = [way for group in _groups(method, gpus) for way in _ways(base, group, rung)]
         fitting = [way for way in ways if way.fits]
         if fitting:
-            return min(fitting, key=lambda way: (way.narrow, way.seconds_a_token))
+            return min(fitting, key=lambda way: (way.narrow, way.burden))
         found += ways
     return min(found, key=lambda way: way.plan.device_bytes)
 
 
-def _variants(method: str, gpus: int) -> list[State]:
-    """Recomputed or not; on several cards sharded, which adapters may do without."""
-    sharded: State = {"sharding": "zero3"}
+def _groups(method: str, gpus: int) -> list[list[State]]:
+    """What to try: alone on one card; on several sharded, which adapters may do without; one
+    sequence at a time, or eight.
+    """
     if gpus == 1:
-        found: list[State] = [{}]
-    elif method == "full":
-        found = [sharded, sharded | _EIGHT]
-    else:
-        found = [{}, _EIGHT, sharded, sharded | _EIGHT]
-    return [each | more for each in found for more in ({}, _RECOMPUTED)]
+        return [[{}]]
+    sharded: State = {"sharding": "zero3"}
+    group = [sharded, sharded | _EIGHT]
+    return [group] if method == "full" else [[{}, _EIGHT], group]
+
+
+def _ways(base: State, group: list[State], rung: str) -> Iterator[Way]:
+    """The ways of a group; with layers recomputed only where the largest does not fit without,
+    since it costs time.
+    """
+    plain = [_way(base | more, rung) for more in group]
+    yield from plain
+    if plain[-1].narrow or not plain[-1].fits:
+        yield from (_way(base | more | _RECOMPUTED, rung) for more in group)
 
 
 def _way(given: State, rung: str) -> Way:
