@@ -34,7 +34,7 @@ Reading order (each module uses only those above it; packages give their own ord
 27. `accuracy` — what steps were seen to hold, beside what the plan says
 28. `memory_planner` — the planner of the page: a state in, all it shows out
 29. `method_decision` — full, LoRA, QLoRA or a prompt: which first, and what would flip it
-30. `page_questions` — what the page asks of both, by name
+30. `ask` — what the page asks of both, by name
 31. `lab` — experiments small enough to run while one reads
 32. `__main__` — the command line
 """

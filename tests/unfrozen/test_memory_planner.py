@@ -8,7 +8,7 @@ import pytest
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
 from unfrozen.job import KEYS as JOB_KEYS
-from unfrozen.memory_planner import glance, view
+from unfrozen.memory_planner import answer, glance, view, ways
 from unfrozen.memory_planner.knobs import GROUPS, SLIDERS
 from unfrozen.memory_planner.presets import PRESETS
 from unfrozen.plan import plan
@@ -212,3 +212,8 @@ def test_a_price_buys_a_cost() -> None:
     [cost] = [n for n in glance({"price": "2"})["run"] if n["key"] == "cost"]  # type: ignore[attr-defined]
     assert "cost" not in without
     assert ["price", "", "2.00"] in cost["why"]["inputs"]
+
+
+def test_the_worker_is_answered_in_json() -> None:
+    assert json.loads(answer("glance", '{"seq_len": "512"}')) == glance({"seq_len": "512"})
+    assert json.loads(answer("ways", '"seq_len=512"')) == ways({"seq_len": "512"})

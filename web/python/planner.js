@@ -38,7 +38,7 @@ export class PlannerClient extends EventTarget {
 
   /**
    * Ask the planner; Python starts at the first question.
-   * @param {string} name a question of `unfrozen.page_questions`
+   * @param {string} name a question of `unfrozen.ask`
    * @param {unknown} value its argument, plain data
    * @returns {Promise<object | null>} its answer; null when a newer question took its place or
    *   Python failed

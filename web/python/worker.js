@@ -42,7 +42,7 @@ async function boot(order) {
     const files = order.files ?? (await fetchFiles((ratio) => post({ type: "progress", ratio })));
     post({ type: "starting", files: order.files ? undefined : files });
     const pyodide = await startPyodide(files);
-    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.page_questions");
+    if (order.role === "planner") planner = pyodide.pyimport("unfrozen.ask");
     else session = openSession(pyodide);
     seal();
     post({ type: "ready" });

@@ -21,6 +21,7 @@ Reading order:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from unfrozen.errors import InputError, PlanError, shown
@@ -46,7 +47,7 @@ from unfrozen.memory_planner.state import (
 from unfrozen.memory_planner.ways import advice, cheapest, inverse
 from unfrozen.plan import Plan, plan_job
 
-__all__ = ["glance", "view", "ways"]
+__all__ = ["answer", "glance", "view", "ways"]
 
 _PLACES = {"model": "config", "job": "model", "lora": "lora_rank", "solve": "gpu"}
 
@@ -88,6 +89,12 @@ def ways(given: Mapping[str, object] | str) -> Json:
         }
     except InputError:
         return {}
+
+
+def answer(name: str, json_text: str) -> str:
+    """`glance` or `ways` of a state, JSON text in and out: what the page's worker calls."""
+    ask = {"glance": glance, "ways": ways}[name]
+    return json.dumps(ask(json.loads(json_text)), ensure_ascii=False, allow_nan=False)
 
 
 def _state(given: Mapping[str, object] | str) -> State:
