@@ -3,6 +3,7 @@
  */
 
 import { controlsView } from "./method-decision-controls.js";
+import { commandWords } from "./planner-answers.js";
 import { h } from "./vnode.js";
 
 const BAKED = "Computed when this page was built. The controls need JavaScript.";
@@ -90,7 +91,7 @@ function commandView(key, { text, note }) {
     h(
       "div",
       { class: "mp-command" },
-      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, text)),
+      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandWords(text) : text)),
       h("button", { type: "button", class: "button mp-copy", "data-copies": key }, "Copy"),
     ),
     note !== "" && h("p", { class: "mp-quiet" }, note),

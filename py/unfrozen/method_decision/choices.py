@@ -149,7 +149,8 @@ def _count(key: str, text: str) -> int:
     low, high = BOUNDS[key]
     if not digits.isdecimal() or not low <= int(digits) <= high:
         bound = f"it must be a whole number in {low:,} … {high:,}"
-        raise PlanError(key, text, bound, "write digits only")
+        remedy = "choose one of these" if digits.isdecimal() else "write digits only"
+        raise PlanError(key, text, bound, remedy)
     return int(digits)
 
 
