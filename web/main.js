@@ -18,11 +18,16 @@ takeToken();
 followReading(document.querySelector(".toc"));
 addHoverNotes(document.querySelector(".article"));
 
-// The planner is complete as printed; what makes it live is fetched when the reader comes near.
-const planner = document.querySelector("memory-planner");
-if (planner) {
-  const wanted = queryOfAddress() === null ? nearTheWindow(planner) : Promise.resolve();
-  void wanted.then(() => import("./widgets/memory-planner.js"));
+// Both are complete as printed; what makes them live is fetched when the reader comes near.
+const heavy = [
+  ["memory-planner", "planner", () => import("./widgets/memory-planner.js")],
+  ["method-decision", "decision", () => import("./widgets/method-decision.js")],
+];
+for (const [tag, name, load] of heavy) {
+  const element = document.querySelector(tag);
+  if (!element) continue;
+  const wanted = queryOfAddress(name) === null ? nearTheWindow(element) : Promise.resolve();
+  void wanted.then(load);
 }
 
 // So are the quiz's elements, complete and quiet until then.

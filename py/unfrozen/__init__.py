@@ -32,12 +32,14 @@ Reading order (each module uses only those above it; packages give their own ord
 - `timeline` — two steps through time, turn by turn
 - `compute` — time, energy and cost of a number of tokens
 - `solve` — fewest cards, largest batch, longest sequence
+- `largest_model` — the largest model that each card can train
 - `changes` — what can be changed in a job
 - `advice` — what a change saves and costs; the least set that fits
 - `answer` — the answer as plain data
 - `report` — the answer for a person at a terminal
 - `accuracy` — what steps were seen to hold, beside what the plan says
 - `memory_planner` — the planner of the page: a state in, all it shows out
+- `method_decision` — full, LoRA, QLoRA or a prompt: which first, and what would flip it
 - `exercises` — the quiz: random jobs to work out, and answers judged
 - `ask` — what the page's own interpreter is asked
 - `lab` — experiments small enough to run while one reads

@@ -1,16 +1,25 @@
-"""What the page's own interpreter is asked: the planner's questions and the quiz's."""
+"""What the page's own interpreter is asked: by the planner, the decision and the quiz."""
 
 from __future__ import annotations
 
 import json
+from importlib import import_module
+from typing import Final
 
 from unfrozen import memory_planner
-from unfrozen.exercises import QUESTIONS
+
+ELSEWHERE: Final = {
+    **dict.fromkeys(("decide", "reversals"), "unfrozen.method_decision"),
+    **dict.fromkeys(("exercise", "judge", "lie"), "unfrozen.exercises"),
+}
+"""Questions that others than the planner answer, by their module. It is imported when it is first
+asked: few readers who move the planner's sliders wait for it.
+"""
 
 
 def answer(name: str, json_text: str) -> str:
     """The answer to a question of this name, JSON text in and out: what the worker calls."""
-    if name not in QUESTIONS:
+    if name not in ELSEWHERE:
         return memory_planner.answer(name, json_text)
-    found = QUESTIONS[name](json.loads(json_text))
-    return json.dumps(found, ensure_ascii=False, allow_nan=False)
+    ask = getattr(import_module(ELSEWHERE[name]), name)
+    return json.dumps(ask(json.loads(json_text)), ensure_ascii=False, allow_nan=False)

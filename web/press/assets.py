@@ -20,7 +20,7 @@ from press import wheels
 from press.errors import PressError
 from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
-from unfrozen.memory_planner import view
+from unfrozen import memory_planner, method_decision
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
@@ -51,7 +51,8 @@ def write_assets(out: Path) -> Assets:
     _bundle_workers(out, packages)
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
-    _write_planner(out / "planner.json")
+    _write_view(out / "planner.json", memory_planner.view({}))
+    _write_view(out / "decision.json", method_decision.view({}))
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     (out / FONT_LICENCES).write_text(licences(), encoding="utf-8")
     return replace(assets, python=_about_python(out, packages["numpy"]["bytes"]))
@@ -188,7 +189,7 @@ def _copy_recordings(folder: Path) -> None:
         shutil.copy(source / name, folder / name)
 
 
-def _write_planner(target: Path) -> None:
-    """Write the planner's first view: its element reads it when a reader comes near."""
-    text = json.dumps(view({}), ensure_ascii=False, separators=(",", ":"))
+def _write_view(target: Path, view: dict[str, object]) -> None:
+    """Write an element's first view: it reads that when a reader comes near."""
+    text = json.dumps(view, ensure_ascii=False, separators=(",", ":"))
     target.write_text(text, encoding="utf-8")

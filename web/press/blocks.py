@@ -17,8 +17,8 @@ from press.desk import Desk
 from press.errors import PressError
 from press.highlight import highlighted
 from press.project import project
+from unfrozen import memory_planner, method_decision
 from unfrozen.events import METRICS
-from unfrozen.memory_planner import view
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
 TAKEAWAYS_MARK: Final = "<!--takeaways-->"
@@ -85,13 +85,19 @@ def _bibtex(_: Desk, __: list[str], where: str) -> str:
 
 def _planner(desk: Desk, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "planner", data=view({}))
+    html = desk.renderings.add(where, "planner", data=memory_planner.view({}))
     return f'<memory-planner id="planner" class="wide">{html}'
 
 
 def _drawing(_: Desk, words: list[str], where: str) -> str:
     """A drawing of our own, `::: drawing step`, see press.drawings."""
     return drawings.draw(" ".join(words), where)
+
+
+def _decision(desk: Desk, _: list[str], where: str) -> str:
+    """The decision at its default, complete before any script runs."""
+    html = desk.renderings.add(where, "decision", data=method_decision.view({}))
+    return f'<method-decision id="decision" class="wide">{html}'
 
 
 def _accuracy(desk: Desk, words: list[str], where: str) -> str:
@@ -117,6 +123,7 @@ BLOCKS: Final[dict[str, Block]] = {
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
     "planner": Block(_planner, "</memory-planner>\n"),
     "drawing": Block(_drawing, ""),
+    "decision": Block(_decision, "</method-decision>\n"),
     "accuracy": Block(_accuracy, ""),
     "quiz": Block(_quiz, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),

@@ -1,7 +1,8 @@
 // Draws tables, plots and formulas at build time: JSON requests on stdin, JSON answers on stdout.
 //
 //   [{"kind": "math", "tex": "16N", "display": false},
-//    {"kind": "table" | "plot" | "planner" | "exercise", "data": {…}, "opts": {…}}]  →  [{"html": "…"} | {"error": "…"}]
+//    {"kind": "table" | "plot" | "planner" | "decision" | "exercise", "data": {…}, "opts": {…}}]
+//      →  [{"html": "…"} | {"error": "…"}]
 //
 // Tables and plots go through the widgets' own pure renderers: what is baked is what turns live.
 
@@ -9,6 +10,7 @@ import temml from "temml";
 
 import { exerciseView } from "../widgets/exercise-view.js";
 import { memoryPlannerView } from "../widgets/memory-planner-view.js";
+import { methodDecisionView } from "../widgets/method-decision-view.js";
 import { plotView } from "../widgets/plot-view.js";
 import { tableView } from "../widgets/table-view.js";
 import { toHtml } from "../widgets/vnode.js";
@@ -18,6 +20,7 @@ const RENDERERS = {
   table: ({ data, opts }) => toHtml(tableView(data, opts)),
   planner: ({ data }) => toHtml(memoryPlannerView(data)),
   exercise: ({ data }) => toHtml(exerciseView(data)),
+  decision: ({ data }) => toHtml(methodDecisionView(data)),
   plot: ({ data, opts }) => toHtml(plotView(data, opts)),
 };
 

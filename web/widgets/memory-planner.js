@@ -118,8 +118,9 @@ export class MemoryPlanner extends HTMLElement {
     void this.#ask(state, remember);
   }
 
-  /** Shows a state that an address carries. */
+  /** Shows a state that an address carries, which stands in it already. */
   #show(query) {
+    this.#query = query;
     void this.#ask(query, () => {});
   }
 

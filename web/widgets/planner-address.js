@@ -1,23 +1,26 @@
 /**
- * The planner's state in the address: `#planner?model=…&seq_len=4096`. A fragment, because browsers
+ * A widget's state in the address: `#planner?model=…&seq_len=4096`. A fragment, because browsers
  * never send it: what a reader plans stays between them and whom they give the link to.
  *
- * It shares the fragment with headings (`#the-memory-wall`) and with the token of the runner
- * (`#t=…`, taken out at once, see run/token.js), so it begins with a word of its own.
+ * It shares the fragment with headings (`#the-memory-wall`), with the other widget that has a state
+ * and with the token of the runner (`#t=…`, taken out at once, see run/token.js), so it begins with
+ * the name of its widget.
  */
 
-const NAME = "#planner";
-
-/** The planner's part of the address, or null when it carries none. @returns {string | null} */
-export function queryOfAddress() {
+/**
+ * A widget's part of the address, or null when it carries none.
+ * @param {string} [name] the widget's
+ * @returns {string | null}
+ */
+export function queryOfAddress(name = "planner") {
   const { hash } = location;
-  if (hash === NAME) return "";
-  return hash.startsWith(`${NAME}?`) ? hash.slice(NAME.length + 1) : null;
+  if (hash === `#${name}`) return "";
+  return hash.startsWith(`#${name}?`) ? hash.slice(name.length + 2) : null;
 }
 
 /** The fragment for a state. @param {string} query */
-export function fragment(query) {
-  return query ? `${NAME}?${query}` : NAME;
+export function fragment(query, name = "planner") {
+  return query ? `#${name}?${query}` : `#${name}`;
 }
 
 /**
@@ -25,19 +28,19 @@ export function fragment(query) {
  * @param {string} before the state shown until now
  * @param {string} query the new one
  */
-export function remember(before, query) {
+export function remember(before, query, name = "planner") {
   if (before === query) return;
-  history.replaceState({ ...history.state, planner: before }, "");
-  history.pushState({ planner: query }, "", fragment(query));
+  history.replaceState({ ...history.state, [name]: before }, "");
+  history.pushState({ [name]: query }, "", fragment(query, name));
 }
 
 /**
  * Calls back when Back, Forward or a link brings a state.
  * @param {(query: string) => void} show
  */
-export function followHistory(show) {
+export function followHistory(show, name = "planner") {
   addEventListener("popstate", ({ state }) => {
-    const query = state?.planner ?? queryOfAddress();
+    const query = state?.[name] ?? queryOfAddress(name);
     if (query !== null) show(query);
   });
 }

@@ -166,9 +166,9 @@ export function solvesView(solves) {
 /** An option with its values, or what stands between options. */
 const WORDS = /--?\S+(?: [^\s\\-]\S*)*|\s+|\S+/g;
 
-/** On a narrow screen a line breaks before an option, never within one that fits. */
-function wordView(text) {
-  return text.startsWith("-") ? h("span", { class: "mp-option" }, text) : text;
+/** A command in words: on a narrow screen a line breaks before an option, never within one that fits. */
+export function commandWords(text) {
+  return text.match(WORDS).map((word) => (word.startsWith("-") ? h("span", { class: "mp-option" }, word) : word));
 }
 
 /** What to type, with a button that copies it. */
@@ -176,7 +176,7 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
   return h(
     "div",
     { class: "mp-commands" },
-    commandView("run", run.match(WORDS).map(wordView), "Copy the command"),
+    commandView("run", commandWords(run), "Copy the command"),
     where !== "" && h("p", { class: "mp-quiet" }, where),
     differs.length > 0 &&
       h(

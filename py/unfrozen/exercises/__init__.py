@@ -13,15 +13,23 @@ Reading order:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from unfrozen.exercises import compute_it, find_the_lie
 from unfrozen.exercises.compute_it import Json
 
-QUESTIONS: Final[dict[str, Callable[[Mapping[str, Any]], Json]]] = {
-    "exercise": lambda given: compute_it.as_json(given["seed"]),
-    "judge": lambda given: compute_it.judge(given["seed"], given["text"]),
-    "lie": lambda given: find_the_lie.as_json(given["seed"]),
-}
-"""What the page may ask, by name."""
+
+def exercise(given: Mapping[str, Any]) -> Json:
+    """The exercise of a `seed`, as the page draws it."""
+    return compute_it.as_json(given["seed"])
+
+
+def judge(given: Mapping[str, Any]) -> Json:
+    """What to say to an answer, `text`, to the exercise of a `seed`."""
+    return compute_it.judge(given["seed"], given["text"])
+
+
+def lie(given: Mapping[str, Any]) -> Json:
+    """A calculator's answer of a `seed`, from which one term is missing."""
+    return find_the_lie.as_json(given["seed"])

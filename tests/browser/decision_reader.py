@@ -1,0 +1,66 @@
+"""A reader of the decision: says what the task is, waits for the order, reads what it shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Locator, Page
+
+SECONDS = 90  # a first start of Python on a busy machine
+SHOWN = "() => document.querySelector('method-decision').view"
+
+
+class DecisionReader:
+    """Drives the decision of one page."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        page.goto(url)
+        self.root = page.locator("method-decision")
+        self.root.scroll_into_view_if_needed()
+        page.locator("method-decision[data-standing]:not([data-standing=quiet])").wait_for()
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """The view that is drawn, as Python gave it."""
+        found: dict[str, Any] = self.page.evaluate(SHOWN)
+        return found
+
+    @property
+    def title(self) -> str:
+        """The answer."""
+        return self.root.locator(".md-title").inner_text()
+
+    @property
+    def order(self) -> list[str]:
+        """The names of the methods, as they stand."""
+        return self.root.locator(".md-name").all_inner_texts()
+
+    @property
+    def address(self) -> str:
+        """What the address carries."""
+        return str(self.page.evaluate("() => decodeURIComponent(location.hash)"))
+
+    def control(self, key: str) -> Locator:
+        """The control of an input."""
+        return self.root.locator(f'[data-key="{key}"]:not(details)')
+
+    def wait(self, standing: str = "live") -> None:
+        """Wait until the decision stands like this."""
+        self.page.locator(f"method-decision[data-standing={standing}]").wait_for(
+            timeout=SECONDS * 1000
+        )
+
+    def settle(self, address: str) -> None:
+        """Wait until this is in the address and all that belongs to it is shown."""
+        ready = "method-decision[data-standing=live]:not([data-waits])"
+        self.page.locator(ready).wait_for(timeout=SECONDS * 1000)
+        for _ in range(SECONDS * 20):
+            if self.address == address and self.page.locator(ready).count():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"the address says {self.address!r}, not {address!r}")
+
+    def shows(self, title: str) -> None:
+        """Wait until this is the answer."""
+        self.root.locator(".md-title", has_text=title).wait_for(timeout=SECONDS * 1000)

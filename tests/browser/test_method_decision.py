@@ -1,0 +1,264 @@
+"""The decision in the page: every way to set it, and what it does when it cannot decide."""
+
+import json
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from accessibility import is_wider_than_the_window, violations
+from browser.decision_reader import SECONDS, DecisionReader
+from conftest import StaticSite
+from unfrozen.memory_planner import glance
+from unfrozen.method_decision import view
+
+OPEN_ALL = (
+    "() => document.querySelectorAll('method-decision details').forEach((d) => d.open = true)"
+)
+STATES = {
+    "baked": ("", "baked"),
+    "priced": ("#decision?gpus=8&tasks=20&price=2.5&model=meta-llama/Llama-3.1-70B", "live"),
+    "nothing": ("#decision?model=meta-llama/Llama-3.1-70B&gpu=RTX 4090&learn=matter", "live"),
+    "stale": ("#decision?gpus=none", "stale"),
+}
+
+
+def test_the_default_is_complete_without_script(chromium: Browser, static_site: StaticSite) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(static_site.url)
+    found: Any = view({})
+    root = page.locator("method-decision")
+    text = root.inner_text()
+    assert found["title"] in text
+    assert found["text"] in text
+    for method in found["methods"]:
+        assert method["name"] in text
+        assert all(number["text"] in text for number in method["numbers"])
+        assert all(flip["text"] in text for flip in found["flips"][method["key"]])
+    root.locator("summary").first.click()
+    assert "gpu_runner train" in root.locator("[data-copy=full]").inner_text()
+    assert root.locator("button:visible").count() == 0
+    assert root.locator("select").first.is_disabled()
+    assert "need JavaScript" in text
+    context.close()
+
+
+def test_what_turns_live_says_what_was_baked(page: Page, static_site: StaticSite) -> None:
+    reader = DecisionReader(page, static_site.url)
+    baked = page.evaluate(
+        """async () => {
+          const text = await (await fetch(location.pathname)).text();
+          const page = new DOMParser().parseFromString(text, "text/html");
+          const words = (root) => root.querySelector(".md-result").textContent;
+          return words(page.querySelector("method-decision"))
+            === words(document.querySelector("method-decision"));
+        }"""
+    )
+    assert baked
+    assert reader.root.get_attribute("data-standing") == "baked"
+    assert reader.address == ""
+
+
+def test_an_edit_gives_the_answer_of_the_command_line(page: Page, static_site: StaticSite) -> None:
+    reader = DecisionReader(page, static_site.url)
+    reader.control("model").select_option("meta-llama/Llama-3.1-8B")
+    reader.control("gpu").select_option("RTX 4090")
+    reader.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090")
+    state = {"model": "meta-llama/Llama-3.1-8B", "gpu": "RTX 4090"}
+    assert reader.view == json.loads(json.dumps(view(state)))
+    assert reader.title == reader.view["title"]
+    assert reader.order == [method["name"] for method in reader.view["methods"]]
+    reader.root.locator("[data-slides=gpus]").focus()
+    page.keyboard.press("End")
+    reader.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090&gpus=64")
+    assert reader.control("gpus").input_value() == "64"
+    text = reader.root.locator("[data-slides=gpus]").get_attribute("aria-valuetext")
+    assert text == "64 cards"
+
+
+def test_a_flip_is_pressed_and_its_method_comes_first_and_back_undoes_it(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = DecisionReader(page, static_site.url)
+    assert reader.order[0] == "Full fine-tuning"
+    reader.root.locator("[data-flip^=lora]").first.click()
+    reader.shows("LoRA")
+    reader.settle("#decision?tasks=5")
+    assert reader.order[0].startswith("LoRA")
+    assert reader.control("tasks").input_value() == "5"
+    focus = page.evaluate("() => document.activeElement.className")
+    assert focus == "md-title"
+    page.go_back()
+    reader.shows("Full fine-tuning")
+    page.go_forward()
+    reader.shows("LoRA")
+
+
+def test_a_method_opens_in_the_planner_with_the_same_memory(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = DecisionReader(page, static_site.url)
+    reader.root.locator("[data-key=md-lora] > summary").click()
+    link = reader.root.locator("[data-key=md-lora] .md-planner")
+    query = reader.view["methods"][1]["planner"]
+    assert link.get_attribute("href") == f"#planner?{query}"
+    link.click()
+    page.locator("memory-planner[data-standing=live]").wait_for(timeout=SECONDS * 1000)
+    shown = page.evaluate("() => document.querySelector('memory-planner').view.bar.total.text")
+    expected: Any = glance(query)
+    assert shown == expected["bar"]["total"]["text"]
+    memory = reader.view["methods"][1]["numbers"][0]["text"]
+    assert shown.replace("\xa0", " ") == memory
+    top = page.evaluate(
+        "() => document.querySelector('memory-planner').getBoundingClientRect().top"
+    )
+    assert -200 < top < 400
+    assert reader.title.startswith("Full fine-tuning")
+
+
+def test_a_link_brings_the_same_decision(page: Page, static_site: StaticSite) -> None:
+    query = "model=Qwen/Qwen3-4B&gpu=L4&gpus=2&tasks=3&learn=matter&want=keep&price=1.2"
+    reader = DecisionReader(page, f"{static_site.url}#decision?{query}")
+    reader.settle(f"#decision?{query}")
+    assert reader.view == json.loads(json.dumps(view(query)))
+    assert reader.root.locator("[value=matter]").is_checked()
+    assert reader.root.locator("[value=keep]").is_checked()
+    assert reader.control("price").input_value() == "1.2"
+    assert "Cost" in reader.root.inner_text()
+
+
+def test_a_wrong_number_is_told_at_its_control_and_the_answer_stays(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = DecisionReader(page, static_site.url)
+    reader.control("gpus").fill("65")
+    reader.wait("stale")
+    assert "1 … 64" in reader.root.locator("#md-error-gpus").inner_text()
+    assert reader.control("gpus").get_attribute("aria-invalid") == "true"
+    assert reader.title == "Full fine-tuning."
+    assert "when this page was built" in reader.root.locator(".mp-status").inner_text()
+    reader.control("gpus").fill("2")
+    reader.settle("#decision?gpus=2")
+    assert reader.root.locator("#md-error-gpus").is_hidden()
+
+
+def test_everything_is_reached_by_keyboard(page: Page, static_site: StaticSite) -> None:
+    reader = DecisionReader(page, static_site.url)
+    reader.root.locator("[value=enough]").focus()
+    page.keyboard.press("ArrowDown")
+    reader.settle("#decision?want=most")
+    reader.root.locator("[data-key=md-full] > summary").focus()
+    page.keyboard.press("Enter")
+    assert reader.root.locator("[data-copy=full]").is_visible()
+    reader.control("tasks").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("50")
+    reader.settle("#decision?tasks=50&want=most")
+    assert reader.root.locator("[data-copy=full]").is_visible()  # a fold stays open
+    assert page.evaluate("() => document.activeElement.dataset.key") == "tasks"
+
+
+def test_a_command_is_copied(chromium: Browser, static_site: StaticSite) -> None:
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    reader = DecisionReader(context.new_page(), static_site.url)
+    reader.root.locator("[data-key=md-qlora] > summary").click()
+    reader.root.locator("[data-copies=qlora]").click()
+    reader.root.get_by_text("Copied", exact=True).first.wait_for()
+    copied = reader.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == reader.view["methods"][2]["command"]["text"]
+    context.close()
+
+
+def test_python_that_does_not_come_leaves_the_baked_answer_and_a_way_on(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.allowed_errors.append("net::ERR_FAILED")  # type: ignore[attr-defined]
+    page.route("**/pyodide.asm.wasm", lambda route: route.abort())
+    reader = DecisionReader(page, static_site.url)
+    reader.root.locator("[value=keep]").check()
+    reader.wait("failed")
+    assert "Python could not be downloaded" in reader.root.locator(".mp-status").inner_text()
+    assert reader.title == "Full fine-tuning."
+    page.unroute("**/pyodide.asm.wasm")
+    reader.root.locator(".mp-status button").click()
+    reader.settle("#decision?want=keep")
+    assert reader.title == "A prompt."
+
+
+def test_controls_that_do_not_arrive_are_missed_in_words(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.allowed_errors.append("net::ERR_FAILED")  # type: ignore[attr-defined]
+    page.route("**/decision.json", lambda route: route.abort())
+    page.goto(static_site.url)
+    page.locator("method-decision").scroll_into_view_if_needed()
+    page.get_by_text("The controls could not be loaded").wait_for()
+    assert page.locator(".md-title").inner_text() == "Full fine-tuning."
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1000), ("light", 390)])
+def test_axe_finds_nothing_and_nothing_sticks_out(
+    chromium: Browser,
+    static_site: StaticSite,
+    state: str,
+    scheme: Literal["light", "dark"],
+    width: int,
+) -> None:
+    fragment, standing = STATES[state]
+    size: Any = {"width": width, "height": 900}
+    context = chromium.new_context(
+        viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
+    )
+    reader = DecisionReader(context.new_page(), static_site.url + fragment)
+    reader.wait(standing)
+    reader.page.evaluate(OPEN_ALL)
+    assert violations(reader.page, "method-decision") == []
+    assert not is_wider_than_the_window(reader.page)
+    context.close()
+
+
+def test_axe_finds_nothing_before_it_comes_alive(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(bypass_csp=True)
+    page = context.new_page()
+
+    def never_answered(_: Route) -> None:
+        """Leave the request waiting."""
+
+    page.route("**/decision.json", never_answered)
+    page.goto(static_site.url)
+    page.locator("method-decision").scroll_into_view_if_needed()
+    assert violations(page, "method-decision") == []
+    context.close()
+
+
+def test_nothing_moves_when_it_comes_alive(chromium: Browser, static_site: StaticSite) -> None:
+    heights = []
+    for script in (False, True):
+        context = chromium.new_context(java_script_enabled=script)
+        page = context.new_page()
+        page.goto(static_site.url)
+        root = page.locator("method-decision")
+        root.scroll_into_view_if_needed()
+        if script:
+            page.locator("method-decision[data-standing=baked]").wait_for()
+        box = root.bounding_box()
+        assert box is not None
+        heights.append(box["height"])
+        context.close()
+    assert abs(heights[0] - heights[1]) < 2
+
+
+def test_on_paper_the_answer_is_there_and_its_controls_are_not(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    page = chromium.new_page()
+    page.emulate_media(media="print")
+    page.goto(static_site.url)
+    assert page.locator(".md-title").is_visible()
+    assert page.locator(".md-methods").is_visible()
+    assert not page.locator(".md-controls").is_visible()
+    page.close()

@@ -1,0 +1,21 @@
+"""What the page asks by name is answered by the module behind it, JSON in and out."""
+
+import json
+
+import pytest
+
+from unfrozen.ask import answer
+from unfrozen.memory_planner import glance, ways
+from unfrozen.method_decision import decide, reversals
+
+
+def test_every_question_has_the_answer_of_its_function() -> None:
+    assert json.loads(answer("glance", '{"seq_len": "512"}')) == glance({"seq_len": "512"})
+    assert json.loads(answer("ways", '"seq_len=512"')) == ways({"seq_len": "512"})
+    assert json.loads(answer("decide", '{"tasks": "5"}')) == decide({"tasks": "5"})
+    assert json.loads(answer("reversals", '"tasks=5"')) == reversals("tasks=5")
+
+
+def test_a_question_nobody_answers_is_refused() -> None:
+    with pytest.raises(KeyError):
+        answer("eval", '"1"')
