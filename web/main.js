@@ -8,6 +8,7 @@ import "./widgets/data-plot.js";
 import "./widgets/live-cell.js";
 import "./widgets/prose-slider.js";
 import "./widgets/run-view.js";
+import "./widgets/page-run.js";
 import { queryOfAddress } from "./widgets/planner-address.js";
 import { takeToken } from "./run/token.js";
 import { addHoverNotes } from "./widgets/hover-notes.js";

@@ -193,6 +193,38 @@ def table(trial: Trial, found: dict[str, list[Outcome]]) -> str:
     return "\n".join(lines)
 
 
+def published(trial: Trial, found: dict[str, list[Outcome]]) -> dict[str, Any]:
+    """The outcomes as the page draws them: means over seeds, and how a run is told its control."""
+    first = found["plain"][0]
+    return {
+        "choices": trial.choices,
+        "seeds": len(found["plain"]),
+        "before": {"task": first.task_before, "general": first.general_before},
+        "controls": [
+            {
+                "id": control.id,
+                "title": control.title,
+                "flags": flags(control),
+                "task": mean(one.task for one in found[control.id]),
+                "general": mean(one.general for one in found[control.id]),
+                "drift": mean(one.drift for one in found[control.id]),
+            }
+            for control in trial.controls
+        ],
+    }
+
+
+def flags(control: Control) -> str:
+    """What `train` is given for it; `OLD.jsonl` are rows of what the model knew before."""
+    options = {"lr": "--lr", "replay": "--replay", "replay_share": "--replay-share"}
+    values = {k: "OLD.jsonl" if v == "{earlier}" else v for k, v in control.choices.items()}
+    said = [
+        f"{options[name]} {value}" if name in options else f"--set {name}={value}"
+        for name, value in values.items()
+    ]
+    return " ".join(said)
+
+
 def written(document: str, name: str, text: str) -> str:
     """`document` with the table of `name` replaced. Raises `ValueError` without its marks."""
     begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
@@ -210,6 +242,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--steps", type=int, help="instead of the trial's own number")
     parser.add_argument("--write", type=Path, help="the document, docs/forgetting.md")
+    parser.add_argument("--publish", type=Path, help="the page's copy, web/truth/forgetting.json")
     parser.add_argument("--keep", type=Path, help="a file of the runs that are done, to go on from")
     given = parser.parse_args()
     trial = TRIALS[given.name]
@@ -228,6 +261,11 @@ def main() -> None:
     if given.write:
         document = given.write.read_text(encoding="utf-8")
         given.write.write_text(written(document, given.name, text), encoding="utf-8")
+    if given.publish:
+        known = json.loads(given.publish.read_text("utf-8")) if given.publish.exists() else {}
+        known[given.name] = published(trial, found)
+        text = json.dumps(known, indent=1, ensure_ascii=False) + "\n"
+        given.publish.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

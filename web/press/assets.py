@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -21,13 +22,15 @@ from press.errors import PressError
 from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
 from unfrozen import memory_planner, method_decision
+from unfrozen.lab.demo import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
 ENTRIES = {"main": "web/main.js", "style": "web/style/site.css"}
 FONT_LICENCES = "font-licences.txt"
 THEME = "web/widgets/theme-first.js"
-WORKERS = ("worker",)
+WORKERS = ("worker", "lab-worker")
+DEMO = ROOT / "py" / "gpu_runner" / "demo"
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
 
@@ -48,7 +51,8 @@ def write_assets(out: Path) -> Assets:
     assets = _bundle(out)
     _copy_pyodide(out / "pyodide")
     packages = _copy_wheels(out / "pyodide")
-    _bundle_workers(out, packages)
+    _bundle_workers(out, packages, _copy_demo(out / "demo"))
+    _assemble(out / "python" / "product.wasm")
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
     _write_view(out / "planner.json", memory_planner.view({}))
@@ -113,15 +117,17 @@ def _bundle(out: Path) -> Assets:
     return Assets(font=f"assets/{font}", **named)
 
 
-def _bundle_workers(out: Path, packages: dict[str, Any]) -> None:
+def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -> None:
     """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
 
-    `PACKAGES` in their sources becomes what the site carries, so that no list is kept by hand.
+    `PACKAGES` and `DEMO` in their sources become what the site carries, so that no list is kept by
+    hand.
     """
+    site = {"PACKAGES": packages, "DEMO": demo}
+    known = [f"--define:{name}={json.dumps(value)}" for name, value in site.items()]
     for name in WORKERS:
         target = out / "python" / f"{name}.js"
-        known = f"--define:PACKAGES={json.dumps(packages)}"
-        _esbuild([f"web/python/{name}.js", "--format=esm", known, f"--outfile={target}"], out)
+        _esbuild([f"web/python/{name}.js", "--format=esm", *known, f"--outfile={target}"], out)
 
 
 def _copy_pyodide(folder: Path) -> None:
@@ -138,6 +144,27 @@ def _copy_pyodide(folder: Path) -> None:
             )
             raise PressError(f"node_modules/pyodide/{name}", problem)
         (folder / name).write_bytes(data)
+
+
+def _copy_demo(folder: Path) -> dict[str, Any]:
+    """Copy the demo model and its rows, which the page fine-tunes; hash and size of each file."""
+    card = json.loads((DEMO / "card.json").read_text(encoding="utf-8"))["sha256"]
+    listed = {}
+    for name in FILES:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((DEMO / name).read_bytes())
+        listed[name] = {"sha256": card[name], "bytes": target.stat().st_size}
+    return listed
+
+
+def _assemble(target: Path) -> None:
+    """Assemble the lab's matrix products; PressError with line and column where they are wrong."""
+    node = os.environ.get("UNFROZEN_NODE", "node")
+    script = [node, str(Path(__file__).with_name("wat.mjs")), str(WEB / "python" / "product.wat")]
+    done = subprocess.run([*script, str(target)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PressError("web/python/product.wat", done.stderr.strip())
 
 
 def _copy_wheels(folder: Path) -> dict[str, Any]:

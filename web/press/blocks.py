@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from press import drawings
+
+from press import drawings, lab
 from press.accuracy import draw
+from press.cells import embedded_json
 from press.desk import Desk
 from press.errors import PressError
 from press.highlight import highlighted
@@ -100,6 +102,13 @@ def _decision(desk: Desk, _: list[str], where: str) -> str:
     return f'<method-decision id="decision" class="wide">{html}'
 
 
+def _page_run(desk: Desk, _: list[str], where: str) -> str:
+    """The fine-tune in the page, complete before any script runs; with its data."""
+    data = lab.view()
+    html = desk.renderings.add(where, "page-run", data=data)
+    return f'<page-run id="page-run" class="wide">{embedded_json(data, "data")}{html}'
+
+
 def _accuracy(desk: Desk, words: list[str], where: str) -> str:
     """A part of the accuracy chapter: `::: accuracy strips`, see press.accuracy."""
     return draw(" ".join(words), where, desk.renderings)
@@ -124,6 +133,7 @@ BLOCKS: Final[dict[str, Block]] = {
     "planner": Block(_planner, "</memory-planner>\n"),
     "drawing": Block(_drawing, ""),
     "decision": Block(_decision, "</method-decision>\n"),
+    "page-run": Block(_page_run, "</page-run>\n"),
     "accuracy": Block(_accuracy, ""),
     "quiz": Block(_quiz, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),

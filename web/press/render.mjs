@@ -1,7 +1,7 @@
 // Draws tables, plots and formulas at build time: JSON requests on stdin, JSON answers on stdout.
 //
 //   [{"kind": "math", "tex": "16N", "display": false},
-//    {"kind": "table" | "plot" | "planner" | "decision" | "exercise", "data": {…}, "opts": {…}}]
+//    {"kind": "table" | "plot" | "planner" | "decision" | "exercise" | "page-run", "data": {…}, "opts": {…}}]
 //      →  [{"html": "…"} | {"error": "…"}]
 //
 // Tables and plots go through the widgets' own pure renderers: what is baked is what turns live.
@@ -11,6 +11,7 @@ import temml from "temml";
 import { exerciseView } from "../widgets/exercise-view.js";
 import { memoryPlannerView } from "../widgets/memory-planner-view.js";
 import { methodDecisionView } from "../widgets/method-decision-view.js";
+import { pageRunView } from "../widgets/page-run-view.js";
 import { plotView } from "../widgets/plot-view.js";
 import { tableView } from "../widgets/table-view.js";
 import { toHtml } from "../widgets/vnode.js";
@@ -21,6 +22,7 @@ const RENDERERS = {
   planner: ({ data }) => toHtml(memoryPlannerView(data)),
   exercise: ({ data }) => toHtml(exerciseView(data)),
   decision: ({ data }) => toHtml(methodDecisionView(data)),
+  "page-run": ({ data }) => toHtml(pageRunView(data)),
   plot: ({ data, opts }) => toHtml(plotView(data, opts)),
 };
 

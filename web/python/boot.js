@@ -46,16 +46,17 @@ export async function fetchFiles(onProgress) {
 /**
  * Start an interpreter and give it the article's own Python.
  * @param {Files} files
+ * @param {(memory: WebAssembly.Memory) => void} [onMemory] gets the memory that its arrays lie in
  * @returns {Promise<any>} the Pyodide API
  */
-export async function startPyodide(files) {
+export async function startPyodide(files, onMemory = () => {}) {
   const runtime = new URL("../pyodide/", self.location.href).href;
   const broken = "A part of Python could not be loaded. Check the connection and try again";
   const [{ loadPyodide }, { default: createPyodideModule }] = await orExplain(broken, () =>
     Promise.all([import(`${runtime}pyodide.mjs`), import(`${runtime}pyodide.asm.mjs`)]),
   );
   const pyodide = await new Promise((resolve, reject) => {
-    const giveBack = answerFromMemory(files, reject);
+    const giveBack = answerFromMemory(files, reject, onMemory);
     const options = {
       indexURL: runtime,
       createPyodideModule,
@@ -80,7 +81,7 @@ async function compile(url, onBytes) {
 }
 
 /** Stand in for the network while Pyodide loads; returns a function that undoes it. */
-function answerFromMemory(files, reject) {
+function answerFromMemory(files, reject, onMemory) {
   const { fetch } = self;
   const { instantiateStreaming } = WebAssembly;
   self.fetch = async (url) => {
@@ -90,7 +91,9 @@ function answerFromMemory(files, reject) {
   };
   WebAssembly.instantiateStreaming = async (_answer, imports) => {
     try {
-      return { module: files.module, instance: await WebAssembly.instantiate(files.module, imports) };
+      const instance = await WebAssembly.instantiate(files.module, imports);
+      onMemory(imports.env.memory ?? instance.exports.memory);
+      return { module: files.module, instance };
     } catch (error) {
       reject(new BootError(`Python could not be started (${error.message}). Close other tabs and try again.`));
       throw error;

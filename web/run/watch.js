@@ -1,9 +1,10 @@
 /**
- * One run on the screen, wherever it comes from: this runner, a recording, a file. All three fill
- * the same state through the same fold; a listener hears "change" after every batch.
+ * One run on the screen, wherever it comes from: this runner, this page, a recording, a file. All
+ * fill the same state through the same fold; a listener hears "change" after every batch.
  */
 
 import { emptyRun, fold } from "./fold.js";
+import { eventsOf, pageRuns } from "./page-runs.js";
 import { openRecording } from "./recordings.js";
 import { replay } from "./replay.js";
 import { runner } from "./runner.js";
@@ -13,7 +14,7 @@ import { currentToken } from "./token.js";
 const BACK_MS = 4000;
 const FOLLOWING = ["connecting", "live", "gone", "back"];
 
-/** @typedef {{kind: "none" | "live" | "recording" | "file", name: string}} Source */
+/** @typedef {{kind: "none" | "live" | "page" | "recording" | "file", name: string}} Source */
 
 export class RunWatch extends EventTarget {
   run = emptyRun();
@@ -44,6 +45,14 @@ export class RunWatch extends EventTarget {
     });
   }
 
+  /** Shows a run of this page, and goes on with it while it is trained. */
+  showPage(id) {
+    const signal = this.#begin({ kind: "page", name: id }, "live");
+    const hear = ({ detail }) => detail.id === id && this.#take(detail.events, 0);
+    this.#take(eventsOf(pageRuns.all.get(id).lines), 0);
+    pageRuns.addEventListener("events", hear, { signal });
+  }
+
   /** Replays a recording of this site. */
   showRecording(name) {
     return this.#replay({ kind: "recording", name }, () => openRecording(name));
@@ -52,6 +61,11 @@ export class RunWatch extends EventTarget {
   /** Replays a log the reader chose or dropped. */
   showFile(file) {
     return this.#replay({ kind: "file", name: file.name }, () => file);
+  }
+
+  /** Shows nothing, until it is told to show something. */
+  showNothing() {
+    this.#begin({ kind: "none", name: "" }, "connecting");
   }
 
   /** Stops reading; what was read stays on the screen. */

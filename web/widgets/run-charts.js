@@ -7,17 +7,19 @@ import { suiteLabel } from "./run-tables.js";
 
 /**
  * @param {Run} run
+ * @param {{run: Run, title: string} | null} [beside] another run, drawn behind this one
  * @returns {Record<string, import("./run-chart.js").Chart>}
  */
-export function chartsOf(run) {
-  return { loss: lossChart(run), rate: rateChart(run), evals: generalChart(run) };
+export function chartsOf(run, beside = null) {
+  return { loss: lossChart(run, beside), rate: rateChart(run), evals: generalChart(run, beside) };
 }
 
-function lossChart(run) {
+function lossChart(run, beside) {
   const loss = run.series["train/loss"];
   const batches = { label: "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
   const task = run.evals.task;
-  const log = spansDecades([...batches.y, ...(task?.y ?? [])]);
+  const other = besideLine("task", beside);
+  const log = spansDecades([...batches.y, ...(task?.y ?? []), ...other.flatMap(({ y }) => y)]);
   return {
     title: log ? "Loss on the task (log scale)" : "Loss on the task",
     log,
@@ -25,14 +27,23 @@ function lossChart(run) {
     room: 112,
     note: "Nats per trainable token. Plain line: the batch of each step. Dots: held-out rows, with the change since step 0.",
     lines: [
+      ...other,
       ...ghosts(loss, "given up"),
       ...ghosts(task, "given up, held-out"),
       { ...batches, end: task?.x.length ? "" : "each batch" },
       ...(task?.x.length ? [suiteLine("held-out", task, "--series-4", { dots: task.x.length < 60 })] : []),
     ],
-    lastStep: run.plan.steps,
+    lastStep: Math.max(run.plan.steps, beside?.run.plan.steps ?? 0),
     marks: marksOf(run),
   };
+}
+
+/** The held-out loss of another run, behind this one's, named at its end. */
+function besideLine(suite, beside) {
+  const scores = beside?.run.evals[suite];
+  if (!scores || scores.x.length === 0) return [];
+  const look = { color: "--ink-3", faint: true, dots: scores.x.length < 60, end: beside.title };
+  return [{ label: beside.title, x: scores.x, y: scores.y, ...look }];
 }
 
 /** A loss that falls to a small part of itself: on a linear scale its end would lie on the axis. */
@@ -63,7 +74,7 @@ function rateChart(run) {
 }
 
 /** On a scale of its own: what is forgotten is often small beside what is learnt. */
-function generalChart(run) {
+function generalChart(run, beside) {
   const suites = Object.entries(run.evals).filter(([name, scores]) => name !== "task" && scores.x.length);
   const skills = suites.filter(([name]) => name.includes("/"));
   const isAlone = skills.length === 1; // then the mean over the skills is the same line again
@@ -75,11 +86,12 @@ function generalChart(run) {
     room: 132,
     note: "Held-out rows of other skills, with the change since step 0. A rising line is forgetting.",
     lines: [
+      ...besideLine("general", beside),
       ...main.flatMap(([, scores]) => ghosts(scores, "given up")),
       ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
       ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),
     ],
-    lastStep: run.plan.steps,
+    lastStep: Math.max(run.plan.steps, beside?.run.plan.steps ?? 0),
     marks: run.attempts.map(resumeMark),
     zero: true,
   };

@@ -1,50 +1,69 @@
 /**
- * `<run-chooser>`: which run to look at: one of this runner, a recording, or a file. It announces a
- * choice with the event "choose", `detail` {kind, name} or {kind: "file", file}.
+ * `<run-chooser>`: which run to look at, and which one to lay beside it: of this runner, of this
+ * page, a recording, or a file. It announces a choice with the event "choose", `detail` {kind, name}
+ * or {kind: "file", file}; the other one with "compare", `detail` {kind, name}, kind "none" for none.
  */
 
 import { dayText } from "./run-number.js";
 
+/**
+ * @typedef {object} Choices
+ * @property {import("../run/runner.js").RunInfo[]} runs of the runner
+ * @property {import("../run/page-runs.js").PageRun[]} own runs of this page
+ * @property {import("../run/recordings.js").Recording[]} recordings
+ * @property {import("../run/watch.js").Source} source what is shown now
+ * @property {import("../run/watch.js").Source} beside what is laid beside it
+ */
+
 export class RunChooser extends HTMLElement {
-  #select = null;
+  #main = null;
+  #beside = null;
   #painted = "";
 
   connectedCallback() {
-    if (this.#select) return;
-    const label = Object.assign(document.createElement("label"), { className: "run-choice" });
-    this.#select = document.createElement("select");
-    this.#select.addEventListener("change", () => this.#chosen());
-    label.append("Run", this.#select);
-    this.replaceChildren(label, this.#fileButton());
+    if (this.#main) return;
+    this.#main = this.#select("Run", "choose");
+    this.#beside = this.#select("Compare with", "compare");
+    this.replaceChildren(this.#main.parentElement, this.#beside.parentElement, this.#fileButton());
   }
 
-  /**
-   * @param {import("../run/runner.js").RunInfo[]} runs
-   * @param {import("../run/recordings.js").Recording[]} recordings
-   * @param {import("../run/watch.js").Source} source what is shown now
-   */
-  show(runs, recordings, source) {
-    const painted = JSON.stringify([runs.map((r) => [r.id, r.status]), recordings, source]);
-    if (painted === this.#painted || !this.#select) return;
+  /** @param {Choices} choices */
+  show({ runs, own, recordings, source, beside }) {
+    const listed = [runs.map((r) => [r.id, r.status]), own.map((r) => [r.id, r.title])];
+    const painted = JSON.stringify([listed, recordings, source, beside]);
+    if (painted === this.#painted || !this.#main) return;
     this.#painted = painted;
-    this.#select.replaceChildren(
-      ...(source.kind === "none" ? [option("", "Choose a run", true)] : []),
-      ...(source.kind === "file" ? [option(`file:${source.name}`, source.name, true)] : []),
-      ...group("On this machine", runs.map((run) => liveOption(run, source))),
-      ...group("Recorded", recordings.map((r) => recordingOption(r, source))),
-    );
+    const groups = (chosen) => [
+      ...group("On this machine", runs.map((run) => [`live:${run.id}`, liveText(run)]), chosen),
+      ...group("Trained in this page", own.map((run) => [`page:${run.id}`, run.title]), chosen),
+      ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
+    ];
+    const file = source.kind === "file" ? [option(`file:${source.name}`, source.name, true)] : [];
+    const none = source.kind === "none" ? [option("", "Choose a run", true)] : [];
+    this.#main.replaceChildren(...none, ...file, ...groups(keyOf(source)));
+    this.#beside.replaceChildren(option("none:", "nothing", beside.kind === "none"), ...groups(keyOf(beside)));
+    this.#beside.parentElement.hidden = source.kind === "none";
   }
 
-  #chosen() {
-    const [kind, ...name] = this.#select.value.split(":");
-    if (kind === "live" || kind === "recording") this.#announce({ kind, name: name.join(":") });
+  #select(text, event) {
+    const label = Object.assign(document.createElement("label"), { className: "run-choice" });
+    const select = document.createElement("select");
+    select.addEventListener("change", () => this.#chosen(select.value, event));
+    label.append(text, select);
+    return select;
+  }
+
+  #chosen(value, event) {
+    const [kind, ...name] = value.split(":");
+    if (kind === "file" || kind === "") return;
+    this.#announce(event, { kind, name: name.join(":") });
   }
 
   #fileButton() {
     const input = Object.assign(document.createElement("input"), { type: "file", hidden: true });
     input.accept = ".jsonl,application/jsonl";
     input.addEventListener("change", () => {
-      if (input.files[0]) this.#announce({ kind: "file", file: input.files[0] });
+      if (input.files[0]) this.#announce("choose", { kind: "file", file: input.files[0] });
       input.value = "";
     });
     const button = Object.assign(document.createElement("button"), { type: "button" });
@@ -56,15 +75,19 @@ export class RunChooser extends HTMLElement {
     return holder;
   }
 
-  #announce(detail) {
-    this.dispatchEvent(new CustomEvent("choose", { detail, bubbles: true }));
+  #announce(event, detail) {
+    this.dispatchEvent(new CustomEvent(event, { detail, bubbles: true }));
   }
 }
 
-function group(label, options) {
-  if (options.length === 0) return [];
+function keyOf({ kind, name }) {
+  return `${kind}:${name}`;
+}
+
+function group(label, entries, chosen) {
+  if (entries.length === 0) return [];
   const element = Object.assign(document.createElement("optgroup"), { label });
-  element.append(...options);
+  element.append(...entries.map(([value, text]) => option(value, text, value === chosen)));
   return [element];
 }
 
@@ -72,13 +95,8 @@ function option(value, text, selected) {
   return new Option(text, value, selected, selected);
 }
 
-function liveOption(run, source) {
-  const text = [run.model || run.id, dayText(run.started), run.status].join(" · ");
-  return option(`live:${run.id}`, text, source.kind === "live" && source.name === run.id);
-}
-
-function recordingOption({ name, title }, source) {
-  return option(`recording:${name}`, title, source.kind === "recording" && source.name === name);
+function liveText(run) {
+  return [run.model || run.id, dayText(run.started), run.status].join(" · ");
 }
 
 customElements.define("run-chooser", RunChooser);

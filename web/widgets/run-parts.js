@@ -60,8 +60,11 @@ export function drawControl({ orders, start }, view, allowed) {
   else orders.hidden = true;
 }
 
-/** Brings every part to the state of `run`. `about` says what a recording shows. */
-export function drawParts(parts, run, notice, about) {
+/**
+ * Brings every part to the state of `run`. `about` says what a recording shows; `beside` is a run to
+ * compare it with, {run, title}, or null.
+ */
+export function drawParts(parts, run, notice, about, beside) {
   const isEmpty = run.events === 0;
   if (parts.about.textContent !== about) parts.about.textContent = about;
   paint(parts, parts.notice, noticeView(notice));
@@ -73,7 +76,7 @@ export function drawParts(parts, run, notice, about) {
   paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
   paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
   paint(parts, parts.log, logView(run));
-  drawCharts(parts, run);
+  drawCharts(parts, run, beside);
   if (parts.tables.open) fillTables(parts, run);
   else parts.run = run;
 }
@@ -87,11 +90,11 @@ function paint(parts, element, node) {
 }
 
 /** A chart is drawn again when events came: every event has its own number. */
-function drawCharts(parts, run) {
-  const version = `${run.run} ${run.events} ${run.firstTime}`;
+function drawCharts(parts, run, beside) {
+  const version = [run, beside?.run].map((one) => `${one?.run} ${one?.events} ${one?.firstTime}`).join();
   if (parts.version === version) return;
   parts.version = version;
-  for (const [name, chart] of Object.entries(chartsOf(run))) parts[name].chart = chart;
+  for (const [name, chart] of Object.entries(chartsOf(run, beside))) parts[name].chart = chart;
 }
 
 function memoryFigure(memory, width) {

@@ -2,10 +2,12 @@
  * `<run-view>`: a training run as it happens, or as it was. `state` is the folded run.
  *
  * It folds every event as it comes and draws at most once a frame; a hidden page folds and does not
- * draw. It follows the newest run of this runner until the reader chooses another one.
+ * draw. It follows the newest run of this runner until the reader chooses another one; with the
+ * attribute `data-own` it shows the runs of this page that it is told to show, and no other.
  */
 
 import { control } from "../run/control.js";
+import { pageRuns } from "../run/page-runs.js";
 import { listRecordings } from "../run/recordings.js";
 import { runner } from "../run/runner.js";
 import { healthOf } from "../run/stall.js";
@@ -20,6 +22,7 @@ const HEALTH_MS = 1000;
 
 export class RunView extends HTMLElement {
   #watch = new RunWatch();
+  #beside = new RunWatch();
   #parts = null;
   #recordings = [];
   #frame = 0;
@@ -39,6 +42,11 @@ export class RunView extends HTMLElement {
     this.#later();
   }
 
+  /** Shows a run of this page. @param {string} id */
+  showPage(id) {
+    this.#choose({ kind: "page", name: id });
+  }
+
   connectedCallback() {
     if (!this.#parts) this.#begin();
     this.#tick = setInterval(this.#later, HEALTH_MS); // silence is an event too: it shows as stalled
@@ -52,25 +60,34 @@ export class RunView extends HTMLElement {
 
   async #begin() {
     this.#parts = buildParts(this);
-    this.#watch.addEventListener("change", this.#later);
-    runner.addEventListener("change", () => this.#runnerChanged());
-    control.addEventListener("change", () => this.#controlChanged());
-    this.addEventListener("begun", ({ detail }) => this.#choose({ kind: "live", name: detail }));
+    for (const watch of [this.#watch, this.#beside]) watch.addEventListener("change", this.#later);
+    pageRuns.addEventListener("change", this.#later);
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
-    this.#takeDrops();
-    runner.start();
-    control.start();
+    this.addEventListener("compare", ({ detail }) => show(this.#beside, detail));
+    if (!this.#own) this.#follow();
     this.#later();
     await nearTheWindow(this); // a recording is read when the reader comes near it, not before
     this.#recordings = await listRecordings();
     this.#runnerChanged();
   }
 
+  get #own() {
+    return this.hasAttribute("data-own");
+  }
+
+  /** What a view does that is not bound to the runs of this page. */
+  #follow() {
+    runner.addEventListener("change", () => this.#runnerChanged());
+    control.addEventListener("change", () => this.#controlChanged());
+    this.addEventListener("begun", ({ detail }) => this.#choose({ kind: "live", name: detail }));
+    this.#takeDrops();
+    runner.start();
+    control.start();
+  }
+
   #choose(detail) {
     this.#chosenByReader = true;
-    if (detail.kind === "live") this.#watch.showLive(detail.name);
-    else if (detail.kind === "recording") this.#watch.showRecording(detail.name);
-    else this.#watch.showFile(detail.file);
+    show(this.#watch, detail);
   }
 
   /** Shows what the reader most likely wants to see, unless they chose something themselves. */
@@ -83,7 +100,7 @@ export class RunView extends HTMLElement {
     if (source.kind === "live" && shown && runner.state === "live" && (resumed || letIn)) {
       this.#watch.showLive(source.name);
     }
-    if (!this.#chosenByReader) this.#followNewest(newest, source);
+    if (!this.#chosenByReader && !this.#own) this.#followNewest(newest, source);
     this.#later();
   }
 
@@ -120,6 +137,12 @@ export class RunView extends HTMLElement {
     return recording?.description ?? "";
   }
 
+  /** What a run that is laid beside another one is called at the ends of its lines. */
+  #titleOf({ kind, name }) {
+    if (kind === "page") return pageRuns.all.get(name)?.title ?? name;
+    return this.#recordings.find((other) => other.name === name)?.title ?? name;
+  }
+
   /** Asks for one drawing in the next frame. Hidden pages get no frames, so they do not draw. */
   #later = () => {
     if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
@@ -134,12 +157,28 @@ export class RunView extends HTMLElement {
     const health = source.kind === "live" ? healthOf(run, writer, Date.now() / 1000) : "running";
     const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem });
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
-    drawParts(this.#parts, run, notice, this.#about(source));
-    this.#parts.chooser.show(runner.runs, this.#recordings, source);
+    const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
+    drawParts(this.#parts, run, notice, this.#about(source), beside);
+    this.#parts.chooser.show({
+      runs: this.#own ? [] : runner.runs,
+      own: [...pageRuns.all.values()],
+      recordings: this.#recordings,
+      source,
+      beside: this.#beside.source,
+    });
     const ruled = { run, kind: source.kind, health, stream, runner: runner.state };
     drawControl(this.#parts, ruled, control.allowed);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }
+}
+
+/** Lets a watch show what was chosen. */
+function show(watch, { kind, name, file }) {
+  if (kind === "live") watch.showLive(name);
+  else if (kind === "page") watch.showPage(name);
+  else if (kind === "recording") watch.showRecording(name);
+  else if (kind === "file") watch.showFile(file);
+  else watch.showNothing();
 }
 
 customElements.define("run-view", RunView);

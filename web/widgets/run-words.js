@@ -117,10 +117,13 @@ function endNotice({ run, source }) {
   if (!run.end) return null;
   const reason = run.end.reason ? ` ${sentence(run.end.reason)}` : "";
   const { time } = run.end;
-  const when = source.kind === "live" ? `At ${clockText(time)}` : `On ${dayText(time)}`;
+  const when = ["live", "page"].includes(source.kind) ? `At ${clockText(time)}` : `On ${dayText(time)}`;
   if (run.nonFinite !== null && run.status !== "finished") {
     const text = `The loss stopped being a number at step ${run.nonFinite}.${reason}`;
     return { tone: "bad", title: "Diverged", text };
+  }
+  if (run.status === "failed" && run.end.reason.startsWith("it diverged")) {
+    return { tone: "bad", title: "Diverged", text: `At step ${run.step}.${reason}` };
   }
   const said = {
     finished: { tone: "good", title: "Finished", text: `${when}, after ${run.step} steps.` },
@@ -141,8 +144,14 @@ function replayNotice({ run, source, stream }) {
     return { tone: "bad", title: "Diverging", text };
   }
   if (source.kind === "live") return { tone: "good", title: "Live", text: liveText(run) };
+  if (source.kind === "page") return { tone: "good", title: "Training", text: pageText(run) };
   const text = `This log ends at step ${run.step} without saying that the run is over.`;
   return { tone: "quiet", title: "Unfinished log", text };
+}
+
+function pageText(run) {
+  const steps = run.plan.steps ? ` of ${run.plan.steps}` : "";
+  return run.step ? `Step ${run.step}${steps}, in this page.` : "It is scored before the first step.";
 }
 
 function liveText(run) {

@@ -6,6 +6,7 @@ Reading order:
 
 - `tiny` — a network of one hidden layer: pre-training, fine-tuning, forgetting
 - `warm_up` — the same network under AdamW: the spike of a run without warm-up
+- `pulls` — two weights and three pulls: weight decay, L2-SP, EWC
 - `adamw` — AdamW over arrays: what the runner's optimizer is tested against
 - `anchors` — L2-SP and EWC: ways to stay near the pre-trained weights
 - `products` — matrix products, by numpy or by a kernel of the page
@@ -22,5 +23,6 @@ Reading order:
 - `meter` — what numpy holds at each instant
 - `predict` — what `unfrozen.memory` says it will
 - `fine_tune` — a run, as a stream of events
+- `page_run` — what the page's element shows: dials, presets, a challenge
 - `session` — a reader's runs and questions, as the page's worker drives them
 """

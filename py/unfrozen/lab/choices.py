@@ -30,7 +30,7 @@ class Dial:
 
 DIALS: Final = (
     Dial("lr", "Learning rate", 1e-6, 10.0,
-         (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 1e-1, 1.0, 10.0),
+         (1e-5, 3e-5, 1e-4, 2e-4, 4e-4, 6e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 1e-1, 1.0, 10.0),
          "Peak of the schedule, after a warm-up."),
     Dial("steps", "Steps", 0, 400, (0, 20, 40, 60, 90, 120, 200, 400),
          "Updates of all weights, 16 rows each.", whole=True),
@@ -50,20 +50,20 @@ DIALS: Final = (
 class Choices:
     """One full fine-tune of the demo model. Raises PlanError for a value beyond its bound."""
 
-    lr: float = 1e-3
-    steps: int = 60
+    lr: float = 6e-4
+    steps: int = 120
     replay_share: float = 0.0
     l2sp: float = 0.0
     ewc: float = 0.0
     weight_decay: float = 0.01
     seed: int = 7
     rows_per_step: int = 16
-    warmup: int = 10
+    warmup: int = 20
     floor_ratio: float = 0.1
     clip: float = 1.0
     layer_decay: float = 1.0
     eval_every: int = 20
-    eval_rows: int = 16
+    eval_rows: int = 32
     """Rows of each held-out set that are scored."""
     sample_tokens: int = 12
     fisher_rows: int = 64
@@ -107,8 +107,12 @@ class Choices:
         said = [f"--steps {self.steps} --lr {self.lr:g} --seed {self.seed}"]
         if self.replay_share:
             said.append(f"--replay demo --replay-share {self.replay_share:g}")
-        sets = {"micro_batch": self.rows_per_step, "eval_rows": self.eval_rows}
-        usual = {"l2sp": 0.0, "ewc": 0.0, "weight_decay": 0.01, "warmup": 10, "floor_ratio": 0.1}
+        sets = {
+            "micro_batch": self.rows_per_step,
+            "warmup": min(self.warmup, self.steps),
+            "eval_rows": self.eval_rows,
+        }
+        usual = {"l2sp": 0.0, "ewc": 0.0, "weight_decay": 0.01, "floor_ratio": 0.1}
         usual |= {"clip": 1.0, "layer_decay": 1.0, "eval_every": 20}
         sets |= {n: getattr(self, n) for n, default in usual.items() if getattr(self, n) != default}
         said += [f"--set {name}={value:g}" for name, value in sets.items()]

@@ -16,6 +16,7 @@ from unfrozen.lab.answer import Answer, answer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo
 from unfrozen.lab.fine_tune import Clock, Event, FineTune, Place
+from unfrozen.lab.page_run import title
 
 ANSWER_TOKENS: Final = 16
 PROMPT_CHARACTERS: Final = 20_000
@@ -32,16 +33,17 @@ class Session:
     def start(self, choices: str, name: str, versions: str) -> str:
         """Begin a run with these choices, a JSON object.
 
-        JSON of `problem`, why not, in words, and `command`, the same run by the runner.
+        JSON of `problem`, why not, in words, `title`, what the run is called, and `command`, the
+        same run by the runner.
         """
         try:
             given = Choices.read(json.loads(choices))
         except InputError as error:
-            return json.dumps({"problem": str(error), "command": ""})
+            return json.dumps({"problem": str(error), "title": "", "command": ""})
         place = Place(name, json.loads(versions))
         self._run = FineTune(self._demo, given, self._clock, place)
         self._events = self._run.events()
-        return json.dumps({"problem": "", "command": given.command()})
+        return json.dumps({"problem": "", "title": title(given), "command": given.command()})
 
     def work(self) -> str | None:
         """Do a piece of work; its events as lines of JSON, "" if it has none, None at the end."""

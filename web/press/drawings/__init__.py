@@ -1,6 +1,6 @@
 """Drawings made for this article: SVG from numbers that `unfrozen` computes.
 
-Reading order: canvas, formats, recompute, row, step, zero.
+Reading order: canvas, formats, pulls, recompute, row, step, zero.
 
     ::: drawing step
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from press.drawings.formats import draw_formats
+from press.drawings.pulls import draw_pulls
 from press.drawings.recompute import draw_recompute
 from press.drawings.row import draw_packing, draw_row
 from press.drawings.step import draw_step
@@ -24,6 +25,7 @@ from press.errors import PressError
 DRAWINGS: Final[dict[str, Callable[[], str]]] = {
     "formats": draw_formats,
     "packing": draw_packing,
+    "pulls": draw_pulls,
     "recompute": draw_recompute,
     "row": draw_row,
     "step": draw_step,

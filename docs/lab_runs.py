@@ -1,0 +1,60 @@
+"""Runs every preset of the page's fine-tune with five seeds: `python docs/lab_runs.py`.
+
+Writes web/truth/lab.json, which chapter 3 quotes; tests/unfrozen/lab/test_page_run.py runs all of it
+again and holds the file, and every sentence of a preset, against what comes out. Three minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any, Final
+
+from gpu_runner import demo
+from unfrozen.lab.choices import Choices
+from unfrozen.lab.demo import FILES, Demo
+from unfrozen.lab.fine_tune import Clock, FineTune
+from unfrozen.lab.page_run import PRESETS, SEEDS, Preset
+
+OUT: Final = Path(__file__).parents[1] / "web" / "truth" / "lab.json"
+
+
+def shipped() -> Demo:
+    """The demo model and its rows, from disk."""
+    folder = demo.card().parent
+    return Demo.read({name: (folder / name).read_bytes() for name in FILES})
+
+
+def outcome(given: Demo, preset: Preset, seed: int) -> dict[str, Any]:
+    """Where one run ends: losses by set, before and after, and the drift."""
+    quiet = {"eval_every": 10_000, "sample_tokens": 0, "seed": seed}
+    run = FineTune(given, Choices.read(quiet | dict(preset.choices)), Clock(time.time, time.monotonic))
+    for _ in run.events():
+        pass
+    return {"status": run.status, "losses": run.losses, "drift": run.trainer.drift()[1]}
+
+
+def summary(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds: losses before and after by set, and the drift."""
+    suites = outcomes[0]["losses"]
+    return {
+        "losses": {
+            suite: [round(mean(o["losses"][suite][when] for o in outcomes), 4) for when in (0, 1)]
+            for suite in suites
+        },
+        "drift": round(mean(o["drift"] for o in outcomes), 4),
+    }
+
+
+def main() -> None:
+    """Run them all and write the file."""
+    given = shipped()
+    presets = {p.id: summary([outcome(given, p, seed) for seed in SEEDS]) for p in PRESETS}
+    found = {"steps": Choices().steps, "seeds": list(SEEDS), "presets": presets}
+    OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

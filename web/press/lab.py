@@ -1,0 +1,50 @@
+"""The fine-tune in the page as it is printed: its view, the plane's known dots, what it fetches."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from press.assets import DEMO, PYODIDE_FILES, ROOT, WEB
+from press.formats import mb
+from press.wheels import lock, WHEELS
+from unfrozen.lab import page_run
+from unfrozen.lab.demo import FILES
+
+
+@cache
+def presets() -> dict[str, Any]:
+    """What the presets came to, by id: means over five seeds; see docs/lab_runs.py."""
+    found: dict[str, Any] = json.loads((WEB / "truth" / "lab.json").read_text(encoding="utf-8"))
+    return found
+
+
+def view() -> dict[str, Any]:
+    """Everything that `<page-run>` draws."""
+    known = json.loads((WEB / "truth" / "forgetting.json").read_text(encoding="utf-8"))["demo"]
+    steps = known["choices"]["steps"]
+    text = (
+        f"Letters: the same model after {steps} steps of 32 rows by the runner, each with one choice"
+        f" added, means of {known['seeds']} seeds"
+    )
+    dots = [
+        {key: control[key] for key in ("title", "flags", "task", "general")}
+        for control in known["controls"]
+    ]
+    before = presets()["presets"]["plain"]["losses"]
+    start = {"task": before["task"][0], "general": before["general"][0]}
+    plane = {"start": start, "known": dots, "text": text}
+    return page_run.view() | {"plane": plane, "fetches": fetches()}
+
+
+def fetches() -> str:
+    """What pressing the button loads, the first time."""
+    numpy = WHEELS / lock()["packages"]["numpy"]["file_name"]
+    runtime = [ROOT / "node_modules" / "pyodide" / name for name in PYODIDE_FILES]
+    paths = [*runtime, numpy, *(DEMO / name for name in FILES)]
+    total = sum(path.stat().st_size for path in paths)
+    return (
+        f"The first time, it loads {mb(total)}: Python, numpy and a language model with its rows."
+        " Nothing leaves this page."
+    )
