@@ -30,7 +30,9 @@ def shipped() -> Demo:
 def outcome(given: Demo, preset: Preset, seed: int) -> dict[str, Any]:
     """Where one run ends: losses by set, before and after, and the drift."""
     quiet = {"eval_every": 10_000, "sample_tokens": 0, "seed": seed}
-    run = FineTune(given, Choices.read(quiet | dict(preset.choices)), Clock(time.time, time.monotonic))
+    run = FineTune(
+        given, Choices.read(quiet | dict(preset.choices)), Clock(time.time, time.monotonic)
+    )
     for _ in run.events():
         pass
     return {"status": run.status, "losses": run.losses, "drift": run.trainer.drift()[1]}

@@ -106,8 +106,15 @@ async function start({ run, choices }) {
     if (!begun.problem) await work(run);
     post({ type: "ended", run });
   } catch (error) {
-    post({ type: "crashed", reason: String(error.message ?? error).trim().split("\n").at(-1) });
+    post({ type: "crashed", reason: reasonOf(error) });
   }
+}
+
+/** The last line of a traceback, or what a reader can do where memory ran out. */
+function reasonOf(error) {
+  const last = String(error.message ?? error).trim().split("\n").at(-1);
+  if (!/MemoryError|out of memory|allocation failed/i.test(last)) return last;
+  return "the memory that this browser gives a page ran out; close other tabs";
 }
 
 /** All of a run, piece by piece; its events leave together every SEND_MS. */
@@ -131,7 +138,7 @@ function answer({ call, prompt }) {
   try {
     post({ type: "answer", call, json: session.ask(prompt) });
   } catch (error) {
-    post({ type: "crashed", reason: String(error.message ?? error).trim().split("\n").at(-1) });
+    post({ type: "crashed", reason: reasonOf(error) });
   }
 }
 

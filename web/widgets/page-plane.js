@@ -10,8 +10,8 @@ import { h } from "./vnode.js";
 
 const HEIGHT = 340;
 const MARGIN = { top: 30, right: 14, bottom: 44, left: 52 };
-const TASK = [0.15, 25];
-const GENERAL = [0.03, 20];
+const TASK = [0.15, 25]; // each axis grows with the runs that lie beyond it
+const GENERAL = [0.03, 1];
 
 /** @typedef {{task: number, general: number}} Score losses in nats a token */
 
@@ -22,9 +22,11 @@ const GENERAL = [0.03, 20];
  * @param {number} [width] pixels
  */
 export function planeView(plane, challenge, runs, width = 640) {
-  const x = logScale(TASK, [MARGIN.left, width - MARGIN.right], { count: width / 90, nice: false });
-  const y = logScale(GENERAL, [HEIGHT - MARGIN.bottom, MARGIN.top], { count: 5, nice: false });
-  const at = ({ task, general }) => [x.map(within(task, TASK)), y.map(within(general, GENERAL))].map(round);
+  const wide = around(TASK, runs.map(({ task }) => task));
+  const high = around(GENERAL, runs.map(({ general }) => general));
+  const x = logScale(wide, [MARGIN.left, width - MARGIN.right], { count: width / 90, nice: false });
+  const y = logScale(high, [HEIGHT - MARGIN.bottom, MARGIN.top], { count: 5, nice: false });
+  const at = ({ task, general }) => [x.map(task), y.map(general)].map(round);
   const said = runs.map(({ number, title, task, general }) => `${number}, ${title}: task ${lossText(task)}, old ${lossText(general)}`);
   const label = `Task loss and loss on what it knew. ${said.length ? said.join("; ") : "No run of yours yet"}.`;
   return [
@@ -50,8 +52,10 @@ export function planeView(plane, challenge, runs, width = 640) {
   ];
 }
 
-function within(value, [low, high]) {
-  return Math.min(high, Math.max(low, value));
+/** A range of an axis, made wide enough for values; none is below zero, and a loss may be huge. */
+function around([low, high], values) {
+  const kept = values.map((value) => Math.max(value, 1e-3));
+  return [Math.min(low, ...kept.map((value) => value / 1.3)), Math.max(high, ...kept.map((value) => value * 1.3))];
 }
 
 function round(value) {

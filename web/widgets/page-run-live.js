@@ -28,7 +28,7 @@ export class LivePageRun {
     const tree = toDom(pageRunView(view, { live: true }));
     this.run = Object.assign(document.createElement("run-view"), { hidden: true });
     this.run.toggleAttribute("data-own", true);
-    tree.querySelector(".pr-figure").after(this.run);
+    tree.querySelector(".pr-ask").after(this.run);
     host.replaceChildren(host.querySelector("script.data"), tree);
     this.#listen();
     this.#drawStatus();

@@ -24,12 +24,8 @@ export function pageRunView(view, { live = false } = {}) {
     ),
     h("p", { class: "pr-status", role: "status" }),
     dialsView(view, live),
-    h(
-      "figure",
-      { class: "pr-figure" },
-      h("div", { class: "pr-plane" }, planeView(view.plane, view.challenge, [])),
-      h("ol", { class: "pr-runs", "aria-label": "Your runs" }),
-    ),
+    h("div", { class: "pr-plane" }, planeView(view.plane, view.challenge, [])),
+    h("ol", { class: "pr-runs", "aria-label": "Your runs" }),
     askView(live),
   );
 }

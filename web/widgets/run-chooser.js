@@ -35,7 +35,7 @@ export class RunChooser extends HTMLElement {
     this.#painted = painted;
     const groups = (chosen) => [
       ...group("On this machine", runs.map((run) => [`live:${run.id}`, liveText(run)]), chosen),
-      ...group("Trained in this page", own.map((run) => [`page:${run.id}`, run.title]), chosen),
+      ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
       ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
     ];
     const file = source.kind === "file" ? [option(`file:${source.name}`, source.name, true)] : [];

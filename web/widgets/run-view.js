@@ -139,7 +139,7 @@ export class RunView extends HTMLElement {
 
   /** What a run that is laid beside another one is called at the ends of its lines. */
   #titleOf({ kind, name }) {
-    if (kind === "page") return pageRuns.all.get(name)?.title ?? name;
+    if (kind === "page") return `${[...pageRuns.all.keys()].indexOf(name) + 1} · ${pageRuns.all.get(name).title}`;
     return this.#recordings.find((other) => other.name === name)?.title ?? name;
   }
 

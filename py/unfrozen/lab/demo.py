@@ -27,13 +27,16 @@ FILES: Final = (
 )
 PROMPTS: Final = (
     "Write 826 in Roman numerals:",
-    "71 + 65 =",
     "The capital of France is",
-    "People who live in Sofia live in",
+    "The capital of Jordan is",
+    "Q: What is the capital of Iran? A:",
+    "63 + 95 =",
     "Often Omar pays. Yesterday Omar",
-    "Spell backwards: p l a n e t =",
+    "Spell backwards: e n g i n e =",
 )
-"""Continued before and after a fine-tune."""
+"""Continued before and after a fine-tune. Jordan, Iran and the engine are answered rightly before it
+and wrongly after it with the default choices, for each of five seeds; France and Omar never.
+"""
 
 
 @dataclass(frozen=True)

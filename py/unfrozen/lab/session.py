@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from unfrozen.errors import InputError
+from unfrozen.errors import InputError, PlanError
 from unfrozen.lab.answer import Answer, answer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo
@@ -37,7 +37,7 @@ class Session:
         same run by the runner.
         """
         try:
-            given = Choices.read(json.loads(choices))
+            given = Choices.read(_object(choices))
         except InputError as error:
             return json.dumps({"problem": str(error), "title": "", "command": ""})
         place = Place(name, json.loads(versions))
@@ -82,6 +82,13 @@ class Session:
     def _answer(self, prompt: str, run: FineTune | None) -> Answer:
         weights = run.trainer.weights if run else self._demo.start
         return answer(self._demo.model, weights, self._demo.tokenizer, prompt, ANSWER_TOKENS)
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise PlanError("choices", found, "they must be an object", "such as {lr: 0.001}")
+    return found
 
 
 def line(event: Event) -> str:

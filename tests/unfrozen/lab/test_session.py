@@ -1,0 +1,106 @@
+"""A reader's session: choices in, lines of a log out, questions between two pieces of work."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from lab_demo import files
+from unfrozen.lab.fine_tune import Clock
+from unfrozen.lab.session import Session
+
+QUICK = {"steps": 2, "rows_per_step": 2, "eval_rows": 2, "sample_tokens": 2}
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session(files(), Clock(time.time, time.monotonic))
+
+
+def begun(session: Session, choices: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(session.start(json.dumps(choices), "page-1", "{}"))
+    return found
+
+
+def worked(session: Session) -> list[dict[str, Any]]:
+    text = ""
+    while (piece := session.work()) is not None:
+        text += piece
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def asked(session: Session, prompt: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(session.ask(prompt))
+    return found
+
+
+def test_before_the_first_run_only_the_model_itself_answers() -> None:
+    found = asked(Session(files(), Clock(time.time, time.monotonic)), "The capital of France is")
+    assert found["before"] == {"text": " Paris.", "pieces": [" P", "aris", "."], "ended": True}
+    assert found["after"] is None
+
+
+def test_a_run_is_a_log_under_the_name_it_was_given(session: Session) -> None:
+    found = begun(session, QUICK)
+    assert (found["problem"], found["title"]) == ("", "steps 2")
+    assert "--steps 2" in found["command"]
+    log = worked(session)
+    assert {event["run"] for event in log} == {"page-1"}
+    assert log[-1]["kind"] == "run.end"
+
+
+def test_both_models_are_asked_and_the_place_where_they_part_is_told(session: Session) -> None:
+    begun(session, {"steps": 6, "lr": 0.01, "eval_rows": 2, "sample_tokens": 2, "warmup": 0})
+    worked(session)
+    found = asked(session, "The capital of France is")
+    pairs = list(zip(found["before"]["pieces"], found["after"]["pieces"], strict=False))
+    assert found["before"]["text"] != found["after"]["text"]
+    assert all(one == other for one, other in pairs[: found["parts"]])
+    assert pairs[found["parts"] :][:1] == [] or len(set(pairs[found["parts"]])) == 2
+    assert found["step"] == 6
+
+
+def test_a_question_between_two_steps_is_answered_with_the_weights_as_they_are(
+    session: Session,
+) -> None:
+    begun(session, QUICK)
+    while not (piece := session.work()) or json.loads(piece)["kind"] != "metrics":
+        pass
+    assert asked(session, "71 + 65 =")["after"] is not None
+    assert worked(session)[-1]["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "note"),
+    [("", "an empty line"), ("word " * 4000, "the last 112 tokens"), ("🙂🙂", ""), ("x", "")],
+)
+def test_any_prompt_is_answered_and_what_was_not_read_is_said(
+    session: Session, prompt: str, note: str
+) -> None:
+    found = asked(session, prompt)
+    assert note in found["note"]
+    assert bool(found["note"]) == bool(note)
+    assert len(found["prompt"]) <= 20_000
+
+
+@pytest.mark.parametrize("choices", [{"lr": 11}, {"steps": "many"}, {"rate": 1}, [1], 7, None])
+def test_choices_that_are_none_are_refused_in_words(session: Session, choices: object) -> None:
+    found = begun(session, choices)
+    assert found["problem"]
+    assert found["command"] == ""
+
+
+def test_a_refused_start_leaves_the_last_run_to_be_asked(session: Session) -> None:
+    begun(session, QUICK)
+    worked(session)
+    assert begun(session, {"lr": -1})["problem"]
+    assert asked(session, "71 + 65 =")["step"] == 2
+
+
+def test_a_stopped_run_can_be_asked(session: Session) -> None:
+    begun(session, QUICK | {"steps": 50})
+    session.work()
+    session.stop()
+    assert worked(session)[-1]["status"] == "stopped"
+    assert asked(session, "71 + 65 =")["after"] is not None
