@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from gpu_runner import demo
 from gpu_runner.encode import Encoder, Example
-from gpu_runner.feed import epoch_order
 from gpu_runner.model import find, load_tokenizer
 from gpu_runner.packing import bins
+from unfrozen.order import epoch_order
 
 TARGET: Final = Path(__file__).parents[1] / "web" / "press" / "drawings" / "rows.json"
 CHAT: Final = (

@@ -1,7 +1,7 @@
 """Runs every preset of the page's fine-tune with five seeds: `python docs/lab_runs.py`.
 
-Writes web/truth/lab.json, which chapter 3 quotes; tests/unfrozen/lab/test_page_run.py runs all of it
-again and holds the file, and every sentence of a preset, against what comes out. Three minutes.
+Writes web/truth/lab.json, which chapter 3 quotes; tests/unfrozen/lab/test_page_run.py runs it all
+again and holds the file, and every sentence of a preset, against what comes out. Ten minutes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ def shipped() -> Demo:
 def outcome(given: Demo, preset: Preset, seed: int) -> dict[str, Any]:
     """Where one run ends: losses by set, before and after, and the drift."""
     quiet = {"eval_every": 10_000, "sample_tokens": 0, "seed": seed}
-    run = FineTune(
-        given, Choices.read(quiet | dict(preset.choices)), Clock(time.time, time.monotonic)
-    )
+    choices = Choices.read(quiet | dict(preset.choices))
+    run = FineTune(given, choices, Clock(time.time, time.monotonic))
     for _ in run.events():
         pass
     return {"status": run.status, "losses": run.losses, "drift": run.trainer.drift()[1]}

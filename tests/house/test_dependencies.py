@@ -8,7 +8,7 @@ from house.tree import ROOT, declared
 RUNNER_BUDGET = 12
 DEV_BUDGET = 16
 PAGE_BUDGET = 13
-PAGE_BUILD_BUDGET = 3
+PAGE_BUILD_BUDGET = 4
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGE = json.loads((ROOT / "package.json").read_text())

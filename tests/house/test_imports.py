@@ -24,7 +24,7 @@ MAY_USE = {  # of our own packages
     "gpu_runner": {"unfrozen"},
 }
 EXTRAS = {"unfrozen": [], "pycell": [], "press": ["dev"], "gpu_runner": ["runner", "hub"]}
-MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy")}  # experiments over arrays, and nothing above them
+MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy"), "pycell": ("lab", "numpy")}  # nothing above them
 COMES_WITH = {"markupsafe": "jinja2", "anyio": "starlette"}
 PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js", "micropip"}  # there in the page, for pycell
 IMPURE = {

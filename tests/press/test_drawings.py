@@ -43,7 +43,7 @@ def test_a_drawing_keeps_to_the_policy_and_has_words_for_its_pictures(name: str)
 
 
 def test_a_drawing_nobody_made_stops_the_build_and_names_the_others() -> None:
-    with pytest.raises(PressError, match="formats, packing, recompute, row, step, zero"):
+    with pytest.raises(PressError, match="formats, packing, pulls, recompute, row, step, zero"):
         draw("spiral", "x.md:1")
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-
 from press import drawings, lab
 from press.accuracy import draw
 from press.cells import embedded_json

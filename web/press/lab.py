@@ -8,7 +8,7 @@ from typing import Any
 
 from press.assets import DEMO, PYODIDE_FILES, ROOT, WEB
 from press.formats import mb
-from press.wheels import lock, WHEELS
+from press.wheels import WHEELS, lock
 from unfrozen.lab import page_run
 from unfrozen.lab.demo import FILES
 
@@ -25,8 +25,8 @@ def view() -> dict[str, Any]:
     known = json.loads((WEB / "truth" / "forgetting.json").read_text(encoding="utf-8"))["demo"]
     steps = known["choices"]["steps"]
     text = (
-        f"Letters: the same model after {steps} steps of 32 rows by the runner, each with one choice"
-        f" added, means of {known['seeds']} seeds"
+        f"Letters: the same model after {steps} steps of 32 rows by the runner, each with one"
+        f" choice added, means of {known['seeds']} seeds"
     )
     dots = [
         {key: control[key] for key in ("title", "flags", "task", "general")}

@@ -4,5 +4,6 @@ Reading order: `output` (what a cell prints) → `missing` (what is said about a
 here) → `trace` (how its errors read) → `numbers` (numpy's, in JSON) → `cell` (run one) → `window`
 (the `js` module a cell publishes through) → `wheels` (packages, checked and unpacked) → `imports`
 (which of them a cell will import) → `packages` (fetched for it) → `micropip_layer` (what micropip
-finds here) → `browser` (the session in the page). Standard library and `unfrozen` only.
+finds here) → `browser` (the session in the page) → `lab` (the page's own fine-tune). Standard
+library and `unfrozen` only; numpy in `lab`.
 """

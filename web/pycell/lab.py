@@ -1,4 +1,4 @@
-"""The Python side of the page's own fine-tune: files checked, a session opened; see lab-worker.js."""
+"""The Python side of the page's own fine-tune: checks files, opens a session; see lab-worker.js."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def take(name: str, data: Any, sha256: str) -> str:
 
 
 def open_lab(kernel: Callable[[int], object] | None) -> Session:
-    """A session over the files that were taken; `kernel` does its matrix products if there is one."""
+    """A session over the files that were taken; `kernel`, if any, does its matrix products."""
     products.use(kernel)
     session = Session(_files, Clock(time.time, time.monotonic))
     _files.clear()

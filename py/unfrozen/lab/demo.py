@@ -34,8 +34,8 @@ PROMPTS: Final = (
     "Often Omar pays. Yesterday Omar",
     "Spell backwards: e n g i n e =",
 )
-"""Continued before and after a fine-tune. Jordan, Iran and the engine are answered rightly before it
-and wrongly after it with the default choices, for each of five seeds; France and Omar never.
+"""Continued before and after a fine-tune. Jordan, Iran and the engine are answered rightly before
+it and wrongly after it with the default choices, for each of five seeds; France and Omar never.
 """
 
 

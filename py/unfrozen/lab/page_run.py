@@ -32,7 +32,7 @@ PRESETS: Final = (
         "plain",
         "As it comes",
         {},
-        "The loss on the task falls to a tenth and less; that on capitals rises twentyfold and more.",
+        "The loss on the task falls to a tenth or less; on capitals it rises twentyfold or more.",
     ),
     Preset(
         "gentle",
@@ -50,13 +50,13 @@ PRESETS: Final = (
         "replay",
         "10% replay",
         {"replay_share": 0.1},
-        "With one token in ten from old rows, half of the forgetting is gone; the task pays little.",
+        "With a token in ten from old rows, half of the forgetting is gone; the task pays little.",
     ),
     Preset(
         "held",
         "Held to θ₀",
         {"l2sp": 0.03},
-        "The weights move half as far, most of the old stays, and the task is learned a little less.",
+        "The weights move half as far, most of the old stays; the task is learned a little less.",
     ),
     Preset(
         "frozen",

@@ -16,9 +16,7 @@ from unfrozen.lab.page_run import CHALLENGE, DEFAULT, PRESETS, SEEDS
 
 ROOT = Path(__file__).parents[3]
 FILE = json.loads((ROOT / "web" / "truth" / "lab.json").read_text(encoding="utf-8"))
-REPEATED = (
-    0.15  # how far means of five seeds may lie from the file: runs are chaotic, machines differ
-)
+REPEATED = 0.15  # nats; runs are chaotic and machines differ, means of five seeds less
 
 
 def lab_runs() -> Any:
@@ -59,6 +57,12 @@ def each_seed(preset: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return list(zip(outcomes()[preset], outcomes()["plain"], strict=True))
 
 
+def share_lost(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
+    """What the runs of a preset lose, all seeds together, as a share of what the plain ones do."""
+    runs, plain = (sum(map(lost, column)) for column in zip(*pairs, strict=True))
+    return runs / plain
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 class TestEveryPresetWithEverySeed:
@@ -80,16 +84,17 @@ class TestEveryPresetWithEverySeed:
 
     def test_with_replay_half_of_the_forgetting_is_gone_and_the_task_pays_little(self) -> None:
         pairs = each_seed("replay")
-        means = [sum(map(lost, runs)) / len(pairs) for runs in zip(*pairs, strict=True)]
-        assert 0.35 < means[0] / means[1] < 0.65
+        assert 0.35 < share_lost(pairs) < 0.65
         for run, plain in pairs:
             assert lost(run) < lost(plain)
             assert loss(run, "task") < loss(plain, "task") + 0.15
 
     def test_held_to_the_start_weights_move_half_as_far_and_most_of_the_old_stays(self) -> None:
-        for run, plain in each_seed("held"):
+        pairs = each_seed("held")
+        assert share_lost(pairs) < 0.5
+        for run, plain in pairs:
             assert 0.4 < run["drift"] / plain["drift"] < 0.6
-            assert lost(run) < 0.5 * lost(plain)
+            assert lost(run) < 0.8 * lost(plain)
             assert 0 < loss(run, "task") - loss(plain, "task") < 0.3
 
     def test_held_without_end_nothing_moves(self) -> None:
@@ -145,7 +150,7 @@ def test_every_preset_is_a_setting_of_the_dials_and_is_known_by_its_name(
 
 def test_a_setting_of_the_readers_own_is_named_by_what_it_changes() -> None:
     choices = Choices(lr=1e-3, replay_share=0.05, seed=3)
-    assert page_run.title(choices) == "learning rate 0.001, replay 5%, seed 3"
+    assert page_run.title(choices) == "learning rate 10⁻³, replay 5%, seed 3"
 
 
 def test_every_stop_reads_like_a_number_of_its_dial() -> None:

@@ -1,4 +1,4 @@
-"""Three pulls on two weights: where each leads as it grows stronger, and where it leaves the task."""
+"""Three pulls on two weights: where each leads as it grows, and where it leaves the task."""
 
 from __future__ import annotations
 
