@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,14 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    sync_playwright,
+)
 
 import build
 
@@ -58,13 +66,12 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A page in its own context. Errors on the console or in scripts fail the test.
+@contextmanager
+def watched_page(context: BrowserContext) -> Iterator[Page]:
+    """A page of `context`. Errors on the console or in scripts fail who leaves the block.
 
     A test that provokes an error appends a part of its text to `page.allowed_errors`.
     """
-    context = chromium.new_context()
     page = context.new_page()
     errors: list[str] = []
     page.allowed_errors = []  # type: ignore[attr-defined]
@@ -83,6 +90,13 @@ def page(chromium: Browser) -> Iterator[Page]:
     context.close()
     unexpected = [text for text in errors if not any(part in text for part in allowed)]
     assert not unexpected, "the page reported errors:\n" + "\n".join(unexpected)
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page in its own context, watched for errors."""
+    with watched_page(chromium.new_context()) as found:
+        yield found
 
 
 def free_port() -> int:

@@ -28,10 +28,12 @@ class Host(ThreadingHTTPServer):
         self.folder = folder
         self.worker_policy = ""
         self.headers: dict[str, str] = {}
-        self.wheel_pause_seconds = 0.0
-        """Between two pieces of a wheel."""
-        self.wheel_breaks_after = 0
-        """Bytes of a wheel after which the line goes dead; 0 for never."""
+        self.slow: tuple[str, ...] = (".whl",)
+        """Endings of the files that the next two are about."""
+        self.pause_seconds = 0.0
+        """Between two pieces of such a file."""
+        self.breaks_after = 0
+        """Bytes of it after which the line goes dead; 0 for never."""
         self.redirects: dict[str, str] = {}
         """Paths that lead to another address."""
         self.asked: list[str] = []
@@ -69,8 +71,8 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", target)
             return self.end_headers()
-        slow = self.server.wheel_pause_seconds or self.server.wheel_breaks_after
-        if not (self.path.endswith(".whl") and slow):
+        slow = self.server.pause_seconds or self.server.breaks_after
+        if not (self.path.endswith(self.server.slow) and slow):
             super().do_GET()
         elif (source := self.send_head()) is not None:
             with source:
@@ -79,11 +81,11 @@ class Handler(SimpleHTTPRequestHandler):
 
     def drip(self, data: bytes) -> None:
         """Send a body piece by piece."""
-        end = self.server.wheel_breaks_after or len(data)
+        end = self.server.breaks_after or len(data)
         for start in range(0, end, PIECE_BYTES):
             self.wfile.write(data[start : min(start + PIECE_BYTES, end)])
             self.wfile.flush()
-            time.sleep(self.server.wheel_pause_seconds)
+            time.sleep(self.server.pause_seconds)
 
     def end_headers(self) -> None:
         """Keep nothing in caches, and add the headers under test."""

@@ -52,11 +52,11 @@ def reader(chromium: Browser, host: Host) -> Iterator[CellReader]:
 
 def test_stop_ends_what_micropip_downloads(reader: CellReader, host: Host) -> None:
     assert reader.run("import micropip\nkept = 41")["ok"]
-    host.wheel_pause_seconds = 0.5
+    host.pause_seconds = 0.5
     reader.start(INSTALL.format("numpy"))
     reader.page.locator("python-status .python-words", has_text="numpy 2%").wait_for()
     stopped = reader.stop()
-    host.wheel_pause_seconds = 0
+    host.pause_seconds = 0
     assert stopped["stopSeconds"] < 0.5
     assert (stopped["ok"], stopped["stopped"], stopped["cleared"]) == (False, True, False)
     assert reader.run("kept + 1")["value"] == "42"

@@ -29,7 +29,7 @@ def reader(page: Page, host: Host) -> CellReader:
 def test_numpy_comes_with_its_first_import_visibly_and_only_once(
     reader: CellReader, host: Host
 ) -> None:
-    host.wheel_pause_seconds = 0.03
+    host.pause_seconds = 0.03
     assert reader.run("1 + 1")["ok"]
     assert host.asked_for_wheels() == []
     reader.watch("python-status .python-words")
@@ -48,7 +48,7 @@ def test_numpy_comes_with_its_first_import_visibly_and_only_once(
 
 
 def test_the_cell_says_what_it_waits_for(reader: CellReader, host: Host) -> None:
-    host.wheel_pause_seconds = 0.05
+    host.pause_seconds = 0.05
     assert reader.run("print('before')")["ok"]
     reader.watch(f"#{reader.cell} .cell-bar")
     assert reader.run("print('at once')\nimport numpy")["stdout"] == "at once\n"
@@ -63,7 +63,7 @@ def test_stop_ends_the_download_and_keeps_the_names(page: Page, host: Host, isol
     reader = CellReader(page, host.url)
     assert page.evaluate("crossOriginIsolated") is isolated
     assert reader.run("kept = 41")["ok"]
-    host.wheel_pause_seconds = 0.5
+    host.pause_seconds = 0.5
     reader.start(NUMPY)
     page.locator("python-status .python-words", has_text="numpy 4%").wait_for()
     stopped = reader.stop()
@@ -71,7 +71,7 @@ def test_stop_ends_the_download_and_keeps_the_names(page: Page, host: Host, isol
     assert (stopped["ok"], stopped["stopped"], stopped["cleared"]) == (False, True, False)
     assert "You stopped the download of numpy" in str(reader.shown()["overflow"])
     assert reader.phase == "stopped"
-    host.wheel_pause_seconds = 0
+    host.pause_seconds = 0
     assert reader.run(f"{NUMPY} + kept")["value"] == "47"
     assert host.asked_for_wheels() == ["numpy", "numpy"]
 
@@ -93,8 +93,8 @@ def lose(host: Host) -> Callable[[], None]:
 
 
 def break_off(host: Host) -> Callable[[], None]:
-    host.wheel_breaks_after = 1_000_000
-    return lambda: setattr(host, "wheel_breaks_after", 0)
+    host.breaks_after = 1_000_000
+    return lambda: setattr(host, "breaks_after", 0)
 
 
 def damage(host: Host) -> Callable[[], None]:

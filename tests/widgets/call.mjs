@@ -7,7 +7,7 @@ async function answer({ module, name, args, asHtml }) {
   try {
     const exported = await import(`../../web/widgets/${module}.js`);
     const result = exported[name](...args);
-    return { result: asHtml ? toHtml(result) : result };
+    return { result: asHtml ? [result].flat().map(toHtml).join("") : result };
   } catch (error) {
     return { error: `${error.name}: ${error.message}` };
   }

@@ -17,9 +17,9 @@ def scores(*losses: float) -> dict[str, Any]:
     }
 
 
-def charts(node: Node, losses: list[Any], **evals: Any) -> dict[str, Any]:
+def plain_run(losses: list[Any], **evals: Any) -> dict[str, Any]:
     steps = list(range(1, len(losses) + 1))
-    run: dict[str, Any] = {
+    return {
         "series": {
             "train/loss": {"x": steps, "y": losses, "old": []},
             "opt/lr": {"x": steps[:-1], "y": [1e-3] * (len(steps) - 1), "old": []},
@@ -29,7 +29,10 @@ def charts(node: Node, losses: list[Any], **evals: Any) -> dict[str, Any]:
         "attempts": [],
         "nonFinite": None,
     }
-    found: dict[str, Any] = node.call("run-charts", "chartsOf", run)
+
+
+def charts(node: Node, losses: list[Any], **evals: Any) -> dict[str, Any]:
+    found: dict[str, Any] = node.call("run-charts", "chartsOf", plain_run(losses, **evals))
     return found
 
 
@@ -64,3 +67,21 @@ def test_a_lone_skill_is_not_drawn_again_as_its_own_mean(node: Node) -> None:
 
 def test_while_a_run_goes_on_only_the_plan_is_named(node: Node) -> None:
     assert ends(charts(node, [1.0, 0.9, 0.8])["rate"]) == ["planned", ""]
+
+
+def test_a_run_laid_beside_stands_behind_and_is_named_below_the_chart(node: Node) -> None:
+    run = plain_run([3.0, 2.0], task=scores(3.0, 2.0), general=scores(1.0, 1.1))
+    other = plain_run([3.0] * 5, task=scores(3.0, 2.5, 2.4), general=scores(1.0, 1.5))
+    found = node.call("run-charts", "chartsOf", run, {"run": other, "title": "2 · EWC"})
+    for name, losses in (("loss", [3.0, 2.5, 2.4]), ("evals", [1.0, 1.5])):
+        first = found[name]["lines"][0]
+        assert (first["end"], first["faint"], first["y"]) == ("compared", True, losses)
+        assert found[name]["note"].endswith("Grey: 2 · EWC.")
+        assert found[name]["lastStep"] == 5
+
+
+def test_a_run_without_scores_leaves_no_line_beside_another(node: Node) -> None:
+    run = plain_run([3.0, 2.0], task=scores(3.0, 2.0))
+    found = node.call("run-charts", "chartsOf", run, {"run": plain_run([]), "title": "2"})
+    assert "compared" not in ends(found["loss"])
+    assert "Grey" not in found["loss"]["note"]

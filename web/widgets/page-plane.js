@@ -12,6 +12,7 @@ const HEIGHT = 340;
 const MARGIN = { top: 30, right: 14, bottom: 44, left: 52 };
 const TASK = [0.15, 25]; // each axis grows with the runs that lie beyond it
 const GENERAL = [0.03, 1];
+const FLOOR = 1e-3; // nats: what lies lower is drawn here
 
 /** @typedef {{task: number, general: number}} Score losses in nats a token */
 
@@ -26,7 +27,7 @@ export function planeView(plane, challenge, runs, width = 640) {
   const high = around(GENERAL, runs.map(({ general }) => general));
   const x = logScale(wide, [MARGIN.left, width - MARGIN.right], { count: width / 90, nice: false });
   const y = logScale(high, [HEIGHT - MARGIN.bottom, MARGIN.top], { count: 5, nice: false });
-  const at = ({ task, general }) => [x.map(task), y.map(general)].map(round);
+  const at = ({ task, general }) => [x.map(floored(task)), y.map(floored(general))].map(round);
   const said = runs.map(({ number, title, task, general }) => `${number}, ${title}: task ${lossText(task)}, old ${lossText(general)}`);
   const label = `Task loss and loss on what it knew. ${said.length ? said.join("; ") : "No run of yours yet"}.`;
   return [
@@ -52,10 +53,14 @@ export function planeView(plane, challenge, runs, width = 640) {
   ];
 }
 
-/** A range of an axis, made wide enough for values; none is below zero, and a loss may be huge. */
+/** A range of an axis, made wide enough for values: a loss may be huge. */
 function around([low, high], values) {
-  const kept = values.map((value) => Math.max(value, 1e-3));
+  const kept = values.map(floored);
   return [Math.min(low, ...kept.map((value) => value / 1.3)), Math.max(high, ...kept.map((value) => value * 1.3))];
+}
+
+function floored(loss) {
+  return Math.max(loss, FLOOR);
 }
 
 function round(value) {

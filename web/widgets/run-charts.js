@@ -25,7 +25,7 @@ function lossChart(run, beside) {
     log,
     unit: "nats",
     room: 112,
-    note: "Nats per trainable token. Plain line: the batch of each step. Dots: held-out rows, with the change since step 0.",
+    note: `Nats per trainable token. Plain line: the batch of each step. Dots: held-out rows, with the change since step 0.${greyNote(other)}`,
     lines: [
       ...other,
       ...ghosts(loss, "given up"),
@@ -38,12 +38,16 @@ function lossChart(run, beside) {
   };
 }
 
-/** The held-out loss of another run, behind this one's, named at its end. */
+/** The held-out loss of another run, behind this one's, named below the chart. */
 function besideLine(suite, beside) {
   const scores = beside?.run.evals[suite];
   if (!scores || scores.x.length === 0) return [];
-  const look = { color: "--ink-3", faint: true, dots: scores.x.length < 60, end: beside.title };
+  const look = { color: "--ink-3", faint: true, dots: scores.x.length < 60, end: "compared" };
   return [{ label: beside.title, x: scores.x, y: scores.y, ...look }];
+}
+
+function greyNote([line]) {
+  return line ? ` Grey: ${line.label}.` : "";
 }
 
 /** A loss that falls to a small part of itself: on a linear scale its end would lie on the axis. */
@@ -80,13 +84,14 @@ function generalChart(run, beside) {
   const isAlone = skills.length === 1; // then the mean over the skills is the same line again
   const main = isAlone ? skills : suites.filter(([name]) => !name.includes("/"));
   const details = isAlone ? [] : skills;
+  const other = besideLine("general", beside);
   return {
     title: "Loss on what it knew before",
     unit: "nats",
     room: 132,
-    note: "Held-out rows of other skills, with the change since step 0. A rising line is forgetting.",
+    note: `Held-out rows of other skills, with the change since step 0. A rising line is forgetting.${greyNote(other)}`,
     lines: [
-      ...besideLine("general", beside),
+      ...other,
       ...main.flatMap(([, scores]) => ghosts(scores, "given up")),
       ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
       ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),

@@ -29,7 +29,7 @@ from unfrozen.memory.states import state_bytes
 
 Event = dict[str, Any]
 SKIPPED_IN_A_ROW: Final = 5
-DIVERGED_AT: Final = 3.0  # times the first loss …
+DIVERGED_AT: Final = 3.0  # times the first loss, and more than guessing costs, …
 DIVERGED_FOR: Final = 5  # … so many steps in a row
 SCORED_AT_ONCE: Final = 16  # rows
 BEAT_SECONDS: Final = 5.0
@@ -70,7 +70,7 @@ class FineTune:
         self._stopping = False
         self._tokens = self._skipped = self._in_a_row = self._high = 0
         self.step = 0
-        self._first_loss = math.nan
+        self._bound = math.nan  # a loss above it, several times, and the run has diverged
         self._drift = 0.0
         self._measured: dict[str, int] = {}
         self._heaviest, self._shape = heaviest(demo.config, self._sizes())
@@ -135,8 +135,9 @@ class FineTune:
         self._skipped += result.skipped
         self._in_a_row = self._in_a_row + 1 if result.skipped else 0
         if number == 1:
-            self._first_loss = result.loss
-        too_high = not result.loss < DIVERGED_AT * self._first_loss
+            guessing = math.log(self._demo.config.architecture.vocab)
+            self._bound = max(DIVERGED_AT * result.loss, guessing)
+        too_high = not result.loss < self._bound
         self._high = self._high + 1 if too_high else 0
         self._last = result
         rate = self.trainer.schedule.at(number)
@@ -161,8 +162,8 @@ class FineTune:
         if self._high >= DIVERGED_FOR:
             loss = f"{self._last.loss:,.3g} nats" if math.isfinite(self._last.loss) else "infinite"
             return (
-                f"it diverged: for {self._high} steps the loss was over {DIVERGED_AT:g} times"
-                f" that of the first, and is {loss} now. {lower}"
+                f"it diverged: for {self._high} steps the loss was over {self._bound:.3g} nats,"
+                f" and is {loss} now. {lower}"
             )
         return ""
 

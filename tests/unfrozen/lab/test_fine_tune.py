@@ -79,8 +79,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
     [
         {"steps": 60},
         {"steps": 60, "lr": 3e-4, "seed": 3, "replay_share": 0.1},
-        # A pull on weights that have hardly moved is noise: after 30 steps the runner with one thread
-        # lies 1e-3 from itself with two.
+        # A pull on weights that have hardly moved is noise: later the runner itself, with one
+        # thread and with two, lies 1e-3 apart.
         {"steps": 30, "lr": 3e-4, "l2sp": 0.01, "weight_decay": 0.1},
         {"steps": 60, "lr": 3e-4, "ewc": 1.0, "seed": 1},
         {"steps": 60, "lr": 3e-4, "layer_decay": 1.3, "clip": 0.5, "rows_per_step": 8},

@@ -1,0 +1,231 @@
+"""The fine-tune in the page: a model learns, forgets and answers, in a browser, for a reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from browser.page_run_reader import SHORT, PageRunReader
+from browser.plain_host import hosted
+from conftest import StaticSite, watched_page
+from unfrozen.lab.page_run import CHALLENGE, PRESETS
+
+KNOWN_BEFORE = {
+    "The capital of Jordan is": "Amman",
+    "Q: What is the capital of Iran? A:": "Tehran",
+    "63 + 95 =": "158",
+}
+
+
+@pytest.fixture(scope="module")
+def warm(chromium: Browser, static_site: StaticSite) -> Iterator[PageRunReader]:
+    """A reader who has trained once, with what the page offers first: now Python is there."""
+    with watched_page(chromium.new_context(accept_downloads=True)) as page:
+        reader = PageRunReader(page, static_site.url)
+        reader.root.get_by_role("button", name="Fine-tune it here").click()
+        reader.wait(lambda: reader.state["status"] == "finished", "first run")
+        yield reader
+
+
+@pytest.fixture
+def reader(warm: PageRunReader) -> PageRunReader:
+    """The same, with the dials as they came."""
+    warm.choices = {}
+    return warm
+
+
+def test_nothing_is_fetched_for_it_before_the_button_is_pressed(
+    page: Page, site: Path, tmp_path: Path
+) -> None:
+    with hosted(site, tmp_path / "site") as host:
+        reader = PageRunReader(page, host.url)
+        page.wait_for_timeout(300)
+        heavy = ("demo/", "pyodide/", "python/")
+        assert not [path for path in host.asked if path.lstrip("/").startswith(heavy)]
+        assert "loads 1" in reader.root.locator(".pr-note").inner_text()
+        reader.begin(SHORT)
+        reader.ended()
+        fetched = {path.lstrip("/") for path in host.asked}
+        assert {"demo/model/model.safetensors", "python/product.wasm"} <= fetched
+
+
+def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: PageRunReader) -> None:
+    page = reader.page
+    losses = page.evaluate(
+        "() => { const { evals } = document.querySelector('page-run').state;"
+        " return Object.fromEntries(Object.entries(evals).map(([suite, { y }]) =>"
+        " [suite, [y[0], y[y.length - 1]]])) }"
+    )
+    assert losses["task"][1] < losses["task"][0] / 10
+    assert losses["general/capitals"][1] > 20 * losses["general/capitals"][0]
+    shown = reader.root.locator("run-view")
+    assert shown.locator("run-chart").count() >= 3
+    assert reader.dots.count() == 1
+    assert reader.titles == ["As it comes"]
+
+
+def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
+    form = reader.root.locator(".pr-ask")
+    changed = 0
+    for prompt, right in KNOWN_BEFORE.items():
+        form.locator("input").fill(prompt)
+        form.locator("input").press("Enter")
+        reader.wait(lambda: form.locator("button").is_enabled(), "an answer")
+        before, after = form.locator(".pr-said").all_inner_texts()
+        assert right in before
+        changed += right not in after
+        marked = "".join(form.locator(".pr-other").all_inner_texts())
+        assert bool(marked) is (before != after)
+    assert changed
+    kept = reader.ask("The capital of France is")
+    assert kept["before"]["text"] == kept["after"]["text"]
+    assert "Paris" in kept["after"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "note"),
+    [
+        ("", "the token that separates texts"),
+        ("🦀" * 5000, "It read the last"),
+        ("x" * 10_000, "It read the last"),
+        ('"; drop <b>table</b>\n\n\t{{', ""),
+        ("\ud800 half a letter", ""),
+    ],
+    ids=["empty", "crabs", "long", "markup", "half a letter"],
+)
+def test_whatever_is_asked_is_answered(reader: PageRunReader, prompt: str, note: str) -> None:
+    said = reader.page.evaluate(
+        "(text) => document.querySelector('page-run').ask(JSON.parse(text))", json.dumps(prompt)
+    )
+    assert said.get("problem", "") == ""
+    assert note in said["note"]
+    assert len(said["after"]["pieces"]) <= 16
+
+
+def test_a_lower_rate_leaves_a_second_dot_and_a_line_between_them(reader: PageRunReader) -> None:
+    before = reader.dots.count()
+    reader.root.get_by_role("button", name="A third of the rate").click()
+    gentle = next(preset for preset in PRESETS if preset.id == "gentle")
+    assert reader.choices["lr"] == gentle.choices["lr"]
+    assert reader.root.locator(".pr-says").inner_text() == gentle.says
+    ended = reader.train()
+    assert ended["ok"]
+    assert ended["losses"]["task"][1] > CHALLENGE.task
+    assert reader.dots.count() == before + 1
+    assert reader.root.locator(".pr-frontier").count() == 1
+    spoken = reader.root.locator(".pr-svg").get_attribute("aria-label") or ""
+    assert "A third of the rate" in spoken
+
+
+def test_a_run_is_saved_as_the_log_that_a_runner_writes(
+    reader: PageRunReader, tmp_path: Path
+) -> None:
+    first = reader.root.locator(".pr-run").first
+    with reader.page.expect_download() as waiting:
+        first.get_by_role("button", name="Save log").click()
+    file = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(file)
+    events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    assert events[0]["kind"] == "run.start"
+    assert (events[-1]["kind"], events[-1]["status"]) == ("run.end", "finished")
+    assert {"metrics", "eval", "mem", "sample", "drift"} <= {e["kind"] for e in events}
+
+
+def test_a_kept_run_is_there_after_a_reload_and_forgotten_on_request(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    with watched_page(chromium.new_context()) as page:
+        reader = PageRunReader(page, static_site.url)
+        assert reader.train(SHORT)["ok"]
+        title = reader.titles
+        run = reader.root.locator(".pr-run")
+        run.get_by_role("button", name="Keep").click()
+        reader.shows("Kept in this browser")
+        page.reload()
+        reader.come_near()
+        reader.wait(lambda: reader.titles == title, "the run that was kept")
+        assert reader.dots.count() == 1
+        run.get_by_role("button", name="Show").click()
+        reader.wait(lambda: reader.state["status"] == "finished", "its end")
+        run.get_by_role("button", name="Forget").click()
+        reader.shows("Forgotten when you leave")
+        page.reload()
+        reader.come_near()
+        page.wait_for_timeout(300)
+        assert reader.titles == []
+
+
+def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader) -> None:
+    reader.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    reader.root.locator(".pr-run").first.get_by_role("button", name="Copy command").click()
+    reader.shows("copied")
+    text = reader.page.evaluate("navigator.clipboard.readText()")
+    assert " -m gpu_runner train --model demo --steps 120 --lr 0.0006 " in text
+
+
+def test_a_run_is_laid_beside_a_recording(reader: PageRunReader) -> None:
+    view = reader.root.locator("run-view")
+    choice = view.get_by_label("Compare with")
+    recording = choice.locator("option[value^='recording:']").first
+    choice.select_option(recording.get_attribute("value"))
+    title = recording.text_content() or "?"
+    chart = view.locator("run-chart").first
+    reader.wait(lambda: title in chart.inner_text(), f"{title} below the chart")
+    choice.select_option("none:")
+    reader.wait(lambda: title not in chart.inner_text(), "its end")
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"lr": 100.0}, "lr"),
+        ({"steps": 1.5}, "steps"),
+        ({"steps": -1}, "steps"),
+        ({"seed": "seven"}, "seed"),
+        ({"momentum": 0.9}, "momentum"),
+        ({"replay_share": 1.1}, "replay_share"),
+    ],
+)
+def test_a_choice_beyond_its_bounds_is_refused_in_words(
+    reader: PageRunReader, choices: dict[str, Any], words: str
+) -> None:
+    before = reader.titles
+    found = reader.train(choices)
+    assert (found["ok"], found["status"]) == (False, "refused")
+    assert words in found["problem"]
+    assert reader.titles == before
+    reader.root.locator(".pr-start").click()
+    reader.shows(found["problem"])
+    reader.choices = {}
+    assert reader.train(SHORT)["ok"]
+
+
+def test_choices_given_before_the_element_is_there_are_kept(
+    page: Page, static_site: StaticSite
+) -> None:
+    page.goto(static_site.url)
+    asked = {"lr": 1e-3, "steps": 20, "eval_rows": 3}
+    page.evaluate("(given) => { document.querySelector('page-run').choices = given }", asked)
+    found = page.evaluate("document.querySelector('page-run').choices")
+    assert asked.items() <= found.items()
+    page.locator("page-run").scroll_into_view_if_needed()
+    page.locator("page-run .pr-start:not(:disabled)").wait_for()
+    found = page.evaluate("document.querySelector('page-run').choices")
+    assert asked.items() <= found.items()
+    assert page.locator("page-run #pr-lr").get_attribute("aria-valuetext") == "10⁻³"
+
+
+def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -> None:
+    quick = SHORT | {"steps": 20}
+    assert reader.train(quick | {"lr": 10})["status"] == "failed"
+    notice = reader.root.locator("run-view .run-notice, run-view .run-words").first
+    assert "iverged" in notice.inner_text()
+    assert reader.ask("The capital of France is").get("problem", "") == ""
+    for given in ({"steps": 0}, {"replay_share": 1.0}, {"l2sp": 1e9}, {"ewc": 1e9}):
+        assert reader.train(quick | given)["ok"], given

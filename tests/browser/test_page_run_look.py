@@ -1,0 +1,83 @@
+"""How the fine-tune stands in the page: accessible, in its column, usable with keys, read unscripted."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from accessibility import is_wider_than_the_window, violations
+from browser.page_run_reader import SHORT, PageRunReader
+from conftest import StaticSite
+from unfrozen.lab.page_run import PRESETS
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390), ("light", 320)])
+def test_axe_finds_nothing_before_and_after_a_run(
+    chromium: Browser, static_site: StaticSite, scheme: Literal["light", "dark"], width: int
+) -> None:
+    size: Any = {"width": width, "height": 900}
+    context = chromium.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+    reader = PageRunReader(context.new_page(), static_site.url)
+    assert violations(reader.page, "page-run") == []
+    assert reader.train(SHORT)["ok"]
+    reader.ask("The capital of France is")
+    reader.root.locator(".pr-known summary").click()
+    reader.root.locator(".pr-ask button").click()
+    reader.root.locator(".pr-answer").first.wait_for()
+    assert violations(reader.page, "page-run") == []
+    assert not is_wider_than_the_window(reader.page)
+    for button in reader.root.locator("button:visible").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["height"] >= 24, button.inner_text()
+    context.close()
+
+
+def test_everything_is_done_with_the_keyboard(page: Page, static_site: StaticSite) -> None:
+    reader = PageRunReader(page, static_site.url)
+    reader.choices = SHORT
+    start = reader.root.locator(".pr-start")
+    start.focus()
+    dials = reader.root.locator(".pr-grid input")
+    for _ in PRESETS:
+        page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert dials.first.evaluate("(dial) => dial === document.activeElement")
+    before = reader.choices["lr"]
+    page.keyboard.press("ArrowLeft")
+    assert reader.choices["lr"] < before
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    assert reader.choices["weight_decay"] == PRESETS[-1].choices["weight_decay"]
+    reader.choices = SHORT
+    start.focus()
+    page.keyboard.press("Enter")
+    reader.wait(lambda: reader.state["status"] == "finished", "a run")
+    assert start.evaluate("(button) => button === document.activeElement")
+    keep = reader.root.get_by_role("button", name="Keep")
+    keep.focus()
+    page.keyboard.press("Enter")
+    reader.shows("Kept in this browser")
+    forget = reader.root.get_by_role("button", name="Forget")
+    assert forget.evaluate("(button) => button === document.activeElement")
+    page.keyboard.press("Enter")
+    reader.shows("Forgotten")
+    reader.root.locator("#pr-prompt").focus()
+    page.keyboard.press("Enter")
+    reader.root.locator(".pr-answer").first.wait_for()
+
+
+def test_without_scripts_the_plane_and_the_presets_are_there_and_nothing_can_be_pressed(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(static_site.url)
+    root = page.locator("page-run")
+    assert "needs JavaScript" in root.inner_text()
+    assert root.locator(".pr-dot-known").count() > 4
+    assert root.locator("button:enabled, input:enabled").count() == 0
+    assert page.locator("#fig-presets tbody tr").count() == len(PRESETS)
+    context.close()
