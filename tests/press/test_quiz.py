@@ -84,6 +84,7 @@ def test_every_question_stands_once_at_a_chapters_end_and_once_among_all(page: Q
         if [key for key in keys if key not in PARTS]:
             assert len(keys) == 1, path
             assert path.read_text().endswith(f"::: quiz {keys[0]}\n:::\n"), path
+    assert set(ends) == QUESTIONS.keys()
     assert [quiz["id"] for quiz in page.quizzes if quiz["id"]] == [f"quiz-{key}" for key in ends]
     (together,) = [quiz for quiz in page.quizzes if len(quiz["fieldsets"]) > 1]
     assert len(together["fieldsets"]) == len(QUESTIONS)
@@ -118,6 +119,14 @@ def test_every_option_leads_to_a_place_of_the_article(page: Quizzes) -> None:
         for each in fieldset["told"]:
             assert each["links"]
             assert all(link[1:] in page.ids for link in each["links"]), each["links"]
+
+
+def test_the_right_answer_leads_into_the_chapter_that_asks(site: Path) -> None:
+    html = (site / "index.html").read_text(encoding="utf-8")
+    for chapter in html.split('<section class="chapter" ')[1:]:
+        for key in re.findall(r'<article-quiz id="quiz-([^"]+)"', chapter):
+            (right,) = [option for option in QUESTIONS[key].options if option.slip is None]
+            assert f'id="{right.see.markdown}"' in chapter, key
 
 
 def test_no_slip_has_two_names_and_no_question_two_equal_answers() -> None:
