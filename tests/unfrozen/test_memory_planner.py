@@ -56,6 +56,25 @@ def test_a_view_is_plain_json_and_never_empty_handed(state: dict[str, str]) -> N
     assert all("nan" not in text.lower() for text in every(found, "text"))
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({}, "reached the first layers: nearly every gradient is there"),
+        ({"micro_batch": "8"}, "has begun: first gradients arrive"),
+        ({"micro_batch": "8", "checkpointing": "full"}, "gradients pile up"),
+        ({"kernels": "eager", "loss": "logits_fp32"}, "not one gradient exists yet"),
+    ],
+)
+def test_what_is_said_of_the_peak_is_what_its_parts_show(state: dict[str, str], said: str) -> None:
+    found: Any = glance(state)
+    [peak] = [row for row in found["timeline"]["rows"] if row["peak"]]
+    held = {part["key"]: part["bytes"] for part in peak["parts"]}
+    most = max(held.values())
+    assert said in found["timeline"]["sentence"]
+    assert ("reached" in said) == (held["activations"] < 0.01 * most)
+    assert ("not one" in said) == ("grads" not in held)
+
+
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_parts_add_up_and_the_tallest_row_is_the_peak(state: dict[str, str]) -> None:
     found: Any = glance(state)

@@ -24,11 +24,10 @@ OVERHEAD: Final = {
     "communication": "Communication buffers",
 }
 _ROOM: Final = 1.02  # of what the scale shows beyond its largest value
+_FEW: Final = 0.1  # of the most activations that the step ever holds
 _WHY: Final = {
     "load": "The weights alone are larger than anything the step adds.",
     "end_of_forward": "Every activation is alive and the loss is being computed.",
-    "backward": "A layer is being differentiated: gradients have begun to arrive while activations "
-    "still wait.",
     "end_of_backward": "Every gradient is there; the activations are gone.",
     "optimizer_step": "The optimizer holds all of its state, the gradients, and its temporaries.",
 }
@@ -143,12 +142,27 @@ def instant_label(name: str) -> str:
 
 
 def _why(plan: Plan) -> str:
+    if plan.peak_instant == "backward":
+        return _how_far_back(plan)
     why = _WHY.get(plan.peak_instant, "")
     if plan.peak_instant == "end_of_forward":
         waits = plan.job.recipe.grad_accum > 1 and "grads" in plan.instants[plan.peak_instant]
         gradients = "the gradients of earlier micro-batches wait as well"
         return f"{why[:-1]}; {gradients if waits else 'not one gradient exists yet'}."
     return why
+
+
+def _how_far_back(plan: Plan) -> str:
+    """Where on the way back the peak stands, read off what is still held there."""
+    most = max(held.get("activations", 0) for held in plan.instants.values())
+    left = plan.instants["backward"].get("activations", 0) / max(1, most)
+    if left < _FEW:
+        freed = plan.job.recipe.optimizer_in_backward
+        there = "" if freed else ": nearly every gradient is there"
+        return f"The way back has reached the first layers{there}. Few activations are left."
+    if left > 1 - _FEW:
+        return "The way back has begun: first gradients arrive, and the activations still wait."
+    return "A layer is being differentiated: gradients pile up while activations still wait."
 
 
 def _parts(components: dict[str, int], whole: int, unit: str) -> list[Json]:
