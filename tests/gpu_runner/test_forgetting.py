@@ -1,5 +1,6 @@
 """What helps against forgetting: the direction of each effect, on the demo, with three seeds."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,20 @@ def test_the_document_holds_a_row_for_every_control() -> None:
     for name, trial in measured.items():
         part = text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
         assert all(f"| {control.title} |" in part for control in trial.controls)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_the_pages_copy_and_the_document_tell_the_same(name: str) -> None:
+    text = (ROOT / "docs" / "forgetting.md").read_text(encoding="utf-8")
+    rows = text.split(f"<!-- {name} -->")[1].split("<!-- end")[0].splitlines()
+    told = {title: rest for title, *rest in (row.strip("| ").split(" | ") for row in rows)}
+    copy = json.loads((ROOT / "web" / "truth" / "forgetting.json").read_text("utf-8"))[name]
+    for control in copy["controls"]:
+        task, general, _, drift = told[control["title"]]
+        assert f"{control['task']:.3f}" == task
+        assert f"{control['general']:.3f}" == general.split(" ± ")[0]
+        assert f"{control['drift']:.2%}" == drift
+    assert f"{copy['before']['general']:.3f}" == told["before training"][1]
 
 
 def test_rows_for_replay_are_none_of_those_that_are_scored() -> None:
