@@ -115,7 +115,7 @@ def environment() -> None:
         run_stage("making .venv", [sys.executable, "-m", "venv", "--clear", VENV], remedy)
     with once(VENV / "packages.stamp", f"{ROOT} {digest(ROOT / 'pyproject.toml')}") as needed:
         if needed:
-            install("installing Python packages", "--editable", ".[runner,dev]")
+            install("installing Python packages", "--editable", ".[runner,lora,dev]")
 
 
 def install(title: str, *arguments: str) -> None:

@@ -14,7 +14,7 @@ Reading order (each module uses only those above it):
 - a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
 - until the last line: `keep` · `progress` · `plan_table` · `ending` · `mailbox` · `signals` ·
   `obey` · `running` · `session`
-- many runs side by side: `forgetting`
+- many runs side by side: `forgetting` · `lora`
 - about the machine, and for other tools: `export` · `doctor` · `selftest`
 - the page and its runs: `runs` · `guard` · `site` · `stream` · `recipes` · `launch` · `control` ·
   `serve`

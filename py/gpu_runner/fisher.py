@@ -60,7 +60,7 @@ def prepare(
         l2sp_pull=config.l2sp_pull,
         ewc=config.ewc,
         fisher=directory / FILE if config.ewc else None,
-        shares={name: by_parameter[p] for name, p in model.named_parameters()},
+        shares={n: by_parameter[p] for n, p in model.named_parameters() if p.requires_grad},
         keep=config.anchor_in_memory,
     )
     if penalty.fisher and not penalty.fisher.exists():

@@ -158,7 +158,7 @@ class _LinearEntropy(torch.autograd.Function):
             total = torch.zeros((), device=hidden.device)
             by_hidden = torch.empty_like(inputs) if wanted else None
             new = torch.empty_like if len(targets) else torch.zeros_like  # the first chunk fills it
-            by_weight = new(weight) if wanted else None
+            by_weight = new(weight) if weight.requires_grad else None  # else it is frozen
             room = cast.new_empty(min(len(targets), LINEAR_CHUNK) * len(weight))
             for start in range(0, len(targets), LINEAR_CHUNK):
                 part = slice(start, start + LINEAR_CHUNK)
@@ -170,12 +170,14 @@ class _LinearEntropy(torch.autograd.Function):
                 slope.sub_(highest).exp_()
                 sums = slope.sum(dim=1, keepdim=True)
                 total += sums.log().sum()
-                if by_hidden is not None and by_weight is not None:
+                if by_hidden is not None:
                     slope.div_(sums)  # … come their probabilities
                     slope.scatter_add_(1, chosen, torch.full_like(sums, -1.0))
                     slope = slope if slope is logits else logits.copy_(slope)
                     torch.mm(slope, cast, out=by_hidden[part])
-                    if dtype == weight.dtype:
+                    if by_weight is None:
+                        pass
+                    elif dtype == weight.dtype:
                         by_weight.addmm_(slope.T, inputs[part], beta=min(start, 1))
                     elif start:
                         by_weight += slope.T @ inputs[part]
@@ -190,4 +192,5 @@ class _LinearEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         by_hidden, by_weight = ctx.gradients
         del ctx.gradients  # or the weight's gradient would be copied, not taken over
-        return (by_hidden * gradient).to(ctx.dtype), by_weight.mul_(gradient), None, None
+        moved = None if by_weight is None else by_weight.mul_(gradient)
+        return (by_hidden * gradient).to(ctx.dtype), moved, None, None

