@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,30 @@ BRIEF = """() => {
   const { run, lastSeq, step, status, gaps } = document.querySelector('run-view').state;
   return { run, lastSeq, step, status, gaps };
 }"""
+CHOOSER = "run-chooser label:first-of-type"
 NOTICE = "() => document.querySelector('run-view').dataset.state ?? ''"
 PATIENCE_SECONDS = 40.0
 
 
-def write(runs: Path, name: str, *options: str) -> subprocess.Popen[bytes]:
-    """Start a real writer of a log in its own process."""
+@contextmanager
+def write(runs: Path, name: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A real writer of a log in its own process; it is waited for, or killed if the test fails."""
     command = [sys.executable, str(WRITER), str(runs), name, *options]
     environment = {"PYTHONPATH": str(build.ROOT / "py"), "PATH": "/usr/bin:/bin"}
-    return subprocess.Popen(command, cwd=build.ROOT, env=environment, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(
+        command, cwd=build.ROOT, env=environment, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def written(runs: Path, name: str, *options: str) -> Path:
     """A log that is complete."""
-    assert write(runs, name, *options).wait(60) == 0
+    with write(runs, name, *options) as writer:
+        assert writer.wait(60) == 0
     return runs / name / "events.jsonl"
 
 
@@ -74,5 +85,6 @@ class RunReader:
 
     def choose(self, value: str) -> None:
         """Pick a run by the value of its option, such as "live:some-run"."""
-        self.page.locator(f"run-chooser option[value='{value}']").wait_for(state="attached")
-        self.page.locator("run-chooser select").select_option(value)
+        select = self.page.locator(f"{CHOOSER} select")
+        select.locator(f"option[value='{value}']").wait_for(state="attached")
+        select.select_option(value)

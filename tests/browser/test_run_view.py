@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from browser.run_reader import RunReader, write, written
+from browser.run_reader import CHOOSER, RunReader, write, written
 
 # How many pixels in the upper third of a chart have the colour of its line.
 INK_ABOVE = """(chart) => {
@@ -133,9 +133,8 @@ def test_a_killed_trainer_is_called_gone_and_comes_back_when_resumed(
     reader.wait_notice("trainer-gone")
     step = reader.state["step"]
     assert f"ended after step {step}" in text(reader.page, ".run-state")
-    assert (
-        reader.page.locator("run-chooser option[value='live:killed']").inner_text().endswith("gone")
-    )
+    option = reader.page.locator(f"{CHOOSER} option[value='live:killed']")
+    assert option.inner_text().endswith("gone")
     resume = ("--steps", "400", "--first", str(step - 2), "--until", str(step + 5))
     with write(serve_site.runs, "killed", *resume, "--end", "stopped"):
         reader.wait_notice("stopped")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from accessibility import is_wider_than_the_window, violations
-from browser.run_reader import RunReader, written
+from browser.run_reader import CHOOSER, RunReader, written
 
 STATES = {
     "finished": ("--steps", "60", "--end", "finished"),
@@ -67,6 +67,6 @@ def test_without_a_runner_a_recording_is_shown_and_named(page: Page, static_site
     reader.wait_notice("finished")
     assert page.locator("run-view .run-about").inner_text()
     assert reader.state["evals"]["general"]["delta"][-1] > 0
-    titles = page.locator("run-chooser optgroup[label=Recorded] option").all_inner_texts()
+    titles = page.locator(f"{CHOOSER} optgroup[label=Recorded] option").all_inner_texts()
     assert len(titles) >= 2
     assert len(set(titles)) == len(titles)

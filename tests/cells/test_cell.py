@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from awaited import awaited
 from pycell.cell import VALUE_LIMIT_CHARS, CellResult, run_cell
 from pycell.output import OUTPUT_LIMIT_BYTES
 
@@ -74,8 +73,7 @@ def test_top_level_await_works_where_an_event_loop_runs_already() -> None:
     async def caller() -> CellResult:
         return run("import asyncio\nawait asyncio.sleep(0, 'done')")[0]
 
-    with ThreadPoolExecutor() as pool:  # a browser test may have left a loop in this thread
-        assert pool.submit(asyncio.run, caller()).result().value_repr == "'done'"
+    assert awaited(caller()).value_repr == "'done'"
 
 
 def test_a_failing_repr_is_the_cell_s_error() -> None:

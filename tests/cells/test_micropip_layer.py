@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from awaited import awaited
 from press import wheels
 from pycell.micropip_layer import PageLayer
 from pycell.packages import Packages
@@ -37,7 +37,7 @@ def micropip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(sys, "path", [str(tmp_path), *beside])
     packages = Packages(LOCK["packages"], bring, lambda: False)
     packages.on_load = PageLayer(LOCK, packages, fetch_wheel).note_loaded
-    asyncio.run(packages.load("micropip"))
+    awaited(packages.load("micropip"))
     import micropip
 
     assert micropip.__file__.startswith(str(tmp_path))
@@ -49,7 +49,7 @@ def micropip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def refusal(micropip: Any, what: str) -> str:
     """What `await micropip.install(what)` raises."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011
-        asyncio.run(micropip.install(what))
+        awaited(micropip.install(what))
     return str(caught.value)
 
 

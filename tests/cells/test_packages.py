@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from awaited import awaited
 from pycell.cell import CellResult, run_cell_async
 from pycell.output import CappedOutput
 from pycell.packages import Packages
@@ -35,7 +35,8 @@ def run(source: str, packages: Packages) -> CellResult:
     sys.meta_path.append(packages)
     try:
         output = CappedOutput(lambda _text: None)
-        return asyncio.run(run_cell_async(source, {}, output, "cell", packages.prepare))
+        cell = run_cell_async(source, {}, output, "cell", packages.prepare)
+        return cast(CellResult, awaited(cell))
     finally:
         sys.meta_path.remove(packages)
 

@@ -15,7 +15,7 @@ from press.fonts import SIGNS, unicode_range
 FACE = re.compile(r"@font-face\{(.*?)\}")
 FALLS_BACK = {  # on purpose: our faces lack them, and every system has them
     "Unfrozen Text": " ",
-    "Unfrozen UI": "\u202f→↕≈≤≥⁰¹²³⁴⁵⁶⁷⁸⁹⁻₀∞▲▼",
+    "Unfrozen UI": "\u202f→↕≈≤≥⁰¹²³⁴⁵⁶⁷⁸⁹⁻₀∞▲▼✓✗",
     "Unfrozen Mono": "→←∇₀≈≤≥─│┌┐└┘├┤┬┴┼▶◀",
     "Unfrozen Math": "",
 }

@@ -120,9 +120,9 @@ class Kitchen:
 
     def _output(self, baked: Baked, where: str) -> Iterator[str]:
         if baked.stdout:
-            yield f'<pre class="cell-stdout">{escape(baked.stdout, quote=False)}</pre>\n'
+            yield f'<pre class="cell-stdout" tabindex="0">{escape(baked.stdout, quote=False)}</pre>\n'
         if baked.value is not None:
-            yield f'<pre class="cell-value">{escape(baked.value, quote=False)}</pre>\n'
+            yield f'<pre class="cell-value" tabindex="0">{escape(baked.value, quote=False)}</pre>\n'
         if baked.table is not None:
             yield data_element("table", baked.table, where, self._renderings)
         for plot in baked.plots:

@@ -82,7 +82,8 @@ export class CellOutput {
     delete this.box.dataset.baked;
     for (const pre of this.box.querySelectorAll(".cell-stdout, .cell-value")) {
       pre.style.minHeight = "";
-      if (pre.scrollHeight > pre.clientHeight + 1) pre.tabIndex = 0;
+      const hidden = pre.scrollHeight > pre.clientHeight + 1 || pre.scrollWidth > pre.clientWidth + 1;
+      if (hidden) pre.tabIndex = 0;
     }
     this.box.style.minHeight = "";
     this.box.removeAttribute("aria-busy");
