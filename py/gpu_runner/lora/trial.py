@@ -91,8 +91,8 @@ SETTINGS: Final = {
         "smollm2",
         lambda folder: unpacked(smollm2_gguf(), folder),
         {
-            **{"data": "demo", "steps": 60, "micro_batch": 8, "grad_accum": 1},
-            **{"eval_rows": 32, "seq_len": 64, "eval_every": 20, "sample_tokens": 12},
+            **{"data": "demo", "steps": 30, "micro_batch": 8, "grad_accum": 1},
+            **{"eval_rows": 32, "seq_len": 64, "eval_every": 15, "sample_tokens": 12},
         },
         lambda: earlier_english_rows()[1],
     ),
