@@ -77,6 +77,18 @@ def test_gradients_agree_with_the_full_matrix_of_logits(examples: list[Example])
         torch.testing.assert_close(one, parameter.grad, rtol=1e-4, atol=1e-5)
 
 
+def test_a_frozen_head_gets_no_gradient_and_the_others_keep_theirs(examples: list[Example]) -> None:
+    whole, frozen = tiny_llama.model(), tiny_llama.model()
+    frozen.get_output_embeddings().weight.requires_grad_(False)
+    for model in (whole, frozen):
+        loss_sum(model, collate(examples, 0))[0].backward()
+    gradients = dict(whole.named_parameters())
+    for name, parameter in frozen.named_parameters():
+        assert (parameter.grad is None) == (not parameter.requires_grad)
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, gradients[name].grad)
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_gradients_hold_nothing_of_what_was_in_memory_before(trained: bool) -> None:
     model = tiny_llama.model()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from press import drawings, lab
+from press import drawings, lab, lora_runs
 from press.accuracy import draw
 from press.cells import embedded_json
 from press.desk import Desk
@@ -113,6 +113,11 @@ def _accuracy(desk: Desk, words: list[str], where: str) -> str:
     return draw(" ".join(words), where, desk.renderings)
 
 
+def _lora_runs(desk: Desk, words: list[str], where: str) -> str:
+    """A part of the comparison run here: `::: lora-runs methods`, see press.lora_runs."""
+    return lora_runs.draw(" ".join(words), where, desk.renderings)
+
+
 def _quiz(_: Desk, words: list[str], where: str) -> str:
     """A question, or several: `::: quiz key`; printed when every heading is known."""
     return QUIZ_MARK.format(words=" ".join(words), where=where)
@@ -134,6 +139,7 @@ BLOCKS: Final[dict[str, Block]] = {
     "decision": Block(_decision, "</method-decision>\n"),
     "page-run": Block(_page_run, "</page-run>\n"),
     "accuracy": Block(_accuracy, ""),
+    "lora-runs": Block(_lora_runs, ""),
     "quiz": Block(_quiz, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
 }
