@@ -28,13 +28,15 @@ def shipped() -> Demo:
 
 
 def outcome(given: Demo, preset: Preset, seed: int) -> dict[str, Any]:
-    """Where one run ends: losses by set, before and after, and the drift."""
-    quiet = {"eval_every": 10_000, "sample_tokens": 0, "seed": seed}
-    choices = Choices.read(quiet | dict(preset.choices))
+    """Where one run ends: losses by set and answers by prompt, before and after, and the drift."""
+    choices = Choices.read({"eval_every": 10_000, "seed": seed} | dict(preset.choices))
     run = FineTune(given, choices, Clock(time.time, time.monotonic))
-    for _ in run.events():
-        pass
-    return {"status": run.status, "losses": run.losses, "drift": run.trainer.drift()[1]}
+    answers: dict[str, list[str]] = {}
+    for event in run.events():
+        if event is not None and event["kind"] == "sample":
+            answers.setdefault(event["prompt"], []).append(event["text"].strip())
+    ended = {"status": run.status, "losses": run.losses, "answers": answers}
+    return ended | {"drift": run.trainer.drift()[1]}
 
 
 def summary(outcomes: list[dict[str, Any]]) -> dict[str, Any]:

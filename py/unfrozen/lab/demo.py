@@ -34,8 +34,9 @@ PROMPTS: Final = (
     "Often Omar pays. Yesterday Omar",
     "Spell backwards: e n g i n e =",
 )
-"""Continued before and after a fine-tune. Jordan, Iran and the engine are answered rightly before
-it and wrongly after it with the default choices, for each of five seeds; France and Omar never.
+"""Continued before and after a fine-tune. With the default choices, in CPython and for each of
+five seeds, Jordan, Iran and the engine are answered rightly before it and wrongly after it, France
+and Omar rightly before and after. A browser computes other last bits, and may end with another word.
 """
 
 

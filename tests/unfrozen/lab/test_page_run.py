@@ -12,10 +12,12 @@ import pytest
 from lab_demo import loaded
 from unfrozen.lab import page_run
 from unfrozen.lab.choices import DIALS, Choices
+from unfrozen.lab.demo import PROMPTS
 from unfrozen.lab.page_run import CHALLENGE, DEFAULT, PRESETS, SEEDS
 
 ROOT = Path(__file__).parents[3]
 FILE = json.loads((ROOT / "web" / "truth" / "lab.json").read_text(encoding="utf-8"))
+_, FRANCE, JORDAN, IRAN, _, OMAR, ENGINE = PROMPTS
 REPEATED = 0.15  # nats; runs are chaotic and machines differ, means of five seeds less
 
 
@@ -71,6 +73,21 @@ class TestEveryPresetWithEverySeed:
             assert loss(run, "task") < loss(run, "task", 0) / 10
             assert loss(run, "general/capitals") > 20 * loss(run, "general/capitals", 0)
 
+    def test_as_it_comes_two_capitals_and_a_word_are_lost_and_two_answers_stay(self) -> None:
+        right = {JORDAN: "Amman.", IRAN: "Tehran.", ENGINE: "e n i g n e"}
+        for run in outcomes()["plain"]:
+            for prompt, answer in right.items():
+                before, after = run["answers"][prompt]
+                assert before == answer != after, prompt
+            for prompt in (FRANCE, OMAR):
+                before, after = run["answers"][prompt]
+                assert before == after, prompt
+
+    def test_at_a_third_of_the_rate_five_of_six_old_answers_are_as_before(self) -> None:
+        for run in outcomes()["gentle"]:
+            kept = [before == after for before, after in list(run["answers"].values())[1:]]
+            assert (len(kept), sum(kept)) == (6, 5)
+
     def test_at_a_third_of_the_rate_nothing_is_lost_and_the_numerals_come_half_way(self) -> None:
         for run, plain in each_seed("gentle"):
             assert lost(run) < 0.2 * lost(plain)
@@ -107,10 +124,12 @@ class TestEveryPresetWithEverySeed:
         for run, plain in each_seed("ewc"):
             assert 0.85 < run["drift"] / plain["drift"] < 1
             assert lost(run) < 0.4 * lost(plain)
+        assert share_lost(each_seed("ewc")) < 0.25
 
-    def test_weight_decay_forgets_more_than_no_pull(self) -> None:
+    def test_weight_decay_forgets_several_times_more_than_no_pull(self) -> None:
         for run, plain in each_seed("decay"):
             assert lost(run) > 2 * lost(plain)
+        assert 4 < share_lost(each_seed("decay")) < 9
 
     def test_the_challenge_is_missed_by_the_defaults_and_reached_by_a_setting(self) -> None:
         for run in outcomes()["plain"]:
