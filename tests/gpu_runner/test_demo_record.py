@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from gpu_runner import demo
-from gpu_runner.demo.record import MOST_BYTES, clean, cleaned_log, recordings, traces, write_index
+from gpu_runner.demo.record import (
+    MOST_BYTES,
+    clean,
+    cleaned_log,
+    places,
+    recordings,
+    traces,
+    write_index,
+)
 
 FOLDER = Path(__file__).parents[2] / "web" / "recordings"
 INDEX = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
@@ -76,14 +84,25 @@ def test_a_path_that_is_left_over_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     log.write_text('{"kind":"alert","text":"saved in /srv/elsewhere/model"}\n')
     with pytest.raises(ValueError, match="'/srv/elsewhere/model' would tell about this machine"):
-        cleaned_log(log, tmp_path / "runs")
+        cleaned_log(log, str(tmp_path / "runs"))
+
+
+def test_the_folders_of_a_run_of_a_study_are_those_that_its_log_names(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    config = {"runs": "/srv/runs/one", "model": "/srv/models/tiny", "data": "/srv/runs/one/a.jsonl"}
+    log.write_text(json.dumps({"kind": "run.start", "config": config}) + "\n")
+    found = json.loads(cleaned_log(log, *places(log)))["config"]
+    assert found == {"runs": "", "model": "tiny", "data": "a.jsonl"}
+    log.write_text('{"kind":"beat"}\n')
+    with pytest.raises(ValueError, match="does not begin with run"):
+        places(log)
 
 
 def test_a_log_too_large_for_a_page_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     log.write_text(json.dumps({"text": "a" * MOST_BYTES}) + "\n")
     with pytest.raises(ValueError, match="record fewer steps"):
-        cleaned_log(log, tmp_path / "runs")
+        cleaned_log(log, str(tmp_path / "runs"))
 
 
 def test_the_index_lists_only_what_is_there(tmp_path: Path) -> None:

