@@ -40,10 +40,11 @@ def product(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
         return np.matmul(a, b, out=out)
     if out is None:
         out = np.empty((*a.shape[:-1], b.shape[-1]), np.float32)
-    if 0 in out.shape or out.strides[-1] != out.itemsize or a.shape[:-2] != b.shape[:-2]:
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    nothing = 0 in (*out.shape, k)  # the kernel counts down to none, and from none for ever
+    if nothing or out.strides[-1] != out.itemsize or a.shape[:-2] != b.shape[:-2]:
         return np.matmul(a, b, out=out)
     global _panel
-    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     if (wanted := _PANEL_FLOATS * k + _ROW_FLOATS) > len(_panel):
         _panel = np.empty(wanted, np.float32)
     batch = (1, 1, *a.shape[:-2])[-2:]

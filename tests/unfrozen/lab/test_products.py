@@ -72,6 +72,8 @@ def test_a_place_for_the_result_is_used() -> None:
     [
         (numbers(2, 3).astype(float), numbers(3, 2).astype(float)),
         (numbers(0, 3), numbers(3, 2)),
+        (numbers(3, 2), numbers(2, 0)),
+        (numbers(3, 0), numbers(0, 2)),
         (numbers(4, 2, 3), numbers(3, 2)),
         (numbers(1, 1, 1, 2, 3), numbers(1, 1, 1, 3, 2)),
     ],

@@ -1,0 +1,35 @@
+// Multiplies with the lab's kernel, `node product.mjs FILE.wasm`: one JSON line in, one out, floats
+// as their bits. What lies around the result and behind the panel is filled, and given back.
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+const CALL = 1024;
+const START = 4096;
+const memory = new WebAssembly.Memory({ initial: 256 });
+const wasm = readFileSync(process.argv[2]);
+const { instance } = await WebAssembly.instantiate(wasm, { env: { memory } });
+
+/** Places of consecutive areas of so many floats, 16 bytes of air between them. */
+function placed(sizes) {
+  let at = START;
+  return sizes.map((size) => [at, (at += 4 * size + 16)][0]);
+}
+
+function multiply({ a, b, c, sizes, fill }) {
+  const k = sizes.at(-1);
+  const words = new Uint32Array(memory.buffer);
+  words.fill(fill);
+  const panelFloats = 8 * k + 32;
+  const [atA, atB, atC, panel, end] = placed([a.bits.length, b.bits.length, c.floats, panelFloats, 0]);
+  words.set(a.bits, atA / 4);
+  words.set(b.bits, atB / 4);
+  const call = [atA + a.at, ...a.strides, atB + b.at, ...b.strides, atC + c.at, ...c.strides, ...sizes, panel];
+  new Int32Array(memory.buffer).set(call, CALL / 4);
+  instance.exports.product(CALL);
+  const beyond = [...words.subarray(end / 4 - 4, end / 4 + 64)];
+  return { bits: [...words.subarray(atC / 4, atC / 4 + c.floats)], beyond };
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(multiply(JSON.parse(line)))}\n`);
+}

@@ -1,0 +1,165 @@
+"""The lab's kernel, assembled as the press does it, gives the bits of a sum in the order of k."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import build
+
+Floats = NDArray[np.float32]
+FILL = 0x7FABCDEF  # a NaN of its own: read by mistake, it spoils a sum; written over, it is missed
+
+
+class Kernel:
+    """The kernel in a running Node."""
+
+    def __init__(self, node: str, folder: Path) -> None:
+        wasm = folder / "product.wasm"
+        press = build.ROOT / "web" / "press" / "wat.mjs"
+        source = build.ROOT / "web" / "python" / "product.wat"
+        subprocess.run([node, str(press), str(source), str(wasm)], check=True)
+        self.bytes = wasm.stat().st_size
+        program = Path(__file__).with_name("product.mjs")
+        self.process = subprocess.Popen(
+            [node, str(program), str(wasm)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def product(self, a: Floats, b: Floats, margin: int = 0) -> Floats:
+        """a (…, m, k) · b (…, k, n), two or fewer of …; `margin` floats stay free in each row."""
+        (m, k), n = a.shape[-2:], b.shape[-1]
+        batch = (1, 1, *a.shape[:-2])[-2:]
+        room = np.zeros((*batch, m, n + margin), np.float32)
+        place = {"floats": room.size, "at": 0, "strides": room.strides[:-1]}
+        call = {"a": sent(a), "b": sent(b), "c": place, "sizes": (*batch, m, n, k), "fill": FILL}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(call) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert set(answer["beyond"]) == {FILL}, "it wrote behind its panel"
+        found = np.array(answer["bits"], np.uint32).reshape(room.shape)
+        assert (found[..., n:] == FILL).all(), "it wrote beside the columns of the result"
+        whole = found[..., :n].copy().view(np.float32)
+        return whole.reshape(*a.shape[:-1], n)
+
+
+def sent(array: Floats) -> dict[str, Any]:
+    """All that the view's base holds, where the view begins in it, and its strides."""
+    base = array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    at = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    bits = base.view(np.uint32).ravel().tolist()
+    return {"bits": bits, "at": at, "strides": (0, 0, *array.strides)[-4:]}
+
+
+def in_order(a: Floats, b: Floats) -> Floats:
+    """The same product, one k after the other, each product and each sum rounded."""
+    total = np.zeros((*a.shape[:-1], b.shape[-1]), np.float32)
+    with np.errstate(all="ignore"):
+        for k in range(a.shape[-1]):
+            total += a[..., :, k, None] * b[..., k, None, :]
+    return total
+
+
+def assert_same_bits(found: Floats, expected: Floats) -> None:
+    """Of every number; one NaN is as good as another."""
+    nothing = np.isnan(expected)
+    np.testing.assert_array_equal(np.isnan(found), nothing)
+    known = found[~nothing].view(np.uint32), expected[~nothing].view(np.uint32)
+    np.testing.assert_array_equal(*known)
+
+
+def numbers(*shape: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+@pytest.fixture(scope="module")
+def kernel(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    running = Kernel(node, tmp_path_factory.mktemp("kernel"))
+    yield running
+    with running.process:
+        running.process.terminate()
+
+
+SHAPES = [(1, 1, 1), (1, 5, 9), (3, 7, 8), (4, 1, 16), (5, 33, 17), (17, 3, 7), (64, 128, 96)]
+
+
+@pytest.mark.parametrize(("m", "k", "n"), SHAPES)
+def test_a_product_has_the_bits_of_a_sum_in_order_and_is_numpys(
+    kernel: Kernel, m: int, k: int, n: int
+) -> None:
+    a, b = numbers(m, k), numbers(k, n, seed=1)
+    found = kernel.product(a, b, margin=3)
+    assert_same_bits(found, in_order(a, b))
+    bound = k * np.finfo(np.float32).eps * (np.abs(a) @ np.abs(b))
+    assert (np.abs(found - a @ b) <= bound).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.tuples(*[st.integers(1, 19)] * 3),
+    batch=st.lists(st.integers(1, 3), max_size=2),
+    turned=st.tuples(st.booleans(), st.booleans()),
+    every=st.integers(1, 3),
+)
+def test_views_of_any_strides_and_batches_are_read_where_they_lie(
+    kernel: Kernel,
+    sizes: tuple[int, int, int],
+    batch: list[int],
+    turned: tuple[bool, bool],
+    every: int,
+) -> None:
+    m, k, n = sizes
+    shapes = [(m, k), (k, n)]
+    factors = []
+    for seed, (shape, turn) in enumerate(zip(shapes, turned, strict=True)):
+        rows, columns = shape[::-1] if turn else shape
+        made = numbers(*batch, rows, columns * every, seed=seed)[..., ::every]
+        factors.append(made.swapaxes(-1, -2) if turn else made)
+    assert_same_bits(kernel.product(*factors), in_order(*factors))
+
+
+def test_rows_read_backwards_and_one_row_read_again_and_again(kernel: Kernel) -> None:
+    a = numbers(6, 10)[::-1]
+    b = np.broadcast_to(numbers(10, 1), (10, 11))
+    assert_same_bits(kernel.product(a, b), in_order(a, b))
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 3e38, -0.0, 1e-42])
+@pytest.mark.parametrize("place", [(0, 0), (2, 3), (5, 6)])
+def test_what_is_no_number_or_beyond_them_goes_where_ieee_says(
+    kernel: Kernel, special: float, place: tuple[int, int]
+) -> None:
+    a, b = numbers(6, 7), numbers(7, 9, seed=1)
+    a[place] = b[place[1], 2] = special
+    expected = in_order(a, b)
+    assert_same_bits(kernel.product(a, b), expected)
+    assert np.isfinite(np.delete(np.delete(expected, place[0], 0), 2, 1)).all()
+
+
+def test_infinity_times_nothing_and_infinity_less_infinity_are_no_number(kernel: Kernel) -> None:
+    a = np.array([[np.inf, 1.0], [np.inf, -np.inf], [0.0, 0.0]], np.float32)
+    b = np.array([[0.0, 1.0], [1.0, 1.0]], np.float32)
+    found = kernel.product(a, b)
+    assert np.isnan(found).tolist() == [[True, False], [True, True], [False, False]]
+    assert found[0, 1] == np.inf
+    assert not np.signbit(found[2]).any()
+
+
+def test_it_is_as_small_as_the_decision_says(kernel: Kernel) -> None:
+    told = build.ROOT / "docs" / "decisions" / "0024-a-language-model-in-the-page.md"
+    assert f"{kernel.bytes:,} bytes of WebAssembly" in told.read_text(encoding="utf-8")
