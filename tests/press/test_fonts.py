@@ -17,7 +17,7 @@ FALLS_BACK = {  # on purpose: our faces lack them, and every system has them
     "Unfrozen Text": " ",
     "Unfrozen UI": "\u202f→↕≈≤≥⁰¹²³⁴⁵⁶⁷⁸⁹⁻₀∞▲▼✓✗",
     "Unfrozen Mono": "→←∇₀≈≤≥─│┌┐└┘├┤┬┴┼▶◀",
-    "Unfrozen Math": "",
+    "Unfrozen Math": "\u2061",  # a function is applied here: nothing to draw
 }
 SHOWN = """() => {
   const shown = {};
