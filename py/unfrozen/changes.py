@@ -176,7 +176,7 @@ def _of_this_job(job: Job) -> Iterator[Change]:
 _PURE: Final = Change(
     "pure_bf16",
     "Stochastic rounding instead of a master copy",
-    f"To the nearest, {stall_share(2e-5, 1000):.0%} of weights could stand still at 2e-5.",
+    f"To the nearest, {stall_share(2e-5, 1000):.0%} of weights could stand still at 2 × 10⁻⁵.",
     {"master": None, "rounding": "stochastic"},
     kind="rounding",
 )

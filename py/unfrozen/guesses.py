@@ -185,7 +185,7 @@ GUESSES: Final[dict[str, Guess]] = {
         _level,
     ),
     "moves": Guess(
-        "at a rate of 2e-5, how many of the weights move?",
+        "at a rate of 2 × 10⁻⁵, how many of the weights move?",
         "%",
         "At that rate {} of the weights move",
         _cell(lambda first: read_number(first).value == 2e-5),

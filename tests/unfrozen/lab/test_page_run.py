@@ -17,7 +17,8 @@ from unfrozen.lab.page_run import CHALLENGE, DEFAULT, PRESETS, SEEDS
 
 ROOT = Path(__file__).parents[3]
 FILE = json.loads((ROOT / "web" / "truth" / "lab.json").read_text(encoding="utf-8"))
-_, FRANCE, JORDAN, IRAN, _, OMAR, ENGINE = PROMPTS
+RUNS = (*PRESETS, page_run.Preset("longer", "", {"steps": 400}, ""))
+NUMERAL, FRANCE, JORDAN, IRAN, _, OMAR, ENGINE = PROMPTS
 REPEATED = 0.15  # nats; runs are chaotic and machines differ, means of five seeds less
 
 
@@ -32,18 +33,18 @@ def lab_runs() -> Any:
 
 
 def outcome(pair: tuple[int, int]) -> dict[str, Any]:
-    found: dict[str, Any] = lab_runs().outcome(loaded(), PRESETS[pair[0]], SEEDS[pair[1]])
+    found: dict[str, Any] = lab_runs().outcome(loaded(), RUNS[pair[0]], SEEDS[pair[1]])
     return found
 
 
 @cache
 def outcomes() -> dict[str, list[dict[str, Any]]]:
-    """Every preset with every seed, in two processes."""
-    pairs = [(preset, seed) for preset in range(len(PRESETS)) for seed in range(len(SEEDS))]
+    """Every preset with every seed, and the longer run, in two processes."""
+    pairs = [(preset, seed) for preset in range(len(RUNS)) for seed in range(len(SEEDS))]
     with get_context("forkserver").Pool(2) as pool:
         found = pool.map(outcome, pairs, chunksize=1)
     each = len(SEEDS)
-    return {p.id: found[i * each : (i + 1) * each] for i, p in enumerate(PRESETS)}
+    return {p.id: found[i * each : (i + 1) * each] for i, p in enumerate(RUNS)}
 
 
 def loss(run: dict[str, Any], suite: str, when: int = 1) -> float:
@@ -82,6 +83,11 @@ class TestEveryPresetWithEverySeed:
             for prompt in (FRANCE, OMAR):
                 before, after = run["answers"][prompt]
                 assert before == after, prompt
+
+    def test_a_longer_run_writes_the_numeral_and_forgets_more(self) -> None:
+        for run, plain in each_seed("longer"):
+            assert run["answers"][NUMERAL][1] == "DCCCXXVI" != plain["answers"][NUMERAL][1]
+            assert lost(run) > lost(plain)
 
     def test_at_a_third_of_the_rate_five_of_six_old_answers_are_as_before(self) -> None:
         for run in outcomes()["gentle"]:
