@@ -24,6 +24,7 @@ from gpu_runner.bounds import (
     Schedule,
 )
 from gpu_runner.errors import UsageError
+from gpu_runner.installed import runs_folder
 
 DEMO: Final = "demo"  # the model, and the task it is fine-tuned on
 INSTRUCT: Final = "instruct"  # the instruction rows shipped for a real language model
@@ -202,6 +203,7 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
         del given["steps"]  # the demo's default yields to the user's --epochs
     if not {"steps", "epochs"} & given.keys():
         given["epochs"] = 1.0
+    given.setdefault("runs", str(runs_folder()))
     config = TrainConfig(**given)
     bounds.check(config)
     bounds.check_used(options, config)

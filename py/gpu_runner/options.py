@@ -10,6 +10,7 @@ import typer
 
 from gpu_runner import bounds, config_file
 from gpu_runner.config import TrainConfig, parse_general, resolve
+from gpu_runner.installed import RUNS_ENV, runs_folder, short
 
 Options = dict[str, tuple[Any, str]]
 
@@ -49,7 +50,10 @@ GROUPS: Final[dict[str, Options]] = {
         "save_every": (int | None, "Steps between checkpoints; 0 never; else at evaluations."),
         "sample_tokens": (int | None, "Length of samples; 0 for none"),
         "out": (str | None, "Where the trained model goes; else into the run."),
-        "runs": (str | None, "Directory that holds the runs"),
+        "runs": (
+            str | None,
+            f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}.",
+        ),
     },
     "Yes or no": {
         "skip_bad_rows": (bool | None, "Leave out and count rows that cannot be read."),
@@ -74,6 +78,7 @@ def configuration(options: Mapping[str, Any]) -> TrainConfig:
     """The run that these options ask for. Raises `UsageError` for what contradicts itself."""
     given = {name: value for name, value in options.items() if value is not None}
     file, pairs = given.pop("config", None), given.pop("set", [])
+    given.pop("dry_run", None)  # of the command, not of the run
     if "general" in given:
         given["general"] = parse_general(given["general"])
     chosen = (config_file.read(file) if file else {}) | config_file.assignments(pairs)

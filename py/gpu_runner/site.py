@@ -1,13 +1,16 @@
 """The built site as a table from address to bytes, made once when the server starts.
 
-A request only ever looks its path up here, so no spelling of `..` can leave the site.
+A request only ever looks its path up here, so no spelling of `..` can leave the site. The one thing
+that the server changes in the page is how `unfrozen` is typed where it was installed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import html
 import mimetypes
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,23 +49,34 @@ class Asset:
     cache_control: str
 
 
+PROGRAM: Final = b'data-program="%s"'  # of the page's html element
+
+
 class SiteTable:
     """Every file under `root` at its address; `index.html` also at the address of its folder.
 
-    Links and hidden files are left out.
+    Links and hidden files are left out. `beside` has folders that stand under an address of their
+    own, where `root` has none there; `program` is what the page tells its reader to type.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, *, beside: Mapping[str, Path] | None = None, program: str = "unfrozen"
+    ) -> None:
         self._assets: dict[str, Asset] = {}
-        for path in sorted(root.rglob("*")):
-            relative = path.relative_to(root)
-            hidden = any(part.startswith(".") for part in relative.parts)
-            if hidden or _has_link(root, relative) or not path.is_file():
-                continue
-            address = f"/{relative.as_posix()}"
-            self._assets[address] = asset = _asset(path)
+        for address, path in self._files(root, beside or {}):
+            body = path.read_bytes()
+            if address == "/index.html":
+                typed = html.escape(program).encode()
+                body = body.replace(PROGRAM % b"unfrozen", PROGRAM % typed, 1)
+            self._assets[address] = asset = _asset(path.name, body)
             if path.name == "index.html":
                 self._assets[address.removesuffix("index.html")] = asset
+
+    def _files(self, root: Path, beside: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+        yield from _below(root, "")
+        for address, folder in beside.items():
+            if not (root / address).exists():
+                yield from _below(folder, f"/{address}")
 
     def answer(self, request: Request) -> Response:
         """The file at the request's path: 200, 304 if the client has it, 404 for the rest."""
@@ -74,15 +88,23 @@ class SiteTable:
         return Response(asset.body, 200, headers, asset.content_type)
 
 
-def _asset(path: Path) -> Asset:
-    body = path.read_bytes()
-    guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+def _below(root: Path, address: str) -> Iterator[tuple[str, Path]]:
+    """The address and the path of every file to serve below `root`."""
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if not hidden and not _has_link(root, relative) and path.is_file():
+            yield f"{address}/{relative.as_posix()}", path
+
+
+def _asset(name: str, body: bytes) -> Asset:
+    guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Asset(
         body=body,
-        content_type=CONTENT_TYPES.get(path.suffix, guessed),
+        content_type=CONTENT_TYPES.get(Path(name).suffix, guessed),
         etag=f'"{hashlib.sha256(body).hexdigest()[:16]}"',
         cache_control=(
-            "public, max-age=31536000, immutable" if HASHED_NAME.search(path.name) else "no-cache"
+            "public, max-age=31536000, immutable" if HASHED_NAME.search(name) else "no-cache"
         ),
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from unfrozen.job import Job
 from unfrozen.memory_planner import launch as launching
 from unfrozen.memory_planner.figures import Json, verdict
-from unfrozen.memory_planner.launch import PYTHON, Launch, launch
+from unfrozen.memory_planner.launch import PROGRAM, Launch, launch
 from unfrozen.memory_planner.runner import (
     LENGTHS,
     LOSSES,
@@ -40,7 +40,7 @@ def commands(plan: Plan, state: State) -> Json:
         "differs": differs,
         "needs": _needs(plan, plan_job(run), unit(state)) if differs else None,
         "job": json.dumps(job, indent=2, ensure_ascii=False),
-        "plan": f"{PYTHON} -m unfrozen plan job.json",
+        "plan": f"{PROGRAM} plan job.json",
     }
 
 
