@@ -217,8 +217,7 @@ def test_a_choice_beyond_its_bounds_is_refused_in_words(
     assert reader.titles == before
     reader.root.locator(".pr-start").click()
     reader.shows(found["problem"])
-    reader.choices = {}
-    assert reader.train(SHORT)["ok"]
+    assert reader.phase == "ready"
 
 
 def test_choices_given_before_the_element_is_there_are_kept(
@@ -237,7 +236,7 @@ def test_choices_given_before_the_element_is_there_are_kept(
 
 
 def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -> None:
-    quick = SHORT | {"steps": 8, "fisher_rows": 4}
+    quick = SHORT | {"steps": 8, "eval_every": 8, "fisher_rows": 4}
     failed = reader.train(quick | {"lr": 10})
     assert failed["status"] == "failed"
     assert "diverged" in failed["problem"]

@@ -12,8 +12,9 @@ from playwright.sync_api import Browser
 
 from browser.page_run_reader import LONG, SHORT, PageRunReader
 from browser.plain_host import ISOLATION, Host, hosted
-from conftest import StaticSite, watched_page
+from conftest import watched_page
 
+SMALL = SHORT | {"steps": 2, "rows_per_step": 2}
 NETWORK_ERRORS = ["404", "ERR_", "Failed to load"]
 STOPPED_WITHIN_SECONDS = 2.0  # on a busy machine; `build.py bench lab` has the bar
 MODEL = "demo/model/model.safetensors"
@@ -150,11 +151,15 @@ def test_stop_ends_a_run_within_a_step_and_what_it_has_learned_can_be_asked(
     assert reader.train(SHORT)["ok"]
 
 
-def test_a_worker_that_is_gone_is_ended_by_force_and_another_computes_the_same_by_numpy(
+def test_a_worker_that_is_gone_is_ended_by_force_and_another_takes_its_place(
     reader: PageRunReader, host: Host
 ) -> None:
-    by_kernel = reader.train(SHORT)
-    reader.begin(LONG)
+    host.lose("python/product.wasm")
+    reader.page.reload()
+    reader.come_near()
+    by_numpy = reader.train(SMALL)
+    assert by_numpy["ok"]
+    reader.begin(LONG | {"rows_per_step": 2})
     reader.until_training()
     within_the_worker(reader, "self.close()")
     ended, seconds = reader.stop()
@@ -164,13 +169,10 @@ def test_a_worker_that_is_gone_is_ended_by_force_and_another_computes_the_same_b
     assert ended["problem"] in reader.said
     assert reader.state["status"] == "failed"
     assert reader.root.locator(".pr-run-score").last.inner_text() == "failed"
-    host.lose("python/product.wasm")
-    said = reader.ask("The capital of France is")
-    assert said.get("after", said) is None
-    by_numpy = reader.train(SHORT)
     host.find("python/product.wasm")
-    assert by_numpy["ok"]
-    assert by_numpy["losses"] == by_kernel["losses"]
+    assert reader.ask("The capital of France is")["after"] is None
+    by_kernel = reader.train(SMALL)
+    assert by_kernel["losses"] == by_numpy["losses"], "the kernel gives numpy's bits"
 
 
 def test_memory_that_runs_out_is_told_with_a_remedy_and_the_next_run_has_it_again(
@@ -187,23 +189,21 @@ def test_memory_that_runs_out_is_told_with_a_remedy_and_the_next_run_has_it_agai
 
 
 def test_runs_go_on_in_a_hidden_tab_and_a_frozen_one_and_two_tabs_do_not_meet(
-    chromium: Browser, static_site: StaticSite
+    reader: PageRunReader, host: Host
 ) -> None:
-    with watched_page(chromium.new_context()) as page:
-        first = PageRunReader(page, static_site.url)
-        other = page.context.new_page()
-        second = PageRunReader(other, static_site.url)
-        first.begin(SHORT | {"steps": 60})
-        second.begin(SHORT | {"steps": 8, "seed": 1})
-        first.until_training()
-        devtools = page.context.new_cdp_session(page)
-        devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-        assert second.ended()["status"] == "finished"
-        other.wait_for_timeout(1000)
-        devtools.send("Page.setWebLifecycleState", {"state": "active"})
-        assert first.ended()["status"] == "finished"
-        steps = "document.querySelector('page-run').state.series['train/loss'].x"
-        assert page.evaluate(steps) == list(range(1, 61))
-        assert other.evaluate(steps) == list(range(1, 9))
-        assert [len(reader.titles) for reader in (first, second)] == [1, 1]
-        other.close()
+    page, listed = reader.page, len(reader.titles)
+    other = page.context.new_page()
+    second = PageRunReader(other, host.url)
+    reader.begin(SHORT | {"steps": 40})
+    second.begin(SHORT | {"steps": 8, "seed": 1})
+    reader.until_training()
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    assert second.ended()["status"] == "finished"
+    devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    assert reader.ended()["status"] == "finished"
+    steps = "document.querySelector('page-run').state.series['train/loss'].x"
+    assert page.evaluate(steps) == list(range(1, 41))
+    assert other.evaluate(steps) == list(range(1, 9))
+    assert (len(reader.titles), len(second.titles)) == (listed + 1, 1)
+    other.close()
