@@ -3,18 +3,23 @@
     pyproject.toml README.md LICENSE py/  ─┐
     dist/ → py/gpu_runner/page/           ─┴→ .cache/package → sdist → wheel → packages/
 
-The wheel is made from the sdist, so that the sdist is known to suffice. What the runner brings
-along already, the demo model and its data, is left out of the page and served from there.
+The wheel is made from the sdist, so that the sdist is known to suffice. Files of the page that hold
+the demo model or its data, alone or in a package for cells, are cut up: what the runner brings
+along already is served from there (`gpu_runner.site.spliced`).
 """
 
 from __future__ import annotations
 
-import filecmp
+import base64
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from gpu_runner.site import SPLICED
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SITE: Final = ROOT / "dist"
@@ -24,6 +29,8 @@ FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
 MOST_BYTES: Final = 15_000_000
 """Of each of the two: Python for the page is most of it."""
+LEAST_BYTES: Final = 1000
+"""Of a file that is worth sharing."""
 
 
 class Unbuilt(Exception):
@@ -38,23 +45,35 @@ def stage(site: Path, folder: Path) -> Path:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "py", folder / "py", ignore=UNWANTED)
     runner = folder / "py" / "gpu_runner"
-
-    def known(place: str, names: list[str]) -> set[str]:
-        """Names that need not be copied: hidden, or beside the page with the same content."""
-        inside = Path(place).relative_to(site)
-        twin = runner / inside
-        same = {
-            name
-            for name in names
-            if (twin / name).is_file() and filecmp.cmp(Path(place, name), twin / name, False)
-        }
-        return UNWANTED(place, names) | same
-
-    page = shutil.copytree(site, runner / "page", ignore=known)
-    for empty in sorted(page.rglob("*"), reverse=True):  # what is known leaves its folder behind
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()
+    page = shutil.copytree(site, runner / "page", ignore=UNWANTED)
+    shared = {
+        str(path.relative_to(runner)): path.read_bytes()
+        for path in sorted((runner / "demo").rglob("*"))
+        if path.is_file() and path.stat().st_size >= LEAST_BYTES
+    }
+    for path in sorted(page.rglob("*")):
+        if path.is_file() and (parts := cut(path.read_bytes(), shared)):
+            text = json.dumps(parts, separators=(",", ":"))
+            path.with_name(path.name + SPLICED).write_text(text, "utf-8")
+            path.unlink()
     return page
+
+
+def cut(data: bytes, shared: Mapping[str, bytes]) -> list[dict[str, str]]:
+    """`data` as parts for `gpu_runner.site.spliced`, none where it holds no shared file whole."""
+    for name, content in shared.items():
+        before, found, after = data.partition(content)
+        if found:
+            return [
+                *(cut(before, shared) or _literal(before)),
+                {"file": name},
+                *(cut(after, shared) or _literal(after)),
+            ]
+    return []
+
+
+def _literal(data: bytes) -> list[dict[str, str]]:
+    return [{"base64": base64.b64encode(data).decode("ascii")}] if data else []
 
 
 def build(folder: Path, out: Path) -> list[Path]:

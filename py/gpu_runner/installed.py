@@ -37,9 +37,14 @@ def installed_version() -> str:
         return "unknown"
 
 
+def package() -> Path:
+    """The folder of this package."""
+    return Path(str(files("gpu_runner")))
+
+
 def clone() -> Path | None:
     """The repository this package runs from; None where it was installed from a wheel."""
-    root = _package().parent.parent
+    root = package().parent.parent
     return root if (root / "build.py").is_file() and (root / "pyproject.toml").is_file() else None
 
 
@@ -55,7 +60,7 @@ def runs_folder() -> Path:
 def built_page(given: Path | None) -> Path:
     """The folder of the built page. Raises `UsageError` that says how to make it."""
     root = clone()
-    own = _package() / PAGE if root is None else root / "dist"
+    own = package() / PAGE if root is None else root / "dist"
     place = given if given is not None else own
     if (place / INDEX).is_file():
         return place
@@ -65,11 +70,6 @@ def built_page(given: Path | None) -> Path:
         else f"install {NAME} again, from a wheel that holds it"
     )
     raise UsageError(f"no built page in {place}: {remedy}.")
-
-
-def page_shares() -> dict[str, Path]:
-    """Folders that a wheel holds once, for the page and the runner, by their address in the page."""
-    return {f"demo/{part}": _package() / "demo" / part for part in ("data", "model")}
 
 
 def program() -> str:
@@ -112,7 +112,3 @@ def _shown(file: Path) -> str:
 def _same_script(found: str | None, file: Path) -> bool:
     """Whether what the shell finds is a link to our script, as tool installers make them."""
     return file.name == NAME and found is not None and Path(found).resolve() == file.resolve()
-
-
-def _package() -> Path:
-    return Path(str(files("gpu_runner")))

@@ -6,11 +6,12 @@ that the server changes in the page is how `unfrozen` is typed where it was inst
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
+import json
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,34 +50,35 @@ class Asset:
     cache_control: str
 
 
+SPLICED: Final = ".spliced"  # what a wheel holds once for the page and the runner
 PROGRAM: Final = b'data-program="%s"'  # of the page's html element
 
 
 class SiteTable:
     """Every file under `root` at its address; `index.html` also at the address of its folder.
 
-    Links and hidden files are left out. `beside` has folders that stand under an address of their
-    own, where `root` has none there; `program` is what the page tells its reader to type.
+    Links and hidden files are left out. `NAME.spliced` is served as NAME, put together from parts
+    that lie in `package` too; `program` is what the page tells its reader to type.
     """
 
     def __init__(
-        self, root: Path, *, beside: Mapping[str, Path] | None = None, program: str = "unfrozen"
+        self, root: Path, *, package: Path | None = None, program: str = "unfrozen"
     ) -> None:
         self._assets: dict[str, Asset] = {}
-        for address, path in self._files(root, beside or {}):
-            body = path.read_bytes()
+        for path in sorted(root.rglob("*")):
+            relative = path.relative_to(root)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            if hidden or _has_link(root, relative) or not path.is_file():
+                continue
+            address, body = f"/{relative.as_posix()}", path.read_bytes()
+            if package is not None and path.suffix == SPLICED:
+                address, body = address.removesuffix(SPLICED), spliced(body, package)
             if address == "/index.html":
                 typed = html.escape(program).encode()
                 body = body.replace(PROGRAM % b"unfrozen", PROGRAM % typed, 1)
-            self._assets[address] = asset = _asset(path.name, body)
+            self._assets[address] = asset = _asset(address, body)
             if path.name == "index.html":
                 self._assets[address.removesuffix("index.html")] = asset
-
-    def _files(self, root: Path, beside: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
-        yield from _below(root, "")
-        for address, folder in beside.items():
-            if not (root / address).exists():
-                yield from _below(folder, f"/{address}")
 
     def answer(self, request: Request) -> Response:
         """The file at the request's path: 200, 304 if the client has it, 404 for the rest."""
@@ -88,13 +90,14 @@ class SiteTable:
         return Response(asset.body, 200, headers, asset.content_type)
 
 
-def _below(root: Path, address: str) -> Iterator[tuple[str, Path]]:
-    """The address and the path of every file to serve below `root`."""
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if not hidden and not _has_link(root, relative) and path.is_file():
-            yield f"{address}/{relative.as_posix()}", path
+def spliced(parts: bytes, package: Path) -> bytes:
+    """A file from its parts, a list in JSON: `{"file": NAME}` of `package` or `{"base64": …}`."""
+    return b"".join(
+        (package / part["file"]).read_bytes()
+        if "file" in part
+        else base64.b64decode(part["base64"])
+        for part in json.loads(parts)
+    )
 
 
 def _asset(name: str, body: bytes) -> Asset:

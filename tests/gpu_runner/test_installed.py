@@ -17,7 +17,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "site-packages" / "gpu_runner"
     (package / "page").mkdir(parents=True)
     (package / "page" / "index.html").write_text("x")
-    monkeypatch.setattr(installed, "_package", lambda: package)
+    monkeypatch.setattr(installed, "package", lambda: package)
     return package
 
 
@@ -70,7 +70,7 @@ def test_runs_lie_in_the_clone_and_without_one_in_the_users_data_folder(
     assert installed.clone() is None
     assert installed.runs_folder().is_relative_to(tmp_path)
     assert installed.runs_folder().parts[-2:] == ("unfrozen", "runs")
-    monkeypatch.setattr(installed, "_package", lambda: ROOT / "py" / "gpu_runner")
+    monkeypatch.setattr(installed, "package", lambda: ROOT / "py" / "gpu_runner")
     assert installed.clone() == ROOT
     assert installed.runs_folder() == ROOT / "runs"
     assert wheel.is_dir()
@@ -99,7 +99,7 @@ def test_what_is_missing_to_train_is_installed_as_one_installs_here(
 ) -> None:
     python = script.with_name("python")
     assert installed.pip_install() == f"'{python}' -m pip install 'unfrozen[train]'"
-    monkeypatch.setattr(installed, "_package", lambda: ROOT / "py" / "gpu_runner")
+    monkeypatch.setattr(installed, "package", lambda: ROOT / "py" / "gpu_runner")
     assert installed.pip_install() == "`python3 build.py build` installs it"
     assert wheel.is_dir()
 

@@ -1,5 +1,6 @@
-"""The table of what is served: folders beside the page, and the one word that is changed in it."""
+"""The table of what is served: files put together from parts, and the one word that is changed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ PAGE = '<!doctype html><html lang="en" data-program="unfrozen"><p>data-program="
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    (tmp_path / "page" / "demo").mkdir(parents=True)
+    (tmp_path / "page").mkdir()
     (tmp_path / "page" / "index.html").write_text(PAGE)
-    (tmp_path / "beside").mkdir()
-    (tmp_path / "beside" / "a.json").write_text("{}")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "weights").write_bytes(b"weights")
     return tmp_path
 
 
@@ -38,10 +39,10 @@ def test_the_page_says_once_how_its_command_is_typed(root: Path) -> None:
     assert plain.headers["etag"] != asked.get("/index.html").headers["etag"]
 
 
-def test_a_folder_beside_the_page_is_served_where_the_page_has_none(root: Path) -> None:
-    beside = {"demo/data": root / "beside"}
-    assert client(SiteTable(root / "page", beside=beside)).get("/demo/data/a.json").text == "{}"
-    (root / "page" / "demo" / "data").mkdir()
-    (root / "page" / "demo" / "data" / "a.json").write_text("[]")
-    assert client(SiteTable(root / "page", beside=beside)).get("/demo/data/a.json").text == "[]"
-    assert client(SiteTable(root / "page")).get("/a.json").status_code == 404
+def test_a_file_is_put_together_from_parts_that_the_package_has(root: Path) -> None:
+    parts = [{"base64": "YQ=="}, {"file": "demo/weights"}, {"base64": "Yg=="}]
+    (root / "page" / "a.whl.spliced").write_text(json.dumps(parts))
+    found = client(SiteTable(root / "page", package=root)).get("/a.whl")
+    assert found.content == b"aweightsb"
+    assert found.headers["content-type"] == "application/octet-stream"
+    assert client(SiteTable(root / "page", package=root)).get("/a.whl.spliced").status_code == 404

@@ -23,6 +23,7 @@ from playwright.sync_api import Page
 from browser.cell_reader import CellReader
 from browser.run_reader import RunReader
 from conftest import free_port, wait_for
+from gpu_runner.site import spliced
 from release import wheel as maker
 
 pytestmark = pytest.mark.slow
@@ -161,6 +162,17 @@ def test_both_packages_are_small_enough_and_hold_the_page_once(packages: list[Pa
     assert "py/gpu_runner/page/index.html" in inside
 
 
+def test_what_the_page_and_the_runner_share_is_cut_out_and_put_back(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"AAAA")
+    (tmp_path / "b").write_bytes(b"BB")
+    shared = {"a": b"AAAA", "b": b"BB"}
+    for data in (b"AAAA", b"xAAAAyBBz", b"BBAAAABB"):
+        parts = maker.cut(data, shared)
+        assert not [part for part in parts if part.get("base64") == "QUFBQQ=="]
+        assert spliced(json.dumps(parts).encode(), tmp_path) == data
+    assert maker.cut(b"none of them", shared) == []
+
+
 def test_a_package_that_grew_too_large_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +213,7 @@ def test_the_base_plans_and_says_what_training_needs(base: Installed) -> None:
     assert "Not ready: torch, transformers," in lacks.stdout
 
 
-def test_the_whole_article_is_there_offline(address: str, page: Page) -> None:
+def test_the_whole_article_is_there_offline(address: str, page: Page, site: Path) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     reader = CellReader(page, address)
@@ -210,7 +222,11 @@ def test_the_whole_article_is_there_offline(address: str, page: Page) -> None:
     origin = address.partition("/#")[0]
     assert asked
     assert not [url for url in asked if not url.startswith((origin, "data:", "blob:"))]
-    assert page.request.get(f"{origin}/demo/model/config.json").ok
+    for path in ("demo/model/model.safetensors", "pyodide/pyodide-lock.json"):
+        assert page.request.get(f"{origin}/{path}").body() == (site / path).read_bytes(), path
+    for path in (site / "pyodide").glob("*.whl"):
+        served = page.request.get(f"{origin}/pyodide/{path.name}").body()
+        assert served == path.read_bytes(), path.name
     command = page.locator("pre", has_text="train --model demo").first.inner_text()
     assert command.strip() == "unfrozen train --model demo"
 
