@@ -85,6 +85,15 @@ class Optimizer:
         Returns a scalar on the device: 1 where `norm` was not finite and nothing changed (neither
         weights nor moments nor the step count), else 0. Gradients are gone afterwards.
         """
+        skipped = self.update(lr, norm, clip)
+        self.end_step()
+        return skipped
+
+    def update(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """As `step`, for the parameters that have a gradient by now; `end_step` follows the last.
+
+        A step in one call is `step`; in the backward pass (`early`) it is one call a parameter.
+        """
         skipped = (~torch.isfinite(norm)).float()
         scale = (norm / clip).clamp(min=1.0) if clip > 0 else torch.ones_like(norm)
         watched = self._gauge.useful and self._steps % STALL_EVERY == 0
@@ -97,11 +106,15 @@ class Optimizer:
             part.step()
         if watched:
             self._gauge.after(earlier, skipped)
-        self._steps += 1
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
         return skipped
+
+    def end_step(self) -> None:
+        """Every parameter of the step has had its update: count the step, and what stood still."""
+        self._gauge.end_step()
+        self._steps += 1
 
     def stalled_share(self) -> float | None:
         """Share of 16-bit weights that the last watched step left unmoved; see `StallGauge`.
