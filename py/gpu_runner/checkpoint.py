@@ -26,6 +26,7 @@ from gpu_runner.errors import CheckpointError, SystemFailure
 MANIFEST: Final = "manifest.json"
 UNFINISHED: Final = ".tmp"  # being written
 REPLACED: Final = ".old"  # complete, and on its way out
+_STEP: Final = "step-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,17 @@ def _sha256(path: Path) -> str:
 
 def step_dir(root: Path, step: int) -> Path:
     """Where the checkpoint of `step` lies."""
-    return root / f"step-{step:06d}"
+    return root / f"{_STEP}{step:06d}"
+
+
+def step_of(path: Path) -> int | None:
+    """The step that a checkpoint's name tells, also of one being written or on its way out.
+
+    None for any other name: what a run did not write is neither read nor removed.
+    """
+    name = path.name.removesuffix(UNFINISHED).removesuffix(REPLACED)
+    digits = name.removeprefix(_STEP)
+    return int(digits) if name != digits and digits.isdecimal() and digits.isascii() else None
 
 
 def verify(path: Path) -> None:
@@ -146,7 +157,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 def newest(root: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that passes `verify`, and why newer ones were passed over."""
     refused: list[str] = []
-    for path in sorted(finished(root), reverse=True):
+    for path in reversed(finished(root)):
         try:
             verify(path)
         except CheckpointError as error:
@@ -157,13 +168,21 @@ def newest(root: Path) -> tuple[Path | None, list[str]]:
 
 
 def finished(root: Path) -> list[Path]:
-    """Every checkpoint in `root` that was written to its end, the oldest first."""
-    return sorted(path for path in root.glob("step-*") if path.suffix != UNFINISHED)
+    """Every checkpoint in `root` that was written to its end, the oldest first.
+
+    One that was being replaced when the process died stands before the one that replaces it.
+    """
+    found = [
+        (step, path.suffix != REPLACED, path)
+        for path in root.glob(f"{_STEP}*")
+        if (step := step_of(path)) is not None and path.suffix != UNFINISHED
+    ]
+    return [path for _, _, path in sorted(found)]
 
 
 def keep_only(root: Path, kept: Iterable[Path]) -> None:
     """Remove every other checkpoint, and what an interrupted save left behind."""
     staying = set(kept)
-    for path in root.glob("step-*"):
-        if path not in staying:
+    for path in root.glob(f"{_STEP}*"):
+        if path not in staying and step_of(path) is not None:
             shutil.rmtree(path, ignore_errors=True)

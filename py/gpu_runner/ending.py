@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_runner.checkpoint import finished
+from gpu_runner.checkpoint import finished, step_of
 from gpu_runner.errors import (
     Diverged,
     OutOfMemory,
@@ -106,7 +106,7 @@ def _next_steps(end: End, directory: Path) -> list[str]:
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
         steps += [
-            f"Step {int(one.path.name.removeprefix('step-'))} did better on the task (loss"
+            f"Step {step_of(one.path)} did better on the task (loss"
             f" {one.task_loss:.3f}): its weights are in {one.path}."
             for one in end.better
         ]

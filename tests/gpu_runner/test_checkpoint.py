@@ -75,6 +75,29 @@ def test_older_and_unfinished_ones_are_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [kept]
 
 
+def test_they_are_ordered_by_number_beyond_six_digits(tmp_path: Path) -> None:
+    steps = (999_999, 1_000_000, 10_000_000)
+    saved = [checkpoint.publish(checkpoint.step_dir(tmp_path, n), write_two).path for n in steps]
+    assert checkpoint.finished(tmp_path) == saved
+    assert checkpoint.newest(tmp_path) == (saved[-1], [])
+    assert [checkpoint.step_of(path) for path in saved] == list(steps)
+
+
+def test_one_that_was_being_replaced_stands_before_what_replaces_it(tmp_path: Path) -> None:
+    for name in ("step-000002", "step-000002.old", "step-000001.old"):
+        checkpoint.publish(tmp_path / name, write_two)
+    names = [path.name for path in checkpoint.finished(tmp_path)]
+    assert names == ["step-000001.old", "step-000002.old", "step-000002"]
+    assert [checkpoint.step_of(tmp_path / name) for name in names] == [1, 2, 2]
+
+
+def test_what_no_run_wrote_is_neither_read_nor_removed(tmp_path: Path) -> None:
+    mine = checkpoint.publish(tmp_path / "step-before-the-crash", write_two).path
+    assert checkpoint.finished(tmp_path) == []
+    checkpoint.keep_only(tmp_path, [])
+    assert mine.is_dir()
+
+
 def test_a_file_that_was_not_saved_there_is_refused_by_name(tmp_path: Path) -> None:
     saved = checkpoint.publish(tmp_path / "step-000001", write_two).path
     (saved / "pytorch_model.bin").write_bytes(b"anything")
