@@ -79,7 +79,9 @@ def prepare(
 
 
 def _estimate_for(planned: Plan, model: Any, file: Path, world: World, tell: Tell) -> None:
-    what, examples = rows(planned)
+    what, examples, remarks = rows(planned)
+    for text in remarks:
+        tell("warn", text)
     if what == GENERAL:
         tell(
             "warn",
@@ -99,26 +101,29 @@ def _estimate_for(planned: Plan, model: Any, file: Path, world: World, tell: Tel
     )
 
 
-def rows(planned: Plan) -> tuple[str, Sequence[Example]]:
-    """(which ones, the rows the Fisher is estimated on), at most `fisher_rows`, evenly drawn.
+def rows(planned: Plan) -> tuple[str, Sequence[Example], list[str]]:
+    """(which ones, the rows the Fisher is estimated on, what was cut or left out of them).
 
-    Those of `fisher_data`, else the replayed ones, else the general suites. Raises `UsageError` if
-    there are none.
+    At most `fisher_rows`, evenly drawn: those of `fisher_data`, else the replayed ones, else the
+    general suites, of which the plan has said what was left out. Raises `UsageError` if there are
+    none, `DataError` for rows of `fisher_data` that cannot be read.
     """
     config = planned.config
     if config.fisher_data is not None:
-        read = data.load_set("fisher", read_rows(config.fisher_data), planned.encoder)
-        return "fisher_data", _spread(read.examples, config.fisher_rows)
+        bad: list[str] | None = [] if config.skip_bad_rows else None
+        source = read_rows(config.fisher_data, bad)
+        read = data.load_set("fisher_data", source, planned.encoder, bad)
+        return "fisher_data", _spread(read.examples, config.fisher_rows), read.remarks()
     if planned.train.replayed_rows:
         replayed = planned.train.examples[-planned.train.replayed_rows :]
-        return "replayed", _spread(tuple(dict.fromkeys(replayed)), config.fisher_rows)
+        return "replayed", _spread(tuple(dict.fromkeys(replayed)), config.fisher_rows), []
     suites = [s for name, s in planned.suites.items() if name.startswith(f"{GENERAL}/")]
     general = [example for suite in suites for example in suite.examples]
     if not general:
         raise UsageError(
             "ewc has no rows to estimate the Fisher on: give fisher_data, --replay or --general."
         )
-    return GENERAL, _spread(general, config.fisher_rows)
+    return GENERAL, _spread(general, config.fisher_rows), []
 
 
 def _spread(examples: Sequence[Example], most: int) -> Sequence[Example]:
