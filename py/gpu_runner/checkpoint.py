@@ -1,4 +1,4 @@
-"""Directories that are whole or absent, whenever the process dies.
+"""Directories and files that are whole or absent, whenever the process dies.
 
     step-000120.tmp/  the files are written, each flushed to disk; then manifest.json (name, bytes,
                       sha256 of each), flushed; then the directories, flushed
@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from gpu_runner.errors import CheckpointError, SystemFailure
+from unfrozen.units import format_bytes
 
 MANIFEST: Final = "manifest.json"
 UNFINISHED: Final = ".tmp"  # being written
@@ -64,13 +67,32 @@ def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
         shutil.rmtree(temporary, ignore_errors=True)
         if not isinstance(error, (OSError, SafetensorError)):
             raise
-        free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
-        raise SystemFailure(
-            f"{final} could not be written ({error}); {free / 2**20:,.0f} MiB are free there."
-            " Make room, or choose another --runs or --out. Earlier checkpoints are intact."
-        ) from error
+        raise _refused(final, error, " Earlier checkpoints are intact.") from error
     shutil.rmtree(older, ignore_errors=True)
     return Saved(final, size, digest)
+
+
+def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
+    """Make the file `final`, safetensors of `tensors`, appear whole or not at all.
+
+    Raises `SystemFailure` (disk full, no permission); nothing half-written stays.
+    """
+    temporary = final.with_suffix(UNFINISHED)
+    try:
+        save_file(tensors, temporary)
+        temporary.rename(final)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise _refused(final, error) from error
+
+
+def _refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
+    """What to say where the operating system did not let `final` be written."""
+    free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
+    return SystemFailure(
+        f"{final} could not be written ({error}); {format_bytes(free)} are free there."
+        f" Make room, or choose another --runs or --out.{intact}"
+    )
 
 
 def _seal(directory: Path) -> tuple[int, str]:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gpu_runner import data
+from gpu_runner import checkpoint, data
 from gpu_runner.anchor import Anchor
 from gpu_runner.encode import Example
 from gpu_runner.errors import CheckpointError, DataError, UsageError
@@ -142,7 +141,8 @@ def estimate(
     """Write F of every parameter (fp32, mean 1 over all of them) from batches of one row each.
 
     Dropout is off; gradients are gone afterwards. Needs 4 bytes a parameter while it runs, when no
-    moments exist yet. Raises `DataError` if the rows have no gradient at all.
+    moments exist yet. Raises `DataError` if the rows have no gradient at all, `SystemFailure` where
+    they cannot be written.
     """
     sums = {
         name: torch.zeros_like(local(p.detach()), dtype=torch.float32)
@@ -167,7 +167,8 @@ def estimate(
             f"the rows for EWC's Fisher have gradients of mean square {mean}: give others."
         )
     found = {name: _whole(p, sums[name] / mean) for name, p in model.named_parameters()}
-    world.on_first(lambda: _write(found, file))
+    kept = {name: value.contiguous() for name, value in found.items()}
+    world.on_first(lambda: checkpoint.write_tensors(kept, file))
 
 
 def _mean(sums: dict[str, Tensor], world: World) -> float:
@@ -187,9 +188,3 @@ def _whole(parameter: Tensor, part: Tensor) -> Tensor:
     carrier = torch.zeros_like(parameter, dtype=torch.float32)
     local(carrier).copy_(part)
     return whole(carrier).cpu()
-
-
-def _write(found: dict[str, Tensor], file: Path) -> None:
-    temporary = file.with_suffix(".tmp")
-    save_file({name: value.contiguous() for name, value in found.items()}, temporary)
-    temporary.rename(file)

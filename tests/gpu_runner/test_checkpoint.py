@@ -3,6 +3,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
 
 from gpu_runner import checkpoint
 from gpu_runner.errors import CheckpointError, SystemFailure
@@ -35,6 +36,15 @@ def test_a_directory_without_permission_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(SystemFailure, match="Permission denied"):
         checkpoint.publish(tmp_path / "step-000001", write_two)
+
+
+def test_a_file_is_whole_or_absent_where_the_disk_is_full(full_disk: int, tmp_path: Path) -> None:
+    tensors = {"w": torch.zeros(full_disk // 4)}
+    with pytest.raises(SystemFailure, match=r"w\.safetensors could not be written .* are free th"):
+        checkpoint.write_tensors(tensors, tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    checkpoint.write_tensors({"w": tensors["w"][:9]}, tmp_path / "w.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
 @pytest.mark.parametrize(
