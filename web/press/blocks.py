@@ -6,6 +6,7 @@ A block that only wraps its text is a line in `BLOCKS`; one that draws something
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -24,6 +25,8 @@ from unfrozen.events import METRICS
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
 TAKEAWAYS_MARK: Final = "<!--takeaways-->"
 QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
+_BREAKS: Final = re.compile(r"(?<=[/_])")
+_UNITS_SAID: Final = ("nats", "seconds", "bytes")  # the others stand in what a metric means
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,9 @@ def _metrics(_: Desk, __: list[str], ___: str) -> str:
     """Every metric a run may report, from the names that runner and page share."""
     rows = "".join(
         f'<dt id="metric-{metric.name.replace("/", "-").replace("_", "-")}">'
-        f"<code>{metric.name}</code></dt>\n"
+        f"<code>{_BREAKS.sub('<wbr>', metric.name)}</code></dt>\n"
         f"<dd>{escape(metric.label)}: {escape(metric.meaning)}"
-        f"{'' if metric.unit == '1' else f' <span>In {metric.unit}.</span>'}</dd>\n"
+        f"{f' <span>In {metric.unit}.</span>' if metric.unit in _UNITS_SAID else ''}</dd>\n"
         for metric in METRICS
     )
     return f'<div class="glossary"><dl>\n{rows}</dl></div>\n'

@@ -6,13 +6,19 @@
 const NAME = "unfrozen-runs";
 const STORE = "runs";
 
-/** @returns {Promise<import("./page-runs.js").PageRun[]>} in the order in which they began */
+/**
+ * What is damaged, or was left there by something else, is left out.
+ * @returns {Promise<import("./page-runs.js").PageRun[]>} in the order in which they began
+ */
 export async function keptRuns() {
-  const found = await inStore("readonly", (store) => store.getAll());
+  const found = (await inStore("readonly", (store) => store.getAll())).filter(isRun);
   return found.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** @param {import("./page-runs.js").PageRun} run */
+/**
+ * Kept when the promise is fulfilled: the browser may refuse the space as late as that.
+ * @param {import("./page-runs.js").PageRun} run
+ */
 export function keep(run) {
   const { id, title, choices, command, lines } = run;
   return inStore("readwrite", (store) => store.put({ id, title, choices, command, lines }));
@@ -23,16 +29,33 @@ export function forget(id) {
   return inStore("readwrite", (store) => store.delete(id));
 }
 
-function inStore(mode, use) {
+function isRun({ id, title, command, lines }) {
+  const texts = [id, title, command, ...(Array.isArray(lines) ? lines : [null])];
+  return texts.every((text) => typeof text === "string");
+}
+
+async function inStore(mode, use) {
+  const database = await opened();
+  try {
+    return await done(database.transaction(STORE, mode), use);
+  } finally {
+    database.close();
+  }
+}
+
+function opened() {
   return new Promise((resolve, reject) => {
     const opening = indexedDB.open(NAME, 1);
     opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "id" });
     opening.onerror = () => reject(opening.error);
-    opening.onsuccess = () => {
-      const database = opening.result;
-      const asked = use(database.transaction(STORE, mode).objectStore(STORE));
-      asked.onsuccess = () => (database.close(), resolve(asked.result));
-      asked.onerror = () => (database.close(), reject(asked.error));
-    };
+    opening.onsuccess = () => resolve(opening.result);
+  });
+}
+
+function done(transaction, use) {
+  return new Promise((resolve, reject) => {
+    const asked = use(transaction.objectStore(STORE));
+    transaction.oncomplete = () => resolve(asked.result);
+    transaction.onabort = () => reject(transaction.error ?? asked.error);
   });
 }

@@ -17,7 +17,9 @@ import { parseEvent } from "./stream.js";
 
 const DOWNLOAD_SILENCE_MS = 30_000;
 const START_SILENCE_MS = 120_000;
+const WORK_SILENCE_MS = 60_000; // a step takes a second at most, on a slow device some more
 const STOP_SILENCE_MS = 5_000;
+const GRACE_MS = 2_000; // a computer that slept finds its timers overdue: who lives says so by then
 const TAIL = 'the weights are gone with it: "before" is all that can be asked until the next run';
 
 /**
@@ -48,7 +50,7 @@ export class PageTrainer extends EventTarget {
    */
   start(choices) {
     if (this.current) return Promise.resolve(ended("busy", "A run is on already: stop it first."));
-    const id = `page-${stamp()}-${++this.begun}`;
+    const id = `page-${stamp()}-${++this.begun}-${Math.random().toString(36).slice(2, 6)}`;
     const run = { id, title: "", choices: { ...choices }, command: "", lines: [], over: false, end: null };
     return new Promise((settle) => {
       this.current = { run, settle };
@@ -56,9 +58,11 @@ export class PageTrainer extends EventTarget {
     });
   }
 
-  /** End the run that is on. It says so itself; one that does not is ended by force. */
+  /**
+   * End the run that is on, or the loading. A run says so itself; one that does not is ended by
+   * force.
+   */
   stop() {
-    if (!this.current) return;
     if (this.status.phase === "loading") return this.#fail("", "stopped");
     if (this.status.phase !== "training") return;
     this.#set({ phase: "stopping" });
@@ -83,6 +87,14 @@ export class PageTrainer extends EventTarget {
     if (!this.worker) this.#spawn();
     if (this.status.phase === "loading") this.waiting.push(message);
     else this.worker?.postMessage(message);
+    this.#expect();
+  }
+
+  /** While something is to be said by a worker that is up, it must not fall silent. */
+  #expect() {
+    if (this.status.phase === "ready" || this.status.phase === "training") {
+      this.#watch(this.current || this.calls.size ? WORK_SILENCE_MS : 0);
+    }
   }
 
   #spawn() {
@@ -108,6 +120,7 @@ export class PageTrainer extends EventTarget {
     else if (data.type === "crashed") this.#fail(`Python stopped (${data.reason}).`);
     else if (data.type === "answer") this.#answered(data);
     else if (data.run === this.current?.run.id) this.#hearRun(data);
+    this.#expect();
   }
 
   #hearRun(data) {
@@ -133,7 +146,6 @@ export class PageTrainer extends EventTarget {
   }
 
   #ready() {
-    this.#watch(0);
     this.#set({ phase: "ready", what: "", share: "" });
     for (const message of this.waiting.splice(0)) this.worker.postMessage(message);
   }
@@ -173,7 +185,9 @@ export class PageTrainer extends EventTarget {
   /** A worker that says nothing for too long hangs; tell it instead of waiting for ever. */
   #watch(silenceMs, reason = `Python said nothing for ${silenceMs / 1000} seconds.`) {
     clearTimeout(this.watchdog);
-    if (silenceMs) this.watchdog = setTimeout(() => this.#fail(reason), silenceMs);
+    if (!silenceMs) return;
+    const giveUp = () => this.#fail(reason);
+    this.watchdog = setTimeout(() => (this.watchdog = setTimeout(giveUp, GRACE_MS)), silenceMs - GRACE_MS);
   }
 
   #broke(event) {

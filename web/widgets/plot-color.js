@@ -39,7 +39,7 @@ const COMPONENTS = [
   ["logits", /^logits?\b/i],
   ["workspace", /^workspace\b/i],
   ["gathered", /^gathered\b/i],
-  ["context", /^(?:cuda )?context\b/i],
+  ["context", /^(?:(?:cuda|device) )?context\b|^other\b/i],
   ["adapters", /^(?:lora )?adapters?\b/i],
   ["quant", /^quant/i],
 ];

@@ -67,7 +67,7 @@ def share_lost(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 class TestEveryPresetWithEverySeed:
     def test_as_it_comes_the_task_falls_tenfold_and_capitals_rise_twentyfold(self) -> None:
         for run in outcomes()["plain"]:

@@ -19,7 +19,7 @@ from unfrozen.lab.pulls import (
 
 TASK_LOSS: Final = 0.2
 """At which the three are compared."""
-LEFT, RIGHT, LOW, HIGH = -0.35, 3.1, -0.35, 3.1
+LEFT, RIGHT, LOW, HIGH = -0.5, 3.3, -0.4, 3.4
 SIDE: Final = 360.0
 RINGS: Final = (0.1, 0.4, 0.9)
 STRENGTHS: Final = tuple(10 ** (tenths / 10) for tenths in range(-25, 36))

@@ -1,0 +1,117 @@
+"""The lab's matrix products by WebAssembly beside numpy's, taking turns in one interpreter.
+
+The interpreter is started by the worker's own files, on a page of the site that has no policy.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.sync_api import Page, Route
+
+import build
+from tests.bench import Ratio
+from unfrozen.lab.demo import FILES
+
+ROUNDS: Final = 5
+SOURCES: Final = build.ROOT / "web" / "python"
+START: Final = """async ({ packages, files, code }) => {
+  globalThis.PACKAGES = packages;
+  const { fetchFiles, startPyodide } = await import("./boot.js");
+  const { fetchPackage, installPackage } = await import("./packages.js");
+  let memory;
+  const pyodide = await startPyodide(await fetchFiles(() => {}), (found) => (memory = found));
+  installPackage(pyodide, "numpy", await fetchPackage("numpy", () => {}));
+  const bytes = async (path) => (await fetch(path)).arrayBuffer();
+  const imports = { env: { memory } };
+  const { instance } = await WebAssembly.instantiate(await bytes("product.wasm"), imports);
+  pyodide.FS.mkdirTree("/demo/model");
+  pyodide.FS.mkdirTree("/demo/data");
+  for (const name of files) {
+    pyodide.FS.writeFile(`/demo/${name}`, new Uint8Array(await bytes(`../demo/${name}`)));
+  }
+  pyodide.globals.set("kernel", instance.exports.product);
+  return JSON.parse(pyodide.runPython(code));
+}"""
+CODE: Final = """
+import json
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from unfrozen.lab import products
+from unfrozen.lab.choices import Choices
+from unfrozen.lab.demo import FILES, Demo
+from unfrozen.lab.llama import Silent
+from unfrozen.lab.step import Trainer
+
+demo = Demo.read({name: Path("/demo", name).read_bytes() for name in FILES})
+trainers = {kind: Trainer(demo, Choices(ewc=0)) for kind in ("kernel", "numpy")}
+results = {kind: [] for kind in trainers}
+drawn = np.random.default_rng(0)
+shapes = {"T×h · h×h": (384, 128, 128), "T×h · h×f": (384, 128, 512), "h×T · T×f": (128, 384, 512)}
+factors = {
+    name: [drawn.standard_normal(size, np.float32) for size in ((m, k), (k, n))]
+    for name, (m, k, n) in shapes.items()
+}
+times = {}
+
+
+def timed(name, kind, work):
+    products.use(kernel if kind == "kernel" else None)
+    start = time.perf_counter()
+    found = work()
+    times.setdefault(name, {}).setdefault(kind, []).append(time.perf_counter() - start)
+    return found
+
+
+def step(kind, number):
+    steps = trainers[kind].step(number, Silent())
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value.loss
+
+
+same = True
+for number in range(1, ROUNDS + 2):
+    for kind in trainers:
+        results[kind].append(timed("a step", kind, lambda: step(kind, number)))
+    for name, (a, b) in factors.items():
+        one, other = (timed(name, kind, lambda: products.product(a, b)) for kind in trainers)
+        same = same and one.tobytes() == other.tobytes()
+warm = {name: {kind: median(of[1:]) for kind, of in by.items()} for name, by in times.items()}
+json.dumps({"times": warm, "same": same and results["kernel"] == results["numpy"]})
+"""
+
+
+def numpy_of_the_site() -> dict[str, Any]:
+    """The entry of numpy in the lock that the site carries, with the size of its wheel."""
+    folder = build.site() / "pyodide"
+    lock = json.loads((folder / "pyodide-lock.json").read_text())
+    entry: dict[str, Any] = lock["packages"]["numpy"]
+    return entry | {"bytes": (folder / entry["file_name"]).stat().st_size}
+
+
+def measured_kernel(page: Page, url: str) -> tuple[list[Ratio], bool]:
+    """Milliseconds of a step and of its products by both; whether their bits are the same."""
+
+    def source(route: Route) -> None:
+        name = Path(route.request.url).name
+        route.fulfill(body=(SOURCES / name).read_text(), content_type="text/javascript")
+
+    for name in ("boot", "download", "packages", "seal"):
+        page.route(f"{url}python/{name}.js", source)
+    page.goto(f"{url}python/")
+    code = CODE.replace("ROUNDS", str(ROUNDS))
+    given = {"packages": {"numpy": numpy_of_the_site()}, "files": list(FILES), "code": code}
+    found = page.evaluate(START, given)
+    rows = [
+        Ratio(name, 1000 * by["kernel"], 1000 * by["numpy"], "ms")
+        for name, by in found["times"].items()
+    ]
+    return rows, found["same"]
