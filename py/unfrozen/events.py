@@ -7,6 +7,7 @@ one side cannot silently vanish on the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
@@ -68,21 +69,28 @@ INSTANTS: Final[dict[str, str]] = {
 
 COMPONENTS: Final[dict[str, str]] = {
     "params": "Weights",
+    "quant_constants": "Quantisation constants",
+    "adapters": "Adapters",
     "master": "Master copy",
-    "grads": "Gradients",
     "moments": "Optimizer moments",
+    "grads": "Gradients",
     "activations": "Activations",
     "logits_loss": "Logits and loss",
     "workspace": "Workspace",
     "gathered": "Gathered shards",
-    "quant_constants": "Quantisation constants",
-    "adapters": "Adapters",
     "context": "Device context",
 }
+"""In the order of every table and picture: what stays before what comes and goes."""
 
+_PLACES: Final = {name: place for place, name in enumerate(COMPONENTS)}
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
+
+
+def in_order(components: Iterable[str]) -> list[str]:
+    """Names of components in the order of `COMPONENTS`; those it does not know come last."""
+    return sorted(components, key=lambda name: _PLACES.get(name, len(_PLACES)))
 
 
 def schema() -> dict[str, object]:

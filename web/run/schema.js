@@ -33,3 +33,10 @@ export function instantLabel(name) {
 export function componentLabel(name) {
   return schema().components[name] ?? name;
 }
+
+/** @returns {string[]} names of components in the order of the schema, unknown ones last */
+export function inOrder(names) {
+  const known = Object.keys(schema().components);
+  const place = (name) => (known.includes(name) ? known.indexOf(name) : known.length);
+  return [...names].sort((a, b) => place(a) - place(b));
+}
