@@ -86,6 +86,8 @@ _PLACES: Final = {name: place for place, name in enumerate(COMPONENTS)}
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
+RESUMABLE_STATUSES: Final = ("stopped", "failed", "oom", "gone")
+"""Of runs that may go on from their newest checkpoint; `gone`: killed, without a `run.end`."""
 
 
 def in_order(components: Iterable[str]) -> list[str]:
@@ -102,4 +104,5 @@ def schema() -> dict[str, object]:
         "instants": dict(INSTANTS),
         "components": dict(COMPONENTS),
         "statuses": list(STATUSES),
+        "resumable": list(RESUMABLE_STATUSES),
     }

@@ -8,7 +8,7 @@ let words = null;
 function schema() {
   if (words === null) {
     const baked = document.getElementById("event-schema")?.textContent;
-    words = baked ? JSON.parse(baked) : { metrics: [], instants: {}, components: {} };
+    words = baked ? JSON.parse(baked) : { metrics: [], instants: {}, components: {}, resumable: [] };
   }
   return words;
 }
@@ -32,6 +32,11 @@ export function instantLabel(name) {
 /** @returns {string} */
 export function componentLabel(name) {
   return schema().components[name] ?? name;
+}
+
+/** @returns {boolean} whether a run of that status may be started again */
+export function isResumable(status) {
+  return schema().resumable.includes(status);
 }
 
 /** @returns {string[]} names of components in the order of the schema, unknown ones last */
