@@ -6,7 +6,7 @@ import tomllib
 from house.tree import ROOT, declared
 
 RUNNER_BUDGET = 12
-DEV_BUDGET = 16
+DEV_BUDGET = 17
 PAGE_BUDGET = 13
 PAGE_BUILD_BUDGET = 4
 
