@@ -85,7 +85,8 @@ class Control:
             raise Refused(404, f"there is no run {run_id!r} here")
         attempt, info = _attempt(log), describe(run_id, log, time.time())
         status = info.status if info else "empty"
-        if command == "resume" and status in RESUMABLE_STATUSES and (log.parent / CONFIG_NAME).is_file():
+        ours = (log.parent / CONFIG_NAME).is_file()
+        if command == "resume" and status in RESUMABLE_STATUSES and ours:
             return {"seq": None, "started": self._again(log)}
         if attempt is None or status not in LIVE_STATUSES:
             raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")

@@ -24,6 +24,7 @@ from gpu_runner.plan import Plan
 from gpu_runner.progress import Summary
 from gpu_runner.train import State
 from unfrozen.events import RunStatus
+from unfrozen.units import gib
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ def describe_error(error: BaseException, plan: Plan) -> End:
     """The end that an exception means; out of memory gets the planner's advice."""
     if is_out_of_memory(error):
         first = (str(error).splitlines() or ["out of memory"])[0]
-        free = plan.available_bytes / 2**30
+        free = gib(plan.available_bytes)
         text = f"out of memory ({first}); {free:.1f} GiB are free now. {plan.advice()}"
         return End("oom", text, OutOfMemory(text))
     if is_lost_process(error):
