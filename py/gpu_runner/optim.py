@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from gpu_runner.bounds import Optimizer as Name
 from gpu_runner.eight_bit import AdamW8bit
 from gpu_runner.errors import UsageError
 from gpu_runner.muon import Muon
@@ -24,8 +25,6 @@ from gpu_runner.update_rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
 from unfrozen.layers import layer_of, rate_shares
 
-Name = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
-NAMES: Final[tuple[Name, ...]] = get_args(Name)
 WHOLE: Final = ("adamw8bit",)  # tensors cut into parts have other blocks of 256, so other numbers
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
@@ -45,21 +44,6 @@ class Choice:
     """ξ: each layer's rate is that of the layer above it divided by ξ."""
     seed: int = 0
     """Of stochastic rounding."""
-
-
-class Part(Protocol):
-    """What moves some of the parameters; reads `grad_scale` and `found_inf` in its step."""
-
-    grad_scale: Any
-    found_inf: Any
-    state: Any
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Parameters with their rate, decay and `rate_share`."""
-
-    def step(self) -> Any:
-        """Update every parameter that has a gradient."""
 
 
 class Optimizer:

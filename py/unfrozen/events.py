@@ -89,6 +89,11 @@ LIVE_STATUSES: Final = ("running", "paused", "stalled")
 RESUMABLE_STATUSES: Final = ("stopped", "failed", "oom", "gone")
 """Of runs that may go on from their newest checkpoint; `gone`: killed, without a `run.end`."""
 
+DEFAULT_BEAT_SECONDS: Final = 30.0
+"""When the trainer of a log that has no `beat` yet is expected to be heard again."""
+PATIENCE: Final = 3.0
+"""A run is stalled when it is silent for so many times what it promised."""
+
 
 def in_order(components: Iterable[str]) -> list[str]:
     """Names of components in the order of `COMPONENTS`; those it does not know come last."""
@@ -105,4 +110,5 @@ def schema() -> dict[str, object]:
         "components": dict(COMPONENTS),
         "statuses": list(STATUSES),
         "resumable": list(RESUMABLE_STATUSES),
+        "silence": {"default_seconds": DEFAULT_BEAT_SECONDS, "patience": PATIENCE},
     }
