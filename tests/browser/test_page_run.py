@@ -15,11 +15,20 @@ from browser.plain_host import hosted
 from conftest import StaticSite, watched_page
 from unfrozen.lab.page_run import CHALLENGE, PRESETS
 
+QUICK = {"eval_rows": 4, "eval_every": 400, "sample_tokens": 0, "fisher_rows": 4}
+"""What a run may leave out that is no dial."""
 KNOWN_BEFORE = {
     "The capital of Jordan is": "Amman",
     "Q: What is the capital of Iran? A:": "Tehran",
     "63 + 95 =": "158",
 }
+PUT = """(row) => new Promise((resolve) => {
+  const opening = indexedDB.open("unfrozen-runs", 1);
+  opening.onsuccess = () => {
+    const rows = opening.result.transaction("runs", "readwrite").objectStore("runs");
+    rows.put(row).onsuccess = () => (opening.result.close(), resolve());
+  };
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +87,7 @@ def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
         reader.wait(lambda: form.locator("button").is_enabled(), "an answer")
         before, after = form.locator(".pr-said").all_inner_texts()
         assert right in before
-        changed += right not in after
+        changed += after != before
         marked = "".join(form.locator(".pr-other").all_inner_texts())
         assert bool(marked) is (before != after)
     assert changed
@@ -113,7 +122,7 @@ def test_a_lower_rate_leaves_a_second_dot_and_a_line_between_them(reader: PageRu
     gentle = next(preset for preset in PRESETS if preset.id == "gentle")
     assert reader.choices["lr"] == gentle.choices["lr"]
     assert reader.root.locator(".pr-says").inner_text() == gentle.says
-    ended = reader.train()
+    ended = reader.train(dict(gentle.choices) | {"rows_per_step": 4} | QUICK)
     assert ended["ok"]
     assert ended["losses"]["task"][1] > CHALLENGE.task
     assert reader.dots.count() == before + 1
@@ -137,28 +146,34 @@ def test_a_run_is_saved_as_the_log_that_a_runner_writes(
     assert {"metrics", "eval", "mem", "sample", "drift"} <= {e["kind"] for e in events}
 
 
-def test_a_kept_run_is_there_after_a_reload_and_forgotten_on_request(
-    chromium: Browser, static_site: StaticSite
+def test_a_kept_run_is_there_on_the_next_visit_and_forgotten_on_request(
+    reader: PageRunReader, static_site: StaticSite
 ) -> None:
-    with watched_page(chromium.new_context()) as page:
-        reader = PageRunReader(page, static_site.url)
-        assert reader.train(SHORT)["ok"]
-        title = reader.titles
-        run = reader.root.locator(".pr-run")
-        run.get_by_role("button", name="Keep").click()
-        reader.shows("Kept in this browser")
-        page.reload()
-        reader.come_near()
-        reader.wait(lambda: reader.titles == title, "the run that was kept")
-        assert reader.dots.count() == 1
-        run.get_by_role("button", name="Show").click()
-        reader.wait(lambda: reader.state["status"] == "finished", "its end")
-        run.get_by_role("button", name="Forget").click()
-        reader.shows("Forgotten when you leave")
-        page.reload()
-        reader.come_near()
-        page.wait_for_timeout(300)
-        assert reader.titles == []
+    keep = reader.root.locator(".pr-run").first.get_by_role("button", name="Keep")
+    devtools = reader.page.context.new_cdp_session(reader.page)
+    origin = {"origin": reader.page.evaluate("location.origin")}
+    devtools.send("Storage.overrideQuotaForOrigin", origin | {"quotaSize": 1})
+    keep.click()
+    reader.shows("keeps nothing here")
+    devtools.send("Storage.overrideQuotaForOrigin", origin)
+    keep.click()
+    reader.shows("Kept in this browser")
+    page = reader.page.context.new_page()
+    page.goto(static_site.url)
+    page.evaluate(PUT, {"id": "page-0", "title": "damaged", "command": "", "lines": 7})
+    visit = PageRunReader(page, static_site.url)
+    visit.wait(lambda: visit.titles == reader.titles[:1], "the run that was kept, and no other")
+    assert visit.dots.count() == 1
+    run = visit.root.locator(".pr-run")
+    run.get_by_role("button", name="Show").click()
+    visit.wait(lambda: visit.state["status"] == "finished", "its end")
+    run.get_by_role("button", name="Forget").click()
+    visit.shows("Forgotten when you leave")
+    page.reload()
+    visit.come_near()
+    page.wait_for_timeout(300)
+    assert visit.titles == []
+    page.close()
 
 
 def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader) -> None:
@@ -202,8 +217,7 @@ def test_a_choice_beyond_its_bounds_is_refused_in_words(
     assert reader.titles == before
     reader.root.locator(".pr-start").click()
     reader.shows(found["problem"])
-    reader.choices = {}
-    assert reader.train(SHORT)["ok"]
+    assert reader.phase == "ready"
 
 
 def test_choices_given_before_the_element_is_there_are_kept(
@@ -222,10 +236,14 @@ def test_choices_given_before_the_element_is_there_are_kept(
 
 
 def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -> None:
-    quick = SHORT | {"steps": 20}
-    assert reader.train(quick | {"lr": 10})["status"] == "failed"
+    quick = SHORT | {"steps": 8, "eval_every": 8, "fisher_rows": 4}
+    failed = reader.train(quick | {"lr": 10})
+    assert failed["status"] == "failed"
+    assert "diverged" in failed["problem"]
     notice = reader.root.locator("run-view .run-notice, run-view .run-words").first
     assert "iverged" in notice.inner_text()
+    assert "NaN" not in reader.root.inner_text()
     assert reader.ask("The capital of France is").get("problem", "") == ""
     for given in ({"steps": 0}, {"replay_share": 1.0}, {"l2sp": 1e9}, {"ewc": 1e9}):
         assert reader.train(quick | given)["ok"], given
+    assert "NaN" not in reader.root.inner_text()

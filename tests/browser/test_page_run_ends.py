@@ -2,33 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from browser.page_run_reader import LONG, SHORT, PageRunReader
 from browser.plain_host import ISOLATION, Host, hosted
-from conftest import StaticSite, watched_page
+from conftest import watched_page
 
+SMALL = SHORT | {"steps": 2, "rows_per_step": 2}
 NETWORK_ERRORS = ["404", "ERR_", "Failed to load"]
 STOPPED_WITHIN_SECONDS = 2.0  # on a busy machine; `build.py bench lab` has the bar
+MODEL = "demo/model/model.safetensors"
+FULL = "WebAssembly.Memory.prototype.grow = () => { throw new RangeError('no memory') }"
+"""What a browser says of the next page of memory, once it has given all it gives."""
 
 
-@pytest.fixture
-def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    with hosted(site, tmp_path / "site") as server:
+@pytest.fixture(scope="module")
+def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with hosted(site, tmp_path_factory.mktemp("ends") / "site") as server:
+        server.headers = ISOLATION
         yield server
 
 
-@pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "on any host"])
-def test_stop_ends_a_run_soon_and_what_it_has_learned_can_be_asked(
-    page: Page, host: Host, isolated: bool
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, host: Host) -> Iterator[PageRunReader]:
+    """One reader to whom all of it happens, on a host that isolates its pages."""
+    with watched_page(chromium.new_context()) as page:
+        page.allowed_errors += NETWORK_ERRORS  # type: ignore[attr-defined]
+        yield PageRunReader(page, host.url)
+
+
+def within_the_worker(reader: PageRunReader, expression: str) -> None:
+    """Evaluate it there: by the browser's own protocol, as the worker has no `eval`."""
+    devtools = reader.page.context.new_cdp_session(reader.page)
+    found: list[str] = []
+    done: list[object] = []
+
+    def note(attached: dict[str, Any]) -> None:
+        if attached["targetInfo"]["url"].endswith("lab-worker.js"):
+            found.append(attached["sessionId"])
+
+    devtools.on("Target.attachedToTarget", note)
+    devtools.on("Target.receivedMessageFromTarget", lambda message: done.append(message))
+    attach = {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": False}
+    devtools.send("Target.setAutoAttach", attach)
+    reader.wait(lambda: found, "a worker")
+    message = {"id": 1, "method": "Runtime.evaluate", "params": {"expression": expression}}
+    sent = {"sessionId": found[-1], "message": json.dumps(message)}
+    devtools.send("Target.sendMessageToTarget", sent)
+    reader.wait(lambda: done, "an answer of the worker")
+    devtools.detach()
+
+
+def missing(name: str) -> Callable[[Host], Callable[[], object]]:
+    def mishap(host: Host) -> Callable[[], object]:
+        host.lose(name)
+        return lambda: host.find(name)
+
+    return mishap
+
+
+def broken_off(ending: str) -> Callable[[Host], Callable[[], object]]:
+    def mishap(host: Host) -> Callable[[], object]:
+        host.slow, host.breaks_after = (ending,), 200_000
+        return lambda: setattr(host, "breaks_after", 0)
+
+    return mishap
+
+
+def damaged(host: Host) -> Callable[[], object]:
+    file = host.folder / MODEL
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    return lambda: file.write_bytes(whole)
+
+
+MISHAPS = [
+    (missing("python/lab-worker.js"), "its script could not be loaded"),
+    (missing("pyodide/pyodide.asm.wasm"), "server answered 404 for pyodide/pyodide.asm.wasm"),
+    (broken_off(".whl"), "numpy"),
+    (missing(MODEL), "The model could not be downloaded: the server answered 404"),
+    (broken_off(".safetensors"), "The download of The model broke off"),
+    (damaged, "model.safetensors arrived damaged"),
+]
+
+
+def test_every_download_that_fails_is_named_and_the_next_try_begins_where_it_failed(
+    reader: PageRunReader, host: Host
 ) -> None:
-    host.headers = ISOLATION if isolated else {}
-    reader = PageRunReader(page, host.url)
-    assert page.evaluate("crossOriginIsolated") is isolated
+    reader.page.reload()
+    reader.come_near()
+    for mishap, words in MISHAPS:
+        undo = mishap(host)
+        failed = reader.train(SHORT)
+        undo()
+        assert (failed["ok"], failed["status"]) == (False, "failed")
+        assert words in failed["problem"]
+        assert reader.said == f"{failed['problem']} Try again."
+        assert reader.titles == []
+    host.asked.clear()
+    assert reader.train(SHORT)["ok"]
+    assert reader.said == ""
+    assert not [path for path in host.asked if "pyodide.asm.wasm" in path]
+
+
+def test_stop_while_python_loads_leaves_the_button_as_it_was(
+    reader: PageRunReader, host: Host
+) -> None:
+    reader.page.reload()
+    reader.come_near()
+    host.slow, host.pause_seconds = (".safetensors",), 0.3
+    question = "self.asked = document.querySelector('page-run').ask('so?')"
+    reader.page.evaluate(f"() => {{ {question}.then((said) => {{ self.said = said }}) }}")
+    note = reader.root.locator(".pr-note")
+    for begin in (lambda: None, lambda: reader.begin(SHORT)):
+        begin()
+        reader.wait(lambda: "the model" in note.inner_text(), "a model that loads")
+        reader.root.locator(".pr-stop").click()
+        reader.wait(lambda: reader.phase == "idle", "its end")
+        assert reader.root.locator(".pr-start").inner_text() == "Fine-tune it here"
+        assert (reader.said, reader.titles) == ("", [])
+    assert reader.page.evaluate("self.said") == {"problem": "It was stopped."}
+    assert reader.ended()["status"] == "stopped"
+    host.pause_seconds = 0
+    assert reader.train(SHORT)["ok"]
+
+
+def test_stop_ends_a_run_within_a_step_and_what_it_has_learned_can_be_asked(
+    reader: PageRunReader,
+) -> None:
+    assert reader.page.evaluate("crossOriginIsolated")
     reader.begin(LONG)
     reader.until_training()
     ended, seconds = reader.stop()
@@ -36,122 +144,66 @@ def test_stop_ends_a_run_soon_and_what_it_has_learned_can_be_asked(
     assert seconds < STOPPED_WITHIN_SECONDS
     step = reader.state["step"]
     assert 0 < step < LONG["steps"]
+    assert f"after {step} of {LONG['steps']} steps" in ended["problem"]
     said = reader.ask("The capital of France is")
     assert said["step"] == step
     assert said["after"]["pieces"]
     assert reader.train(SHORT)["ok"]
 
 
-def test_stop_while_python_loads_leaves_the_button_as_it_was(page: Page, host: Host) -> None:
-    host.slow, host.pause_seconds = (".safetensors",), 0.3
-    reader = PageRunReader(page, host.url)
-    reader.begin(SHORT)
-    note = reader.root.locator(".pr-note")
-    reader.wait(lambda: "the model" in note.inner_text(), "a model that loads")
-    ended, seconds = reader.stop()
-    assert (ended["ok"], ended["status"]) == (False, "stopped")
-    assert seconds < STOPPED_WITHIN_SECONDS
-    assert reader.root.locator(".pr-start").inner_text() == "Fine-tune it here"
-    assert reader.said == ""
-    assert reader.titles == []
-    host.pause_seconds = 0
-    assert reader.train(SHORT)["ok"]
-
-
-@pytest.mark.parametrize(
-    ("missing", "words"),
-    [
-        ("demo/model/model.safetensors", "The model could not be loaded"),
-        ("python/lab-worker.js", "Python stopped"),
-        ("pyodide/pyodide.asm.wasm", "could not be loaded"),
-    ],
-)
-def test_a_file_that_is_missing_is_named_and_found_when_it_is_back(
-    page: Page, host: Host, missing: str, words: str
+def test_a_worker_that_is_gone_is_ended_by_force_and_another_takes_its_place(
+    reader: PageRunReader, host: Host
 ) -> None:
-    page.allowed_errors += NETWORK_ERRORS  # type: ignore[attr-defined]
-    host.lose(missing)
-    reader = PageRunReader(page, host.url)
-    failed = reader.train(SHORT)
-    assert (failed["ok"], failed["status"]) == (False, "failed")
-    assert words in failed["problem"]
-    assert words in reader.said
-    host.find(missing)
-    assert reader.train(SHORT)["ok"]
-    assert reader.said == ""
-
-
-def test_a_model_that_arrives_damaged_is_refused_and_the_next_one_taken(
-    page: Page, host: Host
-) -> None:
-    reader = PageRunReader(page, host.url)
-    file = host.folder / "demo" / "model" / "model.safetensors"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert "arrived damaged" in reader.train(SHORT)["problem"]
-    file.write_bytes(whole)
-    assert reader.train(SHORT)["ok"]
-
-
-def test_a_download_that_breaks_off_is_told(page: Page, host: Host) -> None:
-    page.allowed_errors += NETWORK_ERRORS  # type: ignore[attr-defined]
-    host.slow, host.breaks_after = (".safetensors",), 200_000
-    reader = PageRunReader(page, host.url)
-    failed = reader.train(SHORT)
-    assert not failed["ok"]
-    assert "The model" in failed["problem"]
-    host.breaks_after = 0
-    assert reader.train(SHORT)["ok"]
-
-
-def test_without_the_kernel_numpy_computes_the_same(page: Page, host: Host) -> None:
-    page.allowed_errors += NETWORK_ERRORS  # type: ignore[attr-defined]
-    reader = PageRunReader(page, host.url)
-    fast = reader.train(SHORT)
     host.lose("python/product.wasm")
-    page.reload()
+    reader.page.reload()
     reader.come_near()
-    slow = reader.train(SHORT)
-    assert fast["ok"]
-    assert fast["losses"] == slow["losses"]
-
-
-def test_a_worker_that_dies_is_told_and_its_log_ends(page: Page, host: Host) -> None:
-    reader = PageRunReader(page, host.url)
-    page.on("worker", lambda worker: None)
-    reader.begin(LONG)
+    by_numpy = reader.train(SMALL)
+    assert by_numpy["ok"]
+    reader.begin(LONG | {"rows_per_step": 2})
     reader.until_training()
-    # What a browser does to a worker that is out of memory: an error and silence.
-    page.evaluate(
-        "() => import(document.querySelector('script[type=module]').src)"
-        ".then(() => document.querySelector('page-run').stop())"
-    )
-    ended = reader.ended()
-    assert ended["status"] == "stopped"
-    assert reader.state["status"] == "stopped"
+    within_the_worker(reader, "self.close()")
+    ended, seconds = reader.stop()
+    assert ended["status"] == "failed"
+    assert "ended by force" in ended["problem"]
+    assert seconds < 5 + STOPPED_WITHIN_SECONDS
+    assert ended["problem"] in reader.said
+    assert reader.state["status"] == "failed"
+    assert reader.root.locator(".pr-run-score").last.inner_text() == "failed"
+    host.find("python/product.wasm")
+    assert reader.ask("The capital of France is")["after"] is None
+    by_kernel = reader.train(SMALL)
+    assert by_kernel["losses"] == by_numpy["losses"], "the kernel gives numpy's bits"
 
 
-def test_two_starts_make_one_run(page: Page, static_site: StaticSite) -> None:
-    reader = PageRunReader(page, static_site.url)
-    reader.begin(SHORT)
-    second = page.evaluate("document.querySelector('page-run').start()")
-    assert (second["ok"], second["status"]) == (False, "busy")
-    assert reader.ended()["ok"]
-    assert len(reader.titles) == 1
-
-
-def test_a_run_goes_on_in_a_hidden_tab_and_two_tabs_do_not_meet(
-    chromium: Browser, static_site: StaticSite
+def test_memory_that_runs_out_is_told_with_a_remedy_and_the_next_run_has_it_again(
+    reader: PageRunReader,
 ) -> None:
-    with watched_page(chromium.new_context()) as page:
-        first = PageRunReader(page, static_site.url)
-        other = page.context.new_page()
-        second = PageRunReader(other, static_site.url)
-        first.begin(SHORT | {"steps": 12})
-        second.begin(SHORT | {"steps": 8, "seed": 1})
-        other.bring_to_front()
-        found = first.ended(), second.ended()
-        assert [ended["status"] for ended in found] == ["finished", "finished"]
-        assert (first.state["step"], second.state["step"]) == (12, 8)
-        assert [len(reader.titles) for reader in (first, second)] == [1, 1]
-        other.close()
+    assert reader.train(SHORT)["ok"]
+    within_the_worker(reader, FULL)
+    failed = reader.train(SHORT | {"rows_per_step": 64})
+    assert failed["status"] == "failed"
+    assert "the memory that this browser gives a page ran out; close other tabs" in reader.said
+    assert reader.state["status"] == "failed"
+    assert reader.train(SHORT)["ok"]
+    assert reader.said == ""
+
+
+def test_runs_go_on_in_a_hidden_tab_and_a_frozen_one_and_two_tabs_do_not_meet(
+    reader: PageRunReader, host: Host
+) -> None:
+    page, listed = reader.page, len(reader.titles)
+    other = page.context.new_page()
+    second = PageRunReader(other, host.url)
+    reader.begin(SHORT | {"steps": 40})
+    second.begin(SHORT | {"steps": 8, "seed": 1})
+    reader.until_training()
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    assert second.ended()["status"] == "finished"
+    devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    assert reader.ended()["status"] == "finished"
+    steps = "document.querySelector('page-run').state.series['train/loss'].x"
+    assert page.evaluate(steps) == list(range(1, 41))
+    assert other.evaluate(steps) == list(range(1, 9))
+    assert (len(reader.titles), len(second.titles)) == (listed + 1, 1)
+    other.close()

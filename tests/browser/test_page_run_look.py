@@ -1,10 +1,10 @@
-"""How the fine-tune stands in the page: accessible, in its column, usable with keys, read unscripted."""
+"""How the fine-tune stands in the page: accessible, in its column, usable with keys, unscripted."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
-import pytest
 from playwright.sync_api import Browser, Page
 
 from accessibility import is_wider_than_the_window, violations
@@ -12,26 +12,36 @@ from browser.page_run_reader import SHORT, PageRunReader
 from conftest import StaticSite
 from unfrozen.lab.page_run import PRESETS
 
+LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 390), ("light", 320)]
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390), ("light", 320)])
+
+def looks(page: Page) -> Iterator[None]:
+    """The page in each scheme and width."""
+    for scheme, width in LOOKS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(200)
+        yield
+
+
 def test_axe_finds_nothing_before_and_after_a_run(
-    chromium: Browser, static_site: StaticSite, scheme: Literal["light", "dark"], width: int
+    chromium: Browser, static_site: StaticSite
 ) -> None:
-    size: Any = {"width": width, "height": 900}
-    context = chromium.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+    context = chromium.new_context(bypass_csp=True)
     reader = PageRunReader(context.new_page(), static_site.url)
-    assert violations(reader.page, "page-run") == []
+    for _ in looks(reader.page):
+        assert violations(reader.page, "page-run") == []
     assert reader.train(SHORT)["ok"]
-    reader.ask("The capital of France is")
     reader.root.locator(".pr-known summary").click()
     reader.root.locator(".pr-ask button").click()
     reader.root.locator(".pr-answer").first.wait_for()
-    assert violations(reader.page, "page-run") == []
-    assert not is_wider_than_the_window(reader.page)
-    for button in reader.root.locator("button:visible").all():
-        box = button.bounding_box()
-        assert box is not None
-        assert box["height"] >= 24, button.inner_text()
+    for _ in looks(reader.page):
+        assert violations(reader.page, "page-run") == []
+        assert not is_wider_than_the_window(reader.page)
+        for button in reader.root.locator("button:visible").all():
+            box = button.bounding_box()
+            assert box is not None
+            assert box["height"] >= 24, button.inner_text()
     context.close()
 
 

@@ -88,7 +88,7 @@ def test_a_reader_runs_the_cells_trains_the_demo_and_watches_it_to_the_end(
 
 
 def assert_the_page_shows_the_log(watcher: RunReader, runs: Path) -> None:
-    """Every event once, the task learnt, something forgotten, and all of it in words."""
+    """Every event once, the task learned, something forgotten, and all of it in words."""
     (log,) = runs.glob("*/events.jsonl")
     events: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     state = watcher.state

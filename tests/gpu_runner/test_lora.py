@@ -20,6 +20,7 @@ from gpu_runner.lora.study import (
     Done,
     Kept,
     best_rate,
+    between,
     carry_out,
     ladder,
     missing,
@@ -159,20 +160,33 @@ def test_a_run_that_was_stopped_is_none(tmp_path: Path) -> None:
 def test_a_ladder_grows_where_the_best_lies_at_its_end_and_not_for_ever() -> None:
     start = list(LADDER[FIRST_LORA : FIRST_LORA + RUNGS])
     assert ladder(EIGHT, [], 7) == start
-    inside = [done(EIGHT, rate, task) for rate, task in zip(start, (2, 1, 3), strict=True)]
-    assert ladder(EIGHT, inside, 7) == start
-    assert best_rate(EIGHT, inside, 7) == start[1]
     falling = [done(FULL, rate, -index) for index, rate in enumerate(LADDER)]
     up = ladder(FULL, falling, 7)
     assert up == list(LADDER[FIRST_FULL : FIRST_FULL + RUNGS + MOST_EXTRA])
     assert best_rate(FULL, falling, 7) == up[-1]
     rising = [done(FULL, rate, index) for index, rate in enumerate(LADDER)]
     assert ladder(FULL, rising, 7)[0] == LADDER[FIRST_FULL - MOST_EXTRA]
+    assert len(ladder(FULL, rising, 7)) == RUNGS + MOST_EXTRA
+
+
+@pytest.mark.parametrize(
+    ("losses", "finer"), [((2, 1, 3), between(1e-3, 3e-3)), ((3, 1, 2), between(3e-3, 1e-2))]
+)
+def test_the_last_rung_lies_between_the_best_and_its_better_neighbour(
+    losses: tuple[float, ...], finer: float
+) -> None:
+    start = list(LADDER[FIRST_LORA : FIRST_LORA + RUNGS])
+    tried = [done(EIGHT, rate, task) for rate, task in zip(start, losses, strict=True)]
+    assert ladder(EIGHT, tried, 7) == [*start, finer]
+    assert best_rate(EIGHT, tried, 7) is None  # not all of the ladder is there
+    for task, best in ((1.5, start[1]), (0.5, finer)):
+        assert best_rate(EIGHT, [*tried, done(EIGHT, finer, task)], 7) == best
 
 
 def test_a_run_that_diverged_is_never_the_best() -> None:
     start = LADDER[FIRST_FULL : FIRST_FULL + RUNGS]
     tried = [done(FULL, rate, task) for rate, task in zip(start, (3, 2, None), strict=True)]
+    tried.append(done(FULL, between(start[0], start[1]), 2.5))
     assert best_rate(FULL, tried, 7) == start[1]
 
 
@@ -230,7 +244,8 @@ def test_a_file_of_another_study_is_refused_in_words(tmp_path: Path) -> None:
 def test_what_is_published_has_the_best_rate_by_task_loss_and_every_run() -> None:
     start = LADDER[FIRST_FULL : FIRST_FULL + RUNGS]
     tried = [done(FULL, rate, task) for rate, task in zip(start, (3, 1, None), strict=True)]
-    tried += [done(FULL, start[1], 2, seed=8), done(EIGHT, 1e-3, 0.5)]
+    tried += [done(FULL, between(start[0], start[1]), 2.5), done(EIGHT, 1e-3, 0.5)]
+    tried += [done(FULL, start[1], 2, seed=8)]
     found = published(SHORT, (7, 8), tried)
     (only,) = found["methods"]  # the ladder of the other is not climbed yet
     assert (only["id"], only["rate"], only["seeds"]) == ("full", start[1], 2)

@@ -1,4 +1,4 @@
-"""Room for what is to be learnt, and what many tasks take: two bits a weight, straight lines."""
+"""Room for what is to be learned, and what many tasks take: two bits a weight, straight lines."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The plane of learning and forgetting: where dots stand, which are joined, what is said of them."""
+"""The plane of learning and forgetting: where dots stand, what is joined, what is said of them."""
 
 from __future__ import annotations
 

@@ -60,3 +60,11 @@ def test_marks_stay_within_the_frame_and_labels_within_the_picture(node: Node) -
         assert max(numbers) <= width
         ends = [float(text.get("x", "")) for text in with_class(tree, "plot-end-label")]
         assert max(ends) < width
+
+
+def test_counts_that_double_are_read_off_at_their_own_places(node: Node) -> None:
+    cards = [1, 2, 4, 8, 16, 32, 64]
+    plot = {"x_data": cards, "x_log": True, "lines": [{"label": "each", "data": cards}]}
+    tree = node.tree("plot-view", "plotView", plot, {"width": 680})
+    ticks = ["".join(text.itertext()) for text in with_class(tree, "plot-tick")]
+    assert [tick for tick in ticks if tick in {*map(str, cards)}] == [*map(str, cards)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from press import wheels
+from press import demo_wheel, wheels
 from press.errors import PressError
 from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
@@ -168,7 +168,7 @@ def _assemble(target: Path) -> None:
 
 
 def _copy_wheels(folder: Path) -> dict[str, Any]:
-    """Copy what cells may import, with a lock that names nothing else; that lock's packages."""
+    """Copy what cells may import, with a lock of Pyodide's part of it; all of its packages."""
     lock = wheels.lock()  # of Pyodide's, 119 kB less than its catalogue of all packages
     packages = {}
     for name, entry in lock["packages"].items():
@@ -179,7 +179,7 @@ def _copy_wheels(folder: Path) -> dict[str, Any]:
         (folder / entry["file_name"]).write_bytes(data)
         packages[name] = entry | {"bytes": len(data)}
     (folder / "pyodide-lock.json").write_text(json.dumps(lock, sort_keys=True))
-    return packages
+    return packages | {demo_wheel.NAME: demo_wheel.write_wheel(folder)}
 
 
 def _checksums() -> dict[str, str]:

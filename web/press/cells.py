@@ -119,10 +119,11 @@ class Kitchen:
         return baked
 
     def _output(self, baked: Baked, where: str) -> Iterator[str]:
-        if baked.stdout:
-            yield f'<pre class="cell-stdout" tabindex="0">{escape(baked.stdout, quote=False)}</pre>\n'
-        if baked.value is not None:
-            yield f'<pre class="cell-value" tabindex="0">{escape(baked.value, quote=False)}</pre>\n'
+        printed = {"stdout": baked.stdout or None, "value": baked.value}
+        for name, text in printed.items():
+            if text is not None:
+                shown = escape(text, quote=False)
+                yield f'<pre class="cell-{name}" tabindex="0">{shown}</pre>\n'
         if baked.table is not None:
             yield data_element("table", baked.table, where, self._renderings)
         for plot in baked.plots:

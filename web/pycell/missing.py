@@ -15,6 +15,11 @@ def note_on(name: str) -> str:
             f"{name} is here, but nothing in this cell's text told so before it ran. "
             f"Write `import {name}` in it and run it again."
         )
+    if name == "gpu_runner":
+        return (
+            "Of gpu_runner cells can have `from gpu_runner import demo`, written so in their text; "
+            "the rest needs PyTorch, and runs on your own machine."
+        )
     if name in sys.stdlib_module_names:
         return (
             f"{name} is a part of the standard library that Python in a browser has to do without."

@@ -50,9 +50,10 @@ def describe_error(error: BaseException, filename: str) -> CellError:
 
 def _explain(error: BaseException) -> None:
     """Add to a missing module what there is instead; once, even if the error is raised again."""
-    if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
-        note = note_on(error.name)
-        if note not in getattr(error, "__notes__", ()):
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        note = note_on(top) if top in (error.name, "gpu_runner") else ""
+        if note and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 
 

@@ -81,7 +81,7 @@ function takeFile(name, bytes) {
   if (reason) throw new BootError(reason);
 }
 
-/** The products of WebAssembly; null where they cannot be had: numpy's own are right, and slow. */
+/** The kernel's file; null where it cannot be had: numpy's own products are right, and slow. */
 async function fetchKernel() {
   try {
     return await fetchBytes(new URL("python/product.wasm", page), () => {}, { what: "The kernel" });
@@ -90,12 +90,13 @@ async function fetchKernel() {
   }
 }
 
+/** The products of WebAssembly; undefined, which is Python's None (null is not), without them. */
 async function instantiate(kernel) {
   try {
     const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
     return instance.exports.product;
   } catch {
-    return null; // no vector instructions here
+    return undefined; // no file, or no vector instructions here
   }
 }
 

@@ -6,6 +6,7 @@
 import { xExtent, yExtent } from "./plot-extent.js";
 import { endLabels, spread } from "./plot-label.js";
 import { LEGEND_ROW, legendLayout } from "./plot-legend.js";
+import { shortText } from "./plot-number.js";
 import { bandScale, linearScale, logScale } from "./plot-scale.js";
 import { FONT_SIZE, heightFor, LEADING, NARROW_BELOW } from "./plot-size.js";
 import { textWidth, wrapText } from "./plot-text.js";
@@ -75,7 +76,15 @@ function xScale(plot, frame) {
   if (plot.isCategory) return bandScale(plot.x.map(String), range);
   const make = plot.xLog ? logScale : linearScale;
   const count = Math.max(3, Math.floor((frame.right - frame.left) / TICK_SPACING));
-  return make(xExtent(plot), range, { count, nice: false });
+  const scale = make(xExtent(plot), range, { count, nice: false });
+  if (!plot.xLog || !doubles(plot.x)) return scale;
+  return { ...scale, ticks: plot.x.map((value) => ({ value, label: shortText(value) })) };
+}
+
+/** Few whole numbers, each twice the one before: 1, 2, 4 … cards are read off at their own places. */
+function doubles(values) {
+  const few = values.length > 2 && values.length <= 10;
+  return few && values.every((value, at) => Number.isInteger(value) && (at === 0 || value === 2 * values[at - 1]));
 }
 
 /** Numeric ticks; a label that would leave the picture is drawn towards the inside. */

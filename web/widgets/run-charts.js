@@ -77,7 +77,7 @@ function rateChart(run) {
   };
 }
 
-/** On a scale of its own: what is forgotten is often small beside what is learnt. */
+/** On a scale of its own: what is forgotten is often small beside what is learned. */
 function generalChart(run, beside) {
   const suites = Object.entries(run.evals).filter(([name, scores]) => name !== "task" && scores.x.length);
   const skills = suites.filter(([name]) => name.includes("/"));

@@ -155,7 +155,7 @@ CAPITALS: Final[dict[str, str]] = {
     "Australia": "Canberra",
 }
 
-#: Real words, all kept out of pre-training: the reversal skill is learnt on made-up words only.
+#: Real words, all kept out of pre-training: the reversal skill is learned on made-up words only.
 SPELLING: Final = _words(
     """planet river garden window candle bridge market winter silver basket
     pencil orange ladder mirror button castle forest island kitten lemon

@@ -1,8 +1,9 @@
 """Which runs a comparison makes, in which order, and the file of those that are done.
 
 Each method climbs a ladder of rates with the first seed: three rungs, and one more beyond either
-end as long as the best lies there, at most MOST_EXTRA of them. Best is the lowest task loss on
-held-out rows after the last step. At its best rate a method is then run with the other seeds.
+end as long as the best lies there, at most MOST_EXTRA of them; then one between the best and the
+better of its neighbours. Best is the lowest task loss on held-out rows after the last step. At its
+best rate a method is then run with the other seeds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from math import inf
+from math import inf, sqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,28 +112,35 @@ class Kept:
 def ladder(method: Method, done: list[Done], seed: int) -> list[float]:
     """The rates that `method` needs with the first seed, as far as what is `done` tells."""
     start = FIRST_FULL if method.rank is None else FIRST_LORA
-    found = {
-        one.run.rate: one.task for one in done if one.run.method == method and one.run.seed == seed
-    }
+    found = _losses(method, done, seed)
     rungs = range(start, start + RUNGS)
-    for _ in range(MOST_EXTRA):
+    for extra in range(MOST_EXTRA + 1):
         rates = [LADDER[rung] for rung in rungs]
         if not all(rate in found for rate in rates):
             break
-        lowest = rates.index(min(rates, key=lambda rate: found[rate]))
+        lowest = min(range(len(rates)), key=lambda index: found[rates[index]])
         if 0 < lowest < len(rates) - 1:
-            break
-        below = lowest == 0
-        rungs = range(rungs.start - below, rungs.stop + (not below))
-    return [LADDER[rung] for rung in rungs if 0 <= rung < len(LADDER)]
+            below, best, above = rates[lowest - 1 : lowest + 2]
+            return [*rates, between(best, min(below, above, key=lambda rate: found[rate]))]
+        if extra < MOST_EXTRA:
+            rungs = range(rungs.start - (lowest == 0), rungs.stop + (lowest > 0))
+    return [LADDER[rung] for rung in rungs]
+
+
+def between(one: float, other: float) -> float:
+    """The geometric mean of two rates, in two digits."""
+    return float(f"{sqrt(one * other):.1e}")
+
+
+def _losses(method: Method, done: list[Done], seed: int) -> dict[float, float]:
+    """Rate → task loss of what is done."""
+    runs = [one for one in done if (one.run.method, one.run.seed) == (method, seed)]
+    return {one.run.rate: one.task for one in runs}
 
 
 def best_rate(method: Method, done: list[Done], seed: int) -> float | None:
     """The rate of the lowest task loss, once the whole ladder is there; None before."""
-    found = {
-        one.run.rate: one.task for one in done if one.run.method == method and one.run.seed == seed
-    }
-    rates = ladder(method, done, seed)
+    found, rates = _losses(method, done, seed), ladder(method, done, seed)
     return min(rates, key=lambda rate: found[rate]) if set(rates) <= set(found) else None
 
 

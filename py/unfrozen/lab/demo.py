@@ -36,7 +36,7 @@ PROMPTS: Final = (
 )
 """Continued before and after a fine-tune. With the default choices, in CPython and for each of
 five seeds, Jordan, Iran and the engine are answered rightly before it and wrongly after it, France
-and Omar rightly before and after. A browser computes other last bits, and may end with another word.
+and Omar rightly before and after. A browser computes other last bits, and may answer otherwise.
 """
 
 

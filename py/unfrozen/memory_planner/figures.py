@@ -153,7 +153,8 @@ def _how_far_back(plan: Plan) -> str:
     if left < _FEW:
         freed = plan.job.recipe.optimizer_in_backward
         there = "" if freed else ": nearly every gradient is there"
-        return f"The way back has reached the first layers{there}. Few activations are left."
+        left_over = "Few activations are left: recomputing layers would not help."
+        return f"The way back has reached the first layers{there}. {left_over}"
     if left > 1 - _FEW:
         return "The way back has begun: first gradients arrive, and the activations still wait."
     return "A layer is being differentiated: gradients pile up while activations still wait."

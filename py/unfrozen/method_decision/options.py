@@ -47,7 +47,7 @@ class Option:
     """One method for one choice.
 
     fits          the cards can train it; of a prompt: they can run the model
-    lacks         HAS_ROOM, LACKS_ROOM or LEARNS_NOTHING of what is to be learnt, see `evidence`
+    lacks         HAS_ROOM, LACKS_ROOM or LEARNS_NOTHING of what is to be learned, see `evidence`
     serves        the same cards hold the models of all tasks at once, ready to answer
     rank          of the adapters; 0 where there are none
     trained       weights that train
@@ -80,7 +80,7 @@ class Option:
 
     @property
     def does_it(self) -> bool:
-        """Whether the cards can train it and it has room for what is to be learnt."""
+        """Whether the cards can train it and it has room for what is to be learned."""
         return self.fits and self.lacks == HAS_ROOM
 
 

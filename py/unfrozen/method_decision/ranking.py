@@ -1,7 +1,7 @@
 """Which method comes first, and by which of five questions it beats the next.
 
     fits     can the cards train it?
-    learns   has it room for what is to be learnt?
+    learns   has it room for what is to be learned?
     serves   do the same cards hold all tasks at once?
     worth    does it save enough card-hours? (where "good enough" is wanted)
     taste    what the reader wants, or else what has fewer parts
@@ -25,7 +25,7 @@ TASTE: Final = {
     "most": ("full", "lora", "qlora", "prompt"),
     "keep": ("prompt", "lora", "qlora", "full"),
 }
-"""What comes first among methods that can all do it. Full fine-tuning learnt at least as much as
+"""What comes first among methods that can all do it. Full fine-tuning learned at least as much as
 LoRA wherever Biderman et al. compared them, but for a thousandth on one set, and mostly forgot
 more; a prompt changes no weight."""
 QUESTIONS: Final = ("fits", "learns", "serves", "worth", "taste")

@@ -30,7 +30,7 @@ _NUMBERS: Final = {
 }
 _NOT_LOW: Final = "a larger rank would be as wide as the matrices themselves"
 _RULE: Final = (
-    "First come methods that fit, then those with room for what is to be learnt, then those whose"
+    "First come methods that fit, then those with room for what is to be learned, then those whose"
     " tasks the same cards can hold ready together."
 )
 NOTE: Final = (
@@ -113,7 +113,7 @@ def fits(option: Option, choice: Choice) -> str:
 
 
 def learns(option: Option, choice: Choice) -> str:
-    """Whether it has room for what is to be learnt."""
+    """Whether it has room for what is to be learned."""
     if option.key == "prompt":
         tokens = prompt_tokens(config_of(choice.model))
         if option.lacks == LEARNS_NOTHING:

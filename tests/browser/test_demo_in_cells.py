@@ -1,0 +1,75 @@
+"""The demo model in a cell: fetched when first imported, checked, kept, as on a machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from browser.cell_reader import CellReader
+from browser.plain_host import Host, hosted
+
+CELL = "old-gradients"
+IMPORT = "from gpu_runner import demo\ndemo.card().name"
+
+
+@pytest.fixture
+def host(site: Path, tmp_path: Path) -> Iterator[Host]:
+    with hosted(site, tmp_path / "site") as server:
+        yield server
+
+
+@pytest.fixture
+def reader(page: Page, host: Host) -> CellReader:
+    return CellReader(page, host.url)
+
+
+def wheel(host: Host) -> Path:
+    return next(host.folder.glob("pyodide/gpu_runner_demo-*.whl"))
+
+
+def test_the_model_comes_with_its_first_import_visibly_and_only_once(
+    reader: CellReader, host: Host
+) -> None:
+    assert reader.run("1 + 1")["ok"]
+    assert host.asked_for_wheels() == []
+    host.pause_seconds = 0.02
+    reader.watch("python-status .python-words")
+    baked = reader.shown(CELL)["stdout"]
+    result = reader.run_as_is(CELL)
+    assert result["error"] is None
+    assert reader.shown(CELL)["stdout"] == baked
+    found = re.findall(r"cosine ([+-][\d.]+) +length +([\d.]+)", baked or "")
+    (task, long), *old = [(float(cosine), float(length)) for cosine, length in found]
+    assert task > 0.5
+    assert len(old) == 4
+    assert all(abs(cosine) < 0.01 and length < long / 100 for cosine, length in old)
+    assert any(re.fullmatch(r"gpu_runner \d+%", text) for text in reader.said())
+    assert reader.run(IMPORT)["value"] == "'card.json'"
+    assert sorted(host.asked_for_wheels()) == ["gpu_runner_demo", "numpy"]
+
+
+def test_stop_ends_its_download_and_the_next_run_has_it(reader: CellReader, host: Host) -> None:
+    assert reader.run("1 + 1")["ok"]
+    host.pause_seconds = 0.5
+    reader.start(IMPORT)
+    reader.page.locator("python-status .python-words", has_text="gpu_runner 4%").wait_for()
+    assert reader.stop()["stopped"]
+    assert "You stopped the download of gpu_runner" in str(reader.shown()["overflow"])
+    host.pause_seconds = 0
+    assert reader.run(IMPORT)["value"] == "'card.json'"
+
+
+def test_one_that_arrives_damaged_is_refused_and_the_rest_of_the_runner_is_not_here(
+    reader: CellReader, host: Host
+) -> None:
+    whole = wheel(host).read_bytes()
+    wheel(host).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "gpu_runner arrived damaged" in reader.run(IMPORT)["error"]
+    wheel(host).write_bytes(whole)
+    assert reader.run(IMPORT)["ok"]
+    missing = reader.run("import gpu_runner.train")
+    assert "the rest needs PyTorch" in missing["error"]
