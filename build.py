@@ -215,7 +215,7 @@ def test(options: argparse.Namespace) -> int:
     smollm2()
     if not options.extra:
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
-    return module("pytest", *(options.extra or ["--cov", "--reruns=2", "--reruns-delay=2"]))
+    return module("pytest", *(options.extra or ["--cov"]))
 
 
 def check(_: argparse.Namespace) -> int:

@@ -128,6 +128,20 @@ def as_rank(rank: int, size: int, port: int, target: Any, argument: Any) -> None
     target(argument)
 
 
+def fail_on_first(folder: str) -> None:
+    """The first process divides by zero for all; what each of them hears goes to `folder`/rank."""
+    import torch
+
+    from gpu_runner.world import join
+
+    world = join(torch.device("cpu"))
+    try:
+        world.on_first(lambda: 1 // 0)
+    except Exception as error:
+        (Path(folder) / str(world.rank)).write_text(f"{type(error).__name__}: {error}")
+    world.close()
+
+
 def train_here(options: dict[str, Any]) -> None:
     """A new run in this process, which is a child."""
     from gpu_runner.config import resolve

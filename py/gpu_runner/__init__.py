@@ -6,9 +6,9 @@ Reading order (each module uses only those above it):
   `config_file` · `options`
 - from a row to a batch: `hub` · `lines` · `encode` · `packing` · `feed` · `data`
 - the step and what it stands on: `world` · `attention` · `model` · `fused` · `blocks` ·
-  `host_memory` · `loss` · `anchor` · `rounding` · `update_rules` · `muon` · `eight_bit` ·
-  `optim` · `early` · `penalties` · `measure` · `train`
-- what is kept of it: `checkpoint` · `training_state`
+  `host_memory` · `loss` · `checkpoint` · `anchor` · `rounding` · `update_rules` · `muon` ·
+  `eight_bit` · `optim` · `early` · `penalties` · `measure` · `train`
+- what is kept of it: `training_state`
 - what is said about it: `evaluate` · `history` · `tail` · `log` · `pulse` · `record`
 - before the first step: `predict` · `remedy` · `sets` · `plan` · `fisher` · `run_start` ·
   `pace`

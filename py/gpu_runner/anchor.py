@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from gpu_runner import checkpoint
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import Source
 from gpu_runner.world import World, local, rows_of
@@ -83,7 +83,8 @@ class Anchor:
 def anchor(source: Source, model: Any, run_dir: Path, *, untrained: bool) -> Anchor:
     """Find θ₀ on disk; if `model` is still `untrained`, write it to `run_dir/initial.safetensors`.
 
-    Raises `CheckpointError` when a resumed run finds θ₀ neither at its source nor in its directory.
+    Raises `CheckpointError` when a resumed run finds θ₀ neither at its source nor in its directory,
+    `SystemFailure` where it cannot be written.
     """
     names = [name for name, _ in model.named_parameters()]  # tied ones once
     written = run_dir / "initial.safetensors"
@@ -97,10 +98,8 @@ def anchor(source: Source, model: Any, run_dir: Path, *, untrained: bool) -> Anc
             " measured. Put the model back where the run found it."
         )
     if not written.exists():
-        temporary = written.with_suffix(".tmp")
         parameters = {name: p.detach().contiguous() for name, p in model.named_parameters()}
-        save_file(parameters, temporary)
-        temporary.rename(written)
+        checkpoint.write_tensors(parameters, written)
     return Anchor(dict.fromkeys(names, written))
 
 

@@ -1,4 +1,4 @@
-"""Directories that are whole or absent, whenever the process dies.
+"""Directories and files that are whole or absent, whenever the process dies.
 
     step-000120.tmp/  the files are written, each flushed to disk; then manifest.json (name, bytes,
                       sha256 of each), flushed; then the directories, flushed
@@ -20,12 +20,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from gpu_runner.errors import CheckpointError, SystemFailure
+from unfrozen.units import format_bytes
 
 MANIFEST: Final = "manifest.json"
 UNFINISHED: Final = ".tmp"  # being written
 REPLACED: Final = ".old"  # complete, and on its way out
+_STEP: Final = "step-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,32 @@ def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
         shutil.rmtree(temporary, ignore_errors=True)
         if not isinstance(error, (OSError, SafetensorError)):
             raise
-        free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
-        raise SystemFailure(
-            f"{final} could not be written ({error}); {free / 2**20:,.0f} MiB are free there."
-            " Make room, or choose another --runs or --out. Earlier checkpoints are intact."
-        ) from error
+        raise _refused(final, error, " Earlier checkpoints are intact.") from error
     shutil.rmtree(older, ignore_errors=True)
     return Saved(final, size, digest)
+
+
+def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
+    """Make the file `final`, safetensors of `tensors`, appear whole or not at all.
+
+    Raises `SystemFailure` (disk full, no permission); nothing half-written stays.
+    """
+    temporary = final.with_suffix(UNFINISHED)
+    try:
+        save_file(tensors, temporary)
+        temporary.rename(final)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise _refused(final, error) from error
+
+
+def _refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
+    """What to say where the operating system did not let `final` be written."""
+    free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
+    return SystemFailure(
+        f"{final} could not be written ({error}); {format_bytes(free)} are free there."
+        f" Make room, or choose another --runs or --out.{intact}"
+    )
 
 
 def _seal(directory: Path) -> tuple[int, str]:
@@ -109,7 +132,17 @@ def _sha256(path: Path) -> str:
 
 def step_dir(root: Path, step: int) -> Path:
     """Where the checkpoint of `step` lies."""
-    return root / f"step-{step:06d}"
+    return root / f"{_STEP}{step:06d}"
+
+
+def step_of(path: Path) -> int | None:
+    """The step that a checkpoint's name tells, also of one being written or on its way out.
+
+    None for any other name: what a run did not write is neither read nor removed.
+    """
+    name = path.name.removesuffix(UNFINISHED).removesuffix(REPLACED)
+    digits = name.removeprefix(_STEP)
+    return int(digits) if name != digits and digits.isdecimal() and digits.isascii() else None
 
 
 def verify(path: Path) -> None:
@@ -146,7 +179,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 def newest(root: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that passes `verify`, and why newer ones were passed over."""
     refused: list[str] = []
-    for path in sorted(finished(root), reverse=True):
+    for path in reversed(finished(root)):
         try:
             verify(path)
         except CheckpointError as error:
@@ -157,13 +190,21 @@ def newest(root: Path) -> tuple[Path | None, list[str]]:
 
 
 def finished(root: Path) -> list[Path]:
-    """Every checkpoint in `root` that was written to its end, the oldest first."""
-    return sorted(path for path in root.glob("step-*") if path.suffix != UNFINISHED)
+    """Every checkpoint in `root` that was written to its end, the oldest first.
+
+    One that was being replaced when the process died stands before the one that replaces it.
+    """
+    found = [
+        (step, path.suffix != REPLACED, path)
+        for path in root.glob(f"{_STEP}*")
+        if (step := step_of(path)) is not None and path.suffix != UNFINISHED
+    ]
+    return [path for _, _, path in sorted(found)]
 
 
 def keep_only(root: Path, kept: Iterable[Path]) -> None:
     """Remove every other checkpoint, and what an interrupted save left behind."""
     staying = set(kept)
-    for path in root.glob("step-*"):
-        if path not in staying:
+    for path in root.glob(f"{_STEP}*"):
+        if path not in staying and step_of(path) is not None:
             shutil.rmtree(path, ignore_errors=True)

@@ -2,7 +2,8 @@
 
     GET  /api/control               whether it may, the recipes, and how the last start went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" | "stop"};
-                                    resume also starts a run again that was stopped or killed
+                                    resume also starts a run again that was stopped or
+                                    killed, failed or ran out of memory
     POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
     POST /api/start/cancel          {"name": NAME}, as long as what was started still loads
 
@@ -31,11 +32,10 @@ from gpu_runner.launch import Busy, Launcher, TooLate
 from gpu_runner.recipes import RecipeIndex
 from gpu_runner.runs import RunIndex, describe, processes_of
 from gpu_runner.tail import last_event
-from unfrozen.events import LIVE_STATUSES
+from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 
 T = TypeVar("T", bound=str)
 CONFIG_NAME: Final = "config.json"  # a run of `train`, which it needs to go on
-RESUMABLE: Final = ("stopped", "gone", "failed", "oom")
 BODY_SECONDS: Final = 2.0
 
 
@@ -85,7 +85,8 @@ class Control:
             raise Refused(404, f"there is no run {run_id!r} here")
         attempt, info = _attempt(log), describe(run_id, log, time.time())
         status = info.status if info else "empty"
-        if command == "resume" and status in RESUMABLE and (log.parent / CONFIG_NAME).is_file():
+        ours = (log.parent / CONFIG_NAME).is_file()
+        if command == "resume" and status in RESUMABLE_STATUSES and ours:
             return {"seq": None, "started": self._again(log)}
         if attempt is None or status not in LIVE_STATUSES:
             raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")

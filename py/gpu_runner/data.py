@@ -33,6 +33,8 @@ class RowSet:
     """Where and why, for each row that was left out because it cannot be read."""
     replayed_rows: int = 0
     """Rows at the end of `rows` that come from the replay file."""
+    replay: RowSet | None = None
+    """Where those were drawn from, with the count of everything left out there."""
     trained_rows: int = 0
     """Rows of a scored set that are trained on as well, token for token."""
 
@@ -83,6 +85,8 @@ class RowSet:
                 f"{self.name}: {self.trained_rows} of {counted(len(self.rows))} trained on as"
                 " well, word for word; such a loss says nothing about new rows."
             )
+        if self.replay is not None:
+            found += self.replay.remarks()
         if self.replayed_rows:
             found.append(
                 f"{self.name}: {counted(self.replayed_rows)} replayed,"
@@ -160,8 +164,8 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
         rows=train.rows + tuple(replay.rows[index] for index in taken),
         examples=examples,
         sha256=fingerprint(examples),
-        bad_rows=train.bad_rows + replay.bad_rows,
         replayed_rows=len(taken),
+        replay=replay,
     )
 
 

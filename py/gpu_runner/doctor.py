@@ -22,6 +22,7 @@ from rich.text import Text
 
 from gpu_runner.errors import ExitCode
 from gpu_runner.installed import NAME, pip_install, program
+from unfrozen.units import gib
 
 Verdict = Literal["ok", "note", "missing"]
 MARKS: Final[dict[Verdict, tuple[str, str]]] = {
@@ -139,7 +140,7 @@ def _cards(torch: Any) -> Iterator[Finding]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
-            free, total = (size / 2**30 for size in torch.cuda.mem_get_info(index))
+            free, total = map(gib, torch.cuda.mem_get_info(index))
             text = f"{card.name}, {free:.1f} of {total:.1f} GiB free, CUDA {torch.version.cuda}"
             slow = "" if torch.cuda.is_bf16_supported() else "no bf16 here: give --compute fp32"
             yield Finding(f"cuda:{index}", "note" if slow else "ok", text, slow)
@@ -158,7 +159,7 @@ def _disk(runs: Path) -> Finding:
         if place.exists() or place.is_symlink():
             return Finding("disk", "missing", f"{place} is no directory", "give --runs DIR")
         place = place.parent
-    free = shutil.disk_usage(place).free / 2**30
+    free = gib(shutil.disk_usage(place).free)
     text = f"{free:,.1f} GiB free in {place}"
     if not os.access(place, os.W_OK):
         return Finding("disk", "missing", f"{place} may not be written", "give --runs DIR")

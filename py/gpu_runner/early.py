@@ -48,7 +48,7 @@ class Early:
     def _arrived(self, parameter: Tensor) -> None:
         here = optim.gradient_norm([parameter])
         norm = self._world.norm(here)
-        skipped = self._optimizer.step(self._rate(), norm, 0.0)  # nothing else has a gradient
+        skipped = self._optimizer.update(self._rate(), norm, 0.0)  # nothing else has a gradient
         self._square += here.square()
         self._skipped = torch.maximum(self._skipped, skipped)
 
@@ -60,6 +60,7 @@ class Early:
     def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
         """Everything has moved; returns 1 if any weight was skipped, and begins anew."""
         del lr, norm, clip
+        self._optimizer.end_step()
         skipped = self._skipped
         self._square, self._skipped = torch.zeros_like(skipped), torch.zeros_like(skipped)
         return skipped

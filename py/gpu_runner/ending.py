@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_runner.checkpoint import finished
+from gpu_runner.checkpoint import finished, step_of
 from gpu_runner.errors import (
     Diverged,
     OutOfMemory,
@@ -24,6 +24,7 @@ from gpu_runner.plan import Plan
 from gpu_runner.progress import Summary
 from gpu_runner.train import State
 from unfrozen.events import RunStatus
+from unfrozen.units import gib
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ def describe_error(error: BaseException, plan: Plan) -> End:
     """The end that an exception means; out of memory gets the planner's advice."""
     if is_out_of_memory(error):
         first = (str(error).splitlines() or ["out of memory"])[0]
-        free = plan.available_bytes / 2**30
+        free = gib(plan.available_bytes)
         text = f"out of memory ({first}); {free:.1f} GiB are free now. {plan.advice()}"
         return End("oom", text, OutOfMemory(text))
     if is_lost_process(error):
@@ -107,7 +108,7 @@ def _next_steps(end: End, directory: Path) -> list[str]:
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
         steps += [
-            f"Step {int(one.path.name.removeprefix('step-'))} did better on the task (loss"
+            f"Step {step_of(one.path)} did better on the task (loss"
             f" {one.task_loss:.3f}): its weights are in {one.path}."
             for one in end.better
         ]

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gpu_runner import data
+from gpu_runner import checkpoint, data
 from gpu_runner.anchor import Anchor
 from gpu_runner.encode import Example
 from gpu_runner.errors import CheckpointError, DataError, UsageError
@@ -79,7 +78,9 @@ def prepare(
 
 
 def _estimate_for(planned: Plan, model: Any, file: Path, world: World, tell: Tell) -> None:
-    what, examples = rows(planned)
+    what, examples, remarks = rows(planned)
+    for text in remarks:
+        tell("warn", text)
     if what == GENERAL:
         tell(
             "warn",
@@ -99,26 +100,29 @@ def _estimate_for(planned: Plan, model: Any, file: Path, world: World, tell: Tel
     )
 
 
-def rows(planned: Plan) -> tuple[str, Sequence[Example]]:
-    """(which ones, the rows the Fisher is estimated on), at most `fisher_rows`, evenly drawn.
+def rows(planned: Plan) -> tuple[str, Sequence[Example], list[str]]:
+    """(which ones, the rows the Fisher is estimated on, what was cut or left out of them).
 
-    Those of `fisher_data`, else the replayed ones, else the general suites. Raises `UsageError` if
-    there are none.
+    At most `fisher_rows`, evenly drawn: those of `fisher_data`, else the replayed ones, else the
+    general suites, of which the plan has said what was left out. Raises `UsageError` if there are
+    none, `DataError` for rows of `fisher_data` that cannot be read.
     """
     config = planned.config
     if config.fisher_data is not None:
-        read = data.load_set("fisher", read_rows(config.fisher_data), planned.encoder)
-        return "fisher_data", _spread(read.examples, config.fisher_rows)
+        bad: list[str] | None = [] if config.skip_bad_rows else None
+        source = read_rows(config.fisher_data, bad)
+        read = data.load_set("fisher_data", source, planned.encoder, bad)
+        return "fisher_data", _spread(read.examples, config.fisher_rows), read.remarks()
     if planned.train.replayed_rows:
         replayed = planned.train.examples[-planned.train.replayed_rows :]
-        return "replayed", _spread(tuple(dict.fromkeys(replayed)), config.fisher_rows)
+        return "replayed", _spread(tuple(dict.fromkeys(replayed)), config.fisher_rows), []
     suites = [s for name, s in planned.suites.items() if name.startswith(f"{GENERAL}/")]
     general = [example for suite in suites for example in suite.examples]
     if not general:
         raise UsageError(
             "ewc has no rows to estimate the Fisher on: give fisher_data, --replay or --general."
         )
-    return GENERAL, _spread(general, config.fisher_rows)
+    return GENERAL, _spread(general, config.fisher_rows), []
 
 
 def _spread(examples: Sequence[Example], most: int) -> Sequence[Example]:
@@ -137,7 +141,8 @@ def estimate(
     """Write F of every parameter (fp32, mean 1 over all of them) from batches of one row each.
 
     Dropout is off; gradients are gone afterwards. Needs 4 bytes a parameter while it runs, when no
-    moments exist yet. Raises `DataError` if the rows have no gradient at all.
+    moments exist yet. Raises `DataError` if the rows have no gradient at all, `SystemFailure` where
+    they cannot be written.
     """
     sums = {
         name: torch.zeros_like(local(p.detach()), dtype=torch.float32)
@@ -162,7 +167,8 @@ def estimate(
             f"the rows for EWC's Fisher have gradients of mean square {mean}: give others."
         )
     found = {name: _whole(p, sums[name] / mean) for name, p in model.named_parameters()}
-    world.on_first(lambda: _write(found, file))
+    kept = {name: value.contiguous() for name, value in found.items()}
+    world.on_first(lambda: checkpoint.write_tensors(kept, file))
 
 
 def _mean(sums: dict[str, Tensor], world: World) -> float:
@@ -182,9 +188,3 @@ def _whole(parameter: Tensor, part: Tensor) -> Tensor:
     carrier = torch.zeros_like(parameter, dtype=torch.float32)
     local(carrier).copy_(part)
     return whole(carrier).cpu()
-
-
-def _write(found: dict[str, Tensor], file: Path) -> None:
-    temporary = file.with_suffix(".tmp")
-    save_file({name: value.contiguous() for name, value in found.items()}, temporary)
-    temporary.rename(file)

@@ -11,12 +11,12 @@ import time
 from typing import Final
 
 from gpu_runner.mailbox import Mailbox, Orders
-from gpu_runner.progress import duration
 from gpu_runner.pulse import BEAT_SECONDS
 from gpu_runner.record import Recorder
 from gpu_runner.signals import StopRequest
 from gpu_runner.train import State
 from gpu_runner.world import World
+from unfrozen.units import format_elapsed
 
 TICK_SECONDS: Final = 0.1
 
@@ -89,7 +89,7 @@ class Attendant:
         if still:
             text = f"Paused after step {step}, as the page asked. Ctrl-C still saves and stops."
         else:
-            text = f"The pause after step {step} is over; it lasted {duration(lost_seconds)}."
+            text = f"The pause after step {step} is over; it lasted {format_elapsed(lost_seconds)}."
         self._recorder.alert("info", text, step)
 
     def _answer(self, *, news: bool) -> None:

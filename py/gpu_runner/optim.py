@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from gpu_runner.bounds import Optimizer as Name
 from gpu_runner.eight_bit import AdamW8bit
 from gpu_runner.errors import UsageError
 from gpu_runner.muon import Muon
@@ -24,8 +25,6 @@ from gpu_runner.update_rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
 from unfrozen.layers import layer_of, rate_shares
 
-Name = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
-NAMES: Final[tuple[Name, ...]] = get_args(Name)
 WHOLE: Final = ("adamw8bit",)  # tensors cut into parts have other blocks of 256, so other numbers
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
@@ -45,21 +44,6 @@ class Choice:
     """ξ: each layer's rate is that of the layer above it divided by ξ."""
     seed: int = 0
     """Of stochastic rounding."""
-
-
-class Part(Protocol):
-    """What moves some of the parameters; reads `grad_scale` and `found_inf` in its step."""
-
-    grad_scale: Any
-    found_inf: Any
-    state: Any
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Parameters with their rate, decay and `rate_share`."""
-
-    def step(self) -> Any:
-        """Update every parameter that has a gradient."""
 
 
 class Optimizer:
@@ -85,6 +69,15 @@ class Optimizer:
         Returns a scalar on the device: 1 where `norm` was not finite and nothing changed (neither
         weights nor moments nor the step count), else 0. Gradients are gone afterwards.
         """
+        skipped = self.update(lr, norm, clip)
+        self.end_step()
+        return skipped
+
+    def update(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """As `step`, for the parameters that have a gradient by now; `end_step` follows the last.
+
+        A step in one call is `step`; in the backward pass (`early`) it is one call a parameter.
+        """
         skipped = (~torch.isfinite(norm)).float()
         scale = (norm / clip).clamp(min=1.0) if clip > 0 else torch.ones_like(norm)
         watched = self._gauge.useful and self._steps % STALL_EVERY == 0
@@ -97,11 +90,15 @@ class Optimizer:
             part.step()
         if watched:
             self._gauge.after(earlier, skipped)
-        self._steps += 1
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
         return skipped
+
+    def end_step(self) -> None:
+        """Every parameter of the step has had its update: count the step, and what stood still."""
+        self._gauge.end_step()
+        self._steps += 1
 
     def stalled_share(self) -> float | None:
         """Share of 16-bit weights that the last watched step left unmoved; see `StallGauge`.

@@ -27,6 +27,7 @@ from gpu_runner.predict import Prediction, heaviest, predict
 from unfrozen.model import ModelConfig
 from unfrozen.order import steps_in
 from unfrozen.schedules import Schedule
+from unfrozen.units import gib
 
 WARMUP_SHARE = 0.05
 DECAY_SHARE = 0.2  # of the steps, for the last leg of WSD
@@ -108,15 +109,15 @@ class Plan:
             )
         elif self.prediction.peak_bytes > self.available_bytes:
             found.append(
-                f"predicted {self.prediction.peak_bytes / 2**30:.1f} GiB, but"
-                f" {self.available_bytes / 2**30:.1f} GiB are free. {self.advice()}"
+                f"predicted {gib(self.prediction.peak_bytes):.1f} GiB, but"
+                f" {gib(self.available_bytes):.1f} GiB are free. {self.advice()}"
             )
         place = existing(Path(self.config.runs).expanduser())
         free = shutil.disk_usage(place).free
         if self.disk_bytes > free:
             found.append(
-                f"the run may need {self.disk_bytes / 2**30:.1f} GiB of disk, {place} has"
-                f" {free / 2**30:.1f} GiB: give --save-every 0 or another --runs."
+                f"the run may need {gib(self.disk_bytes):.1f} GiB of disk, {place} has"
+                f" {gib(free):.1f} GiB: give --save-every 0 or another --runs."
             )
         if self.config.params == "bf16" and self.config.rounding == "nearest":
             found.append(

@@ -11,9 +11,9 @@ from gpu_runner.lines import counted
 from gpu_runner.pace import pace
 from gpu_runner.plan import Plan
 from gpu_runner.predict import Prediction, recipe
-from gpu_runner.progress import duration, sentence
+from gpu_runner.progress import sentence
 from unfrozen.events import COMPONENTS, INSTANTS
-from unfrozen.units import format_bytes
+from unfrozen.units import format_bytes, format_elapsed
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -64,10 +64,9 @@ def _length(plan: Plan) -> str:
     if found is None:
         return "unknown"
     step, all_steps = found.step_seconds, found.step_seconds * plan.steps
-    each = (
-        duration(step) if step >= 10 else f"{step:.2g} s" if step >= 1 else f"{1e3 * step:.2g} ms"
-    )
-    whole = f"{duration(all_steps)} in all" if all_steps >= 0.1 else "under 0.1 s in all"
+    short = f"{step:.2g} s" if step >= 1 else f"{1e3 * step:.2g} ms"
+    each = format_elapsed(step) if step >= 10 else short
+    whole = f"{format_elapsed(all_steps)} in all" if all_steps >= 0.1 else "under 0.1 s in all"
     return f"{'at least' if found.least else 'about'} {each} a step, {whole}; {found.source}"
 
 

@@ -22,7 +22,7 @@ from gpu_runner.installed import short
 from gpu_runner.lines import counted
 from gpu_runner.plan import Plan
 from gpu_runner.train import State, StepResult
-from unfrozen.units import format_bytes
+from unfrozen.units import format_bytes, format_elapsed
 
 LEVELS: Final = "▁▂▃▄▅▆▇█"
 
@@ -171,7 +171,7 @@ def show(console: Console, summary: Summary) -> None:
         facts.append(f"The weights moved by {moved} of their norm.")
     if summary.measured_bytes:
         facts.append(_memory_fact(summary))
-    facts.append(f"It took {duration(summary.seconds)}.")
+    facts.append(f"It took {format_elapsed(summary.seconds)}.")
     sentence(console, Text(" ".join(facts)))
     if summary.samples:
         console.print(_samples(summary.samples))
@@ -243,13 +243,3 @@ def _memory_fact(summary: Summary) -> str:
 def _one_line(text: str) -> str:
     shown = " ".join(text.split()) or "(nothing)"
     return shown if len(shown) <= 160 else shown[:159] + "…"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: "8.2 s", "3 min 20 s", "2 h 05 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

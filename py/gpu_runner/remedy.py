@@ -19,6 +19,7 @@ from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.model import ModelConfig
 from unfrozen.plan import plan_job
+from unfrozen.units import gib
 
 MOST_SHOWN: Final = 3
 MARGIN: Final = 0.9
@@ -44,7 +45,7 @@ class Remedy:
 
     def __str__(self) -> str:
         slower = f", {self.time_ratio - 1:.0%} more time" if self.time_ratio > 1.005 else ""
-        return f"{self.options}: predicted {self.peak_bytes / 2**30:.2f} GiB{slower}"
+        return f"{self.options}: predicted {gib(self.peak_bytes):.2f} GiB{slower}"
 
 
 def advice(

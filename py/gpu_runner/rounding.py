@@ -138,7 +138,8 @@ class StallGauge:
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self._watched = [p for p in parameters if p.dtype != torch.float32]
-        self._counts: Tensor | None = None  # (stalled, seen)
+        self._counts: Tensor | None = None  # (stalled, seen) of the last step that was looked at
+        self._under_way: list[Tensor] = []  # … of the step under way, update by update
 
     @property
     def useful(self) -> bool:
@@ -146,7 +147,7 @@ class StallGauge:
         return bool(self._watched)
 
     def before(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(weight, sampled values, whether they have a gradient), before the step."""
+        """(weight, sampled values, whether they have a gradient), before an update."""
         return [
             (p, _spread(local(p.detach())), _spread(local(p.grad)) != 0)
             for p in self._watched
@@ -154,7 +155,7 @@ class StallGauge:
         ]
 
     def after(self, earlier: list[tuple[Tensor, Tensor, Tensor]], skipped: Tensor) -> None:
-        """Count, after the step; a skipped step counts nothing."""
+        """Count, after the update; a skipped one counts nothing."""
         if not earlier:
             return
         stalled, seen = [], []
@@ -162,8 +163,13 @@ class StallGauge:
             stalled.append(((_spread(local(parameter.detach())) == value) & moves).sum())
             seen.append(moves.sum())
         here = torch.stack((torch.stack(stalled).sum(), torch.stack(seen).sum()))
-        counts = added(here, self._watched[0])
-        self._counts = counts * (1 - skipped)
+        self._under_way.append(here * (1 - skipped))
+
+    def end_step(self) -> None:
+        """The step is over: what its updates counted, over all processes, is what `share` tells."""
+        if self._under_way:
+            self._counts = added(torch.stack(self._under_way).sum(dim=0), self._watched[0])
+            self._under_way = []
 
     def share(self) -> float | None:
         """Of the last step that was looked at; None if there was none. Waits for the device."""

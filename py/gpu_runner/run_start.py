@@ -84,7 +84,8 @@ def cpu_name() -> str:
 
 def data_counts(plan: Plan) -> dict[str, int]:
     """How much there is to learn from, and what was cut or left out."""
-    sets = (plan.train, *plan.suites.values())
+    replayed = () if plan.train.replay is None else (plan.train.replay,)
+    sets = (plan.train, *replayed, *plan.suites.values())
     return {
         "train_rows": len(plan.train.examples),
         "train_tokens": plan.train.tokens,
@@ -94,7 +95,7 @@ def data_counts(plan: Plan) -> dict[str, int]:
             len(rows.examples) for name, rows in plan.suites.items() if name != "task"
         ),
         "cut_rows": sum(rows.cut_rows for rows in sets),
-        "left_out_rows": sum(rows.untrainable_rows for rows in sets),
+        "left_out_rows": sum(rows.untrainable_rows + len(rows.bad_rows) for rows in sets),
     }
 
 

@@ -10,13 +10,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gpu_runner.log import Clock
 from gpu_runner.tail import CHUNK_BYTES, LOG_NAME, parse, writer_alive
-
-DEFAULT_BEAT_SECONDS: Final = 30.0
-PATIENCE: Final = 3.0  # a run is stalled when it is silent for so many times its promised beat
+from unfrozen.events import DEFAULT_BEAT_SECONDS, PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,11 +47,12 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         directory = world.on_first(lambda: _new_directory(planned.config))
         try:
             model = _load(planned, planned.source, world, quiet)
+            session = _session(planned, directory, model, world, History(), State())
         except BaseException:
             if world.first:  # nothing is lost: there is no run yet
                 shutil.rmtree(directory, ignore_errors=True)
             raise
-        return execute(_session(planned, directory, model, world, History(), State()), quiet)
+        return execute(session, quiet)
 
 
 def resume(directory: Path, console: Console) -> ExitCode:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpu_runner.checkpoint import step_of
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim import Optimizer
 from gpu_runner.world import World, placed_like, whole
@@ -84,7 +85,7 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE} is not a JSON object.")
     step = state.get("state", {}).get("step")
-    if path.name.startswith("step-") and int(path.stem.removeprefix("step-")) != step:
+    if step_of(path) not in (None, step):
         raise CheckpointError(f"{path / STATE} is of step {step}, not of the step in its path.")
     return state
 

@@ -111,16 +111,27 @@ class World:
         return tuple(count > 0 for count in sums.tolist())
 
     def on_first(self, function: Callable[[], T]) -> T:
-        """What `function` returns on the first process, on every one; its error is everyone's."""
+        """What `function` returns on the first process, on every one; its error is everyone's.
+
+        Of an error that is no `RunnerError` the others hear in words, as a `SystemFailure`: it is
+        raised as it is where it happened, and nobody waits for an answer that never comes.
+        """
         if self.size == 1:
             return function()
         answer: list[Any] = [None, None]
+        unforeseen: Exception | None = None
         if self.first:
             try:
                 answer[0] = function()
             except RunnerError as error:
                 answer[1] = (type(error), str(error))
+            except Exception as error:
+                unforeseen = error
+                text = f"the first process failed: {type(error).__name__}: {error}"
+                answer[1] = (SystemFailure, text)
         dist.broadcast_object_list(answer, src=0)
+        if unforeseen is not None:
+            raise unforeseen
         if answer[1] is not None:
             kind, text = answer[1]
             raise everyones(kind(text))

@@ -7,6 +7,7 @@ one side cannot silently vanish on the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
@@ -68,21 +69,35 @@ INSTANTS: Final[dict[str, str]] = {
 
 COMPONENTS: Final[dict[str, str]] = {
     "params": "Weights",
+    "quant_constants": "Quantisation constants",
+    "adapters": "Adapters",
     "master": "Master copy",
-    "grads": "Gradients",
     "moments": "Optimizer moments",
+    "grads": "Gradients",
     "activations": "Activations",
     "logits_loss": "Logits and loss",
     "workspace": "Workspace",
     "gathered": "Gathered shards",
-    "quant_constants": "Quantisation constants",
-    "adapters": "Adapters",
     "context": "Device context",
 }
+"""In the order of every table and picture: what stays before what comes and goes."""
 
+_PLACES: Final = {name: place for place, name in enumerate(COMPONENTS)}
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
+RESUMABLE_STATUSES: Final = ("stopped", "failed", "oom", "gone")
+"""Of runs that may go on from their newest checkpoint; `gone`: killed, without a `run.end`."""
+
+DEFAULT_BEAT_SECONDS: Final = 30.0
+"""When the trainer of a log that has no `beat` yet is expected to be heard again."""
+PATIENCE: Final = 3.0
+"""A run is stalled when it is silent for so many times what it promised."""
+
+
+def in_order(components: Iterable[str]) -> list[str]:
+    """Names of components in the order of `COMPONENTS`; those it does not know come last."""
+    return sorted(components, key=lambda name: _PLACES.get(name, len(_PLACES)))
 
 
 def schema() -> dict[str, object]:
@@ -94,4 +109,6 @@ def schema() -> dict[str, object]:
         "instants": dict(INSTANTS),
         "components": dict(COMPONENTS),
         "statuses": list(STATUSES),
+        "resumable": list(RESUMABLE_STATUSES),
+        "silence": {"default_seconds": DEFAULT_BEAT_SECONDS, "patience": PATIENCE},
     }

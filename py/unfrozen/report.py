@@ -13,7 +13,7 @@ from unfrozen.memory.explain import Term
 from unfrozen.plan import DEFAULT_GPU, Plan, card_words
 from unfrozen.solve import min_gpus
 from unfrozen.step_time import step_time, step_tokens
-from unfrozen.units import format_bytes, format_count, gib, sig3
+from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
 
 _NOTHING: Final = "·"
 _LEAST_GIB: Final = 0.01  # smaller cells show that they are
@@ -235,9 +235,9 @@ def estimate_text(job: Job, found: Estimate) -> str:
             "Speed",
             f"{_large(found.tokens_per_second)} tokens/s, {100 * found.mfu:.0f}% of peak (MFU)",
         ],
-        ["Step", f"{duration(found.step_seconds)} for {step_tokens(job):,} tokens"],
+        ["Step", f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"],
         ["FLOPs", f"{found.total_flops:.3g}, {found.flops_per_token:.3g} a token"],
-        ["Time", f"{duration(found.seconds)}, {_large(found.gpu_hours)} GPU-hours"],
+        ["Time", f"{format_duration(found.seconds)}, {_large(found.gpu_hours)} GPU-hours"],
         ["Energy", f"{_large(found.energy_kwh)} kWh"],
     ]
     if found.cost is not None:
@@ -250,14 +250,6 @@ def change(ratio: float) -> str:
     """A ratio as a change: 1.302 → "+30%"."""
     percent = round(100 * (ratio - 1))
     return f"{percent:+d}%".replace("-", "−") if percent else "same"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit a person would choose: "0.64 s", "3.2 h", "41 days"."""
-    for length, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return f"{sig3(seconds / length)} {unit}"
-    return f"{sig3(seconds)} s"
 
 
 def _large(value: float) -> str:

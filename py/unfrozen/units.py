@@ -27,6 +27,7 @@ _SCALE: Final[dict[str, int]] = {
 }
 _DECIMAL: Final = ((10**12, "TB"), (GB, "GB"), (10**6, "MB"), (10**3, "KB"))
 _BINARY: Final = ((2**40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB"))
+_TIMES: Final = ((86_400, "days"), (3600, "h"), (60, "min"))
 _COUNTS: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*")
 
@@ -70,6 +71,32 @@ def format_count(count: float) -> str:
         if abs(count) >= scale:
             return f"{sig3(count / scale)}{unit}"
     return sig3(count)
+
+
+def small(value: float) -> str:
+    """A positive number to three significant digits, or that it is below a thousandth."""
+    return "< 0.001" if 0 < value < 0.001 else sig3(value)
+
+
+def format_duration(seconds: float) -> str:
+    """A time in the unit a person would choose: "0.640 s", "3.20 h", "41.0 days".
+
+    For what is estimated; what was measured is `format_elapsed`.
+    """
+    for length, unit in _TIMES:
+        if seconds >= 2 * length:
+            return f"{small(seconds / length)} {unit}"
+    return f"{small(seconds)} s"
+
+
+def format_elapsed(seconds: float) -> str:
+    """A time that went by, as a clock would say it: "8.2 s", "3 min 20 s", "2 h 05 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def parse_bytes(text: str) -> int:

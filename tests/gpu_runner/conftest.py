@@ -1,6 +1,7 @@
 """Real, small things for the runner's tests: a model directory, data files, a quiet console."""
 
 import io
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,15 @@ def cats_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six rows of plain text."""
     rows: list[dict[str, object]] = [{"text": f"cat {n} sat on mat {n}"} for n in range(6)]
     return tiny_llama.write_rows(tmp_path_factory.mktemp("data") / "cats.jsonl", rows)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[int]:
+    """A disk on which no file of this process can grow beyond so many bytes."""
+    most, limits = 100_000, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    yield most
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 import tiny_llama
 from gpu_runner.anchor import anchor
-from gpu_runner.errors import CheckpointError
+from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.model import Source, find
 
 
@@ -46,3 +46,11 @@ def test_a_resumed_run_never_takes_trained_weights_for_the_start(tmp_path: Path)
     source = Source("gguf", "x", str(tmp_path), "x.gguf")
     with pytest.raises(CheckpointError, match="initial weights"):
         anchor(source, tiny_llama.model(), tmp_path, untrained=False)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_where_the_disk_is_full_no_part_of_the_start_stays(tmp_path: Path) -> None:
+    source = Source("gguf", "x", str(tmp_path), "x.gguf")
+    with pytest.raises(SystemFailure, match=r"initial\.safetensors could not be written"):
+        anchor(source, tiny_llama.model(), tmp_path, untrained=True)
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
 
 from gpu_runner import checkpoint
 from gpu_runner.errors import CheckpointError, SystemFailure
@@ -35,6 +36,15 @@ def test_a_directory_without_permission_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(SystemFailure, match="Permission denied"):
         checkpoint.publish(tmp_path / "step-000001", write_two)
+
+
+def test_a_file_is_whole_or_absent_where_the_disk_is_full(full_disk: int, tmp_path: Path) -> None:
+    tensors = {"w": torch.zeros(full_disk // 4)}
+    with pytest.raises(SystemFailure, match=r"w\.safetensors could not be written .* are free th"):
+        checkpoint.write_tensors(tensors, tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    checkpoint.write_tensors({"w": tensors["w"][:9]}, tmp_path / "w.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,29 @@ def test_older_and_unfinished_ones_are_removed(tmp_path: Path) -> None:
     (tmp_path / "step-000003.tmp").mkdir()
     checkpoint.keep_only(tmp_path, [kept])
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_they_are_ordered_by_number_beyond_six_digits(tmp_path: Path) -> None:
+    steps = (999_999, 1_000_000, 10_000_000)
+    saved = [checkpoint.publish(checkpoint.step_dir(tmp_path, n), write_two).path for n in steps]
+    assert checkpoint.finished(tmp_path) == saved
+    assert checkpoint.newest(tmp_path) == (saved[-1], [])
+    assert [checkpoint.step_of(path) for path in saved] == list(steps)
+
+
+def test_one_that_was_being_replaced_stands_before_what_replaces_it(tmp_path: Path) -> None:
+    for name in ("step-000002", "step-000002.old", "step-000001.old"):
+        checkpoint.publish(tmp_path / name, write_two)
+    names = [path.name for path in checkpoint.finished(tmp_path)]
+    assert names == ["step-000001.old", "step-000002.old", "step-000002"]
+    assert [checkpoint.step_of(tmp_path / name) for name in names] == [1, 2, 2]
+
+
+def test_what_no_run_wrote_is_neither_read_nor_removed(tmp_path: Path) -> None:
+    mine = checkpoint.publish(tmp_path / "step-before-the-crash", write_two).path
+    assert checkpoint.finished(tmp_path) == []
+    checkpoint.keep_only(tmp_path, [])
+    assert mine.is_dir()
 
 
 def test_a_file_that_was_not_saved_there_is_refused_by_name(tmp_path: Path) -> None:

@@ -115,6 +115,23 @@ def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: f
     assert rows.remarks()[-1] == f"training: {told}"
 
 
+def test_what_is_cut_or_left_out_of_the_replayed_rows_is_said(encoder: Encoder) -> None:
+    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
+    before = task.remarks()
+    words = [
+        {"text": "many words"},
+        {"text": "words " * 20},
+        {"prompt": "1" * 30, "completion": "2"},
+    ]
+    old = load_set("replay", [("r", row) for row in words], encoder)
+    said = with_replay(task, old, 0.5, 0).remarks()
+    assert said[: len(before)] == before
+    cut, left_out, replayed = said[len(before) :]
+    assert cut.startswith("replay: 2 of 3 rows longer than --seq-len lost ")
+    assert left_out == "replay: 1 of 3 rows left out, which have no trainable token."
+    assert replayed.startswith("training: ")
+
+
 def test_what_is_replayed_follows_from_the_seed(encoder: Encoder) -> None:
     assert replayed(encoder, 0.1).sha256 == replayed(encoder, 0.1).sha256
     assert replayed(encoder, 0.1).sha256 != replayed(encoder, 0.1, seed=1).sha256

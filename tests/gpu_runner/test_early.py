@@ -41,6 +41,28 @@ def test_weights_move_as_they_do_after_the_backward_pass() -> None:
         assert torch.equal(one, two)
 
 
+def stalled_shares(*, early: bool, steps: int) -> list[float | None]:
+    """What is told after each step of bf16 weights, whose small updates are rounded away."""
+    model = tiny_families.model("llama").to(torch.bfloat16)
+    optimizer = optim.build(model, lr=1e-4, weight_decay=0.0)
+    within = Early(model, optimizer, lambda: 1e-4, CPU) if early else None
+    told = []
+    for _ in range(steps):
+        total, count = loss_sum(model, pack(ROWS, 0))
+        (total / count).backward()
+        (within or optimizer).step(1e-4, torch.ones(()), 0.0)
+        told.append(optimizer.stalled_share())
+    return told
+
+
+def test_the_share_of_weights_that_stood_still_is_that_of_all_of_them() -> None:
+    steps = optim.STALL_EVERY + 1
+    ours, theirs = (stalled_shares(early=early, steps=steps) for early in (True, False))
+    assert 0.1 < (theirs[0] or 0) < 1.0
+    assert ours == theirs
+    assert len(set(theirs)) == 2, "two steps are looked at, the first and the last"
+
+
 def test_a_bad_gradient_skips_its_own_weight_and_is_told() -> None:
     model = tiny_families.model("llama")
     within = Early(model, optim.build(model, lr=1e-2, weight_decay=0.0), lambda: 1e-2, CPU)

@@ -10,7 +10,8 @@ import torch
 from safetensors.numpy import load_file
 
 import tiny_llama
-from gpu_runner import fisher, plan
+from gpu_runner import fisher, optim, plan
+from gpu_runner.anchor import Anchor
 from gpu_runner.config import resolve
 from gpu_runner.encode import Encoder
 from gpu_runner.errors import DataError, UsageError
@@ -66,13 +67,49 @@ def test_its_rows_are_fisher_data_then_replay_then_the_general_ones(
     dogs = tiny_llama.write_rows(tmp_path / "dogs.jsonl", [{"text": f"dog {n}"} for n in range(9)])
     general = (("cats", str(cats_file)),)
     own = planned(model_dir, sums_file, general=general, fisher_data=str(dogs), fisher_rows=4)
-    what, rows = fisher.rows(own)
+    what, rows, _ = fisher.rows(own)
     assert (what, len(rows)) == ("fisher_data", 4)
     replayed = planned(model_dir, sums_file, general=general, replay=str(dogs))
-    what, rows = fisher.rows(replayed)
+    what, rows, _ = fisher.rows(replayed)
     assert what == "replayed"
     assert len(set(rows)) == len(rows) <= 9
     assert fisher.rows(planned(model_dir, sums_file, general=general))[0] == "general"
+
+
+def test_what_is_cut_or_left_out_of_its_rows_is_said(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "dogs.jsonl"
+    place.write_text('{"text": "dog"}\n{"text": "' + "dog " * 40 + '"}\nnot JSON\n')
+    choices = {"fisher_data": str(place), "seq_len": 60, "general": ()}
+    with pytest.raises(DataError, match=r"dogs\.jsonl:3: not JSON"):
+        fisher.rows(planned(model_dir, sums_file, **choices))
+    _, rows, (cut, left_out) = fisher.rows(
+        planned(model_dir, sums_file, **choices, skip_bad_rows=True)
+    )
+    assert len(rows) == 2
+    assert cut.startswith("fisher_data: 1 of 3 rows longer than --seq-len lost ")
+    assert left_out.startswith("fisher_data: 1 bad row is left out: ")
+
+
+def test_the_run_hears_what_was_left_out_of_its_rows(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "dogs.jsonl"
+    place.write_text('{"text": "dog"}\nnot JSON\n')
+    choices = {"fisher_data": str(place), "skip_bad_rows": True, "general": ()}
+    run, model, told = planned(model_dir, sums_file, **choices), tiny_llama.model(), []
+    fisher.prepare(
+        run,
+        model,
+        Anchor({}),
+        optim.build(model, lr=1.0, weight_decay=0.0),
+        tmp_path,
+        untrained=True,
+        tell=lambda level, text: told.append((level, text)),
+    )
+    (warned,) = [text for level, text in told if level == "warn"]
+    assert warned.startswith("fisher_data: 1 bad row is left out: ")
 
 
 def test_without_any_rows_ewc_is_refused(model_dir: Path, sums_file: Path) -> None:

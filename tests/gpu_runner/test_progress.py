@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gpu_runner.evaluate import Score
-from gpu_runner.progress import Summary, Terminal, duration, sentence, show, signed, sparkline
+from gpu_runner.progress import Summary, Terminal, sentence, show, signed, sparkline
 from gpu_runner.train import State, StepResult
 
 
@@ -151,11 +151,3 @@ def test_weights_that_barely_moved_are_not_said_to_have_stood_still() -> None:
 )
 def test_a_course_is_drawn_in_one_short_line(values: list[float], curve: str) -> None:
     assert sparkline(values) == curve
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(8.21, "8.2 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (59.96, "60.0 s")],
-)
-def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_llama
@@ -95,6 +96,22 @@ def test_predicted_and_measured_memory_agree(finished: Path) -> None:
     for instant, components in predicted.items():
         assert measured[instant] == pytest.approx(sum(components.values()), rel=0.03), instant
     assert ended["summary"]["memory_ratio"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_disk_too_full_for_the_initial_weights_leaves_no_run(
+    config: TrainConfig, console: Console, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """They are written where the model's files name its weights in another way than it does."""
+    bare = Path(shutil.copytree(config.model, tmp_path / "bare")) / "model.safetensors"
+    save_file(
+        {n.removeprefix("model."): w for n, w in load_file(bare).items()}, bare, {"format": "pt"}
+    )
+    request.getfixturevalue("full_disk")
+    with pytest.raises(
+        SystemFailure, match=r"initial\.safetensors could not be written .*Make room"
+    ):
+        start(replace(config, model=str(bare.parent)), console)
+    assert list(Path(config.runs).iterdir()) == []
 
 
 def test_the_result_loads_in_transformers_and_has_moved(finished: Path, model_dir: Path) -> None:

@@ -122,5 +122,7 @@ def test_bad_rows_are_told_of_the_set_they_are_in(
     train, suites = sets.read(config(sums_file, **choices), encoder)
     told = {name: len(rows.bad_rows) for name, rows in suites.items()}
     assert told == {"task": 1, "general/skill": 1}
-    assert "replay.jsonl:4" in train.bad_rows[0]
-    assert len(train.bad_rows) == 1
+    assert train.replay is not None
+    (bad,) = train.replay.bad_rows
+    assert "replay.jsonl:4" in bad
+    assert train.bad_rows == ()

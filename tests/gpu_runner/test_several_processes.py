@@ -186,3 +186,14 @@ def test_a_full_disk_is_said_once_and_ends_every_process(
     assert process.returncode != 0
     assert "could not be written" in output
     assert output.count("\nError: ") == 1, output
+
+
+def test_a_disk_too_full_for_the_fisher_is_said_once_and_ends_every_process(
+    options: list[str], tmp_path: Path
+) -> None:
+    more = ["--set", "ewc=0.1", "--set", "fisher_rows=4", "--runs", str(tmp_path / "runs")]
+    process = runner("train", *options, *more, processes=2, largest_file=100_000)  # it: 108,000
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "fisher.safetensors could not be written" in output
+    assert output.count("\nError: ") == 1, output

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+import run_process
 import tiny_llama
 from gpu_runner.errors import SystemFailure, UsageError
 from gpu_runner.world import World, blocks_of, join, local, placed_like, rows_of, whole
@@ -62,3 +65,17 @@ def test_the_blocks_of_a_model_are_its_layers() -> None:
     model = tiny_llama.model()
     assert blocks_of(model) == list(model.model.layers)
     assert blocks_of(nn.Linear(1, 1)) == []
+
+
+@pytest.mark.slow
+def test_nobody_waits_for_a_first_process_that_fails_in_an_unforeseen_way(tmp_path: Path) -> None:
+    children = run_process.together(run_process.fail_on_first, str(tmp_path))
+    for child in children:
+        child.join(60)
+    waiting = [child for child in children if child.is_alive()]
+    for child in waiting:
+        child.kill()
+    assert not waiting
+    heard = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    what = "ZeroDivisionError: integer division or modulo by zero"
+    assert heard == {"0": what, "1": f"SystemFailure: the first process failed: {what}"}

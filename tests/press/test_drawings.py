@@ -12,10 +12,11 @@ from press.drawings.step import JOB, crossing, room_bytes
 from press.drawings.zero import CARDS, HEIGHT, PARAMETERS
 from press.errors import PressError
 from press.formats import gb
-from unfrozen.cluster import SHARDINGS
+from unfrozen.cluster import SHARDINGS, Cluster
 from unfrozen.job import Job
+from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
-from unfrozen.memory.sharding import zero_curve
+from unfrozen.memory.sharding import per_card
 from unfrozen.number_formats import FORMATS
 from unfrozen.plan import plan_job
 from unfrozen.recipe import Recipe
@@ -49,14 +50,18 @@ def test_a_drawing_nobody_made_stops_the_build_and_names_the_others() -> None:
 
 def test_every_card_holds_what_zero_leaves_it() -> None:
     html = draw("zero", "x.md:1")
-    curve = zero_curve(PARAMETERS, [CARDS])
+    whole = states_bytes(PARAMETERS)
+    held = {
+        name: sum(per_card(whole, Cluster(gpus=CARDS, sharding=name)).values())
+        for name in SHARDINGS
+    }
     for name in SHARDINGS:
-        assert f"<b>{gb(curve[name][0])}</b> on each card" in html
+        assert f"<b>{gb(held[name])}</b> on each card" in html
     stages = html.split('<li class="zero-stage">')[1:]
     for name, stage in zip(SHARDINGS, stages, strict=True):
         boxes = attributes(stage, "rect", "area")
         drawn = sum(float(box["height"]) for box in boxes) / CARDS
-        assert drawn / HEIGHT == pytest.approx(curve[name][0] / (16 * PARAMETERS), abs=0.002)
+        assert drawn / HEIGHT == pytest.approx(held[name] / (16 * PARAMETERS), abs=0.002)
 
 
 def test_shared_parts_lie_side_by_side_and_fill_what_they_share_exactly() -> None:

@@ -1,9 +1,12 @@
 """A running Node that evaluates a few lines at a time; values go in and out as JSON."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from unfrozen import events
 
 
 class JavaScript:
@@ -11,7 +14,11 @@ class JavaScript:
 
     def __init__(self, node: str, program: Path) -> None:
         self._process = subprocess.Popen(
-            [node, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [node, str(program)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "EVENT_SCHEMA": json.dumps(events.schema())},
         )
 
     def __call__(self, body: str, value: object = None) -> Any:

@@ -114,6 +114,15 @@ def test_after_a_resume_the_old_attempt_is_set_aside_not_joined(js: JavaScript) 
     assert run["attempts"] == [{"attempt": 1, "fromStep": 3, "time": 107}]
 
 
+def test_a_resume_takes_back_the_drift_beyond_it_layer_by_layer(js: JavaScript) -> None:
+    moved = [event(n, "drift", layers={"layers.0": n / 10}, total=n / 20) for n in (0, 2, 4)]
+    run = fold(js, [*moved, event(5, "run.resume", from_step=3, att=1)])
+    assert (run["drift"]["x"], run["drift"]["total"]) == ([0, 2], [0, 0.1])
+    assert run["drift"]["layers"] == {"layers.0": 0.2}
+    run = fold(js, [*moved[1:], event(5, "run.resume", from_step=0, att=1)])
+    assert (run["drift"]["x"], run["drift"]["layers"]) == ([], {})
+
+
 def test_a_resume_takes_back_the_end_and_the_divergence_beyond_it(js: JavaScript) -> None:
     before = [loss(0), loss(1), loss(2, "NaN"), event(3, "run.end", status="failed", reason="NaN")]
     assert fold(js, before)["status"] == "failed"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from run.javascript import JavaScript
+from unfrozen.events import RESUMABLE_STATUSES, STATUSES
 
 ORDERS = """
 const run = Object.assign(emptyRun(), { events: 5, run: "r", step: 7, ...input.run });
@@ -36,7 +37,6 @@ def test_a_living_run_has_buttons_and_another_has_none(js: JavaScript) -> None:
     assert orders(js, PAUSED, health="paused")["paused"] is True
     assert orders(js, ENDED)["shown"] is False
     assert orders(js, {"events": 0})["shown"] is False
-    assert orders(js, {"status": "failed", **ENDED})["shown"] is False
     assert orders(js, kind="recording")["shown"] is False
     assert orders(js, health="stalled")["ready"] is True  # it may hear it after all
 
@@ -115,6 +115,15 @@ def test_a_stopped_run_has_one_button_that_starts_it_again(
     assert part in said["status"]
     assert bool(part) is bool(said["status"])
     assert orders(js, health="gone")["again"] is True
+
+
+@pytest.mark.parametrize("status", [*STATUSES, "gone"])
+def test_the_page_offers_to_start_again_what_the_server_starts_again(
+    js: JavaScript, status: str
+) -> None:
+    ended = {} if status == "gone" else ENDED | {"status": status}
+    said = orders(js, ended, health=status if status == "gone" else "ended")
+    assert said["again"] is said["shown"] is (status in RESUMABLE_STATUSES)
 
 
 def test_what_still_loads_can_be_cancelled_and_nothing_else(js: JavaScript) -> None:

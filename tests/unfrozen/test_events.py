@@ -26,3 +26,9 @@ def test_every_word_is_explained() -> None:
     tables = (events.KINDS, events.INSTANTS, events.COMPONENTS)
     assert all(text for table in tables for text in table.values())
     assert all(metric.label and metric.meaning for metric in events.METRICS)
+
+
+def test_components_stand_in_one_order_and_unknown_ones_come_last() -> None:
+    known = list(events.COMPONENTS)
+    assert known.index("moments") < known.index("grads") < known.index("activations")
+    assert events.in_order(["newer", *reversed(known)]) == [*known, "newer"]

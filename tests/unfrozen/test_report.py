@@ -14,7 +14,6 @@ from unfrozen.report import (
     cards_table,
     change,
     compare_table,
-    duration,
     estimate_text,
     jobs_table,
     report,
@@ -124,11 +123,3 @@ def test_a_title_without_a_card_says_so() -> None:
 @pytest.mark.parametrize(("ratio", "text"), [(1.302, "+30%"), (0.76, "−24%"), (1.001, "same")])
 def test_a_ratio_reads_as_a_change(ratio: float, text: str) -> None:
     assert change(ratio) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.64, "0.640 s"), (90, "90.0 s"), (600, "10.0 min"), (7200, "2.00 h"), (1e7, "116 days")],
-)
-def test_a_time_has_the_unit_a_person_would_choose(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfrozen.units import GIB, format_bytes, format_count, gb, gib, parse_bytes, sig3
+from unfrozen.units import (
+    GIB,
+    format_bytes,
+    format_count,
+    format_duration,
+    format_elapsed,
+    gb,
+    gib,
+    parse_bytes,
+    sig3,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +71,26 @@ def test_a_size_that_cannot_be_read_is_refused(text: str) -> None:
 @given(st.floats(1e-6, 1e12))
 def test_three_digits_are_within_half_a_percent(value: float) -> None:
     assert float(sig3(value).replace(",", "")) == pytest.approx(value, rel=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0002, "< 0.001 s"),
+        (0.64, "0.640 s"),
+        (90, "90.0 s"),
+        (600, "10.0 min"),
+        (7200, "2.00 h"),
+        (1e7, "116 days"),
+    ],
+)
+def test_a_time_has_the_unit_a_person_would_choose(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(8.21, "8.2 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (59.96, "60.0 s")],
+)
+def test_what_went_by_reads_as_on_a_clock(seconds: float, text: str) -> None:
+    assert format_elapsed(seconds) == text

@@ -3,6 +3,9 @@
 import { createInterface } from "node:readline";
 import { toHtml } from "../../web/widgets/vnode.js";
 
+const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the press bakes it
+globalThis.document = { getElementById: (id) => baked[id] ?? null };
+
 async function answer({ module, name, args, asHtml }) {
   try {
     const exported = await import(`../../web/widgets/${module}.js`);

@@ -1,6 +1,7 @@
 """The widgets' pure JavaScript, called from Python: one Node process for all tests."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 import build
+from unfrozen import events
 
 HERE: Final = Path(__file__).parent
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -28,6 +30,7 @@ class Node:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            env={**os.environ, "EVENT_SCHEMA": json.dumps(events.schema())},
         )
 
     def ask(self, module: str, name: str, args: tuple[Any, ...], as_html: bool) -> Any:

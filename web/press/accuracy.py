@@ -27,7 +27,7 @@ from press.formats import NO_BREAK
 from press.renderings import Renderings
 from press.truth import judged, others, verdict
 from unfrozen.accuracy import GROUPS, PUBLISHED, TRACED, Verdict, setting, summarize
-from unfrozen.units import GIB
+from unfrozen.units import gib
 
 _LOW, _HIGH = -0.30, 0.50  # ends of the axis of errors
 _TICKS = (-0.2, 0.0, 0.2, 0.4)
@@ -163,8 +163,8 @@ def _row(found: Verdict) -> dict[str, Any]:
     return {
         "name": row.name,
         "setting": f"{setting(found.plan.job)}; {row.framework}",
-        "measured": f"{row.measured_bytes / GIB:.2f}",
-        "predicted": f"{found.predicted_bytes / GIB:.2f}",
+        "measured": f"{gib(row.measured_bytes):.2f}",
+        "predicted": f"{gib(found.predicted_bytes):.2f}",
         "error": signed(found.error),
         "counter": row.counter,
         "quality": row.quality,
@@ -207,8 +207,8 @@ def _traced(where: str, renderings: Renderings) -> str:
             [
                 v.row.id,
                 round((v.row.parameters or 0) / 1e6, 1),
-                round(v.row.measured_bytes / GIB, 3),
-                round(v.predicted_bytes / GIB, 3),
+                round(gib(v.row.measured_bytes), 3),
+                round(gib(v.predicted_bytes), 3),
                 round(100 * v.error, 3) + 0.0,
                 "published" if v.row.group == "reference" else "traced here",
             ]
@@ -229,8 +229,8 @@ def _others() -> tuple[list[dict[str, Any]]]:
 
 def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
     found = verdict(entry["row"])
-    measured = found.row.measured_bytes / GIB
-    ours = found.predicted_bytes / GIB
+    measured = gib(found.row.measured_bytes)
+    ours = gib(found.predicted_bytes)
     most = max(measured, ours, *(max(a["answer"]) for a in entry["answers"]))
 
     def line(kind: str, name: str, values: Sequence[float], **more: str) -> dict[str, Any]:

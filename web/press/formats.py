@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from unfrozen.units import GB, GIB, sig3
+from unfrozen import units
+from unfrozen.units import GB, sig3
 
 NO_BREAK = "\u00a0"
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -22,7 +23,7 @@ def gb(size_bytes: float) -> str:
 
 def gib(size_bytes: float) -> str:
     """Bytes in binary gibibytes: 80 · 2^30 → "80 GiB"."""
-    return f"{trimmed(size_bytes / GIB)}{NO_BREAK}GiB"
+    return f"{trimmed(units.gib(size_bytes))}{NO_BREAK}GiB"
 
 
 def mb(size_bytes: float) -> str:

@@ -35,7 +35,7 @@ export function emptyRun() {
     series: table(),
     evals: table(),
     memory: { predicted: {}, measured: table(), peakInstant: "", peakBytes: 0 },
-    drift: { x: [], total: [], layers: {} },
+    drift: { x: [], total: [], layers: {}, earlier: [] }, // layers: the newest of `earlier`
     samples: [],
     alerts: [],
     alertCount: 0,
@@ -129,6 +129,7 @@ function takeEval(run, event) {
 function takeDrift(run, { step, total, layers }) {
   run.drift.x.push(step);
   run.drift.total.push(number(total));
+  run.drift.earlier.push(layers ?? {});
   run.drift.layers = layers ?? {};
 }
 
@@ -159,8 +160,9 @@ function takeResume(run, event) {
   for (const points of [...Object.values(run.series), ...Object.values(run.evals)]) {
     setAside(points, event.from_step);
   }
-  const kept = run.drift.x.filter((step) => step <= event.from_step).length;
-  run.drift.x.length = run.drift.total.length = kept;
+  const { x, total, earlier } = run.drift;
+  x.length = total.length = earlier.length = x.filter((step) => step <= event.from_step).length;
+  run.drift.layers = earlier.at(-1) ?? {};
 }
 
 function setAside(points, fromStep) {

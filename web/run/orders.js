@@ -4,8 +4,11 @@
  *   none ──click──▶ sent ──202──▶ taken ──heard──▶ done        the run says so in a beat
  *                    └──4xx──▶ refused     └──run.end, run.resume──▶ late
  *
- * A run that was stopped or killed can be started again: that is done when its log goes on.
+ * A run that was stopped or killed, failed or ran out of memory can be started again: that is done
+ * when its log goes on.
  */
+
+import { isResumable } from "./schema.js";
 
 const NAMES = { pause: "pause", resume: "go on", checkpoint: "be saved", stop: "stop" };
 const GONE = "The server does not answer. The run goes on without it; nothing can be asked of it now.";
@@ -38,7 +41,7 @@ export function ordersOf(view) {
   const { run, kind, health } = view;
   const asked = view.asked?.run === run.run ? view.asked : null;
   const lives = kind === "live" && run.events > 0 && !run.end && health !== "gone";
-  const again = kind === "live" && !lives && (run.status === "stopped" || health === "gone");
+  const again = kind === "live" && !lives && isResumable(health === "gone" ? "gone" : run.status);
   const paused = run.beat?.paused === true && lives;
   const answers = view.runner === "live" && (again || !["gone", "refused"].includes(view.stream));
   const starting = view.started?.alive === true || (asked?.again && !asked.answered);

@@ -3,12 +3,14 @@
  * without an entry (a log from a newer trainer) is shown as it is.
  */
 
+const NEVER = { patience: Infinity, default_seconds: 1 }; // what no schema tells is not said
+const EMPTY = { metrics: [], instants: {}, components: {}, resumable: [], silence: NEVER };
 let words = null;
 
 function schema() {
   if (words === null) {
     const baked = document.getElementById("event-schema")?.textContent;
-    words = baked ? JSON.parse(baked) : { metrics: [], instants: {}, components: {} };
+    words = baked ? JSON.parse(baked) : EMPTY;
   }
   return words;
 }
@@ -32,4 +34,22 @@ export function instantLabel(name) {
 /** @returns {string} */
 export function componentLabel(name) {
   return schema().components[name] ?? name;
+}
+
+/** @returns {boolean} whether a run of that status may be started again */
+export function isResumable(status) {
+  return schema().resumable.includes(status);
+}
+
+/** @returns {number} seconds of silence after which a run that promised a beat in `promised` is stalled */
+export function silentAfter(promised) {
+  const { patience, default_seconds: unpromised } = schema().silence;
+  return patience * (promised ?? unpromised);
+}
+
+/** @returns {string[]} names of components in the order of the schema, unknown ones last */
+export function inOrder(names) {
+  const known = Object.keys(schema().components);
+  const place = (name) => (known.includes(name) ? known.indexOf(name) : known.length);
+  return [...names].sort((a, b) => place(a) - place(b));
 }

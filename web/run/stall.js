@@ -3,8 +3,7 @@
  * it will be heard next, and the server can see whether its process still holds the log open.
  */
 
-export const PATIENCE = 3; // the same as in gpu_runner/runs.py
-export const DEFAULT_BEAT_SECONDS = 30;
+import { silentAfter } from "./schema.js";
 
 /**
  * @param {ReturnType<typeof import("./fold.js").emptyRun>} run
@@ -16,7 +15,6 @@ export function healthOf(run, writer, now) {
   if (run.end) return "ended";
   if (run.events === 0) return "waiting";
   if (writer === "no") return "gone";
-  const promised = run.beat?.expectNextIn ?? DEFAULT_BEAT_SECONDS;
-  if (now - run.lastTime > PATIENCE * promised) return "stalled";
+  if (now - run.lastTime > silentAfter(run.beat?.expectNextIn)) return "stalled";
   return run.beat?.paused ? "paused" : "running";
 }

@@ -3,26 +3,12 @@
  * lying on it, both divided by component. Drawn as SVG from the same scale.
  */
 
-import { componentLabel, instantLabel, instants } from "../run/schema.js";
+import { componentLabel, inOrder, instantLabel, instants } from "../run/schema.js";
 import { exactText } from "./plot-number.js";
 import { coveringTicks } from "./plot-scale.js";
 import { bytesText } from "./run-number.js";
 import { h } from "./vnode.js";
 
-/** Bottom to top, what stays before what comes and goes. */
-export const COMPONENT_ORDER = [
-  "params",
-  "master",
-  "moments",
-  "grads",
-  "activations",
-  "logits_loss",
-  "workspace",
-  "gathered",
-  "quant_constants",
-  "adapters",
-  "context",
-];
 const PLOT_HEIGHT = 172;
 const TOP = 12;
 const BOTTOM = 44;
@@ -71,14 +57,12 @@ export function columnsOf({ predicted, measured }) {
   }));
 }
 
+/** Bottom to top, what stays before what comes and goes. */
 function ordered(components) {
-  const place = (name) => (COMPONENT_ORDER.indexOf(name) + 99) % 99; // unknown ones come last
-  return Object.entries(components)
-    .filter(([, bytes]) => bytes > 0)
-    .sort(([a], [b]) => place(a) - place(b));
+  const held = Object.keys(components).filter((name) => components[name] > 0);
+  return inOrder(held).map((name) => [name, components[name]]);
 }
 
-/** Height of a bar. The total a reader sees is printed from the log, not from here. */
 function total(components) {
   return Object.values(components).reduce((sum, bytes) => sum + bytes, 0);
 }
@@ -134,7 +118,7 @@ function wordsBelow(label, x, zero) {
 export function memoryLegend(memory) {
   const columns = columnsOf(memory);
   const present = new Set(columns.flatMap((c) => [...c.predicted, ...c.measured].map(([name]) => name)));
-  const names = [...present].sort((a, b) => COMPONENT_ORDER.indexOf(a) - COMPONENT_ORDER.indexOf(b));
+  const names = inOrder([...present]);
   return h(
     "ul",
     { class: "run-legend" },

@@ -1,6 +1,6 @@
 /** What the charts of a run show, as tables for readers who cannot see, or want to copy, them. */
 
-import { componentLabel, metricWords } from "../run/schema.js";
+import { componentLabel, inOrder, metricWords } from "../run/schema.js";
 import { movedLayers } from "./run-drift.js";
 import { columnsOf } from "./run-memory.js";
 
@@ -40,9 +40,9 @@ export function memoryTable(memory) {
   const rows = columnsOf(memory).flatMap((column) => {
     const predicted = Object.fromEntries(column.predicted);
     const measured = Object.fromEntries(column.measured);
-    const names = new Set([...Object.keys(predicted), ...Object.keys(measured)]);
+    const names = inOrder(Object.keys({ ...predicted, ...measured }));
     const line = (name) => [column.label, componentLabel(name), predicted[name] ?? null, measured[name] ?? null];
-    return [...names].map(line);
+    return names.map(line);
   });
   return {
     headers: ["Instant", "Component", "Predicted", "Measured"],

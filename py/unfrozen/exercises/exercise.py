@@ -11,7 +11,7 @@ from unfrozen.catalogue import CATALOGUE, Published
 from unfrozen.job import Job
 from unfrozen.memory.explain import Term, explain
 from unfrozen.plan import plan_job
-from unfrozen.units import GB, GIB, format_bytes, sig3
+from unfrozen.units import GB, format_bytes, gib, sig3
 
 TOLERANCE: Final = 0.05
 _BY_HAND: Final = 0.02  # what the hints leave out may be this much of the answer
@@ -125,7 +125,7 @@ def size(size_bytes: float) -> str:
 
 def both_sizes(size_bytes: float) -> str:
     """Bytes in both units: "112 GB (104 GiB)"."""
-    return f"{size(size_bytes)} ({trimmed(size_bytes / GIB)}{_NO_BREAK}GiB)"
+    return f"{size(size_bytes)} ({trimmed(gib(size_bytes))}{_NO_BREAK}GiB)"
 
 
 def count(number: float) -> str:

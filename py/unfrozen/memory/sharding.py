@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.cluster import SHARDINGS, Cluster
-from unfrozen.memory.classic import states_bytes
+from unfrozen.cluster import Cluster
 
 _SHARDED: Final = (
     frozenset[str](),
@@ -47,14 +46,3 @@ def per_card(states: dict[str, int], cluster: Cluster, whole_moments: int = 0) -
 
 def _share(size: int, whole: int, shards: int) -> int:
     return whole - (whole - size) // shards
-
-
-def zero_curve(parameters: float, gpu_counts: list[int]) -> dict[str, list[float]]:
-    """Bytes a card for the classic 16 bytes a parameter, by stage, for each number of cards."""
-    states = states_bytes(parameters)
-    return {
-        name: [
-            sum(per_card(states, Cluster(gpus=gpus, sharding=name)).values()) for gpus in gpu_counts
-        ]
-        for name in SHARDINGS
-    }

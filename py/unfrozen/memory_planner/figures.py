@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.events import COMPONENTS, INSTANTS
+from unfrozen.events import COMPONENTS, INSTANTS, in_order
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.memory_planner.sizes import scale, share_text, size_text
 from unfrozen.plan import Plan
 from unfrozen.units import GIB
 
 Json = dict[str, object]
-
-ORDER: Final = (
-    *("params", "quant_constants", "adapters", "master", "moments", "grads"),
-    *("activations", "logits_loss", "workspace", "gathered"),
-)
-"""Components from left to right: what stays through the step before what comes and goes."""
 
 OVERHEAD: Final = {
     "reserve": "Allocator's reserve",
@@ -167,8 +161,10 @@ def _how_far_back(plan: Plan) -> str:
 
 
 def _parts(components: dict[str, int], whole: int, unit: str) -> list[Json]:
-    ordered = sorted(components, key=lambda name: ORDER.index(name) if name in ORDER else 99)
-    return [_part(name, COMPONENTS[name], components[name], whole, unit) for name in ordered]
+    return [
+        _part(name, COMPONENTS[name], components[name], whole, unit)
+        for name in in_order(components)
+    ]
 
 
 def _part(key: str, label: str, size: int, whole: int, unit: str) -> Json:

@@ -10,14 +10,13 @@ from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
 from unfrozen.memory_planner.figures import Json, band_text, instant_label, overhead
 from unfrozen.memory_planner.formulas import why
-from unfrozen.memory_planner.sizes import size_text
+from unfrozen.memory_planner.sizes import duration_text, size_text
 from unfrozen.plan import Plan
 from unfrozen.step_time import card_of, step_tokens
-from unfrozen.units import format_count, gib, sig3
+from unfrozen.units import format_count, gib, sig3, small
 
 _ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14"
 _GUESS: Final = "an estimate: real runs differ by a third"
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def memory_numbers(plan: Plan, unit: str) -> list[Json]:
@@ -72,10 +71,10 @@ def run_numbers(job: Job, tokens: int, price: float | None) -> list[Json]:
             _number(
                 "cost",
                 "Cost",
-                _plain(found.cost),
+                small(found.cost),
                 "in the currency of your price",
                 "GPU-hours · price",
-                [("GPU-hours", _plain(found.gpu_hours)), ("price", _plain(price or 0))],
+                [("GPU-hours", small(found.gpu_hours)), ("price", small(price or 0))],
                 "your price",
             )
         )
@@ -92,8 +91,8 @@ def _speed(job: Job, found: Estimate) -> Json:
     return _number(
         "speed",
         "Speed",
-        f"{_plain(found.tokens_per_second)} tokens/s",
-        f"a step of {step_tokens(job):,} tokens in {duration(found.step_seconds)}",
+        f"{small(found.tokens_per_second)} tokens/s",
+        f"a step of {step_tokens(job):,} tokens in {duration_text(found.step_seconds)}",
         "tokens of a step ÷ seconds of a step",
         [
             ("tokens of a step", f"{step_tokens(job):,}"),
@@ -111,12 +110,12 @@ def _time(job: Job, found: Estimate) -> Json:
     return _number(
         "time",
         "Time",
-        duration(found.seconds),
-        f"for {format_count(found.tokens)} tokens; {_plain(found.gpu_hours)} GPU-hours",
+        duration_text(found.seconds),
+        f"for {format_count(found.tokens)} tokens; {small(found.gpu_hours)} GPU-hours",
         "tokens ÷ speed",
         [
             ("tokens", f"{found.tokens:,.0f}"),
-            ("speed", f"{_plain(found.tokens_per_second)} tokens/s"),
+            ("speed", f"{small(found.tokens_per_second)} tokens/s"),
             ("cards", f"{cards:,}"),
         ],
         _GUESS,
@@ -128,24 +127,12 @@ def _energy(job: Job, found: Estimate) -> Json:
     return _number(
         "energy",
         "Energy",
-        f"{_plain(found.energy_kwh)} kWh",
+        f"{small(found.energy_kwh)} kWh",
         "the cards alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
-        [("GPU-hours", _plain(found.gpu_hours)), ("watts", f"{watts:,} a card")],
+        [("GPU-hours", small(found.gpu_hours)), ("watts", f"{watts:,} a card")],
         f"board power of the {card_of(job).name}: {'; '.join(sources(card_of(job)))}",
     )
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit a person would choose: "0.48 s", "3.2 min", "5.1 h", "12 days"."""
-    for length, word in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
-        if seconds >= 2 * length or (seconds >= length and length != _DAY):
-            return f"{_plain(seconds / length)}\u00a0{word}"
-    return f"{_plain(seconds)}\u00a0s"
-
-
-def _plain(value: float) -> str:
-    return "< 0.001" if 0 < value < 0.001 else sig3(value)
 
 
 def _number(

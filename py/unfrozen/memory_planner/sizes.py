@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from unfrozen.units import GB, GIB, format_bytes, sig3
+from unfrozen.units import GB, GIB, format_bytes, format_duration, sig3
 
 _SCALES: Final = {"GiB": GIB, "GB": GB}
 _NO_BREAK: Final = "\u00a0"
@@ -45,3 +45,8 @@ def share_text(part: float, whole: float) -> str:
     percent = 100 * part / whole if whole else 0.0
     digits = 0 if percent >= 10 or percent == 0 else 1
     return f"{percent:.{digits}f}%"
+
+
+def duration_text(seconds: float) -> str:
+    """A time that is not broken at the end of a line: "0.480 s", "3.20 min", "12.0 days"."""
+    return format_duration(seconds).replace(" ", _NO_BREAK)

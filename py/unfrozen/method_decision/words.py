@@ -6,7 +6,7 @@ from typing import Final
 
 from unfrozen.gpus import find
 from unfrozen.memory_planner.figures import Json
-from unfrozen.memory_planner.numbers import duration
+from unfrozen.memory_planner.sizes import duration_text
 from unfrozen.method_decision.choices import Choice, as_state, config_of
 from unfrozen.method_decision.evidence import RANKS
 from unfrozen.method_decision.flips import Flip
@@ -21,7 +21,7 @@ from unfrozen.method_decision.options import (
 from unfrozen.method_decision.ranking import WORTH_CARD_HOURS, decided_by, sort_keys
 from unfrozen.method_decision.serving import prompt_tokens
 from unfrozen.method_decision.training import EIGHT_BIT, EXACT, ROUNDED
-from unfrozen.units import format_bytes, format_count, gib, sig3
+from unfrozen.units import format_bytes, format_count, gib, sig3, small
 
 _NUMBERS: Final = {
     EXACT: "fp32 weights and moments, products in bf16",
@@ -170,14 +170,14 @@ def numbers(option: Option, choice: Choice) -> list[Json]:
         ("Memory", f"{sig3(gib(option.device_bytes))} GiB", of),
         (
             "Training" if option.way else "Answers",
-            duration(3600 * option.hours),
+            duration_text(3600 * option.hours),
             f"{_hours(option)} card-hours",
         ),
-        ("Energy", f"{_small(option.kwh)} kWh", "the cards alone, at their limit"),
+        ("Energy", f"{small(option.kwh)} kWh", "the cards alone, at their limit"),
         ("Disk", format_bytes(option.storage.at(choice.tasks), binary=False), "for all tasks"),
     ]
     if option.cost is not None:
-        told.insert(3, ("Cost", _small(option.cost), "in the currency of your price"))
+        told.insert(3, ("Cost", small(option.cost), "in the currency of your price"))
     return [{"label": label, "text": text, "note": note} for label, text, note in told]
 
 
@@ -208,8 +208,4 @@ def flip_text(flip: Flip, choice: Choice) -> str:
 
 
 def _hours(option: Option) -> str:
-    return _small(option.card_hours)
-
-
-def _small(value: float) -> str:
-    return "< 0.001" if 0 < value < 0.001 else sig3(value)
+    return small(option.card_hours)

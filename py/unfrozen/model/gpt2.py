@@ -1,7 +1,8 @@
 """GPT-2: LayerNorm, learned positions, one fused qkv matrix, biases everywhere, GELU 4D.
 
 Its `Conv1D` stores a matrix as (into, out), the transpose of a Linear layer. Names, order and
-defaults are those of transformers 5 (`models/gpt2`).
+defaults are those of transformers 5 (`models/gpt2`), which knows neither `intermediate_size` nor
+`hidden_act` of such a model and leaves them unread.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ def read(model_type: str, fields: Fields) -> Architecture:
         heads=heads,
         kv_heads=heads,
         head_dim=divided("n_head", hidden, heads),
-        ffn=fields.whole("n_inner", "intermediate_size", default=4 * hidden),
+        ffn=fields.whole("n_inner", default=4 * hidden),
         vocab=fields.whole("vocab_size"),
         tied=fields.flag("tie_word_embeddings", True),
-        activation=fields.word("activation_function", "hidden_act", default="gelu_new"),
+        activation=fields.word("activation_function", default="gelu_new"),
         gated=False,
         positions=fields.whole("n_positions", "max_position_embeddings", default=1024),
         qkv_bias=True,

@@ -8,22 +8,25 @@ from hypothesis import strategies as st
 
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import SHARDINGS, Cluster
+from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
-from unfrozen.memory.sharding import per_card, zero_curve
+from unfrozen.memory.sharding import per_card
 from unfrozen.recipe import Recipe
 
 PSI = 7.5e9  # the example of the paper: 120 GB unsharded, on 64 cards 31.4, 16.6 and 1.9 GB
 
 
 def test_the_papers_example_on_sixty_four_cards() -> None:
-    curve = zero_curve(PSI, [1, 64])
-    assert {name: round(values[1] / 1e9, 1) for name, values in curve.items()} == {
+    def held(name: str, cards: int) -> float:
+        return sum(per_card(states_bytes(PSI), Cluster(gpus=cards, sharding=name)).values())
+
+    assert {name: round(held(name, 64) / 1e9, 1) for name in SHARDINGS} == {
         "none": 120.0,
         "zero1": 31.4,
         "zero2": 16.6,
         "zero3": 1.9,
     }
-    assert all(values[0] == 16 * PSI for values in curve.values())
+    assert all(held(name, 1) == 16 * PSI for name in SHARDINGS)
 
 
 def test_what_stays_whole_does_not_shrink_with_the_number_of_cards() -> None:

@@ -102,6 +102,11 @@ CHOICES: dict[str, dict[str, Any]] = {
     "olmo with bias": {"model_type": "olmo", "attention_bias": True},
     "olmo2 with groups": {"model_type": "olmo2"},
     "gpt2 with its own inner size": {"model_type": "gpt2", "n_inner": 100, "n_positions": 16},
+    "gpt2 with what it never reads": {
+        "model_type": "gpt2",
+        "intermediate_size": 100,
+        "hidden_act": "relu",
+    },
     "gpt2 untied": {"model_type": "gpt2", "tie_word_embeddings": False},
     "neox without attention bias": {"model_type": "gpt_neox", "attention_bias": False},
     "neox tied": {"model_type": "gpt_neox", "tie_word_embeddings": True},
@@ -132,6 +137,13 @@ CHOICES: dict[str, dict[str, Any]] = {
         "attention_bias": True,
     },
 }
+
+
+def test_gpt2_is_computed_as_transformers_reads_it_not_as_another_family_is_told() -> None:
+    sizes = {"n_embd": 64, "n_layer": 3, "n_head": 4, "vocab_size": 128}
+    told = {"model_type": "gpt2", **sizes, "intermediate_size": 100, "hidden_act": "relu"}
+    theirs, ours = AutoConfig.for_model(**told), ModelConfig.from_hf(told).architecture
+    assert (ours.ffn, ours.activation) == (256, theirs.activation_function)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
