@@ -67,7 +67,7 @@ def test_numpy_can_be_installed_and_is_listed(reader: CellReader) -> None:
     assert result["ok"], result["error"]
     assert "numpy    | 2.4.3   | pyodide" in result["stdout"]
     frozen = reader.run("import json\nsorted(json.loads(micropip.freeze())['packages'])")
-    assert frozen["value"] == "['micropip', 'numpy', 'packaging']"
+    assert frozen["value"] == "['gpu_runner', 'micropip', 'numpy', 'packaging']"
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["a whole address", "relative to the page"])
