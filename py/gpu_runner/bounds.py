@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from gpu_runner.errors import DataError, UsageError
+from unfrozen.runner import ROUNDED
 
 Schedule = Literal["cosine", "constant", "linear", "wsd"]
 Optimizer = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
@@ -18,54 +20,52 @@ Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["full", "chunked", "linear"]
 Checkpointing = Literal["none", "selective", "full"]
 
-_BOUNDS: Final[dict[str, tuple[float, float]]] = {
-    "steps": (1, 10_000_000),
-    "epochs": (1e-6, 10_000),
-    "lr": (1e-12, 1.0),
-    "warmup": (0, 10_000_000),
-    "floor_ratio": (0.0, 1.0),
-    "replay_share": (0.001, 0.9),
-    "decay_steps": (0, 10_000_000),
-    "layer_decay": (1.0, 100.0),
-    "momentum": (0.0, 0.9999),
-    "l2sp": (0.0, 1e6),
-    "l2sp_pull": (0.0, 1e6),
-    "ewc": (0.0, 1e6),
-    "fisher_rows": (1, 1_000_000),
-    "early_stop": (1, 1_000_000),
-    "micro_batch": (1, 4096),
-    "grad_accum": (1, 65_536),
-    "seq_len": (2, 1_048_576),
-    "weight_decay": (0.0, 1.0),
-    "clip": (0.0, 1e6),
-    "seed": (0, 2**63 - 1),
-    "eval_every": (1, 10_000_000),
-    "eval_rows": (1, 1_000_000),
-    "save_every": (0, 10_000_000),
-    "sample_tokens": (0, 4096),
-}
-_CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "schedule": get_args(Schedule),
-    "optimizer": get_args(Optimizer),
-    "rounding": get_args(Rounding),
-    "params": get_args(Precision),
-    "compute": ("auto", "fp32", "bf16"),
-    "device": get_args(Device),
-    "loss": get_args(Loss),
-    "checkpointing": get_args(Checkpointing),
-}
+MOST_STEPS: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What stands in the record of choices beside the type and the default of one.
+
+    help     for a person at the command line
+    group    heading of its option; "" for one that only --set and --config take
+    low      smallest value of a number; as `high` an `int` where it is a whole number
+    """
+
+    help: str
+    group: str
+    low: float | None = None
+    high: float | None = None
+
+
+def told(record: type) -> dict[str, About]:
+    """What is said of each field of a record, whose types are `Annotated` with it."""
+    hints = get_type_hints(record, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+def ranges(record: type) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest value of every number in a record."""
+    found = told(record).items()
+    return {n: (a.low, a.high) for n, a in found if a.low is not None and a.high is not None}
+
+
+def words(record: type) -> dict[str, tuple[str, ...]]:
+    """What may be chosen, of every field that is one of some words."""
+    hints = get_type_hints(record).items()
+    return {name: get_args(kind) for name, kind in hints if get_origin(kind) is Literal}
 
 
 def check(config: Any) -> None:
     """Check every bound of a `TrainConfig`, and what excludes what. Raises `UsageError`."""
-    for name, (low, high) in _BOUNDS.items():
+    for name, (low, high) in ranges(type(config)).items():
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise UsageError(
                 f"--{_option(name)} {value} is out of bounds:"
                 f" give a number from {shown(low)} to {shown(high)}."
             )
-    for name, choices in _CHOICES.items():
+    for name, choices in words(type(config)).items():
         value = getattr(config, name)
         if value not in choices:
             raise UsageError(
@@ -85,11 +85,6 @@ def check(config: Any) -> None:
     _check_early_update(config)
     _check_auto(config)
     _check_objective(config)
-
-
-def limits(name: str) -> tuple[float, float]:
-    """The smallest and the largest value of a choice; both are `int` where it is a whole number."""
-    return _BOUNDS[name]
 
 
 def shown(bound: float) -> str:
@@ -156,7 +151,7 @@ def _misplaced_choices(config: Any) -> tuple[tuple[Any, str, str], ...]:
             "fp32 weights need none: give --params bf16, or rounding nearest",
         ),
         (
-            config.rounding != "nearest" and config.optimizer not in ("adamw", "adafactor"),
+            config.rounding != "nearest" and config.optimizer not in ROUNDED,
             f"rounding {config.rounding}",
             f"{config.optimizer} rounds to the nearest: choose adamw or adafactor",
         ),

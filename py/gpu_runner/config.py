@@ -11,10 +11,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from gpu_runner import bounds
 from gpu_runner.bounds import (
+    MOST_STEPS,
+    About,
     Checkpointing,
     Device,
     Loss,
@@ -24,114 +26,165 @@ from gpu_runner.bounds import (
     Schedule,
 )
 from gpu_runner.errors import UsageError
-from gpu_runner.installed import runs_folder
+from gpu_runner.installed import RUNS_ENV, runs_folder, short
+from unfrozen.runner import LENGTHS, MOST_AT_ONCE, MOST_MICRO_BATCHES
 
+DATA: Final = "Model and data"
+LENGTH: Final = "Length and rate"
+PRECISION: Final = "Precision and device"
+OUTPUT: Final = "Evaluation and output"
+YES_OR_NO: Final = "Yes or no"
+RARER: Final = ""
 DEMO: Final = "demo"  # the model, and the task it is fine-tuned on
 INSTRUCT: Final = "instruct"  # the instruction rows shipped for a real language model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One full fine-tune. Names are those of the command-line options."""
+    """One full fine-tune: of every choice its type, default, bounds, and what is said of it.
 
-    model: str
-    """`demo`, a directory, a Hugging Face id, or a `.gguf` file."""
-    data: str
-    """`demo`, `instruct`, a `.jsonl` file, or a Hugging Face data set id."""
-    eval_data: str | None = None
-    """Held-out rows of the task; without it some training rows are held out."""
-    general: tuple[tuple[str, str], ...] | None = None
-    """(skill, file) pairs on which forgetting is measured; None takes the shipped ones."""
-    skip_bad_rows: bool = False
-    """Leave out, count and show bad rows instead of refusing the file."""
-    replay: str | None = None
-    """Rows of what the model should not forget (.jsonl), mixed into training; `demo` has some."""
-    replay_share: float = 0.1
-    """Their share of the training tokens."""
-    steps: int | None = None
-    """Optimizer steps; exclusive with `epochs`."""
-    epochs: float | None = None
-    """Passes over the training rows; exclusive with `steps`."""
-    lr: float = 2e-5
-    """Peak learning rate."""
-    schedule: Schedule = "cosine"
-    """Shape of the learning rate after warm-up."""
-    warmup: int | None = None
-    """Steps of linear warm-up; None means 5% of the steps."""
-    floor_ratio: float = 0.1
-    """Last learning rate as a share of the peak; `constant` has none."""
-    decay_steps: int | None = None
-    """Length of the last leg of `wsd`, a line down to the floor; None means 20% of the steps."""
-    layer_decay: float = 1.0
-    """ξ: each layer learns at the rate of the layer above divided by ξ; ULMFiT took 2.6."""
-    optimizer: Optimizer = "adamw"
-    """What moves the weights; muon moves matrices of the blocks and leaves the rest to AdamW."""
-    momentum: float = 0.0
-    """Of sgd; 0 keeps no state."""
-    rounding: Rounding = "nearest"
-    """How updates of bf16 weights are rounded; nearest loses the small ones."""
-    l2sp: float = 0.0
-    """λ of L2-SP in the loss: λ/2 ‖θ−θ₀‖², rescaled by the optimizer like any gradient."""
-    l2sp_pull: float = 0.0
-    """λ of decoupled L2-SP: after each step θ moves by rate · λ of its distance back to θ₀."""
-    ewc: float = 0.0
-    """λ of EWC: as l2sp, each weight's distance counted by its Fisher information (mean 1)."""
-    fisher_data: str | None = None
-    """Rows the Fisher is estimated on; None takes the replay rows, else the general ones."""
-    fisher_rows: int = 128
-    """How many of them: one forward and backward each, once, before the first step."""
-    anchor_in_memory: bool = False
-    """Hold θ₀ (and the Fisher) in memory instead of reading them at every step."""
-    micro_batch: int = 4
-    """Rows that go through the model at once."""
-    grad_accum: int = 2
-    """Micro-batches that add up to one optimizer step."""
-    auto_micro_batch: bool = False
-    """Take the largest micro-batch that fits the free memory, with as many rows a step."""
-    packing: bool = True
-    """Rows of a step share sequences without padding, each attended to alone."""
-    seq_len: int = 512
-    """Longest row in tokens; longer ones are cut and counted."""
-    weight_decay: float = 0.01
-    """Decay of matrices, decoupled (sgd's goes through its momentum); vectors never decay."""
-    clip: float = 1.0
-    """Largest global gradient norm; 0 never clips."""
-    seed: int = 0
-    """Fixes the order of the data and every random draw."""
-    eval_every: int = 10
-    """Steps between two evaluations; also at step 0 and at the end."""
-    eval_rows: int = 128
-    """At most so many rows of each held-out set are scored."""
-    early_stop: int | None = None
-    """Stop after so many evaluations without a lower task loss; the model is that of the best."""
-    save_every: int | None = None
-    """Steps between two checkpoints; None means at every evaluation, 0 never."""
-    params: Precision = "fp32"
-    """Precision of weights, gradients and moments: 16 bytes a parameter, or 8."""
-    compute: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision of the matrix products; auto is bf16 on CUDA and that of the weights on CPU."""
-    loss: Loss = "linear"
-    """How many logits exist at once: all, a part upcast at a time, or a chunk of them."""
-    checkpointing: Checkpointing = "none"
-    """What is computed again in the backward pass instead of kept: nothing, half, or each layer."""
-    activation_offload: bool = False
-    """What layers keep waits in the memory of the host (CUDA)."""
-    optimizer_in_backward: bool = False
-    """Each weight moves as soon as its gradient is there: no accumulation, no clipping."""
-    compile: bool = False
-    """torch.compile for each block; packed sequences then have one fixed length."""
-    fused: bool = True
-    """Blocks of Llama-like models keep less and make it again, at no cost; not beside compile."""
-    device: Device = "auto"
-    """auto takes CUDA when there is one."""
-    sample_prompts: tuple[str, ...] | None = None
-    """Prompts continued before and after training; None takes the first held-out rows."""
-    sample_tokens: int = 32
-    """Greedy tokens for each of them; 0 leaves samples out."""
-    out: str | None = None
-    """Directory for the trained model; None means `model/` in the run's directory."""
-    runs: str = "runs"
-    """Directory that holds the runs."""
+    Options of the command line have these names, and so have the keys of a run.toml. A help without
+    a full stop at its end is told with the default.
+    """
+
+    model: Annotated[str, About("demo, a directory, a Hugging Face id, or a .gguf file.", DATA)]
+    data: Annotated[
+        str, About("demo, instruct, a .jsonl file, or a Hugging Face data set id.", DATA)
+    ]
+    eval_data: Annotated[
+        str | None, About("Held-out rows of the task (.jsonl); else some are held out.", DATA)
+    ] = None
+    general: Annotated[
+        tuple[tuple[str, str], ...] | None,  # (skill, file) pairs; None takes the shipped ones
+        About("NAME=FILE: a skill not to forget; repeatable; none measures none.", DATA),
+    ] = None
+    replay: Annotated[
+        str | None, About("Rows of what not to forget (.jsonl), mixed into training.", DATA)
+    ] = None
+    replay_share: Annotated[float, About("Their share of the tokens", DATA, 0.001, 0.9)] = 0.1
+    seq_len: Annotated[int, About("Longest row in tokens; longer ones are cut", DATA, *LENGTHS)] = (
+        512
+    )
+    seed: Annotated[int, About("Order of the data and every random draw", DATA, 0, 2**63 - 1)] = 0
+
+    steps: Annotated[int | None, About("Optimizer steps.", LENGTH, 1, MOST_STEPS)] = None
+    epochs: Annotated[
+        float | None,
+        About("Passes over the data, instead of --steps; 1 without either.", LENGTH, 1e-6, 10_000),
+    ] = None
+    lr: Annotated[float, About("Peak learning rate", LENGTH, 1e-12, 1.0)] = 2e-5
+    schedule: Annotated[
+        Schedule, About("cosine, linear, wsd or constant, after warm-up", LENGTH)
+    ] = "cosine"
+    warmup: Annotated[
+        int | None,
+        About("Steps of linear warm-up; else 5% of the steps.", LENGTH, 0, MOST_STEPS),
+    ] = None
+    micro_batch: Annotated[int, About("Rows computed at once", LENGTH, 1, MOST_AT_ONCE)] = 4
+    grad_accum: Annotated[
+        int, About("Micro-batches in one optimizer step", LENGTH, 1, MOST_MICRO_BATCHES)
+    ] = 2
+    weight_decay: Annotated[float, About("Decoupled decay of matrices", LENGTH, 0.0, 1.0)] = 0.01
+    clip: Annotated[float, About("Largest gradient norm; 0 never clips", LENGTH, 0.0, 1e6)] = 1.0
+
+    params: Annotated[Precision, About("fp32 (16 bytes a parameter) or bf16 (8)", PRECISION)] = (
+        "fp32"
+    )
+    compute: Annotated[
+        Literal["auto", "fp32", "bf16"], About("auto, fp32 or bf16 matrix products", PRECISION)
+    ] = "auto"
+    device: Annotated[Device, About("auto, cpu or cuda", PRECISION)] = "auto"
+
+    eval_every: Annotated[int, About("Steps between two evaluations", OUTPUT, 1, MOST_STEPS)] = 10
+    eval_rows: Annotated[int, About("Most rows scored in a held-out set", OUTPUT, 1, 1_000_000)] = (
+        128
+    )
+    save_every: Annotated[
+        int | None,
+        About("Steps between checkpoints; 0 never; else at evaluations.", OUTPUT, 0, MOST_STEPS),
+    ] = None
+    sample_tokens: Annotated[int, About("Length of samples; 0 for none", OUTPUT, 0, 4096)] = 32
+    out: Annotated[
+        str | None, About("Where the trained model goes; else into the run.", OUTPUT)
+    ] = None
+    runs: Annotated[
+        str,
+        About(f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}.", OUTPUT),
+    ] = "runs"
+
+    skip_bad_rows: Annotated[
+        bool, About("Leave out and count rows that cannot be read.", YES_OR_NO)
+    ] = False
+    auto_micro_batch: Annotated[
+        bool, About("The largest micro-batch that fits, rows a step kept.", YES_OR_NO)
+    ] = False
+
+    # rarer ones, without an option of their own: for --set and --config
+    floor_ratio: Annotated[
+        float,
+        About("Last learning rate as a share of the peak; constant has none", RARER, 0.0, 1.0),
+    ] = 0.1
+    decay_steps: Annotated[
+        int | None,
+        About("Last leg of wsd, down to the floor; else 20% of the steps.", RARER, 0, MOST_STEPS),
+    ] = None
+    layer_decay: Annotated[
+        float,
+        About("ξ: a layer learns at the rate of that above divided by ξ; ULMFiT took 2.6", RARER,
+              1.0, 100.0),
+    ] = 1.0  # fmt: skip
+    optimizer: Annotated[
+        Optimizer, About("What moves the weights; muon those of the blocks, AdamW the rest", RARER)
+    ] = "adamw"
+    momentum: Annotated[float, About("Of sgd; 0 keeps no state", RARER, 0.0, 0.9999)] = 0.0
+    rounding: Annotated[
+        Rounding, About("How bf16 weights are rounded; nearest loses small updates", RARER)
+    ] = "nearest"
+    l2sp: Annotated[float, About("λ of L2-SP in the loss: λ/2 ‖θ−θ₀‖²", RARER, 0.0, 1e6)] = 0.0
+    l2sp_pull: Annotated[
+        float, About("λ of decoupled L2-SP: θ moves by rate · λ back to θ₀", RARER, 0.0, 1e6)
+    ] = 0.0
+    ewc: Annotated[
+        float, About("λ of EWC: L2-SP weighted by Fisher information (mean 1)", RARER, 0.0, 1e6)
+    ] = 0.0
+    fisher_data: Annotated[
+        str | None, About("Rows for the Fisher; else the replayed, else the general ones.", RARER)
+    ] = None
+    fisher_rows: Annotated[
+        int, About("How many of them, each once, before the first step", RARER, 1, 1_000_000)
+    ] = 128
+    anchor_in_memory: Annotated[
+        bool, About("Hold θ₀ (and the Fisher) in memory instead of reading them", RARER)
+    ] = False
+    packing: Annotated[
+        bool, About("Rows of a step share sequences, each attended to alone", RARER)
+    ] = True
+    early_stop: Annotated[
+        int | None,
+        About("Stop after so many looks without a lower task loss; the best model stays.", RARER,
+              1, 1_000_000),
+    ] = None  # fmt: skip
+    loss: Annotated[
+        Loss, About("Logits at once: full, chunked (upcast in parts), linear (in chunks)", RARER)
+    ] = "linear"
+    checkpointing: Annotated[
+        Checkpointing, About("What is computed again in the backward pass", RARER)
+    ] = "none"
+    activation_offload: Annotated[
+        bool, About("What layers keep waits in the memory of the host (CUDA)", RARER)
+    ] = False
+    optimizer_in_backward: Annotated[
+        bool, About("A weight moves when its gradient is there: no accumulation, no clip", RARER)
+    ] = False
+    compile: Annotated[
+        bool, About("torch.compile for each block; packed sequences then have one length", RARER)
+    ] = False
+    fused: Annotated[
+        bool, About("Llama-like blocks keep less, at no cost; not beside compile", RARER)
+    ] = True
+    sample_prompts: Annotated[
+        tuple[str, ...] | None, About("Continued before and after; else held-out rows.", RARER)
+    ] = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `config.json` and the `run.start` event."""
@@ -168,6 +221,10 @@ class TrainConfig:
         if values.get("sample_prompts") is not None:
             values["sample_prompts"] = tuple(values["sample_prompts"])
         return TrainConfig(**values)
+
+
+RANGES: Final = bounds.ranges(TrainConfig)
+WORDS: Final = bounds.words(TrainConfig)
 
 
 def resolve(options: Mapping[str, Any]) -> TrainConfig:
@@ -228,30 +285,3 @@ def _demo_recipe() -> dict[str, Any]:
         "sample_tokens": RECIPE.sample_tokens,
         "eval_rows": 1_000_000,
     }
-
-
-def parse_general(pairs: list[str] | None) -> tuple[tuple[str, str], ...] | None:
-    """`["math=a.jsonl", …]` from repeated `--general NAME=FILE`; `["none"]` gives no suite at all.
-
-    Raises `UsageError` for anything else, and for a name that occurs twice.
-    """
-    if not pairs:
-        return None
-    if pairs == ["none"]:
-        return ()
-    suites: dict[str, str] = {}
-    if "none" in pairs:
-        raise UsageError(
-            "--general none measures no forgetting, and others are given beside it: drop one."
-        )
-    for pair in pairs:
-        name, equals, path = pair.partition("=")
-        if not equals or not name or not path or "/" in name:
-            raise UsageError(
-                f"--general {pair!r} is not NAME=FILE: for example --general math=math.jsonl,"
-                " or --general none to measure no forgetting."
-            )
-        if name in suites:
-            raise UsageError(f"--general {name}=… occurs twice: give each suite its own name.")
-        suites[name] = path
-    return tuple(suites.items())

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from gpu_runner.config import TrainConfig, parse_general
+from gpu_runner.config import TrainConfig
 from gpu_runner.errors import UsageError
 
 _TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
@@ -115,6 +115,33 @@ def _general(value: Any, where: str) -> Any:
         return parse_general(value) or ()
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def parse_general(pairs: list[str] | None) -> tuple[tuple[str, str], ...] | None:
+    """`["math=a.jsonl", …]` from repeated `--general NAME=FILE`; `["none"]` gives no suite at all.
+
+    Raises `UsageError` for anything else, and for a name that occurs twice.
+    """
+    if not pairs:
+        return None
+    if pairs == ["none"]:
+        return ()
+    suites: dict[str, str] = {}
+    if "none" in pairs:
+        raise UsageError(
+            "--general none measures no forgetting, and others are given beside it: drop one."
+        )
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not name or not path or "/" in name:
+            raise UsageError(
+                f"--general {pair!r} is not NAME=FILE: for example --general math=math.jsonl,"
+                " or --general none to measure no forgetting."
+            )
+        if name in suites:
+            raise UsageError(f"--general {name}=… occurs twice: give each suite its own name.")
+        suites[name] = path
+    return tuple(suites.items())
 
 
 _WRONG: Final = object()

@@ -20,14 +20,18 @@ from torch import Tensor
 from gpu_runner.config import TrainConfig
 from gpu_runner.world import blocks_of
 from unfrozen.model import ModelConfig
+from unfrozen.runner import kernels
 
 
 def fuses(config: TrainConfig, model: ModelConfig | None) -> bool:
     """Whether this run asks for it, with a model that can; compiling or keeping every second
     product does the same in another way.
     """
-    asked = config.fused and not config.compile and config.checkpointing != "selective"
-    return asked and model is not None and model.architecture.has_fused_block
+    if model is None:
+        return False
+    compiled, asked = config.compile, config.fused
+    kind = kernels(model.architecture, config.checkpointing, compiled=compiled, fuse=asked)
+    return kind == "fused_block"
 
 
 def fuse(model: Any) -> None:

@@ -24,8 +24,8 @@ from gpu_runner.rounding import Rounding, StallGauge
 from gpu_runner.update_rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
 from unfrozen.layers import layer_of, rate_shares
+from unfrozen.runner import WHOLE
 
-WHOLE: Final = ("adamw8bit",)  # tensors cut into parts have other blocks of 256, so other numbers
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
 STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move

@@ -4,74 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
 from gpu_runner import bounds, config_file
-from gpu_runner.config import TrainConfig, parse_general, resolve
-from gpu_runner.installed import RUNS_ENV, runs_folder, short
+from gpu_runner.config import RANGES, WORDS, TrainConfig, resolve
 
-Options = dict[str, tuple[Any, str]]
-
-GROUPS: Final[dict[str, Options]] = {
-    "Model and data": {
-        "model": (str | None, "demo, a directory, a Hugging Face id, or a .gguf file."),
-        "data": (str | None, "demo, instruct, a .jsonl file, or a Hugging Face data set id."),
-        "eval_data": (str | None, "Held-out rows of the task (.jsonl); else some are held out."),
-        "general": (
-            list[str] | None,
-            "NAME=FILE: a skill not to forget; repeatable; none measures none.",
-        ),
-        "replay": (str | None, "Rows of what not to forget (.jsonl), mixed into training."),
-        "replay_share": (float | None, "Their share of the tokens"),
-        "seq_len": (int | None, "Longest row in tokens; longer ones are cut"),
-        "seed": (int | None, "Order of the data and every random draw"),
-    },
-    "Length and rate": {
-        "steps": (int | None, "Optimizer steps."),
-        "epochs": (float | None, "Passes over the data, instead of --steps; 1 without either."),
-        "lr": (float | None, "Peak learning rate"),
-        "schedule": (str | None, "cosine, linear, wsd or constant, after warm-up"),
-        "warmup": (int | None, "Steps of linear warm-up; else 5% of the steps."),
-        "micro_batch": (int | None, "Rows computed at once"),
-        "grad_accum": (int | None, "Micro-batches in one optimizer step"),
-        "weight_decay": (float | None, "Decoupled decay of matrices"),
-        "clip": (float | None, "Largest gradient norm; 0 never clips"),
-    },
-    "Precision and device": {
-        "params": (str | None, "fp32 (16 bytes a parameter) or bf16 (8)"),
-        "compute": (str | None, "auto, fp32 or bf16 matrix products"),
-        "device": (str | None, "auto, cpu or cuda"),
-    },
-    "Evaluation and output": {
-        "eval_every": (int | None, "Steps between two evaluations"),
-        "eval_rows": (int | None, "Most rows scored in a held-out set"),
-        "save_every": (int | None, "Steps between checkpoints; 0 never; else at evaluations."),
-        "sample_tokens": (int | None, "Length of samples; 0 for none"),
-        "out": (str | None, "Where the trained model goes; else into the run."),
-        "runs": (
-            str | None,
-            f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}.",
-        ),
-    },
-    "Yes or no": {
-        "skip_bad_rows": (bool | None, "Leave out and count rows that cannot be read."),
-        "auto_micro_batch": (bool | None, "The largest micro-batch that fits, rows a step kept."),
-    },
-    "Everything else": {
-        "config": (str | None, "A TOML file with any of these choices, and rarer ones."),
-        "set": (
-            list[str] | None,
-            "KEY=VALUE: any choice of a run; repeatable; wins over --config.",
-        ),
-    },
-}
-"""By group: option → its type and its help. What is not given is `None`; `config.resolve` has the
-defaults, which are told where the help leaves its sentence open.
-"""
+Option = tuple[Any, str, str]
+"""Its type, its help, and the heading it stands under."""
+_ELSE: Final = "Everything else"
 _FIELDS: Final = TrainConfig.__dataclass_fields__
-OPTIONS: Final[Options] = {name: one for group in GROUPS.values() for name, one in group.items()}
+_TYPES: Final = get_type_hints(TrainConfig)
+
+
+def _kind(name: str) -> Any:
+    """What typer reads of a choice: a word it may not be is refused by `bounds`, in our words."""
+    kind = str if name in WORDS else _TYPES[name]
+    return list[str] | None if name == "general" else kind | None
+
+
+OPTIONS: Final[dict[str, Option]] = {
+    name: (_kind(name), about.help, about.group)
+    for name, about in bounds.told(TrainConfig).items()
+    if about.group
+} | {
+    "config": (str | None, "A TOML file with any of these choices, and rarer ones.", _ELSE),
+    "set": (
+        list[str] | None,
+        "KEY=VALUE: any choice of a run; repeatable; wins over --config.",
+        _ELSE,
+    ),
+}
+"""What is not given is `None`; `config.resolve` has the defaults, which are told where the help
+leaves its sentence open.
+"""
 
 
 def configuration(options: Mapping[str, Any]) -> TrainConfig:
@@ -80,7 +47,7 @@ def configuration(options: Mapping[str, Any]) -> TrainConfig:
     file, pairs = given.pop("config", None), given.pop("set", [])
     given.pop("dry_run", None)  # of the command, not of the run
     if "general" in given:
-        given["general"] = parse_general(given["general"])
+        given["general"] = config_file.parse_general(given["general"])
     chosen = (config_file.read(file) if file else {}) | config_file.assignments(pairs)
     return resolve(chosen | given)
 
@@ -105,7 +72,7 @@ def _option(name: str, kind: Any, text: str, group: str) -> Any:
         try:
             return read(given)
         except ValueError:
-            low, high = map(bounds.shown, bounds._BOUNDS[name])
+            low, high = map(bounds.shown, RANGES[name])
             raise typer.BadParameter(
                 f"{given!r} is not {words}: give one from {low} to {high}."
             ) from None
@@ -121,8 +88,7 @@ def takes_options(command: Callable[[dict[str, Any]], None]) -> Callable[..., No
 
     declared = {
         name: Annotated[kind, _option(name, kind, text, group)]
-        for group, options in GROUPS.items()
-        for name, (kind, text) in options.items()
+        for name, (kind, text, group) in OPTIONS.items()
     }
     more = f"--set and --config also take {', '.join(rarer())}."
     more += " Defaults are those of a model of yours; the demo brings its own."

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpu_runner.bounds import Loss
 from gpu_runner.config import TrainConfig
 from gpu_runner.feed import Feed, Shape
-from gpu_runner.fused import fuses
+from unfrozen import runner
 from unfrozen.cluster import Cluster
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
@@ -39,42 +38,42 @@ class Prediction:
         return peak(self.instants)[1]
 
 
-_LOSSES: Final[dict[Loss, str]] = {
-    "full": "logits_fp32",
-    "chunked": "chunked",
-    "linear": "linear",
-}
-
-
 def recipe(
     config: TrainConfig, compute: str, shape: Shape, model: ModelConfig | None = None
 ) -> Recipe:
     """The run in the words of the memory model: `shape` with its padding, attention unmasked."""
-    caps = model is not None and model.architecture.caps_scores
-    whole = model is not None and model.architecture.caps_logits
+    chosen: dict[str, Any] = runner.optimizer(
+        config.optimizer, config.params, momentum=config.momentum > 0, rounding=config.rounding
+    )
+    if model is not None:
+        a = model.architecture
+        chosen |= {
+            "attention": runner.attention(a),  # see `attention`
+            "kernels": runner.kernels(
+                a, config.checkpointing, compiled=config.compile, fuse=config.fused
+            ),
+            "loss": runner.loss(a, config.loss),  # see `loss.is_plain`
+        }
+    else:
+        chosen |= {
+            "attention": "flash",
+            "kernels": "fused" if config.compile else "eager",
+            "loss": runner.LOSSES[config.loss],
+        }
     return Recipe(
         params=config.params,
         compute=compute,
         master=None,
         grads=config.params,
-        **_optimizer(config),
+        **chosen,
         micro_batch=shape.rows,
         seq_len=shape.length,
         grad_accum=shape.parts,
-        attention="eager" if caps else "flash",  # never a mask; see `attention`
-        kernels=_kernels(config, model),
         checkpointing=config.checkpointing,
         activation_offload=config.activation_offload,
         optimizer_in_backward=config.optimizer_in_backward,
         rounding=config.rounding,
-        loss="logits_fp32" if whole else _LOSSES[config.loss],  # see `loss.is_plain`
     )
-
-
-def _kernels(config: TrainConfig, model: ModelConfig | None) -> str:
-    if config.compile:
-        return "fused"
-    return "fused_block" if fuses(config, model) else "eager"
 
 
 def predict(
@@ -86,19 +85,6 @@ def predict(
     found = instants(model, wanted, cluster, loss_tokens=max(1, shape.loss_tokens))
     held = sum(state_bytes(model, wanted).values())
     return Prediction(found, round(held / model.num_parameters))
-
-
-def _optimizer(config: TrainConfig) -> dict[str, Any]:
-    """The optimizer in the words of the memory model; our rules widen some rows at a time."""
-    name: str = config.optimizer
-    if name == "sgd":
-        kept = config.params if config.momentum > 0 else None
-        return {"optimizer": "sgd_momentum" if kept else name, "moments": kept, "step": "fused"}
-    if name == "adamw8bit":
-        return {"optimizer": "adamw", "moments": "int8", "step": "fused"}
-    moments = None if name == "adafactor" else config.params
-    fused = name == "adamw" and config.rounding == "nearest"
-    return {"optimizer": name, "moments": moments, "step": "fused" if fused else "rows"}
 
 
 def heaviest(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner import bounds
-from gpu_runner.config import DEMO, TrainConfig
+from gpu_runner.config import DEMO, RANGES, TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.options import configuration
 
@@ -82,7 +82,7 @@ def _check(name: str, value: object) -> None:
     """Refuse what is no number, or out of its bounds. Raises `UsageError`."""
     if name not in NUMBERS:
         raise UsageError(f"{name[:40]!r} cannot be set from here: {', '.join(NUMBERS)} can.")
-    low, high = bounds.limits(name)
+    low, high = RANGES[name]
     whole = isinstance(low, int)
     kinds = (int,) if whole else (int, float)
     if not (isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high):
@@ -94,5 +94,5 @@ def _check(name: str, value: object) -> None:
 
 
 def _number(name: str, value: float | None) -> dict[str, Any]:
-    low, high = bounds.limits(name)
+    low, high = RANGES[name]
     return {"value": value, "low": low, "high": high, "whole": isinstance(low, int)}

@@ -35,6 +35,7 @@ from gpu_runner.running import Session, execute
 from gpu_runner.tail import LOG_NAME, writer_alive
 from gpu_runner.train import State
 from gpu_runner.world import World, join
+from unfrozen.runner import WHOLE
 
 
 def start(config: TrainConfig, console: Console) -> ExitCode:
@@ -113,7 +114,7 @@ def check_together(config: TrainConfig, world: World) -> None:
     whole = {
         "activation_offload": (config.activation_offload, "give --set checkpointing=full"),
         f"optimizer {config.optimizer}": (
-            config.optimizer in optim.WHOLE,
+            config.optimizer in WHOLE,
             "choose adafactor, which needs less memory still",
         ),
     }

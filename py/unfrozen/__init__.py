@@ -21,6 +21,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `boards` — what they draw, and how fast they talk
 - `recipe` — how a model is trained
 - `cluster` — on how many cards
+- `runner` — what the runner can do, in its words and in those of a recipe
 - `number_formats` — how numbers are written in memory, and the gaps between them
 - `optimizers` — AdamW by hand; when a bf16 weight does not move
 - `memory` — what a training step holds, by component and by instant

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import tiny_llama
 from gpu_runner import bounds
 from gpu_runner.__main__ import app
-from gpu_runner.config import resolve
+from gpu_runner.config import RANGES, WORDS, resolve
 from gpu_runner.errors import MEANINGS, ExitCode
 from gpu_runner.log import EventLog, SystemClock
 
@@ -33,9 +33,9 @@ def assert_refused(done: Result, code: ExitCode, *parts: str) -> None:
         assert part in done.stderr
 
 
-@pytest.mark.parametrize("name", bounds._BOUNDS)
+@pytest.mark.parametrize("name", RANGES)
 def test_a_number_out_of_bounds_says_itself_and_its_bounds(name: str) -> None:
-    low, high = bounds._BOUNDS[name]
+    low, high = RANGES[name]
     whole = name not in ("epochs", "lr") and isinstance(low, int)
     for value in (high * 2 + 1, -1):
         shown = int(value) if whole else float(value)
@@ -49,10 +49,10 @@ def test_a_number_out_of_bounds_says_itself_and_its_bounds(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", bounds._CHOICES)
+@pytest.mark.parametrize("name", WORDS)
 def test_an_unknown_word_is_answered_with_the_known_ones(name: str) -> None:
     done = runner(*DEMO, "--set", f"{name}=nonsense")
-    assert_refused(done, ExitCode.USAGE, name, "'nonsense'", *bounds._CHOICES[name])
+    assert_refused(done, ExitCode.USAGE, name, "'nonsense'", *WORDS[name])
 
 
 @pytest.mark.parametrize(

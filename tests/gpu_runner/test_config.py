@@ -1,10 +1,13 @@
 import json
+from typing import get_args, get_type_hints
 
 import pytest
 
-from gpu_runner import demo
-from gpu_runner.config import TrainConfig, parse_general, resolve
+from gpu_runner import bounds, demo
+from gpu_runner.config import RANGES, TrainConfig, resolve
+from gpu_runner.config_file import KEYS, parse_general
 from gpu_runner.errors import UsageError
+from gpu_runner.options import OPTIONS, rarer
 
 
 def test_the_demo_brings_its_own_recipe() -> None:
@@ -74,3 +77,20 @@ def test_general_suites_are_read_from_pairs() -> None:
 def test_other_general_pairs_are_refused(pairs: list[str]) -> None:
     with pytest.raises(UsageError, match="--general"):
         parse_general(pairs)
+
+
+def test_every_choice_says_what_it_is_and_every_number_its_bounds() -> None:
+    told, types = bounds.told(TrainConfig), get_type_hints(TrainConfig)
+    assert told.keys() == types.keys() == set(KEYS)
+    assert all(about.help for about in told.values())
+    numbers = {name for name, kind in types.items() if {int, float} & {kind, *get_args(kind)}}
+    assert RANGES.keys() == numbers
+    for name, (low, high) in RANGES.items():
+        default = TrainConfig.__dataclass_fields__[name].default
+        assert default is None or low <= default <= high, name
+
+
+def test_options_are_the_choices_that_stand_under_a_heading() -> None:
+    headed = {name for name, about in bounds.told(TrainConfig).items() if about.group}
+    assert OPTIONS.keys() == headed | {"config", "set"}
+    assert not set(rarer()) & headed

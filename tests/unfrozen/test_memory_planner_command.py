@@ -9,21 +9,22 @@ import pytest
 import typer.main
 from torch.distributed.run import get_args_parser
 
-from gpu_runner import bounds, optim, predict
+from gpu_runner import predict
 from gpu_runner.__main__ import app
 from gpu_runner.config import TrainConfig
 from gpu_runner.feed import Shape
 from gpu_runner.options import configuration
 from gpu_runner.session import check_together
 from gpu_runner.world import World
+from unfrozen import runner
 from unfrozen.boards import NODE_GPUS
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.cluster import Cluster
 from unfrozen.job import Job
 from unfrozen.memory_planner import glance
-from unfrozen.memory_planner.launch import MOST_AT_ONCE, MOST_MICRO_BATCHES, launch
+from unfrozen.memory_planner.launch import launch
 from unfrozen.memory_planner.presets import PRESETS
-from unfrozen.memory_planner.runner import LENGTHS, WHOLE, run_of
+from unfrozen.memory_planner.runner import run_of
 from unfrozen.memory_planner.state import State, job_json
 from unfrozen.plan import plan_job
 
@@ -249,7 +250,7 @@ def test_what_several_cards_can_do_is_asked_of_them() -> None:
     assert (early.optimizer_in_backward, early.grad_accum, early.clip) == (True, 8, 0)
     shared = RECIPES["early"] | CLUSTERS["tensor"] | {"micro_batch": "8"}
     assert told(shared).config.optimizer_in_backward
-    many = RECIPES["early"] | {"micro_batch": str(2 * MOST_AT_ONCE)}
+    many = RECIPES["early"] | {"micro_batch": str(2 * runner.MOST_AT_ONCE)}
     assert not told(many).config.optimizer_in_backward
     assert "after the backward pass" in differs(many)
 
@@ -280,10 +281,3 @@ def test_the_command_says_what_the_runner_can_do_of_the_plan() -> None:
 def test_a_plan_beyond_the_runners_bounds_is_brought_within_them(state: State) -> None:
     told(state)
     assert differs(state)
-
-
-def test_the_planner_knows_the_runners_bounds() -> None:
-    assert optim.WHOLE == WHOLE
-    assert bounds._BOUNDS["micro_batch"] == (1, MOST_AT_ONCE)
-    assert bounds._BOUNDS["grad_accum"] == (1, MOST_MICRO_BATCHES)
-    assert bounds._BOUNDS["seq_len"] == LENGTHS

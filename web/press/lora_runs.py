@@ -4,6 +4,7 @@
 
     methods   a table: each method at its best rate, means over seeds
     rates     a plot: the task loss of every rate that was tried
+    plane     a plot: what every run learned against what it forgot
     all       every run, in a table that sorts
 
 What the prose says of two methods is worked out here as well: they are told apart where no seed of
@@ -90,9 +91,30 @@ def compared(one: str, other: str, loss: Loss) -> int:
     return (min(here) > max(there)) - (max(here) < min(there))
 
 
+def beaten() -> tuple[int, int]:
+    """How many runs with adapters some run with every weight beats at both losses, and of how many.
+
+    A run that diverged is beaten.
+    """
+    whole = [run for run in known()["runs"] if run["method"] == FULL and run["task"] is not None]
+    others = [run for run in known()["runs"] if run["method"] != FULL]
+
+    def is_beaten(run: dict[str, Any]) -> bool:
+        if run["task"] is None:
+            return True
+        return any(one["task"] < run["task"] and one["general"] < run["general"] for one in whole)
+
+    return sum(map(is_beaten, others)), len(others)
+
+
 def draw(part: str, where: str, renderings: Renderings) -> str:
     """The HTML of a part; PressError for one that does not exist."""
-    parts = {"methods": ("table", _methods), "rates": ("plot", _rates), "all": ("table", _all)}
+    parts = {
+        "methods": ("table", _methods),
+        "rates": ("plot", _rates),
+        "plane": ("plot", _plane),
+        "all": ("table", _all),
+    }
     if part not in parts:
         raise PressError(where, f"there is no ::: lora-runs {part}; choose {', '.join(parts)}")
     kind, data = parts[part]
@@ -158,6 +180,34 @@ def _rates() -> list[dict[str, Any]]:
             ],
         }
     ]
+
+
+def _plane() -> list[dict[str, Any]]:
+    """A dot for each run that did not diverge; no two have the same task loss."""
+    ended = [run for run in known()["runs"] if run["task"] is not None]
+    x = sorted({run["task"] for run in ended})
+    return [
+        {
+            "title": "Learned and forgotten, every run",
+            "x_label": "Task loss after the last step (nats)",
+            "y_label": "English",
+            "y_unit": "nats",
+            "x_log": True,
+            "y_log": True,
+            "x_data": x,
+            "lines": [
+                {"label": found.title, "data": [_english(found.id, task, ended) for task in x]}
+                for found in best().values()
+            ],
+            "thresholds": [{"label": "Before", "value": known()["before"]["general"]}],
+        }
+    ]
+
+
+def _english(method: str, task: float, ended: list[dict[str, Any]]) -> float | None:
+    """The loss on English of the method's run with that task loss, if there is one."""
+    found = [run["general"] for run in ended if (run["method"], run["task"]) == (method, task)]
+    return found[0] if found else None
 
 
 def _all() -> dict[str, Any]:

@@ -6,19 +6,12 @@ import json
 from shlex import quote
 from typing import Any, Final
 
+from unfrozen import runner
 from unfrozen.job import Job
 from unfrozen.memory_planner import launch as launching
 from unfrozen.memory_planner.figures import Json, verdict
 from unfrozen.memory_planner.launch import PROGRAM, Launch, launch
-from unfrozen.memory_planner.runner import (
-    LENGTHS,
-    LOSSES,
-    OPTIMIZERS,
-    can_train,
-    left_alone,
-    optimizer_name,
-    run_of,
-)
+from unfrozen.memory_planner.runner import can_train, left_alone, optimizer_name, run_of
 from unfrozen.memory_planner.sizes import size_text
 from unfrozen.memory_planner.state import State, job_json, setting, unit
 from unfrozen.plan import Plan, plan_job
@@ -106,7 +99,7 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
         ),
         (
             told.seq_len != recipe.seq_len,
-            f"its rows have {LENGTHS[0]} to {LENGTHS[1]:,} tokens",
+            f"its rows have {runner.LENGTHS[0]} to {runner.LENGTHS[1]:,} tokens",
         ),
         (recipe.dropout not in (None, a.dropout), "its dropout is the model's own"),
         *_kernel_differences(recipe, told),
@@ -124,7 +117,10 @@ def _state_differences(job: Job, told: Recipe) -> tuple[tuple[bool, str], ...]:
     wide = (told.moments,) if same else (None, "fp32", told.moments)
     by_rows = "its update goes some rows at a time"
     return (
-        (recipe.optimizer not in OPTIMIZERS, f"it has no {recipe.optimizer}"),
+        (
+            recipe.optimizer.removesuffix("_momentum") not in runner.OPTIMIZERS,
+            f"it has no {recipe.optimizer}",
+        ),
         (
             recipe.master == "fp32" and recipe.params != "fp32",
             "instead of 16-bit weights with a master copy it keeps fp32 weights and autocasts",
@@ -176,7 +172,10 @@ def _kernel_differences(recipe: Recipe, told: Recipe) -> tuple[tuple[bool, str],
             "this model caps its logits: they are built whole",
         ),
         (recipe.loss == "fused_linear", "its loss takes 256 positions at a time"),
-        (recipe.loss not in (*LOSSES, "fused_linear"), "its loss never builds all logits"),
+        (
+            recipe.loss not in (*runner.LOSSES.values(), "fused_linear"),
+            "its loss never builds all logits",
+        ),
     )
 
 

@@ -14,15 +14,12 @@ from typing import Final
 
 from unfrozen.boards import NODE_GPUS, board
 from unfrozen.job import Job
+from unfrozen.runner import MOST_AT_ONCE, MOST_MICRO_BATCHES
 
 PROGRAM: Final = "unfrozen"
 TORCHRUN: Final = "torchrun"
 """Both without a path: the page puts one before them where its server knows it."""
 RENDEZVOUS: Final = "--rdzv-id 1 --rdzv-backend c10d --rdzv-endpoint FIRST_HOST:29500"
-
-# the runner's bounds, which `gpu_runner.bounds` checks
-MOST_AT_ONCE: Final = 4096
-MOST_MICRO_BATCHES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,48 +10,38 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from unfrozen import runner
 from unfrozen.cluster import Cluster
 from unfrozen.job import Job
 from unfrozen.memory_planner.launch import Launch
 from unfrozen.model import Architecture
 from unfrozen.recipe import Recipe
 
-LOSSES: Final = ("logits_fp32", "chunked", "linear")
-"""The losses it computes; it takes `linear` for any other."""
-OPTIMIZERS: Final = ("adamw", "adafactor", "sgd", "sgd_momentum", "muon")
-ROUNDED: Final = ("adamw", "adafactor")
-"""Those whose updates it rounds as asked; the others to the nearest."""
-WHOLE: Final = ("adamw8bit",)
-"""Of its own names, those that need whole tensors: `gpu_runner.optim.WHOLE`."""
-LENGTHS: Final = (2, 1_048_576)
-"""The shortest and the longest row it takes: `gpu_runner.bounds`."""
 _OTHERS: Final = ("bert", "gpt")  # model types that it cannot load, or that are no language models
 
 
 def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str]:
     """Attention, kernels, loss and update of a run that says nothing of them, beside what `recipe`
-    says: `gpu_runner.predict`.
-
-    Rows are packed, so that attention needs no mask; a model that caps its scores or logits builds
-    them. Compiled blocks are asked for; selective checkpointing takes transformers' own. PyTorch
-    has fused updates for AdamW and SGD; ours take some rows at a time.
+    says: `unfrozen.runner`, where blocks are compiled only if that is asked for.
     """
     if a.model_type in _OTHERS:
         return {}
-    fused = a.has_fused_block and recipe.get("checkpointing") != "selective"
     return {
-        "attention": "eager" if a.caps_scores else "flash",
-        "kernels": "fused_block" if fused else "eager",
-        "loss": "logits_fp32" if a.caps_logits else "linear",
-        "step": "rows" if _by_rows(recipe) else "fused",
+        "attention": runner.attention(a),
+        "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),
+        "loss": runner.loss(a, "linear"),
+        "step": _step(recipe),
     }
 
 
-def _by_rows(recipe: Mapping[str, object]) -> bool:
+def _step(recipe: Mapping[str, object]) -> str:
+    """How the update of the optimizer in `recipe` is computed, whatever else that one keeps."""
+    asked = str(recipe.get("optimizer", "adamw")).removesuffix("_momentum")
+    name = asked if asked in runner.OPTIMIZERS else "adamw"
     narrow = recipe.get("params") != "fp32" and recipe.get("master", "fp32") is None
-    rounds = narrow and recipe.get("rounding", "nearest") != "nearest"
-    optimizer = recipe.get("optimizer", "adamw")
-    return optimizer in ("adafactor", "muon") or (rounds and optimizer in ROUNDED)
+    rounds = narrow and asked in runner.ROUNDED
+    rounding = str(recipe.get("rounding", "nearest")) if rounds else "nearest"
+    return str(runner.optimizer(name, "fp32", momentum=False, rounding=rounding)["step"])
 
 
 SHARED_OUT: Final[dict[str, Any]] = {"outer_apart": True}
@@ -70,7 +60,7 @@ def run_of(job: Job, found: Launch) -> Job:
     width = "fp32" if exact else "bf16"
     own: dict[str, Any] = left_alone(a, {"checkpointing": recipe.checkpointing})
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
-    if recipe.loss in LOSSES and not a.caps_logits:
+    if recipe.loss in runner.LOSSES.values() and not a.caps_logits:
         own["loss"] = recipe.loss
     optimizer = _optimizer(recipe, found, width)
     own["step"] = optimizer.pop("step")
@@ -81,7 +71,7 @@ def run_of(job: Job, found: Launch) -> Job:
         grads=width,
         **optimizer,
         micro_batch=found.micro_batch,
-        seq_len=min(max(LENGTHS[0], recipe.seq_len), LENGTHS[1]),
+        seq_len=min(max(runner.LENGTHS[0], recipe.seq_len), runner.LENGTHS[1]),
         grad_accum=found.grad_accum // found.cards,
         checkpointing=recipe.checkpointing,
         activation_offload=recipe.activation_offload and found.cards == 1,
@@ -96,21 +86,17 @@ def optimizer_name(recipe: Recipe) -> str:
     """The runner's word for an optimizer; AdamW in the place of one it lacks."""
     if recipe.optimizer == "adamw" and recipe.moments == "int8":
         return "adamw8bit"
-    known = recipe.optimizer in OPTIMIZERS
-    return recipe.optimizer.removesuffix("_momentum") if known else "adamw"
+    name = recipe.optimizer.removesuffix("_momentum")
+    return name if name in runner.OPTIMIZERS else "adamw"
 
 
 def _optimizer(recipe: Recipe, found: Launch, width: str) -> dict[str, Any]:
-    """Optimizer, moments and step as `gpu_runner.predict` has them."""
+    """Optimizer, moments, step and rounding; AdamW for one that needs whole tensors."""
     name = optimizer_name(recipe)
-    if found.cards > 1 and name in WHOLE:
+    if found.cards > 1 and name in runner.WHOLE:
         name = "adamw"
-    if name == "adamw8bit":
-        return {"optimizer": "adamw", "moments": "int8", "step": "fused"}
-    if name == "sgd":
-        kept = width if recipe.optimizer == "sgd_momentum" else None
-        return {"optimizer": recipe.optimizer, "moments": kept, "step": "fused"}
-    moments = None if name == "adafactor" else width
-    rounding = recipe.rounding if width == "bf16" and name in ROUNDED else "nearest"
-    step = "fused" if name == "adamw" and rounding == "nearest" else "rows"
-    return {"optimizer": name, "moments": moments, "step": step, "rounding": rounding}
+    rounds = width == "bf16" and name in runner.ROUNDED
+    rounding = recipe.rounding if rounds else "nearest"
+    momentum = recipe.optimizer == "sgd_momentum"
+    own = runner.optimizer(name, width, momentum=momentum, rounding=rounding)
+    return own | ({} if own["moments"] == "int8" or name == "sgd" else {"rounding": rounding})

@@ -1,0 +1,61 @@
+"""What the runner can do, in its own words and in those of the memory model: said once, read by
+`gpu_runner`, which does it, and by the planner of the page, which tells what a command would do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unfrozen.model import Architecture
+
+LENGTHS: Final = (2, 1_048_576)
+"""Tokens of the shortest and the longest row it takes."""
+MOST_AT_ONCE: Final = 4096
+"""Rows that it computes at once, on each card."""
+MOST_MICRO_BATCHES: Final = 65_536
+"""Micro-batches of a step, all cards together."""
+
+LOSSES: Final = {"full": "logits_fp32", "chunked": "chunked", "linear": "linear"}
+"""Its losses → the memory model's."""
+OPTIMIZERS: Final = ("adamw", "adamw8bit", "adafactor", "sgd", "muon")
+ROUNDED: Final = ("adamw", "adafactor")
+"""Those whose updates of 16-bit weights it rounds as asked; the others to the nearest."""
+WHOLE: Final = ("adamw8bit",)
+"""Those that need whole tensors: parts have other blocks of 256, and so other numbers."""
+
+
+def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[str, str | None]:
+    """Optimizer, moments and step of a recipe, for one of OPTIMIZERS over weights of `width`.
+
+    PyTorch has fused updates for AdamW and SGD; our rules widen some rows at a time.
+    """
+    if name == "sgd":
+        kept = width if momentum else None
+        return {"optimizer": "sgd_momentum" if kept else name, "moments": kept, "step": "fused"}
+    if name == "adamw8bit":
+        return {"optimizer": "adamw", "moments": "int8", "step": "fused"}
+    moments = None if name == "adafactor" else width
+    fused = name == "adamw" and rounding == "nearest"
+    return {"optimizer": name, "moments": moments, "step": "fused" if fused else "rows"}
+
+
+def attention(a: Architecture) -> str:
+    """Rows are packed, so that no attention needs a mask; a model that caps its scores has them."""
+    return "eager" if a.caps_scores else "flash"
+
+
+def loss(a: Architecture, name: str) -> str:
+    """One of the values of LOSSES for one of its keys; where logits are capped, all are built."""
+    return LOSSES["full"] if a.caps_logits else LOSSES[name]
+
+
+def kernels(
+    a: Architecture, checkpointing: str, *, compiled: bool = False, fuse: bool = True
+) -> str:
+    """What blocks keep: less where ours can be fused, unless every second product is kept.
+
+    Compiled blocks are PyTorch's own.
+    """
+    if compiled:
+        return "fused"
+    return "fused_block" if fuse and a.has_fused_block and checkpointing != "selective" else "eager"
