@@ -172,7 +172,7 @@ def _row(
     hub_id: str, micro_batch: int, seq_len: int, changes: dict[str, Any], layers: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """One configuration; `layers` keeps that many, 0 all."""
-    from gpu_runner.trace_report import row_id
+    from gpu_runner.trace.report import row_id
     from unfrozen.catalogue import CATALOGUE
 
     model = dict(CATALOGUE[hub_id].config)
@@ -186,7 +186,7 @@ def _row(
 
 def main(arguments: list[str]) -> int:
     """Trace what is missing and write the file after every row."""
-    from gpu_runner.trace import trace
+    from gpu_runner.trace.step import trace
 
     wanted = dict(grid())
     if arguments == ["--list"]:

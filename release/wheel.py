@@ -5,7 +5,7 @@
 
 The wheel is made from the sdist, so that the sdist is known to suffice. Files of the page that hold
 the demo model or its data, alone or in a package for cells, are cut up: what the runner brings
-along already is served from there (`gpu_runner.site.spliced`).
+along already is served from there (`gpu_runner.serve.site.spliced`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gpu_runner.site import SPLICED
+from gpu_runner.serve.site import SPLICED
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SITE: Final = ROOT / "dist"
@@ -60,7 +60,7 @@ def stage(site: Path, folder: Path) -> Path:
 
 
 def cut(data: bytes, shared: Mapping[str, bytes]) -> list[dict[str, str]]:
-    """`data` as parts for `gpu_runner.site.spliced`, none where it holds no shared file whole."""
+    """`data` as parts for `gpu_runner.serve.site.spliced`, none where it holds no shared file whole."""
     for name, content in shared.items():
         before, found, after = data.partition(content)
         if found:

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 
 import tiny_families
-from gpu_runner import blocks, optim
-from gpu_runner.bounds import Checkpointing
-from gpu_runner.config import TrainConfig, resolve
-from gpu_runner.early import Early
-from gpu_runner.encode import Example
-from gpu_runner.feed import Feed
-from gpu_runner.fused import fuses
-from gpu_runner.loss import loss_sum
-from gpu_runner.measure import SilentMeter, StepMemory, measured
-from gpu_runner.predict import Prediction, predict
-from gpu_runner.train import Job, State, train_step
+from gpu_runner.config.bounds import Checkpointing
+from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.data.encode import Example
+from gpu_runner.data.feed import Feed
+from gpu_runner.model import blocks
+from gpu_runner.model.fused import fuses
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.early import Early
+from gpu_runner.plan.predict import Prediction, predict
+from gpu_runner.train.loop import Job, State, train_step
+from gpu_runner.train.measure import SilentMeter, StepMemory, measured
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny_families
-from gpu_runner import optim, training_state
-from gpu_runner.optim import Choice
+from gpu_runner.checkpoint import training_state
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.optimizer import Choice
 from gpu_runner.world import World, join, placed_like
 
 RATE, DECAY = 1e-2, 0.1

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import transformers
 
-from gpu_runner import attention
+from gpu_runner.model import attention
 
 SIZES = {
     "vocab_size": 264,

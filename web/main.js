@@ -1,20 +1,20 @@
 /** The page's entry. The article is complete without it; this makes it live. */
 
-import "./widgets/theme-toggle.js";
-import "./widgets/python-status.js";
-import "./widgets/runner-status.js";
-import "./widgets/data-table.js";
-import "./widgets/data-plot.js";
-import "./widgets/live-cell.js";
-import "./widgets/prose-slider.js";
-import "./widgets/run-view.js";
-import "./widgets/page-run.js";
-import { queryOfAddress } from "./widgets/planner-address.js";
+import "./page/theme-toggle.js";
+import "./cells/python-status.js";
+import "./run/view/runner-status.js";
+import "./tables/data-table.js";
+import "./plots/data-plot.js";
+import "./cells/live-cell.js";
+import "./page/prose-slider.js";
+import "./run/view/run-view.js";
+import "./lab/page-run.js";
+import { queryOfAddress } from "./planner/address.js";
 import { spellCommands } from "./run/program.js";
 import { takeToken } from "./run/token.js";
-import { addHoverNotes } from "./widgets/hover-notes.js";
-import { nearTheWindow } from "./widgets/near-the-window.js";
-import { followReading } from "./widgets/toc.js";
+import { addHoverNotes } from "./page/hover-notes.js";
+import { nearTheWindow } from "./page/near-the-window.js";
+import { followReading } from "./page/toc.js";
 
 takeToken();
 followReading(document.querySelector(".toc"));
@@ -23,8 +23,8 @@ spellCommands(document.querySelector(".article"));
 
 // Both are complete as printed; what makes them live is fetched when the reader comes near.
 const heavy = [
-  ["memory-planner", "planner", () => import("./widgets/memory-planner.js")],
-  ["method-decision", "decision", () => import("./widgets/method-decision.js")],
+  ["memory-planner", "planner", () => import("./planner/memory-planner.js")],
+  ["method-decision", "decision", () => import("./decision/method-decision.js")],
 ];
 for (const [tag, name, load] of heavy) {
   const element = document.querySelector(tag);
@@ -35,9 +35,9 @@ for (const [tag, name, load] of heavy) {
 
 // So are the quiz's elements, complete and quiet until then.
 const LATER = {
-  "article-quiz": () => import("./widgets/article-quiz.js"),
-  "compute-it": () => import("./widgets/compute-it.js"),
-  "find-the-lie": () => import("./widgets/find-the-lie.js"),
+  "article-quiz": () => import("./quiz/article-quiz.js"),
+  "compute-it": () => import("./quiz/compute-it.js"),
+  "find-the-lie": () => import("./quiz/find-the-lie.js"),
 };
 for (const [name, load] of Object.entries(LATER)) {
   for (const element of document.querySelectorAll(name)) void nearTheWindow(element).then(load);

@@ -1,23 +1,26 @@
 """Full fine-tuning with PyTorch, streamed to the page as it happens.
 
-Reading order (each module uses only those above it):
+Reading order (each module uses only those above it; folders give their own order):
 
-- what a run is asked for: `errors` · `installed` · `demo` · `bounds` · `config` ·
-  `config_file` · `options`
-- from a row to a batch: `hub` · `lines` · `encode` · `packing` · `feed` · `data`
-- the step and what it stands on: `world` · `attention` · `model` · `fused` · `blocks` ·
-  `host_memory` · `loss` · `checkpoint` · `anchor` · `rounding` · `update_rules` · `muon` ·
-  `eight_bit` · `optim` · `early` · `penalties` · `measure` · `train`
-- what is kept of it: `training_state`
-- what is said about it: `evaluate` · `history` · `tail` · `log` · `pulse` · `record`
-- before the first step: `predict` · `remedy` · `sets` · `plan` · `fisher` · `run_start` ·
-  `pace`
-- a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
-- until the last line: `keep` · `progress` · `plan_table` · `ending` · `mailbox` · `signals` ·
-  `obey` · `running` · `session`
-- many runs side by side: `forgetting` · `lora`
-- about the machine, and for other tools: `export` · `doctor` · `selftest`
-- the page and its runs: `runs` · `guard` · `site` · `stream` · `recipes` · `launch` · `control` ·
-  `serve`
-- what is typed: `commands` · `application` · `command_line`
+- `errors` — what can go wrong, and its exit code
+- `installed` — how this was installed: what to type, where runs lie
+- `text` — words for a terminal
+- `demo` — the small model of a first run, its data, and what made both
+- `config` — what a run is asked for
+- `data` — from a row to a batch
+- `world` — several processes as one
+- `model` — found, loaded; its blocks and its loss
+- `optim` — how a gradient becomes an update
+- `checkpoint` — directories that are whole or absent
+- `plan` — a run before it costs anything
+- `train` — the step, and what is measured of it
+- `log` — events.jsonl: written, read while it grows, listed
+- `run` — one run from its command line to its last line
+- `forgetting` — what helps against forgetting: the same run with each control
+- `lora` — full fine-tuning beside LoRA, each at its own best rate
+- `trace` — a step that costs nothing
+- `serve` — the page and its runs, on one loopback origin
+- `doctor` — what is installed, what is missing, what to type about it
+- `selftest` — whether this machine computes what it should
+- `cli` — the command line
 """

@@ -23,7 +23,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from gpu_runner import demo
-from gpu_runner.config import resolve
+from gpu_runner.config.schema import resolve
 from gpu_runner.demo.record import smollm2_gguf
 
 SEEDS: Final = (7, 8, 9)
@@ -119,7 +119,7 @@ TRIALS: Final = {
 
 def run(trial: Trial, control: Control, seed: int, folder: Path) -> Outcome:
     """Train once, with its log under `folder`. Raises `RunnerError` if the run does."""
-    from gpu_runner.session import start
+    from gpu_runner.run.session import start
 
     runs = folder / f"{control.id}-{seed}"
     to_train, to_score = trial.earlier_rows()

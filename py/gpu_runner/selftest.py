@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from gpu_runner import optim, training_state
-from gpu_runner.config import TrainConfig, resolve
+from gpu_runner.checkpoint import training_state
+from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.data.feed import IGNORED, Batch, collate, pack
 from gpu_runner.errors import ExitCode
-from gpu_runner.feed import IGNORED, Batch, collate, pack
-from gpu_runner.loss import loss_sum
-from gpu_runner.model import load
-from gpu_runner.plan import Plan, make
-from gpu_runner.progress import sentence
+from gpu_runner.model.load import load
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.plan.plan import Plan, make
+from gpu_runner.text import sentence
 from gpu_runner.world import World
 
 Check = Callable[["Bench"], tuple[float, float]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
 
-from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.log.writer import EventLog, SystemClock
 from tests.bench import Ratio, show
 from unfrozen.events import METRICS
 

@@ -15,7 +15,7 @@ DRAW_BUDGET_MILLISECONDS = 50.0
 POINT_BUDGET_MILLISECONDS = 16.0
 PAGE = """<!doctype html><link rel="stylesheet" href="/web/style/index.css">
 <main class="article"><data-plot></data-plot></main>
-<script type="module" src="/web/widgets/data-plot.js"></script>"""
+<script type="module" src="/web/plots/data-plot.js"></script>"""
 MEASURE = """async ({ points, lines, rounds }) => {
   await customElements.whenDefined("data-plot");
   const plot = document.querySelector("data-plot");

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from gpu_runner.demo import model_dir
-from gpu_runner.pace import card, product_rate
+from gpu_runner.plan.pace import card, product_rate
 from unfrozen.flops import flops
 from unfrozen.job import Job
 from unfrozen.units import format_bytes

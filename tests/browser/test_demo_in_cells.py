@@ -71,5 +71,5 @@ def test_one_that_arrives_damaged_is_refused_and_the_rest_of_the_runner_is_not_h
     assert "gpu_runner arrived damaged" in reader.run(IMPORT)["error"]
     wheel(host).write_bytes(whole)
     assert reader.run(IMPORT)["ok"]
-    missing = reader.run("import gpu_runner.train")
+    missing = reader.run("import gpu_runner.train.loop")
     assert "the rest needs PyTorch" in missing["error"]

@@ -14,7 +14,7 @@ import tiny_llama
 from accessibility import is_wider_than_the_window, violations
 from browser.run_reader import RunReader, write
 from conftest import Server
-from gpu_runner import checkpoint
+from gpu_runner.checkpoint import directory
 from run_process import events
 
 FOCUS = "() => document.activeElement.textContent"
@@ -121,7 +121,7 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
     assert page.evaluate(FOCUS) == "Resume"  # the same button, with another word on it
     press(page, "Save now")
     said(page).to_have_text(f"Step {step} is saved.")
-    checkpoint.verify(run / "checkpoints" / f"step-{step:06d}")
+    directory.verify(run / "checkpoints" / f"step-{step:06d}")
     assert reader.brief["step"] == step
     press(page, "Resume")
     said(page).to_have_text("Training goes on.")

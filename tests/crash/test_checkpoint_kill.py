@@ -15,10 +15,12 @@ import pytest
 import torch
 
 import tiny_llama
-from gpu_runner import checkpoint, optim, training_state
-from gpu_runner.keep import CHECKPOINTS, Keeper
-from gpu_runner.record import History
-from gpu_runner.train import State
+from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.checkpoint import training_state
+from gpu_runner.run.keep import CHECKPOINTS, Keeper
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.run.record import History
+from gpu_runner.train.loop import State
 from gpu_runner.world import World
 
 pytestmark = pytest.mark.slow

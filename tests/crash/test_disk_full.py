@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_runner import checkpoint
+from gpu_runner.checkpoint import directory
 from gpu_runner.errors import ExitCode
 from run_process import ROOT, events, runner, wait_for_step
 
@@ -31,7 +31,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_goes_on(
     run = wait_for_step(tmp_path, 10, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    before, _ = checkpoint.newest(run / "checkpoints")
+    before, _ = directory.newest(run / "checkpoints")
     assert before is not None
 
     full = subprocess.run(
@@ -45,7 +45,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_goes_on(
     assert "Make room, or choose another --runs" in full.stderr
     assert "Earlier checkpoints are intact" in full.stderr
     assert events(run)[-1]["status"] == "failed"
-    assert checkpoint.newest(run / "checkpoints") == (before, [])
+    assert directory.newest(run / "checkpoints") == (before, [])
     assert list((run / "checkpoints").iterdir()) == [before]
 
     process = runner("resume", run.name, "--runs", str(tmp_path))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import build
-from gpu_runner.log import EventLog, SystemClock
-from gpu_runner.tail import Tail, parse
+from gpu_runner.log.tail import Tail, parse
+from gpu_runner.log.writer import EventLog, SystemClock
 
 pytestmark = pytest.mark.slow
 

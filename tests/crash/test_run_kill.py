@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import run_process
-from gpu_runner import checkpoint
+from gpu_runner.checkpoint import directory
 from run_process import events, losses
 
 pytestmark = pytest.mark.slow
@@ -93,7 +93,7 @@ def test_thirty_kills_change_nothing(options: dict[str, Any], tmp_path: Path) ->
             if not begun:
                 continue  # it died before there was anything to resume: start again
             (run,) = begun
-            newest, refused = checkpoint.newest(run / "checkpoints")
+            newest, refused = directory.newest(run / "checkpoints")
             assert refused == []
             if newest is not None:
                 assert_same_checkpoint(saved[newest.name], newest)
@@ -119,7 +119,7 @@ def test_two_processes_killed_and_resumed_are_the_same_two(
     reference = live_together(copied, whole, places[0], None)
     run = live_together(train, broken, places[1], 8)
     for until in (20, 41):
-        newest, _ = checkpoint.newest(run / "checkpoints")
+        newest, _ = directory.newest(run / "checkpoints")
         assert newest is not None
         # When gloo lets go of what it has sent, and so the bytes at a peak, hangs on the other one.
         timed = ("seconds", "measured", "peak_bytes")
@@ -148,6 +148,6 @@ def test_a_run_that_loses_a_process_says_so_and_can_go_on(
     end = events(run)[-1]
     assert (end["kind"], end["status"]) == ("run.end", "failed")
     assert "another process of this run is gone" in end["reason"]
-    newest, refused = checkpoint.newest(run / "checkpoints")
+    newest, refused = directory.newest(run / "checkpoints")
     assert newest is not None
     assert refused == []

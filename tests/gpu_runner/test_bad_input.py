@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import tiny_llama
-from gpu_runner import bounds
 from gpu_runner.__main__ import app
-from gpu_runner.config import RANGES, WORDS, resolve
+from gpu_runner.config import bounds
+from gpu_runner.config.schema import RANGES, WORDS, resolve
 from gpu_runner.errors import MEANINGS, ExitCode
-from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.log.writer import EventLog, SystemClock
 
 DEMO = ["train", "--model", "demo"]
 

@@ -9,9 +9,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from gpu_runner.__main__ import app
-from gpu_runner.commands import run_directory
-from gpu_runner.config_file import KEYS
-from gpu_runner.options import OPTIONS
+from gpu_runner.cli.commands import run_directory
+from gpu_runner.config.file import KEYS
+from gpu_runner.config.options import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,12 +11,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from gpu_runner import plan, session
-from gpu_runner.config import TrainConfig, resolve
+from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
-from gpu_runner.model import find
-from gpu_runner.plan_table import show_plan
-from gpu_runner.session import resume, start
+from gpu_runner.model.load import find
+from gpu_runner.plan import plan
+from gpu_runner.plan.table import show_plan
+from gpu_runner.run import session
+from gpu_runner.run.session import resume, start
 
 Make = Callable[..., TrainConfig]
 

@@ -21,7 +21,7 @@ def code_of(html: str) -> str:
 
 
 def test_a_function_is_printed_to_the_character_with_its_place() -> None:
-    html = source_listing(["gpu_runner/train.py", "train_step"], "x.md:1")
+    html = source_listing(["gpu_runner/train/loop.py", "train_step"], "x.md:1")
     lines = (PY / "gpu_runner" / "train.py").read_text().splitlines()
     first, last = map(int, re.findall(r"lines (\d+) to (\d+)", html)[0])
     assert code_of(html).rstrip("\n").splitlines() == lines[first - 1 : last]
@@ -45,13 +45,13 @@ def test_a_file_that_is_gone_stops_the_build_by_name() -> None:
 
 def test_a_function_that_is_gone_stops_the_build_and_tells_what_is_there() -> None:
     with pytest.raises(PressError, match="does not define stride") as caught:
-        source_listing(["gpu_runner/train.py", "stride"], "07.md:9")
+        source_listing(["gpu_runner/train/loop.py", "stride"], "07.md:9")
     assert "train_step" in caught.value.problem
 
 
 def test_a_listing_without_both_words_says_how_to_write_it() -> None:
     with pytest.raises(PressError, match="write it as"):
-        source_listing(["gpu_runner/train.py"], "07.md:9")
+        source_listing(["gpu_runner/train/loop.py"], "07.md:9")
 
 
 def test_the_site_is_built_anew_when_a_printed_file_changes() -> None:

@@ -23,7 +23,7 @@ from playwright.sync_api import Page
 from browser.cell_reader import CellReader
 from browser.run_reader import RunReader
 from conftest import free_port, wait_for
-from gpu_runner.site import spliced
+from gpu_runner.serve.site import spliced
 from release import wheel as maker
 
 pytestmark = pytest.mark.slow

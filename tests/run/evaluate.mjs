@@ -10,9 +10,9 @@ import { replay } from "../../web/run/replay.js";
 import { SseParser } from "../../web/run/sse.js";
 import { healthOf } from "../../web/run/stall.js";
 import { followRun, parseEvent } from "../../web/run/stream.js";
-import { alignedData } from "../../web/widgets/run-align.js";
-import * as numbers from "../../web/widgets/run-number.js";
-import { noticeOf } from "../../web/widgets/run-words.js";
+import { alignedData } from "../../web/run/view/align.js";
+import * as numbers from "../../web/run/number.js";
+import { noticeOf } from "../../web/run/words.js";
 
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the press bakes it
 globalThis.document = { getElementById: (id) => baked[id] ?? null };

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.log.writer import EventLog, SystemClock
 
 GIB = 1024**3
 LAYERS = {"params": 0.25, "grads": 0.25, "moments": 0.5}

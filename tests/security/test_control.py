@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from conftest import Server
-from gpu_runner.guard import MAX_BODY_BYTES
-from gpu_runner.log import EventLog, SystemClock
-from gpu_runner.mailbox import NAME
+from gpu_runner.log.mailbox import NAME
+from gpu_runner.log.writer import EventLog, SystemClock
+from gpu_runner.serve.guard import MAX_BODY_BYTES
 from security.test_door import RUN_CLIMBS
 from security.wire import SECRET, Answer, ask, assert_refused
 

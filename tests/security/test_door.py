@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from conftest import Server
-from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.log.writer import EventLog, SystemClock
 from security.wire import SECRET, ask, assert_refused
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 
 from conftest import Server
-from gpu_runner.guard import SECURITY_HEADERS
+from gpu_runner.serve.guard import SECURITY_HEADERS
 
 SECRET = "the-text-that-must-not-leak"
 

@@ -10,16 +10,18 @@ from time import perf_counter
 
 import torch
 
-from gpu_runner import attention, blocks, host_memory, optim
-from gpu_runner.anchor import anchor
-from gpu_runner.data import RowSet
-from gpu_runner.encode import Example
-from gpu_runner.evaluate import TASK, Evaluator
-from gpu_runner.feed import Feed
-from gpu_runner.log import EventLog, SystemClock
-from gpu_runner.measure import SilentMeter
-from gpu_runner.model import Source
-from gpu_runner.train import Job, State, train_step
+from gpu_runner.data.encode import Example
+from gpu_runner.data.feed import Feed
+from gpu_runner.data.rows import TASK, RowSet
+from gpu_runner.log.writer import EventLog, SystemClock
+from gpu_runner.model import attention, blocks
+from gpu_runner.model.load import Source
+from gpu_runner.optim import optimizer
+from gpu_runner.train import host_memory
+from gpu_runner.train.anchor import anchor
+from gpu_runner.train.evaluate import Evaluator
+from gpu_runner.train.loop import Job, State, train_step
+from gpu_runner.train.measure import SilentMeter
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS
 from unfrozen.order import epoch_order
@@ -44,7 +46,7 @@ def run(work: Work) -> Outcome:
     examples = tuple(Example(tuple(ids), tuple(mask)) for ids, mask in work.rows)
     job = Job(
         model=model,
-        optimizer=optim.build(model, lr=work.lr, weight_decay=0.0),
+        optimizer=optimizer.build(model, lr=work.lr, weight_decay=0.0),
         feed=Feed(_in_order(examples), 0, work.rows_per_step, 1, 0, packed=True),
         schedule=Schedule("constant", work.steps, work.lr, 0),
         clip=1.0,

@@ -9,12 +9,12 @@ import pytest
 import typer.main
 from torch.distributed.run import get_args_parser
 
-from gpu_runner import predict
 from gpu_runner.__main__ import app
-from gpu_runner.config import TrainConfig
-from gpu_runner.feed import Shape
-from gpu_runner.options import configuration
-from gpu_runner.session import check_together
+from gpu_runner.config.options import configuration
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.feed import Shape
+from gpu_runner.plan import predict
+from gpu_runner.run.session import check_together
 from gpu_runner.world import World
 from unfrozen import runner
 from unfrozen.boards import NODE_GPUS

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gpu_runner import predict
-from gpu_runner.config import RANGES, WORDS, resolve
+from gpu_runner.config.schema import RANGES, WORDS, resolve
+from gpu_runner.data.feed import Shape
 from gpu_runner.errors import UsageError
-from gpu_runner.feed import Shape
+from gpu_runner.plan import predict
 from unfrozen import runner
 from unfrozen.catalogue import CATALOGUE
 from unfrozen.model import ModelConfig

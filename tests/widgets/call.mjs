@@ -1,7 +1,7 @@
 // Runs pure widget code in Node: one JSON line {module, name, args, asHtml} in, one JSON line
 // {result} or {error} out. `module` is a file stem of web/widgets.
 import { createInterface } from "node:readline";
-import { toHtml } from "../../web/widgets/vnode.js";
+import { toHtml } from "../../web/figures/vnode.js";
 
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the press bakes it
 globalThis.document = { getElementById: (id) => baked[id] ?? null };

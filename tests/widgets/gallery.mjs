@@ -1,8 +1,8 @@
 // Prints a page with every example baked in, as the press would: the fixture of the browser tests.
 import { readFileSync } from "node:fs";
-import { plotView } from "../../web/widgets/plot-view.js";
-import { tableView } from "../../web/widgets/table-view.js";
-import { toHtml } from "../../web/widgets/vnode.js";
+import { plotView } from "../../web/plots/view.js";
+import { tableView } from "../../web/tables/view.js";
+import { toHtml } from "../../web/figures/vnode.js";
 
 const examples = JSON.parse(readFileSync(new URL("./examples.json", import.meta.url), "utf8"));
 const figures = Object.entries(examples).map(([id, data]) => {

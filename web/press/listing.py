@@ -1,6 +1,6 @@
 """Functions printed from the file they run in: the article cannot show what is no longer so.
 
-    ```source gpu_runner/train.py train_step
+    ```source gpu_runner/train/loop.py train_step
 
 The path is one below py/; the name is that of a function or class, `Class.method` for what is
 inside one. The block holds nothing: what is printed comes from the file.

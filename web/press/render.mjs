@@ -8,13 +8,13 @@
 
 import temml from "temml";
 
-import { exerciseView } from "../widgets/exercise-view.js";
-import { memoryPlannerView } from "../widgets/memory-planner-view.js";
-import { methodDecisionView } from "../widgets/method-decision-view.js";
-import { pageRunView } from "../widgets/page-run-view.js";
-import { plotView } from "../widgets/plot-view.js";
-import { tableView } from "../widgets/table-view.js";
-import { toHtml } from "../widgets/vnode.js";
+import { exerciseView } from "../quiz/exercise-view.js";
+import { memoryPlannerView } from "../planner/view.js";
+import { methodDecisionView } from "../decision/view.js";
+import { pageRunView } from "../lab/view.js";
+import { plotView } from "../plots/view.js";
+import { tableView } from "../tables/view.js";
+import { toHtml } from "../figures/vnode.js";
 
 const RENDERERS = {
   math: ({ tex, display }) => mathml(tex, display),

@@ -16,8 +16,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from gpu_runner.anchor import Drift
 from gpu_runner.errors import UsageError
+from gpu_runner.train.anchor import Drift
 from unfrozen.layers import layer_of
 
 ALPHA: Final = 32

@@ -18,21 +18,23 @@ from typing import Any, Final, cast
 import torch
 from rich.console import Console
 
-from gpu_runner import optim, plan, predict, run_start, session
-from gpu_runner.anchor import Anchor
-from gpu_runner.checkpoint import Saved, publish
-from gpu_runner.config import resolve
+from gpu_runner.checkpoint.directory import Saved, publish
+from gpu_runner.checkpoint.history import History
+from gpu_runner.run.keep import Keeper
+from gpu_runner.config.schema import resolve
 from gpu_runner.demo.record import smollm2_gguf
 from gpu_runner.errors import Diverged
 from gpu_runner.forgetting import earlier_english_rows
-from gpu_runner.history import History
-from gpu_runner.keep import Keeper
 from gpu_runner.lora.methods import AdapterDrift, Method, Trained, adapt
-from gpu_runner.model import find, load, load_tokenizer, save
-from gpu_runner.plan import Plan
-from gpu_runner.predict import Prediction
-from gpu_runner.running import Session, execute
-from gpu_runner.train import State
+from gpu_runner.model.load import find, load, load_tokenizer, save
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.plan import plan, predict
+from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.predict import Prediction
+from gpu_runner.run import run_start, session
+from gpu_runner.run.running import Session, execute
+from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.loop import State
 from gpu_runner.world import World
 from unfrozen.memory.instants import instants
 from unfrozen.recipe import Lora

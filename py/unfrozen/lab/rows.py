@@ -2,7 +2,7 @@
 
     {prompt}[{completion}<|end|>]      trained in brackets
 
-What `gpu_runner.encode` does without a chat template; tests compare the two row by row.
+What `gpu_runner.data.encode` does without a chat template; tests compare the two row by row.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpu_runner import demo
-from gpu_runner.evaluate import continuation
+from gpu_runner.train.evaluate import continuation
 from lab_demo import loaded
 from unfrozen.lab.answer import Answer, answer
 from unfrozen.lab.demo import PROMPTS

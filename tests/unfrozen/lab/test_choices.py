@@ -8,8 +8,8 @@ import typer
 
 from gpu_runner import demo
 from gpu_runner.__main__ import app
-from gpu_runner.config import TrainConfig
-from gpu_runner.options import configuration
+from gpu_runner.config.options import configuration
+from gpu_runner.config.schema import TrainConfig
 from unfrozen.errors import PlanError
 from unfrozen.lab.choices import DIALS, Choices, Dial
 

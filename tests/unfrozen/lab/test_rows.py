@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from gpu_runner import demo
-from gpu_runner.encode import Encoder
+from gpu_runner.data.encode import Encoder
 from lab_demo import files, loaded
 from unfrozen.errors import PlanError
 from unfrozen.lab import rows

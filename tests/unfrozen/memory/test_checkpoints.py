@@ -1,6 +1,6 @@
 """What checkpoints keep, and that nothing of it is counted again when a layer is made again.
 
-Whole steps are measured in tests/gpu_runner/test_predict.py.
+Whole steps are measured in tests/gpu_runner/plan/test_predict.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,8 @@
+"""The command line: its words, its help, and nothing heavy before it is needed.
+
+Reading order:
+
+- `commands` — train · plan · resume · export · serve · …
+- `application` — … as one application, each loaded when it is asked for
+- `command_line` — `unfrozen`: one command for the page, the planner and the runner
+"""

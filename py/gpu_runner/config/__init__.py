@@ -1,0 +1,9 @@
+"""What a run is asked for.
+
+Reading order:
+
+- `bounds` — what each choice may be, and which exclude each other
+- `schema` — every choice of a run in one validated record
+- `file` — the same choices from a TOML file and from --set
+- `options` — … as options of `train` and `plan`
+"""

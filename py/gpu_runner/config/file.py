@@ -1,0 +1,173 @@
+"""Choices from a TOML file and from `--set key=value`, under the names of `TrainConfig`.
+
+A run.toml holds the same names as the command line, with underscores; tables may group them as the
+reader likes ([data], [optimizer], …), their names mean nothing. What is given later wins: the file,
+then `--set` in order, then options of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.errors import UsageError
+
+_TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
+_ELSEWHERE: Final = {  # as other trainers call it → our name
+    "learning_rate": "lr",
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "micro_batch",
+    "batch_size": "micro_batch",
+    "gradient_accumulation_steps": "grad_accum",
+    "gradient_checkpointing": "checkpointing",
+    "max_grad_norm": "clip",
+    "max_length": "seq_len",
+    "max_seq_length": "seq_len",
+    "lr_scheduler_type": "schedule",
+    "warmup_steps": "warmup",
+    "optim": "optimizer",
+    "output_dir": "out",
+    "dataset": "data",
+    "torch_compile": "compile",
+}
+KEYS: Final = tuple(field.name for field in dataclasses.fields(TrainConfig))
+
+
+def read(path: str) -> dict[str, Any]:
+    """The choices of a TOML file. Raises `UsageError`: not there, not TOML, a key that is none."""
+    try:
+        data = tomllib.loads(Path(path).expanduser().read_text("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: it cannot be read ({error.strerror}).") from None
+    except RuntimeError as error:  # no home directory of that name
+        raise UsageError(f"--config {path}: it cannot be read ({error})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} is not TOML ({error}): correct it.") from None
+    found: dict[str, Any] = {}
+    for key, value in _flat(data):
+        if key in found:
+            raise UsageError(f"--config {path}: {key} occurs twice: keep one of them.")
+        found[key] = _checked(key, value, f"--config {path}")
+    return found
+
+
+def assignments(pairs: Iterable[str]) -> dict[str, Any]:
+    """`["lr=1e-5", …]` as choices; a value is read as TOML, and as text where it is none."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair!r} is not key=value: for example --set lr=1e-5.")
+        key = key.strip().replace("-", "_")
+        found[key] = _checked(key, _value(text.strip()), f"--set {pair}")
+    return found
+
+
+def _flat(data: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict) and key != "general":
+            yield from _flat(value)
+        else:
+            yield key, value
+
+
+def _value(text: str) -> Any:
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return read["value"] if len(read) == 1 else text
+
+
+def _checked(key: str, value: Any, where: str) -> Any:
+    """The value in the type of its field. Raises `UsageError` for another type or name."""
+    if key not in KEYS:
+        near = [_ELSEWHERE[key]] if key in _ELSEWHERE else get_close_matches(key, KEYS, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(KEYS)}."
+        raise UsageError(f"{where}: {key or 'an empty name'} is no choice of a run; {hint}")
+    if key == "general":
+        return _general(value, where)
+    fitted = _fitted(value, _TYPES[key])
+    if fitted is _WRONG:
+        raise UsageError(f"{where}: {key} is {value!r}; it must be {_words(_TYPES[key])}.")
+    return fitted
+
+
+def _general(value: Any, where: str) -> Any:
+    """A table of files, "none", or what `--general` takes, as pairs of skill and file."""
+    if isinstance(value, dict) and all(isinstance(path, str) for path in value.values()):
+        value = [f"{name}={path}" for name, path in value.items()]
+    elif isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(pair, str) for pair in value):
+        raise UsageError(
+            f"{where}: general is {value!r}; it must be a table of files (skill = 'file.jsonl'), a"
+            " list of 'skill=file.jsonl', or 'none'."
+        )
+    try:
+        return parse_general(value) or ()
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def parse_general(pairs: list[str] | None) -> tuple[tuple[str, str], ...] | None:
+    """`["math=a.jsonl", …]` from repeated `--general NAME=FILE`; `["none"]` gives no suite at all.
+
+    Raises `UsageError` for anything else, and for a name that occurs twice.
+    """
+    if not pairs:
+        return None
+    if pairs == ["none"]:
+        return ()
+    suites: dict[str, str] = {}
+    if "none" in pairs:
+        raise UsageError(
+            "--general none measures no forgetting, and others are given beside it: drop one."
+        )
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not name or not path or "/" in name:
+            raise UsageError(
+                f"--general {pair!r} is not NAME=FILE: for example --general math=math.jsonl,"
+                " or --general none to measure no forgetting."
+            )
+        if name in suites:
+            raise UsageError(f"--general {name}=… occurs twice: give each suite its own name.")
+        suites[name] = path
+    return tuple(suites.items())
+
+
+_WRONG: Final = object()
+
+
+def _fitted(value: Any, kind: Any) -> Any:
+    """`value` as `kind`, or `_WRONG`."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        tries = (_fitted(value, choice) for choice in get_args(kind) if choice is not type(None))
+        return next((fitted for fitted in tries if fitted is not _WRONG), _WRONG)
+    if origin is Literal:
+        return value if value in get_args(kind) else _WRONG
+    if origin is tuple:
+        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return tuple(value) if good else _WRONG
+    if kind is float and type(value) is int:
+        return float(value)
+    return value if type(value) is kind else _WRONG
+
+
+def _words(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(k) for k in get_args(kind) if k is not type(None))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return names.get(kind, "a list of texts")

@@ -1,0 +1,12 @@
+"""From a row to a batch.
+
+Reading order:
+
+- `hub` — whether there is a way to the Hugging Face hub
+- `lines` — rows of JSONL or a hub data set, refused by line
+- `encode` — a row to token ids and the mask of what is learned
+- `packing` — which rows of a step go through the model together
+- `feed` — micro-batches, packed or padded; order follows from (seed, epoch)
+- `rows` — sets of rows: counted, replayed, held out, refused where need be
+- `sets` — the rows of a run: trained on, replayed, scored
+"""

@@ -1,0 +1,181 @@
+"""Encoded rows as micro-batches, packed or padded; their order is a pure function of (seed, epoch).
+
+Where a run stands in its data is one integer: how many rows it has taken. Nothing else has to be
+saved to continue exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gpu_runner.data.encode import Example
+from gpu_runner.data.packing import bins
+from unfrozen.order import step_rows
+
+IGNORED: Final = -100  # label of a position that does not enter the loss
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One micro-batch: rows padded on the right to the longest, or packed into one without padding.
+
+    `input_ids` and `labels` (IGNORED where nothing is trained) are (B, T) int64; `trainable_tokens`
+    counts the labels, before any forward pass. There is no attention mask: in a causal model no
+    token sees what comes after it, so padding on the right changes nothing before it, and attention
+    without a mask is faster and keeps less for the backward pass. Packed, B is 1, document i is
+    `bounds[i]` to `bounds[i + 1]` (D + 1,) int32, and the longest has `longest` tokens.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    trainable_tokens: int
+    bounds: Tensor | None = None
+    longest: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """B·T, padding included: what the model computes on."""
+        return self.input_ids.numel()
+
+    @property
+    def position_ids(self) -> Tensor:
+        """(1, T): the place of each token in its own document. Only for a packed batch."""
+        assert self.bounds is not None
+        lengths = self.bounds.diff()
+        starts = self.bounds[:-1].repeat_interleave(lengths, output_size=self.tokens)
+        return (torch.arange(self.tokens, device=starts.device) - starts)[None]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`."""
+        return Batch(
+            self.input_ids.to(device),
+            self.labels.to(device),
+            self.trainable_tokens,
+            None if self.bounds is None else self.bounds.to(device),
+            self.longest,
+        )
+
+
+class Shape(NamedTuple):
+    """What a micro-batch costs: `rows` × `length` tokens, logits at `loss_tokens` of them.
+
+    `parts` is how many micro-batches its step has: with more than one, gradients accumulate.
+    """
+
+    rows: int
+    length: int
+    loss_tokens: int
+    parts: int = 1
+
+
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
+    """Pad on the right with `pad_id`; padding has label IGNORED."""
+    longest = max(len(example.ids) for example in examples)
+    ids = torch.full((len(examples), longest), pad_id)  # (B, T)
+    labels = torch.full((len(examples), longest), IGNORED)  # (B, T)
+    for row, example in enumerate(examples):
+        length = len(example.ids)
+        ids[row, :length] = torch.tensor(example.ids)
+        trained = torch.tensor(example.trained)
+        labels[row, :length][trained] = ids[row, :length][trained]
+    return Batch(ids, labels, sum(example.trainable_tokens for example in examples))
+
+
+def pack(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
+    """One after the other, without padding; the first token of a document is never predicted.
+
+    With a `length`, padding fills the row up to it, as documents that train nothing.
+    """
+    lengths = [len(example.ids) for example in examples]
+    longest = max(lengths)
+    ids = [token for example in examples for token in example.ids]
+    trained = [flag for example in examples for flag in example.trained]
+    while (missing := length - len(ids)) > 0:
+        lengths.append(min(missing, longest))
+        ids += [pad_id] * lengths[-1]
+        trained += [False] * lengths[-1]
+    row = torch.tensor([ids])  # (1, T)
+    labels = row.masked_fill(~torch.tensor([trained]), IGNORED)
+    bounds = torch.tensor([0, *lengths]).cumsum(0).int()
+    return Batch(row, labels, sum(e.trainable_tokens for e in examples), bounds, longest)
+
+
+def predicting_positions(labels: Tensor) -> Tensor:
+    """Ascending positions t (K,) whose next label, t + 1, is trained in some row of (B, T)."""
+    trained = (labels[:, 1:] != IGNORED).any(dim=0)  # (T-1,)
+    return torch.nonzero(trained).flatten()
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The training rows as micro-batches by step number (1, 2, …).
+
+    Packed, a step's rows share as few micro-batches as hold them, each of at most `capacity` tokens
+    and each one sequence; else `micro_batch` rows are padded to one length, `grad_accum` times. The
+    rows of a step are the same either way.
+    """
+
+    examples: tuple[Example, ...]
+    seed: int
+    micro_batch: int
+    grad_accum: int
+    pad_id: int
+    rank: int = 0
+    ranks: int = 1
+    """Of the micro-batches of a step this process takes number `rank`, `rank` + `ranks`, …"""
+    packed: bool = False
+    fixed: bool = False
+    """Packed sequences are filled up to `capacity`, so that a compiled model sees one shape."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that one optimizer step sees."""
+        return self.micro_batch * self.grad_accum
+
+    @cached_property
+    def capacity(self) -> int:
+        """Tokens of a full micro-batch: `micro_batch` times the longest row."""
+        return self.micro_batch * max(len(example.ids) for example in self.examples)
+
+    def step(self, number: int) -> Iterator[Batch]:
+        """This process's micro-batches of step `number` (1-based), each (B, T)."""
+        for chosen in islice(self._chosen(number), self.rank, None, self.ranks):
+            if self.packed:
+                yield pack(chosen, self.pad_id, self.capacity if self.fixed else 0)
+            else:
+                yield collate(chosen, self.pad_id)
+
+    def trainable_tokens(self, number: int) -> int:
+        """Trainable tokens of all micro-batches of a step, known before any is computed."""
+        return sum(example.trainable_tokens for example in self._rows(number))
+
+    def shapes(self, number: int) -> Iterator[Shape]:
+        """The shapes of a step's micro-batches, without making them."""
+        chosen = self._chosen(number)
+        for examples in chosen:
+            lengths = [len(example.ids) for example in examples]
+            trained = sum(example.trainable_tokens for example in examples)
+            rows, length = (1, sum(lengths)) if self.packed else (len(examples), max(lengths))
+            if self.packed and self.fixed:
+                length = self.capacity
+            yield Shape(rows, length, trained, len(chosen) // self.ranks)
+
+    def _chosen(self, number: int) -> list[list[Example]]:
+        """The rows of each micro-batch of a step, over all ranks."""
+        rows = self._rows(number)
+        if self.packed:
+            lengths = [len(example.ids) for example in rows]
+            found = bins(lengths, self.capacity, self.ranks)
+            return [[rows[index] for index in indices] for indices in found]
+        return [rows[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
+
+    def _rows(self, number: int) -> list[Example]:
+        chosen = step_rows(number, self.rows_per_step, len(self.examples), self.seed)
+        return [self.examples[index] for index in chosen]

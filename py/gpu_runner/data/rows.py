@@ -1,0 +1,217 @@
+"""Sets of rows: encoded, counted, replayed and held out, refused where nothing can be trained.
+
+Nothing is left out silently: rows that were cut or that have nothing to train on are counted in
+`RowSet` and shown by the run. `feed` turns the rows into micro-batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gpu_runner.data.encode import BadRow, Encoder, Example
+from gpu_runner.data.lines import Row, collecting
+from gpu_runner.errors import DataError
+from gpu_runner.text import counted
+from unfrozen.order import epoch_order, replayed
+
+TASK: Final = "task"  # the set that says what is being learned
+GENERAL: Final = "general"  # … and those that say what is being forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet:
+    """Encoded rows that have something to train on, and the count of everything left out."""
+
+    name: str
+    rows: tuple[Row, ...]
+    examples: tuple[Example, ...]
+    rows_read: int
+    cut_rows: int
+    cut_tokens: int
+    untrainable_rows: int
+    sha256: str
+    bad_rows: tuple[str, ...] = ()
+    """Where and why, for each row that was left out because it cannot be read."""
+    replayed_rows: int = 0
+    """Rows at the end of `rows` that come from the replay file."""
+    replay: RowSet | None = None
+    """Where those were drawn from, with the count of everything left out there."""
+    trained_rows: int = 0
+    """Rows of a scored set that are trained on as well, token for token."""
+
+    @property
+    def tokens(self) -> int:
+        """All tokens of all rows, padding not counted."""
+        return sum(len(example.ids) for example in self.examples)
+
+    @property
+    def trainable_tokens(self) -> int:
+        """Predictions that enter the loss in one pass."""
+        return sum(example.trainable_tokens for example in self.examples)
+
+    @property
+    def longest_tokens(self) -> int:
+        """Length of the longest row."""
+        return max(len(example.ids) for example in self.examples)
+
+    @property
+    def replayed_share(self) -> float:
+        """Share of the tokens that are replayed."""
+        first = len(self.examples) - self.replayed_rows
+        return sum(len(example.ids) for example in self.examples[first:]) / self.tokens
+
+    def remarks(self) -> list[str]:
+        """One sentence for each kind of row that was altered or left out."""
+        found = []
+        if self.cut_rows:
+            found.append(
+                f"{self.name}: {self.cut_rows} of {counted(self.rows_read)} longer than --seq-len"
+                f" lost {self.cut_tokens:,} tokens at the end."
+            )
+        if self.untrainable_rows:
+            found.append(
+                f"{self.name}: {self.untrainable_rows} of {counted(self.rows_read)} left out, which"
+                " have no trainable token."
+            )
+        if self.bad_rows:
+            more = f", and {len(self.bad_rows) - 3} more" if len(self.bad_rows) > 3 else ""
+            many = (
+                "1 bad row is" if len(self.bad_rows) == 1 else f"{len(self.bad_rows)} bad rows are"
+            )
+            found.append(
+                f"{self.name}: {many} left out: " + "; ".join(self.bad_rows[:3]) + f"{more}."
+            )
+        if self.trained_rows:
+            found.append(
+                f"{self.name}: {self.trained_rows} of {counted(len(self.rows))} trained on as"
+                " well, word for word; such a loss says nothing about new rows."
+            )
+        if self.replay is not None:
+            found += self.replay.remarks()
+        if self.replayed_rows:
+            found.append(
+                f"{self.name}: {counted(self.replayed_rows)} replayed,"
+                f" {self.replayed_share:.1%} of the tokens."
+            )
+        return found
+
+
+def load_set(
+    name: str,
+    sources: Sequence[tuple[str, Row]],
+    encoder: Encoder,
+    bad: list[str] | None = None,
+) -> RowSet:
+    """Encode every row of `read_rows`; refuse a set in which nothing can be trained.
+
+    Raises `DataError`: a row of no known format (where and why; with a list `bad` it is left out
+    and told there); "0 of N rows have trainable tokens", with the first row and its mask.
+    """
+    encoded: list[tuple[Row, Example]] = []
+    for where, row in sources:
+        with collecting(bad):
+            encoded.append((row, _encoded(where, row, encoder)))
+    kept = [(row, example) for row, example in encoded if example.trainable_tokens]
+    if not kept:
+        raise DataError(_nothing_to_train(name, encoded, encoder, bad or []))
+    return RowSet(
+        name=name,
+        rows=tuple(row for row, _ in kept),
+        examples=tuple(example for _, example in kept),
+        rows_read=len(encoded) + len(bad or ()),
+        cut_rows=sum(example.cut_tokens > 0 for _, example in encoded),
+        cut_tokens=sum(example.cut_tokens for _, example in encoded),
+        untrainable_rows=len(encoded) - len(kept),
+        sha256=fingerprint([example for _, example in kept]),
+        bad_rows=tuple(bad or ()),
+    )
+
+
+def readable(
+    sources: Sequence[tuple[str, Row]], encoder: Encoder, bad: list[str]
+) -> list[tuple[str, Row]]:
+    """Rows that can be encoded, `DataError` for none; why others cannot be is told in `bad`."""
+    good = []
+    for where, row in sources:
+        with collecting(bad):
+            _encoded(where, row, encoder)
+            good.append((where, row))
+    if not good:
+        raise DataError(_all_bad("training", bad))
+    return good
+
+
+def _all_bad(name: str, bad: list[str]) -> str:
+    return f"all {counted(len(bad))} of the {name} data are bad. The first: {bad[0]}."
+
+
+def _encoded(where: str, row: Row, encoder: Encoder) -> Example:
+    try:
+        return encoder.encode(row)
+    except BadRow as error:
+        raise DataError(f"{where}: {error}.") from None
+
+
+def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSet:
+    """`train` and as many rows of `replay` as make `share` of all tokens (`unfrozen.order`).
+
+    The shuffled order of an epoch then mixes them in.
+    """
+    lengths = [len(example.ids) for example in replay.examples]
+    taken = replayed(train.tokens, lengths, share, seed)
+    examples = train.examples + tuple(replay.examples[index] for index in taken)
+    return replace(
+        train,
+        rows=train.rows + tuple(replay.rows[index] for index in taken),
+        examples=examples,
+        sha256=fingerprint(examples),
+        replayed_rows=len(taken),
+        replay=replay,
+    )
+
+
+def _nothing_to_train(
+    name: str, encoded: list[tuple[Row, Example]], encoder: Encoder, bad: list[str]
+) -> str:
+    if not encoded:
+        return _all_bad(name, bad)
+    first = encoded[0][1]
+    why = "they are empty: fill in text, completion, output, or an assistant message"
+    if all("messages" in row and not _has_answer(row) for row, _ in encoded):
+        why = "no message is the assistant's, and its words are what is trained: add the answers"
+    elif any(example.cut_tokens for _, example in encoded):
+        why = "the rows end (at --seq-len) before their answers begin: raise --seq-len"
+    return (
+        f"0 of {len(encoded)} rows have trainable tokens in the {name} data: {why}."
+        f" The first row, with trained tokens in [brackets]: {encoder.show(first)}"
+    )
+
+
+def _has_answer(row: Row) -> bool:
+    return any(message["role"] == "assistant" for message in row["messages"])
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """SHA-256 of the encoded rows: a resumed run must see the same numbers in the same order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr((example.ids, example.trained)).encode())
+    return digest.hexdigest()
+
+
+def hold_out(sources: list[tuple[str, Row]], seed: int) -> tuple[list[Any], list[Any]]:
+    """Split rows into (training, held out): every tenth of a seeded order, at most 64, at least 1.
+
+    Raises `DataError` for a single row.
+    """
+    if len(sources) < 2:
+        raise DataError("1 row cannot be split into training and held-out rows: give --eval-data.")
+    order = epoch_order(len(sources), seed, -1)
+    held = set(order[: min(64, max(1, len(sources) // 10))])
+    return (
+        [row for index, row in enumerate(sources) if index not in held],
+        [row for index, row in enumerate(sources) if index in held],
+    )

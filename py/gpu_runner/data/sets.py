@@ -1,0 +1,141 @@
+"""The rows of a run: what it trains on, replay mixed in, and what it is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
+from gpu_runner.data import rows as data
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.lines import read_rows
+from gpu_runner.data.rows import GENERAL, TASK, RowSet
+from gpu_runner.errors import UsageError
+
+
+def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:
+    """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`."""
+    bad = _list(config)
+    train_source, eval_source = _task_files(config)
+    _check_apart(config)
+    rows = read_rows(train_source, bad)
+    held: list[Any] = []
+    if eval_source is None:
+        if len(rows) == 1:  # what is wrong with it comes before that it is alone
+            data.load_set("training", rows, encoder, bad)
+        rows, held = data.hold_out(_readable(rows, encoder, bad), config.seed)
+    train = data.load_set("training", rows, encoder, bad)
+    if eval_source is None:
+        task = _scored("held-out", held, config, encoder, _list(config))
+    else:
+        task = _read_and_scored("held-out", eval_source, config, encoder)
+    suites = {TASK: task}
+    for skill, path in _general_files(config):
+        suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)
+    train = _replayed(train, config, encoder)
+    return train, {name: _shared(rows, train) for name, rows in suites.items()}
+
+
+def _readable(rows: list[Any], encoder: Encoder, bad: list[str] | None) -> list[Any]:
+    """Without bad rows, where those are left out: what is held out is drawn of the good ones."""
+    return rows if bad is None else data.readable(rows, encoder, bad)
+
+
+def _list(config: TrainConfig) -> list[str] | None:
+    """Where bad rows are told, if they are not to stop the run."""
+    return [] if config.skip_bad_rows else None
+
+
+def _read_and_scored(name: str, path: str, config: TrainConfig, encoder: Encoder) -> RowSet:
+    bad = _list(config)
+    return _scored(name, read_rows(path, bad), config, encoder, bad)
+
+
+def _scored(
+    name: str,
+    sources: list[Any],
+    config: TrainConfig,
+    encoder: Encoder,
+    bad: list[str] | None,
+) -> RowSet:
+    return data.load_set(name, sources[: config.eval_rows], encoder, bad)
+
+
+def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
+    if config.replay is None:
+        return train
+    bad = _list(config)
+    rows = read_rows(config.replay, bad)
+    replayed = data.load_set("replay", rows, encoder, bad)
+    return data.with_replay(train, replayed, config.replay_share, config.seed)
+
+
+def _shared(scored: RowSet, train: RowSet) -> RowSet:
+    """The scored rows, with the count of those that are trained on as well."""
+    trained = {example.ids for example in train.examples}
+    return replace(scored, trained_rows=sum(one.ids in trained for one in scored.examples))
+
+
+def _check_apart(config: TrainConfig) -> None:
+    """Refuse to score the rows of a file that is trained on. Raises `UsageError`."""
+    trained = {_place(source): option for option, source in _trained_files(config)}
+    for option, source in _scored_files(config):
+        other = trained.get(_place(source))
+        if other is not None:
+            shows = "is learned" if option.startswith("--eval-data") else "is forgotten"
+            raise UsageError(
+                f"{option} is the file of {other}: rows that are trained on cannot show what"
+                f" {shows}. Give other rows of the same kind{_or_none(option, other)}."
+            )
+
+
+def _or_none(option: str, other: str) -> str:
+    alone = option.startswith("--eval-data") and other.startswith("--data")
+    return ", or leave --eval-data out: some rows are then held out" if alone else ""
+
+
+def _place(source: str) -> object:
+    """Which file it is, however its path is written; a name that is none stands for itself."""
+    try:
+        found = Path(source).expanduser().stat()
+    except (OSError, RuntimeError):
+        return source
+    return found.st_dev, found.st_ino
+
+
+def _trained_files(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """(option, file) of everything that is trained on."""
+    yield f"--data {config.data}", _task_files(config)[0]
+    if config.replay is not None:
+        yield f"--replay {config.replay}", config.replay
+
+
+def _scored_files(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """(option, file) of everything that is scored and never trained on."""
+    held = _task_files(config)[1]
+    if held is not None:
+        yield f"--eval-data {config.eval_data or held}", held
+    for skill, path in _general_files(config):
+        yield f"--general {skill}={path}", path
+
+
+def _task_files(config: TrainConfig) -> tuple[str, str | None]:
+    from gpu_runner import demo
+
+    if config.data == DEMO:
+        return str(demo.task_train()), config.eval_data or str(demo.task_eval())
+    if config.data == INSTRUCT:
+        return str(demo.instruct_train()), config.eval_data or str(demo.instruct_eval())
+    return config.data, config.eval_data
+
+
+def _general_files(config: TrainConfig) -> tuple[tuple[str, str], ...]:
+    from gpu_runner import demo
+
+    if config.general is not None:
+        return config.general
+    if config.model == DEMO:
+        return tuple((skill, str(path)) for skill, path in demo.general_eval().items())
+    return (("english", str(demo.general_english())),)

@@ -1,0 +1,292 @@
+"""Write a run's events to `events.jsonl`: one JSON object a line, one `os.write` a line.
+
+The log is the truth about a run. A kill −9 between two calls loses nothing that `emit` returned
+`True` for, because a finished `write` belongs to the kernel and no longer to this process. A kill
+inside a write leaves a torn last line; the next `EventLog` on that file ends it with a newline, and
+every reader skips and counts it.
+
+The trainer never waits for and never fails because of this file: when the disk is full the event is
+counted as dropped, its `seq` stays used (so that readers see the gap), and the first line that fits
+again says how many were lost. Wrong *names*, on the other hand, raise at once: they are mistakes in
+our own code, and a metric under a misspelt name would vanish from the page without a sound.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from gpu_runner.log.tail import last_event
+from unfrozen.events import COMPONENTS, INSTANTS, KINDS, METRIC_NAMES, STATUSES, VERSION
+
+if sys.platform != "win32":
+    import fcntl
+
+MAX_LINE_BYTES: Final = 16 * 1024
+LOCK_WAIT_SECONDS: Final = 0.5
+
+# ASCII only: U+2028 and its kin end a line for some readers, and lone surrogates stay writable.
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=True).encode
+
+
+class Clock(Protocol):
+    """Where the time comes from; tests pass their own."""
+
+    def wall(self) -> float:
+        """Seconds since 1970 (UTC)."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start that never jump back."""
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def wall(self) -> float:
+        """Seconds since 1970 (UTC)."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start that never jump back."""
+        return time.monotonic()
+
+
+class LogError(Exception):
+    """The log cannot be opened, or an event uses a name that `unfrozen.events` does not know."""
+
+
+class EventLog:
+    """The one writer of one run's `events.jsonl`.
+
+    `attempt=0` starts a new log and refuses a path that exists (`O_EXCL`). `attempt >= 1` continues
+    an existing log after a resume: `seq` goes on where the file ends, and `att` is the larger of
+    `attempt` and one more than the last attempt in the file.
+
+    Raises `LogError` when a new log exists already, a resumed log does not, it belongs to another
+    run, or another process is writing it.
+    """
+
+    def __init__(self, path: Path, *, run: str, clock: Clock, attempt: int = 0) -> None:
+        self.path = path
+        self.run = run
+        self.attempt = attempt
+        self.dropped = 0  # events that no write could store, all of them together
+        self.cut = 0  # events that lost fields because their line was over MAX_LINE_BYTES
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._next_seq = 0
+        self._unreported = 0  # dropped, and not yet said in the log
+        self._reason = ""
+        self._torn = False  # the file ends inside a line
+        self._lock = threading.Lock()
+        self._fd = _open_new(path) if attempt == 0 else _open_again(path)
+        try:
+            _lock_for_writing(self._fd, path)
+            if attempt:
+                self._continue()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def emit(self, kind: str, step: int, **payload: object) -> bool:
+        """Append one event after `step` finished optimizer steps; True once it is in the file.
+
+        Payload numbers may be non-finite: they are written as "NaN", "Infinity" or "-Infinity".
+        Raises `LogError` for names outside `unfrozen.events`, never for a full or broken disk.
+        """
+        _check_names(kind, payload)
+        with self._lock:
+            if self._fd < 0:
+                raise LogError(f"{self.path} is closed: {kind} at step {step} came too late")
+            if self._unreported and not self._report_drops(step):
+                self._drop()
+                return False
+            return self._append(kind, step, payload)
+
+    def close(self) -> None:
+        """Report drops if the disk allows it, flush to the device, let go of the file."""
+        with self._lock:
+            if self._fd < 0:
+                return
+            if self._unreported:
+                self._report_drops(0)
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                self._reason = error.strerror or str(error)
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _continue(self) -> None:
+        size = os.fstat(self._fd).st_size
+        self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+        last = last_event(self.path)
+        if last is None:
+            return
+        if last["run"] != self.run:
+            raise LogError(f"{self.path} is the log of run {last['run']}, not of {self.run}")
+        self._next_seq = int(last["seq"]) + 1
+        self.attempt = max(self.attempt, int(last["att"]) + 1)
+
+    def _append(self, kind: str, step: int, payload: Mapping[str, object]) -> bool:
+        line = self._line(kind, step, payload)
+        too_long = len(line)
+        if too_long <= MAX_LINE_BYTES:
+            return self._write(line)
+        line, names = self._cut_line(kind, step, dict(payload))
+        written = self._write(line)
+        text = (
+            f"{kind} at step {step} was {too_long:,} bytes, more than the {MAX_LINE_BYTES:,} a line"
+            f" may have. Left out: {', '.join(names)}."
+        )
+        self._write(self._line("alert", step, {"level": "warn", "text": text[:1000]}))
+        return written
+
+    def _cut_line(
+        self, kind: str, step: int, payload: dict[str, object]
+    ) -> tuple[bytes, list[str]]:
+        """The same event without its largest fields, which it names under `cut`."""
+        self.cut += 1
+        names: list[str] = []
+        while True:
+            largest = max(payload, key=lambda name: len(_dumps(payload[name])))
+            del payload[largest]
+            names.append(largest[:80])
+            line = self._line(kind, step, {**payload, "cut": names})
+            if len(line) <= MAX_LINE_BYTES:
+                return line, names
+
+    def _line(self, kind: str, step: int, payload: Mapping[str, object]) -> bytes:
+        event = {
+            "v": VERSION,
+            "run": self.run,
+            "seq": self._next_seq,
+            "att": self.attempt,
+            "t": round(self._clock.wall(), 3),
+            "rt": round(self._clock.monotonic() - self._started, 3),
+            "kind": kind,
+            "step": step,
+            **payload,
+        }
+        return (_dumps(event) + "\n").encode("ascii")
+
+    def _write(self, line: bytes) -> bool:
+        """Give `line` to the kernel whole; on failure count it and remember the torn end."""
+        data = b"\n" + line if self._torn else line
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            self._reason = error.strerror or str(error)
+            self._drop()
+            return False
+        if written < len(data):  # the device filled up inside the line
+            self._torn = True
+            self._reason = "the device took only part of a line"
+            self._drop()
+            return False
+        self._torn = False
+        self._next_seq += 1
+        return True
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._unreported += 1
+        self._next_seq += 1
+
+    def _report_drops(self, step: int) -> bool:
+        lost = self._unreported
+        text = f"{lost} events were not written before this line: {self._reason}."
+        if self._write(self._line("alert", step, {"level": "error", "text": text})):
+            self._unreported = 0
+            return True
+        self.dropped -= 1  # the report itself is not an event of the run
+        self._unreported -= 1
+        self._next_seq -= 1
+        return False
+
+
+def _dumps(value: object) -> str:
+    try:
+        return _encode(value)
+    except ValueError:  # a non-finite number somewhere: rare, so the walk is paid only then
+        return _encode(_spelled(value))
+
+
+def _spelled(value: object) -> object:
+    """`value` with non-finite numbers as the strings that JavaScript's `Number()` understands."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Mapping):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(item) for item in value]
+    return value
+
+
+def _check_names(kind: str, payload: Mapping[str, object]) -> None:
+    if kind not in KINDS:
+        raise LogError(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}")
+    metrics = payload.get("m")
+    if isinstance(metrics, Mapping) and not metrics.keys() <= METRIC_NAMES:
+        unknown = ", ".join(sorted(metrics.keys() - METRIC_NAMES))
+        raise LogError(f"unknown metric {unknown}: add it to unfrozen.events.METRICS first")
+    if kind == "mem":
+        components = payload.get("components")
+        names = set(components) if isinstance(components, Mapping) else set()
+        if payload.get("instant") not in INSTANTS or not names <= COMPONENTS.keys():
+            raise LogError(
+                f"mem at {payload.get('instant')!r} with {sorted(names)}: instants are"
+                f" {', '.join(INSTANTS)}; components are {', '.join(COMPONENTS)}"
+            )
+    if kind == "run.end" and payload.get("status") not in STATUSES:
+        raise LogError(f"run.end status {payload.get('status')!r}: one of {', '.join(STATUSES)}")
+
+
+def _open_new(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    try:
+        return os.open(path, flags, 0o600)
+    except FileExistsError:
+        raise LogError(f"{path} exists: choose another run id, or resume that run") from None
+
+
+def _open_again(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_APPEND)
+    except FileNotFoundError:
+        raise LogError(f"{path} does not exist: there is no run to resume") from None
+
+
+def _lock_for_writing(fd: int, path: Path) -> None:
+    """Hold an advisory lock: one writer a file, and readers can ask whether it still lives."""
+    if sys.platform == "win32":
+        return
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS  # a reader may hold it for a moment to ask
+    while not _try_lock(fd):
+        if time.monotonic() > deadline:
+            raise LogError(f"{path} is being written by another process: stop it first")
+        time.sleep(0.01)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: the log still works, readers go by beats
+        return True
+    return True

@@ -1,0 +1,10 @@
+"""The model: found, loaded, its blocks and its loss.
+
+Reading order:
+
+- `attention` — attention that never crosses a document
+- `load` — find a causal model, load every weight of it
+- `fused` — Llama-like blocks that keep less: norms and feed-forward part, fused
+- `blocks` — what a block keeps: recomputed, moved to the host, compiled
+- `loss` — cross-entropy as (sum, count)
+"""

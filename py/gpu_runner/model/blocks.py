@@ -1,0 +1,108 @@
+"""What a block of the model keeps and how it runs: recomputed, moved to the host, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    create_selective_checkpoint_contexts,
+)
+
+from gpu_runner.config.bounds import Checkpointing
+from gpu_runner.errors import UsageError
+from gpu_runner.model.fused import fuse
+from gpu_runner.world import blocks_of
+
+OFFLOADED_BYTES: Final = 1 << 16  # smaller tensors are not worth the way to the host
+
+_PRODUCTS: Final = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+_ATTENTION: Final = (
+    "unfrozen.documents",
+    "aten._scaled_dot_product_flash_attention",
+    "aten._scaled_dot_product_efficient_attention",
+    "aten._scaled_dot_product_cudnn_attention",
+    "aten._scaled_dot_product_flash_attention_for_cpu",
+    "torch_attn._varlen_attn",
+)
+
+
+def prepare(
+    model: Any, checkpointing: Checkpointing, *, compiled: bool, fused: bool = False
+) -> None:
+    """Let each block of `model` run as asked. Raises `UsageError` where the model cannot."""
+    if fused:
+        fuse(model)
+    if checkpointing != "none":
+        _checkpoint(model, checkpointing)
+    if compiled:
+        for block in blocks_of(model):
+            block.compile(dynamic=False)
+
+
+def _checkpoint(model: Any, kind: Checkpointing) -> None:
+    arguments: dict[str, Any] = {"use_reentrant": False}
+    if kind == "selective":
+        arguments["context_fn"] = _selective
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    enable = enable or model.gradient_checkpointing_enable  # its name before 5.20
+    try:
+        enable(arguments)
+    except ValueError as error:
+        raise UsageError(f"checkpointing {kind}: {error}. Set checkpointing = none.") from None
+    model.disable_input_require_grads()  # only reentrant checkpoints need it; it leaks here
+
+
+def _selective() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Keep every second matrix product and the attention, make the rest again (as torchtitan does).
+
+    Products count from one within a block and a pass, so that the same ones are kept in both.
+    """
+    counts = {"forward": 0, "recompute": 0}
+
+    def policy(context: Any, operator: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+        if operator in _PRODUCTS:
+            turn = "recompute" if context.is_recompute else "forward"
+            counts[turn] += 1
+            if counts[turn] % 2:
+                return CheckpointPolicy.MUST_SAVE
+        elif str(operator).startswith(_ATTENTION):
+            return CheckpointPolicy.MUST_SAVE
+        return CheckpointPolicy.PREFER_RECOMPUTE
+
+    contexts: tuple[Any, Any] = create_selective_checkpoint_contexts(policy)
+    return contexts
+
+
+def offloading(model: Any) -> Callable[[], AbstractContextManager[Any]]:
+    """Contexts in which what the forward pass keeps for the backward pass waits in host memory.
+
+    Weights stay where they are.
+    """
+    return partial(_Offloading, model, torch.device("cpu"))
+
+
+class _Offloading(torch.autograd.graph.saved_tensors_hooks):
+    """Moves saved tensors to `host` and back; views of weights and small tensors stay."""
+
+    def __init__(self, model: nn.Module, host: torch.device) -> None:
+        weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+        def pack(tensor: Tensor) -> tuple[torch.device, Tensor]:
+            place = tensor.device
+            if tensor.nbytes < OFFLOADED_BYTES or tensor.untyped_storage().data_ptr() in weights:
+                return place, tensor
+            pinned = place.type == "cuda"
+            kept = torch.empty_like(tensor, device=host, pin_memory=pinned)
+            return place, kept.copy_(tensor, non_blocking=pinned)
+
+        def unpack(kept: tuple[torch.device, Tensor]) -> Tensor:
+            place, tensor = kept
+            return tensor.to(place, non_blocking=True)
+
+        super().__init__(pack, unpack)

@@ -1,0 +1,285 @@
+"""Find a causal language model, load every weight of it, and refuse what cannot be trusted.
+
+A name is tried as the demo, a directory, a GGUF file, then a Hugging Face id. Missing or
+unexpected weights, a tokenizer larger than the embedding and a configuration that `unfrozen.model`
+cannot count exactly are errors, not warnings: a fine-tune that starts from half-random weights
+looks like any other run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+
+from gpu_runner.config.bounds import Precision
+from gpu_runner.config.schema import DEMO
+from gpu_runner.data import hub
+from gpu_runner.errors import ModelLoadError, is_out_of_memory
+from gpu_runner.model import attention
+from unfrozen.errors import ModelError
+from unfrozen.model import SUPPORTED, ModelConfig
+
+DTYPES: Final[dict[str, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files that make one
+WEIGHTS: Final = (  # in the order in which transformers looks for them
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model is: `place` is a directory or a hub id, `gguf_file` a file name inside it."""
+
+    kind: Literal["demo", "directory", "gguf", "hub"]
+    name: str
+    place: str
+    gguf_file: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments that every `from_pretrained` of this source needs."""
+        return {"gguf_file": self.gguf_file} if self.gguf_file else {}
+
+
+def find(name: str) -> Source:
+    """Decide what `name` is. Raises `ModelLoadError` that says what was tried."""
+    if name == DEMO:
+        from gpu_runner.demo import model_dir
+
+        return Source("demo", DEMO, str(model_dir()))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            inside = sorted(path.glob("*.gguf"))
+            hint = f" Did you mean {inside[0]}?" if inside else ""
+            if (path / "adapter_config.json").exists():
+                hint = " It holds adapters: merge them into their model, and give that."
+            raise ModelLoadError(f"{path} has no config.json: it is not a model directory.{hint}")
+        _check_files(path)
+        return Source("directory", path.resolve().name, str(path))
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ModelLoadError(
+                f"{path} is a file, but not a .gguf one: give the model's directory, or a .gguf."
+            )
+        return Source("gguf", path.stem, str(path.parent), path.name)
+    if not _HUB_ID.fullmatch(name) or name.startswith(".") or name.endswith(".gguf"):
+        raise ModelLoadError(
+            f"no model at {name!r}: tried a directory and a .gguf file, and it is not a Hugging"
+            " Face id (owner/name). Check the path, or use --model demo."
+        )
+    return Source("hub", name, name)
+
+
+def _check_files(path: Path) -> None:
+    """Refuse a directory whose weights are not there, before anything else is read."""
+    if not any((path / name).exists() for name in WEIGHTS):
+        others = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:3])
+        found = f"; {others} is not read" if others else ""
+        raise ModelLoadError(
+            f"{path} has no weights: none of {', '.join(WEIGHTS)}{found}. Copy them there from"
+            " where the model came from."
+        )
+    first = next(path / name for name in WEIGHTS if (path / name).exists())
+    if first.suffix != ".json":
+        return
+    named = _read_json(first).get("weight_map")
+    files = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
+    absent = [name for name in files if not (path / name).exists()]
+    if absent or not files:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        raise ModelLoadError(
+            f"{path}: of the {len(files)} files of weights that {first.name} names,"
+            f" {len(absent)} are not there: {', '.join(absent[:3])}{more}. Download them again."
+        )
+
+
+def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
+    """The transformers configuration and our exact count of it, without loading a weight.
+
+    The count is None for a type that `unfrozen.model` does not know; then nothing is predicted.
+    Raises `ModelLoadError`: not found, not JSON, a needed key is missing or wrong.
+    """
+    if source.kind in ("demo", "directory"):
+        raw = _read_json(Path(source.place) / "config.json")
+        shape = _shape(raw, source)  # before transformers fills missing keys with its defaults
+        return _transformers_config(source), shape
+    config = _transformers_config(source)
+    return config, _shape(config.to_dict(), source)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(raw, dict):
+        raise ModelLoadError(f"{path} holds a {type(raw).__name__}, but must be a JSON object.")
+    return raw
+
+
+def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
+    if raw.get("model_type") not in (None, *SUPPORTED):
+        return None
+    try:
+        return ModelConfig.from_hf(raw)
+    except ModelError as error:
+        raise ModelLoadError(f"model {source.name}: config.json: {error}") from None
+
+
+def _transformers_config(source: Source) -> Any:
+    from transformers import AutoConfig
+
+    with _readable_errors(source, "configuration"):
+        return AutoConfig.from_pretrained(source.place, **source.arguments)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The model's own tokenizer. Raises `ModelLoadError` when there is none."""
+    from transformers import AutoTokenizer
+
+    place = Path(source.place)
+    if source.kind == "directory" and not any(any(place.glob(name)) for name in TOKENIZERS):
+        raise ModelLoadError(
+            f"{place} has no tokenizer: copy tokenizer.json and tokenizer_config.json there from"
+            " where the model came from."
+        )
+    with _readable_errors(source, "tokenizer"):
+        return AutoTokenizer.from_pretrained(source.place, **source.arguments)
+
+
+def load(source: Source, tokenizer: Any, params: Precision, device: torch.device) -> Any:
+    """The model with weights in `params` precision on `device`, all trainable, in training mode.
+
+    A model whose type `unfrozen.model` knows attends by documents; see `attention`.
+
+    Raises `ModelLoadError`: anything missing, unexpected, of another shape; a tokenizer with more
+    tokens than the embedding has rows; a parameter count that is not ours.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config, shape = read_config(source)
+    _check_vocabulary(source, len(tokenizer), config.vocab_size)
+    known = {} if shape is None else {"attn_implementation": attention.register()}
+    with _readable_errors(source, "weights"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.place,
+            **known,
+            dtype=DTYPES[params],
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, with their names
+            **source.arguments,
+        )
+        model, report = loaded
+    _check_weights(source, report)
+    _unquantize(source, model)
+    model.to(device)
+    model.requires_grad_(True)
+    model.train()
+    counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
+    if shape is not None and counted != shape.num_parameters:
+        raise ModelLoadError(
+            f"{source.name} has {counted:,} parameters, but its configuration says"
+            f" {shape.num_parameters:,}: the memory prediction would be wrong. Please report the"
+            " model's config.json."
+        )
+    return model
+
+
+def _unquantize(source: Source, model: Any) -> None:
+    """Forget that a GGUF file was quantised (its weights no longer are); refuse any other such."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is None:
+        return
+    if source.kind != "gguf":
+        raise ModelLoadError(
+            f"{source.name} is quantised: its weights cannot take small updates. Give the original"
+            " model, in bf16 or fp32."
+        )
+    quantizer.remove_quantization_config(model)  # what is saved then loads like any other model
+
+
+def _check_vocabulary(source: Source, tokens: int, rows: int) -> None:
+    if tokens > rows:
+        raise ModelLoadError(
+            f"{source.name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows:"
+            " ids beyond it would crash the model. Use the tokenizer that belongs to this model."
+        )
+
+
+def _check_weights(source: Source, report: dict[str, Any]) -> None:
+    for what, remedy in (
+        ("missing", "the file is incomplete, or the configuration belongs to another model"),
+        ("unexpected", "the configuration belongs to another model"),
+        ("mismatched", "the configuration's sizes are not those of the file"),
+    ):
+        names = sorted(map(str, report.get(f"{what}_keys") or ()))
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise ModelLoadError(
+                f"{source.name}: {len(names)} {what} weights: {', '.join(names[:5])}{more}."
+                f" Refused: {remedy}."
+            )
+
+
+def _about_file(place: Path, reason: str) -> str:
+    """What to do about a file of weights that cannot be read."""
+    if not any(place.glob("*.safetensors")):
+        return (
+            "its .bin file is damaged or holds more than tensors, and such a file may run"
+            " programs. Get the model as safetensors."
+        )
+    return f"{reason.rstrip('.')}. Get the file anew from where it came from."
+
+
+@contextmanager
+def _readable_errors(source: Source, part: str) -> Iterator[None]:
+    """Turn what transformers raises for a bad `part` of a source into one sentence."""
+    away = source.kind == "hub" and hub.is_away()
+    try:
+        yield
+    except Exception as error:  # a corrupt file makes its parser raise anything
+        if is_out_of_memory(error):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        if "does not recognize this architecture" in reason:
+            reason = (
+                "transformers does not know its model_type. Update it (pip install -U"
+                " transformers), or correct config.json."
+            )
+        elif part == "weights" and source.kind == "directory":
+            reason = _about_file(Path(source.place), reason)
+        elif source.kind == "gguf":
+            reason = f"{reason.rstrip('.')}. Get the file anew, or another one."
+        if away:
+            reason = "the hub cannot be reached, and it is not in the cache. Check the name."
+        tried = {
+            "hub": "tried a directory, a .gguf file and the Hugging Face hub",
+            "gguf": f"tried it as GGUF file {source.gguf_file}",
+        }.get(source.kind, f"tried the directory {source.place}")
+        raise ModelLoadError(
+            f"the {part} of model {source.name!r} cannot be loaded ({tried}): {reason}"
+        ) from error
+
+
+def save(
+    model: Any, tokenizer: Any, directory: Path, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write `model.safetensors`, configuration and tokenizer under Hugging Face names.
+
+    `weights` stand for those of a model of which this process holds a part.
+    """
+    model.save_pretrained(directory, state_dict=weights)
+    tokenizer.save_pretrained(directory)

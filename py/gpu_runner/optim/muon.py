@@ -1,0 +1,147 @@
+"""Muon for matrices (Jordan 2024): momentum, made orthogonal, is the direction of the update.
+
+Orthogonal is a property of the whole matrix, of which each of several processes holds some rows. As
+many matrices as there are processes are taken at a time, alike in size: each process is sent all
+rows of one, makes it orthogonal, and sends everyone their rows back. So the arithmetic of a step is
+shared out like everything else. What that costs: 2 bytes of every weight cross the network twice,
+and three copies in 16 bits of one whole matrix are in memory, as on one process. The same gradients
+give the same weights, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from gpu_runner.optim.rounding import hold
+from gpu_runner.optim.rules import UpdateRule
+from gpu_runner.world import local, rows_of
+from unfrozen.memory.states import CHUNK
+
+MOMENTUM: Final = 0.95
+STEPS: Final = 5
+COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)  # of X, X Xᵀ X and its fifth-order fellow
+LEAST: Final = 1e-7
+
+
+class Muon(UpdateRule):
+    """Nesterov momentum under the guard, made orthogonal; as `torch.optim.Muon`.
+
+    The update's size matches AdamW's (Liu et al., arXiv 2502.16982), so rates carry over.
+    """
+
+    def __init__(self, groups: Iterable[Any], **settings: Any) -> None:
+        super().__init__(groups, settings)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every matrix that has a gradient, as many at a time as there are processes."""
+        del closure
+        for group in self.param_groups:
+            moving = [p for p in group["params"] if p.grad is not None]
+            moving.sort(key=lambda p: int(p.numel()))
+            size = _processes(moving)
+            for start in range(0, len(moving), size):
+                self._move(moving[start : start + size], group)
+
+    def _move(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        """θ ← θ(1 − lr·decay) − lr · 0.2 √max(rows, columns) · orthogonal."""
+        whole = _dealt_out([self._averaged(p) for p in matrices], matrices)
+        made = None if whole is None else orthogonal(whole)
+        del whole  # before the weights move
+        for parameter, direction in zip(matrices, _returned(made, matrices), strict=True):
+            lr, size = group["lr"], 0.2 * max(parameter.shape) ** 0.5
+            for weight, its in _pieces(local(parameter), direction.contiguous()):
+                target = weight.float() * (1 - lr * group["weight_decay"]) - lr * size * its
+                hold(weight, target, self.found_inf)
+
+    def _averaged(self, parameter: Tensor) -> Tensor:
+        """The momentum of this step, looking ahead (Nesterov), of what is held here; bf16."""
+        state = self.state[parameter]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        assert parameter.grad is not None
+        kept, gradient = local(state["momentum_buffer"]), local(parameter.grad).contiguous()
+        found = torch.empty_like(kept, dtype=torch.bfloat16)
+        for momentum, given, ahead in _pieces(kept, gradient, found):
+            scaled = given.float() / self.grad_scale
+            new = momentum.float().lerp(scaled, 1 - MOMENTUM)
+            hold(momentum, new, self.found_inf)
+            ahead.copy_(scaled.lerp(new, MOMENTUM))
+        return found
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """U S Vᵀ of a bf16 matrix with all of S near 1: five Newton–Schulz steps."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    found = matrix.T if tall else matrix
+    found = found / found.norm().clamp(min=LEAST)
+    first, third, fifth = COEFFICIENTS
+    for _ in range(STEPS):
+        square = found @ found.T
+        polynomial = torch.addmm(square, square, square, beta=third, alpha=fifth)
+        found = torch.addmm(found, polynomial, found, beta=first)
+    return found.T if tall else found
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """CHUNK elements of each at a time, in place."""
+    flat = [tensor.view(-1) for tensor in tensors]
+    for start in range(0, flat[0].numel(), CHUNK):
+        yield tuple(tensor[start : start + CHUNK] for tensor in flat)
+
+
+def _processes(parameters: list[Tensor]) -> int:
+    """How many hold a part of each."""
+    cut = bool(parameters) and isinstance(parameters[0], DTensor)
+    return parameters[0].device_mesh.size() if cut else 1  # type: ignore[attr-defined]
+
+
+def _sizes(parameter: Tensor) -> list[int]:
+    """How many elements each process holds."""
+    columns = parameter.shape[1]
+    held = (rows_of(parameter, rank) for rank in range(_processes([parameter])))
+    return [(rows.stop - rows.start) * columns for rows in held]
+
+
+def _dealt_out(parts: list[Tensor], matrices: list[Tensor]) -> Tensor | None:
+    """All rows of the matrix with this process's number; None if there are fewer matrices.
+
+    `parts` are the rows that this process holds of each of them.
+    """
+    mesh = getattr(matrices[0], "device_mesh", None)
+    if mesh is None:
+        return parts[0]
+    size, rank = mesh.size(), mesh.get_local_rank()
+    mine = matrices[rank] if rank < len(matrices) else None
+    sent = [part.numel() for part in parts] + [0] * (size - len(parts))
+    received = [0] * size if mine is None else _sizes(mine)
+    found = parts[0].new_empty(sum(received))
+    rows = torch.cat([part.reshape(-1) for part in parts])
+    dist.all_to_all_single(found, rows, received, sent, group=mesh.get_group())
+    return None if mine is None else found.view(mine.shape)
+
+
+def _returned(whole: Tensor | None, matrices: list[Tensor]) -> list[Tensor]:
+    """The inverse: the rows held here of each of `matrices`, of which this process had `whole`."""
+    mesh = getattr(matrices[0], "device_mesh", None)
+    if mesh is None:
+        assert whole is not None
+        return [whole]
+    size, rank = mesh.size(), mesh.get_local_rank()
+    received = [_sizes(matrix)[rank] for matrix in matrices] + [0] * (size - len(matrices))
+    sent = [0] * size if whole is None else _sizes(matrices[rank])
+    rows = local(matrices[0]).new_empty(0, dtype=torch.bfloat16)
+    rows = rows if whole is None else whole.reshape(-1)
+    found = rows.new_empty(sum(received))
+    dist.all_to_all_single(found, rows, received, sent, group=mesh.get_group())
+    shapes = [local(matrix).shape for matrix in matrices]
+    return [
+        part.view(shape)
+        for part, shape in zip(found.split(received[: len(matrices)]), shapes, strict=True)
+    ]

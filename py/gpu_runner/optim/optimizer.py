@@ -1,0 +1,203 @@
+"""One step of any optimizer over every parameter: rate, clipping and skip, never a host sync.
+
+AdamW: Loshchilov & Hutter, arXiv 1711.05101. Fused kernels and our `update_rules` take the
+divisor of the gradients (`grad_scale`) and a flag that turns the step into nothing (`found_inf`):
+neither clipping nor skipping needs a second pass over the weights or a wait for the device.
+Rates may differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from gpu_runner.config.bounds import Optimizer as Name
+from gpu_runner.errors import UsageError
+from gpu_runner.optim.eight_bit import AdamW8bit
+from gpu_runner.optim.muon import Muon
+from gpu_runner.optim.rounding import Rounding, StallGauge
+from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
+from gpu_runner.world import local
+from unfrozen.layers import layer_of, rate_shares
+from unfrozen.runner import WHOLE
+
+BETAS: Final = (0.9, 0.999)
+EPSILON: Final = 1e-8
+STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which optimizer, and how; the defaults are fused AdamW."""
+
+    name: Name = "adamw"
+    momentum: float = 0.0
+    """Of SGD; 0 keeps no state at all."""
+    rounding: Rounding = "nearest"
+    """Of updates of 16-bit weights."""
+    layer_decay: float = 1.0
+    """ξ: each layer's rate is that of the layer above it divided by ξ."""
+    seed: int = 0
+    """Of stochastic rounding."""
+
+
+class Optimizer:
+    """Every parameter, in one or two parts (Muon leaves embeddings and vectors to AdamW)."""
+
+    def __init__(self, parts: list[Any], rounding: Rounding = "nearest") -> None:
+        self.parts: list[Any] = parts
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for part in parts:
+            part.state = self.state
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        self._gauge = StallGauge(parameters if rounding == "nearest" else ())
+        self._steps = 0
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """One update at rate `lr` with gradients divided by max(1, norm/clip); clip 0 never does.
+
+        Returns a scalar on the device: 1 where `norm` was not finite and nothing changed (neither
+        weights nor moments nor the step count), else 0. Gradients are gone afterwards.
+        """
+        skipped = self.update(lr, norm, clip)
+        self.end_step()
+        return skipped
+
+    def update(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """As `step`, for the parameters that have a gradient by now; `end_step` follows the last.
+
+        A step in one call is `step`; in the backward pass (`early`) it is one call a parameter.
+        """
+        skipped = (~torch.isfinite(norm)).float()
+        scale = (norm / clip).clamp(min=1.0) if clip > 0 else torch.ones_like(norm)
+        watched = self._gauge.useful and self._steps % STALL_EVERY == 0
+        earlier = self._gauge.before() if watched else []
+        for part in self.parts:
+            for group in part.param_groups:
+                rate = lr * group["rate_share"]
+                group["lr"] = group["lr"].fill_(rate) if torch.is_tensor(group["lr"]) else rate
+            part.grad_scale, part.found_inf = scale, skipped
+            part.step()
+        if watched:
+            self._gauge.after(earlier, skipped)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+        return skipped
+
+    def end_step(self) -> None:
+        """Every parameter of the step has had its update: count the step, and what stood still."""
+        self._gauge.end_step()
+        self._steps += 1
+
+    def stalled_share(self) -> float | None:
+        """Share of 16-bit weights that the last watched step left unmoved; see `StallGauge`.
+
+        None unless they are rounded to the nearest: what does not move is lost only then.
+        """
+        return self._gauge.share()
+
+    def rate_shares(self) -> dict[Tensor, float]:
+        """Each parameter's share of the rate."""
+        return {p: group["rate_share"] for group in self.param_groups for p in group["params"]}
+
+
+def build(model: Any, *, lr: float, weight_decay: float, choice: Choice | None = None) -> Optimizer:
+    """The chosen optimizer; matrices decay, norms and biases do not (0 is no sensible norm gain).
+
+    Raises `UsageError` for an optimizer that is not installed or cannot work on parts of tensors,
+    AssertionError unless every parameter is trainable and in the optimizer exactly once.
+    """
+    choice = choice or Choice()
+    named = list(model.named_parameters())
+    cut = [name for name, p in named if local(p) is not p]
+    if cut and choice.name in WHOLE:
+        raise UsageError(
+            f"optimizer {choice.name} needs whole tensors, and {len(cut)} are spread over"
+            " processes: choose adafactor, which needs less memory still."
+        )
+    shares = rate_shares([name for name, _ in named], choice.layer_decay)
+    parts = _parts(model, named, lr, weight_decay, shares, choice)
+    optimizer = Optimizer(parts, choice.rounding)
+    assert_full(model, optimizer)
+    return optimizer
+
+
+def _parts(
+    model: Any,
+    named: list[tuple[str, Tensor]],
+    lr: float,
+    decay: float,
+    shares: dict[str, float],
+    choice: Choice,
+) -> list[Any]:
+    def groups(chosen: list[tuple[str, Tensor]]) -> list[dict[str, Any]]:
+        return _groups(chosen, decay, shares)
+
+    adam: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": EPSILON}
+    rounded: dict[str, Any] = {"rounding": choice.rounding, "seed": choice.seed}
+    if choice.name == "sgd":
+        return [SGD(groups(named), {"lr": lr, "momentum": choice.momentum})]
+    if choice.name == "adafactor":
+        return [Adafactor(groups(named), lr=lr, **rounded)]
+    if choice.name == "adamw8bit":
+        return [AdamW8bit(groups(named), **adam)]
+    if choice.name == "muon":
+        hidden = _hidden_matrices(model)
+        matrices = [(name, p) for name, p in named if p in hidden]
+        rest = [(name, p) for name, p in named if p not in hidden]
+        parts = [Muon(groups(matrices), lr=lr)] if matrices else []
+        return [*parts, torch.optim.AdamW(groups(rest), **adam, fused=True)]
+    if choice.rounding != "nearest":
+        return [RoundedAdamW(groups(named), **adam, **rounded)]
+    return [torch.optim.AdamW(groups(named), **adam, fused=True)]
+
+
+def _groups(
+    named: list[tuple[str, Tensor]], decay: float, shares: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Parameters of the same rate and decay, the lowest layers first."""
+    found: dict[tuple[float, float], list[Tensor]] = defaultdict(list)
+    for name, parameter in named:
+        found[shares[name], decay if parameter.ndim >= 2 else 0.0].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decays, "rate_share": share}
+        for (share, decays), parameters in found.items()
+    ]
+
+
+def _hidden_matrices(model: Any) -> set[Tensor]:
+    """The matrices inside the blocks: what Muon is for."""
+    return {p for name, p in model.named_parameters() if p.ndim == 2 and "." in layer_of(name)}
+
+
+def assert_full(model: Any, optimizer: Optimizer) -> None:
+    """Full means full: every parameter trainable, every one in the optimizer, none twice."""
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    left_out = [name for name, p in model.named_parameters() if id(p) not in set(held)]
+    if frozen or left_out or len(held) != len(set(held)):
+        raise AssertionError(
+            f"not a full fine-tune: frozen {frozen[:5]}, not in the optimizer {left_out[:5]},"
+            f" {len(held) - len(set(held))} held twice"
+        )
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """L2 norm in fp32 of all gradients this process holds, on their device; 0 if there are none."""
+    grads = [local(p.grad) for p in parameters if p.grad is not None]
+    if not grads:
+        return torch.zeros(())
+    norms = [torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return total

@@ -1,0 +1,10 @@
+"""A run before it costs anything.
+
+Reading order:
+
+- `predict` — the memory it will hold, from `unfrozen.memory`
+- `remedy` — what to change when memory is short, in numbers
+- `plan` — rows, steps, memory and disk of a run, or why it cannot be
+- `pace` — how long it takes, said before it starts
+- `table` — what `plan` prints
+"""

@@ -1,0 +1,100 @@
+"""How long a run takes, said before it starts: by the planner's estimate on a card it knows, on a
+CPU by the rate of one matrix product measured now."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+
+from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.predict import recipe
+from unfrozen.cluster import Cluster
+from unfrozen.flops import flops
+from unfrozen.gpus import GPUS, Gpu
+from unfrozen.job import Job
+from unfrozen.step_time import step_time, step_tokens
+
+CPU_SHARE: Final = 0.75
+"""Of that rate, what a whole step reaches: the largest of `build.py bench three_sizes`."""
+SMALL: Final = 20_000_000
+"""Parameters below which a CPU's step is longer than that: `build.py bench three_sizes`."""
+MEASURED_SECONDS: Final = 0.2
+_SIDE: Final = 1024
+_FORMS: Final = ("pcie", "nvl")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of a step, evaluations and checkpoints not counted, and where they come from.
+
+    `least` where a model is so small that starting its operations may take longer than they do.
+    """
+
+    step_seconds: float
+    source: str
+    least: bool = False
+
+
+def pace(planned: Plan) -> Pace | None:
+    """The pace of a run; None for a model or a card that nothing is known of."""
+    if planned.shape is None:
+        return None
+    rows = planned.train
+    tokens = planned.feed.rows_per_step * rows.tokens / len(rows.examples)
+    lengths = [len(example.ids) for example in rows.examples]
+    seen = sum(length**2 for length in lengths) / sum(lengths)  # a token's document, on average
+    asked = recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
+    asked = replace(asked, micro_batch=planned.config.micro_batch, seq_len=max(1, round(seen)))
+    ranks = planned.feed.ranks
+    job = Job(planned.shape, asked, Cluster(ranks, "zero3" if ranks > 1 else "none"))
+    if planned.device.type == "cpu":
+        rate = product_rate(torch.bfloat16 if planned.compute == "bf16" else torch.float32)
+        seconds = flops(job).total * tokens / (CPU_SHARE * rate)
+        source = f"from a matrix product measured now, {rate / 1e9:,.0f} GFLOP/s"
+        return Pace(seconds, source, least=planned.shape.num_parameters < SMALL)
+    properties = torch.cuda.get_device_properties(planned.device)
+    gpu = card(properties.name, properties.total_memory)
+    if gpu is None:
+        return None
+    job = job.on(gpu)
+    seconds = step_time(job).seconds * tokens / step_tokens(job)
+    return Pace(seconds, f"the planner's estimate for {gpu.name}")
+
+
+def card(name: str, memory_bytes: int) -> Gpu | None:
+    """The planner's card of the name and memory that CUDA tells, None where it has none."""
+    words = re.findall(r"[a-z]*\d+[a-z]*", name.lower())
+    found = [
+        gpu
+        for gpu in GPUS
+        if _model(gpu) in words and 0.85 < memory_bytes / (gpu.nominal_gb * 1e9) < 1.15
+    ]
+    form = next((form for form in _FORMS if form in name.lower()), None)
+    same = [gpu for gpu in found if _form(gpu) == form]
+    return next(iter(same or found), None)
+
+
+def _model(gpu: Gpu) -> str:
+    found = re.search(r"[a-z]*\d+[a-z]*", gpu.name.lower())
+    return found.group() if found else ""
+
+
+def _form(gpu: Gpu) -> str | None:
+    return next((form for form in _FORMS if form in gpu.name.lower()), None)
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """FLOP/s of a square product on this CPU, the best of what fits in MEASURED_SECONDS."""
+    a, b, product = (torch.ones(_SIDE, _SIDE, dtype=dtype) for _ in range(3))
+    best, until = float("inf"), time.perf_counter() + MEASURED_SECONDS
+    while True:
+        started = time.perf_counter()
+        torch.mm(a, b, out=product)
+        ended = time.perf_counter()
+        best = min(best, ended - started)
+        if ended > until:
+            return float(2 * _SIDE**3 / best)

@@ -1,0 +1,284 @@
+"""A run before it costs anything: data read, steps counted, memory predicted; no weight loaded.
+
+`train` starts from the same `Plan` that `plan` prints, so what was announced is what runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data import sets
+from gpu_runner.data.encode import Encoder, pad_token
+from gpu_runner.data.feed import Feed, Shape
+from gpu_runner.data.rows import RowSet
+from gpu_runner.errors import UsageError
+from gpu_runner.model.load import Source, find, load_tokenizer, read_config
+from gpu_runner.plan import remedy
+from gpu_runner.plan.predict import Prediction, heaviest, predict
+from unfrozen.model import ModelConfig
+from unfrozen.order import steps_in
+from unfrozen.schedules import Schedule
+from unfrozen.units import gib
+
+WARMUP_SHARE = 0.05
+DECAY_SHARE = 0.2  # of the steps, for the last leg of WSD
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a configuration means for this model and these rows."""
+
+    config: TrainConfig
+    source: Source
+    shape: ModelConfig | None
+    tokenizer: Any
+    encoder: Encoder
+    train: RowSet
+    suites: dict[str, RowSet]
+    feed: Feed
+    schedule: Schedule
+    device: torch.device
+    compute: str
+    heaviest_step: int
+    heaviest: Shape
+    prediction: Prediction | None
+    positions: int = 0
+    """Tokens that the model was made for; 0 if its configuration does not say."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.schedule.total_steps
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of every forward pass: fp32 weights compute in bf16 only inside one."""
+        if self.compute == self.config.params:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    @property
+    def trainable_tokens(self) -> int:
+        """Trainable tokens of all steps together, estimated from the mean row."""
+        rows = self.steps * self.feed.rows_per_step
+        return round(rows * self.train.trainable_tokens / len(self.train.examples))
+
+    @property
+    def available_bytes(self) -> int:
+        """Memory that is free on the device now."""
+        return free_bytes(self.device)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Largest need on disk: the model, three checkpoints (see `keep`), one being written."""
+        if self.shape is None:
+            return 0
+        width = 4 if self.config.params == "fp32" else 2
+        weights = self.shape.num_parameters * width
+        initial = weights if self.source.kind in ("gguf", "hub") else 0
+        checkpoints = 0 if self.save_every == 0 else 4 * 3 * weights
+        return weights + initial + checkpoints
+
+    @property
+    def save_every(self) -> int:
+        """Steps between checkpoints; 0 is never."""
+        every = self.config.save_every
+        return self.config.eval_every if every is None else every
+
+    def remarks(self) -> list[str]:
+        """Everything about data, memory and disk that the user should hear before the start."""
+        found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
+        if 0 < self.positions < self.train.longest_tokens:
+            found.append(
+                f"{self.source.name} was made for {self.positions:,} tokens, the longest row"
+                f" has {self.train.longest_tokens:,}: --seq-len {self.positions} stays with what"
+                " it knows."
+            )
+        if self.prediction is None:
+            found.append(
+                f"{self.source.name}: its memory cannot be predicted for this model type, and its"
+                " rows are padded, not packed."
+            )
+        elif self.prediction.peak_bytes > self.available_bytes:
+            found.append(
+                f"predicted {gib(self.prediction.peak_bytes):.1f} GiB, but"
+                f" {gib(self.available_bytes):.1f} GiB are free. {self.advice()}"
+            )
+        place = existing(Path(self.config.runs).expanduser())
+        free = shutil.disk_usage(place).free
+        if self.disk_bytes > free:
+            found.append(
+                f"the run may need {gib(self.disk_bytes):.1f} GiB of disk, {place} has"
+                f" {gib(free):.1f} GiB: give --save-every 0 or another --runs."
+            )
+        if self.config.params == "bf16" and self.config.rounding == "nearest":
+            found.append(
+                "bf16 weights: an update smaller than about 1/256 of a weight is rounded away, so"
+                " small learning rates stall. Give --set rounding=stochastic, or --params fp32."
+            )
+        return found
+
+    def advice(self) -> str:
+        """The changes that lower the memory for the least time, with their predicted peaks."""
+        offloads, ranks = self.device.type == "cuda" and self.feed.ranks == 1, self.feed.ranks
+        return remedy.advice(
+            self.shape, self.config, self.compute, self.heaviest, offloads=offloads, ranks=ranks
+        )
+
+
+def check_new(out: str | None) -> None:
+    """Refuse a place for the result that is taken. Raises `UsageError`."""
+    if out and Path(out).expanduser().exists():
+        raise UsageError(f"--out {out} exists: give a directory that does not, or remove it.")
+
+
+def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
+    """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
+
+    The plan is that of process number `rank` of `ranks`.
+    """
+    device = choose_device(config.device)
+    if config.activation_offload and device.type == "cpu":
+        raise UsageError(
+            "activation_offload on a CPU: activations are in the memory of the host already. Set"
+            " activation_offload = false; checkpointing = full keeps fewer of them."
+        )
+    source = find(config.model)
+    architecture, shape = read_config(source)
+    tokenizer = load_tokenizer(source)
+    encoder = Encoder(tokenizer, config.seq_len)
+    train, suites = sets.read(config, encoder)
+    positions = _positions(source, architecture, shape, (train, *suites.values()))
+    compute = _compute(config, device)
+    pad = pad_token(tokenizer)
+    if config.auto_micro_batch:
+        config = _fitted(config, train, pad, shape, compute, device, ranks)
+    feed = replace(_feed(config, train, pad, shape, ranks), rank=rank)
+    schedule = _schedule(config, feed)
+    step, largest = heaviest(feed, schedule.total_steps, shape, config, compute)
+    return Plan(
+        config=config,
+        source=source,
+        shape=shape,
+        tokenizer=tokenizer,
+        encoder=encoder,
+        train=train,
+        suites=suites,
+        feed=feed,
+        schedule=schedule,
+        device=device,
+        compute=compute,
+        heaviest_step=step,
+        heaviest=largest,
+        positions=positions,
+        prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
+    )
+
+
+def _positions(
+    source: Source, architecture: Any, shape: ModelConfig | None, sets: Iterable[RowSet]
+) -> int:
+    """Tokens the model was made for. Raises `UsageError` where it has no embedding for more."""
+    positions = int(getattr(architecture, "max_position_embeddings", None) or 0)
+    learned = shape is not None and shape.architecture.positions
+    longest = max(rows.longest_tokens for rows in sets)
+    if learned and longest > learned:
+        raise UsageError(
+            f"the longest row has {longest:,} tokens, but {source.name} has learned {learned:,}"
+            f" positions and has none for more: give --seq-len {learned}."
+        )
+    return positions
+
+
+def _feed(
+    config: TrainConfig, train: RowSet, pad: int, shape: ModelConfig | None, ranks: int
+) -> Feed:
+    """Packed where the model's attention is known to keep documents apart; see `attention`."""
+    return Feed(
+        train.examples,
+        config.seed,
+        config.micro_batch,
+        config.grad_accum,
+        pad,
+        ranks=ranks,
+        packed=config.packing and shape is not None,
+        fixed=config.compile,
+    )
+
+
+def _fitted(
+    config: TrainConfig,
+    train: RowSet,
+    pad: int,
+    shape: ModelConfig | None,
+    compute: str,
+    device: torch.device,
+    ranks: int,
+) -> TrainConfig:
+    if shape is None:
+        raise UsageError(
+            f"auto_micro_batch: the memory of model {config.model} cannot be predicted, its type is"
+            " unknown to the planner. Give --micro-batch."
+        )
+
+    def peak_bytes(choice: TrainConfig) -> int:
+        feed = _feed(choice, train, pad, shape, ranks)
+        steps = _schedule(choice, feed).total_steps
+        _, largest = heaviest(feed, steps, shape, choice, compute)
+        return predict(shape, choice, compute, largest, ranks).peak_bytes
+
+    return remedy.fitted(config, peak_bytes, free_bytes(device), ranks)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _compute(config: TrainConfig, device: torch.device) -> str:
+    """Precision of the matrix products: `bf16` or `fp32`."""
+    if config.compute != "auto":
+        return config.compute
+    return "bf16" if device.type == "cuda" or config.params == "bf16" else "fp32"
+
+
+def choose_device(wanted: str) -> torch.device:
+    """CUDA when there is one and it is not refused; raises `UsageError` for one that is absent."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: this PyTorch sees no CUDA device. Give --device cpu, or install a CUDA"
+            " build of PyTorch and check nvidia-smi."
+        )
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _schedule(config: TrainConfig, feed: Feed) -> Schedule:
+    steps = config.steps
+    if steps is None:
+        epochs = config.epochs or 1.0
+        steps = steps_in(epochs, len(feed.examples), feed.rows_per_step)
+    warmup = round(WARMUP_SHARE * steps) if config.warmup is None else min(config.warmup, steps)
+    floor = 0.0 if config.schedule == "constant" else config.lr * config.floor_ratio
+    decay = 0
+    if config.schedule == "wsd":
+        wanted = config.decay_steps
+        decay = min(round(DECAY_SHARE * steps) if wanted is None else wanted, steps - warmup)
+    return Schedule(config.schedule, steps, config.lr, warmup, floor, decay)
+
+
+def existing(path: Path) -> Path:
+    """The nearest directory that exists on the way up from `path`."""
+    path = path.absolute()
+    while not path.is_dir():
+        path = path.parent
+    return path

@@ -1,0 +1,128 @@
+"""What `unfrozen.memory` says this run will hold: by instant, by component, before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.feed import Feed, Shape
+from unfrozen import runner
+from unfrozen.cluster import Cluster
+from unfrozen.memory.instants import instants, peak
+from unfrozen.memory.states import state_bytes
+from unfrozen.model import ModelConfig
+from unfrozen.recipe import Recipe
+
+Components = dict[str, int]
+STEPS_LOOKED_AT: Final = 2000
+MEASURED_EVERY: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted bytes by instant and component (names of `unfrozen.events`) for one micro-batch."""
+
+    instants: dict[str, Components]
+    bytes_per_parameter: int
+
+    @property
+    def peak_instant(self) -> str:
+        """The instant that needs most."""
+        return peak(self.instants)[0]
+
+    @property
+    def peak_bytes(self) -> int:
+        """What it needs."""
+        return peak(self.instants)[1]
+
+
+def recipe(
+    config: TrainConfig, compute: str, shape: Shape, model: ModelConfig | None = None
+) -> Recipe:
+    """The run in the words of the memory model: `shape` with its padding, attention unmasked."""
+    chosen: dict[str, Any] = runner.optimizer(
+        config.optimizer, config.params, momentum=config.momentum > 0, rounding=config.rounding
+    )
+    if model is not None:
+        a = model.architecture
+        chosen |= {
+            "attention": runner.attention(a),  # see `attention`
+            "kernels": runner.kernels(
+                a, config.checkpointing, compiled=config.compile, fuse=config.fused
+            ),
+            "loss": runner.loss(a, config.loss),  # see `loss.is_plain`
+        }
+    else:
+        chosen |= {
+            "attention": "flash",
+            "kernels": "fused" if config.compile else "eager",
+            "loss": runner.LOSSES[config.loss],
+        }
+    return Recipe(
+        params=config.params,
+        compute=compute,
+        master=None,
+        grads=config.params,
+        **chosen,
+        micro_batch=shape.rows,
+        seq_len=shape.length,
+        grad_accum=shape.parts,
+        checkpointing=config.checkpointing,
+        activation_offload=config.activation_offload,
+        optimizer_in_backward=config.optimizer_in_backward,
+        rounding=config.rounding,
+    )
+
+
+def predict(
+    model: ModelConfig, config: TrainConfig, compute: str, shape: Shape, ranks: int = 1
+) -> Prediction:
+    """Memory of a step whose largest micro-batch is `shape`, on one of `ranks` processes."""
+    wanted = recipe(config, compute, shape, model)
+    cluster = Cluster.of_runner(ranks)
+    found = instants(model, wanted, cluster, loss_tokens=max(1, shape.loss_tokens))
+    held = sum(state_bytes(model, wanted).values())
+    return Prediction(found, round(held / model.num_parameters))
+
+
+def heaviest(
+    feed: Feed, steps: int, model: ModelConfig | None, config: TrainConfig, compute: str
+) -> tuple[int, Shape]:
+    """The step (1-based) and shape of the micro-batch that needs most memory in the run.
+
+    Looks at the first STEPS_LOOKED_AT steps. For a model that cannot be predicted: most tokens.
+    """
+    first_seen: dict[Shape, int] = {}
+    for number in range(1, min(steps, STEPS_LOOKED_AT) + 1):
+        for shape in feed.shapes(number):
+            if first_seen.get(shape, 1) == 1:  # the first step has no moments yet
+                first_seen[shape] = number
+
+    def needs(shape: Shape) -> int:
+        if model is None:
+            return shape.rows * shape.length
+        return predict(model, config, compute, shape, feed.ranks).peak_bytes
+
+    worst = max(_undominated(first_seen), key=needs)
+    return first_seen[worst], worst
+
+
+def _undominated(shapes: Iterable[Shape]) -> list[Shape]:
+    """Shapes that no other one exceeds in both length and loss tokens: few, however many rows."""
+    kept: list[Shape] = []
+    for shape in sorted(shapes, key=lambda s: (-s.parts, -s.rows * s.length, -s.loss_tokens)):
+        same = [other for other in kept if (other.parts, other.rows) == (shape.parts, shape.rows)]
+        if not same or shape.loss_tokens > same[-1].loss_tokens:
+            kept.append(shape)
+    return kept
+
+
+def steps_to_measure(steps: int, heaviest_step: int) -> frozenset[int]:
+    """Steps 1 (moments appear), 2 (steady), the one predicted to be the heaviest, and some more.
+
+    Measuring slows a step on a CPU; one in MEASURED_EVERY keeps the cost of all of them small.
+    """
+    chosen = {1, 2, heaviest_step, *range(MEASURED_EVERY, steps + 1, MEASURED_EVERY)}
+    return frozenset(number for number in chosen if number <= steps)

@@ -1,0 +1,14 @@
+"""One run from its command line to its last line.
+
+Reading order:
+
+- `progress` — what a person at the terminal sees
+- `record` — everything a run says, event by event
+- `run_start` — the first event: what runs, on what, by which plan
+- `keep` — what a run leaves on disk: checkpoints, the best model and the last, pruned
+- `ending` — how a run ended: log, terminal, exit code
+- `signals` — Ctrl-C and SIGTERM as a polite request
+- `obey` — between two steps: pause, save, stop, all processes alike
+- `running` — a run that is set up, to its last line
+- `session` — from its command line to its first step
+"""

@@ -1,0 +1,132 @@
+"""How a run ended: one record for the log, the terminal and the exit code."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpu_runner.checkpoint.directory import finished, step_of
+from gpu_runner.checkpoint.history import History
+from gpu_runner.run.keep import CHECKPOINTS, Standing
+from gpu_runner.errors import (
+    Diverged,
+    OutOfMemory,
+    RunnerError,
+    SystemFailure,
+    is_lost_process,
+    is_out_of_memory,
+)
+from gpu_runner.installed import program, runs_folder
+from gpu_runner.plan.plan import Plan
+from gpu_runner.run.progress import Summary
+from gpu_runner.text import counted
+from gpu_runner.train.loop import State
+from unfrozen.events import RunStatus
+from unfrozen.units import gib
+
+
+@dataclass(slots=True)
+class End:
+    """Status, reason in words, the error to raise again (if any), and where the model is."""
+
+    status: RunStatus
+    reason: str
+    error: BaseException | None = None
+    model: Path | None = None
+    better: list[Standing] = field(default_factory=list)
+    """The checkpoint that did better on the task than the model, if there is one."""
+
+    def numbers(self, plan: Plan, state: State, history: History) -> dict[str, Any]:
+        """The `summary` of the `run.end` event."""
+        predicted = plan.prediction.peak_bytes if plan.prediction else 0
+        return {
+            "steps": state.step,
+            "tokens": state.tokens,
+            "skipped": state.skipped,
+            "seconds": round(history.seconds, 3),
+            "losses": losses(history),
+            "drift": history.drift,
+            "predicted_peak_bytes": predicted,
+            "measured_peak_bytes": history.peak_bytes,
+            "memory_ratio": history.peak_bytes / predicted if predicted else 0.0,
+            "model": str(self.model) if self.model else "",
+        }
+
+
+def losses(history: History) -> dict[str, list[float]]:
+    """Suite → [loss at step 0, loss at the newest evaluation]."""
+    return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
+
+
+def describe_error(error: BaseException, plan: Plan) -> End:
+    """The end that an exception means; out of memory gets the planner's advice."""
+    if is_out_of_memory(error):
+        first = (str(error).splitlines() or ["out of memory"])[0]
+        free = gib(plan.available_bytes)
+        text = f"out of memory ({first}); {free:.1f} GiB are free now. {plan.advice()}"
+        return End("oom", text, OutOfMemory(text))
+    if is_lost_process(error):
+        text = "another process of this run is gone: what it said last says why"
+        return End("failed", text, SystemFailure(f"{text}. Go on from the last checkpoint."))
+    if isinstance(error, KeyboardInterrupt):
+        return End("stopped", "interrupted twice: left without saving", error)
+    if isinstance(error, RunnerError):
+        return End("failed", str(error), error)
+    return End("failed", f"{type(error).__name__}: {error}", error)
+
+
+def summary_of(end: End, plan: Plan, directory: Path, state: State, history: History) -> Summary:
+    """The end for a person."""
+    done, tokens = counted(state.step, "step"), counted(state.tokens, "trainable token")
+    headline = {
+        "finished": f"Finished: {done} on {tokens}.",
+        "stopped": f"Stopped after {state.step} of {plan.steps} steps ({end.reason}).",
+        "oom": f"Out of memory after {state.step} of {plan.steps} steps.",
+        "failed": f"Failed after {state.step} of {plan.steps} steps.",
+    }[end.status]
+    found = losses(history)
+    scored = any(before != after for before, after in found.values())  # not at step 0 alone
+    return Summary(
+        headline=headline,
+        losses={suite: (pair[0], pair[1]) for suite, pair in found.items() if scored},
+        drift=history.drift,
+        predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,
+        measured_bytes=history.peak_bytes,
+        seconds=history.seconds,
+        samples=history.samples if end.status == "finished" else [],
+        next_steps=_next_steps(end, directory),
+    )
+
+
+def _next_steps(end: End, directory: Path) -> list[str]:
+    place, usual = directory.parent, runs_folder()
+    same = place.absolute() == usual.absolute()
+    runs = "" if same else f" --runs {shlex.quote(str(place))}"
+    steps = []
+    if end.model is not None:
+        steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
+        steps += [
+            f"Step {step_of(one.path)} did better on the task (loss"
+            f" {one.task_loss:.3f}): its weights are in {one.path}."
+            for one in end.better
+        ]
+    elif isinstance(end.error, Diverged):
+        steps.append(_other_choices(directory))
+    else:
+        steps.append(f"Go on with: {program()} resume {directory.name}{runs}")
+    steps.append(f"See it in the page: {program()} serve{runs}")
+    return steps
+
+
+def _other_choices(directory: Path) -> str:
+    """What to do where going on, bit by bit, would end the same way again."""
+    kept = finished(directory / CHECKPOINTS)
+    if not kept:
+        return "Resumed, it would end the same way: start it anew with other choices."
+    model = shlex.quote(str(kept[-1]))
+    return (
+        "Resumed, it would end the same way. From its last checkpoint, with other choices:"
+        f" {program()} train --model {model} --data … --lr …"
+    )

@@ -1,0 +1,12 @@
+"""The page and its runs, on one loopback origin.
+
+Reading order:
+
+- `guard` — the one door: Host, Sec-Fetch-Site, token
+- `site` — the built site as a table from address to bytes
+- `stream` — a log as server-sent events
+- `recipes` — runs that the page may start, by name, with numbers in bounds
+- `launch` — … as processes of their own, one at a time
+- `control` — what the page may change, where it is allowed to
+- `app` — all of it behind one address
+"""

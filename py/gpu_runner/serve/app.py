@@ -1,0 +1,255 @@
+"""One loopback origin for the page and the runs: static files, the list of runs, their events.
+
+Nothing here imports torch: the server starts in a fraction of a second and survives the trainer.
+
+    GET /…                     the built site, from a table made when the server starts
+    GET /api/runs              every run, the newest first
+    GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
+    …                          and what `control` adds, where it is allowed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import secrets
+import socket
+import sys
+import webbrowser
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import psutil
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gpu_runner.errors import ExitCode, RunnerError, UsageError
+from gpu_runner.installed import package, program, short
+from gpu_runner.log.runs import RunIndex
+from gpu_runner.log.writer import SystemClock
+from gpu_runner.serve.control import Control, no_control
+from gpu_runner.serve.guard import Guard, own_hosts
+from gpu_runner.serve.launch import Launcher
+from gpu_runner.serve.recipes import RecipeIndex
+from gpu_runner.serve.site import SiteTable
+from gpu_runner.serve.stream import EventStreams, StreamError
+
+DEFAULT_PORT: Final = 8765
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+MAX_CONNECTIONS: Final = 128
+GOODBYE_SECONDS: Final = 0.2
+TOKEN_ENV: Final = "UNFROZEN_TOKEN"
+
+
+class PortInUse(RunnerError):
+    """Another process listens where we were asked to."""
+
+    exit_code = ExitCode.PORT
+
+
+def make_app(
+    *,
+    runs: Path,
+    site: Path,
+    token: str,
+    hosts: frozenset[str],
+    streams: EventStreams,
+    recipes: RecipeIndex | None = None,
+) -> Guard:
+    """The whole server as an ASGI application, its guard outermost.
+
+    With `recipes`, its runs can be asked for something, and new ones be started by name.
+    """
+    index = RunIndex(runs, SystemClock())
+    table = SiteTable(site, package=package(), program=program())
+
+    def list_runs(_: Request) -> Response:
+        return JSONResponse([asdict(info) for info in index.infos()])
+
+    async def events(request: Request) -> Response:
+        run_id: str = request.path_params["run_id"]
+        if (log := index.log(run_id)) is None:
+            return JSONResponse({"error": f"there is no run {run_id!r} here"}, 404)
+        try:
+            stream = streams.open(log, _wanted_offset(request))
+        except StreamError as error:
+            return JSONResponse({"error": str(error)}, error.status)
+        return stream if request.method == "GET" else Response(media_type=stream.media_type)
+
+    async def static(request: Request) -> Response:
+        return table.answer(request)
+
+    control = [Route("/api/control", no_control)]
+    if recipes is not None:
+        control = Control(index, recipes, Launcher(runs, index, (TOKEN_ENV,))).routes()
+    routed = Starlette(
+        routes=[
+            *control,
+            Route("/api/runs", list_runs),
+            Route("/api/runs/{run_id}/events", events),
+            Route("/{path:path}", static),
+        ]
+    )
+    routed.router.redirect_slashes = False
+    return Guard(routed, token=token, hosts=hosts, control=recipes is not None)
+
+
+def run_server(
+    *,
+    runs: Path,
+    site: Path,
+    port: int = DEFAULT_PORT,
+    host: str = "127.0.0.1",
+    open_page: bool,
+    allow_control: bool = False,
+    recipes: Path | None = None,
+) -> int:
+    """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
+
+    Prints one line with the address and the token once connections are accepted. Returns the exit
+    code of a clean end. Raises `PortInUse`, or `UsageError` for an address, a token, runs or a
+    folder of recipes that cannot be served.
+    """
+    if runs.exists() and not runs.is_dir():
+        raise UsageError(f"--runs {runs} is a file: give the directory that holds the runs.")
+    token = _token()
+    startable = _startable(allow_control, recipes, host)
+    print(f"Runs are read from {short(runs)}.")
+    with _listen(host, port) as listener:
+        bound_port: int = listener.getsockname()[1]
+        streams = EventStreams()
+        hosts = own_hosts(host, bound_port)
+        app = make_app(
+            runs=runs, site=site, token=token, hosts=hosts, streams=streams, recipes=startable
+        )
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{bound_port}/#t={token}"
+        _Server(app, streams, address, open_page).run([listener])
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it is ready and ends open streams before it waits for them."""
+
+    def __init__(self, app: Guard, streams: EventStreams, address: str, open_page: bool) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=32 * 1024,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._streams = streams
+        self._address = address
+        self._open_page = open_page
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(f"Unfrozen is at  {self._address}", flush=True)
+        if self._open_page:
+            webbrowser.open(self._address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.close()
+        await asyncio.sleep(GOODBYE_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # idle, or a client that does not read what it asked for
+        await super().shutdown(sockets)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        except KeyboardInterrupt:  # uvicorn raises the signal again after its clean end
+            return
+
+
+def _wanted_offset(request: Request) -> int:
+    """The byte offset a client wants to continue at: `?after`, else `Last-Event-ID`, else 0."""
+    text = request.query_params.get("after", request.headers.get("last-event-id", "0"))
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise StreamError(400, f"after={text[:40]!r} is not a byte offset: use the id of an event")
+    return int(text)
+
+
+def _token() -> str:
+    """128 random bits in hex, or the environment's token, so that a restart keeps its page."""
+    given = os.environ.get(TOKEN_ENV)
+    if given is None:
+        return secrets.token_hex(16)
+    if not re.fullmatch(r"[0-9a-f]{32,128}", given):
+        reason = f"{TOKEN_ENV} must be 32 to 128 lower-case hex digits; it has {len(given)} signs."
+        raise UsageError(f"{reason} Unset it to get a fresh one.")
+    return given
+
+
+def _startable(allowed: bool, folder: Path | None, host: str) -> RecipeIndex | None:
+    """The recipes of a server with control, which is said aloud; None without it."""
+    if not allowed:
+        if folder is not None:
+            raise UsageError(
+                f"--recipes {folder} would change nothing: give --allow-control too, or drop it."
+            )
+        return None
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"--allow-control with --host {host}: whoever reads that network could start runs. Drop"
+            " one of them; an SSH tunnel (ssh -L) brings the page to another machine safely."
+        )
+    recipes = RecipeIndex(folder)
+    names = ", ".join(recipes.all())
+    print("Control is on: whoever has the address below can start, pause, save and stop runs.")
+    print(f"It can start: {names}.")
+    return recipes
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket on one address. Anything but loopback is said aloud."""
+    if host in ("0.0.0.0", "::", ""):
+        raise UsageError(f"--host {host!r} means every network: name the one address to serve on.")
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"--port {port} is out of bounds: give a number from 0 (any) to 65535.")
+    if host not in LOOPBACK:
+        warning = f"Warning: {host} can be reached from other machines, without encryption."
+        print(f"{warning} Whoever has the address below can read your runs.", file=sys.stderr)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(64)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from None
+    return listener
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> RunnerError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        used = f"port {port} is in use{_holder(port)}"
+        return PortInUse(f"{used}: stop that, or choose another with --port N.")
+    return UsageError(f"cannot serve on {host} port {port}: {error}.")
+
+
+def _holder(port: int) -> str:
+    """Which process listens on `port`, as far as the system tells us."""
+    try:
+        for connection in psutil.net_connections("inet"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.pid
+            if listens and connection.laddr[1:2] == (port,):
+                name = psutil.Process(connection.pid).name()
+                return f" by {name} (process {connection.pid})"
+    except psutil.Error:
+        return ""  # not ours to see: the sentence is complete without it
+    return ""

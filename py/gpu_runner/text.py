@@ -1,0 +1,28 @@
+"""Words for a terminal: counts, signs, and sentences that break where they may."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.console import Console
+from rich.text import Text
+
+
+def counted(count: int, noun: str = "row") -> str:
+    """A number of things in words: "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def signed(change: float) -> str:
+    """A change with its sign, none for what rounds to nothing: "+0.012", "-0.300", "0.000"."""
+    return f"{change:+.3f}" if round(change, 3) else "0.000"
+
+
+def sentence(console: Console, text: Text) -> None:
+    """Text that breaks between words on a terminal; in a file or a pipe it stays one line."""
+    if console.is_terminal:
+        wrapped = textwrap.fill(
+            text.plain, console.width, break_long_words=False, break_on_hyphens=False
+        )
+        text = Text(wrapped, spans=text.spans)
+    console.print(text, soft_wrap=True)  # a path is copied whole

@@ -1,0 +1,106 @@
+"""What the model can do: loss on held-out sets, beside its loss before training; and a few words.
+
+The task set says what is being learned, the general sets what is being forgotten. Both are scored
+at step 0 with the same rows and the same code, so a change is a change of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gpu_runner.data.encode import pad_token
+from gpu_runner.data.feed import collate
+from gpu_runner.data.rows import GENERAL, RowSet
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean loss (nats a trainable token) of one suite: `task`, `general/<skill>`, or `general`."""
+
+    suite: str
+    loss: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """The held-out sets of a run and how to score them."""
+
+    suites: Mapping[str, RowSet]
+    batch_rows: int
+    pad_id: int
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    world: World = field(default_factory=World)
+    """Its processes share out the batches; all of them call `run`."""
+
+    def run(self, model: Any) -> list[Score]:
+        """Score every suite; with general ones, `general` is the mean over all their tokens."""
+        was_training = model.training
+        model.eval()
+        try:
+            scores = [self._score(model, name, rows) for name, rows in self.suites.items()]
+        finally:
+            model.train(was_training)
+        parts = [score for score in scores if score.suite.startswith(f"{GENERAL}/")]
+        if parts:
+            tokens = sum(part.tokens for part in parts)
+            total = sum(part.loss * part.tokens for part in parts)
+            scores.append(Score(GENERAL, total / tokens, tokens))
+        return scores
+
+    def _score(self, model: Any, suite: str, rows: RowSet) -> Score:
+        by_length = sorted(rows.examples, key=lambda example: len(example.ids))  # little padding
+        starts = range(0, len(by_length), self.batch_rows)
+        total, tokens = 0.0, 0
+        with torch.no_grad(), self.autocast():
+            for turn in range(0, len(starts), self.world.size):
+                mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
+                start = starts[turn + self.world.rank if mine else 0]
+                batch = collate(by_length[start : start + self.batch_rows], self.pad_id)
+                part, count = loss_sum(model, batch.to(self.device))
+                if mine:
+                    total, tokens = total + float(part), tokens + count
+        sums = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))
+        return Score(suite, float(sums[0] / sums[1]), int(sums[1]))
+
+
+def continuation(
+    model: Any, tokenizer: Any, text: str, new_tokens: int, most_read: int = 512
+) -> str:
+    """What the model writes after `text`: greedy, at most `new_tokens`, special ones left out.
+
+    Of a long text the last `most_read` tokens are read, or as many as the model was made for; of an
+    empty one, a token that begins texts.
+    """
+    room = int(getattr(model.config, "max_position_embeddings", None) or most_read + new_tokens)
+    new_tokens = min(new_tokens, room - 1)
+    read = tokenizer(text, add_special_tokens=False)["input_ids"]
+    read = read[-min(most_read, room - new_tokens) :] or [_first_token(tokenizer)]
+    ids = torch.tensor([read], device=model.device)  # (1, T)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            output = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=new_tokens,
+                do_sample=False,
+                pad_token_id=pad_token(tokenizer),
+            )
+    finally:
+        model.train(was_training)
+    return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def _first_token(tokenizer: Any) -> int:
+    bos = tokenizer.bos_token_id
+    return pad_token(tokenizer) if bos is None else int(bos)

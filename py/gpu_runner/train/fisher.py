@@ -1,0 +1,191 @@
+"""The diagonal Fisher that EWC needs: on which rows, estimated once, kept in the run's directory.
+
+Empirical: the mean over rows of the squared gradient of −log p(row), one forward and backward a
+row (Kirkpatrick et al., arXiv 1612.00796; empirical because the row's own tokens are its labels,
+Kunstner et al., arXiv 1905.12558). It is divided by its mean over all weights: a strength then
+means on average what it means for L2-SP, however sure the model is of these rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.data import rows as data
+from gpu_runner.data.encode import Example, pad_token
+from gpu_runner.data.feed import Batch, collate
+from gpu_runner.data.lines import read_rows
+from gpu_runner.data.rows import GENERAL
+from gpu_runner.errors import CheckpointError, DataError, UsageError
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.optim.optimizer import Optimizer
+from gpu_runner.plan.plan import Plan
+from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.penalties import Penalty
+from gpu_runner.world import World, local, whole
+from unfrozen.order import spread
+from unfrozen.units import format_bytes
+
+FILE: Final = "fisher.safetensors"
+Tell = Callable[[str, str], None]
+
+
+def prepare(
+    planned: Plan,
+    model: Any,
+    anchor: Anchor,
+    optimizer: Optimizer,
+    directory: Path,
+    *,
+    untrained: bool,
+    tell: Tell,
+) -> Penalty:
+    """The penalties of a run; estimates the Fisher if it needs one and has none yet.
+
+    `tell(level, text)` hears what that took. Raises `UsageError` for a run without rows to estimate
+    on, `CheckpointError` when a resumed run has lost its Fisher.
+    """
+    config = planned.config
+    by_parameter = optimizer.rate_shares()
+    penalty = Penalty(
+        anchor,
+        l2sp=config.l2sp,
+        l2sp_pull=config.l2sp_pull,
+        ewc=config.ewc,
+        fisher=directory / FILE if config.ewc else None,
+        shares={n: by_parameter[p] for n, p in model.named_parameters() if p.requires_grad},
+        keep=config.anchor_in_memory,
+    )
+    if penalty.fisher and not penalty.fisher.exists():
+        if not untrained:
+            raise CheckpointError(
+                f"{penalty.fisher} is gone, and only untrained weights can tell it again: put it"
+                " back, or start a new run."
+            )
+        _estimate_for(planned, model, penalty.fisher, anchor.world, tell)
+    if penalty.keep and (config.l2sp or config.l2sp_pull or config.ewc):
+        copies = 2 if config.ewc else 1
+        size = 4 * copies * sum(local(p).numel() for p in model.parameters())
+        held = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
+        tell("info", f"{held} held in memory: {format_bytes(size)} beside what is predicted.")
+    return penalty
+
+
+def _estimate_for(planned: Plan, model: Any, file: Path, world: World, tell: Tell) -> None:
+    what, examples, remarks = rows(planned)
+    for text in remarks:
+        tell("warn", text)
+    if what == GENERAL:
+        tell(
+            "warn",
+            "EWC: the Fisher is estimated on the general rows, so what they score is no longer held"
+            " out. Give fisher_data or --replay other rows of the same kind.",
+        )
+    started = time.monotonic()
+    pad_id = pad_token(planned.tokenizer)
+    batches = (collate([example], pad_id).to(planned.device) for example in examples)
+    estimate(model, batches, file, world=world, autocast=planned.autocast)
+    seconds = time.monotonic() - started
+    size = sum(p.numel() for p in model.parameters()) * 4
+    tell(
+        "info",
+        f"EWC: the Fisher of {len(examples)} {what} rows took {seconds:.1f} s"
+        f" ({1000 * seconds / len(examples):.0f} ms a row) and {format_bytes(size)} on disk.",
+    )
+
+
+def rows(planned: Plan) -> tuple[str, Sequence[Example], list[str]]:
+    """(which ones, the rows the Fisher is estimated on, what was cut or left out of them).
+
+    At most `fisher_rows`, evenly drawn: those of `fisher_data`, else the replayed ones, else the
+    general suites, of which the plan has said what was left out. Raises `UsageError` if there are
+    none, `DataError` for rows of `fisher_data` that cannot be read.
+    """
+    config = planned.config
+    if config.fisher_data is not None:
+        bad: list[str] | None = [] if config.skip_bad_rows else None
+        source = read_rows(config.fisher_data, bad)
+        read = data.load_set("fisher_data", source, planned.encoder, bad)
+        return "fisher_data", _spread(read.examples, config.fisher_rows), read.remarks()
+    if planned.train.replayed_rows:
+        replayed = planned.train.examples[-planned.train.replayed_rows :]
+        return "replayed", _spread(tuple(dict.fromkeys(replayed)), config.fisher_rows), []
+    suites = [s for name, s in planned.suites.items() if name.startswith(f"{GENERAL}/")]
+    general = [example for suite in suites for example in suite.examples]
+    if not general:
+        raise UsageError(
+            "ewc has no rows to estimate the Fisher on: give fisher_data, --replay or --general."
+        )
+    return GENERAL, _spread(general, config.fisher_rows), []
+
+
+def _spread(examples: Sequence[Example], most: int) -> Sequence[Example]:
+    """At most so many of them, evenly spaced."""
+    return [examples[index] for index in spread(len(examples), most)]
+
+
+def estimate(
+    model: Any,
+    batches: Iterable[Batch],
+    file: Path,
+    *,
+    world: World,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    """Write F of every parameter (fp32, mean 1 over all of them) from batches of one row each.
+
+    Dropout is off; gradients are gone afterwards. Needs 4 bytes a parameter while it runs, when no
+    moments exist yet. Raises `DataError` if the rows have no gradient at all, `SystemFailure` where
+    they cannot be written.
+    """
+    sums = {
+        name: torch.zeros_like(local(p.detach()), dtype=torch.float32)
+        for name, p in model.named_parameters()
+    }
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            with autocast():
+                total, _ = world.run(loss_sum, model, batch)
+            total.backward()
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    sums[name] += local(parameter.grad).float().square()
+                parameter.grad = None
+    finally:
+        model.train(was_training)
+    mean = _mean(sums, world)
+    if not (mean > 0 and mean < float("inf")):
+        raise DataError(
+            f"the rows for EWC's Fisher have gradients of mean square {mean}: give others."
+        )
+    found = {name: _whole(p, sums[name] / mean) for name, p in model.named_parameters()}
+    kept = {name: value.contiguous() for name, value in found.items()}
+    world.on_first(lambda: checkpoint.write_tensors(kept, file))
+
+
+def _mean(sums: dict[str, Tensor], world: World) -> float:
+    pair = torch.tensor(
+        [sum(float(s.sum(dtype=torch.float64)) for s in sums.values()),
+         sum(s.numel() for s in sums.values())],
+        dtype=torch.float64,
+    )  # fmt: skip
+    total, count = world.sum(pair).tolist()
+    return float(total / count)
+
+
+def _whole(parameter: Tensor, part: Tensor) -> Tensor:
+    """All of a value of which this process holds `part`, cut like the parameter, on the host."""
+    if local(parameter) is parameter:
+        return part.cpu()
+    carrier = torch.zeros_like(parameter, dtype=torch.float32)
+    local(carrier).copy_(part)
+    return whole(carrier).cpu()

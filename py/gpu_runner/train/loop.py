@@ -1,0 +1,168 @@
+"""Full fine-tuning: the whole algorithm, and nothing else.
+
+A step takes every micro-batch forward and backward, divides by the number of trainable tokens of
+all of them together, and moves every parameter. Between steps the model is looked at (evaluation),
+kept (checkpoint), and whoever asks to pause, to save or to stop is heard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import torch
+
+from gpu_runner.data.feed import Batch, Feed
+from gpu_runner.errors import Diverged
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.train.measure import Meter, StepMemory, measured
+from gpu_runner.train.penalties import Penalty
+from gpu_runner.world import World
+from unfrozen.schedules import Schedule
+
+MOST_SKIPPED_IN_A_ROW: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one optimizer step did. `loss` is in nats a trainable token, `grad_norm` unclipped."""
+
+    number: int
+    loss: float
+    grad_norm: float
+    skipped: bool
+    lr: float
+    trainable_tokens: int
+    seconds: float
+    memory: StepMemory | None
+
+
+@dataclass(slots=True)
+class State:
+    """Where a run stands; what `state.json` keeps beside the tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+    def advance(self, result: StepResult) -> None:
+        """Count one finished step."""
+        self.step = result.number
+        self.tokens += result.trainable_tokens
+        self.skipped += result.skipped
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if result.skipped else 0
+
+
+class Observer(Protocol):
+    """Who is told between steps: the recorder of the run."""
+
+    def step_done(self, state: State, result: StepResult) -> None:
+        """One optimizer step is done."""
+
+    def look(self, state: State) -> None:
+        """Evaluate now: held-out losses, drift, at the ends also samples."""
+
+    def keep(self, state: State) -> None:
+        """Write a checkpoint now."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Everything a training run needs, built and checked; see `session`."""
+
+    model: Any
+    optimizer: optim.Optimizer
+    feed: Feed
+    schedule: Schedule
+    clip: float
+    eval_every: int
+    save_every: int
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    measured_steps: frozenset[int]
+    observer: Observer
+    go_on: Callable[[], bool]
+    state: State
+    world: World = field(default_factory=World)
+    penalty: Penalty = field(default_factory=Penalty)
+    loss: Callable[[Any, Batch], tuple[torch.Tensor, int]] = loss_sum
+    saving: Callable[[], AbstractContextManager[Any]] = nullcontext
+    norm: Callable[[Iterable[torch.Tensor]], torch.Tensor] = optim.gradient_norm
+
+
+def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]:
+    """θ ← AdamW(θ, ∇ mean loss over every trainable token of step `number` + ∇ penalties).
+
+    Returns the loss, the gradient norm before clipping, and whether the step was skipped because
+    that norm is not finite (then nothing has changed).
+    """
+    tokens = job.feed.trainable_tokens(number)  # over all micro-batches, before any forward
+    loss = torch.zeros((), device=job.device)
+    for batch in job.feed.step(number):  # this process's share of grad_accum × (B, T)
+        with meter.phase("forward"), job.autocast(), job.saving():
+            total, _ = job.world.run(job.loss, job.model, batch.to(job.device))
+            part = total / tokens  # this micro-batch's share of the mean over the whole step
+        with meter.phase("backward"):
+            part.backward()
+        loss += part.detach()
+        del total, part  # or their graph would live on into the next forward
+    job.penalty.add_gradients(job.model)  # towards θ₀
+    norm = job.world.norm(job.norm(job.model.parameters()))
+    loss = job.world.sum(loss)
+    with meter.phase("optimizer_step"):
+        lr = job.schedule.at(number)
+        skipped = job.optimizer.step(lr, norm, job.clip)
+        job.penalty.pull(job.model, lr, skipped)
+    loss_value, norm_value, skip = torch.stack((loss, norm, skipped)).tolist()  # the only wait
+    return loss_value, norm_value, bool(skip)
+
+
+def train(job: Job) -> None:
+    """Steps until the end or a request to stop, with evaluations and checkpoints between them.
+
+    Raises `Diverged` after MOST_SKIPPED_IN_A_ROW steps in a row with non-finite gradients.
+    """
+    state, last = job.state, job.schedule.total_steps
+    if state.step == 0:
+        job.observer.look(state)
+    kept = state.step
+    while state.step < last and job.go_on():
+        result = timed_step(job, state.step + 1)
+        state.advance(result)
+        job.observer.step_done(state, result)
+        if state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise Diverged(
+                f"the gradients of {state.skipped_in_a_row} steps in a row were not finite (last:"
+                f" step {state.step}). Lower --lr (now {result.lr:.3g} at this step), or look at"
+                " the rows of these steps; the last checkpoint is from before."
+            )
+        if state.step % job.eval_every == 0 or state.step == last:
+            job.observer.look(state)
+        if job.save_every and state.step % job.save_every == 0 and state.step < last:
+            job.observer.keep(state)
+            kept = state.step
+    if kept < state.step < last:  # stopped on request
+        job.observer.keep(state)
+
+
+def timed_step(job: Job, number: int) -> StepResult:
+    """`train_step`, with its wall time and, on the chosen steps, its memory."""
+    started = time.perf_counter()
+    wanted = number in job.measured_steps
+    with measured(job.model, job.optimizer, job.device, wanted=wanted) as (meter, memory):
+        loss, norm, skipped = train_step(job, number, meter)
+    return StepResult(
+        number=number,
+        loss=loss,
+        grad_norm=norm,
+        skipped=skipped,
+        lr=job.schedule.at(number),
+        trainable_tokens=job.feed.trainable_tokens(number),
+        seconds=time.perf_counter() - started,
+        memory=memory,
+    )

@@ -1,0 +1,297 @@
+"""Measured memory of a step, at the instants and under the component names of `unfrozen.events`.
+
+On a CPU nothing counts tensor bytes for us, so `TensorTracker` watches every operator: a storage is
+counted when an operator returns it for the first time and forgotten when its last owner lets go (a
+weak reference to the storage tells us). Of a tensor that is spread over processes the part that is
+here is counted. FSDP gathers weights into storages that it empties and fills again; those are
+`gathered`. Weights, gradients and moments are known exactly, by identity; the rest is told apart by
+when it appears:
+
+    forward up to the head        activations
+    head, loss, their backward    logits_loss, until the head's input has its gradient
+    backward below the head       workspace
+    optimizer step                workspace, in the first step also new moments
+
+A tensor shaped like a weight is a gradient on its way, once backward has begun. Memory that a
+kernel takes and returns inside one operator is invisible, here as in any such tracker. The tracker
+costs some 20 µs an operator, so it runs on chosen steps only. On CUDA the allocator's own
+statistics are exact and free, and only the split of the rest is missing.
+
+Instants: `end_of_forward` is the highest point from the start of the forward to the gradient of the
+head's input; `backward` the highest point below the head; `end_of_backward` the moment when all
+gradients are complete; `optimizer_step` the highest point of the update.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gpu_runner.optim.optimizer import Optimizer
+from gpu_runner.world import local
+
+Components = dict[str, int]
+Phase = Literal["forward", "backward", "optimizer_step"]
+_PHASES: Final = ("activations", "logits_loss", "workspace")
+_RESIZE: Final = torch.UntypedStorage.resize_
+
+
+@dataclass
+class StepMemory:
+    """What one measured step held: bytes by instant and component, and the peak of all moments."""
+
+    source: Literal["tensors", "cuda"]
+    instants: dict[str, Components] = field(default_factory=dict)
+    peak_bytes: int = 0
+
+    def keep_larger(self, instant: str, components: Components) -> None:
+        """Remember `components` at `instant` if their sum is the largest seen there."""
+        if sum(components.values()) >= sum(self.instants.get(instant, {}).values()):
+            self.instants[instant] = {name: size for name, size in components.items() if size}
+
+
+class Meter(Protocol):
+    """What a training step tells about where it is; the silent one measures nothing."""
+
+    def phase(self, name: Phase) -> Any:
+        """Context manager around one phase of the step."""
+
+
+class SilentMeter:
+    """For the steps that are not measured."""
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Nothing."""
+        del name
+        yield
+
+
+class TensorTracker(TorchDispatchMode):
+    """Bytes of live tensor storages by component while the mode is active (`with tracker:`)."""
+
+    def __init__(self, model: Any, optimizer: Optimizer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.memory = StepMemory("tensors")
+        self._model = model
+        self._optimizer = optimizer
+        self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}  # id → storage, bytes, kind
+        self._now: Components = dict.fromkeys(
+            ("params", "grads", "moments", "gathered", *_PHASES), 0
+        )
+        self._total = 0
+        self._kind = "activations"
+        self._instant = "end_of_forward"
+        self._makes_moments = False
+        shapes = [tuple(local(p).shape) for p in model.parameters()]
+        self._weight_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> TensorTracker:
+        """Count what lives already, then watch."""
+        for tensor in (*self._model.parameters(), *self._model.buffers()):
+            self._count(tensor, "params")
+        self._adopt()
+        self.memory.keep_larger("load", {"params": self._now["params"]})
+        head = self._model.get_output_embeddings()
+        if head is not None:
+            self._hooks.append(head.register_forward_pre_hook(self._head_begins))
+        for parameter in filter(_is_trained, self._model.parameters()):
+            hook = parameter.register_post_accumulate_grad_hook(self._gradient_arrived)
+            self._hooks.append(hook)
+        self._watch_resizes()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        """Stop watching; storages alive now are no longer followed."""
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]
+        torch.UntypedStorage.resize_ = _RESIZE  # type: ignore[method-assign]
+        for hook in self._hooks:
+            hook.remove()
+        self._live.clear()
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Attribute what appears inside to this phase of the step."""
+        if name == "forward":
+            self._kind, self._instant = "activations", "end_of_forward"
+        elif name == "optimizer_step":
+            self._adopt()
+            self._kind, self._instant = "workspace", "optimizer_step"
+            self._makes_moments = not self._optimizer.state
+        self._peak()
+        yield
+        self._adopt()
+        if name == "backward":
+            self.memory.instants.pop("end_of_backward", None)  # the last micro-batch completes it
+            self.memory.keep_larger("end_of_backward", self._now)
+        elif name == "optimizer_step":
+            self.memory.keep_larger("optimizer_step", self._now)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator and count the storages it returns."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and not self._is_given(leaf, args):
+                self._count(leaf, self._kind_of(leaf))
+        return result
+
+    def _is_given(self, tensor: Tensor, args: Any) -> bool:
+        """Whether its storage was there before: ours, or a copy that gloo works in and looks at."""
+        key = _key(tensor)
+        given = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+        return key in self._live or any(_key(leaf) == key for leaf in given)
+
+    def _kind_of(self, tensor: Tensor) -> str:
+        if self._kind == "activations" or tuple(tensor.shape) not in self._weight_shapes:
+            return self._kind
+        if self._instant != "optimizer_step":
+            return "grads"
+        return "moments" if self._makes_moments else "workspace"
+
+    def _watch_resizes(self) -> None:
+        """No operator tells of a storage that is emptied or filled again: ask the storage."""
+
+        def resize(storage: Any, size: int) -> Any:
+            found = _RESIZE(storage, size)
+            self._forget(id(storage))
+            self._add(storage, "gathered")
+            return found
+
+        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]
+
+    def _count(self, tensor: Tensor, kind: str) -> None:
+        self._add(local(tensor).untyped_storage(), kind)
+
+    def _add(self, storage: Any, kind: str) -> None:
+        key = id(storage)
+        if key in self._live:
+            return
+        size = storage.nbytes()
+        self._live[key] = (weakref.ref(storage, lambda _: self._forget(key)), size, kind)
+        self._now[kind] += size
+        self._total += size
+        self._peak()
+
+    def _forget(self, key: int) -> None:
+        entry = self._live.pop(key, None)
+        if entry is not None:
+            self._now[entry[2]] -= entry[1]
+            self._total -= entry[1]
+
+    def _peak(self) -> None:
+        self.memory.peak_bytes = max(self.memory.peak_bytes, self._total)
+        self.memory.keep_larger(self._instant, self._now)
+
+    def _assign(self, tensor: Tensor, kind: str) -> None:
+        """Move a storage to the component it turned out to be (or count it now)."""
+        key = _key(tensor)
+        entry = self._live.get(key)
+        if entry is None:
+            self._count(tensor, kind)
+            return
+        reference, size, old = entry
+        self._now[old] -= size
+        self._now[kind] += size
+        self._live[key] = (reference, size, kind)
+
+    def _adopt(self) -> None:
+        """Gradients and moments, by identity."""
+        for parameter in self._model.parameters():
+            if parameter.grad is not None:
+                self._assign(parameter.grad, "grads")
+        for state in self._optimizer.state.values():
+            for value in state.values():
+                if isinstance(value, Tensor):
+                    self._assign(value, "moments")
+
+    def _gradient_arrived(self, parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            self._assign(parameter.grad, "grads")
+
+    def _head_begins(self, head: Any, inputs: tuple[Any, ...]) -> None:
+        del head
+        self._kind = "logits_loss"
+        if isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
+            inputs[0].register_hook(self._head_is_done)
+
+    def _head_is_done(self, gradient: Tensor) -> None:
+        del gradient
+        self._kind, self._instant = "workspace", "backward"
+
+
+def _is_trained(parameter: Tensor) -> bool:
+    return parameter.requires_grad
+
+
+def _key(tensor: Tensor) -> int:
+    """What tells the storage of the part that is here from others."""
+    return id(local(tensor).untyped_storage())
+
+
+class CudaMeter:
+    """The allocator's statistics; the split of the rest follows from what is known by identity."""
+
+    def __init__(self, model: Any, optimizer: Optimizer, device: torch.device) -> None:
+        self.memory = StepMemory("cuda")
+        self._model = model
+        self._optimizer = optimizer
+        self._device = device
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Read the peak of the phase; forward and backward meet in `end_of_forward`."""
+        if name != "backward":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        yield
+        peak = torch.cuda.max_memory_allocated(self._device)
+        self.memory.peak_bytes = max(self.memory.peak_bytes, peak)
+        if name == "forward":
+            self.memory.keep_larger("end_of_forward", self._split(peak, "activations"))
+        elif name == "backward":
+            now = torch.cuda.memory_allocated(self._device)
+            self.memory.instants["end_of_backward"] = self._split(now, "workspace")
+        else:
+            self.memory.keep_larger("optimizer_step", self._split(peak, "workspace"))
+
+    def _split(self, total: int, rest: str) -> Components:
+        known = known_bytes(self._model, self._optimizer)
+        return known | {rest: max(0, total - sum(known.values()))}
+
+
+def known_bytes(model: Any, optimizer: Optimizer) -> Components:
+    """Bytes of weights, gradients and moments that exist now."""
+    parameters = list(model.parameters())
+    states = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
+    return {
+        "params": sum(local(t).nbytes for t in (*parameters, *model.buffers())),
+        "grads": sum(local(p.grad).nbytes for p in parameters if p.grad is not None),
+        "moments": sum(local(value).nbytes for value in states),
+    }
+
+
+@contextmanager
+def measured(
+    model: Any, optimizer: Optimizer, device: torch.device, *, wanted: bool
+) -> Iterator[tuple[Meter, StepMemory | None]]:
+    """The right meter for this step and device, and the memory it will have filled at the end."""
+    if not wanted:
+        yield SilentMeter(), None
+    elif device.type == "cuda":
+        meter = CudaMeter(model, optimizer, device)
+        yield meter, meter.memory
+    else:
+        with TensorTracker(model, optimizer) as tracker:
+            yield tracker, tracker.memory

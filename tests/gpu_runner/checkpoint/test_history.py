@@ -1,0 +1,28 @@
+import json
+import math
+
+from gpu_runner.checkpoint.history import History
+
+
+def test_the_best_evaluation_is_the_first_of_the_lowest_task_loss() -> None:
+    history = History()
+    losses = [3.0, 2.0, 2.0, 2.5, 1.0]
+    found = [history.take(10 * i, {"task": loss}) for i, loss in enumerate(losses)]
+    assert found == [True, True, False, False, True]
+    assert (history.best_step, history.best_loss, history.looks_since_best) == (40, 1.0, 0)
+    assert history.first == {"task": 3.0}
+    assert history.latest == {"task": 1.0}
+
+
+def test_a_loss_that_is_no_number_is_never_the_best() -> None:
+    history = History()
+    assert not history.take(0, {"task": math.nan})
+    assert history.take(1, {"task": 5.0})
+    assert not history.take(2, {"task": math.inf})
+    assert history.looks_since_best == 1
+
+
+def test_a_history_survives_a_checkpoint() -> None:
+    history = History()
+    history.take(0, {"task": 3.0, "general": 1.0})
+    assert History(**json.loads(json.dumps(history.as_json()))) == history

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+import tiny_llama
+from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.feed import IGNORED, Feed, Shape, collate, predicting_positions
+from unfrozen.order import row_at
+
+
+@pytest.fixture(scope="module")
+def examples() -> tuple[Example, ...]:
+    encoder = Encoder(tiny_llama.tokenizer(), 50)
+    return tuple(encoder.encode(row) for row in tiny_llama.sums(10))
+
+
+def test_a_batch_may_lie_across_two_epochs(examples: tuple[Example, ...]) -> None:
+    feed = Feed(examples, 0, 4, 2, 0)
+    rows = [row_at(position, 10, 0) for position in range(8, 16)]
+    lengths = [len(examples[row].ids) for row in rows]
+    batches = list(feed.step(2))
+    assert [batch.input_ids.shape[1] for batch in batches] == [max(lengths[:4]), max(lengths[4:])]
+
+
+def test_padding_stands_on_the_right_and_is_not_trained(examples: tuple[Example, ...]) -> None:
+    batch = collate(examples[:4], pad_id=0)
+    for row, example in enumerate(examples[:4]):
+        length = len(example.ids)
+        assert tuple(batch.input_ids[row, :length].tolist()) == example.ids
+        assert (batch.labels[row, length:] == IGNORED).all()
+    assert batch.trainable_tokens == int((batch.labels != IGNORED).sum())
+
+
+def test_the_tokens_of_a_step_are_known_before_it(examples: tuple[Example, ...]) -> None:
+    feed = Feed(examples, 0, 3, 2, 0)
+    for number in (1, 2, 3):
+        made = sum(batch.trainable_tokens for batch in feed.step(number))
+        assert feed.trainable_tokens(number) == made
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_shapes_of_a_step_are_those_of_its_batches(
+    examples: tuple[Example, ...], packed: bool
+) -> None:
+    feed = Feed(examples, 0, 3, 2, 0, packed=packed)
+    batches = list(feed.step(1))
+    made = [
+        Shape(*batch.input_ids.shape, batch.trainable_tokens, len(batches)) for batch in batches
+    ]
+    assert list(feed.shapes(1)) == made
+
+
+def test_the_position_before_a_trained_token_predicts_it() -> None:
+    labels = torch.tensor([[IGNORED, IGNORED, 5, IGNORED], [IGNORED, IGNORED, IGNORED, 7]])
+    assert predicting_positions(labels).tolist() == [1, 2]

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pytest
+
+import tiny_llama
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.lines import read_rows
+from gpu_runner.data.rows import RowSet, hold_out, load_set, with_replay
+from gpu_runner.errors import DataError
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    return Encoder(tiny_llama.tokenizer(), 12)
+
+
+def written(path: Path, text: str) -> str:
+    (path / "rows.jsonl").write_bytes(text.encode())
+    return str(path / "rows.jsonl")
+
+
+def test_a_row_of_no_known_format_is_refused_with_file_and_line(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    rows = read_rows(written(tmp_path, '{"text": "a"}\n{"words": "b"}\n'))
+    with pytest.raises(DataError, match=r"rows.jsonl:2: its keys are words"):
+        load_set("training", rows, encoder)
+
+
+def test_rows_that_were_cut_or_left_out_are_counted_and_said(encoder: Encoder) -> None:
+    rows = [
+        ("a", {"prompt": "1+1=", "completion": "2"}),
+        ("b", {"prompt": "1+1=", "completion": "2" * 20}),
+        ("c", {"prompt": "1" * 30, "completion": "2"}),
+    ]
+    loaded = load_set("training", rows, encoder)
+    assert (len(loaded.examples), loaded.cut_rows, loaded.untrainable_rows) == (2, 2, 1)
+    assert loaded.remarks() == [
+        "training: 2 of 3 rows longer than --seq-len lost 33 tokens at the end.",
+        "training: 1 of 3 rows left out, which have no trainable token.",
+    ]
+
+
+def test_a_set_without_trainable_tokens_is_refused_and_its_first_row_shown(
+    encoder: Encoder,
+) -> None:
+    rows = [("a", {"prompt": "1" * 30, "completion": "2"})] * 3
+    with pytest.raises(DataError) as caught:
+        load_set("training", rows, encoder)
+    assert "0 of 3 rows have trainable tokens in the training data" in str(caught.value)
+    assert "raise --seq-len" in str(caught.value)
+    assert "'111111111111'" in str(caught.value)
+
+
+def test_chats_without_an_answer_are_told_so(encoder: Encoder) -> None:
+    row = {"messages": [{"role": "system", "content": "Be nice."}]}
+    with pytest.raises(DataError, match=r"no message is the assistant's.*add the answers"):
+        load_set("training", [("a", row)] * 2, encoder)
+
+
+def test_the_fingerprint_changes_with_the_rows(encoder: Encoder) -> None:
+    rows = [("a", {"text": "abc"}), ("b", {"text": "abd"})]
+    assert load_set("x", rows, encoder).sha256 == load_set("y", rows, encoder).sha256
+    assert load_set("x", rows, encoder).sha256 != load_set("x", rows[::-1], encoder).sha256
+
+
+def test_held_out_rows_are_a_tenth_and_never_trained() -> None:
+    rows = [(str(n), {"text": str(n)}) for n in range(40)]
+    kept, held = hold_out(rows, seed=0)
+    assert (len(kept), len(held)) == (36, 4)
+    assert sorted([*kept, *held]) == sorted(rows)
+    assert hold_out(rows, seed=0) == (kept, held)
+
+
+def test_one_row_cannot_be_held_out_from() -> None:
+    with pytest.raises(DataError, match="give --eval-data"):
+        hold_out([("a", {"text": "a"})], seed=0)
+
+
+def test_bad_rows_are_left_out_counted_and_shown_when_asked(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    text = '{"text": "ab"}\n{oops\n{"words": "b"}\n{"text": "abc"}\n'
+    bad: list[str] = []
+    rows = load_set("training", read_rows(written(tmp_path, text), bad), encoder, bad)
+    assert len(rows.examples) == 2
+    assert rows.rows_read == 4
+    (remark,) = rows.remarks()
+    assert remark.startswith("training: 2 bad rows are left out: ")
+    assert "rows.jsonl:2: not JSON" in remark
+    assert "rows.jsonl:3: its keys are words" in remark
+
+
+def test_a_file_of_bad_rows_only_is_refused_with_the_first(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    bad: list[str] = []
+    sources = read_rows(written(tmp_path, '{"words": "a"}\n{"words": "b"}\n'), bad)
+    with pytest.raises(DataError, match=r"all 2 rows of the training data are bad.*rows.jsonl:1"):
+        load_set("training", sources, encoder, bad)
+
+
+def replayed(encoder: Encoder, share: float, seed: int = 0) -> RowSet:
+    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
+    words = [{"text": "many words"[: 2 + n % 8]} for n in range(12)]
+    old = load_set("replay", [("r", row) for row in words], encoder)
+    return with_replay(task, old, share, seed)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: float) -> None:
+    rows = replayed(encoder, share)
+    assert rows.replayed_share == pytest.approx(share, abs=0.02)
+    told = f"{rows.replayed_rows} rows replayed, {rows.replayed_share:.1%} of the tokens."
+    assert rows.remarks()[-1] == f"training: {told}"
+
+
+def test_what_is_cut_or_left_out_of_the_replayed_rows_is_said(encoder: Encoder) -> None:
+    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
+    before = task.remarks()
+    words = [
+        {"text": "many words"},
+        {"text": "words " * 20},
+        {"prompt": "1" * 30, "completion": "2"},
+    ]
+    old = load_set("replay", [("r", row) for row in words], encoder)
+    said = with_replay(task, old, 0.5, 0).remarks()
+    assert said[: len(before)] == before
+    cut, left_out, replayed = said[len(before) :]
+    assert cut.startswith("replay: 2 of 3 rows longer than --seq-len lost ")
+    assert left_out == "replay: 1 of 3 rows left out, which have no trainable token."
+    assert replayed.startswith("training: ")
+
+
+def test_what_is_replayed_follows_from_the_seed(encoder: Encoder) -> None:
+    assert replayed(encoder, 0.1).sha256 == replayed(encoder, 0.1).sha256
+    assert replayed(encoder, 0.1).sha256 != replayed(encoder, 0.1, seed=1).sha256
+
+
+def test_replay_goes_through_its_file_again_where_it_is_short(encoder: Encoder) -> None:
+    assert replayed(encoder, 0.5).replayed_rows > 12

@@ -1,0 +1,128 @@
+import os
+from pathlib import Path
+
+import pytest
+
+import tiny_llama
+from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.data import sets
+from gpu_runner.data.encode import Encoder
+from gpu_runner.errors import DataError, UsageError
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    return Encoder(tiny_llama.tokenizer(), 60)
+
+
+def config(sums_file: Path, **choices: object) -> TrainConfig:
+    return resolve({"model": "x", "data": str(sums_file), "general": (), **choices})
+
+
+def test_replay_is_mixed_into_training_and_into_nothing_else(
+    sums_file: Path, cats_file: Path, encoder: Encoder
+) -> None:
+    plain, plain_suites = sets.read(config(sums_file), encoder)
+    mixed, suites = sets.read(config(sums_file, replay=str(cats_file), replay_share=0.2), encoder)
+    assert mixed.replayed_share == pytest.approx(0.2, abs=0.03)
+    assert mixed.examples[: len(plain.examples)] == plain.examples
+    assert suites["task"].examples == plain_suites["task"].examples
+
+
+def test_rows_that_show_forgetting_may_not_be_replayed(
+    sums_file: Path, cats_file: Path, encoder: Encoder
+) -> None:
+    choices = {"replay": str(cats_file), "general": (("cats", str(cats_file)),)}
+    with pytest.raises(UsageError, match="trained on cannot show what is forgotten"):
+        sets.read(config(sums_file, **choices), encoder)
+    choices["replay"] = os.path.relpath(cats_file)
+    with pytest.raises(UsageError, match="trained on cannot show what is forgotten"):
+        sets.read(config(sums_file, **choices), encoder)
+
+
+@pytest.mark.parametrize("spelling", ["as it is", "relative", "symbolic link", "hard link"])
+def test_a_file_that_is_trained_on_is_not_scored_however_it_is_written(
+    spelling: str, sums_file: Path, cats_file: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    link = tmp_path / "link.jsonl"
+    if spelling == "symbolic link":
+        link.symlink_to(sums_file)
+    elif spelling == "hard link":
+        link.hardlink_to(sums_file)
+    same = {"as it is": str(sums_file), "relative": os.path.relpath(sums_file)}
+    source = same.get(spelling, str(link))
+    with pytest.raises(UsageError, match=f"--eval-data {source} is the file of --data .*held out"):
+        sets.read(config(sums_file, eval_data=source), encoder)
+    with pytest.raises(UsageError, match=f"--general sums={source} is the file of --data"):
+        sets.read(config(sums_file, general=(("sums", source),)), encoder)
+    with pytest.raises(UsageError, match=f"--eval-data {source} is the file of --replay"):
+        sets.read(config(cats_file, replay=str(sums_file), eval_data=source), encoder)
+
+
+def test_rows_that_are_trained_on_as_well_are_counted_where_they_are_scored(
+    sums_file: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text("\n".join(sums_file.read_text().splitlines()[:3]) + '\n{"text": "new"}\n')
+    _, suites = sets.read(config(sums_file, eval_data=str(copy)), encoder)
+    assert suites["task"].trained_rows == 3
+    assert suites["task"].remarks() == [
+        "held-out: 3 of 4 rows trained on as well, word for word; such a loss says nothing about"
+        " new rows."
+    ]
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text('{"text": "the same"}\n' * 20)
+    train, suites = sets.read(config(twice), encoder)
+    assert (train.trained_rows, suites["task"].trained_rows) == (0, 2)
+
+
+def test_what_is_wrong_with_a_single_row_is_said_before_that_it_is_alone(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    for row, reason in (
+        ('{"txet": "a"}', "rows.jsonl:1: its keys are txet"),
+        ('{"text": ""}', "0 of 1 rows have trainable tokens"),
+        ('{"text": "a b c"}', "1 row cannot be split .* give --eval-data"),
+    ):
+        rows.write_text(row)
+        with pytest.raises(DataError, match=reason):
+            sets.read(config(rows), encoder)
+
+
+def test_bad_rows_are_left_out_of_every_set_when_asked(tmp_path: Path, encoder: Encoder) -> None:
+    rows: list[dict[str, object]] = [*tiny_llama.sums(12), {"words": 1}]
+    source = tiny_llama.write_rows(tmp_path / "rows.jsonl", rows)
+    train, suites = sets.read(config(source, skip_bad_rows=True), encoder)
+    assert len(train.examples) + len(suites["task"].examples) == 12
+    source = tiny_llama.write_rows(tmp_path / "bad.jsonl", [rows[-1]] * 3)
+    with pytest.raises(DataError, match=r"all 3 rows of the training data are bad\. .*:1"):
+        sets.read(config(source, skip_bad_rows=True), encoder)
+    few = [rows[0], rows[-1], rows[1]]  # wherever the bad one is drawn, two can be split
+    for order in (few, few[1:] + few[:1], few[::-1]):
+        source = tiny_llama.write_rows(tmp_path / "few.jsonl", order)
+        train, suites = sets.read(config(source, skip_bad_rows=True), encoder)
+        assert (len(train.examples), len(suites["task"].examples)) == (1, 1)
+        assert len(train.bad_rows) == 1
+
+
+def test_bad_rows_are_told_of_the_set_they_are_in(
+    tmp_path: Path, sums_file: Path, encoder: Encoder
+) -> None:
+    good = tiny_llama.write_rows(tmp_path / "good.jsonl", tiny_llama.sums(3)).read_text()
+    places = {name: tmp_path / f"{name}.jsonl" for name in ("held", "skill", "replay")}
+    for place in places.values():
+        place.write_text(good + "not JSON\n")
+    choices = {
+        "eval_data": str(places["held"]),
+        "general": (("skill", str(places["skill"])),),
+        "replay": str(places["replay"]),
+        "skip_bad_rows": True,
+    }
+    train, suites = sets.read(config(sums_file, **choices), encoder)
+    told = {name: len(rows.bad_rows) for name, rows in suites.items()}
+    assert told == {"task": 1, "general/skill": 1}
+    assert train.replay is not None
+    (bad,) = train.replay.bad_rows
+    assert "replay.jsonl:4" in bad
+    assert train.bad_rows == ()

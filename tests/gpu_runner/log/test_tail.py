@@ -1,0 +1,122 @@
+"""The reader of a growing log: offsets, torn lines, damage."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_runner.log.tail import CHUNK_BYTES, Tail, is_line_start, last_event, parse
+
+
+def line(seq: int, **more: object) -> bytes:
+    return json.dumps({"run": "r", "seq": seq, "att": 0, "kind": "beat", **more}).encode() + b"\n"
+
+
+def seqs(lines: list[tuple[int, bytes]]) -> list[int]:
+    return [json.loads(text)["seq"] for _, text in lines]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(line(0) + line(1))
+    return path
+
+
+def append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def test_whole_lines_come_with_the_offset_after_them(log: Path) -> None:
+    first, second = len(line(0)), len(line(0) + line(1))
+    assert Tail(log).read() == [(first, line(0)[:-1]), (second, line(1)[:-1])]
+    assert Tail(log, first).read() == [(second, line(1)[:-1])]
+
+
+def test_a_torn_last_line_waits_for_its_newline(log: Path) -> None:
+    tail = Tail(log)
+    tail.read()
+    append(log, line(2)[:20])
+    assert tail.read() == []
+    append(log, line(2)[20:])
+    assert seqs(tail.read()) == [2]
+    assert tail.bad_lines == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b'{"run":"r","seq":2,"at\n', b"\n", b"[1]\n", b"\xff\xfe\n", b"{}\n", b"[" * 9000 + b"\n"],
+)
+def test_a_damaged_line_is_skipped_and_counted(log: Path, damage: bytes) -> None:
+    tail = Tail(log)
+    append(log, damage + line(2))
+    assert seqs(tail.read()) == [0, 1, 2]
+    assert tail.bad_lines == 1
+    assert tail.offset == log.stat().st_size
+
+
+def test_a_long_log_comes_in_bounded_pieces(log: Path) -> None:
+    count = 3 * CHUNK_BYTES // len(line(100_000))
+    log.write_bytes(b"".join(line(100_000 + seq) for seq in range(count)))
+    tail = Tail(log)
+    pieces = []
+    while piece := tail.read():
+        pieces.append(piece)
+    assert len(pieces) > 2
+    assert [seq for piece in pieces for seq in seqs(piece)] == [
+        100_000 + seq for seq in range(count)
+    ]
+
+
+def test_a_line_longer_than_a_piece_does_not_stop_the_reader(log: Path) -> None:
+    append(log, b"x" * (2 * CHUNK_BYTES + 7) + b"\n" + line(2))
+    tail = Tail(log)
+    found: list[int] = []
+    for _ in range(4):
+        found += seqs(tail.read())
+    assert found == [0, 1, 2]
+    assert tail.bad_lines == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(cuts=st.lists(st.integers(0, 2000), max_size=12))
+def test_however_the_writes_are_cut_every_event_comes_once(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
+) -> None:
+    path = tmp_path_factory.mktemp("cuts") / "events.jsonl"
+    data = b"".join(line(seq, text="ü" * (seq % 7)) for seq in range(20))
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    path.touch()
+    tail, found = Tail(path), []
+    for start, end in pairwise(places):
+        append(path, data[start:end])
+        found += seqs(tail.read())
+    assert found == list(range(20))
+    assert tail.bad_lines == 0
+
+
+def test_the_last_event_is_found_behind_damage_and_before_a_torn_line(log: Path) -> None:
+    append(log, b"damage\n" * 60_000 + line(9)[:10])
+    event = last_event(log)
+    assert event is not None
+    assert event["seq"] == 1
+
+
+def test_a_log_without_a_whole_event_has_no_last_one(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(line(0)[:-1])
+    assert last_event(path) is None
+
+
+def test_only_the_start_and_the_ends_of_lines_are_places_to_begin(log: Path) -> None:
+    ends = {0, len(line(0)), len(line(0)) + len(line(1))}
+    assert {at for at in range(log.stat().st_size + 1) if is_line_start(log, at)} == ends
+
+
+def test_an_event_needs_its_envelope() -> None:
+    assert parse(line(3)) == {"run": "r", "seq": 3, "att": 0, "kind": "beat"}
+    assert parse(b'{"seq":3}') is None

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+import tiny_llama
+from gpu_runner.optim import optimizer as optim
+
+
+def with_gradients(scale: float) -> torch.nn.Module:
+    model: torch.nn.Module = tiny_llama.model()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.grad = scale * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def test_every_parameter_is_in_the_optimizer_once_a_tied_one_too() -> None:
+    model = tiny_llama.model()
+    optimizer = optim.build(model, lr=1e-3, weight_decay=0.1)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert sum(p.numel() for p in held) == 27_040
+
+
+def test_only_matrices_decay() -> None:
+    optimizer = optim.build(tiny_llama.model(), lr=1e-3, weight_decay=0.1)
+    for group in optimizer.param_groups:
+        assert {p.ndim >= 2 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_a_frozen_parameter_is_refused_by_name() -> None:
+    model = tiny_llama.model()
+    model.model.norm.weight.requires_grad_(False)
+    with pytest.raises(AssertionError, match=r"frozen \['model.norm.weight'\]"):
+        optim.build(model, lr=1e-3, weight_decay=0.0)
+
+
+def test_the_step_equals_clip_then_adamw() -> None:
+    ours, theirs = with_gradients(3.0), with_gradients(3.0)
+    optimizer = optim.build(ours, lr=1.0, weight_decay=0.0)
+    norm = optim.gradient_norm(ours.parameters())
+    optimizer.step(1e-2, norm, 1.0)
+    plain = torch.optim.AdamW(theirs.parameters(), lr=1e-2, weight_decay=0.0)
+    known = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+    assert float(norm) == pytest.approx(float(known))
+    plain.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_clip_zero_never_clips() -> None:
+    clipped, free = with_gradients(3.0), with_gradients(3.0)
+    for model, clip in ((clipped, 1e9), (free, 0.0)):
+        optimizer = optim.build(model, lr=1.0, weight_decay=0.0)
+        norm = optim.gradient_norm(model.parameters())
+        optimizer.step(1e-2, norm, clip)
+    for one, other in zip(clipped.parameters(), free.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_with_a_non_finite_gradient_changes_nothing(bad: float) -> None:
+    model = with_gradients(1.0)
+    optimizer = optim.build(model, lr=1.0, weight_decay=0.1)
+    optimizer.step(1e-3, optim.gradient_norm(model.parameters()), 1.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    moments = [s["exp_avg"].clone() for s in optimizer.state.values()]
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, bad)
+    norm = optim.gradient_norm(model.parameters())
+    assert float(optimizer.step(1e-3, norm, 1.0)) == 1.0
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    states = list(optimizer.state.values())
+    assert all(torch.equal(a, s["exp_avg"]) for a, s in zip(moments, states, strict=True))
+    assert {float(s["step"]) for s in states} == {1.0}
+
+
+def test_the_norm_is_computed_in_fp32() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(100_000, dtype=torch.bfloat16))
+    parameter.grad = torch.ones(100_000, dtype=torch.bfloat16)
+    norm = optim.gradient_norm([parameter])
+    assert norm.dtype == torch.float32
+    assert float(norm) == pytest.approx(100_000**0.5, rel=1e-6)
+
+
+def test_the_norm_of_no_gradients_is_zero() -> None:
+    assert float(optim.gradient_norm([torch.nn.Parameter(torch.ones(3))])) == 0.0

@@ -1,0 +1,124 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny_families
+import tiny_llama
+from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.errors import UsageError
+from gpu_runner.plan import plan
+from gpu_runner.run.run_start import payload, planned_rates
+from unfrozen.schedules import Schedule
+
+
+def made(model_dir: Path, sums_file: Path, **changes: Any) -> plan.Plan:
+    options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
+    return plan.make(resolve({**options, **changes}))
+
+
+def test_steps_follow_from_epochs_and_rows(model_dir: Path, sums_file: Path) -> None:
+    planned = made(model_dir, sums_file, epochs=2.0, micro_batch=3, grad_accum=2)
+    assert planned.steps == 12  # 36 rows, twice, 6 a step
+
+
+def test_warmup_is_a_twentieth_unless_given(model_dir: Path, sums_file: Path) -> None:
+    assert made(model_dir, sums_file, steps=100).schedule.warmup_steps == 5
+    assert made(model_dir, sums_file, steps=100, warmup=7).schedule.warmup_steps == 7
+
+
+def test_the_heaviest_step_is_predicted(model_dir: Path, sums_file: Path) -> None:
+    planned = made(model_dir, sums_file)
+    shapes = [s for n in range(1, planned.steps + 1) for s in planned.feed.shapes(n)]
+    assert planned.heaviest in list(planned.feed.shapes(planned.heaviest_step))
+    assert planned.heaviest.length == max(shape.length for shape in shapes)
+
+
+def test_without_general_files_english_is_watched(model_dir: Path, sums_file: Path) -> None:
+    options = {"model": str(model_dir), "data": str(sums_file), "eval_rows": 2}
+    assert set(plan.make(resolve(options)).suites) == {"task", "general/english"}
+
+
+def test_advice_lowers_the_prediction(model_dir: Path, sums_file: Path) -> None:
+    planned = made(model_dir, sums_file, micro_batch=8, grad_accum=2)
+    assert planned.advice().startswith("Give --micro-batch 4 --grad-accum 4: predicted")
+    assert made(model_dir, sums_file, micro_batch=1).advice().startswith("Give --seq-len")
+
+
+def test_too_little_memory_and_disk_are_said_before_the_start(
+    model_dir: Path, sums_file: Path
+) -> None:
+    planned = made(model_dir, sums_file)
+    assert planned.remarks() == []
+    assert planned.prediction is not None
+    huge = {"load": {"params": 1 << 60}}
+    starved = dataclasses.replace(
+        planned, prediction=dataclasses.replace(planned.prediction, instants=huge)
+    )
+    assert "GiB are free. Give --micro-batch 2" in starved.remarks()[0]
+
+
+def test_a_model_of_an_unknown_type_trains_without_a_prediction(
+    model_dir: Path, sums_file: Path
+) -> None:
+    planned = dataclasses.replace(made(model_dir, sums_file), shape=None, prediction=None)
+    assert "cannot be predicted for this model type" in planned.remarks()[0]
+    assert planned.advice() == "Lower --micro-batch or --seq-len."
+    assert planned.disk_bytes == 0
+
+
+def test_rows_beyond_learned_positions_are_refused(tmp_path: Path, sums_file: Path) -> None:
+    tiny_families.model("gpt2", n_positions=7).save_pretrained(tmp_path)
+    tiny_llama.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"learned 7 positions .* give --seq-len 7\.$"):
+        made(tmp_path, sums_file)
+    assert made(tmp_path, sums_file, seq_len=7).positions == 7
+
+
+def test_rows_beyond_what_a_model_was_made_for_are_remarked(
+    tmp_path: Path, sums_file: Path
+) -> None:
+    place = tiny_llama.directory(tmp_path / "short", max_position_embeddings=7)
+    (remark,) = made(place, sums_file).remarks()
+    assert remark.startswith("short was made for 7 tokens, the longest row has")
+    assert remark.endswith("--seq-len 7 stays with what it knows.")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_cuda_that_is_absent_is_refused() -> None:
+    with pytest.raises(UsageError, match="this PyTorch sees no CUDA device"):
+        plan.choose_device("cuda")
+
+
+def test_the_nearest_existing_directory_is_found(tmp_path: Path) -> None:
+    assert plan.existing(tmp_path / "a" / "b") == tmp_path
+
+
+def test_long_schedules_are_thinned_and_keep_their_ends() -> None:
+    schedule = Schedule("cosine", 12_345, 1e-4, 100, 1e-5)
+    rates = planned_rates(schedule)
+    assert (rates["lr_steps"][0], rates["lr_steps"][-1]) == (1, 12_345)
+    assert len(rates["lr"]) == len(rates["lr_steps"]) == 300
+    assert rates["lr"][-1] == pytest.approx(1e-5)
+
+
+def test_a_one_step_run_has_one_rate() -> None:
+    assert planned_rates(Schedule("constant", 1, 1e-4))["lr"] == [1e-4]
+
+
+def test_run_start_speaks_the_recipe_of_the_memory_model(model_dir: Path, sums_file: Path) -> None:
+    planned = made(model_dir, sums_file)
+    recipe = payload(planned, tiny_llama.model())["recipe"]
+    assert (recipe["params"], recipe["compute"], recipe["optimizer"]) == ("fp32", "fp32", "adamw")
+    assert recipe["seq_len"] == planned.heaviest.length
+
+
+def test_a_configuration_with_relative_paths_is_anchored(
+    sums_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sums_file.parent)
+    config: TrainConfig = resolve({"model": "owner/name", "data": "sums.jsonl"})
+    assert config.anchored().data == str(sums_file)
+    assert config.anchored().model == "owner/name"

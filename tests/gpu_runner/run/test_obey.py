@@ -1,0 +1,219 @@
+"""Real runs that are asked for something between two steps: what they do, what stays equal."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import run_process
+from gpu_runner.checkpoint import directory
+from gpu_runner.log import mailbox
+from gpu_runner.log.runs import describe, processes_of
+from run_process import events, losses, runner
+
+pytestmark = pytest.mark.slow
+
+STEPS = 240
+PATIENCE_SECONDS = 40.0
+
+
+@pytest.fixture(scope="module")
+def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
+    steps = {"steps": STEPS, "eval_every": STEPS, "save_every": 0, "lr": 3e-3, "sample_tokens": 0}
+    return {"model": str(model_dir), "data": str(sums_file), "general": (), **steps}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, whom nobody asked for anything."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    child = begin(run_process.train_here, options | {"runs": str(place)})
+    child.join()
+    (run,) = place.iterdir()
+    return run
+
+
+def begin(target: Callable[[Any], None], argument: Any) -> ForkServerProcess:
+    """A run in a process of its own."""
+    child = run_process.children().Process(target=target, args=(argument,))
+    child.start()
+    return child
+
+
+@pytest.fixture
+def started(options: dict[str, Any], tmp_path: Path) -> Iterator[tuple[ForkServerProcess, Path]]:
+    """A run that has taken a few steps, and its directory."""
+    child = begin(run_process.train_here, options | {"runs": str(tmp_path)})
+    yield child, begun(tmp_path, 3)
+    child.kill()
+    child.join()
+
+
+def begun(runs: Path, step: int) -> Path:
+    """The one run there, once it has taken `step` steps."""
+    wait(lambda: any(runs.glob("*/events.jsonl")), "a log")
+    (run,) = (path.parent for path in runs.glob("*/events.jsonl"))
+    wait(lambda: run_process.last_step(run) >= step, f"step {step}")
+    return run
+
+
+def wait(until: Callable[[], bool], what: str) -> None:
+    """Until it is so, or no longer than anyone would."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not until():
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.005)
+
+
+def ask(run: Path, command: mailbox.Command, attempt: int = 0) -> None:
+    """Post a command and wait until the run says that it heard it."""
+    seq = mailbox.post(run, run.name, attempt, command).seq
+    wait(lambda: last_beat(run).get("heard") == seq, f"answer to {command}")
+
+
+def last_beat(run: Path) -> dict[str, Any]:
+    """The newest sign of life."""
+    return [event for event in events(run) if event["kind"] == "beat"][-1]
+
+
+def assert_same(run: Path, undisturbed: Path) -> None:
+    """Every loss and gradient norm, and every byte of the model."""
+    assert losses(run) == losses(undisturbed)
+    assert len(losses(run)) == STEPS
+    model = "model/model.safetensors"
+    assert (run / model).read_bytes() == (undisturbed / model).read_bytes()
+
+
+def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_been(
+    started: tuple[ForkServerProcess, Path], undisturbed: Path
+) -> None:
+    child, run = started
+    ask(run, "pause")
+    assert last_beat(run)["paused"] is True
+    step = run_process.last_step(run)
+    assert 3 <= step < STEPS
+    info = describe(run.name, run / "events.jsonl", time.time())
+    assert info is not None
+    assert info.status == "paused"
+    time.sleep(0.6)
+    assert run_process.last_step(run) == step
+    ask(run, "checkpoint")
+    assert run_process.last_step(run) == step
+    directory.verify(run / "checkpoints" / f"step-{step:06d}")
+    ask(run, "checkpoint")
+    ask(run, "resume")
+    assert "paused" not in last_beat(run)
+    child.join()
+    assert_same(run, undisturbed)
+    said = [event["text"] for event in events(run) if event["kind"] == "alert"]
+    assert f"Paused after step {step}, as the page asked. Ctrl-C still saves and stops." in said
+    assert f"Step {step} is saved already." in said
+    assert any(text.startswith(f"The pause after step {step} is over; it lasted") for text in said)
+    end = events(run)[-1]
+    assert end["summary"]["seconds"] < end["rt"] - 0.6  # the seconds of work, without the pause
+
+
+def test_a_paused_run_keeps_beating(started: tuple[ForkServerProcess, Path]) -> None:
+    _, run = started
+    ask(run, "pause")
+    first = last_beat(run)
+    wait(lambda: last_beat(run)["seq"] > first["seq"], "second beat")
+    second = last_beat(run)
+    assert second["paused"] is True
+    assert 4.5 < second["t"] - first["t"] < 7 < 3 * first["expect_next_in"]
+
+
+def test_a_stopped_run_is_saved_and_the_next_attempt_does_not_obey_the_old_stop(
+    started: tuple[ForkServerProcess, Path], undisturbed: Path
+) -> None:
+    child, run = started
+    mailbox.post(run, run.name, 0, "pause")
+    mailbox.post(run, run.name, 0, "stop")
+    child.join()
+    assert child.exitcode == 0
+    end = events(run)[-1]
+    assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
+    directory.verify(run / "checkpoints" / f"step-{end['step']:06d}")
+    again = begin(run_process.resume_here, str(run))
+    wait(lambda: run_process.last_step(run) > end["step"], "step of the second attempt")
+    ask(run, "pause", attempt=1)
+    ask(run, "resume", attempt=1)
+    again.join()
+    assert again.exitcode == 0
+    assert_same(run, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_pause_and_the_run(
+    started: tuple[ForkServerProcess, Path], number: signal.Signals
+) -> None:
+    child, run = started
+    ask(run, "pause")
+    assert child.pid is not None
+    os.kill(child.pid, number)
+    child.join(10)
+    assert child.exitcode == 0
+    end = events(run)[-1]
+    assert (end["status"], end["reason"]) == ("stopped", f"asked to stop by {number.name}")
+    directory.verify(run / "checkpoints" / f"step-{end['step']:06d}")
+
+
+def test_a_torn_or_foreign_file_is_said_once_and_changes_nothing(
+    started: tuple[ForkServerProcess, Path], undisturbed: Path
+) -> None:
+    child, run = started
+    (run / mailbox.NAME).write_text('{"v":1,"run":')
+    child.join()
+    assert_same(run, undisturbed)
+    said = [event["text"] for event in events(run) if event["kind"] == "alert"]
+    assert sum("is not obeyed" in text for text in said) == 1
+
+
+def test_a_terminal_says_that_the_run_is_paused_and_by_whom_it_was_stopped(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    words = {name: str(value) for name, value in options.items() if name != "general"}
+    flags = [
+        part for name, value in words.items() for part in (f"--{name}".replace("_", "-"), value)
+    ]
+    process = runner("train", *flags, "--general", "none", "--runs", str(tmp_path))
+    run = begun(tmp_path, 3)
+    ask(run, "pause")
+    mailbox.post(run, run.name, 0, "stop")
+    output, _ = process.communicate()
+    assert process.returncode == 0
+    assert "as the page asked. Ctrl-C still saves and stops." in output
+    assert "(asked to stop by the page)" in output
+    assert f"unfrozen resume {run.name}" in output
+
+
+def test_two_processes_pause_save_and_stop_after_the_same_step(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    both = run_process.together(
+        run_process.train_here, options | {"grad_accum": 2, "runs": str(tmp_path)}
+    )
+    run = begun(tmp_path, 3)
+    ask(run, "pause")
+    assert processes_of(run / "events.jsonl") == 2
+    step = run_process.last_step(run)
+    time.sleep(0.5)
+    ask(run, "checkpoint")
+    ask(run, "resume")
+    wait(lambda: run_process.last_step(run) > step, "step after the pause")
+    mailbox.post(run, run.name, 0, "stop")
+    for child in both:
+        child.join(30)
+        assert child.exitcode == 0
+    end = events(run)[-1]
+    assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
+    saved = [event["step"] for event in events(run) if event["kind"] == "checkpoint"]
+    assert saved == [step, end["step"]]
+    found, refused = directory.newest(run / "checkpoints")
+    assert found is not None
+    assert (found.name, refused) == (f"step-{end['step']:06d}", [])

@@ -1,0 +1,262 @@
+"""A real server that a page may tell something, and real runs that it starts, pauses and stops."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from conftest import Server
+from gpu_runner.checkpoint import directory
+from gpu_runner.log.writer import EventLog, SystemClock
+from run_process import events, last_step
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def server(
+    model_dir: Path, sums_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("control")
+    (folder / "site").mkdir()
+    (folder / "site" / "index.html").write_text("<!doctype html><title>page</title>")
+    recipes = folder / "recipes"
+    recipes.mkdir()
+    written = [f'model = "{model_dir}"', 'general = "none"', "eval_every = 5000", "save_every = 0"]
+    written += ["steps = 5000", "sample_tokens = 0"]
+    (recipes / "sums.toml").write_text("\n".join([*written, f'data = "{sums_file}"']))
+    (recipes / "lost.toml").write_text("\n".join([*written, 'data = "nowhere.jsonl"']))
+    (recipes / "broken.toml").write_text("model = ")
+    (recipes / "demo.toml").write_text("\n".join(written))
+    options = ("--allow-control", "--recipes", str(recipes))
+    running = Server(folder / "site", folder / "runs", folder / "server.log", options=options)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {server.token}"}
+    with httpx.Client(base_url=server.origin, headers=headers, timeout=10) as made:
+        yield made
+        state = control(client=made)["started"]
+        if state is not None and state["alive"]:
+            made.post(f"/api/runs/{state['run']}/control", json={"command": "stop"})
+            wait(lambda: not control(made)["started"]["alive"], "end")
+
+
+def wait(until: Callable[[], Any], what: str) -> Any:
+    """What `until` returns, once it is true."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := until()):
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.02)
+    return found
+
+
+def control(client: httpx.Client) -> dict[str, Any]:
+    """What may be changed, and how the last start went."""
+    found: dict[str, Any] = client.get("/api/control").json()
+    return found
+
+
+def start(client: httpx.Client, recipe: str, **numbers: float) -> httpx.Response:
+    return client.post("/api/start", json={"recipe": recipe, "numbers": numbers})
+
+
+def tell(client: httpx.Client, run: str, command: str) -> int:
+    """The number of a command that was taken."""
+    answer = client.post(f"/api/runs/{run}/control", json={"command": command})
+    assert answer.status_code == 202, answer.text
+    return int(answer.json()["seq"])
+
+
+def test_the_recipes_come_with_numbers_bounds_and_what_is_wrong_with_them(
+    client: httpx.Client,
+) -> None:
+    recipes = {recipe["name"]: recipe for recipe in control(client)["recipes"]}
+    assert list(recipes) == ["demo", "broken", "lost", "sums"]
+    steps = {"value": 5000, "low": 1, "high": 10_000_000, "whole": True}
+    assert recipes["sums"]["numbers"]["steps"] == steps
+    assert recipes["demo"]["numbers"]["lr"]["whole"] is False
+    assert recipes["demo"]["numbers"]["steps"]["value"] != 5000  # no file takes its name
+    assert "is not TOML" in recipes["broken"]["problem"]
+    assert start(client, "broken").status_code == 422
+
+
+def test_a_run_is_started_paused_saved_and_stopped_from_outside(
+    server: Server, client: httpx.Client
+) -> None:
+    answer = start(client, "sums", steps=4000, lr=1e-3, seed=7)
+    assert answer.status_code == 202
+    assert answer.json()["started"]["alive"] is True
+    name = wait(lambda: control(client)["started"]["run"], "run")
+    run = server.runs / name
+    config = json.loads((run / "config.json").read_text())
+    assert (config["steps"], config["lr"], config["seed"]) == (4000, 1e-3, 7)
+    wait(lambda: last_step(run) > 2, "step")
+
+    seq = tell(client, name, "pause")
+    wait(lambda: heard(run) == seq, "pause")
+    step = last_step(run)
+    (info,) = [info for info in client.get("/api/runs").json() if info["id"] == name]
+    assert info["status"] == "paused"
+    seq = tell(client, name, "checkpoint")
+    wait(lambda: heard(run) == seq, "checkpoint")
+    directory.verify(run / "checkpoints" / f"step-{step:06d}")
+    tell(client, name, "resume")
+    wait(lambda: last_step(run) > step, "step after the pause")
+    tell(client, name, "stop")
+    wait(lambda: not control(client)["started"]["alive"], "end")
+    end = events(run)[-1]
+    assert (end["status"], end["reason"]) == ("stopped", "asked to stop by the page")
+    state = control(client)["started"]
+    assert (state["code"], state["run"], state["lines"]) == (0, name, [])
+
+    late = client.post(f"/api/runs/{name}/control", json={"command": "pause"})
+    assert late.status_code == 409
+    assert late.json() == {"error": f"run {name} is stopped: nobody is there to pause it"}
+    again = client.post(f"/api/runs/{name}/control", json={"command": "resume"})
+    assert again.status_code == 202, again.text
+    assert again.json()["started"]["name"] == name
+    wait(lambda: last_step(run) > end["step"], "step of the second attempt")
+    assert start(client, "sums").status_code == 409
+    seq = tell(client, name, "pause")
+    wait(lambda: heard(run) == seq, "pause of the second attempt")
+
+
+def test_a_run_that_train_did_not_make_cannot_be_started_again(
+    server: Server, client: httpx.Client
+) -> None:
+    with EventLog(
+        server.runs / "foreign" / "events.jsonl", run="foreign", clock=SystemClock()
+    ) as log:
+        log.emit("run.end", 1, status="stopped")
+    answer = client.post("/api/runs/foreign/control", json={"command": "resume"})
+    assert answer.status_code == 409
+    assert "run foreign is stopped" in answer.json()["error"]
+
+
+def test_a_run_of_several_processes_is_not_started_again_as_one(
+    server: Server, client: httpx.Client
+) -> None:
+    path = server.runs / "several" / "events.jsonl"
+    with EventLog(path, run="several", clock=SystemClock()) as log:
+        log.emit("run.start", 0, hardware={"processes": 8})
+        log.emit("run.end", 1, status="stopped")
+    (path.parent / "config.json").write_text("{}")
+    answer = client.post("/api/runs/several/control", json={"command": "resume"})
+    assert answer.status_code == 409
+    assert "torchrun --nproc-per-node 8 -m gpu_runner resume" in answer.json()["error"]
+
+
+def heard(run: Path) -> int:
+    """The newest command that the run has obeyed."""
+    beats = [event for event in events(run) if event["kind"] == "beat"]
+    return int(beats[-1].get("heard", 0))
+
+
+def test_one_run_at_a_time_and_the_end_of_the_server_is_not_its_end(
+    server: Server, client: httpx.Client
+) -> None:
+    assert start(client, "sums").status_code == 202
+    name = wait(lambda: control(client)["started"]["run"], "run")
+    second = start(client, "demo")
+    assert second.status_code == 409
+    assert "sums, started at" in second.json()["error"]
+    assert "stop it first" in second.json()["error"]
+    pid = json.loads((server.runs / "started.json").read_text())["pid"]
+    process = psutil.Process(pid)
+    assert "UNFROZEN_TOKEN" not in process.environ()
+    assert os.getsid(pid) == pid
+    if sys.platform == "linux" and server.process is not None:
+        loaded = psutil.Process(server.process.pid).memory_maps()
+        assert not [file.path for file in loaded if "libtorch" in file.path]
+    server.kill()
+    server.start()
+    wait(lambda: last_step(server.runs / name) > 5, "step without the server")
+    assert start(client, "demo").status_code == 409
+    assert control(client)["started"]["run"] == name
+    server.restart()
+    tell(client, name, "stop")
+    process.wait(PATIENCE_SECONDS)
+    assert control(client)["started"]["alive"] is False
+
+
+def test_a_start_that_still_loads_is_cancelled_and_leaves_nothing(
+    server: Server, client: httpx.Client
+) -> None:
+    def cancel(name: str) -> httpx.Response:
+        return client.post("/api/start/cancel", json={"name": name})
+
+    before = sorted(path.name for path in server.runs.iterdir() if path.is_dir())
+    pid = start_of(server, start(client, "sums"))
+    answer = cancel("demo")
+    assert answer.status_code == 409
+    assert "'demo' is not what was started last" in answer.json()["error"]
+    assert cancel("sums").json() == {"started": None}
+    assert not psutil.pid_exists(pid)
+    assert control(client)["started"] is None
+    assert sorted(path.name for path in server.runs.iterdir() if path.is_dir()) == before
+    assert cancel("sums").status_code == 409
+
+    start(client, "sums")
+    server.restart()  # it knows the process from its file
+    assert cancel("sums").status_code == 200
+    start(client, "sums")
+    name = wait(lambda: control(client)["started"]["run"], "run")
+    assert "has begun its run: stop that instead" in cancel("sums").json()["error"]
+    tell(client, name, "stop")
+    wait(lambda: not control(client)["started"]["alive"], "end")
+    log = (server.runs / name / "events.jsonl").read_bytes()
+    client.post(f"/api/runs/{name}/control", json={"command": "resume"})
+    assert cancel(name).status_code == 200
+    assert (server.runs / name / "events.jsonl").read_bytes() == log
+
+
+def start_of(server: Server, answer: httpx.Response) -> int:
+    """The process that was started."""
+    assert answer.status_code == 202
+    return int(json.loads((server.runs / "started.json").read_text())["pid"])
+
+
+def test_a_start_that_fails_is_told_from_its_last_lines(
+    server: Server, client: httpx.Client
+) -> None:
+    before = sorted(path.name for path in server.runs.iterdir() if path.is_dir())
+    assert start(client, "lost").status_code == 202
+    wait(lambda: not control(client)["started"]["alive"], "end")
+    state = control(client)["started"]
+    assert (state["name"], state["run"], state["code"]) == ("lost", None, 3)
+    assert "nowhere.jsonl" in " ".join(state["lines"])
+    assert sorted(path.name for path in server.runs.iterdir() if path.is_dir()) == before
+    assert (server.runs / "started.txt").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--recipes", "."), "--recipes . would change nothing: give --allow-control too"),
+        (("--allow-control", "--recipes", "nowhere"), "--recipes nowhere is no folder"),
+        (("--allow-control", "--host", "192.0.2.1"), "whoever reads that network could start"),
+    ],
+)
+def test_what_makes_no_sense_together_is_said(
+    server: Server, options: tuple[str, ...], reason: str
+) -> None:
+
+    command = [sys.executable, "-m", "gpu_runner", "serve", "--site", str(server.site), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert reason in " ".join(done.stderr.split())

@@ -1,0 +1,89 @@
+import math
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+import tiny_families
+import tiny_llama
+from gpu_runner.data.encode import Encoder, pad_token
+from gpu_runner.data.feed import collate
+from gpu_runner.data.rows import RowSet, load_set
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.train.evaluate import Evaluator, continuation
+
+
+def rows(name: str, count: int) -> RowSet:
+    encoder = Encoder(tiny_llama.tokenizer(), 60)
+    return load_set(name, [(str(n), row) for n, row in enumerate(tiny_llama.sums(count))], encoder)
+
+
+def evaluator(batch_rows: int) -> Evaluator:
+    suites = {"task": rows("task", 9), "general/a": rows("a", 5), "general/b": rows("b", 7)}
+    return Evaluator(suites, batch_rows, 0, torch.device("cpu"), nullcontext)
+
+
+def test_a_score_is_the_mean_over_tokens_whatever_the_batch() -> None:
+    model = tiny_llama.model()
+    scores = {score.suite: score for score in evaluator(4).run(model)}
+    total, count = loss_sum(model, collate(rows("task", 9).examples, 0))
+    assert scores["task"].loss == pytest.approx(float(total.detach()) / count, rel=1e-6)
+    assert scores["task"].tokens == count
+    again = {score.suite: score.loss for score in evaluator(1).run(model)}
+    assert again == pytest.approx({name: score.loss for name, score in scores.items()}, rel=1e-6)
+
+
+def test_general_is_the_mean_over_the_tokens_of_all_skills() -> None:
+    scores = {score.suite: score for score in evaluator(4).run(tiny_llama.model())}
+    a, b = scores["general/a"], scores["general/b"]
+    expected = (a.loss * a.tokens + b.loss * b.tokens) / (a.tokens + b.tokens)
+    assert scores["general"].loss == pytest.approx(expected)
+
+
+def test_evaluation_leaves_the_model_training_and_without_gradients() -> None:
+    model = tiny_llama.model().train()
+    evaluator(4).run(model)
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_random_model_scores_near_a_uniform_guess() -> None:
+    scores = evaluator(4).run(tiny_llama.model())
+    assert scores[0].loss == pytest.approx(math.log(264), abs=0.3)
+
+
+def test_a_continuation_is_greedy_and_bounded() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    text = continuation(model, tokenizer, "1+1=", 5)
+    assert text == continuation(model, tokenizer, "1+1=", 5)
+    assert len(tokenizer(text).input_ids) <= 5
+
+
+def test_nothing_is_continued_from_a_first_token() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    first = tokenizer.bos_token or tokenizer.eos_token
+    assert continuation(model, tokenizer, "", 5) == continuation(model, tokenizer, first, 5)
+
+
+def test_of_a_long_text_the_end_is_read() -> None:
+    model, tokenizer = tiny_llama.model(), tiny_llama.tokenizer()
+    text = "1+1=" * 100_000  # all of it would take hours, and more memory than there is
+    ids = tokenizer(text, add_special_tokens=False).input_ids[-12:]
+    end = tokenizer.decode(ids)
+    assert tokenizer(end, add_special_tokens=False).input_ids == ids
+    assert continuation(model, tokenizer, text, 5, 12) == continuation(model, tokenizer, end, 5)
+
+
+def test_a_continuation_stays_within_the_positions_of_the_model() -> None:
+    model, tokenizer = tiny_families.model("gpt2", n_positions=8), tiny_llama.tokenizer()
+    text = continuation(model, tokenizer, "1+1=2 " * 9, 5)
+    assert text == continuation(model, tokenizer, "=2 ", 5)
+    continuation(model, tokenizer, "1+1=", 50)
+
+
+def test_any_token_pads_where_a_tokenizer_has_none() -> None:
+    tokenizer = tiny_llama.tokenizer()
+    tokenizer.pad_token = None
+    assert pad_token(tokenizer) == tokenizer.eos_token_id
+    tokenizer.eos_token = None
+    assert pad_token(tokenizer) == 0

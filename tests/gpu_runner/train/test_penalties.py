@@ -1,0 +1,133 @@
+"""L2-SP, its decoupled twin, EWC and rates by layer, beside their numpy versions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import tiny_llama
+from gpu_runner.model.load import find
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.optimizer import Choice
+from gpu_runner.train.anchor import Anchor, anchor
+from gpu_runner.train.penalties import Penalty
+from unfrozen.lab import adamw, anchors
+from unfrozen.lab.adamw import Weights
+from unfrozen.layers import rate_shares
+
+STEPS = 6
+LR = 1e-3
+DECAY = 0.1
+
+
+def arrays(model: Any) -> Weights:
+    return {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
+
+
+def rows(model: Any) -> torch.Tensor:
+    """The loss of four rows of eight tokens."""
+    ids = torch.arange(32).reshape(4, 8) % model.config.vocab_size
+    loss: torch.Tensor = model(input_ids=ids, labels=ids).loss
+    return loss
+
+
+def undecayed(model: Any) -> frozenset[str]:
+    return frozenset(name for name, p in model.named_parameters() if p.ndim < 2)
+
+
+@pytest.fixture
+def start(model_dir: Path, tmp_path: Path) -> Anchor:
+    return anchor(find(str(model_dir)), tiny_llama.model(), tmp_path, untrained=True)
+
+
+@pytest.fixture
+def fisher(tmp_path: Path) -> Path:
+    """A Fisher of mean 1 that differs from weight to weight."""
+    generator = torch.Generator().manual_seed(3)
+    file = tmp_path / "fisher.safetensors"
+    model = tiny_llama.model()
+    values = {n: torch.rand(p.shape, generator=generator) * 2 for n, p in model.named_parameters()}
+    save_file(values, file)
+    return file
+
+
+def reference_step(
+    penalty: Penalty, weights: Weights, gradients: Weights, first: Weights, fisher: Weights
+) -> Weights:
+    """The gradients with the penalties of the reference, of weights that only numpy has moved."""
+    sp = anchors.l2sp_gradients(weights, first, penalty.l2sp)
+    ewc = anchors.ewc_gradients(weights, first, fisher, penalty.ewc)
+    return {name: gradients[name] + sp[name] + ewc[name] for name in gradients}
+
+
+@pytest.mark.parametrize(
+    ("strengths", "layer_decay"),
+    [
+        ({}, 1.0),
+        ({"l2sp": 3.0}, 1.0),
+        ({"l2sp_pull": 30.0}, 1.0),
+        ({"ewc": 3.0}, 1.0),
+        ({"l2sp": 1.0, "l2sp_pull": 10.0, "ewc": 2.0}, 2.6),
+    ],
+    ids=["adamw", "l2sp", "l2sp_pull", "ewc", "all with rates by layer"],
+)
+@pytest.mark.parametrize("keep", [False, True], ids=["from disk", "in memory"])
+def test_several_steps_agree_with_numpy(
+    strengths: dict[str, float], layer_decay: float, keep: bool, start: Anchor, fisher: Path
+) -> None:
+    from safetensors.numpy import load_file
+
+    model = tiny_llama.model()
+    first, importance = arrays(model), load_file(fisher)
+    names = list(first)
+    shares = rate_shares(names, layer_decay)
+    optimizer = optim.build(
+        model, lr=LR, weight_decay=DECAY, choice=Choice(layer_decay=layer_decay)
+    )
+    penalty = Penalty(start, **strengths, fisher=fisher, shares=shares, keep=keep)
+    reference = adamw.AdamW(LR, weight_decay=DECAY, undecayed=undecayed(model), rate_shares=shares)
+    weights = arrays(model)
+    for _ in range(STEPS):
+        rows(model).backward()
+        gradients = {n: p.grad.numpy().copy() for n, p in model.named_parameters()}
+        penalty.add_gradients(model)
+        norm = optim.gradient_norm(model.parameters())
+        skipped = optimizer.step(LR, norm, 1.0)
+        penalty.pull(model, LR, skipped)
+        full = reference_step(penalty, weights, gradients, first, importance)
+        clipped, known = adamw.clipped(full, 1.0)
+        assert float(norm) == pytest.approx(known, rel=1e-5)
+        weights = reference.update(weights, clipped)
+        weights = anchors.pulled(weights, first, penalty.l2sp_pull, LR, shares)
+    for name, ours in arrays(model).items():
+        assert np.abs(ours - first[name]).max() > LR / 100 or layer_decay > 1
+        np.testing.assert_allclose(ours, weights[name], rtol=0, atol=3e-7, err_msg=name)
+
+
+def test_the_pull_of_a_skipped_step_does_nothing(start: Anchor) -> None:
+    model = tiny_llama.model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5)
+    before = arrays(model)
+    Penalty(start, l2sp_pull=10.0).pull(model, 1e-2, torch.ones(()))
+    assert all(np.array_equal(before[name], now) for name, now in arrays(model).items())
+
+
+def test_no_penalty_reads_no_file() -> None:
+    model = tiny_llama.model()
+    nowhere = Anchor(dict.fromkeys(arrays(model), Path("/nowhere")))
+    Penalty(nowhere).add_gradients(model)
+    Penalty(nowhere).pull(model, 1.0, torch.zeros(()))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_weight_that_no_row_has_used_is_pulled_too(start: Anchor) -> None:
+    model = tiny_llama.model()
+    with torch.no_grad():
+        model.model.norm.weight.add_(1.0)
+    Penalty(start, l2sp=2.0).add_gradients(model)
+    torch.testing.assert_close(model.model.norm.weight.grad, torch.full((32,), 2.0))

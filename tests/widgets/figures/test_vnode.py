@@ -1,0 +1,44 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from widgets.node import JavaScriptError, Node
+
+# Characters XML allows, so that what is printed can be parsed again by a strict reader.
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"))
+
+
+def test_text_and_attributes_are_escaped(node: Node) -> None:
+    html = node.html(
+        "figures/vnode", "h", "p", {"title": '"><img src=x>'}, "<script>alert(1)</script>"
+    )
+    assert html == (
+        '<p title="&quot;&gt;&lt;img src=x&gt;">&lt;script&gt;alert(1)&lt;/script&gt;</p>'
+    )
+
+
+def test_nothing_is_printed_for_missing_children_and_false_attributes(node: Node) -> None:
+    html = node.html(
+        "figures/vnode", "h", "p", {"hidden": True, "id": None, "lang": False}, None, ["a", 0]
+    )
+    assert html == '<p hidden="">a0</p>'
+
+
+@pytest.mark.parametrize("name", ["onclick", "ONERROR", "style", "srcdoc", 'x"y'])
+def test_handlers_and_inline_styles_are_refused(node: Node, name: str) -> None:
+    with pytest.raises(JavaScriptError, match="refused"):
+        node.html("figures/vnode", "h", "p", {name: "alert(1)"})
+
+
+@pytest.mark.parametrize("tag", ["script", "style", "iframe", "p onclick=x", ""])
+def test_elements_that_run_or_hide_text_are_refused(node: Node, tag: str) -> None:
+    with pytest.raises(JavaScriptError, match="vnode cannot be"):
+        node.html("figures/vnode", "h", tag, {})
+
+
+@settings(max_examples=60, deadline=None)
+@given(title=TEXT, text=TEXT)
+def test_any_text_survives_printing_and_parsing(node: Node, title: str, text: str) -> None:
+    tree = node.tree("figures/vnode", "h", "p", {"title": title}, text)
+    assert tree.get("title") == title
+    assert (tree.text or "") == text

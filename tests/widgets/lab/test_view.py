@@ -1,0 +1,112 @@
+"""The fine-tune in the page as a tree: what is baked, what is live, how answers and runs read."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from press.lab import view
+from widgets.node import Node, texts, with_class
+
+VIEW = view()
+
+
+def answers(node: Node, **said: Any) -> ElementTree.Element:
+    empty = {"before": None, "after": None, "parts": None, "step": 0, "note": "", "problem": ""}
+    return node.tree("lab/view", "answersView", empty | said)
+
+
+def wrote(*pieces: str, ended: bool = True) -> dict[str, Any]:
+    return {"text": "".join(pieces), "pieces": list(pieces), "ended": ended}
+
+
+def runs(node: Node, *given: dict[str, Any], shown: str = "") -> ElementTree.Element:
+    found = node.html("lab/view", "runsView", list(given), shown)
+    return ElementTree.fromstring(f"<ol>{found}</ol>")
+
+
+def run(name: str, **more: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {"id": name, "title": f"title of {name}", "command": "", "end": None}
+    return plain | {"over": False, "kept": False} | more
+
+
+def test_baked_it_can_be_read_and_nothing_pretends_to_work(node: Node) -> None:
+    tree = node.tree("lab/view", "pageRunView", VIEW)
+    assert "needs JavaScript" in texts(with_class(tree, "pr-note"))[0]
+    (fields,) = tree.iter("fieldset")
+    assert "disabled" in fields.attrib
+    loose = [*with_class(tree, "pr-start"), *with_class(tree, "pr-prompt")]
+    assert all("disabled" in each.attrib for each in loose)
+
+
+def test_live_every_dial_has_a_name_a_value_and_what_it_does(node: Node) -> None:
+    tree = node.tree("lab/view", "pageRunView", VIEW, {"live": True})
+    labels = {each.attrib["for"] for each in tree.iter("label")}
+    for dial in VIEW["dials"]:
+        name = f"pr-{dial['name']}"
+        (slider,) = (each for each in tree.iter("input") if each.get("id") == name)
+        assert name in labels
+        assert slider.attrib["aria-valuetext"] == dial["texts"][dial["at"]]
+        assert int(slider.attrib["max"]) == len(dial["stops"]) - 1
+    assert texts(with_class(tree, "pr-dial-note")) == [dial["note"] for dial in VIEW["dials"]]
+
+
+def test_tokens_are_marked_from_where_the_two_part(node: Node) -> None:
+    tree = answers(node, before=wrote("a", "b", "c"), after=wrote("a", "x"), parts=1, step=5)
+    assert texts(with_class(tree, "pr-other")) == ["b", "c", "x"]
+    assert texts(with_class(tree, "pr-who")) == ["Before", "After 5 steps"]
+
+
+def test_before_the_first_run_the_start_answers_alone(node: Node) -> None:
+    tree = answers(node, before=wrote("a", "b"))
+    assert with_class(tree, "pr-other") == []
+    assert "answers beside it" in texts(with_class(tree, "pr-answer-note"))[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (wrote(), "ends at once"),
+        (wrote("a", ended=False), "a…"),
+        (wrote("a\n", "\tb"), "a⏎⇥b"),
+        (wrote("<script>", "&"), "<script>&"),
+    ],
+)
+def test_whatever_a_model_writes_is_shown_on_its_line(
+    node: Node, said: dict[str, Any], text: str
+) -> None:
+    assert texts(with_class(answers(node, before=said), "pr-said")) == [text]
+
+
+def test_a_problem_stands_where_an_answer_would(node: Node) -> None:
+    tree = answers(node, problem="Python stopped (MemoryError).")
+    assert "".join(tree.itertext()) == "Python stopped (MemoryError)."
+
+
+def test_a_run_offers_what_can_be_done_with_it(node: Node) -> None:
+    losses = {"task": [16.0, 0.91], "general": [0.03, 0.05]}
+    done = {"over": True, "end": {"status": "finished", "summary": {"losses": losses}}}
+    tree = runs(
+        node,
+        run("on"),
+        run("done", **done, command="unfrozen train"),
+        run("kept", **done, kept=True),
+        run("died", over=True, end={"status": "failed", "summary": {}}),
+        run("cut", over=True, end=None),
+        shown="done",
+    )
+    items = list(tree.iter("li"))
+    assert [texts(list(item.iter("button"))) for item in items] == [
+        ["Show"],
+        ["Show", "Keep", "Save log", "Copy command"],
+        ["Show", "Forget", "Save log"],
+        ["Show", "Keep", "Save log"],
+        ["Show", "Keep", "Save log"],
+    ]
+    scores = [texts(with_class(item, "pr-run-score"))[0] for item in items]
+    assert scores[0] == "training"
+    assert scores[1].startswith("task 0.91")
+    assert scores[3:] == ["failed", "ended"]
+    assert [item.get("aria-current") for item in items] == [None, "true", None, None, None]

@@ -1,0 +1,87 @@
+"""Which lines the charts of a run show, on which scale, and what stands at their ends."""
+
+from typing import Any
+
+import pytest
+
+from widgets.node import Node
+
+
+def scores(*losses: float) -> dict[str, Any]:
+    return {
+        "x": list(range(len(losses))),
+        "y": list(losses),
+        "delta": [loss - losses[0] for loss in losses],
+        "baseline": losses[0],
+        "old": [],
+    }
+
+
+def plain_run(losses: list[Any], **evals: Any) -> dict[str, Any]:
+    steps = list(range(1, len(losses) + 1))
+    return {
+        "series": {
+            "train/loss": {"x": steps, "y": losses, "old": []},
+            "opt/lr": {"x": steps[:-1], "y": [1e-3] * (len(steps) - 1), "old": []},
+        },
+        "evals": evals,
+        "plan": {"steps": len(losses), "x": steps, "lr": [1e-3] * len(losses)},
+        "attempts": [],
+        "nonFinite": None,
+    }
+
+
+def charts(node: Node, losses: list[Any], **evals: Any) -> dict[str, Any]:
+    found: dict[str, Any] = node.call("run/view/charts", "chartsOf", plain_run(losses, **evals))
+    return found
+
+
+def ends(chart: dict[str, Any]) -> list[str]:
+    return [line.get("end", line["label"]) for line in chart["lines"]]
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_log"),
+    [([15.4, 2.1, 0.3], True), ([4.2, 3.1, 2.6], False), ([15.4, 0.0], False), (["NaN"], False)],
+)
+def test_a_loss_that_falls_to_a_small_part_gets_a_log_scale_and_says_so(
+    node: Node, losses: list[Any], is_log: bool
+) -> None:
+    loss = charts(node, losses)["loss"]
+    assert loss["log"] is is_log
+    assert loss["title"].endswith("(log scale)") is is_log
+
+
+def test_every_skill_and_their_mean_have_a_line_with_its_change(node: Node) -> None:
+    suites = {"general/sums": scores(0.0, 0.5), "general/verbs": scores(0.1, 0.2)}
+    evals = charts(node, [1.0], **suites, general=scores(0.05, 0.35))["evals"]
+    assert ends(evals) == ["sums +0.500", "verbs +0.100", "general +0.300"]
+
+
+def test_a_lone_skill_is_not_drawn_again_as_its_own_mean(node: Node) -> None:
+    suites = {"general/english": scores(3.0, 2.9), "general": scores(3.0, 2.9)}
+    (line,) = charts(node, [1.0], **suites)["evals"]["lines"]
+    assert line["end"] == "english −0.100"
+    assert line["dots"]
+
+
+def test_while_a_run_goes_on_only_the_plan_is_named(node: Node) -> None:
+    assert ends(charts(node, [1.0, 0.9, 0.8])["rate"]) == ["planned", ""]
+
+
+def test_a_run_laid_beside_stands_behind_and_is_named_below_the_chart(node: Node) -> None:
+    run = plain_run([3.0, 2.0], task=scores(3.0, 2.0), general=scores(1.0, 1.1))
+    other = plain_run([3.0] * 5, task=scores(3.0, 2.5, 2.4), general=scores(1.0, 1.5))
+    found = node.call("run/view/charts", "chartsOf", run, {"run": other, "title": "2 · EWC"})
+    for name, losses in (("loss", [3.0, 2.5, 2.4]), ("evals", [1.0, 1.5])):
+        first = found[name]["lines"][0]
+        assert (first["end"], first["faint"], first["y"]) == ("compared", True, losses)
+        assert found[name]["note"].endswith("Grey: 2 · EWC.")
+        assert found[name]["lastStep"] == 5
+
+
+def test_a_run_without_scores_leaves_no_line_beside_another(node: Node) -> None:
+    run = plain_run([3.0, 2.0], task=scores(3.0, 2.0))
+    found = node.call("run/view/charts", "chartsOf", run, {"run": plain_run([]), "title": "2"})
+    assert "compared" not in ends(found["loss"])
+    assert "Grey" not in found["loss"]["note"]

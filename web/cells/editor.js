@@ -1,0 +1,78 @@
+/**
+ * The editor of a cell: CodeMirror 6, loaded when the reader first wants to edit.
+ *
+ * It takes the exact place of the source it replaces: same type, same lines, same padding; the line
+ * numbers stand in the padding, and only while it has the focus.
+ * Tab is not taken: it moves on, as everywhere in the page. Ctrl-] and Ctrl-[ indent.
+ */
+
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { python } from "@codemirror/lang-python";
+import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
+import { EditorSelection, EditorState } from "@codemirror/state";
+import { EditorView, keymap, lineNumbers } from "@codemirror/view";
+import { colours, theme } from "./theme.js";
+
+/**
+ * @param {{parent: HTMLElement, code: string, label: string, onChange: (code: string) => void,
+ *   onRun: () => void, onLeave: () => void}} options
+ */
+export function createEditor({ parent, code, label, onChange, onRun, onLeave }) {
+  const act = (action) => () => {
+    action();
+    return true;
+  };
+  const own = [
+    { key: "Shift-Enter", run: act(onRun) },
+    { key: "Mod-Enter", run: act(onRun) },
+    { key: "Escape", run: act(onLeave) },
+  ];
+  const extensions = [
+    keymap.of([...own, ...defaultKeymap, ...historyKeymap]),
+    lineNumbers(),
+    history(),
+    python(),
+    indentUnit.of("    "),
+    indentOnInput(),
+    bracketMatching(),
+    syntaxHighlighting(colours),
+    theme,
+    EditorView.domEventHandlers({ beforeinput: replaceSelection }),
+    EditorView.contentAttributes.of({ "aria-label": label, "aria-multiline": "true" }),
+    EditorView.updateListener.of((update) => {
+      if (update.docChanged) onChange(update.state.doc.toString());
+    }),
+  ];
+  const root = parent.attachShadow({ mode: "open" });
+  return new EditorView({ parent: root, root, state: EditorState.create({ doc: code, extensions }) });
+}
+
+/**
+ * Type over a selection without the browser's help: Chromium would keep the look of the replaced
+ * text in a style attribute, which the page's policy forbids and its console then complains about.
+ */
+function replaceSelection(event, view) {
+  const plain = event.inputType === "insertText" && event.data && !event.isComposing;
+  if (!plain || view.state.selection.main.empty) return false;
+  event.preventDefault();
+  view.dispatch(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+  return true;
+}
+
+/** Replace the whole text, keeping undo. */
+export function setCode(view, code) {
+  if (view.state.doc.toString() === code) return;
+  view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: code } });
+}
+
+/** Put the cursor at a character, or select a line (1-based; past the end means the last). */
+export function focusAt(view, { offset = 0, line = 0 }) {
+  const { doc } = view.state;
+  let selection = EditorSelection.single(Math.min(offset, doc.length));
+  if (line > 0) {
+    const { from, to } = doc.line(Math.min(line, doc.lines));
+    selection = EditorSelection.single(from, to);
+  }
+  view.focus();
+  view.dispatch({ selection, scrollIntoView: true });
+}

@@ -1,0 +1,219 @@
+/**
+ * `<live-cell id data-hash data-run-label>`: a cell of the article the reader can edit and run.
+ *
+ * It upgrades the baked markup in place. Property `code`; methods `run()` → a promise of
+ * `{ok, stdout, value, error, …}` that settles when everything is drawn, `stop()`, `reset()`.
+ * `value` is the repr of the last expression or null, `error` the traceback's text or null, with
+ * `errorType` and `errorLine` beside it.
+ */
+
+import { python } from "../python/client.js";
+import { CellBar } from "./bar.js";
+import { CellGuess } from "./guess.js";
+import { forget, recall, remember } from "./memory.js";
+import { CellOutput } from "./output.js";
+import { CellSource } from "./source.js";
+
+const SAVE_AFTER_MS = 300;
+const BEFORE_EDIT = "From before your edit: run the cell to renew it";
+
+export class LiveCell extends HTMLElement {
+  connectedCallback() {
+    if (this.source) return;
+    this.source = new CellSource(this.querySelector(".cell-source"), this.id);
+    this.output = new CellOutput(this.querySelector(".cell-output") ?? this.#newOutput());
+    this.bar = new CellBar(this, this.dataset.runLabel || "Run");
+    this.source.pre.after(this.bar.element);
+    this.guess = CellGuess.of(this);
+    this.runs = null; // {code, handle, promise} of the run that waits or runs
+    this.before = null; // what Reset took away
+    this.bakedNote = this.querySelector(".cell-note")?.textContent ?? "";
+    this.article = null; // the baked output, taken when the first run replaces it
+    this.source.addEventListener("change", () => this.#changed());
+    this.source.addEventListener("run", () => this.run());
+    this.source.addEventListener("leave", () => this.bar.focus());
+    this.source.addEventListener("lost", () => this.#noEditor());
+    this.addEventListener("cell-jump", (event) => jump(event.detail));
+    addEventListener("pagehide", () => this.#save());
+    this.#restoreEdit();
+  }
+
+  get code() {
+    return this.source.code;
+  }
+
+  set code(code) {
+    this.source.code = code;
+  }
+
+  /** Run the code as it stands. Called again before that run has ended, it returns the same promise. */
+  run() {
+    const { code } = this;
+    if (this.runs?.code === code) return this.runs.promise;
+    const previous = this.runs?.promise;
+    const handle = python.run({
+      cell: this.id,
+      source: code,
+      guess: this.guess?.given,
+      onStart: () => this.#began(),
+      onStdout: (text) => this.output.write(text),
+      onTable: (json) => this.output.publish("table", json),
+      onPlots: (json) => this.output.publish("plots", json),
+    });
+    const promise = Promise.all([handle.done, previous]).then(([outcome]) => this.#ended(outcome));
+    const mine = { code, handle, promise: promise.finally(() => this.#forgetRun(mine)) };
+    this.runs = mine;
+    this.bar.show("waiting");
+    return mine.promise;
+  }
+
+  /** Stop the run that waits or runs. It ends within half a second, whatever the code does. */
+  stop() {
+    this.runs?.handle.stop();
+  }
+
+  /** Go back to the article's code and output; called again at once, undo that. */
+  reset() {
+    if (this.before) return this.#undoReset();
+    if (!this.bar.edited) return undefined;
+    this.stop();
+    const before = { code: this.code, shown: this.output.snapshot() };
+    this.source.code = this.source.original;
+    this.before = before;
+    if (this.article) this.output.restore(this.article);
+    else this.output.note(this.bakedNote);
+    this.output.say("");
+    this.guess?.say("");
+    this.bar.offer("undo");
+    return undefined;
+  }
+
+  /** Open the editor on a line. @param {number} line 1-based */
+  showLine(line) {
+    return this.source.edit({ line });
+  }
+
+  #noEditor() {
+    const text = "The editor could not be loaded. Check the connection; the cell runs without it.";
+    this.output.say(text, "Try again", () => {
+      this.output.say("");
+      this.source.edit();
+    });
+  }
+
+  #newOutput() {
+    const box = document.createElement("div");
+    box.className = "cell-output";
+    return this.appendChild(box);
+  }
+
+  #began() {
+    this.article ??= this.#bakedOutput();
+    this.output.begin();
+    this.started = true;
+    this.bar.show("running");
+  }
+
+  /** What the page was built with; its note may by now say that the code was edited. */
+  #bakedOutput() {
+    const shown = this.output.snapshot();
+    shown.texts.set(".cell-note", this.bakedNote);
+    return shown;
+  }
+
+  async #ended(outcome) {
+    const { stdout } = this.started ? this.output : { stdout: "" };
+    this.bar.show("ended", outcome);
+    if (this.started) await this.#drawEnd(outcome);
+    this.started = false;
+    this.#explain(outcome);
+    this.guess?.say(outcome.guessed);
+    const { ok, value, error, stopped, cleared, seconds } = outcome;
+    const words = stopped ? "KeyboardInterrupt: the run was stopped" : null;
+    return {
+      ok, stdout, value, error: error?.traceback ?? words,
+      errorType: error?.type ?? null, errorLine: error?.line ?? null, stopped, cleared, seconds,
+    };
+  }
+
+  /** Draw the last of a run. A widget that fails to draw must not leave the run without an end. */
+  async #drawEnd(outcome) {
+    const shown = outcome.stopped ? { ...outcome, error: null } : outcome;
+    try {
+      await this.output.finish(shown, noteOn(outcome));
+    } catch (error) {
+      console.error(error);
+      this.output.say(`The result could not be drawn (${error.message}).`);
+    }
+  }
+
+  /** Say what an unusual end means and what can be done. */
+  #explain({ ok, stopped, cleared, error }) {
+    if (cleared) {
+      const why = stopped ? "Stopped." : error.message;
+      const text = `${why} Python was restarted, so the names that cells had defined are gone.`;
+      const above = cellsAbove(this);
+      if (above.length === 0) this.output.say(text);
+      else this.output.say(text, "Run the cells above again", () => above.forEach((cell) => cell.run()));
+    } else if (!ok && !stopped && python.status.phase === "failed") {
+      this.output.say(error.message, "Try again", () => this.run());
+    }
+  }
+
+  #forgetRun(mine) {
+    if (this.runs === mine) this.runs = null;
+  }
+
+  #changed() {
+    const edited = this.code !== this.source.original;
+    this.before = null;
+    this.bar.offer(edited ? "reset" : "");
+    this.bar.edited = edited;
+    if (!this.runs) this.output.note(edited ? BEFORE_EDIT : this.bakedNote);
+    clearTimeout(this.saving);
+    this.saving = setTimeout(() => this.#save(), SAVE_AFTER_MS);
+  }
+
+  #save() {
+    if (!this.saving) return;
+    clearTimeout(this.saving);
+    this.saving = 0;
+    if (this.bar.edited) remember(this.id, this.dataset.hash, this.code);
+    else forget(this.id);
+  }
+
+  #undoReset() {
+    const { code, shown } = this.before;
+    this.source.code = code;
+    this.output.restore(shown);
+  }
+
+  /** Show what the reader wrote on an earlier visit; the article's version is one button away. */
+  #restoreEdit() {
+    const kept = recall(this.id);
+    if (!kept || kept.code === this.code) return;
+    this.code = kept.code;
+    if (kept.hash === this.dataset.hash) return;
+    const text = "The article's version of this cell has changed since you edited yours.";
+    this.output.say(text, "Take the new version", () => this.reset());
+  }
+}
+
+function noteOn({ ok, stopped, seconds }) {
+  if (stopped) return "Stopped before it was done";
+  if (!ok) return "Ended with an error";
+  return `Computed in your browser in ${seconds < 0.1 ? seconds.toFixed(3) : seconds.toFixed(2)} s`;
+}
+
+/** The live cells that stand before `cell` in the page. */
+function cellsAbove(cell) {
+  const cells = [...document.querySelectorAll("live-cell")];
+  return cells.slice(0, cells.indexOf(cell));
+}
+
+function jump({ cell, line }) {
+  const target = document.getElementById(cell);
+  if (target instanceof LiveCell) target.showLine(line);
+}
+
+customElements.define("live-cell", LiveCell);

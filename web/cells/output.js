@@ -1,0 +1,199 @@
+/**
+ * What stands under a cell: printed text, value, error, table, plots and a note on their origin.
+ *
+ * Baked output and live output are the same elements. A run replaces them one by one as results
+ * arrive and removes at its end what it did not produce, while the whole keeps its height: nothing
+ * below it moves until the run is over, and nothing at all when the results are the same.
+ */
+
+import { errorView } from "./error.js";
+import { TextStream } from "./stream.js";
+import { textButton } from "../figures/text-button.js";
+
+// From top to bottom.
+const SLOTS = [
+  ".cell-message", ".cell-stdout", ".cell-overflow", ".cell-error", ".cell-value",
+  "data-table", "data-plot", ".cell-note",
+];
+const FULL_BYTES = 200_000;
+const DRAW_EVERY_MS = 50;
+
+export class CellOutput {
+  /** @param {HTMLElement} box the `.cell-output` element */
+  constructor(box) {
+    this.box = box;
+    this.stream = null;
+    this.fresh = new Set(); // slots the current run has filled
+    this.waiting = new Map(); // "table" | "plots" → JSON text not yet drawn
+    this.drawnAt = 0;
+    this.drawCostMs = 0;
+    this.timer = 0;
+  }
+
+  /** A run begins: hold the height, say that it is busy, keep everything in sight. */
+  begin() {
+    this.fresh.clear();
+    this.waiting.clear();
+    this.stream = null;
+    this.box.style.minHeight = `${this.box.getBoundingClientRect().height}px`;
+    this.box.setAttribute("aria-busy", "true");
+    this.say("");
+  }
+
+  /** Printed text arrives. */
+  write(text) {
+    if (!this.stream) {
+      const pre = this.#slot(".cell-stdout", "pre");
+      pre.style.minHeight = `${pre.getBoundingClientRect().height}px`;
+      this.stream = new TextStream(pre);
+    }
+    this.fresh.add(".cell-stdout");
+    this.stream.append(text);
+    if (this.stream.text.length >= FULL_BYTES) this.#overflow("Output is shown up to 200 kB.");
+  }
+
+  /** All text printed by this run. */
+  get stdout() {
+    return this.stream?.text ?? "";
+  }
+
+  /** A table ("table") or plots ("plots") arrive as JSON text; the newest wins if drawing is slow. */
+  publish(kind, json) {
+    this.waiting.set(kind, json);
+    if (this.timer) return;
+    const pause = Math.max(DRAW_EVERY_MS, 4 * this.drawCostMs) - (performance.now() - this.drawnAt);
+    this.timer = setTimeout(() => this.#draw(), Math.max(0, pause));
+  }
+
+  /**
+   * The run is over: show its value and error, remove what it did not renew.
+   * @param {import("../python/client.js").Outcome} outcome
+   * @param {string} note where the output comes from
+   * @returns {Promise<void>} settles when everything is on screen
+   */
+  async finish(outcome, note) {
+    this.#draw();
+    if (outcome.notice) this.#overflow(outcome.notice);
+    if (outcome.value !== null) this.#fill(".cell-value", "pre", outcome.value);
+    if (outcome.error) this.#error(outcome.error);
+    const keep = outcome.ok ? [] : ["data-table", "data-plot"]; // an error does not tear them down
+    for (const slot of SLOTS.slice(1, -1)) if (!this.fresh.has(slot)) this.#clear(slot, keep);
+    this.#fill(".cell-note", "p", note);
+    delete this.box.dataset.baked;
+    for (const pre of this.box.querySelectorAll(".cell-stdout, .cell-value")) {
+      pre.style.minHeight = "";
+      const hidden = pre.scrollHeight > pre.clientHeight + 1 || pre.scrollWidth > pre.clientWidth + 1;
+      if (hidden) pre.tabIndex = 0;
+    }
+    this.box.style.minHeight = "";
+    this.box.removeAttribute("aria-busy");
+    await nextPaint();
+  }
+
+  /** Change only the note under the output. */
+  note(text) {
+    this.#fill(".cell-note", "p", text);
+  }
+
+  /** Say something to the reader above the output, with one way on; an empty text takes it away. */
+  say(text, action = "", onAction = () => {}) {
+    this.box.querySelector(":scope > .cell-message")?.remove();
+    if (!text) return;
+    const words = document.createElement("span");
+    words.textContent = text;
+    const message = this.#slot(".cell-message", "p");
+    message.replaceChildren(words);
+    if (action) message.append(" ", textButton("", action, onAction));
+  }
+
+  /** What is shown now, to be shown again by `restore`. */
+  snapshot() {
+    const texts = [".cell-stdout", ".cell-value", ".cell-note"].map((slot) => [
+      slot,
+      this.box.querySelector(`:scope > ${slot}`)?.textContent ?? null,
+    ]);
+    const data = (tag) => [...this.box.querySelectorAll(`:scope > ${tag}`)].map((e) => e.data);
+    return { texts: new Map(texts), table: data("data-table"), plots: data("data-plot") };
+  }
+
+  /** Show a snapshot. */
+  restore({ texts, table, plots }) {
+    this.say("");
+    for (const slot of [".cell-overflow", ".cell-error"]) this.#clear(slot);
+    for (const [slot, text] of texts) {
+      if (text === null) this.#clear(slot);
+      else this.#fill(slot, slot === ".cell-note" ? "p" : "pre", text);
+    }
+    this.#show("data-table", table);
+    this.#show("data-plot", plots);
+  }
+
+  #draw() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    const start = performance.now();
+    const { table, plots } = Object.fromEntries(this.waiting);
+    this.waiting.clear();
+    if (table !== undefined) this.#show("data-table", [JSON.parse(table)]);
+    if (plots !== undefined) this.#show("data-plot", JSON.parse(plots));
+    this.drawnAt = performance.now();
+    this.drawCostMs = this.drawnAt - start;
+  }
+
+  /** Have one element of `tag` for each item of data; elements that stay are reused in place. */
+  #show(tag, items) {
+    this.fresh.add(tag);
+    const there = [...this.box.querySelectorAll(`:scope > ${tag}`)];
+    for (const surplus of there.slice(items.length)) surplus.remove();
+    items.forEach((data, index) => {
+      const element = there[index] ?? this.#place(document.createElement(tag), tag);
+      element.classList.remove("is-stale");
+      element.data = data;
+    });
+  }
+
+  #error(error) {
+    this.#clear(".cell-error");
+    this.fresh.add(".cell-error");
+    this.#place(errorView(error), ".cell-error");
+  }
+
+  #overflow(text) {
+    this.#fill(".cell-overflow", "p", text);
+  }
+
+  #fill(slot, tag, text) {
+    this.fresh.add(slot);
+    this.#slot(slot, tag).textContent = text;
+  }
+
+  #clear(slot, keep = []) {
+    for (const element of this.box.querySelectorAll(`:scope > ${slot}`)) {
+      if (keep.includes(slot)) element.classList.add("is-stale");
+      else element.remove();
+    }
+  }
+
+  #slot(slot, tag) {
+    const there = this.box.querySelector(`:scope > ${slot}`);
+    if (there) return there;
+    const element = document.createElement(tag);
+    element.className = slot.slice(1);
+    return this.#place(element, slot);
+  }
+
+  /** Insert an element of a slot before the first element of a later one. */
+  #place(element, slot) {
+    const later = SLOTS.slice(SLOTS.indexOf(slot) + 1).map((name) => `:scope > ${name}`);
+    this.box.insertBefore(element, later.length ? this.box.querySelector(later.join(",")) : null);
+    return element;
+  }
+}
+
+/** Wait until what was changed has been painted; a hidden page paints nothing, so not for long. */
+function nextPaint() {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 100);
+    requestAnimationFrame(() => requestAnimationFrame(resolve));
+  });
+}

@@ -1,0 +1,135 @@
+/**
+ * The source of a cell: the baked `<pre>` until the reader wants to edit, then an editor in its
+ * place. Its text is the one truth: `code` reads and writes it in both states.
+ */
+
+export class CellSource extends EventTarget {
+  /**
+   * Fires "change" when the code changes, "run" when the reader asks for a run from within, "leave"
+   * at Esc, and "lost" when the editor could not be fetched.
+   * @param {HTMLPreElement} pre the baked source
+   * @param {string} name the cell's name, for screen readers
+   */
+  constructor(pre, name) {
+    super();
+    this.pre = pre;
+    this.codeElement = pre.querySelector("code") ?? pre;
+    this.name = name;
+    this.text = this.codeElement.textContent;
+    this.baked = [...this.codeElement.childNodes];
+    this.original = this.text;
+    this.tail = this.text.endsWith("\n") ? "\n" : ""; // the last newline has no line of its own
+    this.editor = null;
+    this.tools = null; // the editor's module, once it is here
+    this.opening = null;
+    pre.tabIndex = 0;
+    pre.setAttribute("role", "group");
+    pre.setAttribute("aria-label", `Python code of ${name}; press Enter to edit`);
+    pre.addEventListener("click", (event) => this.#clicked(event));
+    pre.addEventListener("keydown", (event) => this.#pressed(event));
+    pre.addEventListener("focus", () => loadEditor().catch(() => {}), { once: true });
+  }
+
+  get code() {
+    return this.text;
+  }
+
+  set code(code) {
+    this.#took(String(code));
+    if (this.editor) this.tools.setCode(this.editor, this.#lines);
+    else this.#showPlain();
+  }
+
+  /** Open the editor with the cursor at a character (`offset`) or on a line (`line`). */
+  async edit(place = {}) {
+    try {
+      await this.mount();
+    } catch {
+      this.opening = null;
+      this.dispatchEvent(new Event("lost"));
+      return;
+    }
+    this.tools.focusAt(this.editor, place);
+  }
+
+  /** Put the editor in place of the baked source, once. */
+  mount() {
+    this.opening ??= loadEditor().then((tools) => {
+      const host = document.createElement("div");
+      host.className = "cell-editor";
+      this.tools = tools;
+      this.editor = tools.createEditor({
+        parent: host,
+        code: this.#lines,
+        label: `Python code of ${this.name}; press Escape to leave`,
+        onChange: (code) => code !== this.#lines && this.#took(code + this.tail),
+        onRun: () => this.dispatchEvent(new Event("run")),
+        onLeave: () => this.dispatchEvent(new Event("leave")),
+      });
+      this.pre.after(host);
+      this.pre.hidden = true;
+    });
+    return this.opening;
+  }
+
+  /** The code as the editor holds it, without an empty last line that the baked source lacks. */
+  get #lines() {
+    return this.tail && this.text.endsWith("\n") ? this.text.slice(0, -1) : this.text;
+  }
+
+  #took(code) {
+    if (code === this.text) return;
+    this.text = code;
+    if (this.editor) this.codeElement.textContent = code; // what no-editor readers of the DOM see
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Show code that was not baked: the article's own as baked, any other through the editor. */
+  #showPlain() {
+    if (this.text === this.original) this.codeElement.replaceChildren(...this.baked);
+    else {
+      this.codeElement.textContent = this.text;
+      this.mount().catch(() => {}); // uncoloured text is still the reader's text
+    }
+  }
+
+  #clicked(event) {
+    if (event.button === 0 && getSelection().isCollapsed) this.edit({ offset: this.#offsetAt(event) });
+  }
+
+  #pressed(event) {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    if (event.shiftKey || event.ctrlKey || event.metaKey) this.dispatchEvent(new Event("run"));
+    else this.edit();
+  }
+
+  /** The character under the pointer, counted from the start of the source. */
+  #offsetAt({ clientX, clientY }) {
+    const caret = caretAt(clientX, clientY);
+    if (!caret || !this.pre.contains(caret.node)) return 0;
+    const before = document.createRange();
+    before.setStart(this.codeElement, 0);
+    before.setEnd(caret.node, caret.offset);
+    return before.toString().length;
+  }
+}
+
+function caretAt(x, y) {
+  if (document.caretPositionFromPoint) {
+    const caret = document.caretPositionFromPoint(x, y);
+    return caret && { node: caret.offsetNode, offset: caret.offset };
+  }
+  const range = document.caretRangeFromPoint?.(x, y);
+  return range && { node: range.startContainer, offset: range.startOffset };
+}
+
+/** Fetch the editor's chunk; a failed fetch may be tried again at the next wish to edit. */
+let editorModule = null;
+function loadEditor() {
+  editorModule ??= import("./editor.js").catch((error) => {
+    editorModule = null;
+    throw error;
+  });
+  return editorModule;
+}

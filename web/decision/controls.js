@@ -1,0 +1,157 @@
+/**
+ * The controls of the decision as they stand in a view, and how they are kept in step with another.
+ *
+ * Every control carries its key of the state as `data-key`; its error stands below it.
+ */
+
+import { nearestStop } from "../planner/controls.js";
+import { h } from "../figures/vnode.js";
+
+/** All controls. @param {object} view from `unfrozen.method_decision` */
+export function controlsView({ selects, counts, radios, price }, { live }) {
+  return h(
+    "fieldset",
+    { class: "md-controls", disabled: !live },
+    h("legend", { class: "visually-hidden" }, "The task"),
+    selects.map((each) => selectField(each, live)),
+    counts.map(countField),
+    radios.map(radioField),
+    priceField(price),
+  );
+}
+
+function selectField({ key, label, value, options }, live) {
+  const shown = live ? options : options.filter((option) => option.value === value);
+  return h(
+    "div",
+    { class: "md-field" },
+    h("label", { for: `md-${key}` }, label),
+    h(
+      "select",
+      { id: `md-${key}`, class: "mp-input", "data-key": key, ...described(key) },
+      shown.map((option) => h("option", { value: option.value, selected: option.value === value }, option.label)),
+    ),
+    errorSlot(key),
+  );
+}
+
+function countField({ key, label, note, value, digits, steps, texts }) {
+  const index = nearestStop(steps, digits);
+  return h(
+    "div",
+    { class: "md-field md-count" },
+    h("label", { for: `md-${key}` }, label, h("span", { class: "md-note" }, note)),
+    h("input", {
+      class: "mp-range",
+      type: "range",
+      min: 0,
+      max: steps.length - 1,
+      step: 1,
+      value: index,
+      "data-slides": key,
+      "aria-label": `${label}, in steps`,
+      "aria-valuetext": texts[index],
+    }),
+    h("input", {
+      id: `md-${key}`,
+      class: "mp-input mp-input-number",
+      type: "text",
+      inputmode: "numeric",
+      autocomplete: "off",
+      "data-key": key,
+      value,
+      ...described(key),
+    }),
+    errorSlot(key),
+  );
+}
+
+function radioField({ key, label, value, options }) {
+  return h(
+    "fieldset",
+    { class: "md-radios" },
+    h("legend", null, label),
+    options.map((option) =>
+      h(
+        "label",
+        null,
+        h("input", { type: "radio", name: `md-${key}`, value: option.value, "data-key": key, checked: option.value === value }),
+        h("span", null, option.label),
+      ),
+    ),
+    errorSlot(key),
+  );
+}
+
+function priceField({ key, label, value, placeholder }) {
+  return h(
+    "div",
+    { class: "md-field" },
+    h("label", { for: `md-${key}` }, label),
+    h("input", {
+      id: `md-${key}`,
+      class: "mp-input",
+      type: "text",
+      inputmode: "decimal",
+      autocomplete: "off",
+      "data-key": key,
+      value,
+      placeholder,
+      ...described(key),
+    }),
+    errorSlot(key),
+  );
+}
+
+function described(key) {
+  return { "aria-describedby": `md-error-${key}` };
+}
+
+function errorSlot(key) {
+  return h("p", { id: `md-error-${key}`, class: "mp-error", "data-error": key, hidden: true });
+}
+
+/** Puts every control where a view has it, but the one the reader types in. */
+export function syncControls(root, { selects, counts, radios, price, problem }, { skip = null } = {}) {
+  const set = (element, value) => {
+    if (element !== skip && element.value !== value) element.value = value;
+  };
+  for (const { key, value } of selects) set(field(root, key), value);
+  for (const { key, value, digits, steps, texts } of counts) {
+    const range = root.querySelector(`[data-slides="${key}"]`);
+    const index = nearestStop(steps, digits);
+    set(field(root, key), value);
+    set(range, String(index));
+    range.setAttribute("aria-valuetext", steps[index] === digits ? texts[index] : value);
+  }
+  for (const { key, value } of radios) {
+    for (const radio of root.querySelectorAll(`[data-key="${key}"]`)) radio.checked = radio.value === value;
+  }
+  set(field(root, "price"), price.value);
+  field(root, "price").placeholder = price.placeholder;
+  syncErrors(root, problem ?? null);
+}
+
+function syncErrors(root, problem) {
+  for (const slot of root.querySelectorAll("[data-error]")) {
+    const isHere = slot.dataset.error === problem?.key;
+    slot.hidden = !isHere;
+    slot.textContent = isHere ? problem.text : "";
+    const control = field(root, slot.dataset.error);
+    if (isHere) control.setAttribute("aria-invalid", "true");
+    else control.removeAttribute("aria-invalid");
+  }
+}
+
+function field(root, key) {
+  return root.querySelector(`[data-key="${key}"]`);
+}
+
+/** What an edited element says, as a change of the state; null when it says nothing yet. */
+export function editOf({ dataset, type, checked, value }, counts) {
+  const { key, slides } = dataset;
+  if (slides) return { [slides]: counts.find((count) => count.key === slides).steps[value] };
+  if (!key || (type === "radio" && !checked)) return null;
+  const text = value.trim();
+  return text === "" && key !== "price" ? null : { [key]: text }; // a new number is coming
+}

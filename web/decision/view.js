@@ -1,0 +1,100 @@
+/**
+ * The whole decision as a tree: what is baked when the site is built, and what turns live in place.
+ */
+
+import { typed } from "../run/program.js";
+import { controlsView } from "./controls.js";
+import { commandWords } from "../planner/answers.js";
+import { h } from "../figures/vnode.js";
+
+const BAKED = "Computed when this page was built. The controls need JavaScript.";
+
+/**
+ * @param {object} view from `unfrozen.method_decision`
+ * @param {{live?: boolean}} [opts] live: controls and buttons can be used
+ */
+export function methodDecisionView(view, { live = false } = {}) {
+  return h(
+    "div",
+    { class: "md" },
+    controlsView(view, { live }),
+    h("p", { class: "mp-status" }, BAKED),
+    h("div", { class: "md-result" }, resultView(view, { live })),
+  );
+}
+
+/** The answer, and the four methods in their order. */
+export function resultView({ title, text, rule, methods, flips }, { live }) {
+  return [
+    h("p", { class: "md-title" }, title),
+    h("p", { class: "md-text" }, text),
+    h(
+      "ol",
+      { class: "md-methods" },
+      methods.map((method, index) => methodView(method, flips?.[method.key] ?? [], index === 0, live)),
+    ),
+    h("p", { class: "md-rule" }, rule),
+  ];
+}
+
+function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, command, planner }, flips, isFirst, live) {
+  return h(
+    "li",
+    { class: doesIt ? "md-method" : "md-method md-cannot" },
+    h("h4", { class: "md-name" }, name),
+    h(
+      "dl",
+      { class: "md-numbers" },
+      numbers.map(({ label, text, note }) =>
+        h("div", null, h("dt", null, label), h("dd", null, text, h("span", { class: "md-note" }, note))),
+      ),
+    ),
+    h("ul", { class: "md-checks" }, checks.map(checkView)),
+    !isFirst && flipsView(key, flips, live),
+    h(
+      "details",
+      { class: "mp-more", "data-key": `md-${key}` },
+      h("summary", null, command ? "How, and what to type" : "How"),
+      h("p", { class: "md-how" }, recipe),
+      command && commandView(key, command),
+      planner !== null && h("p", null, h("a", { class: "md-planner", href: "#planner", "data-query": planner }, "Open in the planner")),
+    ),
+  );
+}
+
+function checkView({ good, label, text }) {
+  return h(
+    "li",
+    { class: good ? "md-good" : "md-bad" },
+    h("span", { class: "md-mark", "aria-hidden": "true" }, good ? "✓" : "✗"),
+    h("span", null, h("b", null, `${label}: `), text),
+  );
+}
+
+function flipsView(key, flips, live) {
+  if (flips.length === 0) return h("p", { class: "md-flips" }, "No single change puts it first.");
+  return h(
+    "p",
+    { class: "md-flips" },
+    h("span", null, "Would be first "),
+    flips.map(({ text }, index) =>
+      live
+        ? h("button", { type: "button", class: "md-flip", "data-flip": `${key} ${index}` }, text)
+        : h("span", { class: "md-flip" }, text),
+    ),
+  );
+}
+
+function commandView(key, { text, note }) {
+  return h(
+    "div",
+    null,
+    h(
+      "div",
+      { class: "mp-command" },
+      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandWords(typed(text)) : text)),
+      h("button", { type: "button", class: "button mp-copy", "data-copies": key }, "Copy"),
+    ),
+    note !== "" && h("p", { class: "mp-quiet" }, note),
+  );
+}

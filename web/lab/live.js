@@ -1,0 +1,271 @@
+/**
+ * What makes `<page-run>` live: dials, runs, the plane, questions. It upgrades the baked markup in
+ * place and shows the newest run in a `<run-view>` of its own.
+ */
+
+import { forget, keep, keptRuns } from "../run/kept-runs.js";
+import { eventsOf, pageRuns } from "../run/page-runs.js";
+import { trainer } from "../run/page-trainer.js";
+import { typed } from "../run/program.js";
+import { planeView } from "./plane.js";
+import { answersView, pageRunView, runsView } from "./view.js";
+import "../run/view/run-view.js";
+import { toDom } from "../figures/vnode.js";
+
+const BUSY = ["loading", "training", "stopping"];
+
+export class LivePageRun {
+  #more = {}; // choices that no dial has, or between two stops of one
+  #shown = "";
+  #width = 0; // of the plane as it was drawn
+
+  /**
+   * @param {HTMLElement} host the element
+   * @param {object} view what the press has baked
+   */
+  constructor(host, view) {
+    this.host = host;
+    this.view = view;
+    const tree = toDom(pageRunView(view, { live: true }));
+    this.run = Object.assign(document.createElement("run-view"), { hidden: true });
+    this.run.toggleAttribute("data-own", true);
+    tree.querySelector(".pr-ask").after(this.run);
+    host.replaceChildren(host.querySelector("script.data"), tree);
+    this.#listen();
+    this.#drawStatus();
+    this.#drawRuns();
+    void this.#recall();
+  }
+
+  get choices() {
+    const dialled = this.view.dials.map(({ name, stops }) => [name, stops[this.#dial(name).value]]);
+    return { ...Object.fromEntries(dialled), ...this.#more };
+  }
+
+  set choices(given) {
+    this.#more = {};
+    for (const dial of this.view.dials) {
+      const value = given[dial.name] ?? dial.stops[dial.at];
+      const stop = dial.stops.indexOf(value);
+      if (stop < 0) this.#more[dial.name] = value;
+      this.#turn(dial, stop < 0 ? nearest(dial.stops, value) : stop, value);
+    }
+    const known = new Set(this.view.dials.map(({ name }) => name));
+    for (const [name, value] of Object.entries(given)) if (!known.has(name)) this.#more[name] = value;
+    this.#namePreset();
+  }
+
+  /** The run that is shown, as `<run-view>` has it. */
+  get state() {
+    return this.run.state;
+  }
+
+  /** Fine-tune with the choices as they stand. */
+  start() {
+    return trainer.start(this.choices);
+  }
+
+  /** End the run that is on; what it has learned can be asked. */
+  stop() {
+    trainer.stop();
+  }
+
+  /** What the model writes after `prompt`: before, and as the newest run left it. */
+  ask(prompt) {
+    return trainer.ask(String(prompt));
+  }
+
+  #find(selector) {
+    return this.host.querySelector(selector);
+  }
+
+  #dial(name) {
+    return this.#find(`#pr-${name}`);
+  }
+
+  #listen() {
+    trainer.addEventListener("status", () => this.#drawStatus());
+    pageRuns.addEventListener("change", () => this.#runsChanged());
+    this.#find(".pr-start").addEventListener("click", () => this.#startOrStop());
+    this.#find(".pr-grid").addEventListener("input", ({ target }) => this.#turned(target));
+    this.#find(".mp-presets").addEventListener("click", ({ target }) => this.#preset(target.dataset.preset));
+    this.#find(".pr-runs").addEventListener("click", ({ target }) => this.#order(target));
+    this.#find(".pr-ask").addEventListener("submit", (event) => this.#asked(event));
+    new ResizeObserver(() => this.#fit()).observe(this.#find(".pr-plane"));
+  }
+
+  async #startOrStop() {
+    if (BUSY.includes(trainer.status.phase)) return this.stop();
+    const { ok, status, problem } = await this.start();
+    if (!ok && status === "refused") this.#say(problem);
+  }
+
+  #turned(input) {
+    const dial = this.view.dials.find(({ name }) => name === input.dataset.dial);
+    delete this.#more[dial.name];
+    this.#turn(dial, Number(input.value), dial.stops[input.value]);
+    this.#namePreset();
+  }
+
+  #turn({ name, stops, texts }, stop, value) {
+    const input = this.#dial(name);
+    const text = stops[stop] === value ? texts[stop] : String(value);
+    input.value = stop;
+    input.setAttribute("aria-valuetext", text);
+    this.#find(`output[for="pr-${name}"]`).textContent = text;
+  }
+
+  #preset(id) {
+    const preset = this.view.presets.find((other) => other.id === id);
+    if (preset) this.choices = preset.choices;
+  }
+
+  /** Press the preset that the dials stand at, if there is one, and say what it shows. */
+  #namePreset() {
+    const now = JSON.stringify(this.choices);
+    const defaults = Object.fromEntries(this.view.dials.map(({ name, stops, at }) => [name, stops[at]]));
+    const same = ({ choices }) => JSON.stringify({ ...defaults, ...choices }) === now;
+    const preset = this.view.presets.find(same);
+    for (const button of this.host.querySelectorAll(".mp-preset")) {
+      button.setAttribute("aria-pressed", String(button.dataset.preset === preset?.id));
+    }
+    this.#find(".pr-says").textContent = preset?.says ?? "A setting of your own.";
+  }
+
+  #runsChanged() {
+    const newest = [...pageRuns.all.keys()].at(-1);
+    if (newest && newest !== this.newest && !pageRuns.all.get(newest).kept) this.#show(newest);
+    this.newest = newest;
+    this.#drawRuns();
+  }
+
+  #show(id) {
+    this.#shown = id;
+    this.run.hidden = false;
+    this.run.showPage(id);
+    this.#drawRuns();
+  }
+
+  #drawRuns() {
+    const list = runsView([...pageRuns.all.values()], this.#shown);
+    const focused = this.#focusedOrder();
+    this.#find(".pr-runs").replaceChildren(...list.map((node) => toDom(node)));
+    if (focused) this.#find(focused)?.focus();
+    this.#drawPlane();
+  }
+
+  /** Where the focus is in the list, so that drawing it anew does not take it away. */
+  #focusedOrder() {
+    const order = document.activeElement?.closest?.(".pr-runs [data-order]");
+    if (!order || !this.host.contains(order)) return "";
+    const { run } = order.closest(".pr-run").dataset;
+    return `[data-run="${run}"] [data-order="${order.dataset.order}"]`;
+  }
+
+  #fit() {
+    if (this.#find(".pr-plane").clientWidth !== this.#width) this.#drawPlane();
+  }
+
+  #drawPlane() {
+    const place = this.#find(".pr-plane");
+    const open = place.querySelector("details")?.open ?? false;
+    const dots = [...pageRuns.all.values()].map((run, index) => dotOf(run, index, this.#shown)).filter(Boolean);
+    this.#width = place.clientWidth;
+    const width = Math.max(280, Math.min(760, this.#width || 640));
+    const nodes = planeView(this.view.plane, this.view.challenge, dots, width).map((node) => toDom(node));
+    place.replaceChildren(...nodes);
+    place.querySelector("details").open = open;
+  }
+
+  #drawStatus() {
+    const { phase, what, share, reason } = trainer.status;
+    const button = this.#find(".pr-start");
+    const busy = BUSY.includes(phase);
+    button.textContent = busy ? "Stop" : "Fine-tune it here";
+    button.classList.toggle("pr-stop", busy);
+    button.disabled = phase === "stopping";
+    this.#find(".pr-note").textContent = busy ? workText(phase, what, share) : this.view.fetches;
+    this.#say(phase === "failed" ? `${reason} Try again.` : "");
+    this.host.dataset.phase = phase;
+  }
+
+  #say(text) {
+    const place = this.#find(".pr-status");
+    if (place.textContent !== text) place.textContent = text;
+  }
+
+  async #order(button) {
+    const { order } = button.dataset;
+    const run = pageRuns.all.get(button.closest(".pr-run")?.dataset.run);
+    if (!order || !run) return;
+    if (order === "show") this.#show(run.id);
+    else if (order === "save") download(pageRuns.file(run.id));
+    else if (order === "copy") await this.#copy(typed(run.command));
+    else await this.#keepOrForget(run);
+  }
+
+  async #copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      this.#say("The command for the runner is copied.");
+    } catch {
+      this.#say(text); // no clipboard here: the reader can select it
+    }
+  }
+
+  async #keepOrForget(run) {
+    try {
+      await (run.kept ? forget(run.id) : keep(run));
+      run.kept = !run.kept;
+      this.#say(run.kept ? "Kept in this browser." : "Forgotten when you leave.");
+    } catch (error) {
+      this.#say(`This browser keeps nothing here (${error.message}): save the log instead.`);
+    }
+    pageRuns.changed();
+  }
+
+  /** The runs that were kept on an earlier visit. */
+  async #recall() {
+    const found = await keptRuns().catch(() => []);
+    for (const run of found) {
+      if (pageRuns.all.has(run.id)) continue;
+      const end = eventsOf(run.lines).findLast(({ kind }) => kind === "run.end") ?? null;
+      pageRuns.add({ ...run, over: true, kept: true, end });
+    }
+  }
+
+  async #asked(event) {
+    event.preventDefault();
+    const place = this.#find(".pr-answers");
+    const button = this.#find(".pr-ask .pr-button");
+    button.disabled = true;
+    const said = await this.ask(this.#find(".pr-prompt").value);
+    button.disabled = false;
+    place.replaceChildren(toDom(answersView(said)));
+  }
+}
+
+function dotOf({ id, title, end }, index, shown) {
+  const losses = end?.summary?.losses;
+  const [task, general] = [losses?.task?.[1], losses?.general?.[1]];
+  if (!Number.isFinite(task) || !Number.isFinite(general)) return null;
+  return { number: index + 1, title, task, general, isShown: id === shown };
+}
+
+function nearest(stops, value) {
+  const gaps = stops.map((stop) => Math.abs(stop - value));
+  return gaps.indexOf(Math.min(...gaps));
+}
+
+function workText(phase, what, share) {
+  if (phase === "stopping") return "Stopping after the piece of work that is on.";
+  if (phase === "training") return "Training. The page stays usable; each step shows below.";
+  if (what === "starting") return "Starting Python, with numpy and the model.";
+  return what ? `Loading ${what} ${share}` : "Loading";
+}
+
+function download(file) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: file.name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,159 @@
+/**
+ * `<page-run>` as a tree: what is baked when the site is built, and what turns live in place.
+ */
+
+import { planeView } from "./plane.js";
+import { lossText } from "../run/number.js";
+import { h } from "../figures/vnode.js";
+
+const BAKED = "Training here needs JavaScript. What the presets do stands in the table below.";
+
+/**
+ * @param {object} view from `unfrozen.lab.page_run`, with `plane` and `fetches` of the press
+ * @param {{live?: boolean}} [opts] live: it can be used
+ */
+export function pageRunView(view, { live = false } = {}) {
+  return h(
+    "div",
+    { class: "pr" },
+    h(
+      "div",
+      { class: "pr-go" },
+      h("button", { type: "button", class: "pr-start", disabled: !live }, "Fine-tune it here"),
+      h("p", { class: "pr-note" }, live ? view.fetches : BAKED),
+    ),
+    h("p", { class: "pr-status", role: "status" }),
+    dialsView(view, live),
+    h("div", { class: "pr-plane" }, planeView(view.plane, view.challenge, [])),
+    h("ol", { class: "pr-runs", "aria-label": "Your runs" }),
+    askView(live),
+  );
+}
+
+function dialsView({ presets, dials }, live) {
+  return h(
+    "fieldset",
+    { class: "pr-dials", disabled: !live },
+    h("legend", { class: "visually-hidden" }, "What to train with"),
+    h(
+      "div",
+      { class: "mp-presets", role: "group", "aria-label": "Presets" },
+      presets.map(({ id, label }, index) =>
+        h("button", { type: "button", class: "mp-preset", "data-preset": id, "aria-pressed": String(index === 0) }, label),
+      ),
+    ),
+    h("p", { class: "pr-says" }, presets[0].says),
+    h("div", { class: "pr-grid" }, dials.map(dialView)),
+  );
+}
+
+function dialView({ name, label, note, stops, texts, at }) {
+  return h(
+    "div",
+    { class: "pr-dial" },
+    h("label", { for: `pr-${name}` }, label),
+    h("output", { for: `pr-${name}`, class: "pr-value" }, texts[at]),
+    h("input", {
+      id: `pr-${name}`,
+      class: "mp-range",
+      type: "range",
+      min: 0,
+      max: stops.length - 1,
+      step: 1,
+      value: at,
+      "data-dial": name,
+      "aria-valuetext": texts[at],
+      "aria-describedby": `pr-${name}-note`,
+    }),
+    h("span", { class: "pr-dial-note", id: `pr-${name}-note` }, note),
+  );
+}
+
+function askView(live) {
+  return h(
+    "form",
+    { class: "pr-ask" },
+    h("label", { for: "pr-prompt" }, "Ask it"),
+    h("input", {
+      id: "pr-prompt",
+      class: "mp-input pr-prompt",
+      type: "text",
+      autocomplete: "off",
+      autocapitalize: "off",
+      spellcheck: "false",
+      value: "The capital of France is",
+      disabled: !live,
+    }),
+    h("button", { type: "submit", class: "pr-button", disabled: !live }, "Ask"),
+    h("div", { class: "pr-answers", role: "status" }),
+  );
+}
+
+/**
+ * What both models write, their tokens side by side; where they part, they are marked.
+ * @param {object} said from `unfrozen.lab.session`
+ */
+export function answersView({ before, after, parts, step, note, problem }) {
+  if (problem) return h("p", { class: "pr-problem" }, problem);
+  return h(
+    "div",
+    null,
+    answerLine("Before", before, after ? parts : Infinity),
+    after
+      ? answerLine(step ? `After ${step} steps` : "Not trained yet", after, parts)
+      : h("p", { class: "pr-answer-note" }, "Train it, and what it has become answers beside it."),
+    note && h("p", { class: "pr-answer-note" }, note),
+  );
+}
+
+function answerLine(who, { pieces, ended }, parts) {
+  const empty = pieces.length === 0;
+  return h(
+    "p",
+    { class: "pr-answer" },
+    h("span", { class: "pr-who" }, who),
+    h(
+      "span",
+      { class: "pr-said" },
+      empty && h("i", null, "ends at once"),
+      pieces.map((piece, index) => h("span", { class: index >= parts ? "pr-token pr-other" : "pr-token" }, visible(piece))),
+      !ended && !empty && h("span", { class: "pr-more" }, "…"),
+    ),
+  );
+}
+
+/** A token's line breaks as signs: an answer stays on its line. */
+function visible(piece) {
+  return piece.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+}
+
+/**
+ * The list of runs below the plane; numbers are those of the dots.
+ * @param {import("../run/page-runs.js").PageRun[]} runs
+ * @param {string} shown id of the one in the run view
+ */
+export function runsView(runs, shown) {
+  return runs.map((run, index) => {
+    const losses = run.end?.summary?.losses;
+    const score = (suite) => losses?.[suite]?.[1];
+    const scored = Number.isFinite(score("task"));
+    return h(
+      "li",
+      { class: "pr-run", "data-run": run.id, "aria-current": run.id === shown ? "true" : null },
+      h("span", { class: "pr-number", "aria-hidden": "true" }, index + 1),
+      h("span", { class: "pr-run-title" }, run.title),
+      h("span", { class: "pr-run-score" }, scored ? `task ${lossText(score("task"))}, old ${lossText(score("general"))}` : run.over ? endText(run) : "training"),
+      h("span", { class: "pr-run-orders" }, ordersOf(run)),
+    );
+  });
+}
+
+function ordersOf(run) {
+  const order = (name, text) => h("button", { type: "button", class: "run-button", "data-order": name }, text);
+  const after = run.over ? [order("keep", run.kept ? "Forget" : "Keep"), order("save", "Save log"), run.command && order("copy", "Copy command")] : [];
+  return [order("show", "Show"), ...after];
+}
+
+function endText({ end }) {
+  return { stopped: "stopped", failed: "failed", oom: "out of memory" }[end?.status] ?? "ended";
+}

@@ -1,0 +1,221 @@
+/** The planner's words and numbers: verdict, parts, advice, inverse answers, what to type. */
+
+import { typed } from "../run/program.js";
+import { swatch } from "./figures.js";
+import { h } from "../figures/vnode.js";
+
+const FIRST = 6; // changes shown at first: the best trades of memory against time
+
+/** The headline. @param {{kind: string, title: string, text: string}} verdict */
+export function verdictView({ kind, title, text }, facts) {
+  return h(
+    "div",
+    { class: `mp-verdict mp-verdict-${kind}` },
+    h("p", { class: "mp-verdict-title" }, title),
+    h("p", { class: "mp-verdict-text" }, text),
+    h("p", { class: "mp-facts" }, `${facts.name}: ${facts.size}, ${facts.shape}.`),
+  );
+}
+
+/** What the bar is made of; each part opens its formula. */
+export function partsList(parts) {
+  return h(
+    "div",
+    { class: "mp-parts" },
+    parts.map((part) =>
+      h(
+        "details",
+        { class: "mp-part", "data-key": `part-${part.key}` },
+        h(
+          "summary",
+          null,
+          swatch(part.key),
+          h("span", { class: "mp-part-label" }, part.label),
+          h("span", { class: "mp-part-size" }, part.text),
+          h("span", { class: "mp-part-share" }, part.share),
+        ),
+        whyView(part.why),
+      ),
+    ),
+  );
+}
+
+/** Numbers that open their formula, inputs and source. */
+export function numbersView(numbers, className = "") {
+  return h(
+    "div",
+    { class: `mp-numbers ${className}`.trim() },
+    numbers.map((number) =>
+      h(
+        "details",
+        { class: "mp-number", "data-key": `number-${number.key}` },
+        h(
+          "summary",
+          null,
+          h("span", { class: "mp-number-label" }, number.label),
+          h("span", { class: "mp-number-text" }, number.text),
+          h("span", { class: "mp-number-note" }, number.note),
+        ),
+        whyView(number.why),
+      ),
+    ),
+  );
+}
+
+/** How a number comes about: its terms, what the symbols stand for, and who says so. */
+function whyView({ terms, inputs, sources }) {
+  return h(
+    "div",
+    { class: "mp-why" },
+    h(
+      "ul",
+      { class: "mp-terms" },
+      terms.map(([label, formula, size]) =>
+        h(
+          "li",
+          null,
+          h("span", { class: "mp-term-label" }, label),
+          h("span", { class: "mp-term-size" }, size),
+          h("span", { class: "mp-formula" }, formula),
+        ),
+      ),
+    ),
+    inputs.length > 0 &&
+      h(
+        "dl",
+        { class: "mp-inputs" },
+        inputs.map(([symbol, meaning, value]) =>
+          h("div", null, h("dt", null, h("span", { class: "mp-symbol" }, symbol), meaning), h("dd", null, value)),
+        ),
+      ),
+    sources.map((source) => h("p", { class: "mp-source" }, source)),
+  );
+}
+
+/** The cheapest set of changes that fits, then every single one, each with its button. */
+export function adviceView(cheapest, advice) {
+  if (!cheapest && advice.length === 0) {
+    return h("p", { class: "mp-sentence" }, "No single change of this recipe saves memory.");
+  }
+  return h(
+    "div",
+    { class: "mp-ways" },
+    cheapest && cheapestView(cheapest),
+    advice.length > 0 && [
+      h(
+        "p",
+        { class: "mp-advice-head", "aria-hidden": "true" },
+        ["One change at a time", "saves", "then needs", "a step takes"].map((text) => h("span", null, text)),
+      ),
+      h("ul", { class: "mp-advice" }, advice.slice(0, FIRST).map(adviceRow)),
+      advice.length > FIRST &&
+        h(
+          "details",
+          { class: "mp-more", "data-key": "advice-rest" },
+          h("summary", null, "The other changes"),
+          h("ul", { class: "mp-advice" }, advice.slice(FIRST).map(adviceRow)),
+        ),
+    ],
+  );
+}
+
+function cheapestView({ what, text, state }) {
+  if (!state) return h("p", { class: "mp-cheapest mp-cheapest-none" }, text);
+  return h(
+    "div",
+    { class: "mp-cheapest" },
+    h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "mp-quiet" }, text)),
+    applyButton("cheapest", "Apply", `Apply ${what}`),
+  );
+}
+
+function adviceRow({ key, label, note, saved, total, time, fits }) {
+  return h(
+    "li",
+    { class: "mp-advice-row" },
+    h("span", { class: "mp-advice-what" }, label, h("span", { class: "mp-advice-note" }, note)),
+    h("span", { class: "mp-advice-saved" }, hidden("saves "), saved),
+    h(
+      "span",
+      { class: fits ? "mp-advice-total mp-fits" : "mp-advice-total" },
+      hidden("then needs "),
+      total,
+      fits && h("span", { class: "mp-tag" }, "fits"),
+    ),
+    h("span", { class: "mp-advice-time" }, hidden("a step takes "), time),
+    applyButton(`advice-${key}`, "Apply", `Apply: ${label}`),
+  );
+}
+
+/** Inverse answers: the edge of what fits. */
+export function solvesView(solves) {
+  return h(
+    "dl",
+    { class: "mp-solves" },
+    solves.map(({ key, label, text, note, state }) =>
+      h(
+        "div",
+        null,
+        h("dt", null, label),
+        h("dd", null, h("span", { class: "mp-solve-text" }, text), state && applyButton(`solve-${key}`, "Use", `Use ${text}`)),
+        h("dd", { class: "mp-number-note" }, note),
+      ),
+    ),
+  );
+}
+
+/** An option with its values, or what stands between options. */
+const WORDS = /--?\S+(?: [^\s\\-]\S*)*|\s+|\S+/g;
+
+/** A command in words: on a narrow screen a line breaks before an option, never within one that fits. */
+export function commandWords(text) {
+  return text.match(WORDS).map((word) => (word.startsWith("-") ? h("span", { class: "mp-option" }, word) : word));
+}
+
+/** What to type, with a button that copies it. */
+export function commandsView({ run, where, differs, needs, job, plan }) {
+  return h(
+    "div",
+    { class: "mp-commands" },
+    commandView("run", commandWords(typed(run)), "Copy the command"),
+    where !== "" && h("p", { class: "mp-quiet" }, where),
+    differs.length > 0 &&
+      h(
+        "p",
+        { class: "mp-quiet" },
+        `The runner trains one way, so this differs from the plan: ${differs.join("; ")}. `,
+        needs && (needs.worse ? h("strong", null, needs.text) : needs.text),
+      ),
+    h(
+      "details",
+      { class: "mp-more", "data-key": "job" },
+      h("summary", null, "This plan as JSON, for the command line"),
+      h("p", { class: "mp-quiet" }, "Save it as job.json, then type ", h("code", null, typed(plan)), "."),
+      commandView("job", job, "Copy the JSON"),
+    ),
+  );
+}
+
+function commandView(name, text, label) {
+  return h(
+    "div",
+    { class: "mp-command" },
+    h("pre", { class: "listing", tabindex: 0, "data-copy": name }, h("code", null, text)),
+    h("button", { type: "button", class: "button mp-copy", "data-copies": name }, label),
+  );
+}
+
+function applyButton(way, text, label) {
+  return h("button", { type: "button", class: "button mp-apply", "data-way": way, "aria-label": label }, text);
+}
+
+/** The state a button of these leads to. @param {string} way its `data-way` */
+export function stateOf(way, { cheapest, advice, solves }) {
+  if (way === "cheapest") return cheapest.state;
+  const ways = [...advice.map((each) => [`advice-${each.key}`, each]), ...solves.map((each) => [`solve-${each.key}`, each])];
+  return new Map(ways).get(way).state;
+}
+
+function hidden(text) {
+  return h("span", { class: "visually-hidden" }, text);
+}

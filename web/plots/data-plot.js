@@ -1,0 +1,296 @@
+/**
+ * `<data-plot>`: a plot the reader can point at, walk through with the keyboard, zoom and take along.
+ *
+ * Property `data` is one plot of the cell contract as parsed JSON (or a list of one). Baked plots
+ * carry it in a `<script type="application/json" class="data">`, read when the element comes alive.
+ * Attribute `height`, in pixels, overrides the height that goes with the width.
+ *
+ *   pointer over it     numbers at the nearest x          ← → (Shift: by tenths), Home, End   the same
+ *   drag (mouse)        zoom into that stretch of x       Escape                              leave
+ */
+
+import { bakedData, DataTable } from "../tables/data-table.js";
+import { fileName, saveFile } from "../figures/file.js";
+import { stateView } from "../figures/state.js";
+import { keepFocus, toolViews } from "../figures/tools.js";
+import { cursorStops, cursorView, nearestStop, readout, spoken } from "./cursor.js";
+import { plotTable, zoomed } from "./data.js";
+import { plotFile } from "./export.js";
+import { hasData } from "./extent.js";
+import { layoutPlot } from "./layout.js";
+import { WIDE } from "./size.js";
+import { plotProblem, readPlot } from "./model.js";
+import { PlotZoom } from "./zoom.js";
+import { descriptionOf, figureView, pictureView } from "./view.js";
+import { h, toDom } from "../figures/vnode.js";
+
+const KEYS_HINT = "Arrow keys read its values, Home and End jump, Escape leaves.";
+
+/** @see module comment */
+export class DataPlot extends HTMLElement {
+  #data;
+  #plot = null; // as read; null in a drawn state
+  #shown = null; // #plot, or the part zoomed into
+  #layout = null;
+  #sorted = null; // the stops of #layout, once someone asks
+  #cursor = null; // position in #stops
+  #width = 0;
+  #zoom = new PlotZoom();
+  #observer = new ResizeObserver(() => this.#onResize());
+
+  constructor() {
+    super();
+    this.addEventListener("click", (event) => this.#onClick(event));
+    this.addEventListener("keydown", (event) => this.#onKey(event));
+    this.addEventListener("pointermove", (event) => this.#onMove(event));
+    this.addEventListener("pointerleave", (event) => this.#onLeave(event));
+    this.addEventListener("pointerdown", (event) => this.#onDown(event));
+    this.addEventListener("pointerup", (event) => this.#onUp(event));
+    this.addEventListener("pointercancel", () => this.#zoom.cancel());
+    this.addEventListener("focusout", () => this.#setCursor(null));
+  }
+
+  connectedCallback() {
+    if (Object.hasOwn(this, "data")) {
+      const early = this.data;
+      delete this.data;
+      this.data = early;
+    } else if (this.#data === undefined) {
+      const baked = bakedData(this);
+      if (baked !== undefined) this.data = baked;
+    } else if (this.#plot) this.#redraw();
+    this.#observer.observe(this);
+  }
+
+  disconnectedCallback() {
+    this.#observer.disconnect();
+  }
+
+  /** The plot as parsed JSON; setting it draws. Anything else draws an error in its place. */
+  get data() {
+    return this.#data;
+  }
+
+  set data(value) {
+    this.#data = Array.isArray(value) && value.length === 1 ? value[0] : value;
+    const pointed = this.#cursor === null ? null : this.#stops[this.#cursor].at;
+    const isOpen = this.querySelector(".plot-data") !== null;
+    this.#cursor = null;
+    this.#plot = null;
+    keepFocus(this, () => {
+      this.#draw();
+      if (isOpen && this.#plot) this.#openData();
+    });
+    if (pointed !== null && this.#plot) this.#setCursor(nearestStop(this.#stops, pointed));
+  }
+
+  #draw() {
+    this.#zoom.cancel();
+    const problem = plotProblem(this.#data);
+    if (this.#data === undefined || this.#data === null) {
+      this.#drawState(stateView("empty", "No plot yet", "Run the cell to draw it."));
+    } else if (problem) {
+      this.#drawState(stateView("error", "This plot could not be drawn", problem));
+    } else this.#drawFigure();
+  }
+
+  #drawState(view) {
+    this.#layout = null;
+    this.replaceChildren(toDom(view));
+  }
+
+  #drawFigure() {
+    const plot = readPlot(this.#data);
+    if (!hasData(plot)) {
+      this.#drawState(
+        figureView(plot, stateView("empty", "Nothing to draw yet", "This plot has no values.")),
+      );
+      return;
+    }
+    this.#plot = plot;
+    this.#shown = plot;
+    this.replaceChildren(toDom(figureView(plot, this.#picture())));
+    const stage = this.#stage;
+    stage.classList.add("plot-stage");
+    stage.tabIndex = 0;
+    stage.setAttribute("role", "application");
+    stage.setAttribute("aria-roledescription", "chart");
+    stage.setAttribute("aria-label", `${descriptionOf(plot)} ${KEYS_HINT}`);
+    stage.after(toDom(h("p", { class: "plot-spoken visually-hidden", role: "status" })));
+    this.#drawTools();
+  }
+
+  get #stops() {
+    this.#sorted ??= cursorStops(this.#layout);
+    return this.#sorted;
+  }
+
+  get #stage() {
+    return this.querySelector(".plot-canvas");
+  }
+
+  #picture() {
+    this.#width = Math.round(this.clientWidth) || WIDE;
+    const height = Number(this.getAttribute("height")) || undefined;
+    this.#layout = layoutPlot(this.#shown, { width: this.#width, height });
+    this.#sorted = null;
+    return pictureView(this.#layout);
+  }
+
+  /** The picture anew, for another width or another stretch of x; everything around it stays. */
+  #redraw() {
+    this.#cursor = null;
+    this.#stage.replaceChildren(toDom(this.#picture()));
+  }
+
+  #onResize() {
+    const width = Math.round(this.clientWidth);
+    if (this.#plot && width > 0 && width !== this.#width) this.#redraw();
+  }
+
+  #drawTools() {
+    const isOpen = this.querySelector(".plot-data") !== null;
+    const whole = { action: "whole", label: "Whole range", hint: "Leave the zoom" };
+    const tools = [
+      {
+        action: "data",
+        label: isOpen ? "Hide data" : "Show data",
+        hint: "The numbers as a table",
+        expanded: String(isOpen),
+      },
+      { action: "svg", label: "SVG", hint: "Save the picture as SVG" },
+      { action: "png", label: "PNG", hint: "Save the picture as PNG" },
+      { action: "csv", label: "CSV", hint: "Save the numbers as CSV" },
+    ];
+    const all = this.#shown === this.#plot ? tools : [whole, ...tools];
+    this.querySelector(".plot-tools").replaceChildren(...toolViews(all).map((view) => toDom(view)));
+  }
+
+  // ---- cursor
+
+  #setCursor(position) {
+    const picture = this.querySelector(".plot-stage .plot-picture");
+    if (!this.#layout || !picture || position === this.#cursor) return;
+    this.#cursor = position;
+    picture.querySelector(".plot-cursor")?.remove();
+    if (position !== null)
+      picture.append(toDom(cursorView(this.#layout, this.#stops[position]), true));
+  }
+
+  /** Pixel x of a pointer in the picture's own units, or null outside the canvas. */
+  #pixel(event) {
+    const picture =
+      this.#layout && event.target.closest(".plot-canvas")?.querySelector(".plot-picture");
+    if (!picture) return null;
+    const box = picture.getBoundingClientRect();
+    return ((event.clientX - box.left) * this.#layout.width) / box.width;
+  }
+
+  #onMove(event) {
+    const at = this.#pixel(event);
+    if (this.#zoom.isDragging) {
+      if (at !== null)
+        this.#zoom.drag(at, this.#layout, this.#stage.querySelector(".plot-picture"));
+    } else this.#setCursor(at === null ? null : nearestStop(this.#stops, at));
+  }
+
+  /** A finger that is lifted leaves its reading there; a mouse takes it along. */
+  #onLeave(event) {
+    if (event.pointerType !== "touch") this.#setCursor(null);
+  }
+
+  #onKey(event) {
+    if (event.target !== this.#stage || event.altKey || event.ctrlKey || event.metaKey) return;
+    const last = this.#stops.length - 1;
+    const stride = event.shiftKey ? Math.max(1, Math.round(last / 10)) : 1;
+    const from = this.#cursor;
+    const steps = {
+      ArrowRight: from === null ? 0 : Math.min(last, from + stride),
+      ArrowLeft: from === null ? last : Math.max(0, from - stride),
+      Home: 0,
+      End: last,
+    };
+    if (event.key in steps) this.#walkTo(steps[event.key]);
+    else if (event.key === "Escape" && from !== null) this.#setCursor(null);
+    else if (event.key === "Escape" && this.#shown !== this.#plot) this.#showWhole();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #walkTo(position) {
+    this.#setCursor(position);
+    const reading = readout(this.#shown, this.#stops[position].index);
+    this.querySelector(".plot-spoken").textContent = spoken(reading);
+  }
+
+  #say(text) {
+    const status = this.querySelector(".plot-tools .figure-message");
+    if (status) status.textContent = text;
+  }
+
+  // ---- zoom
+
+  #onDown(event) {
+    const at = this.#pixel(event);
+    if (at === null) return;
+    if (event.pointerType === "touch") this.#setCursor(nearestStop(this.#stops, at));
+    const canZoom = this.#plot.type === "line" && !this.#plot.isCategory;
+    if (!canZoom || event.pointerType !== "mouse" || event.button !== 0) return;
+    this.#zoom.start(at);
+    this.#stage.setPointerCapture(event.pointerId);
+  }
+
+  #onUp() {
+    const range = this.#zoom.end(this.#layout);
+    const part = range && zoomed(this.#shown, range);
+    if (!part) return;
+    this.#shown = part;
+    this.#redraw();
+    this.#drawTools();
+    this.#say(`Zoomed to ${part.x.length} points`);
+  }
+
+  #showWhole() {
+    this.#shown = this.#plot;
+    this.#redraw();
+    this.#drawTools();
+    this.#stage.focus();
+  }
+
+  // ---- tools
+
+  #onClick(event) {
+    const action = event.target.closest(".plot-tools button")?.dataset.action;
+    if (action === "data") this.#toggleData();
+    else if (action === "whole") this.#showWhole();
+    else if (action) void this.#save(action);
+  }
+
+  #toggleData() {
+    const open = this.querySelector(".plot-data");
+    open?.remove();
+    keepFocus(this, () => (open ? this.#drawTools() : this.#openData()));
+  }
+
+  #openData() {
+    const table = new DataTable();
+    table.className = "plot-data";
+    this.append(table);
+    table.data = plotTable(this.#data);
+    this.#drawTools();
+  }
+
+  async #save(kind) {
+    const name = fileName(this.#plot.title, "plot", kind);
+    const picture = this.#stage.querySelector(".plot-picture");
+    try {
+      saveFile(name, await plotFile(kind, { picture, title: this.#plot.title, data: this.#data }));
+      this.#say(`Saved ${name}`);
+    } catch (error) {
+      this.#say(`${name} could not be made: ${error.message}`);
+    }
+  }
+}
+
+if (!customElements.get("data-plot")) customElements.define("data-plot", DataPlot);

@@ -1,0 +1,168 @@
+/** How a run's chart looks: uPlot's options out of our own tokens. */
+
+import { exactText, tickLabels } from "../../plots/number.js";
+import { logTicks } from "../../plots/scale.js";
+
+const GAP = 14; // pixels between two labels at line ends
+const ROUND_STEPS = Array.from({ length: 25 }, (_, n) => n - 12).flatMap((power) =>
+  [1, 2, 5].map((factor) => Number(`${factor}e${power}`)),
+);
+
+const ROUND_TICKS = { values: (_, ticks) => tickLabels(ticks), incrs: ROUND_STEPS };
+const LOG_TICKS = {
+  splits: (plot, _, low, high) => logTicks(low, high, Math.max(2, plot.height / 60)),
+  filter: (_, ticks) => ticks,
+  values: (_, ticks) => ticks.map(exactText),
+};
+
+/**
+ * @param {object} view
+ * @param {number} view.width pixels
+ * @param {number} view.height pixels
+ * @param {boolean} view.isNarrow no room for labels beside the plot
+ * @param {() => import("./chart.js").Chart} view.chart the newest data
+ * @param {CSSStyleDeclaration} view.style where the tokens are read
+ * @param {(index: number | null | undefined) => void} view.onCursor
+ * @returns {object} options for uPlot
+ */
+export function chartOptions(view) {
+  const color = (name) => view.style.getPropertyValue(name).trim();
+  const font = `12px ${color("--font-ui")}`;
+  const ink = color("--ink-3");
+  const { zero, log, room, unit } = view.chart();
+  return {
+    width: view.width,
+    height: view.height,
+    padding: [24, view.isNarrow ? 12 : room, 0, 0],
+    legend: { show: false },
+    cursor: { drag: { x: false, y: false }, points: { size: 7 }, y: false },
+    scales: {
+      x: { time: false, range: (_, low, high) => xRange(view.chart(), low, high) },
+      y: log
+        ? { distr: 3, range: (_, low, high) => [low / 1.3, high * 1.3] }
+        : { range: (_, low, high) => yRange(low, high, zero) },
+    },
+    axes: [
+      { ...axis(font, ink, color("--rule")), grid: { show: false }, values: stepLabels, size: 28, space: 64 },
+      { ...axis(font, ink, color("--rule")), ...(log ? LOG_TICKS : ROUND_TICKS), size: 46, space: 34 },
+    ],
+    series: [{}, ...view.chart().lines.map((line) => seriesOf(line, color))],
+    hooks: {
+      setCursor: [(plot) => view.onCursor(plot.cursor.left < 0 ? null : plot.cursor.idx)],
+      draw: [
+        (plot) => drawUnits(plot, unit, font, ink),
+        (plot) => drawMarks(plot, view.chart().marks ?? [], font, color),
+        (plot) => view.isNarrow || drawEnds(plot, view.chart().lines, font, color),
+      ],
+    },
+  };
+}
+
+function axis(font, ink, rule) {
+  return {
+    font,
+    stroke: ink,
+    grid: { stroke: rule, width: 1 },
+    ticks: { show: false },
+    gap: 6,
+  };
+}
+
+function seriesOf(line, color) {
+  return {
+    label: line.label,
+    stroke: color(line.faint ? "--ink-3" : line.color),
+    width: line.faint || line.thin ? 1 : 1.75,
+    alpha: line.faint ? 0.55 : 1,
+    dash: line.dashed ? [5, 4] : undefined,
+    spanGaps: false,
+    points: { show: Boolean(line.dots), size: 6, fill: color(line.color) },
+  };
+}
+
+/** From step 0 to the planned end, so that a live curve grows into its space. */
+function xRange({ lastStep }, low, high) {
+  return [Math.min(0, low), Math.max(lastStep ?? 0, high, 1)];
+}
+
+function yRange(low, high, zero) {
+  if (low === null || high === null) return [0, 1];
+  const from = zero ? Math.min(0, low) : low;
+  const pad = (high - from || Math.abs(high) || 1) * 0.06;
+  return [zero ? from : from - pad, high + pad];
+}
+
+function stepLabels(_, ticks) {
+  return tickLabels(ticks).map((label, index) => (Number.isInteger(ticks[index]) ? label : ""));
+}
+
+/** What the axes count: the unit above the values, "step" behind the last step. */
+function drawUnits(plot, unit, font, ink) {
+  const ratio = devicePixelRatio;
+  const { left, top, width, height } = plot.bbox;
+  plot.ctx.save();
+  plot.ctx.font = font.replace("12px", `${12 * ratio}px`);
+  plot.ctx.fillStyle = ink;
+  plot.ctx.textBaseline = "alphabetic";
+  plot.ctx.textAlign = "right";
+  if (unit !== "1") plot.ctx.fillText(unit, left - 6 * ratio, top - 10 * ratio);
+  plot.ctx.textAlign = "left";
+  plot.ctx.fillText("step", left + 14 * ratio, top + height + 17 * ratio);
+  plot.ctx.restore();
+}
+
+/** The name of each line beside its last point, pushed apart where they would touch. */
+function drawEnds(plot, lines, font, color) {
+  const ratio = devicePixelRatio;
+  const ends = lines
+    .map((line, index) => endOf(plot, line, plot.data[index + 1]))
+    .filter((end) => end !== null)
+    .sort((a, b) => a.y - b.y);
+  ends.forEach((end, index) => {
+    if (index > 0) end.y = Math.max(end.y, ends[index - 1].y + GAP * ratio);
+  });
+  const lowest = plot.bbox.top + plot.bbox.height;
+  ends.findLast((end, index) => {
+    end.y = Math.min(end.y, lowest - (ends.length - 1 - index) * GAP * ratio);
+    return false;
+  });
+  plot.ctx.save();
+  plot.ctx.font = font.replace("12px", `${12 * ratio}px`);
+  plot.ctx.textBaseline = "middle";
+  plot.ctx.textAlign = "left";
+  for (const { line, x, y } of ends) {
+    plot.ctx.fillStyle = color(line.color);
+    plot.ctx.fillText(line.end ?? line.label, x + 8 * ratio, y);
+  }
+  plot.ctx.restore();
+}
+
+function endOf(plot, line, values) {
+  if (line.end === "") return null;
+  const index = values.findLastIndex((value) => value !== null && value !== undefined);
+  if (index < 0) return null;
+  const x = plot.valToPos(plot.data[0][index], "x", true);
+  return { line, x, y: plot.valToPos(values[index], "y", true) };
+}
+
+/** Vertical lines for what happened: a resume, a loss that is no number any more. */
+function drawMarks(plot, marks, font, color) {
+  const ratio = devicePixelRatio;
+  const { left, top, width, height } = plot.bbox;
+  plot.ctx.save();
+  plot.ctx.font = font.replace("12px", `${11 * ratio}px`);
+  for (const { x, label, bad } of marks) {
+    const at = plot.valToPos(x, "x", true);
+    if (at < left || at > left + width) continue;
+    plot.ctx.strokeStyle = plot.ctx.fillStyle = color(bad ? "--bad" : "--ink-3");
+    plot.ctx.lineWidth = ratio;
+    plot.ctx.beginPath();
+    plot.ctx.moveTo(at, top - 8 * ratio);
+    plot.ctx.lineTo(at, top + height);
+    plot.ctx.stroke();
+    const isLate = at > left + width / 2;
+    plot.ctx.textAlign = isLate ? "right" : "left";
+    plot.ctx.fillText(label, at + (isLate ? -5 : 5) * ratio, top - 5 * ratio);
+  }
+  plot.ctx.restore();
+}

@@ -1,0 +1,131 @@
+/** The line charts of a run: which lines each one shows, how they are named, what to look at. */
+
+import { deltaText } from "../number.js";
+import { suiteLabel } from "./tables.js";
+
+/** @typedef {ReturnType<typeof import("../fold.js").emptyRun>} Run */
+
+/**
+ * @param {Run} run
+ * @param {{run: Run, title: string} | null} [beside] another run, drawn behind this one
+ * @returns {Record<string, import("./chart.js").Chart>}
+ */
+export function chartsOf(run, beside = null) {
+  return { loss: lossChart(run, beside), rate: rateChart(run), evals: generalChart(run, beside) };
+}
+
+function lossChart(run, beside) {
+  const loss = run.series["train/loss"];
+  const batches = { label: "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
+  const task = run.evals.task;
+  const other = besideLine("task", beside);
+  const log = spansDecades([...batches.y, ...(task?.y ?? []), ...other.flatMap(({ y }) => y)]);
+  return {
+    title: log ? "Loss on the task (log scale)" : "Loss on the task",
+    log,
+    unit: "nats",
+    room: 112,
+    note: `Nats per trainable token. Plain line: the batch of each step. Dots: held-out rows, with the change since step 0.${greyNote(other)}`,
+    lines: [
+      ...other,
+      ...ghosts(loss, "given up"),
+      ...ghosts(task, "given up, held-out"),
+      { ...batches, end: task?.x.length ? "" : "each batch" },
+      ...(task?.x.length ? [suiteLine("held-out", task, "--series-4", { dots: task.x.length < 60 })] : []),
+    ],
+    lastStep: Math.max(run.plan.steps, beside?.run.plan.steps ?? 0),
+    marks: marksOf(run),
+  };
+}
+
+/** The held-out loss of another run, behind this one's, named below the chart. */
+function besideLine(suite, beside) {
+  const scores = beside?.run.evals[suite];
+  if (!scores || scores.x.length === 0) return [];
+  const look = { color: "--ink-3", faint: true, dots: scores.x.length < 60, end: "compared" };
+  return [{ label: beside.title, x: scores.x, y: scores.y, ...look }];
+}
+
+function greyNote([line]) {
+  return line ? ` Grey: ${line.label}.` : "";
+}
+
+/** A loss that falls to a small part of itself: on a linear scale its end would lie on the axis. */
+function spansDecades(values) {
+  const finite = values.filter(Number.isFinite);
+  const lowest = finite.reduce((a, b) => Math.min(a, b), Infinity);
+  const highest = finite.reduce((a, b) => Math.max(a, b), 0);
+  return lowest > 0 && highest > 20 * lowest;
+}
+
+function rateChart(run) {
+  const rate = run.series["opt/lr"];
+  const planned = { label: "planned", color: "--series-1", dashed: true, x: run.plan.x, y: run.plan.lr };
+  const used = { label: "used", color: "--series-1", x: rate?.x ?? [], y: rate?.y ?? [] };
+  const bothDone = used.x.length > 0 && used.x.at(-1) >= (planned.x.at(-1) ?? Infinity);
+  return {
+    title: "Learning rate",
+    unit: "1",
+    room: 76,
+    note: "Dashed: what the schedule plans. Solid: what the optimizer used.",
+    lines: [
+      { ...planned, end: bothDone ? "" : undefined },
+      { ...used, end: bothDone ? "as planned" : "" }, // on the dashed line there is no room for a word
+    ].filter((line) => line.x.length),
+    zero: true,
+    lastStep: run.plan.steps,
+  };
+}
+
+/** On a scale of its own: what is forgotten is often small beside what is learned. */
+function generalChart(run, beside) {
+  const suites = Object.entries(run.evals).filter(([name, scores]) => name !== "task" && scores.x.length);
+  const skills = suites.filter(([name]) => name.includes("/"));
+  const isAlone = skills.length === 1; // then the mean over the skills is the same line again
+  const main = isAlone ? skills : suites.filter(([name]) => !name.includes("/"));
+  const details = isAlone ? [] : skills;
+  const other = besideLine("general", beside);
+  return {
+    title: "Loss on what it knew before",
+    unit: "nats",
+    room: 132,
+    note: `Held-out rows of other skills, with the change since step 0. A rising line is forgetting.${greyNote(other)}`,
+    lines: [
+      ...other,
+      ...main.flatMap(([, scores]) => ghosts(scores, "given up")),
+      ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
+      ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),
+    ],
+    lastStep: Math.max(run.plan.steps, beside?.run.plan.steps ?? 0),
+    marks: run.attempts.map(resumeMark),
+    zero: true,
+  };
+}
+
+/** Four colours, then from the start; every line also has its name at its end. */
+function skillColor(name, skills) {
+  const colors = ["--series-3", "--series-5", "--series-6", "--series-1"];
+  return colors[skills.findIndex(([other]) => other === name) % colors.length];
+}
+
+function suiteName(name) {
+  return suiteLabel(name).toLowerCase();
+}
+
+function suiteLine(label, scores, color, look) {
+  return { label, color, x: scores.x, y: scores.y, end: `${label} ${deltaText(scores.delta.at(-1))}`, ...look };
+}
+
+function ghosts(points, label) {
+  const old = points?.old ?? [];
+  return old.map(({ x, y }) => ({ label, color: "--ink-3", faint: true, end: "", x, y }));
+}
+
+function marksOf(run) {
+  const bad = run.nonFinite === null ? [] : [{ x: run.nonFinite, label: "not a number", bad: true }];
+  return [...run.attempts.map(resumeMark), ...bad];
+}
+
+function resumeMark({ fromStep }) {
+  return { x: fromStep, label: "resumed" };
+}

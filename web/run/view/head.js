@@ -1,0 +1,91 @@
+/** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
+
+import { typed } from "../program.js";
+import { bytesText, countText, deltaText, lossText, metricText } from "../number.js";
+import { h } from "../../figures/vnode.js";
+
+/** @returns {import("../../figures/vnode.js").VNode} */
+export function headView(run) {
+  return h("div", { class: "run-head" }, titleView(run), progressView(run), factsView(run));
+}
+
+function titleView(run) {
+  const model = run.start?.model ?? {};
+  const parts = [
+    model.num_parameters && `${countText(model.num_parameters)} parameters, all of them trained`,
+    run.start?.data.train_rows && `${countText(run.start.data.train_rows)} rows`,
+    run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),
+  ].filter(Boolean);
+  return h(
+    "div",
+    { class: "run-title" },
+    h("p", { class: "run-model" }, model.name ? String(model.name) : "A training run"),
+    parts.length > 0 && h("p", { class: "run-facts" }, parts.join(" · ")),
+  );
+}
+
+function progressView({ step, plan }) {
+  if (!plan.steps) return null;
+  const label = `Step ${step} of ${plan.steps}`;
+  return h(
+    "div",
+    { class: "run-progress" },
+    h("progress", { max: plan.steps, value: Math.min(step, plan.steps), "aria-label": label }),
+    h("span", { class: "run-step" }, label),
+  );
+}
+
+function factsView(run) {
+  const facts = [
+    ["Training loss", lastText(run, "train/loss", "nats"), "nats per token"],
+    evalFact(run, "task", "Task loss"),
+    evalFact(run, "general", "General loss"),
+    ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trainable tokens"],
+    memoryFact(run),
+  ].filter((fact) => fact && fact[1] !== null);
+  if (facts.length === 0) return null;
+  return h("dl", { class: "run-numbers" }, facts.map(factView));
+}
+
+function factView([name, value, note, tone]) {
+  return h(
+    "div",
+    null,
+    h("dt", null, name),
+    h("dd", null, value),
+    note && h("dd", { class: tone ? `run-note run-${tone}` : "run-note" }, note),
+  );
+}
+
+function lastText(run, name, unit) {
+  const value = run.series[name]?.y.at(-1);
+  return value === undefined ? null : metricText(value, unit);
+}
+
+function evalFact(run, suite, label) {
+  const scores = run.evals[suite];
+  if (!scores || scores.x.length === 0) return null;
+  const delta = scores.delta.at(-1);
+  const tone = delta > 0 ? "worse" : delta < 0 ? "better" : "";
+  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} since step 0`, tone];
+}
+
+function memoryFact({ memory }) {
+  const measured = Object.values(memory.measured);
+  if (measured.length === 0) return null;
+  const peak = measured.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+  const note = memory.peakBytes ? `predicted ${bytesText(memory.peakBytes)}` : "measured";
+  return ["Peak memory", bytesText(peak.bytes), note];
+}
+
+/** The state of the run in a title, a sentence and, when something can be done, a command. */
+export function noticeView({ tone, title, text, command }) {
+  return h(
+    "p",
+    { class: `run-notice run-notice-${tone}` },
+    h("strong", null, title),
+    " ",
+    text,
+    command && [" ", h("code", null, typed(command))],
+  );
+}

@@ -1,0 +1,217 @@
+/** The pieces of a run view: made once, filled again and again, touched only when they changed. */
+
+import "./chart.js";
+import { chartsOf } from "./charts.js";
+import { driftText, driftView } from "./drift.js";
+import { headView, noticeView } from "./head.js";
+import { memoryLegend, memoryView } from "./memory.js";
+import { clockText } from "../number.js";
+import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
+import { h, toDom, toHtml } from "../../figures/vnode.js";
+
+const STEP_SERIES = ["train/loss", "opt/lr", "train/grad_norm", "perf/step_seconds"];
+const ALERTS_SHOWN = 20;
+
+/** Builds the empty frame inside `view` and returns its parts. */
+export function buildParts(view) {
+  const part = (tag, className) => Object.assign(document.createElement(tag), { className });
+  const parts = {
+    chooser: document.createElement("run-chooser"),
+    about: part("p", "run-about"),
+    notice: part("div", "run-state"),
+    head: part("div", "run-head-slot"),
+    charts: part("div", "run-charts"),
+    loss: document.createElement("run-chart"),
+    evals: document.createElement("run-chart"),
+    rate: document.createElement("run-chart"),
+    memory: part("div", "run-memory-slot"),
+    drift: part("div", "run-drift-slot"),
+    alerts: part("div", "run-alerts"),
+    samples: part("div", "run-samples"),
+    tables: part("details", "run-tables"),
+    log: part("p", "run-log"),
+    painted: new WeakMap(),
+  };
+  parts.notice.setAttribute("role", "status");
+  parts.rate.className = "run-chart-low";
+  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift);
+  buildTables(parts);
+  const { chooser, about, notice, head, charts, alerts, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, head, charts, alerts, samples, tables, log);
+  return parts;
+}
+
+/** Fetches the buttons for what the reader may change, and puts them where they belong. */
+export async function addControl(parts) {
+  if (parts.orders) return;
+  parts.orders = document.createElement("run-orders");
+  parts.start = document.createElement("run-start");
+  parts.chooser.after(parts.start);
+  parts.notice.after(parts.orders);
+  await Promise.all([import("./run-orders.js"), import("./run-start.js")]);
+}
+
+/** Brings the buttons to the state of the view; a server that allows nothing has none. */
+export function drawControl({ orders, start }, view, allowed) {
+  if (!orders?.show) return;
+  start.hidden = !allowed;
+  start.show(view.runner);
+  if (allowed) orders.show(view);
+  else orders.hidden = true;
+}
+
+/**
+ * Brings every part to the state of `run`. `about` says what a recording shows; `beside` is a run to
+ * compare it with, {run, title}, or null.
+ */
+export function drawParts(parts, run, notice, about, beside) {
+  const isEmpty = run.events === 0;
+  if (parts.about.textContent !== about) parts.about.textContent = about;
+  paint(parts, parts.notice, noticeView(notice));
+  for (const part of [parts.head, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
+  paint(parts, parts.head, isEmpty ? null : headView(run));
+  paint(parts, parts.alerts, alertsView(run));
+  paint(parts, parts.samples, samplesView(run));
+  if (isEmpty) return;
+  paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
+  paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
+  paint(parts, parts.log, logView(run));
+  drawCharts(parts, run, beside);
+  if (parts.tables.open) fillTables(parts, run);
+  else parts.run = run;
+}
+
+/** Replaces the content of `element` when the new one differs. */
+function paint(parts, element, node) {
+  const html = node ? toHtml(node) : "";
+  if (parts.painted.get(element) === html) return;
+  parts.painted.set(element, html);
+  element.replaceChildren(...(node ? [toDom(node)] : []));
+}
+
+/** A chart is drawn again when events came: every event has its own number. */
+function drawCharts(parts, run, beside) {
+  const version = [run, beside?.run].map((one) => `${one?.run} ${one?.events} ${one?.firstTime}`).join();
+  if (parts.version === version) return;
+  parts.version = version;
+  for (const [name, chart] of Object.entries(chartsOf(run, beside))) parts[name].chart = chart;
+}
+
+function memoryFigure(memory, width) {
+  const picture = memoryView(memory, width);
+  return h(
+    "figure",
+    { class: "run-figure" },
+    h("h4", { class: "run-chart-title" }, "Memory by instant"),
+    picture ?? h("p", { class: "run-nothing" }, "No measurement yet."),
+    picture && memoryLegend(memory),
+    h("p", { class: "run-chart-note" }, "The largest measurement of each instant, on the prediction made before the first step."),
+  );
+}
+
+function driftFigure({ x, total, layers }, width) {
+  if (x.length === 0) return null;
+  const picture = driftView(layers, width);
+  const whole = `The whole model: ${driftText(total.at(-1))} at step ${x.at(-1)}.`;
+  const note = `Each layer's change as a share of its pre-trained weights, both as norms. ${whole}`;
+  return h(
+    "figure",
+    { class: "run-figure" },
+    h("h4", { class: "run-chart-title" }, "How far each layer has moved"),
+    picture ?? h("p", { class: "run-nothing" }, "Nothing has moved yet."),
+    picture && h("p", { class: "run-chart-note" }, note),
+  );
+}
+
+function alertsView({ alerts, alertCount }) {
+  if (alerts.length === 0) return null;
+  const shown = alerts.slice(-ALERTS_SHOWN).reverse();
+  const hidden = alertCount - shown.length;
+  return h(
+    "section",
+    { class: "run-section" },
+    h("h4", { class: "run-chart-title" }, "Alerts"),
+    h("ol", { class: "run-alert-list" }, shown.map(alertView)),
+    hidden > 0 && h("p", { class: "run-chart-note" }, `${hidden} earlier ones are in the log.`),
+  );
+}
+
+function alertView({ level, text, step, time }) {
+  return h(
+    "li",
+    { class: `run-alert run-alert-${level}` },
+    h("span", { class: "run-alert-when" }, `step ${step}, ${clockText(time)}`),
+    h("span", null, text),
+  );
+}
+
+function samplesView({ samples }) {
+  if (samples.length === 0) return null;
+  const headers = ["Prompt", "Before training", "After training"];
+  const said = (text, isNew) => h("span", { class: isNew ? null : "run-nothing" }, text?.trimStart() ?? "not yet");
+  const row = ({ prompt, before, after }) =>
+    h(
+      "tr",
+      null,
+      h("th", { scope: "row" }, prompt),
+      h("td", { "data-name": headers[1] }, said(before, before !== null)),
+      h("td", { "data-name": headers[2] }, said(after, after !== null && after !== before)),
+    );
+  return h(
+    "section",
+    { class: "run-section" },
+    h("h4", { class: "run-chart-title" }, "What it writes"),
+    h(
+      "div",
+      { class: "run-scroll", tabindex: 0, role: "region", "aria-label": "Samples before and after" },
+      h(
+        "table",
+        { class: "run-sample-table" },
+        h("thead", null, h("tr", null, headers.map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", null, samples.map(row)),
+      ),
+    ),
+    h("p", { class: "run-chart-note" }, "The likeliest continuation of each prompt. Grey: as before."),
+  );
+}
+
+/** What the log holds and what it lacks. Anything lost is said in plain sight. */
+function logView(run) {
+  const flaws = [
+    [run.gaps, "missing"],
+    [run.duplicates, "repeated"],
+    [run.skippedLines, "damaged lines"],
+    [run.unknownKinds, "of a kind this page does not know"],
+    [run.unknownSeries, "values of too many names"],
+  ].filter(([count]) => count > 0);
+  const said = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
+  const attempts = run.attempts.length ? ` · resumed ${run.attempts.length}×` : "";
+  const text = `${run.run} · ${run.events} events, ${said}${attempts}`;
+  return h("span", { class: flaws.length ? "run-log-flawed" : null }, text);
+}
+
+function buildTables(parts) {
+  const summary = document.createElement("summary");
+  summary.textContent = "The numbers of these charts as tables";
+  const names = ["evalTable", "memoryTable", "driftTable", "stepTable"];
+  for (const name of names) parts[name] = document.createElement("data-table");
+  parts.tables.append(summary, ...names.map((name) => parts[name]));
+  parts.tables.addEventListener("toggle", () => parts.tables.open && parts.run && fillTables(parts, parts.run));
+}
+
+function fillTables(parts, run) {
+  parts.run = run;
+  const tables = {
+    stepTable: stepTable(run, STEP_SERIES),
+    evalTable: evalTable(run),
+    memoryTable: memoryTable(run.memory),
+    driftTable: driftTable(run.drift),
+  };
+  for (const [name, data] of Object.entries(tables)) {
+    const text = JSON.stringify(data);
+    if (parts.painted.get(parts[name]) === text) continue;
+    parts.painted.set(parts[name], text);
+    parts[name].hidden = data.rows.length === 0;
+    parts[name].data = data;
+  }
+}

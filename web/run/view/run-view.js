@@ -1,0 +1,184 @@
+/**
+ * `<run-view>`: a training run as it happens, or as it was. `state` is the folded run.
+ *
+ * It folds every event as it comes and draws at most once a frame; a hidden page folds and does not
+ * draw. It follows the newest run of this runner until the reader chooses another one; with the
+ * attribute `data-own` it shows the runs of this page that it is told to show, and no other.
+ */
+
+import { control } from "../control.js";
+import { pageRuns } from "../page-runs.js";
+import { listRecordings } from "../recordings.js";
+import { runner } from "../runner.js";
+import { healthOf } from "../stall.js";
+import { RunWatch } from "../watch.js";
+import "./run-chooser.js";
+import { nearTheWindow } from "../../page/near-the-window.js";
+import { addControl, buildParts, drawControl, drawParts } from "./parts.js";
+import { noticeOf } from "../words.js";
+
+const LIVE = ["running", "paused", "stalled"];
+const HEALTH_MS = 1000;
+
+export class RunView extends HTMLElement {
+  #watch = new RunWatch();
+  #beside = new RunWatch();
+  #parts = null;
+  #recordings = [];
+  #frame = 0;
+  #pace = { drawnAt: -Infinity, tookMs: 0 };
+  #tick = 0;
+  #chosenByReader = false;
+
+  /** The run as folded so far: `{lastSeq, series, gaps, duplicates, …}`, see web/run/fold.js. */
+  get state() {
+    return this.#watch.run;
+  }
+
+  set state(run) {
+    this.#chosenByReader = true;
+    this.#watch.stop();
+    Object.assign(this.#watch, { run, source: { kind: "file", name: run.run }, stream: "over" });
+    this.#later();
+  }
+
+  /** Shows a run of this page. @param {string} id */
+  showPage(id) {
+    this.#choose({ kind: "page", name: id });
+  }
+
+  connectedCallback() {
+    if (!this.#parts) this.#begin();
+    this.#tick = setInterval(this.#later, HEALTH_MS); // silence is an event too: it shows as stalled
+    document.addEventListener("visibilitychange", this.#later);
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.#tick);
+    document.removeEventListener("visibilitychange", this.#later);
+  }
+
+  async #begin() {
+    this.#parts = buildParts(this);
+    for (const watch of [this.#watch, this.#beside]) watch.addEventListener("change", this.#later);
+    pageRuns.addEventListener("change", this.#later);
+    this.addEventListener("choose", ({ detail }) => this.#choose(detail));
+    this.addEventListener("compare", ({ detail }) => show(this.#beside, detail));
+    if (!this.#own) this.#follow();
+    this.#later();
+    await nearTheWindow(this); // a recording is read when the reader comes near it, not before
+    this.#recordings = await listRecordings();
+    this.#runnerChanged();
+  }
+
+  get #own() {
+    return this.hasAttribute("data-own");
+  }
+
+  /** What a view does that is not bound to the runs of this page. */
+  #follow() {
+    runner.addEventListener("change", () => this.#runnerChanged());
+    control.addEventListener("change", () => this.#controlChanged());
+    this.addEventListener("begun", ({ detail }) => this.#choose({ kind: "live", name: detail }));
+    this.#takeDrops();
+    runner.start();
+    control.start();
+  }
+
+  #choose(detail) {
+    this.#chosenByReader = true;
+    show(this.#watch, detail);
+  }
+
+  /** Shows what the reader most likely wants to see, unless they chose something themselves. */
+  #runnerChanged() {
+    const { source, stream } = this.#watch;
+    const [newest] = runner.runs;
+    const shown = runner.runs.find((run) => run.id === source.name);
+    const resumed = stream === "over" && LIVE.includes(shown?.status);
+    const letIn = stream === "refused" || stream === "missing"; // and yet it is in the list now
+    if (source.kind === "live" && shown && runner.state === "live" && (resumed || letIn)) {
+      this.#watch.showLive(source.name);
+    }
+    if (!this.#chosenByReader && !this.#own) this.#followNewest(newest, source);
+    this.#later();
+  }
+
+  /** The server allows control: its buttons are fetched. It may be started again without. */
+  async #controlChanged() {
+    if (control.allowed) await addControl(this.#parts);
+    this.#later();
+  }
+
+  #followNewest(newest, source) {
+    if (newest && !(source.kind === "live" && source.name === newest.id)) {
+      this.#watch.showLive(newest.id);
+    } else if (!newest && source.kind === "none" && runner.state === "absent") {
+      if (this.#recordings.length) this.#watch.showRecording(this.#recordings[0].name);
+    }
+  }
+
+  #takeDrops() {
+    this.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      this.toggleAttribute("data-drop", true);
+    });
+    this.addEventListener("dragleave", () => this.toggleAttribute("data-drop", false));
+    this.addEventListener("drop", (event) => {
+      event.preventDefault();
+      this.toggleAttribute("data-drop", false);
+      const [file] = event.dataTransfer.files;
+      if (file) this.#choose({ kind: "file", file });
+    });
+  }
+
+  #about({ kind, name }) {
+    const recording = this.#recordings.find((other) => kind === "recording" && other.name === name);
+    return recording?.description ?? "";
+  }
+
+  /** What a run that is laid beside another one is called at the ends of its lines. */
+  #titleOf({ kind, name }) {
+    if (kind === "page") return `${[...pageRuns.all.keys()].indexOf(name) + 1} · ${pageRuns.all.get(name).title}`;
+    return this.#recordings.find((other) => other.name === name)?.title ?? name;
+  }
+
+  /** Asks for one drawing in the next frame. Hidden pages get no frames, so they do not draw. */
+  #later = () => {
+    if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
+  };
+
+  #draw() {
+    this.#frame = 0;
+    const started = performance.now();
+    // A long log costs more to draw than a frame lasts: leave three times as long for everything else.
+    if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#later();
+    const { run, source, stream, writer, problem } = this.#watch;
+    const health = source.kind === "live" ? healthOf(run, writer, Date.now() / 1000) : "running";
+    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem });
+    this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
+    const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
+    drawParts(this.#parts, run, notice, this.#about(source), beside);
+    this.#parts.chooser.show({
+      runs: this.#own ? [] : runner.runs,
+      own: [...pageRuns.all.values()],
+      recordings: this.#recordings,
+      source,
+      beside: this.#beside.source,
+    });
+    const ruled = { run, kind: source.kind, health, stream, runner: runner.state };
+    drawControl(this.#parts, ruled, control.allowed);
+    this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
+  }
+}
+
+/** Lets a watch show what was chosen. */
+function show(watch, { kind, name, file }) {
+  if (kind === "live") watch.showLive(name);
+  else if (kind === "page") watch.showPage(name);
+  else if (kind === "recording") watch.showRecording(name);
+  else if (kind === "file") watch.showFile(file);
+  else watch.showNothing();
+}
+
+customElements.define("run-view", RunView);

@@ -1,0 +1,90 @@
+/** What the charts of a run show, as tables for readers who cannot see, or want to copy, them. */
+
+import { componentLabel, inOrder, metricWords } from "../schema.js";
+import { movedLayers } from "./drift.js";
+import { columnsOf } from "./memory.js";
+
+const MOST_ROWS = 200;
+
+/** Loss, rate and speed by step: at most 200 evenly spaced steps, and always the last one. */
+export function stepTable(run, names) {
+  const present = names.filter((name) => run.series[name]?.x.length);
+  const steps = thinned(run.series[present[0]]?.x ?? []);
+  const valueAt = (name) => {
+    const { x, y } = run.series[name];
+    const found = new Map(x.map((step, index) => [step, y[index]]));
+    return (step) => cell(found.get(step));
+  };
+  const columns = present.map(valueAt);
+  return {
+    headers: ["Step", ...present.map((name) => metricWords(name).label)],
+    rows: steps.map((step) => [step, ...columns.map((at) => at(step))]),
+    units: ["", ...present.map((name) => plainUnit(metricWords(name).unit))],
+    caption: steps.length < (run.series[present[0]]?.x.length ?? 0) ? "Every so many steps" : "By step",
+  };
+}
+
+/** Every suite's loss now, at step 0, and the change the trainer computed. */
+export function evalTable(run) {
+  const suites = Object.entries(run.evals).filter(([, scores]) => scores.x.length);
+  return {
+    headers: ["Held-out set", "At step 0", "Now", "Change"],
+    rows: suites.map(([name, s]) => [suiteLabel(name), cell(s.baseline), cell(s.y.at(-1)), cell(s.delta.at(-1))]),
+    units: ["", "nats", "nats", "nats"],
+    caption: "Loss on held-out sets",
+  };
+}
+
+/** Predicted and measured bytes by instant and component. */
+export function memoryTable(memory) {
+  const rows = columnsOf(memory).flatMap((column) => {
+    const predicted = Object.fromEntries(column.predicted);
+    const measured = Object.fromEntries(column.measured);
+    const names = inOrder(Object.keys({ ...predicted, ...measured }));
+    const line = (name) => [column.label, componentLabel(name), predicted[name] ?? null, measured[name] ?? null];
+    return names.map(line);
+  });
+  return {
+    headers: ["Instant", "Component", "Predicted", "Measured"],
+    rows,
+    units: ["", "", "bytes", "bytes"],
+    caption: "Memory by instant and component",
+  };
+}
+
+/** How far each layer has moved, and the whole model, at the newest measurement. */
+export function driftTable({ x, total, layers }) {
+  const rows = movedLayers(layers).map(({ name, ratio }) => [name, percent(ratio)]);
+  return {
+    headers: ["Layer", "Change"],
+    rows: x.length ? [...rows, ["the whole model", percent(total.at(-1))]] : [],
+    units: ["", "%"],
+    caption: `Drift from the pre-trained weights at step ${x.at(-1) ?? 0}`,
+  };
+}
+
+/** @returns {string} "task" → "Task", "general/copying" → "Copying" */
+export function suiteLabel(suite) {
+  const name = suite.split("/").at(-1).replaceAll("_", " ");
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
+function thinned(steps) {
+  const stride = Math.ceil(steps.length / MOST_ROWS);
+  return steps.filter((_, index) => index % stride === 0 || index === steps.length - 1);
+}
+
+/** A ratio as per cent, to the digits that the log holds. */
+function percent(ratio) {
+  return cell(Number((100 * ratio).toPrecision(6)));
+}
+
+/** Tables hold text and finite numbers; NaN is said, a missing value is left empty. */
+function cell(value) {
+  if (value === undefined) return null;
+  return Number.isFinite(value) ? value : String(value);
+}
+
+function plainUnit(unit) {
+  return unit === "1" ? "" : unit;
+}

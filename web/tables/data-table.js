@@ -1,0 +1,152 @@
+/**
+ * `<data-table>`: a table the reader can sort, copy and take along.
+ *
+ * Property `data` is the parsed JSON of the cell contract. Baked tables carry it in a
+ * `<script type="application/json" class="data">`; the element reads it when it comes alive.
+ */
+
+import { copyText, fileName, saveFile } from "../figures/file.js";
+import { stateView } from "../figures/state.js";
+import { keepFocus, toolViews } from "../figures/tools.js";
+import { toCsv, toMarkdown, toTsv } from "./export.js";
+import { nextSort, sortedRows } from "./sort.js";
+import { tableProblem, tableView } from "./view.js";
+import { toDom } from "../figures/vnode.js";
+
+/** Rows drawn at first; a button draws the rest. */
+const FIRST_ROWS = 500;
+const TOOLS = [
+  { action: "tsv", label: "Copy", hint: "Copy the table for a spreadsheet" },
+  { action: "markdown", label: "Copy as Markdown", hint: "Copy the table as Markdown" },
+  { action: "csv", label: "Download CSV", hint: "Save the table as a CSV file" },
+];
+
+/**
+ * The JSON a baked figure carries, or undefined.
+ * @param {Element} element
+ * @returns {unknown}
+ */
+export function bakedData(element) {
+  const script = element.querySelector(":scope > script.data");
+  if (!script) return undefined;
+  try {
+    return JSON.parse(script.textContent);
+  } catch {
+    return null;
+  }
+}
+
+/** @see module comment */
+export class DataTable extends HTMLElement {
+  #data;
+  #sort = null;
+  #limit = FIRST_ROWS;
+
+  constructor() {
+    super();
+    this.addEventListener("click", (event) => this.#onClick(event));
+  }
+
+  connectedCallback() {
+    const folded = this.closest("details:not([open])"); // as printed until somebody unfolds it
+    if (folded) folded.addEventListener("toggle", () => this.#wake(), { once: true });
+    else this.#wake();
+  }
+
+  #wake() {
+    if (Object.hasOwn(this, "data")) {
+      const early = this.data;
+      delete this.data;
+      this.data = early;
+    } else if (this.#data === undefined) {
+      const baked = bakedData(this);
+      if (baked !== undefined) this.data = baked;
+    }
+  }
+
+  /** The table as parsed JSON; setting it draws. Anything else draws an error in its place. */
+  get data() {
+    return this.#data;
+  }
+
+  set data(value) {
+    const heads = (table) => JSON.stringify(table?.headers);
+    if (heads(value) !== heads(this.#data)) this.#sort = null; // a new run of the same cell keeps it
+    this.#data = value;
+    this.#limit = FIRST_ROWS;
+    this.#draw();
+  }
+
+  #draw() {
+    keepFocus(this, () => this.#replace());
+  }
+
+  #replace() {
+    if (this.#data === undefined || this.#data === null) {
+      this.replaceChildren(toDom(stateView("empty", "No table yet", "Run the cell to fill it.")));
+      return;
+    }
+    const scrolled = this.querySelector(".table-scroll")?.scrollLeft ?? 0;
+    const opts = { sort: this.#sort, interactive: true, limit: this.#limit };
+    this.replaceChildren(toDom(tableView(this.#data, opts)));
+    const tools = this.querySelector(".table-tools");
+    if (!tools) return;
+    tools.append(...this.#tools().map((view) => toDom(view)));
+    this.querySelector(".table-scroll").scrollLeft = scrolled;
+  }
+
+  #tools() {
+    const count = this.#data.rows.length;
+    const all = {
+      action: "all",
+      label: `Show all ${count} rows`,
+      hint: `The first ${this.#limit} are shown`,
+    };
+    return toolViews(count > this.#limit ? [all, ...TOOLS] : TOOLS);
+  }
+
+  #onClick(event) {
+    const button = event.target.closest("button");
+    if (!button || button.closest("data-table") !== this) return;
+    if (button.dataset.column !== undefined) this.#sortBy(Number(button.dataset.column));
+    else if (button.dataset.action) void this.#act(button.dataset.action);
+  }
+
+  #sortBy(column) {
+    this.#sort = nextSort(this.#sort, column);
+    this.#draw();
+    const order = this.#sort
+      ? `by ${this.#data.headers[column]}, ${this.#sort.direction}`
+      : "in the original order";
+    this.#say(`Rows ${order}`);
+  }
+
+  async #act(action) {
+    if (tableProblem(this.#data)) return;
+    const table = { ...this.#data, rows: sortedRows(this.#data.rows, this.#sort) };
+    if (action === "all") this.#showAll();
+    else if (action === "csv") {
+      const name = fileName(String(table.caption ?? ""), "table", "csv");
+      saveFile(name, new Blob([toCsv(table)], { type: "text/csv" }));
+      this.#say(`Saved ${name}`);
+    } else {
+      const isCopied = await copyText(action === "tsv" ? toTsv(table) : toMarkdown(table));
+      this.#say(
+        isCopied ? "Copied" : "The browser refused the clipboard; download the CSV instead.",
+      );
+    }
+  }
+
+  #showAll() {
+    this.#limit = Infinity;
+    this.#draw();
+    this.querySelector(".table-scroll").focus();
+  }
+
+  #say(text) {
+    const status = this.querySelector(".figure-message");
+    if (status) status.textContent = text;
+  }
+}
+
+if (!customElements.get("data-table")) customElements.define("data-table", DataTable);
