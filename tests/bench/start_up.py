@@ -28,7 +28,8 @@ IMPORTS = "import torch; from transformers.models.llama import modeling_llama"
 MOST_OVER_IMPORTS = 1.6
 FIRST_STEP = """
 import os, sys, time
-from gpu_runner import command_line, record
+from gpu_runner.cli import command_line
+from gpu_runner.run import record
 told = record.Recorder.step_done
 def step_done(self, result, *more):
     print("FIRST STEP", time.process_time(), flush=True)

@@ -17,8 +17,8 @@ import torch
 import tiny_llama
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
-from gpu_runner.run.keep import CHECKPOINTS, Keeper
 from gpu_runner.optim import optimizer as optim
+from gpu_runner.run.keep import CHECKPOINTS, Keeper
 from gpu_runner.run.record import History
 from gpu_runner.train.loop import State
 from gpu_runner.world import World

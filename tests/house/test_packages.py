@@ -10,6 +10,7 @@ from playwright.sync_api import Page
 
 from conftest import StaticSite
 from house.tree import ROOT
+from press import demo_wheel
 from press.wheels import CARRIED
 
 WHOLE_LOCK = json.loads((ROOT / "node_modules" / "pyodide" / "pyodide-lock.json").read_text())
@@ -20,6 +21,8 @@ def test_the_lock_of_the_site_names_what_the_site_carries(site: Path) -> None:
     assert lock["info"] == WHOLE_LOCK["info"]
     assert sorted(lock["packages"]) == sorted(CARRIED)
     wheels = {path.name: path for path in site.rglob("*.whl")}
+    (demo,) = [name for name in wheels if name.startswith("gpu_runner_demo-")]
+    assert wheels.pop(demo).read_bytes() == demo_wheel.packed()
     assert sorted(wheels) == sorted(entry["file_name"] for entry in lock["packages"].values())
     for name, entry in lock["packages"].items():
         assert entry == WHOLE_LOCK["packages"][name]

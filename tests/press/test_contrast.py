@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TOKENS = Path(__file__).parents[2] / "web" / "style" / "tokens.css"
+TOKENS = Path(__file__).parents[2] / "web" / "style" / "base" / "tokens.css"
 COLOUR = re.compile(
     r"--([\w-]+): var\(--if-light, (#[0-9a-f]{6})\) var\(--if-dark, (#[0-9a-f]{6})\);"
 )

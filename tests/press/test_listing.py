@@ -22,7 +22,7 @@ def code_of(html: str) -> str:
 
 def test_a_function_is_printed_to_the_character_with_its_place() -> None:
     html = source_listing(["gpu_runner/train/loop.py", "train_step"], "x.md:1")
-    lines = (PY / "gpu_runner" / "train.py").read_text().splitlines()
+    lines = (PY / "gpu_runner" / "train" / "loop.py").read_text().splitlines()
     first, last = map(int, re.findall(r"lines (\d+) to (\d+)", html)[0])
     assert code_of(html).rstrip("\n").splitlines() == lines[first - 1 : last]
     assert lines[first - 1].startswith("def train_step(")

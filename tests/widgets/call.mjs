@@ -1,5 +1,5 @@
 // Runs pure widget code in Node: one JSON line {module, name, args, asHtml} in, one JSON line
-// {result} or {error} out. `module` is a file stem of web/widgets.
+// {result} or {error} out. `module` is a file of web, without its ending.
 import { createInterface } from "node:readline";
 import { toHtml } from "../../web/figures/vnode.js";
 
@@ -8,7 +8,7 @@ globalThis.document = { getElementById: (id) => baked[id] ?? null };
 
 async function answer({ module, name, args, asHtml }) {
   try {
-    const exported = await import(`../../web/widgets/${module}.js`);
+    const exported = await import(`../../web/${module}.js`);
     const result = exported[name](...args);
     return { result: asHtml ? [result].flat().map(toHtml).join("") : result };
   } catch (error) {

@@ -47,8 +47,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     page = subprocess.run(["node", str(HERE / "gallery.mjs")], capture_output=True, check=True)
     (folder / "index.html").write_bytes(page.stdout)
     (folder / "gallery.css").write_text("main { max-width: 680px; margin: auto; padding: 0 16px }")
-    names = ("data-table", "data-plot")
-    (folder / "gallery.js").write_text("".join(f'import "/web/widgets/{n}.js";' for n in names))
+    names = ("tables/data-table", "plots/data-plot")
+    (folder / "gallery.js").write_text("".join(f'import "/web/{n}.js";' for n in names))
     for name in ("web", "node_modules"):
         (folder / name).symlink_to(Path(build.ROOT) / name, target_is_directory=True)
     handler = functools.partial(PolicyHandler, directory=str(folder))

@@ -46,7 +46,7 @@ class Node:
         return answer.get("result")
 
     def call(self, module: str, name: str, *args: Any) -> Any:
-        """The result of an exported function of web/widgets/MODULE.js."""
+        """The result of an exported function of web/MODULE.js."""
         return self.ask(module, name, args, as_html=False)
 
     def html(self, module: str, name: str, *args: Any) -> str:

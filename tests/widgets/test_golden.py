@@ -14,11 +14,11 @@ from widgets.node import Node
 GOLDEN: Final = Path(__file__).parent / "golden"
 FIGURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "table": (
-        "table-view",
+        "tables/view",
         {"headers": ["Model", "Total"], "units": ["", "GB"], "rows": [["7B", 115.2], ["13B", 213]]},
     ),
     "line": (
-        "plot-view",
+        "plots/view",
         {
             "title": "Loss",
             "x_label": "Step",
@@ -31,7 +31,7 @@ FIGURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         },
     ),
     "stacked-bar": (
-        "plot-view",
+        "plots/view",
         {
             "type": "stacked_bar",
             "y_label": "Memory",
@@ -50,7 +50,7 @@ FIGURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_looks_as_it_did(node: Node, name: str) -> None:
     module, data = FIGURES[name]
-    view = {"table-view": "tableView", "plot-view": "plotView"}[module]
+    view = {"tables/view": "tableView", "plots/view": "plotView"}[module]
     drawn = node.html(module, view, data, {"width": 360}).replace("><", ">\n<") + "\n"
     kept = GOLDEN / f"{name}.html"
     if os.environ.get("UNFROZEN_WRITE_GOLDEN"):

@@ -1,4 +1,4 @@
-"""Source code as spans with short class names; the colours stand in style/tokens.css."""
+"""Source code as spans with short class names; the colours stand in style/base/tokens.css."""
 
 from __future__ import annotations
 

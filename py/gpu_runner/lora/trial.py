@@ -20,7 +20,6 @@ from rich.console import Console
 
 from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.checkpoint.history import History
-from gpu_runner.run.keep import Keeper
 from gpu_runner.config.schema import resolve
 from gpu_runner.demo.record import smollm2_gguf
 from gpu_runner.errors import Diverged
@@ -32,6 +31,7 @@ from gpu_runner.plan import plan, predict
 from gpu_runner.plan.plan import Plan
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.run import run_start, session
+from gpu_runner.run.keep import Keeper
 from gpu_runner.run.running import Session, execute
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.loop import State

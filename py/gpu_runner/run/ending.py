@@ -9,7 +9,6 @@ from typing import Any
 
 from gpu_runner.checkpoint.directory import finished, step_of
 from gpu_runner.checkpoint.history import History
-from gpu_runner.run.keep import CHECKPOINTS, Standing
 from gpu_runner.errors import (
     Diverged,
     OutOfMemory,
@@ -20,6 +19,7 @@ from gpu_runner.errors import (
 )
 from gpu_runner.installed import program, runs_folder
 from gpu_runner.plan.plan import Plan
+from gpu_runner.run.keep import CHECKPOINTS, Standing
 from gpu_runner.run.progress import Summary
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State

@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 
 from gpu_runner.checkpoint.history import History
-from gpu_runner.run.keep import Keeper
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import CheckpointError, ExitCode
@@ -27,6 +26,7 @@ from gpu_runner.plan.plan import Plan
 from gpu_runner.plan.predict import steps_to_measure
 from gpu_runner.run import run_start
 from gpu_runner.run.ending import End, describe_error, summary_of
+from gpu_runner.run.keep import Keeper
 from gpu_runner.run.obey import Attendant
 from gpu_runner.run.progress import Terminal, show
 from gpu_runner.run.record import Recorder, Sampling

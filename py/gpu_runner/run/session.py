@@ -25,7 +25,6 @@ from rich.console import Console
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.history import History
-from gpu_runner.run.keep import CHECKPOINTS, FINISHED
 from gpu_runner.config import bounds
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
@@ -36,6 +35,7 @@ from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import Plan, choose_device
+from gpu_runner.run.keep import CHECKPOINTS, FINISHED
 from gpu_runner.run.running import Session, execute
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor

@@ -8,7 +8,7 @@ import torch
 from transformers.optimization import Adafactor as ReferenceAdafactor
 
 import tiny_llama
-from gpu_runner.optim import muon, rounding
+from gpu_runner.optim import muon, rounding, rules
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import Choice
 from gpu_runner.optim.rules import UpdateRule

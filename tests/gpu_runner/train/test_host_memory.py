@@ -14,7 +14,8 @@ pytestmark = pytest.mark.skipif(
 TAKE_AND_FREE = """
 import resource, sys
 import torch
-from gpu_runner import __main__, host_memory
+from gpu_runner import __main__
+from gpu_runner.train import host_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -29,7 +29,7 @@ def dot(number: int, task: float, general: float, title: str = "a run") -> dict[
 
 def plane(node: Node, *dots: dict[str, Any], width: int = WIDTH) -> ElementTree.Element:
     args = (VIEW["plane"], VIEW["challenge"], list(dots), width)
-    return ElementTree.fromstring(f"<p>{node.html('page-plane', 'planeView', *args)}</p>")
+    return ElementTree.fromstring(f"<p>{node.html('lab/plane', 'planeView', *args)}</p>")
 
 
 def centre(group: ElementTree.Element) -> tuple[float, float]:

@@ -6,7 +6,7 @@ Reading order: canvas, formats, pulls, recompute, row, step, zero.
 
 Each is a file of numbers and a template of the same name. Shapes stand at percentages of the width
 and text keeps its size, so that one drawing serves a desk, a phone and paper. Colours are classes;
-where colours may not be told apart, hatches take over (style/drawings.css).
+where colours may not be told apart, hatches take over (style/drawings/drawings.css).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Final
 
 from gpu_runner.serve.site import SPLICED
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"
 STAGE: Final = ROOT / ".cache" / "package"
 OUT: Final = ROOT / "packages"
