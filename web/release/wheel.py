@@ -60,7 +60,7 @@ def stage(site: Path, folder: Path) -> Path:
 
 
 def cut(data: bytes, shared: Mapping[str, bytes]) -> list[dict[str, str]]:
-    """`data` as parts for `gpu_runner.serve.site.spliced`, none where it holds no shared file whole."""
+    """Parts for `gpu_runner.serve.site.spliced`, none where `data` holds no shared file whole."""
     for name, content in shared.items():
         before, found, after = data.partition(content)
         if found:
