@@ -1,6 +1,7 @@
 """The names people type are frozen here: a change of this file is a change for every reader."""
 
 import argparse
+import re
 import subprocess
 import sys
 
@@ -122,4 +123,4 @@ def test_an_unknown_bench_is_answered_with_the_known_ones(
     assert build.main(["bench", "nothing"]) == 1
     refusal = capfd.readouterr().err
     assert refusal.startswith("build.py: There is no bench nothing; there are: ")
-    assert "event_log, page_weight" in refusal
+    assert {"event_log", "page_weight"} <= set(re.findall(r"\w+", refusal))
