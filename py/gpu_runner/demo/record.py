@@ -82,9 +82,27 @@ _RECORDINGS: Final = (
         "SmolLM2-135M learns a house style",
         "All 135 million parameters of a real chat model, 20 steps on 212 short answers in three"
         " labelled lines, on two CPU cores, with general English scored beside it.",
-        tuple(
-            "--model {smollm2} --data instruct --steps 20 --lr 5e-5 --micro-batch 4 --grad-accum 2"
-            " --eval-every 5 --save-every 0 --eval-rows 24 --seq-len 256".split()
+        (
+            "--model",
+            "{smollm2}",
+            "--data",
+            "instruct",
+            "--steps",
+            "20",
+            "--lr",
+            "5e-5",
+            "--micro-batch",
+            "4",
+            "--grad-accum",
+            "2",
+            "--eval-every",
+            "5",
+            "--save-every",
+            "0",
+            "--eval-rows",
+            "24",
+            "--seq-len",
+            "256",
         ),
     ),
     Recording(
