@@ -6,6 +6,7 @@ PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -210,6 +211,8 @@ def _console() -> Console:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: hence before it
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # of what torchao brings for other machines
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
