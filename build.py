@@ -1,12 +1,11 @@
-"""The one entry to Unfrozen: serve · test · check · build · bench · clean.
+"""The one entry to Unfrozen: serve · test · check · build · wheel · release · bench · clean.
 
     pyproject.toml    → .venv        ─┐
-    package-lock.json → node_modules ─┴→ web/press → dist/ → serve · test · bench
+    package-lock.json → node_modules ─┴→ web/press → dist/ → serve · test · wheel · bench
 
-Standard library only; nothing needs to be installed first. Each command sets up what it needs and
-says so; a stage whose inputs hash as they did last time is skipped. What is made lies in .venv,
-node_modules, dist and .cache; runs are never touched. Whatever cannot go on ends in one sentence
-that says what to do. Annotations are quoted for the sake of an old Python, which is refused.
+Standard library only. Each command sets up what it needs; a stage whose inputs hash as they did
+last time is skipped. What is made lies in .venv, node_modules, dist, packages and .cache. What
+cannot go on ends in one sentence that says what to do. An old Python is refused: quote annotations.
 """
 
 import argparse
@@ -38,12 +37,9 @@ class Refusal(Exception):
     """One sentence for the person at the terminal: what is wrong, and what to do about it."""
 
 
-# --- how a stage runs ---------------------------------------------------------------------------
 def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
     """Run one long command with its output in a log, telling now and then that it still runs.
-
-    Raises:
-        Refusal: the command failed; with the line of its log that says why, and `remedy`.
+    Raises `Refusal` when it fails, with the line of its log that says why, and `remedy`.
     """
     log = CACHE / f"{title.replace(' ', '-').lower()}.log"
     start = time.monotonic()
@@ -104,7 +100,6 @@ def lock() -> "Iterator[None]":
         yield
 
 
-# --- the stages ---------------------------------------------------------------------------------
 def environment() -> None:
     """Make .venv with both packages (editable) and what runs and tests them."""
     if not (PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))):
@@ -115,7 +110,7 @@ def environment() -> None:
         run_stage("making .venv", [sys.executable, "-m", "venv", "--clear", VENV], remedy)
     with once(VENV / "packages.stamp", f"{ROOT} {digest(ROOT / 'pyproject.toml')}") as needed:
         if needed:
-            install("installing Python packages", "--editable", ".[runner,lora,dev]")
+            install("installing Python packages", "--editable", ".[train,lora,dev]")
 
 
 def install(title: str, *arguments: str) -> None:
@@ -202,19 +197,16 @@ def chromium() -> Path:
         run_stage("installing Chromium", ["sh", "-c", install], OFFLINE)
         found = shutil.which("chromium")
     if not found or not Path(found).is_file():
-        raise Refusal(
-            f"The browser tests need Chromium and {found or 'PATH'} has none: install chromium, or "
-            'set UNFROZEN_CHROMIUM to its path, or leave them out with: test -m "not slow"'
-        )
+        text = f"The browser tests need Chromium and {found or 'PATH'} has none: install chromium,"
+        remedy = 'set UNFROZEN_CHROMIUM to its path, or leave them out with: test -m "not slow"'
+        raise Refusal(f"{text} or {remedy}")
     return Path(found)
 
 
-# --- the commands -------------------------------------------------------------------------------
 def serve(options: argparse.Namespace) -> int:
     """Build, then serve the page and the runs on one loopback address."""
-    command = [PYTHON, "-m", "gpu_runner", "serve", "--site", site(), "--port", options.port]
-    command += ["--runs", options.runs.resolve(), *["--no-open"] * options.no_open, *options.extra]
-    os.execv(PYTHON, [str(part) for part in command])
+    site()
+    os.execv(PYTHON, [str(PYTHON), "-m", "gpu_runner", "serve", *options.extra])
 
 
 def test(options: argparse.Namespace) -> int:
@@ -241,6 +233,17 @@ def build(_: argparse.Namespace) -> int:
     return 0
 
 
+def wheel(_: argparse.Namespace) -> int:
+    """Make a wheel and an sdist with the built page in packages/; they need no Node."""
+    site()
+    return module("release.wheel")
+
+
+def release(_: argparse.Namespace) -> int:
+    """Make both and check what docs/release.md lists before a version is published."""
+    return wheel(_) or module("release.checklist")
+
+
 def bench(options: argparse.Namespace) -> int:
     """Measure what has a budget, as ratios to a stated baseline: one of tests/bench, or all."""
     known = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
@@ -252,7 +255,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def clean(_: argparse.Namespace) -> int:
     """Remove everything that was made here, and no runs."""
-    names = ".venv node_modules dist .cache .hypothesis .*_cache py/*.egg-info"
+    names = ".venv node_modules dist packages .cache .hypothesis .*_cache py/*.egg-info"
     with lock():
         for folder in [found for name in names.split() for found in ROOT.glob(name)]:
             shutil.rmtree(folder)
@@ -265,13 +268,10 @@ def parser() -> argparse.ArgumentParser:
     top.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = top.add_subparsers(metavar="command", required=True)
     made: dict[Callable[[argparse.Namespace], int], argparse.ArgumentParser] = {}
-    for run in (serve, test, check, build, bench, clean):
+    for run in (serve, test, check, build, wheel, release, bench, clean):
         made[run] = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         made[run].set_defaults(run=run)
-    made[serve].add_argument("--port", type=int, default=8765, help="(default %(default)s)")
-    made[serve].add_argument("--no-open", action="store_true", help="open no browser")
-    made[serve].add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of runs")
-    made[serve].epilog = "--allow-control, --recipes and --host are handed to the runner's serve."
+    made[serve].usage = "build.py serve [option of `unfrozen serve` ...]"
     made[test].usage = "build.py test [argument of pytest ...]"
     made[bench].add_argument("name", nargs="?", help="a file of tests/bench, without .py")
     return top

@@ -10,6 +10,7 @@ import "./widgets/prose-slider.js";
 import "./widgets/run-view.js";
 import "./widgets/page-run.js";
 import { queryOfAddress } from "./widgets/planner-address.js";
+import { spellCommands } from "./run/program.js";
 import { takeToken } from "./run/token.js";
 import { addHoverNotes } from "./widgets/hover-notes.js";
 import { nearTheWindow } from "./widgets/near-the-window.js";
@@ -18,6 +19,7 @@ import { followReading } from "./widgets/toc.js";
 takeToken();
 followReading(document.querySelector(".toc"));
 addHoverNotes(document.querySelector(".article"));
+spellCommands(document.querySelector(".article"));
 
 // Both are complete as printed; what makes them live is fetched when the reader comes near.
 const heavy = [

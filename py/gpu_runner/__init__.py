@@ -2,7 +2,8 @@
 
 Reading order (each module uses only those above it):
 
-- what a run is asked for: `errors` · `demo` · `bounds` · `config` · `config_file` · `options`
+- what a run is asked for: `errors` · `installed` · `demo` · `bounds` · `config` ·
+  `config_file` · `options`
 - from a row to a batch: `hub` · `lines` · `encode` · `packing` · `feed` · `data`
 - the step and what it stands on: `world` · `attention` · `model` · `fused` · `blocks` ·
   `host_memory` · `loss` · `checkpoint` · `anchor` · `rounding` · `update_rules` · `muon` ·
@@ -18,4 +19,5 @@ Reading order (each module uses only those above it):
 - about the machine, and for other tools: `export` · `doctor` · `selftest`
 - the page and its runs: `runs` · `guard` · `site` · `stream` · `recipes` · `launch` · `control` ·
   `serve`
+- what is typed: `commands` · `application` · `command_line`
 """

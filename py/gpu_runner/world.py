@@ -1,6 +1,6 @@
 """The processes that train together: who is the first, what is added up, what each one holds.
 
-    python -m gpu_runner train …                              a world of one: nothing is sent
+    unfrozen train …                                          a world of one: nothing is sent
     torchrun --nproc-per-node 8 -m gpu_runner train …         FSDP2: each holds an 8th of everything
 
 Fully sharded data parallelism (ZeRO stage 3, arXiv 1910.02054; PyTorch FSDP, arXiv 2304.11277): the

@@ -46,3 +46,20 @@ Reading order (each module uses only those above it; packages give their own ord
 - `lab` — experiments small enough to run while one reads
 - `__main__` — the command line
 """
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """`__version__`, as pyproject.toml gave it to what is installed; asked for when it is wanted.
+
+    Raises AttributeError for other names, and where nothing is installed, as in the page.
+    """
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("unfrozen")
+        except PackageNotFoundError:
+            raise AttributeError("unfrozen is not installed here: it has no version") from None
+    raise AttributeError(f"module 'unfrozen' has no attribute {name!r}")

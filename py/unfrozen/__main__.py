@@ -1,4 +1,4 @@
-"""`python -m unfrozen plan JOB.json`: what a training job will hold, before it is started.
+"""`unfrozen plan JOB.json`: what a training job will hold, before it is started.
 
 This is the only module of the package that reads a file.
 """
@@ -29,11 +29,11 @@ from unfrozen.solve import MOST, solved
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
 _SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _EXAMPLES: Final = """examples:
-  python -m unfrozen plan --model Llama-3.1-8B --gpu H100
-  python -m unfrozen plan job.json --solve seq_len
-  python -m unfrozen plan job.json --compare zero1,zero2,zero3
-  python -m unfrozen plan job.json --compare micro_batch=1,micro_batch=8
-  python -m unfrozen plan job.json --tokens 1B --price 2.50
+  unfrozen plan --model Llama-3.1-8B --gpu H100
+  unfrozen plan job.json --solve seq_len
+  unfrozen plan job.json --compare zero1,zero2,zero3
+  unfrozen plan job.json --compare micro_batch=1,micro_batch=8
+  unfrozen plan job.json --tokens 1B --price 2.50
 """
 
 
@@ -52,9 +52,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"unfrozen: {message}; see {self.prog} --help\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 for input that cannot be planned."""
-    options = parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, program: str = "python -m unfrozen") -> int:
+    """Run the command line of `program`; returns the exit code: 0, or 2 for input that cannot be
+    planned.
+    """
+    options = parser(program).parse_args(arguments)
     try:
         given = _given(options)
         if isinstance(given, list):
@@ -86,9 +88,9 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = _Parser("python -m unfrozen", description="The memory of training, before it starts.")
+def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
+    """The command line of `program`."""
+    top = _Parser(program, description="The memory of training, before it starts.")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     command = commands.add_parser(
         "plan",

@@ -1,4 +1,4 @@
-"""A job: which model, trained how, on what; the one input of `python -m unfrozen plan`.
+"""A job: which model, trained how, on what; the one input of `unfrozen plan`.
 
     {"model": {a Hugging Face config.json}, "recipe": {…}, "cluster": {…}, "gpu": "A100-80GB"}
 

@@ -37,7 +37,7 @@ def test_the_default_is_complete_without_script(chromium: Browser, static_site: 
         assert all(number["text"] in text for number in method["numbers"])
         assert all(flip["text"] in text for flip in found["flips"][method["key"]])
     root.locator("summary").first.click()
-    assert "gpu_runner train" in root.locator("[data-copy=full]").inner_text()
+    assert "unfrozen train" in root.locator("[data-copy=full]").inner_text()
     assert root.locator("button:visible").count() == 0
     assert root.locator("select").first.is_disabled()
     assert "need JavaScript" in text

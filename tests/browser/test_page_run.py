@@ -181,7 +181,7 @@ def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader)
     reader.root.locator(".pr-run").first.get_by_role("button", name="Copy command").click()
     reader.shows("copied")
     text = reader.page.evaluate("navigator.clipboard.readText()")
-    assert " -m gpu_runner train --model demo --steps 120 --lr 0.0006 " in text
+    assert "unfrozen train --model demo --steps 120 --lr 0.0006 " in text
 
 
 def test_a_run_is_laid_beside_a_recording(reader: PageRunReader) -> None:

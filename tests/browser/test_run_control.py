@@ -132,7 +132,7 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
     page.keyboard.press("Escape")
     assert page.evaluate(FOCUS) == "Stop…"
     stop(page, reader)
-    assert f"gpu_runner resume {run.name}" in page.locator(".run-notice").inner_text()
+    assert f"unfrozen resume {run.name}" in page.locator(".run-notice").inner_text()
     assert events(run)[-1]["reason"] == "asked to stop by the page"
 
     assert page.locator("run-orders button:visible").all_inner_texts() == ["Resume"]

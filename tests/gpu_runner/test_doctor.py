@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from gpu_runner.doctor import Finding, examine, package, show
-from gpu_runner.errors import ExitCode, python
+from gpu_runner.errors import ExitCode
 from run_process import ROOT
 
 CARD = torch.cuda.is_available()
@@ -78,22 +78,7 @@ def test_what_is_ready_to_be_typed_is_typed_so(monkeypatch: pytest.MonkeyPatch) 
     text = io.StringIO()
     monkeypatch.chdir(ROOT)
     show(Console(file=text), [Finding("a", "ok", "1")])
-    assert re.search(r"Ready: \S*python\S* -m gpu_runner train --model demo", text.getvalue())
-
-
-def test_the_interpreter_is_written_as_the_shell_would_find_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "my env" / "bin" / "python"
-    program.parent.mkdir(parents=True)
-    program.symlink_to(sys.executable)
-    monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setenv("PATH", "/usr/bin")
-    assert python() == f"'{program}'"
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin")
-    assert python() == "python"
-    monkeypatch.chdir(tmp_path)
-    assert python() == "'my env/bin/python'"
+    assert re.search(r"Ready: \S*unfrozen train --model demo", text.getvalue())
 
 
 @pytest.mark.parametrize("width", [80, 120])

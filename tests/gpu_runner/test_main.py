@@ -8,7 +8,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from gpu_runner.__main__ import _run_directory, app
+from gpu_runner.__main__ import app
+from gpu_runner.commands import run_directory
 from gpu_runner.config_file import KEYS
 from gpu_runner.options import OPTIONS
 
@@ -121,8 +122,8 @@ def test_a_run_is_found_by_a_path_that_does_not_name_it(
     (place / "checkpoints").mkdir(parents=True)
     for inside, path in ((place, "."), (place / "checkpoints", "..")):
         monkeypatch.chdir(inside)
-        assert _run_directory(path, "runs") == place.resolve()
-    assert _run_directory("none", "runs") == Path("runs/none")
+        assert run_directory(path, "runs") == place.resolve()
+    assert run_directory("none", "runs") == Path("runs/none")
 
 
 def test_a_data_error_names_file_line_and_reason(model_dir: Path, tmp_path: Path) -> None:

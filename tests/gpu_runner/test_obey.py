@@ -188,7 +188,7 @@ def test_a_terminal_says_that_the_run_is_paused_and_by_whom_it_was_stopped(
     assert process.returncode == 0
     assert "as the page asked. Ctrl-C still saves and stops." in output
     assert "(asked to stop by the page)" in output
-    assert f"gpu_runner resume {run.name}" in output
+    assert f"unfrozen resume {run.name}" in output
 
 
 def test_two_processes_pause_save_and_stop_after_the_same_step(

@@ -112,7 +112,7 @@ def test_a_run_that_diverged_is_not_said_to_be_resumed(
         start(config, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert said in text
-    assert "gpu_runner resume" not in text
+    assert "unfrozen resume" not in text
     if save_every:
         again = text.split("--model ")[1].split(" --data")[0]
         assert find(again).kind == "directory"

@@ -61,7 +61,7 @@ def test_a_signal_finishes_the_step_saves_and_exits_with_zero(
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert f"asked to stop by {number.name}" in output
-    assert f"python -m gpu_runner resume {run.name}" in output
+    assert f"unfrozen resume {run.name}" in output
     end = events(run)[-1]
     assert (end["kind"], end["status"]) == ("run.end", "stopped")
     (checkpoint,) = (run / "checkpoints").iterdir()

@@ -1,7 +1,6 @@
 """The names people type are frozen here: a change of this file is a change for every reader."""
 
 import argparse
-import re
 import subprocess
 import sys
 
@@ -14,10 +13,12 @@ from gpu_runner.__main__ import app
 from unfrozen.__main__ import parser as planner_parser
 
 BUILD_COMMANDS = {
-    "serve": {"--port", "--no-open", "--runs"},
+    "serve": set(),
     "test": set(),
     "check": set(),
     "build": set(),
+    "wheel": set(),
+    "release": set(),
     "bench": {"name"},
     "clean": set(),
 }
@@ -54,13 +55,6 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 def test_build_has_these_commands_and_options() -> None:
     found = {name: options_of(parser) for name, parser in subcommands(build.parser()).items()}
     assert found == BUILD_COMMANDS
-
-
-def test_serve_listens_where_the_readme_says_by_default() -> None:
-    options = build.parser().parse_args(["serve"])
-    assert options.port == 8765
-    assert options.runs == build.ROOT / "runs"
-    assert not options.no_open
 
 
 @pytest.mark.slow
@@ -103,6 +97,8 @@ def test_serve_has_these_options_and_allows_nothing_by_default() -> None:
     defaults = {found.name: found.default for found in command.params}
     assert defaults["allow_control"] is False
     assert defaults["host"] == "127.0.0.1"
+    assert defaults["port"] == 8765
+    assert defaults["no_open"] is False
 
 
 @pytest.mark.parametrize("command", sorted(RUNNER_COMMANDS))
@@ -123,4 +119,5 @@ def test_an_unknown_bench_is_answered_with_the_known_ones(
     assert build.main(["bench", "nothing"]) == 1
     refusal = capfd.readouterr().err
     assert refusal.startswith("build.py: There is no bench nothing; there are: ")
-    assert {"event_log", "page_weight"} <= set(re.findall(r"\w+", refusal))
+    assert "event_log" in refusal
+    assert "start_up" in refusal

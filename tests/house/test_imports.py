@@ -23,7 +23,12 @@ MAY_USE = {  # of our own packages
     "press": {"unfrozen", "pycell"},
     "gpu_runner": {"unfrozen"},
 }
-EXTRAS = {"unfrozen": [], "pycell": [], "press": ["dev"], "gpu_runner": ["runner", "hub", "lora"]}
+EXTRAS = {
+    "unfrozen": [],
+    "pycell": [],
+    "press": ["dev"],
+    "gpu_runner": ["base", "train", "hub", "lora"],
+}
 MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy"), "pycell": ("lab", "numpy")}  # nothing above them
 COMES_WITH = {"markupsafe": "jinja2", "anyio": "starlette"}
 PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js", "micropip"}  # there in the page, for pycell

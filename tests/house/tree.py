@@ -31,8 +31,8 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 def declared(*extras: str) -> set[str]:
-    """Lower-case names of the Python packages that the given extras ask for."""
+    """Lower-case names of the Python packages that the given extras ask for; `base` is no extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["optional-dependencies"]
+    wanted = project["optional-dependencies"] | {"base": project["dependencies"]}
     lines = [line for extra in extras for line in wanted[extra]]
     return {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in lines}

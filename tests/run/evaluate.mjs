@@ -5,6 +5,7 @@ import { emptyRun, fold } from "../../web/run/fold.js";
 import { ordersOf, startOf } from "../../web/run/orders.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
+import { program, typed } from "../../web/run/program.js";
 import { replay } from "../../web/run/replay.js";
 import { SseParser } from "../../web/run/sse.js";
 import { healthOf } from "../../web/run/stall.js";
@@ -22,7 +23,7 @@ const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
 const known = { alignedData, emptyRun, fold, folded, followRun, healthOf, hurry, noticeOf, numbers };
-Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, replay, SseParser, startOf });
+Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, startOf, typed });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 

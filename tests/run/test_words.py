@@ -87,14 +87,14 @@ def test_every_end_has_its_sentence_and_the_trainers_reason(
 
 def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaScript) -> None:
     saved = {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
-    assert notice(js, {"health": "gone"}, saved)["command"].endswith("gpu_runner resume r")
+    assert notice(js, {"health": "gone"}, saved)["command"].endswith("unfrozen resume r")
     assert "command" not in notice(js, {"health": "gone"})
 
 
 def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -> None:
     end = {"status": "stopped", "end": {"reason": "", "time": 0, "summary": {}}}
     saved = end | {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
-    assert notice(js, {}, saved)["command"].endswith("gpu_runner resume r")
+    assert notice(js, {}, saved)["command"].endswith("unfrozen resume r")
     several = saved | {"start": {"hardware": {"processes": 2}}}
     assert "torchrun --nproc-per-node 2 -m gpu_runner" in notice(js, {}, several)["command"]
     file = {"source": {"kind": "file", "name": "f"}}

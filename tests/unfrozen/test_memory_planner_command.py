@@ -79,11 +79,10 @@ def words(state: State) -> list[str]:
 def told(state: State) -> Told:
     """The command, read by torchrun's parser and the runner's, and checked as the runner does."""
     found = words(state)
-    assert found[:2] == [".venv/bin/python", "-m"]
-    if found[2] == "gpu_runner":
-        return Told(1, 1, read(found[3:], 1), None)
-    assert found[2] == "torch.distributed.run"
-    torchrun = get_args_parser().parse_args(found[3:])
+    if found[0] == "unfrozen":
+        return Told(1, 1, read(found[1:], 1), None)
+    assert found[0] == "torchrun"
+    torchrun = get_args_parser().parse_args(found[1:])
     assert (torchrun.module, torchrun.training_script) == (True, "gpu_runner")
     machines, each = int(torchrun.nnodes.split(":")[0]), int(torchrun.nproc_per_node)
     cards = launch(Job.read(job_json(state))).cards

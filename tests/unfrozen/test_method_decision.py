@@ -60,7 +60,7 @@ def test_the_planner_shows_the_time_of_one_task() -> None:
 def test_full_fine_tuning_comes_with_the_command_of_the_runner() -> None:
     found: Any = decide({"gpus": "8", "model": "meta-llama/Llama-3.1-8B", "gpu": "H100 SXM"})
     commands = {method["key"]: method["command"] for method in found["methods"]}
-    assert "-m gpu_runner train" in commands["full"]["text"]
+    assert "gpu_runner train" in commands["full"]["text"]
     assert "--nproc-per-node 8" in commands["full"]["text"]
     assert "8 processes" in commands["full"]["note"]
     assert commands["prompt"] is None

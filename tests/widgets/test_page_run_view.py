@@ -91,7 +91,7 @@ def test_a_run_offers_what_can_be_done_with_it(node: Node) -> None:
     tree = runs(
         node,
         run("on"),
-        run("done", **done, command="python -m gpu_runner train"),
+        run("done", **done, command="unfrozen train"),
         run("kept", **done, kept=True),
         run("died", over=True, end={"status": "failed", "summary": {}}),
         run("cut", over=True, end=None),

@@ -2,6 +2,7 @@
  * The whole decision as a tree: what is baked when the site is built, and what turns live in place.
  */
 
+import { typed } from "../run/program.js";
 import { controlsView } from "./method-decision-controls.js";
 import { commandWords } from "./planner-answers.js";
 import { h } from "./vnode.js";
@@ -91,7 +92,7 @@ function commandView(key, { text, note }) {
     h(
       "div",
       { class: "mp-command" },
-      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandWords(text) : text)),
+      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandWords(typed(text)) : text)),
       h("button", { type: "button", class: "button mp-copy", "data-copies": key }, "Copy"),
     ),
     note !== "" && h("p", { class: "mp-quiet" }, note),

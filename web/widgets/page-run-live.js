@@ -6,6 +6,7 @@
 import { forget, keep, keptRuns } from "../run/kept-runs.js";
 import { eventsOf, pageRuns } from "../run/page-runs.js";
 import { trainer } from "../run/page-trainer.js";
+import { typed } from "../run/program.js";
 import { planeView } from "./page-plane.js";
 import { answersView, pageRunView, runsView } from "./page-run-view.js";
 import "./run-view.js";
@@ -199,7 +200,7 @@ export class LivePageRun {
     if (!order || !run) return;
     if (order === "show") this.#show(run.id);
     else if (order === "save") download(pageRuns.file(run.id));
-    else if (order === "copy") await this.#copy(run.command);
+    else if (order === "copy") await this.#copy(typed(run.command));
     else await this.#keepOrForget(run);
   }
 

@@ -1,5 +1,6 @@
 /** The planner's words and numbers: verdict, parts, advice, inverse answers, what to type. */
 
+import { typed } from "../run/program.js";
 import { swatch } from "./planner-figures.js";
 import { h } from "./vnode.js";
 
@@ -176,7 +177,7 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
   return h(
     "div",
     { class: "mp-commands" },
-    commandView("run", commandWords(run), "Copy the command"),
+    commandView("run", commandWords(typed(run)), "Copy the command"),
     where !== "" && h("p", { class: "mp-quiet" }, where),
     differs.length > 0 &&
       h(
@@ -189,7 +190,7 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
       "details",
       { class: "mp-more", "data-key": "job" },
       h("summary", null, "This plan as JSON, for the command line"),
-      h("p", { class: "mp-quiet" }, "Save it as job.json, then type ", h("code", null, plan), "."),
+      h("p", { class: "mp-quiet" }, "Save it as job.json, then type ", h("code", null, typed(plan)), "."),
       commandView("job", job, "Copy the JSON"),
     ),
   );

@@ -1,5 +1,6 @@
 /** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
 
+import { typed } from "../run/program.js";
 import { bytesText, countText, deltaText, lossText, metricText } from "./run-number.js";
 import { h } from "./vnode.js";
 
@@ -85,6 +86,6 @@ export function noticeView({ tone, title, text, command }) {
     h("strong", null, title),
     " ",
     text,
-    command && [" ", h("code", null, command)],
+    command && [" ", h("code", null, typed(command))],
   );
 }

@@ -13,8 +13,8 @@ import { clockText, dayText } from "./run-number.js";
  * @property {string} [command] something to type in a terminal
  */
 
-const SERVE = "python3 build.py serve";
-const TRAIN = ".venv/bin/python -m gpu_runner train --model demo";
+const SERVE = "unfrozen serve";
+const TRAIN = "unfrozen train --model demo";
 
 /**
  * @param {object} view
@@ -109,8 +109,8 @@ function resumeCommand(run) {
   if (!run.checkpoint) return undefined;
   const processes = run.start?.hardware?.processes;
   const several = Number.isInteger(processes) && processes > 1;
-  const python = several ? `torchrun --nproc-per-node ${processes}` : "python";
-  return `.venv/bin/${python} -m gpu_runner resume ${run.run}`;
+  const start = several ? `torchrun --nproc-per-node ${processes} -m gpu_runner` : "unfrozen";
+  return `${start} resume ${run.run}`;
 }
 
 function endNotice({ run, source }) {

@@ -1,6 +1,6 @@
 """The embedded demo: a small pre-trained model, what it knows, and a task it has never seen.
 
-`python -m gpu_runner train --model demo` starts here. The model was pre-trained on four skills by
+`unfrozen train --model demo` starts here. The model was pre-trained on four skills by
 `python -m gpu_runner.demo.pretrain`; the demo task is a fifth. Everything is generated from the
 grammars in `skills.py` or written by hand in `instruct/`, and shipped beside this file:
 

@@ -118,7 +118,7 @@ class Choices:
         said += [f"--set {name}={value:g}" for name, value in sets.items()]
         if self.ewc:
             said.append(f"--set fisher_data=demo --set fisher_rows={self.fisher_rows}")
-        return f".venv/bin/python -m gpu_runner train --model demo {' '.join(said)}"
+        return f"unfrozen train --model demo {' '.join(said)}"
 
 
 def _check(name: str, value: object, low: float, high: float, whole: bool) -> None:

@@ -10,7 +10,7 @@ from unfrozen import runner
 from unfrozen.job import Job
 from unfrozen.memory_planner import launch as launching
 from unfrozen.memory_planner.figures import Json, verdict
-from unfrozen.memory_planner.launch import PYTHON, Launch, launch
+from unfrozen.memory_planner.launch import PROGRAM, Launch, launch
 from unfrozen.memory_planner.runner import can_train, left_alone, optimizer_name, run_of
 from unfrozen.memory_planner.sizes import size_text
 from unfrozen.memory_planner.state import State, job_json, setting, unit
@@ -33,7 +33,7 @@ def commands(plan: Plan, state: State) -> Json:
         "differs": differs,
         "needs": _needs(plan, plan_job(run), unit(state)) if differs else None,
         "job": json.dumps(job, indent=2, ensure_ascii=False),
-        "plan": f"{PYTHON} -m unfrozen plan job.json",
+        "plan": f"{PROGRAM} plan job.json",
     }
 
 

@@ -16,9 +16,9 @@ from unfrozen.boards import NODE_GPUS, board
 from unfrozen.job import Job
 from unfrozen.runner import MOST_AT_ONCE, MOST_MICRO_BATCHES
 
-PYTHON: Final = ".venv/bin/python"
-TORCHRUN: Final = f"{PYTHON} -m torch.distributed.run"
-"""`torchrun`, from the environment that is sure to be the right one."""
+PROGRAM: Final = "unfrozen"
+TORCHRUN: Final = "torchrun"
+"""Both without a path: the page puts one before them where its server knows it."""
 RENDEZVOUS: Final = "--rdzv-id 1 --rdzv-backend c10d --rdzv-endpoint FIRST_HOST:29500"
 
 
@@ -71,7 +71,7 @@ def launch(job: Job) -> Launch:
 def start(found: Launch) -> list[str]:
     """The command up to `train`, a line at a time."""
     if found.cards == 1:
-        return [f"{PYTHON} -m gpu_runner train"]
+        return [f"{PROGRAM} train"]
     if found.machines == 1:
         return [f"{TORCHRUN} --standalone --nproc-per-node {found.each}", "-m gpu_runner train"]
     nodes = f"--nnodes {found.machines} --nproc-per-node {found.each}"

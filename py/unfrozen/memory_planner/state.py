@@ -175,7 +175,7 @@ def recipe_json(state: State) -> dict[str, object]:
 
 
 def job_json(state: State) -> dict[str, object]:
-    """The state as the job that `python -m unfrozen plan` reads. Raises PlanError."""
+    """The state as the job that `unfrozen plan` reads. Raises PlanError."""
     cluster = {key: _value(key, state, "cluster") for key in CLUSTER if setting(state, key)}
     job: dict[str, object] = {
         "model": model_config(state),

@@ -22,9 +22,9 @@ SHARED = (
 def runners(choices: Choices) -> TrainConfig:
     """The run that the runner reads from the command of these choices."""
     words = shlex.split(choices.command())
-    assert words[:4] == [".venv/bin/python", "-m", "gpu_runner", "train"]
+    assert words[:2] == ["unfrozen", "train"]
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
-    return configuration(command.make_context("train", words[4:]).params)
+    return configuration(command.make_context("train", words[2:]).params)
 
 
 @pytest.mark.parametrize("dial", DIALS, ids=lambda dial: dial.name)

@@ -1,0 +1,268 @@
+"""What the command line can do: train · resume · export · doctor · selftest · trace · serve.
+
+Everything heavy is imported inside the commands: `--help` answers at once, and `serve` never loads
+PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from gpu_runner.errors import (
+    MEANINGS,
+    ExitCode,
+    NotReady,
+    RunnerError,
+    SystemFailure,
+    is_out_of_memory,
+)
+from gpu_runner.installed import RUNS_ENV, built_page, pip_install, runs_folder, short
+from gpu_runner.options import configuration, takes_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_CODES: Final = f"Exit codes: {', '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
+
+
+def run_ids(incomplete: str) -> list[str]:
+    """For the shell's completion: the runs whose id begins like this, the newest first."""
+    try:
+        names = [entry.name for entry in runs_folder().iterdir() if entry.is_dir()]
+    except OSError:
+        return []
+    return sorted((name for name in names if name.startswith(incomplete)), reverse=True)
+
+
+Run = Annotated[
+    str,
+    typer.Argument(help="A run's id, or the path of its directory.", autocompletion=run_ids),
+]
+Runs = Annotated[
+    str | None,
+    typer.Option(help=f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}."),
+]
+
+
+def may_be_dry(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command with `--dry-run`."""
+    text = "Say what it would take: memory, steps, time, disk. Nothing is run."
+    kind = Annotated[bool, typer.Option("--dry-run", help=text, rich_help_panel="Yes or no")]
+    own = signature(command)
+    dry = Parameter("dry_run", Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+    command.__annotations__["dry_run"] = kind
+    command.__signature__ = own.replace(  # type: ignore[attr-defined]  # what typer reads
+        parameters=[*own.parameters.values(), dry]
+    )
+    return command
+
+
+@may_be_dry
+@takes_options
+def train(options: dict[str, Any]) -> None:
+    """Fully fine-tune a model: every weight, on your data."""
+    if options.pop("dry_run"):
+        _exit(lambda: _show_plan(options))
+
+    def run() -> ExitCode:
+        config, console = configuration(options), _console()
+        from gpu_runner.session import start
+
+        return start(config, console)
+
+    _exit(run)
+
+
+@takes_options
+def plan(options: dict[str, Any]) -> None:
+    """The same arguments as train: predicted memory, steps, time and disk. Nothing is run."""
+    _exit(lambda: _show_plan(options))
+
+
+def _show_plan(options: dict[str, Any]) -> ExitCode:
+    config, console = configuration(options), _console()
+    from gpu_runner.plan import check_new, make
+    from gpu_runner.plan_table import show_plan
+
+    check_new(config.out)
+    show_plan(console, make(config))
+    return ExitCode.OK
+
+
+def resume(run: Run, runs: Runs = None) -> None:
+    """Go on with a stopped or killed run, bit by bit as if nothing had happened."""
+
+    def go() -> ExitCode:
+        console = _console()
+        from gpu_runner.session import resume as resume_run
+
+        return resume_run(run_directory(run, runs), console)
+
+    _exit(go)
+
+
+def export(
+    run: Run,
+    to: Annotated[str, typer.Option(help="csv, tensorboard or wandb-offline.")] = "csv",
+    runs: Runs = None,
+) -> None:
+    """A run's numbers for other tools, written beside its log. Needs no PyTorch for csv."""
+
+    def go() -> ExitCode:
+        from gpu_runner.export import export as write
+
+        typer.echo(write(run_directory(run, runs), to))
+        return ExitCode.OK
+
+    _exit(go)
+
+
+def doctor(runs: Runs = None) -> None:
+    """What is installed, which device is there, what is missing, and what to type about it."""
+
+    def go() -> ExitCode:
+        from rich.console import Console
+
+        from gpu_runner.doctor import examine, show
+
+        return show(Console(highlight=False), examine(_runs(runs)))
+
+    _exit(go)
+
+
+def selftest(
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Whether this machine computes what it should: six checks in under a minute."""
+
+    def go() -> ExitCode:
+        console = _console()
+        from gpu_runner.selftest import run
+
+        return run(console, device)
+
+    _exit(go)
+
+
+def trace(
+    job: Annotated[str, typer.Argument(help="A planner's job or a list of them; - reads stdin.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One row a job, as JSON.")] = False,
+) -> None:
+    """What one step of a job holds, traced tensor by tensor, beside the plan. Nothing is run."""
+
+    def run() -> ExitCode:
+        console = _console()
+        from gpu_runner import trace_report
+
+        trace_report.run(job, as_json=as_json, console=console)
+        return ExitCode.OK
+
+    _exit(run)
+
+
+def serve(
+    runs: Runs = None,
+    port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 8765,
+    site: Annotated[
+        Path | None, typer.Option(help="Another built page than the one that came along.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    allow_control: Annotated[
+        bool,
+        typer.Option("--allow-control", help="Let the page start, pause, save and stop runs."),
+    ] = False,
+    recipes: Annotated[
+        Path | None,
+        typer.Option(help="Folder of run.toml files that the page may start, beside the demo."),
+    ] = None,
+) -> None:
+    """The page and the runs on one loopback address. Needs no PyTorch."""
+    from gpu_runner.serve import run_server
+
+    def go() -> int:
+        return run_server(
+            runs=_runs(runs),
+            site=built_page(site),
+            port=port,
+            host=host,
+            open_page=not no_open,
+            allow_control=allow_control,
+            recipes=recipes.expanduser() if recipes else None,
+        )
+
+    _exit(go)
+
+
+COMMANDS: Final = (serve, train, resume, export, doctor, selftest, trace)
+"""All but `plan`, which asks the planner in one spelling and the runner in the other."""
+
+
+def _runs(given: str | None) -> Path:
+    """The folder of runs that was given, else the usual one."""
+    return runs_folder() if given is None else Path(given).expanduser()
+
+
+def run_directory(run: str, runs: str | None) -> Path:
+    """The directory of a run that was given by its path or by its id."""
+    path = Path(run).expanduser()
+    if not path.is_dir():
+        return _runs(runs) / run
+    return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
+
+
+def _console() -> Console:
+    """The terminal, once the libraries behind a run are loaded and settled.
+
+    They read their environment when they are loaded; what the user has set there stays. Our
+    progress line is the only one. Threads of PyTorch that wait for each other sleep instead of
+    spinning: on a machine that is busy with something else too, a small step on two cores took 3 s
+    spinning and 0.1 s sleeping; on an idle one the difference is within the noise.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: hence before it
+    if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
+        raise NotReady(f"this needs {' and '.join(missing)}, not installed here: {pip_install()}")
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # of what torchao brings for other machines
+    import transformers
+    from rich.console import Console
+
+    transformers.utils.logging.set_verbosity_error()
+    return Console(highlight=False)
+
+
+def _exit(command: Callable[[], int]) -> None:
+    """Run a command; a mistake of the user becomes one message and its exit code."""
+    try:
+        code = int(command())
+    except RunnerError as error:
+        if _speaks(error):
+            typer.secho(f"Error: {error}", err=True, fg="red")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        code = ExitCode.INTERRUPTED
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        typer.secho(f"Error: out of memory: {error}", err=True, fg="red")
+        code = ExitCode.MEMORY
+    raise typer.Exit(int(code))
+
+
+def _speaks(error: RunnerError) -> bool:
+    """Whether this process tells: of several under torchrun, not all of them say the same."""
+    if os.environ.get("RANK", "0") == "0":
+        return True
+    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    return not error.shared and (first_here or isinstance(error, SystemFailure))

@@ -1,0 +1,131 @@
+"""`unfrozen`: what it says by itself, what it loads, what a shell completes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpu_runner import command_line
+from run_process import ROOT
+
+COMMANDS = ("serve", "plan", "train", "resume", "export", "doctor", "selftest", "trace")
+AT_ONCE = "import sys; from gpu_runner.command_line import main\n"
+
+
+def typed(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`unfrozen …`, by the script that an installation makes."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("unfrozen")), *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", **settings},
+        check=False,
+    )
+
+
+def completed(line: str) -> list[str]:
+    """What a bash with completion offers after `line`."""
+    words = line.split(" ")
+    settings = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    return typed(_UNFROZEN_COMPLETE="complete_bash", **settings).stdout.split("\n")[:-1]
+
+
+def loaded_by(*words: str) -> set[str]:
+    """Modules that are there once `unfrozen …` has been answered, in a process of its own."""
+    code = f"{AT_ONCE}sys.argv = {['unfrozen', *words]}\ntry: main()\n"
+    code += "finally: print('MODULES', *sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return set(done.stderr.split("MODULES ")[1].split())
+
+
+def test_bare_it_says_in_ten_lines_what_it_is_and_what_to_type() -> None:
+    done = typed()
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) <= 10
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert all(f"unfrozen {name}" in done.stdout for name in ("serve", "train", "plan", "doctor"))
+    assert all(name in done.stdout for name in COMMANDS)
+    assert "Runs are kept in ./runs." in done.stdout
+
+
+def test_help_names_every_command_and_each_explains_itself() -> None:
+    text = typed("--help").stdout
+    assert all(f" {name} " in text for name in COMMANDS)
+    for name in COMMANDS:
+        done = typed(name, "--help")
+        assert done.returncode == 0, done.stderr
+        assert f"unfrozen {name}" in done.stdout.lower()
+
+
+def test_its_version_is_said() -> None:
+    assert typed("--version").stdout.startswith("unfrozen 0.")
+
+
+def test_an_unknown_command_is_named_with_what_to_type() -> None:
+    done = typed("teach")
+    assert done.returncode == 2
+    assert "'teach'" in done.stderr
+    assert "unfrozen --help" in done.stderr
+
+
+def test_a_plan_is_the_planners_and_needs_the_standard_library_alone() -> None:
+    job = ["plan", "--model", "Llama-3.1-8B", "--gpu", "H100"]
+    done = typed(*job)
+    assert "8.03B parameters" in done.stdout
+    older = [sys.executable, "-m", "unfrozen", *job]
+    assert subprocess.run(older, capture_output=True, text=True).stdout == done.stdout
+    assert not loaded_by(*job) & {"typer", "rich", "torch", "starlette", "numpy"}
+    refused = typed("plan", "--model", "none")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("unfrozen: ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_loads_what_only_the_command_needs(name: str) -> None:
+    assert not loaded_by(name, "--help") & {"torch", "transformers", "starlette", "pydantic"}
+
+
+def test_a_dry_run_is_what_the_runners_plan_was(tmp_path: Path) -> None:
+    told = ["--model", "demo", "--runs", str(tmp_path / "runs")]
+    done = typed("train", *told, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for part in ("836,736 parameters, all trained", "480 rows", "predicted memory"):
+        assert part in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_shell_completes_commands_options_names_and_runs(tmp_path: Path) -> None:
+    assert completed("unfrozen ") == list(COMMANDS)
+    assert completed("unfrozen train --see") == ["--seed"]
+    assert completed("unfrozen plan --mod") == ["--model"]
+    assert completed("unfrozen plan --gpu H2") == ["H200"]
+    assert completed("unfrozen plan --solve ") == ["micro_batch", "seq_len", "gpus"]
+    assert "Llama-3.1-8B" in completed("unfrozen plan --model Llama-3")
+    for name in ("20260101-a", "20260102-a", "other"):
+        (tmp_path / name).mkdir()
+    line = {"COMP_WORDS": "unfrozen resume 2026", "COMP_CWORD": "2"}
+    found = typed(UNFROZEN_RUNS=str(tmp_path), _UNFROZEN_COMPLETE="complete_bash", **line)
+    assert found.stdout.split() == ["20260102-a", "20260101-a"]
+
+
+def test_without_pytorch_training_says_what_to_install() -> None:
+    code = f"{AT_ONCE}from importlib import util\n"
+    code += "find = util.find_spec\n"
+    code += "util.find_spec = lambda name: None if name == 'torch' else find(name)\n"
+    code += "main(['train', '--model', 'demo'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 10
+    said = " ".join(done.stderr.split())
+    assert (
+        said == "Error: this needs torch, not installed here: `python3 build.py build` installs it"
+    )
+
+
+def test_the_welcome_is_in_the_words_of_this_installation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gpu_runner.installed.program", lambda: "here/unfrozen")
+    assert "\n  here/unfrozen serve  " in command_line.welcome()

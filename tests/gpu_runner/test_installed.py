@@ -1,0 +1,126 @@
+"""What is said of the place where this is installed: its command, its page, its runs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpu_runner import installed
+from gpu_runner.config import resolve
+from gpu_runner.errors import UsageError
+from run_process import ROOT
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package as a wheel would lay it down: no repository above it, the page inside."""
+    package = tmp_path / "site-packages" / "gpu_runner"
+    (package / "page").mkdir(parents=True)
+    (package / "page" / "index.html").write_text("x")
+    monkeypatch.setattr(installed, "package", lambda: package)
+    return package
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment with the command in it, which nothing has put on PATH."""
+    folder = tmp_path / "my env" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(sys.executable)
+    (folder / "unfrozen").write_text("#!/bin/sh\n")
+    (folder / "unfrozen").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin")
+    return folder / "unfrozen"
+
+
+def test_the_command_is_written_as_the_shell_would_find_it(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert installed.program() == f"'{script}'"
+    monkeypatch.chdir(tmp_path)
+    assert installed.program() == "'my env/bin/unfrozen'"
+    monkeypatch.setenv("PATH", f"{script.parent}:/usr/bin")
+    assert installed.program() == "unfrozen"
+
+
+def test_a_link_on_the_path_is_the_command_too(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "unfrozen").symlink_to(script)
+    monkeypatch.setenv("PATH", str(tmp_path / "links"))
+    assert installed.program() == "unfrozen"
+
+
+def test_without_a_script_the_interpreter_and_the_module_are_said(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.unlink()
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert installed.program() == "python -m gpu_runner"
+
+
+def test_runs_lie_in_the_clone_and_without_one_in_the_users_data_folder(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNFROZEN_RUNS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert installed.clone() is None
+    assert installed.runs_folder().is_relative_to(tmp_path)
+    assert installed.runs_folder().parts[-2:] == ("unfrozen", "runs")
+    monkeypatch.setattr(installed, "package", lambda: ROOT / "py" / "gpu_runner")
+    assert installed.clone() == ROOT
+    assert installed.runs_folder() == ROOT / "runs"
+    assert wheel.is_dir()
+
+
+def test_the_environment_names_another_folder_of_runs_and_an_option_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNFROZEN_RUNS", str(tmp_path))
+    assert installed.runs_folder() == tmp_path
+    assert resolve({"model": "demo"}).runs == str(tmp_path)
+    assert resolve({"model": "demo", "runs": "elsewhere"}).runs == "elsewhere"
+
+
+def test_the_page_is_inside_the_package_or_where_one_says(wheel: Path, tmp_path: Path) -> None:
+    assert installed.built_page(None) == wheel / "page"
+    with pytest.raises(UsageError, match=r"no built page in \S*none: `python3 build.py build`"):
+        installed.built_page(tmp_path / "none")
+    (wheel / "page" / "index.html").unlink()
+    with pytest.raises(UsageError, match="install unfrozen again, from a wheel that holds it"):
+        installed.built_page(None)
+
+
+def test_what_is_missing_to_train_is_installed_as_one_installs_here(
+    wheel: Path, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = script.with_name("python")
+    assert installed.pip_install() == f"'{python}' -m pip install 'unfrozen[train]'"
+    monkeypatch.setattr(installed, "package", lambda: ROOT / "py" / "gpu_runner")
+    assert installed.pip_install() == "`python3 build.py build` installs it"
+    assert wheel.is_dir()
+
+
+def test_a_path_is_shown_from_here_or_from_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert installed.short(tmp_path / "runs") == "./runs"
+    (tmp_path / "home").mkdir()
+    for here in ("/", tmp_path / "home"):
+        monkeypatch.chdir(here)
+        assert installed.short(tmp_path / "home" / "runs") == "~/runs"
+    assert installed.short(tmp_path / "runs") == str(tmp_path / "runs")
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    import unfrozen
+    from press.project import project
+
+    assert unfrozen.__version__ == installed.installed_version() == project().version
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        _ = unfrozen.other

@@ -1,0 +1,54 @@
+"""docs/contributing.md is one page, and its worked examples can be walked."""
+
+import re
+
+import pytest
+
+from house.tree import ROOT, tracked_names
+
+GUIDE = (ROOT / "docs" / "contributing.md").read_text()
+STEP = re.compile(r"^(\d+)\. `([^`]+)`: `([^`]+)` – \S", re.MULTILINE)
+EXAMPLES = {
+    part.splitlines()[0]: STEP.findall(part)
+    for part in GUIDE.split("\n## ")
+    if re.search(r"^1\. ", part, re.MULTILINE)
+}
+
+
+def test_it_is_one_page() -> None:
+    assert GUIDE.count("\n") <= 90
+
+
+def test_the_four_kinds_of_addition_have_an_example_each() -> None:
+    assert set(EXAMPLES) == {"A widget", "A memory term", "An optimizer", "A chapter"}
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_the_steps_are_numbered_and_each_names_a_file_and_a_word(kind: str) -> None:
+    steps = EXAMPLES[kind]
+    assert [int(number) for number, _, _ in steps] == list(range(1, len(steps) + 1))
+    assert len(steps) >= 4
+    part = GUIDE.split(f"## {kind}")[1].split("\n## ")[0]
+    assert len(re.findall(r"^\d+\. ", part, re.MULTILINE)) == len(steps), "a step of another form"
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_file_of_a_walk_is_there_and_holds_its_word(kind: str) -> None:
+    for _, name, word in EXAMPLES[kind]:
+        assert name in tracked_names(), name
+        assert word in (ROOT / name).read_text(), f"{name} has no {word!r}"
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_a_walk_has_a_test_in_it_and_names_no_file_twice(kind: str) -> None:
+    names = [name for _, name, _ in EXAMPLES[kind]]
+    assert any(name.startswith("tests/") for name in names)
+    assert len(set(names)) == len(names)
+
+
+def test_the_commands_of_the_set_up_are_those_of_build() -> None:
+    import build
+
+    said = set(re.findall(r"python3 build\.py (\w+)", GUIDE))
+    assert {"build", "check", "test"} <= said
+    assert all(hasattr(build, name) for name in said)

@@ -1,0 +1,243 @@
+"""One wheel, installed where there is nothing of this repository: it serves, plans and trains.
+
+Installing PyTorch anew would take minutes, so packages of others are links to the ones here: those,
+and only those, that the metadata of the wheel asks for, directly or through each other.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Final
+
+import pytest
+from packaging.requirements import Requirement
+from playwright.sync_api import Page
+
+from browser.cell_reader import CellReader
+from browser.run_reader import RunReader
+from conftest import free_port, wait_for
+from gpu_runner.site import spliced
+from release import wheel as maker
+
+pytestmark = pytest.mark.slow
+
+TOKEN: Final = "a" * 32
+TRAIN: Final = ("train", "--model", "demo", "--steps", "20")
+
+
+@pytest.fixture(scope="module")
+def packages(site: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The sdist and the wheel of this repository as it is."""
+    folder = tmp_path_factory.mktemp("package")
+    maker.stage(site, folder / "stage")
+    return maker.build(folder / "stage", folder / "out")
+
+
+@pytest.fixture(scope="module")
+def wheel(packages: list[Path]) -> Path:
+    (found,) = (path for path in packages if path.suffix == ".whl")
+    return found
+
+
+def needed(asked: list[str], extras: tuple[str, ...] = ("",)) -> dict[str, Requirement]:
+    """Every package that these requirements bring, by its name, as far as it is installed here."""
+    found: dict[str, Requirement] = {}
+    waiting = [(Requirement(line), extras) for line in asked]
+    while waiting:
+        one, wanted = waiting.pop()
+        if one.marker and not any(one.marker.evaluate({"extra": extra}) for extra in wanted):
+            continue
+        name = re.sub(r"[-_.]+", "-", one.name).lower()
+        if name in found or name == "unfrozen":
+            continue
+        try:
+            more = distribution(name).requires or []
+        except PackageNotFoundError:  # for a kind of machine that this one is not
+            continue
+        found[name] = one
+        waiting += [(Requirement(line), ("", *one.extras)) for line in more]
+    return found
+
+
+def link(names: list[str], target: Path) -> None:
+    """Put the files of installed packages into another environment's folder, as links."""
+    for name in names:
+        for file in distribution(name).files or []:
+            top = file.parts[0]
+            source = Path(str(distribution(name).locate_file(top)))
+            if top != ".." and source.exists() and not (target / top).exists():
+                (target / top).symlink_to(source)
+
+
+class Installed:
+    """An environment of its own with the wheel in it, and a reader's home without anything."""
+
+    def __init__(self, folder: Path, wheel: Path, extras: tuple[str, ...]) -> None:
+        venv.create(folder / "env", with_pip=False, symlinks=True)
+        self.bin = folder / "env" / "bin"
+        self.home = folder / "home"
+        self.home.mkdir()
+        (self.packages,) = (folder / "env").glob("lib/*/site-packages")
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install"]
+        pip += ["--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+        subprocess.run(pip, check=True, env=self.environment)
+        info = next(self.packages.glob("unfrozen-*.dist-info"))
+        lines = (info / "METADATA").read_text().splitlines()
+        asked = [line.removeprefix("Requires-Dist: ") for line in lines if "Requires-Dist" in line]
+        self.needed = needed(asked, ("", *extras))
+        link(sorted(self.needed), self.packages)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a reader's shell has: nothing that leads to the repository."""
+        kept = {"PATH": f"{self.bin}:/usr/bin:/bin", "LANG": "C.UTF-8", "COLUMNS": "200"}
+        return kept | {"HOME": str(self.home), "UNFROZEN_TOKEN": TOKEN, "OMP_NUM_THREADS": "2"}
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`unfrozen …`, typed in the reader's home."""
+        return subprocess.run(
+            ["unfrozen", *words],
+            executable=str(self.bin / "unfrozen"),
+            capture_output=True,
+            text=True,
+            cwd=self.home,
+            env=self.environment,
+            check=False,
+        )
+
+    def log(self) -> list[dict[str, object]]:
+        """The events of its only run, where a system keeps a user's data."""
+        (path,) = self.home.rglob("events.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """`pip install unfrozen-….whl`."""
+    return Installed(tmp_path_factory.mktemp("base"), wheel, ())
+
+
+@pytest.fixture(scope="module")
+def full(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """`pip install 'unfrozen-….whl[train]'`, into the same home."""
+    return Installed(tmp_path_factory.mktemp("full"), wheel, ("train",))
+
+
+@pytest.fixture(scope="module")
+def address(base: Installed, full: Installed) -> Iterator[str]:
+    """`unfrozen serve` of the base, where it finds what the other one trains."""
+    port = free_port()
+    runs = full.home / ".local" / "share" / "unfrozen" / "runs"
+    command = [str(base.bin / "unfrozen"), "serve", "--no-open", "--port", str(port)]
+    server = subprocess.Popen(
+        [*command, "--runs", str(runs)],
+        cwd=base.home,
+        env=base.environment,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(f"http://127.0.0.1:{port}/")
+    yield f"http://127.0.0.1:{port}/#t={TOKEN}"
+    server.terminate()
+    server.wait(timeout=15)
+
+
+def test_both_packages_are_small_enough_and_hold_the_page_once(packages: list[Path]) -> None:
+    maker.weigh(packages)
+    (wheel,) = (path for path in packages if path.suffix == ".whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert sum(name.endswith("model.safetensors") for name in names) == 1
+    assert "gpu_runner/page/pyodide/pyodide.asm.wasm" in names
+    assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
+    (sdist,) = (path for path in packages if path.name.endswith(".tar.gz"))
+    with tarfile.open(sdist) as archive:
+        inside = [name.partition("/")[2] for name in archive.getnames()]
+    assert "py/gpu_runner/page/index.html" in inside
+
+
+def test_what_the_page_and_the_runner_share_is_cut_out_and_put_back(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"AAAA")
+    (tmp_path / "b").write_bytes(b"BB")
+    shared = {"a": b"AAAA", "b": b"BB"}
+    for data in (b"AAAA", b"xAAAAyBBz", b"BBAAAABB"):
+        parts = maker.cut(data, shared)
+        assert not [part for part in parts if part.get("base64") == "QUFBQQ=="]
+        assert spliced(json.dumps(parts).encode(), tmp_path) == data
+    assert maker.cut(b"none of them", shared) == []
+
+
+def test_a_package_that_grew_too_large_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.whl").write_bytes(b"x" * 11)
+    monkeypatch.setattr(maker, "MOST_BYTES", 10)
+    with pytest.raises(maker.Unbuilt, match=r"a\.whl has 0\.0 MB, 1e-05 are allowed"):
+        maker.weigh([tmp_path / "a.whl"])
+
+
+def test_the_base_is_empty_of_pytorch_and_of_this_repository(base: Installed) -> None:
+    assert not {"torch", "transformers", "numpy"} & base.needed.keys()
+    code = "import sys, gpu_runner, unfrozen, starlette, typer; print(gpu_runner.__file__)\n"
+    code += "import importlib.util as u; print([n for n in ('torch', 'numpy') if u.find_spec(n)])"
+    said = subprocess.run(
+        [str(base.bin / "python"), "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=base.home,
+        env=base.environment,
+        check=True,
+    ).stdout.splitlines()
+    assert said[0].startswith(str(base.packages))
+    assert said[1] == "[]"
+
+
+def test_the_base_plans_and_says_what_training_needs(base: Installed) -> None:
+    assert "unfrozen train --model demo" in base().stdout
+    assert "Runs are kept in ~/.local/share/unfrozen/runs." in base().stdout
+    planned = base("plan", "--model", "Llama-3.1-8B", "--gpu", "H100")
+    assert planned.returncode == 0, planned.stderr
+    refused = base(*TRAIN)
+    assert refused.returncode == 10
+    assert "this needs torch and transformers, not installed here: python -m pip install" in (
+        refused.stderr
+    )
+    lacks = base("doctor")
+    assert lacks.returncode == 10
+    assert "Not ready: torch, transformers," in lacks.stdout
+
+
+def test_the_whole_article_is_there_offline(address: str, page: Page, site: Path) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    reader = CellReader(page, address)
+    assert reader.run_as_is("memory-table")["ok"]
+    assert page.locator(".chapter").count() >= 10
+    origin = address.partition("/#")[0]
+    assert asked
+    assert not [url for url in asked if not url.startswith((origin, "data:", "blob:"))]
+    for path in ("demo/model/model.safetensors", "pyodide/pyodide-lock.json"):
+        assert page.request.get(f"{origin}/{path}").body() == (site / path).read_bytes(), path
+    for path in (site / "pyodide").glob("*.whl"):
+        served = page.request.get(f"{origin}/pyodide/{path.name}").body()
+        assert served == path.read_bytes(), path.name
+    command = page.locator("pre", has_text="train --model demo").first.inner_text()
+    assert command.strip() == "unfrozen train --model demo"
+
+
+def test_what_it_trains_appears_in_the_page(full: Installed, address: str, page: Page) -> None:
+    page.goto(address)
+    done = full(*TRAIN)
+    assert done.returncode == 0, done.stderr
+    assert "Runs are kept in ~/.local/share/unfrozen/runs." in done.stdout
+    assert "See it in the page: unfrozen serve" in done.stdout
+    watcher = RunReader(page)
+    watcher.wait_notice("finished")
+    assert watcher.brief["step"] == 20
+    assert watcher.state["events"] == len(full.log())
