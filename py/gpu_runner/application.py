@@ -26,8 +26,9 @@ def application(*, completing: bool = False) -> typer.Typer:
     )
     app.callback()(unfrozen)
     serve, *others = COMMANDS
-    planning: Callable[..., Any] = planner() if completing else plan
-    for command in (serve, planning, *others):
+    planning = planner() if completing else plan
+    commands: list[Callable[..., Any]] = [serve, planning, *others]
+    for command in commands:
         app.command()(command)
     return app
 
