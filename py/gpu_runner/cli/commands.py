@@ -6,6 +6,7 @@ PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -231,6 +232,8 @@ def _console() -> Console:
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: hence before it
     if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
         raise NotReady(f"this needs {' and '.join(missing)}, not installed here: {pip_install()}")
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # of what torchao brings for other machines
     import transformers
     from rich.console import Console
 
