@@ -27,8 +27,7 @@ from gpu_runner.lora.study import (
     missing,
 )
 from gpu_runner.lora.trial import SETTINGS, Outcome, Run, Setting, outcome, run
-from gpu_runner.model import load
-from gpu_runner.model.load import find, load_tokenizer
+from gpu_runner.model.load import find, load, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 FULL, EIGHT = Method(), Method(8)
