@@ -3,12 +3,12 @@
 `draw(part, where, renderings)` makes the HTML of one part, all from web/truth/lora.json:
 
     methods   a table: each method at its best rate, means over seeds
-    rates     a plot: the task loss of every rate that was tried
-    plane     a plot: what every run learned against what it forgot
+    learned   a plot: the task loss of every rate that was tried, first seed
+    lost      a plot: the loss on English of every rate
     all       every run, in a table that sorts
 
-What the prose says of two methods is worked out here as well: they are told apart where no seed of
-the one lies among the seeds of the other.
+What the prose says of the methods is worked out here as well. A seed is an order of the rows, the
+same for every method, so two methods are compared seed by seed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 from press.assets import WEB
 from press.cells import data_element
 from press.errors import PressError
+from press.formats import NO_BREAK
 from press.formats import rate as power
 from press.renderings import Renderings
 
@@ -53,12 +54,9 @@ class Best:
         return self.general - float(known()["before"]["general"])
 
     def seeds_of(self, loss: Loss) -> list[float]:
-        """That loss of every seed at the best rate."""
-        return [
-            run[loss]
-            for run in known()["runs"]
-            if (run["method"], run["rate"]) == (self.id, self.rate)
-        ]
+        """That loss at the best rate, seed by seed."""
+        runs = [r for r in known()["runs"] if (r["method"], r["rate"]) == (self.id, self.rate)]
+        return [run[loss] for run in sorted(runs, key=lambda run: run["seed"])]
 
 
 @cache
@@ -74,21 +72,41 @@ def best() -> dict[str, Best]:
     return {given["id"]: Best(**given) for given in known()["methods"]}
 
 
-def rates(method: str) -> dict[float, float | None]:
-    """Rate → task loss of every rate tried with the first seed, None where the run diverged."""
+def rates(method: str, loss: Loss = "task") -> dict[float, float | None]:
+    """Rate → loss of every rate tried with the first seed, None where the run diverged."""
     first = known()["seeds"][0]
     found = {
-        run["rate"]: run["task"]
+        run["rate"]: run[loss]
         for run in known()["runs"]
         if (run["method"], run["seed"]) == (method, first)
     }
     return dict(sorted(found.items()))
 
 
-def compared(one: str, other: str, loss: Loss) -> int:
-    """Whether the loss of `one` is lower (−1) or higher (1) with every seed, or neither (0)."""
-    here, there = best()[one].seeds_of(loss), best()[other].seeds_of(loss)
-    return (min(here) > max(there)) - (max(here) < min(there))
+def lower(one: str, other: str, loss: Loss) -> int:
+    """With how many orders of the rows `one` ends lower than `other`, each at its best rate."""
+    pairs = zip(best()[one].seeds_of(loss), best()[other].seeds_of(loss), strict=True)
+    return sum(here < there for here, there in pairs)
+
+
+def changes(method: str, least: float, most: float) -> list[float]:
+    """How much the loss on English grew in every run at a rate between two, both included.
+
+    `method` is the first word of its id: `full` or `lora`.
+    """
+    return [
+        run["general"] - known()["before"]["general"]
+        for run in known()["runs"]
+        if run["method"].partition("-")[0] == method
+        and least <= run["rate"] <= most
+        and run["general"] is not None
+    ]
+
+
+def ratios() -> tuple[float, float]:
+    """The least and the most that a best rate of adapters is above that of full fine-tuning."""
+    found = [one.rate / best()[FULL].rate for one in best().values() if one.rank is not None]
+    return min(found), max(found)
 
 
 def beaten() -> tuple[int, int]:
@@ -111,8 +129,8 @@ def draw(part: str, where: str, renderings: Renderings) -> str:
     """The HTML of a part; PressError for one that does not exist."""
     parts = {
         "methods": ("table", _methods),
-        "rates": ("plot", _rates),
-        "plane": ("plot", _plane),
+        "learned": ("plot", _learned),
+        "lost": ("plot", _lost),
         "all": ("table", _all),
     }
     if part not in parts:
@@ -145,11 +163,16 @@ def _row(found: Best) -> list[Any]:
         found.title,
         f"{found.trained / 1e6:.3g}",
         power(found.rate),
-        f"{found.task:.2f} ± {found.task_spread:.2f}",
-        f"{found.general:.2f} ± {found.general_spread:.2f}",
+        spread(found.task, found.task_spread),
+        spread(found.general, found.general_spread),
         signed(found.forgotten),
         f"{found.measured_bytes / 1e9:.2f}",
     ]
+
+
+def spread(mean: float, half: float) -> str:
+    """A mean and half of what its seeds span: 1.12 ± 0.06, on one line."""
+    return f"{mean:.2f}{NO_BREAK}±{NO_BREAK}{half:.2f}"
 
 
 def signed(nats: float) -> str:
@@ -158,56 +181,36 @@ def signed(nats: float) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def _rates() -> list[dict[str, Any]]:
+def _learned() -> dict[str, Any]:
+    return _by_rate("task", "Learned: the task, by rate", "Task loss after the last step")
+
+
+def _lost() -> dict[str, Any]:
+    line = {"label": "Before", "value": round(known()["before"]["general"], 2)}
+    plot = _by_rate("general", "Lost: English, by rate", "Loss on English after the last step")
+    return plot | {"thresholds": [line]}
+
+
+def _by_rate(loss: Loss, title: str, y_label: str) -> dict[str, Any]:
     names = list(best())
-    x = sorted({rate for name in names for rate in rates(name)})
-    return [
-        {
-            "title": "Task loss at each rate that was tried",
-            "x_label": "Peak learning rate",
-            "y_label": "Task loss after the last step",
-            "y_unit": "nats",
-            "x_log": True,
-            "y_log": True,
-            "x_data": x,
-            "lines": [
-                {
-                    "label": best()[name].title,
-                    "data": [rates(name).get(rate) for rate in x],
-                    "dashed": name == FULL,
-                }
-                for name in names
-            ],
-        }
-    ]
-
-
-def _plane() -> list[dict[str, Any]]:
-    """A dot for each run that did not diverge; no two have the same task loss."""
-    ended = [run for run in known()["runs"] if run["task"] is not None]
-    x = sorted({run["task"] for run in ended})
-    return [
-        {
-            "title": "Learned and forgotten, every run",
-            "x_label": "Task loss after the last step (nats)",
-            "y_label": "English",
-            "y_unit": "nats",
-            "x_log": True,
-            "y_log": True,
-            "x_data": x,
-            "lines": [
-                {"label": found.title, "data": [_english(found.id, task, ended) for task in x]}
-                for found in best().values()
-            ],
-            "thresholds": [{"label": "Before", "value": known()["before"]["general"]}],
-        }
-    ]
-
-
-def _english(method: str, task: float, ended: list[dict[str, Any]]) -> float | None:
-    """The loss on English of the method's run with that task loss, if there is one."""
-    found = [run["general"] for run in ended if (run["method"], run["task"]) == (method, task)]
-    return found[0] if found else None
+    x = sorted({rate for name in names for rate in rates(name, loss)})
+    return {
+        "title": title,
+        "x_label": "Peak learning rate",
+        "y_label": y_label,
+        "y_unit": "nats",
+        "x_log": True,
+        "y_log": True,
+        "x_data": x,
+        "lines": [
+            {
+                "label": best()[name].title,
+                "data": [rates(name, loss).get(rate) for rate in x],
+                "dashed": name == FULL,
+            }
+            for name in names
+        ],
+    }
 
 
 def _all() -> dict[str, Any]:
