@@ -1,4 +1,4 @@
-"""The built site below a path of a plain host: all it fetches lies there, and nothing is missing."""
+"""The built site below a path of a plain host: all it fetches is there, and nothing is missing."""
 
 from playwright.sync_api import Page, Response
 
