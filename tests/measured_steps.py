@@ -25,7 +25,7 @@ from gpu_runner.fused import fuses
 from gpu_runner.loss import loss_sum
 from gpu_runner.measure import SilentMeter, StepMemory, measured
 from gpu_runner.predict import Prediction, predict
-from gpu_runner.train import Job, State, train_step
+from gpu_runner.train import Step, train_step
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig
@@ -88,12 +88,12 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     compute = "bf16" if "bf16" in (config.compute, config.params) else "fp32"
     exact = compute == config.params
     world.shard(model, None if exact else torch.bfloat16)
-    job = _job(model, config, world, exact=exact)
-    train_step(job, 1, SilentMeter())
-    with measured(model, job.optimizer, CPU, wanted=True) as (meter, memory):
-        train_step(job, 2, meter)
+    taken = _step(model, config, world, exact=exact)
+    train_step(taken, 1, SilentMeter())
+    with measured(model, taken.optimizer, CPU, wanted=True) as (meter, memory):
+        train_step(taken, 2, meter)
     assert memory is not None
-    shape = max(job.feed.shapes(2), key=lambda found: found.rows * found.length)
+    shape = max(taken.feed.shapes(2), key=lambda found: found.rows * found.length)
     return memory, predict(known, config, compute, shape, world.size)
 
 
@@ -104,34 +104,24 @@ def _model(case: Case, config: TrainConfig) -> Any:
     return model.bfloat16() if config.params == "bf16" else model
 
 
-def _job(model: Any, config: TrainConfig, world: World, *, exact: bool) -> Job:
+def _step(model: Any, config: TrainConfig, world: World, *, exact: bool) -> Step:
     choice = optim.Choice(config.optimizer, config.momentum, config.rounding)
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
-    norm: Any = optim.gradient_norm
     if config.optimizer_in_backward:
         optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
-        norm = optimizer.norm
     settings = (config.micro_batch, config.grad_accum, 0, config.packing)
     rows, parts, pad, packed = settings
     feed = Feed(ROWS, 0, rows, parts, pad, packed=packed, rank=world.rank, ranks=world.size)
-    return Job(
+    return Step(
         model=model,
         optimizer=optimizer,
         feed=feed,
         schedule=Schedule("cosine", 4, RATE, 1),
         clip=config.clip,
-        eval_every=9,
-        save_every=0,
-        device=CPU,
         autocast=nullcontext if exact else partial(torch.autocast, "cpu", torch.bfloat16),
-        measured_steps=frozenset(),
-        observer=None,  # type: ignore[arg-type]  # nobody is told: `train` does not run
-        go_on=lambda: True,
-        state=State(),
         world=world,
         loss=partial(loss_sum, kind=config.loss),
         saving=blocks.offloading(model) if config.activation_offload else nullcontext,
-        norm=norm,
     )
 
 

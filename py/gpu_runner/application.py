@@ -26,7 +26,9 @@ def application(*, completing: bool = False) -> typer.Typer:
     )
     app.callback()(unfrozen)
     serve, *others = COMMANDS
-    for command in (serve, planner() if completing else plan, *others):
+    planning = planner() if completing else plan
+    commands: list[Callable[..., Any]] = [serve, planning, *others]
+    for command in commands:
         app.command()(command)
     return app
 

@@ -243,8 +243,8 @@ def _console() -> Console:
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: hence before it
     if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
         raise NotReady(f"this needs {' and '.join(missing)}, not installed here: {pip_install()}")
-    for name in ("torchao", "torch.utils._pytree"):  # torchao, where it is, tells what it lacks
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # of what torchao brings for other machines
     with _uncollected():
         import transformers.modeling_utils
         from rich.console import Console

@@ -106,8 +106,13 @@ TRIALS: Final = {
     "smollm2": Trial(
         model=lambda: str(smollm2_gguf()),
         choices={
-            **{"data": "demo", "steps": 30, "lr": 3e-4, "micro_batch": 8, "grad_accum": 1},
-            **{"eval_rows": 32, "seq_len": 64},
+            "data": "demo",
+            "steps": 30,
+            "lr": 3e-4,
+            "micro_batch": 8,
+            "grad_accum": 1,
+            "eval_rows": 32,
+            "seq_len": 64,
         },
         controls=controls(
             low_rate=1e-4, l2sp=0.1, l2sp_pull=100, ewc=1, layer_decay=1.2, fisher_rows=30

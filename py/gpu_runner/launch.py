@@ -121,8 +121,12 @@ class Launcher:
         run = self._run()
         code = self._child.poll() if self._child and self._child.pid == last["pid"] else None
         return {
-            **{"name": last["name"], "at": last["at"], "alive": alive, "run": run},
-            **{"code": code, "lines": [] if alive or run else self._last_lines()},
+            "name": last["name"],
+            "at": last["at"],
+            "alive": alive,
+            "run": run,
+            "code": code,
+            "lines": [] if alive or run else self._last_lines(),
         }
 
     def _begin(self, verb: str, words: list[str]) -> subprocess.Popen[bytes]:

@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gpu_runner.optim import Optimizer
+from gpu_runner.optim import StepOptimizer
 from gpu_runner.world import local
 
 Components = dict[str, int]
@@ -78,7 +78,7 @@ class SilentMeter:
 class TensorTracker(TorchDispatchMode):
     """Bytes of live tensor storages by component while the mode is active (`with tracker:`)."""
 
-    def __init__(self, model: Any, optimizer: Optimizer) -> None:
+    def __init__(self, model: Any, optimizer: StepOptimizer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.memory = StepMemory("tensors")
         self._model = model
@@ -244,7 +244,7 @@ def _key(tensor: Tensor) -> int:
 class CudaMeter:
     """The allocator's statistics; the split of the rest follows from what is known by identity."""
 
-    def __init__(self, model: Any, optimizer: Optimizer, device: torch.device) -> None:
+    def __init__(self, model: Any, optimizer: StepOptimizer, device: torch.device) -> None:
         self.memory = StepMemory("cuda")
         self._model = model
         self._optimizer = optimizer
@@ -271,7 +271,7 @@ class CudaMeter:
         return known | {rest: max(0, total - sum(known.values()))}
 
 
-def known_bytes(model: Any, optimizer: Optimizer) -> Components:
+def known_bytes(model: Any, optimizer: StepOptimizer) -> Components:
     """Bytes of weights, gradients and moments that exist now."""
     parameters = list(model.parameters())
     states = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
@@ -284,7 +284,7 @@ def known_bytes(model: Any, optimizer: Optimizer) -> Components:
 
 @contextmanager
 def measured(
-    model: Any, optimizer: Optimizer, device: torch.device, *, wanted: bool
+    model: Any, optimizer: StepOptimizer, device: torch.device, *, wanted: bool
 ) -> Iterator[tuple[Meter, StepMemory | None]]:
     """The right meter for this step and device, and the memory it will have filled at the end."""
     if not wanted:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +44,22 @@ class Choice:
     """ξ: each layer's rate is that of the layer above it divided by ξ."""
     seed: int = 0
     """Of stochastic rounding."""
+
+
+class StepOptimizer(Protocol):
+    """What moves the weights: after the backward pass (`Optimizer`), or within it (`early`)."""
+
+    state: Any
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Every parameter, with its rate and decay."""
+
+    def norm(self, parameters: Iterable[Tensor]) -> Tensor:
+        """L2 norm of the gradients that this process holds, on their device."""
+
+    def step(self, lr: float, norm: Tensor, clip: float) -> Tensor:
+        """Update at rate `lr`; a scalar on the device: 1 where `norm` was not finite, else 0."""
 
 
 class Optimizer:
@@ -94,6 +110,10 @@ class Optimizer:
             for parameter in group["params"]:
                 parameter.grad = None
         return skipped
+
+    def norm(self, parameters: Iterable[Tensor]) -> Tensor:
+        """L2 norm of all gradients that this process holds; see `gradient_norm`."""
+        return gradient_norm(parameters)
 
     def end_step(self) -> None:
         """Every parameter of the step has had its update: count the step, and what stood still."""

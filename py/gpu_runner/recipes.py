@@ -19,8 +19,15 @@ from gpu_runner.errors import UsageError
 from gpu_runner.options import configuration
 
 NUMBERS: Final = (
-    *("steps", "lr", "warmup", "micro_batch", "grad_accum", "seq_len"),
-    *("seed", "eval_every", "save_every"),
+    "steps",
+    "lr",
+    "warmup",
+    "micro_batch",
+    "grad_accum",
+    "seq_len",
+    "seed",
+    "eval_every",
+    "save_every",
 )
 SUFFIX: Final = ".toml"
 

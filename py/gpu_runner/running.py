@@ -23,7 +23,6 @@ from gpu_runner.log import EventLog, LogError, SystemClock
 from gpu_runner.loss import loss_sum
 from gpu_runner.mailbox import Mailbox
 from gpu_runner.obey import Attendant
-from gpu_runner.optim import gradient_norm
 from gpu_runner.penalties import Penalty
 from gpu_runner.plan import Plan
 from gpu_runner.predict import steps_to_measure
@@ -31,7 +30,7 @@ from gpu_runner.progress import Terminal, show
 from gpu_runner.pulse import Log
 from gpu_runner.record import Recorder, Sampling
 from gpu_runner.signals import StopRequest
-from gpu_runner.train import Job, State, train
+from gpu_runner.train import Job, State, Step, train
 from gpu_runner.world import World
 
 SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts are given
@@ -120,11 +119,9 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
             signals=stop,
             mailbox=_mailbox(session, log),
         )
-        job = _job(session, recorder, attendant)
         terminal.begin(session.plan, session.directory.name, session.state.step)
         _announce(session, log, recorder)
-        job.penalty = _penalty(session, recorder)
-        train(job)
+        train(_job(session, recorder, attendant))
         if recorder.has_converged:
             reason = recorder.go_back(session.state, keeper.best())
             recorder.saved(session.state, keeper.finish())
@@ -153,29 +150,34 @@ def _mailbox(session: Session, log: Log) -> Mailbox | None:
 
 
 def _job(session: Session, recorder: Recorder, attendant: Attendant) -> Job:
+    return Job(
+        step=_step(session, _penalty(session, recorder)),
+        state=session.state,
+        observer=recorder,
+        go_on=attendant.go_on,
+        eval_every=session.plan.config.eval_every,
+        save_every=session.plan.save_every,
+        measured_steps=steps_to_measure(session.plan.steps, session.plan.heaviest_step),
+    )
+
+
+def _step(session: Session, penalty: Penalty) -> Step:
     planned, config, world = session.plan, session.plan.config, session.world
     optimizer: Any = session.optimizer
     if config.optimizer_in_backward:
         rate = partial(_rate_under_way, planned, session.state)
         optimizer = Early(session.model, optimizer, rate, planned.device, world)
-    return Job(
+    return Step(
         model=session.model,
         optimizer=optimizer,
         feed=planned.feed,
         schedule=planned.schedule,
         clip=config.clip,
-        eval_every=config.eval_every,
-        save_every=planned.save_every,
-        device=planned.device,
         autocast=planned.autocast,
-        measured_steps=steps_to_measure(session.plan.steps, session.plan.heaviest_step),
-        observer=recorder,
-        world=world,
-        go_on=attendant.go_on,
-        state=session.state,
-        loss=partial(loss_sum, kind=config.loss),
         saving=offloading(session.model) if config.activation_offload else nullcontext,
-        norm=optimizer.norm if config.optimizer_in_backward else gradient_norm,
+        loss=partial(loss_sum, kind=config.loss),
+        penalty=penalty,
+        world=world,
     )
 
 

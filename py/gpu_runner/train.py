@@ -8,18 +8,18 @@ kept (checkpoint), and whoever asks to pause, to save or to stop is heard.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import torch
 
-from gpu_runner import optim
 from gpu_runner.errors import Diverged
 from gpu_runner.feed import Batch, Feed
 from gpu_runner.loss import loss_sum
 from gpu_runner.measure import Meter, StepMemory, measured
+from gpu_runner.optim import StepOptimizer
 from gpu_runner.penalties import Penalty
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
@@ -71,53 +71,61 @@ class Observer(Protocol):
         """Write a checkpoint now."""
 
 
-@dataclass(slots=True)
-class Job:
-    """Everything a training run needs, built and checked; see `session`."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one optimizer step is made of.
+
+    `autocast` is the precision of the forward pass, `saving` where what it keeps waits.
+    """
 
     model: Any
-    optimizer: optim.Optimizer
+    optimizer: StepOptimizer
     feed: Feed
     schedule: Schedule
     clip: float
-    eval_every: int
-    save_every: int
-    device: torch.device
-    autocast: Callable[[], AbstractContextManager[Any]]
-    measured_steps: frozenset[int]
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    saving: Callable[[], AbstractContextManager[Any]] = nullcontext
+    loss: Callable[[Any, Batch], tuple[torch.Tensor, int]] = loss_sum
+    penalty: Penalty = field(default_factory=Penalty)
+    world: World = field(default_factory=World)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A step, and when to take it: who is told between steps, and who says whether to go on."""
+
+    step: Step
+    state: State
     observer: Observer
     go_on: Callable[[], bool]
-    state: State
-    world: World = field(default_factory=World)
-    penalty: Penalty = field(default_factory=Penalty)
-    loss: Callable[[Any, Batch], tuple[torch.Tensor, int]] = loss_sum
-    saving: Callable[[], AbstractContextManager[Any]] = nullcontext
-    norm: Callable[[Iterable[torch.Tensor]], torch.Tensor] = optim.gradient_norm
+    eval_every: int
+    save_every: int
+    measured_steps: frozenset[int] = frozenset()
 
 
-def train_step(job: Job, number: int, meter: Meter) -> tuple[float, float, bool]:
+def train_step(step: Step, number: int, meter: Meter) -> tuple[float, float, bool]:
     """θ ← AdamW(θ, ∇ mean loss over every trainable token of step `number` + ∇ penalties).
 
     Returns the loss, the gradient norm before clipping, and whether the step was skipped because
     that norm is not finite (then nothing has changed).
     """
-    tokens = job.feed.trainable_tokens(number)  # over all micro-batches, before any forward
-    loss = torch.zeros((), device=job.device)
-    for batch in job.feed.step(number):  # this process's share of grad_accum × (B, T)
-        with meter.phase("forward"), job.autocast(), job.saving():
-            total, _ = job.world.run(job.loss, job.model, batch.to(job.device))
+    tokens = step.feed.trainable_tokens(number)  # over all micro-batches, before any forward
+    loss = torch.zeros((), device=step.world.device)
+    for batch in step.feed.step(number):  # this process's share of grad_accum × (B, T)
+        with meter.phase("forward"), step.autocast(), step.saving():
+            total, _ = step.world.run(step.loss, step.model, batch.to(step.world.device))
             part = total / tokens  # this micro-batch's share of the mean over the whole step
         with meter.phase("backward"):
             part.backward()
         loss += part.detach()
         del total, part  # or their graph would live on into the next forward
-    job.penalty.add_gradients(job.model)  # towards θ₀
-    norm = job.world.norm(job.norm(job.model.parameters()))
-    loss = job.world.sum(loss)
+    step.penalty.add_gradients(step.model)  # towards θ₀
+    norm = step.world.norm(step.optimizer.norm(step.model.parameters()))
+    loss = step.world.sum(loss)
     with meter.phase("optimizer_step"):
-        lr = job.schedule.at(number)
-        skipped = job.optimizer.step(lr, norm, job.clip)
-        job.penalty.pull(job.model, lr, skipped)
+        lr = step.schedule.at(number)
+        skipped = step.optimizer.step(lr, norm, step.clip)
+        step.penalty.pull(step.model, lr, skipped)
     loss_value, norm_value, skip = torch.stack((loss, norm, skipped)).tolist()  # the only wait
     return loss_value, norm_value, bool(skip)
 
@@ -127,7 +135,7 @@ def train(job: Job) -> None:
 
     Raises `Diverged` after MOST_SKIPPED_IN_A_ROW steps in a row with non-finite gradients.
     """
-    state, last = job.state, job.schedule.total_steps
+    state, last = job.state, job.step.schedule.total_steps
     if state.step == 0:
         job.observer.look(state)
     kept = state.step
@@ -152,17 +160,18 @@ def train(job: Job) -> None:
 
 def timed_step(job: Job, number: int) -> StepResult:
     """`train_step`, with its wall time and, on the chosen steps, its memory."""
+    step = job.step
     started = time.perf_counter()
     wanted = number in job.measured_steps
-    with measured(job.model, job.optimizer, job.device, wanted=wanted) as (meter, memory):
-        loss, norm, skipped = train_step(job, number, meter)
+    with measured(step.model, step.optimizer, step.world.device, wanted=wanted) as (meter, memory):
+        loss, norm, skipped = train_step(step, number, meter)
     return StepResult(
         number=number,
         loss=loss,
         grad_norm=norm,
         skipped=skipped,
-        lr=job.schedule.at(number),
-        trainable_tokens=job.feed.trainable_tokens(number),
+        lr=step.schedule.at(number),
+        trainable_tokens=step.feed.trainable_tokens(number),
         seconds=time.perf_counter() - started,
         memory=memory,
     )

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -11,7 +10,7 @@ from gpu_runner.encode import Encoder
 from gpu_runner.errors import Diverged
 from gpu_runner.feed import Feed
 from gpu_runner.measure import SilentMeter
-from gpu_runner.train import Job, State, StepResult, train, train_step
+from gpu_runner.train import Job, State, Step, StepResult, train, train_step
 from unfrozen.schedules import Schedule
 
 
@@ -43,7 +42,7 @@ def job(
     encoder = Encoder(tiny_llama.tokenizer(), 60)
     diary = Diary()
     model = tiny_llama.model()
-    made = Job(
+    step = Step(
         model=model,
         optimizer=optim.build(model, lr=1e-2, weight_decay=0.0),
         feed=Feed(
@@ -51,14 +50,15 @@ def job(
         ),
         schedule=Schedule("cosine", steps, 1e-2, 1),
         clip=1.0,
-        eval_every=2,
-        save_every=3,
-        device=torch.device("cpu"),
-        autocast=nullcontext,
-        measured_steps=frozenset({1}),
+    )
+    made = Job(
+        step=step,
+        state=State(),
         observer=diary,
         go_on=go_on,
-        state=State(),
+        eval_every=2,
+        save_every=3,
+        measured_steps=frozenset({1}),
     )
     return made, diary
 
@@ -68,21 +68,23 @@ def test_accumulation_does_not_change_the_step() -> None:
     parts, _ = job(micro_batch=4, grad_accum=2)
     single, _ = job(micro_batch=1, grad_accum=8)
     for number in (1, 2, 3):
-        results = [train_step(j, number, SilentMeter()) for j in (whole, parts, single)]
+        results = [train_step(j.step, number, SilentMeter()) for j in (whole, parts, single)]
         for loss, norm, _ in results[1:]:
             assert loss == pytest.approx(results[0][0], rel=1e-6)
             assert norm == pytest.approx(results[0][1], rel=1e-5)
     for other in (parts, single):
-        for one, two in zip(whole.model.parameters(), other.model.parameters(), strict=True):
+        for one, two in zip(
+            whole.step.model.parameters(), other.step.model.parameters(), strict=True
+        ):
             torch.testing.assert_close(one, two, rtol=0, atol=1e-4)  # of three updates of 1e-2
 
 
 def test_the_loss_is_the_mean_over_all_trainable_tokens_of_the_step() -> None:
     made, _ = job(micro_batch=3, grad_accum=2)
-    loss, _, _ = train_step(made, 1, SilentMeter())
+    loss, _, _ = train_step(made.step, 1, SilentMeter())
     model = tiny_llama.model()
     total, count = 0.0, 0
-    for batch in made.feed.step(1):
+    for batch in made.step.feed.step(1):
         logits = model(input_ids=batch.input_ids).logits[:, :-1]
         summed = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum"
@@ -93,9 +95,9 @@ def test_the_loss_is_the_mean_over_all_trainable_tokens_of_the_step() -> None:
 
 def test_every_weight_moves_in_one_step() -> None:
     made, _ = job(micro_batch=24)
-    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
-    train_step(made, 1, SilentMeter())
-    assert all(not torch.equal(before[name], p) for name, p in made.model.named_parameters())
+    before = {name: p.detach().clone() for name, p in made.step.model.named_parameters()}
+    train_step(made.step, 1, SilentMeter())
+    assert all(not torch.equal(before[name], p) for name, p in made.step.model.named_parameters())
 
 
 def test_training_looks_and_keeps_at_its_steps() -> None:
@@ -109,15 +111,13 @@ def test_training_looks_and_keeps_at_its_steps() -> None:
 
 def test_a_request_to_stop_is_honoured_after_the_step_and_kept() -> None:
     made, diary = job(steps=9)
-    made.go_on = lambda: made.state.step < 2
-    train(made)
+    train(replace(made, go_on=lambda: made.state.step < 2))
     assert diary.told[-3:] == ["step 2", "look 2", "keep 2"]
 
 
 def test_a_stop_right_after_a_checkpoint_does_not_write_it_again() -> None:
     made, diary = job(steps=9)
-    made.go_on = lambda: made.state.step < 3
-    train(made)
+    train(replace(made, go_on=lambda: made.state.step < 3))
     assert diary.told.count("keep 3") == 1
 
 
@@ -129,18 +129,18 @@ def test_one_bad_gradient_is_skipped_counted_and_recovered_from() -> None:
         calls.append(1)
         return gradient * float("nan") if len(calls) == 2 else gradient
 
-    made.model.model.norm.weight.register_hook(poison)
+    made.step.model.model.norm.weight.register_hook(poison)
     train(made)
     assert "step 2 skipped" in diary.told
     assert "step 3" in diary.told
     assert (made.state.skipped, made.state.skipped_in_a_row) == (1, 0)
-    assert all(torch.isfinite(p).all() for p in made.model.parameters())
+    assert all(torch.isfinite(p).all() for p in made.step.model.parameters())
 
 
 def test_many_bad_gradients_in_a_row_end_the_run() -> None:
     made, diary = job(steps=20)
     with torch.no_grad():
-        made.model.model.norm.weight.fill_(float("nan"))
+        made.step.model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(Diverged, match=r"5 steps in a row were not finite.*Lower --lr"):
         train(made)
     assert made.state.step == 5
@@ -158,20 +158,20 @@ def packed_job(micro_batch: int, grad_accum: int, *, packed: bool = True) -> Job
     """A job whose model keeps documents apart."""
     made, _ = job(micro_batch=micro_batch, grad_accum=grad_accum)
     attention.register()
-    made.model.set_attn_implementation(attention.NAME)
-    made.feed = replace(made.feed, packed=packed)
-    return made
+    made.step.model.set_attn_implementation(attention.NAME)
+    feed = replace(made.step.feed, packed=packed)
+    return replace(made, step=replace(made.step, feed=feed))
 
 
 def test_packing_and_accumulation_change_neither_loss_nor_gradients() -> None:
     padded = packed_job(8, 1, packed=False)
     jobs = [packed_job(8, 1), packed_job(4, 2), packed_job(2, 4), packed_job(1, 8)]
-    assert len(list(jobs[0].feed.step(1))) == 1
-    assert len(list(jobs[2].feed.step(1))) > 1
+    assert len(list(jobs[0].step.feed.step(1))) == 1
+    assert len(list(jobs[2].step.feed.step(1))) > 1
     for number in (1, 2, 3):
-        loss, norm, _ = train_step(padded, number, SilentMeter())
+        loss, norm, _ = train_step(padded.step, number, SilentMeter())
         for other in jobs:
-            same_loss, same_norm, _ = train_step(other, number, SilentMeter())
+            same_loss, same_norm, _ = train_step(other.step, number, SilentMeter())
             assert same_loss == pytest.approx(loss, rel=1e-6)
             assert same_norm == pytest.approx(norm, rel=1e-5)
 
@@ -179,9 +179,9 @@ def test_packing_and_accumulation_change_neither_loss_nor_gradients() -> None:
 def test_the_gradients_of_packed_parts_add_up_to_those_of_the_whole() -> None:
     found = []
     for made in (packed_job(8, 1), packed_job(2, 4)):
-        tokens = made.feed.trainable_tokens(1)
-        for batch in made.feed.step(1):
-            (made.loss(made.model, batch)[0] / tokens).backward()
-        found.append([p.grad for p in made.model.parameters()])
+        tokens = made.step.feed.trainable_tokens(1)
+        for batch in made.step.feed.step(1):
+            (made.step.loss(made.step.model, batch)[0] / tokens).backward()
+        found.append([p.grad for p in made.step.model.parameters()])
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)

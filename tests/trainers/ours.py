@@ -19,7 +19,8 @@ from gpu_runner.feed import Feed
 from gpu_runner.log import EventLog, SystemClock
 from gpu_runner.measure import SilentMeter
 from gpu_runner.model import Source
-from gpu_runner.train import Job, State, train_step
+from gpu_runner.train import Step, train_step
+from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS
 from unfrozen.order import epoch_order
@@ -42,28 +43,22 @@ def run(work: Work) -> Outcome:
     model.to(DEVICE).train()
     blocks.prepare(model, "none", compiled=False, fused=True)
     examples = tuple(Example(tuple(ids), tuple(mask)) for ids, mask in work.rows)
-    job = Job(
+    step = Step(
         model=model,
         optimizer=optim.build(model, lr=work.lr, weight_decay=0.0),
         feed=Feed(_in_order(examples), 0, work.rows_per_step, 1, 0, packed=True),
         schedule=Schedule("constant", work.steps, work.lr, 0),
         clip=1.0,
-        eval_every=work.steps,
-        save_every=0,
-        device=DEVICE,
         autocast=partial(torch.autocast, "cuda", torch.bfloat16) if on_card() else nullcontext,
-        measured_steps=frozenset(),
-        observer=None,  # type: ignore[arg-type]  # nobody is told: the loop is here
-        go_on=lambda: True,
-        state=State(),
+        world=World(device=DEVICE),
     )
     outcome = Outcome()
     for number in range(1, work.steps + 1):
         with outcome.timed():
-            loss, _, _ = train_step(job, number, SilentMeter())
+            loss, _, _ = train_step(step, number, SilentMeter())
         outcome.losses.append(loss)
     outcome.finished()
-    outcome.extra = _overheads(job, work, examples[:EVALUATED_ROWS])
+    outcome.extra = _overheads(step, work, examples[:EVALUATED_ROWS])
     return outcome
 
 
@@ -73,18 +68,18 @@ def _in_order(examples: tuple[Example, ...]) -> tuple[Example, ...]:
     return tuple(placed[index] for index in range(len(examples)))
 
 
-def _overheads(job: Job, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
+def _overheads(step: Step, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
     """Seconds of one logged step, of an evaluation, and of the drift from θ₀."""
     rows = RowSet("bench", (), examples, len(examples), 0, 0, 0, "")
-    evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, DEVICE, job.autocast)
+    evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, DEVICE, step.autocast)
     source = Source("directory", "bench", work.model)
     scalars = {metric.name: 1.2345678 for metric in METRICS[:12]}
     with TemporaryDirectory() as folder:
-        start = anchor(source, job.model, Path(folder), untrained=False)
+        start = anchor(source, step.model, Path(folder), untrained=False)
         started = perf_counter()
-        evaluator.run(job.model)
+        evaluator.run(step.model)
         evaluated = perf_counter()
-        start.drift(job.model)
+        start.drift(step.model)
         drifted = perf_counter()
         with EventLog(Path(folder) / "events.jsonl", run="bench", clock=SystemClock()) as log:
             for step in range(LOGGED_EVENTS):

@@ -18,10 +18,10 @@
  * from here, so it downloads nothing. A crash of Python itself is a stop with a reason.
  */
 
+import { DOWNLOAD_SILENCE_MS, START_SILENCE_MS, WorkerLife } from "./life.js";
+
 const INTERRUPT = 2;
 const GRACE_MS = 250;
-const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
-const START_SILENCE_MS = 120_000; // starting says nothing, and a slow device takes its time
 
 /**
  * @typedef {"idle" | "loading" | "ready" | "running" | "stopping" | "stopped" | "failed"} Phase
@@ -42,17 +42,19 @@ export class PythonClient extends EventTarget {
   /** @param {URL} workerUrl the worker's script; the runtime lies beside its folder */
   constructor(workerUrl) {
     super();
-    this.workerUrl = workerUrl;
+    this.life = new WorkerLife(workerUrl, "python", {
+      hear: (data) => this.#hear(data),
+      broke: (words) => this.#workerBroke(words),
+      refused: (reason) => this.#fail(reason),
+    });
     /** @type {Status} */
     this.status = { phase: "idle", share: "0%", starting: false, reason: "", cleared: false, fetching: "" };
     this.queue = [];
     this.current = null;
-    this.worker = null;
     this.alive = false; // the worker has said "ready"
     this.files = null;
     this.packages = {}; // name → bytes of what cells have imported: a restart fetches none again
     this.signal = globalThis.crossOriginIsolated ? new Int32Array(new SharedArrayBuffer(4)) : null;
-    this.watchdog = 0;
     this.grace = 0;
     this.lastRun = 0;
   }
@@ -90,38 +92,28 @@ export class PythonClient extends EventTarget {
 
   #pump() {
     if (this.current || this.queue.length === 0) return;
-    if (!this.worker) return this.#spawn();
+    if (!this.life.begun) return this.#spawn();
     if (!this.alive) return this.#set({ phase: "loading" });
     this.current = this.queue.shift();
     const { run, cell, source, guess } = this.current;
     this.#set({ phase: "running", reason: "", cleared: false });
-    this.worker.postMessage({ type: "run", run, cell, source, guess });
+    this.life.post({ type: "run", run, cell, source, guess });
   }
 
   #spawn(phase = "loading") {
     this.#set({ phase, share: "0%", starting: Boolean(this.files), fetching: "" });
     this.alive = false;
     if (this.signal) Atomics.store(this.signal, 0, 0); // meant for the worker that is gone
-    try {
-      this.worker = new Worker(this.workerUrl, { type: "module", name: "python" });
-    } catch (error) {
-      return this.#fail(`The browser refused to start a worker for Python (${error.message}).`);
-    }
-    const worker = this.worker;
-    worker.addEventListener("message", ({ data }) => worker === this.worker && this.#hear(data));
-    worker.addEventListener("error", (event) => worker === this.worker && this.#workerBroke(event));
-    this.#watch();
-    worker.postMessage({ type: "boot", signal: this.signal, files: this.files ?? undefined, packages: this.packages });
+    this.life.begin({ type: "boot", signal: this.signal, files: this.files ?? undefined, packages: this.packages });
+    if (this.life.begun) this.#watch();
   }
 
   /** A start that says nothing for too long hangs; tell it instead of waiting for ever. */
   #watch() {
-    clearTimeout(this.watchdog);
-    const silenceMs = this.status.starting ? START_SILENCE_MS : DOWNLOAD_SILENCE_MS;
-    this.watchdog = setTimeout(() => {
-      const what = this.status.starting ? "starting" : "loading";
-      this.#fail(`Python said nothing for ${silenceMs / 1000} seconds while ${what}. Try again.`);
-    }, silenceMs);
+    const [silenceMs, what] = this.status.starting ? [START_SILENCE_MS, "starting"] : [DOWNLOAD_SILENCE_MS, "loading"];
+    this.life.watch(silenceMs, (seconds) => {
+      this.#fail(`Python said nothing for ${seconds} seconds while ${what}. Try again.`);
+    });
   }
 
   #hear(data) {
@@ -130,7 +122,7 @@ export class PythonClient extends EventTarget {
     else if (data.type === "ready") this.#ready();
     else if (data.type === "failed") this.#fail(data.reason);
     else if (this.current?.run === data.run) this.#hearRun(data);
-    if (this.worker && !this.alive) this.#watch();
+    if (this.life.begun && !this.alive) this.#watch();
   }
 
   #hearRun(data) {
@@ -150,7 +142,7 @@ export class PythonClient extends EventTarget {
   }
 
   #ready() {
-    clearTimeout(this.watchdog);
+    this.life.watch(0);
     this.alive = true;
     if (this.status.phase === "loading") this.#set({ phase: "ready", starting: false });
     this.#pump();
@@ -173,7 +165,7 @@ export class PythonClient extends EventTarget {
       entry.settle(ended({ stopped: true }));
     } else if (entry === this.current && this.status.phase === "running") {
       this.#set({ phase: "stopping" });
-      if (this.status.fetching) this.worker.postMessage({ type: "stop" });
+      if (this.status.fetching) this.life.post({ type: "stop" });
       else if (!this.signal) return this.#restart("");
       else Atomics.store(this.signal, 0, INTERRUPT);
       this.grace = setTimeout(() => this.#restart(""), GRACE_MS);
@@ -190,9 +182,7 @@ export class PythonClient extends EventTarget {
     this.#pump();
   }
 
-  #workerBroke(event) {
-    event.preventDefault();
-    const words = event.message || "its script could not be loaded";
+  #workerBroke(words) {
     if (this.alive && this.current) this.#restart(`Python crashed: ${words}`);
     else this.#fail(`Python could not start: ${words}. Check the connection and try again.`);
   }
@@ -204,10 +194,8 @@ export class PythonClient extends EventTarget {
   }
 
   #endWorker() {
-    clearTimeout(this.watchdog);
     clearTimeout(this.grace);
-    this.worker?.terminate();
-    this.worker = null;
+    this.life.end();
     this.alive = false;
     this.current = null;
   }

@@ -12,9 +12,8 @@
  */
 
 import { python } from "./client.js";
+import { DOWNLOAD_SILENCE_MS, START_SILENCE_MS, WorkerLife } from "./life.js";
 
-const DOWNLOAD_SILENCE_MS = 30_000;
-const START_SILENCE_MS = 120_000;
 const ANSWER_SILENCE_MS = 20_000;
 
 /**
@@ -26,14 +25,16 @@ export class PlannerClient extends EventTarget {
   /** @param {URL} workerUrl the script of the reader's worker, which can play this part too */
   constructor(workerUrl) {
     super();
-    this.workerUrl = workerUrl;
+    this.life = new WorkerLife(workerUrl, "planner", {
+      hear: (data) => this.#hear(data),
+      broke: (words) => this.#fail(`Python stopped: ${words}.`),
+      refused: (reason) => this.#fail(reason),
+    });
     /** @type {Status} */
     this.status = { phase: "idle", progress: 0, starting: false, reason: "" };
     this.waiting = new Map(); // name → {name, value, settle}
     this.current = null;
-    this.worker = null;
     this.lastCall = 0;
-    this.watchdog = 0;
   }
 
   /**
@@ -62,16 +63,8 @@ export class PlannerClient extends EventTarget {
   start() {
     this.#end();
     this.#set({ phase: "loading", progress: python.files ? 1 : 0, starting: Boolean(python.files), reason: "" });
-    try {
-      this.worker = new Worker(this.workerUrl, { type: "module", name: "planner" });
-    } catch (error) {
-      return this.#fail(`The browser refused to start a worker for Python (${error.message}).`);
-    }
-    const { worker } = this;
-    worker.addEventListener("message", ({ data }) => worker === this.worker && this.#hear(data));
-    worker.addEventListener("error", (event) => worker === this.worker && this.#broke(event));
-    this.#watch(python.files ? START_SILENCE_MS : DOWNLOAD_SILENCE_MS);
-    worker.postMessage({ type: "boot", role: "planner", files: python.files ?? undefined });
+    this.life.begin({ type: "boot", role: "planner", files: python.files ?? undefined });
+    if (this.life.begun) this.#watch(python.files ? START_SILENCE_MS : DOWNLOAD_SILENCE_MS);
   }
 
   #hear(data) {
@@ -99,7 +92,7 @@ export class PlannerClient extends EventTarget {
     this.current = { ...first, call: ++this.lastCall };
     this.#watch(ANSWER_SILENCE_MS);
     const { call, name, value } = this.current;
-    this.worker.postMessage({ type: "ask", call, name, value });
+    this.life.post({ type: "ask", call, name, value });
   }
 
   #answered({ call, json }) {
@@ -111,17 +104,8 @@ export class PlannerClient extends EventTarget {
     this.#pump();
   }
 
-  /** Python that says nothing for too long hangs; tell it instead of waiting for ever. */
   #watch(silenceMs) {
-    clearTimeout(this.watchdog);
-    if (silenceMs === 0) return;
-    const words = `Python said nothing for ${silenceMs / 1000} seconds.`;
-    this.watchdog = setTimeout(() => this.#fail(words), silenceMs);
-  }
-
-  #broke(event) {
-    event.preventDefault();
-    this.#fail(`Python stopped: ${event.message || "its script could not be loaded"}.`);
+    this.life.watch(silenceMs, (seconds) => this.#fail(`Python said nothing for ${seconds} seconds.`));
   }
 
   #fail(reason) {
@@ -133,9 +117,7 @@ export class PlannerClient extends EventTarget {
   }
 
   #end() {
-    clearTimeout(this.watchdog);
-    this.worker?.terminate();
-    this.worker = null;
+    this.life.end();
     this.current = null;
   }
 

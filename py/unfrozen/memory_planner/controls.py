@@ -23,8 +23,13 @@ from unfrozen.memory_planner.state import (
 from unfrozen.units import format_count, gib, sig3
 
 _COUNTS: Final = (
-    *("lora_rank", "grad_accum", "tensor_parallel", "context_parallel", "dropout"),
-    *("tokens", "price"),
+    "lora_rank",
+    "grad_accum",
+    "tensor_parallel",
+    "context_parallel",
+    "dropout",
+    "tokens",
+    "price",
 )
 
 

@@ -15,8 +15,19 @@ from unfrozen.memory_planner.state import LORA, State, read_state, recipe_json, 
 from unfrozen.recipe import Recipe
 
 _KEYS: Final = (
-    *("method", "base", "params", "compute", "master", "grads", "optimizer", "moments", "paged"),
-    *("optimizer_in_backward", *LORA, "sharding", "offload"),
+    "method",
+    "base",
+    "params",
+    "compute",
+    "master",
+    "grads",
+    "optimizer",
+    "moments",
+    "paged",
+    "optimizer_in_backward",
+    *LORA,
+    "sharding",
+    "offload",
 )
 _BATCH: Final = ("micro_batch", "seq_len", "grad_accum")
 SHARDED_GPUS: Final = "8"

@@ -44,24 +44,39 @@ WHOLE: Final = frozenset(
 )
 REAL: Final = frozenset({"dropout", "price"})
 RECIPE: Final = (
-    *("method", "base", "params", "compute", "master", "grads", "optimizer", "moments"),
-    *(
-        "paged",
-        "optimizer_in_backward",
-        "zero_in_place",
-        "rounding",
-        "step",
-        "micro_batch",
-        "seq_len",
-        "grad_accum",
-    ),
-    *("attention", "kernels", "checkpointing", "activation_offload", "dropout", "loss"),
+    "method",
+    "base",
+    "params",
+    "compute",
+    "master",
+    "grads",
+    "optimizer",
+    "moments",
+    "paged",
+    "optimizer_in_backward",
+    "zero_in_place",
+    "rounding",
+    "step",
+    "micro_batch",
+    "seq_len",
+    "grad_accum",
+    "attention",
+    "kernels",
+    "checkpointing",
+    "activation_offload",
+    "dropout",
+    "loss",
 )
 YIELDS: Final = frozenset({"seq_len"})
 """Left to the job while the reader leaves it alone: a model may read no sequence that long."""
 LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
 CLUSTER: Final = (
-    *("gpus", "sharding", "tensor_parallel", "sequence_parallel", "context_parallel", "offload"),
+    "gpus",
+    "sharding",
+    "tensor_parallel",
+    "sequence_parallel",
+    "context_parallel",
+    "offload",
     "outer_apart",
 )
 OWN: Final = ("model", "config", "gpu", "tokens", "price", "unit")

@@ -32,8 +32,18 @@ MODELS: Final = (
 )
 """From the smallest to the largest."""
 CARDS: Final = (
-    *("RTX 3090", "RTX 4090", "L4", "RTX 5090", "A100 40GB", "L40S", "RTX A6000"),
-    *("A100 80GB SXM", "H100 SXM", "H200", "B200", "MI300X"),
+    "RTX 3090",
+    "RTX 4090",
+    "L4",
+    "RTX 5090",
+    "A100 40GB",
+    "L40S",
+    "RTX A6000",
+    "A100 80GB SXM",
+    "H100 SXM",
+    "H200",
+    "B200",
+    "MI300X",
 )
 LEARN: Final = {
     "manner": "a manner: a tone, a format, labels; it can do the rest",
