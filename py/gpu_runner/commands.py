@@ -202,7 +202,15 @@ def serve(
     _exit(go)
 
 
-COMMANDS: Final = (serve, train, resume, export, doctor, selftest, trace)
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
+    serve,
+    train,
+    resume,
+    export,
+    doctor,
+    selftest,
+    trace,
+)
 """All but `plan`, which asks the planner in one spelling and the runner in the other."""
 
 
