@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gpu_runner.errors import ExitCode, UsageError
+from gpu_runner.forgetting import written
 from gpu_runner.lora.__main__ import main
 from gpu_runner.lora.methods import ALPHA, AdapterDrift, Method, Trained, adapt
 from gpu_runner.lora.report import published, tables
@@ -25,7 +26,7 @@ from gpu_runner.lora.study import (
     ladder,
     missing,
 )
-from gpu_runner.lora.trial import Outcome, Run, Setting, outcome, run
+from gpu_runner.lora.trial import SETTINGS, Outcome, Run, Setting, outcome, run
 from gpu_runner.model import find, load, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -279,3 +280,10 @@ def test_what_the_command_cannot_use_it_refuses_in_one_line(
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
+
+
+def test_the_document_and_the_page_hold_the_same_runs() -> None:
+    found = json.loads((ROOT / "web" / "truth" / "lora.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs" / "lora.md").read_text(encoding="utf-8")
+    assert written(text, found["setting"], tables(found)) == text
+    assert found["choices"] == SETTINGS[found["setting"]].choices
