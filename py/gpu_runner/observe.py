@@ -1,7 +1,7 @@
 """What happens between two steps: the model is evaluated, kept, and gone back to.
 
-`RunObserver` is whom `train` calls. Each of its parts does one thing: `Validation` looks at the
-model, `EarlyStop` decides whether that is enough, a keeper writes checkpoints, `record` tells of it.
+`RunObserver` is whom `train` calls. Each part does one thing: `Validation` looks at the model,
+`EarlyStop` decides whether that is enough, a keeper writes checkpoints, `record` tells of it all.
 """
 
 from __future__ import annotations
