@@ -9,7 +9,8 @@ Reading order (each module uses only those above it):
   `host_memory` · `loss` · `checkpoint` · `anchor` · `rounding` · `update_rules` · `muon` ·
   `eight_bit` · `optim` · `early` · `penalties` · `measure` · `train`
 - what is kept of it: `training_state`
-- what is said about it: `evaluate` · `history` · `tail` · `log` · `pulse` · `record`
+- what is said about it: `evaluate` · `history` · `tail` · `log` · `pulse` · `record` ·
+  `observe`
 - before the first step: `predict` · `remedy` · `sets` · `plan` · `fisher` · `run_start` ·
   `pace`
 - a step that costs nothing: `step_tracker` · `adapters` · `trace` · `trace_report`
