@@ -73,6 +73,8 @@ def show(console: Console, findings: list[Finding]) -> ExitCode:
     if missing:
         names = ", ".join(one.name for one in missing)
         console.print(Text(f"Not ready: {names}. The remedy stands in its line.", "bold red"))
+        if len(missing) > 1 and any(one.name == "torch" for one in missing):
+            console.print(Text(f"Or all at once: {pip_install()}", "bold"))
         return ExitCode.NOT_READY
     console.print(Text(f"Ready: {program()} train --model demo", "bold"))
     return ExitCode.OK

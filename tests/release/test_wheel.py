@@ -211,6 +211,7 @@ def test_the_base_plans_and_says_what_training_needs(base: Installed) -> None:
     lacks = base("doctor")
     assert lacks.returncode == 10
     assert "Not ready: torch, transformers," in lacks.stdout
+    assert lacks.stdout.endswith("Or all at once: python -m pip install 'unfrozen[train]'\n")
 
 
 def test_the_whole_article_is_there_offline(address: str, page: Page, site: Path) -> None:

@@ -26,9 +26,7 @@ def application(*, completing: bool = False) -> typer.Typer:
     )
     app.callback()(unfrozen)
     serve, *others = COMMANDS
-    planning = planner() if completing else plan
-    commands: list[Callable[..., Any]] = [serve, planning, *others]
-    for command in commands:
+    for command in (serve, planner() if completing else plan, *others):
         app.command()(command)
     return app
 

@@ -114,8 +114,8 @@ _RECORDINGS: Final = (
     Recording(
         "smollm2-lora",
         "The same rows, with adapters of rank 8",
-        "LoRA beside every linear layer, at the best of its own rates. The model that the run view"
-        " speaks of is frozen; only the adapters move.",
+        "LoRA beside every linear layer, at the best of several rates of its own: the model is"
+        " frozen, and only the adapters move.",
     ),
 )
 

@@ -4,6 +4,7 @@ Reading order:
 
 - `progress` — what a person at the terminal sees
 - `record` — everything a run says, event by event
+- `observe` — between two steps: evaluate, keep, go back to the best
 - `run_start` — the first event: what runs, on what, by which plan
 - `keep` — what a run leaves on disk: checkpoints, the best model and the last, pruned
 - `ending` — how a run ended: log, terminal, exit code

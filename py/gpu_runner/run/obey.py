@@ -12,6 +12,7 @@ from typing import Final
 
 from gpu_runner.log.mailbox import Mailbox, Orders
 from gpu_runner.log.pulse import BEAT_SECONDS
+from gpu_runner.run.observe import RunObserver
 from gpu_runner.run.record import Recorder
 from gpu_runner.run.signals import StopRequest
 from gpu_runner.train.loop import State
@@ -30,12 +31,14 @@ class Attendant:
         world: World,
         state: State,
         recorder: Recorder,
+        observer: RunObserver,
         signals: StopRequest,
         mailbox: Mailbox | None,
     ) -> None:
         self._world = world
         self._state = state
         self._recorder = recorder
+        self._observer = observer
         self._signals = signals
         self._mailbox = mailbox  # of the first process only
         self._orders = Orders()
@@ -69,7 +72,7 @@ class Attendant:
             self._orders = self._mailbox.read()
             self._complain(self._mailbox.problem)
         orders = self._orders
-        stop = self._signals.requested() or self._recorder.has_converged or orders.stop
+        stop = self._signals.requested() or self._observer.stop.reached or orders.stop
         stop, pause, save = self._world.any(stop, orders.paused, orders.save > self._saved)
         return stop, pause, save
 
@@ -78,10 +81,10 @@ class Attendant:
         step = self._state.step
         if step == 0:
             self._recorder.alert("info", "Nothing to save yet: no step is done.", step)
-        elif self._recorder.kept_step == step:
+        elif self._observer.kept_step == step:
             self._recorder.alert("info", f"Step {step} is saved already.", step)
         else:
-            self._recorder.keep(self._state)
+            self._observer.keep(self._state)
 
     def _hold(self, *, still: bool) -> None:
         step = self._state.step

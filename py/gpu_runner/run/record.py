@@ -1,27 +1,21 @@
 """Everything a run says: the events of `events.jsonl` and the lines on the terminal.
 
-`Recorder` is the observer that `train` calls between steps. It evaluates, measures drift, samples,
-saves, and tells both the log (numbers) and the progress display (people). The shapes of the
-payloads live here and, for the first and the last event, in `session`.
+`Recorder` tells both the log (numbers) and the progress display (people); what there is to tell,
+`observe` finds out. The shapes of the payloads live here and, for the first and the last event, in
+`run_start` and `ending`.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.data.rows import GENERAL, TASK
 from gpu_runner.log.pulse import BEAT_SECONDS, PATIENCE_SECONDS, Log, Pulse
-from gpu_runner.train.anchor import Anchor
-from gpu_runner.train.evaluate import Evaluator, Score, continuation
+from gpu_runner.train.anchor import Drift
+from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
-from gpu_runner.world import World
 
 STALLED_MUCH: Final = 0.2  # share of bf16 weights without movement that a reader is told of
 
@@ -48,66 +42,16 @@ class Display(Protocol):
         """Show the newest evaluation beside the one at step 0."""
 
 
-@dataclass(slots=True)
-class Sampling:
-    """Prompts (as the model reads them) that are continued before and after training."""
-
-    prompts: tuple[tuple[str, str], ...]
-    """(what a person asked, what the model reads) pairs."""
-    new_tokens: int
-    most_read: int = 512
-    """Tokens at the end of a prompt that are read."""
-
-
-class Checkpoints(Protocol):
-    """Who writes checkpoints; see `keep`."""
-
-    def save(self, state: State) -> Saved:
-        """Write one that is complete."""
-
-    def prune(self, newest: Saved) -> None:
-        """Remove those it replaces."""
-
-
 class Recorder:
-    """The observer of a training run."""
+    """Who writes down what a run does, and remembers it in its history."""
 
-    def __init__(
-        self,
-        *,
-        log: Log,
-        display: Display,
-        model: Any,
-        tokenizer: Any,
-        evaluator: Evaluator,
-        anchor: Anchor,
-        sampling: Sampling,
-        steps: int,
-        history: History,
-        keeper: Checkpoints,
-        world: World,
-        early_stop: int | None = None,
-        stalled_share: Callable[[], float | None] = lambda: None,
-    ) -> None:
+    def __init__(self, log: Log, display: Display, history: History) -> None:
         self.history = history
         self.pulse = Pulse(log)
-        self.kept_step = -1
-        """The step of the newest checkpoint of this attempt."""
-        self._early_stop = early_stop
-        self._stalled_share = stalled_share
-        self._said_stalled = False
         self._log = log
         self._display = display
-        self._model = model
-        self._tokenizer = tokenizer
-        self._evaluator = evaluator
-        self._anchor = anchor
-        self._sampling = sampling
-        self._steps = steps
-        self._keeper = keeper
-        self._world = world
+        self._said_stalled = False
         self._earlier_seconds = history.seconds
-        self._look_seconds = PATIENCE_SECONDS
 
     def alert(self, level: str, text: str, step: int) -> None:
         """Something the reader should know, in the log and on the terminal."""
@@ -147,37 +91,24 @@ class Recorder:
         self.pulse.beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
         self._display.step(state, result, self.history.peak_bytes)
 
-    def look(self, state: State) -> None:
-        """Evaluate every suite, measure drift, and sample at both ends of the run."""
-        started = time.monotonic()
-        self._display.busy("evaluating")
-        self.pulse.beat(state.step, 3 * self._look_seconds, force=True)
-        scores = self._world.run(self._evaluator.run, self._model)
-        drift = self._anchor.drift(self._model)
-        is_best = self.history.take(state.step, {score.suite: score.loss for score in scores})
-        self.history.drift = drift.total
-        self._scores(state.step, scores)
-        layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
-        self._log.emit("drift", state.step, layers=layers, total=drift.total)
-        if state.step in (0, self._steps):
-            self._sample(state.step, "before" if state.step == 0 else "after")
-        if is_best and self._early_stop:
-            self.keep(state)  # or there would be nothing to go back to
-        self._look_seconds = max(BEAT_SECONDS, time.monotonic() - started)
+    def busy(self, what: str, step: int, seconds: float) -> None:
+        """Something else than a step takes about so long."""
+        self._display.busy(what)
+        self.pulse.beat(step, seconds, force=True)
 
-    def keep(self, state: State) -> None:
-        """Write a checkpoint, say that it is complete, remove what it replaces."""
-        if self.kept_step == state.step:
-            return
-        self.kept_step = state.step
-        self._display.busy("saving")
-        self.pulse.beat(state.step, PATIENCE_SECONDS, force=True)
-        self._clock()
-        saved = self._keeper.save(state)
-        self.saved(state, saved)
-        self._keeper.prune(saved)
+    def writing(self) -> None:
+        """Samples are being written."""
+        self._display.busy("writing samples")
+
+    def resting(self) -> None:
+        """Whatever was going on beside the steps is over; a run that was paused is still."""
         if self.pulse.paused:
             self._display.busy("paused")
+
+    def saving(self, step: int) -> None:
+        """A checkpoint of `step` is about to be written: what it keeps of the time is right."""
+        self.busy("saving", step, PATIENCE_SECONDS)
+        self._clock()
 
     def saved(self, state: State, saved: Saved) -> None:
         """Log what is complete on disk."""
@@ -191,34 +122,16 @@ class Recorder:
             best=state.step == self.history.best_step,
         )
 
-    @property
-    def has_converged(self) -> bool:
-        """Whether the task loss has not fallen for as many evaluations as `early_stop` allows."""
-        return self._early_stop is not None and self.history.looks_since_best >= self._early_stop
-
-    def go_back(self, state: State, best: Path) -> str:
-        """Take the weights of the `best` checkpoint, and write the last samples with them.
-
-        Returns why the run is over.
-        """
-        Anchor.of(best, self._model).take_back(self._model)
-        kept = json.loads((best / "state.json").read_text("utf-8"))["history"]
-        self.history.latest, self.history.drift = kept["latest"], kept["drift"]
-        reason = (
-            f"the task loss has not fallen for {self.history.looks_since_best} evaluations:"
-            f" the model is that of step {self.history.best_step}, loss"
-            f" {self.history.best_loss:.4f} nats"
-        )
-        self.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)
-        if state.step < self._steps:
-            self._sample(state.step, "after")
-        return reason
-
     def _clock(self) -> None:
         self.history.seconds = self._earlier_seconds + self.pulse.working_seconds
 
-    def _scores(self, step: int, scores: list[Score]) -> None:
-        m = {"drift/total": self.history.drift}
+    def evaluated(
+        self, step: int, scores: list[Score], drift: Drift, stalled: float | None
+    ) -> None:
+        """Log every score beside that at step 0, how far the layers have moved, and the share of
+        16-bit weights that stand still.
+        """
+        m = {"drift/total": drift.total}
         for score in scores:
             baseline = self.history.first.get(score.suite, score.loss)
             self._log.emit(
@@ -232,13 +145,14 @@ class Recorder:
             )
             if score.suite in (TASK, GENERAL):
                 m[f"eval/{score.suite}_loss"] = score.loss
-        m |= self._stalled(step)
+        m |= self._stalled(step, stalled)
         self._log.emit("metrics", step, m=m)
         self._display.scores(step, scores, self.history.first)
+        layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
+        self._log.emit("drift", step, layers=layers, total=drift.total)
 
-    def _stalled(self, step: int) -> dict[str, float]:
+    def _stalled(self, step: int, share: float | None) -> dict[str, float]:
         """The share of 16-bit weights that did not move, as a metric; said once if it is large."""
-        share = self._stalled_share()
         if share is None:
             return {}
         if share > STALLED_MUCH and not self._said_stalled:
@@ -252,18 +166,13 @@ class Recorder:
             )
         return {"opt/stalled_ratio": share}
 
-    def _sample(self, step: int, when: str) -> None:
-        if not self._sampling.new_tokens:
-            return
-        self._display.busy("writing samples")
-        for index, (asked, read) in enumerate(self._sampling.prompts):
-            sizes = self._sampling.new_tokens, self._sampling.most_read
-            text = self._world.run(continuation, self._model, self._tokenizer, read, *sizes)
-            self._log.emit("sample", step, prompt=asked, text=text, when=when)
-            if when == "before":
-                self.history.samples.append([asked, text, ""])
-            else:
-                self.history.samples[index][2] = text
+    def sampled(self, step: int, index: int, asked: str, text: str, when: str) -> None:
+        """Log what the model says to prompt `index`, "before" or "after" training."""
+        self._log.emit("sample", step, prompt=asked, text=text, when=when)
+        if when == "before":
+            self.history.samples.append([asked, text, ""])
+        else:
+            self.history.samples[index][2] = text
 
     def _memory(self, step: int, memory: Any) -> None:
         """Log instants that reached a new height since the run began."""

@@ -29,6 +29,7 @@ def payload(plan: Plan, model: Any) -> dict[str, Any]:
         "model": {
             "name": plan.source.name,
             "num_parameters": sum(p.numel() for p in model.parameters()),
+            "num_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "layers": int(model.config.num_hidden_layers),
         },
         "data": data_counts(plan),

@@ -27,8 +27,9 @@ from gpu_runner.run import run_start
 from gpu_runner.run.ending import End, describe_error, summary_of
 from gpu_runner.run.keep import Keeper
 from gpu_runner.run.obey import Attendant
+from gpu_runner.run.observe import EarlyStop, RunObserver, Sampling, Validation
 from gpu_runner.run.progress import Terminal, show
-from gpu_runner.run.record import Recorder, Sampling
+from gpu_runner.run.record import Recorder
 from gpu_runner.run.signals import StopRequest
 from gpu_runner.train import fisher
 from gpu_runner.train.anchor import Anchor
@@ -115,19 +116,21 @@ def _log(session: Session) -> AbstractContextManager[Log]:
 def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopRequest) -> End:
     keeper = session.keeper()
     try:
-        recorder = _recorder(session, keeper, log, terminal)
+        recorder = Recorder(log, terminal, session.history)
+        observer = _observer(session, recorder, keeper)
         attendant = Attendant(
             world=session.world,
             state=session.state,
             recorder=recorder,
+            observer=observer,
             signals=stop,
             mailbox=_mailbox(session, log),
         )
         terminal.begin(session.plan, session.directory.name, session.state.step)
         _announce(session, log, recorder)
-        train(_job(session, recorder, attendant))
-        if recorder.has_converged:
-            reason = recorder.go_back(session.state, keeper.best())
+        train(_job(session, observer, attendant, _penalty(session, recorder)))
+        if observer.stop.reached:
+            reason = observer.go_back(session.state, keeper.best())
             recorder.saved(session.state, keeper.finish())
             end = End("finished", reason)
             end.model = keeper.output
@@ -153,11 +156,11 @@ def _mailbox(session: Session, log: Log) -> Mailbox | None:
     return Mailbox(session.directory, log.run, log.attempt)
 
 
-def _job(session: Session, recorder: Recorder, attendant: Attendant) -> Job:
+def _job(session: Session, observer: RunObserver, attendant: Attendant, penalty: Penalty) -> Job:
     return Job(
-        step=_step(session, _penalty(session, recorder)),
+        step=_step(session, penalty),
         state=session.state,
-        observer=recorder,
+        observer=observer,
         go_on=attendant.go_on,
         eval_every=session.plan.config.eval_every,
         save_every=session.plan.save_every,
@@ -185,11 +188,9 @@ def _step(session: Session, penalty: Penalty) -> Step:
     )
 
 
-def _recorder(session: Session, keeper: Keeper, log: Log, terminal: Terminal) -> Recorder:
+def _observer(session: Session, recorder: Recorder, keeper: Keeper) -> RunObserver:
     planned, config = session.plan, session.plan.config
-    return Recorder(
-        log=log,
-        display=terminal,
+    validation = Validation(
         model=session.model,
         tokenizer=planned.tokenizer,
         evaluator=Evaluator(
@@ -203,12 +204,11 @@ def _recorder(session: Session, keeper: Keeper, log: Log, terminal: Terminal) ->
         anchor=session.anchor,
         sampling=_sampling(planned),
         steps=planned.steps,
-        history=session.history,
-        keeper=keeper,
         world=session.world,
-        early_stop=config.early_stop,
         stalled_share=session.optimizer.stalled_share,
+        recorder=recorder,
     )
+    return RunObserver(recorder, validation, EarlyStop(config.early_stop, session.history), keeper)
 
 
 def _penalty(session: Session, recorder: Recorder) -> Penalty:

@@ -60,7 +60,8 @@ def finished(config: TrainConfig, console: Console) -> Path:
 
 def test_a_run_tells_its_whole_story(finished: Path) -> None:
     (begun,), (ended,) = events(finished, "run.start"), events(finished, "run.end")
-    assert begun["model"] == {"name": "model", "num_parameters": 27_040, "layers": 2}
+    counts = {"num_parameters": 27_040, "num_trained": 27_040, "layers": 2}
+    assert begun["model"] == {"name": "model"} | counts
     assert begun["data"]["train_rows"] == 36
     assert begun["plan"]["steps"] == len(begun["plan"]["lr"]) == 6
     assert begun["bytes_per_parameter"] == 16

@@ -12,7 +12,7 @@ export function headView(run) {
 function titleView(run) {
   const model = run.start?.model ?? {};
   const parts = [
-    model.num_parameters && `${countText(model.num_parameters)} parameters, all of them trained`,
+    model.num_parameters && `${countText(model.num_parameters)} parameters, ${trainedText(model)}`,
     run.start?.data.train_rows && `${countText(run.start.data.train_rows)} rows`,
     run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),
   ].filter(Boolean);
@@ -22,6 +22,11 @@ function titleView(run) {
     h("p", { class: "run-model" }, model.name ? String(model.name) : "A training run"),
     parts.length > 0 && h("p", { class: "run-facts" }, parts.join(" · ")),
   );
+}
+
+/** A log without `num_trained` is of a full fine-tune. */
+function trainedText({ num_parameters: all, num_trained: trained = all }) {
+  return `${trained < all ? countText(trained) : "all"} of them trained`;
 }
 
 function progressView({ step, plan }) {

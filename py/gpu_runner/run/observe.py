@@ -1,0 +1,160 @@
+"""What happens between two steps: the model is evaluated, kept, and gone back to.
+
+`RunObserver` is whom `train` calls. Each part does one thing: `Validation` looks at the model,
+`EarlyStop` decides whether that is enough, a keeper writes checkpoints, `record` tells of it all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from gpu_runner.checkpoint.directory import Saved
+from gpu_runner.checkpoint.history import History
+from gpu_runner.log.pulse import BEAT_SECONDS, PATIENCE_SECONDS
+from gpu_runner.run.record import Recorder
+from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.evaluate import Evaluator, continuation
+from gpu_runner.train.loop import State, StepResult
+from gpu_runner.world import World
+
+
+@dataclass(slots=True)
+class Sampling:
+    """Prompts (as the model reads them) that are continued before and after training."""
+
+    prompts: tuple[tuple[str, str], ...]
+    """(what a person asked, what the model reads) pairs."""
+    new_tokens: int
+    most_read: int = 512
+    """Tokens at the end of a prompt that are read."""
+
+
+class Checkpoints(Protocol):
+    """Who writes checkpoints; see `keep`."""
+
+    def save(self, state: State) -> Saved:
+        """Write one that is complete."""
+
+    def prune(self, newest: Saved) -> None:
+        """Remove those it replaces."""
+
+
+@dataclass(slots=True)
+class Validation:
+    """Held-out losses and drift at a step, and samples at both ends of a run of `steps`."""
+
+    model: Any
+    tokenizer: Any
+    evaluator: Evaluator
+    anchor: Anchor
+    sampling: Sampling
+    steps: int
+    world: World
+    stalled_share: Callable[[], float | None]
+    recorder: Recorder
+    _seconds: float = PATIENCE_SECONDS
+
+    def run(self, state: State) -> bool:
+        """Look at the model; whether no earlier look found a task loss as low."""
+        started = time.monotonic()
+        self.recorder.busy("evaluating", state.step, 3 * self._seconds)
+        history = self.recorder.history
+        scores = self.world.run(self.evaluator.run, self.model)
+        drift = self.anchor.drift(self.model)
+        is_best = history.take(state.step, {score.suite: score.loss for score in scores})
+        history.drift = drift.total
+        self.recorder.evaluated(state.step, scores, drift, self.stalled_share())
+        if state.step in (0, self.steps):
+            self.sample(state.step, "before" if state.step == 0 else "after")
+        self._seconds = max(BEAT_SECONDS, time.monotonic() - started)
+        return is_best
+
+    def sample(self, step: int, when: str) -> None:
+        """Let the model continue every prompt."""
+        if not self.sampling.new_tokens:
+            return
+        self.recorder.writing()
+        for index, (asked, read) in enumerate(self.sampling.prompts):
+            sizes = self.sampling.new_tokens, self.sampling.most_read
+            text = self.world.run(continuation, self.model, self.tokenizer, read, *sizes)
+            self.recorder.sampled(step, index, asked, text, when)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStop:
+    """Whether the task loss has stopped falling: not for `patience` looks (None: never asked)."""
+
+    patience: int | None
+    history: History
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the run stops early at all: then the best model must be kept."""
+        return self.patience is not None
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is time."""
+        return self.patience is not None and self.history.looks_since_best >= self.patience
+
+    def reason(self) -> str:
+        """Why the run is over, once the best weights are back."""
+        return (
+            f"the task loss has not fallen for {self.history.looks_since_best} evaluations:"
+            f" the model is that of step {self.history.best_step}, loss"
+            f" {self.history.best_loss:.4f} nats"
+        )
+
+
+class RunObserver:
+    """Who is told between steps."""
+
+    def __init__(
+        self, recorder: Recorder, validation: Validation, stop: EarlyStop, keeper: Checkpoints
+    ) -> None:
+        self.stop = stop
+        self.kept_step = -1
+        """The step of the newest checkpoint of this attempt."""
+        self._recorder = recorder
+        self._validation = validation
+        self._keeper = keeper
+
+    def step_done(self, state: State, result: StepResult) -> None:
+        """Log it."""
+        self._recorder.step_done(state, result)
+
+    def look(self, state: State) -> None:
+        """Evaluate; keep the best so far where there may be a need to go back to it."""
+        if self._validation.run(state) and self.stop.wanted:
+            self.keep(state)
+
+    def keep(self, state: State) -> None:
+        """Write a checkpoint, say that it is complete, remove what it replaces."""
+        if self.kept_step == state.step:
+            return
+        self.kept_step = state.step
+        self._recorder.saving(state.step)
+        saved = self._keeper.save(state)
+        self._recorder.saved(state, saved)
+        self._keeper.prune(saved)
+        self._recorder.resting()
+
+    def go_back(self, state: State, best: Path) -> str:
+        """Take the weights of the `best` checkpoint, and write the last samples with them.
+
+        Returns why the run is over.
+        """
+        model, history = self._validation.model, self._recorder.history
+        Anchor.of(best, model).take_back(model)
+        kept = json.loads((best / "state.json").read_text("utf-8"))["history"]
+        history.latest, history.drift = kept["latest"], kept["drift"]
+        reason = self.stop.reason()
+        self._recorder.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)
+        if state.step < self._validation.steps:
+            self._validation.sample(state.step, "after")
+        return reason
