@@ -19,7 +19,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, "py")
-from gpu_runner.log import EventLog, SystemClock
+from gpu_runner.log.writer import EventLog, SystemClock
 path, attempt = Path(sys.argv[1]), int(sys.argv[2])
 log = EventLog(path, run="r", clock=SystemClock(), attempt=attempt)
 step = 0

@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
 )
 def test_the_losses_of_first_steps_are_the_runners(given: dict[str, Any], tmp_path: Path) -> None:
     choices = Choices.read(given)
-    words = shlex.split(choices.command())[3:]
+    words = shlex.split(choices.command())[1:]
     quiet = ["--set", "sample_tokens=0", "--set", "save_every=0", "--runs", str(tmp_path)]
     output, _ = run_process.runner(*words, *quiet).communicate()
     (run,) = tmp_path.iterdir()
