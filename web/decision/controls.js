@@ -4,7 +4,7 @@
  * Every control carries its key of the state as `data-key`; its error stands below it.
  */
 
-import { nearestStop } from "../planner/controls.js";
+import { nearestStop, steppedInputs } from "../planner/controls.js";
 import { h } from "../figures/vnode.js";
 
 /** All controls. @param {object} view from `unfrozen.method_decision` */
@@ -36,32 +36,11 @@ function selectField({ key, label, value, options }, live) {
 }
 
 function countField({ key, label, note, value, digits, steps, texts }) {
-  const index = nearestStop(steps, digits);
   return h(
     "div",
     { class: "md-field md-count" },
     h("label", { for: `md-${key}` }, label, h("span", { class: "md-note" }, note)),
-    h("input", {
-      class: "mp-range",
-      type: "range",
-      min: 0,
-      max: steps.length - 1,
-      step: 1,
-      value: index,
-      "data-slides": key,
-      "aria-label": `${label}, in steps`,
-      "aria-valuetext": texts[index],
-    }),
-    h("input", {
-      id: `md-${key}`,
-      class: "mp-input mp-input-number",
-      type: "text",
-      inputmode: "numeric",
-      autocomplete: "off",
-      "data-key": key,
-      value,
-      ...described(key),
-    }),
+    steppedInputs(`md-${key}`, { key, label, value, texts, steps, at: digits }, described(key)),
     errorSlot(key),
   );
 }

@@ -1,5 +1,5 @@
 /**
- * The planner's controls as they stand in a view. Drawn once; `planner-form.js` keeps them in step.
+ * The planner's controls as they stand in a view. Drawn once; `form.js` keeps them in step.
  *
  * Every control carries its key of the state as `data-key`; its error stands below it.
  */
@@ -85,11 +85,22 @@ function presetsView(presets) {
 }
 
 function sliderField({ key, label, unit, value, steps, texts }) {
-  const index = nearestStop(steps, value);
   return h(
     "div",
     { class: "mp-field mp-slider" },
     h("label", { for: `mp-${key}` }, label, unit && h("span", { class: "mp-unit" }, unit)),
+    steppedInputs(`mp-${key}`, { key, label, value, texts, steps, at: value }, describedBy(key)),
+    errorSlot(key),
+  );
+}
+
+/**
+ * A range over steps and the field for any number between them. `at`: the value that the range is
+ * set by, where the field holds it as it was written.
+ */
+export function steppedInputs(id, { key, label, value, texts, steps, at }, described) {
+  const index = nearestStop(steps, at);
+  return [
     h("input", {
       class: "mp-range",
       type: "range",
@@ -102,17 +113,16 @@ function sliderField({ key, label, unit, value, steps, texts }) {
       "aria-valuetext": texts[index],
     }),
     h("input", {
-      id: `mp-${key}`,
+      id,
       class: "mp-input mp-input-number",
       type: "text",
       inputmode: "numeric",
       autocomplete: "off",
       "data-key": key,
       value,
-      ...describedBy(key),
+      ...described,
     }),
-    errorSlot(key),
-  );
+  ];
 }
 
 /** The stop of a slider nearest to a value, by their ratio. */

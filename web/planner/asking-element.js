@@ -1,0 +1,160 @@
+/**
+ * An element that shows what Python says of a state, and computes no number itself.
+ *
+ *   edit, link ─▶ Python: `first` ─▶ controls and answer                  at once
+ *                  └─ 150 ms without an edit ─▶ Python: `later` ─▶ the rest, and the address
+ *
+ * The newest state wins: one that waits is replaced, never queued. A state that cannot be read puts
+ * its reason at its control and leaves the last good answer, marked as such.
+ *
+ * An heir says in `static asks` its `name` in the address, what it asks `first` and `later`, which
+ * controls (`typing`) keep their text while the reader is in them, and the `noun` of its answer. It
+ * has `build`, `listen`, `draw` ("first" or "later"), `sync` (its controls but one), `controlOf` a
+ * problem, and what is `spoken` of an answer.
+ */
+
+import { copyText } from "../figures/file.js";
+import { planner } from "../python/planner.js";
+import { followHistory, queryOfAddress, remember } from "./address.js";
+import { statusOf } from "./status.js";
+
+const QUIET_MS = 150;
+const COPIED_MS = 2000;
+
+export class AskingElement extends HTMLElement {
+  shown = null; // the last good view
+  controls = null; // the newest view, good or not: what the controls show
+  state = {}; // where the reader is, answered or not
+  #query = ""; // the address of what is shown
+  #asked = 0;
+  #computed = false;
+  #quiet = 0;
+
+  /** The view that is drawn, as Python gave it. */
+  get view() {
+    return this.shown;
+  }
+
+  async connectedCallback() {
+    if (this.dataset.standing) return;
+    this.dataset.standing = "quiet";
+    try {
+      this.#begin(await (await fetch(`${this.#asks.name}.json`)).json());
+    } catch {
+      this.querySelector(".mp-status").textContent = statusOf({ phase: "absent" }, {}).text;
+    }
+  }
+
+  get #asks() {
+    return this.constructor.asks;
+  }
+
+  /** Comes alive with the view that was baked. */
+  #begin(view) {
+    this.shown = this.controls = view;
+    this.state = view.state;
+    this.#query = view.query;
+    this.build();
+    this.#furnish();
+    this.listen();
+    planner.addEventListener("status", () => this.#say());
+    followHistory((query) => query !== this.#query && this.#show(query), this.#asks.name);
+    this.#say();
+    const query = queryOfAddress(this.#asks.name);
+    if (query !== null) this.scrollIntoView();
+    if (query) this.#show(query);
+  }
+
+  /** What only a live element has: a line that speaks, and a way to try again. */
+  #furnish() {
+    this.words = document.createElement("span");
+    this.retry = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Try again" });
+    this.retry.addEventListener("click", () => this.go(this.state));
+    this.querySelector(".mp-status").replaceChildren(this.words, this.retry);
+    this.voice = Object.assign(document.createElement("p"), { className: "visually-hidden" });
+    this.voice.setAttribute("role", "status");
+    this.append(this.voice);
+  }
+
+  /** Changes the state as the reader did; nothing for no change. */
+  edit(change) {
+    if (change) this.go({ ...this.state, ...change });
+  }
+
+  /** Shows a state the reader made. */
+  go(state) {
+    this.state = state;
+    void this.#ask(state, (before, query) => remember(before, query, this.#asks.name));
+  }
+
+  /** Shows a state that an address carries, which stands in it already. */
+  #show(query) {
+    this.#query = query;
+    void this.#ask(query, () => {});
+  }
+
+  /** @param {(before: string, query: string) => void} keep puts the state into the history */
+  async #ask(given, keep) {
+    const call = ++this.#asked;
+    clearTimeout(this.#quiet);
+    planner.drop(this.#asks.later);
+    const answer = planner.ask(this.#asks.first, given);
+    this.#say();
+    const view = await answer;
+    if (!view) return;
+    if (!view.problem) this.#draw(view, "first");
+    if (call !== this.#asked) return; // a newer edit is on its way; controls already stand there
+    this.state = view.state ?? this.state;
+    this.controls = view;
+    this.#sync();
+    this.#say();
+    if (view.problem) this.voice.textContent = `${view.problem.key}: ${view.problem.text}`;
+    else this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
+  }
+
+  /** The reader pauses: what takes longer is computed, and the address follows. */
+  async #settle(call, view, keep) {
+    keep(this.#query, view.query);
+    this.#query = view.query;
+    this.voice.textContent = this.spoken(view);
+    const rest = await planner.ask(this.#asks.later, view.state);
+    if (rest && call === this.#asked) this.#draw(rest, "later");
+  }
+
+  /** After `first`, what comes `later` is still that of the answer before. */
+  #draw(view, when) {
+    this.#computed = true;
+    this.shown = { ...this.shown, ...view };
+    this.toggleAttribute("data-waits", when === "first");
+    this.draw(when);
+  }
+
+  #sync() {
+    const { activeElement } = document;
+    const isTyping = this.contains(activeElement) && activeElement.matches(this.#asks.typing);
+    this.sync(isTyping ? activeElement : null);
+  }
+
+  /** Says where the answer comes from, and what is missing. */
+  #say() {
+    const { problem } = this.controls;
+    const about = { changed: this.#asked > 0, computed: this.#computed, noun: this.#asks.noun };
+    about.problem = problem && { ...problem, placed: Boolean(this.controlOf(problem)) };
+    const { standing, text } = statusOf(planner.status, about);
+    this.dataset.standing = standing;
+    this.retry.hidden = standing !== "failed";
+    if (this.words.textContent !== text) this.words.textContent = text;
+    if (standing === "failed") this.voice.textContent = text;
+  }
+
+  /** Copies the text of a key, or selects it where that is not allowed; the button says which. */
+  async copy(pressed, key) {
+    const source = this.querySelector(`[data-copy="${key}"]`);
+    const isCopied = await copyText(source.textContent);
+    if (!isCopied) getSelection().selectAllChildren(source);
+    const [label, said] = [pressed.textContent, isCopied ? "Copied" : "Selected: copy it with the keyboard"];
+    this.voice.textContent = said;
+    pressed.textContent = said;
+    setTimeout(() => (pressed.textContent = label), COPIED_MS);
+  }
+}
