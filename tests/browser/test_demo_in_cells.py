@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
-from browser.plain_host import Host, hosted
+from browser.plain_host import Host
 
 CELL = "old-gradients"
 UNDER_WAY = re.compile(r"gpu_runner [1-9]\d?%")
 IMPORT = "from gpu_runner import demo\ndemo.card().name"
-
-
-@pytest.fixture
-def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    with hosted(site, tmp_path / "site") as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
-from browser.plain_host import ISOLATION, Host, hosted
+from browser.plain_host import ISOLATION, Host
 
 NUMPY = "import numpy as np\nint(np.arange(4).sum())"
-
-
-@pytest.fixture
-def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    with hosted(site, tmp_path / "site") as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
-from browser.plain_host import Host, hosted
+from browser.plain_host import Host
 from press.assets import PYODIDE_FILES, ROOT
 
 SIZES = ROOT / "web" / "python" / "download.js"
-
-
-@pytest.fixture
-def host(site: Path, tmp_path: Path) -> Iterator[Host]:
-    with hosted(site, tmp_path / "site") as server:
-        yield server
 
 
 @pytest.fixture

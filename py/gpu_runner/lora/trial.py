@@ -227,16 +227,7 @@ class AdapterSession(Session):
 
     def keeper(self) -> Keeper:
         """Who writes the adapters."""
-        return AdapterKeeper(
-            directory=self.directory,
-            output=self.directory / "adapters",
-            model=self.model,
-            tokenizer=self.plan.tokenizer,
-            optimizer=self.optimizer,
-            history=self.history,
-            data_sha256=self.plan.train.sha256,
-            world=self.world,
-        )
+        return self.keeping(AdapterKeeper, self.directory / "adapters")
 
 
 class AdapterKeeper(Keeper):

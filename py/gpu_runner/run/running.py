@@ -59,9 +59,13 @@ class Session:
     def keeper(self) -> Keeper:
         """Who writes its checkpoints and its model."""
         out = self.plan.config.out
-        return Keeper(
+        return self.keeping(Keeper, Path(out).expanduser() if out else self.directory / "model")
+
+    def keeping(self, kind: type[Keeper], output: Path) -> Keeper:
+        """A keeper of this run, which leaves in `output` what was trained."""
+        return kind(
             directory=self.directory,
-            output=Path(out).expanduser() if out else self.directory / "model",
+            output=output,
             model=self.model,
             tokenizer=self.plan.tokenizer,
             optimizer=self.optimizer,
