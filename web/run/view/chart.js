@@ -8,6 +8,7 @@ import { alignedData } from "./align.js";
 import { chartOptions } from "./chart-options.js";
 import { lineLegend } from "./legend.js";
 import { metricText } from "../number.js";
+import { turn } from "../../page/turn.js";
 import { toDom } from "../../figures/vnode.js";
 
 /**
@@ -40,6 +41,7 @@ export class RunChart extends HTMLElement {
   #chart = null;
   #plot = null;
   #shape = "";
+  #waits = false;
   #library = null;
   #parts = null;
   #resize = new ResizeObserver(() => this.#fit());
@@ -93,8 +95,12 @@ export class RunChart extends HTMLElement {
   }
 
   async #draw() {
+    if (this.#waits) return;
+    this.#waits = true;
     this.#library ??= import("uplot").then((module) => (this.#library = module.default));
     if (this.#library instanceof Promise) await this.#library;
+    await turn();
+    this.#waits = false;
     if (!this.isConnected || !this.#chart) return;
     const { stage } = this.#parts;
     stage.setAttribute("aria-label", `${this.#chart.title}. Arrow keys read the values.`);
