@@ -4,8 +4,8 @@
     package-lock.json → node_modules ─┴→ web/press → dist/ → serve · test · wheel · bench
 
 Standard library only. Each command sets up what it needs; a stage whose inputs hash as they did
-last time is skipped. What is made lies in .venv, node_modules, dist, packages and .cache. What
-cannot go on ends in one sentence that says what to do. An old Python is refused: quote annotations.
+last time is skipped. What is made lies in .venv, node_modules, dist, packages and .cache. What fails
+says in one sentence what to do. An old Python is to be refused, so quote annotations.
 """
 
 import argparse
@@ -31,6 +31,7 @@ SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo p
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PULSE_SECONDS = 15.0
+WORKERS = "-n logical --maxprocesses 4 --dist loadfile".split()
 
 
 class Refusal(Exception):
@@ -38,9 +39,7 @@ class Refusal(Exception):
 
 
 def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
-    """Run one long command with its output in a log, telling now and then that it still runs.
-    Raises `Refusal` when it fails, with the line of its log that says why, and `remedy`.
-    """
+    """Run one long command, its output in a log; `Refusal` with the log's reason when it fails."""
     log = CACHE / f"{title.replace(' ', '-').lower()}.log"
     start = time.monotonic()
     print(f"  {title} …", flush=True)
@@ -215,7 +214,7 @@ def test(options: argparse.Namespace) -> int:
     smollm2()
     if not options.extra:
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
-    return module("pytest", *(options.extra or ["--cov"]))
+    return module("pytest", *(options.extra or ["--cov", *WORKERS]))
 
 
 def check(_: argparse.Namespace) -> int:
@@ -224,7 +223,7 @@ def check(_: argparse.Namespace) -> int:
         environment()
     codes = [module(*tool.split()) for tool in ("ruff format --check", "ruff check", "mypy")]
     site()
-    return int(any([*codes, module("pytest", "-q", "-m", "not slow")]))
+    return int(any([*codes, module("pytest", "-q", *WORKERS, "-m", "not slow")]))
 
 
 def build(_: argparse.Namespace) -> int:
