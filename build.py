@@ -4,8 +4,8 @@
     package-lock.json → node_modules ─┴→ web/press → dist/ → serve · test · wheel · bench
 
 Standard library only. Each command sets up what it needs; a stage whose inputs hash as they did
-last time is skipped. What is made lies in .venv, node_modules, dist, packages and .cache. What fails
-says in one sentence what to do. An old Python is to be refused, so quote annotations.
+last time is skipped. What is made lies in .venv, node_modules, dist, packages and .cache. What
+fails says in one sentence what to do. An old Python is to be refused, so quote annotations.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo p
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PULSE_SECONDS = 15.0
-WORKERS = "-n logical --maxprocesses 4 --dist loadfile".split()
+WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
 
 
 class Refusal(Exception):

@@ -30,7 +30,7 @@ from playwright.sync_api import (
 
 import build
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests at once as processors: one thread each
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other processors have tests of their own
 CHROMIUM_FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 BROWSER_FIXTURES: Final = {"chromium", "page", "serve_site", "static_site"}
 START_SECONDS: Final = 60.0
