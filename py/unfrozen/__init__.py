@@ -10,6 +10,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `events` — the words the trainer writes and the page reads
 - `cell_json` — strict readers for what a cell assigned
 - `publish` — the tables and plots a cell may hand to the page
+- `frontier` — what comes from outside, checked for shape, type, length and order
 - `typed` — a number as a reader types it
 - `guesses` — what a reader expects of a cell, beside what it shows
 - `schedules` — learning rate as a pure function of the step

@@ -12,7 +12,7 @@ from press.assets import FONT_LICENCES, WEB, write_assets
 from press.cells import embedded_json
 from press.chapters import Chapter, print_chapters
 from press.project import AUTHORS, SUBTITLE, TITLE, project
-from unfrozen import events
+from unfrozen.frontier import page as frontier
 
 DESCRIPTION = (
     "An article about full fine-tuning that you can run: live Python in the page, "
@@ -61,7 +61,7 @@ def press(out: Path, article: Path = WEB / "article") -> list[Chapter]:
         assets=write_assets(out),
         licences=FONT_LICENCES,
         chapters=chapters,
-        schema=Markup(embedded_json(events.schema(), element_id="event-schema")),
+        schema=Markup(embedded_json(frontier.schema(), element_id="event-schema")),
     )
     (out / "index.html").write_text(html + "\n", encoding="utf-8")
     return chapters

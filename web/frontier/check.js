@@ -1,0 +1,234 @@
+/**
+ * A value against its shape: `unfrozen.frontier.check` in JavaScript, down to the words. The shapes
+ * come from Python (`shapes.js`); nothing is known here but how to read them.
+ *
+ * What is let through is a copy of known fields, in objects that inherit nothing: a field named
+ * `constructor` or `__proto__` is a field like any other, and one that is not there is undefined.
+ */
+
+const SHOWN = 40; // characters of a text in a sentence
+const PLAIN = /^[A-Za-z0-9_./-]{1,60}$/;
+const HALF = /\p{Surrogate}/u; // half of a pair without its other half
+const patterns = new Map();
+
+/**
+ * @typedef {object} Verdict
+ * @property {any} value what may be used; null where it was refused
+ * @property {string} problem one sentence; "" where there is none
+ * @property {number} unknown fields that were left out, because nobody here knows them
+ */
+
+class Refused {
+  constructor(place, problem) {
+    Object.assign(this, { place, problem });
+  }
+}
+
+/**
+ * @param {object} shape
+ * @param {unknown} value
+ * @param {string} name stands for the value in the sentence
+ * @returns {Verdict} never throws
+ */
+export function check(shape, value, name = "it") {
+  const count = { unknown: 0 };
+  try {
+    return { value: checked(shape, value, "", count), problem: "", unknown: count.unknown };
+  } catch (wrong) {
+    if (!(wrong instanceof Refused)) throw wrong;
+    const place = wrong.place.replace(/^\./, "") || name;
+    return { value: null, problem: `${place}${wrong.problem}`, unknown: count.unknown };
+  }
+}
+
+const TAKES = {
+  text(shape, value, place) {
+    const fits = typeof value === "string" && value.length <= shape.most && !HALF.test(value);
+    if (!fits || (shape.like && !pattern(shape.like).test(value))) refuse(shape, value, place);
+    return value;
+  },
+  whole(shape, value, place) {
+    if (!Number.isInteger(value) || value < shape.low || value > shape.high) refuse(shape, value, place);
+    return value;
+  },
+  number(shape, value, place) {
+    if (!Number.isFinite(value) || value < shape.low || value > shape.high) refuse(shape, value, place);
+    return value;
+  },
+  measured(shape, value, place) {
+    if (!Number.isFinite(value) && !shape.words.includes(value)) refuse(shape, value, place);
+    return value;
+  },
+  flag(shape, value, place) {
+    if (typeof value !== "boolean") refuse(shape, value, place);
+    return value;
+  },
+  nothing(shape, value, place) {
+    if (value !== null) refuse(shape, value, place);
+    return value;
+  },
+  word(shape, value, place) {
+    if (typeof value !== "string" || !shape.words.includes(value)) refuse(shape, value, place);
+    return value;
+  },
+  list(shape, value, place, count) {
+    if (!Array.isArray(value) || value.length > shape.most) refuse(shape, value, place);
+    return Array.from(value, (item, index) => checked(shape.of, item, `${place}[${index}]`, count));
+  },
+  map: takeMap,
+  object: takeObject,
+  either(shape, value, place, count) {
+    const before = count.unknown;
+    for (const one of shape.of) {
+      try {
+        return checked(one, value, place, count);
+      } catch (wrong) {
+        if (!(wrong instanceof Refused)) throw wrong;
+        count.unknown = before;
+      }
+    }
+    return refuse(shape, value, place);
+  },
+  json(shape, value, place) {
+    const left = { values: shape.most };
+    if (!fits(shape, value, shape.deep, left)) refuse(shape, value, place);
+    return copied(value);
+  },
+};
+
+function checked(shape, value, place, count) {
+  return TAKES[shape.type](shape, value, place, count);
+}
+
+function refuse(shape, value, place) {
+  throw new Refused(place, ` is ${told(value)}; it must be ${shape.is}`);
+}
+
+function takeMap(shape, value, place, count) {
+  if (!isObject(value)) refuse(shape, value, place);
+  const names = Object.keys(value);
+  if (names.length > shape.most) refuse(shape, value, place);
+  const found = Object.create(null);
+  const wrong = new Map();
+  for (const name of names) {
+    try {
+      TAKES.text(shape.names, name, null);
+      found[name] = checked(shape.of, value[name], "", count);
+    } catch (bad) {
+      if (!(bad instanceof Refused)) throw bad;
+      const where = bad.place === null ? ": a name" : `.${named(name)}${bad.place}`;
+      wrong.set(name, new Refused(`${place}${where}`, bad.problem));
+    }
+  }
+  if (wrong.size) throw wrong.get([...wrong.keys()].sort()[0]); // sorted by UTF-16 units
+  return found;
+}
+
+function takeObject(shape, value, place, count) {
+  if (!isObject(value)) refuse(shape, value, place);
+  const found = Object.create(null);
+  let known = 0;
+  for (const name of Object.keys(shape.fields)) {
+    const isThere = Object.hasOwn(value, name);
+    if (isThere) known += 1;
+    if ((!isThere || value[name] === null) && !shape.needs.includes(name)) continue;
+    const field = shape.fields[name];
+    if (!isThere) throw new Refused(`${place}.${name}`, ` is missing; it must be ${field.is}`);
+    found[name] = checked(field, value[name], `${place}.${name}`, count);
+  }
+  const strange = Object.keys(value).length - known;
+  if (strange && shape.closed) refuseStrange(shape, value, place);
+  count.unknown += strange;
+  for (const [first, second] of shape.long) checkLong(found, first, second, place);
+  return found;
+}
+
+function refuseStrange({ fields }, value, place) {
+  const [first] = Object.keys(value).filter((name) => !Object.hasOwn(fields, name)).sort();
+  const known = Object.keys(fields).join(", ");
+  throw new Refused(`${place}.${named(first)}`, ` is no field of it; there are ${known}`);
+}
+
+/** `first` names a list, the lists in a list (`rows[]`), or those in its objects. */
+function checkLong(found, first, second, place) {
+  const wanted = found[second]?.length ?? 0;
+  for (const [name, each] of listsAt(found, first)) {
+    if (each.length === wanted) continue;
+    const must = `it must be as long as ${second}, ${grouped(wanted)}`;
+    throw new Refused(`${place}.${name}`, ` is ${told(each)}; ${must}`);
+  }
+}
+
+function listsAt(found, first) {
+  const [outer, inner] = first.split("[]");
+  const one = found[outer] ?? [];
+  if (inner === undefined) return one.length ? [[first, one]] : [];
+  const key = inner.slice(1);
+  return one.map((each, index) => [`${outer}[${index}]${inner}`, key ? (each[key] ?? []) : each]);
+}
+
+function fits(shape, value, deep, left) {
+  left.values -= 1;
+  if (left.values < 0 || deep < 0) return false;
+  const isText = (text) => text.length <= shape.longest && !HALF.test(text);
+  const within = (item) => fits(shape, item, deep - 1, left);
+  if (typeof value === "string") return isText(value);
+  if (Array.isArray(value)) return value.length <= left.values && value.every(within);
+  if (isObject(value)) {
+    const names = Object.keys(value);
+    if (names.length > left.values || !names.every(isText)) return false;
+    return names.every((name) => within(value[name]));
+  }
+  return value === null || typeof value === "boolean" || Number.isFinite(value);
+}
+
+/** A copy of JSON in objects that inherit nothing. */
+function copied(value) {
+  if (Array.isArray(value)) return value.map(copied);
+  if (!isObject(value)) return value;
+  const found = Object.create(null);
+  for (const name of Object.keys(value)) found[name] = copied(value[name]);
+  return found;
+}
+
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function pattern(like) {
+  if (!patterns.has(like)) patterns.set(like, new RegExp(`^(?:${like})$`));
+  return patterns.get(like);
+}
+
+/** A value in a sentence: short, one line, ASCII. */
+function told(value) {
+  if (value === null || typeof value === "boolean") return String(value);
+  if (typeof value === "string") {
+    const many = value.length > SHOWN ? `, ${grouped(value.length)} characters` : "";
+    return `${quoted(value)}${many}`;
+  }
+  if (typeof value === "number") return numberTold(value);
+  if (Array.isArray(value)) return `a list of ${grouped(value.length)}`;
+  return isObject(value) ? `an object of ${grouped(Object.keys(value).length)}` : "no JSON";
+}
+
+function numberTold(value) {
+  if (!Number.isFinite(value)) return "a number that is not finite";
+  if (Math.abs(value) > Number.MAX_SAFE_INTEGER) return "a number beyond 2^53";
+  return Number.isInteger(value) ? grouped(value) : "a fraction";
+}
+
+/** 1234567 → "1,234,567" */
+function grouped(value) {
+  return String(value).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+function quoted(text) {
+  const start = [...text.slice(0, 2 * SHOWN)].slice(0, SHOWN).join("");
+  const hex = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return JSON.stringify(start).replace(/[^ -~]/g, hex);
+}
+
+function named(name) {
+  return PLAIN.test(name) ? name : quoted(name);
+}
