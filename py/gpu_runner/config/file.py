@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
+from unfrozen.frontier.read import read as read_json
 
 _TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
 _ELSEWHERE: Final = {  # as other trainers call it → our name
@@ -38,7 +39,7 @@ _ELSEWHERE: Final = {  # as other trainers call it → our name
     "torch_compile": "compile",
 }
 MOST_DEEP: Final = 8
-MOST_WHOLE: Final = 2**63
+MOST_WHOLE: Final = 10**40
 KEYS: Final = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
@@ -67,6 +68,22 @@ def parsed(text: bytes, where: str) -> dict[str, Any]:
             raise UsageError(f"{where}: {key} occurs twice: keep one of them.")
         found[key] = _checked(key, value, where)
     return found
+
+
+def stored(data: bytes, where: str) -> TrainConfig:
+    """The record that a run keeps of its choices, each of its type; bounds are not looked at.
+
+    Raises `UsageError` or `ValueError` for anything else.
+    """
+    read_ = read_json(data, len(data), where)
+    if read_.problem or not isinstance(read_.value, dict):
+        raise ValueError(read_.problem or f"{where} must be a JSON object")
+    found: dict[str, Any] = {}
+    for key, value in read_.value.items():
+        may_lack = key in KEYS and type(None) in get_args(_TYPES[key])
+        pairs = key == "general" and isinstance(value, list)
+        found[key] = value if pairs or (value is None and may_lack) else _checked(key, value, where)
+    return TrainConfig.from_json(found)
 
 
 def assignments(pairs: Iterable[str]) -> dict[str, Any]:

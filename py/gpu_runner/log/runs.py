@@ -14,7 +14,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +60,11 @@ class RunInfo:
     updated: float = 0.0
     bytes: int = 0
     problem: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """What is sent of it; `problem` only where there is one."""
+        found = asdict(self)
+        return found if self.problem else {k: v for k, v in found.items() if k != "problem"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,12 @@ def read_told(log: Path) -> Told | str:
         long = len(rest) > MOST_LINE_BYTES
         return problem or (f"it has a line of more than {MOST_LINE_BYTES:,} bytes" if long else "")
     return _told(log, first, last, recent)
+
+
+def processes_of(log: Path) -> int:
+    """How many processes began the run, as far as its log says; else 1."""
+    told = read_told(log)
+    return told.processes if isinstance(told, Told) else 1
 
 
 def _told(

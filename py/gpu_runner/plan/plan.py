@@ -21,6 +21,7 @@ from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import Feed, Shape
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import UsageError
+from gpu_runner.model import own_code
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import remedy
 from gpu_runner.plan.predict import Prediction, heaviest, predict
@@ -53,6 +54,8 @@ class Plan:
     prediction: Prediction | None
     positions: int = 0
     """Tokens that the model was made for; 0 if its configuration does not say."""
+    code: str = ""
+    """What is to be said of code that the model brings and that is not run."""
 
     @property
     def steps(self) -> int:
@@ -96,6 +99,7 @@ class Plan:
     def remarks(self) -> list[str]:
         """Everything about data, memory and disk that the user should hear before the start."""
         found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
+        found += [self.code] if self.code else []
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
                 f"{self.source.name} was made for {self.positions:,} tokens, the longest row"
@@ -151,7 +155,7 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
             "activation_offload on a CPU: activations are in the memory of the host already. Set"
             " activation_offload = false; checkpointing = full keeps fewer of them."
         )
-    source = find(config.model)
+    source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
     encoder = Encoder(tokenizer, config.seq_len)
@@ -179,6 +183,7 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
         heaviest_step=step,
         heaviest=largest,
         positions=positions,
+        code="" if source.trusted else own_code.remark(source.name, vars(architecture)),
         prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
     )
 

@@ -19,7 +19,6 @@ import secrets
 import socket
 import sys
 import webbrowser
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -74,7 +73,7 @@ def make_app(
     table = SiteTable(site, package=package(), program=program())
 
     def list_runs(_: Request) -> Response:  # starlette gives it a thread, as it is not async
-        return JSONResponse([asdict(info) for info in index.infos()])
+        return JSONResponse([info.as_json() for info in index.infos()])
 
     async def events(request: Request) -> Response:
         run_id: str = request.path_params["run_id"]

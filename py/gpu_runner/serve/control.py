@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from gpu_runner.errors import RunnerError
 from gpu_runner.log import mailbox
-from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, read_told
+from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_told
 from gpu_runner.plain import read_plain
 from gpu_runner.serve import body
 from gpu_runner.serve.launch import Busy, Launcher, TooLate
@@ -89,13 +89,13 @@ class Control:
         if isinstance(told, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
             raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
         if command == "resume" and status in RESUMABLE_STATUSES and _is_ours(log):
-            return {"seq": None, "started": self._again(log, told.processes)}
+            return {"seq": None, "started": self._again(log)}
         if status not in LIVE_STATUSES:
             raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
         return {"seq": mailbox.post(log.parent, run_id, told.attempt, command).seq}
 
-    def _again(self, log: Path, processes: int) -> dict[str, Any]:
-        if processes > 1:
+    def _again(self, log: Path) -> dict[str, Any]:
+        if (processes := processes_of(log)) > 1:
             raise Refused(
                 409,
                 f"run {log.parent.name} was trained by {processes} processes, and one is started"
