@@ -15,7 +15,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,8 @@ UNREADABLE: Final = "unreadable"
 NEW_SECONDS: Final = 120.0
 """A folder without an event may be a run that still loads; after this it is listed as a fault."""
 MOST_LISTED: Final = 2000
+MOST_AT_START: Final = 200
+"""Lines among which the first event is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +186,16 @@ def read_told(log: Path) -> Told | str:
     Raises `OSError` for what cannot be opened.
     """
     *lines, rest = read_plain(log, CHUNK_BYTES).split(b"\n")
-    verdicts = map(read_line, lines)
+    verdicts = map(read_line, lines[:MOST_AT_START])
     heard = list(islice(verdicts, 1))
-    problem = heard[0].problem if heard else ""
-    first = next((one.value for one in (*heard, *verdicts) if one.value), None)
+    first = next((one.value for one in chain(heard, verdicts) if one.value), None)
     recent = (
         event for raw in events_backwards(log, CHUNK_BYTES) if (event := read_event(raw).value)
     )
     last = next(recent, None)
     if first is None or last is None:
         long = len(rest) > MOST_LINE_BYTES
+        problem = heard[0].problem if heard else ""
         return problem or (f"it has a line of more than {MOST_LINE_BYTES:,} bytes" if long else "")
     return _told(log, first, last, recent)
 
