@@ -8,6 +8,7 @@ then `--set` in order, then options of their own.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,12 @@ _ELSEWHERE: Final = {  # as other trainers call it → our name
     "torch_compile": "compile",
 }
 MOST_DEEP: Final = 8
+_TEXTS: Final = re.compile(  # and comments: a dot in them makes no table
+    r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
+)
+_DEEP_KEY: Final = re.compile(  # tomllib takes a minute for one of 20,000 parts
+    rf"""(?<![\w"-])(?:[\w"-]++[ \t]*+\.[ \t]*+){{{MOST_DEEP + 1}}}"""
+)
 MOST_WHOLE: Final = 10**40
 KEYS: Final = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
@@ -56,10 +63,14 @@ def read(path: str) -> dict[str, Any]:
 
 def parsed(text: bytes, where: str) -> dict[str, Any]:
     """The same of what lies in one; `where` stands for it in the message."""
+    deep = UsageError(f"{where} is nested too deep: tables in it may group, no more.")
     try:
-        data = tomllib.loads(text.decode("utf-8-sig"))
+        toml = text.decode("utf-8-sig")
+        if _DEEP_KEY.search(_TEXTS.sub('""', toml)):
+            raise deep
+        data = tomllib.loads(toml)
     except RecursionError:
-        raise UsageError(f"{where} is nested too deep: tables in it may group, no more.") from None
+        raise deep from None
     except ValueError as error:  # not TOML, not UTF-8, a number with thousands of digits
         raise UsageError(f"{where} is not TOML ({error}): correct it.") from None
     found: dict[str, Any] = {}
