@@ -20,11 +20,12 @@ from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import Feed, Shape
 from gpu_runner.data.rows import RowSet
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import own_code
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import remedy
 from gpu_runner.plan.predict import Prediction, heaviest, predict
+from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
 from unfrozen.order import steps_in
 from unfrozen.schedules import Schedule
@@ -149,6 +150,13 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
 
     The plan is that of process number `rank` of `ranks`.
     """
+    try:
+        return _made(config, rank, ranks)
+    except InputError as error:  # what the library may take, and the count of its memory does not
+        raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
+
+
+def _made(config: TrainConfig, rank: int, ranks: int) -> Plan:
     device = choose_device(config.device)
     if config.activation_offload and device.type == "cpu":
         raise UsageError(
