@@ -47,6 +47,9 @@ export function check(shape, value, name = "it") {
   }
 }
 
+/** What a value of a type can only be: of the others there is no need to try. */
+const KINDS = { text: "string", word: "string", whole: "number", number: "number", flag: "boolean" };
+
 /** Each takes (shape, value, count) and returns what may be used, or throws `Refused` with its place. */
 const TAKES = {
   text(shape, value) {
@@ -179,6 +182,7 @@ function fieldsOf(shape) {
 function takeEither(shape, value, count) {
   const before = count.unknown;
   for (const one of shape.of) {
+    if (KINDS[one.type] && KINDS[one.type] !== typeof value) continue;
     try {
       return checked(one, value, count);
     } catch (wrong) {

@@ -11,6 +11,7 @@
  * A run is its log: lines of events, the same as a runner's, in `pageRuns`.
  */
 
+import { scriptAddress } from "../frontier/script.js";
 import { python } from "../python/client.js";
 import { pageRuns } from "./page-runs.js";
 import { parseEvent } from "./line.js";
@@ -100,7 +101,7 @@ export class PageTrainer extends EventTarget {
   #spawn() {
     this.#set({ phase: "loading", what: "", share: "", reason: "" });
     try {
-      this.worker = new Worker(this.workerUrl, { type: "module", name: "lab" });
+      this.worker = new Worker(scriptAddress(this.workerUrl), { type: "module", name: "lab" });
     } catch (error) {
       return void setTimeout(() => this.#fail(`The browser refused to start a worker (${error.message}).`));
     }
