@@ -9,7 +9,9 @@
 const SHOWN = 40; // characters of a text in a sentence
 const PLAIN = /^[A-Za-z0-9_./-]{1,60}$/;
 const HALF = /\p{Surrogate}/u; // half of a pair without its other half
+const isWhole = "".isWellFormed ? (text) => text.isWellFormed() : (text) => !HALF.test(text);
 const patterns = new Map();
+const fields = new WeakMap(); // of a shape, as a list
 
 /**
  * @typedef {object} Verdict
@@ -17,6 +19,10 @@ const patterns = new Map();
  * @property {string} problem one sentence; "" where there is none
  * @property {number} unknown fields that were left out, because nobody here knows them
  */
+
+/** An object that inherits nothing, and that engines still lay out as a record. */
+function Bare() {}
+Bare.prototype = Object.create(null);
 
 class Refused {
   constructor(place, problem) {
@@ -33,7 +39,7 @@ class Refused {
 export function check(shape, value, name = "it") {
   const count = { unknown: 0 };
   try {
-    return { value: checked(shape, value, "", count), problem: "", unknown: count.unknown };
+    return { value: checked(shape, value, count), problem: "", unknown: count.unknown };
   } catch (wrong) {
     if (!(wrong instanceof Refused)) throw wrong;
     const place = wrong.place.replace(/^\./, "") || name;
@@ -41,121 +47,165 @@ export function check(shape, value, name = "it") {
   }
 }
 
+/** What a value of a type can only be: of the others there is no need to try. */
+const KINDS = { text: "string", word: "string", whole: "number", number: "number", flag: "boolean" };
+
+/** Each takes (shape, value, count) and returns what may be used, or throws `Refused` with its place. */
 const TAKES = {
-  text(shape, value, place) {
-    const fits = typeof value === "string" && value.length <= shape.most && !HALF.test(value);
-    if (!fits || (shape.like && !pattern(shape.like).test(value))) refuse(shape, value, place);
+  text(shape, value) {
+    const fits = typeof value === "string" && value.length <= shape.most && isWhole(value);
+    if (!fits || (shape.like && !pattern(shape.like).test(value))) refuse(shape, value);
     return value;
   },
-  whole(shape, value, place) {
-    if (!Number.isInteger(value) || value < shape.low || value > shape.high) refuse(shape, value, place);
+  whole(shape, value) {
+    if (!Number.isInteger(value) || value < shape.low || value > shape.high) refuse(shape, value);
     return value;
   },
-  number(shape, value, place) {
-    if (!Number.isFinite(value) || value < shape.low || value > shape.high) refuse(shape, value, place);
+  number(shape, value) {
+    if (!Number.isFinite(value) || value < shape.low || value > shape.high) refuse(shape, value);
     return value;
   },
-  measured(shape, value, place) {
-    if (!Number.isFinite(value) && !shape.words.includes(value)) refuse(shape, value, place);
+  measured(shape, value) {
+    if (!Number.isFinite(value) && !shape.words.includes(value)) refuse(shape, value);
     return value;
   },
-  flag(shape, value, place) {
-    if (typeof value !== "boolean") refuse(shape, value, place);
+  flag(shape, value) {
+    if (typeof value !== "boolean") refuse(shape, value);
     return value;
   },
-  nothing(shape, value, place) {
-    if (value !== null) refuse(shape, value, place);
+  nothing(shape, value) {
+    if (value !== null) refuse(shape, value);
     return value;
   },
-  word(shape, value, place) {
-    if (typeof value !== "string" || !shape.words.includes(value)) refuse(shape, value, place);
+  word(shape, value) {
+    if (typeof value !== "string" || !shape.words.includes(value)) refuse(shape, value);
     return value;
   },
-  list(shape, value, place, count) {
-    if (!Array.isArray(value) || value.length > shape.most) refuse(shape, value, place);
-    return Array.from(value, (item, index) => checked(shape.of, item, `${place}[${index}]`, count));
-  },
+  list: takeList,
   map: takeMap,
   object: takeObject,
-  either(shape, value, place, count) {
-    const before = count.unknown;
-    for (const one of shape.of) {
-      try {
-        return checked(one, value, place, count);
-      } catch (wrong) {
-        if (!(wrong instanceof Refused)) throw wrong;
-        count.unknown = before;
-      }
-    }
-    return refuse(shape, value, place);
-  },
-  json(shape, value, place) {
-    const left = { values: shape.most };
-    if (!fits(shape, value, shape.deep, left)) refuse(shape, value, place);
+  either: takeEither,
+  json(shape, value) {
+    if (!fits(shape, value, shape.deep, { values: shape.most })) refuse(shape, value);
     return copied(value);
   },
 };
 
-function checked(shape, value, place, count) {
-  return TAKES[shape.type](shape, value, place, count);
+function checked(shape, value, count) {
+  return TAKES[shape.type](shape, value, count);
 }
 
-function refuse(shape, value, place) {
-  throw new Refused(place, ` is ${told(value)}; it must be ${shape.is}`);
+function refuse(shape, value) {
+  throw new Refused("", ` is ${told(value)}; it must be ${shape.is}`);
 }
 
-function takeMap(shape, value, place, count) {
-  if (!isObject(value)) refuse(shape, value, place);
+/** What was refused inside something, told from outside of it. */
+function inside(place, wrong) {
+  return wrong instanceof Refused ? new Refused(`${place}${wrong.place}`, wrong.problem) : wrong;
+}
+
+function takeList(shape, value, count) {
+  if (!Array.isArray(value) || value.length > shape.most) refuse(shape, value);
+  const found = new Array(value.length);
+  let index = 0;
+  try {
+    for (; index < value.length; index += 1) found[index] = checked(shape.of, value[index], count);
+  } catch (wrong) {
+    throw inside(`[${index}]`, wrong);
+  }
+  return found;
+}
+
+function takeMap(shape, value, count) {
+  if (!isObject(value)) refuse(shape, value);
   const names = Object.keys(value);
-  if (names.length > shape.most) refuse(shape, value, place);
-  const found = Object.create(null);
-  const wrong = new Map();
+  if (names.length > shape.most) refuse(shape, value);
+  const found = new Bare();
+  try {
+    for (const name of names) {
+      TAKES.text(shape.names, name);
+      found[name] = checked(shape.of, value[name], count);
+    }
+  } catch (wrong) {
+    if (!(wrong instanceof Refused)) throw wrong;
+    throw firstWrong(shape, value, names.sort());
+  }
+  return found;
+}
+
+/** The languages keep the names of an object in different orders: the first in UTF-16 order is told. */
+function firstWrong(shape, value, names) {
   for (const name of names) {
+    let place = ": a name";
     try {
-      TAKES.text(shape.names, name, null);
-      found[name] = checked(shape.of, value[name], "", count);
-    } catch (bad) {
-      if (!(bad instanceof Refused)) throw bad;
-      const where = bad.place === null ? ": a name" : `.${named(name)}${bad.place}`;
-      wrong.set(name, new Refused(`${place}${where}`, bad.problem));
+      TAKES.text(shape.names, name);
+      place = `.${named(name)}`;
+      checked(shape.of, value[name], { unknown: 0 });
+    } catch (wrong) {
+      return inside(place, wrong);
     }
   }
-  if (wrong.size) throw wrong.get([...wrong.keys()].sort()[0]); // sorted by UTF-16 units
-  return found;
+  return new Error("a map was refused and holds nothing wrong");
 }
 
-function takeObject(shape, value, place, count) {
-  if (!isObject(value)) refuse(shape, value, place);
-  const found = Object.create(null);
+function takeObject(shape, value, count) {
+  if (!isObject(value)) refuse(shape, value);
+  const found = new Bare();
   let known = 0;
-  for (const name of Object.keys(shape.fields)) {
-    const isThere = Object.hasOwn(value, name);
-    if (isThere) known += 1;
-    if ((!isThere || value[name] === null) && !shape.needs.includes(name)) continue;
-    const field = shape.fields[name];
-    if (!isThere) throw new Refused(`${place}.${name}`, ` is missing; it must be ${field.is}`);
-    found[name] = checked(field, value[name], `${place}.${name}`, count);
+  let field = null;
+  try {
+    for (field of fieldsOf(shape)) {
+      const isThere = Object.hasOwn(value, field.name);
+      if (isThere) known += 1;
+      if ((!isThere || value[field.name] === null) && !field.isNeeded) continue;
+      if (!isThere) throw new Refused("", ` is missing; it must be ${field.shape.is}`);
+      found[field.name] = checked(field.shape, value[field.name], count);
+    }
+  } catch (wrong) {
+    throw inside(`.${field.name}`, wrong);
   }
   const strange = Object.keys(value).length - known;
-  if (strange && shape.closed) refuseStrange(shape, value, place);
+  if (strange && shape.closed) refuseStrange(shape, value);
   count.unknown += strange;
-  for (const [first, second] of shape.long) checkLong(found, first, second, place);
+  for (const [first, second] of shape.long) checkLong(found, first, second);
   return found;
 }
 
-function refuseStrange({ fields }, value, place) {
+function fieldsOf(shape) {
+  if (!fields.has(shape)) {
+    const named = Object.entries(shape.fields);
+    fields.set(shape, named.map(([name, of]) => ({ name, shape: of, isNeeded: shape.needs.includes(name) })));
+  }
+  return fields.get(shape);
+}
+
+function takeEither(shape, value, count) {
+  const before = count.unknown;
+  for (const one of shape.of) {
+    if (KINDS[one.type] && KINDS[one.type] !== typeof value) continue;
+    try {
+      return checked(one, value, count);
+    } catch (wrong) {
+      if (!(wrong instanceof Refused)) throw wrong;
+      count.unknown = before;
+    }
+  }
+  return refuse(shape, value);
+}
+
+function refuseStrange({ fields }, value) {
   const [first] = Object.keys(value).filter((name) => !Object.hasOwn(fields, name)).sort();
   const known = Object.keys(fields).join(", ");
-  throw new Refused(`${place}.${named(first)}`, ` is no field of it; there are ${known}`);
+  throw new Refused(`.${named(first)}`, ` is no field of it; there are ${known}`);
 }
 
 /** `first` names a list, the lists in a list (`rows[]`), or those in its objects. */
-function checkLong(found, first, second, place) {
+function checkLong(found, first, second) {
   const wanted = found[second]?.length ?? 0;
   for (const [name, each] of listsAt(found, first)) {
     if (each.length === wanted) continue;
     const must = `it must be as long as ${second}, ${grouped(wanted)}`;
-    throw new Refused(`${place}.${name}`, ` is ${told(each)}; ${must}`);
+    throw new Refused(`.${name}`, ` is ${told(each)}; ${must}`);
   }
 }
 
@@ -170,7 +220,7 @@ function listsAt(found, first) {
 function fits(shape, value, deep, left) {
   left.values -= 1;
   if (left.values < 0 || deep < 0) return false;
-  const isText = (text) => text.length <= shape.longest && !HALF.test(text);
+  const isText = (text) => text.length <= shape.longest && isWhole(text);
   const within = (item) => fits(shape, item, deep - 1, left);
   if (typeof value === "string") return isText(value);
   if (Array.isArray(value)) return value.length <= left.values && value.every(within);
@@ -186,7 +236,7 @@ function fits(shape, value, deep, left) {
 function copied(value) {
   if (Array.isArray(value)) return value.map(copied);
   if (!isObject(value)) return value;
-  const found = Object.create(null);
+  const found = new Bare();
   for (const name of Object.keys(value)) found[name] = copied(value[name]);
   return found;
 }

@@ -2,8 +2,6 @@
 
 import { shapes } from "./shapes.js";
 
-const OPEN_LIST = 91; // [
-const OPEN_OBJECT = 123; // {
 const MARKS = /"[^"\\]*(?:\\[^][^"\\]*)*"?|[[\]{}]/g;
 
 /**
@@ -13,7 +11,7 @@ const MARKS = /"[^"\\]*(?:\\[^][^"\\]*)*"?|[[\]{}]/g;
  * @returns {import("./check.js").Verdict} never throws
  */
 export function read(text, most, name = "it") {
-  if (text.length > most) return refused(`${name} has ${tooLong(text.length, most)}`);
+  if (text.length > most) return refused(`${name} is longer than ${most.toLocaleString("en")} characters`);
   const { deep } = shapes().most;
   if (isDeep(text, deep)) return refused(`${name} is nested more than ${deep} deep`);
   try {
@@ -23,23 +21,13 @@ export function read(text, most, name = "it") {
   }
 }
 
-/** @returns {string} what is said of a text of `length` where `most` are read */
-export function tooLong(length, most) {
-  return `${length.toLocaleString("en")} characters; at most ${most.toLocaleString("en")} are read`;
-}
-
 /** @returns {import("./check.js").Verdict} */
 export function refused(problem) {
   return { value: null, problem, unknown: 0 };
 }
 
 function isDeep(text, most) {
-  let opened = 0;
-  for (let at = 0; at < text.length && opened <= most; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code === OPEN_LIST || code === OPEN_OBJECT) opened += 1;
-  }
-  if (opened <= most) return false;
+  if (count(text, "[", most) + count(text, "{", most) <= most) return false;
   let deep = 0;
   for (const [mark] of text.matchAll(MARKS)) {
     if (mark === "[" || mark === "{") {
@@ -50,4 +38,13 @@ function isDeep(text, most) {
     }
   }
   return false;
+}
+
+/** How often a character stands in a text; no further than `most` + 1. */
+function count(text, character, most) {
+  let found = 0;
+  for (let at = text.indexOf(character); at >= 0 && found <= most; found += 1) {
+    at = text.indexOf(character, at + 1);
+  }
+  return found;
 }

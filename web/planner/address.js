@@ -14,8 +14,9 @@
  */
 export function queryOfAddress(name = "planner") {
   const { hash } = location;
-  if (hash === `#${name}`) return "";
-  return hash.startsWith(`#${name}?`) ? hash.slice(name.length + 2) : null;
+  const rest = hash.slice(name.length + 1);
+  if (!hash.startsWith(`#${name}`) || /^[\w-]/.test(rest)) return null; // a heading, or another widget
+  return rest.startsWith("?") ? rest.slice(1) : rest; // what else it is, Python refuses in words
 }
 
 /** The fragment for a state. @param {string} query */

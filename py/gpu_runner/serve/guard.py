@@ -30,6 +30,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unfrozen.frontier import policy
+
 MAX_TARGET_BYTES: Final = 2048
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
@@ -37,21 +39,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 METHODS: Final = ("GET", "HEAD")
 JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",
-        "style-src 'self'",
-        "font-src 'self'",
-        "img-src 'self' data: blob:",
-        "connect-src 'self'",
-        "worker-src 'self'",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+CONTENT_SECURITY_POLICY: Final = f"{policy.PAGE}; frame-ancestors 'none'"
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",

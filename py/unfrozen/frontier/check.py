@@ -53,7 +53,7 @@ def _refuse(shape: Shape, value: object, place: str) -> _Refused:
 
 
 def _text(shape: Shape, value: Any, place: str, _: list[int]) -> Any:
-    if not isinstance(value, str) or not _within(value, shape["most"]) or not _is_unicode(value):
+    if not isinstance(value, str) or not _within(value, shape["most"]) or not is_unicode(value):
         raise _refuse(shape, value, place)
     if "like" in shape and not _pattern(shape["like"]).fullmatch(value):
         raise _refuse(shape, value, place)
@@ -195,12 +195,12 @@ def _fits(shape: Shape, value: Any, deep: int, left: list[int]) -> bool:
     if left[0] < 0 or deep < 0:
         return False
     if isinstance(value, str):
-        return _within(value, shape["longest"]) and _is_unicode(value)
+        return _within(value, shape["longest"]) and is_unicode(value)
     if isinstance(value, list):
         return len(value) <= left[0] and all(_fits(shape, v, deep - 1, left) for v in value)
     if isinstance(value, dict):
         named = len(value) <= left[0] and all(
-            _within(name, shape["longest"]) and _is_unicode(name) for name in value
+            _within(name, shape["longest"]) and is_unicode(name) for name in value
         )
         return named and all(_fits(shape, v, deep - 1, left) for v in value.values())
     return value is None or isinstance(value, bool) or is_number(value)
@@ -219,7 +219,8 @@ def _within(value: str, most: int) -> bool:
     return length <= most and (value.isascii() or 2 * length <= most or units(value) <= most)
 
 
-def _is_unicode(value: str) -> bool:
+def is_unicode(value: str) -> bool:
+    """Whether no half of a pair stands without its other half: what UTF-8 can write."""
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 

@@ -24,14 +24,14 @@ def read(data: str | bytes, most: int, name: str = "it") -> Verdict:
     """
     if isinstance(data, bytes):
         if len(data) > 4 * most:
-            return Verdict(None, _long(name, f"{len(data):,} bytes", most))
+            return Verdict(None, _long(name, most))
         try:
             data = data.decode("utf-8")
         except UnicodeDecodeError:
             return Verdict(None, f"{name} is not UTF-8")
     units = len(data) if data.isascii() else len(data.encode("utf-16-le", "surrogatepass")) // 2
     if units > most:
-        return Verdict(None, _long(name, f"{units:,} characters", most))
+        return Verdict(None, _long(name, most))
     if _is_deep(data):
         return Verdict(None, f"{name} is nested more than {MOST_DEEP} deep")
     try:
@@ -55,8 +55,8 @@ def _loaded(text: str) -> object:
         return json.loads(text, parse_constant=_refuse, parse_int=_whole)
 
 
-def _long(name: str, length: str, most: int) -> str:
-    return f"{name} has {length}; at most {most:,} are read"
+def _long(name: str, most: int) -> str:
+    return f"{name} is longer than {most:,} characters"
 
 
 def _is_deep(text: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qsl
 
 from unfrozen.catalogue import CATALOGUE
+from unfrozen.errors import PlanError
+from unfrozen.frontier.address import readable, settings
 from unfrozen.gpus import find
 from unfrozen.memory_planner.figures import Json
 from unfrozen.method_decision.choices import (
@@ -40,8 +41,11 @@ def of(choice: Choice) -> Json:
 
 def as_given(given: Mapping[str, object] | str) -> Json:
     """Every control where the reader put it, though it cannot be read."""
-    pairs = parse_qsl(given, max_num_fields=100) if isinstance(given, str) else given.items()
-    return _controls(DEFAULTS | {key: str(value) for key, value in pairs if key in KEYS})
+    try:
+        found = settings(given)
+    except PlanError:
+        found = readable(given)
+    return _controls(DEFAULTS | {key: str(value) for key, value in found.items() if key in KEYS})
 
 
 def _controls(texts: State) -> Json:

@@ -5,6 +5,8 @@ import pytest
 from unfrozen.frontier import STARTED, read_file
 from unfrozen.frontier.read import MOST_DEEP, read
 
+LONG = "it is longer than 1,000,000 characters"
+
 
 @pytest.mark.parametrize(
     ("data", "problem"),
@@ -16,9 +18,9 @@ from unfrozen.frontier.read import MOST_DEEP, read
         ("[-Infinity]", "it is not JSON"),
         ('{"a":1,}', "it is not JSON"),
         ("[" * 200_000, f"it is nested more than {MOST_DEEP} deep"),
-        ("x" * 1_000_001, "it has 1,000,001 characters; at most 1,000,000 are read"),
-        (b"x" * 5_000_000, "it has 5,000,000 bytes; at most 1,000,000 are read"),
-        ("😀" * 600_000, "it has 1,200,000 characters; at most 1,000,000 are read"),
+        ("x" * 1_000_001, LONG),
+        (b"x" * 5_000_000, LONG),
+        ("😀" * 600_000, LONG),
     ],
 )
 def test_what_is_no_json_of_that_size_is_refused(data: str | bytes, problem: str) -> None:
