@@ -25,8 +25,8 @@ from gpu_runner.train.measure import SilentMeter
 from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS
-from unfrozen.order import epoch_order
 from unfrozen.schedules import Schedule
+from unfrozen.training.order import epoch_order
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EVALUATED_ROWS = 16

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from press.truth import others, rows, verdict
-from unfrozen.accuracy import PUBLISHED, Row
+from unfrozen.answer.accuracy import PUBLISHED, Row
 from unfrozen.units import GIB
 
 

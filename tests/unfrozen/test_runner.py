@@ -11,9 +11,9 @@ from gpu_runner.data.feed import Shape
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import predict
 from unfrozen import runner
-from unfrozen.catalogue import CATALOGUE
+from unfrozen.job.recipe import Recipe
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 MODELS = {
     "llama": {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2},

@@ -19,7 +19,7 @@ from press.desk import Desk
 from press.errors import PressError
 from press.highlight import highlighted
 from press.project import project
-from unfrozen import memory_planner, method_decision
+from unfrozen import decision, planner
 from unfrozen.events import METRICS
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
@@ -89,7 +89,7 @@ def _bibtex(_: Desk, __: list[str], where: str) -> str:
 
 def _planner(desk: Desk, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "planner", data=memory_planner.view({}))
+    html = desk.renderings.add(where, "planner", data=planner.view({}))
     return f'<memory-planner id="planner" class="wide">{html}'
 
 
@@ -100,7 +100,7 @@ def _drawing(_: Desk, words: list[str], where: str) -> str:
 
 def _decision(desk: Desk, _: list[str], where: str) -> str:
     """The decision at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "decision", data=method_decision.view({}))
+    html = desk.renderings.add(where, "decision", data=decision.view({}))
     return f'<method-decision id="decision" class="wide">{html}'
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from press.assets import WEB
-from unfrozen.accuracy import Row, Verdict, judge
+from unfrozen.answer.accuracy import Row, Verdict, judge
 
 TRUTH = WEB / "truth"
 REFERENCE = "traced with transformers 5.24 and torch 2.13, published with its job"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gpu_runner.data.encode import Example
 from gpu_runner.data.packing import bins
-from unfrozen.order import step_rows
+from unfrozen.training.order import step_rows
 
 IGNORED: Final = -100  # label of a position that does not enter the loss
 

@@ -36,8 +36,8 @@ from gpu_runner.run.running import Session, execute
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
+from unfrozen.job.recipe import Lora
 from unfrozen.memory.instants import instants
-from unfrozen.recipe import Lora
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
-from unfrozen.layers import layer_of, rate_shares
 from unfrozen.runner import WHOLE
+from unfrozen.training.layers import layer_of, rate_shares
 
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8

@@ -25,8 +25,8 @@ from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import remedy
 from gpu_runner.plan.predict import Prediction, heaviest, predict
 from unfrozen.model import ModelConfig
-from unfrozen.order import steps_in
 from unfrozen.schedules import Schedule
+from unfrozen.training.order import steps_in
 from unfrozen.units import gib
 
 WARMUP_SHARE = 0.05

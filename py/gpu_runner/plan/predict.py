@@ -9,11 +9,11 @@ from typing import Any, Final
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import Feed, Shape
 from unfrozen import runner
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
 
 Components = dict[str, int]
 STEPS_LOOKED_AT: Final = 2000

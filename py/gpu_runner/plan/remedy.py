@@ -1,7 +1,7 @@
 """What to change when memory is short, with the peak predicted after it; and what fits at once.
 
-Which changes there are and what they cost in time is `unfrozen.advice`; what they save is predicted
-for the run's own heaviest micro-batch, of which only some positions have logits.
+Which changes there are and what they cost in time is `unfrozen.plan.advice`; what they save is
+predicted for the run's own heaviest micro-batch, of which only some positions have logits.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Final
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import Shape
 from gpu_runner.plan.predict import predict, recipe
-from unfrozen.advice import advise
-from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
 from unfrozen.model import ModelConfig
 from unfrozen.plan import plan_job
+from unfrozen.plan.advice import advise
 from unfrozen.units import gib
 
 MOST_SHOWN: Final = 3
 MARGIN: Final = 0.9
 """Share of the free memory that a micro-batch found by itself may fill."""
 
-_SETTINGS: Final[dict[str, dict[str, Any]]] = {  # keys of `unfrozen.changes`, in our words
+_SETTINGS: Final[dict[str, dict[str, Any]]] = {  # keys of `unfrozen.plan.changes`, in our words
     "checkpointing_selective": {"checkpointing": "selective"},
     "checkpointing_full": {"checkpointing": "full"},
     "loss_chunked": {"loss": "chunked"},

@@ -30,7 +30,7 @@ from gpu_runner.plan.plan import Plan
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World, local, whole
-from unfrozen.order import spread
+from unfrozen.training.order import spread
 from unfrozen.units import format_bytes
 
 FILE: Final = "fisher.safetensors"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from unfrozen.catalogue import CATALOGUE, Published
 from unfrozen.job import Job
 from unfrozen.memory.explain import Term, explain
+from unfrozen.model.catalogue import CATALOGUE, Published
 from unfrozen.plan import plan_job
 from unfrozen.units import GB, format_bytes, gib, sig3
 

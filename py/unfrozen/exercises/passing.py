@@ -8,7 +8,6 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from unfrozen.catalogue import Published
 from unfrozen.exercises.exercise import (
     Exercise,
     Given,
@@ -23,6 +22,7 @@ from unfrozen.exercises.exercise import (
     size,
 )
 from unfrozen.job import Job
+from unfrozen.model.catalogue import Published
 from unfrozen.plan import plan_job
 
 _LENGTHS: Final = (512, 1024, 2048, 4096, 8192)

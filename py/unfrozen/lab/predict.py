@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Instants, instants, peak
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
 
 
 class Shape(NamedTuple):

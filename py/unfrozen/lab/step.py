@@ -14,9 +14,9 @@ from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo
 from unfrozen.lab.llama import Silent, Weights
 from unfrozen.lab.rows import Row, documents
-from unfrozen.layers import layer_of, rate_shares
-from unfrozen.order import replayed, spread, step_rows
 from unfrozen.schedules import Schedule
+from unfrozen.training.layers import layer_of, rate_shares
+from unfrozen.training.order import replayed, spread, step_rows
 
 
 class Result(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from unfrozen.lab.tiny import DECIMALS, OLD, TASK, FineTune, Weights, gradient, loss
-from unfrozen.optimizers import AdamW
 from unfrozen.schedules import warmup_constant
+from unfrozen.training.optimizers import AdamW
 
 
 def adam_tune(start: Weights, rate: float, steps: int = 40, warmup: int = 0) -> FineTune:

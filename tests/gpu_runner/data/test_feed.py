@@ -4,7 +4,7 @@ import torch
 import tiny_llama
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import IGNORED, Feed, Shape, collate, predicting_positions
-from unfrozen.order import row_at
+from unfrozen.training.order import row_at
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from gpu_runner.train.anchor import Anchor, anchor
 from gpu_runner.train.penalties import Penalty
 from unfrozen.lab import adamw, anchors
 from unfrozen.lab.adamw import Weights
-from unfrozen.layers import rate_shares
+from unfrozen.training.layers import rate_shares
 
 STEPS = 6
 LR = 1e-3

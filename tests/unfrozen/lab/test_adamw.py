@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unfrozen import optimizers
 from unfrozen.lab.adamw import AdamW, clipped
+from unfrozen.training import optimizers
 
 
 def test_an_array_is_updated_like_its_numbers_one_by_one() -> None:
