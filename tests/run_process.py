@@ -161,9 +161,9 @@ def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:
     """The same, with a copy of every checkpoint beside it: what others are compared with."""
     import shutil
 
-    from gpu_runner.run.keep import Keeper
+    from gpu_runner.run.keep import Checkpointer
 
-    save = Keeper.save
+    save = Checkpointer.save
 
     def save_and_copy(self: Any, state: Any) -> Any:
         saved = save(self, state)
@@ -171,7 +171,7 @@ def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:
             shutil.copytree(saved.path, self.directory / "copies" / saved.path.name)
         return saved
 
-    Keeper.save = save_and_copy  # type: ignore[method-assign]
+    Checkpointer.save = save_and_copy  # type: ignore[method-assign]
     train_here(options)
 
 

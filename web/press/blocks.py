@@ -15,7 +15,7 @@ from typing import Final
 from press import drawings, lab, lora_runs
 from press.accuracy import draw
 from press.cells import embedded_json
-from press.desk import Desk
+from press.desk import PageContext
 from press.errors import PressError
 from press.highlight import highlighted
 from press.project import project
@@ -33,15 +33,15 @@ _UNITS_SAID: Final = ("nats", "seconds", "bytes")  # the others stand in what a 
 class Block:
     """HTML before and after what a block holds."""
 
-    open: str | Callable[[Desk, list[str], str], str]
+    open: str | Callable[[PageContext, list[str], str], str]
     close: str = "</div>\n"
 
-    def opened(self, desk: Desk, info: str, where: str) -> str:
+    def opened(self, desk: PageContext, info: str, where: str) -> str:
         """The HTML before; `info` is the line behind the colons, the block's name first."""
         return self.open if isinstance(self.open, str) else self.open(desk, info.split()[1:], where)
 
 
-def _figure(desk: Desk, words: list[str], where: str) -> str:
+def _figure(desk: PageContext, words: list[str], where: str) -> str:
     """A numbered figure: `::: figure name [wide]`, its last paragraph is the caption."""
     name, *classes = words or [""]
     if not name or name in desk.figures:
@@ -50,7 +50,7 @@ def _figure(desk: Desk, words: list[str], where: str) -> str:
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
 
-def _takeaway(desk: Desk, _: list[str], where: str) -> str:
+def _takeaway(desk: PageContext, _: list[str], where: str) -> str:
     """What a section leaves with its reader; all of them stand together at the end."""
     desk.takeaways.append(where)
     return (
@@ -59,7 +59,7 @@ def _takeaway(desk: Desk, _: list[str], where: str) -> str:
     )
 
 
-def _problem(_: Desk, words: list[str], where: str) -> str:
+def _problem(_: PageContext, words: list[str], where: str) -> str:
     """A worked problem, `::: problem Its title`; its solution stands in an `::: answer` inside."""
     if not words:
         raise PressError(where, "::: problem needs a title")
@@ -69,7 +69,7 @@ def _problem(_: Desk, words: list[str], where: str) -> str:
     )
 
 
-def _metrics(_: Desk, __: list[str], ___: str) -> str:
+def _metrics(_: PageContext, __: list[str], ___: str) -> str:
     """Every metric a run may report, from the names that runner and page share."""
     rows = "".join(
         f'<dt id="metric-{metric.name.replace("/", "-").replace("_", "-")}">'
@@ -81,47 +81,47 @@ def _metrics(_: Desk, __: list[str], ___: str) -> str:
     return f'<div class="glossary"><dl>\n{rows}</dl></div>\n'
 
 
-def _bibtex(_: Desk, __: list[str], where: str) -> str:
+def _bibtex(_: PageContext, __: list[str], where: str) -> str:
     """The entry that cites this version."""
     entry = highlighted(project().bibtex(), "bibtex", where)
     return f'<pre class="listing" tabindex="0"><code class="language-bibtex">{entry}</code></pre>\n'
 
 
-def _planner(desk: Desk, _: list[str], where: str) -> str:
+def _planner(desk: PageContext, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
     html = desk.renderings.add(where, "planner", data=planner.view({}))
     return f'<memory-planner id="planner" class="wide">{html}'
 
 
-def _drawing(_: Desk, words: list[str], where: str) -> str:
+def _drawing(_: PageContext, words: list[str], where: str) -> str:
     """A drawing of our own, `::: drawing step`, see press.drawings."""
     return drawings.draw(" ".join(words), where)
 
 
-def _decision(desk: Desk, _: list[str], where: str) -> str:
+def _decision(desk: PageContext, _: list[str], where: str) -> str:
     """The decision at its default, complete before any script runs."""
     html = desk.renderings.add(where, "decision", data=decision.view({}))
     return f'<method-decision id="decision" class="wide">{html}'
 
 
-def _page_run(desk: Desk, _: list[str], where: str) -> str:
+def _page_run(desk: PageContext, _: list[str], where: str) -> str:
     """The fine-tune in the page, complete before any script runs; with its data."""
     data = lab.view()
     html = desk.renderings.add(where, "page-run", data=data)
     return f'<page-run id="page-run" class="wide">{embedded_json(data, "data")}{html}'
 
 
-def _accuracy(desk: Desk, words: list[str], where: str) -> str:
+def _accuracy(desk: PageContext, words: list[str], where: str) -> str:
     """A part of the accuracy chapter: `::: accuracy strips`, see press.accuracy."""
     return draw(" ".join(words), where, desk.renderings)
 
 
-def _lora_runs(desk: Desk, words: list[str], where: str) -> str:
+def _lora_runs(desk: PageContext, words: list[str], where: str) -> str:
     """A part of the comparison run here: `::: lora-runs methods`, see press.lora_runs."""
     return lora_runs.draw(" ".join(words), where, desk.renderings)
 
 
-def _quiz(_: Desk, words: list[str], where: str) -> str:
+def _quiz(_: PageContext, words: list[str], where: str) -> str:
     """A question, or several: `::: quiz key`; printed when every heading is known."""
     return QUIZ_MARK.format(words=" ".join(words), where=where)
 

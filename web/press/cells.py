@@ -71,7 +71,7 @@ class Baked:
     plots: list[Any] = field(default_factory=list)
 
 
-class Kitchen:
+class CellBaker:
     """Runs the cells of the page in order in one namespace, as the reader's interpreter does."""
 
     def __init__(self, renderings: Renderings) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from press.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK
-from press.cells import Kitchen
+from press.cells import CellBaker
 from press.citations import Bibliography
-from press.desk import Desk
+from press.desk import PageContext
 from press.errors import PressError
 from press.quiz import Quiz
 from press.renderings import Renderings
@@ -42,7 +42,9 @@ def print_chapters(folder: Path) -> list[Chapter]:
     cell fails, a number cannot be computed, or a link, citation or figure leads nowhere.
     """
     renderings = Renderings()
-    desk = Desk(Bibliography.read(folder / "references.toml"), renderings, Kitchen(renderings))
+    desk = PageContext(
+        Bibliography.read(folder / "references.toml"), renderings, CellBaker(renderings)
+    )
     notes = 0
     chapters = []
     for number, path in enumerate(sorted(folder.glob("[0-9][0-9]-*.md")), 1):
@@ -63,7 +65,7 @@ def print_chapters(folder: Path) -> list[Chapter]:
     ]
 
 
-def _print(path: Path, number: int, desk: Desk, notes: int) -> tuple[Chapter, int]:
+def _print(path: Path, number: int, desk: PageContext, notes: int) -> tuple[Chapter, int]:
     text = path.read_text(encoding="utf-8")
     first, _, body = text.partition("\n")
     if not first.startswith("# "):
@@ -76,7 +78,7 @@ def _print(path: Path, number: int, desk: Desk, notes: int) -> tuple[Chapter, in
     return chapter, env["notes"]
 
 
-def _number_figures(html: str, desk: Desk) -> str:
+def _number_figures(html: str, desk: PageContext) -> str:
     """Write "Figure 3" where the text links to a figure and where its caption starts."""
 
     def numbered(match: re.Match[str]) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from press.cells import Kitchen
+from press.cells import CellBaker
 from press.citations import Bibliography
 from press.renderings import Renderings
 
 
 @dataclass
-class Desk:
+class PageContext:
     """Made once a page; every rule that bakes, cites, draws or numbers goes through it."""
 
     bibliography: Bibliography
     renderings: Renderings
-    kitchen: Kitchen
+    kitchen: CellBaker
     figures: dict[str, int] = field(default_factory=dict)
     takeaways: list[str] = field(default_factory=list)

@@ -17,9 +17,9 @@ from typing import Any, cast
 from markdown_it import MarkdownIt
 
 from press.blocks import QUIZ_MARK
-from press.desk import Desk
+from press.desk import PageContext
 from press.errors import PressError
-from press.questions import PARTS, Option, Question, Text, read_questions
+from press.questions import PARTS, QuizOption, QuizQuestion, Text, read_questions
 from press.rules import ChapterRules, make_parser
 from unfrozen.exercises import compute_it, find_the_lie
 
@@ -44,7 +44,7 @@ class Drawn:
 class Quiz:
     """Prints the questions of one file, each in as many places as ask for it."""
 
-    def __init__(self, path: Path, desk: Desk) -> None:
+    def __init__(self, path: Path, desk: PageContext) -> None:
         """Read the file and compute its numbers; raises PressError with its line."""
         self._source = read_questions(path)
         self._desk = desk
@@ -73,11 +73,11 @@ class Quiz:
         return _quiz(self._question(words, f"quiz-{words}"), f' id="quiz-{words}"')
 
     def _question(self, key: str, name: str) -> str:
-        question: Question = self._source.by_key[key]
+        question: QuizQuestion = self._source.by_key[key]
         options = [self._option(option) for option in question.options]
         return _fieldset(self._html(question.text), options, name)
 
-    def _option(self, option: Option) -> Drawn:
+    def _option(self, option: QuizOption) -> Drawn:
         link = self._link(option.see)
         head = "<b>Right.</b>"
         if option.slip is not None:

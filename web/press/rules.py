@@ -17,7 +17,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from press.blocks import BLOCKS
 from press.cells import CellTag
-from press.desk import Desk
+from press.desk import PageContext
 from press.errors import PressError
 from press.facts import Facts
 from press.highlight import highlighted
@@ -37,7 +37,7 @@ class Section:
 class ChapterRules:
     """Render rules for one chapter; markdown-it calls them with (tokens, index, options, env)."""
 
-    def __init__(self, filename: str, desk: Desk) -> None:
+    def __init__(self, filename: str, desk: PageContext) -> None:
         """Errors name `filename` and the line in it."""
         self.filename = filename
         self.desk = desk

@@ -27,7 +27,7 @@ _PART = re.compile(r"(\w+) in (.+?) from (.+?) as (\w+): (.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
+class Slider:
     """One slider: the name it sets, its stops, where it starts, how each stop is spoken."""
 
     name: str
@@ -41,7 +41,7 @@ class Knob:
 class Sliding:
     """A block while it is printed: its knobs, and what its holes say at every combination."""
 
-    knobs: list[Knob]
+    knobs: list[Slider]
     facts: Facts
     holes: list[list[str]] = field(default_factory=list)
 
@@ -93,7 +93,7 @@ class Sliding:
         return f'<div class="slider-controls">{rows}</div>\n{script}</prose-slider>\n'
 
 
-def _knob(part: str, facts: Facts, where: str) -> Knob:
+def _knob(part: str, facts: Facts, where: str) -> Slider:
     match = _PART.fullmatch(part)
     if match is None:
         remedy = "::: slider N in sizes from 7e9 as count: Parameters"
@@ -104,4 +104,4 @@ def _knob(part: str, facts: Facts, where: str) -> Knob:
     if first not in values:
         raise PressError(where, f"the slider {name} starts at {first!r}, which is no stop of it")
     words = [facts.value(f"{form}({name})", where, {name: value}) for value in values]
-    return Knob(name, label, values, values.index(first), words)
+    return Slider(name, label, values, values.index(first), words)

@@ -45,7 +45,7 @@ SHAREGPT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Segment:
     """A stretch of rendered text, and whether the model learns to write it."""
 
     text: str
@@ -147,7 +147,7 @@ class Encoder:
             return self._render([{"role": "user", "content": prompt}], answer_next=True)
         return self._start + prompt
 
-    def _pieces(self, row: Mapping[str, Any]) -> list[Piece]:
+    def _pieces(self, row: Mapping[str, Any]) -> list[Segment]:
         if "messages" in row:
             messages = _messages(row["messages"])
             return self._chat(messages) if self.has_template else self._plain_chat(messages)
@@ -155,39 +155,39 @@ class Encoder:
             prompt, answer = _string(row, "prompt"), _string(row, "completion")
             if self.has_template:
                 return self._chat(_turns(prompt, answer))
-            return [Piece(self._start + prompt, False), Piece(answer + self._end, True)]
+            return [Segment(self._start + prompt, False), Segment(answer + self._end, True)]
         if "instruction" in row or "output" in row:
             return self._instruction(row)
         if "text" in row:
             text = _string(row, "text")
-            return [Piece(self._start, False), Piece(text + self._end, True)]
+            return [Segment(self._start, False), Segment(text + self._end, True)]
         keys = ", ".join(map(str, list(row)[:6])) or "none"
         hint = f". {SHAREGPT}" if "conversations" in row else ""
         raise BadRow(f"its keys are {keys}, but a row is {FORMATS}{hint}")
 
-    def _instruction(self, row: Mapping[str, Any]) -> list[Piece]:
+    def _instruction(self, row: Mapping[str, Any]) -> list[Segment]:
         task, answer = _string(row, "instruction"), _string(row, "output")
         extra = _string(row, "input") if row.get("input") else ""
         if self.has_template:
             return self._chat(_turns(f"{task}\n\n{extra}" if extra else task, answer))
         middle = f"Input: {extra}\n" if extra else ""
         head = f"{self._start}Instruction: {task}\n{middle}Response:"
-        return [Piece(head, False), Piece(f" {answer}{self._end}", True)]
+        return [Segment(head, False), Segment(f" {answer}{self._end}", True)]
 
-    def _plain_chat(self, messages: list[dict[str, str]]) -> list[Piece]:
-        pieces = [Piece(self._start, False)]
+    def _plain_chat(self, messages: list[dict[str, str]]) -> list[Segment]:
+        pieces = [Segment(self._start, False)]
         for message in messages:
             role, content = message["role"], message["content"]
             if role == "assistant":
-                pieces += [Piece("Assistant:", False), Piece(f" {content}{self._end}", True)]
-                pieces += [Piece("\n", False)]
+                pieces += [Segment("Assistant:", False), Segment(f" {content}{self._end}", True)]
+                pieces += [Segment("\n", False)]
             else:
-                pieces += [Piece(f"{role.capitalize()}: {content}\n", False)]
+                pieces += [Segment(f"{role.capitalize()}: {content}\n", False)]
         return pieces
 
-    def _chat(self, messages: list[dict[str, str]]) -> list[Piece]:
+    def _chat(self, messages: list[dict[str, str]]) -> list[Segment]:
         """Split the rendered chat at what the template puts before and after each answer."""
-        pieces: list[Piece] = []
+        pieces: list[Segment] = []
         done = ""
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
@@ -202,11 +202,11 @@ class Encoder:
                     " so answers cannot be told from questions: split the chat into one row an"
                     " answer"
                 )
-            pieces += [Piece(before[len(done) :], False), Piece(after[len(before) :], True)]
+            pieces += [Segment(before[len(done) :], False), Segment(after[len(before) :], True)]
             done = after
         whole = self._render(messages, answer_next=False)
         if whole.startswith(done) and whole != done:
-            pieces.append(Piece(whole[len(done) :], False))
+            pieces.append(Segment(whole[len(done) :], False))
         return pieces
 
     def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
@@ -225,7 +225,7 @@ def _turns(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def _trained_spans(pieces: list[Piece]) -> list[tuple[int, int]]:
+def _trained_spans(pieces: list[Segment]) -> list[tuple[int, int]]:
     """[start, end) of every trained piece, in characters of the joined text."""
     spans, position = [], 0
     for piece in pieces:

@@ -23,7 +23,7 @@ class Log(Protocol):
         """Append one event."""
 
 
-class Pulse:
+class Heartbeat:
     """Writes `beat` events, a beat every `BEAT_SECONDS` at most, and counts the seconds of work."""
 
     def __init__(self, log: Log) -> None:

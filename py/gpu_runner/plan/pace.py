@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import recipe
 from unfrozen.hardware.gpus import GPUS, Gpu
 from unfrozen.job import Job
@@ -39,7 +39,7 @@ class Pace:
     least: bool = False
 
 
-def pace(planned: Plan) -> Pace | None:
+def pace(planned: RunPlan) -> Pace | None:
     """The pace of a run; None for a model or a card that nothing is known of."""
     if planned.shape is None:
         return None

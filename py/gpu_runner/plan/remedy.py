@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.feed import Shape
+from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan.predict import predict, recipe
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
@@ -52,7 +52,7 @@ def advice(
     model: ModelConfig | None,
     config: TrainConfig,
     compute: str,
-    heaviest: Shape,
+    heaviest: BatchShape,
     *,
     offloads: bool,
     ranks: int = 1,
@@ -76,7 +76,7 @@ def _remedies(
     model: ModelConfig,
     config: TrainConfig,
     compute: str,
-    heaviest: Shape,
+    heaviest: BatchShape,
     offloads: bool,
     ranks: int,
 ) -> Iterator[Remedy]:
@@ -101,7 +101,7 @@ def _remedies(
         yield Remedy(options, peak, found.time_ratio)
 
 
-def _less_at_once(config: TrainConfig, heaviest: Shape) -> tuple[str, Shape] | None:
+def _less_at_once(config: TrainConfig, heaviest: BatchShape) -> tuple[str, BatchShape] | None:
     """Half the rows, twice as often; of a single row, half of it."""
     rows, length, loss_tokens, parts = heaviest
     if config.micro_batch > 1:
@@ -111,11 +111,11 @@ def _less_at_once(config: TrainConfig, heaviest: Shape) -> tuple[str, Shape] | N
         smaller = (1, max(2, round(length * share))) if rows == 1 else (fewer, length)
         if config.optimizer_in_backward:
             return None
-        return options, Shape(*smaller, max(1, round(loss_tokens * share)), max(2, parts))
+        return options, BatchShape(*smaller, max(1, round(loss_tokens * share)), max(2, parts))
     shorter = max(2, length // 2)
     if shorter >= length:
         return None
-    return f"--seq-len {shorter}", Shape(rows, shorter, max(1, loss_tokens // 2), parts)
+    return f"--seq-len {shorter}", BatchShape(rows, shorter, max(1, loss_tokens // 2), parts)
 
 
 def _rows(config: TrainConfig) -> int:

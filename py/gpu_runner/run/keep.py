@@ -39,7 +39,7 @@ class Standing:
 
 
 @dataclass(slots=True)
-class Keeper:
+class Checkpointer:
     """Writes for one run in `directory`; its trained model goes to `output`.
 
     Every process of `world` calls it alike: tensors are gathered from all, the first one writes.

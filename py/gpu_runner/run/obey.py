@@ -22,7 +22,7 @@ from unfrozen.units import format_elapsed
 TICK_SECONDS: Final = 0.1
 
 
-class Attendant:
+class ControlLoop:
     """Who is asked after every step whether there is another one."""
 
     def __init__(

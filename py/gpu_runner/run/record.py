@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.data.rows import GENERAL, TASK
-from gpu_runner.log.pulse import BEAT_SECONDS, PATIENCE_SECONDS, Log, Pulse
+from gpu_runner.log.pulse import BEAT_SECONDS, PATIENCE_SECONDS, Heartbeat, Log
 from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -47,7 +47,7 @@ class Recorder:
 
     def __init__(self, log: Log, display: Display, history: History) -> None:
         self.history = history
-        self.pulse = Pulse(log)
+        self.pulse = Heartbeat(log)
         self._log = log
         self._display = display
         self._said_stalled = False

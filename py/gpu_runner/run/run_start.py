@@ -13,13 +13,13 @@ import psutil
 import torch
 
 from gpu_runner.plan import predict
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from unfrozen.schedules import Schedule
 
 MOST_POINTS: Final = 300  # of the planned learning rate
 
 
-def payload(plan: Plan, model: Any) -> dict[str, Any]:
+def payload(plan: RunPlan, model: Any) -> dict[str, Any]:
     """Everything that the page shows before the first step."""
     predicted = plan.prediction
     parts: dict[str, Any] = {
@@ -83,7 +83,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def data_counts(plan: Plan) -> dict[str, int]:
+def data_counts(plan: RunPlan) -> dict[str, int]:
     """How much there is to learn from, and what was cut or left out."""
     replayed = () if plan.train.replay is None else (plan.train.replay,)
     sets = (plan.train, *replayed, *plan.suites.values())
@@ -100,7 +100,7 @@ def data_counts(plan: Plan) -> dict[str, int]:
     }
 
 
-def recipe(plan: Plan) -> dict[str, Any]:
+def recipe(plan: RunPlan) -> dict[str, Any]:
     """The job's recipe in the words of the memory model."""
     config = plan.config
     return {

@@ -21,12 +21,12 @@ from gpu_runner.model.blocks import offloading
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import steps_to_measure
 from gpu_runner.run import run_start
 from gpu_runner.run.ending import End, describe_error, summary_of
-from gpu_runner.run.keep import Keeper
-from gpu_runner.run.obey import Attendant
+from gpu_runner.run.keep import Checkpointer
+from gpu_runner.run.obey import ControlLoop
 from gpu_runner.run.observe import EarlyStop, RunObserver, Sampling, Validation
 from gpu_runner.run.progress import Terminal, show
 from gpu_runner.run.record import Recorder
@@ -34,7 +34,7 @@ from gpu_runner.run.signals import StopRequest
 from gpu_runner.train import fisher
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator
-from gpu_runner.train.loop import Job, State, Step, train
+from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World
 
@@ -42,10 +42,10 @@ SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts ar
 
 
 @dataclass(slots=True)
-class Session:
+class PreparedRun:
     """A run that is about to begin or to go on."""
 
-    plan: Plan
+    plan: RunPlan
     directory: Path
     model: Any
     anchor: Anchor
@@ -56,12 +56,14 @@ class Session:
     attempt: int
     notes: list[str]
 
-    def keeper(self) -> Keeper:
+    def keeper(self) -> Checkpointer:
         """Who writes its checkpoints and its model."""
         out = self.plan.config.out
-        return self.keeping(Keeper, Path(out).expanduser() if out else self.directory / "model")
+        return self.keeping(
+            Checkpointer, Path(out).expanduser() if out else self.directory / "model"
+        )
 
-    def keeping(self, kind: type[Keeper], output: Path) -> Keeper:
+    def keeping(self, kind: type[Checkpointer], output: Path) -> Checkpointer:
         """A keeper of this run, which leaves in `output` what was trained."""
         return kind(
             directory=self.directory,
@@ -84,7 +86,7 @@ class SilentLog:
         return True
 
 
-def execute(session: Session, console: Console) -> ExitCode:
+def execute(session: PreparedRun, console: Console) -> ExitCode:
     """Train, and write how it ended into the log before anything else can go wrong."""
     planned = session.plan
     predicted = planned.prediction.peak_bytes if planned.prediction else 0
@@ -102,7 +104,7 @@ def execute(session: Session, console: Console) -> ExitCode:
     return ExitCode.OK
 
 
-def _log(session: Session) -> AbstractContextManager[Log]:
+def _log(session: PreparedRun) -> AbstractContextManager[Log]:
     """The log of the run, opened; only the first process has one."""
     if not session.world.first:
         return nullcontext(SilentLog())
@@ -117,12 +119,12 @@ def _log(session: Session) -> AbstractContextManager[Log]:
         raise CheckpointError(str(error)) from None
 
 
-def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopRequest) -> End:
+def _train_and_end(session: PreparedRun, log: Log, terminal: Terminal, stop: StopRequest) -> End:
     keeper = session.keeper()
     try:
         recorder = Recorder(log, terminal, session.history)
         observer = _observer(session, recorder, keeper)
-        attendant = Attendant(
+        attendant = ControlLoop(
             world=session.world,
             state=session.state,
             recorder=recorder,
@@ -153,15 +155,17 @@ def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopReq
     return end
 
 
-def _mailbox(session: Session, log: Log) -> Mailbox | None:
+def _mailbox(session: PreparedRun, log: Log) -> Mailbox | None:
     """Where the page's orders to this attempt arrive; the process with the log reads them."""
     if not isinstance(log, EventLog):
         return None
     return Mailbox(session.directory, log.run, log.attempt)
 
 
-def _job(session: Session, observer: RunObserver, attendant: Attendant, penalty: Penalty) -> Job:
-    return Job(
+def _job(
+    session: PreparedRun, observer: RunObserver, attendant: ControlLoop, penalty: Penalty
+) -> Training:
+    return Training(
         step=_step(session, penalty),
         state=session.state,
         observer=observer,
@@ -172,13 +176,13 @@ def _job(session: Session, observer: RunObserver, attendant: Attendant, penalty:
     )
 
 
-def _step(session: Session, penalty: Penalty) -> Step:
+def _step(session: PreparedRun, penalty: Penalty) -> TrainingStep:
     planned, config, world = session.plan, session.plan.config, session.world
     optimizer: Any = session.optimizer
     if config.optimizer_in_backward:
         rate = partial(_rate_under_way, planned, session.state)
         optimizer = Early(session.model, optimizer, rate, planned.device, world)
-    return Step(
+    return TrainingStep(
         model=session.model,
         optimizer=optimizer,
         feed=planned.feed,
@@ -192,7 +196,7 @@ def _step(session: Session, penalty: Penalty) -> Step:
     )
 
 
-def _observer(session: Session, recorder: Recorder, keeper: Keeper) -> RunObserver:
+def _observer(session: PreparedRun, recorder: Recorder, keeper: Checkpointer) -> RunObserver:
     planned, config = session.plan, session.plan.config
     validation = Validation(
         model=session.model,
@@ -215,7 +219,7 @@ def _observer(session: Session, recorder: Recorder, keeper: Keeper) -> RunObserv
     return RunObserver(recorder, validation, EarlyStop(config.early_stop, session.history), keeper)
 
 
-def _penalty(session: Session, recorder: Recorder) -> Penalty:
+def _penalty(session: PreparedRun, recorder: Recorder) -> Penalty:
     return fisher.prepare(
         session.plan,
         session.model,
@@ -227,11 +231,11 @@ def _penalty(session: Session, recorder: Recorder) -> Penalty:
     )
 
 
-def _rate_under_way(planned: Plan, state: State) -> float:
+def _rate_under_way(planned: RunPlan, state: State) -> float:
     return planned.schedule.at(state.step + 1)
 
 
-def _announce(session: Session, log: Log, recorder: Recorder) -> None:
+def _announce(session: PreparedRun, log: Log, recorder: Recorder) -> None:
     step = session.state.step
     if session.attempt == 0:
         log.emit("run.start", step, **run_start.payload(session.plan, session.model))
@@ -241,7 +245,7 @@ def _announce(session: Session, log: Log, recorder: Recorder) -> None:
         recorder.alert("warn", text, step)
 
 
-def _sampling(planned: Plan) -> Sampling:
+def _sampling(planned: RunPlan) -> Sampling:
     config, encoder = planned.config, planned.encoder
     if config.sample_prompts is not None:
         asked = tuple((prompt, encoder.question_text(prompt)) for prompt in config.sample_prompts)

@@ -34,9 +34,9 @@ from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan
-from gpu_runner.plan.plan import Plan, choose_device
+from gpu_runner.plan.plan import RunPlan, choose_device
 from gpu_runner.run.keep import CHECKPOINTS, FINISHED
-from gpu_runner.run.running import Session, execute
+from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
 from gpu_runner.train.loop import State
@@ -132,7 +132,7 @@ def check_together(config: TrainConfig, world: World) -> None:
             raise everyones(UsageError(f"{text}."))
 
 
-def _load(planned: Plan, source: Source, world: World, console: Console) -> Any:
+def _load(planned: RunPlan, source: Source, world: World, console: Console) -> Any:
     """The model; where it will be cut into parts, in the memory of the host first."""
     device = planned.device if world.size == 1 else torch.device("cpu")
     with console.status(f"loading {source.name}"):
@@ -144,8 +144,8 @@ def _load(planned: Plan, source: Source, world: World, console: Console) -> Any:
 
 
 def _session(
-    planned: Plan, directory: Path, model: Any, world: World, history: History, state: State
-) -> Session:
+    planned: RunPlan, directory: Path, model: Any, world: World, history: History, state: State
+) -> PreparedRun:
     """Keep θ₀, cut the model into parts, build the optimizer on them."""
     config = planned.config
     torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
@@ -154,12 +154,12 @@ def _session(
     )
     narrow = planned.compute != config.params
     world.shard(model, torch.bfloat16 if narrow else None)
-    choice = optim.Choice(
+    choice = optim.OptimizerChoice(
         config.optimizer, config.momentum, config.rounding, config.layer_decay, config.seed
     )
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     kept = Anchor(start.files, world)
-    return Session(planned, directory, model, kept, optimizer, world, state, history, 0, [])
+    return PreparedRun(planned, directory, model, kept, optimizer, world, state, history, 0, [])
 
 
 def _check_alone(directory: Path) -> None:
@@ -215,7 +215,7 @@ def _read_config(directory: Path) -> TrainConfig:
         raise CheckpointError(f"{path} cannot be read ({error}): the run cannot go on.") from None
 
 
-def _check_data(planned: Plan, kept: dict[str, Any], directory: Path) -> None:
+def _check_data(planned: RunPlan, kept: dict[str, Any], directory: Path) -> None:
     if kept["data_sha256"] != planned.train.sha256:
         raise CheckpointError(
             f"the training data of {directory.name} have changed since its checkpoint: its order"

@@ -72,7 +72,7 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """What one optimizer step is made of.
 
     `autocast` is the precision of the forward pass, `saving` where what it keeps waits.
@@ -91,10 +91,10 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Training:
     """A step, and when to take it: who is told between steps, and who says whether to go on."""
 
-    step: Step
+    step: TrainingStep
     state: State
     observer: Observer
     go_on: Callable[[], bool]
@@ -103,7 +103,7 @@ class Job:
     measured_steps: frozenset[int] = frozenset()
 
 
-def train_step(step: Step, number: int, meter: Meter) -> tuple[float, float, bool]:
+def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:
     """θ ← AdamW(θ, ∇ mean loss over every trainable token of step `number` + ∇ penalties).
 
     Returns the loss, the gradient norm before clipping, and whether the step was skipped because
@@ -130,7 +130,7 @@ def train_step(step: Step, number: int, meter: Meter) -> tuple[float, float, boo
     return loss_value, norm_value, bool(skip)
 
 
-def train(job: Job) -> None:
+def train(job: Training) -> None:
     """Steps until the end or a request to stop, with evaluations and checkpoints between them.
 
     Raises `Diverged` after MOST_SKIPPED_IN_A_ROW steps in a row with non-finite gradients.
@@ -158,7 +158,7 @@ def train(job: Job) -> None:
         job.observer.keep(state)
 
 
-def timed_step(job: Job, number: int) -> StepResult:
+def timed_step(job: Training, number: int) -> StepResult:
     """`train_step`, with its wall time and, on the chosen steps, its memory."""
     step = job.step
     started = time.perf_counter()

@@ -41,7 +41,7 @@ _SHARDING = {"zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TruthRow:
     """A step and its peak in bytes; `counter` says which memory was counted.
 
     `quality` is A (every setting is stated), B (one is inferred), C (a bound or a recalled cell)
@@ -60,7 +60,7 @@ class Row:
     parameters: int | None
 
     @classmethod
-    def published(cls, given: Mapping[str, Any]) -> Row:
+    def published(cls, given: Mapping[str, Any]) -> TruthRow:
         """A row of measured.json or further.json, which state the peak in GiB.
 
         One whose `seen` is false was first compared when the model was done: a class of its own.
@@ -82,7 +82,7 @@ class Row:
         )
 
     @classmethod
-    def traced(cls, given: Mapping[str, Any], group: str, source: str) -> Row:
+    def traced(cls, given: Mapping[str, Any], group: str, source: str) -> TruthRow:
         """A row of traced.json or steps.json, which count bytes and parameters."""
         return cls(
             id=given["id"],
@@ -102,7 +102,7 @@ class Row:
 class Verdict:
     """A row beside its plan. `unjudged` says why the row does not count, or is empty."""
 
-    row: Row
+    row: TruthRow
     plan: Plan
     predicted_bytes: int
     unjudged: str
@@ -128,7 +128,7 @@ class Summary:
     worst: float
 
 
-def judge(row: Row) -> Verdict:
+def judge(row: TruthRow) -> Verdict:
     """Plan the step of a row, and read the counter that the row was measured with."""
     planned = plan(row.job)
     counters = {
@@ -139,7 +139,7 @@ def judge(row: Row) -> Verdict:
     return Verdict(row, planned, counters[row.counter], _unjudged(row, planned.job))
 
 
-def _unjudged(row: Row, job: Job) -> str:
+def _unjudged(row: TruthRow, job: Job) -> str:
     if row.quality == "C":
         return "a recalled or summed figure, not a measured peak"
     if row.quality == "traced" and job.recipe.dropout and job.recipe.attention == "sdpa":

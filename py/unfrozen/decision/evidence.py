@@ -31,7 +31,7 @@ fine-tuning and 256 did not, on the same instructions (Biderman et al., arXiv 24
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedComparison:
     """One comparison by Biderman et al. of Llama-2-7B, section 4.1, each method at its own best
     rate and length: scores from 0 to 1, HumanEval for code and GSM8K for mathematics.
 
@@ -50,10 +50,10 @@ class Published:
 
 
 PUBLISHED: Final = (
-    Published("Instructions, code", 73e6, 0.497, 0.498),
-    Published("Instructions, mathematics", 103e6, 0.642, 0.634),
-    Published("Raw text, code", 20e9, 0.263, 0.224),
-    Published("Raw text, mathematics", 20e9, 0.293, 0.203),
+    PublishedComparison("Instructions, code", 73e6, 0.497, 0.498),
+    PublishedComparison("Instructions, mathematics", 103e6, 0.642, 0.634),
+    PublishedComparison("Raw text, code", 20e9, 0.263, 0.224),
+    PublishedComparison("Raw text, mathematics", 20e9, 0.293, 0.203),
 )
 """Instructions were read several times, their tokens are those of one pass."""
 

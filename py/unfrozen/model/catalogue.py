@@ -15,7 +15,7 @@ from unfrozen.model.config import ModelConfig
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """A published model: its hub id, its config and the number of parameters it really has."""
 
     hub_id: str
@@ -76,7 +76,7 @@ _QWEN3_MOE: Final = {
 
 # hub id, (D, F, L, H, K, V) and what else the file says, parameters
 CATALOGUE: Final = {
-    hub_id: Published(hub_id, config, count)
+    hub_id: PublishedModel(hub_id, config, count)
     for hub_id, config, count in (
         (
             "HuggingFaceTB/SmolLM2-135M",
@@ -247,7 +247,7 @@ CATALOGUE: Final = {
 """Every published model of this table by its hub id."""
 
 
-def find(name: str) -> Published:
+def find(name: str) -> PublishedModel:
     """The model of this hub id, owner and case optional; PlanError naming those that are near."""
     wanted = name.lower()
     for hub_id, published in CATALOGUE.items():

@@ -15,7 +15,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.model import ModelConfig
-from unfrozen.model.catalogue import CATALOGUE, Published
+from unfrozen.model.catalogue import CATALOGUE, PublishedModel
 from unfrozen.plan.fit import plan_job
 
 _WIDTH, _LAYERS, _FFN, _VOCAB, _HEAD = 4096, 32, 11_008, 32_000, 64
@@ -65,7 +65,7 @@ def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
     return llama(low).num_parameters if low else 0
 
 
-def published(gpu: Gpu, recipe: dict[str, Any]) -> Published | None:
+def published(gpu: Gpu, recipe: dict[str, Any]) -> PublishedModel | None:
     """The largest model of the catalogue that one card can train; None where none fits."""
     if not _can(gpu, recipe):
         return None

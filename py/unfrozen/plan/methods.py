@@ -50,7 +50,7 @@ _BARS: Final[tuple[tuple[str, str, dict[str, object], float], ...]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class MethodMemory:
     """One bar of the chart, in bytes, and the total that is usually quoted for it.
 
     `other` is working memory, what the allocator holds in reserve and the context of the driver.
@@ -76,7 +76,7 @@ def planned(hub_id: str, recipe: dict[str, object]) -> Plan:
     return plan({"model": CATALOGUE[hub_id].config, "recipe": fixed | recipe})
 
 
-def methods(*, recomputed: bool = False) -> list[Method]:
+def methods(*, recomputed: bool = False) -> list[MethodMemory]:
     """The four bars of a chart, activations kept or layers recomputed in the backward pass."""
     setting = _AGAIN if recomputed else {}
     return [
@@ -103,11 +103,11 @@ def rank_64_bytes() -> int:
     return planned(SEVENTY_B, _QLORA | _AGAIN | {"lora": lora}).device_bytes
 
 
-def _method(label: str, found: Plan, quoted_gb: float) -> Method:
+def _method(label: str, found: Plan, quoted_gb: float) -> MethodMemory:
     components = found.instants[found.peak_instant]
     parts = {name: sum(components.get(key, 0) for key in keys) for name, keys in PARTS.items()}
     other = found.device_bytes - sum(parts.values())
-    return Method(label, **parts, other=other, quoted_gb=quoted_gb)
+    return MethodMemory(label, **parts, other=other, quoted_gb=quoted_gb)
 
 
 def chart(*, recomputed: bool = False) -> Plot:

@@ -14,7 +14,7 @@ from gpu_runner.run.run_start import payload, planned_rates
 from unfrozen.schedules import Schedule
 
 
-def made(model_dir: Path, sums_file: Path, **changes: Any) -> plan.Plan:
+def made(model_dir: Path, sums_file: Path, **changes: Any) -> plan.RunPlan:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
     return plan.make(resolve({**options, **changes}))
 

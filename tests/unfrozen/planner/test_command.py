@@ -12,7 +12,7 @@ from torch.distributed.run import get_args_parser
 from gpu_runner.__main__ import app
 from gpu_runner.config.options import configuration
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.feed import Shape
+from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan import predict
 from gpu_runner.run.session import check_together
 from gpu_runner.world import World
@@ -144,7 +144,7 @@ def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state:
     job = Job.read(job_json(state))
     run, config = run_of(job, launch(job)), told(state).config
     step = run.recipe
-    shape = Shape(step.micro_batch, step.seq_len, step.tokens, step.grad_accum)
+    shape = BatchShape(step.micro_batch, step.seq_len, step.tokens, step.grad_accum)
     assert predict.recipe(config, config.compute, shape, run.model) == step
     assert run.cluster == Cluster.of_runner(launch(job).cards) or run.cluster.gpus == 1
     if differs(state):
