@@ -124,7 +124,7 @@ TRIALS: Final = {
 
 def run(trial: Trial, control: Mitigation, seed: int, folder: Path) -> Outcome:
     """Train once, with its log under `folder`. Raises `RunnerError` if the run does."""
-    from gpu_runner.run.session import start
+    from gpu_runner.run.start import start
 
     runs = folder / f"{control.id}-{seed}"
     to_train, to_score = trial.earlier_rows()

@@ -17,7 +17,7 @@ from gpu_runner.model.load import find
 from gpu_runner.plan import plan
 from gpu_runner.plan.table import show_plan
 from gpu_runner.run import session
-from gpu_runner.run.session import resume, start
+from gpu_runner.run.start import resume, start
 
 Make = Callable[..., TrainConfig]
 

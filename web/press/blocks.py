@@ -1,7 +1,7 @@
 """The blocks of a chapter: `::: name words` … `:::`, each with what stands before and after it.
 
 A block that only wraps its text is a line in `BLOCKS`; one that draws something is a function of
-(desk, words, where): what the chapters share, the words behind its name, "chapter.md:line".
+(context, words, where): what the chapters share, the words behind its name, "chapter.md:line".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from press import drawings, lab, lora_runs
 from press.accuracy import draw
 from press.cells import embedded_json
-from press.desk import PageContext
+from press.context import PageContext
 from press.errors import PressError
 from press.highlight import highlighted
 from press.project import project
@@ -36,25 +36,27 @@ class Block:
     open: str | Callable[[PageContext, list[str], str], str]
     close: str = "</div>\n"
 
-    def opened(self, desk: PageContext, info: str, where: str) -> str:
+    def opened(self, context: PageContext, info: str, where: str) -> str:
         """The HTML before; `info` is the line behind the colons, the block's name first."""
-        return self.open if isinstance(self.open, str) else self.open(desk, info.split()[1:], where)
+        return (
+            self.open if isinstance(self.open, str) else self.open(context, info.split()[1:], where)
+        )
 
 
-def _figure(desk: PageContext, words: list[str], where: str) -> str:
+def _figure(context: PageContext, words: list[str], where: str) -> str:
     """A numbered figure: `::: figure name [wide]`, its last paragraph is the caption."""
     name, *classes = words or [""]
-    if not name or name in desk.figures:
+    if not name or name in context.figures:
         raise PressError(where, f"::: figure needs a name of its own, got {name!r}")
-    desk.figures[name] = len(desk.figures) + 1
+    context.figures[name] = len(context.figures) + 1
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
 
-def _takeaway(desk: PageContext, _: list[str], where: str) -> str:
+def _takeaway(context: PageContext, _: list[str], where: str) -> str:
     """What a section leaves with its reader; all of them stand together at the end."""
-    desk.takeaways.append(where)
+    context.takeaways.append(where)
     return (
-        f'<div class="takeaway" role="note" id="takeaway-{len(desk.takeaways)}">\n'
+        f'<div class="takeaway" role="note" id="takeaway-{len(context.takeaways)}">\n'
         '<p class="takeaway-label">Takeaway</p>\n<div class="takeaway-text">\n'
     )
 
@@ -87,9 +89,9 @@ def _bibtex(_: PageContext, __: list[str], where: str) -> str:
     return f'<pre class="listing" tabindex="0"><code class="language-bibtex">{entry}</code></pre>\n'
 
 
-def _planner(desk: PageContext, _: list[str], where: str) -> str:
+def _planner(context: PageContext, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "planner", data=planner.view({}))
+    html = context.renderings.add(where, "planner", data=planner.view({}))
     return f'<memory-planner id="planner" class="wide">{html}'
 
 
@@ -98,27 +100,27 @@ def _drawing(_: PageContext, words: list[str], where: str) -> str:
     return drawings.draw(" ".join(words), where)
 
 
-def _decision(desk: PageContext, _: list[str], where: str) -> str:
+def _decision(context: PageContext, _: list[str], where: str) -> str:
     """The decision at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "decision", data=decision.view({}))
+    html = context.renderings.add(where, "decision", data=decision.view({}))
     return f'<method-decision id="decision" class="wide">{html}'
 
 
-def _page_run(desk: PageContext, _: list[str], where: str) -> str:
+def _page_run(context: PageContext, _: list[str], where: str) -> str:
     """The fine-tune in the page, complete before any script runs; with its data."""
     data = lab.view()
-    html = desk.renderings.add(where, "page-run", data=data)
+    html = context.renderings.add(where, "page-run", data=data)
     return f'<page-run id="page-run" class="wide">{embedded_json(data, "data")}{html}'
 
 
-def _accuracy(desk: PageContext, words: list[str], where: str) -> str:
+def _accuracy(context: PageContext, words: list[str], where: str) -> str:
     """A part of the accuracy chapter: `::: accuracy strips`, see press.accuracy."""
-    return draw(" ".join(words), where, desk.renderings)
+    return draw(" ".join(words), where, context.renderings)
 
 
-def _lora_runs(desk: PageContext, words: list[str], where: str) -> str:
+def _lora_runs(context: PageContext, words: list[str], where: str) -> str:
     """A part of the comparison run here: `::: lora-runs methods`, see press.lora_runs."""
-    return lora_runs.draw(" ".join(words), where, desk.renderings)
+    return lora_runs.draw(" ".join(words), where, context.renderings)
 
 
 def _quiz(_: PageContext, words: list[str], where: str) -> str:

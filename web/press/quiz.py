@@ -17,7 +17,7 @@ from typing import Any, cast
 from markdown_it import MarkdownIt
 
 from press.blocks import QUIZ_MARK
-from press.desk import PageContext
+from press.context import PageContext
 from press.errors import PressError
 from press.questions import PARTS, QuizOption, QuizQuestion, Text, read_questions
 from press.rules import ChapterRules, make_parser
@@ -44,18 +44,20 @@ class Drawn:
 class Quiz:
     """Prints the questions of one file, each in as many places as ask for it."""
 
-    def __init__(self, path: Path, desk: PageContext) -> None:
+    def __init__(self, path: Path, context: PageContext) -> None:
         """Read the file and compute its numbers; raises PressError with its line."""
         self._source = read_questions(path)
-        self._desk = desk
-        rules = ChapterRules(path.name, desk)
+        self._context = context
+        rules = ChapterRules(path.name, context)
         rules.facts.define(self._source.facts.markdown, path.name, self._source.facts.line)
         self._parser: MarkdownIt = make_parser(rules)
         self._titles: dict[str, str] = {}
 
     def fill(self, html: str, chapters: dict[str, str]) -> str:
         """Put the questions where `::: quiz` stands; `chapters` are titles by anchor."""
-        figures = {f"fig-{name}": f"<!--figure:{name}:quiz.toml-->" for name in self._desk.figures}
+        figures = {
+            f"fig-{name}": f"<!--figure:{name}:quiz.toml-->" for name in self._context.figures
+        }
         self._titles = {**chapters, **dict(_HEADING.findall(html)), **figures}
         return _MARK.sub(lambda mark: self._block(mark[1], mark[2]), html)
 
@@ -108,7 +110,7 @@ class Quiz:
     def _compute(self, where: str) -> str:
         """The first exercise."""
         given = compute_it.as_json(_FIRST_SEED)
-        drawn = self._desk.renderings.add(where, "exercise", data=given)
+        drawn = self._context.renderings.add(where, "exercise", data=given)
         seeds = f'data-seed="{given["seed"]}" data-next="{given["next"]}"'
         return f"<compute-it {seeds}>\n{drawn}\n{_MORE}</compute-it>\n"
 

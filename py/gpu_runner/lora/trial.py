@@ -30,8 +30,8 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan, predict
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.run import run_start, session
-from gpu_runner.run.keep import Checkpointer
+from gpu_runner.run import start, start_event
+from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.loop import State
@@ -128,7 +128,7 @@ def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[TrialR
     try:
         if wanted.method.rank is None:
             trained = _parameters(planned)
-            session.start(planned.config, quiet)
+            start.start(planned.config, quiet)
         else:
             adapted = _adapted(planned, wanted.method.rank, folder / wanted.id)
             trained = Trained(adapted.model).count
@@ -174,9 +174,9 @@ def _looks(events: list[dict[str, Any]]) -> list[list[float]]:
 
 def provenance() -> dict[str, Any]:
     """What computes a run here: versions, processor, threads, day."""
-    hardware = run_start.hardware(torch.device("cpu"))
+    hardware = start_event.hardware(torch.device("cpu"))
     return {
-        "versions": run_start.versions() | {"peft": version("peft")},
+        "versions": start_event.versions() | {"peft": version("peft")},
         "cpu": hardware["cpu"],
         "threads": hardware["threads"],
         "date": f"{date.today()}",
@@ -208,7 +208,7 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
     trained = adapt(model, rank)
     optimizer = optim.build(trained, lr=config.lr, weight_decay=config.weight_decay)
     text = f"Adapters of rank {rank} train, {trained.count:,} numbers; the model is frozen."
-    return AdapterSession(
+    return PreparedAdapterRun(
         plan=replace(planned, prediction=predicted(planned, rank)),
         directory=directory,
         model=model,
@@ -222,12 +222,12 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
     )
 
 
-class AdapterSession(PreparedRun):
-    """A session that leaves adapters, not a model."""
+class PreparedAdapterRun(PreparedRun):
+    """A run that leaves adapters, not a model."""
 
-    def keeper(self) -> Checkpointer:
+    def checkpointer(self) -> Checkpointer:
         """Who writes the adapters."""
-        return self.keeping(AdapterCheckpointer, self.directory / "adapters")
+        return self.checkpointer_of(AdapterCheckpointer, self.directory / "adapters")
 
 
 class AdapterCheckpointer(Checkpointer):

@@ -19,7 +19,7 @@ from gpu_runner.errors import (
 )
 from gpu_runner.installed import program, runs_folder
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.run.keep import CHECKPOINTS, Standing
+from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
 from gpu_runner.run.progress import RunSummary
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State

@@ -64,7 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class Refusal:
     """Why a request goes no further: an HTTP status, and a sentence for the person who asks."""
 
     status: int
@@ -115,7 +115,7 @@ class Guard:
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         if scope["type"] != "http":  # there is no WebSocket route; say no before the handshake
-            self._count(scope, Rejection(403, "there are no WebSockets here"))
+            self._count(scope, Refusal(403, "there are no WebSockets here"))
             return await send({"type": "websocket.close", "code": 1008})
         refusal = self.judge(scope)
         secured = _with_security_headers(scope, send)
@@ -125,7 +125,7 @@ class Guard:
         answer = PlainTextResponse(f"{refusal.reason}\n", refusal.status, _extra(refusal.status))
         return await answer(scope, receive, secured)
 
-    def judge(self, scope: Scope) -> Rejection | None:
+    def judge(self, scope: Scope) -> Refusal | None:
         """The first rule that the request breaks, or None when it may pass."""
         headers = Headers(scope=scope)
         return (
@@ -137,29 +137,29 @@ class Guard:
             or self._control(scope)
         )
 
-    def _host(self, headers: Headers) -> Rejection | None:
+    def _host(self, headers: Headers) -> Refusal | None:
         if len(values := headers.getlist("host")) == 1 and values[0] in self._hosts:
             return None
-        return Rejection(403, f"this server answers only to {', '.join(sorted(self._hosts))}")
+        return Refusal(403, f"this server answers only to {', '.join(sorted(self._hosts))}")
 
-    def _token(self, scope: Scope, headers: Headers) -> Rejection | None:
+    def _token(self, scope: Scope, headers: Headers) -> Refusal | None:
         if not is_api(scope["path"]):
             return None  # the article is public; only runs are private
         given = headers.getlist("authorization")
         if len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._bearer):
             return None
-        return Rejection(401, "open the address that the server printed: it carries the token")
+        return Refusal(401, "open the address that the server printed: it carries the token")
 
-    def _control(self, scope: Scope) -> Rejection | None:
+    def _control(self, scope: Scope) -> Refusal | None:
         if scope["method"] != "POST":
             return None
         if self._allowance is None:
-            return Rejection(403, "control is off: start the server again with --allow-control")
+            return Refusal(403, "control is off: start the server again with --allow-control")
         if not self._allowance.take():
-            return Rejection(429, "too many commands at once: wait a second")
+            return Refusal(429, "too many commands at once: wait a second")
         return None
 
-    def _count(self, scope: Scope, refusal: Rejection) -> None:
+    def _count(self, scope: Scope, refusal: Refusal) -> None:
         self.refusals[refusal.reason] += 1
         times = self.refusals[refusal.reason]
         if str(times).strip("0") == "1":  # 1, 10, 100 …: a flood must not fill the terminal
@@ -179,14 +179,14 @@ def is_api(path: str) -> bool:
     return path == "/api" or path.startswith("/api/")
 
 
-def _sizes(scope: Scope) -> Rejection | None:
+def _sizes(scope: Scope) -> Refusal | None:
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     target_bytes = len(scope.get("raw_path", b"")) + len(scope["query_string"])
     if target_bytes > MAX_TARGET_BYTES:
-        return Rejection(414, f"addresses have at most {MAX_TARGET_BYTES:,} bytes")
+        return Refusal(414, f"addresses have at most {MAX_TARGET_BYTES:,} bytes")
     header_bytes = sum(len(name) + len(value) for name, value in headers)
     if header_bytes > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
-        return Rejection(431, f"at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES:,} bytes")
+        return Refusal(431, f"at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES:,} bytes")
     return None
 
 
@@ -195,38 +195,38 @@ def is_control(path: str) -> bool:
     return re.fullmatch(r"/api/(start|start/cancel|runs/[^/]+/control)", path) is not None
 
 
-def _method(scope: Scope, headers: Headers) -> Rejection | None:
+def _method(scope: Scope, headers: Headers) -> Refusal | None:
     if scope["method"] == "POST" and is_control(scope["path"]):
         return _body(headers)
     if scope["method"] not in METHODS:
-        return Rejection(405, f"only {' and '.join(METHODS)} exist here")
+        return Refusal(405, f"only {' and '.join(METHODS)} exist here")
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        return Rejection(413, "requests here have no body")
+        return Refusal(413, "requests here have no body")
     return None
 
 
-def _body(headers: Headers) -> Rejection | None:
+def _body(headers: Headers) -> Refusal | None:
     """A body must say what it is and how long, and be short: nothing is read before that."""
     if [kind.lower() for kind in headers.getlist("content-type")] not in [[k] for k in JSON_TYPES]:
-        return Rejection(415, "the body must be application/json")
+        return Refusal(415, "the body must be application/json")
     lengths = headers.getlist("content-length")
     if "transfer-encoding" in headers or len(lengths) != 1 or not lengths[0].isdecimal():
-        return Rejection(411, "the body must say its length")
+        return Refusal(411, "the body must say its length")
     if len(lengths[0]) > 9 or int(lengths[0]) > MAX_BODY_BYTES:
-        return Rejection(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
+        return Refusal(413, f"a body has at most {MAX_BODY_BYTES:,} bytes")
     return None
 
 
-def _browser(scope: Scope, headers: Headers) -> Rejection | None:
+def _browser(scope: Scope, headers: Headers) -> Refusal | None:
     site = headers.get("sec-fetch-site", "same-origin")
     typed = site == "none" and headers.get("sec-fetch-mode") == "navigate"
     if site != "same-origin" and not (typed and not is_api(scope["path"])):
-        return Rejection(403, "only this server's own page may ask")
+        return Refusal(403, "only this server's own page may ask")
     ours = f"http://{headers['host']}"
     if any(origin != ours for origin in headers.getlist("origin")):
-        return Rejection(403, f"only pages of {ours} may ask")
+        return Refusal(403, f"only pages of {ours} may ask")
     if len(headers.getlist("sec-fetch-site")) > 1:
-        return Rejection(403, "Sec-Fetch-Site came twice")
+        return Refusal(403, "Sec-Fetch-Site came twice")
     return None
 
 

@@ -14,7 +14,7 @@ from gpu_runner.config.options import configuration
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan import predict
-from gpu_runner.run.session import check_together
+from gpu_runner.run.start import check_together
 from gpu_runner.world import World
 from unfrozen import runner
 from unfrozen.hardware.boards import NODE_GPUS

@@ -5,7 +5,7 @@ from pathlib import Path
 import tiny_llama
 from gpu_runner.config.schema import resolve
 from gpu_runner.plan import plan
-from gpu_runner.run import run_start
+from gpu_runner.run import start_event
 
 
 def test_it_counts_what_was_cut_or_left_out_of_every_set(
@@ -18,5 +18,11 @@ def test_it_counts_what_was_cut_or_left_out_of_every_set(
     options |= {"general": ()}
     more = {"skip_bad_rows": True, "replay": str(replay)}
     alone, beside = (plan.make(resolve(options | given)) for given in ({}, more))
-    assert [run_start.data_counts(alone)[name] for name in ("cut_rows", "left_out_rows")] == [0, 0]
-    assert [run_start.data_counts(beside)[name] for name in ("cut_rows", "left_out_rows")] == [1, 1]
+    assert [start_event.data_counts(alone)[name] for name in ("cut_rows", "left_out_rows")] == [
+        0,
+        0,
+    ]
+    assert [start_event.data_counts(beside)[name] for name in ("cut_rows", "left_out_rows")] == [
+        1,
+        1,
+    ]

@@ -20,7 +20,7 @@ from gpu_runner.errors import (
     SystemFailure,
     UsageError,
 )
-from gpu_runner.run.session import check_together, resume, start
+from gpu_runner.run.start import check_together, resume, start
 from gpu_runner.world import World
 
 StopAfter = Callable[[int], Console]

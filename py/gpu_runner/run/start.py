@@ -35,7 +35,7 @@ from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan, choose_device
-from gpu_runner.run.keep import CHECKPOINTS, FINISHED
+from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
@@ -54,12 +54,12 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         directory = world.on_first(lambda: _new_directory(planned.config))
         try:
             model = _load(planned, planned.source, world, quiet)
-            session = _session(planned, directory, model, world, History(), State())
+            prepared = _prepared(planned, directory, model, world, History(), State())
         except BaseException:
             if world.first:  # nothing is lost: there is no run yet
                 shutil.rmtree(directory, ignore_errors=True)
             raise
-        return execute(session, quiet)
+        return execute(prepared, quiet)
 
 
 def resume(directory: Path, console: Console) -> ExitCode:
@@ -85,13 +85,13 @@ def resume(directory: Path, console: Console) -> ExitCode:
             source = Source("directory", source.name, str(found))
             state, history = State(**kept["state"]), History(**kept["history"])
         model = _load(planned, source, world, quiet)
-        session = _session(planned, directory, model, world, history, state)
-        session.attempt = 1  # the log knows the true number
+        prepared = _prepared(planned, directory, model, world, history, state)
+        prepared.attempt = 1  # the log knows the true number
         then = "An older checkpoint is used." if found else "The run starts again at step 0."
-        session.notes = [f"{text} {then}" for text in refused]
+        prepared.notes = [f"{text} {then}" for text in refused]
         if found is not None:
-            training_state.restore(found, model, session.optimizer, world)
-        return execute(session, quiet)
+            training_state.restore(found, model, prepared.optimizer, world)
+        return execute(prepared, quiet)
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _load(planned: RunPlan, source: Source, world: World, console: Console) -> A
     return model
 
 
-def _session(
+def _prepared(
     planned: RunPlan, directory: Path, model: Any, world: World, history: History, state: State
 ) -> PreparedRun:
     """Keep θ₀, cut the model into parts, build the optimizer on them."""

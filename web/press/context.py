@@ -15,6 +15,6 @@ class PageContext:
 
     bibliography: Bibliography
     renderings: Renderings
-    kitchen: CellBaker
+    baker: CellBaker
     figures: dict[str, int] = field(default_factory=dict)
     takeaways: list[str] = field(default_factory=list)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from gpu_runner.log.heartbeat import BEAT_SECONDS
 from gpu_runner.log.mailbox import Mailbox, Orders
-from gpu_runner.log.pulse import BEAT_SECONDS
 from gpu_runner.run.observe import RunObserver
 from gpu_runner.run.record import Recorder
 from gpu_runner.run.signals import StopRequest
@@ -58,7 +58,7 @@ class ControlLoop:
             if save:
                 self._save()
             still = pause and not stop
-            changed = still != self._recorder.pulse.paused
+            changed = still != self._recorder.heartbeat.paused
             if changed:
                 self._hold(still=still)
             self._answer(news=changed)
@@ -97,12 +97,12 @@ class ControlLoop:
 
     def _answer(self, *, news: bool) -> None:
         """Tell the page what was heard, at once; while paused, also that the run lives."""
-        pulse = self._recorder.pulse
-        news = news or self._orders.seq != pulse.heard
-        pulse.heard = self._orders.seq
-        if news or pulse.paused:
-            due = BEAT_SECONDS if pulse.paused else pulse.promised_seconds
-            pulse.beat(self._state.step, due, force=news)
+        heartbeat = self._recorder.heartbeat
+        news = news or self._orders.seq != heartbeat.heard
+        heartbeat.heard = self._orders.seq
+        if news or heartbeat.paused:
+            due = BEAT_SECONDS if heartbeat.paused else heartbeat.promised_seconds
+            heartbeat.beat(self._state.step, due, force=news)
 
     def _complain(self, problem: str) -> None:
         if problem and problem != self._said:
