@@ -200,7 +200,7 @@ def _parameters(planned: RunPlan) -> int:
 
 
 def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
-    """A session like that of `session.start`, of which only fresh adapters train."""
+    """A run like that of `start.start`, of which only fresh adapters train."""
     config = planned.config
     directory.mkdir(mode=0o700)
     model = load(planned.source, planned.tokenizer, config.params, planned.device)

@@ -78,7 +78,7 @@ class RunPlan:
 
     @property
     def disk_bytes(self) -> int:
-        """Largest need on disk: the model, three checkpoints (`checkpointer`), one being written."""
+        """Largest need on disk: the model, three checkpoints, one being written."""
         if self.shape is None:
             return 0
         width = 4 if self.config.params == "fp32" else 2
