@@ -1,7 +1,7 @@
 """The press: turns the chapters, the cells and the front end into one static site.
 
 Reading order: errors, formats, facts, project, highlight, listing, renderings, cells, citations,
-desk, sliders, syntax, wheels, demo_wheel, fonts, assets, examples, recordings, lab, truth,
+context, sliders, syntax, wheels, demo_wheel, fonts, assets, examples, recordings, lab, truth,
 accuracy, lora_runs, drawings, blocks, rules, questions, quiz, chapters, compress, page,
 __main__.
 

@@ -79,7 +79,7 @@ def train(options: dict[str, Any]) -> None:
 
     def run() -> ExitCode:
         config, console = configuration(options), _console()
-        from gpu_runner.run.session import start
+        from gpu_runner.run.start import start
 
         return start(config, console)
 
@@ -107,7 +107,7 @@ def resume(run: Run, runs: Runs = None, trust_remote_code: Annotated[bool, TRUST
 
     def go() -> ExitCode:
         console = _console()
-        from gpu_runner.run.session import resume as resume_run
+        from gpu_runner.run.start import resume as resume_run
 
         return resume_run(run_directory(run, runs), console, trusted=trust_remote_code)
 

@@ -36,7 +36,7 @@ MOST_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RunRecipe:
     """A run that can be started by name: the demo, or what a file says."""
 
     name: str
@@ -82,9 +82,9 @@ class RecipeIndex:
             raise UsageError(f"--recipes {folder} is no folder: give one with *.toml files in it.")
         self._folder = folder
 
-    def all(self) -> dict[str, Recipe]:
+    def all(self) -> dict[str, RunRecipe]:
         """Every recipe by its name, the demo first; a demo.toml does not replace it."""
-        found = {DEMO: Recipe(DEMO)}
+        found = {DEMO: RunRecipe(DEMO)}
         if self._folder is None:
             return found
         try:
@@ -95,7 +95,7 @@ class RecipeIndex:
         for path in sorted(Path(entry.path) for entry in files):
             if path.suffix == SUFFIX and not path.name.startswith("."):
                 name = printable(path.stem)
-                found.setdefault(name, Recipe(name, path.absolute()))
+                found.setdefault(name, RunRecipe(name, path.absolute()))
         return found
 
 

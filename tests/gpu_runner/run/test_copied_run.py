@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.errors import CheckpointError, ExitCode
-from gpu_runner.run.session import resume, start
+from gpu_runner.run.start import resume, start
 
 StopAfter = Callable[[int], Console]
 
