@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
@@ -41,6 +42,7 @@ from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan, choose_device
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 from gpu_runner.run.running import PreparedRun, execute
+from gpu_runner.text import printable
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
 from gpu_runner.train.loop import State
@@ -144,7 +146,7 @@ def check_together(config: TrainConfig, world: World) -> None:
 def _load(planned: RunPlan, source: Source, world: World, console: Console) -> Any:
     """The model; where it will be cut into parts, in the memory of the host first."""
     device = planned.device if world.size == 1 else torch.device("cpu")
-    with console.status(f"loading {source.name}"):
+    with console.status(Text(printable(f"loading {source.name}"))):
         model = load(source, planned.tokenizer, planned.config.params, device)
     config = planned.config
     fused = fuses(config, planned.shape)
