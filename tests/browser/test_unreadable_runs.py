@@ -27,7 +27,7 @@ def test_the_page_lists_every_run_and_offers_those_that_can_be_read(
     server: Server, page: Page
 ) -> None:
     answers: list[Response] = []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))
     page.goto(server.url)
     chooser = page.locator("run-chooser select").first
     offered = chooser.locator("option:not([disabled])")
