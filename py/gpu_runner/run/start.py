@@ -99,7 +99,8 @@ def resume(directory: Path, console: Console, *, trusted: bool = False) -> ExitC
         prepared = _prepared(planned, directory, model, world, history, state)
         prepared.attempt = 1  # the log knows the true number
         then = "An older checkpoint is used." if found else "The run starts again at step 0."
-        prepared.notes = [*moved, *(f"{text} {then}" for text in refused)]
+        prepared.notes = [("warn", text) for text in moved]
+        prepared.notes += [("warn", f"{text} {then}") for text in refused]
         if found is not None:
             training_state.restore(found, model, prepared.optimizer, world)
         return execute(prepared, quiet)
