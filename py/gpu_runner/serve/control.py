@@ -40,7 +40,7 @@ BODY_SECONDS: Final = 2.0
 MOST_NAMED: Final = 20
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """Why a command is not carried out: an HTTP status, and a sentence for the person who asks."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -76,27 +76,27 @@ class ControlRoutes:
         try:
             command = _one_of(mailbox.COMMANDS, await _object(request, body.COMMAND), "command")
             done = await run_in_threadpool(self._tell, request.path_params["run_id"], command)
-        except (Refused, RunnerError, OSError) as error:
+        except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse(done, 202)
 
     def _tell(self, run_id: str, command: mailbox.Command) -> dict[str, Any]:
         """Put the command into the mailbox of a run that goes on, or start one that does not."""
         if (log := self._index.log(run_id)) is None:
-            raise Refused(404, f"there is no run {run_id!r} here")
+            raise CommandRefused(404, f"there is no run {run_id!r} here")
         told, info = read_told(log), describe(run_id, log, time.time())
         status = info.status if info else "empty"
         if isinstance(told, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
-            raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
+            raise CommandRefused(409, f"run {run_id} is {status}: nobody is there to {command} it")
         if command == "resume" and status in RESUMABLE_STATUSES and _is_ours(log):
             return {"seq": None, "started": self._again(log)}
         if status not in LIVE_STATUSES:
-            raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
+            raise CommandRefused(409, f"run {run_id} is {status}: nobody is there to {command} it")
         return {"seq": mailbox.post(log.parent, run_id, told.attempt, command).seq}
 
     def _again(self, log: Path) -> dict[str, Any]:
         if (processes := processes_of(log)) > 1:
-            raise Refused(
+            raise CommandRefused(
                 409,
                 f"run {log.parent.name} was trained by {processes} processes, and one is started"
                 f" from here: go on with torchrun --nproc-per-node {processes} -m gpu_runner"
@@ -110,7 +110,7 @@ class ControlRoutes:
             recipes = await run_in_threadpool(self._recipes.all)
             recipe = recipes[_one_of(tuple(recipes), asked, "recipe")]
             state = await run_in_threadpool(self._launcher.start, recipe, asked["numbers"])
-        except (Refused, RunnerError, OSError) as error:
+        except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse({"started": state}, 202)
 
@@ -118,12 +118,12 @@ class ControlRoutes:
         try:
             asked = await _object(request, body.CANCEL)
             await run_in_threadpool(self._launcher.cancel, asked["name"])
-        except (Refused, RunnerError, OSError) as error:
+        except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse({"started": None})
 
 
-def _refusal(error: Refused | RunnerError | OSError) -> Response:
+def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
     """Why a command is not carried out, in one sentence."""
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -132,7 +132,7 @@ def _refusal(error: Refused | RunnerError | OSError) -> Response:
     status = 422
     if isinstance(error, Busy | TooLate):
         status = 409
-    elif isinstance(error, Refused):
+    elif isinstance(error, CommandRefused):
         status = error.status
     return JSONResponse({"error": str(error)}, status)
 
@@ -152,7 +152,7 @@ def _is_ours(log: Path) -> bool:
 
 
 async def _object(request: Request, fields: body.Fields) -> dict[str, Any]:
-    """The JSON object in the body, with these fields. Raises `Refused`.
+    """The JSON object in the body, with these fields. Raises `CommandRefused`.
 
     The guard has seen to it that the body is short and says how long it is.
     """
@@ -160,13 +160,13 @@ async def _object(request: Request, fields: body.Fields) -> dict[str, Any]:
         async with asyncio.timeout(BODY_SECONDS):
             data = await request.body()
     except TimeoutError:
-        raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s") from None
+        raise CommandRefused(408, f"the body did not come within {BODY_SECONDS:g} s") from None
     except ClientDisconnect:
-        raise Refused(400, "the body did not come to its end") from None
+        raise CommandRefused(400, "the body did not come to its end") from None
     try:
         return body.parsed(fields, data)
     except ValueError as error:
-        raise Refused(400, str(error)) from None
+        raise CommandRefused(400, str(error)) from None
 
 
 def _one_of(known: tuple[T, ...], data: dict[str, Any], name: str) -> T:
@@ -175,4 +175,4 @@ def _one_of(known: tuple[T, ...], data: dict[str, Any], name: str) -> T:
         if value == data[name]:
             return value
     there = ", ".join(known[:MOST_NAMED]) + (", …" if len(known) > MOST_NAMED else "")
-    raise Refused(404, f"{name} {data[name][:40]!r} is unknown: there are {there}")
+    raise CommandRefused(404, f"{name} {data[name][:40]!r} is unknown: there are {there}")
