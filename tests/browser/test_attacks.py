@@ -197,7 +197,7 @@ def test_every_address_opens_the_planner_and_what_it_refuses_is_said(
 ) -> None:
     reader = PlannerReader(page, f"{static_site.url}#planner?{'a=b&' * 101}")
     reader.wait("stale")
-    assert "102 settings" in reader.root.locator(".mp-status").inner_text()
+    assert "t carries 102 settings" in reader.root.locator(".mp-status").inner_text()
     assert reader.root.evaluate("(planner) => planner.getBoundingClientRect().top") < 600
     page.evaluate(WATCH)
     for address in attacks.ADDRESSES:
