@@ -189,6 +189,11 @@ def test_tables_of_names_do_not_grow_without_end(js: JavaScript) -> None:
     sizes = {"components": {}, "total_bytes": 1}
     memory = [event(n, "mem") | sizes | {"instant": f"i{n}"} for n in range(100)]
     assert len(fold(js, memory)["memory"]["measured"]) == 64
+    scores = {"loss": 1, "delta": 0, "baseline": 1}
+    many = fold(js, [event(n, "eval", suite=f"s{n}") | scores for n in range(300)])
+    assert (len(many["evals"]), many["unknownSeries"]) == (256, 44)
+    assert all(many["evals"].values())
+    assert all(fold(js, [event(n, m={f"a{n}": 1}) for n in range(300)])["series"].values())
 
 
 def test_names_from_the_prototype_are_plain_names(js: JavaScript) -> None:

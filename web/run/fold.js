@@ -114,7 +114,7 @@ function number(value) {
 
 function takeMetrics(run, { step = run.step, m }) {
   for (const [name, value] of Object.entries(m ?? {})) {
-    const series = (run.series[name] ??= newSeries(run));
+    const series = held(run, run.series, name, newSeries);
     if (!series) continue;
     series.x.push(step);
     series.y.push(number(value));
@@ -124,25 +124,29 @@ function takeMetrics(run, { step = run.step, m }) {
   }
 }
 
-function newSeries(run) {
-  if (Object.keys(run.series).length < SERIES_LIMIT) return { x: [], y: [], old: [] };
+function newSeries() {
+  return { x: [], y: [], old: [] };
+}
+
+function newSuite() {
+  return { x: [], y: [], delta: [], baseline: NaN, old: [] };
+}
+
+/** What stands under a name, made if there is room for one more; else null, and it is counted. */
+function held(run, names, name, make) {
+  if (names[name]) return names[name];
+  if (Object.keys(names).length < SERIES_LIMIT) return (names[name] = make());
   run.unknownSeries += 1;
-  return undefined;
+  return null;
 }
 
 function takeEval(run, event) {
-  const suite = (run.evals[event.suite] ??= newSuite(run));
+  const suite = held(run, run.evals, event.suite, newSuite);
   if (!suite) return;
   suite.x.push(event.step);
   suite.y.push(number(event.loss));
   suite.delta.push(number(event.delta));
   suite.baseline = number(event.baseline);
-}
-
-function newSuite(run) {
-  if (Object.keys(run.evals).length < SERIES_LIMIT) return { x: [], y: [], delta: [], baseline: NaN, old: [] };
-  run.unknownSeries += 1;
-  return undefined;
 }
 
 function takeDrift(run, { step, total, layers }) {

@@ -27,7 +27,7 @@ def settings(given: object, long: Mapping[str, int] | None = None) -> dict[str, 
     if not isinstance(found, Mapping):
         raise PlanError("address", found, "it must be settings by their names", _AGAIN)
     if len(found) > MOST_FIELDS:
-        raise PlanError("address", f"{len(found):,} settings", _bound("settings"), _AGAIN)
+        raise PlanError("address", found, _bound(len(found)), _AGAIN)
     for key, value in found.items():
         _check(key, value, (long or {}).get(key, LONGEST_TEXT))
     return dict(found)
@@ -44,15 +44,15 @@ def readable(given: object) -> dict[str, object]:
 
 def _parsed(query: str) -> dict[str, str]:
     if len(query) > LONGEST_QUERY:
-        bound = f"at most {LONGEST_QUERY:,} are read"
-        raise PlanError("address", f"{len(query):,} characters", bound, _AGAIN)
+        bound = f"it has {len(query):,} characters; at most {LONGEST_QUERY:,} are read"
+        raise PlanError("address", query, bound, _AGAIN)
     if (fields := query.count("&") + 1) > MOST_FIELDS:
-        raise PlanError("address", f"{fields:,} settings", _bound("settings"), _AGAIN)
+        raise PlanError("address", query, _bound(fields), _AGAIN)
     return dict(parse_qsl(query, keep_blank_values=True))
 
 
-def _bound(what: str) -> str:
-    return f"at most {MOST_FIELDS} {what} are read"
+def _bound(count: int) -> str:
+    return f"it carries {count:,} settings; at most {MOST_FIELDS} are read"
 
 
 def _check(key: object, value: object, most: int) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from unfrozen import events
-from unfrozen.frontier import log, published, read
+from unfrozen.errors import MOST_DEEP
+from unfrozen.frontier import log, published
 
 
 def schema() -> dict[str, object]:
     """The words of `unfrozen.events` and the shapes of the frontier (JSON, stable key order)."""
     return events.schema() | {
         "frontier": {
-            "most": {"line": log.LINE_MOST, "deep": read.MOST_DEEP},
+            "most": {"line": log.LINE_MOST, "deep": MOST_DEEP},
             "head": log.HEAD,
             "events": log.EVENTS,
             "stepped": list(log.STEPPED),

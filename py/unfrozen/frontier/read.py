@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Final, NoReturn
 
+from unfrozen.errors import MOST_DEEP, is_deep
 from unfrozen.frontier.check import Verdict, check
 from unfrozen.frontier.shapes import Shape
 
-MOST_DEEP: Final = 32
-"""How deep a line or a file may be nested; ours are five deep."""
 FILE_MOST: Final = 1024 * 1024
 """Characters of a small file; a `state.json` of a thousand samples has fewer."""
 _DIGITS: Final = 400  # of an integer that no double holds
-_MARKS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 def read(data: str | bytes, most: int, name: str = "it") -> Verdict:
@@ -32,7 +29,7 @@ def read(data: str | bytes, most: int, name: str = "it") -> Verdict:
     units = len(data) if data.isascii() else len(data.encode("utf-16-le", "surrogatepass")) // 2
     if units > most:
         return Verdict(None, _long(name, most))
-    if _is_deep(data):
+    if is_deep(data):
         return Verdict(None, f"{name} is nested more than {MOST_DEEP} deep")
     try:
         return Verdict(_loaded(data))
@@ -57,20 +54,6 @@ def _loaded(text: str) -> object:
 
 def _long(name: str, most: int) -> str:
     return f"{name} is longer than {most:,} characters"
-
-
-def _is_deep(text: str) -> bool:
-    if text.count("[") + text.count("{") <= MOST_DEEP:
-        return False
-    deep = 0
-    for mark in _MARKS.finditer(text):
-        if mark[0] in ("[", "{"):
-            deep += 1
-            if deep > MOST_DEEP:
-                return True
-        elif mark[0] in ("]", "}"):
-            deep -= 1
-    return False
 
 
 def _whole(digits: str) -> int | float:

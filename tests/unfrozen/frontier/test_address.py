@@ -53,7 +53,7 @@ def test_whatever_a_state_is_it_is_answered(name: str) -> None:
 
 def test_too_many_too_long_and_half_characters_are_told_with_their_bound() -> None:
     for given, said in (
-        ("a=b&" * 100, "101 settings'; at most 100 settings are read"),
+        ("a=b&" * 100, "it carries 101 settings; at most 100 are read"),
         ({"model": "x" * 501}, "501 characters'; it is longer than 500 characters"),
         ({"model": "\ud800"}, "it holds half a character"),
         (["model"], "it must be settings by their names"),

@@ -2,8 +2,9 @@
 
 import pytest
 
+from unfrozen.errors import MOST_DEEP
 from unfrozen.frontier import STARTED, read_file
-from unfrozen.frontier.read import MOST_DEEP, read
+from unfrozen.frontier.read import read
 
 LONG = "it is longer than 1,000,000 characters"
 
