@@ -6,6 +6,7 @@ goes on. What does not belong to the log travels in comments, which other client
     : writer yes|no|unknown    does a process still hold the log open? (at the start, every 5 s, and
                                when events come from one that was not there before)
     : skipped N                N damaged lines lie before the next event
+    : caught-up                once: what the log held when it was opened has been sent
 
 Every step of a stream reads one piece of the file, in a thread of its own: a log of any size, and a
 line of any length, costs the event loop nothing and other readers a few milliseconds at a time.
@@ -37,6 +38,7 @@ MAX_STREAMS: Final = 32
 POLL_SECONDS: Final = 0.04
 WRITER: Final = {True: b"yes", False: b"no", None: b"unknown"}
 NOBODY: Final = b": writer no\n\n"
+CAUGHT_UP: Final = b": caught-up\n\n"
 T = TypeVar("T")
 _READERS: Final = CapacityLimiter(4)
 
@@ -106,14 +108,22 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
     """Frames until the run is over; empty ones in between, so that the caller can stop."""
     yield (told := await _aside(_writer, tail))
     beat_at = time.monotonic() + HEARTBEAT_SECONDS
-    over, skipped = False, 0
+    over = caught_up = False
+    skipped, there = (
+        0,
+        tail.path.stat(follow_symlinks=False).st_size,
+    )  # it may grow while it is sent
     while True:
         begun = tail.offset
         lines = await _aside(tail.read) if tail.has_grown() else []
         if lines:
-            over = _ends(parse(lines[-1][1]))
             yield _framed(lines, tail.bad_lines - skipped)
             skipped = tail.bad_lines
+        if not caught_up and (tail.offset >= there or tail.offset == begun):
+            caught_up = True
+            yield CAUGHT_UP
+        if lines:
+            over = _ends(parse(lines[-1][1]))
             if told == NOBODY and (now := await _aside(_writer, tail)) != told:
                 yield (told := now)
         if time.monotonic() >= beat_at:
