@@ -93,7 +93,13 @@ def stored(data: bytes, where: str) -> TrainConfig:
     for key, value in read_.value.items():
         may_lack = key in KEYS and type(None) in get_args(_TYPES[key])
         pairs = key == "general" and isinstance(value, list)
-        found[key] = value if pairs or (value is None and may_lack) else _checked(key, value, where)
+        if pairs or (value is None and may_lack):
+            found[key] = value
+        elif key in KEYS and key != "general" and _fitted(value, _TYPES[key]) is _WRONG:
+            wanted = f"{_words(_TYPES[key])}, not {type(value).__name__}"
+            raise ValueError(f"{key} is {_told(value)}; it must be {wanted}")
+        else:
+            found[key] = _checked(key, value, where)
     return TrainConfig.from_json(found)
 
 

@@ -232,7 +232,7 @@ def _at_home(config: TrainConfig, directory: Path) -> tuple[TrainConfig, list[st
 def _read_config(directory: Path) -> TrainConfig:
     path = directory / CONFIG_NAME
     try:
-        config = stored(read_whole(path, MOST_CONFIG_BYTES), "it")
+        config = stored(read_whole(path, MOST_CONFIG_BYTES), "its record")
         bounds.check(config)
         return config
     except FileNotFoundError:
