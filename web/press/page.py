@@ -11,6 +11,7 @@ from markupsafe import Markup
 from press.assets import FONT_LICENCES, WEB, write_assets
 from press.cells import embedded_json
 from press.chapters import Chapter, print_chapters
+from press.compress import compress
 from press.project import AUTHORS, SUBTITLE, TITLE, project
 from unfrozen.frontier import page as frontier
 from unfrozen.frontier import policy
@@ -50,4 +51,5 @@ def press(out: Path, article: Path = WEB / "article") -> list[Chapter]:
         schema=Markup(embedded_json(frontier.schema(), element_id="event-schema")),
     )
     (out / "index.html").write_text(html + "\n", encoding="utf-8")
+    compress(out)
     return chapters

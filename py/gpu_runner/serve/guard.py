@@ -22,6 +22,7 @@ import logging
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,13 +87,21 @@ class Guard:
     """ASGI middleware that refuses what does not come from our own page or the token's holder.
 
     `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them;
-    `control` is whether runs may be started, paused, saved and stopped.
+    `control` is whether runs may be started, paused, saved and stopped; `let_in` is told of every
+    request that has shown the token. A refused connection is closed: it keeps nobody's place.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str, hosts: frozenset[str], control: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        token: str,
+        hosts: frozenset[str],
+        control: bool = False,
+        let_in: Callable[[Scope], None] = lambda _: None,
     ) -> None:
         self.app = app
+        self._let_in = let_in
         self._allowance = Allowance() if control else None
         self.refusals: Counter[str] = Counter()
         self._bearer = f"Bearer {token}".encode()
@@ -135,6 +144,7 @@ class Guard:
             return None  # the article is public; only runs are private
         given = headers.getlist("authorization")
         if len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._bearer):
+            self._let_in(scope)
             return None
         return Refusal(401, "open the address that the server printed: it carries the token")
 
@@ -224,7 +234,7 @@ def _extra(status: int) -> dict[str, str]:
         405: {"Allow": ", ".join(METHODS)},
         429: {"Retry-After": "1"},
     }
-    return known.get(status, {})
+    return {"Connection": "close", **known.get(status, {})}
 
 
 def _with_security_headers(scope: Scope, send: Send) -> Send:
