@@ -214,3 +214,22 @@ def test_every_config_is_a_plan_or_a_sentence(page: Page, static_site: Any) -> N
         assert page.evaluate("() => window.attacked()") == [], name
     assert page.evaluate("() => window.stoodStill") < HANG_MS
     assert reader.root.locator(".mp-verdict-title").count() == 1
+
+
+@pytest.mark.parametrize(
+    "sink",
+    [
+        "document.createElement('p').innerHTML = '<img src=/owned>'",
+        "document.createElement('script').text = 'owned = 1'",
+        "new Worker('assets/owned.js')",
+        "trustedTypes.createPolicy('mine', {})",
+        "setTimeout('owned = 1')",
+    ],
+)
+def test_on_a_host_without_a_policy_no_text_becomes_markup_or_a_script(
+    page: Page, static_site: Any, sink: str
+) -> None:
+    page.allowed_errors += ["rusted", "Content Security Policy"]  # type: ignore[attr-defined]
+    page.goto(static_site.url)
+    thrown = page.evaluate(f"() => {{ try {{ {sink}; }} catch (error) {{ return error.name; }} }}")
+    assert thrown in ("TypeError", "EvalError")

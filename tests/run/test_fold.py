@@ -188,7 +188,7 @@ def test_tables_of_names_do_not_grow_without_end(js: JavaScript) -> None:
     assert len(fold(js, resumed)["attempts"]) == 256
     sizes = {"components": {}, "total_bytes": 1}
     memory = [event(n, "mem") | sizes | {"instant": f"i{n}"} for n in range(100)]
-    assert len(fold(js, memory)["memory"]["measured"]) == 64
+    assert len(fold(js, memory)["memory"]["measured"]) == 16
     scores = {"loss": 1, "delta": 0, "baseline": 1}
     many = fold(js, [event(n, "eval", suite=f"s{n}") | scores for n in range(300)])
     assert (len(many["evals"]), many["unknownSeries"]) == (256, 44)

@@ -121,7 +121,15 @@ def log_lines() -> Iterator[tuple[str, str]]:
 
 def whole_logs() -> Iterator[tuple[str, list[str]]]:
     """(name, lines): logs whose size, length or order is the attack."""
-    metrics: dict[str, Any] = {"kind": "metrics", "m": {"train/loss": 1.0}}
+    yield from _long_lines()
+    yield from _many_lines()
+    yield from _lines_out_of_order()
+
+
+METRICS: Final[dict[str, Any]] = {"kind": "metrics", "m": {"train/loss": 1.0}}
+
+
+def _long_lines() -> Iterator[tuple[str, list[str]]]:
     yield "an alert of 5 MB", [line(1, {"kind": "alert", "text": "x" * 5_000_000})]
     yield "a line of 50 MB", ["x" * 50_000_000]
     yield "a line of 20 MB of JSON", ['{"a":"' + "y" * 20_000_000 + '"}']
@@ -136,11 +144,14 @@ def whole_logs() -> Iterator[tuple[str, list[str]]]:
             + "}" * 31
         ],
     )
-    yield "100,000 fields", [line(1, metrics | {f"f{n}": n for n in range(5_000)})]
+    yield "100,000 fields", [line(1, METRICS | {f"f{n}": n for n in range(5_000)})]
     yield (
         "10,000 metrics of a step",
         [line(1, {"kind": "metrics", "m": {f"a{n}": 1 for n in range(6_000)}})],
     )
+
+
+def _many_lines() -> Iterator[tuple[str, list[str]]]:
     yield "5,000 names", [line(n, {"kind": "metrics", "m": {f"a/{n}": 1}}) for n in range(1, 5000)]
     yield "5,000 suites", [line(n, PLACES["eval"][0] | {"suite": f"s{n}"}) for n in range(1, 5000)]
     yield (
@@ -153,14 +164,17 @@ def whole_logs() -> Iterator[tuple[str, list[str]]]:
     )
     yield "5,000 resumes", [line(n, PLACES["resume"][0] | {"att": n}) for n in range(1, 5000)]
     yield "20,000 alerts", [line(n, PLACES["alert"][0]) for n in range(1, 20_000)]
-    yield "steps backwards", [line(n, metrics | {"step": 5000 - n}) for n in range(1, 4000)]
-    yield "sequence that jumps", [line(2**52, metrics | {"step": 5}), line(2, metrics)]
-    yield "another run in the middle", [line(1, metrics), line(2, metrics | {"run": "other"})]
+
+
+def _lines_out_of_order() -> Iterator[tuple[str, list[str]]]:
+    yield "steps backwards", [line(n, METRICS | {"step": 5000 - n}) for n in range(1, 4000)]
+    yield "sequence that jumps", [line(2**52, METRICS | {"step": 5}), line(2, METRICS)]
+    yield "another run in the middle", [line(1, METRICS), line(2, METRICS | {"run": "other"})]
     yield "two starts", [line(n, PLACES["start"][0]) for n in (1, 2)]
-    yield "after the end", [line(1, PLACES["end"][0]), line(2, metrics)]
+    yield "after the end", [line(1, PLACES["end"][0]), line(2, METRICS)]
     yield (
         "times of no calendar",
-        [line(n, metrics | {"t": t}) for n, t in ((1, 1e300), (2, -5), (3, 1e11))],
+        [line(n, METRICS | {"t": t}) for n, t in ((1, 1e300), (2, -5), (3, 1e11))],
     )
     yield (
         "values at the edge",

@@ -14,7 +14,7 @@ const patterns = new Map();
 const fields = new WeakMap(); // of a shape, as a list
 
 /**
- * @typedef {object} Verdict
+ * @typedef {object} Checked
  * @property {any} value what may be used; null where it was refused
  * @property {string} problem one sentence; "" where there is none
  * @property {number} unknown fields that were left out, because nobody here knows them
@@ -24,7 +24,7 @@ const fields = new WeakMap(); // of a shape, as a list
 function Bare() {}
 Bare.prototype = Object.create(null);
 
-class Refused {
+class Fault {
   constructor(place, problem) {
     Object.assign(this, { place, problem });
   }
@@ -34,14 +34,14 @@ class Refused {
  * @param {object} shape
  * @param {unknown} value
  * @param {string} name stands for the value in the sentence
- * @returns {Verdict} never throws
+ * @returns {Checked} never throws
  */
 export function check(shape, value, name = "it") {
   const count = { unknown: 0 };
   try {
     return { value: checked(shape, value, count), problem: "", unknown: count.unknown };
   } catch (wrong) {
-    if (!(wrong instanceof Refused)) throw wrong;
+    if (!(wrong instanceof Fault)) throw wrong;
     const place = wrong.place.replace(/^\./, "") || name;
     return { value: null, problem: `${place}${wrong.problem}`, unknown: count.unknown };
   }
@@ -50,7 +50,7 @@ export function check(shape, value, name = "it") {
 /** What a value of a type can only be: of the others there is no need to try. */
 const KINDS = { text: "string", word: "string", whole: "number", number: "number", flag: "boolean" };
 
-/** Each takes (shape, value, count) and returns what may be used, or throws `Refused` with its place. */
+/** Each takes (shape, value, count) and returns what may be used, or throws `Fault` with its place. */
 const TAKES = {
   text(shape, value) {
     const fits = typeof value === "string" && value.length <= shape.most && isWhole(value);
@@ -96,12 +96,12 @@ function checked(shape, value, count) {
 }
 
 function refuse(shape, value) {
-  throw new Refused("", ` is ${told(value)}; it must be ${shape.is}`);
+  throw new Fault("", ` is ${told(value)}; it must be ${shape.is}`);
 }
 
 /** What was refused inside something, told from outside of it. */
 function inside(place, wrong) {
-  return wrong instanceof Refused ? new Refused(`${place}${wrong.place}`, wrong.problem) : wrong;
+  return wrong instanceof Fault ? new Fault(`${place}${wrong.place}`, wrong.problem) : wrong;
 }
 
 function takeList(shape, value, count) {
@@ -127,7 +127,7 @@ function takeMap(shape, value, count) {
       found[name] = checked(shape.of, value[name], count);
     }
   } catch (wrong) {
-    if (!(wrong instanceof Refused)) throw wrong;
+    if (!(wrong instanceof Fault)) throw wrong;
     throw firstWrong(shape, value, names.sort());
   }
   return found;
@@ -158,7 +158,7 @@ function takeObject(shape, value, count) {
       const isThere = Object.hasOwn(value, field.name);
       if (isThere) known += 1;
       if ((!isThere || value[field.name] === null) && !field.isNeeded) continue;
-      if (!isThere) throw new Refused("", ` is missing; it must be ${field.shape.is}`);
+      if (!isThere) throw new Fault("", ` is missing; it must be ${field.shape.is}`);
       found[field.name] = checked(field.shape, value[field.name], count);
     }
   } catch (wrong) {
@@ -186,7 +186,7 @@ function takeEither(shape, value, count) {
     try {
       return checked(one, value, count);
     } catch (wrong) {
-      if (!(wrong instanceof Refused)) throw wrong;
+      if (!(wrong instanceof Fault)) throw wrong;
       count.unknown = before;
     }
   }
@@ -196,7 +196,7 @@ function takeEither(shape, value, count) {
 function refuseStrange({ fields }, value) {
   const [first] = Object.keys(value).filter((name) => !Object.hasOwn(fields, name)).sort();
   const known = Object.keys(fields).join(", ");
-  throw new Refused(`.${named(first)}`, ` is no field of it; there are ${known}`);
+  throw new Fault(`.${named(first)}`, ` is no field of it; there are ${known}`);
 }
 
 /** `first` names a list, the lists in a list (`rows[]`), or those in its objects. */
@@ -205,7 +205,7 @@ function checkLong(found, first, second) {
   for (const [name, each] of listsAt(found, first)) {
     if (each.length === wanted) continue;
     const must = `it must be as long as ${second}, ${grouped(wanted)}`;
-    throw new Refused(`.${name}`, ` is ${told(each)}; ${must}`);
+    throw new Fault(`.${name}`, ` is ${told(each)}; ${must}`);
   }
 }
 

@@ -11,14 +11,14 @@ const whole = new Map();
 
 /**
  * @param {string} line without its newline
- * @returns {import("./check.js").Verdict} never throws
+ * @returns {import("./check.js").Checked} never throws
  */
 export function readLine(line) {
   const found = read(line, shapes().most.line, "the line");
   return found.problem ? found : readEvent(found.value);
 }
 
-/** @returns {import("./check.js").Verdict} the event in a value that was parsed */
+/** @returns {import("./check.js").Checked} the event in a value that was parsed */
 export function readEvent(value) {
   const { head, events } = shapes();
   if (head === null) return refused("this page holds no schema of events");

@@ -8,7 +8,7 @@ const MARKS = /"[^"\\]*(?:\\[^][^"\\]*)*"?|[[\]{}]/g;
  * @param {string} text
  * @param {number} most UTF-16 units
  * @param {string} name stands for the text in the sentence
- * @returns {import("./check.js").Verdict} never throws
+ * @returns {import("./check.js").Checked} never throws
  */
 export function read(text, most, name = "it") {
   if (text.length > most) return refused(`${name} is longer than ${most.toLocaleString("en")} characters`);
@@ -21,7 +21,7 @@ export function read(text, most, name = "it") {
   }
 }
 
-/** @returns {import("./check.js").Verdict} */
+/** @returns {import("./check.js").Checked} */
 export function refused(problem) {
   return { value: null, problem, unknown: 0 };
 }

@@ -25,7 +25,7 @@ Reading order:
 - `page` — all of it as data for the page
 """
 
-from unfrozen.frontier.check import Verdict, check
+from unfrozen.frontier.check import Checked, check
 from unfrozen.frontier.files import ORDERS, RECIPE, STARTED, STATE
 from unfrozen.frontier.log import Order, read_event, read_line
 from unfrozen.frontier.read import read_file
@@ -35,8 +35,8 @@ __all__ = [
     "RECIPE",
     "STARTED",
     "STATE",
+    "Checked",
     "Order",
-    "Verdict",
     "check",
     "read_event",
     "read_file",

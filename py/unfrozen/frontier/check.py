@@ -18,7 +18,7 @@ from unfrozen.frontier.told import as_double, is_number, named, told, units
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Checked:
     """What came of a check. `value` holds known fields only, and is None where it was refused."""
 
     value: Any
@@ -35,13 +35,13 @@ class _Refused(Exception):
         self.problem = problem
 
 
-def check(shape: Shape, value: object, name: str = "it") -> Verdict:
+def check(shape: Shape, value: object, name: str = "it") -> Checked:
     """`value` against `shape`; `name` stands for it in the sentence. Never raises."""
     unknown = [0]
     try:
-        return Verdict(_checked(shape, value, "", unknown), unknown=unknown[0])
+        return Checked(_checked(shape, value, "", unknown), unknown=unknown[0])
     except _Refused as wrong:
-        return Verdict(None, f"{wrong.place.removeprefix('.') or name}{wrong.problem}", unknown[0])
+        return Checked(None, f"{wrong.place.removeprefix('.') or name}{wrong.problem}", unknown[0])
 
 
 def _checked(shape: Shape, value: Any, place: str, unknown: list[int]) -> Any:

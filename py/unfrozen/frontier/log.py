@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from unfrozen.events import KINDS, STATUSES
-from unfrozen.frontier.check import Verdict, check
+from unfrozen.frontier.check import Checked, check
 from unfrozen.frontier.read import read
 from unfrozen.frontier.shapes import (
     FLAG,
@@ -147,13 +147,13 @@ AFTER_THE_END: Final = ("run.resume", "alert", "beat", "sys")
 """Kinds that may follow the end of an attempt: a writer that closes says what it dropped."""
 
 
-def read_line(line: str | bytes) -> Verdict:
+def read_line(line: str | bytes) -> Checked:
     """The event in a line of `events.jsonl`, without its newline. Never raises."""
     found = read(line, LINE_MOST, "the line")
     return found if found.problem else read_event(found.value)
 
 
-def read_event(value: object) -> Verdict:
+def read_event(value: object) -> Checked:
     """The event in a value that was parsed. One of a kind that is not known is its head alone."""
     kind = value.get("kind") if isinstance(value, dict) else None
     known = _WHOLE.get(kind) if isinstance(kind, str) else None

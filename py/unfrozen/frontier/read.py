@@ -6,7 +6,7 @@ import json
 from typing import Final, NoReturn
 
 from unfrozen.errors import MOST_DEEP, is_deep
-from unfrozen.frontier.check import Verdict, check
+from unfrozen.frontier.check import Checked, check
 from unfrozen.frontier.shapes import Shape
 
 FILE_MOST: Final = 1024 * 1024
@@ -14,30 +14,30 @@ FILE_MOST: Final = 1024 * 1024
 _DIGITS: Final = 400  # of an integer that no double holds
 
 
-def read(data: str | bytes, most: int, name: str = "it") -> Verdict:
+def read(data: str | bytes, most: int, name: str = "it") -> Checked:
     """The JSON in `data`, of at most `most` characters; `name` stands for it in the sentence.
 
     Bytes must be UTF-8, and nothing else that `json.loads` would guess. Never raises.
     """
     if isinstance(data, bytes):
         if len(data) > 4 * most:
-            return Verdict(None, _long(name, most))
+            return Checked(None, _long(name, most))
         try:
             data = data.decode("utf-8")
         except UnicodeDecodeError:
-            return Verdict(None, f"{name} is not UTF-8")
+            return Checked(None, f"{name} is not UTF-8")
     units = len(data) if data.isascii() else len(data.encode("utf-16-le", "surrogatepass")) // 2
     if units > most:
-        return Verdict(None, _long(name, most))
+        return Checked(None, _long(name, most))
     if is_deep(data):
-        return Verdict(None, f"{name} is nested more than {MOST_DEEP} deep")
+        return Checked(None, f"{name} is nested more than {MOST_DEEP} deep")
     try:
-        return Verdict(_loaded(data))
+        return Checked(_loaded(data))
     except (ValueError, RecursionError):
-        return Verdict(None, f"{name} is not JSON")
+        return Checked(None, f"{name} is not JSON")
 
 
-def read_file(shape: Shape, data: str | bytes, name: str = "it") -> Verdict:
+def read_file(shape: Shape, data: str | bytes, name: str = "it") -> Checked:
     """What lies in a small file, against its shape. Never raises."""
     read_ = read(data, FILE_MOST, name)
     return read_ if read_.problem else check(shape, read_.value, name)

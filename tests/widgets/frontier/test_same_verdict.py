@@ -11,7 +11,7 @@ import pytest
 import build
 from security.damage import HOSTILE, damaged, lines
 from unfrozen.events import KINDS
-from unfrozen.frontier import Order, Verdict, check, published, read_line
+from unfrozen.frontier import Checked, Order, check, published, read_line
 from widgets.node import Node
 
 RECORDINGS = sorted((build.ROOT / "web" / "recordings").glob("*.jsonl"))
@@ -31,7 +31,7 @@ def one_of_each() -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def same(python: Verdict, javascript: dict[str, Any]) -> bool:
+def same(python: Checked, javascript: dict[str, Any]) -> bool:
     told = {"value": python.value, "problem": python.problem, "unknown": python.unknown}
     return json.loads(json.dumps(told)) == javascript
 

@@ -80,11 +80,12 @@ function gridLine(bytes, unit, y, width) {
 
 function columnView(column, left, band, y) {
   const barWidth = Math.min(72, band * 0.56);
+  const inset = Math.min(3, barWidth / 4); // a log of another trainer may have many instants
   const x = left + (band - barWidth) / 2;
   return h(
     "g",
     null,
-    stack(column.measured, x + 3, barWidth - 6, y, "run-measured", "measured"),
+    stack(column.measured, x + inset, barWidth - 2 * inset, y, "run-measured", "measured"),
     stack(column.predicted, x, barWidth, y, "run-predicted", "predicted"),
     wordsBelow(column.label, x + barWidth / 2, y(0)),
   );
