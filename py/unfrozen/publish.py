@@ -157,7 +157,7 @@ def parse_table(json_text: object) -> Table:
     for index, row in enumerate(rows):
         if len(row) != len(headers):
             remedy = f"every row needs one cell for each of the {len(headers)} headers"
-            raise PublishError(f"{where}.rows[{index}]", f"{len(row)} cells", remedy)
+            raise PublishError(f"{where}.rows[{index}]", _many(len(row), "cell"), remedy)
     table = Table(
         headers,
         rows,
@@ -168,7 +168,7 @@ def parse_table(json_text: object) -> Table:
     for key, entries in (("align", len(table.align)), ("units", len(table.units))):
         if entries not in (0, len(headers)):
             remedy = f"give one entry for each of the {len(headers)} headers, or leave the key out"
-            raise PublishError(f"{where}.{key}", f"{entries} entries", remedy)
+            raise PublishError(f"{where}.{key}", _many(entries, "entry"), remedy)
     return table
 
 
@@ -209,7 +209,9 @@ def _check_lengths(plot: Plot, where: str) -> None:
     for index, line in enumerate(plot.lines):
         if len(line.data) != entries:
             remedy = f"give one number or null for each of the {entries} entries of x_data"
-            raise PublishError(f"{where}.lines[{index}].data", f"{len(line.data)} values", remedy)
+            raise PublishError(
+                f"{where}.lines[{index}].data", _many(len(line.data), "value"), remedy
+            )
     if (points := entries * len(plot.lines)) > MAX_POINTS:
         remedy = f"draw at most {MAX_POINTS:,} points in one plot: take every n-th"
         raise PublishError(f"{where}.lines", f"{points:,} points", remedy)
@@ -243,6 +245,12 @@ def _threshold(value: object, where: str) -> Threshold:
     given = mapping(value, where, Threshold)
     label = optional(given, "label", where, text, "")
     return Threshold(label, number(needed(given, "value", where), f"{where}.value"))
+
+
+def _many(number: int, noun: str) -> str:
+    """A number with its noun: 1 cell, 2 cells; 1 entry, 2 entries."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _row(value: object, where: str) -> tuple[Cell, ...]:

@@ -19,8 +19,10 @@ ROUNDS: Final = 5
 SOURCES: Final = build.ROOT / "web" / "python"
 START: Final = """async ({ packages, files, code }) => {
   globalThis.PACKAGES = packages;
-  const { fetchFiles, startPyodide } = await import("./boot.js");
-  const { fetchPackage, installPackage } = await import("./packages.js");
+  const { startPyodide } = await import("./boot.js");
+  const { fetchFiles } = await import("./files.js");
+  const { installPackage } = await import("./packages.js");
+  const { fetchPackage } = await import("./supply.js");
   let memory;
   const pyodide = await startPyodide(await fetchFiles(() => {}), (found) => (memory = found));
   installPackage(pyodide, "numpy", await fetchPackage("numpy", () => {}));

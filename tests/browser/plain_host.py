@@ -26,7 +26,6 @@ class Host(ThreadingHTTPServer):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.worker_policy = ""
         self.headers: dict[str, str] = {}
         self.slow: tuple[str, ...] = (".whl",)
         """Endings of the files that the next two are about."""
@@ -92,8 +91,6 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         for name, value in self.server.headers.items():
             self.send_header(name, value)
-        if self.path.endswith("worker.js") and self.server.worker_policy:
-            self.send_header("Content-Security-Policy", self.server.worker_policy)
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -47,11 +47,12 @@ class Reader:
     def run(self, source: str, key: str = "", text: str = "") -> dict[str, Any]:
         """Run a cell with a guess; without an event loop, for a browser's may be running."""
         self.published.clear()
-        steps = self.session.run("cell", source, key, text)
-        with pytest.raises(StopIteration) as ended:  # no cell here waits for anything
+        said: list[Any] = []
+        steps = self.session.run("cell", source, lambda *parts: said.extend(parts), key, text)
+        with pytest.raises(StopIteration):  # no cell here waits for anything
             steps.send(None)
-        found: dict[str, Any] = json.loads(ended.value.value)
-        return found
+        value, error, *_, notice, guessed, _changed = said
+        return {"ok": error is None, "value": value, "notice": notice, "guessed": guessed}
 
     @property
     def plot(self) -> dict[str, Any]:

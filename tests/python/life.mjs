@@ -27,20 +27,21 @@ class Sound extends EventTarget {
 }
 
 globalThis.Worker = Sound;
+globalThis.location = { origin: "null" }; // that of a file
 const owner = Object.fromEntries(["hear", "broke", "refused"].map((what) => [what, (said) => heard.push([what, said])]));
 const life = new WorkerLife(new URL("file:///worker.js"), "test", owner);
 const rest = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const scenes = {
   async spoken() {
-    life.begin("boot");
+    life.begin({ type: "boot" });
     life.post("ask");
     made[0].say("answer");
     return [life.begun, made[0].name, made[0].told];
   },
   async replaced() {
-    life.begin("one");
-    life.begin("two");
+    life.begin({ type: "one" });
+    life.begin({ type: "two" });
     made[0].say("late");
     made[0].break("late");
     made[1].say("heard");
@@ -49,8 +50,23 @@ const scenes = {
     return [made.map((worker) => worker.ended), life.begun];
   },
   async broken() {
-    life.begin("boot");
+    life.begin({ type: "boot" });
     return [made[0].break("boom"), made[0].break("")];
+  },
+  async unguarded() {
+    life.begin({ type: "boot" });
+    made[0].say({ type: "bare" });
+    made[1].say("late, and no first word");
+    made[1].say({ type: "bare" });
+    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].bare]);
+  },
+  async unguardable() {
+    life.begin({ type: "boot" });
+    made[0].say({ type: "bare" });
+    made[1].break("blob: is forbidden here");
+    made[2].say("heard");
+    life.begin({ type: "boot" });
+    return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].bare]);
   },
   async refused() {
     globalThis.Worker = class {
@@ -58,11 +74,11 @@ const scenes = {
         throw new Error("forbidden");
       }
     };
-    life.begin("boot");
+    life.begin({ type: "boot" });
     return [life.begun];
   },
   async silent() {
-    life.begin("boot");
+    life.begin({ type: "boot" });
     life.watch(20, (seconds) => heard.push(["silent", seconds]));
     life.watch(30, (seconds) => heard.push(["silent", seconds]));
     await rest(80);

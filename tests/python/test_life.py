@@ -13,7 +13,11 @@ SCENES = Path(__file__).with_name("life.mjs")
 @pytest.mark.parametrize(
     ("scene", "found", "heard"),
     [
-        ("spoken", [True, "test", ["boot", "ask"]], [["hear", "answer"]]),
+        (
+            "spoken",
+            [True, "test", [{"type": "boot", "bare": False}, "ask"]],
+            [["hear", "answer"]],
+        ),
         ("replaced", [[True, True], False], [["hear", "heard"]]),
         (
             "broken",
@@ -26,6 +30,21 @@ SCENES = Path(__file__).with_name("life.mjs")
             [["refused", "The browser refused to start a worker for Python (forbidden)."]],
         ),
         ("silent", [], [["silent", 0.03]]),
+        (
+            "unguarded",
+            [["file:", True, False], ["blob:", False, True]],
+            [["hear", "late, and no first word"], ["hear", {"type": "bare"}]],
+        ),
+        (
+            "unguardable",
+            [
+                ["file:", True, False],
+                ["blob:", True, True],
+                ["file:", True, True],
+                ["file:", False, True],
+            ],
+            [["hear", "heard"]],
+        ),
     ],
 )
 def test_its_owner_is_told_once(node: str, scene: str, found: list[Any], heard: list[Any]) -> None:

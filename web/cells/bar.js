@@ -7,7 +7,7 @@ import { textButton } from "../figures/text-button.js";
 
 export class CellBar {
   /**
-   * @param {{run: () => void, stop: () => void, reset: () => void, id: string}} cell
+   * @param {{run: () => void, stop: () => void, reset: () => void, id: string, code: string}} cell
    * @param {string} label what a run of the article's code does, as the button says it
    */
   constructor(cell, label) {
@@ -26,7 +26,16 @@ export class CellBar {
     this.progress = document.createElement("span");
     this.progress.className = "cell-progress";
     this.progress.setAttribute("aria-hidden", "true");
-    this.element.append(this.runButton, this.stopButton, this.resetButton, this.status, this.progress);
+    this.copyButton = textButton("cell-copy", "Copy", () => this.#copy(cell.code));
+    this.copyButton.title = "Copy the code of this cell";
+    this.link = document.createElement("a");
+    Object.assign(this.link, { className: "cell-link", href: `#${cell.id}`, textContent: "#" });
+    this.link.setAttribute("aria-label", `Link to the cell ${cell.id}`);
+    this.cost = document.createElement("span");
+    this.cost.className = "cell-cost";
+    this.cost.textContent = document.querySelector("python-status")?.dataset.cost ?? "";
+    const tools = [this.runButton, this.stopButton, this.resetButton, this.copyButton, this.link];
+    this.element.append(...tools, this.cost, this.status, this.progress);
     python.addEventListener("status", () => this.#sayWaiting());
     this.offer("");
     this.show("");
@@ -47,7 +56,7 @@ export class CellBar {
   /**
    * Show how far the run is.
    * @param {Stage} stage
-   * @param {import("../python/client.js").Outcome} [outcome] for "ended"
+   * @param {import("../python/outcome.js").Outcome} [outcome] for "ended"
    */
   show(stage, outcome) {
     this.stage = stage;
@@ -72,6 +81,16 @@ export class CellBar {
       this.#say(arriving ? "Loading Python" : loading ? "Starting Python" : "Waiting for its turn");
     }
     this.progress.textContent = arriving ? share : "";
+    this.cost.hidden = phase !== "idle";
+  }
+
+  async #copy(code) {
+    try {
+      await navigator.clipboard.writeText(code);
+      this.#say("Copied");
+    } catch {
+      this.#say("This browser lets no page copy here: select the code instead");
+    }
   }
 
   #say(text) {
@@ -79,10 +98,11 @@ export class CellBar {
   }
 }
 
-/** @param {import("../python/client.js").Outcome} outcome */
-function inWords({ ok, stopped, error }) {
+/** @param {import("../python/outcome.js").Outcome} outcome */
+function inWords({ ok, stopped, cleared, error }) {
   if (ok) return "Done";
   if (stopped) return "Stopped";
+  if (cleared) return "Python ended";
   const where = error.line === null ? "" : ` in line ${error.line}`;
   return error.type === "PythonError" ? "Python is not available" : `${error.type}${where}`;
 }

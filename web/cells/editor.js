@@ -9,9 +9,23 @@
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { python } from "@codemirror/lang-python";
 import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
-import { EditorSelection, EditorState } from "@codemirror/state";
-import { EditorView, keymap, lineNumbers } from "@codemirror/view";
+import { EditorSelection, EditorState, StateEffect, StateField } from "@codemirror/state";
+import { Decoration, EditorView, keymap, lineNumbers } from "@codemirror/view";
 import { colours, theme } from "./theme.js";
+
+const markEffect = StateEffect.define();
+const FAILED = Decoration.line({ class: "cm-failed" });
+
+/** The line of the last error, until the code is changed. */
+const mark = StateField.define({
+  create: () => Decoration.none,
+  update: (marked, { docChanged, effects }) => {
+    const asked = effects.find((effect) => effect.is(markEffect));
+    if (asked) return asked.value;
+    return docChanged ? Decoration.none : marked;
+  },
+  provide: (field) => EditorView.decorations.from(field),
+});
 
 /**
  * @param {{parent: HTMLElement, code: string, label: string, onChange: (code: string) => void,
@@ -35,6 +49,7 @@ export function createEditor({ parent, code, label, onChange, onRun, onLeave }) 
     indentUnit.of("    "),
     indentOnInput(),
     bracketMatching(),
+    mark,
     syntaxHighlighting(colours),
     theme,
     EditorView.domEventHandlers({ beforeinput: replaceSelection }),
@@ -63,6 +78,14 @@ function replaceSelection(event, view) {
 export function setCode(view, code) {
   if (view.state.doc.toString() === code) return;
   view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: code } });
+}
+
+/** Mark a line, or none. @param {number} line 1-based; 0 for none */
+export function markLine(view, line) {
+  const { doc } = view.state;
+  const found = line > 0 && line <= doc.lines;
+  const marked = found ? Decoration.set([FAILED.range(doc.line(line).from)]) : Decoration.none;
+  view.dispatch({ effects: markEffect.of(marked) });
 }
 
 /** Put the cursor at a character, or select a line (1-based; past the end means the last). */

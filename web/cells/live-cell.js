@@ -21,7 +21,8 @@ export class LiveCell extends HTMLElement {
   connectedCallback() {
     if (this.source) return;
     this.source = new CellSource(this.querySelector(".cell-source"), this.id);
-    this.output = new CellOutput(this.querySelector(".cell-output") ?? this.#newOutput());
+    const box = this.querySelector(".cell-output") ?? this.#newOutput();
+    this.output = new CellOutput(box, () => python.refuse());
     this.bar = new CellBar(this, this.dataset.runLabel || "Run");
     this.source.pre.after(this.bar.element);
     this.guess = CellGuess.of(this);
@@ -126,6 +127,7 @@ export class LiveCell extends HTMLElement {
     this.bar.show("ended", outcome);
     if (this.started) await this.#drawEnd(outcome);
     this.started = false;
+    this.source.mark(outcome.error?.line ?? 0);
     this.#explain(outcome);
     this.guess?.say(outcome.guessed);
     const { ok, value, error, stopped, cleared, seconds } = outcome;
@@ -148,10 +150,9 @@ export class LiveCell extends HTMLElement {
   }
 
   /** Say what an unusual end means and what can be done. */
-  #explain({ ok, stopped, cleared, error }) {
+  #explain({ ok, stopped, cleared, reason, error }) {
     if (cleared) {
-      const why = stopped ? "Stopped." : error.message;
-      const text = `${why} Python was restarted, so the names that cells had defined are gone.`;
+      const text = `${reason || "Stopped."} Python was restarted, so the names that cells had defined are gone.`;
       const above = cellsAbove(this);
       if (above.length === 0) this.output.say(text);
       else this.output.say(text, "Run the cells above again", () => above.forEach((cell) => cell.run()));
@@ -199,10 +200,12 @@ export class LiveCell extends HTMLElement {
   }
 }
 
-function noteOn({ ok, stopped, seconds }) {
+function noteOn({ ok, stopped, seconds, changed }) {
   if (stopped) return "Stopped before it was done";
   if (!ok) return "Ended with an error";
-  return `Computed in your browser in ${seconds < 0.1 ? seconds.toFixed(3) : seconds.toFixed(2)} s`;
+  const computed = `Computed in your browser in ${seconds < 0.1 ? seconds.toFixed(3) : seconds.toFixed(2)} s`;
+  if (!changed) return computed;
+  return `${computed}, with what cells have put in the place of ${changed}: it may not be the article's own result`;
 }
 
 /** The live cells that stand before `cell` in the page. */

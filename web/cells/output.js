@@ -7,6 +7,7 @@
  */
 
 import { errorView } from "./error.js";
+import { readPlots, readTable } from "./published.js";
 import { TextStream } from "./stream.js";
 import { textButton } from "../figures/text-button.js";
 
@@ -19,9 +20,13 @@ const FULL_BYTES = 200_000;
 const DRAW_EVERY_MS = 50;
 
 export class CellOutput {
-  /** @param {HTMLElement} box the `.cell-output` element */
-  constructor(box) {
+  /**
+   * @param {HTMLElement} box the `.cell-output` element
+   * @param {() => void} [onForged] told of a table or plots that no Python of this page has made
+   */
+  constructor(box, onForged = () => {}) {
     this.box = box;
+    this.onForged = onForged;
     this.stream = null;
     this.fresh = new Set(); // slots the current run has filled
     this.waiting = new Map(); // "table" | "plots" → JSON text not yet drawn
@@ -67,7 +72,7 @@ export class CellOutput {
 
   /**
    * The run is over: show its value and error, remove what it did not renew.
-   * @param {import("../python/client.js").Outcome} outcome
+   * @param {import("../python/outcome.js").Outcome} outcome
    * @param {string} note where the output comes from
    * @returns {Promise<void>} settles when everything is on screen
    */
@@ -134,10 +139,15 @@ export class CellOutput {
     const start = performance.now();
     const { table, plots } = Object.fromEntries(this.waiting);
     this.waiting.clear();
-    if (table !== undefined) this.#show("data-table", [JSON.parse(table)]);
-    if (plots !== undefined) this.#show("data-plot", JSON.parse(plots));
+    if (table !== undefined) this.#showRead("data-table", readTable(table));
+    if (plots !== undefined) this.#showRead("data-plot", readPlots(plots));
     this.drawnAt = performance.now();
     this.drawCostMs = this.drawnAt - start;
+  }
+
+  #showRead(tag, items) {
+    if (items) this.#show(tag, items);
+    else this.onForged();
   }
 
   /** Have one element of `tag` for each item of data; elements that stay are reused in place. */

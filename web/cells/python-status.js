@@ -1,5 +1,6 @@
 /**
- * `<python-status>` in the top bar: what Python is doing, a way out when it failed, and Run all.
+ * `<python-status>` in the top bar: what Python is doing, a way out when it failed, Run all, and
+ * Restart Python once there is one.
  *
  * The words that change often (40%, 41%, …) are for eyes only; a screen reader hears each phase
  * once.
@@ -7,6 +8,8 @@
 
 import { python } from "../python/client.js";
 import { textButton } from "../figures/text-button.js";
+
+const GONE = "The names that cells had defined are gone; Run all defines them again.";
 
 class PythonStatus extends HTMLElement {
   connectedCallback() {
@@ -20,13 +23,16 @@ class PythonStatus extends HTMLElement {
     this.retry = textButton("python-retry", "Retry", () => python.retry());
     this.all = textButton("python-all", "Run all", () => this.#runOrStopAll());
     this.all.title = "Run every cell of the page, in order";
-    this.replaceChildren(this.all, this.retry, dot, this.words, this.spoken, this.reason);
+    this.restart = textButton("python-restart", "", () => python.restart());
+    this.restart.title = "Start Python anew: the names that cells have defined are gone then";
+    this.restart.append("Restart", element("span", "python-restart-what", " Python"));
+    this.replaceChildren(this.all, this.retry, this.restart, dot, this.words, this.spoken, this.reason);
     python.addEventListener("status", () => this.#show());
     this.#show();
   }
 
   #show() {
-    const { phase, share, starting, reason, fetching } = python.status;
+    const { phase, share, starting, fetching } = python.status;
     const busy = phase.endsWith("ing"); // loading, running, stopping
     const loading = phase === "loading" && !starting;
     const words = `Python ${phase === "loading" && starting ? "starting" : phase}`;
@@ -34,9 +40,10 @@ class PythonStatus extends HTMLElement {
     const arriving = loading ? "Loading" : fetching;
     this.words.textContent = arriving ? `${arriving} ${share}` : words;
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
-    this.reason.textContent = phase === "failed" || phase === "stopped" ? reason : "";
+    this.reason.textContent = trouble(python.status);
     this.reason.hidden = this.reason.textContent === "";
     this.retry.hidden = phase !== "failed";
+    this.restart.hidden = ["idle", "loading", "failed"].includes(phase);
     this.all.hidden = phase === "failed";
     this.all.textContent = busy ? "Stop" : "Run all";
   }
@@ -47,9 +54,19 @@ class PythonStatus extends HTMLElement {
   }
 }
 
-function element(tag, name) {
+/** What the reader has to know besides the phase: why Python ended, and what was not believed. */
+function trouble({ phase, reason, cleared, refused }) {
+  const said = [];
+  if (phase === "failed") said.push(reason);
+  if (phase === "stopped" && cleared) said.push(reason, GONE);
+  if (refused > 0) said.push(`Refused so far: ${refused} of the messages of Python's worker, which it never sends.`);
+  return said.filter(Boolean).join(" ");
+}
+
+function element(tag, name, text = "") {
   const made = document.createElement(tag);
   made.className = name;
+  made.textContent = text;
   return made;
 }
 

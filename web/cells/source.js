@@ -72,6 +72,11 @@ export class CellSource extends EventTarget {
     return this.opening;
   }
 
+  /** Mark the line of an error in the editor, if there is one. @param {number} line 0 for none */
+  mark(line) {
+    if (this.editor) this.tools.markLine(this.editor, line);
+  }
+
   /** The code as the editor holds it, without an empty last line that the baked source lacks. */
   get #lines() {
     return this.tail && this.text.endsWith("\n") ? this.text.slice(0, -1) : this.text;

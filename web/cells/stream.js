@@ -6,6 +6,8 @@
  * where there is one, so that the text looks and copies as if it were whole.
  */
 
+import { TerminalText } from "./terminal-text.js";
+
 const BLOCK_CHARS = 4000;
 
 export class TextStream {
@@ -14,16 +16,34 @@ export class TextStream {
     this.pre = pre;
     this.text = "";
     this.open = null;
+    this.terminal = new TerminalText();
     pre.replaceChildren();
   }
 
-  /** Append text, and stay at the end if the reader was there. @param {string} text */
-  append(text) {
+  /** Append what was printed, and stay at the end if the reader was there. @param {string} printed */
+  append(printed) {
     const { pre } = this;
     const atEnd = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 2;
+    const { back, text } = this.terminal.read(printed);
+    if (back > 0) this.#takeBack(back);
     this.text += text;
     for (const piece of pieces(text, BLOCK_CHARS - (this.open?.length ?? 0))) this.#add(piece);
     if (atEnd) pre.scrollTop = pre.scrollHeight;
+  }
+
+  /** Remove characters from the end, of as many blocks as they fill. */
+  #takeBack(chars) {
+    this.text = this.text.slice(0, this.text.length - chars);
+    for (let left = chars, block = this.pre.lastChild; left > 0 && block; block = this.pre.lastChild) {
+      const { firstChild: node } = block;
+      const cut = Math.min(left, node.length);
+      left -= cut;
+      if (cut === node.length) block.remove();
+      else node.deleteData(node.length - cut, cut);
+    }
+    const last = this.pre.lastChild;
+    last?.classList.remove("is-full");
+    this.open = last?.firstChild ?? null;
   }
 
   #add(piece) {

@@ -18,6 +18,7 @@ export const theme = EditorView.theme({
   ".cm-line::selection, .cm-line ::selection": { background: "var(--selection)" },
   "&.cm-focused .cm-matchingBracket": { background: "var(--selection)" },
   "&.cm-focused .cm-nonmatchingBracket": { background: "none", color: "var(--bad)" },
+  ".cm-failed": { boxShadow: "inset 2px 0 var(--bad)" },
   ".cm-gutters": {
     width: "var(--cell-indent)",
     border: "0",

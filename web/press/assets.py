@@ -44,13 +44,14 @@ class Assets:
     theme: str
     font: str
     python: str = ""
+    cost: str = ""
 
 
 def write_assets(out: Path) -> Assets:
     """Write all assets below `out`. Raises PressError when a source is missing or altered."""
-    assets = _bundle(out)
     _copy_pyodide(out / "pyodide")
     packages = _copy_wheels(out / "pyodide")
+    assets = _bundle(out, packages)
     _bundle_workers(out, packages, _copy_demo(out / "demo"))
     _assemble(out / "python" / "product.wasm")
     _zip_python(out / "python" / "unfrozen.zip")
@@ -59,21 +60,30 @@ def write_assets(out: Path) -> Assets:
     _write_view(out / "decision.json", decision.view({}))
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     (out / FONT_LICENCES).write_text(licences(), encoding="utf-8")
-    return replace(assets, python=_about_python(out, packages["numpy"]["bytes"]))
+    first = _first_bytes(out)
+    return replace(
+        assets,
+        python=_about_python(first, packages["numpy"]["bytes"]),
+        cost=f"The first Run loads {mb(first)}",
+    )
 
 
-def _about_python(out: Path, numpy_bytes: int) -> str:
-    """Which Python runs the cells, and what the browser fetches for it, before any compression."""
+def _first_bytes(out: Path) -> int:
+    """What the browser fetches before the first cell runs, before any compression."""
+    fetched = [out / "pyodide" / name for name in PYODIDE_FILES]
+    fetched += [out / "python" / name for name in ("worker.js", "unfrozen.zip")]
+    return sum(path.stat().st_size for path in fetched)
+
+
+def _about_python(first_bytes: int, numpy_bytes: int) -> str:
+    """Which Python runs the cells, and what the browser fetches for it."""
     pyodide = json.loads((ROOT / "node_modules" / "pyodide" / "package.json").read_text())[
         "version"
     ]
     version = wheels.lock()["info"]["python"].rpartition(".")[0]
-    fetched = [out / "pyodide" / name for name in PYODIDE_FILES]
-    fetched += [out / "python" / name for name in ("worker.js", "unfrozen.zip")]
-    first = sum(path.stat().st_size for path in fetched)
     return (
         f"Cells run Python {version} in your browser (Pyodide {pyodide}): "
-        f"the first Run fetches {mb(first)}, import numpy {mb(numpy_bytes)} more."
+        f"the first Run fetches {mb(first_bytes)}, import numpy {mb(numpy_bytes)} more."
     )
 
 
@@ -94,14 +104,18 @@ def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
     return outputs
 
 
-def _bundle(out: Path) -> Assets:
-    """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name."""
+def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
+    """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name.
+
+    `PACKAGES` in their sources becomes what the site carries.
+    """
     faces = out / ".faces"
     write_fonts(faces)
     into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
     into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
     entries = [f"{name}={path}" for name, path in ENTRIES.items()]
-    outputs = _esbuild([*entries, "--splitting", "--format=esm", *into], out)
+    known = f"--define:PACKAGES={json.dumps(packages)}"
+    outputs = _esbuild([*entries, "--splitting", "--format=esm", known, *into], out)
     outputs |= _esbuild(
         [f"theme={THEME}", "--format=iife", *into], out
     )  # a plain script blocks paint

@@ -2,7 +2,8 @@
 
 Reading order: `output` (what a cell prints) → `missing` (what is said about a module that is not
 here) → `trace` (how its errors read) → `numbers` (numpy's, in JSON) → `cell` (run one) → `window`
-(the `js` module a cell publishes through) → `wheels` (packages, checked and unpacked) → `imports`
+(the `js` module a cell publishes through) → `terminal` (`help` and `exit` without one) → `changed`
+(what cells have replaced) → `wheels` (packages, checked and unpacked) → `imports`
 (which of them a cell will import) → `packages` (fetched for it) → `micropip_layer` (what micropip
 finds here) → `browser` (the session in the page) → `lab` (the page's own fine-tune). Standard
 library and `unfrozen` only; numpy in `lab`.

@@ -6,19 +6,21 @@ callables; it takes the doors Pyodide has to the page away.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
-import dataclasses
 import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from types import ModuleType, SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 from pycell.cell import run_cell_async
+from pycell.changed import Watch
 from pycell.micropip_layer import FetchWheel, PageLayer
-from pycell.output import CappedOutput
+from pycell.output import CappedOutput, streams
 from pycell.packages import Packages, Wait
+from pycell.terminal import Help, leave, no_input
 from pycell.window import make_js_module
 
 NAP_SECONDS = 0.05
@@ -32,32 +34,58 @@ class Session:
         write: Callable[[str], None],
         publish: Callable[[str, str], None],
         packages: Packages,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
-        """Send what cells print to `write`, what they publish to `publish`; they use `packages`."""
+        """Send what cells print to `write`, what they publish to `publish`; they use `packages`.
+
+        `turned` is called whenever the event loop comes round after a `pulse`.
+        """
         self._write, self._publish, self._packages = write, publish, packages
+        self._turned = turned
         self._namespace: dict[str, Any] = {}
         self._published: dict[str, str] = {}
+        self._watch = Watch()
 
     def note(self, name: str, json_text: str) -> None:
-        """Pass on what a cell publishes, and keep it until the next run."""
+        """Pass on what a cell publishes, and keep it until the next run.
+
+        Raises RuntimeError for what a run that is over has left going: there is no cell to show it.
+        """
+        if streams.owner() is None:
+            streams.refuse(len(json_text))
+            raise RuntimeError(
+                "the run this belongs to is over, and its cell takes no more: await what it has "
+                "started (await task) in the cell itself"
+            )
         self._published[name] = json_text
         self._publish(name, json_text)
 
-    async def run(self, cell_id: str, source: str, guess: str = "", guessed: str = "") -> str:
-        """Run one cell; return JSON text with the keys ok, value, error, notice and guessed.
+    async def run(
+        self,
+        cell_id: str,
+        source: str,
+        end: Callable[..., None],
+        guess: str = "",
+        guessed: str = "",
+    ) -> None:
+        """Run one cell; tell `end` its value, error (type, message, traceback, line) and notices.
 
-        `guess` is a key of `unfrozen.reader.guesses`, `guessed` what the reader typed; the answer's
-        `guessed` compares it with what the cell published, in words.
+        `guess` is a key of `unfrozen.reader.guesses`, `guessed` what the reader typed: `end` gets
+        the comparison with what was published, and last what cells have replaced, all in words.
         """
         output = CappedOutput(self._write)
         self._published.clear()
         prepare = self._packages.prepare
         result = await run_cell_async(source, self._namespace, output, cell_id, prepare)
-        answer = dataclasses.asdict(result)
-        answer["notice"] = answer["notice"] or self._packages.notice
-        answer["value"] = answer.pop("value_repr")
-        answer["guessed"] = self._compared(guess, guessed) if guessed and result.ok else ""
-        return json.dumps(answer)
+        changed = self._watch.changed()  # SystemError when there is nothing left to go on with
+        said = self._compared(guess, guessed) if guessed and result.ok else ""
+        error = result.error
+        parts = (error.type, error.message, error.traceback, error.line) if error else (None,) * 4
+        end(result.value_repr, *parts, result.notice or self._packages.notice, said, changed)
+
+    def pulse(self) -> None:
+        """Have the event loop, if it still turns, call `turned`."""
+        asyncio.get_event_loop().call_soon(self._turned)
 
     def _compared(self, guess: str, guessed: str) -> str:
         """A reader's guess beside the result, in words, and in the first plot."""
@@ -77,22 +105,26 @@ def open_session(
     bring: Callable[[str], Awaitable[str]],
     fetch_wheel: FetchWheel,
     download_stopped: Callable[[], bool],
+    turned: Callable[[], None],
 ) -> Session:
     """Prepare this interpreter for reader code and return its session.
 
     `publish(name, json_text)` gets tables and plots; `stop_wanted()` tells whether the reader has
     pressed Stop since it was last asked. `lock` names the packages of this site, as JSON;
     `bring(name)` unpacks one, `fetch_wheel(url)` gets any other wheel of this origin, and
-    `download_stopped()` tells whether Stop has ended one of these.
+    `download_stopped()` tells whether Stop has ended one of these. `turned()` answers a pulse.
     """
     known = json.loads(lock)
     packages = Packages(known["packages"], bring, download_stopped, _waiter)
     packages.on_load = PageLayer(known, packages, fetch_wheel).note_loaded
-    session = Session(write, publish, packages)
+    builtins.input = no_input
+    builtins.help = Help()  # type: ignore[assignment]
+    builtins.exit = builtins.quit = leave  # type: ignore[assignment]
+    time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
+    sys.stdout = sys.stderr = streams  # also between two runs
+    session = Session(write, publish, packages, turned)
     sys.modules["js"] = make_js_module(session.note)
     _close_pyodide_js()
-    builtins.input = _no_input
-    time.sleep = _interruptible_sleep(time.sleep, stop_wanted)
     sys.meta_path.append(packages)
     return session
 
@@ -116,11 +148,6 @@ def _close_pyodide_js() -> None:
     api.__dict__["config"] = SimpleNamespace(enableRunUntilComplete=True)
     closed.__dict__["_api"] = api
     sys.modules.update({"pyodide_js": closed, "pyodide_js._api": api})
-
-
-def _no_input(_prompt: object = "", /) -> NoReturn:
-    """Refuse in words what would otherwise fail as an I/O error."""
-    raise RuntimeError("input() cannot ask you here: assign the value in the cell and run it again")
 
 
 def _interruptible_sleep(

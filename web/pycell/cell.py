@@ -13,7 +13,7 @@ from types import CodeType
 from typing import Any
 
 from pycell.numbers import numpy_in_json
-from pycell.output import CappedOutput
+from pycell.output import CappedOutput, streams
 from pycell.trace import CellError, describe_error, remember_source
 
 VALUE_LIMIT_CHARS = 20_000
@@ -74,16 +74,21 @@ async def run_cell_async(
     remember_source(filename, source)
     value_repr: str | None = None
     error: CellError | None = None
-    streams = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
-    with streams[0], streams[1], numpy_in_json():
-        try:
-            if prepare is not None:
-                await prepare(source)
-            value = await _execute(source, filename, namespace)
-            value_repr = None if value is None else _shortened(repr(value))
-        except BaseException as raised:
-            error = describe_error(raised, filename)
-    return CellResult(error is None, value_repr, error, output.notice())
+    redirected = contextlib.redirect_stdout(streams), contextlib.redirect_stderr(streams)
+    token = streams.begin(output)
+    try:
+        with redirected[0], redirected[1], numpy_in_json():
+            try:
+                if prepare is not None:
+                    await prepare(source)
+                value = await _execute(source, filename, namespace)
+                value_repr = None if value is None else _shortened(repr(value))
+            except BaseException as raised:
+                error = describe_error(raised, filename)
+    finally:
+        streams.end(output, token)
+    notice = " ".join(filter(None, (output.notice(), streams.late_notice())))
+    return CellResult(error is None, value_repr, error, notice)
 
 
 async def _execute(source: str, filename: str, namespace: dict[str, Any]) -> Any:
@@ -124,6 +129,7 @@ def _has_top_level_await(source: str) -> bool:
 
 def _shortened(text: str) -> str:
     """Cut a repr that would bury the page, and say how long it was."""
+    text = str.__str__(text)  # a repr may be of a class of the cell's own, with a `len` of its own
     if len(text) <= VALUE_LIMIT_CHARS:
         return text
     return f"{text[:VALUE_LIMIT_CHARS]}… ({len(text):,} characters in all)"

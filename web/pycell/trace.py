@@ -9,6 +9,14 @@ from dataclasses import dataclass
 
 from pycell.missing import note_on
 
+NAME_LIMIT_CHARS = 100
+MESSAGE_LIMIT_CHARS = 20_000
+TRACEBACK_LIMIT_CHARS = 40_000
+LEAVING = (
+    "A cell has no program to leave: this run ended here, and the names of all cells stay. "
+    "“Restart Python” in the page's top bar starts without them."
+)
+
 _known_filenames: set[str] = set()
 
 
@@ -34,27 +42,60 @@ def remember_source(filename: str, source: str) -> None:
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
 
 
+def is_cell(filename: str) -> bool:
+    """Whether code was compiled under that name from the source of a cell."""
+    return filename in _known_filenames
+
+
 def describe_error(error: BaseException, filename: str) -> CellError:
-    """Turn `error`, raised by the cell compiled as `filename`, into what its reader sees."""
+    """Turn `error`, raised by the cell compiled as `filename`, into what its reader sees.
+
+    An exception of the cell's own class may raise again when it is asked what it says: then its
+    name is told, and what it raised.
+    """
+    name = _name(type(error))
+    try:
+        return _described(error, name, filename)
+    except BaseException as again:
+        said = f"{name}: its message could not be made ({_name(type(again))})"
+        return CellError(name, said, said, None)
+
+
+def _name(kind: type) -> str:
+    """The name of a class, whatever its own class says of it; cut where it would bury the page."""
+    return _cut(str.__str__(type.__dict__["__name__"].__get__(kind)), NAME_LIMIT_CHARS)
+
+
+def _cut(text: str, limit_chars: int) -> str:
+    """Cut a text in its middle: the end of a traceback is its point."""
+    text = str.__str__(text)
+    if len(text) <= limit_chars:
+        return text
+    half = limit_chars // 2
+    return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
+
+
+def _described(error: BaseException, name: str, filename: str) -> CellError:
     _explain(error)
     report = traceback.TracebackException.from_exception(error, compact=True)
     for part in _chain(report):
         _keep_cell_frames(part)
     return CellError(
-        type=type(error).__name__,
-        message=str(report),
-        traceback="".join(report.format()),
+        type=name,
+        message=_cut(str(report), MESSAGE_LIMIT_CHARS),
+        traceback=_cut("".join(report.format()), TRACEBACK_LIMIT_CHARS),
         line=_line_in(error, report, filename),
     )
 
 
 def _explain(error: BaseException) -> None:
-    """Add to a missing module what there is instead; once, even if the error is raised again."""
+    """Add to an error what there is instead; once, even if the error is raised again."""
+    note = LEAVING if isinstance(error, SystemExit) else ""
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
         note = note_on(top) if top in (error.name, "gpu_runner") else ""
-        if note and note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+    if note and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
 def _chain(report: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

@@ -30,6 +30,7 @@ class Window:
         parse = PARSERS.get(name)
         if parse is not None:
             parse(value)
+            value = str.__str__(value)  # of a class of the cell's own, it would say what it likes
         object.__setattr__(self, name, value)
         if parse is not None:
             self._on_publish(name, value)

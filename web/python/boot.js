@@ -1,19 +1,13 @@
 /**
- * Starts Pyodide inside the worker, from files of this site only.
+ * Starts Pyodide inside a worker, from the files it was handed and two scripts of this site.
  *
- *   pyodide/pyodide.asm.wasm   ─ streamed, counted, compiled ─┐
- *   pyodide/python_stdlib.zip  ─ streamed, counted ───────────┼─▶ interpreter ─▶ pycell session
- *   python/unfrozen.zip        ─ fetched ─────────────────────┘
- *
- * Pyodide fetches its own files, and when one fails it logs a warning and waits for ever. So the
- * files are fetched here, where a failure can be told, and handed to it when it asks for them.
- * A restart after Stop gets them, the compiled module included, from the page that kept them.
+ * Pyodide fetches its own files, and when one fails it logs a warning and waits for ever. So they
+ * are fetched before (files.js), where a failure can be told, and handed to it when it asks. The
+ * worker itself asks for nothing over the network but `pyodide.mjs` and `pyodide.asm.mjs`.
  */
 
-import { BootError, RUNTIME_BYTES, fetchBytes, fetchCounted, orExplain } from "./download.js";
+import { BootError, orExplain } from "./errors.js";
 import { jsGlobals } from "./seal.js";
-
-/** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer}} Files */
 
 /** What the packages of this Pyodide are built for. */
 export const INFO = {
@@ -22,35 +16,18 @@ export const INFO = {
   platform: "emscripten_5_0_3",
   python: "3.14.0",
 };
-// Pyodide itself is offered no packages: packages.js fetches them. The full lock file has 114 kB.
+// Pyodide itself is offered no packages: packages.js has them. The full lock file has 114 kB.
 const LOCK = { info: INFO, packages: {} };
 
 /**
- * Fetch what an interpreter is made of.
- * @param {(ratio: number) => void} onProgress share of the bytes that have arrived, 0 … 1
- * @returns {Promise<Files>}
- */
-export async function fetchFiles(onProgress) {
-  const runtime = new URL("../pyodide/", self.location.href);
-  const total = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
-  let loaded = 0;
-  const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / total));
-  const [module, stdlib, core] = await Promise.all([
-    compile(new URL("pyodide.asm.wasm", runtime), onBytes),
-    fetchBytes(new URL("python_stdlib.zip", runtime), onBytes),
-    fetchBytes(new URL("unfrozen.zip", self.location.href), () => {}),
-  ]);
-  return { module, stdlib, core };
-}
-
-/**
  * Start an interpreter and give it the article's own Python.
- * @param {Files} files
+ * @param {import("./files.js").Files} files
  * @param {(memory: WebAssembly.Memory) => void} [onMemory] gets the memory that its arrays lie in
  * @returns {Promise<any>} the Pyodide API
  */
 export async function startPyodide(files, onMemory = () => {}) {
-  const runtime = new URL("../pyodide/", self.location.href).href;
+  const runtime = new URL("../pyodide/", import.meta.url).href;
+  delete self.importScripts; // Pyodide would try it, to see whether it is there: not in a module
   const broken = "A part of Python could not be loaded. Check the connection and try again";
   const [{ loadPyodide }, { default: createPyodideModule }] = await orExplain(broken, () =>
     Promise.all([import(`${runtime}pyodide.mjs`), import(`${runtime}pyodide.asm.mjs`)]),
@@ -69,15 +46,6 @@ export async function startPyodide(files, onMemory = () => {}) {
   pyodide.FS.writeFile("/lib/unfrozen.zip", new Uint8Array(files.core));
   pyodide.runPython("import sys; sys.path.insert(0, '/lib/unfrozen.zip')");
   return pyodide;
-}
-
-async function compile(url, onBytes) {
-  const answer = await fetchCounted(url, onBytes);
-  return orExplain(
-    "This browser refused to compile WebAssembly, which Python needs here. A content policy, " +
-      "a lockdown mode or an extension may forbid it; allow it for this page and try again",
-    () => WebAssembly.compileStreaming(answer),
-  );
 }
 
 /** Stand in for the network while Pyodide loads; returns a function that undoes it. */

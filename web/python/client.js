@@ -15,24 +15,32 @@
  *
  * Stop always stops, because terminating a worker needs nobody's consent. The interrupt comes first
  * only because it keeps the reader's variables. A restart takes the compiled module and the files
- * from here, so it downloads nothing. A crash of Python itself is a stop with a reason.
+ * from here, so it downloads nothing. Every end of Python itself is a restart with a reason: its
+ * worker says that it died, or, asked every two seconds, that it computes nothing and turns no more.
+ * Code that computes answers nothing, for hours if it likes. What the worker says is heard as
+ * heard.js allows it.
  */
 
-import { DOWNLOAD_SILENCE_MS, START_SILENCE_MS, WorkerLife } from "./life.js";
+import { FULL_BYTES, whyEmptied } from "./ends.js";
+import { Errands } from "./errands.js";
+import { runtime } from "./files.js";
+import { mayBeSaid } from "./heard.js";
+import { START_SILENCE_MS, WorkerLife } from "./life.js";
+import { crash, ended } from "./outcome.js";
 
 const INTERRUPT = 2;
 const GRACE_MS = 250;
+const PULSE_MS = 2000;
+const PRINTED_LIMIT = 400_000; // characters of a run; Python stops itself at half of it
+const REFUSALS_LIMIT = 200; // then its worker is ended
 
 /**
  * @typedef {"idle" | "loading" | "ready" | "running" | "stopping" | "stopped" | "failed"} Phase
  * @typedef {{phase: Phase, share: string, starting: boolean, reason: string, cleared: boolean,
- *   fetching: string}} Status
+ *   fetching: string, refused: number}} Status
  *   share: how much of what is being downloaded is here, as text ("40%"); reason: why it failed or
  *   restarted; cleared: variables were lost since the last run; fetching: name of the package that
- *   the running cell waits for
- * @typedef {{ok: boolean, value: string | null, error: object | null, notice: string,
- *   guessed: string, seconds: number, stopped: boolean, cleared: boolean}} Outcome
- *   guessed: the reader's guess beside the result, in words
+ *   the running cell waits for; refused: messages of its worker that were none of its to send
  * @typedef {{cell: string, source: string, guess?: {key: string, text: string},
  *   onStart?: () => void, onStdout?: (text: string) => void, onTable?: (json: string) => void,
  *   onPlots?: (json: string) => void}} Job guess: what the reader expects, see `unfrozen.reader.guesses`
@@ -48,21 +56,38 @@ export class PythonClient extends EventTarget {
       refused: (reason) => this.#fail(reason),
     });
     /** @type {Status} */
-    this.status = { phase: "idle", share: "0%", starting: false, reason: "", cleared: false, fetching: "" };
+    this.status = {
+      phase: "idle", share: "0%", starting: false, reason: "", cleared: false, fetching: "", refused: 0,
+    };
     this.queue = [];
     this.current = null;
     this.alive = false; // the worker has said "ready"
-    this.files = null;
-    this.packages = {}; // name → bytes of what cells have imported: a restart fetches none again
+    this.starts = 0; // one more than the starts that were given up
+    this.errands = new Errands((fetching, share) => this.#set({ fetching, share }));
     this.signal = globalThis.crossOriginIsolated ? new Int32Array(new SharedArrayBuffer(4)) : null;
     this.grace = 0;
+    this.pulse = 0;
     this.lastRun = 0;
+  }
+
+  /** What an interpreter is made of, once it is here: any worker of the page may start from it. */
+  get files() {
+    return runtime.files;
+  }
+
+  set files(files) {
+    runtime.files = files;
+  }
+
+  /** name → bytes of what cells have imported. */
+  get packages() {
+    return this.errands.kept;
   }
 
   /**
    * Queue a run; Python starts at the first.
    * @param {Job} job
-   * @returns {{done: Promise<Outcome>, stop: () => void}} `done` never rejects
+   * @returns {{done: Promise<import("./outcome.js").Outcome>, stop: () => void}} `done` never rejects
    */
   run(job) {
     const entry = { ...job, run: ++this.lastRun };
@@ -85,6 +110,22 @@ export class PythonClient extends EventTarget {
     this.#spawn();
   }
 
+  /** Start Python anew: what runs and what waits ends, and the names of all cells go. */
+  restart() {
+    if (this.status.phase === "idle") return;
+    for (const entry of this.queue.splice(0)) entry.settle(ended({ stopped: true }));
+    if (this.status.phase === "failed") this.retry();
+    else this.#renew("You restarted Python.", { stopped: true });
+  }
+
+  /** Count what does not come from this page's own Python. */
+  refuse() {
+    this.#set({ refused: this.status.refused + 1 });
+    if (this.status.refused % REFUSALS_LIMIT === 0) {
+      this.#renew(`Python's worker sent ${REFUSALS_LIMIT} messages that it never sends, and was ended.`);
+    }
+  }
+
   #set(changes) {
     this.status = { ...this.status, ...changes };
     this.dispatchEvent(new Event("status"));
@@ -92,69 +133,105 @@ export class PythonClient extends EventTarget {
 
   #pump() {
     if (this.current || this.queue.length === 0) return;
-    if (!this.life.begun) return this.#spawn();
+    if (this.starts === 0) return void this.#spawn();
     if (!this.alive) return this.#set({ phase: "loading" });
     this.current = this.queue.shift();
     const { run, cell, source, guess } = this.current;
+    Object.assign(this.current, { begun: false, printed: 0 });
+    this.errands.begin();
     this.#set({ phase: "running", reason: "", cleared: false });
     this.life.post({ type: "run", run, cell, source, guess });
+    this.#askPulse();
   }
 
-  #spawn(phase = "loading") {
-    this.#set({ phase, share: "0%", starting: Boolean(this.files), fetching: "" });
-    this.alive = false;
+  async #spawn(phase = "loading") {
+    const start = ++this.starts;
+    this.#set({ phase, share: "0%", starting: Boolean(runtime.files), fetching: "" });
+    try {
+      await runtime.load((ratio) => start === this.starts && this.#set({ share: `${Math.floor(ratio * 100)}%` }));
+    } catch (error) {
+      if (start === this.starts) this.#fail(error.reason ?? `Python could not be loaded (${error.message}).`);
+      return;
+    }
+    if (start === this.starts) this.#begin();
+  }
+
+  #begin() {
     if (this.signal) Atomics.store(this.signal, 0, 0); // meant for the worker that is gone
-    this.life.begin({ type: "boot", signal: this.signal, files: this.files ?? undefined, packages: this.packages });
-    if (this.life.begun) this.#watch();
-  }
-
-  /** A start that says nothing for too long hangs; tell it instead of waiting for ever. */
-  #watch() {
-    const [silenceMs, what] = this.status.starting ? [START_SILENCE_MS, "starting"] : [DOWNLOAD_SILENCE_MS, "loading"];
-    this.life.watch(silenceMs, (seconds) => {
-      this.#fail(`Python said nothing for ${seconds} seconds while ${what}. Try again.`);
+    this.#set({ starting: true });
+    this.life.begin({ type: "boot", signal: this.signal, files: runtime.files });
+    if (!this.life.begun) return;
+    this.life.watch(START_SILENCE_MS, (seconds) => {
+      this.#fail(`Python said nothing for ${seconds} seconds while starting. Try again.`);
     });
   }
 
   #hear(data) {
-    if (data.type === "progress") this.#set({ share: `${Math.floor(data.ratio * 100)}%` });
-    else if (data.type === "starting") this.#keep(data.files);
+    const turn = !this.alive ? "boot" : !this.current ? "rest" : this.current.begun ? "run" : "begun";
+    if (!mayBeSaid(data, turn, this.current)) this.refuse();
     else if (data.type === "ready") this.#ready();
     else if (data.type === "failed") this.#fail(data.reason);
-    else if (this.current?.run === data.run) this.#hearRun(data);
-    if (this.life.begun && !this.alive) this.#watch();
+    else if (data.type === "crashed") this.#died(data.reason);
+    else if (data.type === "pulse") this.#pulsed(data.on);
+    else this.#hearRun(data);
   }
 
   #hearRun(data) {
-    if (data.type === "started") this.current.onStart?.();
-    else if (data.type === "stdout") this.current.onStdout?.(data.text);
+    if (data.type === "started") this.#started();
+    else if (data.type === "stdout") this.#printed(data.text);
     else if (data.type === "table") this.current.onTable?.(data.json);
     else if (data.type === "plots") this.current.onPlots?.(data.json);
-    else if (data.type === "fetching") this.#set({ fetching: data.name, share: data.share });
-    else if (data.type === "package") this.packages[data.name] = data.bytes;
-    else if (data.type === "done") this.#finish(data);
-    else if (data.type === "crashed") this.#restart(`Python crashed: ${data.reason}`);
-  }
-
-  #keep(files) {
-    this.files = files ?? this.files;
-    this.#set({ starting: true });
+    else if (data.type === "want") void this.#bring(data);
+    else if (data.type === "damaged") this.errands.drop(data.name);
+    else this.#finish(data);
   }
 
   #ready() {
     this.life.watch(0);
     this.alive = true;
-    if (this.status.phase === "loading") this.#set({ phase: "ready", starting: false });
+    if (this.status.phase === "loading") this.#set({ phase: "ready" });
+    this.#set({ starting: false });
     this.#pump();
   }
 
-  #finish({ ok, value, error, notice, guessed, seconds }) {
-    clearTimeout(this.grace);
-    const stopped = this.status.phase === "stopping";
+  #started() {
+    this.current.begun = true;
+    this.current.onStart?.();
+  }
+
+  #printed(text) {
+    this.current.printed += text.length;
+    if (this.current.printed > PRINTED_LIMIT) this.refuse();
+    else this.current.onStdout?.(text);
+  }
+
+  async #bring(wanted) {
     const entry = this.current;
-    this.current = null;
-    this.#set({ phase: stopped ? "stopped" : "ready" });
-    entry.settle(ended({ ok, value, error, notice, guessed, seconds, stopped }));
+    const answer = await this.errands.bring(wanted);
+    if (entry === this.current) this.life.post({ type: "brought", ...answer });
+  }
+
+  /** Ask in a while whether Python still turns; it answers as soon as it computes nothing. */
+  #askPulse() {
+    clearTimeout(this.pulse);
+    if (this.current) this.pulse = setTimeout(() => this.life.post({ type: "pulse" }), PULSE_MS);
+  }
+
+  /** It turns. A run that its worker knows no more of has ended without a word that is believed. */
+  #pulsed(on) {
+    if (this.current?.begun && on !== this.current.run) this.#renew("Python gave no result that can be shown.");
+    else this.#askPulse();
+  }
+
+  #finish({ value, error, notice, guessed, changed, seconds, heapBytes }) {
+    const known = { ok: error === null, value, error, notice, guessed, changed, seconds };
+    const stopped = this.status.phase === "stopping";
+    if (error?.type === "MemoryError" && heapBytes >= FULL_BYTES) {
+      return this.#renew(whyEmptied(heapBytes), { ...known, stopped });
+    }
+    const entry = this.#release();
+    this.#set({ phase: stopped ? "stopped" : "ready", fetching: "" });
+    entry.settle(ended({ ...known, stopped }));
     this.#pump();
   }
 
@@ -164,27 +241,32 @@ export class PythonClient extends EventTarget {
       this.queue.splice(waiting, 1);
       entry.settle(ended({ stopped: true }));
     } else if (entry === this.current && this.status.phase === "running") {
+      const { fetching } = this.status;
       this.#set({ phase: "stopping" });
-      if (this.status.fetching) this.life.post({ type: "stop" });
-      else if (!this.signal) return this.#restart("");
+      if (fetching) this.errands.stop();
+      else if (!this.signal) return this.#renew("", { stopped: true });
       else Atomics.store(this.signal, 0, INTERRUPT);
-      this.grace = setTimeout(() => this.#restart(""), GRACE_MS);
+      this.grace = setTimeout(() => this.#renew("", { stopped: true }), GRACE_MS);
     }
   }
 
-  /** Terminate the worker and start another at once; the run that was on ends as stopped. */
-  #restart(reason) {
-    const entry = this.current;
-    this.#endWorker();
+  /** Terminate the worker and start another at once; the run that was on ends as `how` says. */
+  #renew(reason, how = { error: crash(reason) }) {
+    const entry = this.#endWorker();
     this.#set({ reason, cleared: true });
-    this.#spawn("stopped");
-    entry.settle(ended({ stopped: reason === "", cleared: true, error: reason && crash(reason) }));
+    void this.#spawn("stopped");
+    entry?.settle(ended({ ...how, cleared: true, reason }));
     this.#pump();
   }
 
+  #died(reason) {
+    if (this.alive) this.#renew(reason);
+    else this.#fail(`Python could not start: ${reason} Try again.`);
+  }
+
   #workerBroke(words) {
-    if (this.alive && this.current) this.#restart(`Python crashed: ${words}`);
-    else this.#fail(`Python could not start: ${words}. Check the connection and try again.`);
+    if (this.alive) return this.#renew(`Python broke off (${words}).`);
+    this.#fail(`Python could not start: ${words}. Check the connection and try again.`);
   }
 
   #fail(reason) {
@@ -193,22 +275,23 @@ export class PythonClient extends EventTarget {
     for (const entry of this.queue.splice(0)) entry.settle(ended({ error: crash(reason) }));
   }
 
-  #endWorker() {
+  /** The run that was on, if one was: it is no longer. */
+  #release() {
     clearTimeout(this.grace);
+    clearTimeout(this.pulse);
+    const entry = this.current;
+    this.current = null;
+    return entry;
+  }
+
+  #endWorker() {
+    const entry = this.#release();
+    this.starts += 1; // a start that waits for its files is given up
+    this.errands.stop();
     this.life.end();
     this.alive = false;
-    this.current = null;
+    return entry;
   }
-}
-
-/** @returns {Outcome} an outcome with everything not given left empty */
-function ended(known) {
-  const empty = { ok: false, value: null, error: null, notice: "", guessed: "", seconds: 0 };
-  return { ...empty, stopped: false, cleared: false, ...known, error: known.error || null };
-}
-
-function crash(reason) {
-  return { type: "PythonError", message: reason, traceback: reason, line: null };
 }
 
 /** The one interpreter of this page. */

@@ -5,7 +5,9 @@
  * Content-Length counts packed bytes. A test compares them with the pinned package.
  */
 
-// Reader code loses `fetch` (seal.js), and Pyodide is handed another one (boot.js); this file keeps it.
+import { BootError, orExplain } from "./errors.js";
+
+// Kept by the workers that seal themselves after a start; the reader's has no part of this file.
 const fetch = self.fetch.bind(self);
 
 /** @type {Record<string, number>} bytes by file name, Pyodide 314.0.4 */
@@ -15,26 +17,6 @@ export const RUNTIME_BYTES = {
 };
 
 const INCOMPLETE = "Try again; if it stays so, this copy of the site is incomplete.";
-
-/** A start of Python that failed: `reason` is a sentence for the reader, with what to do. */
-export class BootError extends Error {
-  /** @param {string} reason */
-  constructor(reason) {
-    super(reason);
-    this.name = "BootError";
-    this.reason = reason;
-  }
-}
-
-/** Run `work`; whatever it throws becomes a BootError that starts with `what` happened. */
-export async function orExplain(what, work) {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof BootError) throw error;
-    throw new BootError(`${what} (${error.message ?? error})`);
-  }
-}
 
 /**
  * Fetch a file and count its bytes as they arrive.

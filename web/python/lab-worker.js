@@ -22,14 +22,19 @@
 
 /* global DEMO -- written in by web/press/assets.py: name → {sha256, bytes} of the demo's files */
 
-import { fetchFiles, startPyodide } from "./boot.js";
-import { BootError, fetchBytes } from "./download.js";
-import { fetchPackage, installPackage } from "./packages.js";
+import { startPyodide } from "./boot.js";
+import { fetchBytes } from "./download.js";
+import { BootError } from "./errors.js";
+import { fetchFiles } from "./files.js";
+import { installPackage } from "./packages.js";
 import { seal } from "./seal.js";
+import { fetchPackage } from "./supply.js";
 
 const SEND_MS = 50;
 
-const post = (message, transfer = []) => self.postMessage(message, transfer);
+// Taken before seal() takes them away.
+const post = self.postMessage.bind(self);
+const { MessageChannel } = self;
 const page = new URL("..", self.location.href);
 
 let lab = null;

@@ -6,11 +6,17 @@
  *
  * Whatever goes wrong the owner is told once and in words; it ends the worker, or begins another.
  * A worker that has been ended is heard no more, whatever it still says.
+ *
+ * Our server sends a policy with the worker's script: no request, no code made of text. On a host
+ * that sends none, a worker that runs reader code would have none. It says so before it starts
+ * anything, and is begun again as a `blob:` of this page, which takes the page's policy, and imports
+ * the same file. Where that is forbidden too, the worker starts as it is: seal.js still seals it.
+ *
+ *   own policy ──"bare"──▶ page's policy ──it breaks before a word──▶ no policy
  */
 
-import { scriptAddress } from "../frontier/script.js";
+import { guardedAddress, scriptAddress } from "../frontier/script.js";
 
-export const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
 export const START_SILENCE_MS = 120_000; // starting says nothing, and a slow device takes its time
 
 /**
@@ -19,6 +25,9 @@ export const START_SILENCE_MS = 120_000; // starting says nothing, and a slow de
  * @property {(words: string) => void} broke its script failed, or could not be loaded
  * @property {(reason: string) => void} refused the browser starts no worker, in a sentence
  */
+
+/** @type {"own" | "page" | "none"} what guards the workers of this page; found out by the first */
+let policy = "own";
 
 export class WorkerLife {
   #url;
@@ -46,19 +55,42 @@ export class WorkerLife {
   /** Starts a worker in place of the one before, and gives it its first message. */
   begin(message) {
     this.end();
+    this.#launch(message);
+  }
+
+  #launch(message) {
+    const script = policy === "page" ? guardedAddress(this.#url) : scriptAddress(this.#url);
     try {
-      this.#worker = new Worker(scriptAddress(this.#url), { type: "module", name: this.#name });
+      this.#worker = new Worker(script, { type: "module", name: this.#name });
     } catch (error) {
       return this.#owner.refused(`The browser refused to start a worker for Python (${error.message}).`);
     }
-    const worker = this.#worker;
-    worker.addEventListener("message", ({ data }) => worker === this.#worker && this.#owner.hear(data));
+    this.#listen(this.#worker, message);
+    this.#worker.postMessage({ ...message, bare: policy !== "own" });
+  }
+
+  #listen(worker, message) {
+    let said = false;
+    worker.addEventListener("message", ({ data }) => {
+      if (worker !== this.#worker) return;
+      const isBare = !said && data?.type === "bare" && policy === "own";
+      said = true;
+      if (isBare) this.#relaunch("page", message);
+      else this.#owner.hear(data);
+    });
     worker.addEventListener("error", (event) => {
       if (worker !== this.#worker) return;
       event.preventDefault();
-      this.#owner.broke(event.message || "its script could not be loaded");
+      if (!said && policy === "page") this.#relaunch("none", message);
+      else this.#owner.broke(event.message || "its script could not be loaded");
     });
-    worker.postMessage(message);
+  }
+
+  #relaunch(next, message) {
+    policy = next;
+    this.#worker.terminate();
+    this.#worker = null;
+    this.#launch(message);
   }
 
   /** Says something to the worker that is there. */

@@ -6,7 +6,7 @@
  * Python keeps the worker busy, so no timer can run here. Three things push a batch out: the first
  * lines after a pause go at once, later ones when the next write finds 50 ms gone, and Python's
  * periodic look at the interrupt buffer calls `flushIfDue`, so that the last line before a long
- * computation is not held back.
+ * computation is not held back. Between two runs nothing is taken.
  */
 
 const BATCH_MS = 50;
@@ -16,12 +16,18 @@ export class Outbox {
   /** @param {(message: object) => void} post sends one message to the page */
   constructor(post) {
     this.post = post;
-    this.begin({});
+    this.end();
   }
 
   /** Start a run: `address` ({run, cell}) is put on every message of it. */
   begin(address) {
+    this.end();
     this.address = address;
+  }
+
+  /** The run is over: what comes now comes late. */
+  end() {
+    this.address = null;
     this.text = "";
     this.json = new Map();
     this.sentAt = -Infinity;
@@ -30,6 +36,7 @@ export class Outbox {
 
   /** Take printed text. @param {string} text */
   write(text) {
+    if (!this.address || typeof text !== "string") return;
     this.text += text;
     const now = performance.now();
     if (now - this.sentAt >= BATCH_MS) {
@@ -43,6 +50,7 @@ export class Outbox {
 
   /** Take the JSON text of a table or of plots; an older one not yet sent is replaced. */
   publish(name, json) {
+    if (!this.address || typeof json !== "string") return;
     this.json.set(name === "py_table_data" ? "table" : "plots", json);
     this.flushIfDue();
   }
@@ -56,6 +64,7 @@ export class Outbox {
 
   /** Send everything that is waiting. */
   flush(now = performance.now()) {
+    if (!this.address) return;
     this.sentAt = now;
     if (this.text !== "") this.post({ type: "stdout", ...this.address, text: this.text });
     for (const [type, json] of this.json) this.post({ type, ...this.address, json });

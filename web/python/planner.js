@@ -8,11 +8,12 @@
  *              start()└── failed ◀──────────┘ it crashed, or said nothing for too long
  *
  * A cell may run for minutes, be stopped or change what it imported; none of that reaches the
- * planner. Both share what was downloaded, so the second costs memory and a second of start.
+ * planner. Both are made of what the page has fetched (files.js), which no worker hands back.
  */
 
-import { python } from "./client.js";
-import { DOWNLOAD_SILENCE_MS, START_SILENCE_MS, WorkerLife } from "./life.js";
+import { runtime } from "./files.js";
+import { mayBeSaid } from "./heard.js";
+import { START_SILENCE_MS, WorkerLife } from "./life.js";
 
 const ANSWER_SILENCE_MS = 20_000;
 
@@ -35,6 +36,7 @@ export class PlannerClient extends EventTarget {
     this.waiting = new Map(); // name → {name, value, settle}
     this.current = null;
     this.lastCall = 0;
+    this.starts = 0;
   }
 
   /**
@@ -62,26 +64,32 @@ export class PlannerClient extends EventTarget {
   /** Start Python, or start it again after a failure. */
   start() {
     this.#end();
-    this.#set({ phase: "loading", progress: python.files ? 1 : 0, starting: Boolean(python.files), reason: "" });
-    this.life.begin({ type: "boot", role: "planner", files: python.files ?? undefined });
-    if (this.life.begun) this.#watch(python.files ? START_SILENCE_MS : DOWNLOAD_SILENCE_MS);
+    const start = this.starts;
+    this.#set({ phase: "loading", progress: runtime.files ? 1 : 0, starting: Boolean(runtime.files), reason: "" });
+    runtime
+      .load((progress) => start === this.starts && this.#set({ progress }))
+      .then(
+        (files) => start === this.starts && this.#begin(files),
+        (error) => start === this.starts && this.#fail(error.reason ?? error.message),
+      );
+  }
+
+  #begin(files) {
+    this.#set({ progress: 1, starting: true });
+    this.life.begin({ type: "boot", role: "planner", files });
+    if (this.life.begun) this.#watch(START_SILENCE_MS);
   }
 
   #hear(data) {
-    if (data.type === "progress") {
-      this.#watch(DOWNLOAD_SILENCE_MS);
-      this.#set({ progress: data.ratio });
-    } else if (data.type === "starting") {
-      python.files ??= data.files ?? null; // what is here need not be fetched again
-      this.#watch(START_SILENCE_MS);
-      this.#set({ progress: 1, starting: true });
-    } else if (data.type === "ready") {
+    const turn = this.status.phase === "loading" ? "boot" : this.current ? "ask" : "rest";
+    if (!mayBeSaid(data, turn)) return;
+    if (data.type === "ready") {
       this.#watch(0);
       this.#set({ phase: "ready", starting: false });
       this.#pump();
     } else if (data.type === "answer") this.#answered(data);
     else if (data.type === "failed") this.#fail(data.reason);
-    else if (data.type === "crashed") this.#fail(`The planner stopped (${data.reason}).`);
+    else if (data.type === "crashed") this.#fail(`The planner stopped: ${data.reason}`);
   }
 
   #pump() {
@@ -117,6 +125,7 @@ export class PlannerClient extends EventTarget {
   }
 
   #end() {
+    this.starts += 1; // a start that waits for its files is given up
     this.life.end();
     this.current = null;
   }

@@ -40,6 +40,7 @@ METHODS: Final = ("GET", "HEAD")
 JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 
 CONTENT_SECURITY_POLICY: Final = f"{policy.PAGE}; frame-ancestors 'none'"
+CELLS_WORKER: Final = "/python/worker.js"
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -245,6 +246,8 @@ def _with_security_headers(scope: Scope, send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
+            if scope["path"] == CELLS_WORKER:
+                headers["Content-Security-Policy"] = policy.CELLS
             if private or message["status"] >= 400:
                 headers["Cache-Control"] = "no-store"
         await send(message)

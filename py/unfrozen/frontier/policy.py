@@ -18,7 +18,7 @@ PAGE: Final = "; ".join(
         "font-src 'self'",
         "img-src 'self' data: blob:",
         "connect-src 'self'",
-        "worker-src 'self'",
+        "worker-src 'self' blob:",  # of a blob, a worker has this policy: web/python/life.js
         "manifest-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -26,3 +26,6 @@ PAGE: Final = "; ".join(
         "trusted-types unfrozen",
     )
 )
+
+CELLS: Final = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'"
+"""Of the worker in which cells run: no request leaves it but for the two scripts of Pyodide."""

@@ -213,6 +213,12 @@ def test_the_header_says_what_the_page_s_own_policy_says_and_no_frames() -> None
     assert "require-trusted-types-for 'script'" in header
 
 
+def test_the_worker_of_cells_may_ask_for_nothing_but_scripts(guard: Guard) -> None:
+    start = drive(guard, scope("/python/worker.js"))[0]
+    sent = dict(start["headers"])[b"content-security-policy"].decode()
+    assert sent == policy.CELLS == "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'"
+
+
 JSON = {"authorization": BEARER, "content_type": "application/json", "content_length": "20"}
 
 

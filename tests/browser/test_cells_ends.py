@@ -1,0 +1,94 @@
+"""Whatever ends Python is said; a restart is always at hand; the tab gets its memory back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from browser.cell_reader import CellReader, one_page
+
+LONG = """
+import time
+end = time.monotonic() + 9
+while time.monotonic() < end: pass
+"done"
+"""
+WAITING = "import asyncio\nawait asyncio.sleep(9)\n'done'"
+
+
+@pytest.fixture(scope="module", params=["serve_site", "static_site"])
+def reader(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[CellReader]:
+    host: Any = request.getfixturevalue(request.param)
+    with one_page(chromium, host.url) as reader:
+        yield reader
+
+
+def test_the_first_run_says_what_it_loads_before_it_does(reader: CellReader) -> None:
+    cost = reader.page.locator(f"#{reader.cell} .cell-cost")
+    if reader.phase == "idle":
+        assert cost.inner_text().startswith("The first Run loads ")
+        assert cost.inner_text().endswith("\N{NO-BREAK SPACE}MB")
+    assert reader.run("1")["ok"]
+    assert not cost.is_visible()
+
+
+def test_python_can_be_restarted_at_any_time(reader: CellReader) -> None:
+    page = reader.page
+    assert reader.run("kept = 1")["ok"]
+    page.locator("python-status .python-restart").click()
+    assert "names that cells had defined are gone" in page.locator(".python-reason").inner_text()
+    assert reader.run("kept")["errorType"] == "NameError"
+    reader.start("while True: pass")
+    page.locator("python-status .python-restart").click()
+    ended = page.evaluate("window.runInTest")
+    assert (ended["stopped"], ended["cleared"]) == (True, True)
+    assert "You restarted Python." in str(reader.shown()["message"])
+    assert reader.run("6 * 7")["value"] == "42"
+
+
+@pytest.mark.parametrize("source", [LONG, WAITING], ids=["computing", "waiting"])
+def test_an_honest_run_is_not_taken_for_dead(reader: CellReader, source: str) -> None:
+    result = reader.run(source)
+    assert (result["value"], result["cleared"]) == ("'done'", False)
+
+
+def test_a_death_runs_the_cells_above_again_with_one_button(reader: CellReader) -> None:
+    page = reader.page
+    first, second = reader.cells[:2]
+    assert reader.run("shared = 20")["ok"]
+    reader.cell = second
+    assert reader.run("import os\nos._exit(1)")["cleared"]
+    assert "exit code 1" in str(reader.shown()["message"])
+    assert page.locator(f"#{second} .cell-status").inner_text() == "Python ended"
+    page.locator(f"#{second} .cell-message button", has_text="cells above").click()
+    page.locator(f"#{first} .cell-status", has_text="Done").wait_for()
+    assert reader.run("shared + 1")["value"] == "21"
+    reader.cell = first
+
+
+def test_a_python_that_dies_between_two_runs_is_told_in_the_bar(reader: CellReader) -> None:
+    code = "import asyncio, os\nasyncio.get_running_loop().call_later(0.2, os._exit, 4)\nNone"
+    assert reader.run(code)["ok"]
+    reader.wait_for_phase("stopped")
+    assert "exit code 4" in reader.page.locator(".python-reason").inner_text()
+    assert reader.run("6 * 7")["value"] == "42"
+
+
+def test_memory_that_a_run_has_filled_is_given_back(reader: CellReader) -> None:
+    if not reader.page.evaluate("crossOriginIsolated"):
+        pytest.skip("once is enough: it fills 4 GB")
+    result = reader.run("x = []\nwhile True: x.append(bytearray(10**8))")
+    assert result["errorType"] == "MemoryError"
+    assert result["cleared"]
+    assert "GB of memory" in str(reader.shown()["message"])
+    assert reader.run("len(bytearray(15 * 10**8))")["value"] == "1500000000"
+
+
+def test_a_request_for_too_much_at_once_keeps_the_names(reader: CellReader) -> None:
+    assert reader.run("kept = 1")["ok"]
+    result = reader.run("[0] * 2**29")
+    assert (result["errorType"], result["cleared"]) == ("MemoryError", False)
+    assert reader.run("kept")["value"] == "1"

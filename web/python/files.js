@@ -1,0 +1,96 @@
+/**
+ * What an interpreter is made of, fetched by the page and kept for every start of this visit.
+ *
+ *   pyodide/pyodide.asm.wasm   ─ streamed, counted, compiled ─┐
+ *   pyodide/python_stdlib.zip  ─ streamed, counted ───────────┼─▶ Files, for any worker
+ *   python/unfrozen.zip        ─ fetched ─────────────────────┘
+ *
+ * No worker with reader code in it fetches or hands back any of this: the planner's interpreter is
+ * made of what the site sent, whatever a cell has done to the reader's own.
+ */
+
+import { RUNTIME_BYTES, fetchBytes, fetchCounted } from "./download.js";
+import { BootError, orExplain } from "./errors.js";
+
+const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
+
+/** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer}} Files */
+
+/** What a start fetches besides the packages, before any compression. */
+export const FIRST_BYTES = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
+
+/**
+ * Fetch what an interpreter is made of.
+ * @param {(ratio: number) => void} onProgress share of the bytes that have arrived, 0 … 1
+ * @param {AbortSignal} [signal] ends the download
+ * @returns {Promise<Files>}
+ */
+export async function fetchFiles(onProgress, signal) {
+  const site = new URL("../", import.meta.url); // scripts and workers lie one folder deep
+  let loaded = 0;
+  const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / FIRST_BYTES));
+  const [module, stdlib, core] = await Promise.all([
+    compile(new URL("pyodide/pyodide.asm.wasm", site), onBytes, signal),
+    fetchBytes(new URL("pyodide/python_stdlib.zip", site), onBytes, { signal }),
+    fetchBytes(new URL("python/unfrozen.zip", site), () => {}, { signal }),
+  ]);
+  return { module, stdlib, core };
+}
+
+async function compile(url, onBytes, signal) {
+  const answer = await fetchCounted(url, onBytes, { signal });
+  return orExplain(
+    "This browser refused to compile WebAssembly, which Python needs here. A content policy, " +
+      "a lockdown mode or an extension may forbid it; allow it for this page and try again",
+    () => WebAssembly.compileStreaming(answer),
+  );
+}
+
+/** One download for all who start Python on this page. */
+class Runtime {
+  /** @type {Files | null} what is here; another worker of this page may have brought it */
+  files = null;
+  #loading = null;
+  #listeners = new Set();
+
+  /**
+   * @param {(ratio: number) => void} onProgress called while this download goes on
+   * @returns {Promise<Files>} rejects with a BootError; the next call tries again
+   */
+  load(onProgress) {
+    if (this.files) return Promise.resolve(this.files);
+    this.#listeners.add(onProgress);
+    this.#loading ??= this.#fetch().finally(() => {
+      this.#loading = null;
+      this.#listeners.clear();
+    });
+    return this.#loading;
+  }
+
+  async #fetch() {
+    const line = new AbortController();
+    const silence = new BootError(
+      `Python said nothing for ${DOWNLOAD_SILENCE_MS / 1000} seconds while loading. Try again.`,
+    );
+    let watchdog = 0;
+    const watch = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => line.abort(silence), DOWNLOAD_SILENCE_MS);
+    };
+    watch();
+    try {
+      this.files = await fetchFiles((ratio) => {
+        watch();
+        for (const tell of this.#listeners) tell(ratio);
+      }, line.signal);
+      return this.files;
+    } catch (error) {
+      line.abort(); // of three files the others
+      throw line.signal.reason === silence ? silence : error;
+    } finally {
+      clearTimeout(watchdog);
+    }
+  }
+}
+
+export const runtime = new Runtime();

@@ -1,0 +1,78 @@
+/**
+ * What a worker of Python may say, and when. Reader code runs in it, so it is believed in nothing:
+ * a message of another form, too long, out of turn or of another run is refused and counted.
+ *
+ *   boot   {type: "ready"}
+ *          {type: "failed", reason}              the worker is of no more use
+ *   run    {type: "started", run, cell}          first of the run's, and once
+ *          {type: "want", run, cell, want, name, isAddress}   a wheel, to be brought by the page
+ *          {type: "damaged", run, cell, name}    what was brought is not that package's wheel
+ *          {type: "stdout", run, cell, text}
+ *          {type: "table" | "plots", run, cell, json}
+ *          {type: "done", run, cell, value, error, notice, guessed, changed, seconds, heapBytes}
+ *   ask    {type: "answer", call, json}
+ *   always {type: "crashed", run, cell, reason}  Python itself died; run 0: between two runs
+ *          {type: "pulse", on}                   it computes nothing now; the run that is on, or 0
+ */
+
+const MB = 1_000_000;
+
+const text = (limit) => (value) => typeof value === "string" && value.length <= limit;
+const count = (value) => Number.isSafeInteger(value) && value >= 0;
+const amount = (value) => Number.isFinite(value) && value >= 0;
+const flag = (value) => typeof value === "boolean";
+const orNull = (fits) => (value) => value === null || fits(value);
+const shaped = (form) => (value) => hasForm(value, form);
+
+const SHORT = text(300);
+const ERROR = { type: SHORT, message: text(40_000), traceback: text(60_000), line: orNull(count) };
+const RUN = { run: count, cell: SHORT };
+const FORMS = {
+  ready: {},
+  failed: { reason: text(2000) },
+  started: RUN,
+  want: { ...RUN, want: count, name: text(2000), isAddress: flag },
+  damaged: { ...RUN, name: SHORT },
+  stdout: { ...RUN, text: text(400_000) },
+  table: { ...RUN, json: text(32 * MB) },
+  plots: { ...RUN, json: text(32 * MB) },
+  done: {
+    ...RUN, value: orNull(text(30_000)), error: orNull(shaped(ERROR)), notice: text(2000),
+    guessed: text(2000), changed: text(2000), seconds: amount, heapBytes: amount,
+  },
+  answer: { call: count, json: text(32 * MB) },
+  crashed: { ...RUN, reason: text(1000) },
+  pulse: { on: count },
+};
+const TURNS = {
+  boot: ["ready", "failed", "crashed"],
+  begun: ["started", "crashed", "pulse"],
+  run: ["want", "damaged", "stdout", "table", "plots", "done", "crashed", "pulse"],
+  ask: ["answer", "crashed"],
+  rest: ["crashed", "pulse"],
+};
+
+/** @typedef {keyof TURNS} Turn boot: until ready; begun: a run was ordered; ask: a question was */
+
+/**
+ * Whether a worker may say this now.
+ * @param {unknown} data what came with the message, as the browser has copied it
+ * @param {Turn} turn
+ * @param {{run: number, cell: string} | null} [current] the run that is on
+ */
+export function mayBeSaid(data, turn, current = null) {
+  const type = data !== null && typeof data === "object" && Object.hasOwn(data, "type") ? data.type : "";
+  if (!TURNS[turn].includes(type)) return false;
+  const { type: _, ...rest } = data;
+  if (!hasForm(rest, FORMS[type])) return false;
+  if (type === "crashed" && data.run === 0) return true;
+  return !("run" in FORMS[type]) || (data.run === current?.run && data.cell === current.cell);
+}
+
+/** Own properties, these and no others, each as its check wants it. */
+function hasForm(value, form) {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return false;
+  const names = Object.keys(value);
+  const known = names.length === Object.keys(form).length && names.every((name) => Object.hasOwn(form, name));
+  return known && names.every((name) => form[name](value[name]));
+}
