@@ -8,8 +8,9 @@ from unfrozen.boards import board, peak_tflops, sources
 from unfrozen.compute import Estimate, estimate
 from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
-from unfrozen.memory_planner.figures import Json, band_text, instant_label, overhead
+from unfrozen.memory_planner.figures import Json, band_text, overhead
 from unfrozen.memory_planner.formulas import why
+from unfrozen.memory_planner.peak import instant_label
 from unfrozen.memory_planner.sizes import duration_text, size_text
 from unfrozen.plan import Plan
 from unfrozen.step_time import card_of, step_tokens
