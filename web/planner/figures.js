@@ -66,7 +66,7 @@ function rowView(row, { limit }, at, isLast) {
   return h(
     "li",
     { class: row.peak ? "mp-row mp-row-peak" : "mp-row" },
-    h("span", { class: "mp-row-label" }, row.label, row.peak && h("span", { class: "mp-tag" }, "peak")),
+    h("span", { class: "mp-row-label" }, row.label, row.peak && [" ", h("span", { class: "mp-tag" }, "peak")]),
     h(
       "svg",
       { class: "mp-row-bar", height: ROW_HEIGHT, "aria-hidden": "true" },
