@@ -1,6 +1,7 @@
 /** The page's entry. The article is complete without it; this makes it live. */
 
 import "./page/theme-toggle.js";
+import "./page/print.js";
 import "./cells/python-status.js";
 import "./run/view/runner-status.js";
 import "./tables/data-table.js";

@@ -111,6 +111,23 @@ def test_the_source_of_a_cell_is_kept_to_the_character(html: str) -> None:
     assert re.findall(r'data-hash="(\w+)"', html) == hashes
 
 
+def test_a_figure_that_shows_a_table_alone_is_called_one(html: str) -> None:
+    for name, kind in (("optimizers", "Table"), ("methods", "Figure"), ("zero-curve", "Figure")):
+        [figure] = re.findall(rf'<figure id="fig-{name}".*?</figcaption>', html, re.DOTALL)
+        [(word, number)] = re.findall(r"<figcaption><b>(\w+)\u00a0(\d+)", figure)
+        assert word == kind
+        linked = re.findall(rf'<a href="#fig-{name}">(.*?)</a>', html)
+        assert {text for text in linked if "\u00a0" in text} <= {f"{kind}\u00a0{number}"}
+
+
+def test_a_table_of_the_text_is_named_by_its_columns(html: str) -> None:
+    labels = re.findall(
+        r'<div class="plain-table" tabindex="0" role="region" aria-label="(.*?)">', html
+    )
+    assert len(labels) == html.count('class="plain-table" tabindex="0"')
+    assert "Table: What is kept, Precision, Bytes" in labels
+
+
 def test_embedded_data_is_json_that_cannot_leave_its_element(html: str) -> None:
     blocks = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
     assert blocks

@@ -1,11 +1,13 @@
 /**
  * `<python-status>` in the top bar: what Python is doing, a way out when it failed, and Run all.
+ * While no cell has asked for Python, it says what the planner's own is doing.
  *
  * The words that change often (40%, 41%, …) are for eyes only; a screen reader hears each phase
  * once.
  */
 
 import { python } from "../python/client.js";
+import { planner } from "../python/planner.js";
 import { textButton } from "../figures/text-button.js";
 
 class PythonStatus extends HTMLElement {
@@ -21,13 +23,13 @@ class PythonStatus extends HTMLElement {
     this.all = textButton("python-all", "Run all", () => this.#runOrStopAll());
     this.all.title = "Run every cell of the page, in order";
     this.replaceChildren(this.all, this.retry, dot, this.words, this.spoken, this.reason);
-    python.addEventListener("status", () => this.#show());
+    for (const each of [python, planner]) each.addEventListener("status", () => this.#show());
     this.#show();
   }
 
   #show() {
-    const { phase, share, starting, reason, fetching } = python.status;
-    const busy = phase.endsWith("ing"); // loading, running, stopping
+    const { phase, share, starting, reason, fetching } = statusShown();
+    const busy = python.status.phase.endsWith("ing"); // loading, running, stopping
     const loading = phase === "loading" && !starting;
     const words = `Python ${phase === "loading" && starting ? "starting" : phase}`;
     this.dataset.phase = phase;
@@ -45,6 +47,13 @@ class PythonStatus extends HTMLElement {
     if (this.all.textContent === "Stop") python.stopAll();
     else for (const cell of document.querySelectorAll("live-cell")) cell.run();
   }
+}
+
+/** The status of the reader's Python, or of the planner's while only that one is at work. */
+function statusShown() {
+  const { phase, progress, starting } = planner.status;
+  const isAlone = python.status.phase === "idle" && ["loading", "ready"].includes(phase);
+  return isAlone ? { ...python.status, phase, starting, share: `${Math.floor(progress * 100)}%` } : python.status;
 }
 
 function element(tag, name) {

@@ -182,7 +182,7 @@ function tableView({ rows }) {
     h("summary", null, "These numbers as a table"),
     h(
       "div",
-      { class: "mp-scroll", tabindex: 0, role: "region", "aria-label": "Memory by instant and component" },
+      { class: "mp-scroll", tabindex: 0, role: "region", "aria-label": "The plan's memory by instant and component" },
       h(
         "table",
         { class: "mp-table" },

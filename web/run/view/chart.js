@@ -53,12 +53,14 @@ export class RunChart extends HTMLElement {
     this.#resize.observe(this.#parts.stage);
     this.#theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     this.#system.addEventListener("change", this.#recolour);
+    addEventListener("beforeprint", this.#repaint);
   }
 
   disconnectedCallback() {
     this.#resize.disconnect();
     this.#theme.disconnect();
     this.#system.removeEventListener("change", this.#recolour);
+    removeEventListener("beforeprint", this.#repaint);
     this.#drop();
   }
 
@@ -144,6 +146,11 @@ export class RunChart extends HTMLElement {
   #recolour = () => {
     this.#shape = "";
     if (this.#chart) this.#draw();
+  };
+
+  /** In the colours of this moment, at once: a printer does not wait. */
+  #repaint = () => {
+    if (this.#plot) this.#make(alignedData(this.#chart.lines));
   };
 
   /** The values at the data point under the cursor, or nothing. */
