@@ -25,7 +25,7 @@ export function methodDecisionView(view, { live = false } = {}) {
 /** The answer, and the four methods in their order. */
 export function resultView({ title, text, rule, methods, flips }, { live }) {
   return [
-    h("p", { class: "md-title" }, title),
+    h("h4", { class: "md-title" }, title),
     h("p", { class: "md-text" }, text),
     h(
       "ol",
@@ -40,7 +40,7 @@ function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, comma
   return h(
     "li",
     { class: doesIt ? "md-method" : "md-method md-cannot" },
-    h("h4", { class: "md-name" }, name),
+    h("h5", { class: "md-name" }, name),
     h(
       "dl",
       { class: "md-numbers" },

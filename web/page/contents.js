@@ -23,7 +23,8 @@ export function bringContents(link, nav) {
     button.setAttribute("aria-expanded", "true");
     const current = nav.querySelector("[aria-current]") ?? nav.querySelector("a");
     current.focus({ preventScroll: true });
-    current.scrollIntoView({ block: "center" });
+    const list = nav.querySelector("ol");
+    list.scrollTop = current.offsetTop - list.clientHeight / 2; // of the list alone: the page stays
   };
   const close = () => {
     nav.toggleAttribute("data-open", false);
@@ -38,7 +39,7 @@ export function bringContents(link, nav) {
   document.addEventListener("keydown", ({ key }) => {
     if (key !== "Escape" || !nav.hasAttribute("data-open")) return;
     close();
-    button.focus();
+    button.focus({ preventScroll: true });
   });
   matchMedia(BESIDE).addEventListener("change", close);
 }

@@ -87,7 +87,8 @@ export class RunChart extends HTMLElement {
     const stage = make("div", "run-stage");
     const note = make("p", "run-chart-note");
     Object.assign(stage, { tabIndex: 0 });
-    stage.setAttribute("role", "group");
+    stage.setAttribute("role", "application");
+    stage.setAttribute("aria-roledescription", "chart");
     readout.setAttribute("aria-live", "polite");
     stage.addEventListener("keydown", (event) => this.#step(event));
     stage.addEventListener("blur", () => this.#plot?.setCursor({ left: -10, top: -10 }));
