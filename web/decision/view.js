@@ -9,7 +9,7 @@ import { bakedStatus } from "../planner/view.js";
 import { h } from "../figures/vnode.js";
 
 /**
- * @param {object} view from `unfrozen.method_decision`
+ * @param {object} view from `unfrozen.decision`
  * @param {{live?: boolean}} [opts] live: controls and buttons can be used
  */
 export function methodDecisionView(view, { live = false } = {}) {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unfrozen.catalogue import CATALOGUE
+from unfrozen.model.catalogue import CATALOGUE
 from widgets.node import Node
 
 MODULE = "planner/model-names"
