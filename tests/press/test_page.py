@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from press.assets import python_sources
 from press.chapters import Chapter
 from press.citations import Bibliography
 from press.page import POLICY, press
+from unfrozen.planner import glance
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr", "source"}
@@ -118,6 +120,18 @@ def test_a_figure_that_shows_a_table_alone_is_called_one(html: str) -> None:
         assert word == kind
         linked = re.findall(rf'<a href="#fig-{name}">(.*?)</a>', html)
         assert {text for text in linked if "\u00a0" in text} <= {f"{kind}\u00a0{number}"}
+
+
+def test_the_curve_over_cards_and_the_planner_give_one_answer(html: str) -> None:
+    [cell] = re.findall(r'<live-cell id="zero-curve".*?</live-cell>', html, re.DOTALL)
+    [data] = re.findall(r'<data-plot><script[^>]*class="data">(.*?)</script>', cell)
+    plot = json.loads(data)
+    assert "planner's own recipe" in plot["title"]
+    for line, stage in zip(plot["lines"], ("zero1", "zero2", "zero3"), strict=True):
+        for cards, shown in zip(plot["x_data"], line["data"], strict=True):
+            state = {"gpus": str(cards), "sharding": stage if cards > 1 else "none"}
+            planned: Any = glance(state)
+            assert shown == round(planned["bar"]["total"]["bytes"] / 2**30, 2)
 
 
 def test_a_table_of_the_text_is_named_by_its_columns(html: str) -> None:
