@@ -3,6 +3,7 @@
 Reading order (each module uses only those above it; folders give their own order):
 
 - `errors` — what can go wrong, and its exit code
+- `plain` — files opened without trust: no link, no pipe, no device
 - `installed` — how this was installed: what to type, where runs lie
 - `text` — words for a terminal
 - `demo` — the small model of a first run, its data, and what made both

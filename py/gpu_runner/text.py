@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:  # the server has no need of it
+    from rich.console import Console
+    from rich.text import Text
+
+_COMMANDS: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Characters that a terminal obeys instead of showing, and halves that cannot be written."""
+
+
+def printable(text: str) -> str:
+    """Foreign text as it may be printed: what would steer a terminal is spelled out instead."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def counted(count: int, noun: str = "row") -> str:
@@ -20,6 +33,8 @@ def signed(change: float) -> str:
 
 def sentence(console: Console, text: Text) -> None:
     """Text that breaks between words on a terminal; in a file or a pipe it stays one line."""
+    from rich.text import Text
+
     if console.is_terminal:
         wrapped = textwrap.fill(
             text.plain, console.width, break_long_words=False, break_on_hyphens=False

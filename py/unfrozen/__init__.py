@@ -11,6 +11,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `events` — the words the trainer writes and the page reads
 - `cell_json` — strict readers for what a cell assigned
 - `publish` — the tables and plots a cell may hand to the page
+- `frontier` — what comes from outside, checked for shape, type, length and order
 - `reader` — what a reader types, and what they expected
 - `schedules` — learning rate as a pure function of the step
 - `training` — number formats, optimizers, layers, order: the step, as every part knows it

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import NoReturn
+import re
+from typing import Final, NoReturn
 
-_SHOWN: int = 80
+_SHOWN: Final = 80
+MOST_DEEP: Final = 32
+"""How deep JSON may be nested; a log's lines and a model's config.json are five deep."""
+_MARKS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 class InputError(ValueError):
@@ -54,8 +58,29 @@ def _key(key: str) -> str:
     return key if key.isprintable() and len(key) <= _SHOWN else shown(key)
 
 
+def is_deep(text: str) -> bool:
+    """Whether lists and objects in a text stand more than `MOST_DEEP` deep in each other.
+
+    To be asked before it is parsed: in a browser Python ends when it goes too deep, and raises
+    nothing. Brackets inside texts do not count; a text without its end goes on to the end.
+    """
+    if text.count("[") + text.count("{") <= MOST_DEEP:
+        return False
+    deep = 0
+    for mark in _MARKS.finditer(text):
+        if mark[0] in ("[", "{"):
+            deep += 1
+            if deep > MOST_DEEP:
+                return True
+        elif mark[0] in ("]", "}"):
+            deep -= 1
+    return False
+
+
 def strict_json(text: str) -> object:
     """Parse JSON, refusing what JSON does not have; raises ValueError with the reason in words."""
+    if is_deep(text):
+        raise ValueError(f"it is nested too deeply, more than {MOST_DEEP} levels")
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:

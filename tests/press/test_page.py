@@ -13,7 +13,8 @@ import pytest
 from press.assets import python_sources
 from press.chapters import Chapter
 from press.citations import Bibliography
-from press.page import POLICY, press
+from press.page import press
+from unfrozen.frontier import policy
 from unfrozen.planner import glance
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
@@ -178,8 +179,8 @@ def test_every_file_the_page_names_is_there(
 
 def test_the_policy_of_the_page_fits_its_markup(outline: Outline) -> None:
     policies = [a["content"] for a in outline.all("meta") if "http-equiv" in a]
-    assert policies == [POLICY]
-    assert "unsafe-inline" not in POLICY
+    assert policies == [policy.PAGE]
+    assert "unsafe-inline" not in policy.PAGE
     for tag, attributes in outline.elements:
         assert "style" not in attributes, f"<{tag}> has a style attribute"
         assert not [name for name in attributes if name.startswith("on")]

@@ -2,6 +2,7 @@
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
+import { parseEvent } from "../../web/run/line.js";
 import { ordersOf, startOf } from "../../web/run/orders.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
@@ -9,7 +10,7 @@ import { program, typed } from "../../web/run/program.js";
 import { replay } from "../../web/run/replay.js";
 import { SseParser } from "../../web/run/sse.js";
 import { healthOf } from "../../web/run/stall.js";
-import { followRun, parseEvent } from "../../web/run/stream.js";
+import { followRun } from "../../web/run/stream.js";
 import { alignedData } from "../../web/run/view/align.js";
 import * as numbers from "../../web/run/number.js";
 import { noticeOf } from "../../web/run/words.js";

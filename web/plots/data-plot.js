@@ -12,6 +12,7 @@
 import { bakedData, DataTable } from "../tables/data-table.js";
 import { fileName, placeName, saveFile } from "../figures/file.js";
 import { stateView } from "../figures/state.js";
+import { plotFault } from "../frontier/published.js";
 import { keepFocus, toolViews } from "../figures/tools.js";
 import { cursorStops, cursorView, nearestStop, readout, spoken } from "./cursor.js";
 import { plotTable, zoomed } from "./data.js";
@@ -86,7 +87,7 @@ export class DataPlot extends HTMLElement {
 
   #draw() {
     this.#zoom.cancel();
-    const problem = plotProblem(this.#data);
+    const problem = plotProblem(this.#data) ?? plotFault(this.#data);
     if (this.#data === undefined || this.#data === null) {
       this.#drawState(stateView("empty", "No plot yet", "Run the cell to draw it."));
     } else if (problem) {

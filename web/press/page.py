@@ -11,27 +11,14 @@ from markupsafe import Markup
 from press.assets import FONT_LICENCES, WEB, write_assets
 from press.cells import embedded_json
 from press.chapters import Chapter, print_chapters
+from press.compress import compress
 from press.project import AUTHORS, SUBTITLE, TITLE, project
-from unfrozen import events
+from unfrozen.frontier import page as frontier
+from unfrozen.frontier import policy
 
 DESCRIPTION = (
     "An article about full fine-tuning that you can run: live Python in the page, "
     "and a real training run on your own machine, drawn as it happens."
-)
-# `frame-ancestors` has no effect in a <meta>; our server sends the whole policy as a header too.
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",
-        "style-src 'self'",
-        "font-src 'self'",
-        "img-src 'self' data: blob:",
-        "connect-src 'self'",
-        "worker-src 'self'",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
 )
 
 
@@ -57,11 +44,12 @@ def press(out: Path, article: Path = WEB / "article") -> list[Chapter]:
         description=DESCRIPTION,
         authors=AUTHORS,
         project=project(),
-        policy=POLICY,
+        policy=policy.PAGE,
         assets=write_assets(out),
         licences=FONT_LICENCES,
         chapters=chapters,
-        schema=Markup(embedded_json(events.schema(), element_id="event-schema")),
+        schema=Markup(embedded_json(frontier.schema(), element_id="event-schema")),
     )
     (out / "index.html").write_text(html + "\n", encoding="utf-8")
+    compress(out)
     return chapters

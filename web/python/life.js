@@ -8,6 +8,8 @@
  * A worker that has been ended is heard no more, whatever it still says.
  */
 
+import { scriptAddress } from "../frontier/script.js";
+
 export const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
 export const START_SILENCE_MS = 120_000; // starting says nothing, and a slow device takes its time
 
@@ -45,7 +47,7 @@ export class WorkerLife {
   begin(message) {
     this.end();
     try {
-      this.#worker = new Worker(this.#url, { type: "module", name: this.#name });
+      this.#worker = new Worker(scriptAddress(this.#url), { type: "module", name: this.#name });
     } catch (error) {
       return this.#owner.refused(`The browser refused to start a worker for Python (${error.message}).`);
     }

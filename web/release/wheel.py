@@ -27,6 +27,8 @@ STAGE: Final = ROOT / ".cache" / "package"
 OUT: Final = ROOT / "packages"
 FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
+TWICE: Final = shutil.ignore_patterns("*.gz", ".*")
+"""A package is compressed itself: with the page's compressed form it would hold the page twice."""
 MOST_BYTES: Final = 15_000_000
 """Of each of the two: Python for the page is most of it."""
 LEAST_BYTES: Final = 1000
@@ -45,7 +47,7 @@ def stage(site: Path, folder: Path) -> Path:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "py", folder / "py", ignore=UNWANTED)
     runner = folder / "py" / "gpu_runner"
-    page = shutil.copytree(site, runner / "page", ignore=UNWANTED)
+    page = shutil.copytree(site, runner / "page", ignore=TWICE)
     shared = {
         str(path.relative_to(runner)): path.read_bytes()
         for path in sorted((runner / "demo").rglob("*"))

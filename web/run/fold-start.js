@@ -13,14 +13,18 @@ export function takeStart(run, event) {
     bytesPerParameter: event.bytes_per_parameter ?? null,
   };
   run.plan = { steps: plan?.steps ?? 0, lr: plan?.lr ?? [], x: plan?.lr_steps ?? [] };
-  run.memory.predicted = predicted?.instants ?? {};
+  run.memory.predicted = Object.assign(Object.create(null), predicted?.instants);
   run.memory.peakInstant = predicted?.peak_instant ?? "";
   run.memory.peakBytes = predicted?.peak_bytes ?? 0;
 }
 
+const INSTANT_LIMIT = 64;
+
 /** `mem`: of every instant the largest measurement is kept, as the peak is what must fit. */
 export function takeMemory(run, { step, instant, components, total_bytes: bytes, source }) {
-  const before = run.memory.measured[instant];
+  const { measured } = run.memory;
+  const before = measured[instant];
   if (before && before.bytes >= bytes) return;
-  run.memory.measured[instant] = { step, components: components ?? {}, bytes, source };
+  if (!before && Object.keys(measured).length === INSTANT_LIMIT) return void (run.unknownSeries += 1);
+  measured[instant] = { step, components: components ?? {}, bytes, source };
 }

@@ -4,10 +4,14 @@
  * are copied out of events, and only lines, gaps and repetitions are counted.
  */
 
+import { judge, newOrder } from "../frontier/log.js";
 import { takeMemory, takeStart } from "./fold-start.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
 export const ALERT_LIMIT = 200;
+export const REFUSAL_LIMIT = 5; // reasons that are told
+const ATTEMPT_LIMIT = 256;
+const SAMPLE_LIMIT = 64;
 
 /**
  * @typedef {{x: number[], y: number[]}} Points x: optimizer steps; y may hold NaN and ±Infinity
@@ -26,16 +30,21 @@ export function emptyRun() {
     gaps: 0, // sequence numbers that never came
     duplicates: 0, // events that came again and were left out
     unknownKinds: 0, // events of a kind this page does not know
+    unknownFields: 0, // fields of events that this page does not know
     skippedLines: 0, // lines that were damaged, and one without its end
+    refusedLines: 0, // lines that are no event of this run: wrong in shape, type, length or order
+    refusals: [], // why, of the first few
+    order: newOrder(),
     unknownSeries: 0, // values beyond SERIES_LIMIT names
+    unheldSamples: 0, // beyond SAMPLE_LIMIT prompts
     firstTime: 0, // Unix seconds
     lastTime: 0,
     start: null,
     plan: { steps: 0, x: [], lr: [] },
     series: table(),
     evals: table(),
-    memory: { predicted: {}, measured: table(), peakInstant: "", peakBytes: 0 },
-    drift: { x: [], total: [], layers: {}, earlier: [] }, // layers: the newest of `earlier`
+    memory: { predicted: table(), measured: table(), peakInstant: "", peakBytes: 0 },
+    drift: { x: [], total: [], layers: table(), earlier: [] }, // layers: the newest of `earlier`
     samples: [],
     alerts: [],
     alertCount: 0,
@@ -54,15 +63,18 @@ function table() {
 
 /**
  * Takes one event into `run` and returns it. Events arrive in the order of the log; one whose
- * sequence number was seen already is counted and left out.
+ * sequence number was seen already is counted and left out, one that cannot come now is refused.
  * @param {ReturnType<typeof emptyRun>} run changed in place
- * @param {Record<string, any>} event one parsed line of events.jsonl
+ * @param {import("./line.js").Line} event a line as `parseEvent` gives it
  */
 export function fold(run, event) {
-  if (!Number.isInteger(event?.seq) || typeof event.kind !== "string") {
-    run.skippedLines += 1;
+  const problem = event.refused ?? judge(run.order, event);
+  if (problem) {
+    run.refusedLines += 1;
+    if (run.refusals.length < REFUSAL_LIMIT) run.refusals.push(problem);
     return run;
   }
+  run.unknownFields += event.unknown ?? 0;
   if (event.seq <= run.lastSeq) {
     run.duplicates += 1;
     return run;
@@ -100,9 +112,9 @@ function number(value) {
   return typeof value === "string" ? Number(value) : value;
 }
 
-function takeMetrics(run, { step, m }) {
+function takeMetrics(run, { step = run.step, m }) {
   for (const [name, value] of Object.entries(m ?? {})) {
-    const series = (run.series[name] ??= newSeries(run));
+    const series = held(run, run.series, name, newSeries);
     if (!series) continue;
     series.x.push(step);
     series.y.push(number(value));
@@ -112,14 +124,25 @@ function takeMetrics(run, { step, m }) {
   }
 }
 
-function newSeries(run) {
-  if (Object.keys(run.series).length < SERIES_LIMIT) return { x: [], y: [], old: [] };
+function newSeries() {
+  return { x: [], y: [], old: [] };
+}
+
+function newSuite() {
+  return { x: [], y: [], delta: [], baseline: NaN, old: [] };
+}
+
+/** What stands under a name, made if there is room for one more; else null, and it is counted. */
+function held(run, names, name, make) {
+  if (names[name]) return names[name];
+  if (Object.keys(names).length < SERIES_LIMIT) return (names[name] = make());
   run.unknownSeries += 1;
-  return undefined;
+  return null;
 }
 
 function takeEval(run, event) {
-  const suite = (run.evals[event.suite] ??= { x: [], y: [], delta: [], baseline: NaN, old: [] });
+  const suite = held(run, run.evals, event.suite, newSuite);
+  if (!suite) return;
   suite.x.push(event.step);
   suite.y.push(number(event.loss));
   suite.delta.push(number(event.delta));
@@ -129,17 +152,18 @@ function takeEval(run, event) {
 function takeDrift(run, { step, total, layers }) {
   run.drift.x.push(step);
   run.drift.total.push(number(total));
-  run.drift.earlier.push(layers ?? {});
-  run.drift.layers = layers ?? {};
+  run.drift.layers = Object.assign(table(), layers);
+  run.drift.earlier.push(run.drift.layers);
 }
 
 function takeSample(run, { prompt, text, when }) {
   let sample = run.samples.find((other) => other.prompt === prompt);
+  if (!sample && run.samples.length === SAMPLE_LIMIT) return void (run.unheldSamples += 1);
   if (!sample) run.samples.push((sample = { prompt, before: null, after: null }));
   sample[when === "before" ? "before" : "after"] = text;
 }
 
-function takeAlert(run, { level, text, step, t }) {
+function takeAlert(run, { level = "info", text, step, t }) {
   run.alertCount += 1;
   run.alerts.push({ level, text, step, time: t });
   if (run.alerts.length > ALERT_LIMIT) run.alerts.shift();
@@ -153,6 +177,7 @@ function takeBeat(run, { t, expect_next_in: expectNextIn, paused, heard }) {
 /** The new attempt starts at `from_step`; what the old one reached beyond it stays as a ghost. */
 function takeResume(run, event) {
   run.attempts.push({ attempt: event.att, fromStep: event.from_step, time: event.t });
+  if (run.attempts.length > ATTEMPT_LIMIT) run.attempts.shift();
   run.status = "running";
   run.end = null;
   run.beat = null; // what the old attempt was doing
@@ -162,7 +187,7 @@ function takeResume(run, event) {
   }
   const { x, total, earlier } = run.drift;
   x.length = total.length = earlier.length = x.filter((step) => step <= event.from_step).length;
-  run.drift.layers = earlier.at(-1) ?? {};
+  run.drift.layers = earlier.at(-1) ?? table();
 }
 
 function setAside(points, fromStep) {

@@ -3,7 +3,7 @@
  * is kept lies in this browser alone (`kept-runs.js`).
  */
 
-import { parseEvent } from "./stream.js";
+import { parseEvent } from "./line.js";
 
 /**
  * @typedef {object} PageRun
@@ -48,7 +48,7 @@ class PageRuns extends EventTarget {
   }
 }
 
-/** @returns {object[]} the events in lines of a log; damaged ones left out */
+/** @returns {import("./line.js").Line[]} the events in lines of a log; damaged ones left out */
 export function eventsOf(lines) {
   return lines.map(parseEvent).filter((event) => event !== null);
 }

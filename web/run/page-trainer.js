@@ -11,9 +11,10 @@
  * A run is its log: lines of events, the same as a runner's, in `pageRuns`.
  */
 
+import { scriptAddress } from "../frontier/script.js";
 import { python } from "../python/client.js";
 import { pageRuns } from "./page-runs.js";
-import { parseEvent } from "./stream.js";
+import { parseEvent } from "./line.js";
 
 const DOWNLOAD_SILENCE_MS = 30_000;
 const START_SILENCE_MS = 120_000;
@@ -100,7 +101,7 @@ export class PageTrainer extends EventTarget {
   #spawn() {
     this.#set({ phase: "loading", what: "", share: "", reason: "" });
     try {
-      this.worker = new Worker(this.workerUrl, { type: "module", name: "lab" });
+      this.worker = new Worker(scriptAddress(this.workerUrl), { type: "module", name: "lab" });
     } catch (error) {
       return void setTimeout(() => this.#fail(`The browser refused to start a worker (${error.message}).`));
     }
@@ -213,10 +214,11 @@ export class PageTrainer extends EventTarget {
 
   /** The last word of a log whose writer is gone. */
   #endLog(run, reason) {
-    const last = parseEvent(run.lines.at(-1) ?? "") ?? { seq: -1, t: Date.now() / 1000, step: 0 };
-    const event = { ...last, seq: last.seq + 1, kind: "run.end", status: "failed", reason, summary: {} };
-    for (const name of ["m", "components"]) delete event[name];
-    this.#take(JSON.stringify(event));
+    const begun = { v: 1, run: run.id, seq: -1, att: 0, t: Date.now() / 1000, step: 0 };
+    const last = run.lines.map(parseEvent).findLast((event) => event && !event.refused) ?? begun;
+    const { v, run: name, att, t, rt, step } = last;
+    const end = { kind: "run.end", status: "failed", reason, summary: {} };
+    this.#take(JSON.stringify({ v, run: name, seq: last.seq + 1, att, t, rt, step, ...end }));
     this.#finish();
   }
 

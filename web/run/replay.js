@@ -3,7 +3,8 @@
  * as a live run. The main thread is given back between batches, so that the page stays alive.
  */
 
-import { parseEvent } from "./stream.js";
+import { LineCutter } from "./line-cutter.js";
+import { parseEvent } from "./line.js";
 
 const BATCH_LINES = 2000;
 
@@ -15,20 +16,19 @@ const BATCH_LINES = 2000;
 export async function replay(source, onEvents, signal) {
   const body = source instanceof Blob ? source.stream() : source.body;
   const chunks = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  const cutter = new LineCutter();
   for (;;) {
     const { done, value } = await chunks.read();
     if (signal.aborted) return void chunks.cancel();
     if (done) break;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
+    const lines = cutter.push(value);
     for (let from = 0; from < lines.length; from += BATCH_LINES) {
       takeLines(lines.slice(from, from + BATCH_LINES), onEvents);
       await breathe();
       if (signal.aborted) return void chunks.cancel();
     }
   }
-  if (rest !== "") onEvents([], 1); // a last line without its newline was never finished
+  if (cutter.isInside) onEvents([], 1); // a last line without its newline was never finished
 }
 
 function takeLines(lines, onEvents) {

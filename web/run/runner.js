@@ -13,7 +13,7 @@ import { currentToken } from "./token.js";
 export const POLL_MS = 1500;
 export const LAST_POLL_MS = 5000;
 
-/** @typedef {{id: string, status: string, model: string, step: number, steps: number, started: number, updated: number, bytes: number}} RunInfo */
+/** @typedef {{id: string, status: string, model: string, step: number, steps: number, started: number, updated: number, bytes: number, problem?: string}} RunInfo */
 
 class Runner extends EventTarget {
   /** @type {"absent" | "connecting" | "live" | "gone" | "refused"} */

@@ -3,17 +3,7 @@
  * without an entry (a log from a newer trainer) is shown as it is.
  */
 
-const NEVER = { patience: Infinity, default_seconds: 1 }; // what no schema tells is not said
-const EMPTY = { metrics: [], instants: {}, components: {}, resumable: [], silence: NEVER };
-let words = null;
-
-function schema() {
-  if (words === null) {
-    const baked = document.getElementById("event-schema")?.textContent;
-    words = baked ? JSON.parse(baked) : EMPTY;
-  }
-  return words;
-}
+import { schema } from "../frontier/shapes.js";
 
 /** @returns {{name: string, unit: string, label: string, meaning: string}} */
 export function metricWords(name) {
@@ -28,12 +18,12 @@ export function instants() {
 
 /** @returns {string} */
 export function instantLabel(name) {
-  return schema().instants[name] ?? name;
+  return wordOf(schema().instants, name);
 }
 
 /** @returns {string} */
 export function componentLabel(name) {
-  return schema().components[name] ?? name;
+  return wordOf(schema().components, name);
 }
 
 /** @returns {boolean} whether a run of that status may be started again */
@@ -52,4 +42,9 @@ export function inOrder(names) {
   const known = Object.keys(schema().components);
   const place = (name) => (known.includes(name) ? known.indexOf(name) : known.length);
   return [...names].sort((a, b) => place(a) - place(b));
+}
+
+/** A name like `constructor` has no word here either. */
+function wordOf(words, name) {
+  return Object.hasOwn(words, name) ? words[name] : name;
 }

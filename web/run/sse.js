@@ -3,11 +3,13 @@
  * section 9.2.6). The browser's own EventSource cannot send an Authorization header.
  */
 
+import { LineCutter } from "./line-cutter.js";
+
 /** @typedef {{id: number, data: string} | {comment: string}} Frame */
 
 export class SseParser {
   #decoder = new TextDecoder();
-  #rest = "";
+  #cutter = new LineCutter();
   #id = "";
   #data = [];
 
@@ -17,8 +19,7 @@ export class SseParser {
    * @returns {Frame[]}
    */
   push(bytes) {
-    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
-    this.#rest = lines.pop();
+    const lines = this.#cutter.push(this.#decoder.decode(bytes, { stream: true }));
     return lines.flatMap((line) => this.#take(line.endsWith("\r") ? line.slice(0, -1) : line));
   }
 

@@ -11,6 +11,7 @@
  * no matter of the connection; `stall.js` judges it by the trainer's own promise.
  */
 
+import { parseEvent } from "./line.js";
 import { SseParser } from "./sse.js";
 
 export const FIRST_DELAY_MS = 250;
@@ -110,16 +111,6 @@ function takeFrames(reader, frames) {
   }
   if (events.length) reader.over = events.at(-1).kind === "run.end";
   if (events.length || skipped) reader.onEvents(events, skipped);
-}
-
-/** @returns {object | null} the event in a line, or null when the line is damaged */
-export function parseEvent(line) {
-  try {
-    const event = JSON.parse(line);
-    return event && typeof event === "object" && !Array.isArray(event) ? event : null;
-  } catch {
-    return null;
-  }
 }
 
 function makeWatchdog(bark) {

@@ -110,7 +110,13 @@ function resumeCommand(run) {
   const processes = run.start?.hardware?.processes;
   const several = Number.isInteger(processes) && processes > 1;
   const start = several ? `torchrun --nproc-per-node ${processes} -m gpu_runner` : "unfrozen";
-  return `${start} resume ${run.run}`;
+  return `${start} resume ${shellWord(run.run)}`;
+}
+
+/** A name as one word of a shell's command line, whatever it holds; never an option. */
+export function shellWord(name) {
+  const quoted = /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+  return name.startsWith("-") ? `-- ${quoted}` : quoted;
 }
 
 function endNotice({ run, source }) {

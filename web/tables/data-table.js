@@ -7,6 +7,7 @@
 
 import { copyText, fileName, placeName, saveFile } from "../figures/file.js";
 import { stateView } from "../figures/state.js";
+import { tableFault } from "../frontier/published.js";
 import { keepFocus, toolViews } from "../figures/tools.js";
 import { toCsv, toMarkdown, toTsv } from "./export.js";
 import { nextSort, sortedRows } from "./sort.js";
@@ -15,6 +16,7 @@ import { toDom } from "../figures/vnode.js";
 
 /** Rows drawn at first; a button draws the rest. */
 const FIRST_ROWS = 500;
+const NOT_DRAWN = "This table could not be drawn";
 const TOOLS = [
   { action: "tsv", label: "Copy", hint: "Copy the table for a spreadsheet" },
   { action: "markdown", label: "Copy as Markdown", hint: "Copy the table as Markdown" },
@@ -39,6 +41,7 @@ export function bakedData(element) {
 /** @see module comment */
 export class DataTable extends HTMLElement {
   #data;
+  #fault = "";
   #sort = null;
   #limit = FIRST_ROWS;
 
@@ -73,6 +76,7 @@ export class DataTable extends HTMLElement {
     const heads = (table) => JSON.stringify(table?.headers);
     if (heads(value) !== heads(this.#data)) this.#sort = null; // a new run of the same cell keeps it
     this.#data = value;
+    this.#fault = tableProblem(value) ? "" : tableFault(value); // the first says more of what it knows
     this.#limit = FIRST_ROWS;
     this.#draw();
   }
@@ -88,7 +92,7 @@ export class DataTable extends HTMLElement {
     }
     const scrolled = this.querySelector(".table-scroll")?.scrollLeft ?? 0;
     const opts = { sort: this.#sort, interactive: true, limit: this.#limit };
-    this.replaceChildren(toDom(tableView(this.#data, opts)));
+    this.replaceChildren(toDom(this.#fault ? stateView("error", NOT_DRAWN, this.#fault) : tableView(this.#data, opts)));
     const tools = this.querySelector(".table-tools");
     if (!tools) return;
     tools.append(...this.#tools().map((view) => toDom(view)));
@@ -122,7 +126,7 @@ export class DataTable extends HTMLElement {
   }
 
   async #act(action) {
-    if (tableProblem(this.#data)) return;
+    if (this.#fault || tableProblem(this.#data)) return;
     const table = { ...this.#data, rows: sortedRows(this.#data.rows, this.#sort) };
     if (action === "all") this.#showAll();
     else if (action === "csv") {

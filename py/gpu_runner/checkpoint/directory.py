@@ -24,9 +24,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gpu_runner.errors import CheckpointError, SystemFailure
+from gpu_runner.plain import read_whole
 from unfrozen.units import format_bytes
 
 MANIFEST: Final = "manifest.json"
+MOST_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 UNFINISHED: Final = ".tmp"  # being written
 REPLACED: Final = ".old"  # complete, and on its way out
 _STEP: Final = "step-"
@@ -165,13 +167,13 @@ def verify(path: Path) -> None:
 def _manifest(path: Path) -> dict[str, Any]:
     """The `files` of a manifest, checked; raises `CheckpointError` for anything else."""
     try:
-        files = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
+        files = json.loads(read_whole(path / MANIFEST, MOST_MANIFEST_BYTES))["files"]
         if not files or not all(
-            {"bytes", "sha256"} <= entry.keys() and ".." not in Path(name).parts
+            {"bytes", "sha256"} <= entry.keys() and {"..", "/"}.isdisjoint(Path(name).parts)
             for name, entry in files.items()
         ):
             raise ValueError("it names no files, or names them wrongly")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: no readable {MANIFEST} ({error}).") from None
     return dict(files)
 

@@ -10,6 +10,7 @@ whatever the number of processes that wrote them, so any number of them can cont
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +21,25 @@ from torch import Tensor
 from gpu_runner.checkpoint.directory import step_of
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
+from gpu_runner.plain import read_whole
 from gpu_runner.world import World, placed_like, whole
+from unfrozen.frontier import check
+from unfrozen.frontier.files import STATE as STATE_SHAPE
+from unfrozen.frontier.shapes import Shape, listed, text
 
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
+MOST_STATE_BYTES: Final = 64 * 1024 * 1024
 _HELD: Final = "held"  # which keys each parameter had, and what of it is no tensor
+_HISTORY: Final = STATE_SHAPE["fields"]["history"]
+_SAMPLES: Final = listed(listed(text(MOST_STATE_BYTES), 3), 1000)  # a prompt may be a whole row
+_SHAPE: Final[Shape] = {
+    **STATE_SHAPE,
+    "fields": {
+        **STATE_SHAPE["fields"],
+        "history": {**_HISTORY, "fields": {**_HISTORY["fields"], "samples": _SAMPLES}},
+    },
+}
 
 
 def weights(model: Any, world: World) -> dict[str, Tensor] | None:
@@ -76,18 +91,48 @@ def write(
     (directory / STATE).write_text(json.dumps(state, indent=1), "utf-8")
 
 
+def _spelled(value: Any) -> Any:
+    """`value` with numbers that are not finite as the words that JSON has for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {name: _spelled(item) for name, item in value.items()}
+    return [_spelled(item) for item in value] if isinstance(value, list) else value
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """The `state.json` of a verified checkpoint; raises `CheckpointError` if it is of another step.
 
     A directory that was renamed or copied over another one would put a run where it never was.
     """
-    state = json.loads((path / STATE).read_text("utf-8"))
+    try:
+        state = json.loads(read_whole(path / STATE, MOST_STATE_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path / STATE} cannot be read ({error}).") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE} is not a JSON object.")
-    step = state.get("state", {}).get("step")
+    stood = state.get("state")
+    step = stood.get("step") if isinstance(stood, dict) else None
     if step_of(path) not in (None, step):
         raise CheckpointError(f"{path / STATE} is of step {step}, not of the step in its path.")
     return state
+
+
+def parts(path: Path, kept: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of the run's `State` and of its `History`, as `kept` in the checkpoint at `path`.
+
+    Raises `CheckpointError` for what is not of its type; fields that nobody knows are left out.
+    """
+    try:
+        verdict = check(_SHAPE, _spelled(kept))
+    except RecursionError:
+        raise CheckpointError(f"{path / STATE} is nested too deep.") from None
+    if verdict.problem:
+        raise CheckpointError(f"{path / STATE}: {verdict.problem}.")
+    state, history = (
+        {name: kept[part][name] for name in verdict.value[part]} for part in ("state", "history")
+    )
+    return state, history
 
 
 def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:

@@ -29,6 +29,7 @@ from gpu_runner.errors import (
     is_out_of_memory,
 )
 from gpu_runner.installed import RUNS_ENV, built_page, pip_install, runs_folder, short
+from gpu_runner.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,7 @@ Runs = Annotated[
     str | None,
     typer.Option(help=f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}."),
 ]
+TRUST: Final = typer.Option("--trust-remote-code", help="Run Python files that the model brings.")
 
 
 def may_be_dry(command: Callable[..., None]) -> Callable[..., None]:
@@ -100,14 +102,14 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
     return ExitCode.OK
 
 
-def resume(run: Run, runs: Runs = None) -> None:
+def resume(run: Run, runs: Runs = None, trust_remote_code: Annotated[bool, TRUST] = False) -> None:
     """Go on with a stopped or killed run, bit by bit as if nothing had happened."""
 
     def go() -> ExitCode:
         console = _console()
         from gpu_runner.run.start import resume as resume_run
 
-        return resume_run(run_directory(run, runs), console)
+        return resume_run(run_directory(run, runs), console, trusted=trust_remote_code)
 
     _exit(go)
 
@@ -277,7 +279,7 @@ def _exit(command: Callable[[], int]) -> None:
         code = int(command())
     except RunnerError as error:
         if _speaks(error):
-            typer.secho(f"Error: {error}", err=True, fg="red")
+            typer.secho(f"Error: {printable(str(error))}", err=True, fg="red")
         code = error.exit_code
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)

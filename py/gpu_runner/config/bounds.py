@@ -98,8 +98,10 @@ def _check_paths(config: Any) -> None:
         if value == "":
             raise UsageError(f"--{_option(name)} is empty: give a path, or leave it out.")
         try:
-            Path(value or ".").expanduser().exists()
-        except (OSError, RuntimeError) as error:  # a name too long, a home that is not there
+            Path(value or ".").expanduser().lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, RuntimeError, ValueError) as error:  # too long, no such home, a NUL in it
             reason = getattr(error, "strerror", None) or str(error)
             raise UsageError(
                 f"--{_option(name)} {value[:80]!r} cannot be a path ({reason}): give another."

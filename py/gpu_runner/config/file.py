@@ -8,6 +8,7 @@ then `--set` in order, then options of their own.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
+from unfrozen.frontier.read import read as read_json
 
 _TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
 _ELSEWHERE: Final = {  # as other trainers call it → our name
@@ -37,25 +39,62 @@ _ELSEWHERE: Final = {  # as other trainers call it → our name
     "dataset": "data",
     "torch_compile": "compile",
 }
+MOST_DEEP: Final = 8
+_TEXTS: Final = re.compile(  # and comments: a dot in them makes no table
+    r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
+)
+_DEEP_KEY: Final = re.compile(  # tomllib takes a minute for one of 20,000 parts
+    rf"""(?<![\w"-])(?:[\w"-]++[ \t]*+\.[ \t]*+){{{MOST_DEEP + 1}}}"""
+)
+MOST_WHOLE: Final = 10**40
 KEYS: Final = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
 def read(path: str) -> dict[str, Any]:
     """The choices of a TOML file. Raises `UsageError`: not there, not TOML, a key that is none."""
     try:
-        data = tomllib.loads(Path(path).expanduser().read_text("utf-8-sig"))
+        text = Path(path).expanduser().read_bytes()
     except OSError as error:
         raise UsageError(f"--config {path}: it cannot be read ({error.strerror}).") from None
-    except RuntimeError as error:  # no home directory of that name
+    except (RuntimeError, ValueError) as error:  # no home of that name, a NUL in it
         raise UsageError(f"--config {path}: it cannot be read ({error})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is not TOML ({error}): correct it.") from None
+    return parsed(text, f"--config {path}")
+
+
+def parsed(text: bytes, where: str) -> dict[str, Any]:
+    """The same of what lies in one; `where` stands for it in the message."""
+    deep = UsageError(f"{where} is nested too deep: tables in it may group, no more.")
+    try:
+        toml = text.decode("utf-8-sig")
+        if _DEEP_KEY.search(_TEXTS.sub('""', toml)):
+            raise deep
+        data = tomllib.loads(toml)
+    except RecursionError:
+        raise deep from None
+    except ValueError as error:  # not TOML, not UTF-8, a number with thousands of digits
+        raise UsageError(f"{where} is not TOML ({error}): correct it.") from None
     found: dict[str, Any] = {}
-    for key, value in _flat(data):
+    for key, value in _flat(data, where):
         if key in found:
-            raise UsageError(f"--config {path}: {key} occurs twice: keep one of them.")
-        found[key] = _checked(key, value, f"--config {path}")
+            raise UsageError(f"{where}: {key} occurs twice: keep one of them.")
+        found[key] = _checked(key, value, where)
     return found
+
+
+def stored(data: bytes, where: str) -> TrainConfig:
+    """The record that a run keeps of its choices, each of its type; bounds are not looked at.
+
+    Raises `UsageError` or `ValueError` for anything else.
+    """
+    read_ = read_json(data, len(data), where)
+    if read_.problem or not isinstance(read_.value, dict):
+        raise ValueError(read_.problem or f"{where} must be a JSON object")
+    found: dict[str, Any] = {}
+    for key, value in read_.value.items():
+        may_lack = key in KEYS and type(None) in get_args(_TYPES[key])
+        pairs = key == "general" and isinstance(value, list)
+        found[key] = value if pairs or (value is None and may_lack) else _checked(key, value, where)
+    return TrainConfig.from_json(found)
 
 
 def assignments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -70,18 +109,20 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _flat(data: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def _flat(data: Mapping[str, Any], where: str, depth: int = 0) -> Iterable[tuple[str, Any]]:
     for key, value in data.items():
-        if isinstance(value, dict) and key != "general":
-            yield from _flat(value)
-        else:
+        if not isinstance(value, dict) or key == "general":
             yield key, value
+        elif depth == MOST_DEEP:
+            raise UsageError(f"{where} is nested too deep: tables in it may group, no more.")
+        else:
+            yield from _flat(value, where, depth + 1)
 
 
 def _value(text: str) -> Any:
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return read["value"] if len(read) == 1 else text
 
@@ -89,15 +130,25 @@ def _value(text: str) -> Any:
 def _checked(key: str, value: Any, where: str) -> Any:
     """The value in the type of its field. Raises `UsageError` for another type or name."""
     if key not in KEYS:
-        near = [_ELSEWHERE[key]] if key in _ELSEWHERE else get_close_matches(key, KEYS, n=3)
+        near = [_ELSEWHERE[key]] if key in _ELSEWHERE else get_close_matches(key[:80], KEYS, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(KEYS)}."
-        raise UsageError(f"{where}: {key or 'an empty name'} is no choice of a run; {hint}")
+        shown = f"{key[:80]}{'…' * (len(key) > 80)}" or "an empty name"
+        raise UsageError(f"{where}: {shown} is no choice of a run; {hint}")
     if key == "general":
         return _general(value, where)
     fitted = _fitted(value, _TYPES[key])
     if fitted is _WRONG:
-        raise UsageError(f"{where}: {key} is {value!r}; it must be {_words(_TYPES[key])}.")
+        raise UsageError(f"{where}: {key} is {_told(value)}; it must be {_words(_TYPES[key])}.")
     return fitted
+
+
+def _told(value: Any) -> str:
+    """A value in a message: what is long or deep is cut or named."""
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits, a thousand lists in each other
+        return "too long or too deep to be told"
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"
 
 
 def _general(value: Any, where: str) -> Any:
@@ -108,8 +159,8 @@ def _general(value: Any, where: str) -> Any:
         value = [value]
     if not isinstance(value, list) or not all(isinstance(pair, str) for pair in value):
         raise UsageError(
-            f"{where}: general is {value!r}; it must be a table of files (skill = 'file.jsonl'), a"
-            " list of 'skill=file.jsonl', or 'none'."
+            f"{where}: general is {_told(value)}; it must be a table of files (skill ="
+            " 'file.jsonl'), a list of 'skill=file.jsonl', or 'none'."
         )
     try:
         return parse_general(value) or ()
@@ -150,6 +201,8 @@ _WRONG: Final = object()
 def _fitted(value: Any, kind: Any) -> Any:
     """`value` as `kind`, or `_WRONG`."""
     origin = get_origin(kind)
+    if isinstance(value, int) and abs(value) > MOST_WHOLE:
+        return _WRONG  # no choice is as large, and a float may not hold it
     if origin in (Union, types.UnionType):
         tries = (_fitted(value, choice) for choice in get_args(kind) if choice is not type(None))
         return next((fitted for fitted in tries if fitted is not _WRONG), _WRONG)

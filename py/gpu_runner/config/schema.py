@@ -115,6 +115,9 @@ class TrainConfig:
     skip_bad_rows: Annotated[
         bool, About("Leave out and count rows that cannot be read.", YES_OR_NO)
     ] = False
+    trust_remote_code: Annotated[
+        bool, About("Run Python files that the model brings; read them before.", YES_OR_NO)
+    ] = False
     auto_micro_batch: Annotated[
         bool, About("The largest micro-batch that fits, rows a step kept.", YES_OR_NO)
     ] = False
@@ -206,6 +209,7 @@ class TrainConfig:
             replay=absolute(self.replay),
             fisher_data=absolute(self.fisher_data),
             general=general,
+            runs=str(Path(self.runs).expanduser().absolute()),
             out=None if self.out is None else str(Path(self.out).expanduser().absolute()),
         )
 

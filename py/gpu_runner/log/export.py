@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
-from gpu_runner.log.tail import Tail, parse
+from gpu_runner.log.tail import LOG_NAME, Tail
+from gpu_runner.plain import open_plain
+from unfrozen.frontier import read_line
 
 FORMATS: Final = ("csv", "tensorboard", "wandb-offline")
 Rows = dict[int, dict[str, float]]
@@ -29,11 +32,15 @@ def export(directory: Path, to: str) -> Path:
     """
     if to not in FORMATS:
         raise UsageError(f"--to {to!r} is unknown: choose {' or '.join(FORMATS)}.")
-    log = directory / "events.jsonl"
-    if not log.is_file():
-        raise CheckpointError(f"{directory} is no run: it has no events.jsonl.")
-    rows = numbers(log)
+    try:
+        rows = numbers(directory / LOG_NAME)
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory} is no run: it has no {LOG_NAME}.") from None
+    except OSError as error:
+        raise CheckpointError(f"{directory / LOG_NAME}: {error.strerror}.") from None
     place = directory / "export"
+    if place.is_symlink():
+        raise SystemFailure(f"{place} is a link: what is written there lands elsewhere. Remove it.")
     try:
         place.mkdir(exist_ok=True)
         if to == "csv":
@@ -48,16 +55,17 @@ def export(directory: Path, to: str) -> Path:
 def numbers(log: Path) -> Rows:
     """Step → name → number, of every metric, evaluation, drift and peak in the log.
 
-    Of a step that was taken twice, before and after a kill, the later one counts.
+    What `unfrozen.frontier` refuses is left out, as the page leaves it out. Of a step that was
+    taken twice, before and after a kill, the later one counts.
     """
     rows: Rows = {}
     tail, begun = Tail(log), -1
     while tail.offset > begun:
         begun = tail.offset
         for _, line in tail.read():
-            event = parse(line) or {"kind": ""}
-            for name, value in _values(event):
-                rows.setdefault(int(event["step"]), {})[name] = value
+            if (event := read_line(line).value) is not None:
+                for name, value in _values(event):
+                    rows.setdefault(event.get("step", 0), {})[name] = value
     return dict(sorted(rows.items()))
 
 
@@ -68,14 +76,17 @@ def _values(event: dict[str, Any]) -> Iterator[tuple[str, float]]:
     elif kind == "eval":
         yield f"eval/{event['suite']}", float(event["loss"])
     elif kind == "drift":
-        yield from ((f"drift/{name}", float(ratio)) for name, ratio in event["layers"].items())
+        yield from (
+            (f"drift/{name}", float(ratio)) for name, ratio in event.get("layers", {}).items()
+        )
     elif kind == "mem":
         yield f"mem/{event['instant']}_bytes", float(event["total_bytes"])
 
 
 def _csv(rows: Rows, path: Path) -> Path:
     names = sorted({name for row in rows.values() for name in row})
-    with path.open("w", encoding="utf-8", newline="") as file:
+    descriptor = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["step", *names])
         for step, row in rows.items():

@@ -11,17 +11,20 @@ attempt is over. Whatever else lies there is left alone, and said once.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
-import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
+
+from gpu_runner.plain import open_plain
+from unfrozen.frontier import ORDERS, read_file
 
 if sys.platform != "win32":
     import fcntl
@@ -29,6 +32,7 @@ if sys.platform != "win32":
 NAME: Final = "orders.json"
 VERSION: Final = 1
 MAX_BYTES: Final = 4096
+LOCK_SECONDS: Final = 2.0
 
 Command = Literal["pause", "resume", "checkpoint", "stop"]
 COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
@@ -130,12 +134,9 @@ def write_private(path: Path, text: str, mtime_ns: int | None = None) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     """The object in the file. Raises `OSError`, or `MailError` that says what it is instead."""
-    plain = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, plain)
+    descriptor = open_plain(path)
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise MailError("it is no plain file")
         if sys.platform != "win32" and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
             raise MailError("others than the run's owner can write it")
         text = os.read(descriptor, MAX_BYTES + 1)
@@ -143,19 +144,10 @@ def _read(path: Path) -> dict[str, Any]:
         os.close(descriptor)
     if len(text) > MAX_BYTES:
         raise MailError(f"it has more than {MAX_BYTES:,} bytes")
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MailError("it is not JSON") from None
-    if not isinstance(data, dict) or any(type(data.get(k)) is not kind for k, kind in _SHAPE):
-        raise MailError(f"it must have {', '.join(name for name, _ in _SHAPE)}")
-    return data
-
-
-_SHAPE: Final = (
-    *(("v", int), ("run", str), ("att", int), ("seq", int)),
-    *(("paused", bool), ("save", int), ("stop", bool)),
-)
+    verdict = read_file(ORDERS, text)
+    if verdict.problem:
+        raise MailError(verdict.problem)
+    return dict(verdict.value)
 
 
 def _orders(data: dict[str, Any], run: str, attempt: int) -> Orders | None:
@@ -172,14 +164,29 @@ def _orders(data: dict[str, Any], run: str, attempt: int) -> Orders | None:
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """One writer at a time, also among several servers; where directories have no locks, hope."""
+    """One writer at a time, also among several servers; where directories have no locks, hope.
+
+    Raises `OSError` when another one holds it for longer than any of ours would.
+    """
     if sys.platform == "win32":
         yield
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: one server is the normal case
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "another process keeps it locked") from None
+            time.sleep(0.02)
+        except OSError:  # a file system without locks: one server is the normal case
+            return None

@@ -1,10 +1,12 @@
-"""Read a run's `events.jsonl` while it grows: by byte offset, without queues.
+"""Read a run's `events.jsonl` while it grows: by byte offset, without queues, a piece at a time.
 
 The state of a reader is one number, the offset after the last line it took. A slow reader is
 a small number, not a full buffer; a reconnect is the same number sent again.
 
 A line without its newline is a line still being written: wait. A line with its newline that is not
-a JSON object was torn by a kill: skip it and count it.
+a JSON object was torn by a kill: skip it and count it. A line longer than `MOST_LINE_BYTES` is
+damage whatever it holds, and is passed over a piece at a time: no file can make a reader hold more
+than a piece of it, or read a byte of it twice.
 """
 
 from __future__ import annotations
@@ -15,13 +17,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+
+from gpu_runner.plain import open_plain, read_plain
+from unfrozen.frontier.log import LINE_MOST
 
 if sys.platform != "win32":
     import fcntl
 
 LOG_NAME: Final = "events.jsonl"
 CHUNK_BYTES: Final = 256 * 1024
+MOST_LINE_BYTES: Final = LINE_MOST
+_HEAD: Final = {"run": str, "seq": int, "att": int, "kind": str}
 
 
 @dataclass
@@ -31,71 +38,112 @@ class Tail:
     path: Path
     offset: int = 0
     bad_lines: int = field(default=0, init=False)
+    _long: bool = field(default=False, init=False)
+    """Whether `offset` lies inside a line that is too long, and was counted."""
+    _size: int = field(default=-1, init=False)
+    """How long the file was when nothing whole was in it; see `has_grown`."""
+
+    def has_grown(self) -> bool:
+        """Whether reading may give something. Asks for the size only. Raises `OSError`."""
+        return self.path.stat(follow_symlinks=False).st_size not in (self.offset, self._size)
 
     def read(self) -> list[tuple[int, bytes]]:
         """The whole lines that lie ready, at most CHUNK_BYTES of them, as (offset after, line).
 
-        An empty list means that nothing whole has arrived. Lines come without their newline.
+        An empty list means that nothing whole has arrived, or, where `offset` has moved, nothing
+        but damage. Lines come without their newline. Raises `OSError`.
         """
-        lines: list[tuple[int, bytes]] = []
-        for end, line in _whole_lines(self.path, self.offset):
-            self.offset = end
-            if parse(line) is None:
-                self.bad_lines += 1
-            else:
-                lines.append((end, line))
+        data = read_plain(self.path, CHUNK_BYTES, self.offset)
+        *whole, rest = data.split(b"\n")
+        self._size = -1 if whole else self.offset + len(data)
+        lines = [line for piece in whole if (line := self._take(piece)) is not None]
+        if len(rest) > MOST_LINE_BYTES or self._long:
+            self._pass_over(rest)
         return lines
 
+    def _take(self, piece: bytes) -> tuple[int, bytes] | None:
+        """A line, or the end of a long one; None for damage."""
+        self.offset += len(piece) + 1
+        if self._long:  # it was counted at its start
+            self._long = False
+            return None
+        if parse(piece) is None:
+            self.bad_lines += 1
+            return None
+        return self.offset, piece
 
-def _whole_lines(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb", buffering=0) as file:
-        file.seek(offset)
-        data = file.read(CHUNK_BYTES)
-        while data and b"\n" not in data and len(data) % CHUNK_BYTES == 0:
-            data += (more := file.read(CHUNK_BYTES))  # damage: a line longer than a chunk
-            if not more:
-                break
-    *whole, _ = data.split(b"\n")
-    for line in whole:
-        offset += len(line) + 1
-        yield offset, line
+    def _pass_over(self, rest: bytes) -> None:
+        self.bad_lines += not self._long
+        self._long = True
+        self.offset += len(rest)
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """The event in `line`, or None when it is damaged (not JSON, or not an event)."""
+    """The event in `line`, or None when it is damaged (not JSON, or not an event).
+
+    Its head is what it should be; what else it holds is for `unfrozen.frontier` to check.
+    """
+    if len(line) > MOST_LINE_BYTES or not line.startswith(b"{"):
+        return None
     try:
-        event = json.loads(line)
+        event = _decode(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if isinstance(event, dict) and {"run", "seq", "att", "kind"} <= event.keys():
-        return event
-    return None
+    good = all(type(event.get(name)) is kind for name, kind in _HEAD.items())
+    return event if good else None
 
 
-def last_event(path: Path) -> dict[str, Any] | None:
-    """The last whole event of a log, or None when it holds none."""
-    size = path.stat().st_size
-    window = CHUNK_BYTES
-    while True:
-        start = max(0, size - window)
-        with path.open("rb") as file:
-            file.seek(start)
-            lines = file.read(size - start).split(b"\n")
-        for line in reversed(lines[:-1]):  # the piece after the last newline is not whole
-            if (event := parse(line)) is not None:
-                return event
-        if start == 0:
-            return None
-        window *= 4
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(word)
+
+
+_decode: Final = json.JSONDecoder(parse_constant=_no_number).decode
+
+
+def last_event(path: Path, within: int | None = None) -> dict[str, Any] | None:
+    """The last whole event of a log, or None when it holds none.
+
+    `within` bounds how many bytes of its end are looked at; else it may be all of them, each once.
+    """
+    return next(events_backwards(path, within), None)
+
+
+def events_backwards(path: Path, within: int | None = None) -> Iterator[dict[str, Any]]:
+    """The whole events of a log from its end, in at most the last `within` bytes of it."""
+    for line in _lines_backwards(path, within):
+        if (event := parse(line)) is not None:
+            yield event
+
+
+def _lines_backwards(path: Path, within: int | None) -> Iterator[bytes]:
+    """Lines that end in a newline, the last one first; long ones come cut, and so as damage."""
+    descriptor = open_plain(path)
+    try:
+        end = os.fstat(descriptor).st_size
+        low = 0 if within is None else max(0, end - within)
+        rest: bytes | None = None  # the end of a line whose start lies before; None: not whole
+        while end > low:
+            start = max(low, end - CHUNK_BYTES)
+            os.lseek(descriptor, start, os.SEEK_SET)
+            first, *others = os.read(descriptor, end - start).split(b"\n")
+            end = start
+            if not others:
+                rest = None if rest is None else (first + rest)[-MOST_LINE_BYTES - 1 :]
+                continue
+            last = others.pop()
+            if rest is not None:
+                yield last + rest
+            yield from reversed(others)
+            rest = first[-MOST_LINE_BYTES - 1 :]
+        if low == 0 and rest is not None:
+            yield rest
+    finally:
+        os.close(descriptor)
 
 
 def is_line_start(path: Path, offset: int) -> bool:
     """Whether a reader may continue at `offset`: the start of the file or the byte after a line."""
-    if offset == 0:
-        return True
-    with path.open("rb") as file:
-        file.seek(offset - 1)
-        return file.read(1) == b"\n"
+    return offset == 0 or read_plain(path, 1, offset - 1) == b"\n"
 
 
 def writer_alive(log: Path) -> bool | None:
@@ -105,7 +153,7 @@ def writer_alive(log: Path) -> bool | None:
     """
     if sys.platform == "win32":
         return None
-    fd = os.open(log, os.O_RDONLY)
+    fd = open_plain(log)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gpu_runner.log.tail import last_event
+from gpu_runner.plain import NotPlain, open_plain
 from unfrozen.events import COMPONENTS, INSTANTS, KINDS, METRIC_NAMES, STATUSES, VERSION
 
 if sys.platform != "win32":
@@ -266,9 +267,11 @@ def _open_new(path: Path) -> int:
 
 def _open_again(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_APPEND)
+        return open_plain(path, os.O_RDWR | os.O_APPEND)
     except FileNotFoundError:
         raise LogError(f"{path} does not exist: there is no run to resume") from None
+    except NotPlain as error:
+        raise LogError(f"{path}: {error.strerror}") from None
 
 
 def _lock_for_writing(fd: int, path: Path) -> None:

@@ -3,6 +3,7 @@
 Reading order:
 
 - `attention` — attention that never crosses a document
+- `own_code` — code that a model brings along
 - `load` — find a causal model, load every weight of it
 - `fused` — Llama-like blocks that keep less: norms and feed-forward part, fused
 - `blocks` — what a block keeps: recomputed, moved to the host, compiled

@@ -22,7 +22,7 @@ from gpu_runner.config.bounds import Precision
 from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
-from gpu_runner.model import attention
+from gpu_runner.model import attention, own_code
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
 
@@ -45,14 +45,17 @@ class Source:
     name: str
     place: str
     gguf_file: str | None = None
+    trusted: bool = False
+    """Whether code that it brings may be run; see `own_code`."""
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments that every `from_pretrained` of this source needs."""
-        return {"gguf_file": self.gguf_file} if self.gguf_file else {}
+        gguf = {"gguf_file": self.gguf_file} if self.gguf_file else {}
+        return {**gguf, "trust_remote_code": self.trusted}
 
 
-def find(name: str) -> Source:
+def find(name: str, *, trusted: bool = False) -> Source:
     """Decide what `name` is. Raises `ModelLoadError` that says what was tried."""
     if name == DEMO:
         from gpu_runner.demo import model_dir
@@ -67,7 +70,7 @@ def find(name: str) -> Source:
                 hint = " It holds adapters: merge them into their model, and give that."
             raise ModelLoadError(f"{path} has no config.json: it is not a model directory.{hint}")
         _check_files(path)
-        return Source("directory", path.resolve().name, str(path))
+        return Source("directory", path.resolve().name, str(path), trusted=trusted)
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise ModelLoadError(
@@ -79,7 +82,7 @@ def find(name: str) -> Source:
             f"no model at {name!r}: tried a directory and a .gguf file, and it is not a Hugging"
             " Face id (owner/name). Check the path, or use --model demo."
         )
-    return Source("hub", name, name)
+    return Source("hub", name, name, trusted=trusted)
 
 
 def _check_files(path: Path) -> None:
@@ -122,6 +125,8 @@ def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ModelLoadError(f"{path} is nested too deep to be read. Get it anew.") from None
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(raw, dict):
@@ -130,7 +135,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
-    if raw.get("model_type") not in (None, *SUPPORTED):
+    known = raw.get("model_type") in (None, *SUPPORTED)
+    if not source.trusted:
+        own_code.refuse(source.name, "config.json", raw, native=known)
+    if not known:
         return None
     try:
         return ModelConfig.from_hf(raw)
@@ -155,6 +163,9 @@ def load_tokenizer(source: Source) -> Any:
             f"{place} has no tokenizer: copy tokenizer.json and tokenizer_config.json there from"
             " where the model came from."
         )
+    settings = place / "tokenizer_config.json"
+    if source.kind == "directory" and not source.trusted and settings.exists():
+        own_code.refuse(source.name, settings.name, _read_json(settings))
     with _readable_errors(source, "tokenizer"):
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
@@ -184,6 +195,8 @@ def load(source: Source, tokenizer: Any, params: Precision, device: torch.device
         model, report = loaded
     _check_weights(source, report)
     _unquantize(source, model)
+    if not source.trusted:
+        own_code.forget(model.config)
     model.to(device)
     model.requires_grad_(True)
     model.train()
@@ -254,6 +267,8 @@ def _readable_errors(source: Source, part: str) -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0] if lines else type(error).__name__
+        if own_code.is_asked_for(reason) and not source.trusted:
+            raise own_code.refusal(source.name, f"for its {part}") from None
         if "does not recognize this architecture" in reason:
             reason = (
                 "transformers does not know its model_type. Update it (pip install -U"

@@ -20,10 +20,12 @@ from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.rows import RowSet
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import ModelLoadError, UsageError
+from gpu_runner.model import own_code
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import remedy
 from gpu_runner.plan.predict import Prediction, heaviest, predict
+from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
 from unfrozen.training.order import steps_in
@@ -53,6 +55,8 @@ class RunPlan:
     prediction: Prediction | None
     positions: int = 0
     """Tokens that the model was made for; 0 if its configuration does not say."""
+    code: str = ""
+    """What is to be said of code that the model brings and that is not run."""
 
     @property
     def steps(self) -> int:
@@ -96,6 +100,7 @@ class RunPlan:
     def remarks(self) -> list[str]:
         """Everything about data, memory and disk that the user should hear before the start."""
         found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
+        found += [self.code] if self.code else []
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
                 f"{self.source.name} was made for {self.positions:,} tokens, the longest row"
@@ -145,13 +150,20 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> RunPlan:
 
     The plan is that of process number `rank` of `ranks`.
     """
+    try:
+        return _made(config, rank, ranks)
+    except InputError as error:  # what the library may take, and the count of its memory does not
+        raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
+
+
+def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
     device = choose_device(config.device)
     if config.activation_offload and device.type == "cpu":
         raise UsageError(
             "activation_offload on a CPU: activations are in the memory of the host already. Set"
             " activation_offload = false; checkpointing = full keeps fewer of them."
         )
-    source = find(config.model)
+    source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
     encoder = Encoder(tokenizer, config.seq_len)
@@ -179,6 +191,7 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> RunPlan:
         heaviest_step=step,
         heaviest=largest,
         positions=positions,
+        code="" if source.trusted else own_code.remark(source.name, vars(architecture)),
         prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
     )
 

@@ -10,7 +10,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.plan.pace import pace
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction, recipe
-from gpu_runner.text import counted, sentence
+from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.units import format_bytes, format_elapsed
 
@@ -20,12 +20,12 @@ def show_plan(console: Console, plan: RunPlan) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
     for name, text in _rows(plan):
-        table.add_row(name, Text(text))
+        table.add_row(name, Text(printable(text)))
     console.print(table)
     if plan.prediction is not None:
         console.print(_instants(plan.prediction))
     for text in plan.remarks():
-        sentence(console, Text.assemble(("Note: ", "bold yellow"), text))
+        sentence(console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
 
 
 def _rows(plan: RunPlan) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ written while no step was being skipped. Often they are one.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -124,10 +123,10 @@ class Checkpointer:
 def standing(path: Path) -> Standing:
     """What a checkpoint says of itself; one that cannot be read is as bad as can be."""
     try:
-        kept = json.loads((path / training_state.STATE).read_text("utf-8"))
+        kept = training_state.read_state(path)
         loss = kept["task_loss"]
         return Standing(path, math.inf if loss is None else float(loss), kept["healthy"] is True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CheckpointError, ValueError, KeyError, TypeError, OverflowError):
         return Standing(path, math.inf, False)
 
 

@@ -117,9 +117,14 @@ def _next_steps(end: End, directory: Path) -> list[str]:
     elif isinstance(end.error, Diverged):
         steps.append(_other_choices(directory))
     else:
-        steps.append(f"Go on with: {program()} resume {directory.name}{runs}")
+        steps.append(f"Go on with: {program()} resume {_word(directory)}{runs}")
     steps.append(f"See it in the page: {program()} serve{runs}")
     return steps
+
+
+def _word(run: Path) -> str:
+    """A run by its name, or by its path where its name would be an option; one word of a shell."""
+    return shlex.quote(str(run.absolute()) if run.name.startswith("-") else run.name)
 
 
 def _other_choices(directory: Path) -> str:

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS
@@ -151,7 +151,7 @@ class RunObserver:
         """
         model, history = self._validation.model, self._recorder.history
         Anchor.of(best, model).take_back(model)
-        kept = json.loads((best / "state.json").read_text("utf-8"))["history"]
+        kept = training_state.read_state(best)["history"]
         history.latest, history.drift = kept["latest"], kept["drift"]
         reason = self.stop.reason()
         self._recorder.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)

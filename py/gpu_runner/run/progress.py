@@ -18,7 +18,7 @@ from rich.text import Text
 
 from gpu_runner.installed import short
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.text import counted, sentence, signed
+from gpu_runner.text import counted, printable, sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
 from unfrozen.units import format_bytes, format_elapsed
@@ -79,11 +79,11 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line that stays above the live one."""
-        sentence(self.console, Text(text))
+        sentence(self.console, Text(printable(text)))
 
     def warn(self, text: str) -> None:
         """The same, marked as a warning."""
-        sentence(self.console, Text.assemble(("Note: ", "bold yellow"), text))
+        sentence(self.console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
 
     def busy(self, text: str) -> None:
         """Say what is going on instead of a step."""
@@ -158,7 +158,7 @@ class RunSummary:
 def show(console: Console, summary: RunSummary) -> None:
     """Print losses before and after, memory, time, samples, and what to do next."""
     console.print()
-    console.print(Text(summary.headline, style="bold"), soft_wrap=True)
+    console.print(Text(printable(summary.headline), style="bold"), soft_wrap=True)
     if summary.losses:
         console.print(_losses(summary.losses))
     if curve := sparkline(summary.training):
@@ -175,7 +175,7 @@ def show(console: Console, summary: RunSummary) -> None:
     if summary.samples:
         console.print(_samples(summary.samples))
     for text in summary.next_steps:
-        console.print(Text(text), soft_wrap=True)
+        console.print(Text(printable(text)), soft_wrap=True)
 
 
 def sparkline(values: list[float], width: int = 40) -> str:
@@ -201,7 +201,12 @@ def _losses(losses: dict[str, tuple[float, float]]) -> Table:
     for suite, (before, after) in losses.items():
         change = after - before
         style = "green" if change < 0 else "red" if change > 0.005 else ""
-        table.add_row(suite, f"{before:.3f}", f"{after:.3f}", Text(signed(change), style=style))
+        table.add_row(
+            Text(printable(suite)),
+            f"{before:.3f}",
+            f"{after:.3f}",
+            Text(signed(change), style=style),
+        )
     return table
 
 
@@ -225,5 +230,5 @@ def _memory_fact(summary: RunSummary) -> str:
 
 
 def _one_line(text: str) -> str:
-    shown = " ".join(text.split()) or "(nothing)"
+    shown = printable(" ".join(text.split())) or "(nothing)"
     return shown if len(shown) <= 160 else shown[:159] + "…"

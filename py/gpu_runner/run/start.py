@@ -9,6 +9,7 @@ runs/<id>/config.json            the choices; `resume` needs nothing else
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 import shutil
@@ -17,31 +18,38 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Final
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.history import History
 from gpu_runner.config import bounds
+from gpu_runner.config.file import stored
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
+from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
 from gpu_runner.model import blocks
 from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
+from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan, choose_device
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 from gpu_runner.run.running import PreparedRun, execute
+from gpu_runner.text import printable
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, join
 from unfrozen.runner import WHOLE
+
+MOST_CONFIG_BYTES: Final = 1024 * 1024
 
 
 def start(config: TrainConfig, console: Console) -> ExitCode:
@@ -62,14 +70,16 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         return execute(prepared, quiet)
 
 
-def resume(directory: Path, console: Console) -> ExitCode:
+def resume(directory: Path, console: Console, *, trusted: bool = False) -> ExitCode:
     """Go on with the run in `directory` from its newest verified checkpoint.
 
     Without one it starts again at step 0, under the same id. The number of processes may be another
-    one than before. Raises `CheckpointError` when the run is finished, is no run, or its data have
-    changed.
+    one than before. `trusted` lets the model's own code run: it is asked for anew, because the
+    record of a run can come from anywhere. Raises `CheckpointError` when the run is finished, is no
+    run, or its data have changed.
     """
-    config = _read_config(directory)
+    config, moved = _at_home(_read_config(directory), directory)
+    config = dataclasses.replace(config, trust_remote_code=trusted)
     if (directory / FINISHED).exists():
         text = f"{directory.name} is finished: there is nothing to resume."
         raise everyones(CheckpointError(text))
@@ -82,13 +92,15 @@ def resume(directory: Path, console: Console) -> ExitCode:
         if found is not None:
             kept = training_state.read_state(found)
             _check_data(planned, kept, directory)
-            source = Source("directory", source.name, str(found))
-            state, history = State(**kept["state"]), History(**kept["history"])
+            source = Source("directory", source.name, str(found), trusted=trusted)
+            stood, remembered = training_state.parts(found, kept)
+            state, history = State(**stood), History(**remembered)
         model = _load(planned, source, world, quiet)
         prepared = _prepared(planned, directory, model, world, history, state)
         prepared.attempt = 1  # the log knows the true number
         then = "An older checkpoint is used." if found else "The run starts again at step 0."
-        prepared.notes = [("warn", f"{text} {then}") for text in refused]
+        prepared.notes = [("warn", text) for text in moved]
+        prepared.notes += [("warn", f"{text} {then}") for text in refused]
         if found is not None:
             training_state.restore(found, model, prepared.optimizer, world)
         return execute(prepared, quiet)
@@ -135,7 +147,7 @@ def check_together(config: TrainConfig, world: World) -> None:
 def _load(planned: RunPlan, source: Source, world: World, console: Console) -> Any:
     """The model; where it will be cut into parts, in the memory of the host first."""
     device = planned.device if world.size == 1 else torch.device("cpu")
-    with console.status(f"loading {source.name}"):
+    with console.status(Text(printable(f"loading {source.name}"))):
         model = load(source, planned.tokenizer, planned.config.params, device)
     config = planned.config
     fused = fuses(config, planned.shape)
@@ -192,7 +204,7 @@ def _new_directory(config: TrainConfig) -> Path:
     try:
         directory.mkdir(mode=0o700, parents=True)
         text = json.dumps(config.anchored().as_json(), indent=1)
-        (directory / "config.json").write_text(text + "\n", "utf-8")
+        (directory / CONFIG_NAME).write_text(text + "\n", "utf-8")
     except OSError as error:
         raise SystemFailure(
             f"--runs {config.runs}: no run can be kept there ({error.strerror})."
@@ -201,22 +213,39 @@ def _new_directory(config: TrainConfig) -> Path:
     return directory
 
 
+def _at_home(config: TrainConfig, directory: Path) -> tuple[TrainConfig, list[str]]:
+    """The choices of a run as they are meant where it lies now, and what is to be said of that.
+
+    The record of a run that was copied still names the place for the model of the other one.
+    """
+    runs = directory.absolute().parent
+    made = Path(config.runs).expanduser() / directory.name
+    if config.out is None or made.resolve() == directory.resolve():
+        return dataclasses.replace(config, runs=str(runs)), []
+    note = (
+        f"This run was copied or moved from {made}: its model goes into its own folder, not to"
+        f" {config.out}."
+    )
+    return dataclasses.replace(config, runs=str(runs), out=None), [note]
+
+
 def _read_config(directory: Path) -> TrainConfig:
-    path = directory / "config.json"
+    path = directory / CONFIG_NAME
     try:
-        config = TrainConfig.from_json(json.loads(path.read_text("utf-8")))
+        config = stored(read_whole(path, MOST_CONFIG_BYTES), "it")
         bounds.check(config)
         return config
     except FileNotFoundError:
         raise CheckpointError(
-            f"{directory} is not a run of `train`: it has no config.json. Give a run's id or path."
+            f"{directory} is not a run of `train`: it has no {CONFIG_NAME}. Give a run's id or"
+            " path."
         ) from None
     except (OSError, ValueError, TypeError, UsageError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): the run cannot go on.") from None
 
 
 def _check_data(planned: RunPlan, kept: dict[str, Any], directory: Path) -> None:
-    if kept["data_sha256"] != planned.train.sha256:
+    if kept.get("data_sha256") != planned.train.sha256:
         raise CheckpointError(
             f"the training data of {directory.name} have changed since its checkpoint: its order"
             " and loss would not continue. Put the old file back, or start a new run."

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import re
 import secrets
 import socket
 import sys
 import webbrowser
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import psutil
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -33,16 +34,17 @@ from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.installed import package, program, short
 from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.writer import SystemClock
+from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, Sparing
 from gpu_runner.serve.control import ControlRoutes, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
 from gpu_runner.serve.launch import Launcher
 from gpu_runner.serve.recipes import RecipeIndex
 from gpu_runner.serve.site import SiteTable
 from gpu_runner.serve.stream import EventStreams, StreamError
+from gpu_runner.text import printable
 
 DEFAULT_PORT: Final = 8765
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-MAX_CONNECTIONS: Final = 128
 GOODBYE_SECONDS: Final = 0.2
 TOKEN_ENV: Final = "UNFROZEN_TOKEN"
 
@@ -60,6 +62,7 @@ def make_app(
     token: str,
     hosts: frozenset[str],
     streams: EventStreams,
+    door: Door,
     recipes: RecipeIndex | None = None,
 ) -> Guard:
     """The whole server as an ASGI application, its guard outermost.
@@ -69,18 +72,20 @@ def make_app(
     index = RunIndex(runs, SystemClock())
     table = SiteTable(site, package=package(), program=program())
 
-    def list_runs(_: Request) -> Response:
-        return JSONResponse([asdict(info) for info in index.infos()])
+    def list_runs(_: Request) -> Response:  # starlette gives it a thread, as it is not async
+        return JSONResponse([info.as_json() for info in index.infos()])
 
     async def events(request: Request) -> Response:
         run_id: str = request.path_params["run_id"]
-        if (log := index.log(run_id)) is None:
-            return JSONResponse({"error": f"there is no run {run_id!r} here"}, 404)
         try:
-            stream = streams.open(log, _wanted_offset(request))
+            if (log := await run_in_threadpool(index.log, run_id)) is None:
+                raise StreamError(404, await run_in_threadpool(_absent, index, run_id))
+            return await streams.open(log, _wanted_offset(request))
         except StreamError as error:
             return JSONResponse({"error": str(error)}, error.status)
-        return stream if request.method == "GET" else Response(media_type=stream.media_type)
+        except OSError as error:
+            text = f"run {run_id!r} cannot be read ({error.strerror})"
+            return JSONResponse({"error": text}, 404)
 
     async def static(request: Request) -> Response:
         return table.answer(request)
@@ -97,7 +102,7 @@ def make_app(
         ]
     )
     routed.router.redirect_slashes = False
-    return Guard(routed, token=token, hosts=hosts, control=recipes is not None)
+    return Guard(routed, token=token, hosts=hosts, control=recipes is not None, let_in=door.let_in)
 
 
 def run_server(
@@ -120,35 +125,44 @@ def run_server(
         raise UsageError(f"--runs {runs} is a file: give the directory that holds the runs.")
     token = _token()
     startable = _startable(allow_control, recipes, host)
-    print(f"Runs are read from {short(runs)}.")
+    print(f"Runs are read from {printable(str(short(runs)))}.")
     with _listen(host, port) as listener:
         bound_port: int = listener.getsockname()[1]
-        streams = EventStreams()
+        streams, door = EventStreams(), Door()
         hosts = own_hosts(host, bound_port)
         app = make_app(
-            runs=runs, site=site, token=token, hosts=hosts, streams=streams, recipes=startable
+            runs=runs,
+            site=site,
+            token=token,
+            hosts=hosts,
+            streams=streams,
+            door=door,
+            recipes=startable,
         )
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{bound_port}/#t={token}"
-        _Server(app, streams, address, open_page).run([listener])
+        _Server(app, streams, door, address, open_page).run([listener])
     return 0
 
 
 class _Server(uvicorn.Server):
     """uvicorn that says when it is ready and ends open streams before it waits for them."""
 
-    def __init__(self, app: Guard, streams: EventStreams, address: str, open_page: bool) -> None:
+    def __init__(
+        self, app: Guard, streams: EventStreams, door: Door, address: str, open_page: bool
+    ) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=door.protocol(),
             ws="none",
             lifespan="off",
             log_level="warning",
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=STRANGERS + HOLDERS,
             h11_max_incomplete_event_size=32 * 1024,
             timeout_graceful_shutdown=1,
         )
+        logging.getLogger("uvicorn.error").addFilter(Sparing())
         super().__init__(config)
         self._streams = streams
         self._address = address
@@ -172,6 +186,12 @@ class _Server(uvicorn.Server):
             super().run(sockets)
         except KeyboardInterrupt:  # uvicorn raises the signal again after its clean end
             return
+
+
+def _absent(index: RunIndex, run_id: str) -> str:
+    """Why there is no log of that id."""
+    problem = index.problem(run_id)
+    return f"run {run_id!r}: {problem}" if problem else f"there is no run {run_id!r} here"
 
 
 def _wanted_offset(request: Request) -> int:
@@ -207,7 +227,7 @@ def _startable(allowed: bool, folder: Path | None, host: str) -> RecipeIndex | N
             " one of them; an SSH tunnel (ssh -L) brings the page to another machine safely."
         )
     recipes = RecipeIndex(folder)
-    names = ", ".join(recipes.all())
+    names = printable(", ".join(recipes.all()))
     print("Control is on: whoever has the address below can start, pause, save and stop runs.")
     print(f"It can start: {names}.")
     return recipes
@@ -223,7 +243,8 @@ def _listen(host: str, port: int) -> socket.socket:
         warning = f"Warning: {host} can be reached from other machines, without encryption."
         print(f"{warning} Whoever has the address below can read your runs.", file=sys.stderr)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol's number, which asyncio looks at: without it TCP_NODELAY is never set.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":  # there it would let two servers share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -16,30 +16,31 @@ module or a shell's command line.
 from __future__ import annotations
 
 import asyncio
-import json
+import errno
 import time
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpu_runner.errors import RunnerError
 from gpu_runner.log import mailbox
-from gpu_runner.log.runs import RunIndex, describe, processes_of
-from gpu_runner.log.tail import last_event
+from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_told
+from gpu_runner.plain import read_plain
+from gpu_runner.serve import body
 from gpu_runner.serve.launch import Busy, Launcher, TooLate
 from gpu_runner.serve.recipes import RecipeIndex
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
 
 T = TypeVar("T", bound=str)
-CONFIG_NAME: Final = "config.json"  # a run of `train`, which it needs to go on
 BODY_SECONDS: Final = 2.0
+MOST_NAMED: Final = 20
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """Why a command is not carried out: an HTTP status, and a sentence for the person who asks."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -73,61 +74,65 @@ class ControlRoutes:
 
     async def _command(self, request: Request) -> Response:
         try:
-            command = _one_of(mailbox.COMMANDS, await _object(request, {"command": str}), "command")
+            command = _one_of(mailbox.COMMANDS, await _object(request, body.COMMAND), "command")
             done = await run_in_threadpool(self._tell, request.path_params["run_id"], command)
-        except (Refused, RunnerError, OSError) as error:
+        except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse(done, 202)
 
     def _tell(self, run_id: str, command: mailbox.Command) -> dict[str, Any]:
         """Put the command into the mailbox of a run that goes on, or start one that does not."""
         if (log := self._index.log(run_id)) is None:
-            raise Refused(404, f"there is no run {run_id!r} here")
-        attempt, info = _attempt(log), describe(run_id, log, time.time())
+            raise CommandRefused(404, f"there is no run {run_id!r} here")
+        told, info = read_told(log), describe(run_id, log, time.time())
         status = info.status if info else "empty"
-        ours = (log.parent / CONFIG_NAME).is_file()
-        if command == "resume" and status in RESUMABLE_STATUSES and ours:
+        if isinstance(told, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
+            raise CommandRefused(409, f"run {run_id} is {status}: nobody is there to {command} it")
+        if command == "resume" and status in RESUMABLE_STATUSES and _is_ours(log):
             return {"seq": None, "started": self._again(log)}
-        if attempt is None or status not in LIVE_STATUSES:
-            raise Refused(409, f"run {run_id} is {status}: nobody is there to {command} it")
-        return {"seq": mailbox.post(log.parent, run_id, attempt, command).seq}
+        if status not in LIVE_STATUSES:
+            raise CommandRefused(409, f"run {run_id} is {status}: nobody is there to {command} it")
+        return {"seq": mailbox.post(log.parent, run_id, told.attempt, command).seq}
 
     def _again(self, log: Path) -> dict[str, Any]:
-        if (count := processes_of(log)) > 1:
-            raise Refused(
+        if (processes := processes_of(log)) > 1:
+            raise CommandRefused(
                 409,
-                f"run {log.parent.name} was trained by {count} processes, and one is started from"
-                f" here: go on with torchrun --nproc-per-node {count} -m gpu_runner resume",
+                f"run {log.parent.name} was trained by {processes} processes, and one is started"
+                f" from here: go on with torchrun --nproc-per-node {processes} -m gpu_runner"
+                " resume",
             )
         return self._launcher.resume(log.parent)
 
     async def _start(self, request: Request) -> Response:
         try:
-            asked = await _object(request, {"recipe": str, "numbers": dict})
-            recipes = self._recipes.all()
+            asked = await _object(request, body.START)
+            recipes = await run_in_threadpool(self._recipes.all)
             recipe = recipes[_one_of(tuple(recipes), asked, "recipe")]
             state = await run_in_threadpool(self._launcher.start, recipe, asked["numbers"])
-        except (Refused, RunnerError, OSError) as error:
+        except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse({"started": state}, 202)
 
     async def _cancel(self, request: Request) -> Response:
         try:
-            asked = await _object(request, {"name": str})
+            asked = await _object(request, body.CANCEL)
             await run_in_threadpool(self._launcher.cancel, asked["name"])
-        except (Refused, RunnerError, OSError) as error:
+        except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse({"started": None})
 
 
-def _refusal(error: Refused | RunnerError | OSError) -> Response:
+def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
     """Why a command is not carried out, in one sentence."""
     if isinstance(error, OSError):
-        return JSONResponse({"error": f"the folder of runs refuses it ({error.strerror})"}, 507)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        text = f"the folder of runs refuses it ({error.strerror})"
+        return JSONResponse({"error": text}, 507 if full else 409)
     status = 422
     if isinstance(error, Busy | TooLate):
         status = 409
-    elif isinstance(error, Refused):
+    elif isinstance(error, CommandRefused):
         status = error.status
     return JSONResponse({"error": str(error)}, status)
 
@@ -137,33 +142,31 @@ async def no_control(_: Request) -> Response:
     return JSONResponse({"allowed": False})
 
 
-def _attempt(log: Path) -> int | None:
-    """Which attempt of the run writes its log now; None when the log does not say."""
-    event = last_event(log)
-    attempt = event["att"] if event else None
-    return attempt if type(attempt) is int else None
+def _is_ours(log: Path) -> bool:
+    """Whether the run is one of `train`, which can go on with it."""
+    try:
+        read_plain(log.parent / CONFIG_NAME, 1)
+    except OSError:
+        return False
+    return True
 
 
-async def _object(request: Request, shape: dict[str, type]) -> dict[str, Any]:
-    """The JSON object in the body, with exactly these keys of these types. Raises `Refused`.
+async def _object(request: Request, fields: body.Fields) -> dict[str, Any]:
+    """The JSON object in the body, with these fields. Raises `CommandRefused`.
 
     The guard has seen to it that the body is short and says how long it is.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await request.body()
+            data = await request.body()
     except TimeoutError:
-        raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s") from None
+        raise CommandRefused(408, f"the body did not come within {BODY_SECONDS:g} s") from None
+    except ClientDisconnect:
+        raise CommandRefused(400, "the body did not come to its end") from None
     try:
-        data = json.loads(body, parse_constant=_no_number, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
-        raise Refused(400, "the body is not one JSON object with finite numbers") from None
-    if not isinstance(data, dict) or data.keys() != shape.keys():
-        raise Refused(400, f"the body must be an object with exactly {', '.join(shape)}")
-    for name, kind in shape.items():
-        if type(data[name]) is not kind:
-            raise Refused(400, f"{name} must be {'text' if kind is str else 'an object'}")
-    return data
+        return body.parsed(fields, data)
+    except ValueError as error:
+        raise CommandRefused(400, str(error)) from None
 
 
 def _one_of(known: tuple[T, ...], data: dict[str, Any], name: str) -> T:
@@ -171,15 +174,5 @@ def _one_of(known: tuple[T, ...], data: dict[str, Any], name: str) -> T:
     for value in known:
         if value == data[name]:
             return value
-    raise Refused(404, f"{name} {data[name][:40]!r} is unknown: there are {', '.join(known)}")
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(word)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object in which no key comes twice."""
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a key comes twice")
-    return dict(pairs)
+    there = ", ".join(known[:MOST_NAMED]) + (", …" if len(known) > MOST_NAMED else "")
+    raise CommandRefused(404, f"{name} {data[name][:40]!r} is unknown: there are {there}")

@@ -22,12 +22,15 @@ import logging
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unfrozen.frontier import policy
 
 MAX_TARGET_BYTES: Final = 2048
 MAX_HEADER_BYTES: Final = 16 * 1024
@@ -36,21 +39,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 METHODS: Final = ("GET", "HEAD")
 JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",
-        "style-src 'self'",
-        "font-src 'self'",
-        "img-src 'self' data: blob:",
-        "connect-src 'self'",
-        "worker-src 'self'",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+CONTENT_SECURITY_POLICY: Final = f"{policy.PAGE}; frame-ancestors 'none'"
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -98,13 +87,21 @@ class Guard:
     """ASGI middleware that refuses what does not come from our own page or the token's holder.
 
     `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them;
-    `control` is whether runs may be started, paused, saved and stopped.
+    `control` is whether runs may be started, paused, saved and stopped; `let_in` is told of every
+    request that has shown the token. A refused connection is closed: it keeps nobody's place.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str, hosts: frozenset[str], control: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        token: str,
+        hosts: frozenset[str],
+        control: bool = False,
+        let_in: Callable[[Scope], None] = lambda _: None,
     ) -> None:
         self.app = app
+        self._let_in = let_in
         self._allowance = Allowance() if control else None
         self.refusals: Counter[str] = Counter()
         self._bearer = f"Bearer {token}".encode()
@@ -147,6 +144,7 @@ class Guard:
             return None  # the article is public; only runs are private
         given = headers.getlist("authorization")
         if len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._bearer):
+            self._let_in(scope)
             return None
         return Refusal(401, "open the address that the server printed: it carries the token")
 
@@ -236,7 +234,7 @@ def _extra(status: int) -> dict[str, str]:
         405: {"Allow": ", ".join(METHODS)},
         429: {"Retry-After": "1"},
     }
-    return known.get(status, {})
+    return {"Connection": "close", **known.get(status, {})}
 
 
 def _with_security_headers(scope: Scope, send: Send) -> Send:

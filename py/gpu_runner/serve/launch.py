@@ -3,8 +3,8 @@
     runs/started.json    which process, of which recipe or run, since when
          started.txt     what it prints; a start that failed is told from its last lines
 
-One at a time, also after a restart of the server: the file remembers the process, and the moment it
-was born tells it from another that got its number.
+One at a time, also after a restart of the server: the file remembers the process; the moment it was
+born and its command line tell it from another that got its number.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ import psutil
 from gpu_runner.errors import RunnerError
 from gpu_runner.log.mailbox import alone, write_private
 from gpu_runner.log.runs import RunIndex
+from gpu_runner.plain import open_plain, read_plain, read_whole
 from gpu_runner.serve.recipes import RunRecipe
+from gpu_runner.text import printable
+from unfrozen.frontier import STARTED, read_file
 
 STATE: Final = "started.json"
 OUTPUT: Final = "started.txt"
+VERBS: Final = ("train", "resume")
 READ_BYTES: Final = 64 * 1024
 LAST_LINES: Final = 12
 CANCEL_SECONDS: Final = 5.0  # that a process has to end by itself
@@ -78,13 +82,13 @@ class Launcher:
                 raise TooLate(f"{name} has ended by itself: there is nothing to cancel")
             if self._run() is not None:
                 raise TooLate(f"{name} has begun its run: stop that instead")
-            with suppress(psutil.NoSuchProcess):  # it has just ended by itself
-                process = psutil.Process(last["pid"])
-                process.terminate()
-                try:
-                    process.wait(CANCEL_SECONDS)
-                except psutil.TimeoutExpired:
-                    process.kill()
+            if process := self._process(last):
+                with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                    process.terminate()
+                    try:
+                        process.wait(CANCEL_SECONDS)
+                    except psutil.TimeoutExpired:
+                        process.kill()
             self._child = None
             (self._runs / STATE).unlink()
 
@@ -130,10 +134,9 @@ class Launcher:
         }
 
     def _begin(self, verb: str, words: list[str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "gpu_runner", verb, f"--runs={self._runs}", *words]
+        command = [sys.executable, *self._words(verb), *words]
         kept = {k: value for k, value in os.environ.items() if k not in self._secret_names}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-        output = os.open(self._runs / OUTPUT, flags, 0o600)
+        output = open_plain(self._runs / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             return subprocess.Popen(
                 command,
@@ -149,37 +152,50 @@ class Launcher:
     def _last(self) -> dict[str, Any] | None:
         """The last start, as remembered; None too when the file is none of ours."""
         try:
-            state = json.loads((self._runs / STATE).read_text("utf-8"))
-            kinds = {"name": str, "pid": int, "born": float, "at": float}
-            good = all(type(state[name]) is kind for name, kind in kinds.items())
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            verdict = read_file(STARTED, read_whole(self._runs / STATE, READ_BYTES))
+        except OSError:
             return None
-        return state if good else None
+        return dict(verdict.value) if verdict.value else None
 
     def _alive(self, last: dict[str, Any]) -> bool:
         if self._child is not None and self._child.pid == last["pid"]:
             return self._child.poll() is None
+        return self._process(last) is not None
+
+    def _process(self, last: dict[str, Any]) -> psutil.Process | None:
+        """The process that was started, if it still runs.
+
+        The file that remembers it can be edited, and numbers are given out again. So it is known by
+        its number, the moment of its birth, and a command line that only this launcher writes.
+        """
         try:
             process = psutil.Process(last["pid"])
-            same = abs(process.create_time() - last["born"]) < 1
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.Error, ValueError, OverflowError):
-            return False
+            born_then = abs(process.create_time() - last["born"]) < 1
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            ours = process.cmdline()[1:5] in [self._words(verb) for verb in VERBS]
+        except (psutil.Error, OSError, ValueError, OverflowError):
+            return None
+        return process if born_then and ours and not ended else None
+
+    def _words(self, verb: str) -> list[str]:
+        """How every command line of ours begins, after the interpreter."""
+        return ["-m", "gpu_runner", verb, f"--runs={self._runs}"]
 
     def _run(self) -> str | None:
         """The id of the run that the output names, once the run is in the list."""
         try:
-            with (self._runs / OUTPUT).open("rb") as file:
-                found = NAMED.search(file.read(READ_BYTES).decode("utf-8", "replace"))
+            said = read_plain(self._runs / OUTPUT, READ_BYTES).decode("utf-8", "replace")
         except OSError:
             return None
+        found = NAMED.search(said)
         return found[1] if found and self._index.log(found[1]) else None
 
     def _last_lines(self) -> list[str]:
+        path = self._runs / OUTPUT
         try:
-            with (self._runs / OUTPUT).open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - READ_BYTES // 8))
-                text = file.read().decode("utf-8", "replace")
+            start = max(0, path.lstat().st_size - READ_BYTES // 8)
+            text = read_plain(path, READ_BYTES, start).decode("utf-8", "replace")
         except OSError:
             return []
-        return [line[:500] for line in text.splitlines() if line.strip()][-LAST_LINES:]
+        lines = printable(text.replace("\r", "\n")).splitlines()
+        return [line[:500] for line in lines if line.strip()][-LAST_LINES:]

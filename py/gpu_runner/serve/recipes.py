@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.config import bounds
-from gpu_runner.config.options import configuration
-from gpu_runner.config.schema import DEMO, RANGES, TrainConfig
-from gpu_runner.errors import UsageError
+from gpu_runner.config import file as config_file
+from gpu_runner.config.schema import DEMO, RANGES, TrainConfig, resolve
+from gpu_runner.errors import RunnerError, UsageError
+from gpu_runner.plain import read_whole
+from gpu_runner.text import printable
 
 NUMBERS: Final = (
     "steps",
@@ -30,33 +32,44 @@ NUMBERS: Final = (
     "save_every",
 )
 SUFFIX: Final = ".toml"
+MOST_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecipe:
-    """A run that can be started by name."""
+    """A run that can be started by name: the demo, or what a file says."""
 
     name: str
-    options: Mapping[str, str]
-    """What `train` is told: `model` for the demo, `config` for a file."""
+    file: Path | None = None
 
     def configured(self, numbers: Mapping[str, float]) -> TrainConfig:
-        """The run with these numbers. Raises `UsageError` with the value, the bound, the remedy."""
+        """The run with these numbers. Raises `RunnerError` with the value, bound and remedy."""
         for name, value in numbers.items():
             _check(name, value)
-        return configuration({**self.options, **numbers})
+        return resolve({**self._choices(), **numbers})
+
+    def _choices(self) -> dict[str, Any]:
+        if self.file is None:
+            return {"model": DEMO}
+        if self.name != self.file.stem:
+            raise UsageError("its name cannot be sent to a page: rename the file.")
+        try:
+            text = read_whole(self.file, MOST_BYTES)
+        except OSError as error:
+            raise UsageError(f"it cannot be read ({error.strerror}).") from None
+        return config_file.parsed(text, self.file.name)
 
     def arguments(self, numbers: Mapping[str, float]) -> list[str]:
         """The command line of `train` for it; to be called with numbers that were checked."""
-        words = [f"--{name}={value}" for name, value in self.options.items()]
+        words = [f"--model={DEMO}" if self.file is None else f"--config={self.file}"]
         return words + [f"--{name.replace('_', '-')}={value!r}" for name, value in numbers.items()]
 
     def described(self) -> dict[str, Any]:
         """What the page shows: its numbers with their bounds, or why it cannot be started."""
         try:
             config = self.configured({})
-        except UsageError as error:
-            return {"name": self.name, "problem": str(error), "numbers": {}}
+        except RunnerError as error:
+            return {"name": self.name, "problem": printable(str(error)), "numbers": {}}
         numbers = {name: _number(name, getattr(config, name)) for name in NUMBERS}
         return {"name": self.name, "problem": "", "numbers": numbers}
 
@@ -71,7 +84,7 @@ class RecipeIndex:
 
     def all(self) -> dict[str, RunRecipe]:
         """Every recipe by its name, the demo first; a demo.toml does not replace it."""
-        found = {DEMO: RunRecipe(DEMO, {"model": DEMO})}
+        found = {DEMO: RunRecipe(DEMO)}
         if self._folder is None:
             return found
         try:
@@ -81,7 +94,8 @@ class RecipeIndex:
             return found
         for path in sorted(Path(entry.path) for entry in files):
             if path.suffix == SUFFIX and not path.name.startswith("."):
-                found.setdefault(path.stem, RunRecipe(path.stem, {"config": str(path.absolute())}))
+                name = printable(path.stem)
+                found.setdefault(name, RunRecipe(name, path.absolute()))
         return found
 
 

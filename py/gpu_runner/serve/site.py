@@ -7,11 +7,15 @@ that the server changes in the page is how `unfrozen` is typed where it was inst
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
 import json
 import mimetypes
 import re
+import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,6 +44,11 @@ CONTENT_TYPES: Final = {
 HASHED_NAME: Final = re.compile(r"-[0-9A-Za-z]{8,}\.[a-z0-9]+$")
 
 
+SPLICED: Final = ".spliced"  # what a wheel holds once for the page and the runner
+COMPRESSED: Final = ".gz"
+PROGRAM: Final = b'data-program="%s"'  # of the page's html element
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """One file of the site, as it is sent."""
@@ -48,46 +57,92 @@ class Asset:
     content_type: str
     etag: str
     cache_control: str
-
-
-SPLICED: Final = ".spliced"  # what a wheel holds once for the page and the runner
-PROGRAM: Final = b'data-program="%s"'  # of the page's html element
+    compressed: bytes | None = None
+    """The same by gzip, where the build found that worth it."""
 
 
 class SiteTable:
     """Every file under `root` at its address; `index.html` also at the address of its folder.
 
     Links and hidden files are left out. `NAME.spliced` is served as NAME, put together from parts
-    that lie in `package` too; `program` is what the page tells its reader to type.
+    that lie in `package` too; `NAME.gz` is what is sent of NAME to whoever takes gzip; `program` is
+    what the page tells its reader to type.
     """
 
     def __init__(
         self, root: Path, *, package: Path | None = None, program: str = "unfrozen"
     ) -> None:
         self._assets: dict[str, Asset] = {}
-        for path in sorted(root.rglob("*")):
-            relative = path.relative_to(root)
-            hidden = any(part.startswith(".") for part in relative.parts)
-            if hidden or _has_link(root, relative) or not path.is_file():
+        files = dict(_files(root))
+        for address, path in files.items():
+            if path.suffix == COMPRESSED and address.removesuffix(COMPRESSED) in files:
                 continue
-            address, body = f"/{relative.as_posix()}", path.read_bytes()
+            body, packed = path.read_bytes(), files.get(f"{address}{COMPRESSED}")
+            compressed = _fitting(body, packed.read_bytes()) if packed else None
             if package is not None and path.suffix == SPLICED:
                 address, body = address.removesuffix(SPLICED), spliced(body, package)
             if address == "/index.html":
-                typed = html.escape(program).encode()
-                body = body.replace(PROGRAM % b"unfrozen", PROGRAM % typed, 1)
-            self._assets[address] = asset = _asset(address, body)
+                body, compressed = _typed(body, compressed, program)
+            self._assets[address] = asset = _asset(address, body, compressed)
             if path.name == "index.html":
                 self._assets[address.removesuffix("index.html")] = asset
 
     def answer(self, request: Request) -> Response:
-        """The file at the request's path: 200, 304 if the client has it, 404 for the rest."""
+        """The file at the request's path: 200, 304 if the client has it, 404 for the rest.
+
+        Compressed where there is such a form and `Accept-Encoding` takes it: another form of the
+        same file, with an ETag of its own (RFC 9110, 8.8.3 and 12.5.3).
+        """
         if (asset := self._assets.get(request.scope["path"])) is None:
             return PlainTextResponse("There is no such page here.\n", 404)
         headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
-        if asset.etag in request.headers.get("if-none-match", ""):
+        body = asset.body
+        if asset.compressed is not None:
+            headers["Vary"] = "Accept-Encoding"
+            if takes_gzip(request.headers.get("accept-encoding", "")):
+                body = asset.compressed
+                headers |= {"ETag": f'{asset.etag[:-1]}-gzip"', "Content-Encoding": "gzip"}
+        if _has(request.headers.get("if-none-match", ""), headers["ETag"]):
+            headers.pop("Content-Encoding", None)
             return Response(status_code=304, headers=headers)
-        return Response(asset.body, 200, headers, asset.content_type)
+        return Response(body, 200, headers, asset.content_type)
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an `Accept-Encoding` takes gzip, by name or by `*`, with a weight above 0."""
+    weights: dict[str, float] = {}
+    for part in accepted.lower().split(","):
+        name, _, parameter = part.partition(";")
+        found = re.fullmatch(r"\s*q=([01](?:\.\d{0,3})?)\s*", parameter)
+        weights[name.strip()] = float(found[1]) if found else 0.0 if parameter.strip() else 1.0
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
+
+
+def _has(tags: str, etag: str) -> bool:
+    """Whether an `If-None-Match` names the form that would be sent; compared weakly, as it says."""
+    return etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+
+
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    """Address and path of every file of the site, in order."""
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if not hidden and not _has_link(root, relative) and path.is_file():
+            yield f"/{relative.as_posix()}", path
+
+
+def _fitting(body: bytes, packed: bytes) -> bytes | None:
+    """`packed` if it is `body` by gzip, as length and checksum at its end say; None for another."""
+    return packed if packed[-8:] == struct.pack("<II", zlib.crc32(body), len(body)) else None
+
+
+def _typed(body: bytes, compressed: bytes | None, program: str) -> tuple[bytes, bytes | None]:
+    """The page with what its reader types in it; compressed anew, where that changed it."""
+    typed = body.replace(PROGRAM % b"unfrozen", PROGRAM % html.escape(program).encode(), 1)
+    if typed != body and compressed is not None:
+        compressed = gzip.compress(typed, mtime=0)
+    return typed, compressed
 
 
 def spliced(parts: bytes, package: Path) -> bytes:
@@ -100,7 +155,7 @@ def spliced(parts: bytes, package: Path) -> bytes:
     )
 
 
-def _asset(name: str, body: bytes) -> Asset:
+def _asset(name: str, body: bytes, compressed: bytes | None) -> Asset:
     guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Asset(
         body=body,
@@ -109,6 +164,7 @@ def _asset(name: str, body: bytes) -> Asset:
         cache_control=(
             "public, max-age=31536000, immutable" if HASHED_NAME.search(name) else "no-cache"
         ),
+        compressed=compressed,
     )
 
 

@@ -6,25 +6,39 @@ goes on. What does not belong to the log travels in comments, which other client
     : writer yes|no|unknown    does a process still hold the log open? (at the start, every 5 s, and
                                when events come from one that was not there before)
     : skipped N                N damaged lines lie before the next event
+
+Every step of a stream reads one piece of the file, in a thread of its own: a log of any size, and a
+line of any length, costs the event loop nothing and other readers a few milliseconds at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from starlette.responses import Response, StreamingResponse
+from anyio import CapacityLimiter, to_thread
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from gpu_runner.log.tail import Tail, is_line_start, last_event, parse, writer_alive
+from gpu_runner.log.tail import (
+    CHUNK_BYTES,
+    Tail,
+    is_line_start,
+    last_event,
+    parse,
+    writer_alive,
+)
 
 HEARTBEAT_SECONDS: Final = 5.0
 MAX_STREAMS: Final = 32
 POLL_SECONDS: Final = 0.04
 WRITER: Final = {True: b"yes", False: b"no", None: b"unknown"}
 NOBODY: Final = b": writer no\n\n"
+T = TypeVar("T")
+_READERS: Final = CapacityLimiter(4)
 
 
 class StreamError(Exception):
@@ -39,70 +53,90 @@ class EventStreams:
     """The open streams of one server: bounded in number, ended together by `close`."""
 
     def __init__(self) -> None:
-        self._open = 0
+        self.count = 0
         self._closing = False
 
     def close(self) -> None:
         """End every stream at its next poll. Clients see an end without a `run.end`."""
         self._closing = True
 
-    def open(self, log: Path, offset: int) -> Response:
+    async def open(self, log: Path, offset: int) -> Response:
         """Stream `log` from `offset`; 204 when a finished run has nothing after it.
 
-        Raises `StreamError` 400 for an offset that is not the end of a line, 503 when too many
-        streams are open.
+        Raises `StreamError` 400 for an offset that is not the end of a line, `OSError` for a log
+        that cannot be read. The answer is 503 when too many streams are open.
         """
-        size = log.stat().st_size
-        if offset > size or not is_line_start(log, offset):
-            reason = f"after={offset} is not the end of a line in a log of {size} bytes"
-            raise StreamError(400, f"{reason}: use the id of an event, or 0")
-        if offset == size and _is_over(log):
+        await _aside(_check, log, offset)
+        if await _aside(_is_over, log, offset):
             return Response(status_code=204)
-        if self._open >= MAX_STREAMS:
-            raise StreamError(503, f"{MAX_STREAMS} streams are open: close a page and try again")
-        return StreamingResponse(self._frames(Tail(log, offset)), media_type="text/event-stream")
+        return _Stream(self, self._frames(Tail(log, offset)))
 
     async def _frames(self, tail: Tail) -> AsyncIterator[bytes]:
-        self._open += 1
         try:
             async for frame in _follow(tail):
                 if self._closing:
                     return
                 if frame:
                     yield frame
-        except FileNotFoundError:  # the run was deleted under the reader
+        except OSError:  # the run was deleted or shut under the reader
             return
+
+
+class _Stream(StreamingResponse):
+    """A stream that takes its place among the others when it is sent, and leaves it in any case."""
+
+    def __init__(self, streams: EventStreams, frames: AsyncIterator[bytes]) -> None:
+        super().__init__(frames, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            return await Response(media_type=self.media_type)(scope, receive, send)
+        if self._streams.count >= MAX_STREAMS:
+            text = f"{MAX_STREAMS} streams are open: close a page and try again"
+            return await JSONResponse({"error": text}, 503)(scope, receive, send)
+        self._streams.count += 1  # nothing was awaited since it was looked at
+        try:
+            await super().__call__(scope, receive, send)
         finally:
-            self._open -= 1
+            self._streams.count -= 1
 
 
 async def _follow(tail: Tail) -> AsyncIterator[bytes]:
     """Frames until the run is over; empty ones in between, so that the caller can stop."""
-    yield (told := _writer(tail))
+    yield (told := await _aside(_writer, tail))
     beat_at = time.monotonic() + HEARTBEAT_SECONDS
-    over = False
+    over, skipped = False, 0
     while True:
-        skipped = tail.bad_lines
-        lines = tail.read()
+        begun = tail.offset
+        lines = await _aside(tail.read) if tail.has_grown() else []
         if lines:
             over = _ends(parse(lines[-1][1]))
             yield _framed(lines, tail.bad_lines - skipped)
-            if told == NOBODY and (now := _writer(tail)) != told:
+            skipped = tail.bad_lines
+            if told == NOBODY and (now := await _aside(_writer, tail)) != told:
                 yield (told := now)
+        if time.monotonic() >= beat_at:
+            beat_at = time.monotonic() + HEARTBEAT_SECONDS
+            yield (told := await _aside(_writer, tail))
+        yield b""
+        if tail.offset > begun:
             await asyncio.sleep(0)  # sending may not wait: let others in, and a disconnect be seen
             continue
         if over:
             return
-        if time.monotonic() >= beat_at:
-            beat_at = time.monotonic() + HEARTBEAT_SECONDS
-            yield (told := _writer(tail))
-        yield b""
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _aside(read: Callable[..., T], *arguments: Any) -> T:
+    """What `read` returns, in a thread; only so many at once, that the event loop has its turns."""
+    return await to_thread.run_sync(read, *arguments, limiter=_READERS)
 
 
 def _framed(lines: list[tuple[int, bytes]], skipped: int) -> bytes:
     parts = [b": skipped %d\n\n" % skipped] if skipped else []
-    parts += [b"id: %d\ndata: %s\n\n" % line for line in lines]
+    for end, line in lines:  # a carriage return, a blank in JSON, would end the line of an event
+        parts.append(b"id: %d\ndata: %s\n\n" % (end, line.replace(b"\r", b" ")))
     return b"".join(parts)
 
 
@@ -110,8 +144,16 @@ def _writer(tail: Tail) -> bytes:
     return b": writer %s\n\n" % WRITER[writer_alive(tail.path)]
 
 
-def _is_over(log: Path) -> bool:
-    return _ends(last_event(log))
+def _check(log: Path, offset: int) -> None:
+    size = log.stat(follow_symlinks=False).st_size
+    if offset > size or not is_line_start(log, offset):
+        reason = f"after={offset} is not the end of a line in a log of {size} bytes"
+        raise StreamError(400, f"{reason}: use the id of an event, or 0")
+
+
+def _is_over(log: Path, offset: int) -> bool:
+    at_end = offset == log.stat(follow_symlinks=False).st_size
+    return at_end and _ends(last_event(log, CHUNK_BYTES))
 
 
 def _ends(event: dict[str, Any] | None) -> bool:

@@ -153,7 +153,10 @@ def build(config: Mapping[str, Any], recipe: Recipe) -> Any:
         AttentionMaskInterface.register(UNMASKED, lambda *_, **__: None)
         attention = UNMASKED if recipe.attention == "flash" else recipe.attention
         model: Any = transformers.AutoModelForCausalLM.from_config(
-            settings, dtype=DTYPES[recipe.params], attn_implementation=attention
+            settings,
+            dtype=DTYPES[recipe.params],
+            attn_implementation=attention,
+            trust_remote_code=False,
         )
     except Exception as error:  # a wrong config makes the library raise anything
         raise ModelLoadError(f"transformers cannot build this model: {error}") from error

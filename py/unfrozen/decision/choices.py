@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError
+from unfrozen.frontier.address import settings
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -124,13 +125,12 @@ def read_choice(given: Mapping[str, object] | str) -> Choice:
     """A choice from its texts, or from the part of an address that carries them; what is left out
     is as in `DEFAULTS`. Raises PlanError with key, value, bound and remedy.
     """
-    if isinstance(given, str):
-        given = dict(parse_qsl(given, keep_blank_values=True, max_num_fields=100))
-    for key, value in given.items():
+    found = settings(given)
+    for key, value in found.items():
         if key not in KEYS:
             bound = "the decision has no control of this name"
             raise PlanError(str(key), value, bound, "leave it out of the address")
-    texts = DEFAULTS | {key: str(value).strip() for key, value in given.items()}
+    texts = DEFAULTS | {key: str(value).strip() for key, value in found.items()}
     for key, offered in _OFFERED.items():
         if texts[key] not in offered:
             bound = "the decision was not tested with it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qsl
 
 from unfrozen.decision.choices import (
     CARDS,
@@ -20,6 +19,8 @@ from unfrozen.decision.choices import (
     State,
     as_state,
 )
+from unfrozen.errors import PlanError
+from unfrozen.frontier.address import readable, settings
 from unfrozen.hardware.gpus import find
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.figures import Json
@@ -40,8 +41,11 @@ def of(choice: Choice) -> Json:
 
 def as_given(given: Mapping[str, object] | str) -> Json:
     """Every control where the reader put it, though it cannot be read."""
-    pairs = parse_qsl(given, max_num_fields=100) if isinstance(given, str) else given.items()
-    return _controls(DEFAULTS | {key: str(value) for key, value in pairs if key in KEYS})
+    try:
+        found = settings(given)
+    except PlanError:
+        found = readable(given)
+    return _controls(DEFAULTS | {key: str(value) for key, value in found.items() if key in KEYS})
 
 
 def _controls(texts: State) -> Json:

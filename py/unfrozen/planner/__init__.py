@@ -106,7 +106,7 @@ def _state(given: Mapping[str, object] | str) -> State:
 
 def _as_given(given: Mapping[str, object] | str) -> State:
     """What can be kept of a state that cannot be read, so that controls show it."""
-    if isinstance(given, str):
+    if not isinstance(given, Mapping):
         return {}
     kept: State = {}
     for key, value in given.items():

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, cast
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
+from unfrozen.frontier.address import settings
 from unfrozen.job import Job, read_model
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.entries import card_name, hub_id, real_text, text_part, whole_text
@@ -97,14 +98,11 @@ def read_state(given: Mapping[str, object]) -> State:
     Raises PlanError for a key or a value no state can hold.
     """
     state: State = {}
-    for key, value in given.items():
+    for key, value in settings(given, {"config": LONGEST_CONFIG}).items():
         if key not in KEYS:
             bound = "the planner has no control of this name"
             raise PlanError(str(key), value, bound, "leave it out of the address")
         text = as_text(value).strip()
-        if len(text) > LONGEST_CONFIG:
-            bound = f"it is longer than {LONGEST_CONFIG:,} characters"
-            raise PlanError(key, f"{len(text):,} characters", bound, "give the config.json alone")
         if key in FLAGS - _MAY_BE_ON and text == "false":
             text = ""
         state[key] = _as_held(key, text)
@@ -137,7 +135,7 @@ def unused_keys(state: State) -> set[str]:
 
 def parse_query(query: str) -> State:
     """The state an address carries: "model=…&seq_len=4096". Raises PlanError as `read_state`."""
-    return read_state(dict(parse_qsl(query, keep_blank_values=True, max_num_fields=100)))
+    return read_state(settings(query, {"config": LONGEST_CONFIG}))
 
 
 def as_query(state: State) -> str:

@@ -1,7 +1,11 @@
 """The list of runs: which directories count, and how a run stands."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -111,3 +115,65 @@ def test_a_log_with_wrong_types_does_not_break_the_list(tmp_path: Path) -> None:
     write(tmp_path, "odd", odd)
     (info,) = RunIndex(tmp_path, At(0.0)).infos()
     assert (info.model, info.step, info.steps, info.started) == ("", 0, 0, 0.0)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder of runs that everybody may look into."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the rights of root, whom nothing is shut for."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_listed_and_stands_in_nobodys_way(shared: Path) -> None:
+    write(shared, "good", start())
+    write(shared, "shut log", start()).chmod(0)
+    write(shared, "shut folder", start()).parent.chmod(0)
+    index = RunIndex(shared, At(101.0))
+    with as_nobody():
+        infos = {info.id: info for info in index.infos()}
+        assert index.log("good") == shared / "good" / "events.jsonl"
+        assert index.log("shut folder") is None
+    assert infos["good"].problem == ""
+    for name in ("shut log", "shut folder"):
+        assert infos[name].status == "unreadable"
+        assert infos[name].problem == "it cannot be read (Permission denied)"
+    (shared / "shut folder").chmod(0o700)
+
+
+def test_of_very_many_runs_the_newest_are_listed_and_the_rest_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_runner.log.runs.MOST_LISTED", 3)
+    for t in range(5):
+        write(tmp_path, f"run {t}", start(float(t)))
+    infos = RunIndex(tmp_path, At(500.0)).infos()
+    assert [info.id for info in infos] == ["run 4", "run 3", "run 2", ""]
+    assert infos[-1].problem == "2 more are not listed: move old ones into another folder"
+
+
+def test_a_log_is_read_again_only_when_it_has_changed(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", start())
+    index = RunIndex(tmp_path, At(101.0))
+    (before,) = index.infos()
+    whole, then = path.read_bytes(), path.stat()
+    path.write_bytes(whole.replace(b'"demo"', b'"omed"'))
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))  # nothing to see it by
+    assert index.infos() == [before]
+    with path.open("ab") as file:
+        file.write(b" \n")
+    (after,) = index.infos()
+    assert (before.model, after.model) == ("demo", "omed")

@@ -1,7 +1,5 @@
 """The door, judged without a server: one rule after another. tests/security asks a real one."""
 
-import importlib
-
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
@@ -15,6 +13,7 @@ from gpu_runner.serve.guard import (
     is_control,
     own_hosts,
 )
+from unfrozen.frontier import policy
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 HOST = "127.0.0.1:8765"
@@ -209,8 +208,9 @@ def test_an_explicit_address_is_one_of_our_names() -> None:
 
 
 def test_the_header_says_what_the_page_s_own_policy_says_and_no_frames() -> None:
-    page = importlib.import_module("press.page")
-    assert f"{page.POLICY}; frame-ancestors 'none'" == SECURITY_HEADERS["Content-Security-Policy"]
+    header = SECURITY_HEADERS["Content-Security-Policy"]
+    assert header == f"{policy.PAGE}; frame-ancestors 'none'"
+    assert "require-trusted-types-for 'script'" in header
 
 
 JSON = {"authorization": BEARER, "content_type": "application/json", "content_length": "20"}

@@ -1,14 +1,16 @@
 """The table of what is served: files put together from parts, and the one word that is changed."""
 
+import gzip
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from gpu_runner.serve.site import SiteTable
+from gpu_runner.serve.site import SiteTable, takes_gzip
 
 PAGE = '<!doctype html><html lang="en" data-program="unfrozen"><p>data-program="unfrozen"'
 
@@ -46,3 +48,87 @@ def test_a_file_is_put_together_from_parts_that_the_package_has(root: Path) -> N
     assert found.content == b"aweightsb"
     assert found.headers["content-type"] == "application/octet-stream"
     assert client(SiteTable(root / "page", package=root)).get("/a.whl.spliced").status_code == 404
+
+
+TEXT = b"let it shrink; " * 1000
+
+
+@pytest.fixture
+def packed(root: Path) -> Path:
+    """A page with a script in both forms, one whose compressed form is of another day, and a lone
+    archive.
+    """
+    page = root / "page"
+    for name, compressed in (("main-ABCD1234.js", TEXT), ("old.js", TEXT + b"!")):
+        (page / name).write_bytes(TEXT)
+        (page / f"{name}.gz").write_bytes(gzip.compress(compressed, mtime=0))
+    (page / "index.html.gz").write_bytes(gzip.compress(PAGE.encode(), mtime=0))
+    (page / "data.gz").write_bytes(gzip.compress(b"mine"))
+    return page
+
+
+def ask(table: SiteTable, path: str, accepted: str, **more: str) -> httpx.Response:
+    headers = {"Accept-Encoding": accepted, **{k.replace("_", "-"): v for k, v in more.items()}}
+    answer: httpx.Response = client(table).get(path, headers=headers)
+    return answer
+
+
+def test_the_compressed_form_goes_to_who_takes_it_under_its_own_validator(packed: Path) -> None:
+    table = SiteTable(packed)
+    small, plain = ask(table, "/main-ABCD1234.js", "gzip"), ask(table, "/main-ABCD1234.js", "br")
+    assert small.content == plain.content == TEXT
+    assert int(small.headers["content-length"]) < len(TEXT) / 10
+    assert small.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert small.headers["etag"] != plain.headers["etag"]
+    for answer in (small, plain):
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert "immutable" in answer.headers["cache-control"]
+    for accepted, known in (("gzip", small), ("br", plain)):
+        tag = known.headers["etag"]
+        for tags in (tag, f'"x", {tag}', f"W/{tag}"):
+            again = ask(table, "/main-ABCD1234.js", accepted, if_none_match=tags)
+            assert again.status_code == 304
+            assert again.headers["etag"] == tag
+            assert again.headers["vary"] == "Accept-Encoding"
+    other = ask(table, "/main-ABCD1234.js", "br", if_none_match=small.headers["etag"])
+    assert other.status_code == 200
+
+
+def test_a_form_that_is_not_of_its_file_is_not_sent_and_has_no_address(packed: Path) -> None:
+    table = SiteTable(packed, program="python -m gpu_runner")
+    old = ask(table, "/old.js", "gzip")
+    assert old.content == TEXT
+    assert "content-encoding" not in old.headers
+    assert ask(table, "/old.js.gz", "gzip").status_code == 404
+    assert ask(table, "/main-ABCD1234.js.gz", "gzip").status_code == 404
+    assert gzip.decompress(ask(table, "/data.gz", "gzip").content) == b"mine"
+    page = ask(table, "/", "gzip")
+    assert page.headers["content-encoding"] == "gzip"
+    assert 'data-program="python -m gpu_runner"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("accepted", "takes"),
+    [
+        ("gzip", True),
+        ("gzip, deflate, br, zstd", True),
+        ("br;q=1, GZIP;q=0.5", True),
+        ("*", True),
+        ("x-gzip", True),
+        ("gzip ; q=1.000", True),
+        ("", False),
+        ("identity", False),
+        ("br, deflate", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("*;q=0", False),
+        ("gzip;q=nan", False),
+        ("gzip;q=2", False),
+        ("gzip;x", False),
+        ("not-gzip", False),
+    ],
+)
+def test_what_a_client_takes_is_read_as_the_standard_says(accepted: str, takes: bool) -> None:
+    assert takes_gzip(accepted) is takes

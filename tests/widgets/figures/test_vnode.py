@@ -30,10 +30,35 @@ def test_handlers_and_inline_styles_are_refused(node: Node, name: str) -> None:
         node.html("figures/vnode", "h", "p", {name: "alert(1)"})
 
 
-@pytest.mark.parametrize("tag", ["script", "style", "iframe", "p onclick=x", ""])
+@pytest.mark.parametrize(
+    "tag", ["script", "style", "iframe", "img", "meta", "link", "SCRIPT", "p onclick=x", ""]
+)
 def test_elements_that_run_or_hide_text_are_refused(node: Node, tag: str) -> None:
     with pytest.raises(JavaScriptError, match="vnode cannot be"):
         node.html("figures/vnode", "h", tag, {})
+
+
+@pytest.mark.parametrize("name", ["href", "HREF"])
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", "JAVASCRIPT:x", "data:text/html,x", "//x", ""]
+)
+def test_an_address_that_runs_something_is_refused(node: Node, name: str, address: str) -> None:
+    with pytest.raises(JavaScriptError, match="is refused"):
+        node.html("figures/vnode", "h", "a", {name: address})
+
+
+FAKE = {"tag": "p", "attrs": {}, "children": ["forged"]}
+
+
+@pytest.mark.parametrize("child", [FAKE, [FAKE], ["x", [FAKE]], {}])
+def test_an_object_of_the_shape_of_a_node_is_no_child(node: Node, child: object) -> None:
+    with pytest.raises(JavaScriptError, match="an object and no node"):
+        node.html("figures/vnode", "h", "p", None, child)
+
+
+def test_an_object_of_the_shape_of_a_node_is_not_printed(node: Node) -> None:
+    with pytest.raises(JavaScriptError, match="only what h made is drawn"):
+        node.call("figures/vnode", "toHtml", FAKE)
 
 
 @settings(max_examples=60, deadline=None)

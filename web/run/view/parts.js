@@ -182,12 +182,23 @@ function logView(run) {
     [run.duplicates, "repeated"],
     [run.skippedLines, "damaged lines"],
     [run.unknownKinds, "of a kind this page does not know"],
+    [run.unknownFields, "fields this page does not know"],
     [run.unknownSeries, "values of too many names"],
+    [run.unheldSamples, "samples of too many prompts"],
+    [run.refusedLines, "refused"],
   ].filter(([count]) => count > 0);
   const said = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
   const attempts = run.attempts.length ? ` · resumed ${run.attempts.length}×` : "";
   const text = `${run.run} · ${run.events} events, ${said}${attempts}`;
-  return h("span", { class: flaws.length ? "run-log-flawed" : null }, text);
+  return h("span", { class: flaws.length ? "run-log-flawed" : null }, text, refusalsView(run));
+}
+
+/** Why lines were refused, of the first few. */
+function refusalsView({ refusals, refusedLines }) {
+  if (refusedLines === 0) return null;
+  const more = refusedLines - refusals.length;
+  const said = more > 0 ? [...refusals, `and ${more} more`] : refusals;
+  return h("span", { class: "run-log-refused" }, ` · Refused: ${said.join("; ")}.`);
 }
 
 function buildTables(parts) {

@@ -34,7 +34,7 @@ export class RunChooser extends HTMLElement {
     if (painted === this.#painted || !this.#main) return;
     this.#painted = painted;
     const groups = (chosen) => [
-      ...group("On this machine", runs.map((run) => [`live:${run.id}`, liveText(run)]), chosen),
+      ...group("On this machine", runs.map((run) => [`live:${run.id}`, liveText(run), run.problem]), chosen),
       ...group("Trained in this page", own.map((run, index) => [`page:${run.id}`, `${index + 1} · ${run.title}`]), chosen),
       ...group("Recorded", recordings.map(({ name, title }) => [`recording:${name}`, title]), chosen),
     ];
@@ -87,7 +87,9 @@ function keyOf({ kind, name }) {
 function group(label, entries, chosen) {
   if (entries.length === 0) return [];
   const element = Object.assign(document.createElement("optgroup"), { label });
-  element.append(...entries.map(([value, text]) => option(value, text, value === chosen)));
+  const options = entries.map(([value, text, problem = ""]) =>
+    Object.assign(option(value, text, value === chosen), { disabled: problem !== "" }));
+  element.append(...options);
   return [element];
 }
 
@@ -96,6 +98,7 @@ function option(value, text, selected) {
 }
 
 function liveText(run) {
+  if (run.problem) return [run.id, run.problem].filter(Boolean).join(" · ");
   return [run.model || run.id, dayText(run.started), run.status].join(" · ");
 }
 

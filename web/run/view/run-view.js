@@ -93,7 +93,7 @@ export class RunView extends HTMLElement {
   /** Shows what the reader most likely wants to see, unless they chose something themselves. */
   #runnerChanged() {
     const { source, stream } = this.#watch;
-    const [newest] = runner.runs;
+    const newest = runner.runs.find((run) => !run.problem);
     const shown = runner.runs.find((run) => run.id === source.name);
     const resumed = stream === "over" && LIVE.includes(shown?.status);
     const letIn = stream === "refused" || stream === "missing"; // and yet it is in the list now

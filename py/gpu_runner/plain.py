@@ -1,0 +1,83 @@
+"""Files of a run, opened without trust: nothing but a plain file, and no more of it than was asked.
+
+Whoever can write into a folder of runs can leave a link, a pipe or a device where a file should be.
+A link leads anywhere, a pipe never answers, a device may act when it is opened. So the name is
+looked at before it is opened, opened without following or waiting, and looked at again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+UNTRUSTED: Final = (
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+)
+"""What every such opening adds to its flags."""
+_KINDS: Final = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotPlain(OSError):
+    """What should be a file is none; its text says what it is instead."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(errno.EINVAL, f"it is {kind}, not a file")
+
+
+def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of the plain file at `path`. Raises `NotPlain`, or `OSError` as `os.open` does.
+
+    With `O_CREAT` a file that is not there is made, readable by its owner only.
+    """
+    try:
+        _refuse_others(path.lstat().st_mode)
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error)) from None
+    descriptor = os.open(path, flags | UNTRUSTED, 0o600)
+    try:
+        _refuse_others(os.fstat(descriptor).st_mode)  # it may have been exchanged in between
+    except NotPlain:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_plain(path: Path, most_bytes: int, start: int = 0) -> bytes:
+    """At most `most_bytes` from byte `start` of a plain file. Raises like `open_plain`."""
+    descriptor = open_plain(path)
+    try:
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+            file.seek(start)
+            parts, left = [], most_bytes
+            while left and (part := file.read(left)):
+                parts.append(part)
+                left -= len(part)
+            return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def read_whole(path: Path, most_bytes: int) -> bytes:
+    """A plain file that must not be larger than `most_bytes`. Raises `OSError` where it is."""
+    data = read_plain(path, most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
+    return data
+
+
+def _refuse_others(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotPlain(_KINDS.get(stat.S_IFMT(mode), "something else"))

@@ -1,0 +1,84 @@
+"""Small files that a person or a program may have written: what each must hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unfrozen.frontier.log import BYTES, NAME, PROSE, SECONDS, SIZES, STEPS, WORD
+from unfrozen.frontier.shapes import (
+    FLAG,
+    MEASURED,
+    Shape,
+    either,
+    json,
+    listed,
+    mapped,
+    number,
+    record,
+    text,
+    whole,
+)
+
+STARTED: Final[Shape] = record(
+    {"name": NAME, "pid": whole(1, 2**31 - 1), "born": SECONDS, "at": SECONDS},
+    needs=("name", "pid", "born", "at"),
+)
+"""`started.json`: which process the page started last, and when it was born."""
+
+ORDERS: Final[Shape] = record(
+    {
+        "v": whole(1, 1000),
+        "run": NAME,
+        "att": whole(0, 10**6),
+        "seq": whole(),
+        "paused": FLAG,
+        "save": whole(),
+        "stop": FLAG,
+    },
+    needs=("v", "run", "att", "seq", "paused", "save", "stop"),
+)
+"""`orders.json`: what is wanted of a run."""
+
+_LOSSES: Final = mapped(NAME, MEASURED, 1000)
+_LOSS: Final = either(MEASURED, {"type": "nothing", "is": "null"})
+
+STATE: Final[Shape] = record(
+    {
+        "state": record(
+            {
+                "step": STEPS,
+                "tokens": whole(),
+                "skipped": whole(),
+                "skipped_in_a_row": whole(),
+            },
+            needs=("step", "tokens", "skipped", "skipped_in_a_row"),
+        ),
+        "history": record(
+            {
+                "first": _LOSSES,
+                "latest": _LOSSES,
+                "measured": mapped(WORD, SIZES, 64),
+                "peak_bytes": BYTES,
+                "drift": MEASURED,
+                "samples": listed(listed(PROSE, 3), 1000),
+                "seconds": number(0, 1e11),
+                "best_step": STEPS,
+                "best_loss": _LOSS,
+                "looks_since_best": whole(),
+            }
+        ),
+    },
+    needs=("state", "history"),
+)
+"""`state.json` of a checkpoint: where the run stood, and what it remembered of itself."""
+
+_CHOICE: Final = either(
+    text(4096),
+    number(),
+    FLAG,
+    listed(either(text(4096), number(), FLAG), 1000),
+    mapped(NAME, json(3, 1000), 1000),
+)
+
+RECIPE: Final[Shape] = mapped(NAME, _CHOICE, 1000)
+"""A `run.toml` once it is parsed: choices, or tables of them; what each may be, its config says."""

@@ -1,0 +1,22 @@
+"""Everything the page needs to know of events: the words it shows, and the shapes it checks."""
+
+from __future__ import annotations
+
+from unfrozen import events
+from unfrozen.errors import MOST_DEEP
+from unfrozen.frontier import log, published
+
+
+def schema() -> dict[str, object]:
+    """The words of `unfrozen.events` and the shapes of the frontier (JSON, stable key order)."""
+    return events.schema() | {
+        "frontier": {
+            "most": {"line": log.LINE_MOST, "deep": MOST_DEEP},
+            "head": log.HEAD,
+            "events": log.EVENTS,
+            "stepped": list(log.STEPPED),
+            "after_the_end": list(log.AFTER_THE_END),
+            "table": published.TABLE,
+            "plots": published.PLOTS,
+        }
+    }

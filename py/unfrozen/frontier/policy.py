@@ -1,0 +1,28 @@
+"""What a browser may load and run for the page: one Content-Security-Policy, said twice.
+
+The page carries it in a `<meta>`, for hosts that send none; our server sends it as a header, with
+`frame-ancestors`, which has no effect in a `<meta>`. Trusted Types are a net below it: no text
+becomes markup, code or the address of a script but through the policy `unfrozen` of
+`web/frontier/script.js`, which lets the site's own workers through. Firefox passes over both.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAGE: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval'",
+        "style-src 'self'",
+        "font-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "worker-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types unfrozen",
+    )
+)

@@ -1,0 +1,216 @@
+"""Every attack of `security/attacks.py` on a real page: nothing made, asked, thrown or held."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from browser.planner_reader import PlannerReader
+from browser.run_reader import RunReader
+from security import attacks
+
+LOGS_AT_ONCE = 12
+LAST = 2**52 + 1
+HANG_MS = 4000  # of a machine with other things to do; a hang is twenty seconds
+
+# What an attack must not leave behind, looked for after each; and how long the page stood still.
+WATCH = """() => {
+  const bad = 'script, iframe, frame, object, embed, link, meta, base, style, img, portal,' +
+    'foreignObject, form[action], [srcdoc], [ping], .forged';
+  const before = new Set(document.querySelectorAll(bad));
+  const title = document.title;
+  const fine = /^(#|https:|blob:|data:image)/;
+  window.attacked = () => {
+    const found = [...document.querySelectorAll(bad)].filter((each) => !before.has(each));
+    const said = found.map((each) => each.outerHTML.slice(0, 200));
+    for (const each of document.querySelectorAll('run-view *, data-table *, data-plot *, .mp *')) {
+      for (const { name, value } of each.attributes) {
+        if (name.startsWith('on')) said.push(`${each.tagName} has ${name}`);
+        if (/^(href|src|action)$/.test(name) && !fine.test(value)) said.push(`${name}=${value}`);
+      }
+    }
+    for (const view of document.querySelectorAll('run-view, data-table, data-plot, .mp')) {
+      if (view.textContent.includes('[object')) said.push(`${view.tagName} shows an object`);
+    }
+    if (window.owned !== undefined || document.title !== title) said.push('owned');
+    return said;
+  };
+  window.stoodStill = 0;
+  let last = performance.now();
+  setInterval(() => {
+    window.stoodStill = Math.max(window.stoodStill, performance.now() - last - 20);
+    last = performance.now();
+  }, 20);
+}"""
+# Logs given to the view as files, one after the other: what each left behind, by its name.
+READ_LOGS = """async (logs) => {
+  const view = document.querySelector('run-view');
+  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  const found = {};
+  for (const [name, text] of logs) {
+    const file = new File([text], `log-${name.slice(0, 40)}.jsonl`);
+    view.dispatchEvent(new CustomEvent('choose', { detail: { kind: 'file', file } }));
+    await frame();
+    const late = performance.now() + 30_000;
+    while (view.dataset.state === 'reading' && performance.now() < late) await frame();
+    for (let n = 0; n < 2; n += 1) await frame();
+    const said = window.attacked();
+    if (view.dataset.state === 'reading') said.push('still reading');
+    const { refusedLines, events, skippedLines } = view.state;
+    if (refusedLines + events + skippedLines === 0) said.push('nothing read');
+    if (said.length) found[name] = said;
+  }
+  return found;
+}"""
+DRAW = """async (values) => {
+  const found = {};
+  const place = document.body.appendChild(document.createElement('div'));
+  Object.assign(place.style, { position: 'fixed', top: 0, width: '600px' });
+  for (const [name, tag, json] of values) {
+    const element = document.createElement(tag);
+    place.prepend(element);
+    try {
+      element.data = JSON.parse(json);
+    } catch (error) {
+      found[name] = [`threw ${error.message}`];
+    }
+    const said = window.attacked();
+    if (said.length) found[name] = said;
+    element.remove();
+    await new Promise((done) => setTimeout(done));
+  }
+  return found;
+}"""
+
+# Gives the planner an address or a config; true once it has answered, whatever it says.
+ASK = """async ([kind, text]) => {
+  const planner = document.querySelector('memory-planner');
+  const before = planner.controls;
+  if (kind === 'address') location.hash = text;
+  else planner.edit({ config: text });
+  const late = performance.now() + 60_000;
+  while (planner.controls === before && performance.now() < late) {
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  const { standing } = planner.dataset;
+  return planner.controls !== before && ['live', 'stale'].includes(standing);
+}"""
+TOLD = {
+    "an alert of 5 MB": "the line is longer than 65,536 characters",
+    "a line of 50 MB": "the line is longer than 65,536 characters",
+    "steps backwards": "the log had come to step 4,999",
+    "another run in the middle": "run is another one",
+    "two starts": "a run starts once",
+    "after the end": "the run had ended",
+    "5,000 prompts": "4935 samples of too many prompts",
+}
+
+
+@pytest.fixture
+def attacked(page: Page, static_site: Any) -> Iterator[Page]:
+    """A page on a host that sends no policy; whatever it asks for beside its own files is told."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(static_site.url)
+    page.locator("run-view[data-state]").wait_for(state="attached")
+    page.evaluate(WATCH)
+    yield page
+    assert page.evaluate("() => window.attacked()") == []
+    assert page.evaluate("() => window.stoodStill") < HANG_MS
+    strange = [url for url in asked if "owned" in url or not url.startswith(static_site.url)]
+    assert not [url for url in strange if not url.startswith(("blob:", "data:"))]
+
+
+def test_no_line_of_a_log_is_drawn_that_is_not_an_event(attacked: Page) -> None:
+    lines = list(attacks.log_lines())
+    assert len(lines) > 1000
+    good = attacks.line(10_000, {"kind": "metrics", "m": {"train/loss": 1.5}})
+    logs = []
+    for start in range(0, len(lines), LOGS_AT_ONCE):
+        group = lines[start : start + LOGS_AT_ONCE]
+        numbered = [
+            line.replace('"seq": 1,', f'"seq": {place},', 1)
+            for place, (_, line) in enumerate(group, 1)
+        ]
+        logs.append((f"{start}: {group[0][0]}", "\n".join([*numbered, good, ""])))
+    assert attacked.evaluate(READ_LOGS, logs) == {}
+
+
+@pytest.mark.parametrize("name", [name for name, _ in attacks.whole_logs()])
+def test_no_log_of_any_size_or_order_holds_the_page(
+    attacked: Page, name: str, tmp_path: Path
+) -> None:
+    lines = dict(attacks.whole_logs())[name]
+    last = attacks.line(LAST, {"kind": "alert", "text": "the last word", "step": 9, "att": 9000})
+    path = tmp_path / "hostile.jsonl"
+    path.write_text("\n".join([*lines, last, ""]), "utf-8", "surrogatepass")
+    reader = RunReader(attacked)
+    attacked.locator("run-chooser input[type=file]").set_input_files(path)
+    reader.wait(lambda: reader.brief["lastSeq"] == LAST, "end of the log")
+    first = attacked.locator("run-view .run-alert-list li").first
+    expect(first).to_contain_text("the last word", timeout=20_000)
+    told = attacked.locator("run-view .run-log").inner_text()
+    assert name not in TOLD or TOLD[name] in told
+
+
+def test_a_live_run_with_hostile_lines_shows_the_others_and_why_not_these(
+    page: Page, serve_site: Any
+) -> None:
+    lines = [line for _, line in attacks.log_lines() if '"tag"' in line]
+    good = [
+        attacks.line(n, {"kind": "metrics", "m": {"train/loss": n / 1000}})
+        for n in range(5000, 5010)
+    ]
+    folder = serve_site.runs / "hostile"
+    folder.mkdir()
+    (folder / "events.jsonl").write_text("\n".join([*lines, *good, ""]))
+    reader = RunReader(page, serve_site.url)
+    page.evaluate(WATCH)
+    reader.choose("live:hostile")
+    reader.wait(lambda: reader.state["lastSeq"] == 5009, "the good lines")
+    state = reader.state
+    assert state["refusedLines"] > len(lines) / 2
+    assert len(state["refusals"]) == 5
+    assert f"{state['refusedLines']} refused" in page.locator("run-view .run-log").inner_text()
+    assert page.evaluate("() => window.attacked()") == []
+
+
+def test_no_table_and_no_plot_is_drawn_that_a_cell_could_not_publish(attacked: Page) -> None:
+    values = list(attacks.cell_data())
+    assert len(values) > 300
+    assert attacked.evaluate(DRAW, values) == {}
+
+
+@pytest.mark.parametrize("address", attacks.ELSEWHERE, ids=lambda text: text[:20])
+def test_an_address_that_leads_nowhere_harms_nothing(attacked: Page, address: str) -> None:
+    attacked.evaluate("(hash) => { location.hash = hash; }", address)
+    attacked.wait_for_timeout(300)
+    attacked.reload()
+    attacked.locator("run-view[data-state]").wait_for(state="attached")
+    attacked.evaluate(WATCH)
+
+
+def test_every_address_opens_the_planner_and_what_it_refuses_is_said(
+    page: Page, static_site: Any
+) -> None:
+    reader = PlannerReader(page, f"{static_site.url}#planner?{'a=b&' * 101}")
+    reader.wait("stale")
+    assert "t carries 102 settings" in reader.root.locator(".mp-status").inner_text()
+    assert reader.root.evaluate("(planner) => planner.getBoundingClientRect().top") < 600
+    page.evaluate(WATCH)
+    for address in attacks.ADDRESSES:
+        assert page.evaluate(ASK, ["address", address]), address[:80]
+        assert page.evaluate("() => window.attacked()") == [], address[:80]
+    assert page.evaluate("() => window.stoodStill") < HANG_MS
+
+
+def test_every_config_is_a_plan_or_a_sentence(page: Page, static_site: Any) -> None:
+    reader = PlannerReader(page, static_site.url)
+    page.evaluate(WATCH)
+    for name, text in attacks.configs():
+        assert page.evaluate(ASK, ["config", text]), name
+        assert page.evaluate("() => window.attacked()") == [], name
+    assert page.evaluate("() => window.stoodStill") < HANG_MS
+    assert reader.root.locator(".mp-verdict-title").count() == 1

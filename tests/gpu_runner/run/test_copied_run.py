@@ -1,0 +1,73 @@
+"""A run that was copied or moved: what goes on is the copy, in its own folder."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.errors import CheckpointError, ExitCode
+from gpu_runner.run.start import resume, start
+
+StopAfter = Callable[[int], Console]
+
+
+@pytest.fixture
+def run(
+    model_dir: Path, sums_file: Path, tmp_path: Path, stop_after: StopAfter
+) -> tuple[Path, Path]:
+    """A run that was stopped after two steps, and where its model shall go."""
+    out = tmp_path / "trained"
+    options = {"model": str(model_dir), "data": str(sums_file), "general": (), "steps": 6}
+    options |= {
+        "eval_every": 2,
+        "sample_tokens": 0,
+        "out": str(out),
+        "runs": str(tmp_path / "runs"),
+    }
+    assert start(resolve(options), stop_after(2)) == ExitCode.OK
+    (made,) = (tmp_path / "runs").iterdir()
+    return made, out
+
+
+def test_a_copy_goes_on_in_its_own_folder_and_says_so(
+    run: tuple[Path, Path], tmp_path: Path, console: Console
+) -> None:
+    made, out = run
+    copy = Path(shutil.copytree(made, tmp_path / "elsewhere" / made.name))
+    before = sorted(path.name for path in made.rglob("*"))
+    assert resume(copy, console) == ExitCode.OK
+    assert (copy / "model" / "model.safetensors").is_file()
+    assert not out.exists()
+    assert sorted(path.name for path in made.rglob("*")) == before
+    said = (copy / "events.jsonl").read_text()
+    assert f"copied or moved from {made}: its model goes into its own folder, not to {out}" in said
+    assert resume(made, console) == ExitCode.OK  # and the first one is as it was
+    assert (out / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '{"lr": 1e999}', '{"steps": 1e18}', '{"lr": "1"}', '{"model": null}', '{"general": [[1]]}',
+        '{"seed": ' + "9" * 400 + "}", '{"a":' * 5000, "[]", "nul", '{"out": 5}',
+        '{"runs": "\\u0000"}',
+        '{"params": ["fp32"]}', '{"sample_prompts": "ab"}', '{"unknown": 1}',
+    ],
+)  # fmt: skip
+def test_a_record_that_was_changed_by_hand_is_refused_in_one_sentence(
+    tmp_path: Path, console: Console, damage: str
+) -> None:
+    good = dataclasses.asdict(TrainConfig(model="demo", data="demo"))
+    try:
+        text = json.dumps(good | json.loads(damage), allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        text = damage
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        resume(tmp_path, console)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,59 @@
+"""The small files of runs: ours pass, and what no program of ours would write is refused."""
+
+import json
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_runner.checkpoint.history import History
+from gpu_runner.log import mailbox
+from gpu_runner.train.loop import State
+from unfrozen.frontier import ORDERS, RECIPE, STARTED, STATE, check, read_file
+
+STARTED_GOOD: dict[str, Any] = {"name": "demo", "pid": 4711, "born": 1764061923.41, "at": 1.76e9}
+
+
+def test_what_our_programs_write_is_let_through(tmp_path: Path) -> None:
+    mailbox.post(tmp_path, "r", 0, "pause")
+    assert read_file(ORDERS, (tmp_path / mailbox.NAME).read_bytes()).problem == ""
+    assert check(STARTED, STARTED_GOOD).value == STARTED_GOOD
+    history = History(
+        first={"task": 1.0}, samples=[["p", "a", ""]], measured={"load": {"params": 1}}
+    )
+    state = {"v": 1, "state": asdict(State(step=3)), "history": history.as_json(), "data": "f00"}
+    assert read_file(STATE, json.dumps(state)).problem == ""
+    recipe = tomllib.loads(
+        "lr = 1e-5\nsample_prompts = ['a']\n[data]\ngeneral = {math = 'm.jsonl'}"
+    )
+    assert check(RECIPE, recipe).problem == ""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"pid": 0},
+        {"pid": -1},
+        {"pid": 2**40},
+        {"pid": 1.5},
+        {"at": 1e300},
+        {"at": "now"},
+        {"born": True},
+        {"name": "a\x1b[2J"},
+        {"name": "\ud800"},
+        {"name": "x" * 300},
+    ],
+)
+def test_a_start_that_cannot_have_been_is_refused(more: dict[str, Any]) -> None:
+    assert check(STARTED, STARTED_GOOD | more).value is None
+
+
+def test_a_recipe_with_deep_tables_or_endless_numbers_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(50):
+        deep = {"a": deep}
+    assert check(RECIPE, deep).value is None
+    assert check(RECIPE, {"lr": 10**400}).value is None
+    assert check(RECIPE, {"steps": 10**5000}).value is None
