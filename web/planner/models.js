@@ -24,7 +24,6 @@ export class ModelSearch {
     this.choose = choose;
     this.kept = this.input.value;
     this.input.addEventListener("focus", () => this.#begin());
-    this.input.addEventListener("mousedown", (event) => this.#keepsAll() && event.preventDefault());
     this.input.addEventListener("click", () => this.#clicked());
     this.input.addEventListener("input", () => this.#filter(this.input.value));
     this.input.addEventListener("keydown", (event) => this.#onKey(event));
@@ -43,19 +42,9 @@ export class ModelSearch {
 
   /** A click into the name of a chosen model begins a new search, as the first focus does. */
   #clicked() {
-    if (this.#rests()) this.input.select();
+    const rests = this.list.hidden && this.input.value === this.kept;
+    if (rests) setTimeout(() => this.input.select()); // a browser puts its caret there after this event
     this.#open();
-  }
-
-  /** No search goes on: the field shows the model that is planned. */
-  #rests() {
-    return this.list.hidden && this.input.value === this.kept;
-  }
-
-  /** Whether the name is marked already, which the press of a button must not undo. */
-  #keepsAll() {
-    const { input } = this;
-    return this.#rests() && document.activeElement === input && input.selectionEnd - input.selectionStart === input.value.length;
   }
 
   #open() {
