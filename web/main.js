@@ -1,6 +1,7 @@
 /** The page's entry. The article is complete without it; this makes it live. */
 
 import "./page/theme-toggle.js";
+import "./page/print.js";
 import "./cells/python-status.js";
 import "./run/view/runner-status.js";
 import "./tables/data-table.js";
@@ -9,17 +10,24 @@ import "./cells/live-cell.js";
 import "./page/prose-slider.js";
 import "./run/view/run-view.js";
 import "./lab/page-run.js";
-import { queryOfAddress } from "./planner/address.js";
+import { isAddressed, keepStates } from "./planner/address.js";
 import { spellCommands } from "./run/program.js";
 import { takeToken } from "./run/token.js";
+import { bringContents } from "./page/contents.js";
+import { addCopyButtons } from "./page/copy-listings.js";
 import { addHoverNotes } from "./page/hover-notes.js";
 import { nearTheWindow } from "./page/near-the-window.js";
+import { goToPlace } from "./page/place.js";
 import { followReading } from "./page/toc.js";
 
 takeToken();
+keepStates();
+goToPlace();
 followReading(document.querySelector(".toc"));
+bringContents(document.querySelector(".top-contents"), document.querySelector(".toc"));
 addHoverNotes(document.querySelector(".article"));
 spellCommands(document.querySelector(".article"));
+addCopyButtons(document.querySelector(".article"));
 
 // Both are complete as printed; what makes them live is fetched when the reader comes near.
 const heavy = [
@@ -29,7 +37,7 @@ const heavy = [
 for (const [tag, name, load] of heavy) {
   const element = document.querySelector(tag);
   if (!element) continue;
-  const wanted = queryOfAddress(name) === null ? nearTheWindow(element) : Promise.resolve();
+  const wanted = isAddressed(name) ? Promise.resolve() : nearTheWindow(element);
   void wanted.then(load);
 }
 

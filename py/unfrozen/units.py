@@ -66,9 +66,9 @@ def format_bytes(size_bytes: float, *, binary: bool = True) -> str:
 
 
 def format_count(count: float) -> str:
-    """A count of parameters or tokens: 6738415616 → "6.74B"."""
+    """A count of parameters or tokens: 6738415616 → "6.74B", 999885952 → "1.00B"."""
     for scale, unit in _COUNTS:
-        if abs(count) >= scale:
+        if abs(count) >= 0.9995 * scale:  # what rounds to a thousand of a unit is one of the next
             return f"{sig3(count / scale)}{unit}"
     return sig3(count)
 

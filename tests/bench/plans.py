@@ -22,7 +22,7 @@ PAGE_BUDGET_SECONDS = 10.0
 PAGE_CELL = """
 import contextlib, json, time
 from typing import Any
-from unfrozen.catalogue import CATALOGUE
+from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.errors import PlanError
 from unfrozen.plan import plan
 

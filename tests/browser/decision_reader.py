@@ -11,11 +11,12 @@ SHOWN = "() => document.querySelector('method-decision').view"
 
 
 class DecisionReader:
-    """Drives the decision of one page."""
+    """Drives the decision of one page; opens `url` first when it is given."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str = "") -> None:
         self.page = page
-        page.goto(url)
+        if url:
+            page.goto(url)
         self.root = page.locator("method-decision")
         self.root.scroll_into_view_if_needed()
         page.locator("method-decision[data-standing]:not([data-standing=quiet])").wait_for()

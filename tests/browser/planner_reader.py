@@ -11,11 +11,12 @@ SHOWN = "() => document.querySelector('memory-planner').view"
 
 
 class PlannerReader:
-    """Drives the planner of one page."""
+    """Drives the planner of one page; opens `url` first when it is given."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str = "") -> None:
         self.page = page
-        page.goto(url)
+        if url:
+            page.goto(url)
         self.root = page.locator("memory-planner")
         self.root.scroll_into_view_if_needed()
         self.page.locator("memory-planner[data-standing]:not([data-standing=quiet])").wait_for()

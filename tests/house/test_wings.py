@@ -15,6 +15,7 @@ DECISION = ROOT / "docs" / "decisions" / "0027-wings.md"
 MOST = 12  # files of a folder
 LARGE = {  # looked through in the order that their docstring gives, each file upon those before it
     "py/unfrozen/memory": "one model of one step",
+    "py/unfrozen/planner": "one state, from what is typed to what to type",
     "py/unfrozen/lab": "one fine-tune, from matrix products to its page",
 }
 

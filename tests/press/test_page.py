@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from press.chapters import Chapter
 from press.citations import Bibliography
 from press.page import press
 from unfrozen.frontier import policy
+from unfrozen.planner import glance
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr", "source"}
@@ -110,6 +112,35 @@ def test_the_source_of_a_cell_is_kept_to_the_character(html: str) -> None:
     sources = re.findall(r"```python cell [^\n]*\n(.*?)\n```", written, re.DOTALL)
     hashes = [hashlib.sha256(source.encode()).hexdigest()[:16] for source in sources]
     assert re.findall(r'data-hash="(\w+)"', html) == hashes
+
+
+def test_a_figure_that_shows_a_table_alone_is_called_one(html: str) -> None:
+    for name, kind in (("optimizers", "Table"), ("methods", "Figure"), ("zero-curve", "Figure")):
+        [figure] = re.findall(rf'<figure id="fig-{name}".*?</figcaption>', html, re.DOTALL)
+        [(word, number)] = re.findall(r"<figcaption><b>(\w+)\u00a0(\d+)", figure)
+        assert word == kind
+        linked = re.findall(rf'<a href="#fig-{name}">(.*?)</a>', html)
+        assert {text for text in linked if "\u00a0" in text} <= {f"{kind}\u00a0{number}"}
+
+
+def test_the_curve_over_cards_and_the_planner_give_one_answer(html: str) -> None:
+    [cell] = re.findall(r'<live-cell id="zero-curve".*?</live-cell>', html, re.DOTALL)
+    [data] = re.findall(r'<data-plot><script[^>]*class="data">(.*?)</script>', cell)
+    plot = json.loads(data)
+    assert "planner's own recipe" in plot["title"]
+    for line, stage in zip(plot["lines"], ("zero1", "zero2", "zero3"), strict=True):
+        for cards, shown in zip(plot["x_data"], line["data"], strict=True):
+            state = {"gpus": str(cards), "sharding": stage if cards > 1 else "none"}
+            planned: Any = glance(state)
+            assert shown == round(planned["bar"]["total"]["bytes"] / 2**30, 2)
+
+
+def test_a_table_of_the_text_is_named_by_its_columns(html: str) -> None:
+    labels = re.findall(
+        r'<div class="plain-table" tabindex="0" role="region" aria-label="(.*?)">', html
+    )
+    assert len(labels) == html.count('class="plain-table" tabindex="0"')
+    assert "Table: What is kept, Precision, Bytes" in labels
 
 
 def test_embedded_data_is_json_that_cannot_leave_its_element(html: str) -> None:

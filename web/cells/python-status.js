@@ -1,12 +1,14 @@
 /**
  * `<python-status>` in the top bar: what Python is doing, a way out when it failed, Run all, and
- * Restart Python once there is one.
+ * Restart Python once there is one. While no cell has asked for Python, it says what the planner's
+ * own is doing.
  *
  * The words that change often (40%, 41%, …) are for eyes only; a screen reader hears each phase
  * once.
  */
 
 import { python } from "../python/client.js";
+import { planner } from "../python/planner.js";
 import { textButton } from "../figures/text-button.js";
 
 const GONE = "The names that cells had defined are gone; Run all defines them again.";
@@ -27,13 +29,13 @@ class PythonStatus extends HTMLElement {
     this.restart.title = "Start Python anew: the names that cells have defined are gone then";
     this.restart.append("Restart", element("span", "python-restart-what", " Python"));
     this.replaceChildren(this.all, this.retry, this.restart, dot, this.words, this.spoken, this.reason);
-    python.addEventListener("status", () => this.#show());
+    for (const each of [python, planner]) each.addEventListener("status", () => this.#show());
     this.#show();
   }
 
   #show() {
-    const { phase, share, starting, fetching } = python.status;
-    const busy = phase.endsWith("ing"); // loading, running, stopping
+    const { phase, share, starting, fetching } = statusShown();
+    const busy = python.status.phase.endsWith("ing"); // loading, running, stopping
     const loading = phase === "loading" && !starting;
     const words = `Python ${phase === "loading" && starting ? "starting" : phase}`;
     this.dataset.phase = phase;
@@ -43,7 +45,7 @@ class PythonStatus extends HTMLElement {
     this.reason.textContent = trouble(python.status);
     this.reason.hidden = this.reason.textContent === "";
     this.retry.hidden = phase !== "failed";
-    this.restart.hidden = ["idle", "loading", "failed"].includes(phase);
+    this.restart.hidden = ["idle", "loading", "failed"].includes(python.status.phase);
     this.all.hidden = phase === "failed";
     this.all.textContent = busy ? "Stop" : "Run all";
   }
@@ -61,6 +63,13 @@ function trouble({ phase, reason, cleared, refused }) {
   if (phase === "stopped" && cleared) said.push(reason, GONE);
   if (refused > 0) said.push(`Refused so far: ${refused} of the messages of Python's worker, which it never sends.`);
   return said.filter(Boolean).join(" ");
+}
+
+/** The status of the reader's Python, or of the planner's while only that one is at work. */
+function statusShown() {
+  const { phase, progress, starting } = planner.status;
+  const isAlone = python.status.phase === "idle" && ["loading", "ready"].includes(phase);
+  return isAlone ? { ...python.status, phase, starting, share: `${Math.floor(progress * 100)}%` } : python.status;
 }
 
 function element(tag, name, text = "") {

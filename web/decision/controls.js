@@ -39,7 +39,7 @@ function countField({ key, label, note, value, digits, steps, texts }) {
   return h(
     "div",
     { class: "md-field md-count" },
-    h("label", { for: `md-${key}` }, label, h("span", { class: "md-note" }, note)),
+    h("label", { for: `md-${key}` }, label, " ", h("span", { class: "md-note" }, note)),
     steppedInputs(`md-${key}`, { key, label, value, texts, steps, at: digits }, described(key)),
     errorSlot(key),
   );

@@ -5,9 +5,8 @@
 import { typed } from "../run/program.js";
 import { controlsView } from "./controls.js";
 import { commandWords } from "../planner/answers.js";
+import { bakedStatus } from "../planner/view.js";
 import { h } from "../figures/vnode.js";
-
-const BAKED = "Computed when this page was built. The controls need JavaScript.";
 
 /**
  * @param {object} view from `unfrozen.decision`
@@ -18,7 +17,7 @@ export function methodDecisionView(view, { live = false } = {}) {
     "div",
     { class: "md" },
     controlsView(view, { live }),
-    h("p", { class: "mp-status" }, BAKED),
+    bakedStatus(),
     h("div", { class: "md-result" }, resultView(view, { live })),
   );
 }
@@ -26,7 +25,7 @@ export function methodDecisionView(view, { live = false } = {}) {
 /** The answer, and the four methods in their order. */
 export function resultView({ title, text, rule, methods, flips }, { live }) {
   return [
-    h("p", { class: "md-title" }, title),
+    h("h4", { class: "md-title" }, title),
     h("p", { class: "md-text" }, text),
     h(
       "ol",
@@ -41,12 +40,12 @@ function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, comma
   return h(
     "li",
     { class: doesIt ? "md-method" : "md-method md-cannot" },
-    h("h4", { class: "md-name" }, name),
+    h("h5", { class: "md-name" }, name),
     h(
       "dl",
       { class: "md-numbers" },
       numbers.map(({ label, text, note }) =>
-        h("div", null, h("dt", null, label), h("dd", null, text, h("span", { class: "md-note" }, note))),
+        h("div", null, h("dt", null, label), h("dd", null, text, " ", h("span", { class: "md-note" }, note))),
       ),
     ),
     h("ul", { class: "md-checks" }, checks.map(checkView)),

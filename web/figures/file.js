@@ -28,6 +28,16 @@ export function saveFile(name, blob) {
 }
 
 /**
+ * What to call a figure that has no title: the name it goes by in the article, or its cell's.
+ * @param {Element} element
+ * @returns {string} empty where it stands alone
+ */
+export function placeName(element) {
+  const figure = element.closest("figure[id]")?.id.replace(/^fig-/, "");
+  return figure || element.closest("live-cell[id]")?.id || "";
+}
+
+/**
  * A file name from a title: letters, digits and hyphens only.
  * @param {string} title
  * @param {string} fallback

@@ -6,7 +6,10 @@ import { planeView } from "./plane.js";
 import { lossText } from "../run/number.js";
 import { h } from "../figures/vnode.js";
 
-const BAKED = "Training here needs JavaScript. What the presets do stands in the table below.";
+const BAKED = [
+  h("span", { class: "no-script" }, "Training here needs JavaScript. "),
+  "What the presets do stands in the table below.",
+];
 
 /**
  * @param {object} view from `unfrozen.lab.page_run`, with `plane` and `fetches` of the press

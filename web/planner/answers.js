@@ -11,7 +11,7 @@ export function verdictView({ kind, title, text }, facts) {
   return h(
     "div",
     { class: `mp-verdict mp-verdict-${kind}` },
-    h("p", { class: "mp-verdict-title" }, title),
+    h("h3", { class: "mp-verdict-title" }, title),
     h("p", { class: "mp-verdict-text" }, text),
     h("p", { class: "mp-facts" }, `${facts.name}: ${facts.size}, ${facts.shape}.`),
   );
@@ -31,7 +31,9 @@ export function partsList(parts) {
           null,
           swatch(part.key),
           h("span", { class: "mp-part-label" }, part.label),
+          " ",
           h("span", { class: "mp-part-size" }, part.text),
+          " ",
           h("span", { class: "mp-part-share" }, part.share),
         ),
         whyView(part.why),
@@ -53,7 +55,9 @@ export function numbersView(numbers, className = "") {
           "summary",
           null,
           h("span", { class: "mp-number-label" }, number.label),
+          " ",
           h("span", { class: "mp-number-text" }, number.text),
+          " ",
           h("span", { class: "mp-number-note" }, number.note),
         ),
         whyView(number.why),
@@ -92,10 +96,11 @@ function whyView({ terms, inputs, sources }) {
   );
 }
 
-/** The cheapest set of changes that fits, then every single one, each with its button. */
-export function adviceView(cheapest, advice) {
+/** The cheapest set of changes that fits, then every single one with its button, and what helps nothing. */
+export function adviceView({ cheapest, advice, held_back: heldBack }) {
+  const idle = heldBack && h("p", { class: "mp-sentence" }, heldBack);
   if (!cheapest && advice.length === 0) {
-    return h("p", { class: "mp-sentence" }, "No single change of this recipe saves memory.");
+    return [h("p", { class: "mp-sentence" }, "No single change of this recipe saves memory."), idle];
   }
   return h(
     "div",
@@ -116,6 +121,7 @@ export function adviceView(cheapest, advice) {
           h("ul", { class: "mp-advice" }, advice.slice(FIRST).map(adviceRow)),
         ),
     ],
+    idle,
   );
 }
 

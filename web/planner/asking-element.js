@@ -15,7 +15,7 @@
 
 import { copyText } from "../figures/file.js";
 import { planner } from "../python/planner.js";
-import { followHistory, queryOfAddress, remember } from "./address.js";
+import { followHistory, isAddressed, queryOfAddress, remember } from "./address.js";
 import { statusOf } from "./status.js";
 
 const QUIET_MS = 150;
@@ -61,7 +61,7 @@ export class AskingElement extends HTMLElement {
     followHistory((query) => query !== this.#query && this.#show(query), this.#asks.name);
     this.#say();
     const query = queryOfAddress(this.#asks.name);
-    if (query !== null) this.scrollIntoView();
+    if (isAddressed(this.#asks.name)) this.scrollIntoView();
     if (query) this.#show(query);
   }
 
@@ -108,7 +108,7 @@ export class AskingElement extends HTMLElement {
     this.controls = view;
     this.#sync();
     this.#say();
-    if (view.problem) this.voice.textContent = `${view.problem.key}: ${view.problem.text}`;
+    if (view.problem) this.voice.textContent = `${view.problem.label ?? view.problem.key}: ${view.problem.text}`;
     else this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
   }
 

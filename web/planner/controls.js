@@ -51,6 +51,7 @@ function modelField({ model, config, models }, live) {
           "li",
           { id: `mp-model-${index}`, role: "option", "aria-selected": String(value === model), "data-value": value },
           h("span", null, value),
+          " ",
           h("span", { class: "mp-option-size" }, size),
         ),
       ),
@@ -88,7 +89,7 @@ function sliderField({ key, label, unit, value, steps, texts }) {
   return h(
     "div",
     { class: "mp-field mp-slider" },
-    h("label", { for: `mp-${key}` }, label, unit && h("span", { class: "mp-unit" }, unit)),
+    h("label", { for: `mp-${key}` }, label, unit && [" ", h("span", { class: "mp-unit" }, unit)]),
     steppedInputs(`mp-${key}`, { key, label, value, texts, steps, at: value }, describedBy(key)),
     errorSlot(key),
   );
@@ -154,7 +155,7 @@ function settingsView(groups) {
 
 function knobField(knob) {
   const { key, label, help, kind, value, off } = knob;
-  const name = h("span", { class: "mp-knob-name" }, label, h("span", { class: "mp-knob-help" }, help));
+  const name = h("span", { class: "mp-knob-name" }, label, " ", h("span", { class: "mp-knob-help" }, help));
   const field = { class: `mp-knob mp-knob-${kind}`, "data-knob": key, hidden: Boolean(off) };
   return h("div", field, h("label", { for: `mp-${key}` }, name), knobInput(knob, kind, value), errorSlot(key));
 }

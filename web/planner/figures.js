@@ -66,7 +66,7 @@ function rowView(row, { limit }, at, isLast) {
   return h(
     "li",
     { class: row.peak ? "mp-row mp-row-peak" : "mp-row" },
-    h("span", { class: "mp-row-label" }, row.label, row.peak && h("span", { class: "mp-tag" }, "peak")),
+    h("span", { class: "mp-row-label" }, row.label, row.peak && [" ", h("span", { class: "mp-tag" }, "peak")]),
     h(
       "svg",
       { class: "mp-row-bar", height: ROW_HEIGHT, "aria-hidden": "true" },
@@ -182,7 +182,7 @@ function tableView({ rows }) {
     h("summary", null, "These numbers as a table"),
     h(
       "div",
-      { class: "mp-scroll", tabindex: 0, role: "region", "aria-label": "Memory by instant and component" },
+      { class: "mp-scroll", tabindex: 0, role: "region", "aria-label": "The plan's memory by instant and component" },
       h(
         "table",
         { class: "mp-table" },

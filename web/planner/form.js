@@ -97,7 +97,5 @@ export function editOf(target, sliders) {
   if (slides) return { [slides]: sliders.find((slider) => slider.key === slides).steps[target.value] };
   if (!key || key === "model") return null;
   if (target.type === "checkbox") return { [key]: String(target.checked) };
-  const text = target.value.trim();
-  if (text === "" && sliders.some((slider) => slider.key === key)) return null; // a new number is coming
-  return { [key]: text };
+  return { [key]: target.value.trim() }; // an emptied field falls back to its default
 }

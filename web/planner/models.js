@@ -3,17 +3,13 @@
  * arrows move, Enter takes, Escape gives up. A name that is not in the list is handed on as it is.
  */
 
+import { means, wanted } from "./model-names.js";
+
 const PAGE = 8;
 const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
 const NONE = "No model of the list matches. Type owner/name as on the hub, or paste a config.json.";
+const VARIANT = "Trained further on instructions, a model has the tensors of its base.";
 const ELSEWHERE = "Not in the list. Press Enter for the way to its config.json.";
-
-/** Whether a name holds what was typed; a size does not begin within another: 8b is not in 14.8b. */
-function holds(name, word) {
-  let at = name.indexOf(word);
-  while (at > 0 && /\d/.test(word[0]) && /[\d.]/.test(name[at - 1])) at = name.indexOf(word, at + 1);
-  return at >= 0;
-}
 
 export class ModelSearch {
   /**
@@ -28,7 +24,7 @@ export class ModelSearch {
     this.choose = choose;
     this.kept = this.input.value;
     this.input.addEventListener("focus", () => this.#begin());
-    this.input.addEventListener("click", () => this.#open());
+    this.input.addEventListener("click", () => this.#clicked());
     this.input.addEventListener("input", () => this.#filter(this.input.value));
     this.input.addEventListener("keydown", (event) => this.#onKey(event));
     this.input.addEventListener("blur", () => this.#leave());
@@ -44,19 +40,24 @@ export class ModelSearch {
     this.input.select();
   }
 
+  /** A click into the name of a chosen model begins a new search, as the first focus does. */
+  #clicked() {
+    const rests = this.list.hidden && this.input.value === this.kept;
+    if (rests) setTimeout(() => this.input.select()); // a browser puts its caret there after this event
+    this.#open();
+  }
+
   #open() {
     if (this.list.hidden) this.#filter("");
   }
 
-  /** Shows what contains every word that was typed. */
+  /** Shows what every word that was typed can mean. */
   #filter(text) {
-    const words = text.toLowerCase().split(/[\s,]+/).filter(Boolean);
-    for (const option of this.options) {
-      const name = option.textContent.toLowerCase();
-      option.hidden = !words.every((word) => holds(name, word));
-    }
+    const asked = wanted(text);
+    for (const option of this.options) option.hidden = !means(option.textContent, asked);
     this.list.hidden = this.#shown().length === 0;
-    this.none.textContent = !this.list.hidden ? "" : HUB_ID.test(text.trim()) ? ELSEWHERE : NONE;
+    if (this.list.hidden) this.none.textContent = HUB_ID.test(text.trim()) ? ELSEWHERE : NONE;
+    else this.none.textContent = asked.variant && asked.words.length ? VARIANT : "";
     this.input.setAttribute("aria-expanded", String(!this.list.hidden));
     this.#mark(text ? this.#shown()[0] : this.options.find((option) => option.dataset.value === this.kept));
   }
@@ -84,9 +85,10 @@ export class ModelSearch {
     } else if (event.key === "Enter") {
       event.preventDefault();
       this.#take(!this.list.hidden && this.marked ? this.marked.dataset.value : this.input.value.trim());
-    } else if (event.key === "Escape" && !this.list.hidden) {
+    } else if (event.key === "Escape" && !(this.list.hidden && this.input.value === this.kept)) {
       event.preventDefault();
       this.input.value = this.kept;
+      this.input.select();
       this.#close();
     }
   }
@@ -95,6 +97,7 @@ export class ModelSearch {
     if (name) {
       this.input.value = name;
       this.kept = name;
+      if (document.activeElement === this.input) this.input.select(); // what is typed next replaces it
       this.choose(name);
     }
     this.#close();

@@ -30,6 +30,6 @@ export function statusOf(python, { changed, computed, problem, noun = "plan" }) 
 }
 
 /** A problem that has no control of its own is told here. */
-function elsewhere({ placed, key, text }) {
-  return placed ? "" : `${key}: ${text} `;
+function elsewhere({ placed, label, key, text }) {
+  return placed ? "" : `${label ?? key}: ${text} `;
 }

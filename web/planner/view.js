@@ -10,15 +10,15 @@ import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
 import { h } from "../figures/vnode.js";
 
-const BAKED = "Computed when this page was built. The controls need JavaScript.";
+const BAKED = "Computed when this page was built.";
 
 /** Parts in order: name, heading, what it needs of a view. */
 const PARTS = [
   ["verdict", "", (view) => verdictView(view.verdict, view.facts)],
   ["bar", "", (view) => barView(view.bar)],
-  ["parts", "What fills the card at the peak", (view) => [partsList(view.bar.parts), numbersView(view.memory, "mp-numbers-memory")]],
+  ["parts", "What fills the card at the peak", partsView],
   ["timeline", "The step, instant by instant", (view) => timelineView(view.timeline)],
-  ["advice", "What to change", (view) => view.advice && adviceView(view.cheapest, view.advice)],
+  ["advice", "What to change", (view) => view.advice && adviceView(view)],
   ["solves", "Turned around: the edge of what fits", (view) => view.solves && solvesView(view.solves)],
   ["run", "How long it takes", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],
   ["commands", "Run it, or plan it elsewhere", (view) => commandsView(view.commands)],
@@ -37,9 +37,19 @@ export function memoryPlannerView(view, { live = false } = {}) {
     "div",
     { class: "mp" },
     controlsView(view, { live }),
-    h("p", { class: "mp-status" }, BAKED),
+    bakedStatus(),
     h("div", { class: "mp-result" }, PARTS.map(([name]) => partSlot(name, view))),
   );
+}
+
+/** Where the numbers come from until a script is here; without scripts, also what is missing. */
+export function bakedStatus() {
+  return h("p", { class: "mp-status" }, BAKED, " ", h("span", { class: "no-script" }, "The controls need JavaScript."));
+}
+
+function partsView({ bar, memory }) {
+  const note = h("p", { class: "mp-quiet" }, bar.note);
+  return [note, partsList(bar.parts), numbersView(memory, "mp-numbers-memory")];
 }
 
 function partSlot(name, view) {

@@ -10,7 +10,7 @@
  */
 
 import { bakedData, DataTable } from "../tables/data-table.js";
-import { fileName, saveFile } from "../figures/file.js";
+import { fileName, placeName, saveFile } from "../figures/file.js";
 import { stateView } from "../figures/state.js";
 import { plotFault } from "../frontier/published.js";
 import { keepFocus, toolViews } from "../figures/tools.js";
@@ -283,7 +283,7 @@ export class DataPlot extends HTMLElement {
   }
 
   async #save(kind) {
-    const name = fileName(this.#plot.title, "plot", kind);
+    const name = fileName(this.#plot.title || placeName(this), "plot", kind);
     const picture = this.#stage.querySelector(".plot-picture");
     try {
       saveFile(name, await plotFile(kind, { picture, title: this.#plot.title, data: this.#data }));

@@ -1,6 +1,8 @@
 /** A drawn plot as a file of its own: SVG with its looks written in, PNG, CSV. Needs a browser. */
 
 import { plotTable } from "./data.js";
+import { pngOf } from "./raster.js";
+import { textWidth } from "./text.js";
 import { toCsv } from "../tables/export.js";
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
@@ -19,7 +21,7 @@ const LOOKS = [
 ];
 const TITLE_HEIGHT = 34;
 const PAD = 16;
-const PNG_SCALE = 2;
+const TITLE_SIZE = 15;
 
 /**
  * The plot as a file.
@@ -31,14 +33,16 @@ const PNG_SCALE = 2;
 export async function plotFile(kind, { picture, title, data }) {
   if (kind === "csv") return new Blob([toCsv(plotTable(data))], { type: "text/csv" });
   const svg = standaloneSvg(picture, title);
-  return kind === "svg" ? new Blob([svg], { type: "image/svg+xml" }) : pngOf(svg);
+  if (kind === "png") return pngOf(svg);
+  return new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" });
 }
 
 /**
- * The picture as SVG text that looks the same without this page's style sheets.
+ * The picture as an SVG that looks the same without this page's style sheets, with paper around all
+ * that is drawn: names at the ends of lines may reach beyond the picture's own edge.
  * @param {SVGSVGElement} picture in the page
  * @param {string} title drawn above it
- * @returns {string}
+ * @returns {SVGSVGElement}
  */
 function standaloneSvg(picture, title) {
   const copy = picture.cloneNode(true);
@@ -50,14 +54,25 @@ function standaloneSvg(picture, title) {
   [...copy.querySelectorAll("*")].forEach((element, index) =>
     writeLooks(element, getComputedStyle(originals[index]), plain),
   );
+  const sheet = sheetOf(picture, title);
+  const { x, y, width, height } = sheet;
+  copy.setAttribute("viewBox", `${x} ${y} ${width} ${height}`);
+  copy.setAttribute("width", String(width));
+  copy.setAttribute("height", String(height));
+  copy.prepend(svgElement("rect", { ...sheet, fill: token("--paper") || "white" }), ...heading(picture, title, y + PAD + 16));
+  return copy;
+}
+
+/** The sheet of paper: the picture, whatever sticks out of it, its title, and a margin. */
+function sheetOf(picture, title) {
   const { width, height } = picture.viewBox.baseVal;
-  const top = title ? TITLE_HEIGHT : 0;
-  const size = [width + 2 * PAD, height + top + 2 * PAD].map(Math.round);
-  copy.setAttribute("viewBox", `${-PAD} ${-PAD - top} ${size.join(" ")}`);
-  copy.setAttribute("width", String(size[0]));
-  copy.setAttribute("height", String(size[1]));
-  copy.prepend(paper(size, top), ...heading(picture, title));
-  return new XMLSerializer().serializeToString(copy);
+  const drawn = [...picture.children].filter((each) => !each.matches(".plot-cursor")).map((each) => each.getBBox());
+  const left = Math.min(0, ...drawn.map(({ x }) => x));
+  const right = Math.max(width, textWidth(title, TITLE_SIZE), ...drawn.map((box) => box.x + box.width));
+  const top = Math.min(0, ...drawn.map(({ y }) => y)) - (title ? TITLE_HEIGHT : 0);
+  const bottom = Math.max(height, ...drawn.map((box) => box.y + box.height));
+  const [x, y] = [Math.floor(left) - PAD, Math.floor(top) - PAD];
+  return { x, y, width: Math.ceil(right) + PAD - x, height: Math.ceil(bottom) + PAD - y };
 }
 
 function writeLooks(element, style, plain) {
@@ -95,47 +110,18 @@ function token(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function paper([width, height], top) {
-  return svgElement("rect", {
-    x: -PAD,
-    y: -PAD - top,
-    width,
-    height,
-    fill: token("--paper") || "white",
-  });
-}
-
-function heading(picture, title) {
+function heading(picture, title, y) {
   if (!title) return [];
   const name = svgElement("title", {});
   name.textContent = title;
   const text = svgElement("text", {
     x: 0,
-    y: -TITLE_HEIGHT + 16,
+    y,
     fill: token("--ink") || "black",
     "font-family": getComputedStyle(picture).fontFamily,
-    "font-size": 15,
+    "font-size": TITLE_SIZE,
     "font-weight": 600,
   });
   text.textContent = title;
   return [name, text];
-}
-
-/**
- * SVG text as a PNG of twice its size.
- * @param {string} svg
- * @returns {Promise<Blob>}
- * @throws {Error} when the browser cannot draw it
- */
-async function pngOf(svg) {
-  const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.round(image.width * PNG_SCALE);
-  canvas.height = Math.round(image.height * PNG_SCALE);
-  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-  const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-  if (!blob) throw new Error("the browser could not make a PNG; save the SVG instead");
-  return blob;
 }

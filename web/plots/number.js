@@ -6,6 +6,9 @@ const SUFFIXES = [
   [1e6, "M"],
 ];
 
+/** Significant digits of a number that is no whole one; data carry no more. */
+const DIGITS = 6;
+
 /** A minus sign where a hyphen would look like a dash; exponents keep the hyphen of source code. */
 function typeset(text) {
   return text.replace(/^-/, "−");
@@ -55,7 +58,7 @@ export function exactText(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e15 || size < 1e-4) return exponential(value, 6);
-  const rounded = Number.isInteger(value) ? value : Number(value.toPrecision(6));
+  const rounded = Number.isInteger(value) ? value : Number(value.toPrecision(DIGITS));
   return (value < 0 ? "−" : "") + grouped(String(Math.abs(rounded)));
 }
 
@@ -65,7 +68,8 @@ export function shortText(value) {
 }
 
 /**
- * Numbers that stand under one another: in full, with as many decimals as the longest needs.
+ * Numbers that stand under one another: in full, with as many decimals as the longest needs, but
+ * none with a digit that nobody gave: a number that was cut to six digits is not filled up.
  * @param {(number | null)[]} values
  * @returns {(string | null)[]}
  */
@@ -76,7 +80,8 @@ export function exactTexts(values) {
   return texts.map((text) => {
     if (text === null || decimals === 0) return text;
     const [whole, fraction = ""] = text.split(".");
-    return `${whole}.${fraction.padEnd(decimals, "0")}`;
+    const known = Math.max(fraction.length, DIGITS - whole.replace(/\D/g, "").replace(/^0$/, "").length);
+    return `${whole}.${fraction.padEnd(Math.min(decimals, known), "0")}`;
   });
 }
 

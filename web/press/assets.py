@@ -42,7 +42,7 @@ class Assets:
     main: str
     style: str
     theme: str
-    font: str
+    fonts: tuple[str, ...]
     python: str = ""
     cost: str = ""
 
@@ -122,13 +122,13 @@ def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
     built = {output.get("entryPoint"): Path(path).name for path, output in outputs.items()}
     named = {name: f"assets/{built[path]}" for name, path in (*ENTRIES.items(), ("theme", THEME))}
     shutil.rmtree(faces)
-    preloaded = f"{faces.name}/{PRELOADED}.woff2"
-    (font,) = (
-        Path(path).name
+    files = {
+        name: f"assets/{Path(path).name}"
         for path, output in outputs.items()
-        if path.endswith(".woff2") and any(name.endswith(preloaded) for name in output["inputs"])
-    )
-    return Assets(font=f"assets/{font}", **named)
+        if path.endswith(".woff2")
+        for name in (Path(given).name for given in output["inputs"])
+    }
+    return Assets(fonts=tuple(files[f"{name}.woff2"] for name in PRELOADED), **named)
 
 
 def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from press.renderings import Renderings
 from press.rules import ChapterRules, Section, make_parser, slug
 
 _FIGURE = re.compile(r"<!--figure:([^:]*):(.*?)-->")
+_WHOLE_FIGURE = re.compile(r'<figure id="fig-([^"]+)".*?</figure>', re.DOTALL)
 _ID = re.compile(r'\sid="([^"]+)"')
 _TAKEAWAY = re.compile(
     r'id="(takeaway-\d+)">\n.*?<div class="takeaway-text">\n(.*?)</div>\n</div>\n', re.DOTALL
@@ -57,7 +58,7 @@ def print_chapters(folder: Path) -> list[Chapter]:
     whole = quiz.fill(whole, {chapter.id: chapter.title for chapter in chapters})
     whole = whole.replace(BIBLIOGRAPHY_MARK, context.bibliography.html())
     whole = whole.replace(TAKEAWAYS_MARK, _takeaways(whole))
-    whole = renderings.fill(_number_figures(whole, context))
+    whole = _number_figures(renderings.fill(whole), context)
     check_links(whole, {chapter.id for chapter in chapters})
     finished = whole.split("\0")
     return [
@@ -79,14 +80,23 @@ def _print(path: Path, number: int, context: PageContext, notes: int) -> tuple[C
 
 
 def _number_figures(html: str, context: PageContext) -> str:
-    """Write "Figure 3" where the text links to a figure and where its caption starts."""
+    """Write "Figure 3" where the text links to a figure and where its caption starts, or "Table 3"
+    where it shows a table and no picture.
+    """
+    kinds = {match[1]: _kind(match[0]) for match in _WHOLE_FIGURE.finditer(html)}
 
     def numbered(match: re.Match[str]) -> str:
         if match[1] not in context.figures:
             raise PressError(match[2], f"no figure is named {match[1]!r}")
-        return f"Figure\u00a0{context.figures[match[1]]}"
+        return f"{kinds[match[1]]}\u00a0{context.figures[match[1]]}"
 
     return _FIGURE.sub(numbered, html)
+
+
+def _kind(figure: str) -> str:
+    """What a reader calls a figure, from its HTML."""
+    pictures = any(tag in figure for tag in ("<data-plot", "<svg"))
+    return "Table" if not pictures and ("<data-table" in figure or "<table" in figure) else "Figure"
 
 
 def _takeaways(html: str) -> str:

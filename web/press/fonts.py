@@ -24,7 +24,7 @@ from press.errors import PressError
 MODULES = Path(__file__).resolve().parents[2] / "node_modules"
 LICENCE = "SIL Open Font License, Version 1.1"
 LICENCE_URL = "https://openfontlicense.org"
-PRELOADED = "text"
+PRELOADED = ("text", "text-italic")
 
 _ASCII = "".join(map(chr, range(0x20, 0x7F)))
 NAMES = "äöüéèç"  # letters of names in the bibliography
@@ -160,9 +160,10 @@ def _rule(face: Face, family: str, file: str, characters: Iterable[int]) -> str:
     """The `@font-face` of one slice."""
     lightest, boldest = face.weights
     weights = f"{lightest}" if lightest == boldest else f"{lightest} {boldest}"
+    display = "optional" if face.style == "italic" else "swap"  # late, it would set the page anew
     return (
         f'@font-face {{\n  font-family: "{family}";\n  font-style: {face.style};\n'
-        f"  font-weight: {weights};\n  font-display: swap;\n"
+        f"  font-weight: {weights};\n  font-display: {display};\n"
         f'  src: url("./{file}.woff2") format("woff2");\n'
         f"  unicode-range: {unicode_range(characters)};\n}}\n"
     )

@@ -67,7 +67,7 @@ class ChapterRules:
         html = self.context.renderings.add(self.where(token), "math", tex=tex, display=display)
         if not display:
             return html
-        return f'<div class="formula" role="group" aria-label="Formula" tabindex="0">{html}</div>\n'
+        return f'<div class="formula">{html}</div>\n'
 
     def fence(self, token: Token) -> str:
         """A live cell, a facts block, a function from its own file, or plain code."""
@@ -163,7 +163,6 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         "figure_number": rules.figure_number,
         "caption_open": lambda token: f"<figcaption><b>{rules.figure_number(token)}.</b> ",
         "caption_close": lambda _: "</figcaption>\n",
-        "table_open": lambda _: '<div class="plain-table" tabindex="0"><table>\n',
         "table_close": lambda _: "</table></div>\n",
         "note_ref": _note_ref,
         "note_open": _note_open,
@@ -174,6 +173,7 @@ def _bind(parser: MarkdownIt, rules: ChapterRules) -> None:
         parser.add_render_rule(f"container_{name}_open", _one_token(rules.block_open))
         parser.add_render_rule(f"container_{name}_close", _constant(block.close))
     parser.add_render_rule("heading_open", lambda _, tokens, i, *__: rules.heading_open(tokens, i))
+    parser.add_render_rule("table_open", lambda _, tokens, i, *__: _table_open(tokens, i))
     parser.add_render_rule("dt_open", lambda _, tokens, i, *__: rules.term_open(tokens, i))
     parser.add_render_rule(
         "heading_close", lambda _, tokens, i, *__: rules.heading_close(tokens, i)
@@ -192,6 +192,20 @@ def _one_token(render: Any) -> Any:
 def _constant(html: str) -> Any:
     """A rule that looks at nothing."""
     return lambda *_: html
+
+
+def _table_open(tokens: Sequence[Token], index: int) -> str:
+    """A table in a frame that can scroll, named by its columns."""
+    end = next(i for i in range(index, len(tokens)) if tokens[i].type == "thead_close")
+    heads = (_plain(token) for token in tokens[index:end] if token.type == "inline")
+    label = escape(f"Table: {', '.join(filter(None, heads))}")
+    frame = f'<div class="plain-table" tabindex="0" role="region" aria-label="{label}">'
+    return f"{frame}<table>\n"
+
+
+def _plain(token: Token) -> str:
+    """The words of an inline token without their marks."""
+    return "".join(child.content for child in token.children or ()).strip()
 
 
 def _note_ref(token: Token) -> str:

@@ -35,7 +35,7 @@ export function helpView({ hints, answer, terms, inputs, sources }) {
       "details",
       { class: "exercise-answer" },
       h("summary", null, "Answer"),
-      h("p", null, answer),
+      h("div", { class: "exercise-result" }, answer),
       h("ul", null, terms.map(termView)),
       h("dl", null, pairs(inputs.map(([symbol, meaning, value]) => [symbol, meaning ? `${meaning}: ${value}` : value]))),
       sources.map((source) => h("p", { class: "exercise-source" }, source)),

@@ -5,7 +5,7 @@
  * `<script type="application/json" class="data">`; the element reads it when it comes alive.
  */
 
-import { copyText, fileName, saveFile } from "../figures/file.js";
+import { copyText, fileName, placeName, saveFile } from "../figures/file.js";
 import { stateView } from "../figures/state.js";
 import { tableFault } from "../frontier/published.js";
 import { keepFocus, toolViews } from "../figures/tools.js";
@@ -130,7 +130,7 @@ export class DataTable extends HTMLElement {
     const table = { ...this.#data, rows: sortedRows(this.#data.rows, this.#sort) };
     if (action === "all") this.#showAll();
     else if (action === "csv") {
-      const name = fileName(String(table.caption ?? ""), "table", "csv");
+      const name = fileName(String(table.caption ?? "") || placeName(this), "table", "csv");
       saveFile(name, new Blob([toCsv(table)], { type: "text/csv" }));
       this.#say(`Saved ${name}`);
     } else {

@@ -8,15 +8,18 @@ Reading order:
 1. `sizes` — bytes in the reader's unit
 2. `launch` — cards as processes on machines
 3. `runner` — what the runner does where nobody chooses, and the job it makes of a plan
-4. `state` — a flat record that an address can carry, and its job
-5. `presets` — common recipes
-6. `knobs` — every control: its words and choices
-7. `controls` — … and where it stands
-8. `figures` — the bar, the step by instant, the verdict
-9. `formulas` — the peak taken apart
-10. `numbers` — the numbers beside the figures
-11. `ways` — advice and inverse answers
-12. `command` — what to type
+4. `entries` — what readers and addresses write, as a state holds it
+5. `state` — a flat record that an address can carry, and its job
+6. `presets` — common recipes
+7. `knobs` — every control: its words and choices
+8. `refusals` — a refusal in the words of the controls
+9. `controls` — … and where it stands
+10. `peak` — the peak in words
+11. `figures` — the bar, the step by instant, the verdict
+12. `formulas` — the peak taken apart
+13. `numbers` — the numbers beside the figures
+14. `ways` — advice and inverse answers
+15. `command` — what to type
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from unfrozen.errors import InputError, PlanError, shown
+from unfrozen.errors import InputError, PlanError
 from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 from unfrozen.planner import controls, presets
@@ -32,11 +35,12 @@ from unfrozen.planner.command import commands
 from unfrozen.planner.figures import Json, bar, timeline, verdict
 from unfrozen.planner.formulas import model_facts, with_terms
 from unfrozen.planner.numbers import assumptions, memory_numbers, run_numbers
+from unfrozen.planner.peak import held_back
+from unfrozen.planner.refusals import as_problem
 from unfrozen.planner.state import (
     UNITS,
     State,
     as_query,
-    config_address,
     parse_query,
     price,
     read_job,
@@ -48,8 +52,6 @@ from unfrozen.planner.state import (
 from unfrozen.planner.ways import advice, cheapest, inverse
 
 __all__ = ["answer", "glance", "view", "ways"]
-
-_PLACES = {"model": "config", "job": "model", "lora": "lora_rank", "solve": "gpu"}
 
 
 def view(given: Mapping[str, object] | str) -> Json:
@@ -73,7 +75,7 @@ def glance(given: Mapping[str, object] | str) -> Json:
         return _controls(state, job) | _figures(plan_job(job), state) | {"problem": None}
     except InputError as error:
         state = state or _as_given(given)
-        return _controls(state, job) | {"problem": _problem(error, state)}
+        return _controls(state, job) | {"problem": as_problem(error, state)}
 
 
 def ways(given: Mapping[str, object] | str) -> Json:
@@ -85,6 +87,7 @@ def ways(given: Mapping[str, object] | str) -> Json:
         return {
             "cheapest": cheapest(plan, state, shown_in),
             "advice": advice(plan, state, shown_in),
+            "held_back": held_back(plan),
             "solves": inverse(plan, state),
         }
     except InputError:
@@ -142,30 +145,3 @@ def _figures(plan: Plan, state: State) -> Json:
         "assumptions": assumptions(plan.job, count),
         "commands": commands(plan, state),
     }
-
-
-def _problem(error: InputError, state: State) -> Json:
-    """A refusal in one sentence, with the control it belongs to and, for a hub id, the way on."""
-    *_, name = error.key.split(".")
-    control = name
-    if error.key.startswith("model."):
-        control = "config" if setting(state, "config") else "model"
-    if error.key.startswith("recipe.lora"):
-        control = f"lora_{name}" if name != "lora" else "lora_rank"
-    told = [f"{name} is {shown(error.value)}"] if error.key.startswith("model.") else []
-    link = config_address(setting(state, "model")) if error.key == "model" else ""
-    return {
-        "key": error.key,
-        "value": shown(error.value),
-        "bound": error.bound,
-        "remedy": error.remedy,
-        "control": _PLACES.get(control, control) if error.key != "model" else "model",
-        "text": " ".join(_sentence(part) for part in (*told, error.bound, error.remedy) if part),
-        "link": link,
-    }
-
-
-def _sentence(text: str) -> str:
-    """A part of an error as a sentence; a name of the schema keeps its first letter."""
-    first = text.split()[0]
-    return f"{text if '_' in first else text[:1].upper() + text[1:]}."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.events import COMPONENTS, INSTANTS, in_order
+from unfrozen.events import COMPONENTS, in_order
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.plan import Plan
+from unfrozen.planner.peak import gone_by, instant_label, peak_sentence
 from unfrozen.planner.sizes import scale, share_text, size_text
 from unfrozen.units import GIB
 
@@ -18,13 +19,6 @@ OVERHEAD: Final = {
     "communication": "Communication buffers",
 }
 _ROOM: Final = 1.02  # of what the scale shows beyond its largest value
-_FEW: Final = 0.1  # of the most activations that the step ever holds
-_WHY: Final = {
-    "load": "The weights alone are larger than anything the step adds.",
-    "end_of_forward": "Every activation is alive and the loss is being computed.",
-    "end_of_backward": "Every gradient is there; the activations are gone.",
-    "optimizer_step": "The optimizer holds all of its state, the gradients, and its temporaries.",
-}
 
 
 def overhead(plan: Plan) -> dict[str, int]:
@@ -71,6 +65,7 @@ def bar(plan: Plan, unit: str) -> Json:
         "band": {"low": low, "high": high, "text": band_text(plan, unit)},
         "limit": limit,
         "marks": marks,
+        "note": gone_by(plan, unit),
     }
 
 
@@ -97,7 +92,7 @@ def timeline(plan: Plan, unit: str) -> Json:
         "rows": rows,
         "limit": limit,
         "marks": marks,
-        "sentence": f"{instant_label(plan.peak_instant)} sets the peak. {_why(plan)}",
+        "sentence": peak_sentence(plan),
     }
 
 
@@ -128,36 +123,6 @@ def band_text(plan: Plan, unit: str) -> str:
     """The error band: "121–140 GiB"."""
     low, high = (size_text(edge * GIB, unit) for edge in plan.band_gib)
     return f"{low.split(chr(160))[0]}–{high}" if low.endswith(unit) else f"{low} – {high}"
-
-
-def instant_label(name: str) -> str:
-    """An instant in words."""
-    return INSTANTS.get(name, name.replace("_", " ").capitalize())
-
-
-def _why(plan: Plan) -> str:
-    if plan.peak_instant == "backward":
-        return _how_far_back(plan)
-    why = _WHY.get(plan.peak_instant, "")
-    if plan.peak_instant == "end_of_forward":
-        waits = plan.job.recipe.grad_accum > 1 and "grads" in plan.instants[plan.peak_instant]
-        gradients = "the gradients of earlier micro-batches wait as well"
-        return f"{why[:-1]}; {gradients if waits else 'not one gradient exists yet'}."
-    return why
-
-
-def _how_far_back(plan: Plan) -> str:
-    """Where on the way back the peak stands, read off what is still held there."""
-    most = max(held.get("activations", 0) for held in plan.instants.values())
-    left = plan.instants["backward"].get("activations", 0) / max(1, most)
-    if left < _FEW:
-        freed = plan.job.recipe.optimizer_in_backward
-        there = "" if freed else ": nearly every gradient is there"
-        left_over = "Few activations are left: recomputing layers would not help."
-        return f"The way back has reached the first layers{there}. {left_over}"
-    if left > 1 - _FEW:
-        return "The way back has begun: first gradients arrive, and the activations still wait."
-    return "A layer is being differentiated: gradients pile up while activations still wait."
 
 
 def _parts(components: dict[str, int], whole: int, unit: str) -> list[Json]:

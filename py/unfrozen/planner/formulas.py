@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Final, cast
 
+from unfrozen.errors import strict_json
 from unfrozen.memory.explain import SYMBOLS, Term, explain
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE, ROUNDING
 from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
+from unfrozen.planner.entries import has_text_part
 from unfrozen.planner.figures import Json, overhead
 from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import State, setting
 from unfrozen.units import format_count, gib, sig3
 
 _PASTED: Final = "your config.json"
+_PART: Final = "the language model in your config.json, without the rest"
 
 
 def model_facts(model: ModelConfig, state: State) -> Json:
@@ -24,11 +27,19 @@ def model_facts(model: ModelConfig, state: State) -> Json:
     if a.experts:
         shape.insert(1, f"{a.experts.count} experts")
     return {
-        "name": _PASTED if setting(state, "config") else setting(state, "model"),
+        "name": _pasted(setting(state, "config")) or setting(state, "model"),
         "size": f"{format_count(model.num_parameters)} parameters",
         "exact": f"{model.num_parameters:,}",
         "shape": ", ".join(shape),
     }
+
+
+def _pasted(config: str) -> str:
+    """What a pasted config.json is called: the whole, or the part of it that is counted."""
+    if not config:
+        return ""
+    given = strict_json(config)
+    return _PART if isinstance(given, dict) and has_text_part(given) else _PASTED
 
 
 def with_terms(bar: Json, plan: Plan, unit: str) -> Json:

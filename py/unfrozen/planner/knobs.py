@@ -116,7 +116,9 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
             ),
             _knob("paged", "Paged moments", "parked in the host's memory"),
             _knob(
-                "optimizer_in_backward", "Step inside backward", "one layer's gradients at a time"
+                "optimizer_in_backward",
+                "Update within the backward pass",
+                "one layer's gradients at a time",
             ),
             _knob(
                 "rounding",

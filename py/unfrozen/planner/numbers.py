@@ -10,8 +10,9 @@ from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.step_time import card_of, step_tokens
-from unfrozen.planner.figures import Json, band_text, instant_label, overhead
+from unfrozen.planner.figures import Json, band_text, overhead
 from unfrozen.planner.formulas import why
+from unfrozen.planner.peak import instant_label
 from unfrozen.planner.sizes import duration_text, size_text
 from unfrozen.units import format_count, gib, sig3, small
 

@@ -43,9 +43,14 @@ class Preset:
     sets: dict[str, str]
 
     def applied(self, state: State) -> State:
-        """The state with this recipe in it; sharded ones bring eight cards where there is one."""
+        """The state with this recipe in it. Sharded ones bring eight cards where there is one, and
+        those eight go again with the recipe.
+        """
         kept = {key: text for key, text in state.items() if key not in _KEYS}
         changed = kept | self.sets
+        brought = "sharding" in state and state.get("gpus") == SHARDED_GPUS
+        if brought and "sharding" not in self.sets:
+            del changed["gpus"]
         if "sharding" in self.sets and setting(kept, "gpus") == "1":
             changed["gpus"] = SHARDED_GPUS
         return read_state(changed)

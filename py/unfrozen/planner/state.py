@@ -17,6 +17,7 @@ from unfrozen.errors import PlanError, strict_json
 from unfrozen.frontier.address import settings
 from unfrozen.job import Job, read_model
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.planner.entries import card_name, hub_id, real_text, text_part, whole_text
 from unfrozen.planner.runner import SHARED_OUT, left_alone
 
 State = dict[str, str]
@@ -39,6 +40,8 @@ FLAGS: Final = frozenset(
 )
 _MAY_BE_ON: Final = frozenset({"outer_apart", "zero_in_place"})
 """Flags that may be set while the reader leaves them alone; others are off then."""
+_MAY_BE_EMPTY: Final = frozenset({"gpu"})
+"""Emptied, it says something: no card, sizes alone."""
 WHOLE: Final = frozenset(
     {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
     | {"lora_rank", "tokens"}
@@ -102,14 +105,25 @@ def read_state(given: Mapping[str, object]) -> State:
         text = as_text(value).strip()
         if key in FLAGS - _MAY_BE_ON and text == "false":
             text = ""
-        digits = text.replace(",", "")
-        state[key] = digits if key in WHOLE and digits.isdecimal() else text
+        state[key] = _as_held(key, text)
     unused = unused_keys(state) | ({"model"} if state.get("config") else set())
     return {
         key: text
         for key, text in state.items()
         if text != DEFAULTS.get(key, "") and key not in unused
     }
+
+
+def _as_held(key: str, text: str) -> str:
+    """A value in its one spelling; a field that was emptied falls back to its default."""
+    if text == "" and key not in _MAY_BE_EMPTY:
+        return DEFAULTS.get(key, "")
+    if key in WHOLE:
+        return whole_text(key, text)
+    if key in REAL:
+        return real_text(text)
+    named = {"gpu": card_name, "model": hub_id}.get(key)
+    return named(text) if named and text else text
 
 
 def unused_keys(state: State) -> set[str]:
@@ -258,7 +272,7 @@ def _parsed(text: str) -> dict[str, object]:
     if not isinstance(config, dict):
         remedy = "paste the config.json of a model"
         raise PlanError("config", config, "it must be one object", remedy)
-    return config
+    return text_part(config)
 
 
 def _value(key: str, state: State, part: str) -> object:
@@ -273,8 +287,10 @@ def _value(key: str, state: State, part: str) -> object:
         try:
             return float(text) if key in REAL else int(text.replace(",", ""))
         except ValueError:
-            kind = "a number" if key in REAL else "a whole number"
-            raise PlanError(name, text, f"it must be {kind}", "write digits only") from None
+            if key in REAL:
+                raise PlanError(name, text, "it must be a number", "write digits only") from None
+            bound, remedy = "it must be a whole number", "write digits only, or one like 4k"
+            raise PlanError(name, text, bound, remedy) from None
     if key == "lora_targets":
         return text.replace(",", " ").split()
     return None if text == "null" else text

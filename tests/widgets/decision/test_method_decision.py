@@ -38,7 +38,7 @@ def test_every_word_and_number_comes_from_python_in_its_order(node: Node, name: 
     for item, method in zip(with_class(tree, "md-method"), found["methods"], strict=True):
         text = "".join(item.itertext())
         for number in method["numbers"]:
-            assert f"{number['label']}{number['text']}{number['note']}" in text
+            assert f"{number['label']}{number['text']} {number['note']}" in text
         for check in method["checks"]:
             assert f"{check['label']}: {check['text']}" in text
         assert method["recipe"] in text

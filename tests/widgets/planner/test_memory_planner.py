@@ -40,7 +40,7 @@ def test_every_word_and_number_of_the_page_comes_from_python(node: Node, name: s
     found = seen(name)
     assert found["verdict"]["title"] in text
     for part in found["bar"]["parts"]:
-        assert f"{part['label']}{part['text']}{part['share']}" in text
+        assert f"{part['label']} {part['text']} {part['share']}" in text
     for row in found["timeline"]["rows"]:
         assert row["text"] in text
     for change in found["advice"]:
@@ -82,7 +82,7 @@ def test_the_winning_instant_is_marked_and_named(node: Node) -> None:
     tree = drawn(node, "default")
     [row] = with_class(tree, "mp-row-peak")
     [label] = with_class(row, "mp-row-label")
-    assert texts([label]) == ["Backwardpeak"]
+    assert texts([label]) == ["Backward peak"]
 
 
 def test_the_step_can_be_read_as_a_table(node: Node) -> None:

@@ -40,6 +40,11 @@ def test_numbers_under_one_another_have_equally_many_decimals(node: Node) -> Non
     assert texts == ["1.20", None, "2.00", "1.28"]
 
 
+def test_a_number_is_not_filled_up_with_digits_that_nobody_gave(node: Node) -> None:
+    texts = node.call("plots/number", "exactTexts", [0.520205, 0.0123456, 1234.567, -0.5])
+    assert texts == ["0.520205", "0.0123456", "1234.57", "−0.500000"]
+
+
 def test_a_log_axis_below_one_writes_powers_of_ten(node: Node) -> None:
     assert node.call("plots/number", "logLabels", [1e-4, 1e-3, 1]) == ["1e-4", "1e-3", "1"]
 

@@ -86,6 +86,27 @@ def test_the_table_can_be_saved_as_csv(page: Page, table: Locator) -> None:
     assert text.splitlines()[1] == "LLaMA-7B,7B,112.0 GB,3.2 GB,115.2 GB,2"
 
 
+def test_a_table_without_a_title_is_saved_by_the_name_of_its_figure(
+    page: Page, table: Locator
+) -> None:
+    for frame, name in (("<figure id='fig-losses'>", "losses"), ("<live-cell id='sum'>", "sum")):
+        table.evaluate(
+            """(table, frame) => {
+              table.insertAdjacentHTML("beforebegin", frame);
+              table.previousElementSibling.append(table);
+            }""",
+            frame,
+        )
+        with page.expect_download() as download:
+            table.get_by_role("button", name="Download CSV").click()
+        assert download.value.suggested_filename == f"{name}.csv"
+        table.evaluate("table => table.parentElement.replaceWith(table)")
+    table.evaluate("table => { table.data = { ...table.data, caption: 'Bytes a parameter' } }")
+    with page.expect_download() as download:
+        table.get_by_role("button", name="Download CSV").click()
+    assert download.value.suggested_filename == "bytes-a-parameter.csv"
+
+
 def test_data_set_before_the_element_is_known_is_drawn(page: Page, gallery: str) -> None:
     page.goto(gallery)
     text = page.evaluate(

@@ -53,12 +53,14 @@ export class RunChart extends HTMLElement {
     this.#resize.observe(this.#parts.stage);
     this.#theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     this.#system.addEventListener("change", this.#recolour);
+    addEventListener("beforeprint", this.#repaint);
   }
 
   disconnectedCallback() {
     this.#resize.disconnect();
     this.#theme.disconnect();
     this.#system.removeEventListener("change", this.#recolour);
+    removeEventListener("beforeprint", this.#repaint);
     this.#drop();
   }
 
@@ -85,7 +87,8 @@ export class RunChart extends HTMLElement {
     const stage = make("div", "run-stage");
     const note = make("p", "run-chart-note");
     Object.assign(stage, { tabIndex: 0 });
-    stage.setAttribute("role", "group");
+    stage.setAttribute("role", "application");
+    stage.setAttribute("aria-roledescription", "chart");
     readout.setAttribute("aria-live", "polite");
     stage.addEventListener("keydown", (event) => this.#step(event));
     stage.addEventListener("blur", () => this.#plot?.setCursor({ left: -10, top: -10 }));
@@ -144,6 +147,11 @@ export class RunChart extends HTMLElement {
   #recolour = () => {
     this.#shape = "";
     if (this.#chart) this.#draw();
+  };
+
+  /** In the colours of this moment, at once: a printer does not wait. */
+  #repaint = () => {
+    if (this.#plot) this.#make(alignedData(this.#chart.lines));
   };
 
   /** The values at the data point under the cursor, or nothing. */

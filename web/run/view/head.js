@@ -19,7 +19,7 @@ function titleView(run) {
   return h(
     "div",
     { class: "run-title" },
-    h("p", { class: "run-model" }, model.name ? String(model.name) : "A training run"),
+    h("h4", { class: "run-model" }, model.name ? String(model.name) : "A training run"),
     parts.length > 0 && h("p", { class: "run-facts" }, parts.join(" · ")),
   );
 }

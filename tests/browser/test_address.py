@@ -1,0 +1,99 @@
+"""A plan stays in the address: through links, a reload, and Back."""
+
+import pytest
+from playwright.sync_api import Page
+
+from browser.decision_reader import DecisionReader
+from browser.planner_reader import PlannerReader
+from conftest import StaticSite
+
+PLAN = "planner?micro_batch=4"
+STATE = {"micro_batch": "4"}
+SECONDS = 30
+IN_SIGHT = """(id) => {
+  const { top } = document.getElementById(id).getBoundingClientRect();
+  return top > -50 && top < 500;
+}"""
+
+
+def stands(page: Page, fragment: str, place: str = "") -> None:
+    """Wait until the address ends so and, where a place is named, the reader is there."""
+    for _ in range(SECONDS * 20):
+        hash = page.evaluate("() => decodeURIComponent(location.hash)")
+        if hash == fragment and (not place or page.evaluate(IN_SIGHT, place)):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"the address says {hash!r}, not {fragment!r}, or {place} is not in sight")
+
+
+def planned(page: Page, url: str) -> PlannerReader:
+    """A reader who has chosen four sequences."""
+    reader = PlannerReader(page, url)
+    reader.type("micro_batch", "4")
+    reader.settle(f"#{PLAN}")
+    return reader
+
+
+def follow(page: Page, selector: str) -> None:
+    """Press a link, wherever it is."""
+    page.locator(selector).first.evaluate("(link) => link.click()")
+
+
+@pytest.mark.parametrize(
+    ("selector", "place"),
+    [
+        (".toc a[href='#references']", "references"),
+        ("a.cite[href='#ref-hu2021']", "ref-hu2021"),
+        (".anchor[href='#forgetting']", "forgetting"),
+        (".skip", "article"),
+        ("a.note-ref", "note-1"),
+    ],
+)
+def test_a_link_leads_to_its_place_and_keeps_the_plan(
+    page: Page, static_site: StaticSite, selector: str, place: str
+) -> None:
+    reader = planned(page, static_site.url)
+    follow(page, selector)
+    stands(page, f"#{place}&{PLAN}", "" if place == "article" else place)
+    assert reader.view["state"] == STATE
+
+
+def test_a_reload_keeps_the_plan_and_the_place(page: Page, static_site: StaticSite) -> None:
+    planned(page, static_site.url)
+    follow(page, ".toc a[href='#references']")
+    stands(page, f"#references&{PLAN}", "references")
+    page.reload()
+    stands(page, f"#references&{PLAN}", "references")
+    reader = PlannerReader(page)
+    reader.wait("live")
+    reader.shows(STATE)
+
+
+def test_an_address_that_is_sent_opens_at_its_place(page: Page, static_site: StaticSite) -> None:
+    page.goto(f"{static_site.url}#the-learning-rate&{PLAN}")
+    stands(page, f"#the-learning-rate&{PLAN}", "the-learning-rate")
+
+
+def test_back_leaves_the_place_and_then_the_plan(page: Page, static_site: StaticSite) -> None:
+    reader = planned(page, static_site.url)
+    follow(page, ".toc a[href='#references']")
+    stands(page, f"#references&{PLAN}")
+    page.go_back()
+    stands(page, f"#{PLAN}")
+    reader.shows(STATE)
+    page.go_back()
+    reader.settle("")
+    reader.shows({})
+    page.go_forward()
+    reader.shows(STATE)
+
+
+def test_planner_and_decision_share_the_address(page: Page, static_site: StaticSite) -> None:
+    planned(page, static_site.url)
+    decision = DecisionReader(page)
+    decision.control("tasks").fill("5")
+    decision.settle(f"#decision?tasks=5&{PLAN}")
+    page.go_back()
+    stands(page, f"#{PLAN}")
+    page.reload()
+    PlannerReader(page).shows(STATE)

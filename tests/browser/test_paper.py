@@ -1,0 +1,64 @@
+"""The page on paper: light, whole, and no heading without what it heads."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from browser.run_reader import RunReader
+from conftest import StaticSite
+
+A4 = {"width": 718, "height": 1000}  # 190 mm of an A4 sheet between margins of a centimetre
+FOR_PAPER, FOR_THE_DARK = (13, 92, 120), (127, 196, 218)  # --series-1 of both
+
+
+@pytest.fixture(scope="module")
+def dark_on_paper(chromium: Browser, static_site: StaticSite) -> Any:
+    """A reader of the dark page prints a run, and what is then asked of the print."""
+    context = chromium.new_context(color_scheme="dark", viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(static_site.url)
+    page.locator("run-view").scroll_into_view_if_needed()
+    RunReader(page)
+    page.locator("run-view run-chart canvas").first.wait_for()
+    page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    yield page
+    context.close()
+
+
+def test_charts_of_a_run_are_drawn_for_white_paper(dark_on_paper: Any) -> None:
+    painted = dark_on_paper.evaluate(
+        """(colours) => {
+          const [canvas] = document.querySelectorAll("run-view run-chart canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const counts = colours.map(() => 0);
+          for (let at = 0; at < data.length; at += 4)
+            colours.forEach((colour, index) => {
+              if (colour.every((value, place) => data[at + place] === value)) counts[index]++;
+            });
+          return counts;
+        }""",
+        [FOR_PAPER, FOR_THE_DARK],
+    )
+    assert painted[0] > 50
+    assert painted[1] == 0
+
+
+def test_no_chart_is_cut_by_the_edge_of_the_sheet(dark_on_paper: Any) -> None:
+    dark_on_paper.set_viewport_size(A4)
+    cut = dark_on_paper.evaluate(
+        """() => [...document.querySelectorAll("run-view run-chart")]
+          .filter((chart) => chart.querySelector("canvas").getBoundingClientRect().right >
+            document.documentElement.clientWidth + 1).length"""
+    )
+    assert cut == 0
+
+
+def test_the_screen_is_dark_again_after_printing(dark_on_paper: Any) -> None:
+    dark_on_paper.emulate_media(media="screen", color_scheme="dark")
+    dark_on_paper.evaluate("() => dispatchEvent(new Event('afterprint'))")
+    paper = dark_on_paper.evaluate(
+        "() => getComputedStyle(document.documentElement).backgroundColor"
+    )
+    assert paper == "rgb(22, 24, 27)"

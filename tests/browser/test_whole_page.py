@@ -1,0 +1,138 @@
+"""The whole page for everybody: axe with best practices, forced colours, no scripts."""
+
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from accessibility import violations
+from browser.decision_reader import DecisionReader
+from browser.planner_reader import PlannerReader
+from browser.run_reader import RunReader
+from conftest import StaticSite
+
+OPEN = "() => document.querySelectorAll('details').forEach((fold) => (fold.open = true))"
+
+
+def awake(page: Page, url: str) -> None:
+    """Open the page and come near everything that comes alive only then."""
+    page.goto(url)
+    DecisionReader(page)
+    PlannerReader(page)
+    page.locator("run-view").scroll_into_view_if_needed()
+    RunReader(page)
+    page.locator("run-view run-chart canvas").first.wait_for()
+    page.evaluate(OPEN)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_before_any_script_and_nothing_when_all_is_alive(
+    chromium: Browser, static_site: StaticSite, scheme: Literal["light", "dark"], width: int
+) -> None:
+    size: Any = {"width": width, "height": 900}
+    context = chromium.new_context(
+        viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.route("**/assets/main-*.js", lambda route: route.abort())
+    page.goto(static_site.url)
+    page.evaluate(OPEN)
+    before = violations(page)
+    page.unroute("**/assets/main-*.js")
+    awake(page, static_site.url)
+    after = violations(page)
+    context.close()
+    assert (before, after) == ([], [])
+
+
+def test_colours_that_a_reader_forces_leave_every_sign_apart(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(forced_colors="active", bypass_csp=True)
+    page = context.new_page()
+    awake(page, static_site.url)
+    fills = page.locator(".mp-legend .mp-swatch").evaluate_all(
+        "(all) => all.map((each) => getComputedStyle(each).backgroundColor)"
+    )
+    assert len(set(fills)) == len(fills) > 3
+    boxes = page.locator(".mp-bar .mp-part-box").evaluate_all(
+        "(all) => all.map((each) => getComputedStyle(each).fill)"
+    )
+    assert len(set(boxes)) >= len(fills)
+    keys = page.locator("run-view .run-legend .run-swatch:not([class*=outline], [class*=solid])")
+    shown = keys.evaluate_all("(all) => all.map((each) => getComputedStyle(each).backgroundColor)")
+    assert len(set(shown)) == len(shown) > 3
+    bar = page.locator("run-view progress")
+    assert bar.count() == 0 or bar.first.evaluate("(p) => p.getBoundingClientRect().height") >= 6
+    buttons = page.locator("data-plot .figure-button").first
+    assert buttons.evaluate("(each) => getComputedStyle(each).opacity") == "1"
+    context.close()
+
+
+def test_a_plan_that_is_out_of_date_can_still_be_read(page: Page, static_site: StaticSite) -> None:
+    reader = PlannerReader(page, static_site.url)
+    reader.type("seq_len", "many")
+    reader.wait("stale")
+    faint = reader.root.locator("svg text").evaluate_all(
+        """(texts) => texts.filter((text) => {
+          for (let each = text; each.localName !== "memory-planner"; each = each.parentElement)
+            if (getComputedStyle(each).opacity !== "1") return true;
+          return false;
+        }).length"""
+    )
+    assert faint == 0
+
+
+def test_without_scripts_every_gap_says_what_it_needs(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(static_site.url)
+    for tag in ("run-view:not([data-own])", "memory-planner", "method-decision", "page-run"):
+        assert "JavaScript" in page.locator(tag).inner_text(), tag
+    context.close()
+
+
+def test_with_scripts_nothing_says_that_it_needs_them(page: Page, static_site: StaticSite) -> None:
+    page.goto(static_site.url)
+    expect(page.locator("runner-status[data-state=absent]")).to_be_attached()
+    assert "need JavaScript" not in page.locator("main").inner_text()
+    assert "needs JavaScript" not in page.locator("main").inner_text()
+    page.emulate_media(media="print")
+    assert "JavaScript." not in page.locator("main").inner_text()
+
+
+def test_every_command_of_the_article_is_copied_with_one_press(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(static_site.url)
+    commands = page.locator(".article .language-sh, .article .language-bibtex")
+    buttons = page.locator(".listing-copy")
+    assert buttons.count() == commands.count() > 4
+    for index in range(commands.count()):
+        buttons.nth(index).click()
+        expect(buttons.nth(index)).to_have_text("Copied")
+        copied = page.evaluate("() => navigator.clipboard.readText()")
+        assert copied == commands.nth(index).inner_text().rstrip()
+    context.close()
+
+
+def test_copy_buttons_move_nothing_when_they_arrive(
+    chromium: Browser, static_site: StaticSite
+) -> None:
+    heights = []
+    for blocked in (True, False):
+        page = chromium.new_page()
+        if blocked:
+            page.route("**/assets/main-*.js", lambda route: route.abort())
+        page.goto(static_site.url)
+        if not blocked:
+            page.locator(".listing-copy").first.wait_for()
+        script = """() => [...document.querySelectorAll(".listing:has(.language-sh)")]
+          .map((each) => each.getBoundingClientRect().height)"""
+        heights.append(page.evaluate(script))
+        page.close()
+    assert heights[0] == heights[1]

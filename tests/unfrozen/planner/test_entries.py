@@ -1,0 +1,208 @@
+"""What readers write is understood as they mean it, and what is refused is said in their words."""
+
+import json
+from typing import Any
+
+import pytest
+from transformers import Gemma3TextConfig
+
+from unfrozen.hardware.gpus import GPUS
+from unfrozen.model import ModelConfig
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.planner import glance, view
+from unfrozen.planner.entries import hub_id, real_text, text_part, whole_text
+from unfrozen.planner.knobs import GROUPS
+from unfrozen.planner.presets import PRESETS
+from unfrozen.planner.state import DEFAULTS, parse_query, read_state
+
+QWEN3 = CATALOGUE["Qwen/Qwen3-8B"].config
+GEMMA3 = {
+    "model_type": "gemma3_text",
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "num_hidden_layers": 34,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "held"),
+    [
+        ("seq_len", "4k", "4096"),
+        ("seq_len", "128K", "131072"),
+        ("seq_len", "1e3", "1000"),
+        ("seq_len", "16,384", "16384"),
+        ("seq_len", "2·10³", "2000"),
+        ("tokens", "10M", "10000000"),
+        ("tokens", "1.5 B", "1500000000"),
+        ("tokens", "1e9", "1000000000"),
+        ("gpus", "1k", "1000"),
+        ("grad_accum", "2.5", "2.5"),
+        ("seq_len", "4 GB", "4 GB"),
+        ("seq_len", "four", "four"),
+        ("micro_batch", "1e30", "1e30"),
+    ],
+)
+def test_a_whole_number_is_read_however_it_is_written(key: str, text: str, held: str) -> None:
+    assert whole_text(key, text) == held
+    assert read_state({key: text}) == ({} if held == DEFAULTS.get(key) else {key: held})
+
+
+def test_a_price_may_have_a_decimal_comma() -> None:
+    assert real_text("2,50") == "2.5"
+    assert real_text("2.50") == "2.50"
+    assert real_text("cheap") == "cheap"
+
+
+@pytest.mark.parametrize("key", [key for key in DEFAULTS if DEFAULTS[key] and key != "gpu"])
+def test_a_field_that_is_emptied_falls_back_to_its_default(key: str) -> None:
+    assert read_state({key: ""}) == {}
+    assert glance({key: "  "})["problem"] is None
+
+
+def test_an_address_takes_the_names_that_the_command_line_takes() -> None:
+    for name, card in (("H100", "H100 SXM"), ("rtx4090", "RTX 4090"), ("NVIDIA L4", "L4")):
+        found: Any = glance(f"gpu={name}")
+        assert found["problem"] is None
+        assert found["gpu"] == card
+    assert parse_query("gpu=A100-80GB") == {}
+    assert all(read_state({"gpu": gpu.name})["gpu"] == gpu.name for gpu in GPUS[:8])
+    assert parse_query("model=qwen3-8b") == {"model": "Qwen/Qwen3-8B"}
+    assert parse_query("model=Llama-3.1-8B") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B"),
+        ("Llama-2-7b-chat-hf", "meta-llama/Llama-2-7b-hf"),
+        ("google/gemma-3-1b-it", "google/gemma-3-1b-pt"),
+        ("Mistral-7B-Instruct-v0.3", "mistralai/Mistral-7B-v0.3"),
+        ("microsoft/Phi-3-mini-4k-instruct", "microsoft/Phi-3-mini-4k-instruct"),
+    ],
+)
+def test_a_model_trained_further_on_instructions_is_planned_as_its_base(
+    name: str, base: str
+) -> None:
+    assert hub_id(name) == base
+
+
+@pytest.mark.parametrize(
+    "name", ["Qwen/Qwen3-14B-Base", "nobody/Llama-3.1-8B-Instruct", "llama", "Qwen/Qwen3-3B"]
+)
+def test_a_model_of_another_name_is_no_model_of_the_list(name: str) -> None:
+    assert hub_id(name) == name
+    problem: Any = glance({"model": name})["problem"]
+    assert problem["control"] == "model"
+
+
+def test_a_model_that_also_sees_is_counted_by_its_language_model_and_says_so() -> None:
+    for named, inner in (("qwen3_vl_text", QWEN3), ("gemma3_text", GEMMA3)):
+        config = {"model_type": "other", "text_config": inner | {"model_type": named}}
+        found: Any = glance({"config": json.dumps(config)})
+        assert found["problem"] is None
+        assert found["facts"]["name"].startswith("the language model in your config.json")
+    alone: Any = glance({"config": json.dumps(QWEN3)})
+    assert alone["facts"]["exact"] == f"{CATALOGUE['Qwen/Qwen3-8B'].num_parameters:,}"
+    assert alone["facts"]["name"] == "your config.json"
+
+
+def test_what_a_text_config_leaves_out_is_what_transformers_takes() -> None:
+    told = Gemma3TextConfig().to_dict()
+    filled = text_part({"text_config": GEMMA3})
+    assert filled.keys() > GEMMA3.keys()
+    assert all(filled[key] == told[key] for key in filled.keys() - GEMMA3.keys())
+    assert ModelConfig.from_hf(filled).architecture.vocab == told["vocab_size"]
+
+
+LABELS = {knob.key: knob.label for _, knobs in GROUPS for knob in knobs}
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ("moments=null", "AdamW keeps moments. Choose fp32, bf16 or 8-bit."),
+        ("optimizer=sgd&moments=fp32", "SGD keeps no moments. Set it to none (null)."),
+        (
+            "gpus=8&tensor_parallel=3",
+            "“Tensor parallel” · “Context parallel” = 3 must divide it. Use a multiple of 3.",
+        ),
+        (
+            "offload=params",
+            "Weights wait in the memory of the host under ZeRO-3 only. Set sharding to ZeRO-3.",
+        ),
+        (
+            "compute=fp32",
+            "16-bit weights compute in their own precision, bf16, or in fp8. "
+            "Set it to bf16, or Weights to fp32.",
+        ),
+    ],
+)
+def test_a_refusal_speaks_in_the_labels_of_the_controls(state: str, text: str) -> None:
+    problem: Any = glance(state)["problem"]
+    assert problem["text"] == text
+
+
+def test_a_refusal_carries_the_label_of_its_control() -> None:
+    for state, label in (
+        ("method=lora&lora_rank=x", "Rank"),
+        ("seq_len=x", "Sequence length"),
+        ("gpu=x", "Card"),
+        ("model=x", "Model"),
+    ):
+        problem: Any = glance(state)["problem"]
+        assert problem["label"] == label
+        assert problem["control"] in LABELS | DEFAULTS
+
+
+def test_a_key_that_a_config_lacks_is_missing_and_not_nothing() -> None:
+    lacking: Any = glance({"config": "{}"})["problem"]
+    assert lacking["text"].startswith("model_type is missing. config.json must name")
+    named: Any = glance({"config": '{"model_type": "nothing"}'})["problem"]
+    assert named["text"].startswith("model_type is 'nothing'.")
+
+
+def test_the_cards_that_a_sharded_recipe_brought_go_with_it() -> None:
+    recipes = {preset.key: preset for preset in PRESETS}
+    sharded = recipes["fsdp"].applied({})
+    assert sharded["gpus"] == "8"
+    for key in recipes.keys() - {"fsdp"}:
+        assert "gpus" not in recipes[key].applied(sharded)
+    assert recipes["classic"].applied(recipes["fsdp"].applied({"gpus": "4"})) == {"gpus": "4"}
+
+
+@pytest.mark.parametrize(
+    ("state", "note"),
+    [
+        ("", "Held at one instant, the backward pass. Activations take"),
+        ("kernels=eager&loss=logits_fp32", "the end of the forward pass. 13% of it comes and goes"),
+    ],
+)
+def test_the_list_of_the_peak_says_when_it_is_and_what_is_gone_by_then(
+    state: str, note: str
+) -> None:
+    found: Any = glance(state)
+    assert note in found["bar"]["note"]
+    rows = {
+        row["key"]: {part["key"]: part for part in row["parts"]}
+        for row in found["timeline"]["rows"]
+    }
+    if state == "":
+        assert rows["end_of_forward"]["activations"]["text"] in found["bar"]["note"]
+        assert rows["backward"]["activations"]["text"] in found["bar"]["note"]
+
+
+@pytest.mark.parametrize("state", ["", "micro_batch=8", "method=qlora", "gpus=8&sharding=zero3"])
+def test_settings_that_lower_nothing_are_named_and_none_of_them_does(state: str) -> None:
+    found: Any = view(state)
+    told = found["held_back"]
+    choices = {knob.key: knob for _, knobs in GROUPS for knob in knobs}
+    assert told.startswith("No other choice of ")
+    for key in ("checkpointing", "kernels", "attention", "loss"):
+        lower = []
+        for choice in choices[key].choices:
+            other: Any = glance({**found["state"], key: choice})
+            if other["problem"] is None and choice != "classification":
+                lower.append(
+                    other["bar"]["total"]["bytes"] < 0.999 * found["bar"]["total"]["bytes"]
+                )
+        assert any(lower) != (choices[key].label.lower() in told), key
