@@ -9,9 +9,12 @@ import { program, typed } from "../../web/run/program.js";
 import { replay } from "../../web/run/replay.js";
 import { SseParser } from "../../web/run/sse.js";
 import { healthOf } from "../../web/run/stall.js";
-import { followRun, parseEvent } from "../../web/run/stream.js";
+import { followLines, parseEvent, parseLines } from "../../web/run/stream.js";
+import { Hub } from "../../web/run/tabs/hub.js";
+import { Link } from "../../web/run/tabs/link.js";
 import { alignedData } from "../../web/run/view/align.js";
 import * as numbers from "../../web/run/number.js";
+import { Spoken } from "../../web/run/view/spoken.js";
 import { noticeOf } from "../../web/run/words.js";
 
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the press bakes it
@@ -22,8 +25,9 @@ const folded = (events) => events.reduce(fold, emptyRun());
 const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
-const known = { alignedData, emptyRun, fold, folded, followRun, healthOf, hurry, noticeOf, numbers };
+const known = { alignedData, emptyRun, fold, folded, followLines, healthOf, hurry, noticeOf, numbers };
 Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, startOf, typed });
+Object.assign(known, { Hub, Link, parseLines, Spoken });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 

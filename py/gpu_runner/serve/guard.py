@@ -51,6 +51,8 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+RUNNER: Final = "Unfrozen-Runner"
+"""A header of every answer: by it a page that came without a token knows that a runner is there."""
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -247,6 +249,7 @@ def _with_security_headers(scope: Scope, send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
+            headers[RUNNER] = "1"
             if private or message["status"] >= 400:
                 headers["Cache-Control"] = "no-store"
         await send(message)

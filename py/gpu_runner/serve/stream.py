@@ -6,6 +6,7 @@ goes on. What does not belong to the log travels in comments, which other client
     : writer yes|no|unknown    does a process still hold the log open? (at the start, every 5 s, and
                                when events come from one that was not there before)
     : skipped N                N damaged lines lie before the next event
+    : caught-up                once: what the log held when it was opened has been sent
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ MAX_STREAMS: Final = 32
 POLL_SECONDS: Final = 0.04
 WRITER: Final = {True: b"yes", False: b"no", None: b"unknown"}
 NOBODY: Final = b": writer no\n\n"
+CAUGHT_UP: Final = b": caught-up\n\n"
 
 
 class StreamError(Exception):
@@ -80,7 +82,7 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
     """Frames until the run is over; empty ones in between, so that the caller can stop."""
     yield (told := _writer(tail))
     beat_at = time.monotonic() + HEARTBEAT_SECONDS
-    over = False
+    over = caught_up = False
     while True:
         skipped = tail.bad_lines
         lines = tail.read()
@@ -93,6 +95,9 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
             continue
         if over:
             return
+        if not caught_up:
+            caught_up = True
+            yield CAUGHT_UP
         if time.monotonic() >= beat_at:
             beat_at = time.monotonic() + HEARTBEAT_SECONDS
             yield (told := _writer(tail))

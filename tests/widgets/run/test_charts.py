@@ -20,6 +20,7 @@ def scores(*losses: float) -> dict[str, Any]:
 def plain_run(losses: list[Any], **evals: Any) -> dict[str, Any]:
     steps = list(range(1, len(losses) + 1))
     return {
+        "run": "a run",
         "series": {
             "train/loss": {"x": steps, "y": losses, "old": []},
             "opt/lr": {"x": steps[:-1], "y": [1e-3] * (len(steps) - 1), "old": []},
@@ -72,7 +73,8 @@ def test_while_a_run_goes_on_only_the_plan_is_named(node: Node) -> None:
 def test_a_run_laid_beside_stands_behind_and_is_named_below_the_chart(node: Node) -> None:
     run = plain_run([3.0, 2.0], task=scores(3.0, 2.0), general=scores(1.0, 1.1))
     other = plain_run([3.0] * 5, task=scores(3.0, 2.5, 2.4), general=scores(1.0, 1.5))
-    found = node.call("run/view/charts", "chartsOf", run, {"run": other, "title": "2 · EWC"})
+    beside = {"run": other, "title": "2 · EWC"}
+    found = node.call("run/view/charts", "chartsOf", run, beside, {"whole": True})
     for name, losses in (("loss", [3.0, 2.5, 2.4]), ("evals", [1.0, 1.5])):
         first = found[name]["lines"][0]
         assert (first["end"], first["faint"], first["y"]) == ("compared", True, losses)

@@ -27,5 +27,6 @@ def test_it_says_how_many_numbers_are_trained(
     start = {"model": model, "data": {}}
     nothing: dict[str, Any] = {"measured": {}}
     run = {"start": start, "step": 0, "plan": {}, "series": {}, "evals": {}, "memory": nothing}
+    run["time"] = {"elapsed": 0, "left": None}
     (said, *_) = texts(node.tree("run/view/head", "headView", run))
     assert said.replace("\xa0", " ").endswith(words)

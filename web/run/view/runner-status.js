@@ -1,9 +1,13 @@
-/** `<runner-status>`: one quiet line in the top bar about the trainer behind this page. */
+/**
+ * `<runner-status>`: one quiet line in the top bar about the trainer behind this page. It counts
+ * steps and is not read aloud: what has changed is said by `<run-view>`.
+ */
 
 import { runner } from "../runner.js";
 
 const WORDS = {
   absent: ["No runner", "This copy of the page has no trainer behind it"],
+  keyless: ["No key in this address", "Open the address that the server printed: it carries the key"],
   connecting: ["Runner: connecting", "Asking the server for its runs"],
   live: ["Runner: ready", "The server answers; no run is going on"],
   gone: ["Runner: gone", "The server does not answer; the page keeps asking"],
@@ -14,7 +18,6 @@ const VERBS = { running: "training", paused: "paused", stalled: "stalled" };
 
 export class RunnerStatus extends HTMLElement {
   connectedCallback() {
-    this.setAttribute("role", "status");
     runner.addEventListener("change", this.#show);
     runner.start();
     this.#show();
