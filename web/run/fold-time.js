@@ -18,7 +18,10 @@ export function newTime() {
   };
 }
 
-/** Takes the time of one event. @param {ReturnType<typeof import("./fold.js").emptyRun>} run */
+/**
+ * Takes the time of one event.
+ * @param {ReturnType<typeof import("./fold.js").emptyRun>} run
+ */
 export function takeTime(run, { kind, t, step, paused }) {
   const { time } = run;
   if (!Number.isFinite(t)) return;

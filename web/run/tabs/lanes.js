@@ -48,7 +48,10 @@ export class Lanes {
     this.server = server;
   }
 
-  /** @param {string} run @param {import("./log.js").Reading} reading */
+  /**
+   * @param {string} run
+   * @param {import("./log.js").Reading} reading
+   */
   add(run, reading) {
     if (!this.#logs.has(run)) this.#logs.set(run, new Log(run));
     const log = this.#logs.get(run);
@@ -58,7 +61,7 @@ export class Lanes {
     this.pump();
   }
 
-  /** @param {import("./log.js").Reading} reading */
+  /** Nobody waits for this one any more. */
   remove(reading) {
     for (const log of this.#logs.values()) if (log.readings.delete(reading)) log.stir();
     this.pump();

@@ -31,7 +31,10 @@ export class Reading {
     return this.client.awake && this.#untaken < WINDOW;
   }
 
-  /** @param {import("../stream.js").Line[]} lines all behind `offset` */
+  /**
+   * Sends lines, all behind `offset`.
+   * @param {import("../stream.js").Line[]} lines
+   */
   send(lines) {
     const text = lines.map(({ data }) => data).join("\n");
     const skipped = lines.reduce((sum, line) => sum + line.skipped, 0);

@@ -18,7 +18,7 @@ const ANSWER_MS = 10_000;
 const FRESH_MS = 300; // a list as young as that serves a tab that wakes up
 
 export class Server {
-  /** @type {Set<import("./hub.js").Client>} */
+  /** Tabs, as `hub.js` knows them. */
   clients = new Set();
   state = "connecting";
   runs = [];

@@ -26,6 +26,7 @@ const LOG_TICKS = {
  * @param {() => [number, number] | null} view.zoom the steps to be seen; null for all
  * @param {(range: [number, number]) => void} view.onSelect a stretch of steps was dragged over
  * @param {() => void} view.onReset
+ * @param {(low: number, high: number) => void} view.onRange these steps are shown now
  * @param {(index: number | null | undefined) => void} view.onCursor
  * @returns {object} options for uPlot
  */
@@ -57,6 +58,7 @@ export function chartOptions(view) {
     ],
     series: [{}, ...view.chart().lines.map((line) => seriesOf(line, color))],
     hooks: {
+      setScale: [(plot, key) => key === "x" && view.onRange(plot.scales.x.min, plot.scales.x.max)],
       setSelect: [(plot) => selected(plot, view.onSelect)],
       setCursor: [(plot) => view.onCursor(plot.cursor.left < 0 ? null : plot.cursor.idx)],
       draw: [

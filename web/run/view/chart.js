@@ -142,6 +142,7 @@ export class RunChart extends HTMLElement {
       zoom: () => this.#zoom,
       onSelect: (range) => this.#zoomTo(range),
       onReset: () => this.#zoomTo(null),
+      onRange: (low, high) => (stage.dataset.range = `${low} ${high}`),
       onCursor: (index) => this.#read(index),
     });
     this.#plot = new this.#library(options, data, stage);
