@@ -184,3 +184,26 @@ def test_what_tabs_ask_at_the_same_moment_is_asked_once(js: JavaScript) -> None:
         """,
     )
     assert answer == {"answers": ['{"allowed": false}'], "lists": 1}
+
+
+def test_a_run_that_is_over_for_one_tab_is_not_over_for_those_behind(js: JavaScript) -> None:
+    answer = ran(
+        js,
+        """
+        write("r", 100);
+        const behind = openTab().follow("r");
+        await until(() => behind.caughtUp);
+        behind.hide(true);
+        await rest(20);
+        write("r", 100);
+        write("r", 1, "run.end");
+        const isOver = (tab) => whole(tab, 201) && tab.states.at(-1) === "over";
+        const first = openTab().follow("r");
+        const ended = await until(() => isOver(first));
+        const late = openTab().follow("r");
+        const came = await until(() => isOver(late));
+        behind.hide(false);
+        return { ended, came, woke: await until(() => isOver(behind)) };
+        """,
+    )
+    assert answer == {"ended": True, "came": True, "woke": True}

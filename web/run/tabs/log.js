@@ -128,7 +128,6 @@ export class Log {
 
   /** A last word for those who have read as far as `offset`, and nothing more after it. */
   finish(state, offset) {
-    this.state = state;
     for (const reading of this.readings) {
       if (reading.offset < offset) continue;
       reading.say({ type: "state", state });
