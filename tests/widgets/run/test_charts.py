@@ -87,3 +87,37 @@ def test_a_run_without_scores_leaves_no_line_beside_another(node: Node) -> None:
     found = node.call("run/view/charts", "chartsOf", run, {"run": plain_run([]), "title": "2"})
     assert "compared" not in ends(found["loss"])
     assert "Grey" not in found["loss"]["note"]
+
+
+def measured(name: str, *values: float) -> dict[str, Any]:
+    run = plain_run([3.0, 2.0])
+    run["series"][name] = {"x": list(range(1, len(values) + 1)), "y": list(values), "old": []}
+    return run
+
+
+@pytest.mark.parametrize(
+    ("chart", "name", "values", "unit", "shown"),
+    [
+        ("norm", "train/grad_norm", [1.5, 0.5], "1", [1.5, 0.5]),
+        ("pace", "perf/step_seconds", [0.2, 0.3], "seconds", [0.2, 0.3]),
+        ("resident", "sys/rss_bytes", [2**30, 3 * 2**30], "GiB", [1, 3]),
+        ("stalled", "opt/stalled_ratio", [0.5, 0.25], "%", [50, 25]),
+    ],
+)
+def test_a_measured_series_has_a_chart_of_its_own(
+    node: Node, chart: str, name: str, values: list[float], unit: str, shown: list[float]
+) -> None:
+    found = node.call("run/view/charts", "chartsOf", measured(name, *values))
+    assert found[chart]["unit"] == unit
+    assert found[chart]["lines"][0]["y"] == shown
+    others = {"norm", "pace", "resident", "stalled"} - {chart}
+    assert [found[other] for other in others] == [None] * 3
+
+
+def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:
+    run = plain_run([3.0, 1.0, 3.0])
+    lines = node.call("run/view/charts", "chartsOf", run, None, {"smooth": True})["loss"]["lines"]
+    shadow, mean = lines
+    assert (shadow["y"], shadow["pale"]) == ([3.0, 1.0, 3.0], True)
+    assert mean["label"] == "moving mean"
+    assert 1 < mean["y"][1] < 3
