@@ -83,21 +83,24 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
     yield (told := _writer(tail))
     beat_at = time.monotonic() + HEARTBEAT_SECONDS
     over = caught_up = False
+    there = tail.path.stat().st_size  # it may grow faster than it is sent
     while True:
         skipped = tail.bad_lines
         lines = tail.read()
+        frames = _framed(lines, tail.bad_lines - skipped)
+        if not caught_up and (not lines or tail.offset >= there):
+            caught_up = True
+            frames += CAUGHT_UP
+        if frames:
+            yield frames
         if lines:
             over = _ends(parse(lines[-1][1]))
-            yield _framed(lines, tail.bad_lines - skipped)
             if told == NOBODY and (now := _writer(tail)) != told:
                 yield (told := now)
             await asyncio.sleep(0)  # sending may not wait: let others in, and a disconnect be seen
             continue
         if over:
             return
-        if not caught_up:
-            caught_up = True
-            yield CAUGHT_UP
         if time.monotonic() >= beat_at:
             beat_at = time.monotonic() + HEARTBEAT_SECONDS
             yield (told := _writer(tail))

@@ -116,7 +116,7 @@ function stepLabels(_, ticks) {
   return tickLabels(ticks).map((label, index) => (Number.isInteger(ticks[index]) ? label : ""));
 }
 
-/** What the axes count: the unit above the values, behind the last step "step", and of how many. */
+/** What the axes count: the unit above the values, "step" below, and how many more are planned. */
 function drawUnits(plot, { unit, planned = 0 }, font, ink) {
   const ratio = devicePixelRatio;
   const { left, top, width, height } = plot.bbox;
@@ -125,10 +125,11 @@ function drawUnits(plot, { unit, planned = 0 }, font, ink) {
   plot.ctx.fillStyle = ink;
   plot.ctx.textBaseline = "alphabetic";
   plot.ctx.textAlign = "right";
-  if (unit !== "1") plot.ctx.fillText(unit, left - 6 * ratio, top - 10 * ratio);
+  if (unit !== "1") plot.ctx.fillText(unit === "seconds" ? "s" : unit, left - 6 * ratio, top - 10 * ratio);
+  const isToCome = planned > Math.max(plot.scales.x.max, plot.data[0].at(-1));
+  if (isToCome) plot.ctx.fillText(`of ${exactText(planned)} planned`, left + width, top - 10 * ratio);
   plot.ctx.textAlign = "left";
-  const more = planned > plot.scales.x.max ? ` of ${exactText(planned)}` : "";
-  plot.ctx.fillText(`step${more}`, left + 14 * ratio, top + height + 17 * ratio);
+  plot.ctx.fillText("step", left + 14 * ratio, top + height + 17 * ratio);
   plot.ctx.restore();
 }
 

@@ -33,7 +33,7 @@ function chartOf(run, name, reach) {
   const [size, shown] = sizeOf(unit, series.y);
   const y = size === 1 ? series.y : series.y.map((value) => value / size);
   const line = { label: label.toLowerCase(), color: "--series-1", x: series.x, y, end: "" };
-  return { title: label, unit: shown, room: 76, note: meaning, lines: [line], zero: true, ...reach };
+  return { title: label, unit: shown, room: 24, note: meaning, lines: [line], zero: true, ...reach };
 }
 
 /** Bytes as a reader's unit, shares as per cent. @returns {[number, string]} */
