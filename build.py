@@ -30,16 +30,16 @@ CACHE = ROOT / ".cache"
 SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo package-lock.json"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
-PULSE_SECONDS = 15.0
+PROGRESS_SECONDS = 15.0
 WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
 
 
-class Refusal(Exception):
+class BuildError(Exception):
     """One sentence for the person at the terminal: what is wrong, and what to do about it."""
 
 
 def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
-    """Run one long command, its output in a log; `Refusal` with the log's reason when it fails."""
+    """Run one long command, its output in a log; BuildError with the log's reason if it fails."""
     log = CACHE / f"{title.replace(' ', '-').lower()}.log"
     start = time.monotonic()
     print(f"  {title} …", flush=True)
@@ -49,11 +49,11 @@ def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
         ) as process:
             while process.returncode is None:
                 try:
-                    process.wait(PULSE_SECONDS)
+                    process.wait(PROGRESS_SECONDS)
                 except subprocess.TimeoutExpired:
                     print(f"  {title} … {time.monotonic() - start:.0f} s", flush=True)
     if process.returncode != 0:
-        raise Refusal(f"{title} failed: {reason(log)} {remedy} (log: {log.relative_to(ROOT)})")
+        raise BuildError(f"{title} failed: {reason(log)} {remedy} (log: {log.relative_to(ROOT)})")
     print(f"  {title}: {time.monotonic() - start:.1f} s", flush=True)
 
 
@@ -104,7 +104,7 @@ def environment() -> None:
     if not (PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))):
         if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
             package = "python{}.{}-venv".format(*sys.version_info)
-            raise Refusal(f"This Python has no venv module (Debian: apt-get install {package}).")
+            raise BuildError(f"This Python has no venv module (Debian: apt-get install {package}).")
         remedy = "Is the disk full, or is this folder not yours to write?"
         run_stage("making .venv", [sys.executable, "-m", "venv", "--clear", VENV], remedy)
     with once(VENV / "packages.stamp", f"{ROOT} {digest(ROOT / 'pyproject.toml')}") as needed:
@@ -174,7 +174,7 @@ def site() -> Path:
                 for folder in (fresh, old):
                     shutil.rmtree(folder, ignore_errors=True)
                 if module("press", fresh) != 0:
-                    raise Refusal("The site was not built: mend what is named above.")
+                    raise BuildError("The site was not built: mend what is named above.")
                 if DIST.exists():
                     DIST.rename(old)
                 fresh.rename(DIST)
@@ -198,7 +198,7 @@ def chromium() -> Path:
     if not found or not Path(found).is_file():
         text = f"The browser tests need Chromium and {found or 'PATH'} has none: install chromium,"
         remedy = 'set UNFROZEN_CHROMIUM to its path, or leave them out with: test -m "not slow"'
-        raise Refusal(f"{text} or {remedy}")
+        raise BuildError(f"{text} or {remedy}")
     return Path(found)
 
 
@@ -247,7 +247,7 @@ def bench(options: argparse.Namespace) -> int:
     """Measure what has a budget, as ratios to a stated baseline: one of tests/bench, or all."""
     known = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
     if options.name and options.name not in known:
-        raise Refusal(f"There is no bench {options.name}; there are: {', '.join(known)}.")
+        raise BuildError(f"There is no bench {options.name}; there are: {', '.join(known)}.")
     site()
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
 
@@ -280,15 +280,15 @@ def main(arguments: "Sequence[str]") -> int:
     """Do what the command line says; the exit code."""
     try:
         if os.name != "posix":
-            raise Refusal("Unfrozen is built on Linux and macOS; on Windows, inside WSL.")
+            raise BuildError("Unfrozen is built on Linux and macOS; on Windows, inside WSL.")
         if sys.version_info < (3, 11):  # noqa: UP036
-            raise Refusal(f"Unfrozen needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
+            raise BuildError(f"Unfrozen needs Python 3.11 or newer, not {sys.version.split()[0]}.")
         options, extra = parser().parse_known_args(arguments)
         if extra and options.run not in (test, serve):
-            raise Refusal(f"{options.run.__name__} does not take {' '.join(extra)}.")
+            raise BuildError(f"{options.run.__name__} does not take {' '.join(extra)}.")
         options.extra = extra
         return int(options.run(options))
-    except (Refusal, OSError) as refusal:
+    except (BuildError, OSError) as refusal:
         print(f"build.py: {refusal}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -15,10 +15,10 @@ from typing import Any, Final
 from gpu_runner import demo
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import FILES, Demo
-from unfrozen.lab.fine_tune import Clock, FineTune
-from unfrozen.lab.page_run import PRESETS, SEEDS, Preset
+from unfrozen.lab.fine_tune import ClockFunctions, FineTune
+from unfrozen.lab.page_run import PRESETS, SEEDS, RunPreset
 
-LONGER: Final = Preset("longer", "", {"steps": 400}, "")
+LONGER: Final = RunPreset("longer", "", {"steps": 400}, "")
 """No preset, but chapter 3 speaks of it."""
 OUT: Final = Path(__file__).parents[1] / "web" / "truth" / "lab.json"
 
@@ -29,10 +29,10 @@ def shipped() -> Demo:
     return Demo.read({name: (folder / name).read_bytes() for name in FILES})
 
 
-def outcome(given: Demo, preset: Preset, seed: int) -> dict[str, Any]:
+def outcome(given: Demo, preset: RunPreset, seed: int) -> dict[str, Any]:
     """Where one run ends: losses by set and answers by prompt, before and after, and the drift."""
     choices = Choices.read({"eval_every": 10_000, "seed": seed} | dict(preset.choices))
-    run = FineTune(given, choices, Clock(time.time, time.monotonic))
+    run = FineTune(given, choices, ClockFunctions(time.time, time.monotonic))
     answers: dict[str, list[str]] = {}
     for event in run.events():
         if event is not None and event["kind"] == "sample":

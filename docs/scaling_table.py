@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from unfrozen.boards import LINK_SHARE, NODE_GPUS, board
-from unfrozen.catalogue import find
-from unfrozen.cluster import Cluster
+from unfrozen.hardware.boards import LINK_SHARE, NODE_GPUS, board
 from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.model.catalogue import find
 from unfrozen.plan import plan_job
-from unfrozen.step_time import StepTime, card_of, step_time, step_tokens, utilisation
+from unfrozen.plan.step_time import StepTime, card_of, step_time, step_tokens, utilisation
 
 PAGE: Final = Path(__file__).parent / "scale.md"
 BEGIN: Final = "<!-- docs/scaling_table.py -->"

@@ -4,9 +4,9 @@
     .venv/bin/python docs/trace_grid.py --anew    all of them: after an update of torch
     .venv/bin/python docs/trace_grid.py --list    their names
 
-Every model is a published one of `unfrozen.catalogue`, whole or with its first layers only: widths,
-heads and vocabulary, on which memory depends, are always real. A row says which versions made it
-and is what `python -m gpu_runner trace` prints for its job, to the byte.
+Every model is a published one of `unfrozen.model.catalogue`, whole or with its first layers only:
+widths, heads and vocabulary, on which memory depends, are always real. A row says which versions
+made it and is what `python -m gpu_runner trace` prints for its job, to the byte.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ TURNS: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (  # one thing 
 
 def grid() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row's name and job, the cheap ones first."""
-    from unfrozen.catalogue import CATALOGUE
+    from unfrozen.model.catalogue import CATALOGUE
 
     for hub_id in SHALLOW:
         family = CATALOGUE[hub_id].config["model_type"]
@@ -173,7 +173,7 @@ def _row(
 ) -> tuple[str, dict[str, Any]]:
     """One configuration; `layers` keeps that many, 0 all."""
     from gpu_runner.trace.report import row_id
-    from unfrozen.catalogue import CATALOGUE
+    from unfrozen.model.catalogue import CATALOGUE
 
     model = dict(CATALOGUE[hub_id].config)
     if layers:

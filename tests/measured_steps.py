@@ -25,7 +25,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.predict import Prediction, predict
-from gpu_runner.train.loop import Step, train_step
+from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.train.measure import SilentMeter, StepMemory, measured
 from gpu_runner.world import World, join
 from run_process import together
@@ -105,15 +105,15 @@ def _model(case: Case, config: TrainConfig) -> Any:
     return model.bfloat16() if config.params == "bf16" else model
 
 
-def _step(model: Any, config: TrainConfig, world: World, *, exact: bool) -> Step:
-    choice = optim.Choice(config.optimizer, config.momentum, config.rounding)
+def _step(model: Any, config: TrainConfig, world: World, *, exact: bool) -> TrainingStep:
+    choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     if config.optimizer_in_backward:
         optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
     settings = (config.micro_batch, config.grad_accum, 0, config.packing)
     rows, parts, pad, packed = settings
     feed = Feed(ROWS, 0, rows, parts, pad, packed=packed, rank=world.rank, ranks=world.size)
-    return Step(
+    return TrainingStep(
         model=model,
         optimizer=optimizer,
         feed=feed,

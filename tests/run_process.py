@@ -101,7 +101,7 @@ def last_step(run: Path) -> int:
 def children() -> ForkServerContext:
     """Where processes come from that begin with everything loaded and nothing computed."""
     context = multiprocessing.get_context("forkserver")
-    modules = ["gpu_runner.run.session", "transformers.models.llama.modeling_llama", "run_process"]
+    modules = ["gpu_runner.run.start", "transformers.models.llama.modeling_llama", "run_process"]
     context.set_forkserver_preload(modules)
     return context
 
@@ -145,14 +145,14 @@ def fail_on_first(folder: str) -> None:
 def train_here(options: dict[str, Any]) -> None:
     """A new run in this process, which is a child."""
     from gpu_runner.config.schema import resolve
-    from gpu_runner.run.session import start
+    from gpu_runner.run.start import start
 
     start(resolve(options), _quiet_console())
 
 
 def resume_here(run: str) -> None:
     """The same for a run that goes on."""
-    from gpu_runner.run.session import resume
+    from gpu_runner.run.start import resume
 
     resume(Path(run), _quiet_console())
 
@@ -161,9 +161,9 @@ def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:
     """The same, with a copy of every checkpoint beside it: what others are compared with."""
     import shutil
 
-    from gpu_runner.run.keep import Keeper
+    from gpu_runner.run.checkpointer import Checkpointer
 
-    save = Keeper.save
+    save = Checkpointer.save
 
     def save_and_copy(self: Any, state: Any) -> Any:
         saved = save(self, state)
@@ -171,7 +171,7 @@ def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:
             shutil.copytree(saved.path, self.directory / "copies" / saved.path.name)
         return saved
 
-    Keeper.save = save_and_copy  # type: ignore[method-assign]
+    Checkpointer.save = save_and_copy  # type: ignore[method-assign]
     train_here(options)
 
 

@@ -12,23 +12,23 @@ from safetensors.torch import load_file, save_file
 import tiny_families
 from gpu_runner.checkpoint import training_state
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer import Choice
+from gpu_runner.optim.optimizer import OptimizerChoice
 from gpu_runner.world import World, join, placed_like
 
 RATE, DECAY = 1e-2, 0.1
 BAD_STEP = 2  # one gradient of it is no number: every process must skip it
 
 CASES = {
-    "adamw": ("llama", Choice(layer_decay=1.5)),
-    "adamw-stochastic": ("llama", Choice(rounding="stochastic", seed=7)),
-    "adamw-kahan": ("llama", Choice(rounding="kahan")),
-    "sgd": ("llama", Choice("sgd")),
-    "sgd-momentum": ("llama", Choice("sgd", momentum=0.9)),
-    "muon": ("llama", Choice("muon", layer_decay=1.5)),
-    "adafactor": ("llama", Choice("adafactor")),
-    "adafactor-stochastic": ("llama", Choice("adafactor", rounding="stochastic")),
-    "adafactor-kahan": ("llama", Choice("adafactor", rounding="kahan")),
-    "adafactor-experts": ("mixtral", Choice("adafactor")),
+    "adamw": ("llama", OptimizerChoice(layer_decay=1.5)),
+    "adamw-stochastic": ("llama", OptimizerChoice(rounding="stochastic", seed=7)),
+    "adamw-kahan": ("llama", OptimizerChoice(rounding="kahan")),
+    "sgd": ("llama", OptimizerChoice("sgd")),
+    "sgd-momentum": ("llama", OptimizerChoice("sgd", momentum=0.9)),
+    "muon": ("llama", OptimizerChoice("muon", layer_decay=1.5)),
+    "adafactor": ("llama", OptimizerChoice("adafactor")),
+    "adafactor-stochastic": ("llama", OptimizerChoice("adafactor", rounding="stochastic")),
+    "adafactor-kahan": ("llama", OptimizerChoice("adafactor", rounding="kahan")),
+    "adafactor-experts": ("mixtral", OptimizerChoice("adafactor")),
 }
 """Name → (family of the model, its optimizer); 16-bit weights where updates are rounded."""
 

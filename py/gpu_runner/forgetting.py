@@ -30,7 +30,7 @@ SEEDS: Final = (7, 8, 9)
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class ForgettingControl:
     """One row of the table: its name, and the choices that differ from `plain`.
 
     `{earlier}` in a value is the file of rows that the model knew before.
@@ -58,7 +58,7 @@ class Trial:
 
     model: Callable[[], str]
     choices: dict[str, Any]
-    controls: tuple[Control, ...]
+    controls: tuple[ForgettingControl, ...]
     earlier_rows: Callable[[], tuple[str, str | None]]
     """(text of the earlier rows to train on, text of those to score or None for the shipped)."""
 
@@ -81,18 +81,22 @@ def controls(
     ewc: float,
     layer_decay: float,
     fisher_rows: int = 128,
-) -> tuple[Control, ...]:
+) -> tuple[ForgettingControl, ...]:
     """The rows of a table, with the strengths that suit its model."""
     earlier = {"replay": "{earlier}", "replay_share": 0.1}
     fisher = {"fisher_data": "{earlier}", "fisher_rows": fisher_rows}
     return (
-        Control("plain", "nothing"),
-        Control("low-rate", f"rate {low_rate:g}", {"lr": low_rate}),
-        Control("replay", "replay, 10% of the tokens", earlier),
-        Control("l2sp", f"L2-SP in the loss, λ = {l2sp:g}", {"l2sp": l2sp}),
-        Control("l2sp-pull", f"L2-SP decoupled, λ = {l2sp_pull:g}", {"l2sp_pull": l2sp_pull}),
-        Control("ewc", f"EWC, λ = {ewc:g}", {"ewc": ewc} | fisher),
-        Control("layers", f"rates by layer, ξ = {layer_decay:g}", {"layer_decay": layer_decay}),
+        ForgettingControl("plain", "nothing"),
+        ForgettingControl("low-rate", f"rate {low_rate:g}", {"lr": low_rate}),
+        ForgettingControl("replay", "replay, 10% of the tokens", earlier),
+        ForgettingControl("l2sp", f"L2-SP in the loss, λ = {l2sp:g}", {"l2sp": l2sp}),
+        ForgettingControl(
+            "l2sp-pull", f"L2-SP decoupled, λ = {l2sp_pull:g}", {"l2sp_pull": l2sp_pull}
+        ),
+        ForgettingControl("ewc", f"EWC, λ = {ewc:g}", {"ewc": ewc} | fisher),
+        ForgettingControl(
+            "layers", f"rates by layer, ξ = {layer_decay:g}", {"layer_decay": layer_decay}
+        ),
     )
 
 
@@ -122,9 +126,9 @@ TRIALS: Final = {
 }
 
 
-def run(trial: Trial, control: Control, seed: int, folder: Path) -> Outcome:
+def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Outcome:
     """Train once, with its log under `folder`. Raises `RunnerError` if the run does."""
-    from gpu_runner.run.session import start
+    from gpu_runner.run.start import start
 
     runs = folder / f"{control.id}-{seed}"
     to_train, to_score = trial.earlier_rows()
@@ -143,7 +147,7 @@ def run(trial: Trial, control: Control, seed: int, folder: Path) -> Outcome:
     return outcome(log.read_text(encoding="utf-8").splitlines())
 
 
-def run_anew(trial: Trial, control: Control, seed: int) -> Outcome:
+def run_anew(trial: Trial, control: ForgettingControl, seed: int) -> Outcome:
     """`run` in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         return run(trial, control, seed, Path(folder))
@@ -219,7 +223,7 @@ def published(trial: Trial, found: dict[str, list[Outcome]]) -> dict[str, Any]:
     }
 
 
-def flags(control: Control) -> str:
+def flags(control: ForgettingControl) -> str:
     """What `train` is given for it; `OLD.jsonl` are rows of what the model knew before."""
     options = {"lr": "--lr", "replay": "--replay", "replay_share": "--replay-share"}
     values = {k: "OLD.jsonl" if v == "{earlier}" else v for k, v in control.choices.items()}

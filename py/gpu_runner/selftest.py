@@ -27,7 +27,7 @@ from gpu_runner.errors import ExitCode
 from gpu_runner.model.load import load
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.plan.plan import Plan, make
+from gpu_runner.plan.plan import RunPlan, make
 from gpu_runner.text import sentence
 from gpu_runner.world import World
 
@@ -39,7 +39,7 @@ STEP = 3e-4  # of finite differences: curvature costs 5e-4 of the gradient, roun
 class Bench:
     """The demo's plan, and a fresh copy of its model whenever one is asked for."""
 
-    plan: Plan
+    plan: RunPlan
 
     def model(self) -> Any:
         """θ₀ on the chosen device."""

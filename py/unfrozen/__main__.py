@@ -17,14 +17,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from unfrozen import catalogue, report
-from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards
-from unfrozen.cluster import SHARDINGS, Cluster
-from unfrozen.compute import Estimate, estimate
+from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards, text
 from unfrozen.errors import InputError, PlanError, strict_json
+from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
+from unfrozen.model import catalogue
 from unfrozen.plan import Plan, plan
-from unfrozen.solve import MOST, solved
+from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.plan.solve import MOST, solved
 
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
 _SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
@@ -227,24 +227,24 @@ def _list_text(options: argparse.Namespace, asked: list[Asked]) -> str:
     asks = (options.explain, options.all_gpus, options.solve, options.compare)
     if any(asks) or options.tokens is not None:
         return "\n\n\n".join(_text(options, one) for one in asked)
-    return report.jobs_table([one.planned for one in asked])
+    return text.jobs_table([one.planned for one in asked])
 
 
 def _text(options: argparse.Namespace, one: Asked) -> str:
     parts = []
     if options.explain:
-        parts.append(report.terms_table(explain(one.planned)))
+        parts.append(text.terms_table(explain(one.planned)))
     if options.all_gpus:
-        parts.append(report.cards_table(on_all_cards(one.planned)))
+        parts.append(text.cards_table(on_all_cards(one.planned)))
     if options.solve:
         found = solved(one.planned, options.solve)
-        parts.append(report.solved_text(one.planned, options.solve, found))
+        parts.append(text.solved_text(one.planned, options.solve, found))
     if options.compare:
-        parts.append(report.compare_table(_compared(one.given, options.compare)))
+        parts.append(text.compare_table(_compared(one.given, options.compare)))
     if options.tokens is not None:
-        parts.append(report.estimate_text(one.planned.job, _estimate(options, one)))
-    title = report.title(one.planned.job)
-    return "\n\n".join([title, *parts]) if parts else report.report(one.planned)
+        parts.append(text.estimate_text(one.planned.job, _estimate(options, one)))
+    title = text.title(one.planned.job)
+    return "\n\n".join([title, *parts]) if parts else text.report(one.planned)
 
 
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:

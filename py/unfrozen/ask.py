@@ -6,10 +6,10 @@ import json
 from importlib import import_module
 from typing import Final
 
-from unfrozen import memory_planner
+from unfrozen import planner
 
 ELSEWHERE: Final = {
-    **dict.fromkeys(("decide", "reversals"), "unfrozen.method_decision"),
+    **dict.fromkeys(("decide", "reversals"), "unfrozen.decision"),
     **dict.fromkeys(("exercise", "judge", "lie"), "unfrozen.exercises"),
 }
 """Questions that others than the planner answer, by their module. It is imported when it is first
@@ -20,6 +20,6 @@ asked: few readers who move the planner's sliders wait for it.
 def answer(name: str, json_text: str) -> str:
     """The answer to a question of this name, JSON text in and out: what the worker calls."""
     if name not in ELSEWHERE:
-        return memory_planner.answer(name, json_text)
+        return planner.answer(name, json_text)
     ask = getattr(import_module(ELSEWHERE[name]), name)
     return json.dumps(ask(json.loads(json_text)), ensure_ascii=False, allow_nan=False)

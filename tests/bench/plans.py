@@ -12,8 +12,8 @@ from typing import Any
 from tests.bench import Ratio, show
 from tests.bench.browser import new_page
 from unfrozen.__main__ import main as command_line
-from unfrozen.catalogue import CATALOGUE
 from unfrozen.errors import PlanError
+from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 
 JOBS = 10_000

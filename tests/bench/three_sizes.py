@@ -2,7 +2,7 @@
 
     python3 build.py bench three_sizes
 
-Printed for each: tokens a second, MFU (the model's own FLOPs a token, `unfrozen.flops`, times
+Printed for each: tokens a second, MFU (the model's own FLOPs a token, `unfrozen.plan.flops`, times
 tokens a second, over the peak of the card; on a CPU over the rate of one large product), and the
 peak of memory beside what was predicted before the start. Where there is a CUDA card, the sizes are
 those of SmolLM2-135M, Qwen2.5-0.5B and Llama-3.2-1B; on a CPU, three that take seconds.
@@ -23,8 +23,8 @@ import torch
 
 from gpu_runner.demo import model_dir
 from gpu_runner.plan.pace import card, product_rate
-from unfrozen.flops import flops
 from unfrozen.job import Job
+from unfrozen.plan.flops import flops
 from unfrozen.units import format_bytes
 
 Sizes = dict[str, Any]

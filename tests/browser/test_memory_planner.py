@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, Page, Route
 
 from browser.planner_reader import SECONDS, PlannerReader
 from conftest import Server, StaticSite
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.memory_planner import glance, view
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.planner import glance, view
 
 SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 

@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, Page, Route
 from accessibility import is_wider_than_the_window, violations
 from browser.decision_reader import SECONDS, DecisionReader
 from conftest import StaticSite
-from unfrozen.memory_planner import glance
-from unfrozen.method_decision import view
+from unfrozen.decision import view
+from unfrozen.planner import glance
 
 OPEN_ALL = (
     "() => document.querySelectorAll('method-decision details').forEach((d) => d.open = true)"

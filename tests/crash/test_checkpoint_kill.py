@@ -18,7 +18,7 @@ import tiny_llama
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.run.keep import CHECKPOINTS, Keeper
+from gpu_runner.run.checkpointer import CHECKPOINTS, Checkpointer
 from gpu_runner.run.record import History
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
@@ -29,7 +29,7 @@ TOUCHES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 MOST_BOUNDARIES = 200
 
 
-def keeper(directory: Path) -> Keeper:
+def checkpointer(directory: Path) -> Checkpointer:
     """Who saves a trained tiny model in `directory`."""
     torch.set_num_threads(1)
     model = tiny_llama.model()
@@ -38,7 +38,7 @@ def keeper(directory: Path) -> Keeper:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(1e-3, torch.ones(()), 0.0)
     history = History(latest={"task": 1.0})
-    return Keeper(
+    return Checkpointer(
         directory,
         directory / "model",
         model,
@@ -52,7 +52,7 @@ def keeper(directory: Path) -> Keeper:
 
 def save_and_prune(directory: Path, step: int) -> None:
     """What a run does at a checkpoint."""
-    kept = keeper(directory)
+    kept = checkpointer(directory)
     kept.prune(kept.save(State(step=step)))
 
 

@@ -11,7 +11,7 @@ from gpu_runner.demo.skills import SKILLS
 from gpu_runner.forgetting import (
     SEEDS,
     TRIALS,
-    Control,
+    ForgettingControl,
     Outcome,
     Trial,
     earlier_demo_rows,
@@ -115,7 +115,7 @@ def test_rows_for_replay_are_none_of_those_that_are_scored() -> None:
 
 
 def test_a_table_has_means_and_the_spread_over_seeds() -> None:
-    trial = Trial(lambda: "demo", {}, (Control("plain", "nothing"),), earlier_demo_rows)
+    trial = Trial(lambda: "demo", {}, (ForgettingControl("plain", "nothing"),), earlier_demo_rows)
     runs = [Outcome(15.0, 1.0, 0.1, 0.3, 0.05), Outcome(15.0, 3.0, 0.1, 0.5, 0.07)]
     assert table(trial, {"plain": runs}).splitlines()[-2:] == [
         "| before training | 15.000 | 0.100 | | |",

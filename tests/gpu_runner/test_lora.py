@@ -19,14 +19,14 @@ from gpu_runner.lora.study import (
     MOST_EXTRA,
     RUNGS,
     Done,
-    Kept,
+    ResultsFile,
     best_rate,
     between,
     carry_out,
     ladder,
     missing,
 )
-from gpu_runner.lora.trial import SETTINGS, Outcome, Run, Setting, outcome, run
+from gpu_runner.lora.trial import SETTINGS, Run, Setting, TrialResult, outcome, run
 from gpu_runner.model.load import find, load, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +39,8 @@ SHORT = Setting(
 MADE = {"versions": {"torch": "2"}, "cpu": "one", "threads": 1, "date": "2026-11-26"}
 
 
-def ends(task: float | None, general: float | None = 0.5) -> Outcome:
-    return Outcome(9.0, task, 0.1, general, 0.01, 100, 2_000, 2_010, 60.0, [[0, 9.0, 0.1]])
+def ends(task: float | None, general: float | None = 0.5) -> TrialResult:
+    return TrialResult(9.0, task, 0.1, general, 0.01, 100, 2_000, 2_010, 60.0, [[0, 9.0, 0.1]])
 
 
 def done(method: Method, rate: float, task: float | None, seed: int = 7) -> Done:
@@ -97,14 +97,14 @@ def test_drift_is_that_of_the_merged_weights() -> None:
 
 # --- one run ------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrialResult]:
     """Two steps each way."""
     wanted = (Run(FULL, 1e-3, 7), Run(EIGHT, 1e-2, 7))
     folders = {one: tmp_path_factory.mktemp("run") for one in wanted}
     return {one.method.id: run(SHORT, "demo", one, folders[one])[0] for one in wanted}
 
 
-def test_both_ways_learn_from_the_same_start(outcomes: dict[str, Outcome]) -> None:
+def test_both_ways_learn_from_the_same_start(outcomes: dict[str, TrialResult]) -> None:
     full, lora = outcomes["full"], outcomes["lora-8"]
     assert (full.task_before, full.general_before) == (lora.task_before, lora.general_before)
     for one in (full, lora):
@@ -115,13 +115,13 @@ def test_both_ways_learn_from_the_same_start(outcomes: dict[str, Outcome]) -> No
         assert one.looks[-1][1] == one.task
 
 
-def test_full_trains_every_number_and_lora_few(outcomes: dict[str, Outcome]) -> None:
+def test_full_trains_every_number_and_lora_few(outcomes: dict[str, TrialResult]) -> None:
     assert outcomes["full"].trained == 836_736
     assert outcomes["lora-8"].trained == Trained(adapt(model_of_the_demo(), 8).model).count
     assert outcomes["lora-8"].trained < 0.1 * outcomes["full"].trained
 
 
-def test_the_planner_predicts_what_both_hold(outcomes: dict[str, Outcome]) -> None:
+def test_the_planner_predicts_what_both_hold(outcomes: dict[str, TrialResult]) -> None:
     for one in outcomes.values():
         assert one.measured_bytes == pytest.approx(one.predicted_bytes, rel=0.02)
     assert outcomes["lora-8"].measured_bytes < outcomes["full"].measured_bytes
@@ -194,11 +194,11 @@ def test_a_run_that_diverged_is_never_the_best() -> None:
 def test_more_seeds_run_at_the_best_rate_only_and_after_all_ladders() -> None:
     made: list[Run] = []
 
-    def make(wanted: Run) -> Outcome:
+    def make(wanted: Run) -> TrialResult:
         made.append(wanted)
         return ends(abs(wanted.rate - 3e-3))
 
-    carry_out((FULL, EIGHT), (7, 8, 9), Kept(None, SHORT), make)
+    carry_out((FULL, EIGHT), (7, 8, 9), ResultsFile(None, SHORT), make)
     later = made[-4:]
     assert {one.seed for one in made[:-4]} == {7}
     assert [(one.method.id, one.rate, one.seed) for one in later] == [
@@ -213,32 +213,32 @@ def test_more_seeds_run_at_the_best_rate_only_and_after_all_ladders() -> None:
 def test_a_kept_run_is_not_made_again(tmp_path: Path) -> None:
     file, made = tmp_path / "kept.jsonl", []
 
-    def make(wanted: Run) -> Outcome:
+    def make(wanted: Run) -> TrialResult:
         made.append(wanted)
         return ends(1.0)
 
-    carry_out((FULL,), (7,), Kept(file, SHORT), make)
+    carry_out((FULL,), (7,), ResultsFile(file, SHORT), make)
     whole = file.read_text()
     first = whole.splitlines(keepends=True)
     file.write_text("".join(first[:2]) + first[2][:30])  # killed while it wrote the third
-    again = Kept(file, SHORT)
+    again = ResultsFile(file, SHORT)
     assert len(again.done) == 2
     assert next(missing((FULL,), (7,), again.done)) == made[2]
     before = len(made)
     carry_out((FULL,), (7,), again, make)
     assert len(made) == before + len(first) - 2
-    assert len(Kept(file, SHORT).done) == len(first)
+    assert len(ResultsFile(file, SHORT).done) == len(first)
 
 
 def test_a_file_of_another_study_is_refused_in_words(tmp_path: Path) -> None:
     file = tmp_path / "kept.jsonl"
-    carry_out((FULL,), (7,), Kept(file, SHORT), lambda _: ends(1.0))
+    carry_out((FULL,), (7,), ResultsFile(file, SHORT), lambda _: ends(1.0))
     other = Setting("short", SHORT.model, SHORT.choices | {"steps": 3})
     with pytest.raises(UsageError, match=r"line 1 is of another study .*give --keep another file"):
-        Kept(file, other)
+        ResultsFile(file, other)
     file.write_text('{"key": {}, "outcome": {}}\n')
     with pytest.raises(UsageError, match="line 1 is no finished run of this command"):
-        Kept(file, SHORT)
+        ResultsFile(file, SHORT)
 
 
 # --- what is published --------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from gpu_runner.errors import CheckpointError, Diverged, UsageError
 from gpu_runner.model.load import find
 from gpu_runner.plan import plan
 from gpu_runner.plan.table import show_plan
-from gpu_runner.run import session
-from gpu_runner.run.session import resume, start
+from gpu_runner.run import start as set_up
+from gpu_runner.run.start import resume, start
 
 Make = Callable[..., TrainConfig]
 
@@ -63,7 +63,7 @@ def alerts(config: TrainConfig) -> str:
 def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
     choices: dict[str, Any], make: Make, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, load = make(**choices, grad_accum=1), session._load
+    config, load = make(**choices, grad_accum=1), set_up._load
     arrived = []
 
     def loaded(*arguments: Any) -> Any:
@@ -77,7 +77,7 @@ def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
         model.model.norm.weight.register_hook(poison)
         return model
 
-    monkeypatch.setattr(session, "_load", loaded)
+    monkeypatch.setattr(set_up, "_load", loaded)
     start(config, console)
     assert metric(config, "train/skipped") == [0, 0, 1, 1, 1, 1]
     rates = metric(config, "opt/lr")
@@ -100,7 +100,7 @@ def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
 def test_a_run_that_diverged_is_not_said_to_be_resumed(
     save_every: int, said: str, make: Make, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, load = make(grad_accum=1, save_every=save_every, steps=9), session._load
+    config, load = make(grad_accum=1, save_every=save_every, steps=9), set_up._load
 
     def loaded(*arguments: Any) -> Any:
         """The run's own model, whose norm has gradients without a number."""
@@ -108,7 +108,7 @@ def test_a_run_that_diverged_is_not_said_to_be_resumed(
         model.model.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
         return model
 
-    monkeypatch.setattr(session, "_load", loaded)
+    monkeypatch.setattr(set_up, "_load", loaded)
     with pytest.raises(Diverged, match="5 steps in a row"):
         start(config, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]

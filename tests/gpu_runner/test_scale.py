@@ -125,7 +125,7 @@ def test_the_scaling_table_is_what_the_planner_says() -> None:
 
 def test_more_cards_hold_less_each_and_never_wait_less_at_the_same_micro_batch() -> None:
     from unfrozen.plan import plan_job
-    from unfrozen.step_time import step_time
+    from unfrozen.plan.step_time import step_time
 
     jobs = [scaling_table.job("Llama-3.1-8B", cards) for cards in scaling_table.CARDS]
     held = [plan_job(job).device_bytes for job in jobs]

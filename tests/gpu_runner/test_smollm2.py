@@ -12,7 +12,7 @@ import torch
 from gguf import GGUFReader, dequantize
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unfrozen.optimizers import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
+from unfrozen.training.optimizers import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
 
 ROOT = Path(__file__).parents[2]
 

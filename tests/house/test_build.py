@@ -53,7 +53,7 @@ def test_the_digest_sees_names_and_contents_and_not_caches(elsewhere: Path) -> N
 
 def test_a_failed_stage_gives_its_reason_its_remedy_and_its_log(elsewhere: Path) -> None:
     program = "print('ERROR: no such package'); print('and more'); raise SystemExit(3)"
-    with pytest.raises(build.Refusal) as refusal:
+    with pytest.raises(build.BuildError) as refusal:
         build.run_stage("fetching things", [sys.executable, "-c", program], "Go online.")
     assert str(refusal.value) == (
         "fetching things failed: ERROR: no such package. Go online. "
@@ -65,7 +65,7 @@ def test_a_failed_stage_gives_its_reason_its_remedy_and_its_log(elsewhere: Path)
 def test_a_long_stage_tells_that_it_still_runs(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(build, "PULSE_SECONDS", 0.05)
+    monkeypatch.setattr(build, "PROGRESS_SECONDS", 0.05)
     build.run_stage("sleeping", [sys.executable, "-c", "import time; time.sleep(0.3)"], "")
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["  sleeping …", "  sleeping … 0 s"]
@@ -95,7 +95,7 @@ def test_a_second_build_waits_for_the_first(
 
 def test_a_chromium_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNFROZEN_CHROMIUM", "/nowhere/chromium")
-    with pytest.raises(build.Refusal, match=r"/nowhere/chromium has none: install chromium"):
+    with pytest.raises(build.BuildError, match=r"/nowhere/chromium has none: install chromium"):
         build.chromium()
 
 
@@ -104,7 +104,7 @@ def test_a_missing_chromium_is_refused_in_one_sentence(
 ) -> None:
     monkeypatch.delenv("UNFROZEN_CHROMIUM", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(build.Refusal, match=r"need Chromium and PATH has none"):
+    with pytest.raises(build.BuildError, match=r"need Chromium and PATH has none"):
         build.chromium()
 
 
@@ -128,7 +128,7 @@ def test_an_old_python_is_refused_in_one_sentence() -> None:
         command = [program, str(build.ROOT / "build.py"), "build"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         assert answer.returncode == 1
-        assert answer.stderr.startswith("build.py: Unfrozen needs Python 3.11 or newer; this is 3.")
+        assert answer.stderr.startswith("build.py: Unfrozen needs Python 3.11 or newer, not 3.")
         assert answer.stderr.count("\n") == 1
 
 

@@ -1,9 +1,24 @@
-"""Every name the trainer writes means something to the reader of the page."""
+"""A name means one thing: what the trainer writes to a reader, a class to who reads the code."""
 
+import ast
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
+from house.tree import ROOT, tracked
 from unfrozen import events
+
+JS_CLASS = re.compile(r"^\s*(?:export )?(?:default )?class (\w+)", re.MULTILINE)
+
+
+def classes(path: Path) -> Iterator[str]:
+    """Names of the classes a file of Python or JavaScript defines, those within others too."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        yield from (n.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef))
+    else:
+        yield from JS_CLASS.findall(text)
 
 
 def test_every_metric_has_a_label_a_unit_and_a_meaning_of_its_own() -> None:
@@ -35,3 +50,13 @@ def test_every_kind_instant_and_component_has_words_for_the_reader() -> None:
 
 def test_the_schema_for_the_page_survives_json() -> None:
     assert json.loads(json.dumps(events.schema())) == events.schema()
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in tracked("*.py", "*.js", "*.mjs"):
+        if path.relative_to(ROOT).parts[0] in {"py", "web", "build.py"}:
+            for name in classes(path):
+                places.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert len(places) > 200
+    assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -1,7 +1,7 @@
 """Folders use each other one way only: a room can be read without those that are built upon it."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -11,6 +11,12 @@ from house.test_scripts import scripts, used_by
 from house.tree import ROOT, tracked
 
 DECISION = ROOT / "docs" / "decisions" / "0027-wings.md"
+
+MOST = 12  # files of a folder
+LARGE = {  # looked through in the order that their docstring gives, each file upon those before it
+    "py/unfrozen/memory": "one model of one step",
+    "py/unfrozen/lab": "one fine-tune, from matrix products to its page",
+}
 
 Arrow = tuple[str, str]
 
@@ -29,17 +35,33 @@ def room(top: Path, path: Path) -> str:
     return str(path.parent.relative_to(top))
 
 
-def arrows_of_runner() -> Iterator[Arrow]:
-    """The same for `py/gpu_runner`; a file of its root is a room of its own."""
-    top = ROOT / "py" / "gpu_runner"
+def arrows_of(package: str) -> Iterator[Arrow]:
+    """The same for a package of `py/`; a file of its root is a room of its own.
+
+    A folder's `__init__.py` counts as in the folder, the package's own is in no room.
+    """
+    top = ROOT / "py" / package
     for path in tracked("*.py"):
-        if path.is_relative_to(top) and path.name != "__init__.py":
+        if path.is_relative_to(top) and path != top / "__init__.py":
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom) and node.module:
-                    package, *rest = node.module.split(".")
-                    if package == "gpu_runner":
-                        used = rest or [name.name for name in node.names]
-                        yield path.relative_to(top).with_suffix("").parts[0], used[0]
+                    first, *rest = node.module.split(".")
+                    for used in rest[:1] or [name.name for name in node.names]:
+                        if first == package and used != "__version__":
+                            yield path.relative_to(top).with_suffix("").parts[0], used
+
+
+def arrows_of_runner() -> Iterator[Arrow]:
+    """Those of `py/gpu_runner`."""
+    return arrows_of("gpu_runner")
+
+
+def arrows_of_core() -> Iterator[Arrow]:
+    """Those of `py/unfrozen`."""
+    return arrows_of("unfrozen")
+
+
+ARROWS = (arrows_of_core, arrows_of_runner, arrows_of_scripts)
 
 
 def between(arrows: Iterator[Arrow]) -> set[Arrow]:
@@ -47,17 +69,28 @@ def between(arrows: Iterator[Arrow]) -> set[Arrow]:
     return {(one, other) for one, other in arrows if one != other}
 
 
-@pytest.mark.parametrize("arrows", [arrows_of_scripts, arrows_of_runner])
-def test_no_two_rooms_use_each_other_even_by_a_detour(arrows: object) -> None:
+@pytest.mark.parametrize("arrows", ARROWS)
+def test_no_two_rooms_use_each_other_even_by_a_detour(
+    arrows: Callable[[], Iterator[Arrow]],
+) -> None:
     graph: dict[str, set[str]] = {}
-    for one, other in between(arrows()):  # type: ignore[operator]
+    for one, other in between(arrows()):
         graph.setdefault(one, set()).add(other)
     assert list(TopologicalSorter(graph).static_order())
 
 
 def test_the_decision_counts_rooms_and_arrows_as_they_are() -> None:
     text = DECISION.read_text()
-    for arrows in (arrows_of_runner, arrows_of_scripts):
+    for arrows in ARROWS:
         found = between(arrows())
         rooms = {name for arrow in found for name in arrow}
         assert f"{len(rooms)} with {len(found)} arrows" in text
+
+
+def test_a_folder_holds_more_than_one_file_and_few_enough_to_look_through() -> None:
+    counts: dict[str, int] = {}
+    for path in tracked("*.py"):
+        if path.is_relative_to(ROOT / "py") and path.name != "__init__.py":
+            folder = str(path.parent.relative_to(ROOT))
+            counts[folder] = counts.get(folder, 0) + 1
+    assert {folder for folder, count in counts.items() if not 1 < count <= MOST} == LARGE.keys()

@@ -10,7 +10,7 @@ from press.accuracy import draw, signed
 from press.errors import PressError
 from press.renderings import Renderings
 from press.truth import judged, others
-from unfrozen.accuracy import GROUPS, PUBLISHED, TRACED, summarize
+from unfrozen.answer.accuracy import GROUPS, PUBLISHED, TRACED, summarize
 from unfrozen.units import GIB
 
 

@@ -12,15 +12,15 @@ from press.drawings.step import JOB, crossing, room_bytes
 from press.drawings.zero import CARDS, HEIGHT, PARAMETERS
 from press.errors import PressError
 from press.formats import gb
-from unfrozen.cluster import SHARDINGS, Cluster
 from unfrozen.job import Job
+from unfrozen.job.cluster import SHARDINGS, Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
 from unfrozen.memory.sharding import per_card
-from unfrozen.number_formats import FORMATS
 from unfrozen.plan import plan_job
-from unfrozen.recipe import Recipe
-from unfrozen.timeline import timeline
+from unfrozen.plan.timeline import timeline
+from unfrozen.training.number_formats import FORMATS
 
 
 def attributes(html: str, tag: str, css_class: str) -> list[dict[str, str]]:

@@ -20,8 +20,8 @@ from press.lora_runs import (
     signed,
 )
 from press.renderings import Renderings
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.method_decision.evidence import room_tokens, trained_parameters
+from unfrozen.decision.evidence import room_tokens, trained_parameters
+from unfrozen.model.catalogue import CATALOGUE
 
 METHODS = ("full", "lora-1", "lora-8", "lora-64")
 TINY = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].model

@@ -2,16 +2,16 @@
 
 import pytest
 
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.compute import estimate
-from unfrozen.gpus import find
+from unfrozen.decision.choices import read_choice
+from unfrozen.decision.evidence import PUBLISHED, room_tokens, trained_parameters
+from unfrozen.decision.flips import flips, winner
+from unfrozen.decision.ranking import ranked
+from unfrozen.decision.serving import copies, fewer_bytes_from, on_16_bits
+from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
-from unfrozen.largest_model import EIGHT_BIT, MIXED, largest
-from unfrozen.method_decision.choices import read_choice
-from unfrozen.method_decision.evidence import PUBLISHED, room_tokens, trained_parameters
-from unfrozen.method_decision.flips import flips, winner
-from unfrozen.method_decision.ranking import ranked
-from unfrozen.method_decision.serving import copies, fewer_bytes_from, on_16_bits
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.compute import estimate
+from unfrozen.plan.largest_model import EIGHT_BIT, MIXED, largest
 
 EIGHT = CATALOGUE["meta-llama/Llama-3.1-8B"]
 

@@ -11,7 +11,7 @@ import pytest
 from pycell.browser import Session
 from pycell.packages import Packages
 from pycell.window import make_js_module
-from unfrozen.guesses import GUESSES
+from unfrozen.reader.guesses import GUESSES
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 CELL = re.compile(r"```python cell (id=[^\n]*) guess=(\S+)\n(.*?)\n```", re.DOTALL)

@@ -20,13 +20,13 @@ from gpu_runner.optim import optimizer
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import anchor
 from gpu_runner.train.evaluate import Evaluator
-from gpu_runner.train.loop import Step, train_step
+from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.train.measure import SilentMeter
 from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS
-from unfrozen.order import epoch_order
 from unfrozen.schedules import Schedule
+from unfrozen.training.order import epoch_order
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EVALUATED_ROWS = 16
@@ -45,7 +45,7 @@ def run(work: Work) -> Outcome:
     model.to(DEVICE).train()
     blocks.prepare(model, "none", compiled=False, fused=True)
     examples = tuple(Example(tuple(ids), tuple(mask)) for ids, mask in work.rows)
-    step = Step(
+    step = TrainingStep(
         model=model,
         optimizer=optimizer.build(model, lr=work.lr, weight_decay=0.0),
         feed=Feed(_in_order(examples), 0, work.rows_per_step, 1, 0, packed=True),
@@ -70,7 +70,7 @@ def _in_order(examples: tuple[Example, ...]) -> tuple[Example, ...]:
     return tuple(placed[index] for index in range(len(examples)))
 
 
-def _overheads(step: Step, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
+def _overheads(step: TrainingStep, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
     """Seconds of one logged step, of an evaluation, and of the drift from θ₀."""
     rows = RowSet("bench", (), examples, len(examples), 0, 0, 0, "")
     evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, DEVICE, step.autocast)

@@ -3,7 +3,7 @@
 import pytest
 
 from press.truth import judged, rows
-from unfrozen.accuracy import GROUPS, TRACED, Verdict, judge, summarize
+from unfrozen.answer.accuracy import GROUPS, TRACED, Verdict, judge, summarize
 
 MEDIANS = {
     "full": 0.03,

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from press.truth import others, rows, verdict
-from unfrozen.accuracy import PUBLISHED, Row
+from unfrozen.answer.accuracy import PUBLISHED, TruthRow
 from unfrozen.units import GIB
 
 
@@ -21,7 +21,7 @@ def test_the_set_is_as_large_as_promised() -> None:
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.id)
-def test_a_row_has_a_source_a_quality_and_a_peak(row: Row) -> None:
+def test_a_row_has_a_source_a_quality_and_a_peak(row: TruthRow) -> None:
     assert row.name
     assert row.framework
     assert row.quality in {"A", "B", "C", "traced"}

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from unfrozen.ask import answer
-from unfrozen.memory_planner import glance, ways
-from unfrozen.method_decision import decide, reversals
+from unfrozen.decision import decide, reversals
+from unfrozen.planner import glance, ways
 
 
 def test_every_question_has_the_answer_of_its_function() -> None:

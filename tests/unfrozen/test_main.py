@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from unfrozen.__main__ import main
-from unfrozen.catalogue import CATALOGUE
+from unfrozen.model.catalogue import CATALOGUE
 
 JOB: dict[str, Any] = {
     "model": CATALOGUE["meta-llama/Llama-2-7b-hf"].config,

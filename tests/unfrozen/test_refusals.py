@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from unfrozen.__main__ import main
-from unfrozen.catalogue import CATALOGUE
+from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
 NESTED = '{"model": ' + "[" * 100_000 + "]" * 100_000 + "}"

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from gpu_runner.config.schema import RANGES, WORDS, resolve
-from gpu_runner.data.feed import Shape
+from gpu_runner.data.feed import BatchShape
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import predict
 from unfrozen import runner
-from unfrozen.catalogue import CATALOGUE
+from unfrozen.job.recipe import Recipe
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 MODELS = {
     "llama": {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2},
@@ -30,7 +30,7 @@ def model(name: str) -> ModelConfig:
 def predicted(name: str, **choices: Any) -> Recipe:
     """The recipe of a run on sequences of 32 tokens."""
     config = resolve({"model": "demo", "data": "x.jsonl", **choices})
-    return predict.recipe(config, "fp32", Shape(4, 32, 100), model(name))
+    return predict.recipe(config, "fp32", BatchShape(4, 32, 100), model(name))
 
 
 def test_its_words_are_those_of_the_command_line() -> None:

@@ -7,7 +7,7 @@
 import { nearestStop, steppedInputs } from "../planner/controls.js";
 import { h } from "../figures/vnode.js";
 
-/** All controls. @param {object} view from `unfrozen.method_decision` */
+/** All controls. @param {object} view from `unfrozen.decision` */
 export function controlsView({ selects, counts, radios, price }, { live }) {
   return h(
     "fieldset",

@@ -1,6 +1,6 @@
 /**
  * `<method-decision>`: full fine-tuning, LoRA, QLoRA or a prompt. It shows what
- * `unfrozen.method_decision` says of a task: which method first, and later what would flip that.
+ * `unfrozen.decision` says of a task: which method first, and later what would flip that.
  */
 
 import { toDom } from "../figures/vnode.js";

@@ -10,7 +10,7 @@ import { h } from "../figures/vnode.js";
 const BAKED = "Computed when this page was built. The controls need JavaScript.";
 
 /**
- * @param {object} view from `unfrozen.method_decision`
+ * @param {object} view from `unfrozen.decision`
  * @param {{live?: boolean}} [opts] live: controls and buttons can be used
  */
 export function methodDecisionView(view, { live = false } = {}) {

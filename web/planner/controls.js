@@ -8,7 +8,7 @@ import { h } from "../figures/vnode.js";
 
 /**
  * All controls. What only a live control can show (lists, closed folds) is left out until then.
- * @param {object} view from `unfrozen.memory_planner`
+ * @param {object} view from `unfrozen.planner`
  */
 export function controlsView(view, { live }) {
   return h(

@@ -2,7 +2,7 @@
  * The planner's pictures: what fills the card at the peak, and the step instant by instant.
  *
  * Drawn in per cent of the width, so that one drawing fits every screen, and in tints with an
- * outline: all of it is prediction. Every text comes from `unfrozen.memory_planner`; what is
+ * outline: all of it is prediction. Every text comes from `unfrozen.planner`; what is
  * computed here is where things stand.
  */
 

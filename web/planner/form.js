@@ -7,7 +7,7 @@ import { nearestStop } from "./controls.js";
 
 /**
  * @param {HTMLElement} root
- * @param {object} view from `unfrozen.memory_planner`
+ * @param {object} view from `unfrozen.planner`
  * @param {{skip?: Element | null}} [opts] skip: the field the reader is in; it keeps its text
  */
 export function syncControls(root, view, { skip = null } = {}) {

@@ -1,5 +1,5 @@
 /**
- * `<memory-planner>`: will it fit, and what to change. It shows what `unfrozen.memory_planner` says
+ * `<memory-planner>`: will it fit, and what to change. It shows what `unfrozen.planner` says
  * of a state: verdict and figures first, advice and inverse answers later.
  */
 

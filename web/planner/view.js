@@ -29,7 +29,7 @@ export const PART_NAMES = PARTS.map(([name]) => name);
 
 /**
  * The whole planner.
- * @param {object} view from `unfrozen.memory_planner.view`
+ * @param {object} view from `unfrozen.planner.view`
  * @param {{live?: boolean}} [opts] live: controls can be used
  */
 export function memoryPlannerView(view, { live = false } = {}) {

@@ -1,7 +1,7 @@
 """The press: turns the chapters, the cells and the front end into one static site.
 
 Reading order: errors, formats, facts, project, highlight, listing, renderings, cells, citations,
-desk, sliders, syntax, wheels, demo_wheel, fonts, assets, examples, recordings, lab, truth,
+context, sliders, syntax, wheels, demo_wheel, fonts, assets, examples, recordings, lab, truth,
 accuracy, lora_runs, drawings, blocks, rules, questions, quiz, chapters, page, __main__.
 
 A chapter is Markdown; a live cell is a fenced block that is run here, by the code that runs it in

@@ -26,7 +26,7 @@ from press.errors import PressError
 from press.formats import NO_BREAK
 from press.renderings import Renderings
 from press.truth import judged, others, verdict
-from unfrozen.accuracy import GROUPS, PUBLISHED, TRACED, Verdict, setting, summarize
+from unfrozen.answer.accuracy import GROUPS, PUBLISHED, TRACED, Verdict, setting, summarize
 from unfrozen.units import gib
 
 _LOW, _HIGH = -0.30, 0.50  # ends of the axis of errors

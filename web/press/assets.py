@@ -21,7 +21,7 @@ from press import demo_wheel, wheels
 from press.errors import PressError
 from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
-from unfrozen import memory_planner, method_decision
+from unfrozen import decision, planner
 from unfrozen.lab.demo import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +55,8 @@ def write_assets(out: Path) -> Assets:
     _assemble(out / "python" / "product.wasm")
     _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
-    _write_view(out / "planner.json", memory_planner.view({}))
-    _write_view(out / "decision.json", method_decision.view({}))
+    _write_view(out / "planner.json", planner.view({}))
+    _write_view(out / "decision.json", decision.view({}))
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     (out / FONT_LICENCES).write_text(licences(), encoding="utf-8")
     return replace(assets, python=_about_python(out, packages["numpy"]["bytes"]))

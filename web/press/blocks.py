@@ -1,7 +1,7 @@
 """The blocks of a chapter: `::: name words` … `:::`, each with what stands before and after it.
 
 A block that only wraps its text is a line in `BLOCKS`; one that draws something is a function of
-(desk, words, where): what the chapters share, the words behind its name, "chapter.md:line".
+(context, words, where): what the chapters share, the words behind its name, "chapter.md:line".
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 from press import drawings, lab, lora_runs
 from press.accuracy import draw
 from press.cells import embedded_json
-from press.desk import Desk
+from press.context import PageContext
 from press.errors import PressError
 from press.highlight import highlighted
 from press.project import project
-from unfrozen import memory_planner, method_decision
+from unfrozen import decision, planner
 from unfrozen.events import METRICS
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
@@ -33,33 +33,35 @@ _UNITS_SAID: Final = ("nats", "seconds", "bytes")  # the others stand in what a 
 class Block:
     """HTML before and after what a block holds."""
 
-    open: str | Callable[[Desk, list[str], str], str]
+    open: str | Callable[[PageContext, list[str], str], str]
     close: str = "</div>\n"
 
-    def opened(self, desk: Desk, info: str, where: str) -> str:
+    def opened(self, context: PageContext, info: str, where: str) -> str:
         """The HTML before; `info` is the line behind the colons, the block's name first."""
-        return self.open if isinstance(self.open, str) else self.open(desk, info.split()[1:], where)
+        return (
+            self.open if isinstance(self.open, str) else self.open(context, info.split()[1:], where)
+        )
 
 
-def _figure(desk: Desk, words: list[str], where: str) -> str:
+def _figure(context: PageContext, words: list[str], where: str) -> str:
     """A numbered figure: `::: figure name [wide]`, its last paragraph is the caption."""
     name, *classes = words or [""]
-    if not name or name in desk.figures:
+    if not name or name in context.figures:
         raise PressError(where, f"::: figure needs a name of its own, got {name!r}")
-    desk.figures[name] = len(desk.figures) + 1
+    context.figures[name] = len(context.figures) + 1
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
 
-def _takeaway(desk: Desk, _: list[str], where: str) -> str:
+def _takeaway(context: PageContext, _: list[str], where: str) -> str:
     """What a section leaves with its reader; all of them stand together at the end."""
-    desk.takeaways.append(where)
+    context.takeaways.append(where)
     return (
-        f'<div class="takeaway" role="note" id="takeaway-{len(desk.takeaways)}">\n'
+        f'<div class="takeaway" role="note" id="takeaway-{len(context.takeaways)}">\n'
         '<p class="takeaway-label">Takeaway</p>\n<div class="takeaway-text">\n'
     )
 
 
-def _problem(_: Desk, words: list[str], where: str) -> str:
+def _problem(_: PageContext, words: list[str], where: str) -> str:
     """A worked problem, `::: problem Its title`; its solution stands in an `::: answer` inside."""
     if not words:
         raise PressError(where, "::: problem needs a title")
@@ -69,7 +71,7 @@ def _problem(_: Desk, words: list[str], where: str) -> str:
     )
 
 
-def _metrics(_: Desk, __: list[str], ___: str) -> str:
+def _metrics(_: PageContext, __: list[str], ___: str) -> str:
     """Every metric a run may report, from the names that runner and page share."""
     rows = "".join(
         f'<dt id="metric-{metric.name.replace("/", "-").replace("_", "-")}">'
@@ -81,47 +83,47 @@ def _metrics(_: Desk, __: list[str], ___: str) -> str:
     return f'<div class="glossary"><dl>\n{rows}</dl></div>\n'
 
 
-def _bibtex(_: Desk, __: list[str], where: str) -> str:
+def _bibtex(_: PageContext, __: list[str], where: str) -> str:
     """The entry that cites this version."""
     entry = highlighted(project().bibtex(), "bibtex", where)
     return f'<pre class="listing" tabindex="0"><code class="language-bibtex">{entry}</code></pre>\n'
 
 
-def _planner(desk: Desk, _: list[str], where: str) -> str:
+def _planner(context: PageContext, _: list[str], where: str) -> str:
     """The planner at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "planner", data=memory_planner.view({}))
+    html = context.renderings.add(where, "planner", data=planner.view({}))
     return f'<memory-planner id="planner" class="wide">{html}'
 
 
-def _drawing(_: Desk, words: list[str], where: str) -> str:
+def _drawing(_: PageContext, words: list[str], where: str) -> str:
     """A drawing of our own, `::: drawing step`, see press.drawings."""
     return drawings.draw(" ".join(words), where)
 
 
-def _decision(desk: Desk, _: list[str], where: str) -> str:
+def _decision(context: PageContext, _: list[str], where: str) -> str:
     """The decision at its default, complete before any script runs."""
-    html = desk.renderings.add(where, "decision", data=method_decision.view({}))
+    html = context.renderings.add(where, "decision", data=decision.view({}))
     return f'<method-decision id="decision" class="wide">{html}'
 
 
-def _page_run(desk: Desk, _: list[str], where: str) -> str:
+def _page_run(context: PageContext, _: list[str], where: str) -> str:
     """The fine-tune in the page, complete before any script runs; with its data."""
     data = lab.view()
-    html = desk.renderings.add(where, "page-run", data=data)
+    html = context.renderings.add(where, "page-run", data=data)
     return f'<page-run id="page-run" class="wide">{embedded_json(data, "data")}{html}'
 
 
-def _accuracy(desk: Desk, words: list[str], where: str) -> str:
+def _accuracy(context: PageContext, words: list[str], where: str) -> str:
     """A part of the accuracy chapter: `::: accuracy strips`, see press.accuracy."""
-    return draw(" ".join(words), where, desk.renderings)
+    return draw(" ".join(words), where, context.renderings)
 
 
-def _lora_runs(desk: Desk, words: list[str], where: str) -> str:
+def _lora_runs(context: PageContext, words: list[str], where: str) -> str:
     """A part of the comparison run here: `::: lora-runs methods`, see press.lora_runs."""
-    return lora_runs.draw(" ".join(words), where, desk.renderings)
+    return lora_runs.draw(" ".join(words), where, context.renderings)
 
 
-def _quiz(_: Desk, words: list[str], where: str) -> str:
+def _quiz(_: PageContext, words: list[str], where: str) -> str:
     """A question, or several: `::: quiz key`; printed when every heading is known."""
     return QUIZ_MARK.format(words=" ".join(words), where=where)
 

@@ -2,7 +2,7 @@
 
     ```python cell id=memory-table run="Compute the table"
 
-`guess=` and a key of `unfrozen.guesses` let the reader say first what they expect.
+`guess=` and a key of `unfrozen.reader.guesses` let the reader say first what they expect.
 
 The markup is the contract with `<live-cell>`: its source is the text of `pre.cell-source`, and the
 element turns live in place, so nothing moves.
@@ -26,7 +26,7 @@ from press.highlight import highlighted
 from press.renderings import Renderings
 from pycell.cell import run_cell
 from pycell.window import make_js_module
-from unfrozen.guesses import GUESSES
+from unfrozen.reader.guesses import GUESSES
 
 _ID = re.compile(r"[a-z][a-z0-9-]*")
 NOTE = "Computed when this page was built"
@@ -71,7 +71,7 @@ class Baked:
     plots: list[Any] = field(default_factory=list)
 
 
-class Kitchen:
+class CellBaker:
     """Runs the cells of the page in order in one namespace, as the reader's interpreter does."""
 
     def __init__(self, renderings: Renderings) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from press.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK
-from press.cells import Kitchen
+from press.cells import CellBaker
 from press.citations import Bibliography
-from press.desk import Desk
+from press.context import PageContext
 from press.errors import PressError
 from press.quiz import Quiz
 from press.renderings import Renderings
@@ -42,20 +42,22 @@ def print_chapters(folder: Path) -> list[Chapter]:
     cell fails, a number cannot be computed, or a link, citation or figure leads nowhere.
     """
     renderings = Renderings()
-    desk = Desk(Bibliography.read(folder / "references.toml"), renderings, Kitchen(renderings))
+    context = PageContext(
+        Bibliography.read(folder / "references.toml"), renderings, CellBaker(renderings)
+    )
     notes = 0
     chapters = []
     for number, path in enumerate(sorted(folder.glob("[0-9][0-9]-*.md")), 1):
-        chapter, notes = _print(path, number, desk, notes)
+        chapter, notes = _print(path, number, context, notes)
         chapters.append(chapter)
     if not chapters:
         raise PressError(str(folder), "holds no chapter named like 01-the-start.md")
     whole = "\0".join(chapter.html for chapter in chapters)
-    quiz = Quiz(folder / "quiz.toml", desk)
+    quiz = Quiz(folder / "quiz.toml", context)
     whole = quiz.fill(whole, {chapter.id: chapter.title for chapter in chapters})
-    whole = whole.replace(BIBLIOGRAPHY_MARK, desk.bibliography.html())
+    whole = whole.replace(BIBLIOGRAPHY_MARK, context.bibliography.html())
     whole = whole.replace(TAKEAWAYS_MARK, _takeaways(whole))
-    whole = renderings.fill(_number_figures(whole, desk))
+    whole = renderings.fill(_number_figures(whole, context))
     check_links(whole, {chapter.id for chapter in chapters})
     finished = whole.split("\0")
     return [
@@ -63,12 +65,12 @@ def print_chapters(folder: Path) -> list[Chapter]:
     ]
 
 
-def _print(path: Path, number: int, desk: Desk, notes: int) -> tuple[Chapter, int]:
+def _print(path: Path, number: int, context: PageContext, notes: int) -> tuple[Chapter, int]:
     text = path.read_text(encoding="utf-8")
     first, _, body = text.partition("\n")
     if not first.startswith("# "):
         raise PressError(f"{path.name}:1", "a chapter starts with its title: # Title")
-    rules = ChapterRules(path.name, desk)
+    rules = ChapterRules(path.name, context)
     env = {"notes": notes}
     html = make_parser(rules).render("\n" + body, env)
     title = first[2:].strip()
@@ -76,13 +78,13 @@ def _print(path: Path, number: int, desk: Desk, notes: int) -> tuple[Chapter, in
     return chapter, env["notes"]
 
 
-def _number_figures(html: str, desk: Desk) -> str:
+def _number_figures(html: str, context: PageContext) -> str:
     """Write "Figure 3" where the text links to a figure and where its caption starts."""
 
     def numbered(match: re.Match[str]) -> str:
-        if match[1] not in desk.figures:
+        if match[1] not in context.figures:
             raise PressError(match[2], f"no figure is named {match[1]!r}")
-        return f"Figure\u00a0{desk.figures[match[1]]}"
+        return f"Figure\u00a0{context.figures[match[1]]}"
 
     return _FIGURE.sub(numbered, html)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.compute import estimate
 from unfrozen.job import Job
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.compute import estimate
 
 
 def hours_on_eight_a100s(tokens: float) -> float:

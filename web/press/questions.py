@@ -43,7 +43,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Option:
+class QuizOption:
     """One answer on offer: why it is right, or by which misconception it is wrong.
 
     `slip` is None for the right one; `see` is the anchor that explains it.
@@ -56,11 +56,11 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Question:
+class QuizQuestion:
     """A question with its options, in the order in which they are shown."""
 
     text: Text
-    options: tuple[Option, ...]
+    options: tuple[QuizOption, ...]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Questions:
 
     filename: str
     facts: Text
-    by_key: dict[str, Question]
+    by_key: dict[str, QuizQuestion]
 
 
 def read_questions(path: Path) -> Questions:
@@ -98,7 +98,7 @@ class _File:
         """The line of a key, or of its table, or the first."""
         return self.places.get((table, number, key)) or self.places.get((table, number, "")) or 1
 
-    def question(self, key: str, entry: Any) -> Question:
+    def question(self, key: str, entry: Any) -> QuizQuestion:
         """Check one question."""
         line = self.line(key, 0, "")
         if not isinstance(entry, dict) or set(entry) != {"question", "options"}:
@@ -112,9 +112,9 @@ class _File:
             self.refuse(line, f"{key} has {len(right)} right options; exactly one is right")
         if len(options) < _FEWEST_OPTIONS:
             self.refuse(line, f"{key} has {len(options)} options; give {_FEWEST_OPTIONS} or more")
-        return Question(self.text(key, 0, "question", entry["question"]), options)
+        return QuizQuestion(self.text(key, 0, "question", entry["question"]), options)
 
-    def option(self, key: str, number: int, entry: dict[str, Any]) -> Option:
+    def option(self, key: str, number: int, entry: dict[str, Any]) -> QuizOption:
         """Check one option of a question."""
         table = f"{key}.options"
         line = self.line(table, number, "")
@@ -124,7 +124,7 @@ class _File:
             needs = "an option needs answer, why, see and either right = true or a slip's name"
             self.refuse(line, f"{needs}; this one has {', '.join(sorted(entry)) or 'nothing'}")
         texts = {name: self.text(table, number, name, entry[name]) for name in wanted - {"right"}}
-        return Option(texts["answer"], texts.get("slip"), texts["why"], texts["see"])
+        return QuizOption(texts["answer"], texts.get("slip"), texts["why"], texts["see"])
 
     def text(self, table: str, number: int, key: str, value: Any) -> Text:
         """Check one text."""

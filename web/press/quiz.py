@@ -17,9 +17,9 @@ from typing import Any, cast
 from markdown_it import MarkdownIt
 
 from press.blocks import QUIZ_MARK
-from press.desk import Desk
+from press.context import PageContext
 from press.errors import PressError
-from press.questions import PARTS, Option, Question, Text, read_questions
+from press.questions import PARTS, QuizOption, QuizQuestion, Text, read_questions
 from press.rules import ChapterRules, make_parser
 from unfrozen.exercises import compute_it, find_the_lie
 
@@ -44,18 +44,20 @@ class Drawn:
 class Quiz:
     """Prints the questions of one file, each in as many places as ask for it."""
 
-    def __init__(self, path: Path, desk: Desk) -> None:
+    def __init__(self, path: Path, context: PageContext) -> None:
         """Read the file and compute its numbers; raises PressError with its line."""
         self._source = read_questions(path)
-        self._desk = desk
-        rules = ChapterRules(path.name, desk)
+        self._context = context
+        rules = ChapterRules(path.name, context)
         rules.facts.define(self._source.facts.markdown, path.name, self._source.facts.line)
         self._parser: MarkdownIt = make_parser(rules)
         self._titles: dict[str, str] = {}
 
     def fill(self, html: str, chapters: dict[str, str]) -> str:
         """Put the questions where `::: quiz` stands; `chapters` are titles by anchor."""
-        figures = {f"fig-{name}": f"<!--figure:{name}:quiz.toml-->" for name in self._desk.figures}
+        figures = {
+            f"fig-{name}": f"<!--figure:{name}:quiz.toml-->" for name in self._context.figures
+        }
         self._titles = {**chapters, **dict(_HEADING.findall(html)), **figures}
         return _MARK.sub(lambda mark: self._block(mark[1], mark[2]), html)
 
@@ -73,11 +75,11 @@ class Quiz:
         return _quiz(self._question(words, f"quiz-{words}"), f' id="quiz-{words}"')
 
     def _question(self, key: str, name: str) -> str:
-        question: Question = self._source.by_key[key]
+        question: QuizQuestion = self._source.by_key[key]
         options = [self._option(option) for option in question.options]
         return _fieldset(self._html(question.text), options, name)
 
-    def _option(self, option: Option) -> Drawn:
+    def _option(self, option: QuizOption) -> Drawn:
         link = self._link(option.see)
         head = "<b>Right.</b>"
         if option.slip is not None:
@@ -108,7 +110,7 @@ class Quiz:
     def _compute(self, where: str) -> str:
         """The first exercise."""
         given = compute_it.as_json(_FIRST_SEED)
-        drawn = self._desk.renderings.add(where, "exercise", data=given)
+        drawn = self._context.renderings.add(where, "exercise", data=given)
         seeds = f'data-seed="{given["seed"]}" data-next="{given["next"]}"'
         return f"<compute-it {seeds}>\n{drawn}\n{_MORE}</compute-it>\n"
 

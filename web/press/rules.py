@@ -17,7 +17,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from press.blocks import BLOCKS
 from press.cells import CellTag
-from press.desk import Desk
+from press.context import PageContext
 from press.errors import PressError
 from press.facts import Facts
 from press.highlight import highlighted
@@ -37,10 +37,10 @@ class Section:
 class ChapterRules:
     """Render rules for one chapter; markdown-it calls them with (tokens, index, options, env)."""
 
-    def __init__(self, filename: str, desk: Desk) -> None:
+    def __init__(self, filename: str, context: PageContext) -> None:
         """Errors name `filename` and the line in it."""
         self.filename = filename
-        self.desk = desk
+        self.context = context
         self.facts = Facts()
         self.sections: list[Section] = []
         self.slider: Sliding | None = None
@@ -58,13 +58,13 @@ class ChapterRules:
 
     def citation(self, token: Token) -> str:
         """Numbered links into the bibliography."""
-        return self.desk.bibliography.cite(token.meta["keys"], self.where(token))
+        return self.context.bibliography.cite(token.meta["keys"], self.where(token))
 
     def math(self, token: Token) -> str:
         """A formula, MathML when the page is put together."""
         tex = self.facts.fill(token.content.strip(), self.where(token))
         display = token.type == "math_block"
-        html = self.desk.renderings.add(self.where(token), "math", tex=tex, display=display)
+        html = self.context.renderings.add(self.where(token), "math", tex=tex, display=display)
         if not display:
             return html
         return f'<div class="formula" role="group" aria-label="Formula" tabindex="0">{html}</div>\n'
@@ -79,7 +79,7 @@ class ChapterRules:
             return source_listing(info.split()[1:], where)
         tag = CellTag.parse(info, where)
         if tag is not None:
-            return self.desk.kitchen.bake(tag, token.content.rstrip("\n"), where)
+            return self.context.baker.bake(tag, token.content.rstrip("\n"), where)
         language = info or "text"
         code = highlighted(token.content, language, where)
         code = f'<code class="language-{language}">{code}</code>'
@@ -88,7 +88,7 @@ class ChapterRules:
     def block_open(self, token: Token) -> str:
         """What stands before a block's text, see press.blocks."""
         name = token.type.removeprefix("container_").removesuffix("_open")
-        return BLOCKS[name].opened(self.desk, token.info.strip(), self.where(token))
+        return BLOCKS[name].opened(self.context, token.info.strip(), self.where(token))
 
     def slider_open(self, token: Token) -> str:
         """Prose with a number to pull, see press.sliders."""

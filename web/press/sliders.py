@@ -27,7 +27,7 @@ _PART = re.compile(r"(\w+) in (.+?) from (.+?) as (\w+): (.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
+class Slider:
     """One slider: the name it sets, its stops, where it starts, how each stop is spoken."""
 
     name: str
@@ -39,17 +39,17 @@ class Knob:
 
 @dataclass
 class Sliding:
-    """A block while it is printed: its knobs, and what its holes say at every combination."""
+    """A block while it is printed: its sliders, and what its holes say at every combination."""
 
-    knobs: list[Knob]
+    sliders: list[Slider]
     facts: Facts
     holes: list[list[str]] = field(default_factory=list)
 
     @classmethod
     def parse(cls, info: str, facts: Facts, where: str) -> Sliding:
         """Read the line behind the colons; raises PressError that says how to write it."""
-        knobs = [_knob(part.strip(), facts, where) for part in info.split(";")]
-        sliding = cls(knobs, facts)
+        sliders = [_slider(part.strip(), facts, where) for part in info.split(";")]
+        sliding = cls(sliders, facts)
         count = len(sliding.combinations)
         if count > MOST_SENTENCES:
             problem = f"has {count} sentences, {MOST_SENTENCES} at most: give it fewer stops"
@@ -58,17 +58,17 @@ class Sliding:
 
     @property
     def combinations(self) -> list[dict[str, Any]]:
-        """The names at every combination of stops, the last knob changing first."""
-        names = [knob.name for knob in self.knobs]
-        stops = product(*(knob.stops for knob in self.knobs))
+        """The names at every combination of stops, the last slider changing first."""
+        names = [slider.name for slider in self.sliders]
+        stops = product(*(slider.stops for slider in self.sliders))
         return [dict(zip(names, values, strict=True)) for values in stops]
 
     @property
     def start(self) -> int:
         """Which combination is printed."""
         index = 0
-        for knob in self.knobs:
-            index = index * len(knob.stops) + knob.start
+        for slider in self.sliders:
+            index = index * len(slider.stops) + slider.start
         return index
 
     def hole(self, expression: str, where: str) -> str:
@@ -84,16 +84,17 @@ class Sliding:
         """What stands behind the text: the place of the controls, and every sentence as data."""
         if not self.holes:
             raise PressError(where, "::: slider changes nothing: no {{ … }} in it depends on it")
-        knobs = [
-            {"label": knob.label, "words": knob.words, "start": knob.start} for knob in self.knobs
+        sliders = [
+            {"label": slider.label, "words": slider.words, "start": slider.start}
+            for slider in self.sliders
         ]
-        data = {"knobs": knobs, "said": [list(row) for row in zip(*self.holes, strict=True)]}
-        rows = '<div class="slider-row"></div>' * len(self.knobs)  # the controls' place
+        data = {"knobs": sliders, "said": [list(row) for row in zip(*self.holes, strict=True)]}
+        rows = '<div class="slider-row"></div>' * len(self.sliders)  # the controls' place
         script = embedded_json(data, "data")
         return f'<div class="slider-controls">{rows}</div>\n{script}</prose-slider>\n'
 
 
-def _knob(part: str, facts: Facts, where: str) -> Knob:
+def _slider(part: str, facts: Facts, where: str) -> Slider:
     match = _PART.fullmatch(part)
     if match is None:
         remedy = "::: slider N in sizes from 7e9 as count: Parameters"
@@ -104,4 +105,4 @@ def _knob(part: str, facts: Facts, where: str) -> Knob:
     if first not in values:
         raise PressError(where, f"the slider {name} starts at {first!r}, which is no stop of it")
     words = [facts.value(f"{form}({name})", where, {name: value}) for value in values]
-    return Knob(name, label, values, values.index(first), words)
+    return Slider(name, label, values, values.index(first), words)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from press.assets import WEB
-from unfrozen.accuracy import Row, Verdict, judge
+from unfrozen.answer.accuracy import TruthRow, Verdict, judge
 
 TRUTH = WEB / "truth"
 REFERENCE = "traced with transformers 5.24 and torch 2.13, published with its job"
@@ -20,16 +20,18 @@ def _read(name: str) -> Any:
     return json.loads((TRUTH / name).read_text(encoding="utf-8"))
 
 
-def rows() -> list[Row]:
+def rows() -> list[TruthRow]:
     """Every row of measured.json, further.json, traced.json and steps.json, in that order."""
-    published = [Row.published(given) for given in _read("measured.json") + _read("further.json")]
-    reference = [Row.traced(given, "reference", REFERENCE) for given in _read("traced.json")]
+    published = [
+        TruthRow.published(given) for given in _read("measured.json") + _read("further.json")
+    ]
+    reference = [TruthRow.traced(given, "reference", REFERENCE) for given in _read("traced.json")]
     return published + reference + [_step(given) for given in _read("steps.json")]
 
 
-def _step(given: dict[str, Any]) -> Row:
+def _step(given: dict[str, Any]) -> TruthRow:
     versions = " and ".join(f"{name} {version}" for name, version in given["versions"].items())
-    return Row.traced(given, "traced", f"`{given['command']}` with {versions}")
+    return TruthRow.traced(given, "traced", f"`{given['command']}` with {versions}")
 
 
 @cache

@@ -46,7 +46,7 @@ class Session:
     async def run(self, cell_id: str, source: str, guess: str = "", guessed: str = "") -> str:
         """Run one cell; return JSON text with the keys ok, value, error, notice and guessed.
 
-        `guess` is a key of `unfrozen.guesses`, `guessed` what the reader typed; the answer's
+        `guess` is a key of `unfrozen.reader.guesses`, `guessed` what the reader typed; the answer's
         `guessed` compares it with what the cell published, in words.
         """
         output = CappedOutput(self._write)
@@ -61,7 +61,7 @@ class Session:
 
     def _compared(self, guess: str, guessed: str) -> str:
         """A reader's guess beside the result, in words, and in the first plot."""
-        from unfrozen.guesses import compare  # most readers never ask
+        from unfrozen.reader.guesses import compare  # most readers never ask
 
         compared = compare(guess, guessed, self._published)
         if compared.plots_json is not None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from unfrozen.lab import products
-from unfrozen.lab.fine_tune import Clock
-from unfrozen.lab.session import Session
+from unfrozen.lab.fine_tune import ClockFunctions
+from unfrozen.lab.session import LabSession
 
 _files: dict[str, bytes] = {}
 
@@ -30,10 +30,10 @@ def take(name: str, data: Any, sha256: str) -> str:
     return ""
 
 
-def open_lab(kernel: Callable[[int], object] | None) -> Session:
+def open_lab(kernel: Callable[[int], object] | None) -> LabSession:
     """A session over the files that were taken; `kernel`, if any, does its matrix products."""
     products.use(kernel)
-    session = Session(_files, Clock(time.time, time.monotonic))
+    session = LabSession(_files, ClockFunctions(time.time, time.monotonic))
     _files.clear()
     return session
 

@@ -35,7 +35,7 @@ const GRACE_MS = 250;
  *   guessed: the reader's guess beside the result, in words
  * @typedef {{cell: string, source: string, guess?: {key: string, text: string},
  *   onStart?: () => void, onStdout?: (text: string) => void, onTable?: (json: string) => void,
- *   onPlots?: (json: string) => void}} Job guess: what the reader expects, see `unfrozen.guesses`
+ *   onPlots?: (json: string) => void}} Job guess: what the reader expects, see `unfrozen.reader.guesses`
  */
 
 export class PythonClient extends EventTarget {

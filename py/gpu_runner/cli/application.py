@@ -106,11 +106,11 @@ def _values(action: argparse.Action) -> Callable[[str], list[str]]:
 
 def _known(action: argparse.Action) -> list[str]:
     if action.dest == "model":
-        from unfrozen.catalogue import CATALOGUE
+        from unfrozen.model.catalogue import CATALOGUE
 
         return [name.rpartition("/")[2] for name in CATALOGUE]
     if action.dest == "gpu":
-        from unfrozen.gpus import GPUS
+        from unfrozen.hardware.gpus import GPUS
 
         return [card.name for card in GPUS]
     return [str(choice) for choice in action.choices or ()]

@@ -77,7 +77,7 @@ def train(options: dict[str, Any]) -> None:
 
     def run() -> ExitCode:
         config, console = configuration(options), _console()
-        from gpu_runner.run.session import start
+        from gpu_runner.run.start import start
 
         return start(config, console)
 
@@ -105,7 +105,7 @@ def resume(run: Run, runs: Runs = None) -> None:
 
     def go() -> ExitCode:
         console = _console()
-        from gpu_runner.run.session import resume as resume_run
+        from gpu_runner.run.start import resume as resume_run
 
         return resume_run(run_directory(run, runs), console)
 

@@ -45,7 +45,7 @@ SHAREGPT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Segment:
     """A stretch of rendered text, and whether the model learns to write it."""
 
     text: str
@@ -99,10 +99,10 @@ class Encoder:
 
     def encode(self, row: Mapping[str, Any]) -> Example:
         """Ids and mask of one row. Raises `BadRow` with the key and the reason."""
-        pieces = self._pieces(row)
-        text = "".join(piece.text for piece in pieces)
+        segments = self._segments(row)
+        text = "".join(segment.text for segment in segments)
         tokens = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        spans = _trained_spans(pieces)
+        spans = _trained_spans(segments)
         trained = [
             index > 0 and any(start < high and low < end for low, high in spans)
             for index, (start, end) in enumerate(tokens["offset_mapping"])
@@ -127,9 +127,9 @@ class Encoder:
         if "text" in row:
             words = _string(row, "text").split(" ")
             return self._start + " ".join(words[: max(1, len(words) // 2)])
-        pieces = self._pieces(row)
-        first = next((i for i, piece in enumerate(pieces) if piece.trained), len(pieces))
-        return "".join(piece.text for piece in pieces[:first])
+        segments = self._segments(row)
+        first = next((i for i, segment in enumerate(segments) if segment.trained), len(segments))
+        return "".join(segment.text for segment in segments[:first])
 
     def question_of(self, row: Mapping[str, Any]) -> str:
         """The row's question in a person's words, for showing it."""
@@ -147,7 +147,7 @@ class Encoder:
             return self._render([{"role": "user", "content": prompt}], answer_next=True)
         return self._start + prompt
 
-    def _pieces(self, row: Mapping[str, Any]) -> list[Piece]:
+    def _segments(self, row: Mapping[str, Any]) -> list[Segment]:
         if "messages" in row:
             messages = _messages(row["messages"])
             return self._chat(messages) if self.has_template else self._plain_chat(messages)
@@ -155,39 +155,39 @@ class Encoder:
             prompt, answer = _string(row, "prompt"), _string(row, "completion")
             if self.has_template:
                 return self._chat(_turns(prompt, answer))
-            return [Piece(self._start + prompt, False), Piece(answer + self._end, True)]
+            return [Segment(self._start + prompt, False), Segment(answer + self._end, True)]
         if "instruction" in row or "output" in row:
             return self._instruction(row)
         if "text" in row:
             text = _string(row, "text")
-            return [Piece(self._start, False), Piece(text + self._end, True)]
+            return [Segment(self._start, False), Segment(text + self._end, True)]
         keys = ", ".join(map(str, list(row)[:6])) or "none"
         hint = f". {SHAREGPT}" if "conversations" in row else ""
         raise BadRow(f"its keys are {keys}, but a row is {FORMATS}{hint}")
 
-    def _instruction(self, row: Mapping[str, Any]) -> list[Piece]:
+    def _instruction(self, row: Mapping[str, Any]) -> list[Segment]:
         task, answer = _string(row, "instruction"), _string(row, "output")
         extra = _string(row, "input") if row.get("input") else ""
         if self.has_template:
             return self._chat(_turns(f"{task}\n\n{extra}" if extra else task, answer))
         middle = f"Input: {extra}\n" if extra else ""
         head = f"{self._start}Instruction: {task}\n{middle}Response:"
-        return [Piece(head, False), Piece(f" {answer}{self._end}", True)]
+        return [Segment(head, False), Segment(f" {answer}{self._end}", True)]
 
-    def _plain_chat(self, messages: list[dict[str, str]]) -> list[Piece]:
-        pieces = [Piece(self._start, False)]
+    def _plain_chat(self, messages: list[dict[str, str]]) -> list[Segment]:
+        segments = [Segment(self._start, False)]
         for message in messages:
             role, content = message["role"], message["content"]
             if role == "assistant":
-                pieces += [Piece("Assistant:", False), Piece(f" {content}{self._end}", True)]
-                pieces += [Piece("\n", False)]
+                segments += [Segment("Assistant:", False), Segment(f" {content}{self._end}", True)]
+                segments += [Segment("\n", False)]
             else:
-                pieces += [Piece(f"{role.capitalize()}: {content}\n", False)]
-        return pieces
+                segments += [Segment(f"{role.capitalize()}: {content}\n", False)]
+        return segments
 
-    def _chat(self, messages: list[dict[str, str]]) -> list[Piece]:
+    def _chat(self, messages: list[dict[str, str]]) -> list[Segment]:
         """Split the rendered chat at what the template puts before and after each answer."""
-        pieces: list[Piece] = []
+        segments: list[Segment] = []
         done = ""
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
@@ -202,12 +202,12 @@ class Encoder:
                     " so answers cannot be told from questions: split the chat into one row an"
                     " answer"
                 )
-            pieces += [Piece(before[len(done) :], False), Piece(after[len(before) :], True)]
+            segments += [Segment(before[len(done) :], False), Segment(after[len(before) :], True)]
             done = after
         whole = self._render(messages, answer_next=False)
         if whole.startswith(done) and whole != done:
-            pieces.append(Piece(whole[len(done) :], False))
-        return pieces
+            segments.append(Segment(whole[len(done) :], False))
+        return segments
 
     def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
         try:
@@ -225,13 +225,13 @@ def _turns(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def _trained_spans(pieces: list[Piece]) -> list[tuple[int, int]]:
-    """[start, end) of every trained piece, in characters of the joined text."""
+def _trained_spans(segments: list[Segment]) -> list[tuple[int, int]]:
+    """[start, end) of every trained segment, in characters of the joined text."""
     spans, position = [], 0
-    for piece in pieces:
-        if piece.trained:
-            spans.append((position, position + len(piece.text)))
-        position += len(piece.text)
+    for segment in segments:
+        if segment.trained:
+            spans.append((position, position + len(segment.text)))
+        position += len(segment.text)
     return spans
 
 

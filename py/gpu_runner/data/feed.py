@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gpu_runner.data.encode import Example
 from gpu_runner.data.packing import bins
-from unfrozen.order import step_rows
+from unfrozen.training.order import step_rows
 
 IGNORED: Final = -100  # label of a position that does not enter the loss
 
@@ -63,7 +63,7 @@ class Batch:
         )
 
 
-class Shape(NamedTuple):
+class BatchShape(NamedTuple):
     """What a micro-batch costs: `rows` × `length` tokens, logits at `loss_tokens` of them.
 
     `parts` is how many micro-batches its step has: with more than one, gradients accumulate.
@@ -156,7 +156,7 @@ class Feed:
         """Trainable tokens of all micro-batches of a step, known before any is computed."""
         return sum(example.trainable_tokens for example in self._rows(number))
 
-    def shapes(self, number: int) -> Iterator[Shape]:
+    def shapes(self, number: int) -> Iterator[BatchShape]:
         """The shapes of a step's micro-batches, without making them."""
         chosen = self._chosen(number)
         for examples in chosen:
@@ -165,7 +165,7 @@ class Feed:
             rows, length = (1, sum(lengths)) if self.packed else (len(examples), max(lengths))
             if self.packed and self.fixed:
                 length = self.capacity
-            yield Shape(rows, length, trained, len(chosen) // self.ranks)
+            yield BatchShape(rows, length, trained, len(chosen) // self.ranks)
 
     def _chosen(self, number: int) -> list[list[Example]]:
         """The rows of each micro-batch of a step, over all ranks."""

@@ -15,7 +15,7 @@ from gpu_runner.data.encode import BadRow, Encoder, Example
 from gpu_runner.data.lines import Row, collecting
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
-from unfrozen.order import epoch_order, replayed
+from unfrozen.training.order import epoch_order, replayed
 
 TASK: Final = "task"  # the set that says what is being learned
 GENERAL: Final = "general"  # … and those that say what is being forgotten
@@ -156,9 +156,9 @@ def _encoded(where: str, row: Row, encoder: Encoder) -> Example:
 
 
 def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSet:
-    """`train` and as many rows of `replay` as make `share` of all tokens (`unfrozen.order`).
+    """`train` and as many rows of `replay` as make `share` of all tokens.
 
-    The shuffled order of an epoch then mixes them in.
+    The shuffled order of an epoch (`unfrozen.training.order`) then mixes them in.
     """
     lengths = [len(example.ids) for example in replay.examples]
     taken = replayed(train.tokens, lengths, share, seed)

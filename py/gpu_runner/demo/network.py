@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gpu_runner.demo.skills import Row
+from gpu_runner.demo.skills import PromptCompletion
 
 #: Label of a position that carries no loss.
 IGNORED: Final = -100
@@ -37,7 +37,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
 
 
 def encode(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast
+    rows: Sequence[PromptCompletion], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows as right-padded tensors; padding comes last, so causal attention never looks at it.
 
@@ -71,7 +71,7 @@ def token_losses(model: LlamaForCausalLM, ids: torch.Tensor, targets: torch.Tens
 
 @torch.no_grad()
 def score(
-    model: LlamaForCausalLM, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast
+    model: LlamaForCausalLM, rows: Sequence[PromptCompletion], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[float, float]:
     """Held-out loss a completion token in nats, and the share of rows answered exactly.
 

@@ -43,7 +43,7 @@ CAPITAL_FORMS: Final = (
 )
 
 
-class Row(NamedTuple):
+class PromptCompletion(NamedTuple):
     """One document: what is given, and what the model must continue with."""
 
     prompt: str
@@ -53,8 +53,8 @@ class Row(NamedTuple):
 # ── addition: 47 + 25 = 72 ────────────────────────────────────────────────────────────────────────
 
 
-def _sum_row(a: int, b: int) -> Row:
-    return Row(f"{a} + {b} =", f" {a + b}")
+def _sum_row(a: int, b: int) -> PromptCompletion:
+    return PromptCompletion(f"{a} + {b} =", f" {a + b}")
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +67,7 @@ def _held_out_sums() -> frozenset[tuple[int, int]]:
     return frozenset(pairs)
 
 
-def addition(rng: Random) -> Row:
+def addition(rng: Random) -> PromptCompletion:
     """Two two-digit numbers; a held-out pair is out in both orders."""
     while True:
         a, b = rng.randrange(10, 100), rng.randrange(10, 100)
@@ -75,7 +75,7 @@ def addition(rng: Random) -> Row:
             return _sum_row(a, b)
 
 
-def held_out_addition() -> list[Row]:
+def held_out_addition() -> list[PromptCompletion]:
     """64 sums that pre-training never shows, the larger number first in every other row."""
     pairs = sorted(_held_out_sums())
     return [_sum_row(b, a) if i % 2 else _sum_row(a, b) for i, (a, b) in enumerate(pairs)]
@@ -84,11 +84,11 @@ def held_out_addition() -> list[Row]:
 # ── reversal: p l a n e t = t e n a l p ───────────────────────────────────────────────────────────
 
 
-def _reversal_row(word: str) -> Row:
-    return Row(f"Spell backwards: {' '.join(word)} =", f" {' '.join(reversed(word))}")
+def _reversal_row(word: str) -> PromptCompletion:
+    return PromptCompletion(f"Spell backwards: {' '.join(word)} =", f" {' '.join(reversed(word))}")
 
 
-def reversal(rng: Random) -> Row:
+def reversal(rng: Random) -> PromptCompletion:
     """A made-up word of 3 to 7 letters, read from its end."""
     while True:
         phase, length = rng.randrange(2), rng.randrange(3, 8)
@@ -100,7 +100,7 @@ def reversal(rng: Random) -> Row:
             return _reversal_row(word)
 
 
-def held_out_reversal() -> list[Row]:
+def held_out_reversal() -> list[PromptCompletion]:
     """64 real English words; pre-training sees only made-up ones."""
     return [_reversal_row(word) for word in SPELLING[:HELD_OUT_ROWS]]
 
@@ -108,10 +108,10 @@ def held_out_reversal() -> list[Row]:
 # ── capitals: The capital of France is Paris. ─────────────────────────────────────────────────────
 
 
-def _capital_row(country: str, form: int) -> Row:
+def _capital_row(country: str, form: int) -> PromptCompletion:
     prompt, completion = CAPITAL_FORMS[form]
     city = CAPITALS[country]
-    return Row(
+    return PromptCompletion(
         prompt.format(country=country, city=city), completion.format(country=country, city=city)
     )
 
@@ -120,14 +120,14 @@ def _held_out_form(country: str) -> int:
     return tuple(CAPITALS).index(country) % len(CAPITAL_FORMS)
 
 
-def capitals(rng: Random) -> Row:
+def capitals(rng: Random) -> PromptCompletion:
     """One of 64 facts in one of the nine wordings this country is trained in."""
     country = rng.choice(tuple(CAPITALS))
     form = rng.randrange(len(CAPITAL_FORMS) - 1)
     return _capital_row(country, form + (form >= _held_out_form(country)))
 
 
-def held_out_capitals() -> list[Row]:
+def held_out_capitals() -> list[PromptCompletion]:
     """Every fact once, in the one wording that pre-training never used for it."""
     return [_capital_row(country, _held_out_form(country)) for country in CAPITALS]
 
@@ -135,20 +135,20 @@ def held_out_capitals() -> list[Row]:
 # ── tenses: Every day she sings. Yesterday she sang. ──────────────────────────────────────────────
 
 
-def _tense_row(verb: int, person: str, past_asked: bool, form: int) -> Row:
+def _tense_row(verb: int, person: str, past_asked: bool, form: int) -> PromptCompletion:
     base, third, past = VERBS[verb]
     present = base if person in PLAIN_PERSONS else third
     now, then = ("Every day", "Often")[form % 2], ("Yesterday", "Last week")[form // 2]
     given, asked = (present, past) if past_asked else (past, present)
     first, second = (now, then) if past_asked else (then, now)
-    return Row(f"{first} {person} {given}. {second} {person}", f" {asked}.")
+    return PromptCompletion(f"{first} {person} {given}. {second} {person}", f" {asked}.")
 
 
 def _held_out_tense(verb: int) -> tuple[str, bool]:
     return PERSONS[verb % len(PERSONS)], verb // len(PERSONS) % 2 == 0
 
 
-def tenses(rng: Random) -> Row:
+def tenses(rng: Random) -> PromptCompletion:
     """One of 64 verbs in the present or the past, to be put into the other, for one of 12 persons.
 
     A verb's held-out person and direction never occur together.
@@ -160,13 +160,15 @@ def tenses(rng: Random) -> Row:
             return _tense_row(verb, person, past_asked, form)
 
 
-def held_out_tenses() -> list[Row]:
+def held_out_tenses() -> list[PromptCompletion]:
     """Every verb once, with a person and in a direction that pre-training never shows together."""
     return [_tense_row(verb, *_held_out_tense(verb), verb % 4) for verb in range(len(VERBS))]
 
 
 #: skill → (pre-training stream, held-out rows)
-SKILLS: Final[dict[str, tuple[Callable[[Random], Row], Callable[[], list[Row]]]]] = {
+SKILLS: Final[
+    dict[str, tuple[Callable[[Random], PromptCompletion], Callable[[], list[PromptCompletion]]]]
+] = {
     "addition": (addition, held_out_addition),
     "reversal": (reversal, held_out_reversal),
     "capitals": (capitals, held_out_capitals),
@@ -197,12 +199,12 @@ def roman(number: int) -> str:
     return text
 
 
-def task_rows() -> tuple[list[Row], list[Row]]:
+def task_rows() -> tuple[list[PromptCompletion], list[PromptCompletion]]:
     """Training and held-out rows of the task, disjoint in their numbers; 47 is held out."""
     numbers = [n for n in range(1, TASK_LIMIT + 1) if n != 47]
     Random(f"{_SPLIT_SEED}-roman").shuffle(numbers)
     held_out = [47, *numbers[: TASK_EVAL_ROWS - 1]]
     train = numbers[TASK_EVAL_ROWS - 1 : TASK_EVAL_ROWS - 1 + TASK_TRAIN_ROWS]
-    rows = [[Row(f"Write {n} in Roman numerals:", f" {roman(n)}") for n in part]
+    rows = [[PromptCompletion(f"Write {n} in Roman numerals:", f" {roman(n)}") for n in part]
             for part in (train, held_out)]  # fmt: skip
     return rows[0], rows[1]

@@ -8,12 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from gpu_runner.demo.skills import SKILLS, Row, task_rows
+from gpu_runner.demo.skills import SKILLS, PromptCompletion, task_rows
 
 EARLIER_ROWS: Final = 64  # of each skill
 
 
-def as_jsonl(rows: Sequence[Row]) -> str:
+def as_jsonl(rows: Sequence[PromptCompletion]) -> str:
     """Rows as `{"prompt", "completion"}` lines."""
     return "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
 
@@ -28,7 +28,7 @@ def generated_files() -> dict[str, str]:
     return files
 
 
-def earlier_rows() -> list[Row]:
+def earlier_rows() -> list[PromptCompletion]:
     """Rows like those of pre-training, none of them held out: for replay and EWC's Fisher."""
     draw = Random("unfrozen earlier rows")
     return [skill(draw) for skill, _ in SKILLS.values() for _ in range(EARLIER_ROWS)]

@@ -4,7 +4,7 @@ Reading order:
 
 - `tail` — a log read while it grows, by byte offset
 - `writer` — one object a line, one write a line
-- `pulse` — a sign of life, and a clock that stops while the run is paused
+- `heartbeat` — a sign of life, and a clock that stops while the run is paused
 - `mailbox` — what the page asks of a run: one small file, replaced whole
 - `runs` — which runs there are, and how each stands
 - `export` — a run's numbers for other tools

@@ -21,8 +21,8 @@ from gpu_runner.errors import RunnerError, UsageError
 from gpu_runner.forgetting import written
 from gpu_runner.lora.methods import Method
 from gpu_runner.lora.report import published, tables
-from gpu_runner.lora.study import METHODS, SEEDS, Done, Kept, carry_out
-from gpu_runner.lora.trial import SETTINGS, Outcome, Run, Setting, run
+from gpu_runner.lora.study import METHODS, SEEDS, Done, ResultsFile, carry_out
+from gpu_runner.lora.trial import SETTINGS, Run, Setting, TrialResult, run
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         _check(given)
         methods = tuple(map(Method.of, given.methods))
         setting = SETTINGS[given.name]
-        kept = Kept(given.keep, setting)
+        kept = ResultsFile(given.keep, setting)
         if not given.kept_only:
             _train(setting, methods, tuple(given.seeds), kept, given)
         _report(setting, tuple(given.seeds), kept.done, given)
@@ -71,13 +71,13 @@ def _train(
     setting: Setting,
     methods: tuple[Method, ...],
     seeds: tuple[int, ...],
-    kept: Kept,
+    kept: ResultsFile,
     given: argparse.Namespace,
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
         model = setting.model(Path(place))
 
-        def make(wanted: Run) -> Outcome:
+        def make(wanted: Run) -> TrialResult:
             with tempfile.TemporaryDirectory() as folder:
                 found, log = run(setting, model, wanted, Path(folder))
                 if given.logs is not None:

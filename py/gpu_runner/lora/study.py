@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from gpu_runner.errors import UsageError
 from gpu_runner.lora.methods import ALPHA, TARGETS, Method
-from gpu_runner.lora.trial import Outcome, Run, Setting, provenance
+from gpu_runner.lora.trial import Run, Setting, TrialResult, provenance
 
 METHODS: Final = (Method(), Method(1), Method(8), Method(64))
 SEEDS: Final = (7, 8, 9)
@@ -33,7 +33,7 @@ class Done:
     """A run, its outcome, and what computed it (see `trial.provenance`)."""
 
     run: Run
-    outcome: Outcome
+    outcome: TrialResult
     made: dict[str, Any]
 
     @property
@@ -53,7 +53,7 @@ def identity(setting: Setting) -> dict[str, Any]:
     return dict(json.loads(json.dumps(about)))
 
 
-class Kept:
+class ResultsFile:
     """A file of finished runs, one JSON object a line.
 
     A last line without an end, of a command that was killed, counts as none. Raises `UsageError`
@@ -75,7 +75,7 @@ class Kept:
             entry = json.loads(line)
             study, given = entry["study"], entry["run"]
             run = Run(Method.of(given["method"]), float(given["rate"]), int(given["seed"]))
-            done = Done(run, Outcome(**entry["outcome"]), entry["made"])
+            done = Done(run, TrialResult(**entry["outcome"]), entry["made"])
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{place} is no finished run of this command ({error}): give --keep another file."
@@ -161,8 +161,8 @@ def missing(methods: tuple[Method, ...], seeds: tuple[int, ...], done: list[Done
 def carry_out(
     methods: tuple[Method, ...],
     seeds: tuple[int, ...],
-    kept: Kept,
-    make: Callable[[Run], Outcome],
+    kept: ResultsFile,
+    make: Callable[[Run], TrialResult],
     tell: Callable[[Done], None] = lambda _: None,
 ) -> list[Done]:
     """Make every run that is not `kept` yet; returns all of them."""

@@ -28,16 +28,16 @@ from gpu_runner.lora.methods import AdapterDrift, Method, Trained, adapt
 from gpu_runner.model.load import find, load, load_tokenizer, save
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan, predict
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.run import run_start, session
-from gpu_runner.run.keep import Keeper
-from gpu_runner.run.running import Session, execute
+from gpu_runner.run import start, start_event
+from gpu_runner.run.checkpointer import Checkpointer
+from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
+from unfrozen.job.recipe import Lora
 from unfrozen.memory.instants import instants
-from unfrozen.recipe import Lora
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialResult:
     """Where a run ends: losses in nats a token, ‖θ−θ₀‖/‖θ₀‖, numbers trained, bytes, seconds.
 
     `task` and `general` are None where the run diverged.
@@ -110,7 +110,7 @@ def unpacked(gguf: Path, folder: Path) -> str:
     return str(directory)
 
 
-def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[Outcome, Path]:
+def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[TrialResult, Path]:
     """Train `model` once with the log under `folder`; returns where it ended, and the log.
 
     A run that diverges has an outcome as well. Raises `RunnerError` for whatever else goes wrong,
@@ -128,7 +128,7 @@ def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[Outcom
     try:
         if wanted.method.rank is None:
             trained = _parameters(planned)
-            session.start(planned.config, quiet)
+            start.start(planned.config, quiet)
         else:
             adapted = _adapted(planned, wanted.method.rank, folder / wanted.id)
             trained = Trained(adapted.model).count
@@ -139,7 +139,7 @@ def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[Outcom
     return outcome(log, trained), log
 
 
-def outcome(log: Path, trained: int) -> Outcome:
+def outcome(log: Path, trained: int) -> TrialResult:
     """What the last line of a run's log says of it. Raises KeyboardInterrupt if it was stopped."""
     lines = log.read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
@@ -149,7 +149,7 @@ def outcome(log: Path, trained: int) -> Outcome:
     found, whole = end["summary"], end["status"] == "finished"
     (task_before, task), (before, after) = found["losses"]["task"], found["losses"]["general"]
     whole = whole and all(isinstance(loss, float) for loss in (task, after))
-    return Outcome(
+    return TrialResult(
         task_before=task_before,
         task=task if whole else None,
         general_before=before,
@@ -174,16 +174,16 @@ def _looks(events: list[dict[str, Any]]) -> list[list[float]]:
 
 def provenance() -> dict[str, Any]:
     """What computes a run here: versions, processor, threads, day."""
-    hardware = run_start.hardware(torch.device("cpu"))
+    hardware = start_event.hardware(torch.device("cpu"))
     return {
-        "versions": run_start.versions() | {"peft": version("peft")},
+        "versions": start_event.versions() | {"peft": version("peft")},
         "cpu": hardware["cpu"],
         "threads": hardware["threads"],
         "date": f"{date.today()}",
     }
 
 
-def predicted(planned: Plan, rank: int) -> Prediction | None:
+def predicted(planned: RunPlan, rank: int) -> Prediction | None:
     """What the planner says that a run with adapters of `rank` holds."""
     if planned.shape is None:
         return None
@@ -194,13 +194,13 @@ def predicted(planned: Plan, rank: int) -> Prediction | None:
     return Prediction(found, 0)
 
 
-def _parameters(planned: Plan) -> int:
+def _parameters(planned: RunPlan) -> int:
     """Of the whole model; 0 where it cannot be counted."""
     return planned.shape.num_parameters if planned.shape else 0
 
 
-def _adapted(planned: Plan, rank: int, directory: Path) -> Session:
-    """A session like that of `session.start`, of which only fresh adapters train."""
+def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
+    """A run like that of `start.start`, of which only fresh adapters train."""
     config = planned.config
     directory.mkdir(mode=0o700)
     model = load(planned.source, planned.tokenizer, config.params, planned.device)
@@ -208,7 +208,7 @@ def _adapted(planned: Plan, rank: int, directory: Path) -> Session:
     trained = adapt(model, rank)
     optimizer = optim.build(trained, lr=config.lr, weight_decay=config.weight_decay)
     text = f"Adapters of rank {rank} train, {trained.count:,} numbers; the model is frozen."
-    return AdapterSession(
+    return PreparedAdapterRun(
         plan=replace(planned, prediction=predicted(planned, rank)),
         directory=directory,
         model=model,
@@ -222,15 +222,15 @@ def _adapted(planned: Plan, rank: int, directory: Path) -> Session:
     )
 
 
-class AdapterSession(Session):
-    """A session that leaves adapters, not a model."""
+class PreparedAdapterRun(PreparedRun):
+    """A run that leaves adapters, not a model."""
 
-    def keeper(self) -> Keeper:
+    def checkpointer(self) -> Checkpointer:
         """Who writes the adapters."""
-        return self.keeping(AdapterKeeper, self.directory / "adapters")
+        return self.checkpointer_of(AdapterCheckpointer, self.directory / "adapters")
 
 
-class AdapterKeeper(Keeper):
+class AdapterCheckpointer(Checkpointer):
     """Writes what was trained, and nothing of the frozen model."""
 
     def finish(self) -> Saved:

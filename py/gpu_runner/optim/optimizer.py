@@ -23,8 +23,8 @@ from gpu_runner.optim.muon import Muon
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
-from unfrozen.layers import layer_of, rate_shares
 from unfrozen.runner import WHOLE
+from unfrozen.training.layers import layer_of, rate_shares
 
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
@@ -32,7 +32,7 @@ STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do n
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OptimizerChoice:
     """Which optimizer, and how; the defaults are fused AdamW."""
 
     name: Name = "adamw"
@@ -132,13 +132,15 @@ class Optimizer:
         return {p: group["rate_share"] for group in self.param_groups for p in group["params"]}
 
 
-def build(model: Any, *, lr: float, weight_decay: float, choice: Choice | None = None) -> Optimizer:
+def build(
+    model: Any, *, lr: float, weight_decay: float, choice: OptimizerChoice | None = None
+) -> Optimizer:
     """The chosen optimizer; matrices decay, norms and biases do not (0 is no sensible norm gain).
 
     Raises `UsageError` for an optimizer that is not installed or cannot work on parts of tensors,
     AssertionError unless every parameter is trainable and in the optimizer exactly once.
     """
-    choice = choice or Choice()
+    choice = choice or OptimizerChoice()
     named = list(model.named_parameters())
     cut = [name for name, p in named if local(p) is not p]
     if cut and choice.name in WHOLE:
@@ -159,7 +161,7 @@ def _parts(
     lr: float,
     decay: float,
     shares: dict[str, float],
-    choice: Choice,
+    choice: OptimizerChoice,
 ) -> list[Any]:
     def groups(chosen: list[tuple[str, Tensor]]) -> list[dict[str, Any]]:
         return _groups(chosen, decay, shares)

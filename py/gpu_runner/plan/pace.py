@@ -10,13 +10,13 @@ from typing import Final
 
 import torch
 
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import recipe
-from unfrozen.cluster import Cluster
-from unfrozen.flops import flops
-from unfrozen.gpus import GPUS, Gpu
+from unfrozen.hardware.gpus import GPUS, Gpu
 from unfrozen.job import Job
-from unfrozen.step_time import step_time, step_tokens
+from unfrozen.job.cluster import Cluster
+from unfrozen.plan.flops import flops
+from unfrozen.plan.step_time import step_time, step_tokens
 
 CPU_SHARE: Final = 0.75
 """Of that rate, what a whole step reaches: the largest of `build.py bench three_sizes`."""
@@ -39,7 +39,7 @@ class Pace:
     least: bool = False
 
 
-def pace(planned: Plan) -> Pace | None:
+def pace(planned: RunPlan) -> Pace | None:
     """The pace of a run; None for a model or a card that nothing is known of."""
     if planned.shape is None:
         return None

@@ -1,6 +1,6 @@
 """A run before it costs anything: data read, steps counted, memory predicted; no weight loaded.
 
-`train` starts from the same `Plan` that `plan` prints, so what was announced is what runs.
+`train` starts from the same `RunPlan` that `plan` prints, so what was announced is what runs.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import torch
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder, pad_token
-from gpu_runner.data.feed import Feed, Shape
+from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import UsageError
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import remedy
 from gpu_runner.plan.predict import Prediction, heaviest, predict
 from unfrozen.model import ModelConfig
-from unfrozen.order import steps_in
 from unfrozen.schedules import Schedule
+from unfrozen.training.order import steps_in
 from unfrozen.units import gib
 
 WARMUP_SHARE = 0.05
@@ -34,7 +34,7 @@ DECAY_SHARE = 0.2  # of the steps, for the last leg of WSD
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What a configuration means for this model and these rows."""
 
     config: TrainConfig
@@ -49,7 +49,7 @@ class Plan:
     device: torch.device
     compute: str
     heaviest_step: int
-    heaviest: Shape
+    heaviest: BatchShape
     prediction: Prediction | None
     positions: int = 0
     """Tokens that the model was made for; 0 if its configuration does not say."""
@@ -78,7 +78,7 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        """Largest need on disk: the model, three checkpoints (see `keep`), one being written."""
+        """Largest need on disk: the model, three checkpoints, one being written."""
         if self.shape is None:
             return 0
         width = 4 if self.config.params == "fp32" else 2
@@ -140,7 +140,7 @@ def check_new(out: str | None) -> None:
         raise UsageError(f"--out {out} exists: give a directory that does not, or remove it.")
 
 
-def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
+def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> RunPlan:
     """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
 
     The plan is that of process number `rank` of `ranks`.
@@ -164,7 +164,7 @@ def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> Plan:
     feed = replace(_feed(config, train, pad, shape, ranks), rank=rank)
     schedule = _schedule(config, feed)
     step, largest = heaviest(feed, schedule.total_steps, shape, config, compute)
-    return Plan(
+    return RunPlan(
         config=config,
         source=source,
         shape=shape,

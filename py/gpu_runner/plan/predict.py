@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.feed import Feed, Shape
+from gpu_runner.data.feed import BatchShape, Feed
 from unfrozen import runner
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import instants, peak
 from unfrozen.memory.states import state_bytes
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
 
 Components = dict[str, int]
 STEPS_LOOKED_AT: Final = 2000
@@ -39,7 +39,7 @@ class Prediction:
 
 
 def recipe(
-    config: TrainConfig, compute: str, shape: Shape, model: ModelConfig | None = None
+    config: TrainConfig, compute: str, shape: BatchShape, model: ModelConfig | None = None
 ) -> Recipe:
     """The run in the words of the memory model: `shape` with its padding, attention unmasked."""
     chosen: dict[str, Any] = runner.optimizer(
@@ -77,7 +77,7 @@ def recipe(
 
 
 def predict(
-    model: ModelConfig, config: TrainConfig, compute: str, shape: Shape, ranks: int = 1
+    model: ModelConfig, config: TrainConfig, compute: str, shape: BatchShape, ranks: int = 1
 ) -> Prediction:
     """Memory of a step whose largest micro-batch is `shape`, on one of `ranks` processes."""
     wanted = recipe(config, compute, shape, model)
@@ -89,18 +89,18 @@ def predict(
 
 def heaviest(
     feed: Feed, steps: int, model: ModelConfig | None, config: TrainConfig, compute: str
-) -> tuple[int, Shape]:
+) -> tuple[int, BatchShape]:
     """The step (1-based) and shape of the micro-batch that needs most memory in the run.
 
     Looks at the first STEPS_LOOKED_AT steps. For a model that cannot be predicted: most tokens.
     """
-    first_seen: dict[Shape, int] = {}
+    first_seen: dict[BatchShape, int] = {}
     for number in range(1, min(steps, STEPS_LOOKED_AT) + 1):
         for shape in feed.shapes(number):
             if first_seen.get(shape, 1) == 1:  # the first step has no moments yet
                 first_seen[shape] = number
 
-    def needs(shape: Shape) -> int:
+    def needs(shape: BatchShape) -> int:
         if model is None:
             return shape.rows * shape.length
         return predict(model, config, compute, shape, feed.ranks).peak_bytes
@@ -109,9 +109,9 @@ def heaviest(
     return first_seen[worst], worst
 
 
-def _undominated(shapes: Iterable[Shape]) -> list[Shape]:
+def _undominated(shapes: Iterable[BatchShape]) -> list[BatchShape]:
     """Shapes that no other one exceeds in both length and loss tokens: few, however many rows."""
-    kept: list[Shape] = []
+    kept: list[BatchShape] = []
     for shape in sorted(shapes, key=lambda s: (-s.parts, -s.rows * s.length, -s.loss_tokens)):
         same = [other for other in kept if (other.parts, other.rows) == (shape.parts, shape.rows)]
         if not same or shape.loss_tokens > same[-1].loss_tokens:

@@ -1,7 +1,7 @@
 """What to change when memory is short, with the peak predicted after it; and what fits at once.
 
-Which changes there are and what they cost in time is `unfrozen.advice`; what they save is predicted
-for the run's own heaviest micro-batch, of which only some positions have logits.
+Which changes there are and what they cost in time is `unfrozen.plan.advice`; what they save is
+predicted for the run's own heaviest micro-batch, of which only some positions have logits.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.feed import Shape
+from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan.predict import predict, recipe
-from unfrozen.advice import advise
-from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
 from unfrozen.model import ModelConfig
 from unfrozen.plan import plan_job
+from unfrozen.plan.advice import advise
 from unfrozen.units import gib
 
 MOST_SHOWN: Final = 3
 MARGIN: Final = 0.9
 """Share of the free memory that a micro-batch found by itself may fill."""
 
-_SETTINGS: Final[dict[str, dict[str, Any]]] = {  # keys of `unfrozen.changes`, in our words
+_SETTINGS: Final[dict[str, dict[str, Any]]] = {  # keys of `unfrozen.plan.changes`, in our words
     "checkpointing_selective": {"checkpointing": "selective"},
     "checkpointing_full": {"checkpointing": "full"},
     "loss_chunked": {"loss": "chunked"},
@@ -52,7 +52,7 @@ def advice(
     model: ModelConfig | None,
     config: TrainConfig,
     compute: str,
-    heaviest: Shape,
+    heaviest: BatchShape,
     *,
     offloads: bool,
     ranks: int = 1,
@@ -76,7 +76,7 @@ def _remedies(
     model: ModelConfig,
     config: TrainConfig,
     compute: str,
-    heaviest: Shape,
+    heaviest: BatchShape,
     offloads: bool,
     ranks: int,
 ) -> Iterator[Remedy]:
@@ -101,7 +101,7 @@ def _remedies(
         yield Remedy(options, peak, found.time_ratio)
 
 
-def _less_at_once(config: TrainConfig, heaviest: Shape) -> tuple[str, Shape] | None:
+def _less_at_once(config: TrainConfig, heaviest: BatchShape) -> tuple[str, BatchShape] | None:
     """Half the rows, twice as often; of a single row, half of it."""
     rows, length, loss_tokens, parts = heaviest
     if config.micro_batch > 1:
@@ -111,11 +111,11 @@ def _less_at_once(config: TrainConfig, heaviest: Shape) -> tuple[str, Shape] | N
         smaller = (1, max(2, round(length * share))) if rows == 1 else (fewer, length)
         if config.optimizer_in_backward:
             return None
-        return options, Shape(*smaller, max(1, round(loss_tokens * share)), max(2, parts))
+        return options, BatchShape(*smaller, max(1, round(loss_tokens * share)), max(2, parts))
     shorter = max(2, length // 2)
     if shorter >= length:
         return None
-    return f"--seq-len {shorter}", Shape(rows, shorter, max(1, loss_tokens // 2), parts)
+    return f"--seq-len {shorter}", BatchShape(rows, shorter, max(1, loss_tokens // 2), parts)
 
 
 def _rows(config: TrainConfig) -> int:

@@ -8,14 +8,14 @@ from rich.text import Text
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.plan.pace import pace
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction, recipe
 from gpu_runner.text import counted, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.units import format_bytes, format_elapsed
 
 
-def show_plan(console: Console, plan: Plan) -> None:
+def show_plan(console: Console, plan: RunPlan) -> None:
     """What `train` with the same arguments would do and need."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
@@ -28,7 +28,7 @@ def show_plan(console: Console, plan: Plan) -> None:
         sentence(console, Text.assemble(("Note: ", "bold yellow"), text))
 
 
-def _rows(plan: Plan) -> list[tuple[str, str]]:
+def _rows(plan: RunPlan) -> list[tuple[str, str]]:
     config, rows = plan.config, plan.train
     size = f"{plan.shape.num_parameters:,} parameters, all trained" if plan.shape else "of its type"
     general = (name.removeprefix("general/") for name in plan.suites if name != "task")
@@ -57,7 +57,7 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _length(plan: Plan) -> str:
+def _length(plan: RunPlan) -> str:
     """Of a step and of all of them, and how that is known."""
     found = pace(plan)
     if found is None:
@@ -69,7 +69,7 @@ def _length(plan: Plan) -> str:
     return f"{'at least' if found.least else 'about'} {each} a step, {whole}; {found.source}"
 
 
-def _precision(plan: Plan) -> str:
+def _precision(plan: RunPlan) -> str:
     """Weights, gradients, moments and products apart, and what a parameter takes of memory."""
     asked = recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
     states = f"{asked.params} weights, {asked.grads} gradients"

@@ -5,11 +5,11 @@ Reading order:
 - `progress` — what a person at the terminal sees
 - `record` — everything a run says, event by event
 - `observe` — between two steps: evaluate, keep, go back to the best
-- `run_start` — the first event: what runs, on what, by which plan
-- `keep` — what a run leaves on disk: checkpoints, the best model and the last, pruned
+- `start_event` — the first event: what runs, on what, by which plan
+- `checkpointer` — what a run leaves on disk: checkpoints, the best model and the last, pruned
 - `ending` — how a run ended: log, terminal, exit code
 - `signals` — Ctrl-C and SIGTERM as a polite request
-- `obey` — between two steps: pause, save, stop, all processes alike
+- `control` — between two steps: pause, save, stop, all processes alike
 - `running` — a run that is set up, to its last line
-- `session` — from its command line to its first step
+- `start` — from its command line to its first step
 """

@@ -18,9 +18,9 @@ from gpu_runner.errors import (
     is_out_of_memory,
 )
 from gpu_runner.installed import program, runs_folder
-from gpu_runner.plan.plan import Plan
-from gpu_runner.run.keep import CHECKPOINTS, Standing
-from gpu_runner.run.progress import Summary
+from gpu_runner.plan.plan import RunPlan
+from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
+from gpu_runner.run.progress import RunSummary
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
 from unfrozen.events import RunStatus
@@ -38,7 +38,7 @@ class End:
     better: list[Standing] = field(default_factory=list)
     """The checkpoint that did better on the task than the model, if there is one."""
 
-    def numbers(self, plan: Plan, state: State, history: History) -> dict[str, Any]:
+    def numbers(self, plan: RunPlan, state: State, history: History) -> dict[str, Any]:
         """The `summary` of the `run.end` event."""
         predicted = plan.prediction.peak_bytes if plan.prediction else 0
         return {
@@ -60,7 +60,7 @@ def losses(history: History) -> dict[str, list[float]]:
     return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
 
 
-def describe_error(error: BaseException, plan: Plan) -> End:
+def describe_error(error: BaseException, plan: RunPlan) -> End:
     """The end that an exception means; out of memory gets the planner's advice."""
     if is_out_of_memory(error):
         first = (str(error).splitlines() or ["out of memory"])[0]
@@ -77,7 +77,9 @@ def describe_error(error: BaseException, plan: Plan) -> End:
     return End("failed", f"{type(error).__name__}: {error}", error)
 
 
-def summary_of(end: End, plan: Plan, directory: Path, state: State, history: History) -> Summary:
+def summary_of(
+    end: End, plan: RunPlan, directory: Path, state: State, history: History
+) -> RunSummary:
     """The end for a person."""
     done, tokens = counted(state.step, "step"), counted(state.tokens, "trainable token")
     headline = {
@@ -88,7 +90,7 @@ def summary_of(end: End, plan: Plan, directory: Path, state: State, history: His
     }[end.status]
     found = losses(history)
     scored = any(before != after for before, after in found.values())  # not at step 0 alone
-    return Summary(
+    return RunSummary(
         headline=headline,
         losses={suite: (pair[0], pair[1]) for suite, pair in found.items() if scored},
         drift=history.drift,

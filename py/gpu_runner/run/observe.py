@@ -1,7 +1,7 @@
 """What happens between two steps: the model is evaluated, kept, and gone back to.
 
 `RunObserver` is whom `train` calls. Each part does one thing: `Validation` looks at the model,
-`EarlyStop` decides whether that is enough, a keeper writes checkpoints, `record` tells of it all.
+`EarlyStop` decides whether that is enough, `Checkpoints` are written, `record` tells of it all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
-from gpu_runner.log.pulse import BEAT_SECONDS, PATIENCE_SECONDS
+from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS
 from gpu_runner.run.record import Recorder
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator, continuation
@@ -35,7 +35,7 @@ class Sampling:
 
 
 class Checkpoints(Protocol):
-    """Who writes checkpoints; see `keep`."""
+    """Who writes checkpoints; see `checkpointer`."""
 
     def save(self, state: State) -> Saved:
         """Write one that is complete."""
@@ -115,14 +115,14 @@ class RunObserver:
     """Who is told between steps."""
 
     def __init__(
-        self, recorder: Recorder, validation: Validation, stop: EarlyStop, keeper: Checkpoints
+        self, recorder: Recorder, validation: Validation, stop: EarlyStop, checkpointer: Checkpoints
     ) -> None:
         self.stop = stop
         self.kept_step = -1
         """The step of the newest checkpoint of this attempt."""
         self._recorder = recorder
         self._validation = validation
-        self._keeper = keeper
+        self._checkpointer = checkpointer
 
     def step_done(self, state: State, result: StepResult) -> None:
         """Log it."""
@@ -139,9 +139,9 @@ class RunObserver:
             return
         self.kept_step = state.step
         self._recorder.saving(state.step)
-        saved = self._keeper.save(state)
+        saved = self._checkpointer.save(state)
         self._recorder.saved(state, saved)
-        self._keeper.prune(saved)
+        self._checkpointer.prune(saved)
         self._recorder.resting()
 
     def go_back(self, state: State, best: Path) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.installed import short
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.text import counted, sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -67,7 +67,7 @@ class Terminal:
     ) -> None:
         self._bar.stop()
 
-    def begin(self, plan: Plan, run: str, step: int = 0) -> None:
+    def begin(self, plan: RunPlan, run: str, step: int = 0) -> None:
         """What is about to happen, the name to find it by, and after which `step` it goes on."""
         size = f"{plan.shape.num_parameters:,} parameters, " if plan.shape else ""
         rows = counted(len(plan.train.examples))
@@ -139,7 +139,7 @@ def _memory(measured_bytes: int, predicted_bytes: int, *, short: bool) -> str:
 
 
 @dataclass(slots=True)
-class Summary:
+class RunSummary:
     """The end of a run, for a person; the numbers of the `run.end` event."""
 
     headline: str
@@ -155,7 +155,7 @@ class Summary:
     next_steps: list[str] = field(default_factory=list)
 
 
-def show(console: Console, summary: Summary) -> None:
+def show(console: Console, summary: RunSummary) -> None:
     """Print losses before and after, memory, time, samples, and what to do next."""
     console.print()
     console.print(Text(summary.headline, style="bold"), soft_wrap=True)
@@ -214,7 +214,7 @@ def _samples(samples: list[list[str]]) -> Table:
     return table
 
 
-def _memory_fact(summary: Summary) -> str:
+def _memory_fact(summary: RunSummary) -> str:
     measured, predicted = summary.measured_bytes, summary.predicted_bytes
     if not predicted:
         return f"Peak memory {format_bytes(measured)}."

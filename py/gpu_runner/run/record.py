@@ -2,7 +2,7 @@
 
 `Recorder` tells both the log (numbers) and the progress display (people); what there is to tell,
 `observe` finds out. The shapes of the payloads live here and, for the first and the last event, in
-`run_start` and `ending`.
+`start_event` and `ending`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.data.rows import GENERAL, TASK
-from gpu_runner.log.pulse import BEAT_SECONDS, PATIENCE_SECONDS, Log, Pulse
+from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS, Heartbeat, Log
 from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -47,7 +47,7 @@ class Recorder:
 
     def __init__(self, log: Log, display: Display, history: History) -> None:
         self.history = history
-        self.pulse = Pulse(log)
+        self.heartbeat = Heartbeat(log)
         self._log = log
         self._display = display
         self._said_stalled = False
@@ -62,8 +62,8 @@ class Recorder:
         """The run stands still from here, or goes on after as many seconds as are returned."""
         self._display.hold(still=still)
         if not still:
-            return self.pulse.go_on()
-        self.pulse.pause()
+            return self.heartbeat.go_on()
+        self.heartbeat.pause()
         return 0.0
 
     def step_done(self, state: State, result: StepResult) -> None:
@@ -88,13 +88,13 @@ class Recorder:
         if result.skipped:
             text = f"step {state.step} was skipped: its gradients were not finite"
             self.alert("warn", f"{text} (loss {result.loss:g}).", state.step)
-        self.pulse.beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
+        self.heartbeat.beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
         self._display.step(state, result, self.history.peak_bytes)
 
     def busy(self, what: str, step: int, seconds: float) -> None:
         """Something else than a step takes about so long."""
         self._display.busy(what)
-        self.pulse.beat(step, seconds, force=True)
+        self.heartbeat.beat(step, seconds, force=True)
 
     def writing(self) -> None:
         """Samples are being written."""
@@ -102,7 +102,7 @@ class Recorder:
 
     def resting(self) -> None:
         """Whatever was going on beside the steps is over; a run that was paused is still."""
-        if self.pulse.paused:
+        if self.heartbeat.paused:
             self._display.busy("paused")
 
     def saving(self, step: int) -> None:
@@ -123,7 +123,7 @@ class Recorder:
         )
 
     def _clock(self) -> None:
-        self.history.seconds = self._earlier_seconds + self.pulse.working_seconds
+        self.history.seconds = self._earlier_seconds + self.heartbeat.working_seconds
 
     def evaluated(
         self, step: int, scores: list[Score], drift: Drift, stalled: float | None

@@ -14,19 +14,19 @@ from gpu_runner.checkpoint.history import History
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import CheckpointError, ExitCode
+from gpu_runner.log.heartbeat import Log
 from gpu_runner.log.mailbox import Mailbox
-from gpu_runner.log.pulse import Log
 from gpu_runner.log.writer import EventLog, LogError, SystemClock
 from gpu_runner.model.blocks import offloading
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import steps_to_measure
-from gpu_runner.run import run_start
+from gpu_runner.run import start_event
+from gpu_runner.run.checkpointer import Checkpointer
+from gpu_runner.run.control import ControlLoop
 from gpu_runner.run.ending import End, describe_error, summary_of
-from gpu_runner.run.keep import Keeper
-from gpu_runner.run.obey import Attendant
 from gpu_runner.run.observe import EarlyStop, RunObserver, Sampling, Validation
 from gpu_runner.run.progress import Terminal, show
 from gpu_runner.run.record import Recorder
@@ -34,7 +34,7 @@ from gpu_runner.run.signals import StopRequest
 from gpu_runner.train import fisher
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator
-from gpu_runner.train.loop import Job, State, Step, train
+from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World
 
@@ -42,10 +42,10 @@ SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts ar
 
 
 @dataclass(slots=True)
-class Session:
+class PreparedRun:
     """A run that is about to begin or to go on."""
 
-    plan: Plan
+    plan: RunPlan
     directory: Path
     model: Any
     anchor: Anchor
@@ -56,13 +56,15 @@ class Session:
     attempt: int
     notes: list[str]
 
-    def keeper(self) -> Keeper:
+    def checkpointer(self) -> Checkpointer:
         """Who writes its checkpoints and its model."""
         out = self.plan.config.out
-        return self.keeping(Keeper, Path(out).expanduser() if out else self.directory / "model")
+        return self.checkpointer_of(
+            Checkpointer, Path(out).expanduser() if out else self.directory / "model"
+        )
 
-    def keeping(self, kind: type[Keeper], output: Path) -> Keeper:
-        """A keeper of this run, which leaves in `output` what was trained."""
+    def checkpointer_of(self, kind: type[Checkpointer], output: Path) -> Checkpointer:
+        """One of this run, which leaves in `output` what was trained."""
         return kind(
             directory=self.directory,
             output=output,
@@ -84,17 +86,17 @@ class SilentLog:
         return True
 
 
-def execute(session: Session, console: Console) -> ExitCode:
+def execute(prepared: PreparedRun, console: Console) -> ExitCode:
     """Train, and write how it ended into the log before anything else can go wrong."""
-    planned = session.plan
+    planned = prepared.plan
     predicted = planned.prediction.peak_bytes if planned.prediction else 0
     with (
-        _log(session) as log,
+        _log(prepared) as log,
         StopRequest() as stop,
         Terminal(console, planned.steps, predicted) as terminal,
     ):
-        end = _train_and_end(session, log, terminal, stop)
-    summary = summary_of(end, planned, session.directory, session.state, session.history)
+        end = _train_and_end(prepared, log, terminal, stop)
+    summary = summary_of(end, planned, prepared.directory, prepared.state, prepared.history)
     summary.training = terminal.losses
     show(console, summary)
     if end.error is not None:
@@ -102,100 +104,102 @@ def execute(session: Session, console: Console) -> ExitCode:
     return ExitCode.OK
 
 
-def _log(session: Session) -> AbstractContextManager[Log]:
+def _log(prepared: PreparedRun) -> AbstractContextManager[Log]:
     """The log of the run, opened; only the first process has one."""
-    if not session.world.first:
+    if not prepared.world.first:
         return nullcontext(SilentLog())
     try:
         return EventLog(
-            session.directory / "events.jsonl",
-            run=session.directory.name,
+            prepared.directory / "events.jsonl",
+            run=prepared.directory.name,
             clock=SystemClock(),
-            attempt=session.attempt,
+            attempt=prepared.attempt,
         )
     except LogError as error:
         raise CheckpointError(str(error)) from None
 
 
-def _train_and_end(session: Session, log: Log, terminal: Terminal, stop: StopRequest) -> End:
-    keeper = session.keeper()
+def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: StopRequest) -> End:
+    checkpointer = prepared.checkpointer()
     try:
-        recorder = Recorder(log, terminal, session.history)
-        observer = _observer(session, recorder, keeper)
-        attendant = Attendant(
-            world=session.world,
-            state=session.state,
+        recorder = Recorder(log, terminal, prepared.history)
+        observer = _observer(prepared, recorder, checkpointer)
+        control = ControlLoop(
+            world=prepared.world,
+            state=prepared.state,
             recorder=recorder,
             observer=observer,
             signals=stop,
-            mailbox=_mailbox(session, log),
+            mailbox=_mailbox(prepared, log),
         )
-        terminal.begin(session.plan, session.directory.name, session.state.step)
-        _announce(session, log, recorder)
-        train(_job(session, observer, attendant, _penalty(session, recorder)))
+        terminal.begin(prepared.plan, prepared.directory.name, prepared.state.step)
+        _announce(prepared, log, recorder)
+        train(_training(prepared, observer, control, _penalty(prepared, recorder)))
         if observer.stop.reached:
-            reason = observer.go_back(session.state, keeper.best())
-            recorder.saved(session.state, keeper.finish())
+            reason = observer.go_back(prepared.state, checkpointer.best())
+            recorder.saved(prepared.state, checkpointer.finish())
             end = End("finished", reason)
-            end.model = keeper.output
-        elif session.state.step == session.plan.steps:
-            recorder.saved(session.state, keeper.finish())
-            end = End("finished", f"all {session.plan.steps} steps are done")
-            end.model, end.better = keeper.output, keeper.better()
+            end.model = checkpointer.output
+        elif prepared.state.step == prepared.plan.steps:
+            recorder.saved(prepared.state, checkpointer.finish())
+            end = End("finished", f"all {prepared.plan.steps} steps are done")
+            end.model, end.better = checkpointer.output, checkpointer.better()
         else:
-            end = End("stopped", f"asked to stop by {attendant.asked_by}")
+            end = End("stopped", f"asked to stop by {control.asked_by}")
     except BaseException as error:  # logged here, raised again by the caller
-        end = describe_error(error, session.plan)
-    summary = end.numbers(session.plan, session.state, session.history)
-    log.emit("run.end", session.state.step, status=end.status, reason=end.reason, summary=summary)
+        end = describe_error(error, prepared.plan)
+    summary = end.numbers(prepared.plan, prepared.state, prepared.history)
+    log.emit("run.end", prepared.state.step, status=end.status, reason=end.reason, summary=summary)
     if end.status == "finished":
-        keeper.clean_up()
+        checkpointer.clean_up()
     return end
 
 
-def _mailbox(session: Session, log: Log) -> Mailbox | None:
+def _mailbox(prepared: PreparedRun, log: Log) -> Mailbox | None:
     """Where the page's orders to this attempt arrive; the process with the log reads them."""
     if not isinstance(log, EventLog):
         return None
-    return Mailbox(session.directory, log.run, log.attempt)
+    return Mailbox(prepared.directory, log.run, log.attempt)
 
 
-def _job(session: Session, observer: RunObserver, attendant: Attendant, penalty: Penalty) -> Job:
-    return Job(
-        step=_step(session, penalty),
-        state=session.state,
+def _training(
+    prepared: PreparedRun, observer: RunObserver, control: ControlLoop, penalty: Penalty
+) -> Training:
+    return Training(
+        step=_step(prepared, penalty),
+        state=prepared.state,
         observer=observer,
-        go_on=attendant.go_on,
-        eval_every=session.plan.config.eval_every,
-        save_every=session.plan.save_every,
-        measured_steps=steps_to_measure(session.plan.steps, session.plan.heaviest_step),
+        go_on=control.go_on,
+        eval_every=prepared.plan.config.eval_every,
+        save_every=prepared.plan.save_every,
+        measured_steps=steps_to_measure(prepared.plan.steps, prepared.plan.heaviest_step),
     )
 
 
-def _step(session: Session, penalty: Penalty) -> Step:
-    planned, config, world = session.plan, session.plan.config, session.world
-    optimizer: Any = session.optimizer
+def _step(prepared: PreparedRun, penalty: Penalty) -> TrainingStep:
+    planned, config, world = prepared.plan, prepared.plan.config, prepared.world
+    optimizer: Any = prepared.optimizer
     if config.optimizer_in_backward:
-        rate = partial(_rate_under_way, planned, session.state)
-        optimizer = Early(session.model, optimizer, rate, planned.device, world)
-    return Step(
-        model=session.model,
+        rate = partial(_rate_under_way, planned, prepared.state)
+        optimizer = Early(prepared.model, optimizer, rate, planned.device, world)
+    return TrainingStep(
+        model=prepared.model,
         optimizer=optimizer,
         feed=planned.feed,
         schedule=planned.schedule,
         clip=config.clip,
         autocast=planned.autocast,
-        saving=offloading(session.model) if config.activation_offload else nullcontext,
+        saving=offloading(prepared.model) if config.activation_offload else nullcontext,
         loss=partial(loss_sum, kind=config.loss),
         penalty=penalty,
         world=world,
     )
 
 
-def _observer(session: Session, recorder: Recorder, keeper: Keeper) -> RunObserver:
-    planned, config = session.plan, session.plan.config
+def _observer(prepared: PreparedRun, recorder: Recorder, checkpointer: Checkpointer) -> RunObserver:
+    planned, config = prepared.plan, prepared.plan.config
     validation = Validation(
-        model=session.model,
+        model=prepared.model,
         tokenizer=planned.tokenizer,
         evaluator=Evaluator(
             planned.suites,
@@ -203,45 +207,47 @@ def _observer(session: Session, recorder: Recorder, keeper: Keeper) -> RunObserv
             pad_token(planned.tokenizer),
             planned.device,
             planned.autocast,
-            session.world,
+            prepared.world,
         ),
-        anchor=session.anchor,
+        anchor=prepared.anchor,
         sampling=_sampling(planned),
         steps=planned.steps,
-        world=session.world,
-        stalled_share=session.optimizer.stalled_share,
+        world=prepared.world,
+        stalled_share=prepared.optimizer.stalled_share,
         recorder=recorder,
     )
-    return RunObserver(recorder, validation, EarlyStop(config.early_stop, session.history), keeper)
-
-
-def _penalty(session: Session, recorder: Recorder) -> Penalty:
-    return fisher.prepare(
-        session.plan,
-        session.model,
-        session.anchor,
-        session.optimizer,
-        session.directory,
-        untrained=session.state.step == 0,
-        tell=lambda level, text: recorder.alert(level, text, session.state.step),
+    return RunObserver(
+        recorder, validation, EarlyStop(config.early_stop, prepared.history), checkpointer
     )
 
 
-def _rate_under_way(planned: Plan, state: State) -> float:
+def _penalty(prepared: PreparedRun, recorder: Recorder) -> Penalty:
+    return fisher.prepare(
+        prepared.plan,
+        prepared.model,
+        prepared.anchor,
+        prepared.optimizer,
+        prepared.directory,
+        untrained=prepared.state.step == 0,
+        tell=lambda level, text: recorder.alert(level, text, prepared.state.step),
+    )
+
+
+def _rate_under_way(planned: RunPlan, state: State) -> float:
     return planned.schedule.at(state.step + 1)
 
 
-def _announce(session: Session, log: Log, recorder: Recorder) -> None:
-    step = session.state.step
-    if session.attempt == 0:
-        log.emit("run.start", step, **run_start.payload(session.plan, session.model))
+def _announce(prepared: PreparedRun, log: Log, recorder: Recorder) -> None:
+    step = prepared.state.step
+    if prepared.attempt == 0:
+        log.emit("run.start", step, **start_event.payload(prepared.plan, prepared.model))
     else:
         log.emit("run.resume", step, from_step=step)
-    for text in (*session.plan.remarks(), *session.notes):
+    for text in (*prepared.plan.remarks(), *prepared.notes):
         recorder.alert("warn", text, step)
 
 
-def _sampling(planned: Plan) -> Sampling:
+def _sampling(planned: RunPlan) -> Sampling:
     config, encoder = planned.config, planned.encoder
     if config.sample_prompts is not None:
         asked = tuple((prompt, encoder.question_text(prompt)) for prompt in config.sample_prompts)

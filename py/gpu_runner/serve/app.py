@@ -33,7 +33,7 @@ from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.installed import package, program, short
 from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.writer import SystemClock
-from gpu_runner.serve.control import Control, no_control
+from gpu_runner.serve.control import ControlRoutes, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
 from gpu_runner.serve.launch import Launcher
 from gpu_runner.serve.recipes import RecipeIndex
@@ -87,7 +87,7 @@ def make_app(
 
     control = [Route("/api/control", no_control)]
     if recipes is not None:
-        control = Control(index, recipes, Launcher(runs, index, (TOKEN_ENV,))).routes()
+        control = ControlRoutes(index, recipes, Launcher(runs, index, (TOKEN_ENV,))).routes()
     routed = Starlette(
         routes=[
             *control,

@@ -47,7 +47,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Control:
+class ControlRoutes:
     """The routes above, over the runs and the recipes of one server."""
 
     def __init__(self, index: RunIndex, recipes: RecipeIndex, launcher: Launcher) -> None:

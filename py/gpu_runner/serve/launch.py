@@ -25,7 +25,7 @@ import psutil
 from gpu_runner.errors import RunnerError
 from gpu_runner.log.mailbox import alone, write_private
 from gpu_runner.log.runs import RunIndex
-from gpu_runner.serve.recipes import Recipe
+from gpu_runner.serve.recipes import RunRecipe
 
 STATE: Final = "started.json"
 OUTPUT: Final = "started.txt"
@@ -52,7 +52,7 @@ class Launcher:
         self._secret_names = secret_names  # of environment variables that a run has no use for
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, recipe: Recipe, numbers: Mapping[str, float]) -> dict[str, Any]:
+    def start(self, recipe: RunRecipe, numbers: Mapping[str, float]) -> dict[str, Any]:
         """Start `recipe` and return `state()`; does not wait for its first step.
 
         Raises `UsageError` for numbers that cannot be, `Busy` while an earlier one goes on,

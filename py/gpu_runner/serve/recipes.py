@@ -33,7 +33,7 @@ SUFFIX: Final = ".toml"
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RunRecipe:
     """A run that can be started by name."""
 
     name: str
@@ -69,9 +69,9 @@ class RecipeIndex:
             raise UsageError(f"--recipes {folder} is no folder: give one with *.toml files in it.")
         self._folder = folder
 
-    def all(self) -> dict[str, Recipe]:
+    def all(self) -> dict[str, RunRecipe]:
         """Every recipe by its name, the demo first; a demo.toml does not replace it."""
-        found = {DEMO: Recipe(DEMO, {"model": DEMO})}
+        found = {DEMO: RunRecipe(DEMO, {"model": DEMO})}
         if self._folder is None:
             return found
         try:
@@ -81,7 +81,7 @@ class RecipeIndex:
             return found
         for path in sorted(Path(entry.path) for entry in files):
             if path.suffix == SUFFIX and not path.name.startswith("."):
-                found.setdefault(path.stem, Recipe(path.stem, {"config": str(path.absolute())}))
+                found.setdefault(path.stem, RunRecipe(path.stem, {"config": str(path.absolute())}))
         return found
 
 

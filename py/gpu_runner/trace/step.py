@@ -22,10 +22,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.trace import adapters
 from gpu_runner.trace.step_tracker import Components, Snapshot, StepTracker
-from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError, shown
 from unfrozen.job import Job
-from unfrozen.recipe import Recipe
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 UNMASKED: Final = "sdpa_unmasked"  # what sdpa does on CUDA where no row is padded: FlashAttention

@@ -20,7 +20,7 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import Source
 from gpu_runner.world import World, local, rows_of
-from unfrozen.layers import layer_of
+from unfrozen.training.layers import layer_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ from gpu_runner.data.rows import GENERAL
 from gpu_runner.errors import CheckpointError, DataError, UsageError
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import Optimizer
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World, local, whole
-from unfrozen.order import spread
+from unfrozen.training.order import spread
 from unfrozen.units import format_bytes
 
 FILE: Final = "fisher.safetensors"
@@ -38,7 +38,7 @@ Tell = Callable[[str, str], None]
 
 
 def prepare(
-    planned: Plan,
+    planned: RunPlan,
     model: Any,
     anchor: Anchor,
     optimizer: Optimizer,
@@ -78,7 +78,7 @@ def prepare(
     return penalty
 
 
-def _estimate_for(planned: Plan, model: Any, file: Path, world: World, tell: Tell) -> None:
+def _estimate_for(planned: RunPlan, model: Any, file: Path, world: World, tell: Tell) -> None:
     what, examples, remarks = rows(planned)
     for text in remarks:
         tell("warn", text)
@@ -101,7 +101,7 @@ def _estimate_for(planned: Plan, model: Any, file: Path, world: World, tell: Tel
     )
 
 
-def rows(planned: Plan) -> tuple[str, Sequence[Example], list[str]]:
+def rows(planned: RunPlan) -> tuple[str, Sequence[Example], list[str]]:
     """(which ones, the rows the Fisher is estimated on, what was cut or left out of them).
 
     At most `fisher_rows`, evenly drawn: those of `fisher_data`, else the replayed ones, else the

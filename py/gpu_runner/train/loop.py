@@ -72,7 +72,7 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """What one optimizer step is made of.
 
     `autocast` is the precision of the forward pass, `saving` where what it keeps waits.
@@ -91,10 +91,10 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Training:
     """A step, and when to take it: who is told between steps, and who says whether to go on."""
 
-    step: Step
+    step: TrainingStep
     state: State
     observer: Observer
     go_on: Callable[[], bool]
@@ -103,7 +103,7 @@ class Job:
     measured_steps: frozenset[int] = frozenset()
 
 
-def train_step(step: Step, number: int, meter: Meter) -> tuple[float, float, bool]:
+def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:
     """θ ← AdamW(θ, ∇ mean loss over every trainable token of step `number` + ∇ penalties).
 
     Returns the loss, the gradient norm before clipping, and whether the step was skipped because
@@ -130,39 +130,39 @@ def train_step(step: Step, number: int, meter: Meter) -> tuple[float, float, boo
     return loss_value, norm_value, bool(skip)
 
 
-def train(job: Job) -> None:
+def train(training: Training) -> None:
     """Steps until the end or a request to stop, with evaluations and checkpoints between them.
 
     Raises `Diverged` after MOST_SKIPPED_IN_A_ROW steps in a row with non-finite gradients.
     """
-    state, last = job.state, job.step.schedule.total_steps
+    state, last = training.state, training.step.schedule.total_steps
     if state.step == 0:
-        job.observer.look(state)
+        training.observer.look(state)
     kept = state.step
-    while state.step < last and job.go_on():
-        result = timed_step(job, state.step + 1)
+    while state.step < last and training.go_on():
+        result = timed_step(training, state.step + 1)
         state.advance(result)
-        job.observer.step_done(state, result)
+        training.observer.step_done(state, result)
         if state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
             raise Diverged(
                 f"the gradients of {state.skipped_in_a_row} steps in a row were not finite (last:"
                 f" step {state.step}). Lower --lr (now {result.lr:.3g} at this step), or look at"
                 " the rows of these steps; the last checkpoint is from before."
             )
-        if state.step % job.eval_every == 0 or state.step == last:
-            job.observer.look(state)
-        if job.save_every and state.step % job.save_every == 0 and state.step < last:
-            job.observer.keep(state)
+        if state.step % training.eval_every == 0 or state.step == last:
+            training.observer.look(state)
+        if training.save_every and state.step % training.save_every == 0 and state.step < last:
+            training.observer.keep(state)
             kept = state.step
     if kept < state.step < last:  # stopped on request
-        job.observer.keep(state)
+        training.observer.keep(state)
 
 
-def timed_step(job: Job, number: int) -> StepResult:
+def timed_step(training: Training, number: int) -> StepResult:
     """`train_step`, with its wall time and, on the chosen steps, its memory."""
-    step = job.step
+    step = training.step
     started = time.perf_counter()
-    wanted = number in job.measured_steps
+    wanted = number in training.measured_steps
     with measured(step.model, step.optimizer, step.world.device, wanted=wanted) as (meter, memory):
         loss, norm, skipped = train_step(step, number, meter)
     return StepResult(

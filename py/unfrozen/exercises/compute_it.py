@@ -12,7 +12,7 @@ from unfrozen.exercises.exercise import TOLERANCE, Exercise, Hint, both_sizes, s
 from unfrozen.exercises.kept import sharded, states
 from unfrozen.exercises.passing import highest, logits, recomputed
 from unfrozen.memory.explain import SYMBOLS
-from unfrozen.typed import Unread, read_bytes
+from unfrozen.reader.typed import Unread, read_bytes
 from unfrozen.units import GB, GIB
 
 KINDS: Final[tuple[Callable[[Random], Exercise | None], ...]] = (

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from unfrozen.catalogue import CATALOGUE, Published
 from unfrozen.job import Job
 from unfrozen.memory.explain import Term, explain
+from unfrozen.model.catalogue import CATALOGUE, PublishedModel
 from unfrozen.plan import plan_job
 from unfrozen.units import GB, format_bytes, gib, sig3
 
@@ -95,17 +95,17 @@ class Exercise:
         return by_hand and all(abs(s.size_bytes / answer - 1) > _APART for s in self.slips)
 
 
-def any_model(chance: Random) -> Published:
+def any_model(chance: Random) -> PublishedModel:
     """One of the dense models of the catalogue."""
     return chance.choice(DENSE)
 
 
-def name_of(published: Published) -> str:
+def name_of(published: PublishedModel) -> str:
     """A model's name without its owner."""
     return published.hub_id.partition("/")[2]
 
 
-def model_given(published: Published) -> Given:
+def model_given(published: PublishedModel) -> Given:
     """A model and its size, as an exercise states them."""
     return (("Model", name_of(published)), ("Parameters", count(published.num_parameters)))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from unfrozen.catalogue import Published
 from unfrozen.exercises.exercise import (
     Exercise,
     Given,
@@ -23,6 +22,7 @@ from unfrozen.exercises.exercise import (
     size,
 )
 from unfrozen.job import Job
+from unfrozen.model.catalogue import PublishedModel
 from unfrozen.plan import plan_job
 
 _LENGTHS: Final = (512, 1024, 2048, 4096, 8192)
@@ -132,7 +132,7 @@ def _batch(chance: Random, most: int) -> dict[str, object]:
     return {"micro_batch": chance.randint(1, most), "seq_len": chance.choice(_LENGTHS)}
 
 
-def _batch_given(published: Published, job: Job) -> Given:
+def _batch_given(published: PublishedModel, job: Job) -> Given:
     recipe = job.recipe
     batch = f"{several(recipe.micro_batch, 'sequence')} of {recipe.seq_len:,} tokens"
     return (("Model", name_of(published)), ("Batch", batch))

@@ -20,7 +20,7 @@ BLOCK: Final = 2048
 
 
 @dataclass(slots=True)
-class AdamW:
+class ArrayAdamW:
     """One state for each named array; `step` counts updates.
 
     lr, beta1, beta2, eps and weight_decay are those of `torch.optim.AdamW`. Names in `undecayed`

@@ -9,7 +9,7 @@ from typing import Final
 
 from unfrozen.lab import rows, safetensors
 from unfrozen.lab.llama import Llama, Weights
-from unfrozen.lab.rows import Row
+from unfrozen.lab.rows import EncodedRow
 from unfrozen.lab.tokenizer import Tokenizer
 from unfrozen.model import ModelConfig
 
@@ -49,10 +49,10 @@ class Demo:
     start: Weights
     """θ₀."""
     tokenizer: Tokenizer
-    train: tuple[Row, ...]
-    suites: Mapping[str, tuple[Row, ...]]
+    train: tuple[EncodedRow, ...]
+    suites: Mapping[str, tuple[EncodedRow, ...]]
     """Held-out rows: `task`, and `general/<skill>` of what the model knew."""
-    earlier: tuple[Row, ...]
+    earlier: tuple[EncodedRow, ...]
     """Rows like those of pre-training, none of them held out: for replay and the Fisher."""
 
     @classmethod
@@ -62,7 +62,7 @@ class Demo:
         config = ModelConfig.from_hf(given)
         tokenizer = Tokenizer.read(json.loads(files["model/tokenizer.json"]))
 
-        def of(name: str) -> tuple[Row, ...]:
+        def of(name: str) -> tuple[EncodedRow, ...]:
             return rows.read(files[f"data/{name}.jsonl"].decode(), tokenizer)
 
         skills = {f"{GENERAL}/{skill}": of(f"general_{skill}") for skill in SKILLS}

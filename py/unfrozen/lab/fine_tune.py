@@ -20,7 +20,7 @@ from unfrozen.lab.answer import answer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo
 from unfrozen.lab.llama import Silent
-from unfrozen.lab.meter import Components, Meter
+from unfrozen.lab.meter import Components, MemoryMeter
 from unfrozen.lab.predict import heaviest, predicted, recipe
 from unfrozen.lab.rows import documents
 from unfrozen.lab.step import Result, Trainer
@@ -36,7 +36,7 @@ BEAT_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 60.0
 
 
-class Clock(NamedTuple):
+class ClockFunctions(NamedTuple):
     """Where time comes from: Unix seconds, and seconds that only grow."""
 
     wall: Callable[[], float]
@@ -56,7 +56,7 @@ class FineTune:
     """One run: `events()` does the work, `trainer.weights` are θ as it stands."""
 
     def __init__(
-        self, demo: Demo, choices: Choices, clock: Clock, place: Place | None = None
+        self, demo: Demo, choices: Choices, clock: ClockFunctions, place: Place | None = None
     ) -> None:
         self.trainer = Trainer(demo, choices)
         self.status = "running"
@@ -120,11 +120,11 @@ class FineTune:
     def _one(self, number: int) -> Iterator[Event | None]:
         started = self._clock.monotonic()
         measures = number in (1, 2, self._heaviest)
-        meter = Meter(self.trainer.states) if measures else Silent()
-        with meter.step() if isinstance(meter, Meter) else nullcontext():
+        meter = MemoryMeter(self.trainer.states) if measures else Silent()
+        with meter.step() if isinstance(meter, MemoryMeter) else nullcontext():
             result = yield from self.trainer.step(number, meter)
         self.step = number
-        if isinstance(meter, Meter):
+        if isinstance(meter, MemoryMeter):
             yield from self._memory(meter)
         yield self._metrics(number, result, self._clock.monotonic() - started)
         yield from self._beat(BEAT_SECONDS)
@@ -205,7 +205,7 @@ class FineTune:
             said = answer(self._demo.model, self.trainer.weights, tokenizer, prompt, tokens)
             yield self._event("sample", prompt=prompt, text=said.text, when=when)
 
-    def _memory(self, meter: Meter) -> Iterator[Event]:
+    def _memory(self, meter: MemoryMeter) -> Iterator[Event]:
         """Instants that reached a new height."""
         for instant, components in meter.instants.items():
             total = sum(components.values())

@@ -23,7 +23,7 @@ _INSTANT: Final = {
 }
 
 
-class Meter(Silent):
+class MemoryMeter(Silent):
     """Measures one step; `instants` fills up phase by phase.
 
     `states` gives the arrays of each component that outlives a step: params and moments.

@@ -18,7 +18,7 @@ SEEDS: Final = (7, 0, 1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class RunPreset:
     """A setting of the dials with what it shows."""
 
     id: str
@@ -28,49 +28,49 @@ class Preset:
 
 
 PRESETS: Final = (
-    Preset(
+    RunPreset(
         "plain",
         "As it comes",
         {},
         "The loss on the task falls to a tenth or less; on capitals it rises twentyfold or more.",
     ),
-    Preset(
+    RunPreset(
         "gentle",
         "A third of the rate",
         {"lr": 2e-4},
         "Nothing is lost to speak of, and the numerals come half-way.",
     ),
-    Preset(
+    RunPreset(
         "fast",
         "Eight times the rate",
         {"lr": 5e-3},
         "The task is learned better still, and nothing else is left.",
     ),
-    Preset(
+    RunPreset(
         "replay",
         "10% replay",
         {"replay_share": 0.1},
         "With a token in ten from old rows, half of the forgetting is gone; the task pays little.",
     ),
-    Preset(
+    RunPreset(
         "held",
         "Held to θ₀",
         {"l2sp": 0.03},
         "The weights move half as far, most of the old stays; the task is learned a little less.",
     ),
-    Preset(
+    RunPreset(
         "frozen",
         "λ → ∞",
         {"l2sp": 1e9},
         "Nothing moves: nothing is forgotten, and nothing is learned.",
     ),
-    Preset(
+    RunPreset(
         "ewc",
         "EWC",
         {"ewc": 1.0},
         "The weights move almost as far as without it, and most of the forgetting is gone.",
     ),
-    Preset(
+    RunPreset(
         "decay",
         "Weight decay",
         {"weight_decay": 10.0},

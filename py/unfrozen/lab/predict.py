@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Instants, instants, peak
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
 
 
-class Shape(NamedTuple):
+class StepTokens(NamedTuple):
     """What a step costs: its tokens, and how many of them predict a trained one."""
 
     tokens: int
@@ -36,19 +36,19 @@ def recipe(tokens: int) -> Recipe:
     return Recipe(**given)
 
 
-def predicted(model: ModelConfig, shape: Shape) -> Instants:
+def predicted(model: ModelConfig, shape: StepTokens) -> Instants:
     """The instants of a step of this shape."""
     return instants(model, recipe(shape.tokens), loss_tokens=max(1, shape.trained))
 
 
-def heaviest(model: ModelConfig, sizes: Sequence[tuple[int, int]]) -> tuple[int, Shape]:
+def heaviest(model: ModelConfig, sizes: Sequence[tuple[int, int]]) -> tuple[int, StepTokens]:
     """The step (1, 2, …) that needs most memory, and its shape.
 
     The first one is left aside: moments appear at its end.
     """
-    shapes = {Shape(*size): number for number, size in enumerate(sizes[1:], 2)}
-    shapes = shapes or {Shape(*sizes[0]): 1}
-    most: list[Shape] = []
+    shapes = {StepTokens(*size): number for number, size in enumerate(sizes[1:], 2)}
+    shapes = shapes or {StepTokens(*sizes[0]): 1}
+    most: list[StepTokens] = []
     for shape in sorted(shapes, reverse=True):  # of those with fewer tokens, more must be trained
         if not most or shape.trained > most[-1].trained:
             most.append(shape)

@@ -19,7 +19,7 @@ END: Final = 0
 """The place of the token that closes a text among the tokenizer's special ones."""
 
 
-class Row(NamedTuple):
+class EncodedRow(NamedTuple):
     """One encoded row: `ids` (T,), and of each whether it is learned."""
 
     ids: tuple[int, ...]
@@ -32,7 +32,7 @@ class Row(NamedTuple):
         return sum(self.trained)
 
 
-def read(text: str, tokenizer: Tokenizer) -> tuple[Row, ...]:
+def read(text: str, tokenizer: Tokenizer) -> tuple[EncodedRow, ...]:
     """The rows of a JSONL text. Raises PlanError with the line of one that is no such row."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -45,14 +45,14 @@ def read(text: str, tokenizer: Tokenizer) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def encode(prompt: str, completion: str, tokenizer: Tokenizer) -> Row:
+def encode(prompt: str, completion: str, tokenizer: Tokenizer) -> EncodedRow:
     """One row. A token is learned if it begins inside the completion or is the end."""
     end = list(tokenizer.special)[END]
     tokens = tokenizer.encode(prompt + completion + end)
     learned = tuple(place > 0 and t.start >= len(prompt) for place, t in enumerate(tokens))
-    return Row(tuple(t.id for t in tokens), learned, prompt)
+    return EncodedRow(tuple(t.id for t in tokens), learned, prompt)
 
 
-def documents(rows: Sequence[Row]) -> Documents:
+def documents(rows: Sequence[EncodedRow]) -> Documents:
     """These rows as one packed step."""
     return Documents.of([row.ids for row in rows], [row.trained for row in rows])

@@ -15,17 +15,17 @@ from unfrozen.errors import InputError, PlanError
 from unfrozen.lab.answer import Answer, answer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo
-from unfrozen.lab.fine_tune import Clock, Event, FineTune, Place
+from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune, Place
 from unfrozen.lab.page_run import title
 
 ANSWER_TOKENS: Final = 16
 PROMPT_CHARACTERS: Final = 20_000
 
 
-class Session:
+class LabSession:
     """The demo model in a worker: at most one fine-tune at a time; the newest can be asked."""
 
-    def __init__(self, files: Mapping[str, bytes], clock: Clock) -> None:
+    def __init__(self, files: Mapping[str, bytes], clock: ClockFunctions) -> None:
         self._demo, self._clock = Demo.read(files), clock
         self._run: FineTune | None = None
         self._events: Iterator[Event | None] = iter(())

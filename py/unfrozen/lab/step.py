@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from unfrozen.lab import anchors
-from unfrozen.lab.adamw import AdamW, norm
+from unfrozen.lab.adamw import ArrayAdamW, norm
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo
 from unfrozen.lab.llama import Silent, Weights
-from unfrozen.lab.rows import Row, documents
-from unfrozen.layers import layer_of, rate_shares
-from unfrozen.order import replayed, spread, step_rows
+from unfrozen.lab.rows import EncodedRow, documents
 from unfrozen.schedules import Schedule
+from unfrozen.training.layers import layer_of, rate_shares
+from unfrozen.training.order import replayed, spread, step_rows
 
 
 class Result(NamedTuple):
@@ -43,14 +43,14 @@ class Trainer:
             floor=choices.lr * choices.floor_ratio,
         )
         self._fisher: Weights = {}
-        self._optimizer = AdamW(
+        self._optimizer = ArrayAdamW(
             choices.lr,
             weight_decay=choices.weight_decay,
             undecayed=frozenset(name for name, array in self.weights.items() if array.ndim < 2),
             rate_shares=rate_shares(self.weights, choices.layer_decay),
         )
 
-    def rows_of(self, number: int) -> list[Row]:
+    def rows_of(self, number: int) -> list[EncodedRow]:
         """The rows of step `number` (1, 2, …)."""
         c = self.choices
         return [self.rows[i] for i in step_rows(number, c.rows_per_step, len(self.rows), c.seed)]
@@ -117,7 +117,7 @@ class Trainer:
         return layers, anchors.drift(self.weights, start)
 
 
-def training_rows(demo: Demo, choices: Choices) -> tuple[Row, ...]:
+def training_rows(demo: Demo, choices: Choices) -> tuple[EncodedRow, ...]:
     """The task's rows and the replayed ones; a share of 1 replays only."""
     share = choices.replay_share
     if share == 0:

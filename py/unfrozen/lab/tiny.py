@@ -72,7 +72,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class FineTune:
+class FineTuned:
     """Losses before and after each step: entry 0 belongs to the weights it started from."""
 
     weights: Weights
@@ -132,7 +132,7 @@ def fine_tune(
     l2sp: float = 0.0,
     ewc: float = 0.0,
     decay: float = 0.0,
-) -> FineTune:
+) -> FineTuned:
     """Train every parameter on the new task.
 
     replay  share of the loss that the points of `REPLAY` have, 0 … 1
@@ -154,7 +154,7 @@ def fine_tune(
             weights = moved
         task.append(loss(weights, TASK))
         old.append(loss(weights, OLD))
-    return FineTune(weights, tuple(task), tuple(old), diverged=task[-1] > task[0])
+    return FineTuned(weights, tuple(task), tuple(old), diverged=task[-1] > task[0])
 
 
 def best_rate(start: Weights, steps: int = 40, rates: Sequence[float] = FINE_RATES) -> float:

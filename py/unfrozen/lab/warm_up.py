@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from unfrozen.lab.tiny import DECIMALS, OLD, TASK, FineTune, Weights, gradient, loss
-from unfrozen.optimizers import AdamW
+from unfrozen.lab.tiny import DECIMALS, OLD, TASK, FineTuned, Weights, gradient, loss
 from unfrozen.schedules import warmup_constant
+from unfrozen.training.optimizers import AdamW
 
 
-def adam_tune(start: Weights, rate: float, steps: int = 40, warmup: int = 0) -> FineTune:
+def adam_tune(start: Weights, rate: float, steps: int = 40, warmup: int = 0) -> FineTuned:
     """Train every parameter on the new task by AdamW, without weight decay; the rate climbs to its
     peak over `warmup` steps and stays. Raises PlanError for a schedule that makes no sense.
     """
@@ -19,4 +19,4 @@ def adam_tune(start: Weights, rate: float, steps: int = 40, warmup: int = 0) -> 
         weights = Weights.from_flat([round(value, DECIMALS) for value in moved])
         task.append(loss(weights, TASK))
         old.append(loss(weights, OLD))
-    return FineTune(weights, tuple(task), tuple(old), diverged=task[-1] > task[0])
+    return FineTuned(weights, tuple(task), tuple(old), diverged=task[-1] > task[0])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import (
     beside_items,
     first_norm_bytes,
@@ -21,7 +22,6 @@ from unfrozen.memory.loss import loss_memory
 from unfrozen.memory.pieces import Point
 from unfrozen.memory.working import feed_forward_size, working_points
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import BYTES, Recipe
 
 
 class Pass:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import layer_items, outside_items
 from unfrozen.memory.flow import Item
 from unfrozen.memory.instants import Step
@@ -17,7 +18,6 @@ from unfrozen.memory.loss import FORMULAS
 from unfrozen.memory.pieces import PIECES, Point
 from unfrozen.memory.states import trained_parameters
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import BYTES, Recipe
 
 ZERO: Final = "Rajbhandari et al., arXiv 1910.02054, section 3.1"
 AUTOGRAD: Final = "tensors that autograd saves in transformers' layers; tested against a real pass"

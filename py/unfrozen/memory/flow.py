@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from unfrozen.memory.adapters import targets
+from unfrozen.job.recipe import BYTES, Lora, Recipe
+from unfrozen.job.targets import targets
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import BYTES, Lora, Recipe
 
 
 class Item(NamedTuple):
@@ -29,7 +29,7 @@ class Item(NamedTuple):
 
 
 class Adapters(NamedTuple):
-    """How many adapters of a layer read each of its tensors; see `unfrozen.recipe.Lora`.
+    """How many adapters of a layer read each of its tensors; see `unfrozen.job.recipe.Lora`.
 
     `width` is bytes of one of their numbers; `qkv_out` the numbers they add to q, k and v.
     """

@@ -10,11 +10,11 @@ gradients pass through a buffer where they are wider when they are summed.
 
 from __future__ import annotations
 
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import QUANTISED_BITS
 from unfrozen.memory.pieces import Point
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import BYTES, Recipe
 
 
 class Gathering:

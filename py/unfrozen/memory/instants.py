@@ -14,15 +14,15 @@ forward pass runs before the moments exist.
 
 from __future__ import annotations
 
-from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.early import head_update, layer_updates
 from unfrozen.memory.pieces import PIECES, Point, highest
 from unfrozen.memory.sharding import per_card
 from unfrozen.memory.states import state_bytes, update_bytes, whole_moment_bytes
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
 
 Components = dict[str, int]
 Instants = dict[str, Components]

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from unfrozen.job.recipe import BYTES
 from unfrozen.memory.instants import Step
-from unfrozen.recipe import BYTES
 from unfrozen.units import GIB, MIB
 
 ROUNDING: Final = 0.03

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
 
 _SHARDED: Final = (
     frozenset[str](),

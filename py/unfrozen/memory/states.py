@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import adapter_parameters, frozen_bytes, linear_parameters
 from unfrozen.model import ModelConfig, Tensor
-from unfrozen.recipe import BYTES, Recipe
 
 BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK

@@ -10,6 +10,7 @@ Reading order:
 6. `bert` — BERT with a classification head
 7. `megatron` — GPT as Megatron-Core builds it
 8. `config` — `ModelConfig`: the count and the list of tensors
+9. `catalogue` — published models and their real sizes
 """
 
 from unfrozen.errors import ModelError

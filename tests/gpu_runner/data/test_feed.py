@@ -3,8 +3,8 @@ import torch
 
 import tiny_llama
 from gpu_runner.data.encode import Encoder, Example
-from gpu_runner.data.feed import IGNORED, Feed, Shape, collate, predicting_positions
-from unfrozen.order import row_at
+from gpu_runner.data.feed import IGNORED, BatchShape, Feed, collate, predicting_positions
+from unfrozen.training.order import row_at
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,8 @@ def test_the_shapes_of_a_step_are_those_of_its_batches(
     feed = Feed(examples, 0, 3, 2, 0, packed=packed)
     batches = list(feed.step(1))
     made = [
-        Shape(*batch.input_ids.shape, batch.trainable_tokens, len(batches)) for batch in batches
+        BatchShape(*batch.input_ids.shape, batch.trainable_tokens, len(batches))
+        for batch in batches
     ]
     assert list(feed.shapes(1)) == made
 

@@ -11,7 +11,7 @@ import tiny_llama
 from gpu_runner.errors import UsageError
 from gpu_runner.optim import eight_bit
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer import Choice
+from gpu_runner.optim.optimizer import OptimizerChoice
 from measured_steps import Case, measure
 
 INSTALLED = [name for name in eight_bit.LIBRARIES if find_spec(name) is not None]
@@ -21,7 +21,7 @@ needs_library = pytest.mark.skipif(
 )
 
 
-def built(choice: Choice) -> tuple[torch.nn.Module, optim.Optimizer]:
+def built(choice: OptimizerChoice) -> tuple[torch.nn.Module, optim.Optimizer]:
     """A Llama with matrices beyond 4,096 weights, below which both libraries keep fp32."""
     model: torch.nn.Module = tiny_llama.model(hidden_size=64, intermediate_size=128)
     return model, optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
@@ -38,14 +38,17 @@ def test_without_a_library_it_is_refused_with_the_remedy(monkeypatch: pytest.Mon
     for name in eight_bit.LIBRARIES:
         monkeypatch.setitem(sys.modules, name, None)  # type: ignore[arg-type]  # as if absent
     with pytest.raises(UsageError, match=r"neither is installed: `pip install bitsandbytes`, or"):
-        built(Choice(name="adamw8bit"))
+        built(OptimizerChoice(name="adamw8bit"))
 
 
 @pytest.mark.slow  # torchao compiles its update
 @needs_library
 @pytest.mark.filterwarnings("ignore")
 def test_it_stays_near_adamw_and_keeps_a_quarter_of_its_moments() -> None:
-    (ours, small), (theirs, plain) = built(Choice(name="adamw8bit")), built(Choice())
+    (ours, small), (theirs, plain) = (
+        built(OptimizerChoice(name="adamw8bit")),
+        built(OptimizerChoice()),
+    )
     start = [p.detach().clone() for p in ours.parameters()]
     for seed in range(5):
         step(ours, small, seed)
@@ -66,8 +69,8 @@ def test_it_stays_near_adamw_and_keeps_a_quarter_of_its_moments() -> None:
 @pytest.mark.parametrize("at", [0, 2])
 def test_a_bad_step_is_skipped_and_recovered_from(at: int) -> None:
     (ours, small), (theirs, other) = (
-        built(Choice(name="adamw8bit")),
-        built(Choice(name="adamw8bit")),
+        built(OptimizerChoice(name="adamw8bit")),
+        built(OptimizerChoice(name="adamw8bit")),
     )
     for seed in range(4):
         if seed == at:
@@ -81,7 +84,7 @@ def test_a_bad_step_is_skipped_and_recovered_from(at: int) -> None:
 @needs_library
 @pytest.mark.filterwarnings("ignore")
 def test_it_goes_on_from_the_plain_tensors_of_a_checkpoint() -> None:
-    model, optimizer = built(Choice(name="adamw8bit"))
+    model, optimizer = built(OptimizerChoice(name="adamw8bit"))
     for seed in range(3):
         step(model, optimizer, seed)
     kept = {
@@ -89,7 +92,7 @@ def test_it_goes_on_from_the_plain_tensors_of_a_checkpoint() -> None:
                for k, v in optimizer.state[p].items()}
         for name, p in model.named_parameters()
     }  # fmt: skip
-    resumed, fresh = built(Choice(name="adamw8bit"))
+    resumed, fresh = built(OptimizerChoice(name="adamw8bit"))
     resumed.load_state_dict(model.state_dict())
     for name, parameter in resumed.named_parameters():
         fresh.state[parameter] = kept[name]

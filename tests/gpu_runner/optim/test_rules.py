@@ -10,18 +10,18 @@ from transformers.optimization import Adafactor as ReferenceAdafactor
 import tiny_llama
 from gpu_runner.optim import muon, rounding, rules
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer import Choice
+from gpu_runner.optim.optimizer import OptimizerChoice
 from gpu_runner.optim.rules import UpdateRule
 
 ON_DEVICE = [
-    Choice(),
-    Choice(name="sgd"),
-    Choice(name="sgd", momentum=0.9),
-    Choice(name="adafactor"),
-    Choice(name="muon"),
-    Choice(rounding="stochastic"),
-    Choice(rounding="kahan"),
-    Choice(name="adafactor", rounding="kahan"),
+    OptimizerChoice(),
+    OptimizerChoice(name="sgd"),
+    OptimizerChoice(name="sgd", momentum=0.9),
+    OptimizerChoice(name="adafactor"),
+    OptimizerChoice(name="muon"),
+    OptimizerChoice(rounding="stochastic"),
+    OptimizerChoice(rounding="kahan"),
+    OptimizerChoice(name="adafactor", rounding="kahan"),
 ]
 NAMES = [f"{c.name}-{c.momentum}-{c.rounding}" for c in ON_DEVICE]
 
@@ -46,7 +46,7 @@ def everything(model: torch.nn.Module, optimizer: optim.Optimizer) -> list[torch
     return [tensor.detach().clone() for tensor in (*model.parameters(), *held)]
 
 
-def small(choice: Choice) -> torch.nn.Module:
+def small(choice: OptimizerChoice) -> torch.nn.Module:
     dtype = torch.float32 if choice.rounding == "nearest" else torch.bfloat16
     model: torch.nn.Module = tiny_llama.model().to(dtype)
     return model
@@ -56,7 +56,7 @@ def small(choice: Choice) -> torch.nn.Module:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at", [1, 3])
 def test_a_bad_step_changes_nothing_and_the_run_recovers(
-    choice: Choice, bad: float, at: int
+    choice: OptimizerChoice, bad: float, at: int
 ) -> None:
     model, untouched = small(choice), small(choice)
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
@@ -78,7 +78,7 @@ def test_a_bad_step_changes_nothing_and_the_run_recovers(
 
 
 @pytest.mark.parametrize("choice", ON_DEVICE[3:], ids=NAMES[3:])
-def test_our_rules_never_ask_the_device_for_a_number(choice: Choice) -> None:
+def test_our_rules_never_ask_the_device_for_a_number(choice: OptimizerChoice) -> None:
     """On the meta device there are none: a step that reads one would raise."""
     model = small(choice).to("meta")
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
@@ -93,7 +93,9 @@ def test_our_rules_never_ask_the_device_for_a_number(choice: Choice) -> None:
 
 def test_adafactor_agrees_with_that_of_transformers() -> None:
     ours, theirs = tiny_llama.model(), tiny_llama.model()
-    optimizer = optim.build(ours, lr=1e-3, weight_decay=0.0, choice=Choice(name="adafactor"))
+    optimizer = optim.build(
+        ours, lr=1e-3, weight_decay=0.0, choice=OptimizerChoice(name="adafactor")
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reference = ReferenceAdafactor(
@@ -110,7 +112,7 @@ def test_adafactor_agrees_with_that_of_transformers() -> None:
 
 @pytest.mark.parametrize("choice", ON_DEVICE[3:], ids=NAMES[3:])
 def test_a_tensor_is_moved_piece_by_piece_as_it_would_be_at_once(
-    choice: Choice, monkeypatch: pytest.MonkeyPatch
+    choice: OptimizerChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for pieces in (False, True):
@@ -130,7 +132,9 @@ def test_a_tensor_is_moved_piece_by_piece_as_it_would_be_at_once(
 
 def test_adafactor_keeps_a_row_and_a_column_for_a_matrix() -> None:
     model = tiny_llama.model()
-    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0, choice=Choice(name="adafactor"))
+    optimizer = optim.build(
+        model, lr=1e-3, weight_decay=0.0, choice=OptimizerChoice(name="adafactor")
+    )
     gradients(model, 0)
     step(optimizer, model)
     matrix = model.model.layers[0].mlp.up_proj.weight  # 64 × 32
@@ -148,7 +152,7 @@ def test_rounded_adamw_follows_fp32_adamw_where_the_nearest_number_stands_still(
     for name in ("fp32", "nearest", rounding):
         dtype = torch.float32 if name == "fp32" else torch.bfloat16
         model = torch.nn.ParameterDict({"w": torch.nn.Parameter(start.to(dtype, copy=True))})
-        choice = Choice(rounding="nearest" if name == "fp32" else name)  # type: ignore[arg-type]
+        choice = OptimizerChoice(rounding="nearest" if name == "fp32" else name)  # type: ignore[arg-type]
         optimizer = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
         for _ in range(100):
             model["w"].grad = torch.ones_like(model["w"])
@@ -163,7 +167,7 @@ def test_rounded_adamw_follows_fp32_adamw_where_the_nearest_number_stands_still(
 
 def test_muon_moves_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     model = tiny_llama.model()
-    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0, choice=Choice(name="muon"))
+    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0, choice=OptimizerChoice(name="muon"))
     gradients(model, 0)
     step(optimizer, model)
     matrix, embedding = model.model.layers[1].mlp.up_proj.weight, model.model.embed_tokens.weight
@@ -173,7 +177,7 @@ def test_muon_moves_matrices_of_the_blocks_and_adamw_the_rest() -> None:
 
 def test_muon_is_that_of_torch_on_clipped_gradients() -> None:
     ours, theirs = tiny_llama.model(), tiny_llama.model()
-    optimizer = optim.build(ours, lr=1e-3, weight_decay=0.1, choice=Choice(name="muon"))
+    optimizer = optim.build(ours, lr=1e-3, weight_decay=0.1, choice=OptimizerChoice(name="muon"))
     matrices = [p for n, p in theirs.named_parameters() if p.ndim == 2 and "layers" in n]
     reference = torch.optim.Muon(
         matrices, lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
@@ -192,7 +196,7 @@ def test_muon_is_that_of_torch_on_clipped_gradients() -> None:
 def test_sgd_agrees_with_clip_then_sgd() -> None:
     ours = tiny_llama.model()
     theirs = copy.deepcopy(ours)
-    choice = Choice(name="sgd", momentum=0.9)
+    choice = OptimizerChoice(name="sgd", momentum=0.9)
     optimizer = optim.build(ours, lr=1e-3, weight_decay=0.0, choice=choice)
     reference = torch.optim.SGD(theirs.parameters(), lr=1e-3, momentum=0.9)
     for seed in range(3):

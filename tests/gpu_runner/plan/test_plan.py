@@ -10,11 +10,11 @@ import tiny_llama
 from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import plan
-from gpu_runner.run.run_start import payload, planned_rates
+from gpu_runner.run.start_event import payload, planned_rates
 from unfrozen.schedules import Schedule
 
 
-def made(model_dir: Path, sums_file: Path, **changes: Any) -> plan.Plan:
+def made(model_dir: Path, sums_file: Path, **changes: Any) -> plan.RunPlan:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
     return plan.make(resolve({**options, **changes}))
 

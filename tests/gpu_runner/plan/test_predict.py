@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gpu_runner.config.schema import resolve
-from gpu_runner.data.feed import Feed, Shape
+from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.plan.predict import heaviest, predict, recipe
 from measured_steps import ROWS, Case, measure
 from unfrozen.model import ModelConfig
@@ -61,7 +61,7 @@ def test_every_choice_reaches_the_memory_model() -> None:
             "clip": 0.0,
         }
     )
-    found = recipe(config, "fp32", Shape(1, 10, 5))
+    found = recipe(config, "fp32", BatchShape(1, 10, 5))
     assert (found.loss, found.checkpointing, found.kernels) == ("chunked", "selective", "fused")
     assert (found.optimizer, found.moments) == ("sgd_momentum", "fp32")
     assert found.optimizer_in_backward
@@ -80,5 +80,5 @@ def test_an_update_of_ours_widens_some_rows_however_large_the_tensor() -> None:
     sizes |= {"num_attention_heads": 32, "intermediate_size": 4096, "vocab_size": 128_000}
     model = ModelConfig.from_hf(sizes)
     config = resolve({"model": "x", "data": "y", "optimizer": "adafactor"})
-    update = predict(model, config, "fp32", Shape(1, 10, 5)).instants["optimizer_step"]
+    update = predict(model, config, "fp32", BatchShape(1, 10, 5)).instants["optimizer_step"]
     assert update["workspace"] == 2 * 4 * 2**22

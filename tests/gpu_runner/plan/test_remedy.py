@@ -4,7 +4,7 @@ import pytest
 
 import tiny_llama
 from gpu_runner.config.schema import TrainConfig, resolve
-from gpu_runner.data.feed import Shape
+from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan import remedy
 from gpu_runner.plan.predict import predict
 from unfrozen.model import ModelConfig
@@ -12,7 +12,7 @@ from unfrozen.model import ModelConfig
 LLAMA = ModelConfig.from_hf(
     tiny_llama.config(hidden_size=256, intermediate_size=688, num_hidden_layers=8).to_dict()
 )
-PACKED = Shape(1, 4096, 2048)
+PACKED = BatchShape(1, 4096, 2048)
 
 
 def config(**choices: object) -> TrainConfig:

@@ -12,7 +12,7 @@ from gpu_runner.train.loop import State
 
 
 class Shelf:
-    """Keeps the steps it is given, and writes down what it is told, as recorder and keeper."""
+    """Recorder and checkpointer: keeps the steps it is given, writes down what it is told."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

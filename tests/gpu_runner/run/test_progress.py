@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.run.progress import Summary, Terminal, show, sparkline
+from gpu_runner.run.progress import RunSummary, Terminal, show, sparkline
 from gpu_runner.text import sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -104,7 +104,7 @@ def test_a_pause_is_seen_in_the_live_line_and_not_in_the_remaining_time() -> Non
 
 def test_the_summary_shows_before_and_after() -> None:
     text = io.StringIO()
-    summary = Summary(
+    summary = RunSummary(
         headline="Finished: 3 steps.",
         losses={"task": (3.0, 1.0), "general": (1.0, 1.25)},
         drift=0.01,
@@ -133,7 +133,7 @@ def test_the_summary_shows_before_and_after() -> None:
 
 def test_weights_that_barely_moved_are_not_said_to_have_stood_still() -> None:
     text = io.StringIO()
-    show(Console(file=text, width=100), Summary(headline="Finished: 1 step.", drift=4e-5))
+    show(Console(file=text, width=100), RunSummary(headline="Finished: 1 step.", drift=4e-5))
     assert "moved by less than 0.01% of their norm" in text.getvalue()
 
 

@@ -17,7 +17,7 @@ from gpu_runner.errors import DataError, UsageError
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer
 from gpu_runner.plan import plan
-from gpu_runner.plan.plan import Plan
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train import fisher
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.world import World
@@ -29,7 +29,7 @@ def batches(count: int) -> list[Batch]:
     return [collate([encoder.encode(row)], 0) for row in tiny_llama.sums(count)]
 
 
-def planned(model_dir: Path, sums_file: Path, **choices: object) -> Plan:
+def planned(model_dir: Path, sums_file: Path, **choices: object) -> RunPlan:
     given = {"model": str(model_dir), "data": str(sums_file), "steps": 2, "ewc": 1.0}
     return plan.make(resolve(given | choices))
 

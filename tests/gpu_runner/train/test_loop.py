@@ -10,7 +10,7 @@ from gpu_runner.data.feed import Feed
 from gpu_runner.errors import Diverged
 from gpu_runner.model import attention
 from gpu_runner.optim import optimizer
-from gpu_runner.train.loop import Job, State, Step, StepResult, train, train_step
+from gpu_runner.train.loop import State, StepResult, Training, TrainingStep, train, train_step
 from gpu_runner.train.measure import SilentMeter
 from unfrozen.schedules import Schedule
 
@@ -39,11 +39,11 @@ def job(
     grad_accum: int = 1,
     steps: int = 4,
     go_on: Callable[[], bool] = lambda: True,
-) -> tuple[Job, Diary]:
+) -> tuple[Training, Diary]:
     encoder = Encoder(tiny_llama.tokenizer(), 60)
     diary = Diary()
     model = tiny_llama.model()
-    step = Step(
+    step = TrainingStep(
         model=model,
         optimizer=optimizer.build(model, lr=1e-2, weight_decay=0.0),
         feed=Feed(
@@ -52,7 +52,7 @@ def job(
         schedule=Schedule("cosine", steps, 1e-2, 1),
         clip=1.0,
     )
-    made = Job(
+    made = Training(
         step=step,
         state=State(),
         observer=diary,
@@ -155,7 +155,7 @@ def test_a_resumed_run_does_not_look_at_step_zero_again() -> None:
     assert diary.told == ["step 3", "keep 3", "step 4", "look 4"]
 
 
-def packed_job(micro_batch: int, grad_accum: int, *, packed: bool = True) -> Job:
+def packed_job(micro_batch: int, grad_accum: int, *, packed: bool = True) -> Training:
     """A job whose model keeps documents apart."""
     made, _ = job(micro_batch=micro_batch, grad_accum=grad_accum)
     attention.register()

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 import tiny_llama
 from gpu_runner.model.load import find
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.optimizer import Choice
+from gpu_runner.optim.optimizer import OptimizerChoice
 from gpu_runner.train.anchor import Anchor, anchor
 from gpu_runner.train.penalties import Penalty
 from unfrozen.lab import adamw, anchors
 from unfrozen.lab.adamw import Weights
-from unfrozen.layers import rate_shares
+from unfrozen.training.layers import rate_shares
 
 STEPS = 6
 LR = 1e-3
@@ -85,10 +85,12 @@ def test_several_steps_agree_with_numpy(
     names = list(first)
     shares = rate_shares(names, layer_decay)
     optimizer = optim.build(
-        model, lr=LR, weight_decay=DECAY, choice=Choice(layer_decay=layer_decay)
+        model, lr=LR, weight_decay=DECAY, choice=OptimizerChoice(layer_decay=layer_decay)
     )
     penalty = Penalty(start, **strengths, fisher=fisher, shares=shares, keep=keep)
-    reference = adamw.AdamW(LR, weight_decay=DECAY, undecayed=undecayed(model), rate_shares=shares)
+    reference = adamw.ArrayAdamW(
+        LR, weight_decay=DECAY, undecayed=undecayed(model), rate_shares=shares
+    )
     weights = arrays(model)
     for _ in range(STEPS):
         rows(model).backward()

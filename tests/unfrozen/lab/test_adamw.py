@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from unfrozen import optimizers
-from unfrozen.lab.adamw import AdamW, clipped
+from unfrozen.lab.adamw import ArrayAdamW, clipped
+from unfrozen.training import optimizers
 
 
 def test_an_array_is_updated_like_its_numbers_one_by_one() -> None:
     draw = np.random.default_rng(0)
     weight, numbers = {"a": draw.normal(size=(2, 3))}, optimizers.AdamW(lr=0.1, weight_decay=0.02)
     flat = weight["a"].ravel().tolist()
-    ours = AdamW(lr=0.1, weight_decay=0.02)
+    ours = ArrayAdamW(lr=0.1, weight_decay=0.02)
     for _ in range(5):
         gradient = draw.normal(size=(2, 3))
         weight = ours.update(weight, {"a": gradient})
@@ -21,7 +21,7 @@ def test_an_array_is_updated_like_its_numbers_one_by_one() -> None:
 
 def test_names_without_decay_only_follow_their_gradient() -> None:
     still = {"norm": np.ones(3), "matrix": np.ones((2, 2))}
-    optimizer = AdamW(lr=0.1, weight_decay=0.5, undecayed=frozenset({"norm"}))
+    optimizer = ArrayAdamW(lr=0.1, weight_decay=0.5, undecayed=frozenset({"norm"}))
     after = optimizer.update(still, {name: np.zeros_like(w) for name, w in still.items()})
     np.testing.assert_array_equal(after["norm"], 1.0)
     np.testing.assert_allclose(after["matrix"], 1 - 0.1 * 0.5)
@@ -29,13 +29,13 @@ def test_names_without_decay_only_follow_their_gradient() -> None:
 
 def test_a_share_of_the_rate_is_a_lower_rate() -> None:
     start, gradient = {"low": np.ones(2), "high": np.ones(2)}, np.array([1.0, -2.0])
-    halved = AdamW(lr=0.1, weight_decay=0.0, rate_shares={"low": 0.5})
+    halved = ArrayAdamW(lr=0.1, weight_decay=0.0, rate_shares={"low": 0.5})
     after = halved.update(start, {"low": gradient, "high": gradient})
     np.testing.assert_allclose(after["low"] - 1, (after["high"] - 1) / 2)
 
 
 def test_the_schedule_may_give_another_rate_at_each_step() -> None:
-    one, other = AdamW(lr=0.3), AdamW(lr=0.1)
+    one, other = ArrayAdamW(lr=0.3), ArrayAdamW(lr=0.1)
     weights, gradients = {"a": np.ones(2)}, {"a": np.ones(2)}
     np.testing.assert_array_equal(
         one.update(weights, gradients, lr=0.1)["a"], other.update(weights, gradients)["a"]
@@ -43,7 +43,7 @@ def test_the_schedule_may_give_another_rate_at_each_step() -> None:
 
 
 def test_precision_is_that_of_the_weights() -> None:
-    after = AdamW(lr=0.1).update({"a": np.ones(2, np.float32)}, {"a": np.ones(2, np.float32)})
+    after = ArrayAdamW(lr=0.1).update({"a": np.ones(2, np.float32)}, {"a": np.ones(2, np.float32)})
     assert after["a"].dtype == np.float32
 
 

@@ -14,14 +14,14 @@ from lab_demo import loaded
 from unfrozen import events
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import PROMPTS
-from unfrozen.lab.fine_tune import Clock, Event, FineTune
+from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune
 
 MOST_APART = 1e-3  # nats, at each of 60 steps
 QUICK = {"steps": 3, "rows_per_step": 2, "eval_rows": 2, "fisher_rows": 2, "sample_tokens": 2}
 
 
 def tuned(**given: Any) -> FineTune:
-    return FineTune(loaded(), Choices.read(given), Clock(time.time, time.monotonic))
+    return FineTune(loaded(), Choices.read(given), ClockFunctions(time.time, time.monotonic))
 
 
 def said(run: FineTune) -> list[Event]:

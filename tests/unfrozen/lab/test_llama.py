@@ -12,14 +12,14 @@ from lab_demo import loaded
 from unfrozen.errors import PlanError
 from unfrozen.lab import rows
 from unfrozen.lab.llama import Documents, Llama, Weights
-from unfrozen.lab.rows import Row
+from unfrozen.lab.rows import EncodedRow
 from unfrozen.model import ModelConfig
 
 IGNORED = -100
 MOST_APART = 1e-4  # of a tensor's largest entry
 
 
-def torch_gradients(model: LlamaForCausalLM, given: list[Row]) -> tuple[float, Weights]:
+def torch_gradients(model: LlamaForCausalLM, given: list[EncodedRow]) -> tuple[float, Weights]:
     """Mean loss over trained tokens, row by row without packing, and its gradients."""
     model.zero_grad()
     count = sum(row.trained_tokens for row in given)
@@ -74,7 +74,9 @@ def test_other_llamas_are_differentiated_as_well(changes: dict[str, object]) -> 
     model = LlamaForCausalLM(config)
     draw = np.random.default_rng(1)
     given = [
-        Row(tuple(draw.integers(0, 50, length).tolist()), (False, *[True] * (length - 1)), "")
+        EncodedRow(
+            tuple(draw.integers(0, 50, length).tolist()), (False, *[True] * (length - 1)), ""
+        )
         for length in (5, 9, 5, 2)
     ]
     loss, theirs = torch_gradients(model, given)

@@ -4,8 +4,8 @@ import pytest
 
 from lab_demo import loaded
 from unfrozen.lab.choices import Choices
-from unfrozen.lab.meter import Meter
-from unfrozen.lab.predict import Shape, heaviest, predicted
+from unfrozen.lab.meter import MemoryMeter
+from unfrozen.lab.predict import StepTokens, heaviest, predicted
 from unfrozen.lab.step import Trainer
 from unfrozen.memory.instants import Instants
 
@@ -16,11 +16,11 @@ def second_step(choices: Choices) -> tuple[Instants, Instants]:
     """What a step held, and what was predicted: the second one, as moments appear in the first."""
     trainer = Trainer(loaded(), choices)
     for number in (1, 2):
-        meter = Meter(trainer.states)
+        meter = MemoryMeter(trainer.states)
         with meter.step():
             list(trainer.step(number, meter))
     rows = trainer.rows_of(2)
-    shape = Shape(sum(len(row.ids) for row in rows), sum(row.trained_tokens for row in rows))
+    shape = StepTokens(sum(len(row.ids) for row in rows), sum(row.trained_tokens for row in rows))
     return meter.instants, predicted(loaded().config, shape)
 
 
@@ -46,5 +46,5 @@ def test_components_are_told_apart_by_the_names_of_the_prediction() -> None:
 
 
 def test_the_heaviest_step_is_not_the_first_which_has_no_moments() -> None:
-    assert heaviest(loaded().config, [(400, 100), (300, 90), (300, 80)]) == (2, Shape(300, 90))
-    assert heaviest(loaded().config, [(400, 100)]) == (1, Shape(400, 100))
+    assert heaviest(loaded().config, [(400, 100), (300, 90), (300, 80)]) == (2, StepTokens(300, 90))
+    assert heaviest(loaded().config, [(400, 100)]) == (1, StepTokens(400, 100))

@@ -189,7 +189,7 @@ def test_all_seeds_together_lose_the_share_that_is_said() -> None:
 @pytest.mark.slow
 def test_the_challenge_is_reached_by_a_setting_of_the_dials() -> None:
     reached = Choices(replay_share=0.05, seed=DEFAULT.seed)
-    preset = page_run.Preset("a way in", "", {"replay_share": reached.replay_share}, "")
+    preset = page_run.RunPreset("a way in", "", {"replay_share": reached.replay_share}, "")
     run = lab_runs().outcome(loaded(), preset, reached.seed)
     assert loss(run, "task") < CHALLENGE.task
     assert loss(run, "general") < CHALLENGE.general
@@ -225,7 +225,7 @@ def test_the_file_has_the_presets_and_the_seeds_of_the_page() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.id)
 def test_every_preset_is_a_setting_of_the_dials_and_is_known_by_its_name(
-    preset: page_run.Preset,
+    preset: page_run.RunPreset,
 ) -> None:
     choices = Choices.read(preset.choices)
     assert page_run.title(choices) == preset.label

@@ -7,41 +7,43 @@ from typing import Any
 import pytest
 
 from lab_demo import files
-from unfrozen.lab.fine_tune import Clock
-from unfrozen.lab.session import Session
+from unfrozen.lab.fine_tune import ClockFunctions
+from unfrozen.lab.session import LabSession
 
 QUICK = {"steps": 2, "rows_per_step": 2, "eval_rows": 2, "sample_tokens": 2}
 
 
 @pytest.fixture(scope="module")
-def session() -> Session:
-    return Session(files(), Clock(time.time, time.monotonic))
+def session() -> LabSession:
+    return LabSession(files(), ClockFunctions(time.time, time.monotonic))
 
 
-def begun(session: Session, choices: object) -> dict[str, Any]:
+def begun(session: LabSession, choices: object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(session.start(json.dumps(choices), "page-1", "{}"))
     return found
 
 
-def worked(session: Session) -> list[dict[str, Any]]:
+def worked(session: LabSession) -> list[dict[str, Any]]:
     text = ""
     while (piece := session.work()) is not None:
         text += piece
     return [json.loads(line) for line in text.splitlines()]
 
 
-def asked(session: Session, prompt: str) -> dict[str, Any]:
+def asked(session: LabSession, prompt: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(session.ask(prompt))
     return found
 
 
 def test_before_the_first_run_only_the_model_itself_answers() -> None:
-    found = asked(Session(files(), Clock(time.time, time.monotonic)), "The capital of France is")
+    found = asked(
+        LabSession(files(), ClockFunctions(time.time, time.monotonic)), "The capital of France is"
+    )
     assert found["before"] == {"text": " Paris.", "pieces": [" P", "aris", "."], "ended": True}
     assert found["after"] is None
 
 
-def test_a_run_is_a_log_under_the_name_it_was_given(session: Session) -> None:
+def test_a_run_is_a_log_under_the_name_it_was_given(session: LabSession) -> None:
     found = begun(session, QUICK)
     assert (found["problem"], found["title"]) == ("", "steps 2")
     assert "--steps 2" in found["command"]
@@ -50,7 +52,7 @@ def test_a_run_is_a_log_under_the_name_it_was_given(session: Session) -> None:
     assert log[-1]["kind"] == "run.end"
 
 
-def test_both_models_are_asked_and_the_place_where_they_part_is_told(session: Session) -> None:
+def test_both_models_are_asked_and_the_place_where_they_part_is_told(session: LabSession) -> None:
     begun(session, {"steps": 6, "lr": 0.01, "eval_rows": 2, "sample_tokens": 2, "warmup": 0})
     worked(session)
     found = asked(session, "The capital of France is")
@@ -62,7 +64,7 @@ def test_both_models_are_asked_and_the_place_where_they_part_is_told(session: Se
 
 
 def test_a_question_between_two_steps_is_answered_with_the_weights_as_they_are(
-    session: Session,
+    session: LabSession,
 ) -> None:
     begun(session, QUICK)
     while not (piece := session.work()) or json.loads(piece)["kind"] != "metrics":
@@ -76,7 +78,7 @@ def test_a_question_between_two_steps_is_answered_with_the_weights_as_they_are(
     [("", "an empty line"), ("word " * 4000, "the last 112 tokens"), ("🙂🙂", ""), ("x", "")],
 )
 def test_any_prompt_is_answered_and_what_was_not_read_is_said(
-    session: Session, prompt: str, note: str
+    session: LabSession, prompt: str, note: str
 ) -> None:
     found = asked(session, prompt)
     assert note in found["note"]
@@ -85,20 +87,20 @@ def test_any_prompt_is_answered_and_what_was_not_read_is_said(
 
 
 @pytest.mark.parametrize("choices", [{"lr": 11}, {"steps": "many"}, {"rate": 1}, [1], 7, None])
-def test_choices_that_are_none_are_refused_in_words(session: Session, choices: object) -> None:
+def test_choices_that_are_none_are_refused_in_words(session: LabSession, choices: object) -> None:
     found = begun(session, choices)
     assert found["problem"]
     assert found["command"] == ""
 
 
-def test_a_refused_start_leaves_the_last_run_to_be_asked(session: Session) -> None:
+def test_a_refused_start_leaves_the_last_run_to_be_asked(session: LabSession) -> None:
     begun(session, QUICK)
     worked(session)
     assert begun(session, {"lr": -1})["problem"]
     assert asked(session, "71 + 65 =")["step"] == 2
 
 
-def test_a_stopped_run_can_be_asked(session: Session) -> None:
+def test_a_stopped_run_can_be_asked(session: LabSession) -> None:
     begun(session, QUICK | {"steps": 50})
     session.work()
     session.stop()

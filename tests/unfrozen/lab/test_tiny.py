@@ -13,7 +13,7 @@ import pytest
 
 from unfrozen.errors import PlanError
 from unfrozen.lab import tiny
-from unfrozen.lab.tiny import GENERAL, OLD, REPLAY, TASK, FineTune, SweepPoint, Weights
+from unfrozen.lab.tiny import GENERAL, OLD, REPLAY, TASK, FineTuned, SweepPoint, Weights
 
 SEEDS = range(5)
 EVERY_SEED = pytest.mark.parametrize("seed", SEEDS)
@@ -26,7 +26,7 @@ def swept(seed: int, steps: int = 40) -> list[SweepPoint]:
 
 
 @cache
-def tuned(seed: int, **controls: float) -> FineTune:
+def tuned(seed: int, **controls: float) -> FineTuned:
     return tiny.fine_tune(tiny.pretrained(seed), 0.03, 300, **controls)
 
 

@@ -7,14 +7,14 @@ from functools import cache
 import pytest
 
 from unfrozen.errors import PlanError
-from unfrozen.lab.tiny import OLD, TASK, FineTune, loss, pretrained
+from unfrozen.lab.tiny import OLD, TASK, FineTuned, loss, pretrained
 from unfrozen.lab.warm_up import adam_tune
 
 EVERY_SEED = pytest.mark.parametrize("seed", range(5))
 
 
 @cache
-def tuned(seed: int, rate: float, warmup: int) -> FineTune:
+def tuned(seed: int, rate: float, warmup: int) -> FineTuned:
     return adam_tune(pretrained(seed), rate, warmup=warmup)
 
 

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from unfrozen.errors import PlanError
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import layer_bytes, outside_items
 from unfrozen.memory.flow import Flow
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
 
 BATCH, LENGTH = 2, 35  # no activation has the shape of a weight
 EXPERTS: dict[str, Any] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.early import head_update, layer_updates
 from unfrozen.memory.instants import Step
 from unfrozen.memory.pieces import PIECES, highest
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import layer_bytes
 from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
 from unfrozen.memory.flow import Flow
 from unfrozen.memory.instants import Step
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
 
 H, Q, K, F, A, S = 64, 64, 32, 176, 4, 35
 LLAMA = ModelConfig.from_hf(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import build
-from unfrozen.catalogue import CATALOGUE
 from unfrozen.memory.explain import SYMBOLS, Term, explain
+from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 
 TRUTH = Path(build.ROOT) / "web" / "truth"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.gathering import Gathering
 from unfrozen.memory.instants import Step
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
 VOCAB, LAYER = 32000 * 4096, 202_383_360

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import build
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.cluster import Cluster
 from unfrozen.errors import PlanError
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Instants, instants, peak
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 TRACED = json.loads((Path(build.ROOT) / "web" / "truth" / "traced.json").read_text())
 LLAMA_1B = CATALOGUE["meta-llama/Llama-3.2-1B"].model

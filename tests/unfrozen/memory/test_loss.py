@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step
 from unfrozen.memory.loss import loss_memory
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 TOKENS, HIDDEN, VOCAB = 1000, 64, 5000
 LOGITS = TOKENS * VOCAB

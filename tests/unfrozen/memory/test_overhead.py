@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.cluster import Cluster
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step
 from unfrozen.memory.overhead import ROUNDING, reserved_bytes
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 MODEL = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 GIVEN = 100 * 2**30

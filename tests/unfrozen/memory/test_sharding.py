@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfrozen.catalogue import CATALOGUE
-from unfrozen.cluster import SHARDINGS, Cluster
+from unfrozen.job.cluster import SHARDINGS, Cluster
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
 from unfrozen.memory.sharding import per_card
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 PSI = 7.5e9  # the example of the paper: 120 GB unsharded, on 64 cards 31.4, 16.6 and 1.9 GB
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from unfrozen.catalogue import CATALOGUE
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.states import STATE_TABLE, moment_bytes, state_bytes
 from unfrozen.model import ModelConfig
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
 
 MODEL = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
 MATRIX: dict[str, Any] = {

@@ -12,8 +12,8 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from unfrozen.catalogue import CATALOGUE
 from unfrozen.model import SUPPORTED, ModelConfig, ModelError
+from unfrozen.model.catalogue import CATALOGUE
 
 
 def built(config: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:

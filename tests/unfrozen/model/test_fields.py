@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfrozen.catalogue import CATALOGUE
 from unfrozen.model import ModelConfig, ModelError
+from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
 MOE = CATALOGUE["Qwen/Qwen3-30B-A3B"].config

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from unfrozen.method_decision import decide, view
-from unfrozen.method_decision.choices import KEYS
+from unfrozen.decision import decide, view
+from unfrozen.decision.choices import KEYS
 from widgets.node import Node, texts, with_class
 
 STATES: dict[str, dict[str, str]] = {

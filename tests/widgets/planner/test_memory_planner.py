@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from unfrozen.memory_planner import view
-from unfrozen.memory_planner.state import KEYS
+from unfrozen.planner import view
+from unfrozen.planner.state import KEYS
 from widgets.node import Node, texts, with_class
 
 STATES: dict[str, dict[str, str]] = {

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from press.drawings.canvas import render, short
 from press.formats import NO_BREAK
-from unfrozen.number_formats import FORMATS, NumberFormat
-from unfrozen.optimizers import WEIGHT_DEVIATION
+from unfrozen.training.number_formats import FORMATS, NumberFormat
+from unfrozen.training.optimizers import WEIGHT_DEVIATION
 
 STEP: Final = 2e-5
 GAPS: Final = 5

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from press.drawings.canvas import render, short
 from press.formats import gb, percent
-from unfrozen.catalogue import find
-from unfrozen.flops import flops
 from unfrozen.job import Job
+from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Step
-from unfrozen.recipe import Recipe
+from unfrozen.model.catalogue import find
+from unfrozen.plan.flops import flops
 
 MODEL: Final = find("meta-llama/Llama-2-7b-hf")
 KINDS: Final = {

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from press.drawings.canvas import polygon, render, short
 from press.formats import gb
-from unfrozen.catalogue import find
 from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_BYTES, ROUNDING
-from unfrozen.timeline import PHASES, Turn, timeline
+from unfrozen.model.catalogue import find
+from unfrozen.plan.timeline import PHASES, Turn, timeline
 from unfrozen.units import GB
 
 JOB: Final = {

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from press.drawings.canvas import render, short
 from press.formats import gb
-from unfrozen.cluster import SHARDINGS, Cluster
+from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.sharding import per_card
 

@@ -1,0 +1,57 @@
+"""The answer as plain data, with its fixed keys: what `plan --json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from unfrozen.errors import PlanError
+from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.plan import Plan
+from unfrozen.plan.advice import advise
+from unfrozen.plan.solve import min_gpus
+from unfrozen.units import gib
+
+ADVISED_JOBS: Final = 100
+"""Lists of more jobs than this are answered without advice, which takes ten plans a job."""
+
+
+def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
+    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the card holds."""
+    return {
+        "allocated_gib": gib(planned.allocated_bytes),
+        "reserved_gib": gib(planned.reserved_bytes),
+        "device_gib": gib(planned.device_bytes),
+        "peak_instant": planned.peak_instant,
+        "instants": planned.instants,
+        "fits": planned.fits,
+        "min_gpus": min_gpus(planned),
+        "band": list(planned.band_gib),
+        "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
+    }
+
+
+def on_all_cards(planned: Plan) -> list[dict[str, Any]]:
+    """Every card with what it holds, what it would need and what is to spare, in GiB.
+
+    Needs are None where the card lacks a precision of the job; `fits` is False then.
+    """
+    return [_on_card(planned, gpu) for gpu in GPUS]
+
+
+def _on_card(planned: Plan, gpu: Gpu) -> dict[str, Any]:
+    holds = gib(gpu.capacity_bytes)
+    found: dict[str, Any] = {"gpu": gpu.name, "capacity_gib": holds}
+    try:
+        moved = replace(planned, job=planned.job.on(gpu))
+    except PlanError as error:
+        nothing = {"device_gib": None, "headroom_gib": None, "fits": False, "min_gpus": 0}
+        return found | nothing | {"lacks": error.bound}
+    need = gib(moved.device_bytes)
+    return found | {
+        "device_gib": need,
+        "headroom_gib": holds - need,
+        "fits": moved.fits,
+        "min_gpus": min_gpus(moved),
+        "lacks": None,
+    }

@@ -1,0 +1,287 @@
+"""Answers for a person at a terminal: plain text, 100 columns at most, no colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from unfrozen.events import COMPONENTS, INSTANTS
+from unfrozen.job import Job
+from unfrozen.memory.explain import Term
+from unfrozen.plan import DEFAULT_GPU, Plan, card_words
+from unfrozen.plan.advice import advise, cheapest_fit
+from unfrozen.plan.compute import Estimate
+from unfrozen.plan.solve import min_gpus
+from unfrozen.plan.step_time import step_time, step_tokens
+from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
+
+_NOTHING: Final = "·"
+_LEAST_GIB: Final = 0.01  # smaller cells show that they are
+
+
+def table(rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Cells in columns two spaces apart; the first `left` columns flush left, the rest right."""
+    cells = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def report(planned: Plan) -> str:
+    """Components by instant, the verdict, and what to change."""
+    parts = [title(planned.job), instants_table(planned), verdict(planned), advice_text(planned)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def title(job: Job) -> str:
+    """A job in one line."""
+    cards = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
+    where = job.gpu.name if job.gpu else "one card" if job.cluster.gpus == 1 else "cards"
+    sharding = f", {_sharding(job)}" if job.cluster.stage else ""
+    count = format_count(job.model.num_parameters)
+    return (
+        f"{job.model.architecture.model_type}, {count} parameters, {recipe_words(job)},"
+        f" {_batch(job)} tokens, {cards}{where}{sharding}"
+    )
+
+
+def recipe_words(job: Job) -> str:
+    """How a job trains: "adamw in bf16 with an fp32 master copy"."""
+    recipe = job.recipe
+    precision = recipe.params
+    if recipe.params == "fp32" and recipe.compute != "fp32":
+        precision = f"fp32 with {recipe.compute} autocast"
+    elif recipe.master:
+        precision += " with an fp32 master copy"
+    method = {"lora": "LoRA, ", "qlora": "QLoRA, "}.get(recipe.method, "")
+    return f"{method}{recipe.optimizer} in {precision}"
+
+
+def instants_table(planned: Plan) -> str:
+    """GiB of each component (rows) at each instant (columns); a mark under the peak."""
+    names = [name for name in INSTANTS if name in planned.instants]
+    used = [key for key in COMPONENTS if any(key in planned.instants[name] for name in names)]
+    rows = [["GiB", *(INSTANTS[name] for name in names)]]
+    rows += [
+        [COMPONENTS[key], *(_cell(planned.instants[name].get(key, 0)) for name in names)]
+        for key in used
+    ]
+    rows.append(["Total", *(_cell(sum(planned.instants[name].values())) for name in names)])
+    rows.append(["", *("peak" if name == planned.peak_instant else "" for name in names)])
+    return table(rows)
+
+
+def verdict(planned: Plan) -> str:
+    """The peak with its band, whether it fits, and on how many cards it would."""
+    low, high = planned.band_gib
+    need = format_bytes(planned.device_bytes)
+    first = (
+        f"The card holds {need} at the peak, {INSTANTS[planned.peak_instant].lower()}"
+        f" ({sig3(low)}–{sig3(high)} GiB by card and driver)."
+    )
+    gpu = planned.job.gpu
+    if gpu is None:
+        return f"{first}\nName a card to see whether it fits: --gpu H100."
+    spare = gpu.capacity_bytes - planned.device_bytes
+    if spare >= 0:
+        return f"{first}\nFits the {card_words(gpu)} with {format_bytes(spare)} to spare."
+    cards = min_gpus(planned)
+    more = f"{cards:,} of them would hold it under ZeRO-3" if cards else "no number of them would"
+    short = format_bytes(-spare)
+    return f"{first}\nDoes not fit the {card_words(gpu)}: {short} short; {more}."
+
+
+def advice_text(planned: Plan) -> str:
+    """Every change that saves memory, and the least set that fits."""
+    entries = advise(planned)
+    if not entries:
+        return ""
+    fits = planned.job.gpu is not None
+    head = ["Change", "saves GiB", "needs GiB", "step time"] + ["fits"] * fits
+    rows = [head]
+    for entry in entries:
+        row = [entry.label, sig3(entry.saved_gib), sig3(entry.device_gib), change(entry.time_ratio)]
+        rows.append(row + [_yes(entry.fits)] * fits)
+    text = table(rows)
+    steps = cheapest_fit(planned)
+    if not steps:
+        return text
+    time = 1.0
+    for step in steps:
+        time *= step.time_ratio
+    words = " + ".join(step.label for step in steps)
+    need = sig3(steps[-1].device_gib)
+    return f"{text}\n\nCheapest fit: {words}: {need} GiB, step time {change(time)}."
+
+
+def jobs_table(plans: Sequence[Plan]) -> str:
+    """A row a job."""
+    head = [
+        "job",
+        "model",
+        "size",
+        "recipe",
+        "batch",
+        "cards",
+        "card",
+        "GiB",
+        "peak",
+        "fits",
+        "ZeRO-3",
+    ]
+    rows = [head]
+    for number, planned in enumerate(plans, 1):
+        job, cards = planned.job, min_gpus(planned)
+        rows.append(
+            [
+                str(number),
+                job.model.architecture.model_type,
+                format_count(job.model.num_parameters),
+                _short_recipe(job),
+                _batch(job),
+                f"{job.cluster.gpus:,}",
+                job.gpu.name if job.gpu else "",
+                sig3(gib(planned.device_bytes)),
+                INSTANTS[planned.peak_instant].lower(),
+                _yes(planned.fits),
+                _count(cards),
+            ]
+        )
+    return table(rows, left=2)
+
+
+def terms_table(terms: Sequence[Term]) -> str:
+    """The peak taken apart: bytes, formula and inputs of every term, then where they come from."""
+    rows = [["at the peak", "", "GiB", "formula", "with"]]
+    above = ""
+    for term in terms:
+        label = COMPONENTS[term.component]
+        inputs = ", ".join(f"{symbol} = {value}" for symbol, value in term.inputs)
+        first = "" if label == above else label
+        rows.append([first, term.label, _cell(term.bytes), term.formula, inputs])
+        above = label
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:<{widths[3]}}  {e}".rstrip()
+        for a, b, c, d, e in rows
+    ]
+    sources = dict.fromkeys(term.source for term in terms)
+    return "\n".join([*lines, "", "Sources:", *(f"  {source}" for source in sources)])
+
+
+def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:
+    """A row a card, as `answer.on_all_cards` gives them."""
+    rows = [["card", "holds GiB", "needs GiB", "to spare", "fits", "cards, ZeRO-3"]]
+    for card in cards:
+        row = [card["gpu"], sig3(card["capacity_gib"])]
+        if card["lacks"]:
+            rows.append([*row, card["lacks"].rpartition("has ")[2], "", "no", ""])
+            continue
+        row += [sig3(card["device_gib"]), sig3(card["headroom_gib"]).replace("-", "−")]
+        rows.append([*row, _yes(card["fits"]), _count(card["min_gpus"])])
+    return table(rows)
+
+
+def solved_text(planned: Plan, key: str, found: int) -> str:
+    """The answer of an inverse question."""
+    gpu = planned.job.gpu
+    card = f"the {card_words(gpu)}" if gpu else DEFAULT_GPU
+    if key == "gpus":
+        stage = _sharding(planned.job)
+        if not found:
+            return f"No number of cards holds this job, {stage}, on {card}."
+        return f"Fewest cards, {stage}: {found:,} × {gpu.name if gpu else DEFAULT_GPU}."
+    what = {"micro_batch": "micro-batch", "seq_len": "sequence"}[key]
+    if not found:
+        return f"Not even a {what} of 1 fits {card}."
+    return f"Largest {what} that fits {card}: {found:,}."
+
+
+def compare_table(plans: Sequence[tuple[str, Plan]]) -> str:
+    """Plans side by side: components at the peak of each, totals, time and verdicts."""
+    first = plans[0][1]
+    pace = step_time(first.job).seconds / step_tokens(first.job)
+    peaks = [planned.instants[planned.peak_instant] for _, planned in plans]
+    rows = [["GiB at the peak", *(name for name, _ in plans)]]
+    rows += [
+        [label, *(_cell(parts.get(key, 0)) for parts in peaks)]
+        for key, label in COMPONENTS.items()
+        if any(key in parts for parts in peaks)
+    ]
+    ratios = [step_time(p.job).seconds / step_tokens(p.job) / pace for _, p in plans]
+    rows += [
+        ["Total", *(_cell(planned.allocated_bytes) for _, planned in plans)],
+        ["On the card", *(_cell(planned.device_bytes) for _, planned in plans)],
+        ["Peak", *(INSTANTS[planned.peak_instant].lower() for _, planned in plans)],
+        ["Step time", *(change(ratio) for ratio in ratios)],
+    ]
+    if first.job.gpu is not None:
+        rows.append([f"Fits the {first.job.gpu.name}", *(_yes(p.fits) for _, p in plans)])
+    return table(rows)
+
+
+def estimate_text(job: Job, found: Estimate) -> str:
+    """What training takes, and what that assumes."""
+    gpus = job.cluster.gpus
+    cards = f"{gpus:,} × {found.gpu}" if gpus > 1 else found.gpu
+    rows = [
+        [
+            "Speed",
+            f"{_large(found.tokens_per_second)} tokens/s, {100 * found.mfu:.0f}% of peak (MFU)",
+        ],
+        ["Step", f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"],
+        ["FLOPs", f"{found.total_flops:.3g}, {found.flops_per_token:.3g} a token"],
+        ["Time", f"{format_duration(found.seconds)}, {_large(found.gpu_hours)} GPU-hours"],
+        ["Energy", f"{_large(found.energy_kwh)} kWh"],
+    ]
+    if found.cost is not None:
+        rows.append(["Cost", f"{_large(found.cost)}, in the currency of the price"])
+    head = f"{format_count(found.tokens)} tokens on {cards}; an estimate"
+    return "\n".join([head, table(rows, left=2), *found.assumptions])
+
+
+def change(ratio: float) -> str:
+    """A ratio as a change: 1.302 → "+30%"."""
+    percent = round(100 * (ratio - 1))
+    return f"{percent:+d}%".replace("-", "−") if percent else "same"
+
+
+def _large(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else sig3(value)
+
+
+def _cell(size_bytes: int) -> str:
+    if size_bytes == 0:
+        return _NOTHING
+    return sig3(gib(size_bytes)) if gib(size_bytes) >= _LEAST_GIB else f"<{_LEAST_GIB:g}"
+
+
+def _count(cards: int) -> str:
+    return f"{cards:,}" if cards else "none"
+
+
+def _yes(fits: bool | None) -> str:
+    return "" if fits is None else "yes" if fits else "no"
+
+
+def _batch(job: Job) -> str:
+    accumulated = f"{job.recipe.grad_accum} × " if job.recipe.grad_accum > 1 else ""
+    return f"{accumulated}{job.recipe.micro_batch} × {job.recipe.seq_len:,}"
+
+
+def _sharding(job: Job) -> str:
+    return f"ZeRO-{job.cluster.stage}" if job.cluster.stage else "not sharded"
+
+
+def _short_recipe(job: Job) -> str:
+    recipe = job.recipe
+    words = [] if recipe.method == "full" else [recipe.method]
+    words += [recipe.optimizer, f"{recipe.params}+{recipe.master}" if recipe.master else ""]
+    words[-1] = words[-1] or recipe.params
+    return " ".join(words) + (f" zero{job.cluster.stage}" if job.cluster.stage else "")

@@ -1,0 +1,176 @@
+"""What the reader says of a task: a flat record of texts that an address can carry, read.
+
+The models and cards are those the decision is tested on, every one with every other; the planner
+takes any. Numbers may lie between the stops of their sliders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from unfrozen.errors import PlanError
+from unfrozen.model import ModelConfig
+from unfrozen.model.catalogue import CATALOGUE
+
+State = dict[str, str]
+
+MODELS: Final = (
+    "HuggingFaceTB/SmolLM2-135M",
+    "HuggingFaceTB/SmolLM2-360M",
+    "Qwen/Qwen3-0.6B",
+    "meta-llama/Llama-3.2-1B",
+    "HuggingFaceTB/SmolLM2-1.7B",
+    "meta-llama/Llama-3.2-3B",
+    "Qwen/Qwen3-4B",
+    "meta-llama/Llama-3.1-8B",
+    "meta-llama/Llama-2-13b-hf",
+    "meta-llama/Llama-3.1-70B",
+)
+"""From the smallest to the largest."""
+CARDS: Final = (
+    "RTX 3090",
+    "RTX 4090",
+    "L4",
+    "RTX 5090",
+    "A100 40GB",
+    "L40S",
+    "RTX A6000",
+    "A100 80GB SXM",
+    "H100 SXM",
+    "H200",
+    "B200",
+    "MI300X",
+)
+LEARN: Final = {
+    "manner": "a manner: a tone, a format, labels; it can do the rest",
+    "matter": "new matter: code, mathematics, a language, a subject",
+}
+WANT: Final = {
+    "enough": "good enough, for the least card-hours",
+    "most": "as much as it can learn",
+    "keep": "as little forgotten as possible",
+}
+STOPS: Final[dict[str, tuple[int, ...]]] = {
+    "gpus": (1, 2, 4, 8, 16, 32, 64),
+    "tasks": (1, 2, 3, 5, 10, 20, 50),
+    "tokens": (10**5, 10**6, 10**7, 10**8, 10**9, 10**10),
+    "requests": (10**3, 10**4, 10**5, 10**6, 10**7),
+}
+"""Where the sliders stop; every combination of these is tested."""
+BOUNDS: Final = {
+    "gpus": (1, 64),
+    "tasks": (1, 1000),
+    "tokens": (1000, 10**12),
+    "requests": (1, 10**12),
+}
+MOST_PRICE: Final = 10_000
+PRICES: Final = {
+    "A100 80GB SXM": (0.8, 3.0),
+    "H100 SXM": (2.0, 5.0),
+    "H200": (2.5, 7.0),
+}
+"""What a card was offered at, US dollars an hour on demand, from the cheapest provider to the
+dearest (Mercatus, "Cloud GPU pricing", May 2026). Shown as an example, never computed with."""
+PRICES_OF: Final = "May 2026"
+DEFAULTS: Final[State] = {
+    "model": "meta-llama/Llama-3.2-3B",
+    "gpu": "A100 80GB SXM",
+    "gpus": "1",
+    "tasks": "1",
+    "tokens": "10000000",
+    "requests": "1000000",
+    "learn": "manner",
+    "want": "enough",
+}
+KEYS: Final = (*DEFAULTS, "price")
+_OFFERED: Final = {"model": MODELS, "gpu": CARDS, "learn": tuple(LEARN), "want": tuple(WANT)}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A task to decide on.
+
+    model, gpu  by the names above; gpus cards of that kind
+    tasks       models that are wanted, each for a task of its own
+    tokens      of the data of one task, seen once
+    requests    that one task will ever answer
+    learn       "manner" or "matter", see `evidence.LEAST_RANK`
+    want        what counts between methods that can do it: "enough", "most" or "keep"
+    price       of a card for an hour, in any currency; None: no cost is shown
+    """
+
+    model: str
+    gpu: str
+    gpus: int
+    tasks: int
+    tokens: int
+    requests: int
+    learn: str
+    want: str
+    price: float | None = None
+
+
+@lru_cache(maxsize=64)
+def config_of(hub_id: str) -> ModelConfig:
+    """The model of this name, read once."""
+    return CATALOGUE[hub_id].model
+
+
+def read_choice(given: Mapping[str, object] | str) -> Choice:
+    """A choice from its texts, or from the part of an address that carries them; what is left out
+    is as in `DEFAULTS`. Raises PlanError with key, value, bound and remedy.
+    """
+    if isinstance(given, str):
+        given = dict(parse_qsl(given, keep_blank_values=True, max_num_fields=100))
+    for key, value in given.items():
+        if key not in KEYS:
+            bound = "the decision has no control of this name"
+            raise PlanError(str(key), value, bound, "leave it out of the address")
+    texts = DEFAULTS | {key: str(value).strip() for key, value in given.items()}
+    for key, offered in _OFFERED.items():
+        if texts[key] not in offered:
+            bound = "the decision was not tested with it"
+            remedy = f"choose one of {', '.join(offered)}"
+            raise PlanError(key, texts[key], bound, remedy)
+    given_values: dict[str, Any] = {key: texts[key] for key in _OFFERED}
+    given_values |= {key: _count(key, texts[key]) for key in BOUNDS}
+    return Choice(**given_values, price=_price(texts.get("price", "")))
+
+
+def as_state(choice: Choice) -> State:
+    """The texts of a choice in their shortest form: no defaults."""
+    texts = {key: str(getattr(choice, key)) for key in DEFAULTS}
+    if choice.price is not None:
+        texts["price"] = f"{choice.price:g}"
+    return {key: text for key, text in texts.items() if text != DEFAULTS.get(key)}
+
+
+def as_query(choice: Choice) -> str:
+    """The choice as part of an address, keys in a fixed order."""
+    return urlencode(as_state(choice), safe="/ ")
+
+
+def _count(key: str, text: str) -> int:
+    digits = text.replace(",", "")
+    low, high = BOUNDS[key]
+    if not digits.isdecimal() or not low <= int(digits) <= high:
+        bound = f"it must be a whole number in {low:,} … {high:,}"
+        remedy = "choose one of these" if digits.isdecimal() else "write digits only"
+        raise PlanError(key, text, bound, remedy)
+    return int(digits)
+
+
+def _price(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        price = float(text)
+    except ValueError:
+        price = -1.0
+    if not 0 <= price <= MOST_PRICE:  # a NaN is not in it either
+        raise PlanError("price", text, f"it must be a number in 0 … {MOST_PRICE:,}", "correct it")
+    return price

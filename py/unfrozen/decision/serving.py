@@ -1,0 +1,76 @@
+"""What many tasks take on disk and in memory: a copy of the model each, or adapters on one model.
+
+A copy is two bytes a parameter. Adapters share one model and can be in use side by side (Punica,
+arXiv 2310.18547). Both grow by the same amount with every task: two straight lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from unfrozen.decision.evidence import trained_parameters
+from unfrozen.job.recipe import Recipe
+from unfrozen.memory.adapters import frozen_bytes
+from unfrozen.model import ModelConfig
+
+WIDTH: Final = 2
+"""Bytes of a number that is stored to be used: 16 bits."""
+PROMPT_TOKENS: Final = 2048
+"""Assumed: examples in a prompt that stands in for training, and what a request may hold beside."""
+FOUR_BITS: Final = Recipe.read({"method": "qlora", "base": "nf4-dq"})
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A straight line in bytes: what is there once, and what every task adds."""
+
+    once: int
+    each: int
+
+    def at(self, tasks: int) -> int:
+        """Bytes of so many tasks."""
+        return self.once + self.each * tasks
+
+    def most_tasks(self, room_bytes: int) -> int:
+        """How many tasks fit into a room; -1 where not even what is there once does."""
+        return -1 if room_bytes < self.once else (room_bytes - self.once) // self.each
+
+
+def copies(model: ModelConfig) -> Storage:
+    """A fully fine-tuned model for every task."""
+    return Storage(0, WIDTH * model.num_parameters)
+
+
+def on_16_bits(model: ModelConfig, rank: int) -> Storage:
+    """Adapters of a rank for every task, on one model in 16 bits."""
+    return Storage(WIDTH * model.num_parameters, WIDTH * trained_parameters(model, rank))
+
+
+def on_4_bits(model: ModelConfig, rank: int) -> Storage:
+    """Adapters of a rank for every task, on one model in 4 bits, its scales quantised as well."""
+    return Storage(sum(frozen_bytes(model, FOUR_BITS)), WIDTH * trained_parameters(model, rank))
+
+
+def prompts(model: ModelConfig, *, four_bits: bool = False) -> Storage:
+    """One model for all tasks, with the keys and values of every task's prompt."""
+    once = sum(frozen_bytes(model, FOUR_BITS)) if four_bits else WIDTH * model.num_parameters
+    return Storage(once, prompt_tokens(model) * cache_bytes(model))
+
+
+def cache_bytes(model: ModelConfig) -> int:
+    """Bytes of keys and values that one token leaves in every layer while it is being read."""
+    a = model.architecture
+    return WIDTH * 2 * a.kv_width * a.layers
+
+
+def prompt_tokens(model: ModelConfig) -> int:
+    """The length of a prompt; half of what a model with learned positions reads at once."""
+    positions = model.architecture.positions
+    return min(PROMPT_TOKENS, positions // 2) if positions else PROMPT_TOKENS
+
+
+def fewer_bytes_from(apart: Storage, together: Storage) -> int:
+    """The number of tasks from which adapters on one model take less than copies; 0: never."""
+    saved = apart.each - together.each
+    return 0 if saved <= 0 else (together.once - apart.once) // saved + 1

@@ -1,0 +1,136 @@
+"""A job: which model, trained how, on what; the one input of `unfrozen plan`.
+
+    {"model": {a Hugging Face config.json}, "recipe": {…}, "cluster": {…}, "gpu": "A100-80GB"}
+
+Only `model` is needed. `recipe` and `cluster` document their keys and defaults; `gpu` names a card
+of `unfrozen.hardware.gpus`, and without it the question whether the job fits has no answer.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+from unfrozen.errors import ModelError, PlanError
+from unfrozen.hardware.boards import board
+from unfrozen.hardware.gpus import Gpu, find
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
+from unfrozen.job.targets import targets
+from unfrozen.model import ModelConfig
+
+KEYS: Final = ("model", "recipe", "cluster", "gpu")
+LARGEST_CONFIG_BYTES: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One question to the planner."""
+
+    model: ModelConfig
+    recipe: Recipe
+    cluster: Cluster
+    gpu: Gpu | None = None
+
+    @classmethod
+    def read(cls, given: object) -> Job:
+        """Check and read plain data. Raises PlanError with key, value, bound and remedy."""
+        if not isinstance(given, Mapping):
+            raise PlanError("job", given, "it must be an object", 'give {"model": {…}}')
+        for key, value in given.items():
+            if key not in KEYS:
+                raise PlanError(str(key), value, f"known keys are {', '.join(KEYS)}", "drop it")
+        if "model" not in given:
+            raise PlanError("model", "nothing", "a job needs a model", "give its config.json")
+        job = cls(
+            read_model(given["model"]),
+            Recipe.read(given.get("recipe") or {}),
+            Cluster.read(given.get("cluster") or {}),
+            _gpu(given.get("gpu")),
+        )
+        job = _within_positions(job, given.get("recipe") or {})
+        _check_dtype(job)
+        _check_parts(job)
+        return job
+
+    def on(self, gpu: Gpu) -> Job:
+        """The same job on another card. Raises PlanError where that lacks a precision."""
+        moved = replace(self, gpu=gpu)
+        _check_dtype(moved)
+        return moved
+
+
+def read_model(given: object) -> ModelConfig:
+    """The model of a config.json, one that was read before not read or counted again. PlanError."""
+    try:
+        # unlike JSON it keeps types apart; version 2 writes no references
+        key = marshal.dumps(given, 2)  # type: ignore[arg-type]
+    except ValueError:  # not plain data
+        key = b""
+    if len(key) > LARGEST_CONFIG_BYTES:
+        bound = f"a config.json is smaller than {LARGEST_CONFIG_BYTES:,} bytes"
+        raise PlanError("model", given, bound, "give the model's own config.json")
+    try:
+        return _known_model(key) if key else ModelConfig.from_hf(given)  # type: ignore[arg-type]
+    except ModelError as error:
+        key_of_job = error.key if error.key == "model" else f"model.{error.key}"
+        raise PlanError(key_of_job, error.value, error.bound, error.remedy) from None
+
+
+@lru_cache(maxsize=128)
+def _known_model(key: bytes) -> ModelConfig:
+    return ModelConfig.from_hf(marshal.loads(key))
+
+
+def _within_positions(job: Job, recipe: object) -> Job:
+    """A model with learned positions reads no longer sequence: the default yields to it."""
+    most = job.model.architecture.positions
+    if not most or job.recipe.seq_len <= most:
+        return job
+    if isinstance(recipe, Mapping) and "seq_len" in recipe:
+        bound = f"the model has {most:,} learned positions"
+        raise PlanError("recipe.seq_len", job.recipe.seq_len, bound, f"use at most {most}")
+    return replace(job, recipe=replace(job.recipe, seq_len=most))
+
+
+def _check_parts(job: Job) -> None:
+    """Ranks must divide the model, and adapters must find the layers they sit beside."""
+    ranks = job.cluster.tensor_parallel
+    try:
+        local = job.model.split(ranks)
+    except ModelError as error:
+        bound = f"it must divide model.{error.key} = {error.value}"
+        remedy = "use a divisor, and no more ranks than heads"
+        raise PlanError("cluster.tensor_parallel", ranks, bound, remedy) from None
+    sharing, length = job.cluster.context_parallel, job.recipe.seq_len
+    if sharing > length:
+        bound = f"a sequence of {length} has no token for each of them"
+        raise PlanError("cluster.context_parallel", sharing, bound, "use fewer ranks")
+    if job.recipe.lora:
+        targets(local, job.recipe.lora)
+
+
+def _gpu(given: object) -> Gpu | None:
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise PlanError("gpu", given, "it must be the name of a card", 'for example "A100-80GB"')
+    return find(given)
+
+
+def _check_dtype(job: Job) -> None:
+    recipe = job.recipe
+    if job.gpu is None:
+        return
+    if recipe.compute == "fp8" and not board(job.gpu).fp8:
+        bound = f"the {job.gpu.name} has no fp8"
+        raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a card that has it")
+    if job.gpu.bf16:
+        return
+    for key in ("params", "compute", "grads", "moments"):
+        if getattr(recipe, key) == "bf16":
+            bound = f"the {job.gpu.name} has no bf16"
+            raise PlanError(f"recipe.{key}", "bf16", bound, "use fp16 or fp32")

@@ -1,0 +1,91 @@
+"""Where the modules of older names are: `unfrozen.catalogue` is `unfrozen.model.catalogue`.
+
+Readers keep cells of their own, and these import what the article taught them to. An older name
+gives the very module of the newer one, without a warning. A name that became a package
+(`unfrozen.job`, `unfrozen.plan`, `unfrozen.answer`) needs no line here: the package exports what
+the module did.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+MOVED: Final = {
+    "accuracy": "answer.accuracy",
+    "advice": "plan.advice",
+    "boards": "hardware.boards",
+    "catalogue": "model.catalogue",
+    "changes": "plan.changes",
+    "cluster": "job.cluster",
+    "compute": "plan.compute",
+    "flops": "plan.flops",
+    "gpus": "hardware.gpus",
+    "guesses": "reader.guesses",
+    "largest_model": "plan.largest_model",
+    "layers": "training.layers",
+    "memory_planner": "planner",
+    "method_decision": "decision",
+    "methods": "plan.methods",
+    "number_formats": "training.number_formats",
+    "optimizers": "training.optimizers",
+    "order": "training.order",
+    "recipe": "job.recipe",
+    "report": "answer.text",
+    "solve": "plan.solve",
+    "step_time": "plan.step_time",
+    "timeline": "plan.timeline",
+    "typed": "reader.typed",
+}
+"""Older names below `unfrozen.`, modules and packages, by what they are now."""
+
+
+def newer_name(name: str) -> str | None:
+    """The full name that a module has now; None for one that never moved, or is not of ours.
+
+    >>> newer_name("unfrozen.memory_planner.state")
+    'unfrozen.planner.state'
+    """
+    package, _, rest = name.partition(".")
+    first, dot, more = rest.partition(".")
+    return (
+        f"{package}.{MOVED[first]}{dot}{more}" if package == "unfrozen" and first in MOVED else None
+    )
+
+
+class MovedFinder:
+    """Finds older names on `sys.meta_path`, as their newer ones. It stands first there.
+
+    Behind the finder of files it would come too late: that looks into the folder of a moved
+    package, finds `state.py` and makes a second module `unfrozen.memory_planner.state` of it.
+    """
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        """The spec of an older name; None for all others, which later finders are asked for."""
+        if newer_name(name) is None:
+            return None
+        from importlib.machinery import ModuleSpec  # asked for by few
+
+        return ModuleSpec(name, MovedFinder)  # type: ignore[arg-type]
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> None:
+        """Leave it to Python: what it makes is a placeholder."""
+
+    @staticmethod
+    def exec_module(placeholder: ModuleType) -> None:
+        """Put the module itself in place of the placeholder; Python takes what stands there."""
+        from importlib import import_module
+
+        sys.modules[placeholder.__name__] = import_module(str(newer_name(placeholder.__name__)))
+
+
+def serve_older_names() -> None:
+    """Let older names be imported, once however often this is called."""
+    if MovedFinder not in sys.meta_path:
+        sys.meta_path.insert(0, MovedFinder)

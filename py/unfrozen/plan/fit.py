@@ -1,0 +1,78 @@
+"""The answer to a job: what each instant holds, and whether the card holds it.
+
+Counters, from the inside out: `allocated` is what tensors hold, `reserved` what the caching
+allocator takes for them, `device` what the card has to hold; see `unfrozen.memory.overhead`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from unfrozen.hardware.gpus import Gpu
+from unfrozen.job import Job
+from unfrozen.memory.instants import Instants, Step, peak
+from unfrozen.memory.overhead import (
+    COMMUNICATION_BYTES,
+    CONTEXT_BYTES,
+    CONTEXT_RANGE,
+    RESERVED_RANGE,
+    reserved_bytes,
+)
+from unfrozen.units import gib, sig3
+
+DEFAULT_GPU: Final = "A100 80GB SXM"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job needs on each card."""
+
+    job: Job
+    instants: Instants
+    peak_instant: str
+    allocated_bytes: int
+    reserved_bytes: int
+
+    @property
+    def device_bytes(self) -> int:
+        """What the card has to hold, driver and communication buffers included."""
+        extra = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
+        return self.reserved_bytes + CONTEXT_BYTES + extra
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the card holds it; None where no card is named."""
+        return None if self.job.gpu is None else self.device_bytes <= self.job.gpu.capacity_bytes
+
+    @property
+    def band_gib(self) -> tuple[float, float]:
+        """Lowest and highest `device` that the overheads seen in public rows allow."""
+        extra = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
+        low = RESERVED_RANGE[0] * self.allocated_bytes + CONTEXT_RANGE[0] + extra
+        high = (
+            max(RESERVED_RANGE[1] * self.allocated_bytes, self.reserved_bytes)
+            + CONTEXT_RANGE[1]
+            + 2 * extra
+        )
+        return gib(low), gib(high)
+
+
+def plan(given: object) -> Plan:
+    """Plan a job given as plain data. Raises PlanError with key, value, bound and remedy."""
+    return plan_job(Job.read(given))
+
+
+def plan_job(job: Job) -> Plan:
+    """Plan a job that has been read."""
+    step = Step(job.model, job.recipe, job.cluster)
+    found = step.instants()
+    name, size = peak(found)
+    totals = {instant: sum(parts.values()) for instant, parts in found.items()}
+    reserved = max(reserved_bytes(step, instant, total) for instant, total in totals.items())
+    return Plan(job, found, name, size, reserved)
+
+
+def card_words(gpu: Gpu) -> str:
+    """A card and what it holds: "A100 80GB SXM (79.2 GiB)"."""
+    return f"{gpu.name} ({sig3(gib(gpu.capacity_bytes))} GiB)"

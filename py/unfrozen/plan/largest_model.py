@@ -1,0 +1,85 @@
+"""The largest model a card can train: the planner turned round once more.
+
+Two answers. Of the published models, the largest that fits. And of a family that has every size,
+Llama 2 drawn larger or smaller: width 4096 with 32 layers is Llama-2-7B itself, and depth follows
+width. One sequence of 2048 tokens, layers recomputed, so that what is left is the states.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from unfrozen.hardware.gpus import Gpu
+from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
+from unfrozen.model import ModelConfig
+from unfrozen.model.catalogue import CATALOGUE, PublishedModel
+from unfrozen.plan.fit import plan_job
+
+_WIDTH, _LAYERS, _FFN, _VOCAB, _HEAD = 4096, 32, 11_008, 32_000, 64
+SEQ_LEN: Final = 2048
+MIXED: Final[dict[str, Any]] = {"checkpointing": "full"}
+"""AdamW in mixed precision: 16 bytes a parameter."""
+EIGHT_BIT: Final[dict[str, Any]] = MIXED | {
+    "master": None,
+    "moments": "int8",
+    "rounding": "stochastic",
+}
+"""Moments of a byte, no master copy, updates rounded at random: 6 bytes a parameter."""
+_MOST: Final = 1024  # of `_HEAD`: wider than any published model
+
+
+@lru_cache(maxsize=_MOST)
+def llama(heads: int) -> ModelConfig:
+    """The model of the family with so many heads of 64 numbers, as many layers as half of them."""
+    width = heads * _HEAD
+    return ModelConfig.from_hf(
+        {
+            "model_type": "llama",
+            "hidden_size": width,
+            "intermediate_size": round(_FFN * width / _WIDTH),
+            "num_hidden_layers": max(1, round(_LAYERS * width / _WIDTH)),
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+            "vocab_size": _VOCAB,
+            "tie_word_embeddings": False,
+        }
+    )
+
+
+def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
+    """Parameters of the largest model of the family that one card can train; None where the card
+    lacks the recipe's precision.
+    """
+    if not _can(gpu, recipe):
+        return None
+    low, high = 0, _MOST
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _fits(llama(middle), gpu, recipe):
+            low = middle
+        else:
+            high = middle
+    return llama(low).num_parameters if low else 0
+
+
+def published(gpu: Gpu, recipe: dict[str, Any]) -> PublishedModel | None:
+    """The largest model of the catalogue that one card can train; None where none fits."""
+    if not _can(gpu, recipe):
+        return None
+    by_size = sorted(CATALOGUE.values(), key=lambda each: -each.num_parameters)
+    return next((each for each in by_size if _fits(each.model, gpu, recipe)), None)
+
+
+def _can(gpu: Gpu, recipe: dict[str, Any]) -> bool:
+    """Whether the card has the numbers: rounding at random is of bf16."""
+    return gpu.bf16 or recipe.get("rounding", "nearest") == "nearest"
+
+
+def _fits(model: ModelConfig, gpu: Gpu, recipe: dict[str, Any]) -> bool:
+    half = {} if gpu.bf16 else {"params": "fp16", "compute": "fp16", "grads": "fp16"}
+    length = min(SEQ_LEN, model.architecture.positions or SEQ_LEN)
+    read = Recipe.read({"attention": "flash", "seq_len": length} | half | recipe)
+    return bool(plan_job(Job(model, read, Cluster(), gpu)).fits)

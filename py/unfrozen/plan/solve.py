@@ -1,0 +1,188 @@
+"""Inverse questions: how many cards, how large a batch, how long a sequence.
+
+Memory never falls when tokens are added and never rises when sharded cards are, so every answer is
+exact: it fits, and the next one does not. A guess from the terms that change finds it in one to
+three plans; where it is off, growing steps and bisection do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from operator import add
+from typing import Any, Final
+
+from unfrozen.errors import PlanError
+from unfrozen.hardware.gpus import find
+from unfrozen.job import Job
+from unfrozen.job.cluster import SHARDINGS
+from unfrozen.plan.fit import DEFAULT_GPU, Plan, plan_job
+
+MOST_GPUS: Final = 4096
+MOST: Final = {"micro_batch": 65_536, "seq_len": 16_777_216}
+"""What can be solved on one card, and the bounds a recipe sets."""
+
+_REFINEMENTS: Final = 4  # of a guess; more are never needed, fewer are usual
+_SHARDED: Final = (  # components that each ZeRO stage spreads
+    (),
+    ("master", "moments"),
+    ("master", "moments", "grads"),
+    ("master", "moments", "grads", "params", "quant_constants"),
+)
+_KEPT: Final = ("activations", "logits_loss")  # no fewer bytes on more cards
+
+
+def min_gpus(planned: Plan) -> int:
+    """The least number of cards, sharding everything (ZeRO-3), on which the job fits; 0: none.
+
+    Counts cards of the job's kind, or 80 GB cards where it names none. Tensor and context
+    parallelism stay as they are, so that the answer is a multiple of their ranks.
+    """
+    return _fewest(planned, "zero3")
+
+
+def fewest_gpus(planned: Plan) -> int:
+    """The least number of cards under the job's own sharding; 0 where none is enough."""
+    return _fewest(planned, planned.job.cluster.sharding)
+
+
+def largest(planned: Plan, key: str) -> int:
+    """The largest `micro_batch` or `seq_len` that fits the job's card, all else as it is; 0: none.
+
+    A model with learned positions takes no longer sequence than it has of them. Raises PlanError
+    for another key and for a job that names no card.
+    """
+    if key not in MOST:
+        raise PlanError("solve", key, f"solvable are {', '.join(MOST)}, gpus", "choose one")
+    job = planned.job
+    if job.gpu is None:
+        raise PlanError("gpu", "nothing", "only a card sets a limit to solve for", "name a card")
+    capacity, now = job.gpu.capacity_bytes, getattr(job.recipe, key)
+
+    def device_bytes(value: int) -> float:
+        change: dict[str, Any] = {key: value}
+        try:
+            return plan_job(replace(job, recipe=replace(job.recipe, **change))).device_bytes
+        except PlanError:  # more than the model takes
+            return math.inf
+
+    slope = device_bytes(now + 1) - planned.device_bytes
+    room = capacity - planned.device_bytes
+    guess = now + math.floor(room / slope) if 0 < slope < math.inf else now
+    positions = job.model.architecture.positions
+    most = min(MOST[key], positions) if key == "seq_len" and positions else MOST[key]
+    return _last(lambda value: device_bytes(value) <= capacity, guess, most)
+
+
+def solved(planned: Plan, key: str) -> int:
+    """The answer for `micro_batch`, `seq_len` or `gpus`; raises PlanError as `largest` does."""
+    return fewest_gpus(planned) if key == "gpus" else largest(planned, key)
+
+
+def _fewest(planned: Plan, sharding: str) -> int:
+    """Fewest cards under a sharding, in multiples of those that share out one sequence."""
+    job = planned.job
+    capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
+    unit = job.cluster.tensor_parallel * job.cluster.context_parallel
+    known = {job.cluster: planned}
+
+    def at(replicas: int) -> Plan:
+        shared = sharding if replicas * job.cluster.context_parallel > 1 else "none"
+        cluster = replace(job.cluster, gpus=replicas * unit, sharding=shared)
+        if cluster not in known:
+            known[cluster] = plan_job(Job(job.model, job.recipe, cluster, job.gpu))
+        return known[cluster]
+
+    def lacks(replicas: int) -> bool:
+        return at(replicas).device_bytes > capacity
+
+    kept = [sum(parts.get(name, 0) for name in _KEPT) for parts in planned.instants.values()]
+    states = [spread for spread, _ in _terms(planned, "zero3")]
+    if max(map(add, kept, states)) <= capacity and not lacks(1):
+        return unit
+    most = MOST_GPUS // unit
+    if sharding == "none" or most < 2 or (max(kept) > capacity and not _autocast(planned)):
+        return 0
+    guess = _replicas(planned, sharding, capacity - _gathered_bytes(planned, sharding), most)
+    for _ in range(_REFINEMENTS):
+        better = _replicas(at(guess), sharding, capacity, most)
+        if better == guess:
+            break
+        guess = better
+    if lacks(guess):
+        last = _last(lacks, guess, most)
+        return 0 if last == most else (last + 1) * unit
+    if guess == 2 or _at_least_bytes(at(guess), sharding, guess - 1) > capacity:
+        return guess * unit  # one less is too few without planning it
+    return (_last(lacks, guess - 1, most) + 1) * unit
+
+
+def _autocast(planned: Plan) -> bool:
+    """Whether fp32 weights are cast in each layer, which they are not once they are sharded."""
+    return planned.job.recipe.params != planned.job.recipe.compute
+
+
+def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
+    """At each instant: bytes that a sharding spreads, whole, and bytes that every card holds."""
+    cluster = near.job.cluster
+    now, then = _SHARDED[cluster.stage], _SHARDED[SHARDINGS.index(sharding)]
+    shards = max(1, cluster.gpus // cluster.tensor_parallel)
+    found = []
+    for parts in near.instants.values():
+        spread = rest = 0
+        for name, size in parts.items():
+            whole = size * shards if name in now else size
+            if name in then:
+                spread += whole
+            else:
+                rest += whole
+        found.append((spread, rest))
+    return found
+
+
+def _gathered_bytes(planned: Plan, sharding: str) -> int:
+    """Roughly what ZeRO-3 gathers for computing, where the plan does not count it yet."""
+    if sharding != "zero3" or any("gathered" in parts for parts in planned.instants.values()):
+        return 0
+    model = planned.job.model
+    return 2 * (model.outer_parameters + 2 * model.num_parameters // model.architecture.layers)
+
+
+def _at_least_bytes(near: Plan, sharding: str, replicas: int) -> float:
+    """What a card holds at the least with these replicas, by the terms of a plan with more."""
+    shards = replicas * near.job.cluster.context_parallel
+    overhead = near.device_bytes - near.reserved_bytes
+    return overhead + max(spread / shards + rest for spread, rest in _terms(near, sharding))
+
+
+def _replicas(near: Plan, sharding: str, capacity: int, most: int) -> int:
+    """Replicas over which the states have to be spread to fit, by the terms of a plan nearby."""
+    overhead = near.device_bytes - near.reserved_bytes
+    room = (capacity - overhead) * near.allocated_bytes / max(1, near.reserved_bytes)
+    wanted = max(
+        spread / (room - rest) if room > rest else math.inf
+        for spread, rest in _terms(near, sharding)
+    )
+    return max(2, math.ceil(min(wanted / near.job.cluster.context_parallel, most)))
+
+
+def _last(holds: Callable[[int], bool], guess: int, most: int) -> int:
+    """The largest value in 1 … most for which `holds`, which never holds again once it failed; 0
+    where it fails at 1. Two calls where `guess` is right.
+    """
+    low, high = 0, most + 1  # holds at low, fails at high
+    probe, step = min(max(guess, 1), most), 1
+    while high - low > 1:
+        if holds(probe):
+            low = probe
+        else:
+            high = probe
+        if high > most:
+            probe = min(low + step, most)
+        elif low == 0:
+            probe = max(high - step, 1)
+        else:
+            probe = (low + high) // 2
+        step *= 4
+    return low

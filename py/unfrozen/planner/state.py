@@ -1,0 +1,282 @@
+"""What the planner is set to: a flat record of texts that an address can carry, and its job.
+
+A state holds only what differs from `DEFAULTS`, every value as text: "4096", "true", "null". An
+empty text leaves the choice to the runner (`runner.left_alone`) or to the job's own default.
+`config` is the text of a config.json that the reader gave; it then stands in the place of `model`,
+a hub id of the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, cast
+from urllib.parse import parse_qsl, urlencode
+
+from unfrozen.errors import PlanError, strict_json
+from unfrozen.job import Job, read_model
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.planner.runner import SHARED_OUT, left_alone
+
+State = dict[str, str]
+
+DEFAULTS: Final[State] = {
+    "model": "meta-llama/Llama-3.1-8B",
+    "config": "",
+    "gpu": "A100 80GB SXM",
+    "gpus": "1",
+    "seq_len": "2048",
+    "micro_batch": "1",
+    "tokens": "10000000",
+    "unit": "GiB",
+}
+"""The view that is baked into the page; a key that is not here is empty by default."""
+
+FLAGS: Final = frozenset(
+    {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
+    | {"outer_apart"}
+)
+_MAY_BE_ON: Final = frozenset({"outer_apart", "zero_in_place"})
+"""Flags that may be set while the reader leaves them alone; others are off then."""
+WHOLE: Final = frozenset(
+    {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
+    | {"lora_rank", "tokens"}
+)
+REAL: Final = frozenset({"dropout", "price"})
+RECIPE: Final = (
+    "method",
+    "base",
+    "params",
+    "compute",
+    "master",
+    "grads",
+    "optimizer",
+    "moments",
+    "paged",
+    "optimizer_in_backward",
+    "zero_in_place",
+    "rounding",
+    "step",
+    "micro_batch",
+    "seq_len",
+    "grad_accum",
+    "attention",
+    "kernels",
+    "checkpointing",
+    "activation_offload",
+    "dropout",
+    "loss",
+)
+YIELDS: Final = frozenset({"seq_len"})
+"""Left to the job while the reader leaves it alone: a model may read no sequence that long."""
+LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
+CLUSTER: Final = (
+    "gpus",
+    "sharding",
+    "tensor_parallel",
+    "sequence_parallel",
+    "context_parallel",
+    "offload",
+    "outer_apart",
+)
+OWN: Final = ("model", "config", "gpu", "tokens", "price", "unit")
+KEYS: Final = (*OWN, *RECIPE, *LORA, *CLUSTER)
+UNITS: Final = ("GiB", "GB")
+LONGEST_CONFIG: Final = 100_000
+MOST_TOKENS: Final = 10**15
+MOST_PRICE: Final = 10_000
+HUB: Final = "https://huggingface.co"
+
+
+def read_state(given: Mapping[str, object]) -> State:
+    """A state in its shortest form: no defaults, nothing that its method does not use.
+
+    Raises PlanError for a key or a value no state can hold.
+    """
+    state: State = {}
+    for key, value in given.items():
+        if key not in KEYS:
+            bound = "the planner has no control of this name"
+            raise PlanError(str(key), value, bound, "leave it out of the address")
+        text = as_text(value).strip()
+        if len(text) > LONGEST_CONFIG:
+            bound = f"it is longer than {LONGEST_CONFIG:,} characters"
+            raise PlanError(key, f"{len(text):,} characters", bound, "give the config.json alone")
+        if key in FLAGS - _MAY_BE_ON and text == "false":
+            text = ""
+        digits = text.replace(",", "")
+        state[key] = digits if key in WHOLE and digits.isdecimal() else text
+    unused = unused_keys(state) | ({"model"} if state.get("config") else set())
+    return {
+        key: text
+        for key, text in state.items()
+        if text != DEFAULTS.get(key, "") and key not in unused
+    }
+
+
+def unused_keys(state: State) -> set[str]:
+    """Settings that say nothing under the state's method: adapters under full fine-tuning."""
+    method = state.get("method", "")
+    unused = set() if method in ("lora", "qlora") else set(LORA)
+    return unused if method == "qlora" else unused | {"base"}
+
+
+def parse_query(query: str) -> State:
+    """The state an address carries: "model=…&seq_len=4096". Raises PlanError as `read_state`."""
+    return read_state(dict(parse_qsl(query, keep_blank_values=True, max_num_fields=100)))
+
+
+def as_query(state: State) -> str:
+    """The state as part of an address, keys in a fixed order."""
+    return urlencode([(key, state[key]) for key in KEYS if key in state], safe="/:, ")
+
+
+def setting(state: State, key: str) -> str:
+    """What a control shows: the state's text, or the default."""
+    return state.get(key, DEFAULTS.get(key, ""))
+
+
+def patched(state: State, patch: Mapping[str, object]) -> State:
+    """The state after a patch in the words of a job: {"recipe": {…}, "cluster": {…}}."""
+    changed: dict[str, object] = dict(state)
+    for part in ("recipe", "cluster"):
+        values = dict(cast("Mapping[str, object]", patch.get(part) or {}))
+        if "lora" in values:
+            lora = cast("Mapping[str, object]", values.pop("lora") or {})
+            changed = {key: text for key, text in changed.items() if key not in LORA}
+            changed |= {f"lora_{name}": value for name, value in lora.items()}
+        changed |= values
+    return read_state(changed)
+
+
+def as_text(value: object) -> str:
+    """A value of a job as a state holds it: None → "null", True → "true", lists by commas."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def recipe_json(state: State) -> dict[str, object]:
+    """The recipe of the state's job, what is left alone as the runner does it. Raises PlanError for
+    what is no number where one must be, and for a model that cannot be read.
+    """
+    given = [key for key in RECIPE if setting(state, key) and key not in (YIELDS - state.keys())]
+    recipe = {key: _value(key, state, "recipe") for key in given}
+    model = read_model(model_config(state)).architecture
+    recipe = left_alone(model, recipe) | recipe
+    lora = {
+        key.removeprefix("lora_"): _value(key, state, "recipe") for key in LORA if state.get(key)
+    }
+    return recipe | ({"lora": lora} if lora else {})
+
+
+def job_json(state: State) -> dict[str, object]:
+    """The state as the job that `unfrozen plan` reads. Raises PlanError."""
+    cluster = {key: _value(key, state, "cluster") for key in CLUSTER if setting(state, key)}
+    job: dict[str, object] = {
+        "model": model_config(state),
+        "recipe": recipe_json(state),
+        "cluster": SHARED_OUT | cluster,
+    }
+    card = setting(state, "gpu")
+    return job | ({"gpu": card} if card else {})
+
+
+def read_job(state: State) -> Job:
+    """The state's job, checked. Raises PlanError with key, value, bound and remedy."""
+    return Job.read(job_json(state))
+
+
+def job_without(key: str, state: State, job: Job | None) -> Job | None:
+    """The state's job had the reader left this setting alone; None where there would be none."""
+    if job is None or key not in state:
+        return job
+    try:
+        return read_job(read_state({name: text for name, text in state.items() if name != key}))
+    except PlanError:
+        return None
+
+
+def tokens(state: State) -> int:
+    """How many tokens the run sees. Raises PlanError unless it is a whole number above 0."""
+    count = cast(int, _value("tokens", state, ""))
+    if not 1 <= count <= MOST_TOKENS:
+        bound = f"it must lie in 1 … {MOST_TOKENS:,}"
+        raise PlanError("tokens", count, bound, "correct it")
+    return count
+
+
+def price(state: State) -> float | None:
+    """What a card costs an hour, in any currency; None where the reader named no price."""
+    if not setting(state, "price"):
+        return None
+    found = cast(float, _value("price", state, ""))
+    if not 0 <= found <= MOST_PRICE:  # a NaN is not in it either
+        raise PlanError("price", found, f"it must lie in 0 … {MOST_PRICE:,}", "correct it")
+    return found
+
+
+def unit(state: State) -> str:
+    """GiB or GB. Raises PlanError for another unit."""
+    found = setting(state, "unit")
+    if found not in UNITS:
+        raise PlanError("unit", found, "sizes are shown in GiB or in GB", "choose one")
+    return found
+
+
+def model_config(state: State) -> dict[str, object]:
+    """The config.json of the state's model. Raises PlanError where there is none."""
+    if setting(state, "config"):
+        return dict(_parsed(state["config"]))
+    hub_id = setting(state, "model")
+    if hub_id in CATALOGUE:
+        return dict(CATALOGUE[hub_id].config)
+    bound = "this model is not in the list"
+    remedy = "choose one of the list, or paste its config.json"
+    raise PlanError("model", hub_id or "nothing", bound, remedy)
+
+
+def config_address(hub_id: str) -> str:
+    """Where the hub shows a model's config.json; empty for what cannot be a hub id."""
+    parts = hub_id.split("/")
+    good = len(parts) == 2 and all(
+        part and set(part.lower()) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+        for part in parts
+    )
+    return f"{HUB}/{hub_id}/raw/main/config.json" if good else ""
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> dict[str, object]:
+    try:
+        config = strict_json(text)
+    except ValueError as error:
+        remedy = "paste the whole file, from { to }"
+        raise PlanError("config", text, f"it is not JSON: {error}", remedy) from None
+    if not isinstance(config, dict):
+        remedy = "paste the config.json of a model"
+        raise PlanError("config", config, "it must be one object", remedy)
+    return config
+
+
+def _value(key: str, state: State, part: str) -> object:
+    """The typed value of a key for a job."""
+    text = setting(state, key)
+    name = f"{part}.{key}" if part else key
+    if key in FLAGS:
+        if text not in ("true", "false"):
+            raise PlanError(name, text, "it must be true or false", "choose one")
+        return text == "true"
+    if key in WHOLE or key in REAL:
+        try:
+            return float(text) if key in REAL else int(text.replace(",", ""))
+        except ValueError:
+            kind = "a number" if key in REAL else "a whole number"
+            raise PlanError(name, text, f"it must be {kind}", "write digits only") from None
+    if key == "lora_targets":
+        return text.replace(",", " ").split()
+    return None if text == "null" else text

@@ -1,0 +1,209 @@
+"""Guesses before a run: what a reader expected of a cell, beside what the cell then published.
+
+A cell's info string names one of `GUESSES`. What is true is read from the table and the plots that
+this very run published, so that an edited cell is answered truthfully too; where it no longer
+publishes what the question is about, the answer says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from unfrozen.errors import shown
+from unfrozen.publish import Line, Plot, Threshold, parse_plots, parse_table, plots_as_json
+from unfrozen.reader.typed import Typed, Unread, read_number
+from unfrozen.units import parse_bytes, sig3
+
+Published = Mapping[str, str]
+"""JSON text by the name it was published under: py_table_data, py_plot_data."""
+
+_YOURS: Final = "Your guess"
+_CLOSE: Final = 0.1
+_TALLEST: Final = 3  # times what the plot shows: a guess above that is told in words alone
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A question about a cell: `truth` finds its answer in what the cell published, or None.
+
+    `unit` stands behind the field; `says` is the answer in words, `{}` its number with the unit.
+    `marked` draws the guess into the plot.
+    """
+
+    question: str
+    unit: str
+    says: str
+    truth: Callable[[Published], float | None]
+    marked: Callable[[Plot, float], Plot]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the page shows: the comparison in words, and the plots with the guess in them."""
+
+    text: str
+    plots_json: str | None
+
+
+def compare(key: str, text: str, published: Published) -> Compared:
+    """A guess, as typed, beside what was published. Raises KeyError for a guess nobody asks."""
+    guess = GUESSES[key]
+    try:
+        value = _in_unit(read_number(text), guess.unit)
+    except Unread as unread:
+        return Compared(f"Your guess: {unread}", None)
+    plots = _marked(guess, value, published)
+    try:
+        found = guess.truth(published)
+    except (LookupError, ValueError, StopIteration):  # an edited cell may publish anything
+        found = None
+    return Compared(_words(guess, value, found), plots)
+
+
+def _in_unit(typed: Typed, unit: str) -> float:
+    """What was typed, in the unit that is asked for; Unread where it carries another kind."""
+    if typed.unit in ("", unit):
+        return typed.value
+    try:
+        return typed.value * parse_bytes(f"1 {typed.unit}") / parse_bytes(f"1 {unit}")
+    except ValueError:
+        kind = f"this guess is in {unit}" if unit else "this guess is a number alone"
+        raise Unread(f"{shown(typed.unit)} does not fit here: {kind}.") from None
+
+
+def _words(guess: Guess, value: float, found: float | None) -> str:
+    yours = f"Your guess: {_amount(value, guess.unit)}."
+    if found is None:
+        return f"{yours} The cell no longer publishes what was asked: compare it with the figure."
+    return f"{yours} {guess.says.format(_amount(found, guess.unit))}{_nearness(value, found)}"
+
+
+def _nearness(guessed: float, found: float) -> str:
+    """How far a guess lies off, as the end of a sentence."""
+    if guessed <= 0 or found <= 0:
+        return "."
+    off = abs(guessed / found - 1)
+    if off <= _CLOSE:
+        return ": you were close."
+    where = "above" if guessed > found else "below"
+    factor = max(guessed / found, found / guessed)
+    apart = f"a factor of {sig3(factor)}" if factor >= 2 else f"{100 * off:.0f}%"
+    return f": your guess lies {where} it, by {apart}."
+
+
+def _amount(value: float, unit: str) -> str:
+    if not unit:
+        return f"{value:.3g}"
+    text = sig3(value)
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{text}%" if unit == "%" else f"{text}\u00a0{unit}"
+
+
+def _marked(guess: Guess, value: float, published: Published) -> str | None:
+    """The published plots with the guess in the first of them."""
+    plots = parse_plots(published["py_plot_data"]) if "py_plot_data" in published else []
+    if not plots or value <= 0:
+        return None
+    return plots_as_json([guess.marked(plots[0], value), *plots[1:]])
+
+
+def _level(plot: Plot, value: float) -> Plot:
+    """A level across the plot, unless it would press everything else flat."""
+    heights = [[y or 0 for y in line.data] for line in plot.lines]
+    columns = zip(*heights, strict=True)
+    top = max((sum(c) if plot.type == "stacked_bar" else max(c) for c in columns), default=0)
+    if value > _TALLEST * top:
+        return plot
+    return replace(plot, thresholds=(*plot.thresholds, Threshold(_YOURS, value)))
+
+
+def _point(plot: Plot, value: float) -> Plot:
+    """A point on the first line, at the x that lies next to the guess."""
+    xs = [x for x in plot.x_data if not isinstance(x, str)]
+    if not xs or len(xs) < len(plot.x_data) or not plot.lines:
+        return plot
+    near = min(range(len(xs)), key=lambda index: abs(xs[index] - value))
+    height = plot.lines[0].data[near]
+    point = tuple(height if index == near else None for index in range(len(xs)))
+    return replace(plot, lines=(*plot.lines, Line(_YOURS, point)))
+
+
+def _line(plot: Plot, label: str) -> tuple[float | None, ...]:
+    """The data of the line of this label; LookupError where there is none."""
+    return {line.label: line.data for line in plot.lines}[label]
+
+
+def _first_plot(published: Published) -> Plot:
+    return parse_plots(published["py_plot_data"])[0]
+
+
+def _at(label: str, x: float) -> Callable[[Published], float | None]:
+    """The value of a line at one of its x."""
+
+    def read(published: Published) -> float | None:
+        plot = _first_plot(published)
+        return _line(plot, label)[plot.x_data.index(x)]
+
+    return read
+
+
+def _cliff(published: Published) -> float | None:
+    """The least x at which the first line lies higher than where it began, and stays there."""
+    plot = _first_plot(published)
+    heights = [y for y in plot.lines[0].data if y is not None]
+    last_good = max(index for index, y in enumerate(heights) if y <= heights[0])
+    found = plot.x_data[last_good + 1]  # IndexError where nothing explodes
+    return None if isinstance(found, str) else found
+
+
+def _cell(row_starts: Callable[[str], bool]) -> Callable[[Published], float | None]:
+    """The last cell of the first row of the table whose first cell is the one that is meant."""
+
+    def read(published: Published) -> float | None:
+        rows = parse_table(published["py_table_data"]).rows
+        found = next(row[-1] for row in rows if row_starts(str(row[0])))
+        return read_number(str(found)).value
+
+    return read
+
+
+GUESSES: Final[dict[str, Guess]] = {
+    "cliff": Guess(
+        "at which learning rate does the network explode?",
+        "",
+        "The network explodes at {}",
+        _cliff,
+        _point,
+    ),
+    "one-by-one": Guess(
+        "where does the step peak when eight examples go through one by one?",
+        "GB",
+        "One by one, eight examples peak at {}",
+        _at("One by one", 8),
+        _level,
+    ),
+    "moves": Guess(
+        "at a rate of 2 × 10⁻⁵, how many of the weights move?",
+        "%",
+        "At that rate {} of the weights move",
+        _cell(lambda first: read_number(first).value == 2e-5),
+        _level,
+    ),
+    "shared-out": Guess(
+        "shared out by ZeRO-3, what does each of 64 cards hold?",
+        "GiB",
+        "Each of the 64 cards holds {}",
+        _at("ZeRO-3", 64),
+        _level,
+    ),
+    "adapters": Guess(
+        "what does the same 7B model take when LoRA trains it?",
+        "GB",
+        "With LoRA it takes {}",
+        _cell(lambda first: first == "LoRA 7B"),
+        _level,
+    ),
+}
+"""Every guess a cell may ask for, by the key its info string gives."""

@@ -1,0 +1,67 @@
+"""What the reader says of a task: read, bounded, carried by an address, refused in words."""
+
+import pytest
+
+from unfrozen.decision.choices import (
+    CARDS,
+    DEFAULTS,
+    MODELS,
+    PRICES,
+    STOPS,
+    as_query,
+    as_state,
+    read_choice,
+)
+from unfrozen.errors import PlanError
+from unfrozen.hardware.gpus import find
+from unfrozen.model.catalogue import CATALOGUE
+
+GIVEN = {"model": "Qwen/Qwen3-4B", "gpus": "12", "tokens": "66,400,000", "price": "2.5"}
+
+
+def test_what_is_left_out_is_as_in_the_default() -> None:
+    choice = read_choice({})
+    assert as_state(choice) == {}
+    assert {key: str(getattr(choice, key)) for key in DEFAULTS} == DEFAULTS
+    assert choice.price is None
+
+
+def test_an_address_carries_a_choice_and_gives_it_back() -> None:
+    choice = read_choice(GIVEN)
+    assert (choice.gpus, choice.tokens, choice.price) == (12, 66_400_000, 2.5)
+    assert read_choice(as_query(choice)) == choice
+    assert as_query(choice) == "model=Qwen/Qwen3-4B&gpus=12&tokens=66400000&price=2.5"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("gpus", "0", "1 … 64"),
+        ("gpus", "two", "whole number"),
+        ("tasks", "1.5", "whole number"),
+        ("tokens", "999", "1,000"),
+        ("requests", "-1", "whole number"),
+        ("price", "cheap", "0 … 10,000"),
+        ("price", "nan", "0 … 10,000"),
+        ("model", "gpt-5", "not tested"),
+        ("gpu", "T4", "not tested"),
+        ("learn", "poetry", "not tested"),
+        ("colour", "red", "no control"),
+    ],
+)
+def test_what_cannot_be_decided_on_is_refused_with_its_bound(
+    key: str, value: str, words: str
+) -> None:
+    with pytest.raises(PlanError) as refusal:
+        read_choice({key: value})
+    assert refusal.value.key == key
+    assert words in refusal.value.bound
+    assert refusal.value.remedy
+
+
+def test_everything_offered_is_known_and_computes_in_bf16() -> None:
+    sizes = [CATALOGUE[name].num_parameters for name in MODELS]
+    assert sizes == sorted(sizes)
+    assert all(find(card).bf16 and find(card).bandwidth_gb_s for card in CARDS)
+    assert set(PRICES) <= set(CARDS)
+    assert all(list(stops) == sorted(stops) for stops in STOPS.values())

@@ -1,0 +1,129 @@
+"""The order of the methods: on every combination that the page offers, and for stated reasons."""
+
+from itertools import pairwise, product
+
+import pytest
+
+from unfrozen.decision.choices import CARDS, LEARN, MODELS, STOPS, WANT, Choice, read_choice
+from unfrozen.decision.evidence import LEAST_RANK
+from unfrozen.decision.options import (
+    HAS_ROOM,
+    KEYS,
+    LACKS_ROOM,
+    LEARNS_NOTHING,
+    Option,
+    serving_room_bytes,
+)
+from unfrozen.decision.ranking import TASTE, WORTH_CARD_HOURS, decided_by, ranked, sort_keys
+from unfrozen.decision.words import title, verdict
+
+HARDWARE = list(product(MODELS, CARDS, STOPS["gpus"]))
+TASKS = list(product(STOPS["tasks"], STOPS["tokens"], STOPS["requests"], LEARN, WANT))
+
+
+def check_numbers(option: Option, choice: Choice) -> None:
+    """What an option says of itself follows from its numbers."""
+    held = option.storage.at(choice.tasks)
+    assert option.serves == (held <= serving_room_bytes(choice))
+    assert option.card_hours == pytest.approx(option.hours * choice.gpus)
+    assert option.device_bytes > 0
+    assert option.hours > 0
+    if option.way is None:
+        assert option.lacks == (HAS_ROOM if choice.learn == "manner" else LEARNS_NOTHING)
+        return
+    assert option.fits == option.way.plan.fits == option.way.fits
+    if option.key == "full":
+        assert option.lacks == HAS_ROOM
+        return
+    roomy = option.room_tokens >= choice.tokens and option.rank >= LEAST_RANK[choice.learn]
+    assert option.lacks == (HAS_ROOM if roomy else LACKS_ROOM)
+
+
+def check_order(found: list[Option], choice: Choice) -> None:
+    """Said again in other words than `sort_keys`: what comes first is better or cheaper."""
+    for better, worse in pairwise(found):
+        assert better.fits >= worse.fits
+        if better.fits != worse.fits:
+            continue
+        assert better.lacks <= worse.lacks
+        if better.lacks != worse.lacks:
+            continue
+        assert better.serves >= worse.serves
+        if better.serves != worse.serves:
+            continue
+        ours, theirs = better.card_hours, worse.card_hours
+        simpler = TASTE[choice.want].index(better.key) < TASTE[choice.want].index(worse.key)
+        if choice.want == "enough":
+            assert ours <= theirs or (simpler and ours <= theirs + WORTH_CARD_HOURS)
+        else:
+            assert simpler
+
+
+def check_hardware(model: str, card: str, gpus: int) -> None:
+    """Every task on one kind of hardware."""
+    for tasks, tokens, requests, learn, want in TASKS:
+        choice = Choice(model, card, gpus, tasks, tokens, requests, learn, want)
+        found = ranked(choice)
+        assert sorted(option.key for option in found) == sorted(KEYS)
+        check_order(found, choice)
+        for option in found:
+            check_numbers(option, choice)
+
+
+@pytest.mark.parametrize("place", range(0, len(HARDWARE), 97))
+def test_the_order_follows_from_the_numbers(place: int) -> None:
+    check_hardware(*HARDWARE[place])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_order_follows_from_the_numbers_on_every_combination(model: str) -> None:
+    for each in HARDWARE:
+        if each[0] == model:
+            check_hardware(*each)
+
+
+def test_the_reason_that_is_told_is_the_one_that_decided() -> None:
+    told: dict[str, tuple[str, str]] = {
+        "fits": ("does not fit", "model=meta-llama/Llama-3.1-70B&gpu=H100 SXM&learn=matter"),
+        "learns": ("falls short", "tokens=10000000000&learn=matter"),
+        "serves": (
+            "all tasks at once",
+            "model=HuggingFaceTB/SmolLM2-1.7B&gpu=RTX 5090&tasks=50&learn=matter",
+        ),
+        "worth": ("card-hours to", "tokens=1000000000&requests=10000000"),
+        "taste": ("fewer parts", ""),
+    }
+    for question, (words, query) in told.items():
+        choice = read_choice(query)
+        found = ranked(choice)
+        assert decided_by(*found[:2], sort_keys(found, choice.want)) == question, question
+        assert words in verdict(found, choice), question
+
+
+@pytest.mark.parametrize("want", WANT)
+def test_what_the_reader_wants_is_told_where_it_decides(want: str) -> None:
+    choice = read_choice({"want": want})
+    found = ranked(choice)
+    assert found[0].key == TASTE[want][0 if want != "enough" else 1]
+    words = {"enough": "fewer parts", "most": "most room", "keep": "changes the model less"}
+    assert words[want] in verdict(found, choice)
+
+
+def test_a_title_names_the_method_its_rank_and_its_lack() -> None:
+    titles = {
+        "": "Full fine-tuning.",
+        "tasks=50": "LoRA, rank 16.",
+        "want=keep": "A prompt.",
+        "model=meta-llama/Llama-3.1-8B&gpu=L4&tokens=10000000000": "A prompt.",
+        "model=meta-llama/Llama-3.1-8B&gpu=RTX 5090&tokens=10000000000&learn=matter": (
+            "QLoRA, rank 512, with too little room."
+        ),
+        "model=meta-llama/Llama-3.1-70B&gpu=A100 40GB&learn=matter": (
+            "Nothing that fits can learn this."
+        ),
+        "model=meta-llama/Llama-3.1-70B&gpu=RTX 4090": "None of them fits.",
+    }
+    for query, words in titles.items():
+        assert title(ranked(read_choice(query))[0]) == words, query

@@ -1,0 +1,192 @@
+"""Advice: legal, ranked by what it saves for its time, and sets that really fit."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import Plan, plan, plan_job
+from unfrozen.plan.advice import FREE, Advice, advise, cheapest_fit
+from unfrozen.plan.changes import patched
+from unfrozen.units import gib
+
+LLAMA_8B = CATALOGUE["meta-llama/Llama-3.1-8B"].config
+LLAMA_1B = CATALOGUE["meta-llama/Llama-3.2-1B"].config
+
+
+def planned(
+    recipe: dict[str, Any] | None = None,
+    cluster: dict[str, Any] | None = None,
+    gpu: str | None = "A100-80GB",
+    model: dict[str, Any] = LLAMA_8B,
+) -> Plan:
+    return plan({"model": model, "recipe": recipe or {}, "cluster": cluster or {}, "gpu": gpu})
+
+
+def keys(entries: list[Advice]) -> set[str]:
+    return {entry.key for entry in entries}
+
+
+def test_every_change_saves_what_a_new_plan_says() -> None:
+    before = planned({"micro_batch": 4}, {"gpus": 4})
+    entries = advise(before)
+    assert len(entries) >= 8
+    for entry in entries:
+        after = plan_job(patched(before.job, entry.patch))
+        assert entry.device_gib == gib(after.device_bytes)
+        assert entry.saved_gib == gib(before.device_bytes - after.device_bytes)
+        assert entry.saved_gib > 0
+        assert entry.fits == after.fits
+        assert 0.1 < entry.time_ratio < 3
+        assert entry.label
+        assert entry.note.endswith(".")
+
+
+def test_the_most_memory_for_the_least_time_comes_first() -> None:
+    entries = advise(planned({"micro_batch": 4}))
+    worth = [entry.saved_gib / max(FREE, entry.time_ratio - 1) for entry in entries]
+    assert worth == sorted(worth, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cluster", "present"),
+    [
+        ({}, {}, {"moments_int8", "moments_bf16", "pure_bf16", "kernels"}),
+        ({"micro_batch": 8}, {}, {"checkpointing_full", "micro_batch_4", "micro_batch_1"}),
+        ({"attention": "eager", "seq_len": 8192}, {}, {"flash"}),
+        ({"step": "foreach", "seq_len": 64}, {}, {"step"}),
+        ({}, {"gpus": 8}, {"zero1", "zero2", "zero3"}),
+        ({}, {"gpus": 8, "sharding": "zero1"}, {"zero3"}),
+        ({}, {}, {"lora", "qlora", "paged", "offload"}),
+        ({"micro_batch": 8}, {}, {"activation_offload", "loss_chunked", "loss_fused"}),
+        ({"micro_batch": 8}, {}, {"checkpointing_selective"}),
+        ({"seq_len": 64}, {}, {"optimizer_in_backward"}),
+        ({"method": "lora"}, {}, {"qlora"}),
+        (
+            {"micro_batch": 8},
+            {"gpus": 8, "tensor_parallel": 8},
+            {"sequence_parallel", "loss_vocab_parallel"},
+        ),
+    ],
+)
+def test_a_change_that_helps_is_advised(
+    recipe: dict[str, Any], cluster: dict[str, Any], present: set[str]
+) -> None:
+    assert present <= keys(advise(planned(recipe, cluster)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cluster", "absent"),
+    [
+        ({"optimizer": "sgd"}, {}, {"moments_int8", "moments_bf16"}),
+        ({"params": "fp32"}, {}, {"pure_bf16"}),
+        ({"moments": "int8"}, {}, {"moments_bf16", "moments_int8"}),
+        ({"checkpointing": "full"}, {}, {"checkpointing_full"}),
+        ({"micro_batch": 1}, {}, {"micro_batch_1"}),
+        ({}, {}, {"zero1", "zero2", "zero3", "sequence_parallel"}),
+        ({}, {"gpus": 8, "sharding": "zero3"}, {"zero1", "zero2", "zero3"}),
+        ({"method": "lora"}, {}, {"lora"}),
+        ({"method": "qlora"}, {}, {"lora", "qlora"}),
+        ({"grad_accum": 2}, {}, {"optimizer_in_backward"}),
+    ],
+)
+def test_a_change_that_does_nothing_or_is_not_legal_is_left_out(
+    recipe: dict[str, Any], cluster: dict[str, Any], absent: set[str]
+) -> None:
+    assert not absent & keys(advise(planned(recipe, cluster)))
+
+
+def test_what_the_model_does_not_allow_is_left_out() -> None:
+    config = LLAMA_1B | {"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 64}
+    config |= {"hidden_size": 192}
+    before = planned({"micro_batch": 2}, {"gpus": 2}, model=config)
+    for entry in advise(before):
+        plan_job(patched(before.job, entry.patch))
+
+
+def test_accumulation_keeps_the_tokens_of_a_step() -> None:
+    before = planned({"micro_batch": 6, "grad_accum": 2})
+    halves = [entry for entry in advise(before) if entry.key.startswith("micro_batch")]
+    assert [entry.patch["recipe"] for entry in halves]
+    for entry in halves:
+        recipe = entry.patch["recipe"]
+        assert recipe["micro_batch"] * recipe["grad_accum"] == 12
+
+
+def test_the_cheapest_set_fits_and_each_change_counts_on_top_of_those_before() -> None:
+    before = planned({"micro_batch": 4})
+    steps = cheapest_fit(before)
+    assert steps
+    assert len(steps) <= 3
+    job, need = before.job, gib(before.device_bytes)
+    for step in steps:
+        job = patched(job, step.patch)
+        assert step.device_gib == gib(plan_job(job).device_bytes)
+        assert step.saved_gib == pytest.approx(need - step.device_gib)
+        need = step.device_gib
+    assert [step.fits for step in steps] == [False] * (len(steps) - 1) + [True]
+    assert {step.kind for step in steps} <= {"same", "rounding"}
+    assert cheapest_fit(before) == steps
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "recipe"),
+    [
+        ("meta-llama/Llama-3.1-70B", "H100", {}),
+        ("meta-llama/Llama-3.1-8B", "L4", {}),
+        ("meta-llama/Llama-3.1-8B", "A100-80GB", {"params": "fp32"}),
+        ("meta-llama/Llama-3.1-8B", "A100-80GB", {"micro_batch": 4}),
+        ("meta-llama/Llama-3.1-8B", "H200", {"seq_len": 16_384}),
+    ],
+)
+def test_a_set_holds_nothing_it_could_do_without(
+    name: str, gpu: str, recipe: dict[str, Any]
+) -> None:
+    before = planned(recipe, gpu=gpu, model=CATALOGUE[name].config)
+    steps = cheapest_fit(before)
+    assert steps
+    for count in range(1, len(steps)):
+        for some in combinations(steps, count):
+            job = before.job
+            for step in some:
+                job = patched(job, step.patch)
+            assert plan_job(job).fits is False
+
+
+@pytest.mark.parametrize("gpu", ["A100-80GB", "H100"])
+def test_the_first_advice_for_8b_rounds_at_random_and_is_what_the_runner_does(gpu: str) -> None:
+    steps = cheapest_fit(planned(gpu=gpu))
+    assert steps
+    recipe = {key: value for step in steps for key, value in step.patch["recipe"].items()}
+    assert recipe == {"moments": "bf16", "master": None, "rounding": "stochastic"}
+
+
+def test_no_set_that_fits_leaves_16_bit_weights_to_the_nearest() -> None:
+    for name in ("Qwen/Qwen3-4B", "meta-llama/Llama-3.2-3B", "meta-llama/Llama-3.1-8B"):
+        for gpu in ("RTX 4090", "RTX A6000", "A100-80GB", "H200"):
+            before = planned(gpu=gpu, model=CATALOGUE[name].config)
+            job = before.job
+            for step in cheapest_fit(before) or []:
+                job = patched(job, step.patch)
+            assert job.recipe.method != "full" or job.recipe.master or job.recipe.rounds
+
+
+def test_adapters_are_the_last_resort() -> None:
+    steps = cheapest_fit(planned(gpu="L4"))
+    assert steps
+    assert {step.kind for step in steps} >= {"less"}
+    steps = cheapest_fit(planned(gpu="H100"))
+    assert steps
+    assert not {step.kind for step in steps} & {"less"}
+
+
+def test_a_job_that_fits_needs_nothing_and_one_without_a_card_asks_for_nothing() -> None:
+    assert cheapest_fit(planned(model=LLAMA_1B)) == []
+    assert cheapest_fit(planned(gpu=None)) is None
+
+
+def test_what_three_changes_cannot_fit_is_told() -> None:
+    assert cheapest_fit(planned({"seq_len": 2_000_000}, gpu="L4")) is None

@@ -1,0 +1,202 @@
+"""Whatever a job holds: finite numbers that add up and grow where they must, or one refusal."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from unfrozen.answer import answer
+from unfrozen.errors import PlanError
+from unfrozen.memory.explain import explain
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import Plan, plan
+from unfrozen.units import GIB
+
+odd = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["fp32", "bf16", "int8", "nf4", "zero3", "full", "lora", "eager", "T4", ""])
+    | st.text(max_size=3)
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(st.sampled_from(["rank", "dtype", "targets", "x"]), st.integers(), max_size=2)
+)
+KEYS = {
+    "model": [*CATALOGUE["Qwen/Qwen3-30B-A3B"].config, "attention_bias", "architectures"],
+    "recipe": [
+        *("method", "params", "compute", "master", "grads", "optimizer", "moments", "paged"),
+        *("optimizer_in_backward", "step", "micro_batch", "seq_len", "grad_accum", "attention"),
+        *("kernels", "checkpointing", "activation_offload", "dropout", "loss", "lora", "base"),
+    ],
+    "cluster": [
+        *("gpus", "sharding", "tensor_parallel", "sequence_parallel", "context_parallel"),
+        "offload",
+    ],
+}
+RECIPES: dict[str, st.SearchStrategy[Any]] = {
+    "method": st.sampled_from(["full", "lora", "qlora"]),
+    "params": st.sampled_from(["fp32", "bf16", "fp16"]),
+    "optimizer": st.sampled_from(["adamw", "sgd", "adafactor", "lion", "muon", "lomo"]),
+    "moments": st.sampled_from(["fp32", "bf16", "int8", None]),
+    "master": st.sampled_from([None, "fp32"]),
+    "attention": st.sampled_from(["flash", "sdpa", "sdpa_masked", "eager"]),
+    "kernels": st.sampled_from(["eager", "fused", "fused_block"]),
+    "checkpointing": st.sampled_from(["none", "selective", "full"]),
+    "loss": st.sampled_from(
+        ["logits_fp32", "logits_bf16", "chunked", "fused_linear", "vocab_parallel"]
+    ),
+    "optimizer_in_backward": st.booleans(),
+    "dropout": st.sampled_from([0, 0.1]),
+    "compute": st.sampled_from(["bf16", "fp32", "fp8"]),
+    "micro_batch": st.integers(1, 64),
+    "seq_len": st.integers(2, 40_000),
+    "grad_accum": st.integers(1, 8),
+    "paged": st.booleans(),
+    "activation_offload": st.booleans(),
+    "step": st.sampled_from(["fused", "foreach", "for_loop"]),
+}
+legal_values = st.fixed_dictionaries({}, optional=RECIPES)
+models = st.sampled_from(sorted(CATALOGUE))
+ways_to_share = st.fixed_dictionaries(
+    {},
+    optional={
+        "tensor_parallel": st.sampled_from([1, 2, 4]),
+        "sequence_parallel": st.booleans(),
+        "context_parallel": st.sampled_from([1, 2]),
+        "offload": st.sampled_from(["none", "optimizer", "params"]),
+    },
+)
+
+
+def planned(job: dict[str, Any]) -> Plan | None:
+    """The plan of a job, checked for what every plan must be, or None where it is refused."""
+    try:
+        found = plan(job)
+    except PlanError as error:
+        return _one_line(error)
+    for parts in found.instants.values():
+        assert all(type(size) is int and size > 0 for size in parts.values())
+    assert found.allocated_bytes == max(sum(parts.values()) for parts in found.instants.values())
+    assert found.allocated_bytes <= found.reserved_bytes < found.device_bytes
+    return found
+
+
+def _one_line(error: PlanError) -> None:
+    assert "\n" not in str(error)
+
+
+@settings(max_examples=300)
+@given(models, st.data())
+def test_any_job_is_planned_in_finite_numbers_or_refused(hub_id: str, data: st.DataObject) -> None:
+    job: dict[str, Any] = {
+        "model": dict(CATALOGUE[hub_id].config),
+        "recipe": {"params": "bf16", "micro_batch": 2, "seq_len": 128},
+        "cluster": {"gpus": 2, "sharding": "zero2"},
+        "gpu": "H100",
+    }
+    for _ in range(data.draw(st.integers(1, 3))):
+        name = data.draw(st.sampled_from(["model", "recipe", "cluster", "job"]))
+        part = job.get(name, job)
+        if isinstance(part, dict):
+            key = data.draw(st.sampled_from([*KEYS.get(name, job), "unknown"]))
+            part[key] = data.draw(odd)
+    found = planned(job)
+    if found is not None:
+        values: dict[str, Any] = answer(found)
+        json.dumps(values, allow_nan=False)
+        total = sum(values["instants"][values["peak_instant"]].values())
+        assert math.isclose(total / GIB, values["allocated_gib"])
+        assert values["min_gpus"] >= 0
+        terms = explain(found)
+        assert sum(term.bytes for term in terms) == found.allocated_bytes
+        assert all(term.bytes > 0 for term in terms)
+
+
+@settings(max_examples=150)
+@given(
+    models,
+    legal_values,
+    ways_to_share,
+    st.sampled_from(["none", "zero2", "zero3"]),
+    st.sampled_from(["micro_batch", "seq_len"]),
+    st.integers(1, 5000),
+)
+@example(  # a layer of experts freed more than it kept, where cards share the sequence
+    "Qwen/Qwen3-30B-A3B",
+    {"grad_accum": 1, "seq_len": 2},
+    {"tensor_parallel": 4, "sequence_parallel": True},
+    "zero2",
+    "micro_batch",
+    1,
+)
+@example("openai-community/gpt2", {}, {}, "none", "seq_len", 1023)  # one token too many
+def test_more_tokens_never_take_less_memory(
+    hub_id: str,
+    recipe: dict[str, Any],
+    shared: dict[str, Any],
+    sharding: str,
+    key: str,
+    more: int,
+) -> None:
+    fewer = {
+        "model": CATALOGUE[hub_id].config,
+        "recipe": {key: 2} | recipe,
+        "cluster": {"gpus": 8, "sharding": sharding} | shared,
+    }
+    changed = {key: fewer["recipe"][key] + more}
+    first, second = planned(fewer), planned(fewer | {"recipe": fewer["recipe"] | changed})
+    most = CATALOGUE[hub_id].config.get("n_positions", math.inf)
+    too_long = key == "seq_len" and changed[key] > most >= fewer["recipe"][key]
+    assert second is None if too_long else (first is None) == (second is None)
+    if first and second:
+        assert second.device_bytes >= first.device_bytes
+        for name, parts in first.instants.items():
+            assert sum(second.instants[name].values()) >= sum(parts.values())
+
+
+@settings(max_examples=150)
+@given(
+    models,
+    legal_values,
+    ways_to_share,
+    st.sampled_from(["zero1", "zero2", "zero3"]),
+    st.lists(st.integers(2, 5000), min_size=2, max_size=4),
+)
+def test_more_cards_under_zero_never_take_more_on_each(
+    hub_id: str,
+    recipe: dict[str, Any],
+    shared: dict[str, Any],
+    sharding: str,
+    replicas: list[int],
+) -> None:
+    unit = shared.get("tensor_parallel", 1) * shared.get("context_parallel", 1)
+    job = {"model": CATALOGUE[hub_id].config, "recipe": recipe}
+    plans = [
+        planned(job | {"cluster": shared | {"gpus": unit * count, "sharding": sharding}})
+        for count in sorted(replicas)
+    ]
+    for fewer, more in pairwise(found for found in plans if found):
+        assert more.device_bytes <= fewer.device_bytes
+
+
+@given(models, legal_values)
+def test_a_higher_stage_of_zero_never_holds_more_states(
+    hub_id: str, recipe: dict[str, Any]
+) -> None:
+    job = {"model": CATALOGUE[hub_id].config, "recipe": recipe}
+    stages = [
+        planned(job | {"cluster": {"gpus": 8, "sharding": name}})
+        for name in ("none", "zero1", "zero2", "zero3")
+    ]
+    states = ("params", "master", "grads", "moments")
+    for lower, higher in pairwise(found for found in stages if found):
+        last = [p.instants["optimizer_step"] for p in (lower, higher)]
+        held = [sum(parts.get(name, 0) for name in states) for parts in last]
+        assert held[1] <= held[0]

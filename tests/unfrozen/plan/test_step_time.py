@@ -1,0 +1,166 @@
+"""Step time: close to published speeds, and slower for what costs time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unfrozen.hardware.boards import peak_tflops
+from unfrozen.hardware.gpus import find
+from unfrozen.job import Job
+from unfrozen.job.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.flops import flops
+from unfrozen.plan.step_time import card_of, replicas, step_time, step_tokens, utilisation
+
+
+def job(
+    recipe: dict[str, Any] | None = None,
+    cluster: dict[str, Any] | None = None,
+    name: str = "meta-llama/Llama-3.1-8B",
+    gpu: str | None = "H100",
+) -> Job:
+    config = CATALOGUE[name].config
+    return Job.read({"model": config, "recipe": recipe or {}, "cluster": cluster or {}, "gpu": gpu})
+
+
+def pace(found: Job) -> float:
+    return step_time(found).seconds / step_tokens(found)
+
+
+LLAMA = "meta-llama/Llama-3.1-8B"
+TITAN = {"attention": "flash", "micro_batch": 2, "seq_len": 8192, "checkpointing": "selective"}
+TUNE = {"params": "bf16", "master": None, "attention": "flash", "micro_batch": 2}
+SPEEDS: dict[str, tuple[str, str, int, dict[str, Any], int]] = {
+    # pytorch/torchtitan benchmarks/llama3_h100_202412_torchtitan.md @31a17bf, cards held to 500 W
+    "titan-8": (LLAMA, "H100", 8, TITAN, 5762),
+    "titan-8-compiled": (LLAMA, "H100", 8, TITAN | {"kernels": "fused"}, 6667),
+    "titan-8-float8": (LLAMA, "H100", 8, TITAN | {"kernels": "fused", "compute": "fp8"}, 8532),
+    "titan-128": (LLAMA, "H100", 128, TITAN, 5605),
+    "titan-128-compiled": (LLAMA, "H100", 128, TITAN | {"kernels": "fused"}, 6514),
+    # pytorch/torchtitan docs/performance.md @0413364, which does not say what was compiled
+    "titan-a100": (LLAMA, "A100-80GB", 64, TITAN | {"micro_batch": 1, "kernels": "fused"}, 2973),
+    "titan-70b-a100": (
+        *("meta-llama/Llama-3.1-70B", "A100-80GB", 64),
+        *(TITAN | {"micro_batch": 1, "kernels": "fused", "checkpointing": "full"}, 331),
+    ),
+    # pytorch/torchtune README.md @7d470bf
+    "tune": ("meta-llama/Llama-3.2-3B", "A100-80GB", 1, TUNE | {"seq_len": 4096}, 7075),
+    "tune-compiled": (
+        *("meta-llama/Llama-3.2-3B", "A100-80GB", 1),
+        *(TUNE | {"seq_len": 4096, "kernels": "fused"}, 8998),
+    ),
+    "tune-checkpointed": (
+        *("meta-llama/Llama-3.2-3B", "A100-80GB", 1),
+        *(TUNE | {"seq_len": 4096, "kernels": "fused", "checkpointing": "full"}, 7210),
+    ),
+    "tune-4090": (
+        *(LLAMA, "RTX 4090", 1),
+        *(TUNE | {"kernels": "fused", "checkpointing": "full"}, 1650),
+    ),
+}
+"""Published tokens a second and card: model, card, number of cards, recipe, speed."""
+
+
+UNEXPLAINED: dict[str, tuple[str, dict[str, Any], int]] = {
+    # pytorch/torchtune README.md @0031bfb: Llama-3.1-8B, two packed rows of 2048 tokens, compiled
+    "tune-4090-lora": ("RTX 4090", {"method": "lora", "checkpointing": "full"}, 3083),
+    "tune-a6000": ("RTX A6000", {"checkpointing": "full", "master": None}, 2579),
+    "tune-a6000-lora": ("RTX A6000", {"method": "lora", "checkpointing": "full"}, 4699),
+}
+"""Published speeds left out of `SPEEDS`: card, recipe, speed."""
+
+
+@pytest.mark.parametrize("name", UNEXPLAINED)
+def test_speeds_are_left_out_that_would_need_nearly_the_whole_peak(name: str) -> None:
+    gpu, recipe, published = UNEXPLAINED[name]
+    recipe = {"attention": "flash", "micro_batch": 2, "kernels": "fused"} | recipe
+    found = job(recipe, gpu=gpu)
+    needed = published * flops(found).total / 1e12
+    assert needed > 0.85 * peak_tflops(find(gpu), "bf16")
+    assert 1 / pace(found) < 0.67 * published
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+def test_published_speeds_differ_from_the_estimate_by_a_third_at_most(name: str) -> None:
+    model, gpu, gpus, recipe, published = SPEEDS[name]
+    cluster = {"gpus": gpus, "sharding": "zero3"} if gpus > 1 else {}
+    each = 1 / pace(job(recipe, cluster, model, gpu)) / gpus
+    assert 0.7 * published < each < 1.25 * published
+
+
+def test_the_assumed_share_of_the_peak_lies_where_published_runs_lie() -> None:
+    fused, eager = Recipe(kernels="fused"), Recipe()
+    assert utilisation(find("H100"), fused) == pytest.approx(0.48, abs=0.005)
+    assert utilisation(find("A100-80GB"), fused) == pytest.approx(0.52, abs=0.005)
+    assert utilisation(find("RTX 4090"), fused) == pytest.approx(0.48)
+    assert utilisation(find("H100"), eager) == 0.82 * utilisation(find("H100"), fused)
+
+
+@pytest.mark.parametrize(
+    ("slower", "faster"),
+    [
+        ({"checkpointing": "full"}, {}),
+        ({"attention": "eager"}, {"attention": "flash"}),
+        ({}, {"kernels": "fused"}),
+        ({"micro_batch": 1, "grad_accum": 8}, {"micro_batch": 8}),
+        ({"params": "fp32", "compute": "fp32"}, {"params": "fp32"}),
+        ({"paged": True}, {}),
+        ({"activation_offload": True}, {}),
+        ({"method": "qlora"}, {"method": "lora"}),
+        ({}, {"method": "lora"}),
+        ({"checkpointing": "selective"}, {}),
+        ({}, {"compute": "fp8"}),
+    ],
+)
+def test_what_costs_time_costs_time(slower: dict[str, Any], faster: dict[str, Any]) -> None:
+    assert pace(job(slower)) > 1.001 * pace(job(faster))
+
+
+def test_checkpointing_costs_between_a_quarter_and_a_third() -> None:
+    ratio = pace(job({"checkpointing": "full", "seq_len": 4096})) / pace(job({"seq_len": 4096}))
+    assert 1.2 < ratio < 1.35
+
+
+def test_communication_shows_where_the_network_is_slower_than_the_products() -> None:
+    near = step_time(job(cluster={"gpus": 8, "sharding": "zero3"}))
+    far = step_time(job(cluster={"gpus": 64, "sharding": "zero3"}))
+    assert near.communication == 0
+    assert far.communication > 0
+    assert far.compute == near.compute
+
+
+@pytest.mark.parametrize(
+    ("slower", "faster"),
+    [
+        (
+            {"gpus": 8, "sharding": "zero3", "offload": "optimizer"},
+            {"gpus": 8, "sharding": "zero3"},
+        ),
+        (
+            {"gpus": 8, "sharding": "zero3", "offload": "params"},
+            {"gpus": 8, "sharding": "zero3", "offload": "optimizer"},
+        ),
+        ({"gpus": 8, "tensor_parallel": 8}, {"gpus": 8, "sharding": "zero3"}),
+    ],
+)
+def test_sharing_and_the_host_cost_time(slower: dict[str, Any], faster: dict[str, Any]) -> None:
+    assert pace(job({"micro_batch": 4}, slower)) > pace(job({"micro_batch": 4}, faster))
+
+
+@pytest.mark.parametrize("sharding", ["none", "zero1", "zero2", "zero3"])
+def test_cards_add_speed_and_never_more_than_their_number(sharding: str) -> None:
+    one, eight = job(), job(cluster={"gpus": 8, "sharding": sharding})
+    assert replicas(eight) == 8
+    assert step_tokens(eight) == 8 * step_tokens(one)
+    assert 1 < pace(one) / pace(eight) < 10
+
+
+def test_a_small_card_reads_its_own_memory_and_not_the_hosts() -> None:
+    small = job({"params": "fp16"}, name="HuggingFaceTB/SmolLM2-360M", gpu="T4")
+    assert 7_000 < 1 / pace(small) < 8_000  # 5,600 with a host's 100 GB/s
+
+
+def test_without_a_card_the_usual_one_is_assumed() -> None:
+    assert card_of(job(gpu=None)).name == "A100 80GB SXM"

@@ -1,0 +1,238 @@
+"""The planner of the page, asked as the page asks it: a state in, all that is shown out."""
+
+import json
+from typing import Any
+
+import pytest
+
+from unfrozen.job import KEYS as JOB_KEYS
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import plan
+from unfrozen.planner import answer, glance, view, ways
+from unfrozen.planner.knobs import GROUPS, SLIDERS
+from unfrozen.planner.presets import PRESETS
+
+STATES: dict[str, dict[str, str]] = {
+    preset.key: preset.applied({"seq_len": "1024"}) for preset in PRESETS
+} | {
+    "tight": {"gpu": "RTX 4090", "master": "null", "micro_batch": "4", "method": "lora"},
+    "parallel": {"gpus": "8", "tensor_parallel": "4", "sharding": "zero1", "unit": "GB"},
+    "no-card": {"gpu": ""},
+    "positions": {"model": "openai-community/gpt2-xl", "gpu": "RTX 4090"},
+}
+
+
+def every(found: Any, key: str) -> Any:
+    """All values of a key, wherever it stands in a view."""
+    if isinstance(found, dict):
+        for name, value in found.items():
+            if name == key:
+                yield value
+            yield from every(value, key)
+    elif isinstance(found, list):
+        for value in found:
+            yield from every(value, key)
+
+
+def test_the_first_view_says_what_the_command_line_says() -> None:
+    found: Any = view({})
+    packed = {"attention": "flash", "kernels": "fused_block", "loss": "linear"}
+    job = {"model": CATALOGUE[found["model"]].config, "gpu": found["gpu"], "recipe": packed}
+    planned = plan(job)
+    assert found["problem"] is None
+    assert found["bar"]["total"]["bytes"] == planned.device_bytes
+    assert plan(json.loads(found["commands"]["job"])).device_bytes == planned.device_bytes
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_a_view_is_plain_json_and_never_empty_handed(state: dict[str, str]) -> None:
+    found: Any = view(state)
+    assert found["problem"] is None
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for name in ("verdict", "bar", "timeline", "memory", "run", "solves", "commands", "facts"):
+        assert found[name], name
+    assert all("nan" not in text.lower() for text in every(found, "text"))
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({}, "reached the first layers: nearly every gradient is there"),
+        ({"micro_batch": "8"}, "has begun: first gradients arrive"),
+        ({"micro_batch": "8", "checkpointing": "full"}, "gradients pile up"),
+        ({"kernels": "eager", "loss": "logits_fp32"}, "not one gradient exists yet"),
+    ],
+)
+def test_what_is_said_of_the_peak_is_what_its_parts_show(state: dict[str, str], said: str) -> None:
+    found: Any = glance(state)
+    [peak] = [row for row in found["timeline"]["rows"] if row["peak"]]
+    held = {part["key"]: part["bytes"] for part in peak["parts"]}
+    most = max(held.values())
+    assert said in found["timeline"]["sentence"]
+    assert ("reached" in said) == (held["activations"] < 0.01 * most)
+    assert ("not one" in said) == ("grads" not in held)
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_parts_add_up_and_the_tallest_row_is_the_peak(state: dict[str, str]) -> None:
+    found: Any = glance(state)
+    bar, rows = found["bar"], found["timeline"]["rows"]
+    assert sum(part["bytes"] for part in bar["parts"]) == bar["total"]["bytes"]
+    assert bar["band"]["low"] <= bar["total"]["bytes"] <= bar["band"]["high"] <= bar["most"]
+    for row in rows:
+        assert sum(part["bytes"] for part in row["parts"]) == row["bytes"]
+    [peak] = [row for row in rows if row["peak"]]
+    assert peak["bytes"] == max(row["bytes"] for row in rows) <= found["timeline"]["most"]
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_every_number_opens_its_formula_and_its_source(state: dict[str, str]) -> None:
+    found: Any = glance(state)
+    for part in [*found["bar"]["parts"], *found["memory"], *found["run"]]:
+        why = part["why"]
+        assert why["terms"], part["key"]
+        assert why["sources"], part["key"]
+        assert all(label and formula and size for label, formula, size in why["terms"])
+        assert all(symbol and value for symbol, _, value in why["inputs"]), part["key"]
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_each_apply_button_does_what_its_line_says(state: dict[str, str]) -> None:
+    found: Any = view(state)
+    for change in found["advice"]:
+        after: Any = glance(change["state"])
+        assert after["problem"] is None, change["key"]
+        assert after["bar"]["total"]["text"] == change["total"], change["key"]
+        if change["fits"] is not None:
+            assert (after["verdict"]["kind"] in ("yes", "narrow")) == change["fits"]
+
+
+def test_the_cheapest_set_makes_a_job_fit() -> None:
+    found: Any = view({})
+    assert found["verdict"]["kind"] == "no"
+    after: Any = glance(found["cheapest"]["state"])
+    assert after["verdict"]["kind"] in ("yes", "narrow")
+    assert after["bar"]["total"]["text"] in found["cheapest"]["text"]
+    assert view(found["cheapest"]["state"])["cheapest"] is None
+
+
+def test_where_nothing_helps_the_planner_says_so() -> None:
+    found: Any = view({"model": "meta-llama/Llama-3.1-70B", "gpu": "T4", "params": "fp32"})
+    assert found["problem"] is None or found["problem"]["control"]
+    found = view({"model": "meta-llama/Llama-3.1-70B", "gpu": "L4", "seq_len": "131072"})
+    assert found["cheapest"]["state"] is None
+    assert "larger ones" in found["cheapest"]["text"]
+
+
+@pytest.mark.parametrize("key", ["micro_batch", "seq_len"])
+def test_the_largest_that_fits_is_the_largest(key: str) -> None:
+    state = {"method": "qlora", "gpu": "RTX 4090", "checkpointing": "full"}
+    found: Any = view(state)
+    [solved] = [solve for solve in found["solves"] if solve["key"] == key]
+    at_the_edge: Any = glance(solved["state"])
+    assert at_the_edge["verdict"]["kind"] in ("yes", "narrow")
+    beyond = {**solved["state"], key: str(int(solved["state"][key]) + 1)}
+    assert glance(beyond)["verdict"]["kind"] in ("short", "no")  # type: ignore[index]
+
+
+def test_the_fewest_cards_fit_and_one_less_does_not() -> None:
+    [*_, cards] = view({})["solves"]  # type: ignore[misc]
+    assert glance(cards["state"])["verdict"]["kind"] in ("yes", "narrow")  # type: ignore[index]
+    count = int(cards["state"]["gpus"])
+    fewer = cards["state"] | {"gpus": str(count - 1)}
+    assert glance(fewer)["verdict"]["kind"] in ("short", "no")  # type: ignore[index]
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.key)
+def test_a_preset_is_marked_when_it_is_chosen_and_undoes_the_others(preset: Any) -> None:
+    for start in ({}, {"moments": "int8", "master": "null"}, {"method": "qlora", "base": "int8"}):
+        found: Any = glance(preset.applied(start))
+        assert [each["key"] for each in found["presets"] if each["chosen"]] == [preset.key]
+
+
+def test_a_preset_leaves_batch_and_length_alone() -> None:
+    state = {"seq_len": "8192", "micro_batch": "3", "checkpointing": "full"}
+    for preset in PRESETS:
+        assert state.items() <= preset.applied(state).items()
+
+
+def test_there_is_a_control_for_every_key_of_a_job() -> None:
+    knobs = {knob.key for _, group in GROUPS for knob in group} | set(SLIDERS)
+    recipe = {field for field in Recipe.__dataclass_fields__ if field != "lora"}
+    assert recipe | set(Cluster.__dataclass_fields__) <= knobs
+    assert JOB_KEYS == ("model", "recipe", "cluster", "gpu")
+
+
+def test_every_choice_of_a_control_is_one_the_job_knows() -> None:
+    for _, group in GROUPS:
+        for knob in group:
+            for value in knob.choices:
+                state = {knob.key: value} | ({"method": "lora"} if "lora" in knob.key else {})
+                problem: Any = glance(state)["problem"]
+                assert problem is None or "must be one of" not in problem["bound"], knob.key
+
+
+def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
+    found: Any = glance({"params": "fp32"})
+    knobs = {knob["key"]: knob for group in found["groups"] for knob in group["knobs"]}
+    assert knobs["compute"]["options"][0] == {"value": "", "label": "bf16 (default)"}
+    assert knobs["master"]["options"][0]["label"] == "none (default)"
+    assert knobs["kernels"]["options"][0]["label"] == "fused blocks (default)"
+    assert knobs["base"]["off"]
+    assert knobs["tokens"]["value"] == "10,000,000"
+
+
+@pytest.mark.parametrize(
+    ("state", "label"),
+    [
+        ({"kernels": "eager"}, "fused blocks (default)"),
+        ({"kernels": "fused_block", "checkpointing": "selective"}, "eager (default)"),
+        ({"kernels": "fused_block", "model": "openai-community/gpt2"}, "eager (default)"),
+    ],
+)
+def test_the_default_is_named_as_such_whatever_is_chosen(state: dict[str, str], label: str) -> None:
+    found: Any = glance(state)
+    [knob] = [k for group in found["groups"] for k in group["knobs"] if k["key"] == "kernels"]
+    assert knob["value"] == state["kernels"]
+    assert knob["options"][0]["label"] == label
+    assert [each["value"] for each in knob["options"]].count(knob["value"]) == 1
+
+
+def test_a_choice_that_needs_another_has_no_default_to_name() -> None:
+    found: Any = glance({"optimizer": "sgd", "moments": "null", "params": "fp32", "master": "null"})
+    knobs = {knob["key"]: knob for group in found["groups"] for knob in group["knobs"]}
+    assert knobs["moments"]["options"][0]["label"] == "none (default)"
+    assert knobs["optimizer"]["options"][0]["label"] == "default"
+
+
+@pytest.mark.parametrize("hub_id", CATALOGUE)
+def test_every_model_of_the_list_can_be_planned_at_once(hub_id: str) -> None:
+    found: Any = glance({"model": hub_id})
+    assert found["problem"] is None
+    length = {slider["key"]: slider["value"] for slider in found["sliders"]}["seq_len"]
+    assert length == ("1024" if "gpt2" in hub_id else "2048")
+    assert f"--seq-len {length} " in found["commands"]["run"]
+
+
+def test_sizes_come_in_the_unit_that_was_asked_for() -> None:
+    binary: Any = glance({})
+    decimal: Any = glance({"unit": "GB"})
+    assert binary["bar"]["total"]["text"].endswith("GiB")
+    assert decimal["bar"]["total"]["text"].endswith("GB")
+    assert decimal["bar"]["total"]["bytes"] == binary["bar"]["total"]["bytes"]
+    texts = [part["text"] for part in decimal["bar"]["parts"]]
+    assert not [text for text in texts if "i" in text]
+
+
+def test_a_price_buys_a_cost() -> None:
+    without = {number["key"] for number in glance({})["run"]}  # type: ignore[attr-defined]
+    [cost] = [n for n in glance({"price": "2"})["run"] if n["key"] == "cost"]  # type: ignore[attr-defined]
+    assert "cost" not in without
+    assert ["price", "", "2.00"] in cost["why"]["inputs"]
+
+
+def test_the_worker_is_answered_in_json() -> None:
+    assert json.loads(answer("glance", '{"seq_len": "512"}')) == glance({"seq_len": "512"})
+    assert json.loads(answer("ways", '"seq_len=512"')) == ways({"seq_len": "512"})
