@@ -7,7 +7,7 @@
  *            closed. A run that is not held is read again when the list says that it has grown.
  */
 
-import { Log } from "./log.js";
+import { SharedLog } from "./log.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const SLICE_MS = 2000; // so long an errand may take while another one waits
@@ -33,7 +33,7 @@ class Lane {
 }
 
 export class Lanes {
-  /** @type {Map<string, Log>} by run; whose errand is longest ago comes first */
+  /** @type {Map<string, SharedLog>} by run; whose errand is longest ago comes first */
   #logs = new Map();
   #held = null;
   #errand = null;
@@ -53,7 +53,7 @@ export class Lanes {
    * @param {import("./log.js").Reading} reading
    */
   add(run, reading) {
-    if (!this.#logs.has(run)) this.#logs.set(run, new Log(run));
+    if (!this.#logs.has(run)) this.#logs.set(run, new SharedLog(run));
     const log = this.#logs.get(run);
     log.readings.add(reading);
     if (log.writer !== "unknown") reading.say({ type: "writer", writer: log.writer });

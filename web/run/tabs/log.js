@@ -74,7 +74,7 @@ export class Reading {
 }
 
 /** One log and its readings. */
-export class Log {
+export class SharedLog {
   /** @type {Set<Reading>} */
   readings = new Set();
   state = "connecting";

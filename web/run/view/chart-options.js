@@ -38,7 +38,7 @@ export function chartOptions(view) {
   return {
     width: view.width,
     height: view.height,
-    padding: [24, view.isNarrow ? 12 : room, 0, 0],
+    padding: [24, view.isNarrow ? 24 : room, 0, 0],
     legend: { show: false },
     cursor: {
       drag: { x: true, y: false, setScale: false, dist: SHORTEST_DRAG },

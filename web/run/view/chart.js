@@ -101,7 +101,8 @@ export class RunChart extends HTMLElement {
     all.textContent = "Show all steps";
     all.addEventListener("click", () => this.#zoomTo(null) || stage.focus());
     Object.assign(stage, { tabIndex: 0 });
-    stage.setAttribute("role", "group");
+    stage.setAttribute("role", "application");
+    stage.setAttribute("aria-roledescription", "chart");
     readout.setAttribute("aria-live", "polite");
     stage.addEventListener("keydown", (event) => this.#key(event));
     stage.addEventListener("blur", () => this.#plot?.setCursor({ left: -10, top: -10 }));
