@@ -218,7 +218,7 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
         state=State(),
         history=History(),
         attempt=0,
-        notes=[text],
+        notes=[("info", text)],
     )
 
 

@@ -54,7 +54,7 @@ class PreparedRun:
     state: State
     history: History
     attempt: int
-    notes: list[str]
+    notes: list[tuple[str, str]]
 
     def checkpointer(self) -> Checkpointer:
         """Who writes its checkpoints and its model."""
@@ -243,8 +243,9 @@ def _announce(prepared: PreparedRun, log: Log, recorder: Recorder) -> None:
         log.emit("run.start", step, **start_event.payload(prepared.plan, prepared.model))
     else:
         log.emit("run.resume", step, from_step=step)
-    for text in (*prepared.plan.remarks(), *prepared.notes):
-        recorder.alert("warn", text, step)
+    remarks = [("warn", text) for text in prepared.plan.remarks()]
+    for level, text in (*remarks, *prepared.notes):
+        recorder.alert(level, text, step)
 
 
 def _sampling(planned: RunPlan) -> Sampling:

@@ -88,7 +88,7 @@ def resume(directory: Path, console: Console) -> ExitCode:
         prepared = _prepared(planned, directory, model, world, history, state)
         prepared.attempt = 1  # the log knows the true number
         then = "An older checkpoint is used." if found else "The run starts again at step 0."
-        prepared.notes = [f"{text} {then}" for text in refused]
+        prepared.notes = [("warn", f"{text} {then}") for text in refused]
         if found is not None:
             training_state.restore(found, model, prepared.optimizer, world)
         return execute(prepared, quiet)
