@@ -2,7 +2,7 @@
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
-import { parseEvent } from "../../web/run/line.js";
+import { parseEvent, parseLines } from "../../web/run/line.js";
 import { ordersOf, startOf } from "../../web/run/orders.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
@@ -10,9 +10,12 @@ import { program, typed } from "../../web/run/program.js";
 import { replay } from "../../web/run/replay.js";
 import { SseParser } from "../../web/run/sse.js";
 import { healthOf } from "../../web/run/stall.js";
-import { followRun } from "../../web/run/stream.js";
+import { followLines } from "../../web/run/stream.js";
+import { Hub } from "../../web/run/tabs/hub.js";
+import { Link } from "../../web/run/tabs/link.js";
 import { alignedData } from "../../web/run/view/align.js";
 import * as numbers from "../../web/run/number.js";
+import { Spoken } from "../../web/run/view/spoken.js";
 import { noticeOf } from "../../web/run/words.js";
 
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the press bakes it
@@ -23,8 +26,9 @@ const folded = (events) => events.reduce(fold, emptyRun());
 const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
-const known = { alignedData, emptyRun, fold, folded, followRun, healthOf, hurry, noticeOf, numbers };
+const known = { alignedData, emptyRun, fold, folded, followLines, healthOf, hurry, noticeOf, numbers };
 Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, startOf, typed });
+Object.assign(known, { Hub, Link, parseLines, Spoken });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 

@@ -77,9 +77,9 @@ const answerFrom = async (url) => {
 hurry();
 const run = emptyRun();
 const states = [];
-await followRun({
+await followLines({
   url: "events", token: "t", signal: new AbortController().signal, fetch: answerFrom,
-  onEvents: (events) => events.forEach((event) => fold(run, event)),
+  onLines: (lines) => lines.forEach(({ data }) => fold(run, parseEvent(data))),
   onState: (state) => states.push(state), onWriter() {}, onRestart() { states.push("restart"); },
 });
 return { run, states: [...new Set(states)], asked, last: states.at(-1) };
@@ -111,7 +111,7 @@ const seen = [];
 const statuses = [...input];
 const stop = new AbortController();
 hurry();
-await followRun({
+await followLines({
   url: "events", token: "t", signal: stop.signal,
   fetch: async () => {
     const status = statuses.shift();
@@ -120,7 +120,7 @@ await followRun({
     const body = status === 200 ? 'id: 9\\ndata: {"seq":0,"kind":"beat"}\\n\\n' : null;
     return new Response(body, { status });
   },
-  onEvents: (events) => seen.push(`${events.length} event`),
+  onLines: (lines) => { seen.push(`${lines.length} event`); },
   onState: (state) => seen.push(state), onWriter() {}, onRestart: () => seen.push("restart"),
 });
 return seen;

@@ -22,7 +22,10 @@ export class CellBar {
     this.resetButton = textButton("cell-reset", "Reset", () => cell.reset());
     this.status = document.createElement("span");
     this.status.className = "cell-status";
-    this.status.setAttribute("role", "status");
+    this.status.setAttribute("aria-hidden", "true"); // it changes often; what counts is spoken
+    this.spoken = document.createElement("span");
+    this.spoken.className = "visually-hidden";
+    this.spoken.setAttribute("role", "status");
     this.progress = document.createElement("span");
     this.progress.className = "cell-progress";
     this.progress.setAttribute("aria-hidden", "true");
@@ -37,6 +40,7 @@ export class CellBar {
     const tools = [this.runButton, this.stopButton, this.resetButton, this.copyButton, this.link];
     this.element.append(...tools, this.cost, this.status, this.progress);
     python.addEventListener("status", () => this.#sayWaiting());
+    this.element.append(this.spoken);
     this.offer("");
     this.show("");
   }
@@ -60,12 +64,21 @@ export class CellBar {
    */
   show(stage, outcome) {
     this.stage = stage;
+    if (stage === "waiting") this.spoken.textContent = "";
     const busy = stage === "waiting" || stage === "running";
     if (!busy && this.stopButton === document.activeElement) this.runButton.focus();
     this.stopButton.hidden = !busy;
     this.runButton.setAttribute("aria-disabled", String(busy));
-    if (stage === "ended") this.#say(inWords(outcome));
+    if (stage === "ended") this.#end(outcome);
     this.#sayWaiting();
+  }
+
+  /** Of many cells in a row, those that fail are spoken of, and the last one. */
+  #end(outcome) {
+    const isLast = !python.current && python.queue.length === 0;
+    const words = inWords(outcome);
+    this.#say(words);
+    if (isLast || (!outcome.ok && !outcome.stopped)) this.spoken.textContent = words;
   }
 
   /** Say what the run does or waits for: Python, a package, or the cell before it. */

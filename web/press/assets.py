@@ -29,7 +29,7 @@ WEB = ROOT / "web"
 ENTRIES = {"main": "web/main.js", "style": "web/style/site.css"}
 FONT_LICENCES = "font-licences.txt"
 THEME = "web/page/theme-first.js"
-WORKERS = ("worker", "lab-worker")
+WORKERS = ("python/worker", "python/lab-worker", "run/hub-worker")
 DEMO = ROOT / "py" / "gpu_runner" / "demo"
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
@@ -140,8 +140,8 @@ def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -
     site = {"PACKAGES": packages, "DEMO": demo}
     known = [f"--define:{name}={json.dumps(value)}" for name, value in site.items()]
     for name in WORKERS:
-        target = out / "python" / f"{name}.js"
-        _esbuild([f"web/python/{name}.js", "--format=esm", *known, f"--outfile={target}"], out)
+        target = out / f"{name}.js"
+        _esbuild([f"web/{name}.js", "--format=esm", *known, f"--outfile={target}"], out)
 
 
 def _copy_pyodide(folder: Path) -> None:

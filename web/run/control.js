@@ -4,6 +4,7 @@
  */
 
 import { runner } from "./runner.js";
+import { link } from "./shared.js";
 import { currentToken } from "./token.js";
 
 const AGAIN_MS = 700;
@@ -66,13 +67,8 @@ class Control extends EventTarget {
 
   async #ask() {
     clearTimeout(this.#timer);
-    try {
-      const headers = { Authorization: `Bearer ${currentToken()}` };
-      const answer = await fetch("api/control", { headers, cache: "no-store" });
-      if (answer.ok) this.#take(await answer.json());
-    } catch {
-      // The server is gone: `runner` says so, and asks for us again when it is back.
-    }
+    const { status, text } = await link.get("api/control");
+    if (status === 200) this.#take(JSON.parse(text)); // else `runner` says so, and asks for us again
   }
 
   #take({ allowed, recipes = [], started = null }) {

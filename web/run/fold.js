@@ -1,11 +1,12 @@
 /**
  * A run as the page knows it: the fold of its events, the same for a live run, a recording and a
  * file from another machine. No clock, no DOM. Nothing here computes a number a reader sees: values
- * are copied out of events, and only lines, gaps and repetitions are counted.
+ * are copied out of events; only lines, gaps and repetitions are counted, and seconds (`fold-time.js`).
  */
 
 import { judge, newOrder } from "../frontier/log.js";
 import { takeMemory, takeStart } from "./fold-start.js";
+import { newTime, takeTime } from "./fold-time.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
 export const ALERT_LIMIT = 200;
@@ -39,6 +40,7 @@ export function emptyRun() {
     unheldSamples: 0, // beyond SAMPLE_LIMIT prompts
     firstTime: 0, // Unix seconds
     lastTime: 0,
+    time: newTime(),
     start: null,
     plan: { steps: 0, x: [], lr: [] },
     series: table(),
@@ -89,6 +91,7 @@ export function fold(run, event) {
   if (run.status === "waiting") run.status = "running";
   if (Object.hasOwn(TAKES, event.kind)) TAKES[event.kind](run, event);
   else run.unknownKinds += 1;
+  takeTime(run, event);
   return run;
 }
 

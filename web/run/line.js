@@ -15,3 +15,12 @@ export function parseEvent(line) {
   if (unknown) value.unknown = unknown;
   return value;
 }
+
+/**
+ * @param {string[]} texts lines of a log
+ * @returns {{events: object[], damaged: number}}
+ */
+export function parseLines(texts) {
+  const events = texts.map(parseEvent).filter((event) => event !== null);
+  return { events, damaged: texts.length - events.length };
+}

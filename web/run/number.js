@@ -14,6 +14,8 @@ const DECIMAL = [
   [1e6, "million"],
 ];
 
+const UNITS_AS_THEY_ARE = ["GiB", "MiB", "KiB", "%"];
+
 /** Three significant digits without an exponent: 1234 → "1,234", 0.98765 → "0.988". */
 function threeDigits(value) {
   return exactText(Math.abs(value) >= 1000 ? Math.round(value) : Number(value.toPrecision(3)));
@@ -51,8 +53,25 @@ export function metricText(value, unit) {
   if (unit === "bytes") return bytesText(value);
   if (unit === "nats") return lossText(value);
   if (unit === "seconds") return `${threeDigits(value)}\u00a0s`;
+  if (unit === "ratio") return percentText(value);
   if (unit === "tokens/second") return `${threeDigits(value)}\u00a0tokens/s`;
-  return exactText(Number(value.toPrecision(4)));
+  const number = exactText(Number(value.toPrecision(4)));
+  return UNITS_AS_THEY_ARE.includes(unit) ? `${number}\u00a0${unit}` : number;
+}
+
+/** @returns {string} a share as per cent with three significant digits: "9.12%" */
+export function percentText(ratio) {
+  return `${exactText(Number((100 * ratio).toPrecision(3)))}%`;
+}
+
+/** @returns {string} a time that went by: "8 s", "3 min 20 s", "2 h 05 min" */
+export function durationText(seconds) {
+  const whole = Math.round(seconds);
+  const padded = (count) => String(count).padStart(2, "0");
+  if (whole < 60) return `${whole}\u00a0s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes}\u00a0min\u00a0${padded(whole % 60)}\u00a0s`;
+  return `${Math.floor(minutes / 60)}\u00a0h\u00a0${padded(minutes % 60)}\u00a0min`;
 }
 
 /** @param {number} time Unix seconds @returns {string} local time, "14:03:22" */

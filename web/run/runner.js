@@ -1,28 +1,30 @@
 /**
  * The runner this page belongs to: is it there, and which runs has it?
  *
- *   absent      the page came without a token: a static host, or an address typed by hand
+ *   absent      a static host
+ *   keyless     a runner is there, but this address has no token: it was typed, or followed as a link
  *   connecting  the first answer is due
  *   live        it answers
  *   gone        it answered before and does not now; asked again and again
  *   refused     it answers, but not to our token: it was started anew
  */
 
+import { link } from "./shared.js";
 import { currentToken } from "./token.js";
 
-export const POLL_MS = 1500;
-export const LAST_POLL_MS = 5000;
+const MARK = "Unfrozen-Runner"; // a header of every answer of a runner's server
 
 /** @typedef {{id: string, status: string, model: string, step: number, steps: number, started: number, updated: number, bytes: number, problem?: string}} RunInfo */
 
 class Runner extends EventTarget {
-  /** @type {"absent" | "connecting" | "live" | "gone" | "refused"} */
+  /** @type {"absent" | "keyless" | "connecting" | "live" | "gone" | "refused"} */
   state = "absent";
   /** @type {RunInfo[]} the newest first */
   runs = [];
+  /** Whether it is known that nobody is there, rather than only not yet seen. */
+  isSettled = false;
   #started = false;
-  #polling = false;
-  #failures = 0;
+  #token = null;
 
   /** Begins to ask for the list of runs; later calls do nothing. */
   start() {
@@ -30,43 +32,27 @@ class Runner extends EventTarget {
     this.#started = true;
     addEventListener("hashchange", () => this.#begin()); // the printed address, in this very tab
     this.#begin();
+    if (this.#token === null) void this.#look();
   }
 
   #begin() {
-    if (currentToken() === null || this.#polling) return;
-    this.#polling = true;
+    const token = currentToken();
+    if (token === this.#token) return;
+    this.#token = token;
     this.#set("connecting", []);
-    this.#poll();
+    link.open(token, ({ state, runs = this.runs }) => this.#set(state, runs));
   }
 
-  /** Address of a run's events. */
-  eventsUrl(id) {
-    return `api/runs/${encodeURIComponent(id)}/events`;
-  }
-
-  async #poll() {
-    await this.#ask();
-    const delay = Math.min(POLL_MS * 2 ** this.#failures, LAST_POLL_MS);
-    setTimeout(() => this.#whenSeen(() => this.#poll()), delay);
-  }
-
-  async #ask() {
+  /** Without a token nobody may ask for runs; but who serves this page may be asked. */
+  async #look() {
     try {
-      const headers = { Authorization: `Bearer ${currentToken()}` };
-      const answer = await fetch("api/runs", { headers, cache: "no-store" });
-      this.#failures = 0;
-      if (answer.ok) this.#set("live", await answer.json());
-      else this.#set(answer.status === 401 ? "refused" : "gone", this.runs);
+      const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" });
+      if (answer.headers.has(MARK) && this.state === "absent") this.state = "keyless";
     } catch {
-      this.#failures += 1;
-      this.#set("gone", this.runs); // the state says it; there is nothing else to do
+      // Offline, or a file: a page without a runner reads the same.
     }
-  }
-
-  /** A hidden page does not ask; it asks at once when it is seen again. */
-  #whenSeen(then) {
-    if (!document.hidden) return then();
-    document.addEventListener("visibilitychange", () => this.#whenSeen(then), { once: true });
+    this.isSettled = true;
+    this.dispatchEvent(new Event("change"));
   }
 
   #set(state, runs) {

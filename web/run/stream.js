@@ -11,14 +11,17 @@
  * no matter of the connection; `stall.js` judges it by the trainer's own promise.
  */
 
-import { parseEvent } from "./line.js";
 import { SseParser } from "./sse.js";
 
 export const FIRST_DELAY_MS = 250;
 export const LAST_DELAY_MS = 4000;
 export const SILENCE_MS = 12_000; // the server sends a comment every 5 s
 
-/** @typedef {"connecting" | "live" | "gone" | "back" | "over" | "refused" | "missing"} StreamState */
+/**
+ * @typedef {"connecting" | "live" | "gone" | "back" | "over" | "refused" | "missing"} StreamState
+ * @typedef {{id: number, data: string, skipped: number}} Line one line of the log, the offset after
+ *   it, and how many damaged lines lie before it
+ */
 
 const FINAL = { 204: "over", 401: "refused", 403: "refused", 404: "missing" };
 
@@ -28,24 +31,34 @@ const FINAL = { 204: "over", 401: "refused", 403: "refused", 404: "missing" };
  * @param {string} source.url address of the run's events, without a query
  * @param {string} source.token bearer token
  * @param {AbortSignal} source.signal
- * @param {(events: object[], skipped: number) => void} source.onEvents every batch, in order
+ * @param {number} [source.offset] where to begin: 0, or the `id` of a line
+ * @param {boolean} [source.once] over one connection only
+ * @param {(lines: Line[]) => void | Promise<void>} source.onLines every batch, in order; nothing
+ *   more is read until its promise is kept
  * @param {(state: StreamState) => void} source.onState
  * @param {() => void} source.onRestart the log is not the one we read: begin again from nothing
  * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer lives
+ * @param {() => void} [source.onCaughtUp] what the log held when the connection opened has been read
  * @param {typeof fetch} [source.fetch]
+ * @returns {Promise<boolean>} whether it ended with an answer rather than a broken connection
  */
-export async function followRun(source) {
-  const reader = { ...source, offset: 0, over: false, fetch: source.fetch ?? fetch.bind(globalThis) };
+export async function followLines(source) {
+  const reader = { offset: 0, ...source, over: false, fetch: source.fetch ?? fetch.bind(globalThis) };
   let failures = 0;
   source.onState("connecting");
   while (!source.signal.aborted) {
     const outcome = await connect(reader, failures);
-    if (source.signal.aborted) return;
-    if (outcome.final) return source.onState(outcome.final);
+    if (source.signal.aborted) break;
+    if (outcome.final) {
+      source.onState(outcome.final);
+      break;
+    }
     failures = outcome.opened ? 1 : failures + 1;
     source.onState("gone");
+    if (source.once) return false;
     await wait(Math.min(FIRST_DELAY_MS * 2 ** (failures - 1), LAST_DELAY_MS), source.signal);
   }
+  return true;
 }
 
 /** One connection, from the request to its end. */
@@ -86,31 +99,45 @@ function restart(reader) {
 async function readAll(reader, body, watchdog) {
   const parser = new SseParser();
   const chunks = body.getReader();
+  const batch = { skipped: 0 };
   for (;;) {
     const { done, value } = await chunks.read();
     if (done) return;
+    watchdog.stop(); // whoever takes the lines may take their time
+    await takeFrames(reader, parser.push(value), batch);
     watchdog.feed();
-    takeFrames(reader, parser.push(value));
   }
 }
 
-function takeFrames(reader, frames) {
-  const events = [];
-  let skipped = 0;
+async function takeFrames(reader, frames, batch) {
+  const lines = [];
+  let caughtUp = false;
   for (const frame of frames) {
     if ("comment" in frame) {
       const [word, value] = frame.comment.split(" ");
-      if (word === "skipped") skipped += Number(value);
+      if (word === "skipped") batch.skipped += Number(value);
       if (word === "writer") reader.onWriter(value);
+      if (word === "caught-up") caughtUp = true;
       continue;
     }
     reader.offset = frame.id;
-    const event = parseEvent(frame.data);
-    if (event) events.push(event);
-    else skipped += 1;
+    lines.push({ ...frame, skipped: batch.skipped });
+    batch.skipped = 0;
   }
-  if (events.length) reader.over = events.at(-1).kind === "run.end";
-  if (events.length || skipped) reader.onEvents(events, skipped);
+  if (lines.length) {
+    reader.over = isEnd(lines.at(-1).data);
+    await reader.onLines(lines);
+  }
+  if (caughtUp) reader.onCaughtUp?.();
+}
+
+/** Whether a line is the last of its run, as far as this can be seen without the page's schema. */
+function isEnd(text) {
+  try {
+    return JSON.parse(text)?.kind === "run.end";
+  } catch {
+    return false;
+  }
 }
 
 function makeWatchdog(bark) {

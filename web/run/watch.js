@@ -7,9 +7,7 @@ import { emptyRun, fold } from "./fold.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 import { openRecording } from "./recordings.js";
 import { replay } from "./replay.js";
-import { runner } from "./runner.js";
-import { followRun } from "./stream.js";
-import { currentToken } from "./token.js";
+import { followRun } from "./shared.js";
 
 const BACK_MS = 4000;
 const FOLLOWING = ["connecting", "live", "gone", "back"];
@@ -24,6 +22,10 @@ export class RunWatch extends EventTarget {
   stream = "connecting";
   /** @type {"yes" | "no" | "unknown"} */
   writer = "unknown";
+  /** Whether the log was read to its end: before that nothing is said about how the run stands. */
+  caughtUp = false;
+  /** The same, but of the first time: a tab that was hidden only catches up. */
+  wasRead = false;
   /** Why a file or a recording could not be read. */
   problem = "";
   #stop = new AbortController();
@@ -35,19 +37,20 @@ export class RunWatch extends EventTarget {
     const signal = this.#begin({ kind: "live", name: id }, "connecting");
     const guarded = (take) => (...values) => signal.aborted || take(...values);
     followRun({
-      url: runner.eventsUrl(id),
-      token: currentToken(),
+      run: id,
       signal,
       onEvents: guarded((events, skipped) => this.#take(events, skipped)),
       onState: guarded((state) => this.#setStream(state, signal)),
       onWriter: guarded((writer) => this.#setWriter(writer)),
-      onRestart: guarded(() => (this.run = emptyRun())),
+      onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false })),
+      onCaughtUp: guarded((caughtUp) => this.#setCaughtUp(caughtUp)),
     });
   }
 
   /** Shows a run of this page, and goes on with it while it is trained. */
   showPage(id) {
     const signal = this.#begin({ kind: "page", name: id }, "live");
+    this.caughtUp = this.wasRead = true;
     const hear = ({ detail }) => detail.id === id && this.#take(detail.events, 0);
     this.#take(eventsOf(pageRuns.all.get(id).lines), 0);
     pageRuns.addEventListener("events", hear, { signal });
@@ -98,6 +101,7 @@ export class RunWatch extends EventTarget {
     this.#stop.abort();
     this.#stop = new AbortController();
     Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "" });
+    Object.assign(this, { caughtUp: false, wasRead: false });
     this.#changed();
     return this.#stop.signal;
   }
@@ -108,8 +112,15 @@ export class RunWatch extends EventTarget {
     this.#changed();
   }
 
+  #setCaughtUp(caughtUp) {
+    this.caughtUp = caughtUp;
+    this.wasRead ||= caughtUp;
+    this.#changed();
+  }
+
   #setStream(state, signal) {
     this.stream = state;
+    if (state === "over") this.caughtUp = this.wasRead = true;
     this.#changed();
     if (state !== "back") return;
     setTimeout(() => {

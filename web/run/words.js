@@ -24,17 +24,22 @@ const TRAIN = "unfrozen train --model demo";
  * @param {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"} view.health
  * @param {string} view.runner state of the runner
  * @param {string} view.problem
+ * @param {boolean} [view.reading] the log has not been read to its end yet: no verdict on half of it
  * @returns {Notice}
  */
 export function noticeOf(view) {
   return connectionNotice(view) ?? lifeNotice(view) ?? endNotice(view) ?? replayNotice(view);
 }
 
-function connectionNotice({ source, stream, runner, problem, run }) {
+function connectionNotice({ source, stream, runner, problem, run, reading }) {
   if (stream === "unreadable") {
     return { tone: "bad", title: "Not readable", text: `${problem}. Choose an events.jsonl file.` };
   }
   if (source.kind === "none") return nothingNotice(runner);
+  if (stream === "loading") return { tone: "quiet", title: "Reading", text: `Reading ${source.name}.` };
+  if (source.kind === "live" && reading && ["live", "back"].includes(stream)) {
+    return { tone: "quiet", title: "Reading", text: "Reading the log…" };
+  }
   if (source.kind !== "live" || run.end) return null;
   if (stream === "refused") {
     const text = "The server was started anew and has a new token. Open the address it printed.";
@@ -71,6 +76,12 @@ function nothingNotice(runner) {
   if (runner === "refused") {
     const text = "The server was started anew and has a new token. Open the address it printed.";
     return { tone: "bad", title: "Not let in", text };
+  }
+  if (runner === "keyless") {
+    const text =
+      "A runner serves this page, but this address has no key, so its runs stay closed. Open the " +
+      "address that the server printed when it started: it ends in #t= and the key.";
+    return { tone: "warn", title: "No key in this address", text };
   }
   const text =
     "This copy of the page has no trainer behind it. Choose a recorded run, open a log file, or " +
@@ -143,8 +154,7 @@ function endNotice({ run, source }) {
   return said[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
 }
 
-function replayNotice({ run, source, stream }) {
-  if (stream === "loading") return { tone: "quiet", title: "Reading", text: `Reading ${source.name}.` };
+function replayNotice({ run, source }) {
   if (run.nonFinite !== null) {
     const text = `The training loss has not been a number since step ${run.nonFinite}.`;
     return { tone: "bad", title: "Diverging", text };

@@ -41,6 +41,8 @@ JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 
 CONTENT_SECURITY_POLICY: Final = f"{policy.PAGE}; frame-ancestors 'none'"
 CELLS_WORKER: Final = "/python/worker.js"
+RUNNER: Final = "Unfrozen-Runner"
+"""A header of every answer: by it a page that came without a token knows that a runner is there."""
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -246,6 +248,7 @@ def _with_security_headers(scope: Scope, send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
+            headers[RUNNER] = "1"
             if scope["path"] == CELLS_WORKER:
                 headers["Content-Security-Policy"] = policy.CELLS
             if private or message["status"] >= 400:

@@ -177,6 +177,21 @@ def test_a_growing_run_arrives_while_it_grows(server: Server, client: httpx.Clie
     assert sorted(delays)[-3] < 0.15
 
 
+def test_a_stream_says_once_that_it_has_caught_up(server: Server, client: httpx.Client) -> None:
+    path = server.runs / "caught" / "events.jsonl"
+    seen: list[str] = []
+    with EventLog(path, run="caught", clock=SystemClock()) as log:
+        for step in range(3000):
+            log.emit("metrics", step, m={"train/loss": 1.0})
+        with client.stream("GET", "/api/runs/caught/events") as stream:
+            for line in stream.iter_lines():
+                seen += [line] if line.startswith(("data:", ": caught")) else []
+                if line == ": caught-up":
+                    log.emit("run.end", 3000, status="finished")
+    assert [place for place, line in enumerate(seen) if line == ": caught-up"] == [3000]
+    assert len(seen) == 3002
+
+
 def test_a_resumed_run_streams_through_its_first_end(server: Server, client: httpx.Client) -> None:
     path = write_run(server, "twice", 3)
     with EventLog(path, run="twice", clock=SystemClock(), attempt=1) as log:

@@ -181,6 +181,7 @@ def test_every_answer_carries_the_security_headers_and_no_permission(
     assert {
         name.lower(): value for name, value in SECURITY_HEADERS.items()
     }.items() <= headers.items()
+    assert headers["unfrozen-runner"] == "1"  # what a page without a token may know
     assert not [name for name in headers if name.startswith("access-control")]
     if drive(guard, asked)[0]["status"] != 200:
         assert headers["cache-control"] == "no-store"

@@ -20,6 +20,7 @@ def scores(*losses: float) -> dict[str, Any]:
 def plain_run(losses: list[Any], **evals: Any) -> dict[str, Any]:
     steps = list(range(1, len(losses) + 1))
     return {
+        "run": "a run",
         "series": {
             "train/loss": {"x": steps, "y": losses, "old": []},
             "opt/lr": {"x": steps[:-1], "y": [1e-3] * (len(steps) - 1), "old": []},
@@ -72,7 +73,8 @@ def test_while_a_run_goes_on_only_the_plan_is_named(node: Node) -> None:
 def test_a_run_laid_beside_stands_behind_and_is_named_below_the_chart(node: Node) -> None:
     run = plain_run([3.0, 2.0], task=scores(3.0, 2.0), general=scores(1.0, 1.1))
     other = plain_run([3.0] * 5, task=scores(3.0, 2.5, 2.4), general=scores(1.0, 1.5))
-    found = node.call("run/view/charts", "chartsOf", run, {"run": other, "title": "2 · EWC"})
+    beside = {"run": other, "title": "2 · EWC"}
+    found = node.call("run/view/charts", "chartsOf", run, beside, {"whole": True})
     for name, losses in (("loss", [3.0, 2.5, 2.4]), ("evals", [1.0, 1.5])):
         first = found[name]["lines"][0]
         assert (first["end"], first["faint"], first["y"]) == ("compared", True, losses)
@@ -85,3 +87,37 @@ def test_a_run_without_scores_leaves_no_line_beside_another(node: Node) -> None:
     found = node.call("run/view/charts", "chartsOf", run, {"run": plain_run([]), "title": "2"})
     assert "compared" not in ends(found["loss"])
     assert "Grey" not in found["loss"]["note"]
+
+
+def measured(name: str, *values: float) -> dict[str, Any]:
+    run = plain_run([3.0, 2.0])
+    run["series"][name] = {"x": list(range(1, len(values) + 1)), "y": list(values), "old": []}
+    return run
+
+
+@pytest.mark.parametrize(
+    ("chart", "name", "values", "unit", "shown"),
+    [
+        ("norm", "train/grad_norm", [1.5, 0.5], "1", [1.5, 0.5]),
+        ("pace", "perf/step_seconds", [0.2, 0.3], "seconds", [0.2, 0.3]),
+        ("resident", "sys/rss_bytes", [2**30, 3 * 2**30], "GiB", [1, 3]),
+        ("stalled", "opt/stalled_ratio", [0.5, 0.25], "%", [50, 25]),
+    ],
+)
+def test_a_measured_series_has_a_chart_of_its_own(
+    node: Node, chart: str, name: str, values: list[float], unit: str, shown: list[float]
+) -> None:
+    found = node.call("run/view/charts", "chartsOf", measured(name, *values))
+    assert found[chart]["unit"] == unit
+    assert found[chart]["lines"][0]["y"] == shown
+    others = {"norm", "pace", "resident", "stalled"} - {chart}
+    assert [found[other] for other in others] == [None] * 3
+
+
+def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:
+    run = plain_run([3.0, 1.0, 3.0])
+    lines = node.call("run/view/charts", "chartsOf", run, None, {"smooth": True})["loss"]["lines"]
+    shadow, mean = lines
+    assert (shadow["y"], shadow["pale"]) == ([3.0, 1.0, 3.0], True)
+    assert mean["label"] == "moving mean"
+    assert 1 < mean["y"][1] < 3

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from widgets.node import Node, texts
+from widgets.node import Node, texts, with_class
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,37 @@ def test_it_says_how_many_numbers_are_trained(
     start = {"model": model, "data": {}}
     nothing: dict[str, Any] = {"measured": {}}
     run = {"start": start, "step": 0, "plan": {}, "series": {}, "evals": {}, "memory": nothing}
+    run["time"] = {"elapsed": 0, "left": None}
     (said, *_) = texts(node.tree("run/view/head", "headView", run))
     assert said.replace("\xa0", " ").endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("left", "goes_on", "words"),
+    [
+        (200.0, True, "1 h 05 min elapsed · about 3 min 20 s left"),
+        (200.0, False, "1 h 05 min elapsed"),
+        (None, True, "1 h 05 min elapsed"),
+    ],
+)
+def test_it_says_how_long_it_took_and_how_long_it_still_takes(
+    node: Node, left: float | None, goes_on: bool, words: str
+) -> None:
+    run = {"start": None, "step": 4, "plan": {"steps": 9}, "series": {}, "evals": {}}
+    run |= {"memory": {"measured": {}}, "time": {"elapsed": 3900, "left": left}}
+    tree = node.tree("run/view/head", "headView", run, goes_on)
+    (time,) = texts(with_class(tree, "run-time"))
+    assert time.replace("\xa0", " ") == words
+    assert texts(with_class(tree, "run-step")) == ["Step 4 of 9"]
+
+
+def test_what_was_measured_last_stands_in_the_head(node: Node) -> None:
+    values = {"train/grad_norm": 1.25, "perf/step_seconds": 0.5, "train/skipped": 2}
+    values |= {"sys/rss_bytes": 3 * 2**30, "opt/stalled_ratio": 0.125}
+    series = {name: {"x": [1], "y": [value]} for name, value in values.items()}
+    run = {"start": None, "step": 1, "plan": {"steps": 9}, "series": series, "evals": {}}
+    run |= {"memory": {"measured": {}}, "time": {"elapsed": 1, "left": None}}
+    said = "".join(texts(node.tree("run/view/head", "headView", run)))
+    facts = ["Gradient norm1.25", "Step time0.5 s", "Skipped steps2"]
+    facts += ["Resident set3 GiB", "Stalled weights12.5%"]
+    assert [fact for fact in facts if fact in said.replace("\xa0", " ")] == facts

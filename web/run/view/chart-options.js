@@ -3,6 +3,7 @@
 import { exactText, tickLabels } from "../../plots/number.js";
 import { logTicks } from "../../plots/scale.js";
 
+const SHORTEST_DRAG = 8; // pixels: shorter ones are clicks
 const GAP = 14; // pixels between two labels at line ends
 const ROUND_STEPS = Array.from({ length: 25 }, (_, n) => n - 12).flatMap((power) =>
   [1, 2, 5].map((factor) => Number(`${factor}e${power}`)),
@@ -22,6 +23,10 @@ const LOG_TICKS = {
  * @param {boolean} view.isNarrow no room for labels beside the plot
  * @param {() => import("./chart.js").Chart} view.chart the newest data
  * @param {CSSStyleDeclaration} view.style where the tokens are read
+ * @param {() => [number, number] | null} view.zoom the steps to be seen; null for all
+ * @param {(range: [number, number]) => void} view.onSelect a stretch of steps was dragged over
+ * @param {() => void} view.onReset
+ * @param {(low: number, high: number) => void} view.onRange these steps are shown now
  * @param {(index: number | null | undefined) => void} view.onCursor
  * @returns {object} options for uPlot
  */
@@ -29,15 +34,20 @@ export function chartOptions(view) {
   const color = (name) => view.style.getPropertyValue(name).trim();
   const font = `12px ${color("--font-ui")}`;
   const ink = color("--ink-3");
-  const { zero, log, room, unit } = view.chart();
+  const { zero, log, room } = view.chart();
   return {
     width: view.width,
     height: view.height,
-    padding: [24, view.isNarrow ? 12 : room, 0, 0],
+    padding: [24, view.isNarrow ? 24 : room, 0, 0],
     legend: { show: false },
-    cursor: { drag: { x: false, y: false }, points: { size: 7 }, y: false },
+    cursor: {
+      drag: { x: true, y: false, setScale: false, dist: SHORTEST_DRAG },
+      bind: { dblclick: () => view.onReset },
+      points: { size: 7 },
+      y: false,
+    },
     scales: {
-      x: { time: false, range: (_, low, high) => xRange(view.chart(), low, high) },
+      x: { time: false, range: (plot) => view.zoom() ?? xRange(view.chart(), plot.data[0]) },
       y: log
         ? { distr: 3, range: (_, low, high) => [low / 1.3, high * 1.3] }
         : { range: (_, low, high) => yRange(low, high, zero) },
@@ -48,9 +58,11 @@ export function chartOptions(view) {
     ],
     series: [{}, ...view.chart().lines.map((line) => seriesOf(line, color))],
     hooks: {
+      setScale: [(plot, key) => key === "x" && view.onRange(plot.scales.x.min, plot.scales.x.max)],
+      setSelect: [(plot) => selected(plot, view.onSelect)],
       setCursor: [(plot) => view.onCursor(plot.cursor.left < 0 ? null : plot.cursor.idx)],
       draw: [
-        (plot) => drawUnits(plot, unit, font, ink),
+        (plot) => drawUnits(plot, view.chart(), font, ink),
         (plot) => drawMarks(plot, view.chart().marks ?? [], font, color),
         (plot) => view.isNarrow || drawEnds(plot, view.chart().lines, font, color),
       ],
@@ -73,16 +85,24 @@ function seriesOf(line, color) {
     label: line.label,
     stroke: color(line.faint ? "--ink-3" : line.color),
     width: line.faint || line.thin ? 1 : 1.75,
-    alpha: line.faint ? 0.55 : 1,
+    alpha: line.faint ? 0.55 : line.pale ? 0.45 : 1,
     dash: line.dashed ? [5, 4] : undefined,
     spanGaps: false,
     points: { show: Boolean(line.dots), size: 6, fill: color(line.color) },
   };
 }
 
-/** From step 0 to the planned end, so that a live curve grows into its space. */
-function xRange({ lastStep }, low, high) {
-  return [Math.min(0, low), Math.max(lastStep ?? 0, high, 1)];
+/** From step 0 to what has been run, or to the planned end, where a live curve grows into its space. */
+export function xRange({ lastStep }, steps) {
+  return [Math.min(0, steps[0] ?? 0), Math.max(lastStep ?? 0, steps.at(-1) ?? 0, 1)];
+}
+
+/** The stretch under a drag; the box is taken away, as the chart shows it at once. */
+function selected(plot, onSelect) {
+  const { left, width } = plot.select;
+  if (width < SHORTEST_DRAG) return;
+  onSelect([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")]);
+  plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
 }
 
 function yRange(low, high, zero) {
@@ -96,8 +116,8 @@ function stepLabels(_, ticks) {
   return tickLabels(ticks).map((label, index) => (Number.isInteger(ticks[index]) ? label : ""));
 }
 
-/** What the axes count: the unit above the values, "step" behind the last step. */
-function drawUnits(plot, unit, font, ink) {
+/** What the axes count: the unit above the values, "step" below, and how many more are planned. */
+function drawUnits(plot, { unit, planned = 0 }, font, ink) {
   const ratio = devicePixelRatio;
   const { left, top, width, height } = plot.bbox;
   plot.ctx.save();
@@ -105,7 +125,9 @@ function drawUnits(plot, unit, font, ink) {
   plot.ctx.fillStyle = ink;
   plot.ctx.textBaseline = "alphabetic";
   plot.ctx.textAlign = "right";
-  if (unit !== "1") plot.ctx.fillText(unit, left - 6 * ratio, top - 10 * ratio);
+  if (unit !== "1") plot.ctx.fillText(unit === "seconds" ? "s" : unit, left - 6 * ratio, top - 10 * ratio);
+  const isToCome = planned > Math.max(plot.scales.x.max, plot.data[0].at(-1));
+  if (isToCome) plot.ctx.fillText(`of ${exactText(planned)} planned`, left + width, top - 10 * ratio);
   plot.ctx.textAlign = "left";
   plot.ctx.fillText("step", left + 14 * ratio, top + height + 17 * ratio);
   plot.ctx.restore();
@@ -139,8 +161,10 @@ function drawEnds(plot, lines, font, color) {
 
 function endOf(plot, line, values) {
   if (line.end === "") return null;
-  const index = values.findLastIndex((value) => value !== null && value !== undefined);
-  if (index < 0) return null;
+  const { min, max } = plot.scales.x;
+  const isSeen = (value, at) => value !== null && value !== undefined && plot.data[0][at] <= max;
+  const index = values.findLastIndex(isSeen);
+  if (index < 0 || plot.data[0][index] < min) return null;
   const x = plot.valToPos(plot.data[0][index], "x", true);
   return { line, x, y: plot.valToPos(values[index], "y", true) };
 }

@@ -1,13 +1,15 @@
 /**
  * `<run-chart>`: one line chart that grows while a run goes on. uPlot draws on canvas and keeps the
  * smallest and the largest value of every pixel column, so a spike stays visible at any length.
- * Direct labels at the line ends, exact numbers under the pointer or the arrow keys.
+ * Direct labels at the line ends, exact numbers under the pointer or the arrow keys. Dragging, or + and
+ * −, zoom into a stretch of steps; a double click, Escape or the button shows all of them again.
  */
 
 import { alignedData } from "./align.js";
-import { chartOptions } from "./chart-options.js";
+import { chartOptions, xRange } from "./chart-options.js";
 import { lineLegend } from "./legend.js";
 import { metricText } from "../number.js";
+import { clamped, stretched } from "./zoom.js";
 import { turn } from "../../page/turn.js";
 import { toDom } from "../../figures/vnode.js";
 
@@ -20,10 +22,12 @@ import { toDom } from "../../figures/vnode.js";
  * @property {boolean} [dashed] planned rather than measured
  * @property {boolean} [faint] of an attempt that was given up
  * @property {boolean} [thin] one of several details
+ * @property {boolean} [pale] the shadow of another line
  * @property {boolean} [dots] few points: mark each
  * @property {string} [end] text at the end of the line instead of the label; "" for none
  *
  * @typedef {object} Chart
+ * @property {string} [of] the run: another one is shown from its start to its end
  * @property {string} title
  * @property {string} unit of the values: "nats", "1", …
  * @property {number} room pixels beside the plot for the words at the line ends
@@ -32,6 +36,7 @@ import { toDom } from "../../figures/vnode.js";
  * @property {boolean} [zero] the axis starts at zero
  * @property {boolean} [log] the axis is logarithmic; every finite value is above zero
  * @property {number} [lastStep] right end of the axis; grows with the data
+ * @property {number} [planned] how many steps there are to be
  * @property {{x: number, label: string, bad?: boolean}[]} [marks] vertical lines
  */
 
@@ -44,6 +49,9 @@ export class RunChart extends HTMLElement {
   #waits = false;
   #library = null;
   #parts = null;
+  /** @type {[number, number] | null} */
+  #zoom = null;
+  #print = matchMedia("print");
   #resize = new ResizeObserver(() => this.#fit());
   #theme = new MutationObserver(() => this.#recolour());
   #system = matchMedia("(prefers-color-scheme: dark)");
@@ -53,21 +61,23 @@ export class RunChart extends HTMLElement {
     this.#resize.observe(this.#parts.stage);
     this.#theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
     this.#system.addEventListener("change", this.#recolour);
-    addEventListener("beforeprint", this.#repaint);
+    this.#print.addEventListener("change", this.#repaint);
   }
 
   disconnectedCallback() {
     this.#resize.disconnect();
     this.#theme.disconnect();
     this.#system.removeEventListener("change", this.#recolour);
-    removeEventListener("beforeprint", this.#repaint);
+    this.#print.removeEventListener("change", this.#repaint);
     this.#drop();
   }
 
   /** @param {Chart} chart */
   set chart(chart) {
+    const isOther = chart.of !== this.#chart?.of;
     this.#chart = chart;
     if (!this.#parts) this.#build();
+    if (isOther) this.#zoomTo(null);
     this.#parts.title.textContent = chart.title;
     this.#parts.note.textContent = chart.note;
     this.#parts.legend.replaceChildren(toDom(lineLegend(chart.lines)));
@@ -82,19 +92,24 @@ export class RunChart extends HTMLElement {
     const make = (tag, className) => Object.assign(document.createElement(tag), { className });
     const head = make("div", "run-chart-head");
     const title = make("h4", "run-chart-title");
-    const readout = make("p", "run-readout");
+    const all = Object.assign(make("button", "run-button run-chart-all"), { type: "button", hidden: true });
     const legend = make("div", "run-lines");
     const stage = make("div", "run-stage");
+    const foot = make("div", "run-chart-foot");
+    const readout = make("p", "run-readout");
     const note = make("p", "run-chart-note");
+    all.textContent = "Show all steps";
+    all.addEventListener("click", () => this.#zoomTo(null) || stage.focus());
     Object.assign(stage, { tabIndex: 0 });
     stage.setAttribute("role", "application");
     stage.setAttribute("aria-roledescription", "chart");
     readout.setAttribute("aria-live", "polite");
-    stage.addEventListener("keydown", (event) => this.#step(event));
+    stage.addEventListener("keydown", (event) => this.#key(event));
     stage.addEventListener("blur", () => this.#plot?.setCursor({ left: -10, top: -10 }));
-    this.#parts = { title, readout, legend, stage, note };
-    head.append(title, readout);
-    this.replaceChildren(head, legend, stage, note);
+    this.#parts = { title, all, readout, legend, stage, note };
+    head.append(title, all);
+    foot.append(readout, note);
+    this.replaceChildren(head, legend, stage, foot);
   }
 
   async #draw() {
@@ -106,11 +121,11 @@ export class RunChart extends HTMLElement {
     this.#waits = false;
     if (!this.isConnected || !this.#chart) return;
     const { stage } = this.#parts;
-    stage.setAttribute("aria-label", `${this.#chart.title}. Arrow keys read the values.`);
+    stage.setAttribute("aria-label", `${this.#chart.title}. Arrow keys read the values, plus and minus zoom.`);
     const data = alignedData(this.#chart.lines);
     stage.toggleAttribute("data-empty", data[0].length === 0);
     if (data[0].length === 0) return this.#drop();
-    const shape = JSON.stringify([this.#chart.log, this.#chart.lines.map((l) => [l.color, l.dashed, l.faint, l.thin, l.dots])]);
+    const shape = JSON.stringify([this.#chart.log, this.#chart.lines.map((l) => [l.color, l.dashed, l.faint, l.thin, l.pale, l.dots])]);
     if (this.#plot && shape === this.#shape) return this.#plot.setData(data);
     this.#shape = shape;
     this.#make(data);
@@ -125,6 +140,10 @@ export class RunChart extends HTMLElement {
       isNarrow: stage.clientWidth < NARROW,
       chart: () => this.#chart,
       style: getComputedStyle(this),
+      zoom: () => this.#zoom,
+      onSelect: (range) => this.#zoomTo(range),
+      onReset: () => this.#zoomTo(null),
+      onRange: (low, high) => (stage.dataset.range = `${low} ${high}`),
       onCursor: (index) => this.#read(index),
     });
     this.#plot = new this.#library(options, data, stage);
@@ -149,10 +168,22 @@ export class RunChart extends HTMLElement {
     if (this.#chart) this.#draw();
   };
 
-  /** In the colours of this moment, at once: a printer does not wait. */
+  /** Paper has its own colours, and waits for nothing: this is drawn before it is printed. */
   #repaint = () => {
-    if (this.#plot) this.#make(alignedData(this.#chart.lines));
+    if (this.#plot) this.#make(this.#plot.data);
   };
+
+  /** @param {[number, number] | null} range steps; null for all of them */
+  #zoomTo(range) {
+    if (range === null) this.#zoom = null;
+    this.#parts.all.hidden = this.#zoom === null;
+    if (!this.#plot) return;
+    const whole = xRange(this.#chart, this.#plot.data[0]);
+    this.#zoom = range && clamped(range, whole);
+    this.#parts.all.hidden = this.#zoom === null;
+    const [min, max] = this.#zoom ?? whole;
+    this.#plot.setScale("x", { min, max });
+  }
 
   /** The values at the data point under the cursor, or nothing. */
   #read(index) {
@@ -169,15 +200,38 @@ export class RunChart extends HTMLElement {
     readout.textContent = [`step ${steps[index]}`, ...values].join(" · ");
   }
 
-  #step(event) {
-    const last = this.#plot ? this.#plot.data[0].length - 1 : -1;
-    const at = this.#plot?.cursor.idx ?? last;
-    const moves = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last };
-    if (last < 0 || !(event.key in moves)) return;
+  #key(event) {
+    if (!this.#plot || event.ctrlKey || event.metaKey || event.altKey) return;
+    const factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
+    if (factor) this.#zoomTo(stretched(this.#shown, this.#plot.data[0][this.#at], factor));
+    else if (event.key === "Escape" && this.#zoom) this.#zoomTo(null);
+    else if (!this.#step(event.key)) return;
     event.preventDefault();
-    const index = Math.max(0, Math.min(last, moves[event.key]));
-    const left = this.#plot.valToPos(this.#plot.data[0][index], "x");
-    this.#plot.setCursor({ left, top: 10 });
+  }
+
+  get #shown() {
+    const { min, max } = this.#plot.scales.x;
+    return [min, max];
+  }
+
+  /** The data point under the cursor, or the last one to be seen. */
+  get #at() {
+    const [steps] = this.#plot.data;
+    const [, to] = this.#shown;
+    return this.#plot.cursor.idx ?? Math.max(0, steps.findLastIndex((step) => step <= to));
+  }
+
+  #step(key) {
+    const [steps] = this.#plot.data;
+    const [from, to] = this.#shown;
+    const first = steps.findIndex((step) => step >= from);
+    const last = steps.findLastIndex((step) => step <= to);
+    const isRead = this.#plot.cursor.idx !== null && this.#plot.cursor.idx !== undefined;
+    const moves = { ArrowLeft: this.#at - Number(isRead), ArrowRight: this.#at + Number(isRead), Home: first, End: last };
+    if (!Object.hasOwn(moves, key) || first < 0 || last < first) return false;
+    const index = Math.max(first, Math.min(last, moves[key]));
+    this.#plot.setCursor({ left: this.#plot.valToPos(steps[index], "x"), top: 10 });
+    return true;
   }
 }
 

@@ -1,6 +1,8 @@
 /** The line charts of a run: which lines each one shows, how they are named, what to look at. */
 
 import { deltaText } from "../number.js";
+import { seriesCharts } from "./series-charts.js";
+import { smoothed } from "./smooth.js";
 import { suiteLabel } from "./tables.js";
 
 /** @typedef {ReturnType<typeof import("../fold.js").emptyRun>} Run */
@@ -8,34 +10,50 @@ import { suiteLabel } from "./tables.js";
 /**
  * @param {Run} run
  * @param {{run: Run, title: string} | null} [beside] another run, drawn behind this one
- * @returns {Record<string, import("./chart.js").Chart>}
+ * @param {{smooth?: boolean, whole?: boolean}} [options] the batches' loss without its noise; the axis
+ *   to the planned end rather than to what has been run
+ * @returns {Record<string, import("./chart.js").Chart | null>} null for a chart without a series
  */
-export function chartsOf(run, beside = null) {
-  return { loss: lossChart(run, beside), rate: rateChart(run), evals: generalChart(run, beside) };
+export function chartsOf(run, beside = null, options = {}) {
+  const planned = Math.max(run.plan.steps, beside?.run.plan.steps ?? 0);
+  const reach = { of: run.run, planned, lastStep: options.whole ? planned : 0 };
+  return {
+    loss: { ...lossChart(run, beside, options), ...reach },
+    rate: { ...rateChart(run), of: run.run },
+    evals: { ...generalChart(run, beside), ...reach },
+    ...seriesCharts(run, reach),
+  };
 }
 
-function lossChart(run, beside) {
+function lossChart(run, beside, { smooth }) {
   const loss = run.series["train/loss"];
   const batches = { label: "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
-  const task = run.evals.task;
+  const scores = run.evals.task;
+  const isScored = scores?.x.length > 0;
   const other = besideLine("task", beside);
-  const log = spansDecades([...batches.y, ...(task?.y ?? []), ...other.flatMap(({ y }) => y)]);
+  const log = spansDecades([...batches.y, ...(scores?.y ?? []), ...other.flatMap(({ y }) => y)]);
   return {
     title: log ? "Loss on the task (log scale)" : "Loss on the task",
     log,
     unit: "nats",
     room: 112,
-    note: `Nats per trainable token. Plain line: the batch of each step. Dots: held-out rows, with the change since step 0.${greyNote(other)}`,
+    note: `Nats per trainable token. Plain line: the batch of each step${smooth ? ", and its moving mean" : ""}. Dots: held-out rows, with the change since step 0.${greyNote(other)}`,
     lines: [
       ...other,
       ...ghosts(loss, "given up"),
-      ...ghosts(task, "given up, held-out"),
-      { ...batches, end: task?.x.length ? "" : "each batch" },
-      ...(task?.x.length ? [suiteLine("held-out", task, "--series-4", { dots: task.x.length < 60 })] : []),
+      ...ghosts(scores, "given up, held-out"),
+      ...batchLines(batches, smooth, isScored ? "" : undefined),
+      ...(isScored ? [suiteLine("held-out", scores, "--series-4", { dots: scores.x.length < 60 })] : []),
     ],
-    lastStep: Math.max(run.plan.steps, beside?.run.plan.steps ?? 0),
     marks: marksOf(run),
   };
+}
+
+/** The loss of each batch; smoothed, the mean is the line and the batches are its shadow. */
+function batchLines(batches, smooth, end) {
+  if (!smooth) return [{ ...batches, end }];
+  const mean = { ...batches, label: "moving mean", y: smoothed(batches.y), end };
+  return [{ ...batches, thin: true, pale: true, end: "" }, mean];
 }
 
 /** The held-out loss of another run, behind this one's, named below the chart. */
@@ -96,7 +114,6 @@ function generalChart(run, beside) {
       ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
       ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),
     ],
-    lastStep: Math.max(run.plan.steps, beside?.run.plan.steps ?? 0),
     marks: run.attempts.map(resumeMark),
     zero: true,
   };

@@ -1,6 +1,6 @@
 /** How far each layer has moved from where it started: one bar a layer, standing on zero. */
 
-import { exactText } from "../../plots/number.js";
+import { percentText } from "../number.js";
 import { coveringTicks } from "../../plots/scale.js";
 import { h } from "../../figures/vnode.js";
 
@@ -34,7 +34,7 @@ export function movedLayers(layers) {
 
 /** @returns {string} a ratio as per cent with three significant digits: "9.12%" */
 export function driftText(ratio) {
-  return Number.isFinite(ratio) ? `${exactText(Number((100 * ratio).toPrecision(3)))}%` : String(ratio);
+  return Number.isFinite(ratio) ? percentText(ratio) : String(ratio);
 }
 
 /**

@@ -1,12 +1,26 @@
 /** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
 
 import { typed } from "../program.js";
-import { bytesText, countText, deltaText, lossText, metricText } from "../number.js";
+import { bytesText, countText, deltaText, durationText, lossText, metricText } from "../number.js";
+import { metricWords } from "../schema.js";
 import { h } from "../../figures/vnode.js";
 
-/** @returns {import("../../figures/vnode.js").VNode} */
-export function headView(run) {
-  return h("div", { class: "run-head" }, titleView(run), progressView(run), factsView(run));
+/** Series whose newest value is a fact of its own, with what stands below it. */
+const MORE_FACTS = [
+  ["train/grad_norm", "before clipping"],
+  ["perf/step_seconds", "of one step"],
+  ["train/skipped", "gradients not finite"],
+  ["sys/rss_bytes", "as the system sees it"],
+  ["opt/stalled_ratio", "of bf16 weights, unmoved"],
+];
+
+/**
+ * @param {ReturnType<typeof import("../fold.js").emptyRun>} run
+ * @param {boolean} [goesOn] whether more steps are to come
+ * @returns {import("../../figures/vnode.js").VNode}
+ */
+export function headView(run, goesOn = false) {
+  return h("div", { class: "run-head" }, titleView(run), progressView(run, goesOn), factsView(run));
 }
 
 function titleView(run) {
@@ -29,15 +43,21 @@ function trainedText({ num_parameters: all, num_trained: trained = all }) {
   return `${trained < all ? countText(trained) : "all"} of them trained`;
 }
 
-function progressView({ step, plan }) {
-  if (!plan.steps) return null;
-  const label = `Step ${step} of ${plan.steps}`;
+function progressView({ step, plan, time }, goesOn) {
+  const label = plan.steps ? `Step ${step} of ${plan.steps}` : `Step ${step}`;
+  const bar = h("progress", { max: plan.steps, value: Math.min(step, plan.steps), "aria-label": label });
   return h(
     "div",
     { class: "run-progress" },
-    h("progress", { max: plan.steps, value: Math.min(step, plan.steps), "aria-label": label }),
+    plan.steps > 0 && bar,
     h("span", { class: "run-step" }, label),
+    h("span", { class: "run-time" }, timeText(time, goesOn)),
   );
+}
+
+function timeText({ elapsed, left }, goesOn) {
+  const leftText = goesOn && left !== null ? ` · about ${durationText(left)} left` : "";
+  return `${durationText(elapsed)} elapsed${leftText}`;
 }
 
 function factsView(run) {
@@ -47,6 +67,7 @@ function factsView(run) {
     evalFact(run, "general", "General loss"),
     ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trainable tokens"],
     memoryFact(run),
+    ...MORE_FACTS.map(([name, note]) => moreFact(run, name, note)),
   ].filter((fact) => fact && fact[1] !== null);
   if (facts.length === 0) return null;
   return h("dl", { class: "run-numbers" }, facts.map(factView));
@@ -65,6 +86,12 @@ function factView([name, value, note, tone]) {
 function lastText(run, name, unit) {
   const value = run.series[name]?.y.at(-1);
   return value === undefined ? null : metricText(value, unit);
+}
+
+function moreFact(run, name, note) {
+  const { label, unit } = metricWords(name);
+  const isBad = name === "train/skipped" && run.series[name]?.y.at(-1) > 0;
+  return [label, lastText(run, name, unit), note, isBad ? "worse" : ""];
 }
 
 function evalFact(run, suite, label) {

@@ -5,6 +5,7 @@ import { chartsOf } from "./charts.js";
 import { driftText, driftView } from "./drift.js";
 import { headView, noticeView } from "./head.js";
 import { memoryLegend, memoryView } from "./memory.js";
+import { SERIES_CHARTS } from "./series-charts.js";
 import { clockText } from "../number.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
@@ -19,7 +20,10 @@ export function buildParts(view) {
     chooser: document.createElement("run-chooser"),
     about: part("p", "run-about"),
     notice: part("div", "run-state"),
+    spoken: part("p", "visually-hidden"),
     head: part("div", "run-head-slot"),
+    tools: part("div", "run-tools"),
+    options: { smooth: false, whole: false },
     charts: part("div", "run-charts"),
     loss: document.createElement("run-chart"),
     evals: document.createElement("run-chart"),
@@ -31,13 +35,19 @@ export function buildParts(view) {
     tables: part("details", "run-tables"),
     log: part("p", "run-log"),
     painted: new WeakMap(),
+    say: (text) => text && (parts.spoken.textContent = text),
   };
-  parts.notice.setAttribute("role", "status");
+  parts.spoken.setAttribute("role", "status");
   parts.rate.className = "run-chart-low";
-  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift);
+  for (const name of SERIES_CHARTS) {
+    parts[name] = Object.assign(document.createElement("run-chart"), { className: "run-chart-low", hidden: true });
+  }
+  const more = SERIES_CHARTS.map((name) => parts[name]);
+  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...more);
+  buildTools(parts);
   buildTables(parts);
-  const { chooser, about, notice, head, charts, alerts, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, head, charts, alerts, samples, tables, log);
+  const { chooser, about, notice, spoken, head, tools, charts, alerts, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, spoken, head, tools, charts, alerts, samples, tables, log);
   return parts;
 }
 
@@ -47,7 +57,7 @@ export async function addControl(parts) {
   parts.orders = document.createElement("run-orders");
   parts.start = document.createElement("run-start");
   parts.chooser.after(parts.start);
-  parts.notice.after(parts.orders);
+  parts.spoken.after(parts.orders);
   await Promise.all([import("./run-orders.js"), import("./run-start.js")]);
 }
 
@@ -61,22 +71,29 @@ export function drawControl({ orders, start }, view, allowed) {
 }
 
 /**
- * Brings every part to the state of `run`. `about` says what a recording shows; `beside` is a run to
- * compare it with, {run, title}, or null.
+ * Brings every part to the state of a run.
+ * @param {object} view
+ * @param {ReturnType<typeof import("../fold.js").emptyRun>} view.run
+ * @param {import("../words.js").Notice} view.notice
+ * @param {string} view.about what a recording shows
+ * @param {{run: object, title: string} | null} view.beside a run to compare it with
+ * @param {boolean} view.goesOn whether more steps are to come
  */
-export function drawParts(parts, run, notice, about, beside) {
+export function drawParts(parts, view) {
+  const { run, notice, about, goesOn } = view;
   const isEmpty = run.events === 0;
   if (parts.about.textContent !== about) parts.about.textContent = about;
   paint(parts, parts.notice, noticeView(notice));
-  for (const part of [parts.head, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
-  paint(parts, parts.head, isEmpty ? null : headView(run));
+  for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
+  paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
   paint(parts, parts.alerts, alertsView(run));
   paint(parts, parts.samples, samplesView(run));
+  parts.view = view;
   if (isEmpty) return;
   paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
   paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
   paint(parts, parts.log, logView(run));
-  drawCharts(parts, run, beside);
+  drawCharts(parts, view);
   if (parts.tables.open) fillTables(parts, run);
   else parts.run = run;
 }
@@ -90,11 +107,30 @@ function paint(parts, element, node) {
 }
 
 /** A chart is drawn again when events came: every event has its own number. */
-function drawCharts(parts, run, beside) {
-  const version = [run, beside?.run].map((one) => `${one?.run} ${one?.events} ${one?.firstTime}`).join();
+function drawCharts(parts, { run, beside }) {
+  const runs = [run, beside?.run].map((one) => `${one?.run} ${one?.events} ${one?.firstTime}`);
+  const version = [...runs, ...Object.values(parts.options)].join();
   if (parts.version === version) return;
   parts.version = version;
-  for (const [name, chart] of Object.entries(chartsOf(run, beside))) parts[name].chart = chart;
+  for (const [name, chart] of Object.entries(chartsOf(run, beside, parts.options))) {
+    parts[name].hidden = chart === null;
+    if (chart) parts[name].chart = chart;
+  }
+}
+
+/** What the reader may choose for all charts at once. */
+function buildTools(parts) {
+  const choice = (name, text) => {
+    const label = document.createElement("label");
+    const box = Object.assign(document.createElement("input"), { type: "checkbox" });
+    box.addEventListener("change", () => {
+      parts.options[name] = box.checked;
+      drawCharts(parts, parts.view);
+    });
+    label.append(box, text);
+    return label;
+  };
+  parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"));
 }
 
 function memoryFigure(memory, width) {

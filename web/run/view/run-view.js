@@ -1,8 +1,8 @@
 /**
  * `<run-view>`: a training run as it happens, or as it was. `state` is the folded run.
  *
- * It folds every event as it comes and draws at most once a frame; a hidden page folds and does not
- * draw. It follows the newest run of this runner until the reader chooses another one; with the
+ * It folds every event as it comes and draws at most once a frame; a page without frames folds and
+ * does not draw, and one that is hidden is sent nothing until it is seen again (`../shared.js`). It follows the newest run of this runner until the reader chooses another one; with the
  * attribute `data-own` it shows the runs of this page that it is told to show, and no other.
  */
 
@@ -15,6 +15,7 @@ import { RunWatch } from "../watch.js";
 import "./run-chooser.js";
 import { nearTheWindow } from "../../page/near-the-window.js";
 import { addControl, buildParts, drawControl, drawParts } from "./parts.js";
+import { Spoken } from "./spoken.js";
 import { noticeOf } from "../words.js";
 
 const LIVE = ["running", "paused", "stalled"];
@@ -23,6 +24,7 @@ const HEALTH_MS = 1000;
 export class RunView extends HTMLElement {
   #watch = new RunWatch();
   #beside = new RunWatch();
+  #spoken = new Spoken();
   #parts = null;
   #recordings = [];
   #frame = 0;
@@ -113,7 +115,7 @@ export class RunView extends HTMLElement {
   #followNewest(newest, source) {
     if (newest && !(source.kind === "live" && source.name === newest.id)) {
       this.#watch.showLive(newest.id);
-    } else if (!newest && source.kind === "none" && runner.state === "absent") {
+    } else if (!newest && source.kind === "none" && runner.state === "absent" && runner.isSettled) {
       if (this.#recordings.length) this.#watch.showRecording(this.#recordings[0].name);
     }
   }
@@ -153,12 +155,16 @@ export class RunView extends HTMLElement {
     const started = performance.now();
     // A long log costs more to draw than a frame lasts: leave three times as long for everything else.
     if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#later();
-    const { run, source, stream, writer, problem } = this.#watch;
-    const health = source.kind === "live" ? healthOf(run, writer, Date.now() / 1000) : "running";
-    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem });
+    const { run, source, stream, writer, problem, caughtUp, wasRead } = this.#watch;
+    const isLive = source.kind === "live";
+    const health = isLive && caughtUp ? healthOf(run, writer, Date.now() / 1000) : "running";
+    const reading = isLive && !wasRead;
+    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem, reading });
+    this.#parts.say(this.#spoken.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
-    drawParts(this.#parts, run, notice, this.#about(source), beside);
+    const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));
+    drawParts(this.#parts, { run, notice, about: this.#about(source), beside, goesOn });
     this.#parts.chooser.show({
       runs: this.#own ? [] : runner.runs,
       own: [...pageRuns.all.values()],
@@ -166,7 +172,7 @@ export class RunView extends HTMLElement {
       source,
       beside: this.#beside.source,
     });
-    const ruled = { run, kind: source.kind, health, stream, runner: runner.state };
+    const ruled = { run, kind: reading ? "none" : source.kind, health, stream, runner: runner.state };
     drawControl(this.#parts, ruled, control.allowed);
     this.#pace = { drawnAt: performance.now(), tookMs: performance.now() - started };
   }

@@ -1,20 +1,24 @@
-/** `<runner-status>`: one quiet line in the top bar about the trainer behind this page. */
+/**
+ * `<runner-status>`: one quiet line in the top bar about the trainer behind this page. It counts
+ * steps and is not read aloud: what has changed is said by `<run-view>`.
+ */
 
 import { runner } from "../runner.js";
 
 const WORDS = {
   absent: ["No runner", "This copy of the page has no trainer behind it"],
+  keyless: ["No key in this address", "This address has no key: open the one that the server printed"],
   connecting: ["Runner: connecting", "Asking the server for its runs"],
   live: ["Runner: ready", "The server answers; no run is going on"],
   gone: ["Runner: gone", "The server does not answer; the page keeps asking"],
   refused: ["Runner: not let in", "The server has a new token: open the address it printed"],
 };
 
+const LONG = / in this address$/;
 const VERBS = { running: "training", paused: "paused", stalled: "stalled" };
 
 export class RunnerStatus extends HTMLElement {
   connectedCallback() {
-    this.setAttribute("role", "status");
     runner.addEventListener("change", this.#show);
     runner.start();
     this.#show();
@@ -31,10 +35,15 @@ export class RunnerStatus extends HTMLElement {
     this.dataset.state = isLive ? running.status : runner.state;
     this.title = title;
     if (this.textContent === text) return;
-    const before = Object.assign(document.createElement("span"), { className: "bar-word" });
-    before.textContent = isLive ? text.slice(0, text.lastIndexOf(" ") + 1) : "";
-    this.replaceChildren(before, text.slice(before.textContent.length)); // a narrow bar: "40/200"
+    const [before, short, after] = isLive
+      ? [text.slice(0, text.lastIndexOf(" ") + 1), text.slice(text.lastIndexOf(" ") + 1), ""]
+      : ["", text.replace(LONG, ""), LONG.exec(text)?.[0] ?? ""];
+    this.replaceChildren(wideOnly(before), short, wideOnly(after)); // a narrow bar: "40/200"
   };
+}
+
+function wideOnly(text) {
+  return Object.assign(document.createElement("span"), { className: "bar-word", textContent: text });
 }
 
 function runningWords({ status, step, steps, model }) {

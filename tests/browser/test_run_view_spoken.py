@@ -1,0 +1,118 @@
+"""What a run view says, aloud and in words, while a run goes on and while its log is read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from browser.run_reader import RunReader, write, written
+from conftest import Server
+
+# Every text that a screen reader would be handed, region by region, as it changes.
+LISTEN = """() => {
+  const live = '[role=status], [role=alert], [role=log], [aria-live]:not([aria-live=off])';
+  window.announced = [];
+  new MutationObserver((records) => {
+    const regions = new Set(records.map(({ target }) =>
+      (target.nodeType === 1 ? target : target.parentElement)?.closest(live)).filter(Boolean));
+    for (const region of regions) {
+      if (region.textContent) window.announced.push(region.textContent);
+    }
+  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
+WATCH_STATES = """() => {
+  const view = document.querySelector('run-view');
+  window.states = [];
+  new MutationObserver(() => {
+    if (window.states.at(-1) !== view.dataset.state) window.states.push(view.dataset.state);
+  }).observe(view, { attributeFilter: ['data-state'] });
+}"""
+
+
+@pytest.fixture
+def server(site: Path, tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "runs").mkdir()
+    running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
+    running.start()
+    yield running
+    running.stop()
+
+
+def announced(page: Page) -> list[str]:
+    texts: list[str] = page.evaluate("window.announced")
+    return [text.replace("\u00a0", " ") for text in texts]
+
+
+def test_a_hundred_steps_are_told_in_a_dozen_sentences(page: Page, server: Server) -> None:
+    reader = RunReader(page, server.url)
+    reader.wait_notice("no-run-yet")
+    page.evaluate(LISTEN)
+    with write(server.runs, "demo", "--steps", "100", "--pace", "0.15", "--end", "finished"):
+        reader.wait_notice("finished")
+    page.wait_for_timeout(300)
+    said = announced(page)
+    assert len(said) <= 12
+    assert said[0].startswith("Live. Step ")
+    assert any("Evaluated at step" in text and "Task loss" in text for text in said)
+    assert any("Alert: general loss is 0.25 nats above step 0." in text for text in said)
+    assert "Finished. " in said[-1]
+    assert len(said) == len(set(said))
+
+
+def test_all_cells_of_the_page_are_told_in_a_few_words(page: Page, static_site: Server) -> None:
+    page.goto(static_site.url)
+    page.locator("python-status[data-phase]").wait_for()
+    page.evaluate(LISTEN)
+    page.get_by_role("button", name="Run all").click()
+    expect(page.locator(".cell-status", has_text="Done").last).to_be_visible(timeout=120_000)
+    cells = page.locator("live-cell").count()
+    expect(page.locator(".cell-status", has_text="Done")).to_have_count(cells, timeout=120_000)
+    assert cells > 10
+    assert len(announced(page)) <= 8
+
+
+def test_a_log_that_is_half_read_is_given_no_verdict(page: Page, server: Server) -> None:
+    written(server.runs, "long", "--steps", "30000", "--end", "finished")
+    reader = RunReader(page, server.origin)
+    page.evaluate(WATCH_STATES)
+    page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
+    reader.wait_notice("finished")
+    assert page.evaluate("window.states")[-2:] == ["reading", "finished"]
+    assert set(page.evaluate("window.states")) <= {"connecting", "reading", "finished"}
+
+
+def test_a_run_whose_trainer_was_killed_is_told_so_once_it_is_read(
+    page: Page, server: Server
+) -> None:
+    log = written(server.runs, "killed", "--steps", "30000")
+    with log.open("a") as file:
+        file.write('{"v":1,"run":"killed"')  # a line that it never finished
+    reader = RunReader(page, server.origin)
+    page.evaluate(WATCH_STATES)
+    page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
+    reader.wait_notice("trainer-gone")
+    assert reader.brief["step"] == 30_000
+    assert page.evaluate("window.states")[-2:] == ["reading", "trainer-gone"]
+
+
+def test_an_address_without_its_key_says_which_one_to_open(page: Page, server: Server) -> None:
+    written(server.runs, "one", "--steps", "5", "--end", "finished")
+    reader = RunReader(page, server.origin)
+    reader.wait_notice("no-key-in-this-address")
+    words = page.locator("run-view .run-state").inner_text()
+    assert "Open the address that the server printed" in words
+    expect(page.locator("runner-status")).to_have_text("No key in this address")
+    page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
+    reader.wait_notice("finished")
+
+
+def test_a_second_tab_of_a_contents_link_says_it_too(chromium: Browser, server: Server) -> None:
+    context = chromium.new_context()
+    first = RunReader(context.new_page(), server.url)
+    link = first.page.locator(".toc a").first
+    with context.expect_page() as opened:
+        link.click(modifiers=["ControlOrMeta"])
+    second = RunReader(opened.value)
+    second.wait(lambda: second.notice in ("no-key-in-this-address", "no-run-yet"), "a word")
+    context.close()

@@ -1,0 +1,242 @@
+"""Many tabs before one server: all alive over two connections, none needed by the others."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page
+
+import tiny_llama
+from browser.cell_reader import CellReader
+from browser.run_reader import RunReader, write, written
+from conftest import Server
+
+CONTROL = ("--allow-control",)
+HIDE = """(hidden) => {
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+@pytest.fixture
+def server(site: Path, tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "runs").mkdir()
+    running = Server(site=site, runs=tmp_path / "runs", log=tmp_path / "server.log")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """A reader's own browser, whose tabs share what tabs share."""
+    opened = chromium.new_context()
+    yield opened
+    opened.close()
+
+
+def open_tabs(context: BrowserContext, server: Server, count: int) -> list[RunReader]:
+    return [RunReader(context.new_page(), server.url) for _ in range(count)]
+
+
+def steps(readers: list[RunReader]) -> list[int]:
+    return [int(reader.brief["step"]) for reader in readers]
+
+
+def all_move(readers: list[RunReader], run: str) -> None:
+    """Every tab follows `run` and goes on with it."""
+    for reader in readers:
+        reader.wait(lambda r=reader: r.brief["run"] == run, run)  # type: ignore[misc]
+    before = steps(readers)
+    for reader, step in zip(readers, before, strict=True):
+        reader.wait(lambda r=reader, s=step: r.brief["step"] > s, "progress")  # type: ignore[misc]
+
+
+def connections(server: Server) -> int:
+    """How many connections the server holds."""
+    assert server.process is not None
+    found = psutil.Process(server.process.pid).net_connections("tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in found)
+
+
+def is_whole(reader: RunReader, log: Path) -> bool:
+    written_lines = log.read_bytes().count(b"\n")
+    state = reader.state
+    whole = (written_lines, 0, 0)
+    return (state["events"], state["gaps"], state["duplicates"]) == whole
+
+
+@pytest.mark.timeout(400)
+def test_six_tabs_and_six_more_follow_a_run_over_two_connections(
+    context: BrowserContext, server: Server
+) -> None:
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+        readers = open_tabs(context, server, 6)
+        all_move(readers, "long")
+        readers += open_tabs(context, server, 6)
+        all_move(readers, "long")
+        quiet = time.monotonic() + 7  # what loading the pages had opened is closed by then
+        readers[0].wait(lambda: time.monotonic() > quiet, "quiet")
+        held = [connections(server) for _ in range(20) if not time.sleep(0.1)]
+        assert max(held) <= 2
+        all_move(readers, "long")
+        trainer.terminate()
+    log = server.runs / "long" / "events.jsonl"
+    for reader in readers:
+        reader.wait(lambda r=reader: is_whole(r, log), "the whole log")  # type: ignore[misc]
+
+
+@pytest.mark.timeout(400)
+def test_a_pause_from_the_twelfth_tab_is_heard_within_a_step_by_all(
+    context: BrowserContext, site: Path, tmp_path: Path
+) -> None:
+    model = tiny_llama.directory(tmp_path / "model")
+    data = tiny_llama.write_rows(tmp_path / "sums.jsonl", tiny_llama.sums(40))
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    words = [f'model = "{model}"', f'data = "{data}"', 'general = "none"', "steps = 9000"]
+    words += ["eval_every = 9000", "sample_tokens = 0"]
+    (recipes / "sums.toml").write_text("\n".join(words))
+    options = (*CONTROL, "--recipes", str(recipes))
+    server = Server(site, tmp_path / "runs", tmp_path / "server.log", options=options)
+    server.start()
+    try:
+        readers = open_tabs(context, server, 12)
+        last = readers[-1]
+        last.page.locator("run-start summary").click()
+        last.page.locator("run-start select").select_option("sums")
+        last.page.get_by_role("button", name="Start the run").click()
+        for reader in readers:
+            reader.wait(lambda r=reader: r.brief["step"] > 2, "steps")  # type: ignore[misc]
+        pause = last.page.get_by_role("button", name="Pause", exact=True)
+        before, pressed = last.brief["step"], time.monotonic()
+        pause.click()
+        last.wait_notice("paused")
+        waited = time.monotonic() - pressed
+        assert waited < 3
+        for reader in readers:
+            reader.wait_notice("paused")
+        assert len(set(steps(readers))) == 1
+        assert last.brief["step"] - before < 3 / 0.005  # never more steps than the seconds hold
+    finally:
+        end_the_run(server)
+        server.stop()
+
+
+def end_the_run(server: Server) -> None:
+    assert server.process is not None
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(server.process.pid).children(recursive=True):
+            child.kill()
+
+
+@pytest.mark.timeout(400)
+def test_tabs_that_crash_or_close_take_nothing_from_the_others(
+    context: BrowserContext, server: Server
+) -> None:
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+        readers = open_tabs(context, server, 4)
+        all_move(readers, "long")
+        while len(readers) > 2:
+            crash(readers.pop(0).page)  # the first one began what they share
+            all_move(readers, "long")
+        readers.pop(0).page.close()
+        readers += open_tabs(context, server, 1)
+        all_move(readers, "long")
+        trainer.terminate()
+    log = server.runs / "long" / "events.jsonl"
+    for reader in readers:
+        reader.wait(lambda r=reader: is_whole(r, log), "the whole log")  # type: ignore[misc]
+
+
+def crash(page: Page) -> None:
+    """End the process behind a tab, with all that lives in it."""
+    with suppress(Error):
+        page.goto("chrome://crash", timeout=2000)
+
+
+@pytest.mark.timeout(400)
+def test_what_the_tabs_share_may_end_and_is_replaced_without_loss(
+    context: BrowserContext, server: Server, chromium: Browser
+) -> None:
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+        readers = open_tabs(context, server, 3)
+        all_move(readers, "long")
+        for _ in range(3):
+            assert end_shared_workers(chromium) == 1
+            all_move(readers, "long")
+        trainer.terminate()
+    log = server.runs / "long" / "events.jsonl"
+    for reader in readers:
+        reader.wait(lambda r=reader: is_whole(r, log), "the whole log")  # type: ignore[misc]
+
+
+def end_shared_workers(browser: Browser) -> int:
+    """End the browser's shared workers; how many there were."""
+    session = browser.new_browser_cdp_session()
+    targets = session.send("Target.getTargets")["targetInfos"]
+    found = [target for target in targets if target["type"] == "shared_worker"]
+    for target in found:
+        session.send("Target.closeTarget", {"targetId": target["targetId"]})
+    session.detach()
+    return len(found)
+
+
+@pytest.mark.timeout(200)
+def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
+    context: BrowserContext, server: Server
+) -> None:
+    with write(server.runs, "long", "--steps", "100000", "--pace", "0.02") as trainer:
+        readers = open_tabs(context, server, 3)
+        all_move(readers, "long")
+        for reader in readers[1:]:
+            reader.page.evaluate(HIDE, True)
+        readers[0].page.wait_for_timeout(300)
+        before = steps(readers)
+        all_move(readers[:1], "long")
+        readers[0].page.wait_for_timeout(500)
+        assert steps(readers)[1:] == before[1:]
+        readers[0].page.evaluate(HIDE, True)
+        readers[0].wait(lambda: connections(server) == 0, "rest of all")
+        for reader in readers:
+            reader.page.evaluate(HIDE, False)
+        all_move(readers, "long")
+        assert all(reader.state["gaps"] == 0 for reader in readers)
+        trainer.terminate()
+
+
+def test_a_late_tab_gets_the_history_of_a_long_run(context: BrowserContext, server: Server) -> None:
+    log = written(server.runs, "done", "--steps", "20000", "--end", "finished")
+    readers = open_tabs(context, server, 3)
+    for reader in readers:
+        reader.wait_notice("finished")
+        assert is_whole(reader, log)
+
+
+def test_a_tab_without_shared_workers_reads_by_itself(chromium: Browser, server: Server) -> None:
+    context = chromium.new_context()
+    context.add_init_script("delete window.SharedWorker")
+    log = written(server.runs, "done", "--steps", "50", "--end", "finished")
+    reader = RunReader(context.new_page(), server.url)
+    reader.wait_notice("finished")
+    assert is_whole(reader, log)
+    context.close()
+
+
+CELL = """
+from js import window
+import gc
+
+reached = [name for name in ("SharedWorker", "BroadcastChannel") if hasattr(window, name)]
+seen = [str(one) for one in gc.get_objects() if "SharedWorker" in type(one).__name__]
+print("reached", reached, seen)
+"""
+
+
+def test_a_cell_has_no_way_to_what_the_tabs_share(page: Page, server: Server) -> None:
+    reader = CellReader(page, server.url)
+    assert reader.run(CELL)["ok"]
+    assert str(reader.shown()["stdout"]).strip() == "reached [] []"
