@@ -1,5 +1,6 @@
 // Runs a few lines of JavaScript with the modules of the run view: one JSON line {body, input} in,
 // one JSON line {answer} or {error} out. JSON has no NaN; it is written by its name.
+import "./baked.mjs";
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines } from "../../web/run/line.js";
@@ -18,8 +19,6 @@ import * as numbers from "../../web/run/number.js";
 import { Spoken } from "../../web/run/view/spoken.js";
 import { noticeOf } from "../../web/run/words.js";
 
-const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the press bakes it
-globalThis.document = { getElementById: (id) => baked[id] ?? null };
 const realTimeout = globalThis.setTimeout;
 const folded = (events) => events.reduce(fold, emptyRun());
 /** From here to the end of the call, only watchdogs take their time. */

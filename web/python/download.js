@@ -8,7 +8,7 @@
 import { BootError, orExplain } from "./errors.js";
 
 // Kept by the workers that seal themselves after a start; the reader's has no part of this file.
-const fetch = self.fetch.bind(self);
+const fetch = globalThis.fetch.bind(globalThis);
 
 /** @type {Record<string, number>} bytes by file name, Pyodide 314.0.4 */
 export const RUNTIME_BYTES = {
