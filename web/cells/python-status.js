@@ -27,7 +27,7 @@ class PythonStatus extends HTMLElement {
     this.all.title = "Run every cell of the page, in order";
     this.restart = textButton("python-restart", "", () => python.restart());
     this.restart.title = "Start Python anew: the names that cells have defined are gone then";
-    this.restart.append("Restart", element("span", "python-restart-what", " Python"));
+    this.restart.append(element("span", "python-restart-words", "Restart Python"));
     this.replaceChildren(this.all, this.retry, this.restart, dot, this.words, this.spoken, this.reason);
     for (const each of [python, planner]) each.addEventListener("status", () => this.#show());
     this.#show();
