@@ -81,8 +81,14 @@ class MovedFinder:
     def exec_module(placeholder: ModuleType) -> None:
         """Put the module itself in place of the placeholder; Python takes what stands there."""
         from importlib import import_module
+        from pkgutil import iter_modules
 
-        sys.modules[placeholder.__name__] = import_module(str(newer_name(placeholder.__name__)))
+        name = placeholder.__name__
+        newer = str(newer_name(name))
+        module = sys.modules[name] = import_module(newer)
+        # Imported one by one, each would be set on its package, over a function of that name.
+        for part in iter_modules(getattr(module, "__path__", ())):
+            sys.modules[f"{name}.{part.name}"] = import_module(f"{newer}.{part.name}")
 
 
 def serve_older_names() -> None:

@@ -116,3 +116,14 @@ from unfrozen.moved import newer_name
 print([name for name in sys.modules if newer_name(name)])
 """
     assert in_a_fresh_python(code).strip() == "[]"
+
+
+def test_no_older_name_of_a_module_hides_a_function_of_the_same_name() -> None:
+    code = f"""
+from importlib import import_module
+for name in {sorted(OLD)!r}:
+    import_module(name)
+import unfrozen.decision, unfrozen.planner
+print(callable(unfrozen.planner.ways), callable(unfrozen.decision.flips))
+"""
+    assert in_a_fresh_python(code).split() == ["True", "True"]
