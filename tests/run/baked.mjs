@@ -2,3 +2,4 @@
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } };
 globalThis.document = { getElementById: (id) => baked[id] ?? null };
 globalThis.PACKAGES = {};
+globalThis.LINE_MOST = JSON.parse(process.env.EVENT_SCHEMA).frontier.most.line;

@@ -22,6 +22,7 @@ from press.errors import PressError
 from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
 from unfrozen import decision, planner
+from unfrozen.frontier.log import LINE_MOST
 from unfrozen.lab.demo import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,15 +108,15 @@ def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
 def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
     """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name.
 
-    `PACKAGES` in their sources becomes what the site carries.
+    `PACKAGES` and `LINE_MOST` in their sources become what the site carries and reads.
     """
     faces = out / ".faces"
     write_fonts(faces)
     into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
     into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
     entries = [f"{name}={path}" for name, path in ENTRIES.items()]
-    known = f"--define:PACKAGES={json.dumps(packages)}"
-    outputs = _esbuild([*entries, "--splitting", "--format=esm", known, *into], out)
+    known = _defined(PACKAGES=packages)
+    outputs = _esbuild([*entries, "--splitting", "--format=esm", *known, *into], out)
     outputs |= _esbuild(
         [f"theme={THEME}", "--format=iife", *into], out
     )  # a plain script blocks paint
@@ -134,14 +135,19 @@ def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
 def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -> None:
     """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
 
-    `PACKAGES` and `DEMO` in their sources become what the site carries, so that no list is kept by
-    hand.
+    `PACKAGES`, `DEMO` and `LINE_MOST` in their sources become what the site carries and reads, so
+    that no list is kept by hand.
     """
-    site = {"PACKAGES": packages, "DEMO": demo}
-    known = [f"--define:{name}={json.dumps(value)}" for name, value in site.items()]
+    known = _defined(PACKAGES=packages, DEMO=demo)
     for name in WORKERS:
         target = out / f"{name}.js"
         _esbuild([f"web/{name}.js", "--format=esm", *known, f"--outfile={target}"], out)
+
+
+def _defined(**values: Any) -> list[str]:
+    """Options for esbuild: names in the sources, by what they become."""
+    values["LINE_MOST"] = LINE_MOST  # scripts that have no page to read it from cut lines too
+    return [f"--define:{name}={json.dumps(value)}" for name, value in values.items()]
 
 
 def _copy_pyodide(folder: Path) -> None:

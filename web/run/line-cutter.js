@@ -3,7 +3,7 @@
  * is kept, enough to be refused by: a line of 50 MB takes no more room than its newline.
  */
 
-import { shapes } from "../frontier/shapes.js";
+/* global LINE_MOST -- written in by web/press/assets.py: of an event's line, in `unfrozen.frontier.log` */
 
 const FIELD = 64; // of a line of server-sent events: "data: " before what it carries
 
@@ -20,7 +20,7 @@ export class LineCutter {
    * @returns {string[]} the lines that are whole with it, without their newlines
    */
   push(text) {
-    const kept = shapes().most.line + FIELD;
+    const kept = LINE_MOST + FIELD;
     const [first, ...others] = text.split("\n");
     if (this.#rest.length < kept) this.#rest += first;
     if (this.#rest.length > kept) this.#rest = this.#rest.slice(0, kept);
