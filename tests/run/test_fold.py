@@ -203,15 +203,18 @@ def test_names_from_the_prototype_are_plain_names(js: JavaScript) -> None:
     assert run["series"]["toString"]["y"] == [2]
 
 
-def test_a_hundred_thousand_events_fold_in_well_under_two_seconds(js: JavaScript) -> None:
+def test_a_hundred_thousand_events_cost_a_few_times_what_parsing_them_costs(js: JavaScript) -> None:
     body = """
     const lines = Array.from({ length: 100_000 }, (_, seq) => JSON.stringify(
       { v: 1, run: "r", seq, att: 0, t: seq, rt: seq, kind: "metrics", step: seq,
         m: { "train/loss": 2.31, "opt/lr": 1e-5, "train/grad_norm": 1.5 } }));
+    const parsing = performance.now();
+    lines.forEach((line) => JSON.parse(line));
     const started = performance.now();
     const run = lines.map(parseEvent).reduce(fold, emptyRun());
-    return { ms: performance.now() - started, events: run.events };
+    const over = performance.now();
+    return { ratio: (over - started) / (started - parsing), events: run.events };
     """
     answer = js(body)
     assert answer["events"] == 100_000
-    assert answer["ms"] < 1500
+    assert answer["ratio"] < 20, "checking and folding grow as the lines do"
