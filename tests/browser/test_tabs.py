@@ -84,9 +84,7 @@ def test_six_tabs_and_six_more_follow_a_run_over_two_connections(
         assert max(held) <= 2
         all_move(readers, "long")
         trainer.terminate()
-    log = server.runs / "long" / "events.jsonl"
-    for reader in readers:
-        reader.wait(lambda r=reader: is_whole(r, log), "the whole log")  # type: ignore[misc]
+    all_whole(readers, server.runs / "long" / "events.jsonl")
 
 
 @pytest.mark.timeout(400)
@@ -147,7 +145,11 @@ def test_tabs_that_crash_or_close_take_nothing_from_the_others(
         readers += open_tabs(context, server, 1)
         all_move(readers, "long")
         trainer.terminate()
-    log = server.runs / "long" / "events.jsonl"
+    all_whole(readers, server.runs / "long" / "events.jsonl")
+
+
+def all_whole(readers: list[RunReader], log: Path) -> None:
+    """Return once every tab has read every line of the log, each once."""
     for reader in readers:
         reader.wait(lambda r=reader: is_whole(r, log), "the whole log")  # type: ignore[misc]
 
@@ -169,9 +171,7 @@ def test_what_the_tabs_share_may_end_and_is_replaced_without_loss(
             assert end_shared_workers(chromium) == 1
             all_move(readers, "long")
         trainer.terminate()
-    log = server.runs / "long" / "events.jsonl"
-    for reader in readers:
-        reader.wait(lambda r=reader: is_whole(r, log), "the whole log")  # type: ignore[misc]
+    all_whole(readers, server.runs / "long" / "events.jsonl")
 
 
 def end_shared_workers(browser: Browser) -> int:

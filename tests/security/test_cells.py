@@ -7,10 +7,10 @@ one Python serve all of them, as far as Python outlives them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
 
 from browser.plain_host import Host, hosted
 from conftest import Server
@@ -26,16 +26,18 @@ def host(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]
         yield server
 
 
+def visit(request: pytest.FixtureRequest, url: str) -> AbstractContextManager[Visitor]:
+    """A visitor of `url` in the browser that the fixture's parameter names."""
+    if request.param == "firefox":
+        return in_firefox(url)
+    return in_chromium(request.getfixturevalue("chromium"), url)
+
+
 @pytest.fixture(scope="module", params=["chromium", "firefox"])
 def visitor(request: pytest.FixtureRequest, host: Host) -> Iterator[Visitor]:
     """A reader of the page on the plain host."""
-    if request.param == "firefox":
-        with in_firefox(host.url) as found:
-            yield found
-    else:
-        browser: Browser = request.getfixturevalue("chromium")
-        with in_chromium(browser, host.url) as found:
-            yield found
+    with visit(request, host.url) as found:
+        yield found
 
 
 @pytest.fixture
@@ -92,13 +94,8 @@ def test_an_end_of_python_is_said_and_python_starts_anew(
 @pytest.fixture(scope="module", params=["chromium", "firefox"])
 def let_in(request: pytest.FixtureRequest, serve_site: Server) -> Iterator[Visitor]:
     """A reader of the page on our server, who holds its token."""
-    if request.param == "firefox":
-        with in_firefox(serve_site.url) as found:
-            yield found
-    else:
-        browser: Browser = request.getfixturevalue("chromium")
-        with in_chromium(browser, serve_site.url) as found:
-            yield found
+    with visit(request, serve_site.url) as found:
+        yield found
 
 
 def test_our_server_s_worker_may_ask_for_nothing_but_scripts(let_in: Visitor) -> None:
