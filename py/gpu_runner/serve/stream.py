@@ -109,10 +109,8 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
     yield (told := await _aside(_writer, tail))
     beat_at = time.monotonic() + HEARTBEAT_SECONDS
     over = caught_up = False
-    skipped, there = (
-        0,
-        tail.path.stat(follow_symlinks=False).st_size,
-    )  # it may grow while it is sent
+    skipped = 0
+    there = tail.path.stat(follow_symlinks=False).st_size  # it may grow while it is sent
     while True:
         begun = tail.offset
         lines = await _aside(tail.read) if tail.has_grown() else []
