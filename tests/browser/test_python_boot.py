@@ -9,6 +9,7 @@ from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
 from browser.plain_host import Host
+from conftest import Server
 from press.assets import PYODIDE_FILES, ROOT
 
 SIZES = ROOT / "web" / "python" / "download.js"
@@ -118,6 +119,25 @@ def test_a_restart_after_stop_downloads_nothing_it_has(reader: CellReader) -> No
     assert reader.stop()["cleared"]
     assert reader.run("1")["ok"]
     assert not set(asked) & {"pyodide.asm.wasm", "python_stdlib.zip", "unfrozen.zip"}
+
+
+def test_a_second_visit_starts_python_from_what_the_browser_kept(
+    page: Page, serve_site: Server
+) -> None:
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    received: list[float] = []
+    network.on("Network.loadingFinished", lambda end: received.append(end["encodedDataLength"]))
+
+    def visit() -> float:
+        received.clear()
+        reader = CellReader(page, serve_site.url)
+        assert reader.run("40 + 2")["value"] == "42"
+        page.goto("about:blank")
+        return sum(received)
+
+    first, second = visit(), visit()
+    assert second < first / 20, f"{first:.0f} bytes at the first visit, {second:.0f} at the second"
 
 
 def test_the_byte_counts_of_the_progress_are_those_of_the_runtime() -> None:
