@@ -20,7 +20,7 @@ BRIEF = """() => {
 }"""
 CHOOSER = "run-chooser label:first-of-type"
 NOTICE = "() => document.querySelector('run-view').dataset.state ?? ''"
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0
 
 
 @contextmanager

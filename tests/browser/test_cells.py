@@ -219,7 +219,7 @@ def test_the_browser_is_out_of_reach_of_reader_code(reader: CellReader) -> None:
 
 def test_time_and_asyncio_work_as_in_any_python(reader: CellReader) -> None:
     code = "import time, asyncio\nstart = time.perf_counter()\ntime.sleep(0.2)\n"
-    assert reader.run(code + "0.19 < time.perf_counter() - start < 2")["value"] == "True"
+    assert reader.run(code + "time.perf_counter() - start > 0.19")["value"] == "True"
     assert reader.run("await asyncio.sleep(0.01, 'awaited')")["value"] == "'awaited'"
     assert reader.run("async def f(): return 5\nasyncio.run(f())")["value"] == "5"
     refused = reader.run("input('name? ')")

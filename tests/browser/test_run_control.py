@@ -57,7 +57,7 @@ def kill_what_was_started(server: Server) -> None:
 def press(page: Page, name: str) -> None:
     """A button, by the keyboard, as soon as it may be pressed."""
     button = page.get_by_role("button", name=name, exact=True)
-    expect(button).not_to_have_attribute("aria-disabled", "true", timeout=15_000)
+    expect(button).not_to_have_attribute("aria-disabled", "true")
     button.focus()
     page.keyboard.press("Enter")
 
@@ -153,9 +153,7 @@ def test_a_start_that_fails_shows_its_last_lines(page: Page, reader: RunReader) 
     open_form(page, "lost")
     press(page, "Start the run")
     said(page, "run-start").to_contain_text("Starting lost")
-    said(page, "run-start").to_contain_text(
-        "ended before its first event, with exit code 3", timeout=40_000
-    )
+    said(page, "run-start").to_contain_text("ended before its first event, with exit code 3")
     expect(page.locator(".run-start-lines")).to_contain_text("nowhere.jsonl")
     assert reader.notice != "live"
 
@@ -188,7 +186,7 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
         expect(pause).to_have_attribute("aria-disabled", "true")
         said(page).to_contain_text("The server does not answer.")
         server.start()
-        expect(pause).to_have_attribute("aria-disabled", "false", timeout=15_000)
+        expect(pause).to_have_attribute("aria-disabled", "false")
         said(page).to_have_text("")
         press(page, "Pause")
         said(page).to_have_text("Asked to pause. The step in progress is finished first.")

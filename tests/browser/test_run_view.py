@@ -1,7 +1,6 @@
 """The run view in a real browser, on real logs: live, finished, diverged, dropped, recorded."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from browser.run_reader import CHOOSER, RunReader, write, written
+from slowness import slowness
 
 # How many pixels in the upper third of a chart have the colour of its line.
 INK_ABOVE = """(chart) => {
@@ -42,13 +42,6 @@ REPLAY = """async () => {
   const drawnMs = await passed(() => view.dataset.state === 'unfinished-log');
   return { replayMs, drawnMs, events: view.state.events };
 }"""
-
-
-def patience() -> float:
-    """How much slower than a quiet machine this one is: a fixed piece of work against its time."""
-    started = time.perf_counter()
-    sum(number * number for number in range(2_000_000))
-    return max(1.0, (time.perf_counter() - started) / 0.12)
 
 
 @pytest.fixture
@@ -198,8 +191,8 @@ def test_text_from_a_log_is_never_markup(reader: RunReader, tmp_path: Path) -> N
 def test_a_hundred_thousand_events_replay_in_two_seconds(reader: RunReader) -> None:
     measured = reader.page.evaluate(REPLAY)
     assert measured["events"] == 100_000
-    assert measured["replayMs"] < 2000 * patience()
-    assert measured["drawnMs"] < 3000 * patience()
+    assert measured["replayMs"] < 2000 * slowness()
+    assert measured["drawnMs"] < 3000 * slowness()
     chart = reader.page.locator("run-view run-chart").first
     chart.scroll_into_view_if_needed()
     reader.page.wait_for_timeout(500)

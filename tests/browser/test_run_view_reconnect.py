@@ -22,7 +22,6 @@ def server(site: Path, tmp_path: Path) -> Iterator[Server]:
     running.stop()
 
 
-@pytest.mark.timeout(400)
 def test_a_server_killed_again_and_again_leaves_no_gap_and_no_repetition(
     page: Page, server: Server
 ) -> None:

@@ -13,6 +13,7 @@ import tiny_llama
 from browser.cell_reader import CellReader
 from browser.run_reader import RunReader, write, written
 from conftest import Server
+from slowness import slowness
 
 CONTROL = ("--allow-control",)
 HIDE = """(hidden) => {
@@ -69,7 +70,6 @@ def is_whole(reader: RunReader, log: Path) -> bool:
     return (state["events"], state["gaps"], state["duplicates"]) == whole
 
 
-@pytest.mark.timeout(400)
 def test_six_tabs_and_six_more_follow_a_run_over_two_connections(
     context: BrowserContext, server: Server
 ) -> None:
@@ -87,7 +87,6 @@ def test_six_tabs_and_six_more_follow_a_run_over_two_connections(
     all_whole(readers, server.runs / "long" / "events.jsonl")
 
 
-@pytest.mark.timeout(400)
 def test_a_pause_from_the_twelfth_tab_is_heard_within_a_step_by_all(
     context: BrowserContext, site: Path, tmp_path: Path
 ) -> None:
@@ -114,11 +113,11 @@ def test_a_pause_from_the_twelfth_tab_is_heard_within_a_step_by_all(
         pause.click()
         last.wait_notice("paused")
         waited = time.monotonic() - pressed
-        assert waited < 3
+        assert waited < 3 * slowness()
         for reader in readers:
             reader.wait_notice("paused")
         assert len(set(steps(readers))) == 1
-        assert last.brief["step"] - before < 3 / 0.005  # never more steps than the seconds hold
+        assert last.brief["step"] - before < waited / 0.005  # no more than the time holds
     finally:
         end_the_run(server)
         server.stop()
@@ -131,7 +130,6 @@ def end_the_run(server: Server) -> None:
             child.kill()
 
 
-@pytest.mark.timeout(400)
 def test_tabs_that_crash_or_close_take_nothing_from_the_others(
     context: BrowserContext, server: Server
 ) -> None:
@@ -160,7 +158,6 @@ def crash(page: Page) -> None:
         page.goto("chrome://crash", timeout=2000)
 
 
-@pytest.mark.timeout(400)
 def test_what_the_tabs_share_may_end_and_is_replaced_without_loss(
     context: BrowserContext, server: Server, chromium: Browser
 ) -> None:
@@ -185,7 +182,6 @@ def end_shared_workers(browser: Browser) -> int:
     return len(found)
 
 
-@pytest.mark.timeout(200)
 def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
     context: BrowserContext, server: Server
 ) -> None:

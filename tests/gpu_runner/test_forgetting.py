@@ -23,8 +23,6 @@ from gpu_runner.forgetting import (
     written,
 )
 
-pytestmark = pytest.mark.timeout(900)  # 21 short runs: 70 s of one quiet core
-
 ROOT = Path(__file__).parents[2]
 SHORT = replace(TRIALS["demo"], choices={"steps": 60, "micro_batch": 16, "eval_rows": 16})
 CONTROLS = [control.id for control in SHORT.controls if control.id != "plain"]

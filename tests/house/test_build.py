@@ -154,7 +154,6 @@ def test_clean_keeps_the_runs(tmp_path: Path) -> None:
 
 def test_a_site_that_is_up_to_date_is_not_built_again() -> None:
     built = build.site() / "index.html"
-    before, start = built.stat().st_mtime_ns, time.monotonic()
+    before = built.stat().st_mtime_ns
     build.site()
     assert built.stat().st_mtime_ns == before
-    assert time.monotonic() - start < 2.0

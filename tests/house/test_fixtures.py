@@ -11,7 +11,7 @@ from conftest import Server
 def answer(server: Server) -> int:
     """The status of the list of runs, asked for with the server's token."""
     bearer = {"Authorization": f"Bearer {server.token}"}
-    with urlopen(Request(f"{server.origin}/api/runs", headers=bearer), timeout=10) as reply:
+    with urlopen(Request(f"{server.origin}/api/runs", headers=bearer), timeout=60) as reply:
         return int(reply.status)
 
 

@@ -145,7 +145,7 @@ def address(base: Installed, full: Installed) -> Iterator[str]:
     wait_for(f"http://127.0.0.1:{port}/")
     yield f"http://127.0.0.1:{port}/#t={TOKEN}"
     server.terminate()
-    server.wait(timeout=15)
+    server.wait(timeout=60)
 
 
 def test_both_packages_are_small_enough_and_hold_the_page_once(packages: list[Path]) -> None:

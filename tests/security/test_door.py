@@ -203,7 +203,7 @@ def test_addresses_in_other_forms_are_refused(server: Server, target: str) -> No
     ],
 )
 def test_what_is_no_request_gets_no_page(server: Server, request_bytes: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as wire:
         wire.settimeout(3)
         wire.sendall(request_bytes)
         wire.shutdown(socket.SHUT_WR)

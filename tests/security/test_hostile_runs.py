@@ -15,6 +15,7 @@ import pytest
 from conftest import Server
 from security.hostile_runs import FAULTS, GOOD, LISTED, fill
 from security.wire import ask
+from slowness import slowness
 
 pytestmark = pytest.mark.slow
 
@@ -110,9 +111,10 @@ def test_all_others_are_answered_while_huge_lines_are_passed_over(server: Server
             taken.append(time.monotonic() - started)
             assert answer is not None
             assert answer.status == 200
+    slow = slowness()
     for path, taken in times.items():
-        assert statistics.median(taken) < SWIFT_SECONDS, (path, taken)
-        assert max(taken) < LATE_SECONDS, (path, taken)
+        assert statistics.median(taken) < SWIFT_SECONDS * slow, (path, taken)
+        assert max(taken) < LATE_SECONDS * slow, (path, taken)
     assert process.memory_info().rss - before < 100 * 2**20
     received = b""
     while b"run.end" not in received:  # what stands behind 200 MB of damage arrives
@@ -138,8 +140,8 @@ def test_the_server_ends_at_once_in_the_middle_of_a_line_of_1_gb(server: Server)
     assert server.process is not None
     started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    server.process.wait(10)
-    assert time.monotonic() - started < LATE_SECONDS
+    server.process.wait(60)
+    assert time.monotonic() - started < LATE_SECONDS * slowness()
     for wire in wires:
         wire.close()
     assert "Traceback" not in Path(server.log).read_text()

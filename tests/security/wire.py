@@ -20,7 +20,7 @@ class Answer:
 
 def send(server: Server, request: bytes) -> Answer | None:
     """One request on its own connection; None when the server closed without an answer."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as wire:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as wire:
         wire.sendall(request)
         received = b""
         try:

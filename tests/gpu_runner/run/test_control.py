@@ -15,11 +15,12 @@ from gpu_runner.checkpoint import directory
 from gpu_runner.log import mailbox
 from gpu_runner.log.runs import describe, processes_of
 from run_process import events, losses, runner
+from slowness import slowness
 
 pytestmark = pytest.mark.slow
 
 STEPS = 240
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,8 @@ def test_a_paused_run_keeps_beating(started: tuple[ForkServerProcess, Path]) -> 
     wait(lambda: last_beat(run)["seq"] > first["seq"], "second beat")
     second = last_beat(run)
     assert second["paused"] is True
-    assert 4.5 < second["t"] - first["t"] < 7 < 3 * first["expect_next_in"]
+    assert first["expect_next_in"] > 7 / 3
+    assert 4.5 < second["t"] - first["t"] < 7 * slowness()
 
 
 def test_a_stopped_run_is_saved_and_the_next_attempt_does_not_obey_the_old_stop(

@@ -18,6 +18,7 @@ import pytest
 import build
 from conftest import Server, free_port
 from gpu_runner.log.writer import EventLog, SystemClock
+from slowness import slowness
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,7 @@ def server(small_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {server.token}"}
-    with httpx.Client(base_url=server.origin, headers=headers, timeout=10) as made:
+    with httpx.Client(base_url=server.origin, headers=headers, timeout=60) as made:
         yield made
 
 
@@ -208,7 +209,7 @@ def test_a_heartbeat_says_whether_the_trainer_lives(server: Server, client: http
         assert next(lines) == ": writer no"
         started = time.monotonic()
         assert next(line for line in lines if line == ": writer no")
-        assert 4 < time.monotonic() - started < 7
+        assert 4 < time.monotonic() - started < 7 * slowness()
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
@@ -225,8 +226,8 @@ def test_the_server_ends_within_a_second_although_streams_are_open(
             next(stream.__enter__().iter_raw())
         started = time.monotonic()
         server.process.send_signal(ended_by)
-        server.process.wait(10)
-        assert time.monotonic() - started < 1
+        server.process.wait(60)
+        assert time.monotonic() - started < slowness()
     assert server.process.returncode in (0, -signal.SIGTERM)
     assert "Traceback" not in server.log.read_text()
     assert "ERROR" not in server.log.read_text()

@@ -48,7 +48,7 @@ def server(
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {server.token}"}
-    with httpx.Client(base_url=server.origin, headers=headers, timeout=10) as made:
+    with httpx.Client(base_url=server.origin, headers=headers, timeout=60) as made:
         yield made
         state = control(client=made)["started"]
         if state is not None and state["alive"]:

@@ -66,7 +66,6 @@ def test_every_flip_flips_and_one_step_less_does_not(place_of: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_flip_flips_on_every_card_in_every_number(model: str) -> None:
     kinds = [each for each in HARDWARE if each[0] == model]

@@ -76,7 +76,6 @@ def test_the_order_follows_from_the_numbers(place: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("model", MODELS)
 def test_the_order_follows_from_the_numbers_on_every_combination(model: str) -> None:
     for each in HARDWARE:

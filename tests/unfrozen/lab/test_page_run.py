@@ -96,7 +96,6 @@ def lost(run: Run) -> float:
     return loss(run, "general") - loss(run, "general", 0)
 
 
-@pytest.mark.timeout(600)
 class TestEveryPresetWithEverySeed:
     def test_as_it_comes_the_task_falls_tenfold_and_capitals_rise_twentyfold(
         self, runs: Runs
@@ -196,7 +195,6 @@ def test_the_challenge_is_reached_by_a_setting_of_the_dials() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "at"), AGAIN)
 def test_a_run_of_the_file_comes_out_again(name: str, at: int) -> None:
     told, again = FILE["runs"][name][at], run_here()[name, at]
