@@ -104,6 +104,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrialResult]
     return {one.method.id: run(SHORT, "demo", one, folders[one])[0] for one in wanted}
 
 
+@pytest.mark.slow
 def test_both_ways_learn_from_the_same_start(outcomes: dict[str, TrialResult]) -> None:
     full, lora = outcomes["full"], outcomes["lora-8"]
     assert (full.task_before, full.general_before) == (lora.task_before, lora.general_before)

@@ -19,6 +19,8 @@ from gpu_runner.plan.table import show_plan
 from gpu_runner.run import start as set_up
 from gpu_runner.run.start import resume, start
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., TrainConfig]
 
 
@@ -170,7 +172,6 @@ def test_ewc_tells_its_cost_and_leaves_no_file_behind(make: Make, console: Conso
     }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("strength", "most"), [("l2sp", 0.8), ("l2sp_pull", 0.8), ("ewc", 0.99)])
 def test_a_penalty_keeps_the_model_nearer(
     strength: str, most: float, make: Make, console: Console
@@ -185,7 +186,6 @@ def test_a_penalty_keeps_the_model_nearer(
     assert drifts[1] < most * drifts[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "choices",
     [

@@ -97,6 +97,7 @@ def test_the_same_sources_give_the_same_bytes(
     assert digests(tmp_path / "again") == digests(printed[0])
 
 
+@pytest.mark.slow
 def test_every_result_is_on_the_page_before_any_script_runs(outline: Outline) -> None:
     assert outline.drawn
     for cell, tags in outline.drawn.items():

@@ -18,6 +18,8 @@ from press import wheels
 from press.assets import ROOT
 from pycell.missing import CARRIED
 
+pytestmark = pytest.mark.slow
+
 ENTRIES = wheels.lock()["packages"].values()
 NOWHERE = "http://127.0.0.1:9/"
 

@@ -54,6 +54,7 @@ def test_what_python_says_is_taken_in_its_turn(js: Node, name: str) -> None:
     assert not [other for other in wrong if may_be_said(js, data, other)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAID)
 def test_a_field_less_or_more_or_of_another_type_is_refused(js: Node, name: str) -> None:
     turn, data = SAID[name]

@@ -203,6 +203,7 @@ def test_names_from_the_prototype_are_plain_names(js: JavaScript) -> None:
     assert run["series"]["toString"]["y"] == [2]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_events_cost_a_few_times_what_parsing_them_costs(js: JavaScript) -> None:
     body = """
     const lines = Array.from({ length: 100_000 }, (_, seq) => JSON.stringify(

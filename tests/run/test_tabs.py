@@ -1,7 +1,11 @@
 """Tabs that share connections: each gets every line once, over two connections at most."""
 
+import pytest
+
 from run.javascript import JavaScript
 from run.shared_wire import ran
+
+pytestmark = pytest.mark.slow
 
 
 def test_ten_tabs_read_a_live_run_over_two_connections(js: JavaScript) -> None:

@@ -17,6 +17,8 @@ from conftest import Server
 from security.cells import Attack, attacks, searches, uses
 from security.visitor import Visitor, in_chromium, in_firefox
 
+pytestmark = pytest.mark.slow
+
 STOLEN = "stolen"
 
 

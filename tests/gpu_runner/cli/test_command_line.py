@@ -10,6 +10,8 @@ import pytest
 from gpu_runner.cli import command_line
 from run_process import ROOT
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = ("serve", "plan", "train", "resume", "export", "doctor", "selftest", "trace")
 AT_ONCE = "import sys; from gpu_runner.cli.command_line import main\n"
 

@@ -13,6 +13,8 @@ from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.errors import CheckpointError, ExitCode
 from gpu_runner.run.start import resume, start
 
+pytestmark = pytest.mark.slow
+
 StopAfter = Callable[[int], Console]
 
 

@@ -23,6 +23,8 @@ from gpu_runner.errors import (
 from gpu_runner.run.start import check_together, resume, start
 from gpu_runner.world import World
 
+pytestmark = pytest.mark.slow
+
 StopAfter = Callable[[int], Console]
 
 

@@ -45,6 +45,7 @@ def page_faults(*words: str) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_kept_memory_is_not_mapped_again() -> None:
     kept, given_back = (page_faults(word) for word in ("keep", "give back"))
     assert kept < 1000
