@@ -13,6 +13,8 @@ from pycell.packages import Packages
 from pycell.window import make_js_module
 from unfrozen.reader.guesses import GUESSES
 
+pytestmark = pytest.mark.slow
+
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 CELL = re.compile(r"```python cell (id=[^\n]*) guess=(\S+)\n(.*?)\n```", re.DOTALL)
 CELLS = {

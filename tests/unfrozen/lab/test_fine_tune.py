@@ -16,6 +16,8 @@ from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import PROMPTS
 from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune
 
+pytestmark = pytest.mark.slow
+
 MOST_APART = 1e-3  # nats, at each of 60 steps
 QUICK = {"steps": 3, "rows_per_step": 2, "eval_rows": 2, "fisher_rows": 2, "sample_tokens": 2}
 
@@ -73,7 +75,6 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
     assert first == again != other
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [

@@ -9,6 +9,8 @@ from unfrozen.lab.predict import StepTokens, heaviest, predicted
 from unfrozen.lab.step import Trainer
 from unfrozen.memory.instants import Instants
 
+pytestmark = pytest.mark.slow
+
 MOST_OFF = 0.03
 
 

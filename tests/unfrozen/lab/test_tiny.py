@@ -91,6 +91,7 @@ def test_the_best_rate_for_both_lies_far_to_the_left_of_the_cliff(seed: int) -> 
     assert gentle.task_loss < tiny.loss(tiny.pretrained(seed), TASK) / 10
 
 
+@pytest.mark.slow
 @EVERY_SEED
 def test_a_longer_run_wants_a_lower_rate_and_the_cliff_stays(seed: int) -> None:
     assert best(swept(seed, 100), both).rate < best(swept(seed), both).rate
@@ -214,6 +215,7 @@ def test_everything_a_sweep_returns_can_be_published() -> None:
     assert drifts == sorted(drifts)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_fast_enough_for_a_page_and_repeats_itself() -> None:
     first = tiny.sweep()
     tiny.pretrained.cache_clear()
