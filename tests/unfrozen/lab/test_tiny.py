@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from slowness import slowness
 from unfrozen.errors import PlanError
 from unfrozen.lab import tiny
 from unfrozen.lab.tiny import GENERAL, OLD, REPLAY, TASK, FineTuned, SweepPoint, Weights
@@ -221,7 +222,7 @@ def test_a_sweep_is_fast_enough_for_a_page_and_repeats_itself() -> None:
     tiny.pretrained.cache_clear()
     begin = time.process_time()
     assert tiny.sweep() == first
-    assert time.process_time() - begin < 1.5  # 0.4 s on an idle core
+    assert time.process_time() - begin < slowness()  # 0.4 s on an idle core
 
 
 def test_a_fine_tune_tells_the_loss_before_and_after_each_step() -> None:
