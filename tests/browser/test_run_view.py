@@ -195,5 +195,5 @@ def test_a_hundred_thousand_events_replay_in_two_seconds(reader: RunReader) -> N
     assert measured["drawnMs"] < 3000 * slowness()
     chart = reader.page.locator("run-view run-chart").first
     chart.scroll_into_view_if_needed()
-    reader.page.wait_for_timeout(500)
+    reader.page.wait_for_timeout(500 * slowness())
     assert chart.evaluate(INK_ABOVE) > 10, "the one step in a hundred thousand is not to be seen"

@@ -8,6 +8,7 @@ from playwright.sync_api import Page
 
 from browser.run_reader import RunReader, write
 from conftest import Server
+from slowness import slowness
 
 KILLS = 10
 EXPECTED_ON_THE_CONSOLE = ["Failed to load resource", "net::ERR_"]
@@ -77,7 +78,7 @@ def test_a_page_that_gets_no_frames_folds_and_does_not_draw(page: Page, server: 
     with write(server.runs, "one", "--steps", "80", "--pace", "0.02", "--end", "finished"):
         reader.wait(lambda: reader.state["step"] > 5, "steps")
         page.evaluate(hold)  # what a browser does to a hidden tab
-        page.wait_for_timeout(100)
+        page.wait_for_timeout(100 * slowness())
         drawn = page.locator("run-view .run-step").inner_text()
         reader.wait(lambda: bool(reader.state["status"] == "finished"), "the end")
     assert page.locator("run-view .run-step").inner_text() == drawn

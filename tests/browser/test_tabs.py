@@ -190,7 +190,7 @@ def test_hidden_tabs_rest_and_catch_up_when_they_are_seen(
         all_move(readers, "long")
         for reader in readers[1:]:
             reader.page.evaluate(HIDE, True)
-        readers[0].page.wait_for_timeout(300)
+        readers[0].page.wait_for_timeout(300 * slowness())
         before = steps(readers)
         all_move(readers[:1], "long")
         readers[0].page.wait_for_timeout(500)
