@@ -104,8 +104,9 @@ def program() -> str | None:
     """This machine's Firefox, else Debian's, installed as Chromium is; None where neither is."""
     found = shutil.which("firefox-esr") or shutil.which("firefox")
     if found is None and shutil.which("apt-get") and os.geteuid() == 0:
-        with suppress(build.Refusal):  # those who are offline do without
-            build.run_stage("installing Firefox", ["sh", "-c", INSTALL], build.OFFLINE)
+        with build.lock(), suppress(build.BuildError):  # those who are offline do without
+            if not shutil.which("firefox-esr"):  # another process may have come first
+                build.run_stage("installing Firefox", ["sh", "-c", INSTALL], build.OFFLINE)
             found = shutil.which("firefox-esr")
     return found
 
