@@ -83,3 +83,10 @@ def test_the_chart_can_be_published() -> None:
     assert list(parse_plots(text)) == [chart(), chart(recomputed=True)]
     assert chart().title != chart(recomputed=True).title
     assert [threshold["value"] for threshold in json.loads(text)[0]["thresholds"]] == [24, 48, 80]
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_a_bar_says_what_its_row_of_the_table_says(recomputed: bool) -> None:
+    parts = [line.data for line in chart(recomputed=recomputed).lines]
+    bars = [f"{sum(bar):.1f}" for bar in zip(*parts, strict=True)]
+    assert bars == [f"{m.total / 1e9:.1f}" for m in methods(recomputed=recomputed)]
