@@ -1,5 +1,6 @@
 import pytest
 
+from unfrozen.plan.methods import chart
 from widgets.node import Node
 
 
@@ -69,3 +70,10 @@ def test_two_lines_never_share_one_component_colour(node: Node) -> None:
 def test_weight_decay_is_no_memory_component(node: Node) -> None:
     [paint] = node.call("plots/color", "paints", [{"label": "Weight decay 0.1"}])
     assert paint["class"] == "series series-1"
+
+
+def test_no_part_of_the_methods_chart_takes_a_colour_that_looks_like_another_s(node: Node) -> None:
+    lines = [{"label": line.label} for line in chart().lines]
+    drawn = [paint["class"] for paint in node.call("plots/color", "paints", lines)]
+    parts = ("weights", "gradients", "moments", "activations", "context")
+    assert drawn == [f"series memory-{part}" for part in parts]
