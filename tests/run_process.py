@@ -185,3 +185,33 @@ def _quiet_console() -> Any:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     return Console(file=io.StringIO())
+
+
+def restore_and_weigh(folder: str) -> None:
+    """Moments are written whole and read again by each process; what they hold goes to a file.
+
+    `folder`/rank has two numbers: bytes of the process's own parts, and of the memory behind them.
+    """
+    import torch
+
+    import tiny_llama
+    from gpu_runner.checkpoint import training_state
+    from gpu_runner.optim import optimizer as optim
+    from gpu_runner.world import join, local
+
+    world = join(torch.device("cpu"))
+    model = tiny_llama.model()
+    world.shard(model, None)
+    made = optim.build(model, lr=1e-3, weight_decay=0.0)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    made.step(1e-3, torch.ones(()), 0.0)
+    tensors, metadata = training_state.collect(model, made, world)
+    world.on_first(lambda: training_state.write(Path(folder), tensors, metadata, {}))
+    read = optim.build(model, lr=1e-3, weight_decay=0.0)
+    training_state.restore(Path(folder), model, read, world)
+    held = [local(value) for state in read.state.values() for value in state.values()]
+    own = sum(tensor.nbytes for tensor in held)
+    behind = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
+    (Path(folder) / str(world.rank)).write_text(f"{own} {sum(behind.values())}")
+    world.close()

@@ -276,10 +276,13 @@ def first_place(parameter: Tensor) -> int:
 
 
 def placed_like(parameter: Tensor, full: Tensor) -> Tensor:
-    """`full`, of the parameter's shape, cut and placed like the parameter."""
+    """`full`, of the parameter's shape, cut and placed like the parameter.
+
+    A part is a copy: a view of it would keep all of `full` in memory.
+    """
     if not isinstance(parameter, DTensor):
         return full.to(parameter.device)
-    part = full[rows_of(parameter)].to(parameter.device).contiguous()
+    part = full[rows_of(parameter)].to(parameter.device, copy=True).contiguous()
     return DTensor.from_local(
         part,
         parameter.device_mesh,

@@ -31,6 +31,7 @@ MANIFEST: Final = "manifest.json"
 MOST_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 UNFINISHED: Final = ".tmp"  # being written
 REPLACED: Final = ".old"  # complete, and on its way out
+DAMAGED: Final = ".damaged"  # not as it was saved; kept for its owner, read by nobody
 _STEP: Final = "step-"
 
 
@@ -43,12 +44,13 @@ class Saved:
     sha256: str
 
 
-def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
+def publish(final: Path, fill: Callable[[Path], None], *, private: bool = True) -> Saved:
     """Let `fill` write files into a temporary directory, then make it appear as `final` at once.
 
     An older directory of that name steps aside before and goes after, so that one of the two is
-    there at every moment. Raises `SystemFailure` (disk full, no permission); nothing half-written
-    stays and earlier checkpoints are untouched.
+    there at every moment. What is not `private` may be read by whom the umask lets. Raises
+    `SystemFailure` (disk full, no permission); nothing half-written stays and earlier checkpoints
+    are untouched.
     """
     temporary, older = (final.with_name(final.name + end) for end in (UNFINISHED, REPLACED))
     if final.exists() and not (final / MANIFEST).is_file():
@@ -57,8 +59,10 @@ def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
         )
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(mode=0o700, parents=True)
+        temporary.mkdir(mode=0o700 if private else 0o777, parents=True)
         fill(temporary)
+        if not private:
+            _open_to_others(temporary)
         size, digest = _seal(temporary)
         if final.exists():
             shutil.rmtree(older, ignore_errors=True)
@@ -69,7 +73,8 @@ def publish(final: Path, fill: Callable[[Path], None]) -> Saved:
         shutil.rmtree(temporary, ignore_errors=True)
         if not isinstance(error, (OSError, SafetensorError)):
             raise
-        raise _refused(final, error, " Earlier checkpoints are intact.") from error
+        earlier = step_of(final) is not None and finished(final.parent)
+        raise _refused(final, error, " Earlier checkpoints are intact." * bool(earlier)) from error
     shutil.rmtree(older, ignore_errors=True)
     return Saved(final, size, digest)
 
@@ -82,7 +87,9 @@ def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
     temporary = final.with_suffix(UNFINISHED)
     try:
         save_file(tensors, temporary)
+        _flush(temporary)
         temporary.rename(final)
+        _flush(final.parent)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise _refused(final, error) from error
@@ -117,6 +124,17 @@ def _seal(directory: Path) -> tuple[int, str]:
     for folder in (*reversed([p for p in inside if p.is_dir()]), directory):
         _flush(folder)
     return total, hashlib.sha256(text.encode()).hexdigest()
+
+
+def _open_to_others(directory: Path) -> None:
+    """Give every file the rights that a new one of this process has: libraries write their own."""
+    probe = directory / UNFINISHED
+    probe.touch()
+    rights = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for path in directory.rglob("*"):
+        if path.is_file():
+            path.chmod(rights)
 
 
 def _flush(path: Path) -> None:
@@ -202,6 +220,23 @@ def finished(root: Path) -> list[Path]:
         if (step := step_of(path)) is not None and path.suffix != UNFINISHED
     ]
     return [path for _, _, path in sorted(found)]
+
+
+def set_aside(root: Path, good: Path | None) -> list[Path]:
+    """Rename every checkpoint newer than `good` (None: all), so that nobody removes or reads them.
+
+    Returns where they are now. Raises `SystemFailure` where that is not allowed.
+    """
+    found = finished(root)
+    moved = []
+    for path in found[found.index(good) + 1 if good else 0 :]:
+        place = path.with_name(path.name + DAMAGED)
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+            moved.append(path.rename(place))
+        except OSError as error:
+            raise _refused(place, error) from error
+    return moved
 
 
 def keep_only(root: Path, kept: Iterable[Path]) -> None:

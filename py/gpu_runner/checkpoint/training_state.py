@@ -164,13 +164,17 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
 
 
 def _placed(stored: Any, parameter: Tensor, where: str) -> Any:
-    """A stored value where `parameter` lives: its own shard if it has the parameter's shape."""
+    """A stored value where `parameter` lives: its own shard if it has the parameter's shape.
+
+    Always a copy: a view would keep the file open, and on the disk when it is removed.
+    """
     if not isinstance(stored, Tensor):
         return stored
     if stored.shape == parameter.shape:
-        return placed_like(parameter, stored)
+        placed = placed_like(parameter, stored)
+        return placed.clone() if placed is stored else placed
     if stored.ndim == parameter.ndim >= 2:
         raise CheckpointError(
             f"{where} is {tuple(stored.shape)}, the parameter {tuple(parameter.shape)}."
         )
-    return stored.to(parameter.device)
+    return stored.to(parameter.device, copy=True)

@@ -31,6 +31,38 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_earlier_checkpoints_are_spoken_of_only_where_there_are_some(tmp_path: Path) -> None:
+    def fail(directory: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(SystemFailure) as first:
+        checkpoint.publish(tmp_path / "step-000001", fail)
+    assert "intact" not in str(first.value)
+    checkpoint.publish(tmp_path / "step-000001", write_two)
+    with pytest.raises(SystemFailure, match="Earlier checkpoints are intact"):
+        checkpoint.publish(tmp_path / "step-000002", fail)
+    with pytest.raises(SystemFailure) as model:
+        checkpoint.publish(tmp_path / "model", fail)
+    assert "intact" not in str(model.value)
+
+
+def test_what_is_not_private_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
+    def write(directory: Path) -> None:
+        write_two(directory)
+        (directory / "b.bin").chmod(0o600)  # as safetensors writes
+
+    before = os.umask(0o027)
+    try:
+        others = checkpoint.publish(tmp_path / "model", write, private=False).path
+        mine = checkpoint.publish(tmp_path / "step-000001", write).path
+    finally:
+        os.umask(before)
+    assert {path.name for path in others.iterdir()} == {"a.bin", "b.bin", "manifest.json"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in others.iterdir()} == {0o640}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (others, mine)] == [0o750, 0o700]
+    checkpoint.verify(others)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_without_permission_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
@@ -70,6 +102,18 @@ def test_damage_is_named_and_an_older_checkpoint_is_taken(
     assert found == older
     assert len(refused) == 1
     assert said in refused[0]
+
+
+def test_damaged_ones_are_set_aside_and_then_neither_read_nor_removed(tmp_path: Path) -> None:
+    paths = [checkpoint.publish(tmp_path / f"step-00000{n}", write_two).path for n in (1, 2, 3)]
+    moved = checkpoint.set_aside(tmp_path, paths[0])
+    assert [path.name for path in moved] == ["step-000002.damaged", "step-000003.damaged"]
+    assert checkpoint.finished(tmp_path) == paths[:1]
+    assert checkpoint.set_aside(tmp_path, paths[0]) == []
+    assert [path.name for path in checkpoint.set_aside(tmp_path, None)] == ["step-000001.damaged"]
+    checkpoint.keep_only(tmp_path, [])
+    assert len(list(tmp_path.iterdir())) == 3
+    checkpoint.verify(moved[0])
 
 
 def test_an_unfinished_save_is_no_checkpoint(tmp_path: Path) -> None:

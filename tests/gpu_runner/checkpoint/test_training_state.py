@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 import torch
 
+import run_process
 import tiny_llama
 from gpu_runner.checkpoint import training_state
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.world import World
+
+MAPS = Path("/proc/self/maps")
 
 
 def trained() -> tuple[torch.nn.Module, optim.Optimizer]:
@@ -95,3 +98,23 @@ def test_a_checkpoint_under_the_name_of_another_step_is_refused(tmp_path: Path) 
     (directory / "state.json").write_text('{"state": {"step": 3}}')
     with pytest.raises(CheckpointError, match=r"is of step 3, not of the step in its path"):
         training_state.read_state(directory)
+
+
+@pytest.mark.slow
+def test_each_process_holds_its_part_of_the_moments_and_no_more(tmp_path: Path) -> None:
+    """A view of the whole tensor counted 1.26 times what was predicted."""
+    for child in run_process.together(run_process.restore_and_weigh, str(tmp_path)):
+        child.join()
+        assert child.exitcode == 0
+    for rank in "01":
+        own, behind = map(int, (tmp_path / rank).read_text().split())
+        assert behind <= 1.01 * own
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux says what is mapped")
+def test_moments_that_were_read_let_go_of_their_file(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    file = save(tmp_path, model, optimizer) / "optimizer.safetensors"
+    fresh = optim.build(model, lr=1e-3, weight_decay=0.0)
+    training_state.restore(tmp_path, model, fresh, World())
+    assert str(file) not in MAPS.read_text()
