@@ -152,7 +152,7 @@ def train_here(options: dict[str, Any]) -> None:
 
 def resume_here(run: str) -> None:
     """The same for a run that goes on."""
-    from gpu_runner.run.start import resume
+    from gpu_runner.run.resuming import resume
 
     resume(Path(run), _quiet_console())
 

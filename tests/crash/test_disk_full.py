@@ -46,7 +46,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_goes_on(
     assert "Earlier checkpoints are intact" in full.stderr
     assert events(run)[-1]["status"] == "failed"
     assert directory.newest(run / "checkpoints") == (before, [])
-    assert list((run / "checkpoints").iterdir()) == [before]
+    assert max((run / "checkpoints").iterdir()) == before
 
     process = runner("resume", run.name, "--runs", str(tmp_path))
     output, _ = process.communicate()

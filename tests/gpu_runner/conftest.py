@@ -71,7 +71,7 @@ class _StopAt(io.StringIO):
         return super().write(text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stop_after() -> Callable[[int], Console]:
     """Makes a console under which a run of six steps is asked to stop after a step."""
 

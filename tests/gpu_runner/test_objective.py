@@ -17,7 +17,8 @@ from gpu_runner.model.load import find
 from gpu_runner.plan import plan
 from gpu_runner.plan.table import show_plan
 from gpu_runner.run import start as set_up
-from gpu_runner.run.start import resume, start
+from gpu_runner.run.resuming import resume
+from gpu_runner.run.start import start
 
 pytestmark = pytest.mark.slow
 

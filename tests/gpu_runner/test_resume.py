@@ -51,21 +51,51 @@ def test_killed_and_resumed_equals_uninterrupted(options: list[str], tmp_path: P
     assert len({event["seq"] for event in events(run)}) == len(events(run))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_finishes_the_step_saves_and_exits_with_zero(
-    options: list[str], tmp_path: Path, number: signal.Signals
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGTERM, ExitCode.STOPPED),
+        (signal.SIGHUP, ExitCode.STOPPED),
+        (signal.SIGINT, ExitCode.OK),
+    ],
+)
+def test_a_signal_finishes_the_step_saves_and_says_by_its_code_who_asked(
+    options: list[str], tmp_path: Path, number: signal.Signals, code: ExitCode
 ) -> None:
     process = runner("train", *options, "--runs", str(tmp_path))
     run = wait_for_step(tmp_path, 5, process)
     process.send_signal(number)
     output, _ = process.communicate()
-    assert process.returncode == 0, output
+    assert process.returncode == code, output
     assert f"asked to stop by {number.name}" in output
     assert f"unfrozen resume {run.name}" in output
     end = events(run)[-1]
     assert (end["kind"], end["status"]) == ("run.end", "stopped")
-    (checkpoint,) = (run / "checkpoints").iterdir()
+    checkpoint = max((run / "checkpoints").iterdir())
     assert checkpoint.name == f"step-{end['step']:06d}"
+
+
+def test_a_closed_terminal_saves_the_run(options: list[str], tmp_path: Path) -> None:
+    """As ssh that is cut: SIGHUP, and from then on writing to the terminal is an error."""
+    ours, theirs = os.openpty()
+    settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "gpu_runner", "train", *options, "--runs", str(tmp_path)]
+    in_terminal = (
+        f"import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        f" os.execv(sys.executable, {command!r})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", in_terminal],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=settings, start_new_session=True, text=True,
+    )  # fmt: skip
+    os.close(theirs)
+    run = wait_for_step(tmp_path, 5, process)
+    os.close(ours)
+    process.wait()
+    assert process.returncode == ExitCode.STOPPED
+    end = events(run)[-1]
+    assert (end["status"], end["reason"]) == ("stopped", "asked to stop by SIGHUP")
+    assert (run / "checkpoints" / f"step-{end['step']:06d}" / "manifest.json").exists()
 
 
 def test_out_of_memory_is_caught_with_advice(

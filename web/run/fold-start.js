@@ -12,10 +12,15 @@ export function takeStart(run, event) {
     recipe: recipe ?? {},
     bytesPerParameter: event.bytes_per_parameter ?? null,
   };
-  run.plan = { steps: plan?.steps ?? 0, lr: plan?.lr ?? [], x: plan?.lr_steps ?? [] };
+  takePlan(run, plan);
   run.memory.predicted = Object.assign(Object.create(null), predicted?.instants);
   run.memory.peakInstant = predicted?.peak_instant ?? "";
   run.memory.peakBytes = predicted?.peak_bytes ?? 0;
+}
+
+/** How many steps, and the rate at each: of `run.start`, or of a `run.resume` that changed them. */
+export function takePlan(run, plan) {
+  run.plan = { steps: plan?.steps ?? 0, lr: plan?.lr ?? [], x: plan?.lr_steps ?? [] };
 }
 
 const INSTANT_LIMIT = 16; // a step of ours has five

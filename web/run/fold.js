@@ -5,7 +5,7 @@
  */
 
 import { judge, newOrder } from "../frontier/log.js";
-import { takeMemory, takeStart } from "./fold-start.js";
+import { takeMemory, takePlan, takeStart } from "./fold-start.js";
 import { newTime, takeTime } from "./fold-time.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
@@ -184,6 +184,7 @@ function takeResume(run, event) {
   run.status = "running";
   run.end = null;
   run.beat = null; // what the old attempt was doing
+  if (event.plan) takePlan(run, event.plan); // resumed to another last step
   run.nonFinite = run.nonFinite > event.from_step ? null : run.nonFinite;
   for (const points of [...Object.values(run.series), ...Object.values(run.evals)]) {
     setAside(points, event.from_step);

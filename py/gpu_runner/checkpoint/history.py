@@ -37,12 +37,22 @@ class History:
         self.latest = losses
         if step == 0:
             self.first = dict(losses)
+        else:
+            self.first = losses | self.first  # a set that was exchanged begins here
         loss = losses.get(TASK, math.nan)
         if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             self.best_step, self.best_loss, self.looks_since_best = step, loss, 0
             return True
         self.looks_since_best += 1
         return False
+
+    def forget(self, suites: set[str]) -> None:
+        """What these suites scored before is of other rows: their change begins anew."""
+        for suite in suites:
+            self.first.pop(suite, None)
+            self.latest.pop(suite, None)
+        if TASK in suites:
+            self.best_step, self.best_loss, self.looks_since_best = 0, None, 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `state.json`."""

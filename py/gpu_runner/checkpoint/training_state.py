@@ -1,7 +1,7 @@
 """What a checkpoint holds beside the model, and how a run continues from it bit by bit on a CPU.
 
     optimizer.safetensors   every tensor of the optimizer by parameter, and the random numbers
-    state.json              step, tokens, history, the fingerprint of the data
+    state.json              version, step, tokens, history, what the run is made of
 
 Only safetensors and JSON: nothing in a checkpoint can run code when it is read. Tensors are whole
 whatever the number of processes that wrote them, so any number of them can continue.
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gpu_runner.checkpoint.directory import step_of
+from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
@@ -29,6 +30,8 @@ from unfrozen.frontier.shapes import Shape, listed, text
 
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
+VERSION: Final = 1
+"""Of `state.json`: more of it is no other version, another meaning of what is there is one."""
 MOST_STATE_BYTES: Final = 64 * 1024 * 1024
 _HELD: Final = "held"  # which keys each parameter had, and what of it is no tensor
 _HISTORY: Final = STATE_SHAPE["fields"]["history"]
@@ -88,7 +91,8 @@ def write(
 ) -> None:
     """Both files, from what `collect` gave."""
     save_file(tensors, directory / OPTIMIZER, metadata)
-    (directory / STATE).write_text(json.dumps(state, indent=1), "utf-8")
+    text = json.dumps({"version": VERSION, **state}, indent=1)
+    (directory / STATE).write_text(text, "utf-8")
 
 
 def _spelled(value: Any) -> Any:
@@ -101,9 +105,10 @@ def _spelled(value: Any) -> Any:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The `state.json` of a verified checkpoint; raises `CheckpointError` if it is of another step.
+    """The `state.json` of a verified checkpoint.
 
-    A directory that was renamed or copied over another one would put a run where it never was.
+    Raises `CheckpointError` if it is of a version that is not known yet, or of another step: a
+    directory that was renamed or copied over another one would put a run where it never was.
     """
     try:
         state = json.loads(read_whole(path / STATE, MOST_STATE_BYTES).decode("utf-8"))
@@ -111,6 +116,12 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path / STATE} cannot be read ({error}).") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE} is not a JSON object.")
+    version = state.get("version", 1)  # the first ones had no number
+    if not isinstance(version, int) or version > VERSION:
+        raise CheckpointError(
+            f"{path / STATE} is of version {str(version)[:20]}, and this unfrozen reads up to"
+            f" {VERSION}: update it, or go on with the one that wrote it."
+        )
     stood = state.get("state")
     step = stood.get("step") if isinstance(stood, dict) else None
     if step_of(path) not in (None, step):
@@ -118,10 +129,13 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def parts(path: Path, kept: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def parts(
+    path: Path, kept: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], Origins | None]:
     """Fields of the run's `State` and of its `History`, as `kept` in the checkpoint at `path`.
 
-    Raises `CheckpointError` for what is not of its type; fields that nobody knows are left out.
+    And its origins, None where it is too old to tell. Raises `CheckpointError` for what is not of
+    its type; fields that nobody knows are left out.
     """
     try:
         verdict = check(_SHAPE, _spelled(kept))
@@ -132,7 +146,8 @@ def parts(path: Path, kept: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
     state, history = (
         {name: kept[part][name] for name in verdict.value[part]} for part in ("state", "history")
     )
-    return state, history
+    origins = verdict.value.get("origins")
+    return state, history, None if origins is None else Origins(**origins)
 
 
 def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:

@@ -6,33 +6,25 @@ PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
+from gpu_runner.cli.loading import console_with_libraries
 from gpu_runner.config.options import configuration, takes_options
 from gpu_runner.errors import (
     MEANINGS,
     ExitCode,
-    NotReady,
     RunnerError,
     SystemFailure,
     is_out_of_memory,
 )
-from gpu_runner.installed import RUNS_ENV, built_page, pip_install, runs_folder, short
+from gpu_runner.installed import RUNS_ENV, built_page, runs_folder, short
 from gpu_runner.text import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 EXIT_CODES: Final = f"Exit codes: {', '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
 
@@ -78,7 +70,7 @@ def train(options: dict[str, Any]) -> None:
         _exit(lambda: _show_plan(options))
 
     def run() -> ExitCode:
-        config, console = configuration(options), _console()
+        config, console = configuration(options), console_with_libraries()
         from gpu_runner.run.start import start
 
         return start(config, console)
@@ -93,7 +85,7 @@ def plan(options: dict[str, Any]) -> None:
 
 
 def _show_plan(options: dict[str, Any]) -> ExitCode:
-    config, console = configuration(options), _console()
+    config, console = configuration(options), console_with_libraries()
     from gpu_runner.plan.plan import check_new, make
     from gpu_runner.plan.table import show_plan
 
@@ -102,14 +94,34 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
     return ExitCode.OK
 
 
-def resume(run: Run, runs: Runs = None, trust_remote_code: Annotated[bool, TRUST] = False) -> None:
+def resume(
+    run: Run,
+    runs: Runs = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="<number>",
+            help="Go on to this step in all, also after the end: by the schedule of such a run.",
+        ),
+    ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Although model or data are not what they were."),
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin again at step 0, if no checkpoint is whole.")
+    ] = False,
+    trust_remote_code: Annotated[bool, TRUST] = False,
+) -> None:
     """Go on with a stopped or killed run, bit by bit as if nothing had happened."""
 
     def go() -> ExitCode:
-        console = _console()
-        from gpu_runner.run.start import resume as resume_run
+        console = console_with_libraries()
+        from gpu_runner.run.resuming import Wish
+        from gpu_runner.run.resuming import resume as resume_run
 
-        return resume_run(run_directory(run, runs), console, trusted=trust_remote_code)
+        wish = Wish(trust_remote_code, steps, accept_changes, restart)
+        return resume_run(run_directory(run, runs), console, wish)
 
     _exit(go)
 
@@ -149,7 +161,7 @@ def selftest(
     """Whether this machine computes what it should: six checks in under a minute."""
 
     def go() -> ExitCode:
-        console = _console()
+        console = console_with_libraries()
         from gpu_runner.selftest import run
 
         return run(console, device)
@@ -164,7 +176,7 @@ def trace(
     """What one step of a job holds, traced tensor by tensor, beside the plan. Nothing is run."""
 
     def run() -> ExitCode:
-        console = _console()
+        console = console_with_libraries()
         from gpu_runner.trace import report
 
         report.run(job, as_json=as_json, console=console)
@@ -230,47 +242,6 @@ def run_directory(run: str, runs: str | None) -> Path:
     if not path.is_dir():
         return _runs(runs) / run
     return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
-
-
-def _console() -> Console:
-    """The terminal, once the libraries behind a run are loaded and settled.
-
-    They read their environment when they are loaded; what the user has set there stays. Our
-    progress line is the only one. Threads of PyTorch that wait for each other sleep instead of
-    spinning: on a machine that is busy with something else too, a small step on two cores took 3 s
-    spinning and 0.1 s sleeping; on an idle one the difference is within the noise.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: hence before it
-    if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
-        raise NotReady(f"this needs {' and '.join(missing)}, not installed here: {pip_install()}")
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # of what torchao brings for other machines
-    with _uncollected():
-        import transformers.modeling_utils
-        from rich.console import Console
-
-    transformers.utils.logging.set_verbosity_error()
-    return Console(highlight=False)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for garbage while PyTorch is imported: a million objects are made, and all stay.
-
-    The search took a sixth of the time; afterwards it leaves them alone. Where PyTorch is there
-    already, nothing is changed.
-    """
-    if "torch" in sys.modules:
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _exit(command: Callable[[], int]) -> None:

@@ -185,6 +185,9 @@ class TrainConfig:
     fused: Annotated[
         bool, About("Llama-like blocks keep less, at no cost; not beside compile", RARER)
     ] = True
+    keep_state: Annotated[
+        bool, About("A finished run keeps its last checkpoint, to go on by resume --steps", RARER)
+    ] = True
     sample_prompts: Annotated[
         tuple[str, ...] | None, About("Continued before and after; else held-out rows.", RARER)
     ] = None

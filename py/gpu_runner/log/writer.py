@@ -78,6 +78,7 @@ class EventLog:
         self.path = path
         self.run = run
         self.attempt = attempt
+        self.begun = False  # it held a whole event when it was opened
         self.dropped = 0  # events that no write could store, all of them together
         self.cut = 0  # events that lost fields because their line was over MAX_LINE_BYTES
         self._clock = clock
@@ -137,6 +138,7 @@ class EventLog:
         last = last_event(self.path)
         if last is None:
             return
+        self.begun = True
         if last["run"] != self.run:
             raise LogError(f"{self.path} is the log of run {last['run']}, not of {self.run}")
         self._next_seq = int(last["seq"]) + 1

@@ -174,7 +174,7 @@ def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
     if config.auto_micro_batch:
         config = _fitted(config, train, pad, shape, compute, device, ranks)
     feed = replace(_feed(config, train, pad, shape, ranks), rank=rank)
-    schedule = _schedule(config, feed)
+    schedule = schedule_for(config, feed)
     step, largest = heaviest(feed, schedule.total_steps, shape, config, compute)
     return RunPlan(
         config=config,
@@ -244,7 +244,7 @@ def _fitted(
 
     def peak_bytes(choice: TrainConfig) -> int:
         feed = _feed(choice, train, pad, shape, ranks)
-        steps = _schedule(choice, feed).total_steps
+        steps = schedule_for(choice, feed).total_steps
         _, largest = heaviest(feed, steps, shape, choice, compute)
         return predict(shape, choice, compute, largest, ranks).peak_bytes
 
@@ -275,7 +275,8 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _schedule(config: TrainConfig, feed: Feed) -> Schedule:
+def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:
+    """The learning rate at every step of a run with these choices."""
     steps = config.steps
     if steps is None:
         epochs = config.epochs or 1.0

@@ -8,8 +8,9 @@ Reading order:
 - `start_event` — the first event: what runs, on what, by which plan
 - `checkpointer` — what a run leaves on disk: checkpoints, the best model and the last, pruned
 - `ending` — how a run ended: log, terminal, exit code
-- `signals` — Ctrl-C and SIGTERM as a polite request
+- `signals` — Ctrl-C, SIGTERM and SIGHUP as a polite request
 - `control` — between two steps: pause, save, stop, all processes alike
 - `running` — a run that is set up, to its last line
 - `start` — from its command line to its first step
+- `resuming` — … and from its last checkpoint on
 """

@@ -1,14 +1,15 @@
 """What a run leaves on disk: checkpoints while it goes on, the trained model when it is done.
 
 Three checkpoints stay: the last; the best, whose task loss is lowest; and the last healthy one,
-written while no step was being skipped. Often they are one.
+written while no step was being skipped. Often they are one; then the one before it stays too, so
+that a damaged file never costs the whole run.
 """
 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import save
@@ -24,7 +26,7 @@ from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
 
-FINISHED: Final = "finished"  # an empty file: this run has its model and cannot be resumed
+FINISHED: Final = "finished"  # a file with the last step: this run has its model
 CHECKPOINTS: Final = "checkpoints"
 
 
@@ -50,18 +52,21 @@ class Checkpointer:
     tokenizer: Any
     optimizer: Optimizer
     history: History
-    data_sha256: str
+    origins: Origins | None
     world: World
+    keep_state: bool = False
+    """Whether a finished run keeps what it needs to go on: its last checkpoint, θ₀, the Fisher."""
 
     def save(self, state: State) -> Saved:
         """A complete checkpoint at `state`. Raises `SystemFailure` if the disk refuses."""
         kept = {
             "state": asdict(state),
             "history": self.history.as_json(),
-            "data_sha256": self.data_sha256,
             "task_loss": self.history.latest.get(TASK),
             "healthy": state.skipped_in_a_row == 0,
         }
+        if self.origins is not None:
+            kept["origins"] = self.origins.as_json()
         write = self._model_writer()
         tensors, metadata = training_state.collect(self.model, self.optimizer, self.world)
 
@@ -73,31 +78,43 @@ class Checkpointer:
         return self.world.on_first(lambda: checkpoint.publish(place, fill))
 
     def prune(self, newest: Saved) -> None:
-        """Remove the checkpoints that `newest` replaces; the best and the last healthy one stay."""
+        """Remove the checkpoints that `newest` replaces; the best and the last healthy one stay.
+
+        Never fewer than two, where there are two.
+        """
         root = self.directory / CHECKPOINTS
         if self.world.first:
             found = [standing(path) for path in checkpoint.finished(root)]
             healthy = [one.path for one in found if one.healthy]
-            checkpoint.keep_only(root, {newest.path, *healthy[-1:], *map(_path, best(found))})
+            staying = {newest.path, *healthy[-1:], *map(_path, best(found))}
+            if len(staying) == 1:
+                staying |= {*[one.path for one in found if one.path != newest.path][-1:]}
+            checkpoint.keep_only(root, staying)
 
     def finish(self) -> Saved:
-        """Write the trained model."""
+        """Write the trained model, for everybody whom the umask lets read it."""
         write = self._model_writer()
-        return self.world.on_first(lambda: checkpoint.publish(self.output, write))
+        return self.world.on_first(lambda: checkpoint.publish(self.output, write, private=False))
 
-    def clean_up(self) -> None:
-        """Mark the run as finished and remove what only an unfinished one needs.
+    def clean_up(self, state: State) -> None:
+        """Mark the run as finished at `state` and remove what it does not need any more.
 
         To be called when its last event is written: before that, a killed run must be able to go
         on. A checkpoint that did better on the task than the finished model stays; see `better`.
+        With `keep_state` its last one stays too, with what it needs to go on.
         """
-        if self.world.first:
-            (self.directory / FINISHED).touch()
-            checkpoint.keep_only(self.directory / CHECKPOINTS, map(_path, self.better()))
-            if not self.better():
-                shutil.rmtree(self.directory / CHECKPOINTS, ignore_errors=True)
-            for name in ("initial.safetensors", "fisher.safetensors"):
-                (self.directory / name).unlink(missing_ok=True)
+        if not self.world.first:
+            return
+        root = self.directory / CHECKPOINTS
+        last = checkpoint.step_dir(root, state.step)
+        going_on = self.keep_state and last.exists()
+        (self.directory / FINISHED).write_text(f"{state.step}\n", "utf-8")
+        better = [one.path for one in self.better()]
+        checkpoint.keep_only(root, [*better, last] if going_on else better)
+        if not going_on:
+            remove_derived(self.directory)
+        with suppress(OSError):  # something stays there
+            root.rmdir()
 
     def _model_writer(self) -> Callable[[Path], None]:
         """Who writes the model as it is now; gathers its weights first where they are spread."""
@@ -105,9 +122,13 @@ class Checkpointer:
         return lambda directory: save(self.model, self.tokenizer, directory, weights)
 
     def best(self) -> Path:
-        """The checkpoint with the lowest task loss. Raises `CheckpointError` if there is none."""
+        """The checkpoint with the lowest task loss.
+
+        Raises `CheckpointError` if there is none, or if it is not as it was saved.
+        """
         root = self.directory / CHECKPOINTS
         for one in best(list(map(standing, checkpoint.finished(root)))):
+            checkpoint.verify(one.path)
             return one.path
         raise CheckpointError(
             f"{root} has no checkpoint with a task loss: none can be gone back to."
@@ -118,6 +139,12 @@ class Checkpointer:
         now = self.history.latest.get(TASK, math.inf)
         found = map(standing, checkpoint.finished(self.directory / CHECKPOINTS))
         return [one for one in best(list(found)) if one.task_loss < now]
+
+
+def remove_derived(run: Path) -> None:
+    """Remove what a run made of its θ₀, and can only make again of the same."""
+    for name in ("initial.safetensors", "fisher.safetensors"):
+        (run / name).unlink(missing_ok=True)
 
 
 def standing(path: Path) -> Standing:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_runner.checkpoint.directory import finished, step_of
+from gpu_runner.checkpoint.directory import finished, step_dir, step_of
 from gpu_runner.checkpoint.history import History
 from gpu_runner.errors import (
     Diverged,
+    ExitCode,
     OutOfMemory,
     RunnerError,
     SystemFailure,
@@ -24,7 +25,7 @@ from gpu_runner.run.progress import RunSummary
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
 from unfrozen.events import RunStatus
-from unfrozen.units import gib
+from unfrozen.units import format_bytes, gib
 
 
 @dataclass(slots=True)
@@ -35,6 +36,10 @@ class End:
     reason: str
     error: BaseException | None = None
     model: Path | None = None
+    step: int = 0
+    """Of a run that is finished, its last."""
+    code: ExitCode = ExitCode.OK
+    """What the process says of an end that is no error."""
     better: list[Standing] = field(default_factory=list)
     """The checkpoint that did better on the task than the model, if there is one."""
 
@@ -114,6 +119,12 @@ def _next_steps(end: End, directory: Path) -> list[str]:
             f" {one.task_loss:.3f}): its weights are in {one.path}."
             for one in end.better
         ]
+        if (last := step_dir(directory / CHECKPOINTS, end.step)).exists():
+            size = format_bytes(sum(file.stat().st_size for file in last.iterdir()))
+            steps.append(
+                f"Train it further with: {program()} resume {_word(directory)} --steps N{runs};"
+                f" what that needs, {size}, is in {last}."
+            )
     elif isinstance(end.error, Diverged):
         steps.append(_other_choices(directory))
     else:

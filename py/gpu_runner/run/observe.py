@@ -151,8 +151,8 @@ class RunObserver:
         """
         model, history = self._validation.model, self._recorder.history
         Anchor.of(best, model).take_back(model)
-        kept = training_state.read_state(best)["history"]
-        history.latest, history.drift = kept["latest"], kept["drift"]
+        _, kept, _ = training_state.parts(best, training_state.read_state(best))
+        history.latest, history.drift = kept.get("latest", {}), kept.get("drift", 0.0)
         reason = self.stop.reason()
         self._recorder.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)
         if state.step < self._validation.steps:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import CheckpointError, ExitCode
@@ -55,6 +56,8 @@ class PreparedRun:
     history: History
     attempt: int
     notes: list[tuple[str, str]]
+    origins: Origins | None = None
+    """What it is made of; None where no checkpoint will tell."""
 
     def checkpointer(self) -> Checkpointer:
         """Who writes its checkpoints and its model."""
@@ -72,8 +75,9 @@ class PreparedRun:
             tokenizer=self.plan.tokenizer,
             optimizer=self.optimizer,
             history=self.history,
-            data_sha256=self.plan.train.sha256,
+            origins=self.origins,
             world=self.world,
+            keep_state=self.plan.config.keep_state and self.plan.save_every > 0,
         )
 
 
@@ -101,7 +105,7 @@ def execute(prepared: PreparedRun, console: Console) -> ExitCode:
     show(console, summary)
     if end.error is not None:
         raise end.error
-    return ExitCode.OK
+    return end.code
 
 
 def _log(prepared: PreparedRun) -> AbstractContextManager[Log]:
@@ -135,23 +139,28 @@ def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: St
         terminal.begin(prepared.plan, prepared.directory.name, prepared.state.step)
         _announce(prepared, log, recorder)
         train(_training(prepared, observer, control, _penalty(prepared, recorder)))
+        over = observer.stop.reached or prepared.state.step == prepared.plan.steps
+        if over and checkpointer.keep_state:
+            observer.keep(prepared.state)  # before weights are gone back to
         if observer.stop.reached:
             reason = observer.go_back(prepared.state, checkpointer.best())
             recorder.saved(prepared.state, checkpointer.finish())
             end = End("finished", reason)
             end.model = checkpointer.output
-        elif prepared.state.step == prepared.plan.steps:
+        elif over:
             recorder.saved(prepared.state, checkpointer.finish())
             end = End("finished", f"all {prepared.plan.steps} steps are done")
             end.model, end.better = checkpointer.output, checkpointer.better()
         else:
-            end = End("stopped", f"asked to stop by {control.asked_by}")
+            code = ExitCode.STOPPED if control.by_system else ExitCode.OK
+            end = End("stopped", f"asked to stop by {control.asked_by}", code=code)
     except BaseException as error:  # logged here, raised again by the caller
         end = describe_error(error, prepared.plan)
     summary = end.numbers(prepared.plan, prepared.state, prepared.history)
     log.emit("run.end", prepared.state.step, status=end.status, reason=end.reason, summary=summary)
     if end.status == "finished":
-        checkpointer.clean_up()
+        end.step = prepared.state.step
+        checkpointer.clean_up(prepared.state)
     return end
 
 
@@ -239,10 +248,11 @@ def _rate_under_way(planned: RunPlan, state: State) -> float:
 
 def _announce(prepared: PreparedRun, log: Log, recorder: Recorder) -> None:
     step = prepared.state.step
-    if prepared.attempt == 0:
+    if not (isinstance(log, EventLog) and log.begun):  # killed before its first event, or lost
         log.emit("run.start", step, **start_event.payload(prepared.plan, prepared.model))
-    else:
-        log.emit("run.resume", step, from_step=step)
+    if step or prepared.attempt:
+        plan = start_event.planned_rates(prepared.plan.schedule)
+        log.emit("run.resume", step, from_step=step, plan=plan)
     remarks = [("warn", text) for text in prepared.plan.remarks()]
     for level, text in (*remarks, *prepared.notes):
         recorder.alert(level, text, step)

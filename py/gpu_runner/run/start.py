@@ -9,26 +9,24 @@ runs/<id>/config.json            the choices; `resume` needs nothing else
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Final
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.history import History
-from gpu_runner.config import bounds
-from gpu_runner.config.file import stored
+from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
@@ -37,11 +35,11 @@ from gpu_runner.model import blocks
 from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.plain import read_whole
+from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan, choose_device
-from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 from gpu_runner.run.running import PreparedRun, execute
+from gpu_runner.run.start_event import versions
 from gpu_runner.text import printable
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
@@ -49,65 +47,31 @@ from gpu_runner.train.loop import State
 from gpu_runner.world import World, join
 from unfrozen.runner import WHOLE
 
-MOST_CONFIG_BYTES: Final = 1024 * 1024
+if sys.platform != "win32":
+    import fcntl
 
 
 def start(config: TrainConfig, console: Console) -> ExitCode:
     """Train as `config` says, in a new run directory. Raises `RunnerError` for user errors."""
     plan.check_new(config.out)
-    with _world(config) as world:
+    with world_of(config) as world:
         quiet = console if world.first else Console(quiet=True)
         planned = plan.make(config, world.rank, world.size)
         world.on_first(lambda: _check_place(config.out))
         directory = world.on_first(lambda: _new_directory(planned.config))
-        try:
-            model = _load(planned, planned.source, world, quiet)
-            prepared = _prepared(planned, directory, model, world, History(), State())
-        except BaseException:
-            if world.first:  # nothing is lost: there is no run yet
-                shutil.rmtree(directory, ignore_errors=True)
-            raise
-        return execute(prepared, quiet)
-
-
-def resume(directory: Path, console: Console, *, trusted: bool = False) -> ExitCode:
-    """Go on with the run in `directory` from its newest verified checkpoint.
-
-    Without one it starts again at step 0, under the same id. The number of processes may be another
-    one than before. `trusted` lets the model's own code run: it is asked for anew, because the
-    record of a run can come from anywhere. Raises `CheckpointError` when the run is finished, is no
-    run, or its data have changed.
-    """
-    config, moved = _at_home(_read_config(directory), directory)
-    config = dataclasses.replace(config, trust_remote_code=trusted)
-    if (directory / FINISHED).exists():
-        text = f"{directory.name} is finished: there is nothing to resume."
-        raise everyones(CheckpointError(text))
-    _check_alone(directory)
-    with _world(config) as world:
-        quiet = console if world.first else Console(quiet=True)
-        found, refused = world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS))
-        planned = plan.make(config, world.rank, world.size)
-        source, state, history = planned.source, State(), History()
-        if found is not None:
-            kept = training_state.read_state(found)
-            _check_data(planned, kept, directory)
-            source = Source("directory", source.name, str(found), trusted=trusted)
-            stood, remembered = training_state.parts(found, kept)
-            state, history = State(**stood), History(**remembered)
-        model = _load(planned, source, world, quiet)
-        prepared = _prepared(planned, directory, model, world, history, state)
-        prepared.attempt = 1  # the log knows the true number
-        then = "An older checkpoint is used." if found else "The run starts again at step 0."
-        prepared.notes = [("warn", text) for text in moved]
-        prepared.notes += [("warn", f"{text} {then}") for text in refused]
-        if found is not None:
-            training_state.restore(found, model, prepared.optimizer, world)
-        return execute(prepared, quiet)
+        with claimed(directory, world):
+            try:
+                model = loaded(planned, planned.source, world, quiet)
+                prepared = prepare(planned, directory, model, world, History(), State())
+            except BaseException:
+                if world.first:  # nothing is lost: there is no run yet
+                    shutil.rmtree(directory, ignore_errors=True)
+                raise
+            return execute(prepared, quiet)
 
 
 @contextmanager
-def _world(config: TrainConfig) -> Iterator[World]:
+def world_of(config: TrainConfig) -> Iterator[World]:
     """The processes of this run, for as long as it lasts."""
     device = choose_device(config.device)
     if device.type == "cpu":
@@ -144,7 +108,7 @@ def check_together(config: TrainConfig, world: World) -> None:
             raise everyones(UsageError(f"{text}."))
 
 
-def _load(planned: RunPlan, source: Source, world: World, console: Console) -> Any:
+def loaded(planned: RunPlan, source: Source, world: World, console: Console) -> Any:
     """The model; where it will be cut into parts, in the memory of the host first."""
     device = planned.device if world.size == 1 else torch.device("cpu")
     with console.status(Text(printable(f"loading {source.name}"))):
@@ -155,7 +119,7 @@ def _load(planned: RunPlan, source: Source, world: World, console: Console) -> A
     return model
 
 
-def _prepared(
+def prepare(
     planned: RunPlan, directory: Path, model: Any, world: World, history: History, state: State
 ) -> PreparedRun:
     """Keep θ₀, cut the model into parts, build the optimizer on them."""
@@ -171,15 +135,63 @@ def _prepared(
     )
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     kept = Anchor(start.files, world)
-    return PreparedRun(planned, directory, model, kept, optimizer, world, state, history, 0, [])
+    made_of = world.on_first(lambda: _origins(planned, start, world))
+    return PreparedRun(
+        planned, directory, model, kept, optimizer, world, state, history, 0, [], made_of
+    )
 
 
-def _check_alone(directory: Path) -> None:
-    """Refuse a run that a process still writes: it would remove what is loaded here."""
+def _origins(planned: RunPlan, start: Anchor, world: World) -> Origins:
+    """What the run is made of; θ₀ is read once."""
+    away = dict.fromkeys(("runs", "out", "trust_remote_code"))
+    choices = {k: v for k, v in planned.config.as_json().items() if k not in away}
+    computed = {
+        **versions(),
+        "device": planned.device.type,
+        "products in": planned.compute,
+        "processes": str(world.size),
+        "threads": str(torch.get_num_threads()),
+    }
+    return Origins(
+        model=fingerprint(start.files.values()),
+        data=planned.train.sha256,
+        suites={name: rows.sha256 for name, rows in planned.suites.items()},
+        choices=json.loads(json.dumps(choices)),  # as a checkpoint will tell them
+        computed=computed,
+    )
+
+
+@contextmanager
+def claimed(directory: Path, world: World) -> Iterator[None]:
+    """Hold a run for this process, from before it loads a model until it ends.
+
+    Raises `CheckpointError` where another process holds it: it would remove what is loaded here.
+    """
+    held = world.on_first(lambda: _held(directory))
+    try:
+        yield
+    finally:
+        if world.first and held >= 0:
+            os.close(held)
+
+
+def _held(directory: Path) -> int:
+    """A descriptor with the lock of a run's record; −1 where the file system knows no locks."""
     log = directory / LOG_NAME
-    if log.is_file() and writer_alive(log):
+    held = open_plain(directory / CONFIG_NAME)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = log.is_file() and writer_alive(log)  # whose record was written anew since
+    except BlockingIOError:
+        taken = True
+    except OSError:
+        os.close(held)
+        return -1
+    if taken:
+        os.close(held)
         text = f"{directory.name} is being trained by another process: wait for it, or stop it."
         raise everyones(CheckpointError(text))
+    return held
 
 
 def _check_place(out: str | None) -> None:
@@ -203,8 +215,7 @@ def _new_directory(config: TrainConfig) -> Path:
     directory = Path(config.runs).expanduser() / name
     try:
         directory.mkdir(mode=0o700, parents=True)
-        text = json.dumps(config.anchored().as_json(), indent=1)
-        (directory / CONFIG_NAME).write_text(text + "\n", "utf-8")
+        write_config(config, directory)
     except OSError as error:
         raise SystemFailure(
             f"--runs {config.runs}: no run can be kept there ({error.strerror})."
@@ -213,40 +224,9 @@ def _new_directory(config: TrainConfig) -> Path:
     return directory
 
 
-def _at_home(config: TrainConfig, directory: Path) -> tuple[TrainConfig, list[str]]:
-    """The choices of a run as they are meant where it lies now, and what is to be said of that.
-
-    The record of a run that was copied still names the place for the model of the other one.
-    """
-    runs = directory.absolute().parent
-    made = Path(config.runs).expanduser() / directory.name
-    if config.out is None or made.resolve() == directory.resolve():
-        return dataclasses.replace(config, runs=str(runs)), []
-    note = (
-        f"This run was copied or moved from {made}: its model goes into its own folder, not to"
-        f" {config.out}."
-    )
-    return dataclasses.replace(config, runs=str(runs), out=None), [note]
-
-
-def _read_config(directory: Path) -> TrainConfig:
-    path = directory / CONFIG_NAME
-    try:
-        config = stored(read_whole(path, MOST_CONFIG_BYTES), "its record")
-        bounds.check(config)
-        return config
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{directory} is not a run of `train`: it has no {CONFIG_NAME}. Give a run's id or"
-            " path."
-        ) from None
-    except (OSError, ValueError, TypeError, UsageError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}): the run cannot go on.") from None
-
-
-def _check_data(planned: RunPlan, kept: dict[str, Any], directory: Path) -> None:
-    if kept.get("data_sha256") != planned.train.sha256:
-        raise CheckpointError(
-            f"the training data of {directory.name} have changed since its checkpoint: its order"
-            " and loss would not continue. Put the old file back, or start a new run."
-        )
+def write_config(config: TrainConfig, directory: Path) -> None:
+    """Keep the choices of a run, whole or not at all. Raises `OSError`."""
+    text = json.dumps(config.anchored().as_json(), indent=1)
+    new = directory / f"{CONFIG_NAME}.tmp"
+    new.write_text(text + "\n", "utf-8")
+    new.replace(directory / CONFIG_NAME)

@@ -39,6 +39,7 @@ ORDERS: Final[Shape] = record(
 )
 """`orders.json`: what is wanted of a run."""
 
+_DIGEST: Final = text(64, r"[0-9a-f]*", "a hexadecimal digest")
 _LOSSES: Final = mapped(NAME, MEASURED, 1000)
 _LOSS: Final = either(MEASURED, {"type": "nothing", "is": "null"})
 
@@ -67,10 +68,23 @@ STATE: Final[Shape] = record(
                 "looks_since_best": whole(),
             }
         ),
+        "version": whole(1, 10**6),
+        "origins": record(
+            {
+                "model": _DIGEST,
+                "data": _DIGEST,
+                "suites": mapped(NAME, _DIGEST, 1000),
+                "choices": mapped(NAME, json(4, 10_000, 64 * 1024 * 1024), 1000),
+                "computed": mapped(NAME, text(256), 64),
+            },
+            needs=("model", "data", "suites", "choices", "computed"),
+        ),
     },
     needs=("state", "history"),
 )
-"""`state.json` of a checkpoint: where the run stood, and what it remembered of itself."""
+"""`state.json` of a checkpoint: where the run stood, what it remembered of itself, and what it is
+made of.
+"""
 
 _CHOICE: Final = either(
     text(4096),

@@ -54,6 +54,10 @@ HEAD: Final = record(
 )
 """What every event begins with."""
 
+_PLAN: Final = record(
+    {"steps": STEPS, "lr": listed(number(), 10_000), "lr_steps": listed(STEPS, 10_000)},
+    long=[("lr", "lr_steps"), ("lr_steps", "lr")],
+)
 _START: Final = record(
     {
         "config": ANYTHING,
@@ -84,10 +88,7 @@ _START: Final = record(
         "predicted": record(
             {"peak_instant": WORD, "peak_bytes": BYTES, "instants": mapped(WORD, SIZES, 64)}
         ),
-        "plan": record(
-            {"steps": STEPS, "lr": listed(number(), 10_000), "lr_steps": listed(STEPS, 10_000)},
-            long=[("lr", "lr_steps"), ("lr_steps", "lr")],
-        ),
+        "plan": _PLAN,
         "cut": listed(text(80), 64),
     }
 )
@@ -123,7 +124,7 @@ EVENTS: Final[dict[str, Shape]] = {
         {"level": word("info", "warn", "error"), "text": PROSE, "cut": ANYTHING}, needs=("text",)
     ),
     "beat": record({"expect_next_in": number(0, 1e9), "paused": FLAG, "heard": whole()}),
-    "run.resume": record({"from_step": STEPS}, needs=("from_step",)),
+    "run.resume": record({"from_step": STEPS, "plan": _PLAN}, needs=("from_step",)),
     "run.end": record(
         {"status": word(*STATUSES), "reason": PROSE, "summary": ANYTHING, "cut": ANYTHING},
         needs=("status",),

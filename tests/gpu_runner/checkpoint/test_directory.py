@@ -32,7 +32,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_earlier_checkpoints_are_spoken_of_only_where_there_are_some(tmp_path: Path) -> None:
-    def fail(directory: Path) -> None:
+    def fail(_: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(SystemFailure) as first:

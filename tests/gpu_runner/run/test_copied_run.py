@@ -11,7 +11,8 @@ from rich.console import Console
 
 from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.errors import CheckpointError, ExitCode
-from gpu_runner.run.start import resume, start
+from gpu_runner.run.resuming import resume
+from gpu_runner.run.start import start
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ def run(
         "out": str(out),
         "runs": str(tmp_path / "runs"),
     }
-    assert start(resolve(options), stop_after(2)) == ExitCode.OK
+    assert start(resolve(options), stop_after(2)) == ExitCode.STOPPED
     (made,) = (tmp_path / "runs").iterdir()
     return made, out
 

@@ -1,0 +1,149 @@
+"""What a run is made of, in fingerprints: its θ₀, its rows, its choices, what computes it.
+
+Every checkpoint keeps them. A run that goes on takes them again: what has changed in between either
+makes nonsense of going on, and is refused, or has a meaning that is said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import safe_open
+
+_ELSEWHERE: Final = frozenset(
+    {
+        *("model", "data", "eval_data", "general", "replay", "fisher_data"),  # fingerprints are
+        *("runs", "out", "trust_remote_code", "steps", "epochs", "device"),  # told in other words
+    }
+)
+_OF_THE_STATE: Final = ("optimizer", "params", "rounding")
+"""Choices that say what the tensors of a checkpoint are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """What a run is made of.
+
+    model     sha256 of θ₀, tensor by tensor
+    data      sha256 of the training rows as the model reads them
+    suites    the same of every held-out set, by name
+    choices   the run's `TrainConfig` as plain data
+    computed  what computes it: versions, device, precision of products, processes, threads
+    """
+
+    model: str
+    data: str
+    suites: dict[str, str]
+    choices: dict[str, Any]
+    computed: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `state.json`."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What is not as it was: `refused` makes nonsense of going on, of `notes` one should know.
+
+    `meanings` are what the refused ones mean for a run that goes on all the same; `suites` are the
+    held-out sets whose earlier losses are of other rows.
+    """
+
+    refused: list[str] = field(default_factory=list)
+    meanings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    suites: set[str] = field(default_factory=set)
+    kinds: list[str] = field(default_factory=list)
+    """Choices that the tensors of the checkpoint do not fit: no run can go on with them."""
+
+    def refuse(self, what: str, meaning: str) -> None:
+        """One more that is refused, and what it means where it is accepted."""
+        self.refused.append(what)
+        self.meanings.append(meaning)
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """SHA-256 of every tensor in some safetensors files: name, type, shape and bytes, by name.
+
+    How they are divided among files, and in which order, changes nothing. Raises `OSError` or
+    `SafetensorError` for a file that cannot be read.
+    """
+    places: dict[str, Path] = {}
+    for file in sorted(set(files)):
+        with safe_open(file, framework="pt") as tensors:
+            places.update(dict.fromkeys(tensors.keys(), file))
+    digest = hashlib.sha256()
+    for file, names in _by_file(places):
+        with safe_open(file, framework="pt") as tensors:
+            for name in names:
+                tensor = tensors.get_tensor(name)
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _by_file(places: Mapping[str, Path]) -> Iterable[tuple[Path, list[str]]]:
+    """Names in alphabetical order, as long as they lie in one file: it is not opened for each."""
+    names: list[str] = []
+    for name in sorted(places):
+        if names and places[name] != places[names[0]]:
+            yield places[names[0]], names
+            names = []
+        names.append(name)
+    if names:
+        yield places[names[0]], names
+
+
+def changes(before: Origins, now: Origins) -> Changes:
+    """What of a run is not as it was at its checkpoint."""
+    found = Changes()
+    if before.model != now.model:
+        found.refuse(
+            f"the model it started from (θ₀ was {before.model[:12]}…, is {now.model[:12]}…)",
+            "θ₀ is another model than the run began with: drift is measured from it, and L2-SP and"
+            " EWC pull towards it",
+        )
+    if before.data != now.data:
+        found.refuse(
+            "the training data, or the tokenizer that reads them",
+            "the training rows are other ones: their order is drawn anew, and some may be seen"
+            " twice or never",
+        )
+    found.suites = {
+        name
+        for name in before.suites.keys() | now.suites.keys()
+        if before.suites.get(name) != now.suites.get(name)
+    }
+    if found.suites:
+        named = ", ".join(sorted(found.suites))
+        found.refuse(
+            f"the held-out rows of {named}",
+            f"the held-out rows of {named} are other ones: their change is told from here on, not"
+            " from step 0",
+        )
+    found.kinds = _different(before.choices, now.choices, _OF_THE_STATE)
+    others = sorted((before.choices.keys() & now.choices.keys()) - _ELSEWHERE - {*_OF_THE_STATE})
+    if told := _different(before.choices, now.choices, others):
+        found.notes.append(f"Choices that hold from here on: {', '.join(told)}.")
+    if told := _different(before.computed, now.computed, sorted(before.computed)):
+        found.notes.append(
+            f"Since its checkpoint: {', '.join(told)}. What is computed may differ in its last"
+            " digits from a run that was never interrupted."
+        )
+    return found
+
+
+def _different(
+    before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]
+) -> list[str]:
+    return [
+        f"{name} {before.get(name)} → {now.get(name)}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]

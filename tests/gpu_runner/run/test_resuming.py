@@ -1,0 +1,381 @@
+"""A run that goes on: what equals one that was never stopped, and what is refused or said."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+import tiny_llama
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.errors import CheckpointError, ExitCode, UsageError
+from gpu_runner.run.resuming import Wish, resume
+from gpu_runner.run.start import claimed, start
+from gpu_runner.world import World
+from run_process import events, losses
+
+StopAfter = Callable[[int], Console]
+
+
+def the_run(config: TrainConfig) -> Path:
+    (run,) = Path(config.runs).iterdir()
+    return run
+
+
+def elsewhere(config: TrainConfig, name: str, **choices: Any) -> TrainConfig:
+    return replace(config, runs=str(Path(config.runs).with_name(name)), **choices)
+
+
+def kinds(run: Path, kind: str) -> list[dict[str, Any]]:
+    return [event for event in events(run) if event["kind"] == kind]
+
+
+def said(run: Path) -> str:
+    return "\n".join(event["text"] for event in kinds(run, "alert"))
+
+
+def assert_same_result(one: Path, two: Path) -> None:
+    """Every loss and gradient norm, and every weight, to the last bit."""
+    assert losses(one) == losses(two)
+    a, b = (load_file(run / "model" / "model.safetensors") for run in (one, two))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def once_finished(module_config: TrainConfig) -> Path:
+    assert start(module_config, Console(quiet=True)) == ExitCode.OK
+    return the_run(module_config)
+
+
+@pytest.fixture(scope="module")
+def once_stopped(module_config: TrainConfig, stop_after: StopAfter) -> Path:
+    other = elsewhere(module_config, "stopped")
+    assert start(other, stop_after(4)) == ExitCode.STOPPED
+    return the_run(other)
+
+
+@pytest.fixture
+def finished(once_finished: Path, tmp_path: Path) -> Path:
+    """A run that was never interrupted."""
+    return Path(shutil.copytree(once_finished, tmp_path / "finished" / once_finished.name))
+
+
+@pytest.fixture
+def stopped(once_stopped: Path, tmp_path: Path) -> Path:
+    """One that SIGTERM ended after four steps; it has checkpoints of steps 3 and 4."""
+    return Path(shutil.copytree(once_stopped, tmp_path / "stopped" / once_stopped.name))
+
+
+def checkpoints(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def test_a_stopped_run_goes_on_bit_by_bit(finished: Path, stopped: Path, console: Console) -> None:
+    assert kinds(stopped, "run.end")[0]["status"] == "stopped"
+    assert resume(stopped, console) == ExitCode.OK
+    assert kinds(stopped, "run.resume")[0]["from_step"] == 4
+    assert "It goes on after step 4." in console.file.getvalue()  # type: ignore[attr-defined]
+    assert_same_result(finished, stopped)
+    baselines = {e["baseline"] for e in kinds(stopped, "eval") if e["suite"] == "task"}
+    assert len(baselines) == 1
+    assert said(stopped) == ""
+
+
+def test_two_checkpoints_stay_so_that_one_bad_bit_costs_one_interval(
+    finished: Path, stopped: Path, console: Console
+) -> None:
+    assert checkpoints(stopped) == ["step-000003", "step-000004"]
+    file = stopped / "checkpoints" / "step-000004" / "optimizer.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert resume(stopped, console) == ExitCode.OK
+    assert kinds(stopped, "run.resume")[0]["from_step"] == 3
+    assert "its sha256 differs" in said(stopped)
+    assert "The one before is used; it stays as step-000004.damaged." in said(stopped)
+    assert_same_result(finished, stopped)
+    assert "step-000004.damaged" in checkpoints(stopped)
+
+
+def test_without_a_whole_checkpoint_nothing_begins_again_by_itself(
+    stopped: Path, console: Console
+) -> None:
+    for path in (stopped / "checkpoints").iterdir():
+        (path / "state.json").write_text("{}")
+    before = sorted(stopped.rglob("*"))
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint: .*2 bytes.* --restart"):
+        resume(stopped, console)
+    assert sorted(stopped.rglob("*")) == before
+    assert resume(stopped, console, Wish(restart=True)) == ExitCode.OK
+    assert kinds(stopped, "run.resume")[0]["from_step"] == 0
+    assert "state.json has 2 bytes" in said(stopped)
+    assert "starts again at step 0; it stays as step-000003.damaged, step-0000" in said(stopped)
+
+
+def test_a_whole_checkpoint_is_not_thrown_away_by_a_restart(
+    stopped: Path, console: Console
+) -> None:
+    with pytest.raises(UsageError, match=r"--restart: .*step-000004 is whole"):
+        resume(stopped, console, Wish(restart=True))
+
+
+def test_a_run_killed_before_its_log_was_there_begins_at_step_0(
+    finished: Path, stopped: Path, console: Console
+) -> None:
+    for name in ("events.jsonl", "checkpoints"):
+        path = stopped / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert resume(stopped, console) == ExitCode.OK
+    assert events(stopped)[0]["kind"] == "run.start"
+    assert not kinds(stopped, "run.resume")
+    assert_same_result(finished, stopped)
+
+
+def test_a_log_that_was_lost_begins_with_what_runs(stopped: Path, console: Console) -> None:
+    (stopped / "events.jsonl").write_text("")
+    assert resume(stopped, console) == ExitCode.OK
+    first, second, *_ = events(stopped)
+    assert (first["kind"], second["kind"], second["from_step"]) == ("run.start", "run.resume", 4)
+
+
+def test_a_run_that_another_process_holds_is_refused_by_name(
+    stopped: Path, console: Console
+) -> None:
+    with (
+        claimed(stopped, World()),
+        pytest.raises(CheckpointError, match="is being trained by another process"),
+    ):
+        resume(stopped, console)
+
+
+@pytest.fixture
+def own_model(config: TrainConfig, tmp_path: Path, stop_after: StopAfter) -> tuple[Path, Path]:
+    """A run that was stopped after two steps, and the model of its own that it started from."""
+    model = Path(shutil.copytree(config.model, tmp_path / "model"))
+    mine = replace(config, model=str(model))
+    start(mine, stop_after(2))
+    return the_run(mine), model
+
+
+def test_another_base_model_is_refused_and_may_be_accepted(
+    own_model: tuple[Path, Path], console: Console
+) -> None:
+    run, model = own_model
+    weights = load_file(model / "model.safetensors")
+    save_file(
+        {n: 1.5 * w for n, w in weights.items()}, model / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(CheckpointError, match=r"the model it started from \(θ₀ was .*, is ") as no:
+        resume(run, console)
+    assert "by --accept-changes" in str(no.value)
+    assert "\n" not in str(no.value)
+    assert resume(run, console, Wish(accept_changes=True)) == ExitCode.OK
+    assert "Accepted: θ₀ is another model than the run began with: drift" in said(run)
+
+
+def test_the_same_weights_in_other_files_are_the_same_model(
+    own_model: tuple[Path, Path], console: Console
+) -> None:
+    run, model = own_model
+    weights = load_file(model / "model.safetensors")
+    save_file(
+        dict(reversed(weights.items())), model / "model.safetensors", {"format": "pt", "a": "b"}
+    )
+    assert resume(run, console) == ExitCode.OK
+    assert said(run) == ""
+
+
+def test_changed_training_rows_are_refused_and_may_be_accepted(
+    config: TrainConfig, console: Console, tmp_path: Path, stop_after: StopAfter
+) -> None:
+    rows = tiny_llama.write_rows(tmp_path / "mine.jsonl", tiny_llama.sums(30))
+    held = tiny_llama.write_rows(tmp_path / "held.jsonl", tiny_llama.sums(4))
+    mine = replace(config, data=str(rows), eval_data=str(held))
+    start(mine, stop_after(2))
+    run = the_run(mine)
+    tiny_llama.write_rows(rows, tiny_llama.sums(31))
+    with pytest.raises(CheckpointError, match=r"has changed: the training data, or the tok.*mine"):
+        resume(run, console)
+    assert resume(run, console, Wish(accept_changes=True)) == ExitCode.OK
+    assert "Accepted: the training rows are other ones" in said(run)
+    assert "the held-out rows" not in said(run)
+
+
+def test_changed_held_out_rows_are_refused_or_their_change_begins_anew(
+    config: TrainConfig, console: Console, tmp_path: Path, stop_after: StopAfter
+) -> None:
+    held = tiny_llama.write_rows(tmp_path / "held.jsonl", tiny_llama.sums(8))
+    mine = replace(config, eval_data=str(held))
+    start(mine, stop_after(2))
+    run = the_run(mine)
+    tiny_llama.write_rows(held, tiny_llama.sums(5))
+    with pytest.raises(CheckpointError, match=r"has changed: the held-out rows of task \("):
+        resume(run, console)
+    assert resume(run, console, Wish(accept_changes=True)) == ExitCode.OK
+    task = {e["step"]: e for e in kinds(run, "eval") if e["suite"] == "task"}
+    cats = {e["step"]: e for e in kinds(run, "eval") if e["suite"] == "general/cats"}
+    assert task[3]["delta"] == 0.0
+    assert task[6]["baseline"] == task[3]["loss"]
+    assert cats[6]["baseline"] == cats[0]["loss"]
+    assert kinds(run, "run.end")[-1]["summary"]["losses"]["task"][0] == task[3]["loss"]
+
+
+def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a JSON file of a run; a checkpoint's manifest then says what it is now."""
+    from gpu_runner.checkpoint import directory
+
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+    manifest = file.parent / directory.MANIFEST
+    if manifest.exists():
+        manifest.unlink()
+        directory._seal(file.parent)
+
+
+def test_versions_and_choices_that_changed_are_said(stopped: Path, console: Console) -> None:
+    state = stopped / "checkpoints" / "step-000004" / "state.json"
+    rewrite(state, lambda kept: kept["origins"]["computed"].update(torch="1.0", processes="2"))
+    rewrite(stopped / "config.json", lambda kept: kept.update(lr=2e-2))
+    assert resume(stopped, console) == ExitCode.OK
+    assert "Choices that hold from here on: lr 0.01 → 0.02." in said(stopped)
+    assert f"processes 2 → 1, torch 1.0 → {torch.__version__}. What is computed" in said(stopped)
+
+
+def test_moments_of_another_optimizer_are_refused(stopped: Path, console: Console) -> None:
+    rewrite(stopped / "config.json", lambda kept: kept.update(optimizer="sgd"))
+    with pytest.raises(CheckpointError, match=r"optimizer adamw → sgd in .*config\.json"):
+        resume(stopped, console, Wish(accept_changes=True))
+
+
+def test_a_checkpoint_of_an_older_version_goes_on_and_says_what_it_cannot_know(
+    finished: Path, stopped: Path, console: Console
+) -> None:
+    def as_before(kept: dict[str, Any]) -> None:
+        del kept["version"]
+        kept["data_sha256"] = kept.pop("origins")["data"]
+
+    rewrite(stopped / "checkpoints" / "step-000004" / "state.json", as_before)
+    assert resume(stopped, console) == ExitCode.OK
+    assert "of an older version, which does not say what the run is made of" in said(stopped)
+    assert_same_result(finished, stopped)
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused_in_a_sentence(
+    stopped: Path, console: Console
+) -> None:
+    for path in (stopped / "checkpoints").iterdir():
+        rewrite(path / "state.json", lambda kept: kept.update(version=2))
+    with pytest.raises(CheckpointError, match=r"version 2, and this unfrozen reads up to 1: upd"):
+        resume(stopped, console)
+
+
+def test_fields_that_a_newer_version_added_or_left_out_are_no_traceback(
+    finished: Path, stopped: Path, console: Console
+) -> None:
+    def other(kept: dict[str, Any]) -> None:
+        kept["state"]["new"] = kept["history"]["newer"] = kept["newest"] = 1
+        del kept["history"]["peak_bytes"]
+
+    rewrite(stopped / "checkpoints" / "step-000004" / "state.json", other)
+    assert resume(stopped, console) == ExitCode.OK
+    assert_same_result(finished, stopped)
+
+
+def test_a_finished_run_goes_on_to_more_steps_as_if_they_had_been_asked_for(
+    config: TrainConfig, console: Console
+) -> None:
+    """At a constant rate: there the first steps of a longer run are the same."""
+    steady = {"schedule": "constant", "warmup": 2, "eval_every": 2}
+    start(elsewhere(config, "long", steps=9, **steady), console)
+    start(elsewhere(config, "short", **steady), console)
+    long, short = (the_run(elsewhere(config, name)) for name in ("long", "short"))
+    with pytest.raises(CheckpointError, match=r"is finished: .* With --steps N it goes on"):
+        resume(short, console)
+    assert resume(short, console, Wish(steps=9)) == ExitCode.OK
+    assert_same_result(long, short)
+    (again,) = kinds(short, "run.resume")
+    assert (again["from_step"], again["plan"]["steps"]) == (6, 9)
+    assert "goes on to step 9 instead of 6, by the constant schedule of a run of 9" in said(short)
+    assert [e["step"] for e in kinds(short, "eval") if e["suite"] == "task"] == [0, 2, 4, 6, 8, 9]
+    assert len(kinds(short, "sample")) == 6
+
+
+def test_a_longer_run_that_is_killed_goes_on_to_its_new_end(
+    config: TrainConfig, console: Console, finished: Path, tmp_path: Path
+) -> None:
+    """The new length is in its record before the first further step."""
+    twin = Path(shutil.copytree(finished, tmp_path / "twin" / finished.name))
+    assert resume(twin, console, Wish(steps=9)) == ExitCode.OK
+
+    class Torn(Exception):
+        pass
+
+    class Killing(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            if any("step 8/9" in str(one) for one in objects):
+                raise Torn
+            super().print(*objects, **options)
+
+    with pytest.raises(Torn):
+        resume(finished, Killing(file=console.file, width=200), Wish(steps=9))
+    assert not (finished / "finished").exists()
+    assert resume(finished, console) == ExitCode.OK
+    assert_same_result(twin, finished)
+    assert config.steps == 6
+
+
+def test_the_rate_before_and_after_is_said_for_a_schedule_that_falls(
+    finished: Path, console: Console
+) -> None:
+    resume(finished, console, Wish(steps=12))
+    assert "cosine schedule of a run of 12 steps: the rate was 0.001 at step 6 and is" in said(
+        finished
+    )
+
+
+def test_steps_that_are_done_already_are_refused(stopped: Path, console: Console) -> None:
+    with pytest.raises(UsageError, match=r"--steps 4: step 4 is done already; give more than 4"):
+        resume(stopped, console, Wish(steps=4))
+    with pytest.raises(UsageError, match=r"--steps 0 is out of bounds: give a number from 1 to"):
+        resume(stopped, console, Wish(steps=0))
+
+
+def test_a_finished_run_that_kept_nothing_says_so(config: TrainConfig, console: Console) -> None:
+    bare = elsewhere(config, "bare", keep_state=False)
+    start(bare, console)
+    run = the_run(bare)
+    assert not (run / "checkpoints").exists()
+    with pytest.raises(
+        CheckpointError, match=r"has kept no checkpoint of its last step.*train --m"
+    ):
+        resume(run, console, Wish(steps=9))
+
+
+def test_a_run_that_stopped_early_goes_on_from_where_it_stood(
+    config: TrainConfig, console: Console
+) -> None:
+    """The finished model is that of the best step; what goes on is the last one."""
+    early = elsewhere(config, "early", lr=0.3, clip=0.0, eval_every=1, early_stop=2, warmup=0)
+    early = replace(early, steps=30, schedule="constant")
+    start(early, console)
+    run = the_run(early)
+    end = kinds(run, "run.end")[0]
+    assert "has not fallen" in end["reason"]
+    assert resume(run, console, Wish(steps=end["step"] + 1)) == ExitCode.OK
+    assert kinds(run, "run.resume")[0]["from_step"] == end["step"]
+    assert kinds(run, "run.end")[-1]["step"] == end["step"] + 1
+
+
+def test_what_is_no_run_is_not_resumed(tmp_path: Path, console: Console) -> None:
+    with pytest.raises(CheckpointError, match=r"it has no config\.json"):
+        resume(tmp_path, console)
+    (tmp_path / "config.json").write_text('{"modle": 1}')
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        resume(tmp_path, console)
