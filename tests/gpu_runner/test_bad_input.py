@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import tiny_llama
 from gpu_runner.__main__ import app
 from gpu_runner.config import bounds
+from gpu_runner.config.options import OPTIONS
 from gpu_runner.config.schema import RANGES, WORDS, resolve
 from gpu_runner.errors import MEANINGS, ExitCode
 from gpu_runner.log.writer import EventLog, SystemClock
@@ -40,11 +41,11 @@ def test_a_number_out_of_bounds_says_itself_and_its_bounds(name: str) -> None:
     for value in (high * 2 + 1, -1):
         shown = int(value) if whole else float(value)
         done = runner(*DEMO, "--set", f"{name}={shown}")
-        option = name.replace("_", "-")
+        option = f"--{name.replace('_', '-')}" if name in OPTIONS else name
         assert_refused(
             done,
             ExitCode.USAGE,
-            f"--{option} {shown}",
+            f"Error: {option} {shown}",
             f"from {bounds.shown(low)} to {bounds.shown(high)}",
         )
 

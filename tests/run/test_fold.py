@@ -130,6 +130,15 @@ def test_a_resume_takes_back_the_end_and_the_divergence_beyond_it(js: JavaScript
     assert (run["status"], run["end"], run["nonFinite"]) == ("running", None, None)
 
 
+def test_a_resume_to_another_last_step_brings_its_plan(js: JavaScript) -> None:
+    plans = [{"steps": n, "lr": [2e-3, 1e-3], "lr_steps": [1, n]} for n in (3, 6)]
+    before = [event(0, "run.start", plan=plans[0]), event(1, "run.end", status="finished")]
+    run = fold(js, [*before, event(2, "run.resume", from_step=3, att=1, plan=plans[1])])
+    assert run["plan"] == {"steps": 6, "lr": [2e-3, 1e-3], "x": [1, 6]}
+    run = fold(js, [*before, event(2, "run.resume", from_step=3, att=1)])
+    assert run["plan"]["steps"] == 3
+
+
 def test_of_each_instant_the_largest_measurement_is_kept(js: JavaScript) -> None:
     sizes = [(1, 70), (2, 90), (3, 80)]
     events = [

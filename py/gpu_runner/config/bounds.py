@@ -62,14 +62,14 @@ def check(config: Any) -> None:
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise UsageError(
-                f"--{_option(name)} {value} is out of bounds:"
+                f"{_given(config, name)} {value} is out of bounds:"
                 f" give a number from {shown(low)} to {shown(high)}."
             )
     for name, choices in words(type(config)).items():
         value = getattr(config, name)
         if value not in choices:
             raise UsageError(
-                f"--{_option(name)} {value!r} is unknown: choose {' or '.join(choices)}."
+                f"{_given(config, name)} {value!r} is unknown: choose {' or '.join(choices)}."
             )
     _check_paths(config)
     if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
@@ -231,6 +231,11 @@ def _processes() -> int:
     """How many torchrun has started; what is no number, `world` refuses."""
     given = os.environ.get("WORLD_SIZE", "1")
     return int(given) if given.isdecimal() else 1
+
+
+def _given(config: Any, name: str) -> str:
+    """How a choice is given: its option, or its name where only --set and --config take it."""
+    return f"--{_option(name)}" if told(type(config))[name].group else name
 
 
 def _option(name: str) -> str:

@@ -234,7 +234,7 @@ def _line(name: str, told: Told, log: Path, now: float) -> RunInfo:
         status=told.ended or _under_way(told, log, now),
         model=told.model,
         step=told.step,
-        steps=told.steps,
+        steps=max(told.steps, told.step) if told.steps else 0,  # resumed to a later end
         started=told.started,
         updated=told.updated,
         bytes=told.bytes,

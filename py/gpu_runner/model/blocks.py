@@ -15,7 +15,7 @@ from torch.utils.checkpoint import (
 )
 
 from gpu_runner.config.bounds import Checkpointing
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model.fused import fuse
 from gpu_runner.world import blocks_of
 
@@ -30,6 +30,15 @@ _ATTENTION: Final = (
     "aten._scaled_dot_product_flash_attention_for_cpu",
     "torch_attn._varlen_attn",
 )
+
+
+def check(config: Any) -> None:
+    """Refuse what PyTorch would find only in the first step. Raises `ModelLoadError`."""
+    for name, value in vars(config).items():
+        if name.endswith(("dropout", "pdrop")) and not 0 <= (value or 0) <= 1:
+            raise ModelLoadError(
+                f"config.json of the model: {name} is {value}; it must be from 0 to 1. Correct it."
+            )
 
 
 def prepare(

@@ -265,8 +265,8 @@ def _readable_errors(source: Source, part: str) -> Iterator[None]:
     except Exception as error:  # a corrupt file makes its parser raise anything
         if is_out_of_memory(error):
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+        reason = " ".join(lines[: 1 + lines[0].endswith(":")]) or type(error).__name__
         if own_code.is_asked_for(reason) and not source.trusted:
             raise own_code.refusal(source.name, f"for its {part}") from None
         if "does not recognize this architecture" in reason:

@@ -113,6 +113,7 @@ def loaded(planned: RunPlan, source: Source, world: World, console: Console) -> 
     device = planned.device if world.size == 1 else torch.device("cpu")
     with console.status(Text(printable(f"loading {source.name}"))):
         model = load(source, planned.tokenizer, planned.config.params, device)
+    blocks.check(model.config)
     config = planned.config
     fused = fuses(config, planned.shape)
     blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)

@@ -9,7 +9,7 @@ import tiny_families
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import pack
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
 
@@ -70,6 +70,13 @@ def test_what_is_compiled_computes_the_same(kind: Checkpointing) -> None:
     assert again == pytest.approx(loss, rel=1e-6)
     for one, two in zip(gradients, same, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_a_dropout_that_is_no_share_is_refused_before_the_first_step() -> None:
+    model = tiny_families.model("llama")
+    model.config.attention_dropout = 5
+    with pytest.raises(ModelLoadError, match=r"attention_dropout is 5; it must be from 0 to 1"):
+        blocks.check(model.config)
 
 
 def test_a_model_that_cannot_be_checkpointed_is_refused() -> None:

@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,6 +104,23 @@ def test_a_config_that_is_no_object_is_refused(altered: Path, text: str) -> None
     (altered / "config.json").write_text(text, "utf-8")
     with pytest.raises(ModelLoadError, match=r"config.json"):
         load(altered)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_key_value_heads": 8}, "num_key_value_heads: got 8; it must divide num_attention_h"),
+        ({"rms_norm_eps": "a"}, "error for field 'rms_norm_eps': TypeError: .* expected float"),
+        ({"head_dim": 7}, "'validate_rope': ValueError: RoPE requires an even rotary dimension"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_in_one_sentence(
+    altered: Path, change: dict[str, Any], said: str
+) -> None:
+    change_config(altered, **change)
+    with pytest.raises(ModelLoadError, match=said) as caught:
+        load(altered)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["hidden_size", "num_attention_heads", "model_type"])

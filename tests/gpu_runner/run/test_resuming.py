@@ -1,6 +1,7 @@
 """A run that goes on: what equals one that was never stopped, and what is refused or said."""
 
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny_llama
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.errors import CheckpointError, ExitCode, UsageError
+from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
 from gpu_runner.run.resuming import Wish, resume
 from gpu_runner.run.start import claimed, start
 from gpu_runner.world import World
@@ -371,6 +372,19 @@ def test_a_run_that_stopped_early_goes_on_from_where_it_stood(
     assert resume(run, console, Wish(steps=end["step"] + 1)) == ExitCode.OK
     assert kinds(run, "run.resume")[0]["from_step"] == end["step"]
     assert kinds(run, "run.end")[-1]["step"] == end["step"] + 1
+
+
+def test_a_disk_that_is_full_at_the_fisher_leaves_a_run_that_goes_on(
+    config: TrainConfig, console: Console, request: pytest.FixtureRequest
+) -> None:
+    careful = replace(config, ewc=1.0, fisher_rows=2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    request.getfixturevalue("full_disk")
+    with pytest.raises(SystemFailure, match=r"fisher\.safetensors could not be written .*Make room"):
+        start(careful, console)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert resume(the_run(careful), console) == ExitCode.OK
+    assert kinds(the_run(careful), "run.resume")[0]["from_step"] == 0
 
 
 def test_what_is_no_run_is_not_resumed(tmp_path: Path, console: Console) -> None:
