@@ -17,6 +17,7 @@ Reading order (each module uses only those above it; folders give their own orde
 - `train` — the step, and what is measured of it
 - `log` — events.jsonl: written, read while it grows, listed
 - `run` — one run from its command line to its last line
+- `cluster` — … on machines that come and go
 - `forgetting` — what helps against forgetting: the same run with each control
 - `lora` — full fine-tuning beside LoRA, each at its own best rate
 - `trace` — a step that costs nothing

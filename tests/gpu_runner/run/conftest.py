@@ -1,10 +1,16 @@
 """A run of six steps, for tests of what happens around them."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.errors import ExitCode
+from gpu_runner.run.start import start
+from resumed_runs import elsewhere, the_run
 
 
 def six_steps(model: Path, rows: Path, cats: Path, runs: Path) -> TrainConfig:
@@ -29,9 +35,36 @@ def config(model_dir: Path, sums_file: Path, cats_file: Path, tmp_path: Path) ->
     return six_steps(model_dir, sums_file, cats_file, tmp_path / "runs")
 
 
-@pytest.fixture(scope="module")
-def module_config(
+@pytest.fixture(scope="session")
+def shared_config(
     model_dir: Path, sums_file: Path, cats_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainConfig:
-    """One whose runs all tests of a file share: they take copies."""
+    """One whose runs all tests share: they take copies."""
     return six_steps(model_dir, sums_file, cats_file, tmp_path_factory.mktemp("shared") / "runs")
+
+
+@pytest.fixture(scope="session")
+def once_finished(shared_config: TrainConfig) -> Path:
+    """A run that was never interrupted, to be copied."""
+    assert start(shared_config, Console(quiet=True)) == ExitCode.OK
+    return the_run(shared_config)
+
+
+@pytest.fixture(scope="session")
+def once_stopped(shared_config: TrainConfig, stop_after: Callable[[int], Console]) -> Path:
+    """One that was stopped after four steps, to be copied."""
+    other = elsewhere(shared_config, "stopped")
+    assert start(other, stop_after(4)) == ExitCode.STOPPED
+    return the_run(other)
+
+
+@pytest.fixture
+def finished(once_finished: Path, tmp_path: Path) -> Path:
+    """A run that was never interrupted."""
+    return Path(shutil.copytree(once_finished, tmp_path / "finished" / once_finished.name))
+
+
+@pytest.fixture
+def stopped(once_stopped: Path, tmp_path: Path) -> Path:
+    """One that SIGTERM ended after four steps; it has checkpoints of steps 3 and 4."""
+    return Path(shutil.copytree(once_stopped, tmp_path / "stopped" / once_stopped.name))

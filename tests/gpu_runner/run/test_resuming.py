@@ -19,58 +19,10 @@ from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageErr
 from gpu_runner.run.resuming import Wish, resume
 from gpu_runner.run.start import claimed, start
 from gpu_runner.world import World
-from run_process import events, losses
+from resumed_runs import assert_same_result, kinds, said, the_run
+from run_process import events
 
 StopAfter = Callable[[int], Console]
-
-
-def the_run(config: TrainConfig) -> Path:
-    (run,) = Path(config.runs).iterdir()
-    return run
-
-
-def elsewhere(config: TrainConfig, name: str, **choices: Any) -> TrainConfig:
-    return replace(config, runs=str(Path(config.runs).with_name(name)), **choices)
-
-
-def kinds(run: Path, kind: str) -> list[dict[str, Any]]:
-    return [event for event in events(run) if event["kind"] == kind]
-
-
-def said(run: Path) -> str:
-    return "\n".join(event["text"] for event in kinds(run, "alert"))
-
-
-def assert_same_result(one: Path, two: Path) -> None:
-    """Every loss and gradient norm, and every weight, to the last bit."""
-    assert losses(one) == losses(two)
-    a, b = (load_file(run / "model" / "model.safetensors") for run in (one, two))
-    assert all(torch.equal(a[name], b[name]) for name in a)
-
-
-@pytest.fixture(scope="module")
-def once_finished(module_config: TrainConfig) -> Path:
-    assert start(module_config, Console(quiet=True)) == ExitCode.OK
-    return the_run(module_config)
-
-
-@pytest.fixture(scope="module")
-def once_stopped(module_config: TrainConfig, stop_after: StopAfter) -> Path:
-    other = elsewhere(module_config, "stopped")
-    assert start(other, stop_after(4)) == ExitCode.STOPPED
-    return the_run(other)
-
-
-@pytest.fixture
-def finished(once_finished: Path, tmp_path: Path) -> Path:
-    """A run that was never interrupted."""
-    return Path(shutil.copytree(once_finished, tmp_path / "finished" / once_finished.name))
-
-
-@pytest.fixture
-def stopped(once_stopped: Path, tmp_path: Path) -> Path:
-    """One that SIGTERM ended after four steps; it has checkpoints of steps 3 and 4."""
-    return Path(shutil.copytree(once_stopped, tmp_path / "stopped" / once_stopped.name))
 
 
 def checkpoints(run: Path) -> list[str]:
@@ -289,98 +241,15 @@ def test_fields_that_a_newer_version_added_or_left_out_are_no_traceback(
     assert_same_result(finished, stopped)
 
 
-def test_a_finished_run_goes_on_to_more_steps_as_if_they_had_been_asked_for(
-    config: TrainConfig, console: Console
-) -> None:
-    """At a constant rate: there the first steps of a longer run are the same."""
-    steady = {"schedule": "constant", "warmup": 2, "eval_every": 2}
-    start(elsewhere(config, "long", steps=9, **steady), console)
-    start(elsewhere(config, "short", **steady), console)
-    long, short = (the_run(elsewhere(config, name)) for name in ("long", "short"))
-    with pytest.raises(CheckpointError, match=r"is finished: .* With --steps N it goes on"):
-        resume(short, console)
-    assert resume(short, console, Wish(steps=9)) == ExitCode.OK
-    assert_same_result(long, short)
-    (again,) = kinds(short, "run.resume")
-    assert (again["from_step"], again["plan"]["steps"]) == (6, 9)
-    assert "goes on to step 9 instead of 6, by the constant schedule of a run of 9" in said(short)
-    assert [e["step"] for e in kinds(short, "eval") if e["suite"] == "task"] == [0, 2, 4, 6, 8, 9]
-    assert len(kinds(short, "sample")) == 6
-
-
-def test_a_longer_run_that_is_killed_goes_on_to_its_new_end(
-    config: TrainConfig, console: Console, finished: Path, tmp_path: Path
-) -> None:
-    """The new length is in its record before the first further step."""
-    twin = Path(shutil.copytree(finished, tmp_path / "twin" / finished.name))
-    assert resume(twin, console, Wish(steps=9)) == ExitCode.OK
-
-    class Torn(Exception):
-        pass
-
-    class Killing(Console):
-        def print(self, *objects: Any, **options: Any) -> None:
-            if any("step 8/9" in str(one) for one in objects):
-                raise Torn
-            super().print(*objects, **options)
-
-    with pytest.raises(Torn):
-        resume(finished, Killing(file=console.file, width=200), Wish(steps=9))
-    assert not (finished / "finished").exists()
-    assert resume(finished, console) == ExitCode.OK
-    assert_same_result(twin, finished)
-    assert config.steps == 6
-
-
-def test_the_rate_before_and_after_is_said_for_a_schedule_that_falls(
-    finished: Path, console: Console
-) -> None:
-    resume(finished, console, Wish(steps=12))
-    assert "cosine schedule of a run of 12 steps: the rate was 0.001 at step 6 and is" in said(
-        finished
-    )
-
-
-def test_steps_that_are_done_already_are_refused(stopped: Path, console: Console) -> None:
-    with pytest.raises(UsageError, match=r"--steps 4: step 4 is done already; give more than 4"):
-        resume(stopped, console, Wish(steps=4))
-    with pytest.raises(UsageError, match=r"--steps 0 is out of bounds: give a number from 1 to"):
-        resume(stopped, console, Wish(steps=0))
-
-
-def test_a_finished_run_that_kept_nothing_says_so(config: TrainConfig, console: Console) -> None:
-    bare = elsewhere(config, "bare", keep_state=False)
-    start(bare, console)
-    run = the_run(bare)
-    assert not (run / "checkpoints").exists()
-    with pytest.raises(
-        CheckpointError, match=r"has kept no checkpoint of its last step.*train --m"
-    ):
-        resume(run, console, Wish(steps=9))
-
-
-def test_a_run_that_stopped_early_goes_on_from_where_it_stood(
-    config: TrainConfig, console: Console
-) -> None:
-    """The finished model is that of the best step; what goes on is the last one."""
-    early = elsewhere(config, "early", lr=0.3, clip=0.0, eval_every=1, early_stop=2, warmup=0)
-    early = replace(early, steps=30, schedule="constant")
-    start(early, console)
-    run = the_run(early)
-    end = kinds(run, "run.end")[0]
-    assert "has not fallen" in end["reason"]
-    assert resume(run, console, Wish(steps=end["step"] + 1)) == ExitCode.OK
-    assert kinds(run, "run.resume")[0]["from_step"] == end["step"]
-    assert kinds(run, "run.end")[-1]["step"] == end["step"] + 1
-
-
 def test_a_disk_that_is_full_at_the_fisher_leaves_a_run_that_goes_on(
     config: TrainConfig, console: Console, request: pytest.FixtureRequest
 ) -> None:
     careful = replace(config, ewc=1.0, fisher_rows=2)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     request.getfixturevalue("full_disk")
-    with pytest.raises(SystemFailure, match=r"fisher\.safetensors could not be written .*Make room"):
+    with pytest.raises(
+        SystemFailure, match=r"fisher\.safetensors could not be written .*Make room"
+    ):
         start(careful, console)
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert resume(the_run(careful), console) == ExitCode.OK

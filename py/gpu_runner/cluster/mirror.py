@@ -1,0 +1,125 @@
+"""Copies of runs in a bucket that is mounted as a folder: what a lost machine leaves behind.
+
+Such a mount takes files that are written from their beginning to their end and closed; it refuses
+to append, to write in the middle and to rename a folder, and shows a file to others only once it
+is closed. So a run is written on a disk of the machine, and copied file by file:
+
+    RUN/config.json            first: without it a folder is no run
+        initial.safetensors    θ₀ and the Fisher, where the run has them
+        checkpoints/step-…/    its files, then manifest.json: without it a checkpoint is none
+        events.jsonl           whole, again and again
+        model/                 as a checkpoint
+        finished               last
+
+What the run has removed is removed here after what replaces it is complete.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from gpu_runner.checkpoint.directory import MANIFEST, finished
+from gpu_runner.log.runs import CONFIG_NAME
+from gpu_runner.log.tail import LOG_NAME
+
+FINISHED: Final = "finished"
+_CHECKPOINTS: Final = "checkpoints"
+_MODEL: Final = "model"
+_BESIDE: Final = ("initial.safetensors", "fisher.safetensors")
+_COMING: Final = ".coming"  # a run that is being fetched
+
+
+def push(runs: Path, bucket: Path) -> None:
+    """Bring every run of `runs` up to date in `bucket`. Raises `OSError` where it cannot be."""
+    for run in runs_in(runs):
+        _push(run, bucket / run.name)
+
+
+def fetch(bucket: Path, runs: Path) -> None:
+    """Bring every unfinished run of `bucket` that is not there to `runs`.
+
+    Raises `OSError` where it cannot be.
+    """
+    for run in runs_in(bucket):
+        place = runs / run.name
+        if place.exists() or (run / FINISHED).exists():
+            continue
+        coming = runs / f"{run.name}{_COMING}"
+        shutil.rmtree(coming, ignore_errors=True)
+        coming.mkdir(mode=0o700, parents=True)
+        for name in (CONFIG_NAME, LOG_NAME, *_BESIDE):
+            if (run / name).exists():
+                shutil.copyfile(run / name, coming / name)
+        for checkpoint in _whole(run / _CHECKPOINTS):
+            _copy_whole(checkpoint, coming / _CHECKPOINTS / checkpoint.name)
+        coming.rename(place)
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Folders of runs, the newest last; their names begin with the time."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        path for path in found if path.suffix != _COMING and (path / CONFIG_NAME).is_file()
+    )
+
+
+def _push(run: Path, place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG_NAME, *_BESIDE):
+        _renew(run / name, place / name)
+    kept = {path.name for path in finished(run / _CHECKPOINTS)}
+    for name in kept:
+        _copy_whole(run / _CHECKPOINTS / name, place / _CHECKPOINTS / name)
+    if (place / _CHECKPOINTS).is_dir():
+        for old in list((place / _CHECKPOINTS).iterdir()):
+            if old.name not in kept:
+                shutil.rmtree(old, ignore_errors=True)
+    if (run / _MODEL / MANIFEST).exists():
+        _copy_whole(run / _MODEL, place / _MODEL)
+    for name in (LOG_NAME, FINISHED):
+        _renew(run / name, place / name)
+    if not (run / FINISHED).exists():  # it goes on to more steps
+        (place / FINISHED).unlink(missing_ok=True)
+
+
+def _renew(source: Path, place: Path) -> None:
+    """Copy a file that has changed in length, or is new; remove one that is no longer there."""
+    try:
+        size = source.stat().st_size
+    except FileNotFoundError:
+        place.unlink(missing_ok=True)
+        return
+    if source.name == CONFIG_NAME or not place.exists() or place.stat().st_size != size:
+        shutil.copyfile(source, place)
+
+
+def _copy_whole(source: Path, place: Path) -> None:
+    """Copy a folder with a manifest, that last; nothing where it is there, or gone meanwhile.
+
+    Of two folders with the same manifest the files are the same: it holds their sha256.
+    """
+    try:
+        wanted = (source / MANIFEST).read_bytes()
+        if (place / MANIFEST).exists() and (place / MANIFEST).read_bytes() == wanted:
+            return
+        (place / MANIFEST).unlink(missing_ok=True)
+        for file in _files(source):
+            target = place / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        shutil.copyfile(source / MANIFEST, place / MANIFEST)
+    except FileNotFoundError:
+        if source.exists():
+            raise
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Everything in it but the manifest."""
+    return (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _whole(folder: Path) -> list[Path]:
+    return [path for path in finished(folder) if (path / MANIFEST).exists()]
