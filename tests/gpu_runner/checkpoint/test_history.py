@@ -26,3 +26,14 @@ def test_a_history_survives_a_checkpoint() -> None:
     history = History()
     history.take(0, {"task": 3.0, "general": 1.0})
     assert History(**json.loads(json.dumps(history.as_json()))) == history
+
+
+def test_a_set_that_was_exchanged_begins_anew_and_others_go_on() -> None:
+    history = History()
+    history.take(0, {"task": 3.0, "general": 1.0})
+    history.take(5, {"task": 2.0, "general": 1.5})
+    history.forget({"task"})
+    assert (history.first, history.best_loss) == ({"general": 1.0}, None)
+    assert history.take(10, {"task": 9.0, "general": 1.6})
+    assert history.first == {"task": 9.0, "general": 1.0}
+    assert (history.best_step, history.best_loss) == (10, 9.0)

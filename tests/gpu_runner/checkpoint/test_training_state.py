@@ -41,7 +41,7 @@ def test_moments_step_counts_and_random_numbers_come_back_exactly(tmp_path: Path
     for parameter, held in optimizer.state.items():
         assert held.keys() == fresh.state[parameter].keys()
         assert all(torch.equal(held[key], fresh.state[parameter][key]) for key in held)
-    assert training_state.read_state(tmp_path) == {"step": 1}
+    assert training_state.read_state(tmp_path) == {"version": 1, "step": 1}
 
 
 def test_before_the_first_step_there_are_no_moments(tmp_path: Path) -> None:

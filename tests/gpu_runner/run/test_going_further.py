@@ -15,6 +15,7 @@ from gpu_runner.run.start import start
 from resumed_runs import assert_same_result, elsewhere, kinds, said, the_run
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_to_more_steps_as_if_they_had_been_asked_for(
     config: TrainConfig, console: Console
 ) -> None:
