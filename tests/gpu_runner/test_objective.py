@@ -195,8 +195,9 @@ def test_a_penalty_keeps_the_model_nearer(
         {"optimizer": "adafactor"},
         {"params": "bf16", "rounding": "stochastic"},
         {"params": "bf16", "rounding": "kahan"},
+        {"beta1": 0.8, "beta2_tokens": 2000.0, "epsilon": 1e-6},
     ],
-    ids=["penalties", "muon", "adafactor", "stochastic", "kahan"],
+    ids=["penalties", "muon", "adafactor", "stochastic", "kahan", "betas"],
 )
 def test_a_stopped_run_goes_on_bit_by_bit(
     choices: dict[str, Any],
@@ -250,6 +251,8 @@ def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
         ({"l2sp_pull": 1.0, "params": "bf16"}, r"l2sp_pull 1: a pull this small is rounded away"),
         ({"fisher_data": "a.jsonl"}, r"fisher_data a.jsonl: only ewc needs it"),
         ({"layer_decay": 0.5}, r"^layer_decay 0.5 is out of bounds: give a number from 1 to 100"),
+        ({"beta2": 0.9, "optimizer": "sgd"}, r"^beta2: optimizer sgd has none: choose adamw"),
+        ({"beta2": 0.9, "beta2_tokens": 1e5}, r"^beta2 0.9 and beta2_tokens 100000.0: both set"),
         ({"early_stop": 0}, r"^early_stop 0 is out of bounds"),
         ({"optimizer": "adam"}, r"^optimizer 'adam' is unknown: choose adamw or adamw8bit or"),
     ],

@@ -141,11 +141,24 @@ def _check_objective(config: Any) -> None:
 
 def _misplaced_choices(config: Any) -> tuple[tuple[Any, str, str], ...]:
     """Of optimizer and schedule: whether something has no place, what, and why."""
+    fields = type(config).__dataclass_fields__
+    names = ("beta1", "beta2", "beta2_tokens", "epsilon")
+    given_betas = [name for name in names if getattr(config, name) != fields[name].default]
     return (
         (
             config.momentum and config.optimizer != "sgd",
             f"momentum {config.momentum:g}",
             f"optimizer {config.optimizer} has its own: only sgd takes one",
+        ),
+        (
+            given_betas and config.optimizer not in ("adamw", "adamw8bit", "muon"),
+            ", ".join(given_betas),
+            f"optimizer {config.optimizer} has none: choose adamw, or drop it",
+        ),
+        (
+            config.beta2_tokens is not None and "beta2" in given_betas,
+            f"beta2 {config.beta2:g} and beta2_tokens {config.beta2_tokens}",
+            "both set how long squares are remembered: give one of them",
         ),
         (
             config.rounding != "nearest" and config.params == "fp32",

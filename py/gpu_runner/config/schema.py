@@ -139,6 +139,12 @@ class TrainConfig:
     optimizer: Annotated[
         Optimizer, About("What moves the weights; muon those of the blocks, AdamW the rest", RARER)
     ] = "adamw"
+    beta1: Annotated[float, About("Of AdamW: memory of gradients", RARER, 0.0, 0.9999)] = 0.9
+    beta2: Annotated[float, About("Of AdamW: of their squares", RARER, 0.0, 0.999999)] = 0.999
+    beta2_tokens: Annotated[
+        float | None, About("β₂ by the tokens in which half is forgotten.", RARER, 1.0, 1e15)
+    ] = None
+    epsilon: Annotated[float, About("Of AdamW: least divisor", RARER, 1e-30, 1.0)] = 1e-8
     momentum: Annotated[float, About("Of sgd; 0 keeps no state", RARER, 0.0, 0.9999)] = 0.0
     rounding: Annotated[
         Rounding, About("How bf16 weights are rounded; nearest loses small updates", RARER)

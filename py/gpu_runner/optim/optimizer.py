@@ -26,8 +26,6 @@ from gpu_runner.world import local
 from unfrozen.runner import WHOLE
 from unfrozen.training.layers import layer_of, rate_shares
 
-BETAS: Final = (0.9, 0.999)
-EPSILON: Final = 1e-8
 STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move
 
 
@@ -44,6 +42,9 @@ class OptimizerChoice:
     """ξ: each layer's rate is that of the layer above it divided by ξ."""
     seed: int = 0
     """Of stochastic rounding."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    """Both of AdamW, and of what Muon leaves to it."""
 
 
 class StepOptimizer(Protocol):
@@ -166,7 +167,7 @@ def _parts(
     def groups(chosen: list[tuple[str, Tensor]]) -> list[dict[str, Any]]:
         return _groups(chosen, decay, shares)
 
-    adam: dict[str, Any] = {"lr": lr, "betas": BETAS, "eps": EPSILON}
+    adam: dict[str, Any] = {"lr": lr, "betas": choice.betas, "eps": choice.epsilon}
     rounded: dict[str, Any] = {"rounding": choice.rounding, "seed": choice.seed}
     if choice.name == "sgd":
         return [SGD(groups(named), {"lr": lr, "momentum": choice.momentum})]

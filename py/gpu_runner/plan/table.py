@@ -85,6 +85,10 @@ def _objective(config: TrainConfig) -> str:
     moves: str = config.optimizer
     if config.momentum:
         moves += f", momentum {config.momentum:g}"
+    usual = type(config).__dataclass_fields__
+    for name in ("beta1", "beta2", "beta2_tokens", "epsilon"):
+        if (value := getattr(config, name)) != usual[name].default:
+            moves += f", {name} {value:g}"
     if config.rounding != "nearest":
         moves += f", {config.rounding} rounding"
     held = {"l2sp": config.l2sp, "l2sp_pull": config.l2sp_pull, "ewc": config.ewc}

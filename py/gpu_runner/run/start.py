@@ -35,6 +35,7 @@ from gpu_runner.model import blocks
 from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.half_life import betas
 from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan, choose_device
@@ -132,7 +133,13 @@ def prepare(
     narrow = planned.compute != config.params
     world.shard(model, torch.bfloat16 if narrow else None)
     choice = optim.OptimizerChoice(
-        config.optimizer, config.momentum, config.rounding, config.layer_decay, config.seed
+        config.optimizer,
+        config.momentum,
+        config.rounding,
+        config.layer_decay,
+        config.seed,
+        betas(config, planned.trainable_tokens / planned.steps),
+        config.epsilon,
     )
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     kept = Anchor(start.files, world)

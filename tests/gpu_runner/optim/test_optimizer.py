@@ -3,6 +3,7 @@ import torch
 
 import tiny_llama
 from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.rounding import Rounding
 
 
 def with_gradients(scale: float) -> torch.nn.Module:
@@ -42,6 +43,26 @@ def test_the_step_equals_clip_then_adamw() -> None:
     known = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
     assert float(norm) == pytest.approx(float(known))
     plain.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_betas_and_epsilon_are_those_that_were_chosen(rounding: Rounding) -> None:
+    """Beside PyTorch's own AdamW, over three steps; fp32 weights are rounded to themselves."""
+    ours, theirs = with_gradients(1.0), with_gradients(1.0)
+    choice = optim.OptimizerChoice(rounding=rounding, betas=(0.7, 0.9), epsilon=1e-3)
+    optimizer = optim.build(ours, lr=1.0, weight_decay=0.0, choice=choice)
+    plain = torch.optim.AdamW(
+        theirs.parameters(), lr=1e-2, betas=(0.7, 0.9), eps=1e-3, weight_decay=0.0
+    )
+    gradients = [p.grad for p in theirs.parameters()]
+    for _ in range(3):
+        for one, gradient in zip(ours.parameters(), gradients, strict=True):
+            assert gradient is not None
+            one.grad = gradient.clone()
+        optimizer.step(1e-2, torch.ones(()), 0.0)
+        plain.step()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
