@@ -4,6 +4,7 @@ Reading order:
 
 - `predict` — the memory it will hold, from `unfrozen.memory`
 - `remedy` — what to change when memory is short, in numbers
+- `processor` — what a CPU computes fast, and is not asked to
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
 - `pace` — how long it takes, said before it starts
 - `table` — what `plan` prints

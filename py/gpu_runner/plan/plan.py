@@ -23,7 +23,7 @@ from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import own_code
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
-from gpu_runner.plan import remedy
+from gpu_runner.plan import processor, remedy
 from gpu_runner.plan.predict import Prediction, heaviest, predict
 from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
@@ -101,6 +101,7 @@ class RunPlan:
         """Everything about data, memory and disk that the user should hear before the start."""
         found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
         found += [self.code] if self.code else []
+        found += processor.remarks(self.config, self.shape, self.compute, self.device.type)
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
                 f"{self.source.name} was made for {self.positions:,} tokens, the longest row"
