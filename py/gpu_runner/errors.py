@@ -13,7 +13,7 @@ from typing import Final
 class ExitCode(IntEnum):
     """Exit codes of `unfrozen`; scripts may rely on them."""
 
-    OK = 0  # finished, or stopped by a person with everything saved
+    OK = 0  # finished, or stopped as it was asked to, with everything saved
     INTERNAL = 1  # a bug: the only case with a traceback
     USAGE = 2  # an option or a combination of options that cannot be
     DATA = 3  # a data file is missing, malformed, or has nothing to train on
@@ -24,12 +24,12 @@ class ExitCode(IntEnum):
     CHECKPOINT = 8  # no usable checkpoint, or the run cannot be resumed as asked
     SYSTEM = 9  # disk full, permission denied
     NOT_READY = 10  # doctor or selftest found that this machine cannot train as it should
-    STOPPED = 75  # a signal ended it early, everything saved: `resume` goes on (EX_TEMPFAIL)
+    STOPPED = 75  # of `gpu_runner.cluster`: cut short by a signal, start again (EX_TEMPFAIL)
     INTERRUPTED = 130  # a second Ctrl-C: left at once, the last checkpoint is what remains
 
 
 MEANINGS: Final = {
-    ExitCode.OK: "done, or stopped by you with everything saved",
+    ExitCode.OK: "done, or stopped as asked with everything saved",
     ExitCode.INTERNAL: "a bug of ours",
     ExitCode.USAGE: "options",
     ExitCode.DATA: "data",
@@ -40,7 +40,7 @@ MEANINGS: Final = {
     ExitCode.CHECKPOINT: "no usable checkpoint",
     ExitCode.SYSTEM: "disk full or no permission",
     ExitCode.NOT_READY: "doctor or selftest found something",
-    ExitCode.STOPPED: "stopped early by SIGTERM or SIGHUP, everything saved",
+    ExitCode.STOPPED: "of gpu_runner.cluster: stopped early, start it again",
     ExitCode.INTERRUPTED: "interrupted twice",
 }
 """What each code says, in the words of `--help`."""

@@ -43,7 +43,6 @@ class ControlLoop:
         self._mailbox = mailbox  # of the first process only
         self._orders = Orders()
         self._saved = 0
-        self._by_system = False
         self._said = ""
 
     @property
@@ -51,11 +50,6 @@ class ControlLoop:
         """Who asked the run to stop, in words."""
         by_page = "the page" if self._orders.stop else ""
         return self._signals.reason or by_page or "another process"
-
-    @property
-    def by_system(self) -> bool:
-        """Whether it was no person: a scheduler, a closed terminal, of any process of the run."""
-        return self._by_system
 
     def go_on(self) -> bool:
         """Whether to take another step; returns when a pause is over. All processes call it."""
@@ -79,8 +73,7 @@ class ControlLoop:
             self._complain(self._mailbox.problem)
         orders = self._orders
         stop = self._signals.requested() or self._observer.stop.reached or orders.stop
-        wanted = stop, orders.paused, orders.save > self._saved, self._signals.by_system
-        stop, pause, save, self._by_system = self._world.any(*wanted)
+        stop, pause, save = self._world.any(stop, orders.paused, orders.save > self._saved)
         return stop, pause, save
 
     def _save(self) -> None:

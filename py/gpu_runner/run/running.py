@@ -152,8 +152,7 @@ def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: St
             end = End("finished", f"all {prepared.plan.steps} steps are done")
             end.model, end.better = checkpointer.output, checkpointer.better()
         else:
-            code = ExitCode.STOPPED if control.by_system else ExitCode.OK
-            end = End("stopped", f"asked to stop by {control.asked_by}", code=code)
+            end = End("stopped", f"asked to stop by {control.asked_by}")
     except BaseException as error:  # logged here, raised again by the caller
         end = describe_error(error, prepared.plan)
     summary = end.numbers(prepared.plan, prepared.state, prepared.history)

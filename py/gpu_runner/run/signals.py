@@ -40,11 +40,6 @@ class StopRequest:
         """The signal that came first, by name."""
         return self._name
 
-    @property
-    def by_system(self) -> bool:
-        """Whether it was no person at the terminal."""
-        return self._name not in ("", signal.SIGINT.name)
-
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             watched = (s for s in _WATCHED if s != _HANGUP or not _ignored(s))

@@ -13,7 +13,6 @@ def test_the_first_signal_only_asks(number: signal.Signals) -> None:
         signal.raise_signal(number)
         assert stop.requested()
         assert stop.reason == number.name
-        assert stop.by_system == (number == signal.SIGTERM)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
