@@ -42,15 +42,6 @@ SIZES = {
     "head_dim": 16,
 }
 GPT2_SIZES = {"n_embd": 64, "n_layer": 4, "vocab_size": 512}
-WINDOWED = ("mistral", "gemma2", "gemma3_text")
-DRAW = random.Random(0)
-ROWS = tuple(
-    Example(
-        tuple(DRAW.randrange(1, 264) for _ in range(length)),
-        tuple(place >= length // 3 for place in range(length)),
-    )
-    for length in (DRAW.randrange(20, 120) for _ in range(16))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +51,24 @@ class Case:
     choices: Mapping[str, Any] = field(default_factory=dict)
     family: str = "llama"
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    longest: int = 120
+    """Tokens that its rows stay below; the shortest have a sixth of them."""
+
+
+def rows(longest: int) -> tuple[Example, ...]:
+    """Sixteen rows; of each the last two thirds are trained."""
+    draw = random.Random(0)
+    lengths = [draw.randrange(longest // 6, longest) for _ in range(16)]
+    return tuple(
+        Example(
+            tuple(draw.randrange(1, 264) for _ in range(length)),
+            tuple(place >= length // 3 for place in range(length)),
+        )
+        for length in lengths
+    )
+
+
+ROWS = rows(120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     compute = "bf16" if "bf16" in (config.compute, config.params) else "fp32"
     exact = compute == config.params
     world.shard(model, None if exact else torch.bfloat16)
-    taken = _step(model, config, world, exact=exact)
+    taken = _step(model, config, world, rows(case.longest), exact=exact)
     train_step(taken, 1, SilentMeter())
     with measured(model, taken.optimizer, CPU, wanted=True) as (meter, memory):
         train_step(taken, 2, meter)
@@ -100,19 +109,19 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
 
 def _model(case: Case, config: TrainConfig) -> Any:
     sizes: dict[str, Any] = GPT2_SIZES if case.family == "gpt2" else SIZES
-    window = {"sliding_window": None} if case.family in WINDOWED else {}
-    model = tiny_families.model(case.family, **{**sizes, **window, **case.sizes})
+    model = tiny_families.model(case.family, **{**sizes, **case.sizes})
     return model.bfloat16() if config.params == "bf16" else model
 
 
-def _step(model: Any, config: TrainConfig, world: World, *, exact: bool) -> TrainingStep:
+def _step(
+    model: Any, config: TrainConfig, world: World, rows: tuple[Example, ...], *, exact: bool
+) -> TrainingStep:
     choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     if config.optimizer_in_backward:
         optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
-    settings = (config.micro_batch, config.grad_accum, 0, config.packing)
-    rows, parts, pad, packed = settings
-    feed = Feed(ROWS, 0, rows, parts, pad, packed=packed, rank=world.rank, ranks=world.size)
+    sizes = (config.micro_batch, config.grad_accum, 0)
+    feed = Feed(rows, 0, *sizes, packed=config.packing, rank=world.rank, ranks=world.size)
     return TrainingStep(
         model=model,
         optimizer=optimizer,

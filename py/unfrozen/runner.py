@@ -40,8 +40,10 @@ def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[s
 
 
 def attention(a: Architecture) -> str:
-    """Rows are packed, so that no attention needs a mask; a model that caps its scores has them."""
-    return "eager" if a.caps_scores else "flash"
+    """Rows are packed, so that no attention needs a mask; windows and soft caps are part of the
+    kernel. Only capped scores that are dropped out are written down.
+    """
+    return "eager" if a.caps_scores and a.dropout else "flash"
 
 
 def loss(a: Architecture, name: str) -> str:
