@@ -48,18 +48,22 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         arguments |= bounds_arguments(batch.bounds, batch.longest)
         arguments["position_ids"] = batch.position_ids
     head = model.get_output_embeddings()
-    if not is_plain(model, head):
-        logits = model(**arguments).logits.float().flatten(0, 1)  # (B·K, V)
-        total = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total, batch.trainable_tokens
+    own = head.forward
+    plain = is_plain(model, head)
 
     def at_head(hidden: Tensor) -> Tensor:
         kept = targets != IGNORED  # (B, K) → N positions
         inputs = hidden.flatten(0, 1) if bool(kept.all()) else hidden[kept]
-        return _LOSSES[kind](inputs, head.weight, targets[kept])
+        if plain:
+            return _LOSSES[kind](inputs, head.weight, targets[kept])
+        logits: Tensor = own(inputs[None])  # (1, N, V), which the model then changes
+        return logits
 
     with _replaced(head, at_head):
-        total = model(**arguments).logits
+        found: Tensor = model(**arguments).logits
+    if plain:
+        return found, batch.trainable_tokens
+    total = F.cross_entropy(found[0].float(), targets[targets != IGNORED], reduction="sum")
     return total, batch.trainable_tokens
 
 

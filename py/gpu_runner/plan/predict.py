@@ -66,6 +66,7 @@ def recipe(
         master=None,
         grads=config.params,
         **chosen,
+        packed=config.packing and model is not None,
         micro_batch=shape.rows,
         seq_len=shape.length,
         grad_accum=shape.parts,

@@ -42,6 +42,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     ),
     "base": (None, "nf4", "nf4-dq", "int8"),
     "zero_in_place": (None, False, True),
+    "packed": (False, True),
     "rounding": ("nearest", "stochastic", "kahan"),
 }
 MOST_RANK: Final = 65_536
@@ -140,6 +141,8 @@ class Recipe:
                   as well) or int8
     zero_in_place gradients are set to zero after a step instead of freed, PyTorch's habit before
                   2.0; default no, but for BERT, whose published measurements are of that time
+    packed        documents share one sequence, as `gpu_runner` packs them: attention writes its
+                  output where the next product reads it
     rounding      of updates of 16-bit weights without a master copy: stochastic, or kahan, which
                   keeps what was rounded away in a second 16-bit number; of AdamW and Adafactor
     """
@@ -166,6 +169,7 @@ class Recipe:
     lora: Lora | None = None
     base: str | None = None
     zero_in_place: bool | None = None
+    packed: bool = False
     rounding: str = "nearest"
 
     @property

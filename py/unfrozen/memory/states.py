@@ -142,6 +142,8 @@ def update_bytes(
     if recipe.moments == "int8" and not recipe.paged:
         return 3 * 4 * largest // shards
     if recipe.step == "rows":
+        if recipe.optimizer == "adafactor":
+            largest = min(largest, _largest_at_once(model))
         return _rows_bytes(recipe, -(-largest // shards))
     if recipe.step == "fused" or recipe.optimizer == "lomo":
         return 0
@@ -189,6 +191,12 @@ def _rows_bytes(recipe: Recipe, largest: int) -> int:
 
 def _width(recipe: Recipe) -> float:
     return INT8_BYTES if recipe.moments == "int8" else BYTES[str(recipe.moments)]
+
+
+@lru_cache(maxsize=1024)
+def _largest_at_once(model: ModelConfig) -> int:
+    """Elements of the largest matrix: those of a stack are taken one after the other."""
+    return max(math.prod(tensor.shape[-2:]) for tensor in model.tensors)
 
 
 @lru_cache(maxsize=1024)
