@@ -72,7 +72,7 @@ def test_momentum_of_sgd_is_kept_in_the_width_of_the_weights() -> None:
         ("llama", {"compile": True}, "flash", "fused", "linear"),
         ("llama", {"checkpointing": "selective"}, "flash", "eager", "linear"),
         ("gpt2", {"loss": "chunked"}, "flash", "eager", "chunked"),
-        ("gemma2", {"loss": "chunked"}, "eager", "eager", "logits_fp32"),
+        ("gemma2", {"loss": "chunked"}, "flash", "eager", "logits_fp32"),
     ],
 )
 def test_a_run_is_predicted_by_what_it_does(

@@ -48,7 +48,7 @@ def recipe(
     if model is not None:
         a = model.architecture
         chosen |= {
-            "attention": runner.attention(a),  # see `attention`
+            "attention": runner.ATTENTION,  # see `attention`
             "kernels": runner.kernels(
                 a, config.checkpointing, compiled=config.compile, fuse=config.fused
             ),
@@ -56,7 +56,7 @@ def recipe(
         }
     else:
         chosen |= {
-            "attention": "flash",
+            "attention": runner.ATTENTION,
             "kernels": "fused" if config.compile else "eager",
             "loss": runner.LOSSES[config.loss],
         }

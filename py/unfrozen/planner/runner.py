@@ -27,7 +27,7 @@ def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str |
     if a.model_type in _OTHERS:
         return {}
     return {
-        "attention": runner.attention(a),
+        "attention": runner.ATTENTION,
         "packed": True,
         "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),
         "loss": runner.loss(a, "linear"),
