@@ -22,6 +22,16 @@ from unfrozen.training.order import step_rows
 IGNORED: Final = -100  # label of a position that does not enter the loss
 
 
+class Trained(NamedTuple):
+    """Where a batch is trained: `positions` t (K,), ascending, whose next label is trained in some
+    row; of their B·K places the `kept` ones (N,), None if all are; and the `targets` there (N,).
+    """
+
+    positions: Tensor
+    kept: Tensor | None
+    targets: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One micro-batch: rows padded on the right to the longest, or packed into one without padding.
@@ -31,6 +41,9 @@ class Batch:
     token sees what comes after it, so padding on the right changes nothing before it, and attention
     without a mask is faster and keeps less for the backward pass. Packed, B is 1, document i is
     `bounds[i]` to `bounds[i + 1]` (D + 1,) int32, and the longest has `longest` tokens.
+
+    `trained` is worked out where the batch was made: on a card it would be a wait for each of its
+    sizes.
     """
 
     input_ids: Tensor
@@ -38,6 +51,7 @@ class Batch:
     trainable_tokens: int
     bounds: Tensor | None = None
     longest: int = 0
+    chosen: Trained | None = None
 
     @property
     def tokens(self) -> int:
@@ -52,15 +66,33 @@ class Batch:
         starts = self.bounds[:-1].repeat_interleave(lengths, output_size=self.tokens)
         return (torch.arange(self.tokens, device=starts.device) - starts)[None]
 
+    def trained(self) -> Trained:
+        """Its positions, places and targets; see `Trained`."""
+        if self.chosen is not None:
+            return self.chosen
+        following = self.labels[:, 1:]  # (B, T - 1)
+        positions = torch.nonzero((following != IGNORED).any(dim=0)).flatten()
+        targets = following[:, positions].flatten()  # (B·K,)
+        kept = torch.nonzero(targets != IGNORED).flatten()
+        if len(kept) == len(targets):
+            return Trained(positions, None, targets)
+        return Trained(positions, kept, targets[kept])
+
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        return Batch(
-            self.input_ids.to(device),
-            self.labels.to(device),
-            self.trainable_tokens,
-            None if self.bounds is None else self.bounds.to(device),
-            self.longest,
-        )
+        """The same batch on `device`, sent to a card without a wait."""
+
+        def sent(tensor: Tensor | None) -> Tensor | None:
+            if tensor is None or tensor.device == device:
+                return tensor
+            on_card = device.type == "cuda"
+            source = tensor.pin_memory() if on_card and tensor.device.type == "cpu" else tensor
+            return source.to(device, non_blocking=on_card)
+
+        chosen = Trained(*map(sent, self.trained()))  # type: ignore[arg-type]
+        ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
+        assert ids is not None
+        assert labels is not None
+        return Batch(ids, labels, self.trainable_tokens, bounds, self.longest, chosen)
 
 
 class BatchShape(NamedTuple):
@@ -105,12 +137,6 @@ def pack(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
     labels = row.masked_fill(~torch.tensor([trained]), IGNORED)
     bounds = torch.tensor([0, *lengths]).cumsum(0).int()
     return Batch(row, labels, sum(e.trainable_tokens for e in examples), bounds, longest)
-
-
-def predicting_positions(labels: Tensor) -> Tensor:
-    """Ascending positions t (K,) whose next label, t + 1, is trained in some row of (B, T)."""
-    trained = (labels[:, 1:] != IGNORED).any(dim=0)  # (T-1,)
-    return torch.nonzero(trained).flatten()
 
 
 @dataclass(frozen=True)
