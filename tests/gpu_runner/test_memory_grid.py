@@ -47,7 +47,12 @@ LONG: dict[str, Any] = {"max_position_embeddings": 4096}
 GROUPED = {"intermediate_size": 176}  # a grouped product in 16 bits takes rows of 16 bytes
 WINDOWS = [
     Case({"micro_batch": 1, **choices}, family, {**LONG, "sliding_window": window}, longest=4096)
-    for family, window in (("mistral", 128), ("mistral", 1024), ("gemma2", 256), ("gemma3_text", 128))
+    for family, window in (
+        ("mistral", 128),
+        ("mistral", 1024),
+        ("gemma2", 256),
+        ("gemma3_text", 128),
+    )
     for choices in ({}, {"checkpointing": "full"})
 ] + [
     Case({**choices}, family)

@@ -96,9 +96,10 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), _console()
     from gpu_runner.plan.plan import check_new, make
     from gpu_runner.plan.table import show_plan
+    from gpu_runner.train.foretold import foretell
 
     check_new(config.out)
-    show_plan(console, make(config))
+    show_plan(console, make(config, foretell=foretell))
     return ExitCode.OK
 
 

@@ -86,9 +86,7 @@ def parts(bounds: list[int], window: int) -> Iterator[Part]:
 def _cut(part: Part, heads: int) -> Iterator[Part]:
     """Its rows, so many at a time that their scores are at most about SCORES."""
     for block in range(part.count):
-        first, keys_from = (
-            at + block * part.step for at in (part.rows_from, part.keys_from)
-        )
+        first, keys_from = (at + block * part.step for at in (part.rows_from, part.keys_from))
         rows = max(16, SCORES // (heads * part.keys))
         for start in range(first, first + part.rows, rows):
             end = min(start + rows, first + part.rows)
@@ -207,7 +205,9 @@ def documents_backward(
 _Three = tuple[Tensor, Tensor, Tensor]
 
 
-def _backward(part: Part, found: _Three, of_row: _Three, known: _Three, scale: float, _: float) -> None:
+def _backward(
+    part: Part, found: _Three, of_row: _Three, known: _Three, scale: float, _: float
+) -> None:
     q, k, v = of_row
     given = part.queries(q), part.seen(k), part.seen(v)
     gradient, output = (part.queries(t) for t in known[:2])

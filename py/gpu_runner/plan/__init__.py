@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `machine` — the device, what it computes in, and what is free on it
 - `predict` — the memory it will hold, from `unfrozen.memory`
 - `remedy` — what to change when memory is short, in numbers
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be

@@ -39,12 +39,14 @@ from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
-from gpu_runner.plan.plan import RunPlan, choose_device
+from gpu_runner.plan.machine import choose_device
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.text import printable
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
+from gpu_runner.train.foretold import foretell
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, join
 from unfrozen.runner import WHOLE
@@ -57,7 +59,7 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
     plan.check_new(config.out)
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
-        planned = plan.make(config, world.rank, world.size)
+        planned = plan.make(config, world.rank, world.size, foretell)
         world.on_first(lambda: _check_place(config.out))
         directory = world.on_first(lambda: _new_directory(planned.config))
         try:
@@ -87,7 +89,7 @@ def resume(directory: Path, console: Console, *, trusted: bool = False) -> ExitC
     with _world(config) as world:
         quiet = console if world.first else Console(quiet=True)
         found, refused = world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS))
-        planned = plan.make(config, world.rank, world.size)
+        planned = plan.make(config, world.rank, world.size, foretell)
         source, state, history = planned.source, State(), History()
         if found is not None:
             kept = training_state.read_state(found)
