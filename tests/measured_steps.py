@@ -26,7 +26,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.predict import Prediction, predict
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter, StepMemory, measured
+from gpu_runner.train.measure import StepMemory, measured
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig
@@ -94,12 +94,13 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     model = _model(case, config)
     known = ModelConfig.from_hf(model.config.to_dict())
     kind: Checkpointing = config.checkpointing
-    blocks.prepare(model, kind, compiled=False, fused=fuses(config, known))
+    blocks.prepare(model, kind, compiled=config.compile, fused=fuses(config, known))
     compute = "bf16" if "bf16" in (config.compute, config.params) else "fp32"
     exact = compute == config.params
     world.shard(model, None if exact else torch.bfloat16)
     taken = _step(model, config, world, rows(case.longest), exact=exact)
-    train_step(taken, 1, SilentMeter())
+    with measured(model, taken.optimizer, CPU, wanted=config.compile) as (meter, _):
+        train_step(taken, 1, meter)  # measured, blocks are not compiled, which takes long
     with measured(model, taken.optimizer, CPU, wanted=True) as (meter, memory):
         train_step(taken, 2, meter)
     assert memory is not None
@@ -121,7 +122,15 @@ def _step(
     if config.optimizer_in_backward:
         optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
     sizes = (config.micro_batch, config.grad_accum, 0)
-    feed = Feed(rows, 0, *sizes, packed=config.packing, rank=world.rank, ranks=world.size)
+    feed = Feed(
+        rows,
+        0,
+        *sizes,
+        packed=config.packing,
+        fixed=config.compile,
+        rank=world.rank,
+        ranks=world.size,
+    )
     return TrainingStep(
         model=model,
         optimizer=optimizer,

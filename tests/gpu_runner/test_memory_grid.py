@@ -77,6 +77,11 @@ EXPERTS = [
         {"checkpointing": "full", **NARROW},
     )
 ]
+COMPILED = [
+    Case({"compile": True, **choices}, family)
+    for family in ("llama", "mistral")
+    for choices in ({}, {"packing": False}, {"checkpointing": "full", "compute": "bf16"})
+]
 TOGETHER = [
     Case({"micro_batch": rows, **choices}, sizes={**sizes, **ends})
     for sizes, rows in ((WORDY, 1), (WIDE, 1), (WIDE, 8))
@@ -105,8 +110,11 @@ def test_one_process_holds_what_was_predicted_whatever_it_chooses() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cases", [WINDOWS, EXPERTS], ids=["windows", "experts"])
-def test_windows_capped_scores_and_experts_hold_what_was_predicted(cases: list[Case]) -> None:
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+@pytest.mark.parametrize(
+    "cases", [WINDOWS, EXPERTS, COMPILED], ids=["windows", "experts", "compiled"]
+)
+def test_windows_experts_and_filled_shapes_hold_what_was_predicted(cases: list[Case]) -> None:
     found = [measure(case) for case in cases]
     assert max(abs(one.error) for one in found) <= 0.03, worst(cases, found)
 

@@ -107,9 +107,9 @@ class BatchShape(NamedTuple):
     parts: int = 1
 
 
-def collate(examples: Sequence[Example], pad_id: int) -> Batch:
-    """Pad on the right with `pad_id`; padding has label IGNORED."""
-    longest = max(len(example.ids) for example in examples)
+def collate(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
+    """Pad on the right with `pad_id`, at least to `length`; padding has label IGNORED."""
+    longest = max(length, *(len(example.ids) for example in examples))
     ids = torch.full((len(examples), longest), pad_id)  # (B, T)
     labels = torch.full((len(examples), longest), IGNORED)  # (B, T)
     for row, example in enumerate(examples):
@@ -120,13 +120,17 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     return Batch(ids, labels, sum(example.trainable_tokens for example in examples))
 
 
-def pack(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
+def pack(
+    examples: Sequence[Example], pad_id: int, length: int = 0, documents: int = 0, longest: int = 0
+) -> Batch:
     """One after the other, without padding; the first token of a document is never predicted.
 
-    With a `length`, padding fills the row up to it, as documents that train nothing.
+    With a `length`, padding fills the row up to it, as documents that train nothing. With a number
+    of `documents`, empty ones follow up to it; `longest` is then that of all batches: a compiled
+    model is compiled again for another number.
     """
     lengths = [len(example.ids) for example in examples]
-    longest = max(lengths)
+    longest = max(longest, *lengths)
     ids = [token for example in examples for token in example.ids]
     trained = [flag for example in examples for flag in example.trained]
     while (missing := length - len(ids)) > 0:
@@ -135,6 +139,7 @@ def pack(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
         trained += [False] * lengths[-1]
     row = torch.tensor([ids])  # (1, T)
     labels = row.masked_fill(~torch.tensor([trained]), IGNORED)
+    lengths += [0] * (documents - len(lengths))
     bounds = torch.tensor([0, *lengths]).cumsum(0).int()
     return Batch(row, labels, sum(e.trainable_tokens for e in examples), bounds, longest)
 
@@ -158,7 +163,9 @@ class Feed:
     """Of the micro-batches of a step this process takes number `rank`, `rank` + `ranks`, …"""
     packed: bool = False
     fixed: bool = False
-    """Packed sequences are filled up to `capacity`, so that a compiled model sees one shape."""
+    """Sequences are filled up, packed ones to `capacity`, others to the longest row of all, so that
+    a compiled model sees one shape.
+    """
 
     @property
     def rows_per_step(self) -> int:
@@ -168,15 +175,22 @@ class Feed:
     @cached_property
     def capacity(self) -> int:
         """Tokens of a full micro-batch: `micro_batch` times the longest row."""
-        return self.micro_batch * max(len(example.ids) for example in self.examples)
+        return self.micro_batch * self._longest
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(len(example.ids) for example in self.examples)
 
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of step `number` (1-based), each (B, T)."""
         for chosen in islice(self._chosen(number), self.rank, None, self.ranks):
-            if self.packed:
-                yield pack(chosen, self.pad_id, self.capacity if self.fixed else 0)
+            if self.packed and self.fixed:
+                documents = self.rows_per_step + self.micro_batch  # rows, and what fills
+                yield pack(chosen, self.pad_id, self.capacity, documents, self._longest)
+            elif self.packed:
+                yield pack(chosen, self.pad_id)
             else:
-                yield collate(chosen, self.pad_id)
+                yield collate(chosen, self.pad_id, self._longest if self.fixed else 0)
 
     def trainable_tokens(self, number: int) -> int:
         """Trainable tokens of all micro-batches of a step, known before any is computed."""
@@ -189,8 +203,8 @@ class Feed:
             lengths = [len(example.ids) for example in examples]
             trained = sum(example.trainable_tokens for example in examples)
             rows, length = (1, sum(lengths)) if self.packed else (len(examples), max(lengths))
-            if self.packed and self.fixed:
-                length = self.capacity
+            if self.fixed:
+                length = self.capacity // rows
             yield BatchShape(rows, length, trained, len(chosen) // self.ranks)
 
     def _chosen(self, number: int) -> list[list[Example]]:

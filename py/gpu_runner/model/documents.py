@@ -26,7 +26,7 @@ SCORES: Final = 2**22  # written out at once: 16 MiB in fp32
 
 
 class Part(NamedTuple):
-    """`count` blocks of rows, each with the keys that end with its last row.
+    """`times` blocks of rows, each with the keys that end with its last row.
 
     `step` is what one block is behind the one before it, in tokens; `window` 0 is none.
     """
@@ -36,20 +36,20 @@ class Part(NamedTuple):
     keys_from: int
     keys: int
     step: int
-    count: int
+    times: int
     window: int
 
     def queries(self, heads: Tensor) -> Tensor:
-        """(count, H, rows, d) of `heads` (H, N, d); a view."""
-        return _blocks(heads, self.rows_from, self.rows, self.step, self.count)
+        """(times, H, rows, d) of `heads` (H, N, d); a view."""
+        return _blocks(heads, self.rows_from, self.rows, self.step, self.times)
 
     def seen(self, heads: Tensor) -> Tensor:
-        """(count, K, keys, d), blocks that overlap where there is a window; a view."""
-        return _blocks(heads, self.keys_from, self.keys, self.step, self.count)
+        """(times, K, keys, d), blocks that overlap where there is a window; a view."""
+        return _blocks(heads, self.keys_from, self.keys, self.step, self.times)
 
     def add(self, heads: Tensor, gradients: Tensor) -> None:
-        """Add (count, K, keys, d) where they belong in `heads` (K, N, d)."""
-        for start, gradient in zip(range(self.count), gradients, strict=True):
+        """Add (times, K, keys, d) where they belong in `heads` (K, N, d)."""
+        for start, gradient in zip(range(self.times), gradients, strict=True):
             place = self.keys_from + start * self.step
             heads[:, place : place + self.keys] += gradient
 
@@ -69,6 +69,8 @@ def parts(bounds: list[int], window: int) -> Iterator[Part]:
     """The parts of documents that lie between neighbours of `bounds`."""
     for length, group in groupby(pairwise(bounds), lambda span: span[1] - span[0]):
         starts = [start for start, _ in group]
+        if not length:  # what fills `bounds` up to a fixed number
+            continue
         if not 0 < window < length:
             yield Part(starts[0], length, starts[0], length, length, len(starts), 0)
             continue
@@ -85,7 +87,7 @@ def parts(bounds: list[int], window: int) -> Iterator[Part]:
 
 def _cut(part: Part, heads: int) -> Iterator[Part]:
     """Its rows, so many at a time that their scores are at most about SCORES."""
-    for block in range(part.count):
+    for block in range(part.times):
         first, keys_from = (at + block * part.step for at in (part.rows_from, part.keys_from))
         rows = max(16, SCORES // (heads * part.keys))
         for start in range(first, first + part.rows, rows):

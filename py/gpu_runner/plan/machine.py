@@ -62,7 +62,7 @@ def precision(config: TrainConfig, device: torch.device) -> str:
 def computes_bf16(device: torch.device) -> bool:
     """Whether this CUDA device has bf16 products of its own."""
     with torch.cuda.device(device):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def free_bytes(device: torch.device) -> int:

@@ -21,6 +21,7 @@ from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import own_code
+from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import remedy
 from gpu_runner.plan.machine import choose_device, free_bytes, precision
@@ -175,6 +176,8 @@ def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
             "activation_offload on a CPU: activations are in the memory of the host already. Set"
             " activation_offload = false; checkpointing = full keeps fewer of them."
         )
+    if config.compile:
+        check_compiler(device)
     source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape, Feed
+from gpu_runner.plan.machine import choose_device
 from unfrozen import runner
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
@@ -50,14 +51,17 @@ def recipe(
         chosen |= {
             "attention": runner.ATTENTION,  # see `attention`
             "kernels": runner.kernels(
-                a, config.checkpointing, compiled=config.compile, fuse=config.fused
+                a,
+                config.checkpointing,
+                compiled=config.compile and measured_compiled(config),
+                fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),  # see `loss.is_plain`
         }
     else:
         chosen |= {
             "attention": runner.ATTENTION,
-            "kernels": "fused" if config.compile else "eager",
+            "kernels": "fused" if config.compile and measured_compiled(config) else "eager",
             "loss": runner.LOSSES[config.loss],
         }
     return Recipe(
@@ -118,6 +122,24 @@ def _undominated(shapes: Iterable[BatchShape]) -> list[BatchShape]:
         if not same or shape.loss_tokens > same[-1].loss_tokens:
             kept.append(shape)
     return kept
+
+
+def measured_compiled(config: TrainConfig) -> bool:
+    """Whether compiled blocks are what a measured step holds: where an allocator counts.
+
+    On a CPU measured steps, the heaviest of all among them, run as they are written.
+    """
+    return choose_device(config.device).type == "cuda"
+
+
+def step_as_written(config: TrainConfig, measured: frozenset[int]) -> int:
+    """The step that is to tell what compiling gains: the first that is not measured; 0 is none.
+
+    On a card it would hold more than the others, and more than is predicted.
+    """
+    if not config.compile or measured_compiled(config):
+        return 0
+    return next(number for number in range(1, len(measured) + 2) if number not in measured)
 
 
 def steps_to_measure(steps: int, heaviest_step: int) -> frozenset[int]:

@@ -123,7 +123,7 @@ def _masks_as_they_are() -> Iterator[None]:
     look into for such: it would build a mask that rows of a step do not need.
     """
     own = masking_utils.find_packed_sequence_indices
-    masking_utils.find_packed_sequence_indices = lambda *_, **__: None  # type: ignore[assignment]
+    masking_utils.find_packed_sequence_indices = lambda *_, **__: None
     try:
         yield
     finally:

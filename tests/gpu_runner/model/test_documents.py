@@ -49,8 +49,8 @@ def test_values_and_gradients_are_those_of_the_formula(
 def test_no_part_sees_more_than_its_window_and_some_rows() -> None:
     found = list(kernels.parts([0, 4096], window=128))
     assert max(part.keys for part in found) == 128 + 128
-    assert sum(part.rows * part.count for part in found) == 4096
-    scores = sum(part.rows * part.keys * part.count for part in found)
+    assert sum(part.rows * part.times for part in found) == 4096
+    scores = sum(part.rows * part.keys * part.times for part in found)
     assert scores < 4096 * 4096 / 15
 
 

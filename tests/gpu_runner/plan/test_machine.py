@@ -72,13 +72,13 @@ def test_no_more_is_free_than_the_limit_leaves(monkeypatch: pytest.MonkeyPatch) 
 def test_bf16_is_taken_only_where_the_card_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch counts emulation as support unless it is asked not to; a T4 emulates."""
     card = torch.device("cuda", 0)
-    monkeypatch.setattr(machine, "computes_bf16", lambda device: False)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr(machine, "computes_bf16", lambda _: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
     assert machine.precision(resolve({"model": "x", "data": "y"}), card) == "fp32"
     for asked in ({"compute": "bf16"}, {"params": "bf16"}):
-        with pytest.raises(UsageError, match="Tesla T4 does not compute in bf16.*--compute fp32"):
+        with pytest.raises(UsageError, match=r"Tesla T4 does not compute in bf16.*--compute fp32"):
             machine.precision(resolve({"model": "x", "data": "y", **asked}), card)
-    monkeypatch.setattr(machine, "computes_bf16", lambda device: True)
+    monkeypatch.setattr(machine, "computes_bf16", lambda _: True)
     assert machine.precision(resolve({"model": "x", "data": "y"}), card) == "bf16"
     assert (
         machine.precision(resolve({"model": "x", "data": "y", "compute": "fp32"}), card) == "fp32"
