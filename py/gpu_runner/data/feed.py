@@ -22,7 +22,7 @@ from unfrozen.training.order import step_rows
 IGNORED: Final = -100  # label of a position that does not enter the loss
 
 
-class Trained(NamedTuple):
+class Targets(NamedTuple):
     """Where a batch is trained: `positions` t (K,), ascending, whose next label is trained in some
     row; of their B·K places the `kept` ones (N,), None if all are; and the `targets` there (N,).
     """
@@ -51,7 +51,7 @@ class Batch:
     trainable_tokens: int
     bounds: Tensor | None = None
     longest: int = 0
-    chosen: Trained | None = None
+    chosen: Targets | None = None
 
     @property
     def tokens(self) -> int:
@@ -66,8 +66,8 @@ class Batch:
         starts = self.bounds[:-1].repeat_interleave(lengths, output_size=self.tokens)
         return (torch.arange(self.tokens, device=starts.device) - starts)[None]
 
-    def trained(self) -> Trained:
-        """Its positions, places and targets; see `Trained`."""
+    def trained(self) -> Targets:
+        """Its positions, places and targets; see `Targets`."""
         if self.chosen is not None:
             return self.chosen
         following = self.labels[:, 1:]  # (B, T - 1)
@@ -75,8 +75,8 @@ class Batch:
         targets = following[:, positions].flatten()  # (B·K,)
         kept = torch.nonzero(targets != IGNORED).flatten()
         if len(kept) == len(targets):
-            return Trained(positions, None, targets)
-        return Trained(positions, kept, targets[kept])
+            return Targets(positions, None, targets)
+        return Targets(positions, kept, targets[kept])
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`, sent to a card without a wait."""
@@ -88,7 +88,7 @@ class Batch:
             source = tensor.pin_memory() if on_card and tensor.device.type == "cpu" else tensor
             return source.to(device, non_blocking=on_card)
 
-        chosen = Trained(*map(sent, self.trained()))  # type: ignore[arg-type]
+        chosen = Targets(*map(sent, self.trained()))  # type: ignore[arg-type]
         ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
         assert ids is not None
         assert labels is not None

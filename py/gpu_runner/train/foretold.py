@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import masking_utils
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.feed import Batch, BatchShape, Trained
+from gpu_runner.data.feed import Batch, BatchShape, Targets
 from gpu_runner.installed import NAME, installed_version
 from gpu_runner.model import blocks
 from gpu_runner.model.load import DTYPES, Source, read_config
@@ -157,7 +157,7 @@ def _batch(shape: BatchShape) -> Batch:
     positions = torch.zeros(min(shape.length - 1, shape.loss_tokens), dtype=torch.long)
     targets = torch.zeros(shape.loss_tokens, dtype=torch.long)
     every = shape.rows * len(positions) == len(targets)
-    chosen = Trained(positions, None if every else torch.zeros_like(targets), targets)
+    chosen = Targets(positions, None if every else torch.zeros_like(targets), targets)
     return Batch(ids, torch.zeros_like(ids), shape.loss_tokens, chosen=chosen)
 
 
