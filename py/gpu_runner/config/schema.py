@@ -185,6 +185,12 @@ class TrainConfig:
     fused: Annotated[
         bool, About("Llama-like blocks keep less, at no cost; not beside compile", RARER)
     ] = True
+    tf32: Annotated[
+        bool, About("fp32 products of a card in TF32: 10 bits of 23, several times as fast", RARER)
+    ] = False
+    deterministic: Annotated[
+        bool, About("Only kernels whose sums have one order: bitwise repeatable on a card", RARER)
+    ] = False
     sample_prompts: Annotated[
         tuple[str, ...] | None, About("Continued before and after; else held-out rows.", RARER)
     ] = None

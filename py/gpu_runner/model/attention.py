@@ -14,6 +14,8 @@ document. There is never a mask tensor from outside: padding on the left is refu
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -23,6 +25,8 @@ from torch import Tensor
 from gpu_runner.model.documents import documents
 
 NAME: Final = "unfrozen_documents"
+WIDEST: Final = 256
+OLDEST: Final = (8, 0)
 
 
 def register() -> str:
@@ -85,8 +89,7 @@ def attend(
     if dropout or cached or (cu_seq_lens_q is None and not limited):
         given = (query, key, value, scale, dropout, window, softcap)
         return _alone(*given, bounds=cu_seq_lens_q), None
-    fits = query.is_cuda and query.dtype != torch.float32 and softcap is None
-    if cu_seq_lens_q is not None and fits:
+    if cu_seq_lens_q is not None and softcap is None and has_flash(query):
         return _varlen(query, key, value, cu_seq_lens_q, longest, scale, window), None
     if limited or query.device.type == "cpu":
         bounds = cu_seq_lens_q
@@ -95,6 +98,37 @@ def attend(
         limits = (window or 0, softcap or 0.0)
         return documents(query, key, value, bounds, scale, *limits)[0], None
     return _alone(query, key, value, scale, bounds=cu_seq_lens_q), None
+
+
+def has_flash(query: Tensor) -> bool:
+    """Whether PyTorch's variable-length FlashAttention takes these queries (…, d), on this card.
+
+    It is compiled for cards from compute capability 8.0 on, for numbers of 16 bits and heads of at
+    most 256 of them, in eights; windows and shared heads are arguments of torch 2.12 and later.
+    """
+    width = query.shape[-1]
+    return (
+        query.is_cuda
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and width <= WIDEST
+        and width % 8 == 0
+        and _capability(query.device) >= OLDEST
+        and _takes() >= {"scale", "window_size", "enable_gqa"}
+    )
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+@cache
+def _takes() -> set[str]:
+    """The arguments of this PyTorch's kernel; none where it has no such kernel."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return set()
+    return set(inspect.signature(varlen_attn).parameters)
 
 
 def _alone(
@@ -107,10 +141,16 @@ def _alone(
     """Document by document, or rows as they are: (B, T, H, d)."""
     if bounds is None:
         return _whole(query, key, value, *settings).transpose(1, 2)
-    lengths = bounds.diff().tolist()
+    lengths = _lengths(bounds)
     parts = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
     found = [_whole(q, k, v, *settings) for q, k, v in zip(*parts, strict=True)]
     return torch.cat([part.transpose(1, 2) for part in found], dim=1)
+
+
+def _lengths(bounds: Tensor) -> list[int]:
+    """Tokens of each document; on a card a wait, which its own kernel does without."""
+    found: list[int] = bounds.diff().tolist()
+    return [length for length in found if length]
 
 
 def _varlen(

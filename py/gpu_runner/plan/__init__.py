@@ -4,6 +4,7 @@ Reading order:
 
 - `machine` — the device, what it computes in, and what is free on it
 - `predict` — the memory it will hold, from `unfrozen.memory`
+- `resident` — what `top` shows beside the tensors
 - `remedy` — what to change when memory is short, in numbers
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
 - `pace` — how long it takes, said before it starts

@@ -39,7 +39,7 @@ from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
-from gpu_runner.plan.machine import choose_device
+from gpu_runner.plan.machine import choose_device, set_up
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 from gpu_runner.run.running import PreparedRun, execute
@@ -114,6 +114,7 @@ def _world(config: TrainConfig) -> Iterator[World]:
     device = choose_device(config.device)
     if device.type == "cpu":
         host_memory.keep_freed()
+    set_up(config, device)
     world = join(device)
     try:
         check_together(config, world)

@@ -1,5 +1,6 @@
 """What is free, as the kernel's own files say it, and what a card computes in."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,21 @@ def test_bf16_is_taken_only_where_the_card_computes_in_it(monkeypatch: pytest.Mo
     assert (
         machine.precision(resolve({"model": "x", "data": "y", "compute": "fp32"}), card) == "fp32"
     )
+
+
+def test_switches_reach_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    asked = resolve({"model": "x", "data": "y", "tf32": True, "deterministic": True})
+    try:
+        machine.set_up(asked, torch.device("cuda", 0))
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+        monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")
+        machine.set_up(asked, torch.device("cuda", 0))
+        assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:64"
+    finally:
+        machine.set_up(resolve({"model": "x", "data": "y"}), torch.device("cpu"))
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.are_deterministic_algorithms_enabled()
