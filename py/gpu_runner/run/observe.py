@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
@@ -112,12 +112,16 @@ class EarlyStop:
         )
 
 
+COMPARED: Final = 3  # compiled steps, of which the fastest is told
+
+
 class CompileGain:
-    """What compiling gains, told once: a step as written beside the second one compiled."""
+    """What compiling gains, told once: a step as written beside the fastest of some compiled."""
 
     def __init__(self, tell: Callable[[str, str, int], None]) -> None:
         self._tell = tell
         self._written, self._first = 0.0, 0.0
+        self._fastest: list[float] = []
 
     def step(self, result: StepResult) -> None:
         """Look at how long a step took, and in which way."""
@@ -126,9 +130,11 @@ class CompileGain:
         elif result.way == "usual" and self._written and not self._first:
             self._first = result.seconds  # in which everything is compiled
         elif result.way == "usual" and self._written:
-            level, text = self._verdict(result.seconds)
-            self._written = 0.0
-            self._tell(level, text, result.number)
+            self._fastest.append(result.seconds)
+            if len(self._fastest) == COMPARED:
+                level, text = self._verdict(min(self._fastest))
+                self._written = 0.0
+                self._tell(level, text, result.number)
 
     def _verdict(self, seconds: float) -> tuple[str, str]:
         spent = max(0.0, self._first - seconds)
