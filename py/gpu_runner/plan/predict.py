@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
+
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape, Feed
-from gpu_runner.plan.machine import choose_device
 from unfrozen import runner
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
@@ -129,7 +130,7 @@ def measured_compiled(config: TrainConfig) -> bool:
 
     On a CPU measured steps, the heaviest of all among them, run as they are written.
     """
-    return choose_device(config.device).type == "cuda"
+    return config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
 
 
 def step_as_written(config: TrainConfig, measured: frozenset[int]) -> int:
