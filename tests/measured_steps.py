@@ -26,7 +26,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.predict import Prediction, predict
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter, StepMemory, measured
+from gpu_runner.train.measure import StepMemory, measured
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig
@@ -42,15 +42,6 @@ SIZES = {
     "head_dim": 16,
 }
 GPT2_SIZES = {"n_embd": 64, "n_layer": 4, "vocab_size": 512}
-WINDOWED = ("mistral", "gemma2", "gemma3_text")
-DRAW = random.Random(0)
-ROWS = tuple(
-    Example(
-        tuple(DRAW.randrange(1, 264) for _ in range(length)),
-        tuple(place >= length // 3 for place in range(length)),
-    )
-    for length in (DRAW.randrange(20, 120) for _ in range(16))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +51,24 @@ class Case:
     choices: Mapping[str, Any] = field(default_factory=dict)
     family: str = "llama"
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    longest: int = 120
+    """Tokens that its rows stay below; the shortest have a sixth of them."""
+
+
+def rows(longest: int) -> tuple[Example, ...]:
+    """Sixteen rows; of each the last two thirds are trained."""
+    draw = random.Random(0)
+    lengths = [draw.randrange(longest // 6, longest) for _ in range(16)]
+    return tuple(
+        Example(
+            tuple(draw.randrange(1, 264) for _ in range(length)),
+            tuple(place >= length // 3 for place in range(length)),
+        )
+        for length in lengths
+    )
+
+
+ROWS = rows(120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +94,13 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     model = _model(case, config)
     known = ModelConfig.from_hf(model.config.to_dict())
     kind: Checkpointing = config.checkpointing
-    blocks.prepare(model, kind, compiled=False, fused=fuses(config, known))
+    blocks.prepare(model, kind, compiled=config.compile, fused=fuses(config, known))
     compute = "bf16" if "bf16" in (config.compute, config.params) else "fp32"
     exact = compute == config.params
     world.shard(model, None if exact else torch.bfloat16)
-    taken = _step(model, config, world, exact=exact)
-    train_step(taken, 1, SilentMeter())
+    taken = _step(model, config, world, rows(case.longest), exact=exact)
+    with measured(model, taken.optimizer, CPU, wanted=config.compile) as (meter, _):
+        train_step(taken, 1, meter)  # measured, blocks are not compiled, which takes long
     with measured(model, taken.optimizer, CPU, wanted=True) as (meter, memory):
         train_step(taken, 2, meter)
     assert memory is not None
@@ -100,19 +110,27 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
 
 def _model(case: Case, config: TrainConfig) -> Any:
     sizes: dict[str, Any] = GPT2_SIZES if case.family == "gpt2" else SIZES
-    window = {"sliding_window": None} if case.family in WINDOWED else {}
-    model = tiny_families.model(case.family, **{**sizes, **window, **case.sizes})
+    model = tiny_families.model(case.family, **{**sizes, **case.sizes})
     return model.bfloat16() if config.params == "bf16" else model
 
 
-def _step(model: Any, config: TrainConfig, world: World, *, exact: bool) -> TrainingStep:
+def _step(
+    model: Any, config: TrainConfig, world: World, rows: tuple[Example, ...], *, exact: bool
+) -> TrainingStep:
     choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
     optimizer: Any = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
     if config.optimizer_in_backward:
         optimizer = Early(model, optimizer, lambda: RATE, CPU, world)
-    settings = (config.micro_batch, config.grad_accum, 0, config.packing)
-    rows, parts, pad, packed = settings
-    feed = Feed(ROWS, 0, rows, parts, pad, packed=packed, rank=world.rank, ranks=world.size)
+    sizes = (config.micro_batch, config.grad_accum, 0)
+    feed = Feed(
+        rows,
+        0,
+        *sizes,
+        packed=config.packing,
+        fixed=config.compile,
+        rank=world.rank,
+        ranks=world.size,
+    )
     return TrainingStep(
         model=model,
         optimizer=optimizer,

@@ -25,6 +25,7 @@ CASES = {
     "sgd": ("llama", OptimizerChoice("sgd")),
     "sgd-momentum": ("llama", OptimizerChoice("sgd", momentum=0.9)),
     "muon": ("llama", OptimizerChoice("muon", layer_decay=1.5)),
+    "muon-experts": ("mixtral", OptimizerChoice("muon")),
     "adafactor": ("llama", OptimizerChoice("adafactor")),
     "adafactor-stochastic": ("llama", OptimizerChoice("adafactor", rounding="stochastic")),
     "adafactor-kahan": ("llama", OptimizerChoice("adafactor", rounding="kahan")),

@@ -45,6 +45,13 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "phi3": {},
     "olmo2": {},
     "mixtral": {"num_local_experts": 4},
+    "qwen3_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+    "qwen2_moe": {
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 64,
+    },
 }
 
 

@@ -143,8 +143,11 @@ def _cards(torch: Any) -> Iterator[Finding]:
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
             free, total = map(gib, torch.cuda.mem_get_info(index))
-            text = f"{card.name}, {free:.1f} of {total:.1f} GiB free, CUDA {torch.version.cuda}"
-            slow = "" if torch.cuda.is_bf16_supported() else "no bf16 here: give --compute fp32"
+            text = (
+                f"{card.name} (compute capability {card.major}.{card.minor}),"
+                f" {free:.1f} of {total:.1f} GiB free, CUDA {torch.version.cuda}"
+            )
+            slow = _slower(torch, index, (card.major, card.minor))
             yield Finding(f"cuda:{index}", "note" if slow else "ok", text, slow)
     elif shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
         why = "built for CPUs" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
@@ -152,6 +155,19 @@ def _cards(torch: Any) -> Iterator[Finding]:
         yield Finding("cuda", "missing", f"there is a card, but PyTorch ({why}) sees none", remedy)
     else:
         yield Finding("cuda", "note", "no card: runs take the CPU, which works and is slower")
+
+
+def _slower(torch: Any, index: int, capability: tuple[int, int]) -> str:
+    """What a card is missing that runs would use, and what they do instead; "" for nothing.
+
+    PyTorch counts bf16 that it emulates as supported unless it is asked not to.
+    """
+    with torch.cuda.device(index):
+        narrow = torch.cuda.is_bf16_supported(including_emulation=False)
+    found = [] if narrow else ["no bf16 of its own: runs compute in fp32"]
+    if capability < (8, 0):
+        found.append("no FlashAttention: documents are attended to one by one")
+    return "; ".join(found)
 
 
 def _disk(runs: Path) -> Finding:

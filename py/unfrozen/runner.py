@@ -24,6 +24,10 @@ WHOLE: Final = ("adamw8bit",)
 """Those that need whole tensors: parts have other blocks of 256, and so other numbers."""
 
 
+ATTENTION: Final = "flash"
+"""Rows are packed, so that no attention needs a mask; windows and soft caps are in its kernel."""
+
+
 def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[str, str | None]:
     """Optimizer, moments and step of a recipe, for one of OPTIMIZERS over weights of `width`.
 
@@ -37,11 +41,6 @@ def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[s
     moments = None if name == "adafactor" else width
     fused = name == "adamw" and rounding == "nearest"
     return {"optimizer": name, "moments": moments, "step": "fused" if fused else "rows"}
-
-
-def attention(a: Architecture) -> str:
-    """Rows are packed, so that no attention needs a mask; a model that caps its scores has them."""
-    return "eager" if a.caps_scores else "flash"
 
 
 def loss(a: Architecture, name: str) -> str:

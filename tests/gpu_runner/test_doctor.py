@@ -3,13 +3,14 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from gpu_runner.doctor import Finding, examine, package, show
+from gpu_runner.doctor import Finding, _slower, examine, package, show
 from gpu_runner.errors import ExitCode
 from run_process import ROOT
 
@@ -34,7 +35,22 @@ def test_a_package_that_is_too_old_comes_with_its_command() -> None:
     found = package("torch", "99.1")
     assert found.verdict == "missing"
     assert found.remedy == "pip install -U 'torch>=99.1'"
-    assert package("torch", "2.10").verdict == "ok"
+    assert package("torch", "2.12").verdict == "ok"
+
+
+class Turing:
+    """As much of PyTorch as says what a T4 is."""
+
+    class cuda:
+        device = staticmethod(lambda _: nullcontext())
+        is_bf16_supported = staticmethod(lambda including_emulation=True: including_emulation)
+
+
+def test_what_an_older_card_only_emulates_is_said() -> None:
+    said = _slower(Turing, 0, (7, 5))
+    assert "no bf16 of its own: runs compute in fp32" in said
+    assert "no FlashAttention" in said
+    assert "FlashAttention" not in _slower(Turing, 0, (8, 0))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -43,6 +43,45 @@ ALONE = [
     for kind in ("full", "selective")
     for precision in ({}, {"compute": "bf16"})
 ]
+LONG: dict[str, Any] = {"max_position_embeddings": 4096}
+GROUPED = {"intermediate_size": 176}  # a grouped product in 16 bits takes rows of 16 bytes
+WINDOWS = [
+    Case({"micro_batch": 1, **choices}, family, {**LONG, "sliding_window": window}, longest=4096)
+    for family, window in (
+        ("mistral", 128),
+        ("mistral", 1024),
+        ("gemma2", 256),
+        ("gemma3_text", 128),
+    )
+    for choices in ({}, {"checkpointing": "full"})
+] + [
+    Case({**choices}, family)
+    for family in ("mistral", "gemma2", "gemma3_text", "gpt_neox")
+    for choices in (
+        {"packing": False},
+        {"compute": "bf16"},
+        {"checkpointing": "selective"},
+        {"checkpointing": "full", **NARROW},
+    )
+]
+EXPERTS = [
+    Case(choices, family, GROUPED if family == "mixtral" else {})
+    for family in ("mixtral", "qwen2_moe", "qwen3_moe")
+    for choices in (
+        {"micro_batch": 1},
+        {"micro_batch": 1, "optimizer": "muon"},
+        {"micro_batch": 1, "optimizer": "muon", **NARROW},
+        {"micro_batch": 1, "optimizer": "adafactor"},
+        {"optimizer": "sgd", "compute": "bf16"},
+        {"checkpointing": "selective"},
+        {"checkpointing": "full", **NARROW},
+    )
+]
+COMPILED = [
+    Case({"compile": True, **choices}, family)
+    for family in ("llama", "mistral")
+    for choices in ({}, {"packing": False}, {"checkpointing": "full", "compute": "bf16"})
+]
 TOGETHER = [
     Case({"micro_batch": rows, **choices}, sizes={**sizes, **ends})
     for sizes, rows in ((WORDY, 1), (WIDE, 1), (WIDE, 8))
@@ -68,6 +107,16 @@ def worst(cases: list[Case], found: list[Measured]) -> str:
 def test_one_process_holds_what_was_predicted_whatever_it_chooses() -> None:
     found = [measure(case) for case in ALONE]
     assert max(abs(one.error) for one in found) <= 0.03, worst(ALONE, found)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+@pytest.mark.parametrize(
+    "cases", [WINDOWS, EXPERTS, COMPILED], ids=["windows", "experts", "compiled"]
+)
+def test_windows_experts_and_filled_shapes_hold_what_was_predicted(cases: list[Case]) -> None:
+    found = [measure(case) for case in cases]
+    assert max(abs(one.error) for one in found) <= 0.03, worst(cases, found)
 
 
 @pytest.mark.slow

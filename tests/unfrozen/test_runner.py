@@ -69,10 +69,11 @@ def test_momentum_of_sgd_is_kept_in_the_width_of_the_weights() -> None:
     [
         ("llama", {}, "flash", "fused_block", "linear"),
         ("llama", {"fused": False, "loss": "full"}, "flash", "eager", "logits_fp32"),
-        ("llama", {"compile": True}, "flash", "fused", "linear"),
+        ("llama", {"compile": True, "device": "cuda"}, "flash", "fused", "linear"),
+        ("llama", {"compile": True, "device": "cpu"}, "flash", "eager", "linear"),
         ("llama", {"checkpointing": "selective"}, "flash", "eager", "linear"),
         ("gpt2", {"loss": "chunked"}, "flash", "eager", "chunked"),
-        ("gemma2", {"loss": "chunked"}, "eager", "eager", "logits_fp32"),
+        ("gemma2", {"loss": "chunked"}, "flash", "eager", "logits_fp32"),
     ],
 )
 def test_a_run_is_predicted_by_what_it_does(

@@ -86,11 +86,11 @@ def plan(options: dict[str, Any]) -> None:
 
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), console_with_libraries()
-    from gpu_runner.plan.plan import check_new, make
-    from gpu_runner.plan.table import show_plan
+    from gpu_runner.plan import plan, table
+    from gpu_runner.train.foretold import foretell
 
-    check_new(config.out)
-    show_plan(console, make(config))
+    plan.check_new(config.out)
+    table.show_plan(console, plan.make(config, foretell=foretell))
     return ExitCode.OK
 
 

@@ -194,6 +194,12 @@ class TrainConfig:
     keep_state: Annotated[
         bool, About("A finished run keeps its last checkpoint, to go on by resume --steps", RARER)
     ] = True
+    tf32: Annotated[
+        bool, About("fp32 products of a card in TF32: 10 bits of 23, several times as fast", RARER)
+    ] = False
+    deterministic: Annotated[
+        bool, About("Only kernels whose sums have one order: bitwise repeatable on a card", RARER)
+    ] = False
     sample_prompts: Annotated[
         tuple[str, ...] | None, About("Continued before and after; else held-out rows.", RARER)
     ] = None

@@ -22,6 +22,16 @@ from unfrozen.training.order import step_rows
 IGNORED: Final = -100  # label of a position that does not enter the loss
 
 
+class Targets(NamedTuple):
+    """Where a batch is trained: `positions` t (K,), ascending, whose next label is trained in some
+    row; of their B·K places the `kept` ones (N,), None if all are; and the `targets` there (N,).
+    """
+
+    positions: Tensor
+    kept: Tensor | None
+    targets: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One micro-batch: rows padded on the right to the longest, or packed into one without padding.
@@ -31,6 +41,9 @@ class Batch:
     token sees what comes after it, so padding on the right changes nothing before it, and attention
     without a mask is faster and keeps less for the backward pass. Packed, B is 1, document i is
     `bounds[i]` to `bounds[i + 1]` (D + 1,) int32, and the longest has `longest` tokens.
+
+    `trained` is worked out where the batch was made: on a card it would be a wait for each of its
+    sizes.
     """
 
     input_ids: Tensor
@@ -38,6 +51,7 @@ class Batch:
     trainable_tokens: int
     bounds: Tensor | None = None
     longest: int = 0
+    chosen: Targets | None = None
 
     @property
     def tokens(self) -> int:
@@ -52,15 +66,33 @@ class Batch:
         starts = self.bounds[:-1].repeat_interleave(lengths, output_size=self.tokens)
         return (torch.arange(self.tokens, device=starts.device) - starts)[None]
 
+    def trained(self) -> Targets:
+        """Its positions, places and targets; see `Targets`."""
+        if self.chosen is not None:
+            return self.chosen
+        following = self.labels[:, 1:]  # (B, T - 1)
+        positions = torch.nonzero((following != IGNORED).any(dim=0)).flatten()
+        targets = following[:, positions].flatten()  # (B·K,)
+        kept = torch.nonzero(targets != IGNORED).flatten()
+        if len(kept) == len(targets):
+            return Targets(positions, None, targets)
+        return Targets(positions, kept, targets[kept])
+
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        return Batch(
-            self.input_ids.to(device),
-            self.labels.to(device),
-            self.trainable_tokens,
-            None if self.bounds is None else self.bounds.to(device),
-            self.longest,
-        )
+        """The same batch on `device`, sent to a card without a wait."""
+
+        def sent(tensor: Tensor | None) -> Tensor | None:
+            if tensor is None or tensor.device == device:
+                return tensor
+            on_card = device.type == "cuda"
+            source = tensor.pin_memory() if on_card and tensor.device.type == "cpu" else tensor
+            return source.to(device, non_blocking=on_card)
+
+        chosen = Targets(*map(sent, self.trained()))  # type: ignore[arg-type]
+        ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
+        assert ids is not None
+        assert labels is not None
+        return Batch(ids, labels, self.trainable_tokens, bounds, self.longest, chosen)
 
 
 class BatchShape(NamedTuple):
@@ -75,9 +107,9 @@ class BatchShape(NamedTuple):
     parts: int = 1
 
 
-def collate(examples: Sequence[Example], pad_id: int) -> Batch:
-    """Pad on the right with `pad_id`; padding has label IGNORED."""
-    longest = max(len(example.ids) for example in examples)
+def collate(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
+    """Pad on the right with `pad_id`, at least to `length`; padding has label IGNORED."""
+    longest = max(length, *(len(example.ids) for example in examples))
     ids = torch.full((len(examples), longest), pad_id)  # (B, T)
     labels = torch.full((len(examples), longest), IGNORED)  # (B, T)
     for row, example in enumerate(examples):
@@ -88,13 +120,17 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     return Batch(ids, labels, sum(example.trainable_tokens for example in examples))
 
 
-def pack(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
+def pack(
+    examples: Sequence[Example], pad_id: int, length: int = 0, documents: int = 0, longest: int = 0
+) -> Batch:
     """One after the other, without padding; the first token of a document is never predicted.
 
-    With a `length`, padding fills the row up to it, as documents that train nothing.
+    With a `length`, padding fills the row up to it, as documents that train nothing. With a number
+    of `documents`, empty ones follow up to it; `longest` is then that of all batches: a compiled
+    model is compiled again for another number.
     """
     lengths = [len(example.ids) for example in examples]
-    longest = max(lengths)
+    longest = max(longest, *lengths)
     ids = [token for example in examples for token in example.ids]
     trained = [flag for example in examples for flag in example.trained]
     while (missing := length - len(ids)) > 0:
@@ -103,14 +139,9 @@ def pack(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
         trained += [False] * lengths[-1]
     row = torch.tensor([ids])  # (1, T)
     labels = row.masked_fill(~torch.tensor([trained]), IGNORED)
+    lengths += [0] * (documents - len(lengths))
     bounds = torch.tensor([0, *lengths]).cumsum(0).int()
     return Batch(row, labels, sum(e.trainable_tokens for e in examples), bounds, longest)
-
-
-def predicting_positions(labels: Tensor) -> Tensor:
-    """Ascending positions t (K,) whose next label, t + 1, is trained in some row of (B, T)."""
-    trained = (labels[:, 1:] != IGNORED).any(dim=0)  # (T-1,)
-    return torch.nonzero(trained).flatten()
 
 
 @dataclass(frozen=True)
@@ -132,7 +163,9 @@ class Feed:
     """Of the micro-batches of a step this process takes number `rank`, `rank` + `ranks`, …"""
     packed: bool = False
     fixed: bool = False
-    """Packed sequences are filled up to `capacity`, so that a compiled model sees one shape."""
+    """Sequences are filled up, packed ones to `capacity`, others to the longest row of all, so that
+    a compiled model sees one shape.
+    """
 
     @property
     def rows_per_step(self) -> int:
@@ -142,15 +175,22 @@ class Feed:
     @cached_property
     def capacity(self) -> int:
         """Tokens of a full micro-batch: `micro_batch` times the longest row."""
-        return self.micro_batch * max(len(example.ids) for example in self.examples)
+        return self.micro_batch * self._longest
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(len(example.ids) for example in self.examples)
 
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of step `number` (1-based), each (B, T)."""
         for chosen in islice(self._chosen(number), self.rank, None, self.ranks):
-            if self.packed:
-                yield pack(chosen, self.pad_id, self.capacity if self.fixed else 0)
+            if self.packed and self.fixed:
+                documents = self.rows_per_step + self.micro_batch  # rows, and what fills
+                yield pack(chosen, self.pad_id, self.capacity, documents, self._longest)
+            elif self.packed:
+                yield pack(chosen, self.pad_id)
             else:
-                yield collate(chosen, self.pad_id)
+                yield collate(chosen, self.pad_id, self._longest if self.fixed else 0)
 
     def trainable_tokens(self, number: int) -> int:
         """Trainable tokens of all micro-batches of a step, known before any is computed."""
@@ -163,8 +203,8 @@ class Feed:
             lengths = [len(example.ids) for example in examples]
             trained = sum(example.trainable_tokens for example in examples)
             rows, length = (1, sum(lengths)) if self.packed else (len(examples), max(lengths))
-            if self.packed and self.fixed:
-                length = self.capacity
+            if self.fixed:
+                length = self.capacity // rows
             yield BatchShape(rows, length, trained, len(chosen) // self.ranks)
 
     def _chosen(self, number: int) -> list[list[Example]]:

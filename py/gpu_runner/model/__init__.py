@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `documents` — attention within each document, as one operator
 - `attention` — attention that never crosses a document
 - `own_code` — code that a model brings along
 - `load` — find a causal model, load every weight of it

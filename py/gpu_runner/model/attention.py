@@ -4,25 +4,29 @@ Transformers' models look their attention up by name; `NAME` is ours. A packed s
 bounds of its documents (`cu_seq_lens_q`, transformers' own name for them). Then every document is
 attended to alone: exact isolation, and no score is computed only to be masked.
 
-    CUDA, 16-bit     PyTorch's variable-length FlashAttention
-    CPU              one operator of ours around PyTorch's CPU kernel: no copy of q, k, v
-    anything else    PyTorch's scaled_dot_product_attention, document by document
+    CUDA, 16-bit                     PyTorch's variable-length FlashAttention, where the card has it
+    CPU; windows; soft caps          one operator of ours, see `gpu_runner.model.documents`
+    anything else                    PyTorch's scaled_dot_product_attention, document by document
 
 Rows without bounds are padded on the right and need no mask either. Sliding windows count within a
-document; soft caps (Gemma 2) are written out. There is never a mask tensor from outside: padding on
-the left is refused, not ignored.
+document. There is never a mask tensor from outside: padding on the left is refused, not ignored.
 """
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+import inspect
+from functools import cache
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpu_runner.model.documents import documents
+
 NAME: Final = "unfrozen_documents"
+WIDEST: Final = 256
+OLDEST: Final = (8, 0)
 
 
 def register() -> str:
@@ -80,20 +84,73 @@ def attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     longest = max_length_q if cu_seq_lens_q is not None else key.shape[2]
     window = sliding_window if sliding_window is not None and sliding_window < longest else None
-    if cu_seq_lens_q is None:
-        return _whole(query, key, value, scale, dropout, window, softcap).transpose(1, 2), None
-    plain = not dropout and softcap is None
-    if plain and query.is_cuda and query.dtype != torch.float32:
+    cached = query.shape[2] < key.shape[2]
+    limited = window is not None or softcap is not None
+    if dropout or cached or (cu_seq_lens_q is None and not limited):
+        given = (query, key, value, scale, dropout, window, softcap)
+        return _alone(*given, bounds=cu_seq_lens_q), None
+    if cu_seq_lens_q is not None and softcap is None and has_flash(query):
         return _varlen(query, key, value, cu_seq_lens_q, longest, scale, window), None
-    if plain and window is None and query.device.type == "cpu":
-        return documents(query, key, value, cu_seq_lens_q, scale)[0], None
-    lengths = cu_seq_lens_q.diff().tolist()
-    parts = zip(
-        query.split(lengths, dim=2), key.split(lengths, dim=2), value.split(lengths, dim=2),
-        strict=True,
-    )  # fmt: skip
-    found = [_whole(q, k, v, scale, dropout, window, softcap) for q, k, v in parts]
-    return torch.cat([part.transpose(1, 2) for part in found], dim=1), None
+    if limited or query.device.type == "cpu":
+        bounds = cu_seq_lens_q
+        if bounds is None:
+            bounds = torch.tensor([0, longest], dtype=torch.int32)
+        limits = (window or 0, softcap or 0.0)
+        return documents(query, key, value, bounds, scale, *limits)[0], None
+    return _alone(query, key, value, scale, bounds=cu_seq_lens_q), None
+
+
+def has_flash(query: Tensor) -> bool:
+    """Whether PyTorch's variable-length FlashAttention takes these queries (…, d), on this card.
+
+    It is compiled for cards from compute capability 8.0 on, for numbers of 16 bits and heads of at
+    most 256 of them, in eights; windows and shared heads are arguments of torch 2.12 and later.
+    """
+    width = query.shape[-1]
+    return (
+        query.is_cuda
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and width <= WIDEST
+        and width % 8 == 0
+        and _capability(query.device) >= OLDEST
+        and _takes() >= {"scale", "window_size", "enable_gqa"}
+    )
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+@cache
+def _takes() -> set[str]:
+    """The arguments of this PyTorch's kernel; none where it has no such kernel."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return set()
+    return set(inspect.signature(varlen_attn).parameters)
+
+
+def _alone(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *settings: Any,
+    bounds: Tensor | None,
+) -> Tensor:
+    """Document by document, or rows as they are: (B, T, H, d)."""
+    if bounds is None:
+        return _whole(query, key, value, *settings).transpose(1, 2)
+    lengths = _lengths(bounds)
+    parts = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
+    found = [_whole(q, k, v, *settings) for q, k, v in zip(*parts, strict=True)]
+    return torch.cat([part.transpose(1, 2) for part in found], dim=1)
+
+
+def _lengths(bounds: Tensor) -> list[int]:
+    """Tokens of each document; on a card a wait, which its own kernel does without."""
+    found: list[int] = bounds.diff().tolist()
+    return [length for length in found if length]
 
 
 def _varlen(
@@ -122,9 +179,9 @@ def _whole(
     key: Tensor,
     value: Tensor,
     scale: float,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
+    dropout: float = 0.0,
+    window: int | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """One document, or a batch of rows; what is new may follow what is cached. (B, H, T, d)."""
     new, seen = query.shape[2], key.shape[2]
@@ -164,96 +221,3 @@ def _capped(
     scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     return F.dropout(weights, dropout) @ value
-
-
-@torch.library.custom_op("unfrozen::documents", mutates_args=())
-def documents(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    """Causal attention within each document on a CPU: output (1, N, H, d), log-sum-exp (N, H).
-
-    One operator, so that a checkpoint may keep it whole and a compiler need not look inside.
-    """
-    _, heads, tokens, width = query.shape
-    output = query.new_empty(1, tokens, heads, width)
-    sums = query.new_empty(tokens, heads, dtype=torch.float32)
-    for start, end, length in _spans(bounds):
-        q, k, v = (_batch(tensor[0, :, start:end], length) for tensor in (query, key, value))
-        part, part_sums = _FORWARD(q, k, v, 0.0, True, scale=scale)
-        output[0, start:end] = part.transpose(1, 2).flatten(0, 1)
-        sums[start:end] = part_sums.transpose(1, 2).flatten(0, 1)
-    return output, sums
-
-
-_FORWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_BACKWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-
-
-@torch.library.custom_op("unfrozen::documents_backward", mutates_args=())
-def documents_backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
-    sums: Tensor,
-    bounds: Tensor,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value from that of `documents`' output."""
-    found = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
-    for start, end, length in _spans(bounds):
-        q, k, v = (_batch(tensor[0, :, start:end], length) for tensor in (query, key, value))
-        g, o = (_batch(t[0, start:end].transpose(0, 1), length) for t in (gradient, output))
-        part = sums[start:end].unflatten(0, (-1, length)).transpose(1, 2)
-        for whole, piece in zip(
-            found, _BACKWARD(g, q, k, v, o, part, 0.0, True, scale=scale), strict=True
-        ):
-            _batch(whole[0, :, start:end], length).copy_(piece)
-    return found[0], found[1], found[2]
-
-
-def _spans(bounds: Tensor) -> list[tuple[int, int, int]]:
-    """Start, end and length of neighbours of one length, which are attended to as a batch."""
-    found = []
-    for length, group in groupby(pairwise(bounds.tolist()), lambda span: span[1] - span[0]):
-        spans = list(group)
-        found.append((spans[0][0], spans[-1][1], length))
-    return found
-
-
-def _batch(heads: Tensor, length: int) -> Tensor:
-    """Documents (D, H, length, d) of `heads` (H, D · length, d), a view."""
-    return heads.view(heads.shape[0], -1, length, heads.shape[2]).transpose(0, 1)
-
-
-@documents.register_fake
-def _(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    del key, value, bounds, scale
-    _, heads, tokens, width = query.shape
-    output = query.new_empty(1, tokens, heads, width)
-    return output, query.new_empty(tokens, heads, dtype=torch.float32)
-
-
-@documents_backward.register_fake
-def _(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    del gradient
-    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, bounds, ctx.scale = inputs
-    ctx.save_for_backward(query, key, value, *output, bounds)
-
-
-def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
-    query, key, value, output, sums, bounds = ctx.saved_tensors
-    found = documents_backward(gradient, query, key, value, output, sums, bounds, ctx.scale)
-    return (*found, None, None)
-
-
-documents.register_autograd(_differentiate, setup_context=_keep)

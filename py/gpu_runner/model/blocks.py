@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
@@ -52,6 +55,31 @@ def prepare(
     if compiled:
         for block in blocks_of(model):
             block.compile(dynamic=False)
+
+
+def as_written(model: Any) -> AbstractContextManager[Any]:
+    """Compiled blocks run as they are written, and leave what is compiled as it is.
+
+    For whatever is no training step: a generation would have every block compiled again for every
+    layer's cache, until the compiler gives up and the steps are not compiled either; and under a
+    tracker of tensors the compiler skips the blocks, from then on for good.
+    """
+    compiled = any(block._compiled_call_impl is not None for block in blocks_of(model))
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile where the first step could not. Raises `UsageError`."""
+    if device.type == "cuda":
+        works, what = find_spec("triton") is not None, "Triton, which comes with CUDA builds"
+    else:
+        given = os.environ.get("CXX")
+        names = [given] if given else ["g++", "clang++"]
+        works, what = any(map(shutil.which, names)), f"a C++ compiler ({' or '.join(names)})"
+    if not works:
+        raise UsageError(
+            f"compile = true needs {what}, and there is none: install it, or set compile = false."
+        )
 
 
 def _checkpoint(model: Any, kind: Checkpointing) -> None:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_runner.data.feed import IGNORED, Batch, predicting_positions
+from gpu_runner.data.feed import Batch
 from gpu_runner.model.attention import bounds_arguments, isolates
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
@@ -35,8 +35,7 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
 
     The cross-entropy runs in fp32 whatever the model computes in.
     """
-    positions = predicting_positions(batch.labels)  # (K,)
-    targets = batch.labels[:, positions + 1]  # (B, K)
+    positions, kept, targets = batch.trained()  # (K,), (N,), (N,)
     arguments: dict[str, Any] = {
         "input_ids": batch.input_ids,  # (B, T)
         "use_cache": False,
@@ -48,18 +47,23 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         arguments |= bounds_arguments(batch.bounds, batch.longest)
         arguments["position_ids"] = batch.position_ids
     head = model.get_output_embeddings()
-    if not is_plain(model, head):
-        logits = model(**arguments).logits.float().flatten(0, 1)  # (B·K, V)
-        total = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total, batch.trainable_tokens
+    own = head.forward
+    plain = is_plain(model, head)
 
     def at_head(hidden: Tensor) -> Tensor:
-        kept = targets != IGNORED  # (B, K) → N positions
-        inputs = hidden.flatten(0, 1) if bool(kept.all()) else hidden[kept]
-        return _LOSSES[kind](inputs, head.weight, targets[kept])
+        inputs = hidden.flatten(0, 1)  # (B·K, h)
+        if kept is not None:
+            inputs = inputs.index_select(0, kept)
+        if plain:
+            return _LOSSES[kind](inputs, head.weight, targets)
+        logits: Tensor = own(inputs[None])  # (1, N, V), which the model then changes
+        return logits
 
     with _replaced(head, at_head):
-        total = model(**arguments).logits
+        found: Tensor = model(**arguments).logits
+    if plain:
+        return found, batch.trainable_tokens
+    total = F.cross_entropy(found[0].float(), targets, reduction="sum")
     return total, batch.trainable_tokens
 
 

@@ -6,6 +6,9 @@ rows of one, makes it orthogonal, and sends everyone their rows back. So the ari
 shared out like everything else. What that costs: 2 bytes of every weight cross the network twice,
 and three copies in 16 bits of one whole matrix are in memory, as on one process. The same gradients
 give the same weights, bit by bit.
+
+Stacked experts (E, rows, columns) are E matrices, each made orthogonal for itself. Processes hold
+some experts each, whole ones, so that nothing of them is sent.
 """
 
 from __future__ import annotations
@@ -44,10 +47,22 @@ class Muon(UpdateRule):
         del closure
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
-            moving.sort(key=lambda p: int(p.numel()))
+            for stack in (p for p in moving if p.ndim > 2):
+                self._move_stack(stack, group)
+            moving = sorted((p for p in moving if p.ndim == 2), key=lambda p: int(p.numel()))
             size = _processes(moving)
             for start in range(0, len(moving), size):
                 self._move(moving[start : start + size], group)
+
+    def _move_stack(self, stack: Tensor, group: dict[str, Any]) -> None:
+        """As `_move`, a matrix at a time, or as many small ones as a CHUNK holds."""
+        directions = self._averaged(stack)  # (E, rows, columns)
+        if not directions.numel():
+            return  # fewer experts than processes
+        at_once = max(1, CHUNK // directions[0].numel())
+        for some in directions.split(at_once):
+            some.copy_(orthogonal(some))
+        self._hold(stack, directions, group)
 
     def _move(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         """θ ← θ(1 − lr·decay) − lr · 0.2 √max(rows, columns) · orthogonal."""
@@ -55,10 +70,13 @@ class Muon(UpdateRule):
         made = None if whole is None else orthogonal(whole)
         del whole  # before the weights move
         for parameter, direction in zip(matrices, _returned(made, matrices), strict=True):
-            lr, size = group["lr"], 0.2 * max(parameter.shape) ** 0.5
-            for weight, its in _pieces(local(parameter), direction.contiguous()):
-                target = weight.float() * (1 - lr * group["weight_decay"]) - lr * size * its
-                hold(weight, target, self.found_inf)
+            self._hold(parameter, direction.contiguous(), group)
+
+    def _hold(self, parameter: Tensor, direction: Tensor, group: dict[str, Any]) -> None:
+        lr, size = group["lr"], 0.2 * max(parameter.shape[-2:]) ** 0.5
+        for weight, its in _pieces(local(parameter), direction):
+            target = weight.float() * (1 - lr * group["weight_decay"]) - lr * size * its
+            hold(weight, target, self.found_inf)
 
     def _averaged(self, parameter: Tensor) -> Tensor:
         """The momentum of this step, looking ahead (Nesterov), of what is held here; bf16."""
@@ -77,16 +95,17 @@ class Muon(UpdateRule):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """U S Vᵀ of a bf16 matrix with all of S near 1: five Newton–Schulz steps."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    found = matrix.T if tall else matrix
-    found = found / found.norm().clamp(min=LEAST)
+    """U S Vᵀ of bf16 (…, rows, columns) with all of S near 1: five Newton–Schulz steps."""
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    found = matrix.mT if tall else matrix
+    found = found / found.norm(dim=(-2, -1), keepdim=True).clamp(min=LEAST)
     first, third, fifth = COEFFICIENTS
+    add = torch.addmm if matrix.ndim == 2 else torch.baddbmm
     for _ in range(STEPS):
-        square = found @ found.T
-        polynomial = torch.addmm(square, square, square, beta=third, alpha=fifth)
-        found = torch.addmm(found, polynomial, found, beta=first)
-    return found.T if tall else found
+        square = found @ found.mT
+        polynomial = add(square, square, square, beta=third, alpha=fifth)
+        found = add(found, polynomial, found, beta=first)
+    return found.mT if tall else found
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

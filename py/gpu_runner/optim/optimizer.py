@@ -200,8 +200,12 @@ def _groups(
 
 
 def _hidden_matrices(model: Any) -> set[Tensor]:
-    """The matrices inside the blocks: what Muon is for."""
-    return {p for name, p in model.named_parameters() if p.ndim == 2 and "." in layer_of(name)}
+    """The matrices inside the blocks, stacked experts among them: what Muon is for.
+
+    A convolution of one channel at a time is a stack of vectors, and no matrix.
+    """
+    inside = (p for name, p in model.named_parameters() if "." in layer_of(name))
+    return {p for p in inside if p.ndim >= 2 and min(p.shape[-2:]) > 1}
 
 
 def assert_full(model: Any, optimizer: Optimizer) -> None:

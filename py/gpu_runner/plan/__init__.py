@@ -2,7 +2,9 @@
 
 Reading order:
 
+- `machine` — the device, what it computes in, and what is free on it
 - `predict` — the memory it will hold, from `unfrozen.memory`
+- `resident` — what `top` shows beside the tensors
 - `remedy` — what to change when memory is short, in numbers
 - `processor` — what a CPU computes fast, and is not asked to
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be

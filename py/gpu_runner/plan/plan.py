@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from gpu_runner.config.schema import TrainConfig
@@ -22,8 +21,10 @@ from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import own_code
+from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import processor, remedy
+from gpu_runner.plan.machine import choose_device, free_bytes, precision
 from gpu_runner.plan.predict import Prediction, heaviest, predict
 from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
@@ -31,6 +32,8 @@ from unfrozen.schedules import Schedule
 from unfrozen.training.order import steps_in
 from unfrozen.units import gib
 
+Foretell = Callable[[Source, TrainConfig, str, BatchShape], Prediction | None]
+"""Memory of a model that `unfrozen.model` does not know, of one process."""
 WARMUP_SHARE = 0.05
 DECAY_SHARE = 0.2  # of the steps, for the last leg of WSD
 
@@ -108,11 +111,14 @@ class RunPlan:
                 f" has {self.train.longest_tokens:,}: --seq-len {self.positions} stays with what"
                 " it knows."
             )
-        if self.prediction is None:
+        if self.shape is None:
+            how = "cannot be predicted" if self.prediction is None else "was traced, not computed"
             found.append(
-                f"{self.source.name}: its memory cannot be predicted for this model type, and its"
-                " rows are padded, not packed."
+                f"{self.source.name}: its memory {how} for this model type, and its rows are"
+                " padded, not packed."
             )
+        if self.prediction is None:
+            pass
         elif self.prediction.peak_bytes > self.available_bytes:
             found.append(
                 f"predicted {gib(self.prediction.peak_bytes):.1f} GiB, but"
@@ -146,13 +152,20 @@ def check_new(out: str | None) -> None:
         raise UsageError(f"--out {out} exists: give a directory that does not, or remove it.")
 
 
-def make(config: TrainConfig, rank: int = 0, ranks: int = 1) -> RunPlan:
+def make(
+    config: TrainConfig, rank: int = 0, ranks: int = 1, foretell: Foretell | None = None
+) -> RunPlan:
     """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
 
-    The plan is that of process number `rank` of `ranks`.
+    The plan is that of process number `rank` of `ranks`. `foretell` is asked where the model is of
+    a type whose memory is not computed.
     """
     try:
-        return _made(config, rank, ranks)
+        planned = _made(config, rank, ranks)
+        if planned.shape is None and foretell is not None and ranks == 1:
+            found = foretell(planned.source, planned.config, planned.compute, planned.heaviest)
+            planned = replace(planned, prediction=found)
+        return planned
     except InputError as error:  # what the library may take, and the count of its memory does not
         raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
 
@@ -164,13 +177,15 @@ def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
             "activation_offload on a CPU: activations are in the memory of the host already. Set"
             " activation_offload = false; checkpointing = full keeps fewer of them."
         )
+    if config.compile:
+        check_compiler(device)
     source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
     encoder = Encoder(tokenizer, config.seq_len)
     train, suites = sets.read(config, encoder)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
-    compute = _compute(config, device)
+    compute = precision(config, device)
     pad = pad_token(tokenizer)
     if config.auto_micro_batch:
         config = _fitted(config, train, pad, shape, compute, device, ranks)
@@ -250,30 +265,6 @@ def _fitted(
         return predict(shape, choice, compute, largest, ranks).peak_bytes
 
     return remedy.fitted(config, peak_bytes, free_bytes(device), ranks)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on the device now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
-
-
-def _compute(config: TrainConfig, device: torch.device) -> str:
-    """Precision of the matrix products: `bf16` or `fp32`."""
-    if config.compute != "auto":
-        return config.compute
-    return "bf16" if device.type == "cuda" or config.params == "bf16" else "fp32"
-
-
-def choose_device(wanted: str) -> torch.device:
-    """CUDA when there is one and it is not refused; raises `UsageError` for one that is absent."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda: this PyTorch sees no CUDA device. Give --device cpu, or install a CUDA"
-            " build of PyTorch and check nvidia-smi."
-        )
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
+
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape, Feed
 from unfrozen import runner
@@ -48,16 +50,19 @@ def recipe(
     if model is not None:
         a = model.architecture
         chosen |= {
-            "attention": runner.attention(a),  # see `attention`
+            "attention": runner.ATTENTION,  # see `attention`
             "kernels": runner.kernels(
-                a, config.checkpointing, compiled=config.compile, fuse=config.fused
+                a,
+                config.checkpointing,
+                compiled=config.compile and measured_compiled(config),
+                fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),  # see `loss.is_plain`
         }
     else:
         chosen |= {
-            "attention": "flash",
-            "kernels": "fused" if config.compile else "eager",
+            "attention": runner.ATTENTION,
+            "kernels": "fused" if config.compile and measured_compiled(config) else "eager",
             "loss": runner.LOSSES[config.loss],
         }
     return Recipe(
@@ -66,6 +71,7 @@ def recipe(
         master=None,
         grads=config.params,
         **chosen,
+        packed=config.packing and model is not None,
         micro_batch=shape.rows,
         seq_len=shape.length,
         grad_accum=shape.parts,
@@ -117,6 +123,24 @@ def _undominated(shapes: Iterable[BatchShape]) -> list[BatchShape]:
         if not same or shape.loss_tokens > same[-1].loss_tokens:
             kept.append(shape)
     return kept
+
+
+def measured_compiled(config: TrainConfig) -> bool:
+    """Whether compiled blocks are what a measured step holds: where an allocator counts.
+
+    On a CPU measured steps, the heaviest of all among them, run as they are written.
+    """
+    return config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+
+
+def step_as_written(config: TrainConfig, measured: frozenset[int]) -> int:
+    """The step that is to tell what compiling gains: the first that is not measured; 0 is none.
+
+    On a card it would hold more than the others, and more than is predicted.
+    """
+    if not config.compile or measured_compiled(config):
+        return 0
+    return next(number for number in range(1, len(measured) + 2) if number not in measured)
 
 
 def steps_to_measure(steps: int, heaviest_step: int) -> frozenset[int]:

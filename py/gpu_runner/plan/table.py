@@ -10,6 +10,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.plan.pace import pace
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction, recipe
+from gpu_runner.plan.resident import resident
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.units import format_bytes, format_elapsed
@@ -53,8 +54,23 @@ def _rows(plan: RunPlan) -> list[tuple[str, str]]:
         ("precision", _precision(plan)),
         ("time", _length(plan)),
         ("free memory", format_bytes(plan.available_bytes)),
+        *_resident(plan),
         ("disk", f"up to {format_bytes(plan.disk_bytes)}" if plan.disk_bytes else "unknown"),
     ]
+
+
+def _resident(plan: RunPlan) -> list[tuple[str, str]]:
+    """What `top` will show of a process on a CPU."""
+    if plan.prediction is None or plan.device.type != "cpu":
+        return []
+    weights = plan.prediction.instants.get("load", {}).get("params", 0)
+    found = resident(
+        plan.prediction.peak_bytes,
+        weights * plan.feed.ranks,
+        ranks=plan.feed.ranks,
+        narrow=plan.compute == "bf16",
+    )
+    return [("in top", str(found))]
 
 
 def _length(plan: RunPlan) -> str:

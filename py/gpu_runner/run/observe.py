@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
@@ -111,6 +112,39 @@ class EarlyStop:
         )
 
 
+COMPARED: Final = 3  # compiled steps, of which the fastest is told
+
+
+class CompileGain:
+    """What compiling gains, told once: a step as written beside the fastest of some compiled."""
+
+    def __init__(self, tell: Callable[[str, str, int], None]) -> None:
+        self._tell = tell
+        self._written, self._first = 0.0, 0.0
+        self._fastest: list[float] = []
+
+    def step(self, result: StepResult) -> None:
+        """Look at how long a step took, and in which way."""
+        if result.way == "written":
+            self._written = result.seconds
+        elif result.way == "usual" and self._written and not self._first:
+            self._first = result.seconds  # in which everything is compiled
+        elif result.way == "usual" and self._written:
+            self._fastest.append(result.seconds)
+            if len(self._fastest) == COMPARED:
+                level, text = self._verdict(min(self._fastest))
+                self._written = 0.0
+                self._tell(level, text, result.number)
+
+    def _verdict(self, seconds: float) -> tuple[str, str]:
+        spent = max(0.0, self._first - seconds)
+        text = f"A step takes {seconds:.3g} s compiled and {self._written:.3g} s as written"
+        if seconds >= self._written:
+            return "warn", f"{text}: compiling does not pay here. Set compile = false."
+        steps = math.ceil(spent / (self._written - seconds))
+        return "info", f"{text}; compiling took {spent:.3g} s, made up for after {steps:,} steps."
+
+
 class RunObserver:
     """Who is told between steps."""
 
@@ -123,10 +157,12 @@ class RunObserver:
         self._recorder = recorder
         self._validation = validation
         self._checkpointer = checkpointer
+        self._gain = CompileGain(lambda *told: recorder.alert(*told))
 
     def step_done(self, state: State, result: StepResult) -> None:
         """Log it."""
         self._recorder.step_done(state, result)
+        self._gain.step(result)
 
     def look(self, state: State) -> None:
         """Evaluate; keep the best so far where there may be a need to go back to it."""

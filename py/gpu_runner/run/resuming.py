@@ -85,7 +85,7 @@ def resume(directory: Path, console: Console, wish: Wish = Wish()) -> ExitCode:
         quiet = console if world.first else Console(quiet=True)
         found = _read(*world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS)))
         world.on_first(lambda: _check_found(directory, found, wish))
-        planned = plan.make(config, world.rank, world.size)
+        planned = plan.make(config, world.rank, world.size, foretell)
         source = planned.source
         if found.path is not None:
             source = Source("directory", source.name, str(found.path), trusted=wish.trusted)

@@ -23,7 +23,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.predict import steps_to_measure
+from gpu_runner.plan.predict import step_as_written, steps_to_measure
 from gpu_runner.run import start_event
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop
@@ -173,14 +173,17 @@ def _mailbox(prepared: PreparedRun, log: Log) -> Mailbox | None:
 def _training(
     prepared: PreparedRun, observer: RunObserver, control: ControlLoop, penalty: Penalty
 ) -> Training:
+    planned = prepared.plan
+    measured = steps_to_measure(planned.steps, planned.heaviest_step)
     return Training(
         step=_step(prepared, penalty),
         state=prepared.state,
         observer=observer,
         go_on=control.go_on,
-        eval_every=prepared.plan.config.eval_every,
-        save_every=prepared.plan.save_every,
-        measured_steps=steps_to_measure(prepared.plan.steps, prepared.plan.heaviest_step),
+        eval_every=planned.config.eval_every,
+        save_every=planned.save_every,
+        measured_steps=measured,
+        written_step=step_as_written(planned.config, measured),
     )
 
 

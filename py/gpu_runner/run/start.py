@@ -38,12 +38,14 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.half_life import betas
 from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
-from gpu_runner.plan.plan import RunPlan, choose_device
+from gpu_runner.plan.machine import choose_device, set_up
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.run.start_event import versions
 from gpu_runner.text import printable
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
+from gpu_runner.train.foretold import foretell
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, join
 from unfrozen.runner import WHOLE
@@ -57,7 +59,7 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
     plan.check_new(config.out)
     with world_of(config) as world:
         quiet = console if world.first else Console(quiet=True)
-        planned = plan.make(config, world.rank, world.size)
+        planned = plan.make(config, world.rank, world.size, foretell)
         world.on_first(lambda: _check_place(config.out))
         directory = world.on_first(lambda: _new_directory(planned.config))
         with claimed(directory, world):
@@ -77,6 +79,7 @@ def world_of(config: TrainConfig) -> Iterator[World]:
     device = choose_device(config.device)
     if device.type == "cpu":
         host_memory.keep_freed()
+    set_up(config, device)
     world = join(device)
     try:
         check_together(config, world)

@@ -6,6 +6,7 @@ Reading order:
 - `anchor` — θ₀ on disk, and how far training has moved from it
 - `penalties` — L2-SP and EWC: ways to stay near θ₀
 - `measure` — measured memory, in the names of the prediction
+- `foretold` — the memory of a model that no formula knows, from its own step without weights
 - `loop` — the whole algorithm, and nothing else
 - `evaluate` — held-out loss beside its value before training
 - `fisher` — EWC's Fisher, estimated once before the first step

@@ -16,6 +16,7 @@ import torch
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.feed import collate
 from gpu_runner.data.rows import GENERAL, RowSet
+from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.world import World
 
@@ -46,7 +47,8 @@ class Evaluator:
         was_training = model.training
         model.eval()
         try:
-            scores = [self._score(model, name, rows) for name, rows in self.suites.items()]
+            with as_written(model):
+                scores = [self._score(model, name, rows) for name, rows in self.suites.items()]
         finally:
             model.train(was_training)
         parts = [score for score in scores if score.suite.startswith(f"{GENERAL}/")]
@@ -88,7 +90,7 @@ def continuation(
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), as_written(model):
             output = model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),

@@ -24,6 +24,7 @@ from gpu_runner.data.feed import Batch, collate
 from gpu_runner.data.lines import read_rows
 from gpu_runner.data.rows import GENERAL
 from gpu_runner.errors import CheckpointError, DataError, UsageError
+from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plan.plan import RunPlan
@@ -153,9 +154,10 @@ def estimate(
     model.eval()
     try:
         for batch in batches:
-            with autocast():
-                total, _ = world.run(loss_sum, model, batch)
-            total.backward()
+            with as_written(model):
+                with autocast():
+                    total, _ = world.run(loss_sum, model, batch)
+                total.backward()
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:
                     sums[name] += local(parameter.grad).float().square()

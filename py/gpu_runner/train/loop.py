@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import torch
 
 from gpu_runner.data.feed import Batch, Feed
 from gpu_runner.errors import Diverged
+from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.train.measure import Meter, StepMemory, measured
@@ -39,6 +40,10 @@ class StepResult:
     trainable_tokens: int
     seconds: float
     memory: StepMemory | None
+    way: Literal["usual", "measured", "written"] = "usual"
+    """Measured on a CPU, blocks run as they are written, as they do in the step that is to tell
+    what compiling them gains.
+    """
 
 
 @dataclass(slots=True)
@@ -101,6 +106,8 @@ class Training:
     eval_every: int
     save_every: int
     measured_steps: frozenset[int] = frozenset()
+    written_step: int = 0
+    """One that runs its blocks as they are written although they are compiled; 0 is none."""
 
 
 def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:
@@ -163,7 +170,11 @@ def timed_step(training: Training, number: int) -> StepResult:
     step = training.step
     started = time.perf_counter()
     wanted = number in training.measured_steps
-    with measured(step.model, step.optimizer, step.world.device, wanted=wanted) as (meter, memory):
+    written = as_written(step.model) if number == training.written_step else nullcontext()
+    with (
+        written,
+        measured(step.model, step.optimizer, step.world.device, wanted=wanted) as (meter, memory),
+    ):
         loss, norm, skipped = train_step(step, number, meter)
     return StepResult(
         number=number,
@@ -174,4 +185,13 @@ def timed_step(training: Training, number: int) -> StepResult:
         trainable_tokens=step.feed.trainable_tokens(number),
         seconds=time.perf_counter() - started,
         memory=memory,
+        way=_way(training, number, memory),
     )
+
+
+def _way(
+    training: Training, number: int, memory: StepMemory | None
+) -> Literal["usual", "measured", "written"]:
+    if memory is not None and memory.source == "tensors":
+        return "measured"
+    return "written" if number == training.written_step else "usual"

@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gpu_runner.model.blocks import as_written
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.world import local
 
@@ -293,5 +294,5 @@ def measured(
         meter = CudaMeter(model, optimizer, device)
         yield meter, meter.memory
     else:
-        with TensorTracker(model, optimizer) as tracker:
+        with as_written(model), TensorTracker(model, optimizer) as tracker:
             yield tracker, tracker.memory

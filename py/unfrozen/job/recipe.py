@@ -42,6 +42,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     ),
     "base": (None, "nf4", "nf4-dq", "int8"),
     "zero_in_place": (None, False, True),
+    "packed": (False, True),
     "rounding": ("nearest", "stochastic", "kahan"),
 }
 MOST_RANK: Final = 65_536
@@ -109,16 +110,15 @@ class Recipe:
     master        "fp32" keeps a second, exact copy for the optimizer; default for 16-bit weights
                   that train
     grads         precision of the gradients; default: that of the weights that train
-    optimizer     adamw, sgd, sgd_momentum, adafactor, lion, muon (AdamW for all but the matrices
-                  of the layers) or lomo (SGD inside the backward pass)
+    optimizer     adamw, sgd, sgd_momentum, adafactor, lion, muon (AdamW for what is outside the
+                  layers and no matrix) or lomo (SGD inside the backward pass)
     moments       precision of the optimizer's moments; default fp32, or that of the weights that
                   train where there is no master copy
     paged         moments wait in the memory of the host
     optimizer_in_backward  each tensor is updated, and its gradient freed, as soon as it is known
-    step          fused updates in place, foreach makes lists of temporaries, for_loop one tensor's,
-                  rows those of some of its rows (`gpu_runner`)
-    micro_batch   sequences that go through the model at once
-    seq_len       tokens of each
+    step          fused updates in place; foreach makes lists of temporaries, for_loop one tensor's,
+                  rows those of some rows (`gpu_runner`)
+    micro_batch   sequences that go through the model at once, each of seq_len tokens
     grad_accum    micro-batches before a step; with more than one the gradients outlive the forward
     attention     flash takes no mask (rows without padding, or FlashAttention itself); sdpa is what
                   transformers runs on padded rows: a mask of truth values that every layer casts,
@@ -138,10 +138,11 @@ class Recipe:
     lora          {"rank", "dtype", "targets"}; see `Lora`
     base          precision of the frozen linear layers under qlora: nf4, nf4-dq (scales quantised
                   as well) or int8
-    zero_in_place gradients are set to zero after a step instead of freed, PyTorch's habit before
-                  2.0; default no, but for BERT, whose published measurements are of that time
-    rounding      of updates of 16-bit weights without a master copy: stochastic, or kahan, which
-                  keeps what was rounded away in a second 16-bit number; of AdamW and Adafactor
+    zero_in_place gradients are zeroed after a step instead of freed, PyTorch's habit before 2.0;
+                  default no, but for BERT, whose published measurements are of that time
+    packed        documents share a sequence, of whose attention no output is copied (`gpu_runner`)
+    rounding      of updates of 16-bit weights without a master copy, by AdamW and Adafactor:
+                  stochastic, or kahan, which keeps what was rounded away in 16 more bits
     """
 
     method: str = "full"
@@ -166,6 +167,7 @@ class Recipe:
     lora: Lora | None = None
     base: str | None = None
     zero_in_place: bool | None = None
+    packed: bool = False
     rounding: str = "nearest"
 
     @property

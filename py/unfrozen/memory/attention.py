@@ -14,7 +14,7 @@ def attention_items(a: Architecture, flow: Flow) -> list[Item]:
     eager = flow.attention == "eager"
     reads_output = flow.adapters is None or flow.adapters.out or flow.keeps_inputs
     outputs = int(not eager or bool(reads_output))
-    if a.copies_rotated and not eager and reads_output:
+    if a.copies_rotated and not eager and reads_output and not flow.packed:
         outputs += 1  # a copy is made where the layout differs
     found.append(Item("attention output", f"{outputs}·{c}·q", outputs * c * q))
     return found + scores_items(a, flow)

@@ -81,7 +81,9 @@ class Pass:
         if recipe.checkpointing == "full":
             return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
         if recipe.checkpointing == "selective":
-            return round(self.tokens * selective_bytes(a, self.flow, self._whole_ranks))
+            sparse = self.model.sparse_layers > 0
+            kept = selective_bytes(a, self.flow, self._whole_ranks, sparse)
+            return round(self.tokens * kept)
         return self.layer
 
     def _layers_bytes(self) -> int:
@@ -233,7 +235,8 @@ class Pass:
         kind = self.recipe.checkpointing
         if kind == "none":
             return 0
-        shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks)
+        sparse = self.model.sparse_layers > 0
+        shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks, sparse)
         return self.layer - round(self.tokens * shared)
 
     def _flowing(self, layer: bool) -> Point:

@@ -68,6 +68,7 @@ class Flow:
     dropout: bool
     adapters: Adapters | None = None
     keeps_inputs: bool = False
+    packed: bool = False
 
     @property
     def autocast(self) -> bool:
@@ -97,6 +98,7 @@ class Flow:
             dropout > 0,
             _adapters(model, recipe.lora) if recipe.lora else None,
             recipe.base is not None and recipe.kernels == "eager",
+            recipe.packed,
         )
 
 

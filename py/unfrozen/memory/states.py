@@ -135,11 +135,15 @@ def update_bytes(
     trained = trained_parameters(model, recipe)
     largest = (tensor or model.largest_tensor) * trained // model.num_parameters
     if recipe.optimizer == "muon":
-        shapes = (tensor.shape for tensor in model.layer_tensors(0) if not _is_vector(tensor))
-        return max(map(_orthogonal_bytes, shapes)) * trained // model.num_parameters
+        kinds = {model.architecture.is_sparse(i): i for i in range(model.architecture.layers)}
+        inside = (tensor for index in kinds.values() for tensor in model.layer_tensors(index))
+        sizes = (_orthogonal_bytes(t.shape, shards) for t in inside if not _is_vector(t))
+        return max(sizes) * trained // model.num_parameters
     if recipe.moments == "int8" and not recipe.paged:
         return 3 * 4 * largest // shards
     if recipe.step == "rows":
+        if recipe.optimizer == "adafactor":
+            largest = min(largest, _largest_at_once(model))
         return _rows_bytes(recipe, -(-largest // shards))
     if recipe.step == "fused" or recipe.optimizer == "lomo":
         return 0
@@ -147,15 +151,23 @@ def update_bytes(
     return (width * trained if recipe.step == "foreach" else 2 * width * largest) // shards
 
 
-def _orthogonal_bytes(shape: tuple[int, ...]) -> int:
-    """Temporaries of Muon's update of a matrix (Jordan 2024).
+def _orthogonal_bytes(shape: tuple[int, ...], shards: int = 1) -> int:
+    """Temporaries of Muon's update of a matrix, or of a stack of them (Jordan 2024).
 
-    It becomes orthogonal in three 16-bit copies and two squares of its shorter side; of the copy
-    that is then its direction, turned and laid out again, a CHUNK at a time is widened.
+    A matrix becomes orthogonal in three 16-bit copies and two squares of its shorter side; of the
+    copy that is then its direction, turned and laid out again, a CHUNK at a time is widened. Of a
+    stack each of the `shards` holds some whole matrices, in one copy: beside it are two more of
+    those that are made orthogonal together, at most a CHUNK, and of their squares.
     """
-    size = math.prod(shape)
-    widened = (10 if size <= CHUNK else 14) * min(size, CHUNK)
-    return max(3 * 2 * size + 2 * 2 * min(shape[-2:]) ** 2, 2 * 2 * size + widened)
+    size, square = math.prod(shape[-2:]), min(shape[-2:]) ** 2
+    if len(shape) == 2:
+        widened = (10 if size <= CHUNK else 14) * min(size, CHUNK)
+        return max(3 * 2 * size + 2 * 2 * square, 2 * 2 * size + widened)
+    matrices = -(-math.prod(shape[:-2]) // shards)
+    stack = matrices * size
+    at_once = min(matrices, max(1, CHUNK // size))
+    widened = (12 if stack <= CHUNK else 14) * min(stack, CHUNK)
+    return 2 * stack + max(2 * 2 * at_once * (size + square), widened)
 
 
 def _rows_bytes(recipe: Recipe, largest: int) -> int:
@@ -179,6 +191,12 @@ def _rows_bytes(recipe: Recipe, largest: int) -> int:
 
 def _width(recipe: Recipe) -> float:
     return INT8_BYTES if recipe.moments == "int8" else BYTES[str(recipe.moments)]
+
+
+@lru_cache(maxsize=1024)
+def _largest_at_once(model: ModelConfig) -> int:
+    """Elements of the largest matrix: those of a stack are taken one after the other."""
+    return max(math.prod(tensor.shape[-2:]) for tensor in model.tensors)
 
 
 @lru_cache(maxsize=1024)

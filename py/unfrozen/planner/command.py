@@ -157,9 +157,7 @@ def _kernel_differences(recipe: Recipe, told: Recipe) -> tuple[tuple[bool, str],
     return (
         (
             recipe.attention != told.attention,
-            "it packs rows and needs no mask (flash attention)"
-            if told.attention == "flash"
-            else "this model caps its scores: attention is eager",
+            "it packs rows and needs no mask (flash attention)",
         ),
         (
             recipe.kernels != told.kernels,

@@ -133,6 +133,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
         "Forward and backward",
         (
             _knob("grad_accum", "Accumulation", "micro-batches before a step"),
+            _knob("packed", "Packed rows", "documents share a sequence, kept apart"),
             _knob(
                 "attention",
                 "Attention",

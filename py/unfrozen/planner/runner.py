@@ -20,14 +20,15 @@ from unfrozen.planner.launch import Launch
 _OTHERS: Final = ("bert", "gpt")  # model types that it cannot load, or that are no language models
 
 
-def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str]:
+def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str | bool]:
     """Attention, kernels, loss and update of a run that says nothing of them, beside what `recipe`
     says: `unfrozen.runner`, where blocks are compiled only if that is asked for.
     """
     if a.model_type in _OTHERS:
         return {}
     return {
-        "attention": runner.attention(a),
+        "attention": runner.ATTENTION,
+        "packed": True,
         "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),
         "loss": runner.loss(a, "linear"),
         "step": _step(recipe),

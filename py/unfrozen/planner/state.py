@@ -36,9 +36,9 @@ DEFAULTS: Final[State] = {
 
 FLAGS: Final = frozenset(
     {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
-    | {"outer_apart"}
+    | {"outer_apart", "packed"}
 )
-_MAY_BE_ON: Final = frozenset({"outer_apart", "zero_in_place"})
+_MAY_BE_ON: Final = frozenset({"outer_apart", "packed", "zero_in_place"})
 """Flags that may be set while the reader leaves them alone; others are off then."""
 _MAY_BE_EMPTY: Final = frozenset({"gpu"})
 """Emptied, it says something: no card, sizes alone."""
@@ -64,6 +64,7 @@ RECIPE: Final = (
     "micro_batch",
     "seq_len",
     "grad_accum",
+    "packed",
     "attention",
     "kernels",
     "checkpointing",

@@ -3,7 +3,7 @@ import torch
 
 import tiny_llama
 from gpu_runner.data.encode import Encoder, Example
-from gpu_runner.data.feed import IGNORED, BatchShape, Feed, collate, predicting_positions
+from gpu_runner.data.feed import IGNORED, Batch, BatchShape, Feed, collate
 from unfrozen.training.order import row_at
 
 
@@ -52,4 +52,16 @@ def test_the_shapes_of_a_step_are_those_of_its_batches(
 
 def test_the_position_before_a_trained_token_predicts_it() -> None:
     labels = torch.tensor([[IGNORED, IGNORED, 5, IGNORED], [IGNORED, IGNORED, IGNORED, 7]])
-    assert predicting_positions(labels).tolist() == [1, 2]
+    positions, kept, targets = Batch(torch.zeros_like(labels), labels, 2).trained()
+    assert positions.tolist() == [1, 2]
+    assert kept is not None
+    assert kept.tolist() == [0, 3]  # of two rows with two positions each
+    assert targets.tolist() == [5, 7]
+
+
+def test_nothing_is_left_out_of_a_packed_batch_and_a_batch_that_was_sent_knows_it() -> None:
+    batch = Batch(torch.zeros(1, 4), torch.tensor([[IGNORED, IGNORED, 5, 6]]), 2)
+    assert batch.trained().kept is None
+    sent = batch.to(torch.device("meta"))  # where nothing could be counted
+    assert sent.trained().positions.shape == (2,)
+    assert sent.trained().targets.device.type == "meta"

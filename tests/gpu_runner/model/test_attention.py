@@ -109,14 +109,3 @@ def test_padding_on_the_left_is_refused() -> None:
     mask = torch.tensor([[0, 1, 1]])
     with pytest.raises(ValueError, match="takes no padding mask: pad on the right, or pack"):
         families.model("llama")(input_ids=torch.tensor([[0, 5, 6]]), attention_mask=mask)
-
-
-def test_the_operator_agrees_with_its_own_declaration() -> None:
-    q = torch.randn(1, 4, 9, 8, requires_grad=True)
-    k, v = (torch.randn(1, 2, 9, 8, requires_grad=True) for _ in range(2))
-    bounds = torch.tensor([0, 4, 9], dtype=torch.int32)
-    torch.library.opcheck(
-        attention.documents,
-        (q, k, v, bounds, 0.3),
-        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
-    )

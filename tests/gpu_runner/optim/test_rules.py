@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers.optimization import Adafactor as ReferenceAdafactor
 
+import tiny_families
 import tiny_llama
 from gpu_runner.optim import muon, rounding, rules
 from gpu_runner.optim import optimizer as optim
@@ -192,6 +193,34 @@ def test_muon_is_that_of_torch_on_clipped_gradients() -> None:
     names = [n for n, p in ours.named_parameters() if p.ndim == 2 and "layers" in n]
     for name, other in zip(names, matrices, strict=True):
         torch.testing.assert_close(ours.get_parameter(name), other, rtol=0, atol=3e-5)
+
+
+def test_muon_moves_each_of_stacked_experts_as_a_matrix_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(muon, "CHUNK", 3 * 32 * 64)  # three at a time, and one
+    stack = torch.randn(4, 64, 32)
+    given = torch.randn(2, *stack.shape)
+    together = torch.nn.ParameterList([torch.nn.Parameter(stack.clone())])
+    apart = torch.nn.ParameterList(torch.nn.Parameter(one.clone()) for one in stack)
+    for model in (together, apart):
+        optimizer = optim.Optimizer(
+            [muon.Muon([{"params": list(model), "weight_decay": 0.1, "rate_share": 1.0}], lr=1e-3)]
+        )
+        for gradient in given:
+            for index, parameter in enumerate(model):
+                parameter.grad = (gradient if model is together else gradient[index]).clone()
+            optimizer.step(1e-2, torch.tensor(1.0), 0.0)
+    torch.testing.assert_close(together[0], torch.stack(list(apart)), rtol=0, atol=2e-4)
+    assert (together[0] - stack).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+def test_muon_moves_the_experts_of_a_model(family: str) -> None:
+    model = tiny_families.model(family)
+    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0, choice=OptimizerChoice(name="muon"))
+    experts = [p for p in optimizer.parts[0].param_groups[0]["params"] if p.ndim == 3]
+    assert len(experts) == 2 * model.config.num_hidden_layers
 
 
 def test_sgd_agrees_with_clip_then_sgd() -> None:

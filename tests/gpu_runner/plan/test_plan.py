@@ -9,7 +9,7 @@ import tiny_families
 import tiny_llama
 from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.errors import UsageError
-from gpu_runner.plan import plan
+from gpu_runner.plan import machine, plan
 from gpu_runner.run.start_event import payload, planned_rates
 from unfrozen.schedules import Schedule
 
@@ -89,7 +89,7 @@ def test_rows_beyond_what_a_model_was_made_for_are_remarked(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_cuda_that_is_absent_is_refused() -> None:
     with pytest.raises(UsageError, match="this PyTorch sees no CUDA device"):
-        plan.choose_device("cuda")
+        machine.choose_device("cuda")
 
 
 def test_the_nearest_existing_directory_is_found(tmp_path: Path) -> None:

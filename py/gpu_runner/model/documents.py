@@ -1,0 +1,274 @@
+"""Causal attention within each document as one operator: what it keeps is q, k, v and its output.
+
+A document is attended to in parts: some of its rows, and the keys they may see. Without a window
+and a cap it is one part, and neighbours of one length are a batch. With a window of w, rows from
+the w-th on are taken some at a time, with the w keys before them: neither time nor memory is spent
+on scores that a mask would hide, and no mask of T × T is made, let alone kept in every layer.
+
+    CPU                        PyTorch's CPU kernel: no copy of q, k, v
+    soft caps, other devices   scores written out, a few MiB at a time, and made again to
+                               differentiate them (as Dao et al., arXiv 2205.14135, section 3.1)
+
+One operator, so that a checkpoint may keep it whole and a compiler need not look inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+ROWS: Final = (64, 256)  # of a window's part: fewer are slow, more see keys outside of it
+SCORES: Final = 2**22  # written out at once: 16 MiB in fp32
+
+
+class Part(NamedTuple):
+    """`times` blocks of rows, each with the keys that end with its last row.
+
+    `step` is what one block is behind the one before it, in tokens; `window` 0 is none.
+    """
+
+    rows_from: int
+    rows: int
+    keys_from: int
+    keys: int
+    step: int
+    times: int
+    window: int
+
+    def queries(self, heads: Tensor) -> Tensor:
+        """(times, H, rows, d) of `heads` (H, N, d); a view."""
+        return _blocks(heads, self.rows_from, self.rows, self.step, self.times)
+
+    def seen(self, heads: Tensor) -> Tensor:
+        """(times, K, keys, d), blocks that overlap where there is a window; a view."""
+        return _blocks(heads, self.keys_from, self.keys, self.step, self.times)
+
+    def add(self, heads: Tensor, gradients: Tensor) -> None:
+        """Add (times, K, keys, d) where they belong in `heads` (K, N, d)."""
+        for start, gradient in zip(range(self.times), gradients, strict=True):
+            place = self.keys_from + start * self.step
+            heads[:, place : place + self.keys] += gradient
+
+    def hidden(self, device: torch.device) -> Tensor:
+        """(rows, keys) truth values: what a row must not see."""
+        row = torch.arange(self.keys - self.rows, self.keys, device=device)[:, None]
+        back = row - torch.arange(self.keys, device=device)
+        return (back < 0) | (back >= (self.window or self.keys))
+
+
+def _blocks(heads: Tensor, start: int, length: int, step: int, count: int) -> Tensor:
+    found = heads[:, start : start + (count - 1) * step + length].unfold(1, length, step)
+    return found.permute(1, 0, 3, 2)
+
+
+def parts(bounds: list[int], window: int) -> Iterator[Part]:
+    """The parts of documents that lie between neighbours of `bounds`."""
+    for length, group in groupby(pairwise(bounds), lambda span: span[1] - span[0]):
+        starts = [start for start, _ in group]
+        if not length:  # what fills `bounds` up to a fixed number
+            continue
+        if not 0 < window < length:
+            yield Part(starts[0], length, starts[0], length, length, len(starts), 0)
+            continue
+        rows = min(max(window, ROWS[0]), ROWS[1])
+        for start in starts:
+            yield Part(start, window, start, window, window, 1, 0)  # these see all before them
+            whole, left = divmod(length - window, rows)
+            if whole:
+                yield Part(start + window, rows, start, window + rows, rows, whole, window)
+            if left:
+                at = start + whole * rows
+                yield Part(at + window, left, at, window + left, left, 1, window)
+
+
+def _cut(part: Part, heads: int) -> Iterator[Part]:
+    """Its rows, so many at a time that their scores are at most about SCORES."""
+    for block in range(part.times):
+        first, keys_from = (at + block * part.step for at in (part.rows_from, part.keys_from))
+        rows = max(16, SCORES // (heads * part.keys))
+        for start in range(first, first + part.rows, rows):
+            end = min(start + rows, first + part.rows)
+            seen = max(keys_from, start + 1 - part.window if part.window else keys_from)
+            yield Part(start, end - start, seen, end - seen, end - start, 1, part.window)
+
+
+@torch.library.custom_op("unfrozen::documents", mutates_args=())
+def documents(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: Tensor,
+    scale: float,
+    window: int = 0,
+    cap: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Attention of query (B, H, N, d) to key and value (B, K, N, d) within documents.
+
+    Documents of every row lie between neighbours of `bounds` (D + 1,). A token sees itself and what
+    is before it, `window` tokens in all; `cap` · tanh(score / cap) takes the place of a score. 0 is
+    no window, no cap. Returns (B, N, H, d) and the log-sum-exp of the scores (B, N, H).
+    """
+    rows, heads, tokens, width = query.shape
+    output = query.new_empty(rows, tokens, heads, width)
+    sums = query.new_empty(rows, tokens, heads, dtype=torch.float32)
+    kernel = _forward if query.device.type == "cpu" and not cap else _written
+    for row in range(rows):
+        of_row = query[row], key[row], value[row]
+        out, lse = output[row].transpose(0, 1), sums[row].T  # (H, N, d), (H, N)
+        for part in parts(bounds.tolist(), window):
+            kernel(part, *of_row, out, lse, scale, cap)
+    return output, sums
+
+
+_FORWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_BACKWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def _masked(part: Part, like: Tensor) -> dict[str, Any]:
+    """What the CPU kernel is told of what a row must not see."""
+    if not part.window:
+        return {"is_causal": True}
+    hidden = part.hidden(like.device)
+    mask = like.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
+    return {"is_causal": False, "attn_mask": mask}
+
+
+def _forward(
+    part: Part, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float, _: float
+) -> None:
+    given = part.queries(q), part.seen(k), part.seen(v)
+    found, sums = _FORWARD(*given, 0.0, **_masked(part, q), scale=scale)
+    part.queries(out).copy_(found)
+    part.queries(lse[..., None]).copy_(sums[..., None])
+
+
+def _scores(part: Part, q: Tensor, k: Tensor, scale: float, cap: float) -> tuple[Tensor, Tensor]:
+    """Scores (K, H/K, rows, keys) in fp32, and the slope of the cap where there is one."""
+    groups = q.shape[0] // k.shape[0]
+    rows, keys = part.queries(q)[0], part.seen(k)[0]  # (H, rows, d), (K, keys, d)
+    joined = rows.reshape(len(keys), groups * part.rows, -1)
+    found = (joined @ keys.transpose(1, 2)).float().mul_(scale)
+    slope = found.new_empty(())
+    if cap:
+        found = found.div_(cap).tanh_()
+        slope = 1 - found.square()
+        found.mul_(cap)
+    found = found.unflatten(1, (groups, part.rows))
+    return found.masked_fill_(part.hidden(q.device), -torch.inf), slope
+
+
+def _written(
+    whole: Part, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float, cap: float
+) -> None:
+    for part in _cut(whole, len(q)):
+        scores, _ = _scores(part, q, k, scale, cap)
+        sums = scores.logsumexp(dim=-1, keepdim=True)
+        weights = scores.sub_(sums).exp_().to(v.dtype).flatten(1, 2)  # (K, H/K · rows, keys)
+        found = weights @ part.seen(v)[0]
+        rows = slice(part.rows_from, part.rows_from + part.rows)
+        out[:, rows] = found.reshape(len(q), part.rows, -1)
+        lse[:, rows] = sums.reshape(len(q), part.rows)
+
+
+@torch.library.custom_op("unfrozen::documents_backward", mutates_args=())
+def documents_backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    sums: Tensor,
+    bounds: Tensor,
+    scale: float,
+    window: int,
+    cap: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value from that of `documents`' output.
+
+    Keys that several parts see have their gradients added up in fp32.
+    """
+    exact = torch.float32 if window or cap else key.dtype
+    by_query = torch.empty_like(query)
+    by_key, by_value = (torch.zeros_like(t, dtype=exact) for t in (key, value))
+    kernel = _backward if query.device.type == "cpu" and not cap else _written_backward
+    for row in range(len(query)):
+        found = by_query[row], by_key[row], by_value[row]
+        of_row = query[row], key[row], value[row]
+        known = (gradient[row].transpose(0, 1), output[row].transpose(0, 1), sums[row].T)
+        for part in parts(bounds.tolist(), window):
+            kernel(part, found, of_row, known, scale, cap)
+    return by_query, by_key.to(key.dtype), by_value.to(value.dtype)
+
+
+_Three = tuple[Tensor, Tensor, Tensor]
+
+
+def _backward(
+    part: Part, found: _Three, of_row: _Three, known: _Three, scale: float, _: float
+) -> None:
+    q, k, v = of_row
+    given = part.queries(q), part.seen(k), part.seen(v)
+    gradient, output = (part.queries(t) for t in known[:2])
+    sums = part.queries(known[2][..., None])[..., 0]
+    new = _BACKWARD(gradient, *given, output, sums, 0.0, **_masked(part, q), scale=scale)
+    part.queries(found[0]).copy_(new[0])
+    for whole, piece in zip(found[1:], new[1:], strict=True):
+        if part.step == part.keys and not part.window:
+            part.seen(whole).add_(piece)
+        else:
+            part.add(whole, piece)
+
+
+def _written_backward(
+    whole: Part, found: _Three, of_row: _Three, known: _Three, scale: float, cap: float
+) -> None:
+    q, k, v = of_row
+    groups = len(q) // len(k)
+    for part in _cut(whole, len(q)):
+        scores, slope = _scores(part, q, k, scale, cap)
+        rows, keys, values = part.queries(q)[0], part.seen(k)[0], part.seen(v)[0]
+        gradient, output = (part.queries(t)[0] for t in known[:2])
+        sums = part.queries(known[2][..., None])[0]  # (H, rows, 1)
+        weights = scores.sub_(sums.unflatten(0, (-1, groups))).exp_().flatten(1, 2)
+        inner = (gradient.float() * output.float()).sum(-1, keepdim=True)
+        shape = (len(k), groups * part.rows, -1)
+        incoming = gradient.reshape(shape)
+        part.add(found[2], (weights.to(v.dtype).transpose(1, 2) @ incoming)[None])
+        change = (incoming @ values.transpose(1, 2)).float().sub_(inner.reshape(shape))
+        change = change.mul_(weights).mul_(scale)
+        change = (change.mul_(slope) if cap else change).to(q.dtype)
+        part.queries(found[0])[0].copy_((change @ keys).reshape(rows.shape))
+        part.add(found[1], (change.transpose(1, 2) @ rows.reshape(shape))[None])
+
+
+@documents.register_fake
+def _(query: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    rows, heads, tokens, width = query.shape
+    output = query.new_empty(rows, tokens, heads, width)
+    return output, query.new_empty(rows, tokens, heads, dtype=torch.float32)
+
+
+@documents_backward.register_fake
+def _(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    del gradient
+    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, bounds, *ctx.settings = inputs
+    ctx.save_for_backward(query, key, value, *output, bounds)
+
+
+def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
+    query, key, value, output, sums, bounds = ctx.saved_tensors
+    found = documents_backward(gradient, query, key, value, output, sums, bounds, *ctx.settings)
+    return (*found, None, None, None, None)
+
+
+documents.register_autograd(_differentiate, setup_context=_keep)

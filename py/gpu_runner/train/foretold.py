@@ -1,0 +1,167 @@
+"""Memory of a step of a model that `unfrozen.model` does not know: the step itself, weightless.
+
+The model is built from its configuration under fake tensors, which have a shape and an owner but no
+memory, and taken through two steps of this runner under the tracker that measures real ones. That
+takes seconds to half a minute, so what was found is kept in the user's cache, under a name made of
+all it depends on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import transformers
+from platformdirs import user_cache_path
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import masking_utils
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.feed import Batch, BatchShape, Targets
+from gpu_runner.installed import NAME, installed_version
+from gpu_runner.model import blocks
+from gpu_runner.model.load import DTYPES, Source, read_config
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.early import Early
+from gpu_runner.plan.predict import Prediction
+from gpu_runner.train.measure import StepMemory, TensorTracker
+
+CPU: Final = torch.device("cpu")
+_MATTERS: Final = (
+    "params",
+    "optimizer",
+    "momentum",
+    "rounding",
+    "checkpointing",
+    "loss",
+    "optimizer_in_backward",
+)
+"""Choices of a run that change what a step of one process holds."""
+
+
+def foretell(
+    source: Source, config: TrainConfig, compute: str, shape: BatchShape
+) -> Prediction | None:
+    """What a step whose largest micro-batch is `shape` will hold; None where it cannot be traced.
+
+    That is where the model needs code of its own, or an operator whose shapes PyTorch cannot tell.
+    """
+    settings, _ = read_config(source)
+    chosen = {name: getattr(config, name) for name in _MATTERS}
+    depends = {"model": settings.to_dict(), "choices": chosen, "compute": compute}
+    depends |= {"shape": shape._asdict(), "by": installed_version()}
+    depends |= {"torch": torch.__version__, "transformers": transformers.__version__}
+    name = sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
+    kept = user_cache_path(NAME, appauthor=False) / "traced" / f"{name}.json"
+    found = _read(kept)
+    if found is None:
+        try:
+            found = _traced(settings, config, compute, shape)
+        except Exception:  # what a model's own code does with tensors that hold nothing
+            return None
+        _keep(kept, found)
+    return found
+
+
+def _read(path: Path) -> Prediction | None:
+    """What was kept, if it is whole."""
+    try:
+        given = json.loads(path.read_text("utf-8"))
+        instants = {
+            str(name): {str(part): int(size) for part, size in parts.items()}
+            for name, parts in given["instants"].items()
+        }
+        return Prediction(instants, int(given["bytes_per_parameter"])) if instants else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _keep(path: Path, found: Prediction) -> None:
+    """For the next time; a cache that cannot be written is none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(asdict(found)), "utf-8")
+        part.replace(path)
+    except OSError:
+        return
+
+
+def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape) -> Prediction:
+    autocast: Any = nullcontext
+    if compute != config.params:
+        autocast = partial(torch.autocast, "cpu", DTYPES["bf16"])
+    with FakeTensorMode(), _masks_as_they_are():
+        model: Any = transformers.AutoModelForCausalLM.from_config(
+            settings, dtype=DTYPES[config.params], trust_remote_code=False
+        )
+        model.train()
+        blocks.prepare(model, config.checkpointing, compiled=False)
+        choice = optim.OptimizerChoice(config.optimizer, config.momentum, config.rounding)
+        moves: Any = optim.build(model, lr=1e-3, weight_decay=0.0, choice=choice)
+        if config.optimizer_in_backward:
+            moves = Early(model, moves, lambda: 1e-3, CPU)
+        for _ in range(2):  # the first makes the moments appear
+            tracker = TensorTracker(model, moves)
+            with tracker:
+                _step(model, moves, tracker, autocast, _batch(shape), shape.parts, config)
+        count = sum(parameter.numel() for parameter in model.parameters())
+    return _prediction(tracker.memory, count)
+
+
+@contextmanager
+def _masks_as_they_are() -> Iterator[None]:
+    """Transformers looks into positions for rows that are packed, and takes those that it cannot
+    look into for such: it would build a mask that rows of a step do not need.
+    """
+    own = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = own
+
+
+def _step(
+    model: Any,
+    moves: Any,
+    tracker: TensorTracker,
+    autocast: Any,
+    batch: Batch,
+    parts: int,
+    config: TrainConfig,
+) -> None:
+    """As `gpu_runner.train.loop.train_step`, which waits for numbers that are not there."""
+    for _ in range(min(parts, 2)):  # one more adds to gradients that are there
+        with tracker.phase("forward"), autocast():
+            total, _ = loss_sum(model, batch, config.loss)
+        with tracker.phase("backward"):
+            total.backward()
+        del total
+    norm = moves.norm(model.parameters())
+    with tracker.phase("optimizer_step"):
+        moves.step(1e-3, norm, config.clip)
+
+
+def _batch(shape: BatchShape) -> Batch:
+    """A padded batch of that shape; what is in it is not there."""
+    ids = torch.zeros(shape.rows, shape.length, dtype=torch.long)
+    positions = torch.zeros(min(shape.length - 1, shape.loss_tokens), dtype=torch.long)
+    targets = torch.zeros(shape.loss_tokens, dtype=torch.long)
+    every = shape.rows * len(positions) == len(targets)
+    chosen = Targets(positions, None if every else torch.zeros_like(targets), targets)
+    return Batch(ids, torch.zeros_like(ids), shape.loss_tokens, chosen=chosen)
+
+
+def _prediction(memory: StepMemory, parameters: int) -> Prediction:
+    whole = memory.instants["end_of_backward"]
+    states = sum(whole.get(name, 0) for name in ("params", "grads", "moments"))
+    return Prediction(memory.instants, round(states / parameters))

@@ -1,0 +1,47 @@
+"""What `top` shows: a process that holds a prediction's worth of tensors, and looks at itself."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gpu_runner.plan.resident import ONEDNN_BYTES, resident
+from run_process import ROOT
+from unfrozen.units import MIB
+
+HOLD = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "py")!r})
+import psutil
+import torch
+import transformers
+from gpu_runner.plan.resident import resident
+
+said = resident(300 << 20, 100 << 20)
+held = [torch.ones(1 << 20) for _ in range(75)]
+print(psutil.Process().memory_info().rss, said.least, said.most)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_shows_its_libraries_beside_its_tensors() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", HOLD]
+    shown, least, most = map(int, subprocess.check_output(command, text=True).split())
+    assert least * 0.97 <= shown <= most
+    assert shown > 300 * MIB + 150 * MIB  # half of it is no tensor
+
+
+def test_what_comes_on_top_is_counted_where_it_can_be() -> None:
+    alone = resident(1000 * MIB, 100 * MIB)
+    assert alone.least - alone.libraries == 1000 * MIB
+    assert alone.most - alone.libraries == 1240 * MIB
+    narrow = resident(1000 * MIB, 100 * MIB, narrow=True)
+    assert narrow.most - narrow.libraries == 1240 * MIB + ONEDNN_BYTES
+    together = resident(1000 * MIB, 100 * MIB, ranks=2)
+    assert together.most - together.libraries == 1340 * MIB  # each reads all of the model
+
+
+def test_it_is_said_in_a_line() -> None:
+    text = str(resident(1 << 30, 1 << 28))
+    assert text.startswith("about ")
+    assert "of Python and libraries" in text

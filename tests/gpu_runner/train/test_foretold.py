@@ -1,0 +1,95 @@
+"""Models that no formula knows: their step under fake tensors beside the same step with weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import tiny_llama
+from gpu_runner.config.schema import resolve
+from gpu_runner.data.feed import Feed
+from gpu_runner.model import blocks
+from gpu_runner.model.load import find, read_config
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.train import foretold
+from gpu_runner.train.loop import TrainingStep, train_step
+from gpu_runner.train.measure import SilentMeter, measured
+from measured_steps import CPU, RATE, ROWS
+from unfrozen.schedules import Schedule
+
+STABLE = {
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 172,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+
+@pytest.fixture
+def stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny StableLM, a type the memory model does not know, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model("stablelm", **STABLE)
+    place = tmp_path / "stable"
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(place)
+    tiny_llama.tokenizer().save_pretrained(place)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"checkpointing": "full", "optimizer": "muon"}, {"params": "bf16", "grad_accum": 3}],
+    ids=str,
+)
+def test_a_step_holds_what_its_trace_foretold(stable: Path, choices: dict[str, Any]) -> None:
+    given = {"model": str(stable), "data": "y", "micro_batch": 8, "grad_accum": 1, **choices}
+    config = resolve(given)
+    source = find(str(stable))
+    feed = Feed(ROWS, 0, config.micro_batch, config.grad_accum, 0)
+    shape = max(feed.shapes(2), key=lambda found: found.rows * found.length)
+    found = foretold.foretell(source, config, config.params, shape)
+    assert found is not None
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        stable, dtype=torch.bfloat16 if config.params == "bf16" else torch.float32
+    ).train()
+    blocks.prepare(model, config.checkpointing, compiled=False)
+    choice = optim.OptimizerChoice(config.optimizer)
+    moves = optim.build(model, lr=RATE, weight_decay=0.0, choice=choice)
+    step = TrainingStep(model, moves, feed, Schedule("cosine", 9, RATE, 1), config.clip)
+    train_step(step, 1, SilentMeter())
+    with measured(model, moves, CPU, wanted=True) as (meter, memory):
+        train_step(step, 2, meter)
+    assert memory is not None
+    assert found.peak_bytes == pytest.approx(memory.peak_bytes, rel=0.03)
+
+
+def test_what_was_traced_once_is_kept_and_a_damaged_record_is_traced_again(
+    stable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve({"model": str(stable), "data": "y"})
+    asked = find(str(stable)), config, "fp32", next(iter(Feed(ROWS, 0, 2, 1, 0).shapes(1)))
+    found = foretold.foretell(*asked)
+    (kept,) = stable.parent.glob("cache/unfrozen/traced/*.json")
+    kept.write_text(kept.read_text().replace("null", "1")[:-20])
+    assert foretold.foretell(*asked) == found
+    assert json.loads(kept.read_text())["bytes_per_parameter"] == 16
+
+    def never(*_: object) -> None:
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr(foretold, "_traced", never)
+    assert foretold.foretell(*asked) == found
+    other = asked[3]._replace(length=asked[3].length + 1)
+    assert foretold.foretell(*asked[:3], other) is None
+
+
+def test_the_memory_model_does_not_know_this_type(stable: Path) -> None:
+    assert read_config(find(str(stable)))[1] is None
