@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -18,6 +19,7 @@ Rounding = Literal["nearest", "stochastic", "kahan"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["full", "chunked", "linear"]
+TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
 
 MOST_STEPS: Final = 10_000_000
@@ -72,6 +74,7 @@ def check(config: Any) -> None:
                 f"{_given(config, name)} {value!r} is unknown: choose {' or '.join(choices)}."
             )
     _check_paths(config)
+    _check_day(config.today)
     if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
         raise UsageError(
             f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
@@ -93,7 +96,16 @@ def shown(bound: float) -> str:
 
 
 def _check_paths(config: Any) -> None:
-    for name in ("model", "data", "eval_data", "replay", "fisher_data", "out", "runs"):
+    for name in (
+        "model",
+        "data",
+        "eval_data",
+        "replay",
+        "fisher_data",
+        "out",
+        "runs",
+        "chat_template",
+    ):
         value = getattr(config, name)
         if value == "":
             raise UsageError(f"--{_option(name)} is empty: give a path, or leave it out.")
@@ -106,6 +118,13 @@ def _check_paths(config: Any) -> None:
             raise UsageError(
                 f"--{_option(name)} {value[:80]!r} cannot be a path ({reason}): give another."
             ) from None
+
+
+def _check_day(today: str | None) -> None:
+    try:
+        date.fromisoformat(today or "2000-01-01")
+    except ValueError:
+        raise UsageError(f"today {today!r} is no date: write it as 2026-11-26.") from None
 
 
 def check_used(options: Mapping[str, Any], config: Any) -> None:

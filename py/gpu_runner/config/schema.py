@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -24,6 +25,7 @@ from gpu_runner.config.bounds import (
     Precision,
     Rounding,
     Schedule,
+    TrainOn,
 )
 from gpu_runner.errors import UsageError
 from gpu_runner.installed import RUNS_ENV, runs_folder, short
@@ -62,6 +64,12 @@ class TrainConfig:
         str | None, About("Rows of what not to forget (.jsonl), mixed into training.", DATA)
     ] = None
     replay_share: Annotated[float, About("Their share of the tokens", DATA, 0.001, 0.9)] = 0.1
+    chat_template: Annotated[
+        str | None, About("A .jinja file in place of the model's; none for no template.", DATA)
+    ] = None
+    train_on: Annotated[TrainOn, About("assistant (its answers), last (answer) or all", DATA)] = (
+        "assistant"
+    )
     seq_len: Annotated[int, About("Longest row in tokens; longer ones are cut", DATA, *LENGTHS)] = (
         512
     )
@@ -194,6 +202,9 @@ class TrainConfig:
     keep_state: Annotated[
         bool, About("A finished run keeps its last checkpoint, to go on by resume --steps", RARER)
     ] = True
+    today: Annotated[
+        str | None, About("The date that chat templates tell; else that of the start.", RARER)
+    ] = None
     sample_prompts: Annotated[
         tuple[str, ...] | None, About("Continued before and after; else held-out rows.", RARER)
     ] = None
@@ -217,6 +228,7 @@ class TrainConfig:
             eval_data=absolute(self.eval_data),
             replay=absolute(self.replay),
             fisher_data=absolute(self.fisher_data),
+            chat_template=absolute(self.chat_template),
             general=general,
             runs=str(Path(self.runs).expanduser().absolute()),
             out=None if self.out is None else str(Path(self.out).expanduser().absolute()),
@@ -261,7 +273,9 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
 
         given |= {k: str(earlier()) for k in ("replay", "fisher_data") if given.get(k) == DEMO}
     if given["model"] == DEMO and given["data"] == DEMO:
-        given = _demo_recipe() | given
+        from gpu_runner.demo import choices
+
+        given = choices() | given
         if options.get("warmup") is None:
             given["warmup"] = min(given["warmup"], given["steps"])
     if {"steps", "epochs"} <= given.keys():
@@ -274,27 +288,8 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
     if not {"steps", "epochs"} & given.keys():
         given["epochs"] = 1.0
     given.setdefault("runs", str(runs_folder()))
+    given.setdefault("today", date.today().isoformat())
     config = TrainConfig(**given)
     bounds.check(config)
     bounds.check_used(options, config)
     return config
-
-
-def _demo_recipe() -> dict[str, Any]:
-    """The demo's own defaults, under our option names."""
-    from gpu_runner.demo import RECIPE
-
-    return {
-        "steps": RECIPE.steps,
-        "lr": RECIPE.lr,
-        "warmup": RECIPE.warmup_steps,
-        "floor_ratio": RECIPE.floor_ratio,
-        "micro_batch": RECIPE.micro_batch,
-        "grad_accum": 1,
-        "seq_len": RECIPE.seq_len,
-        "eval_every": RECIPE.eval_every,
-        "seed": RECIPE.seed,
-        "sample_prompts": RECIPE.sample_prompts,
-        "sample_tokens": RECIPE.sample_tokens,
-        "eval_rows": 1_000_000,
-    }

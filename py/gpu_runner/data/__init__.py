@@ -4,6 +4,8 @@ Reading order:
 
 - `hub` — whether there is a way to the Hugging Face hub
 - `lines` — rows of JSONL or a hub data set, refused by line
+- `chat` — a chat as its model speaks it, and which of its characters are learned
+- `plain` — rows as text where there is no chat template
 - `encode` — a row to token ids and the mask of what is learned
 - `packing` — which rows of a step go through the model together
 - `feed` — micro-batches, packed or padded; order follows from (seed, epoch)

@@ -9,10 +9,43 @@ from typing import Any
 
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.data import rows as data
-from gpu_runner.data.encode import Encoder
+from gpu_runner.data.chat.template import check_program
+from gpu_runner.data.encode import NO_TEMPLATE, Encoder
 from gpu_runner.data.lines import read_rows
 from gpu_runner.data.rows import GENERAL, TASK, RowSet
 from gpu_runner.errors import UsageError
+
+
+def encoder(config: TrainConfig, tokenizer: Any) -> Encoder:
+    """What turns rows into tokens; a chat template of one's own becomes the tokenizer's.
+
+    So it is saved with the trained model. Raises `UsageError` for one that cannot be read.
+    """
+    template = config.chat_template
+    if template not in (None, NO_TEMPLATE):
+        tokenizer.chat_template = template = _template(str(template))
+    return Encoder(
+        tokenizer,
+        config.seq_len,
+        template=template,
+        train_on=config.train_on,
+        today=config.today,
+    )
+
+
+def _template(path: str) -> str:
+    try:
+        source = Path(path).expanduser().read_text("utf-8")
+        check_program(source)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"--chat-template {path}: it cannot be read ({reason}): give a .jinja file, or"
+            f" {NO_TEMPLATE} for no template."
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"--chat-template {path} is no chat template ({error}).") from None
+    return source
 
 
 def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:

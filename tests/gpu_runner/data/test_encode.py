@@ -71,15 +71,6 @@ def test_a_question_after_the_last_answer_is_not_trained(chatty: Encoder) -> Non
     assert trained_text(chatty, tiny_llama.tokenizer(chat=True), row) == "b</s>"
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
-    tokenizer = tiny_llama.tokenizer(chat=True)
-    tokenizer.chat_template = "{{ messages | length }}{{ messages[-1]['content'] }}"
-    says = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
-    row = {"messages": [{"role": role, "content": content} for role, content in says]}
-    with pytest.raises(BadRow, match="changes earlier turns"):
-        Encoder(tokenizer, 50).encode(row)
-
-
 def test_an_error_of_the_template_is_told() -> None:
     tokenizer = tiny_llama.tokenizer(chat=True)
     tokenizer.chat_template = "{{ raise_exception('no such turn') }}"
@@ -107,14 +98,17 @@ def test_a_long_row_is_cut_on_the_right_and_says_how_much(tokenizer: Any) -> Non
         ({"text": None}, '"text" is missing'),
         ({"messages": []}, "must be a list of at least one"),
         ({"messages": ["hi"]}, "message 0 is str"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "message 0 has role 'tool'"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "leave such rows out with --skip-bad"),
+        ({"messages": [{"role": "bard", "content": "a"}]}, "message 0 has role 'bard'"),
+        ({"messages": [{"role": "bard", "content": "a"}]}, "leave such rows out with --skip-bad"),
         ({"messages": [{"role": "user"}]}, 'message 0: "content" is missing'),
         (
             {"messages": [{"role": "assistant", "content": None, "tool_calls": []}]},
-            "must be a string; calls of tools are not trained",
+            'message 0: "content" is missing, but must be a string',
         ),
-        ({"conversations": [{"from": "human", "value": "a"}]}, "Rename conversations to messages"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"name": "f"}]}]},
+            "message 0 calls a tool, and the tokenizer has no chat template",
+        ),
         ({"text": "ab\ud83d"}, '"text" holds half a character (\\ud83d at 2)'),
     ],
 )

@@ -126,3 +126,48 @@ def test_bad_rows_are_told_of_the_set_they_are_in(
     (bad,) = train.replay.bad_rows
     assert "replay.jsonl:4" in bad
     assert train.bad_rows == ()
+
+
+def test_a_chat_template_of_ones_own_is_used_and_saved_with_the_model(
+    sums_file: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "own.jinja"
+    place.write_text("{% for m in messages %}({{ m.content }}){% endfor %}")
+    tokenizer = tiny_llama.tokenizer(chat=True)
+    made = sets.encoder(config(sums_file, chat_template=str(place)), tokenizer)
+    assert tokenizer.decode(made.encode({"prompt": "1+1=", "completion": "2"}).ids) == "(1+1=)(2)"
+    assert tokenizer.chat_template == place.read_text()
+
+
+def test_without_a_chat_template_a_prompt_is_taken_as_it_is(sums_file: Path) -> None:
+    tokenizer = tiny_llama.tokenizer(chat=True)
+    made = sets.encoder(config(sums_file, chat_template="none"), tokenizer)
+    assert tokenizer.decode(made.encode({"prompt": "1+1=", "completion": "2"}).ids) == "1+1=2</s>"
+    assert tokenizer.chat_template == tiny_llama.CHAT
+
+
+def test_a_chat_template_that_is_none_is_refused(sums_file: Path, tmp_path: Path) -> None:
+    tokenizer, place = tiny_llama.tokenizer(), tmp_path / "own.jinja"
+    with pytest.raises(UsageError, match=r"--chat-template .*own.jinja: it cannot be read \(No su"):
+        sets.encoder(config(sums_file, chat_template=str(place)), tokenizer)
+    place.write_text("{% for m in messages %}\n{{ m. }}")
+    with pytest.raises(UsageError, match=r"own.jinja is no chat template \(line 2: "):
+        sets.encoder(config(sums_file, chat_template=str(place)), tokenizer)
+
+
+def test_what_is_trained_is_chosen(sums_file: Path) -> None:
+    row = {"prompt": "1+1=", "completion": "2"}
+    made = sets.encoder(config(sums_file, train_on="all"), tiny_llama.tokenizer())
+    assert made.encode(row).trained == (False, True, True, True, True, True)
+
+
+def test_a_run_tells_its_date_for_good(sums_file: Path) -> None:
+    tokenizer = tiny_llama.tokenizer()
+    tokenizer.chat_template = (
+        "{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    made = sets.encoder(config(sums_file, today="1999-12-31"), tokenizer)
+    assert made.question_text("!") == "1999!"
+    with pytest.raises(UsageError, match="today 'now' is no date: write it as 2026-11-26"):
+        config(sums_file, today="now")
+    assert len(str(config(sums_file).today)) == len("1999-12-31")
