@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
+from gpu_runner.config.source import parse
 from gpu_runner.errors import DataError, UsageError
 from unfrozen.runner import ROUNDED
 
@@ -75,6 +76,7 @@ def check(config: Any) -> None:
             )
     _check_paths(config)
     _check_day(config.today)
+    _check_sources(config)
     if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
         raise UsageError(
             f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
@@ -93,6 +95,20 @@ def check(config: Any) -> None:
 def shown(bound: float) -> str:
     """A bound as a person writes it."""
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+
+
+def _check_sources(config: Any) -> None:
+    for given in (config.eval_data, config.replay, config.fisher_data, *_general(config)):
+        if given and parse(given).weight != 1:
+            raise UsageError(
+                f"{given}: a weight is of rows that are trained on: give it to --data or --mix."
+            )
+    for given in (config.data, *(config.mix or ())):
+        parse(given)
+
+
+def _general(config: Any) -> tuple[str, ...]:
+    return tuple(file for _, file in config.general or ())
 
 
 def _check_paths(config: Any) -> None:

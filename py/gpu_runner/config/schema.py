@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from gpu_runner.config import bounds
+from gpu_runner.config import bounds, source
 from gpu_runner.config.bounds import (
     MOST_STEPS,
     About,
@@ -51,10 +51,15 @@ class TrainConfig:
 
     model: Annotated[str, About("demo, a directory, a Hugging Face id, or a .gguf file.", DATA)]
     data: Annotated[
-        str, About("demo, instruct, a .jsonl file, or a Hugging Face data set id.", DATA)
+        str,
+        About("demo, instruct, a file (JSON, CSV, Parquet) or a Hugging Face data set.", DATA),
     ]
     eval_data: Annotated[
         str | None, About("Held-out rows of the task (.jsonl); else some are held out.", DATA)
+    ] = None
+    mix: Annotated[
+        tuple[str, ...] | None,
+        About("More rows to train on; repeatable. FILE:weight=2 sees each twice an epoch.", DATA),
     ] = None
     general: Annotated[
         tuple[tuple[str, str], ...] | None,  # (skill, file) pairs; None takes the shipped ones
@@ -220,14 +225,17 @@ class TrainConfig:
             exists = name is not None and Path(name).expanduser().exists()
             return str(Path(str(name)).expanduser().absolute()) if exists else name
 
-        general = self.general and tuple((skill, str(absolute(f))) for skill, f in self.general)
+        general = self.general and tuple(
+            (skill, str(source.anchored(file))) for skill, file in self.general
+        )
         return dataclasses.replace(
             self,
             model=self.model if self.model == DEMO else str(absolute(self.model)),
-            data=self.data if self.data in (DEMO, INSTRUCT) else str(absolute(self.data)),
-            eval_data=absolute(self.eval_data),
-            replay=absolute(self.replay),
-            fisher_data=absolute(self.fisher_data),
+            data=self.data if self.data in (DEMO, INSTRUCT) else str(source.anchored(self.data)),
+            mix=self.mix and tuple(str(source.anchored(more)) for more in self.mix),
+            eval_data=source.anchored(self.eval_data),
+            replay=source.anchored(self.replay),
+            fisher_data=source.anchored(self.fisher_data),
             chat_template=absolute(self.chat_template),
             general=general,
             runs=str(Path(self.runs).expanduser().absolute()),
@@ -243,8 +251,9 @@ class TrainConfig:
             raise ValueError(f"{', '.join(unknown[:3])} is no choice of a run")
         if values.get("general") is not None:
             values["general"] = tuple((str(name), str(path)) for name, path in values["general"])
-        if values.get("sample_prompts") is not None:
-            values["sample_prompts"] = tuple(values["sample_prompts"])
+        for name in ("sample_prompts", "mix"):
+            if values.get(name) is not None:
+                values[name] = tuple(values[name])
         return TrainConfig(**values)
 
 

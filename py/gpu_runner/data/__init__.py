@@ -3,7 +3,9 @@
 Reading order:
 
 - `hub` — whether there is a way to the Hugging Face hub
-- `lines` — rows of JSONL or a hub data set, refused by line
+- `opened` — files by what they hold: compressed or not, text or a table
+- `tables` — rows of CSV, TSV and Parquet
+- `lines` — rows of JSON, of a table or of a hub data set, refused by line
 - `chat` — a chat as its model speaks it, and which of its characters are learned
 - `plain` — rows as text where there is no chat template
 - `encode` — a row to token ids and the mask of what is learned

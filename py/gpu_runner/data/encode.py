@@ -127,7 +127,10 @@ class Encoder:
             segments = plain.text(row, self._start, self._end)
             return [_joined(row, segments, list(messages.unused(row, ("text",))), self._end)]
         keys = ", ".join(map(str, list(row)[:6])) or "none"
-        raise BadRow(f"its keys are {keys}, but a row is {FORMATS}")
+        raise BadRow(
+            f"its keys are {keys}, but a row is {FORMATS}. Other names are told behind the file:"
+            " FILE:prompt=QUESTION,completion=ANSWER"
+        )
 
     def examples(self, rendered: Sequence[Rendered]) -> list[Example]:
         """Ids and masks of texts, tokenized together."""

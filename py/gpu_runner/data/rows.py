@@ -60,6 +60,8 @@ class RowSet:
     """Chats of which each answer, or a few, became a row of its own."""
     template_rows: int = 0
     """Questions and answers without roles that went through the chat template."""
+    parts: tuple[tuple[RowSet, float], ...] = ()
+    """What it was mixed of, with the weight of each."""
 
     @property
     def tokens(self) -> int:
@@ -84,7 +86,7 @@ class RowSet:
 
     def remarks(self) -> list[str]:
         """One sentence for each kind of row that was altered or left out."""
-        found = []
+        found = [text for part, _ in self.parts for text in part.remarks()]
         if self.split_rows:
             found.append(
                 f"{self.name}: the chat template writes earlier answers otherwise than the last"
@@ -263,7 +265,7 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def hold_out(sources: list[tuple[str, Row]], seed: int) -> tuple[list[Any], list[Any]]:
+def hold_out(sources: list[Any], seed: int) -> tuple[list[Any], list[Any]]:
     """Split rows into (training, held out): every tenth of a seeded order, at most 64, at least 1.
 
     Raises `DataError` for a single row.

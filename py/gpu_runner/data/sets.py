@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
+from gpu_runner.config.source import parse
 from gpu_runner.data import rows as data
 from gpu_runner.data.chat.template import check_program
-from gpu_runner.data.encode import NO_TEMPLATE, Encoder
-from gpu_runner.data.lines import read_rows
+from gpu_runner.data.encode import NO_TEMPLATE, Encoder, Example
+from gpu_runner.data.lines import Row, read_rows
 from gpu_runner.data.rows import GENERAL, TASK, RowSet
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import DataError, UsageError
+from unfrozen.training.order import epoch_order
 
 
 def encoder(config: TrainConfig, tokenizer: Any) -> Encoder:
@@ -51,17 +53,18 @@ def _template(path: str) -> str:
 def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:
     """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`."""
     bad = _list(config)
-    train_source, eval_source = _task_files(config)
+    _, eval_source = _task_files(config)
     _check_apart(config)
-    rows = read_rows(train_source, bad)
+    sources = _sources(config)
+    rows = [(n, row) for n, one in enumerate(sources) for row in read_rows(one, bad)]
     held: list[Any] = []
     if eval_source is None:
         if len(rows) == 1:  # what is wrong with it comes before that it is alone
-            data.load_set("training", rows, encoder, bad)
+            data.load_set("training", [row for _, row in rows], encoder, bad)
         rows, held = data.hold_out(_readable(rows, encoder, bad), config.seed)
-    train = data.load_set("training", rows, encoder, bad)
+    train = _trained(sources, rows, config, encoder, bad)
     if eval_source is None:
-        task = _scored("held-out", held, config, encoder, _list(config))
+        task = _scored("held-out", [row for _, row in held], config, encoder, _list(config))
     else:
         task = _read_and_scored("held-out", eval_source, config, encoder)
     suites = {TASK: task}
@@ -71,9 +74,69 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     return train, {name: _shared(rows, train) for name, rows in suites.items()}
 
 
-def _readable(rows: list[Any], encoder: Encoder, bad: list[str] | None) -> list[Any]:
+def _trained(
+    sources: list[str],
+    rows: list[tuple[int, Any]],
+    config: TrainConfig,
+    encoder: Encoder,
+    bad: list[str] | None,
+) -> RowSet:
+    """The training rows of all sources, each as often as its weight says."""
+    weights = [parse(source).weight for source in sources]
+    if weights == [1.0]:
+        return data.load_set("training", [row for _, row in rows], encoder, bad)
+    parts = []
+    for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
+        own = [row for n, row in rows if n == number]
+        if not own:
+            raise DataError(f"{source}: all of its rows are held out: give --eval-data.")
+        told = bad if number == 0 or bad is None else []
+        name = f"training {Path(parse(source).place).name}"
+        parts.append((data.load_set(name, own, encoder, told), weight))
+    return mixed(parts, config.seed)
+
+
+def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
+    """Sets of rows as one: of each all rows as often as its weight says, of a fraction some.
+
+    Which ones follows from `seed`.
+    """
+    chosen: list[tuple[Row, Example]] = []
+    for number, (part, weight) in enumerate(parts):
+        pairs = list(zip(part.rows, part.examples, strict=True))
+        some = epoch_order(len(pairs), seed, -2 - number)[: round(weight % 1 * len(pairs))]
+        chosen += pairs * int(weight) + [pairs[index] for index in sorted(some)]
+    if not chosen:
+        raise DataError("the weights leave no row to train on: give larger ones.")
+    examples = tuple(example for _, example in chosen)
+    return RowSet(
+        name="training",
+        rows=tuple(row for row, _ in chosen),
+        examples=examples,
+        rows_read=sum(part.rows_read for part, _ in parts),
+        cut_rows=0,
+        cut_tokens=0,
+        untrainable_rows=0,
+        sha256=data.fingerprint(examples),
+        template_rows=sum(part.template_rows for part, _ in parts),
+        parts=tuple(parts),
+    )
+
+
+def _sources(config: TrainConfig) -> list[str]:
+    """Everything the task is trained on."""
+    return [_task_files(config)[0], *(config.mix or ())]
+
+
+def _readable(
+    rows: list[tuple[int, Any]], encoder: Encoder, bad: list[str] | None
+) -> list[tuple[int, Any]]:
     """Without bad rows, where those are left out: what is held out is drawn of the good ones."""
-    return rows if bad is None else data.readable(rows, encoder, bad)
+    if bad is None:
+        return rows
+    good = data.readable([row for _, row in rows], encoder, bad)
+    kept = {id(row) for _, row in good}
+    return [(number, row) for number, row in rows if id(row[1]) in kept]
 
 
 def _list(config: TrainConfig) -> list[str] | None:
@@ -132,7 +195,7 @@ def _or_none(option: str, other: str) -> str:
 def _place(source: str) -> object:
     """Which file it is, however its path is written; a name that is none stands for itself."""
     try:
-        found = Path(source).expanduser().stat()
+        found = Path(parse(source).place).expanduser().stat()
     except (OSError, RuntimeError):
         return source
     return found.st_dev, found.st_ino
@@ -141,6 +204,8 @@ def _place(source: str) -> object:
 def _trained_files(config: TrainConfig) -> Iterator[tuple[str, str]]:
     """(option, file) of everything that is trained on."""
     yield f"--data {config.data}", _task_files(config)[0]
+    for more in config.mix or ():
+        yield f"--mix {more}", more
     if config.replay is not None:
         yield f"--replay {config.replay}", config.replay
 

@@ -171,3 +171,31 @@ def test_a_run_tells_its_date_for_good(sums_file: Path) -> None:
     with pytest.raises(UsageError, match="today 'now' is no date: write it as 2026-11-26"):
         config(sums_file, today="now")
     assert len(str(config(sums_file).today)) == len("1999-12-31")
+
+
+def test_several_sources_are_mixed_by_their_weights(
+    sums_file: Path, cats_file: Path, encoder: Encoder
+) -> None:
+    mix = (f"{cats_file}:weight=2.5",)
+    held = tiny_llama.write_rows(sums_file.parent / "held.jsonl", [{"text": "new"}])
+    chosen = config(f"{sums_file}:weight=0.5", mix=mix, eval_data=str(held))
+    train, _ = sets.read(chosen, encoder)
+    cats = [row for row in train.rows if "text" in row]
+    assert (len(train.rows), len(cats)) == (20 + 15, 15)
+    assert sorted({cats.count(row) for row in cats}) == [2, 3]
+    assert train.sha256 == sets.read(chosen, encoder)[0].sha256
+
+
+def test_rows_are_held_out_of_every_source_and_trained_on_in_none(
+    sums_file: Path, cats_file: Path, encoder: Encoder
+) -> None:
+    _, suites = sets.read(config(sums_file, mix=(f"{cats_file}:weight=3",)), encoder)
+    assert suites["task"].trained_rows == 0
+    assert len(suites["task"].rows) == 4
+
+
+def test_a_weight_has_no_meaning_where_nothing_is_trained(sums_file: Path) -> None:
+    with pytest.raises(UsageError, match="a weight is of rows that are trained on: give it to --d"):
+        config(sums_file, replay=f"{sums_file}:weight=2")
+    with pytest.raises(UsageError, match="a weight is of rows that are trained on"):
+        config(sums_file, general=(("sums", f"{sums_file}:weight=2"),))

@@ -112,6 +112,7 @@ def _listed(value: object) -> object:
 
 
 def _messages(value: object, key: str, notes: list[str]) -> list[Message]:
+    value = parsed(value)  # a cell of a table holds JSON
     if not isinstance(value, list) or not value:
         raise BadRow(f'"{key}" must be a list of at least one {{"role", "content"}}')
     return [_message(index, message, notes) for index, message in enumerate(value)]
