@@ -12,5 +12,6 @@ Reading order:
 - `packing` — which rows of a step go through the model together
 - `feed` — micro-batches, packed or padded; order follows from (seed, epoch)
 - `rows` — sets of rows: counted, replayed, held out, refused where need be
+- `preview` — what will be trained, in numbers
 - `sets` — the rows of a run: trained on, replayed, scored
 """

@@ -146,9 +146,13 @@ class Encoder:
         """The row's tokens as text with trained ones in [brackets], at most `most` of them."""
         shown = []
         for token_id, trained in list(zip(example.ids, example.trained, strict=True))[:most]:
-            token = self._tokenizer.decode([token_id])
+            token = self.text_of(token_id)
             shown.append(f"[{token}]" if trained else token)
         return repr("".join(shown)) + (" …" if len(example.ids) > most else "")
+
+    def text_of(self, token: int) -> str:
+        """One token as text."""
+        return str(self._tokenizer.decode([token]))
 
     def prompt_text(self, row: Row) -> str:
         """What a person would type to get this row's answer: the row up to its first trained span.

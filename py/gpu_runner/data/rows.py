@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import compress, islice
 from typing import Any, Final
 
 from gpu_runner.data.encode import BadRow, Encoder, Example, Rendered
@@ -60,6 +60,8 @@ class RowSet:
     """Chats of which each answer, or a few, became a row of its own."""
     template_rows: int = 0
     """Questions and answers without roles that went through the chat template."""
+    places: tuple[str, ...] = ()
+    """Where each of `rows` was read."""
     parts: tuple[tuple[RowSet, float], ...] = ()
     """What it was mixed of, with the weight of each."""
 
@@ -155,6 +157,7 @@ def load_set(
     and told there); "0 of N rows have trainable tokens", with the first row and its mask.
     """
     rendered: list[Rendered] = []
+    places: list[str] = []
     notes: Counter[str] = Counter()
     firsts: dict[str, str] = {}
     read = split = 0
@@ -162,12 +165,14 @@ def load_set(
         with collecting(bad):
             texts = _rendered(where, row, encoder)
             rendered += texts
+            places += [where] * len(texts)
             read, split = read + 1, split + (len(texts) > 1)
             for note in texts[0].notes:
                 notes[note] += 1
                 firsts.setdefault(note, where)
     encoded = list(zip((one.row for one in rendered), _examples(rendered, encoder), strict=True))
     kept = [(row, example) for row, example in encoded if example.trainable_tokens]
+    trained = [example.trainable_tokens > 0 for _, example in encoded]
     if not kept:
         raise DataError(_nothing_to_train(name, encoded, encoder, bad or []))
     return RowSet(
@@ -183,6 +188,7 @@ def load_set(
         notes=tuple(Note(text, count, firsts[text]) for text, count in notes.most_common()),
         split_rows=split,
         template_rows=sum(one.in_template for one in rendered),
+        places=tuple(compress(places, trained)),
     )
 
 
@@ -228,6 +234,7 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
     return replace(
         train,
         rows=train.rows + tuple(replay.rows[index] for index in taken),
+        places=train.places + tuple(replay.places[index] for index in taken),
         examples=examples,
         sha256=fingerprint(examples),
         replayed_rows=len(taken),

@@ -74,6 +74,16 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     return train, {name: _shared(rows, train) for name, rows in suites.items()}
 
 
+def all_rows(config: TrainConfig, encoder: Encoder) -> RowSet:
+    """Every row of the training data, none held out; bad ones are told and left out.
+
+    Raises `DataError` where nothing can be trained.
+    """
+    bad: list[str] = []
+    rows = read_rows(_task_files(config)[0], bad)
+    return data.load_set("data", rows, encoder, bad)
+
+
 def _trained(
     sources: list[str],
     rows: list[tuple[int, Any]],
@@ -101,17 +111,18 @@ def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
 
     Which ones follows from `seed`.
     """
-    chosen: list[tuple[Row, Example]] = []
+    chosen: list[tuple[Row, Example, str]] = []
     for number, (part, weight) in enumerate(parts):
-        pairs = list(zip(part.rows, part.examples, strict=True))
+        pairs = list(zip(part.rows, part.examples, part.places, strict=True))
         some = epoch_order(len(pairs), seed, -2 - number)[: round(weight % 1 * len(pairs))]
         chosen += pairs * int(weight) + [pairs[index] for index in sorted(some)]
     if not chosen:
         raise DataError("the weights leave no row to train on: give larger ones.")
-    examples = tuple(example for _, example in chosen)
+    examples = tuple(example for _, example, _ in chosen)
     return RowSet(
         name="training",
-        rows=tuple(row for row, _ in chosen),
+        rows=tuple(row for row, _, _ in chosen),
+        places=tuple(place for _, _, place in chosen),
         examples=examples,
         rows_read=sum(part.rows_read for part, _ in parts),
         cut_rows=0,
