@@ -135,12 +135,9 @@ class Encoder:
     def examples(self, rendered: Sequence[Rendered]) -> list[Example]:
         """Ids and masks of texts, tokenized together."""
         texts = [one.text for one in rendered]
-        tokens = self._tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = tokens["offset_mapping"]
-        return [
-            self._example(ids, where, one.spans)
-            for ids, where, one in zip(tokens["input_ids"], offsets, rendered, strict=True)
-        ]
+        self._tokenizer("", add_special_tokens=False)  # which takes limits off that others set
+        found = self._tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [self._example(one, row.spans) for one, row in zip(found, rendered, strict=True)]
 
     def show(self, example: Example, most: int = 60) -> str:
         """The row's tokens as text with trained ones in [brackets], at most `most` of them."""
@@ -229,17 +226,33 @@ class Encoder:
             for one in pieces
         ]
 
-    def _example(
-        self, ids: list[int], offsets: list[tuple[int, int]], spans: Sequence[Span]
-    ) -> Example:
+    def _example(self, encoding: Any, spans: Sequence[Span]) -> Example:
+        ids = encoding.ids
         trained = [False] * len(ids)
-        left = [span for span in reversed(spans) if span[0] < span[1]]
-        for index, (start, end) in enumerate(offsets):
-            while left and left[-1][1] <= start:
-                left.pop()
-            trained[index] = index > 0 and bool(left) and left[-1][0] < end
+        for start, end in spans:
+            first, last = _tokens_of(encoding, start, end, len(ids))
+            trained[first:last] = [True] * (last - first)
+        trained[:1] = [False] * bool(ids)
         keep = self._seq_len
         return Example(tuple(ids[:keep]), tuple(trained[:keep]), max(0, len(ids) - keep))
+
+
+def _tokens_of(encoding: Any, start: int, end: int, count: int) -> tuple[int, int]:
+    """[first, last) of the tokens that hold any of the characters [start, end) of a text."""
+    first = last = None
+    for position in range(start, end):  # some characters, such as space, may be of no token
+        first = encoding.char_to_token(position)
+        if first is not None:
+            break
+    for position in range(end - 1, start - 1, -1):
+        last = encoding.char_to_token(position)
+        if last is not None:
+            break
+    if first is None or last is None:
+        return 0, 0
+    while last + 1 < count and (span := encoding.token_to_chars(last + 1)) and span[0] < end:
+        last += 1  # a character of several tokens is found by its first one
+    return first, last + 1
 
 
 def _is_asked(row: Row) -> bool:

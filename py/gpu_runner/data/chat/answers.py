@@ -24,7 +24,7 @@ from gpu_runner.data.chat.ends import Ends, alike
 from gpu_runner.data.chat.fields import BadRow
 from gpu_runner.data.chat.kept import left_out, left_out_of_answer
 from gpu_runner.data.chat.messages import THOUGHTS, Chat, Message
-from gpu_runner.data.chat.template import Template
+from gpu_runner.data.chat.template import ChatText, Template
 
 _THOUGHT: Final = re.compile(r"<think>\s*\Z")
 Span = tuple[int, int]
@@ -70,13 +70,13 @@ class Answers:
             answers = [i for i, one in enumerate(chat.messages) if one["role"] == "assistant"]
             trained = [index for index in trained if index == answers[-1]]
         if not trained:
-            messages, text = self._template.fitted(chat.messages, chat.tools, chat.extra)
-            return [TaughtText(text, (), len(messages) - 1, ())]
+            messages, whole = self._template.fitted(chat.messages, chat.tools, chat.extra)
+            return [TaughtText(whole.text, (), len(messages) - 1, ())]
         messages = chat.messages[: trained[-1] + 1]  # what follows is never trained
         shaped, whole = self._template.fitted(messages, chat.tools, chat.extra)
-        chat.notes += left_out(messages, chat.tools, whole)
+        chat.notes += left_out(messages, chat.tools, whole.text)
         shift = len(messages) - len(shaped)  # one less where the system's words were merged
-        found = _Found(self._template, self._ends, shaped, chat, shift)
+        found = _Found(self._template, self._ends, shaped, chat, shift, whole)
         pieces: list[TaughtText] = []
         left = list(trained)
         while left:
@@ -92,12 +92,13 @@ class Answers:
 
     def _whole(self, chat: Chat) -> TaughtText:
         """Everything a chat holds but the answers of weight 0."""
-        shaped, text = self._template.fitted(chat.messages, chat.tools, chat.extra)
+        shaped, whole = self._template.fitted(chat.messages, chat.tools, chat.extra)
+        text = whole.text
         chat.notes += left_out(chat.messages, chat.tools, text)
         last = len(chat.messages) - 1
         spans, start = [], 0
         shift = len(chat.messages) - len(shaped)
-        found = _Found(self._template, self._ends, shaped, chat, shift)
+        found = _Found(self._template, self._ends, shaped, chat, shift, whole)
         for index, message in enumerate(chat.messages):
             if message["role"] == "assistant" and index not in chat.trained:
                 low, high = found.words(index, text)
@@ -113,13 +114,20 @@ class _Found:
     """The answers of one chat, each looked for once."""
 
     def __init__(
-        self, template: Template, ends: Ends, shaped: list[Message], chat: Chat, shift: int
+        self,
+        template: Template,
+        ends: Ends,
+        shaped: list[Message],
+        chat: Chat,
+        shift: int,
+        whole: ChatText,
     ) -> None:
         self._template = template
         self._ends = ends
         self._shaped = shaped
         self._chat = chat
         self._shift = shift
+        self._whole = whole
         self._known: dict[int, _Answer] = {}
 
     def piece(self, left: Sequence[int]) -> TaughtText:
@@ -167,8 +175,8 @@ class _Found:
         return spans
 
     def _find(self, place: int) -> _Answer:
-        upto = self._shaped[: place + 1]
-        text, marked = self._render(upto)
+        last = place + 1 == len(self._shaped)
+        text, marked = self._whole if last else self._render(self._shaped[: place + 1])
         start = self._start(place, text)
         spans = tuple(span for span in marked if span[1] > start)
         if not spans:

@@ -117,11 +117,10 @@ class Ends:
     def _sampled(self, messages: list[Message], behind: str) -> str:
         """What the template writes behind some words of a sample."""
         try:
-            shaped, text = self._template.fitted(messages, None, {})
+            _, found = self._template.fitted(messages, None, {})
         except BadRow:
             return ""
-        del shaped
-        return text.rpartition(behind)[2]
+        return found.text.rpartition(behind)[2]
 
 
 def alike(one: str, other: str) -> int:

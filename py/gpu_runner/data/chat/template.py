@@ -72,6 +72,7 @@ class Template:
         self._tokenizer = tokenizer
         self._source = source
         self._today = date.fromisoformat(today) if today else date.today()
+        self._tokens = dict(tokenizer.special_tokens_map)
         self._forms = [forms.Form()]  # the last that was of use, first
 
     def source(self, tools: object = None) -> str:
@@ -92,7 +93,7 @@ class Template:
 
         Raises `BadRow` with the reason that the template gives.
         """
-        told = {**self._tokenizer.special_tokens_map, **(extra or {})}
+        told = {**self._tokens, **(extra or {})}
         told |= {"messages": list(messages), "tools": tools or None, "documents": None}
         told |= {"add_generation_prompt": answer_next, "strftime_now": self._today.strftime}
         try:
@@ -106,18 +107,18 @@ class Template:
 
     def fitted(
         self, messages: list[Message], tools: list[dict[str, Any]] | None, extra: Mapping[str, Any]
-    ) -> tuple[list[Message], str]:
+    ) -> tuple[list[Message], ChatText]:
         """The messages in the form that the template takes, and their text.
 
         Raises `BadRow`: the template takes no form of it, or in none writes what the answers say.
         """
         first: BadRow | None = None
-        known = bool(_DEVELOPER.search(self.source(tools)))
+        known = _knows_developers(self.source(tools))
         for form in (*self._forms, *forms.others(messages, self._forms)):
             found = forms.shaped(messages, form, developers=known)
             try:
-                text = self.render(found, tools, extra).text
-                check_answers(messages, text)
+                text = self.render(found, tools, extra)
+                check_answers(messages, text.text)
             except BadRow as error:
                 first = first or error
                 continue
@@ -153,6 +154,11 @@ def _unmarked(text: str) -> ChatText:
             pieces.append(piece)
             length += len(piece)
     return ChatText("".join(pieces), tuple(span for span in spans if span[0] < span[1]))
+
+
+@lru_cache(maxsize=16)
+def _knows_developers(source: str) -> bool:
+    return bool(_DEVELOPER.search(source))
 
 
 @lru_cache(maxsize=16)
