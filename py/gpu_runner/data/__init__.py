@@ -12,6 +12,7 @@ Reading order:
 - `packing` — which rows of a step go through the model together
 - `feed` — micro-batches, packed or padded; order follows from (seed, epoch)
 - `rows` — sets of rows: counted, replayed, held out, refused where need be
+- `store` — encoded rows of large files, on disk
 - `preview` — what will be trained, in numbers
 - `sets` — the rows of a run: trained on, replayed, scored
 """

@@ -66,6 +66,18 @@ class Example:
         return [position for position, trained in enumerate(self.trained) if trained]
 
 
+def lengths(examples: Sequence[Example]) -> list[int]:
+    """Tokens of each of some rows; what lies on disk knows without reading them."""
+    known = getattr(examples, "lengths", None)
+    return [len(example.ids) for example in examples] if known is None else known
+
+
+def trainable(examples: Sequence[Example]) -> int:
+    """Predictions of all of some rows that enter the loss."""
+    known = getattr(examples, "trainable_tokens", None)
+    return sum(one.trainable_tokens for one in examples) if known is None else int(known)
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A row as text, the [start, end) of what is trained in it, and what is to be said of it."""
@@ -108,8 +120,14 @@ class Encoder:
         self._start = _start_text(tokenizer)
         own = bool(getattr(tokenizer, "chat_template", None))
         self.has_template = template != NO_TEMPLATE and (own or template is not None)
-        self._template = Template(tokenizer, template, today)
+        self._template = Template(tokenizer, template, today, used=self.has_template)
         self._answers = Answers(self._template, tokenizer)
+
+    def identity(self) -> tuple[object, ...]:
+        """Everything that what is made of a row follows from."""
+        made = self._tokenizer.backend_tokenizer.to_str()
+        tokens = sorted(self._tokenizer.special_tokens_map.items())
+        return (made, tokens, self._seq_len, self._train_on, self._template.identity())
 
     def encode(self, row: Row) -> Example:
         """Ids and mask of the last text of one row. Raises `BadRow` with the key and the reason."""

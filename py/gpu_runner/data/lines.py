@@ -29,8 +29,20 @@ def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]
     source that is neither a file nor a data set that can be loaded. With a list `bad`, such rows
     are left out and told there.
     """
-    wanted, before = parse(source), len(bad or ())
-    rows: list[tuple[str, Row]] = []
+    before = len(bad or ())
+    rows = list(stream_rows(source, bad))
+    if not rows and bad is not None and len(bad) > before:
+        raise DataError(
+            f"all {len(bad) - before} rows of {source} are bad. The first: {bad[before]}."
+        )
+    if not rows:
+        raise DataError(f"{source} has no rows: give a file with at least one JSON object a line.")
+    return rows
+
+
+def stream_rows(source: str, bad: list[str] | None = None) -> Iterator[tuple[str, Row]]:
+    """The same one after the other, none where there are none."""
+    wanted = parse(source)
     try:
         path = Path(wanted.place).expanduser()
         if path.is_dir():
@@ -38,19 +50,15 @@ def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]
         found = _file_rows(path) if path.exists() else _hub_rows(wanted)
         with opened.damage(path):
             for where, row in found:
+                chosen = None
                 with collecting(bad):
-                    rows.append((where, _chosen(where, row, wanted)))
+                    chosen = _chosen(where, row, wanted)
+                if chosen is not None:
+                    yield where, chosen
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror}.") from None
     except RuntimeError as error:  # no home directory of that name
         raise DataError(f"{source} cannot be read: {str(error).rstrip('.')}.") from None
-    if not rows and bad is not None and len(bad) > before:
-        raise DataError(
-            f"all {len(bad) - before} rows of {path} are bad. The first: {bad[before]}."
-        )
-    if not rows:
-        raise DataError(f"{path} has no rows: give a file with at least one JSON object a line.")
-    return rows
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import compress, islice
 from typing import Any, Final
 
-from gpu_runner.data.encode import BadRow, Encoder, Example, Rendered
+from gpu_runner.data.encode import BadRow, Encoder, Example, Rendered, lengths, trainable
 from gpu_runner.data.lines import Row, collecting
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
@@ -39,8 +39,8 @@ class RowSet:
     """Encoded rows that have something to train on, and the count of everything left out."""
 
     name: str
-    rows: tuple[Row, ...]
-    examples: tuple[Example, ...]
+    rows: Sequence[Row]
+    examples: Sequence[Example]
     rows_read: int
     cut_rows: int
     cut_tokens: int
@@ -60,7 +60,7 @@ class RowSet:
     """Chats of which each answer, or a few, became a row of its own."""
     template_rows: int = 0
     """Questions and answers without roles that went through the chat template."""
-    places: tuple[str, ...] = ()
+    places: Sequence[str] = ()
     """Where each of `rows` was read."""
     parts: tuple[tuple[RowSet, float], ...] = ()
     """What it was mixed of, with the weight of each."""
@@ -68,23 +68,23 @@ class RowSet:
     @property
     def tokens(self) -> int:
         """All tokens of all rows, padding not counted."""
-        return sum(len(example.ids) for example in self.examples)
+        return sum(lengths(self.examples))
 
     @property
     def trainable_tokens(self) -> int:
         """Predictions that enter the loss in one pass."""
-        return sum(example.trainable_tokens for example in self.examples)
+        return trainable(self.examples)
 
     @property
     def longest_tokens(self) -> int:
         """Length of the longest row."""
-        return max(len(example.ids) for example in self.examples)
+        return max(lengths(self.examples))
 
     @property
     def replayed_share(self) -> float:
         """Share of the tokens that are replayed."""
         first = len(self.examples) - self.replayed_rows
-        return sum(len(example.ids) for example in self.examples[first:]) / self.tokens
+        return sum(lengths(self.examples[first:])) / self.tokens
 
     def remarks(self) -> list[str]:
         """One sentence for each kind of row that was altered or left out."""
@@ -228,13 +228,12 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
 
     The shuffled order of an epoch (`unfrozen.training.order`) then mixes them in.
     """
-    lengths = [len(example.ids) for example in replay.examples]
-    taken = replayed(train.tokens, lengths, share, seed)
-    examples = train.examples + tuple(replay.examples[index] for index in taken)
+    taken = replayed(train.tokens, lengths(replay.examples), share, seed)
+    examples = (*train.examples, *(replay.examples[index] for index in taken))
     return replace(
         train,
-        rows=train.rows + tuple(replay.rows[index] for index in taken),
-        places=train.places + tuple(replay.places[index] for index in taken),
+        rows=(*train.rows, *(replay.rows[index] for index in taken)),
+        places=(*train.places, *(replay.places[index] for index in taken)),
         examples=examples,
         sha256=fingerprint(examples),
         replayed_rows=len(taken),

@@ -14,6 +14,9 @@ from gpu_runner.data.chat.template import check_program
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder, Example
 from gpu_runner.data.lines import Row, read_rows
 from gpu_runner.data.rows import GENERAL, TASK, RowSet
+from gpu_runner.data.store import encoding as store
+from gpu_runner.data.store import selected
+from gpu_runner.data.store.arrays import StoredExamples
 from gpu_runner.errors import DataError, UsageError
 from unfrozen.training.order import epoch_order
 
@@ -56,6 +59,9 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
     _, eval_source = _task_files(config)
     _check_apart(config)
     sources = _sources(config)
+    if _is_stored(config, sources):
+        train, task = _from_disk(sources[0], eval_source, config, encoder, bad)
+        return _with_general(train, task, config, encoder)
     rows = [(n, row) for n, one in enumerate(sources) for row in read_rows(one, bad)]
     held: list[Any] = []
     if eval_source is None:
@@ -67,11 +73,37 @@ def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSe
         task = _scored("held-out", [row for _, row in held], config, encoder, _list(config))
     else:
         task = _read_and_scored("held-out", eval_source, config, encoder)
+    return _with_general(_replayed(train, config, encoder), task, config, encoder)
+
+
+def _with_general(
+    train: RowSet, task: RowSet, config: TrainConfig, encoder: Encoder
+) -> tuple[RowSet, dict[str, RowSet]]:
     suites = {TASK: task}
     for skill, path in _general_files(config):
         suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)
-    train = _replayed(train, config, encoder)
     return train, {name: _shared(rows, train) for name, rows in suites.items()}
+
+
+def _is_stored(config: TrainConfig, sources: list[str]) -> bool:
+    """Whether the rows are kept encoded on disk: those of one large file, as they are there."""
+    alone = len(sources) == 1 and parse(sources[0]).weight == 1 and config.replay is None
+    return alone and store.is_large(sources[0])
+
+
+def _from_disk(
+    source: str,
+    eval_source: str | None,
+    config: TrainConfig,
+    encoder: Encoder,
+    bad: list[str] | None,
+) -> tuple[RowSet, RowSet]:
+    found = store.stored(source, encoder, bad)
+    place = parse(source).place
+    if eval_source is None:
+        return selected.split(found, place, config.seed, bad, config.eval_rows)
+    train = selected.every("training", found, place, bad)
+    return train, _read_and_scored("held-out", eval_source, config, encoder)
 
 
 def all_rows(config: TrainConfig, encoder: Encoder) -> RowSet:
@@ -80,8 +112,10 @@ def all_rows(config: TrainConfig, encoder: Encoder) -> RowSet:
     Raises `DataError` where nothing can be trained.
     """
     bad: list[str] = []
-    rows = read_rows(_task_files(config)[0], bad)
-    return data.load_set("data", rows, encoder, bad)
+    source = _task_files(config)[0]
+    if store.is_large(source):
+        return selected.every("data", store.stored(source, encoder, bad), parse(source).place, bad)
+    return data.load_set("data", read_rows(source, bad), encoder, bad)
 
 
 def _trained(
@@ -181,6 +215,8 @@ def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
 
 def _shared(scored: RowSet, train: RowSet) -> RowSet:
     """The scored rows, with the count of those that are trained on as well."""
+    if isinstance(train.examples, StoredExamples):
+        return replace(scored, trained_rows=sum(train.examples.known(scored.examples)))
     trained = {example.ids for example in train.examples}
     return replace(scored, trained_rows=sum(one.ids in trained for one in scored.examples))
 

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import jinja2
@@ -68,12 +69,27 @@ class Template:
     `today` is the date that templates which tell one tell.
     """
 
-    def __init__(self, tokenizer: Any, source: str | None = None, today: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        source: str | None = None,
+        today: str | None = None,
+        *,
+        used: bool = True,
+    ) -> None:
         self._tokenizer = tokenizer
         self._source = source
         self._today = date.fromisoformat(today) if today else date.today()
+        self._used = used
         self._tokens = dict(tokenizer.special_tokens_map)
         self._forms = [forms.Form()]  # the last that was of use, first
+
+    def identity(self) -> tuple[str, ...]:
+        """All that what it renders follows from; () where it is not used."""
+        if not self._used:
+            return ()
+        sources = (self.source(), self.source([{}]))
+        return (*sources, str(self._today) if "strftime_now" in "".join(sources) else "")
 
     def source(self, tools: object = None) -> str:
         """The program; some tokenizers have another one where there are tools."""
@@ -114,7 +130,7 @@ class Template:
         """
         first: BadRow | None = None
         known = _knows_developers(self.source(tools))
-        for form in (*self._forms, *forms.others(messages, self._forms)):
+        for form in chain(self._forms, forms.others(messages, self._forms)):
             found = forms.shaped(messages, form, developers=known)
             try:
                 text = self.render(found, tools, extra)
@@ -169,7 +185,9 @@ def _compiled(source: str) -> jinja2.Template:
     )
     environment.filters["tojson"] = _json
     environment.globals["raise_exception"] = _refuse
-    return environment.from_string(source)
+    program = environment.from_string(source)
+    program.globals = dict(program.globals)  # a chain of them is copied slowly, at every rendering
+    return program
 
 
 def check_program(source: str) -> None:
