@@ -8,6 +8,7 @@ Reading order:
 - `lines` — rows of JSON, of a table or of a hub data set, refused by line
 - `chat` — a chat as its model speaks it, and which of its characters are learned
 - `plain` — rows as text where there is no chat template
+- `example` — one encoded row
 - `encode` — a row to token ids and the mask of what is learned
 - `packing` — which rows of a step go through the model together
 - `feed` — micro-batches, packed or padded; order follows from (seed, epoch)

@@ -29,6 +29,7 @@ from gpu_runner.data.chat import messages
 from gpu_runner.data.chat.answers import Answers, Span
 from gpu_runner.data.chat.fields import BadRow, string
 from gpu_runner.data.chat.template import Template
+from gpu_runner.data.example import Example, tokens_of
 from gpu_runner.errors import DataError
 
 __all__ = ["BadRow", "Encoder", "Example", "Rendered", "pad_token"]
@@ -41,41 +42,6 @@ FORMATS: Final = (
 )
 _EMPTY: Final = "an answer is empty, so that only its end is trained"
 _ENDLESS: Final = "the tokenizer has no end token, so that the model does not learn to stop"
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One encoded row: `ids` (T,) and `trained` (T,), right-truncated to the longest length.
-
-    The first token has nothing before it to be predicted from, so it is never trained.
-    """
-
-    ids: tuple[int, ...]
-    trained: tuple[bool, ...]
-    cut_tokens: int = 0
-    """Tokens that truncation dropped."""
-
-    @property
-    def trainable_tokens(self) -> int:
-        """How many predictions of this row enter the loss."""
-        return sum(self.trained)
-
-    @property
-    def trained_positions(self) -> list[int]:
-        """Where they are."""
-        return [position for position, trained in enumerate(self.trained) if trained]
-
-
-def lengths(examples: Sequence[Example]) -> list[int]:
-    """Tokens of each of some rows; what lies on disk knows without reading them."""
-    known = getattr(examples, "lengths", None)
-    return [len(example.ids) for example in examples] if known is None else known
-
-
-def trainable(examples: Sequence[Example]) -> int:
-    """Predictions of all of some rows that enter the loss."""
-    known = getattr(examples, "trainable_tokens", None)
-    return sum(one.trainable_tokens for one in examples) if known is None else int(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,29 +214,11 @@ class Encoder:
         ids = encoding.ids
         trained = [False] * len(ids)
         for start, end in spans:
-            first, last = _tokens_of(encoding, start, end, len(ids))
+            first, last = tokens_of(encoding, start, end, len(ids))
             trained[first:last] = [True] * (last - first)
         trained[:1] = [False] * bool(ids)
         keep = self._seq_len
         return Example(tuple(ids[:keep]), tuple(trained[:keep]), max(0, len(ids) - keep))
-
-
-def _tokens_of(encoding: Any, start: int, end: int, count: int) -> tuple[int, int]:
-    """[first, last) of the tokens that hold any of the characters [start, end) of a text."""
-    first = last = None
-    for position in range(start, end):  # some characters, such as space, may be of no token
-        first = encoding.char_to_token(position)
-        if first is not None:
-            break
-    for position in range(end - 1, start - 1, -1):
-        last = encoding.char_to_token(position)
-        if last is not None:
-            break
-    if first is None or last is None:
-        return 0, 0
-    while last + 1 < count and (span := encoding.token_to_chars(last + 1)) and span[0] < end:
-        last += 1  # a character of several tokens is found by its first one
-    return first, last + 1
 
 
 def _is_asked(row: Row) -> bool:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from gpu_runner.data.encode import Example, lengths
+from gpu_runner.data.example import Example, lengths
 from gpu_runner.data.packing import bins
 from unfrozen.training.order import step_rows
 

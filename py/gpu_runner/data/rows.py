@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import compress, islice
 from typing import Any, Final
 
-from gpu_runner.data.encode import BadRow, Encoder, Example, Rendered, lengths, trainable
+from gpu_runner.data.encode import BadRow, Encoder, Rendered
+from gpu_runner.data.example import Example, lengths, trainable
 from gpu_runner.data.lines import Row, collecting
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted

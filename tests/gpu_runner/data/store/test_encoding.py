@@ -12,7 +12,8 @@ import chat_corpus
 import tiny_llama
 from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.data import sets
-from gpu_runner.data.encode import Encoder, lengths
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.example import lengths
 from gpu_runner.data.rows import RowSet
 from gpu_runner.data.store import encoding
 from gpu_runner.errors import DataError, SystemFailure
