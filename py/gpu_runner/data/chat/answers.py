@@ -201,8 +201,22 @@ class _Found:
                 "the chat template writes nothing of what stands before an answer: give"
                 " --chat-template a file with another one"
             )
-        again = self._ends.header  # some templates write it behind the result of a tool as well
-        return len(header) + len(again) * (bool(again) and text.startswith(again, len(header)))
+        return self._behind_header(place, text, len(header))
+
+    def _behind_header(self, place: int, text: str, start: int) -> int:
+        """The same behind a header that a template writes though it was not asked for one there.
+
+        Some do behind the result of a tool, some with other space than where they are asked.
+        """
+        usual = self._ends.header.strip()
+        bare = text[start:].lstrip()
+        if not usual or not bare.startswith(usual):
+            return start
+        other = self._sample(place, "\ufdd3")  # where the words are not by chance the same
+        if not other[start:].lstrip().startswith(usual):
+            return start
+        space = self._ends.header.rpartition(usual)[2]
+        return len(text) - len(bare[len(usual) :].removeprefix(space))
 
     def _sample(self, place: int, words: str, last: int = 0) -> str:
         """The text with other words, so that they cannot begin as the header ends by chance.

@@ -121,6 +121,17 @@ def test_a_template_that_writes_no_answers_is_refused_with_a_remedy() -> None:
         text_of("{{ messages[-1].content }}", CHATS["single"])
 
 
+def test_a_header_is_not_trained_wherever_it_stands() -> None:
+    source = (
+        "{% for m in messages %}\n\n{{ m.role }}:\n{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}\nassistant:\n{% endif %}"
+    )
+    for words in ("b", "assistant:\nb"):
+        row = {"messages": [asks("a"), says(words)]}
+        (one,) = Encoder(chat_corpus.tokenizer(source), 100).render(row)
+        assert [one.text[start:end] for start, end in one.spans] == [f"{words}</s>"]
+
+
 def test_a_template_that_grows_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(templates, "MOST_CHARACTERS", 1_000)
     with pytest.raises(BadRow, match="writes more than 1,000 of it"):
