@@ -72,7 +72,7 @@ def parquet(path: Path) -> Iterator[tuple[str, Row]]:
             for row in batch.to_pylist():
                 yield f"{path}[{number}]", without_none(row)
                 number += 1
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError) as error:  # a name in it that is not UTF-8
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{path} is no Parquet file that can be read ({reason}).") from None
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,6 +129,16 @@ def test_parquet_is_read_without_the_empty_fields_a_table_has(tmp_path: Path) ->
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:99])
     with pytest.raises(DataError, match=r"cut\.parquet is no Parquet file that can be read \("):
         read(tmp_path / "cut.parquet")
+
+
+def test_a_damaged_table_is_refused_or_read_and_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([{"text": "a"}] * 9), place)
+    whole = place.read_bytes()
+    for index in range(len(whole)):
+        place.write_bytes(whole[:index] + bytes([whole[index] ^ 0xC5]) + whole[index + 1 :])
+        with suppress(DataError):
+            read_rows(str(place))
 
 
 @pytest.mark.parametrize("module", [gzip, bz2, lzma])
