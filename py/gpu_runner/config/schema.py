@@ -51,15 +51,13 @@ class TrainConfig:
 
     model: Annotated[str, About("demo, a directory, a Hugging Face id, or a .gguf file.", DATA)]
     data: Annotated[
-        str,
-        About("demo, instruct, a file (JSON, CSV, Parquet) or a Hugging Face data set.", DATA),
+        str, About("demo, instruct, a file (JSON, CSV, Parquet) or a data set's id.", DATA)
     ]
     eval_data: Annotated[
         str | None, About("Held-out rows of the task (.jsonl); else some are held out.", DATA)
     ] = None
     mix: Annotated[
-        tuple[str, ...] | None,
-        About("More rows to train on; repeatable. FILE:weight=2 sees each twice an epoch.", DATA),
+        tuple[str, ...] | None, About("More rows, as FILE:weight=2; repeatable.", DATA)
     ] = None
     general: Annotated[
         tuple[tuple[str, str], ...] | None,  # (skill, file) pairs; None takes the shipped ones
@@ -72,9 +70,7 @@ class TrainConfig:
     chat_template: Annotated[
         str | None, About("A .jinja file in place of the model's; none for no template.", DATA)
     ] = None
-    train_on: Annotated[TrainOn, About("assistant (its answers), last (answer) or all", DATA)] = (
-        "assistant"
-    )
+    train_on: Annotated[TrainOn, About("assistant, last (answer) or all", DATA)] = "assistant"
     seq_len: Annotated[int, About("Longest row in tokens; longer ones are cut", DATA, *LENGTHS)] = (
         512
     )

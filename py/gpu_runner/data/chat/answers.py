@@ -76,7 +76,7 @@ class Answers:
         shaped, whole = self._template.fitted(messages, chat.tools, chat.extra)
         chat.notes += left_out(messages, chat.tools, whole.text)
         shift = len(messages) - len(shaped)  # one less where the system's words were merged
-        found = _Found(self._template, self._ends, shaped, chat, shift, whole)
+        found = _ChatAnswers(self._template, self._ends, shaped, chat, shift, whole)
         pieces: list[TaughtText] = []
         left = list(trained)
         while left:
@@ -98,7 +98,7 @@ class Answers:
         last = len(chat.messages) - 1
         spans, start = [], 0
         shift = len(chat.messages) - len(shaped)
-        found = _Found(self._template, self._ends, shaped, chat, shift, whole)
+        found = _ChatAnswers(self._template, self._ends, shaped, chat, shift, whole)
         for index, message in enumerate(chat.messages):
             if message["role"] == "assistant" and index not in chat.trained:
                 low, high = found.words(index, text)
@@ -110,7 +110,7 @@ class Answers:
         return TaughtText(text, tuple(s for s in spans if s[0] < s[1]), last, tuple(chat.trained))
 
 
-class _Found:
+class _ChatAnswers:
     """The answers of one chat, each looked for once."""
 
     def __init__(
