@@ -10,7 +10,8 @@ from typing import Any
 
 import typer
 
-from gpu_runner.cli.commands import COMMANDS, EXIT_CODES, plan
+from gpu_runner.cli.application import COMMANDS
+from gpu_runner.cli.commands import EXIT_CODES, plan
 
 app = typer.Typer(
     add_completion=False,

@@ -30,7 +30,12 @@ EXTRAS = {
     "gpu_runner": ["base", "train", "hub", "lora"],
 }
 MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy"), "pycell": ("lab", "numpy")}  # nothing above them
-COMES_WITH = {"markupsafe": "jinja2", "anyio": "starlette"}
+COMES_WITH = {
+    "markupsafe": "jinja2",
+    "anyio": "starlette",
+    "jinja2": "torch",
+    "pyarrow": "datasets",
+}
 PYODIDE = {"js", "pyodide", "_pyodide", "pyodide_js", "micropip"}  # there in the page, for pycell
 IMPURE = {
     "asyncio",

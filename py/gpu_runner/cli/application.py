@@ -14,8 +14,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gpu_runner.cli.commands import COMMANDS, EXIT_CODES
+from gpu_runner.cli import commands
+from gpu_runner.cli.commands import EXIT_CODES
+from gpu_runner.cli.data import data
 
+COMMANDS: Final[tuple[Callable[..., None], ...]] = (*commands.COMMANDS, data)
 SAYS: Final = "An article on full fine-tuning that you can run, and a runner that does it for real."
 
 

@@ -67,7 +67,7 @@ def may_be_dry(command: Callable[..., None]) -> Callable[..., None]:
 def train(options: dict[str, Any]) -> None:
     """Fully fine-tune a model: every weight, on your data."""
     if options.pop("dry_run"):
-        _exit(lambda: _show_plan(options))
+        exit_with(lambda: _show_plan(options))
 
     def run() -> ExitCode:
         config, console = configuration(options), console_with_libraries()
@@ -75,13 +75,13 @@ def train(options: dict[str, Any]) -> None:
 
         return start(config, console)
 
-    _exit(run)
+    exit_with(run)
 
 
 @takes_options
 def plan(options: dict[str, Any]) -> None:
     """The same arguments as train: predicted memory, steps, time and disk. Nothing is run."""
-    _exit(lambda: _show_plan(options))
+    exit_with(lambda: _show_plan(options))
 
 
 def _show_plan(options: dict[str, Any]) -> ExitCode:
@@ -123,7 +123,7 @@ def resume(
         wish = Wish(trust_remote_code, steps, accept_changes, restart)
         return resume_run(run_directory(run, runs), console, wish)
 
-    _exit(go)
+    exit_with(go)
 
 
 def export(
@@ -139,7 +139,7 @@ def export(
         typer.echo(write(run_directory(run, runs), to))
         return ExitCode.OK
 
-    _exit(go)
+    exit_with(go)
 
 
 def doctor(runs: Runs = None) -> None:
@@ -152,7 +152,7 @@ def doctor(runs: Runs = None) -> None:
 
         return show(Console(highlight=False), examine(_runs(runs)))
 
-    _exit(go)
+    exit_with(go)
 
 
 def selftest(
@@ -166,7 +166,7 @@ def selftest(
 
         return run(console, device)
 
-    _exit(go)
+    exit_with(go)
 
 
 def trace(
@@ -182,7 +182,7 @@ def trace(
         report.run(job, as_json=as_json, console=console)
         return ExitCode.OK
 
-    _exit(run)
+    exit_with(run)
 
 
 def serve(
@@ -216,7 +216,7 @@ def serve(
             recipes=recipes.expanduser() if recipes else None,
         )
 
-    _exit(go)
+    exit_with(go)
 
 
 COMMANDS: Final[tuple[Callable[..., None], ...]] = (
@@ -244,7 +244,7 @@ def run_directory(run: str, runs: str | None) -> Path:
     return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
 
 
-def _exit(command: Callable[[], int]) -> None:
+def exit_with(command: Callable[[], int]) -> None:
     """Run a command; a mistake of the user becomes one message and its exit code."""
     try:
         code = int(command())

@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `source` — where rows come from, as one text
 - `bounds` — what each choice may be, and which exclude each other
 - `schema` — every choice of a run in one validated record
 - `file` — the same choices from a TOML file and from --set

@@ -6,9 +6,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
+from gpu_runner.config.source import parse
 from gpu_runner.errors import DataError, UsageError
 from unfrozen.runner import ROUNDED
 
@@ -18,6 +20,7 @@ Rounding = Literal["nearest", "stochastic", "kahan"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["full", "chunked", "linear"]
+TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
 
 MOST_STEPS: Final = 10_000_000
@@ -72,6 +75,8 @@ def check(config: Any) -> None:
                 f"{_given(config, name)} {value!r} is unknown: choose {' or '.join(choices)}."
             )
     _check_paths(config)
+    _check_day(config.today)
+    _check_sources(config)
     if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
         raise UsageError(
             f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
@@ -92,8 +97,31 @@ def shown(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
+def _check_sources(config: Any) -> None:
+    for given in (config.eval_data, config.replay, config.fisher_data, *_general(config)):
+        if given and parse(given).weight != 1:
+            raise UsageError(
+                f"{given}: a weight is of rows that are trained on: give it to --data or --mix."
+            )
+    for given in (config.data, *(config.mix or ())):
+        parse(given)
+
+
+def _general(config: Any) -> tuple[str, ...]:
+    return tuple(file for _, file in config.general or ())
+
+
 def _check_paths(config: Any) -> None:
-    for name in ("model", "data", "eval_data", "replay", "fisher_data", "out", "runs"):
+    for name in (
+        "model",
+        "data",
+        "eval_data",
+        "replay",
+        "fisher_data",
+        "out",
+        "runs",
+        "chat_template",
+    ):
         value = getattr(config, name)
         if value == "":
             raise UsageError(f"--{_option(name)} is empty: give a path, or leave it out.")
@@ -106,6 +134,13 @@ def _check_paths(config: Any) -> None:
             raise UsageError(
                 f"--{_option(name)} {value[:80]!r} cannot be a path ({reason}): give another."
             ) from None
+
+
+def _check_day(today: str | None) -> None:
+    try:
+        date.fromisoformat(today or "2000-01-01")
+    except ValueError:
+        raise UsageError(f"today {today!r} is no date: write it as 2026-11-26.") from None
 
 
 def check_used(options: Mapping[str, Any], config: Any) -> None:

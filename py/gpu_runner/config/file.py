@@ -12,6 +12,7 @@ import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
@@ -219,6 +220,8 @@ def _fitted(value: Any, kind: Any) -> Any:
         return tuple(value) if good else _WRONG
     if kind is float and type(value) is int:
         return float(value)
+    if kind is str and type(value) is date:  # TOML has dates of its own
+        return value.isoformat()
     return value if type(value) is kind else _WRONG
 
 

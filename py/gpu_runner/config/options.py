@@ -22,7 +22,7 @@ _TYPES: Final = get_type_hints(TrainConfig)
 def _kind(name: str) -> Any:
     """What typer reads of a choice: a word it may not be is refused by `bounds`, in our words."""
     kind = str if name in WORDS else _TYPES[name]
-    return list[str] | None if name == "general" else kind | None
+    return list[str] | None if name in ("general", "mix") else kind | None
 
 
 OPTIONS: Final[dict[str, Option]] = {
@@ -47,6 +47,8 @@ def configuration(options: Mapping[str, Any]) -> TrainConfig:
     given = {name: value for name, value in options.items() if value is not None}
     file, pairs = given.pop("config", None), given.pop("set", [])
     given.pop("dry_run", None)  # of the command, not of the run
+    if "mix" in given:
+        given["mix"] = tuple(given["mix"])
     if "general" in given:
         given["general"] = config_file.parse_general(given["general"])
     chosen = (config_file.read(file) if file else {}) | config_file.assignments(pairs)

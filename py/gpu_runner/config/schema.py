@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from gpu_runner.config import bounds
+from gpu_runner.config import bounds, source
 from gpu_runner.config.bounds import (
     MOST_STEPS,
     About,
@@ -24,6 +25,7 @@ from gpu_runner.config.bounds import (
     Precision,
     Rounding,
     Schedule,
+    TrainOn,
 )
 from gpu_runner.errors import UsageError
 from gpu_runner.installed import RUNS_ENV, runs_folder, short
@@ -49,10 +51,13 @@ class TrainConfig:
 
     model: Annotated[str, About("demo, a directory, a Hugging Face id, or a .gguf file.", DATA)]
     data: Annotated[
-        str, About("demo, instruct, a .jsonl file, or a Hugging Face data set id.", DATA)
+        str, About("demo, instruct, a file (JSON, CSV, Parquet) or a data set's id.", DATA)
     ]
     eval_data: Annotated[
         str | None, About("Held-out rows of the task (.jsonl); else some are held out.", DATA)
+    ] = None
+    mix: Annotated[
+        tuple[str, ...] | None, About("More rows, as FILE:weight=2; repeatable.", DATA)
     ] = None
     general: Annotated[
         tuple[tuple[str, str], ...] | None,  # (skill, file) pairs; None takes the shipped ones
@@ -62,6 +67,10 @@ class TrainConfig:
         str | None, About("Rows of what not to forget (.jsonl), mixed into training.", DATA)
     ] = None
     replay_share: Annotated[float, About("Their share of the tokens", DATA, 0.001, 0.9)] = 0.1
+    chat_template: Annotated[
+        str | None, About("A .jinja file in place of the model's; none for no template.", DATA)
+    ] = None
+    train_on: Annotated[TrainOn, About("assistant, last (answer) or all", DATA)] = "assistant"
     seq_len: Annotated[int, About("Longest row in tokens; longer ones are cut", DATA, *LENGTHS)] = (
         512
     )
@@ -191,15 +200,12 @@ class TrainConfig:
     fused: Annotated[
         bool, About("Llama-like blocks keep less, at no cost; not beside compile", RARER)
     ] = True
-    keep_state: Annotated[
-        bool, About("A finished run keeps its last checkpoint, to go on by resume --steps", RARER)
-    ] = True
-    tf32: Annotated[
-        bool, About("fp32 products of a card in TF32: 10 bits of 23, several times as fast", RARER)
-    ] = False
-    deterministic: Annotated[
-        bool, About("Only kernels whose sums have one order: bitwise repeatable on a card", RARER)
-    ] = False
+    keep_state: Annotated[bool, About("Whether a finished run can go on, by --steps", RARER)] = True
+    tf32: Annotated[bool, About("fp32 products of a card in TF32: 10 bits of 23", RARER)] = False
+    deterministic: Annotated[bool, About("Bitwise repeatable kernels on a card", RARER)] = False
+    today: Annotated[
+        str | None, About("The date that chat templates tell; else that of the start.", RARER)
+    ] = None
     sample_prompts: Annotated[
         tuple[str, ...] | None, About("Continued before and after; else held-out rows.", RARER)
     ] = None
@@ -215,14 +221,18 @@ class TrainConfig:
             exists = name is not None and Path(name).expanduser().exists()
             return str(Path(str(name)).expanduser().absolute()) if exists else name
 
-        general = self.general and tuple((skill, str(absolute(f))) for skill, f in self.general)
+        general = self.general and tuple(
+            (skill, str(source.anchored(file))) for skill, file in self.general
+        )
         return dataclasses.replace(
             self,
             model=self.model if self.model == DEMO else str(absolute(self.model)),
-            data=self.data if self.data in (DEMO, INSTRUCT) else str(absolute(self.data)),
-            eval_data=absolute(self.eval_data),
-            replay=absolute(self.replay),
-            fisher_data=absolute(self.fisher_data),
+            data=self.data if self.data in (DEMO, INSTRUCT) else str(source.anchored(self.data)),
+            mix=self.mix and tuple(str(source.anchored(more)) for more in self.mix),
+            eval_data=source.anchored(self.eval_data),
+            replay=source.anchored(self.replay),
+            fisher_data=source.anchored(self.fisher_data),
+            chat_template=absolute(self.chat_template),
             general=general,
             runs=str(Path(self.runs).expanduser().absolute()),
             out=None if self.out is None else str(Path(self.out).expanduser().absolute()),
@@ -237,8 +247,9 @@ class TrainConfig:
             raise ValueError(f"{', '.join(unknown[:3])} is no choice of a run")
         if values.get("general") is not None:
             values["general"] = tuple((str(name), str(path)) for name, path in values["general"])
-        if values.get("sample_prompts") is not None:
-            values["sample_prompts"] = tuple(values["sample_prompts"])
+        for name in ("sample_prompts", "mix"):
+            if values.get(name) is not None:
+                values[name] = tuple(values[name])
         return TrainConfig(**values)
 
 
@@ -267,7 +278,9 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
 
         given |= {k: str(earlier()) for k in ("replay", "fisher_data") if given.get(k) == DEMO}
     if given["model"] == DEMO and given["data"] == DEMO:
-        given = _demo_recipe() | given
+        from gpu_runner.demo import choices
+
+        given = choices() | given
         if options.get("warmup") is None:
             given["warmup"] = min(given["warmup"], given["steps"])
     if {"steps", "epochs"} <= given.keys():
@@ -280,27 +293,8 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
     if not {"steps", "epochs"} & given.keys():
         given["epochs"] = 1.0
     given.setdefault("runs", str(runs_folder()))
+    given.setdefault("today", date.today().isoformat())
     config = TrainConfig(**given)
     bounds.check(config)
     bounds.check_used(options, config)
     return config
-
-
-def _demo_recipe() -> dict[str, Any]:
-    """The demo's own defaults, under our option names."""
-    from gpu_runner.demo import RECIPE
-
-    return {
-        "steps": RECIPE.steps,
-        "lr": RECIPE.lr,
-        "warmup": RECIPE.warmup_steps,
-        "floor_ratio": RECIPE.floor_ratio,
-        "micro_batch": RECIPE.micro_batch,
-        "grad_accum": 1,
-        "seq_len": RECIPE.seq_len,
-        "eval_every": RECIPE.eval_every,
-        "seed": RECIPE.seed,
-        "sample_prompts": RECIPE.sample_prompts,
-        "sample_tokens": RECIPE.sample_tokens,
-        "eval_rows": 1_000_000,
-    }

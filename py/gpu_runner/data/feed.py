@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from gpu_runner.data.encode import Example
+from gpu_runner.data.example import Example, lengths
 from gpu_runner.data.packing import bins
 from unfrozen.training.order import step_rows
 
@@ -153,7 +153,7 @@ class Feed:
     rows of a step are the same either way.
     """
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     seed: int
     micro_batch: int
     grad_accum: int
@@ -179,7 +179,7 @@ class Feed:
 
     @cached_property
     def _longest(self) -> int:
-        return max(len(example.ids) for example in self.examples)
+        return max(lengths(self.examples))
 
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of step `number` (1-based), each (B, T)."""
@@ -200,9 +200,9 @@ class Feed:
         """The shapes of a step's micro-batches, without making them."""
         chosen = self._chosen(number)
         for examples in chosen:
-            lengths = [len(example.ids) for example in examples]
+            sizes = lengths(examples)
             trained = sum(example.trainable_tokens for example in examples)
-            rows, length = (1, sum(lengths)) if self.packed else (len(examples), max(lengths))
+            rows, length = (1, sum(sizes)) if self.packed else (len(examples), max(sizes))
             if self.fixed:
                 length = self.capacity // rows
             yield BatchShape(rows, length, trained, len(chosen) // self.ranks)
@@ -211,8 +211,7 @@ class Feed:
         """The rows of each micro-batch of a step, over all ranks."""
         rows = self._rows(number)
         if self.packed:
-            lengths = [len(example.ids) for example in rows]
-            found = bins(lengths, self.capacity, self.ranks)
+            found = bins(lengths(rows), self.capacity, self.ranks)
             return [[rows[index] for index in indices] for indices in found]
         return [rows[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
 

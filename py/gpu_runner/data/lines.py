@@ -1,51 +1,64 @@
-"""Lines of a JSONL file, or rows of a Hugging Face data set, as objects; refused by line."""
+"""Rows of a file or of a Hugging Face data set, as objects; refused by line.
+
+Files are told apart by what they hold: lines of JSON, one JSON array, CSV, TSV or Parquet, each of
+them perhaps packed by gzip, bzip2 or xz.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from gpu_runner.data import hub
+from gpu_runner.config.source import RowSource, parse
+from gpu_runner.data import hub, opened, tables
 from gpu_runner.errors import DataError
 
 Row = dict[str, Any]
+_FILES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".txt")
 
 
 def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]]:
-    """(where, row) pairs of a `.jsonl` file, or of the `train` split of a Hugging Face data set.
+    """(where, row) pairs of a source; see `config.source` for how one is named.
 
-    Raises `DataError` with file, line number and reason for the first line that is not a JSON
-    object, and for a source that is neither a file nor a data set that can be loaded. With a list
-    `bad`, such lines are left out and told there.
+    Raises `DataError` with file, line number and reason for the first row that is none, and for a
+    source that is neither a file nor a data set that can be loaded. With a list `bad`, such rows
+    are left out and told there.
     """
-    rows, before = [], len(bad or ())
+    before = len(bad or ())
+    rows = list(stream_rows(source, bad))
+    if not rows and bad is not None and len(bad) > before:
+        raise DataError(
+            f"all {len(bad) - before} rows of {source} are bad. The first: {bad[before]}."
+        )
+    if not rows:
+        raise DataError(f"{source} has no rows: give a file with at least one JSON object a line.")
+    return rows
+
+
+def stream_rows(source: str, bad: list[str] | None = None) -> Iterator[tuple[str, Row]]:
+    """The same one after the other, none where there are none."""
+    wanted = parse(source)
     try:
-        path = Path(source).expanduser()
+        path = Path(wanted.place).expanduser()
         if path.is_dir():
-            raise DataError(f"{path} is a directory: give one .jsonl file.")
-        if not path.exists():
-            return _hub_rows(source)
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            for number, line in enumerate(file, 1):
-                where = f"{path}:{number}"
-                if line.strip():
-                    with collecting(bad):
-                        rows.append((where, _parse(line.rstrip(), where)))
+            raise DataError(f"{path} is a directory: give one file of it.")
+        found = _file_rows(path) if path.exists() else _hub_rows(wanted)
+        with opened.damage(path):
+            for where, row in found:
+                chosen = None
+                with collecting(bad):
+                    chosen = _chosen(where, row, wanted)
+                if chosen is not None:
+                    yield where, chosen
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror}.") from None
     except RuntimeError as error:  # no home directory of that name
         raise DataError(f"{source} cannot be read: {str(error).rstrip('.')}.") from None
-    if not rows and bad is not None and len(bad) > before:
-        raise DataError(
-            f"all {len(bad) - before} rows of {path} are bad. The first: {bad[before]}."
-        )
-    if not rows:
-        raise DataError(f"{path} has no rows: give a file with at least one JSON object a line.")
-    return rows
 
 
 @contextmanager
@@ -59,44 +72,128 @@ def collecting(bad: list[str] | None) -> Iterator[None]:
         bad.append(str(error).rstrip("."))
 
 
-def _parse(line: str, where: str) -> Row:
+def _chosen(where: str, row: Row | str, wanted: RowSource) -> Row:
+    """A row with the columns that are wanted, under the names of what they are."""
+    if isinstance(row, str):
+        raise DataError(f"{where}: {row}.")
+    if not wanted.columns:
+        return row
+    for _, name in wanted.columns:
+        if name not in row:
+            there = ", ".join(map(str, list(row)[:8])) or "none"
+            raise DataError(f"{where}: it has no {name!r}, which is asked for: there are {there}.")
+    return {ours: row[name] for ours, name in wanted.columns}
+
+
+def _file_rows(path: Path) -> Iterator[tuple[str, Row | str]]:
+    start = opened.first_bytes(path)
+    if start.startswith(opened.PARQUET):
+        yield from tables.parquet(path)
+        return
+    with (
+        opened.unpacked(path) as packed,
+        TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
+    ):
+        if tables.is_table(path):
+            for where, row in tables.cells(path, file):
+                yield where, row if isinstance(row, str) else _whole(row)
+        elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+            yield from _array(path, file.read())
+        else:
+            yield from _lines(path, file)
+
+
+def _lines(path: Path, file: Iterable[str]) -> Iterator[tuple[str, Row | str]]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            yield f"{path}:{number}", _parse(line.rstrip(), f"{path}:{number}")
+
+
+def _array(path: Path, text: str) -> Iterator[tuple[str, Row | str]]:
+    """The objects of one JSON array; of several, one a line, none is an object."""
     try:
-        line.encode()
-        row = json.loads(line)
-    except UnicodeEncodeError as error:
-        byte = ord(line[error.start]) - 0xDC00  # that is how it was let through
-        raise DataError(
-            f"{where}: not UTF-8 text (byte 0x{byte:02X} at column {error.start + 1}):"
-            " save the file as UTF-8."
-        ) from None
+        rows = _decoded(text)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            yield from _lines(path, text.splitlines())
+            return
         raise DataError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}):"
-            f" {line[:60]!r}. Each line is one object.{_spread_out(line, where)}"
+            f"{path}:{error.lineno}: not JSON ({error.msg} at column {error.colno}): it begins as"
+            " an array, which must be whole."
         ) from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.") from None
+    for number, row in enumerate(rows):
+        yield f"{path}[{number}]", row if isinstance(row, dict) else _no_object(row)
+
+
+def _decoded(text: str) -> Any:
+    """What a text of JSON holds. Raises ValueError, in our words unless it is none."""
+    if (byte := _foreign_byte(text)) is not None:
+        raise ValueError(byte)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
     except (RecursionError, ValueError) as error:
         deep = isinstance(error, RecursionError)
         reason = "nested too deeply" if deep else "a number has too many digits"
-        raise DataError(f"{where}: not usable JSON ({reason}).") from None
-    if not isinstance(row, dict):
-        raise DataError(
-            f"{where}: a row is a JSON object, but this is a {type(row).__name__}."
-            f"{_spread_out(line, where)}"
+        raise ValueError(f"not usable JSON ({reason})") from None
+
+
+def _foreign_byte(text: str) -> str | None:
+    """Why a text is not UTF-8, if it is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(text[error.start]) - 0xDC00  # that is how it was let through
+        return (
+            f"not UTF-8 text (byte 0x{byte:02X} at column {error.start + 1}): save the file as"
+            " UTF-8"
         )
-    return row
+    return None
 
 
-def _spread_out(line: str, where: str) -> str:
-    """What to type for a file that begins as one array, or as one object over many lines."""
+def _whole(row: Row) -> Row | str:
+    """A row of a table, or why it is none."""
+    return next(filter(None, map(_foreign_byte, row.values())), row)
+
+
+def _no_object(row: object) -> str:
+    return f"a row is a JSON object, but this is a {type(row).__name__}"
+
+
+def _parse(line: str, where: str) -> Row | str:
+    """The object in a line, or why there is none."""
+    try:
+        row = _decoded(line)
+    except json.JSONDecodeError as error:
+        return (
+            f"not JSON ({error.msg} at column {error.colno}):"
+            f" {line[:60]!r}. Each line is one object{_remedy(line, where)}"
+        )
+    except ValueError as error:
+        return str(error)
+    return row if isinstance(row, dict) else _no_object(row)
+
+
+def _remedy(line: str, where: str) -> str:
+    """What to type for a file that is no JSON at all, or one object over many lines."""
     path, _, number = where.rpartition(":")
-    if number != "1" or line[:1] not in ("[", "{") or line[-1:] not in ("[", "{", ",", "]"):
+    quoted = shlex.quote(path)
+    if number != "1":
         return ""
-    each = ".[]" if line[0] == "[" else "."
-    return f" If the file is ordinary JSON: jq -c '{each}' {shlex.quote(path)} > rows.jsonl"
+    if line[:1] == "{":
+        many = f". If the file is one object over many lines: jq -c . {quoted} > rows.jsonl"
+        return many if line[-1:] in ("{", "[", ",") else ""
+    if any(letter in line for letter in ",;\t"):
+        return ". If it is a table, call it .csv or .tsv"
+    return f". If each line is a text: jq -cR '{{text: .}}' {quoted} > rows.jsonl"
 
 
-def _hub_rows(source: str) -> list[tuple[str, Row]]:
-    looks_like_file = source.endswith((".jsonl", ".json")) or source.startswith((".", "/", "~"))
+def _hub_rows(wanted: RowSource) -> Iterator[tuple[str, Row | str]]:
+    source = wanted.place
+    looks_like_file = Path(source).suffix in _FILES or source.startswith((".", "/", "~"))
     try:
         if looks_like_file:
             raise ImportError
@@ -110,12 +207,14 @@ def _hub_rows(source: str) -> list[tuple[str, Row]]:
         )
         raise DataError(f"{source}: there is no such file; {hint}.") from None
     try:
-        loaded = datasets.load_dataset(source, split="train")
+        loaded = datasets.load_dataset(source, wanted.subset, split=wanted.split)
     except Exception as error:  # the hub, the network, or the data set's own script
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if away:
             reason = "the Hugging Face hub cannot be reached, and it is not in the cache"
         raise DataError(
             f"{source}: neither a file nor a data set that can be loaded ({reason.rstrip('.')})."
+            f" A subset and a split are named like {source}:SUBSET,split=train."
         ) from error
-    return [(f"{source}[{index}]", dict(row)) for index, row in enumerate(loaded)]
+    for index, row in enumerate(loaded):
+        yield f"{source}[{index}]", tables.without_none(dict(row))

@@ -7,11 +7,14 @@ Nothing is left out silently: rows that were cut or that have nothing to train o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress, islice
 from typing import Any, Final
 
-from gpu_runner.data.encode import BadRow, Encoder, Example
+from gpu_runner.data.encode import BadRow, Encoder, Rendered
+from gpu_runner.data.example import Example, lengths, trainable
 from gpu_runner.data.lines import Row, collecting
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
@@ -19,6 +22,17 @@ from unfrozen.training.order import epoch_order, replayed
 
 TASK: Final = "task"  # the set that says what is being learned
 GENERAL: Final = "general"  # … and those that say what is being forgotten
+_TOGETHER: Final = 256  # rows that are tokenized at once
+_MOST_NOTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to be said of some rows: of how many, and where the first one is."""
+
+    text: str
+    rows: int
+    first: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +40,8 @@ class RowSet:
     """Encoded rows that have something to train on, and the count of everything left out."""
 
     name: str
-    rows: tuple[Row, ...]
-    examples: tuple[Example, ...]
+    rows: Sequence[Row]
+    examples: Sequence[Example]
     rows_read: int
     cut_rows: int
     cut_tokens: int
@@ -41,41 +55,58 @@ class RowSet:
     """Where those were drawn from, with the count of everything left out there."""
     trained_rows: int = 0
     """Rows of a scored set that are trained on as well, token for token."""
+    notes: tuple[Note, ...] = ()
+    """What is not used of some rows, or is trained as one might not expect."""
+    split_rows: int = 0
+    """Chats of which each answer, or a few, became a row of its own."""
+    template_rows: int = 0
+    """Questions and answers without roles that went through the chat template."""
+    places: Sequence[str] = ()
+    """Where each of `rows` was read."""
+    parts: tuple[tuple[RowSet, float], ...] = ()
+    """What it was mixed of, with the weight of each."""
 
     @property
     def tokens(self) -> int:
         """All tokens of all rows, padding not counted."""
-        return sum(len(example.ids) for example in self.examples)
+        return sum(lengths(self.examples))
 
     @property
     def trainable_tokens(self) -> int:
         """Predictions that enter the loss in one pass."""
-        return sum(example.trainable_tokens for example in self.examples)
+        return trainable(self.examples)
 
     @property
     def longest_tokens(self) -> int:
         """Length of the longest row."""
-        return max(len(example.ids) for example in self.examples)
+        return max(lengths(self.examples))
 
     @property
     def replayed_share(self) -> float:
         """Share of the tokens that are replayed."""
         first = len(self.examples) - self.replayed_rows
-        return sum(len(example.ids) for example in self.examples[first:]) / self.tokens
+        return sum(lengths(self.examples[first:])) / self.tokens
 
     def remarks(self) -> list[str]:
         """One sentence for each kind of row that was altered or left out."""
-        found = []
+        found = [text for part, _ in self.parts for text in part.remarks()]
+        if self.split_rows:
+            found.append(
+                f"{self.name}: the chat template writes earlier answers otherwise than the last"
+                f" one, so {self.split_rows} of {counted(self.rows_read)} became several, each up"
+                f" to an answer: {counted(self._texts)} in all."
+            )
         if self.cut_rows:
             found.append(
-                f"{self.name}: {self.cut_rows} of {counted(self.rows_read)} longer than --seq-len"
+                f"{self.name}: {self.cut_rows} of {counted(self._texts)} longer than --seq-len"
                 f" lost {self.cut_tokens:,} tokens at the end."
             )
         if self.untrainable_rows:
             found.append(
-                f"{self.name}: {self.untrainable_rows} of {counted(self.rows_read)} left out, which"
+                f"{self.name}: {self.untrainable_rows} of {counted(self._texts)} left out, which"
                 " have no trainable token."
             )
+        found += self._noted()
         if self.bad_rows:
             more = f", and {len(self.bad_rows) - 3} more" if len(self.bad_rows) > 3 else ""
             many = (
@@ -98,6 +129,22 @@ class RowSet:
             )
         return found
 
+    @property
+    def _texts(self) -> int:
+        """Rows that there were to train on, bad ones counted where none became several."""
+        if not self.split_rows:
+            return self.rows_read
+        return len(self.examples) - self.replayed_rows + self.untrainable_rows
+
+    def _noted(self) -> Iterator[str]:
+        for note in self.notes[:_MOST_NOTES]:
+            yield (
+                f"{self.name}: {note.rows:,} of {counted(self.rows_read)} ({note.first} is the"
+                f" first): {note.text}."
+            )
+        if len(self.notes) > _MOST_NOTES:
+            yield f"{self.name}: {len(self.notes) - _MOST_NOTES} more kinds of such remarks."
+
 
 def load_set(
     name: str,
@@ -110,24 +157,46 @@ def load_set(
     Raises `DataError`: a row of no known format (where and why; with a list `bad` it is left out
     and told there); "0 of N rows have trainable tokens", with the first row and its mask.
     """
-    encoded: list[tuple[Row, Example]] = []
+    rendered: list[Rendered] = []
+    places: list[str] = []
+    notes: Counter[str] = Counter()
+    firsts: dict[str, str] = {}
+    read = split = 0
     for where, row in sources:
         with collecting(bad):
-            encoded.append((row, _encoded(where, row, encoder)))
+            texts = _rendered(where, row, encoder)
+            rendered += texts
+            places += [where] * len(texts)
+            read, split = read + 1, split + (len(texts) > 1)
+            for note in texts[0].notes:
+                notes[note] += 1
+                firsts.setdefault(note, where)
+    encoded = list(zip((one.row for one in rendered), _examples(rendered, encoder), strict=True))
     kept = [(row, example) for row, example in encoded if example.trainable_tokens]
+    trained = [example.trainable_tokens > 0 for _, example in encoded]
     if not kept:
         raise DataError(_nothing_to_train(name, encoded, encoder, bad or []))
     return RowSet(
         name=name,
-        rows=tuple(row for row, _ in kept),
+        rows=tuple(dict(row) for row, _ in kept),
         examples=tuple(example for _, example in kept),
-        rows_read=len(encoded) + len(bad or ()),
+        rows_read=read + len(bad or ()),
         cut_rows=sum(example.cut_tokens > 0 for _, example in encoded),
         cut_tokens=sum(example.cut_tokens for _, example in encoded),
         untrainable_rows=len(encoded) - len(kept),
         sha256=fingerprint([example for _, example in kept]),
         bad_rows=tuple(bad or ()),
+        notes=tuple(Note(text, count, firsts[text]) for text, count in notes.most_common()),
+        split_rows=split,
+        template_rows=sum(one.in_template for one in rendered),
+        places=tuple(compress(places, trained)),
     )
+
+
+def _examples(rendered: Iterable[Rendered], encoder: Encoder) -> Iterator[Example]:
+    texts = iter(rendered)
+    while some := list(islice(texts, _TOGETHER)):
+        yield from encoder.examples(some)
 
 
 def readable(
@@ -137,7 +206,7 @@ def readable(
     good = []
     for where, row in sources:
         with collecting(bad):
-            _encoded(where, row, encoder)
+            _rendered(where, row, encoder)
             good.append((where, row))
     if not good:
         raise DataError(_all_bad("training", bad))
@@ -148,9 +217,9 @@ def _all_bad(name: str, bad: list[str]) -> str:
     return f"all {counted(len(bad))} of the {name} data are bad. The first: {bad[0]}."
 
 
-def _encoded(where: str, row: Row, encoder: Encoder) -> Example:
+def _rendered(where: str, row: Row, encoder: Encoder) -> list[Rendered]:
     try:
-        return encoder.encode(row)
+        return encoder.render(row)
     except BadRow as error:
         raise DataError(f"{where}: {error}.") from None
 
@@ -160,12 +229,12 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
 
     The shuffled order of an epoch (`unfrozen.training.order`) then mixes them in.
     """
-    lengths = [len(example.ids) for example in replay.examples]
-    taken = replayed(train.tokens, lengths, share, seed)
-    examples = train.examples + tuple(replay.examples[index] for index in taken)
+    taken = replayed(train.tokens, lengths(replay.examples), share, seed)
+    examples = (*train.examples, *(replay.examples[index] for index in taken))
     return replace(
         train,
-        rows=train.rows + tuple(replay.rows[index] for index in taken),
+        rows=(*train.rows, *(replay.rows[index] for index in taken)),
+        places=(*train.places, *(replay.places[index] for index in taken)),
         examples=examples,
         sha256=fingerprint(examples),
         replayed_rows=len(taken),
@@ -174,24 +243,25 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
 
 
 def _nothing_to_train(
-    name: str, encoded: list[tuple[Row, Example]], encoder: Encoder, bad: list[str]
+    name: str,
+    encoded: Sequence[tuple[Mapping[str, Any], Example]],
+    encoder: Encoder,
+    bad: list[str],
 ) -> str:
     if not encoded:
         return _all_bad(name, bad)
     first = encoded[0][1]
     why = "they are empty: fill in text, completion, output, or an assistant message"
-    if all("messages" in row and not _has_answer(row) for row, _ in encoded):
+    if not any(encoder.has_answer(row) for row, _ in encoded):
         why = "no message is the assistant's, and its words are what is trained: add the answers"
+    elif all(encoder.is_weighed_out(row) for row, _ in encoded):
+        why = 'every answer has "weight": 0: leave that out where an answer is to be trained'
     elif any(example.cut_tokens for _, example in encoded):
         why = "the rows end (at --seq-len) before their answers begin: raise --seq-len"
     return (
         f"0 of {len(encoded)} rows have trainable tokens in the {name} data: {why}."
         f" The first row, with trained tokens in [brackets]: {encoder.show(first)}"
     )
-
-
-def _has_answer(row: Row) -> bool:
-    return any(message["role"] == "assistant" for message in row["messages"])
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
@@ -202,7 +272,7 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def hold_out(sources: list[tuple[str, Row]], seed: int) -> tuple[list[Any], list[Any]]:
+def hold_out(sources: list[Any], seed: int) -> tuple[list[Any], list[Any]]:
     """Split rows into (training, held out): every tenth of a seeded order, at most 64, at least 1.
 
     Raises `DataError` for a single row.

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 #: The skills θ₀ was pre-trained on, in the order in which they are reported.
 EARLIER_SKILLS: Final = ("addition", "reversal", "capitals", "tenses")
@@ -126,3 +126,21 @@ def instruct_eval() -> Path:
 def general_english() -> Path:
     """General knowledge, reasoning and code in plain words, `{"text"}`: what must not be lost."""
     return _shipped("data", "general_english.jsonl")
+
+
+def choices() -> dict[str, Any]:
+    """The recipe under the names of a run's choices."""
+    return {
+        "steps": RECIPE.steps,
+        "lr": RECIPE.lr,
+        "warmup": RECIPE.warmup_steps,
+        "floor_ratio": RECIPE.floor_ratio,
+        "micro_batch": RECIPE.micro_batch,
+        "grad_accum": 1,
+        "seq_len": RECIPE.seq_len,
+        "eval_every": RECIPE.eval_every,
+        "seed": RECIPE.seed,
+        "sample_prompts": RECIPE.sample_prompts,
+        "sample_tokens": RECIPE.sample_tokens,
+        "eval_rows": 1_000_000,
+    }

@@ -9,5 +9,6 @@ Reading order:
 - `processor` — what a CPU computes fast, and is not asked to
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
 - `pace` — how long it takes, said before it starts
+- `preview` — what will be trained, row by row
 - `table` — what `plan` prints
 """

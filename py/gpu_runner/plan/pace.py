@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 
+from gpu_runner.data.example import lengths
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import recipe
 from unfrozen.hardware.gpus import GPUS, Gpu
@@ -45,8 +46,8 @@ def pace(planned: RunPlan) -> Pace | None:
         return None
     rows = planned.train
     tokens = planned.feed.rows_per_step * rows.tokens / len(rows.examples)
-    lengths = [len(example.ids) for example in rows.examples]
-    seen = sum(length**2 for length in lengths) / sum(lengths)  # a token's document, on average
+    sizes = lengths(rows.examples)
+    seen = sum(size**2 for size in sizes) / sum(sizes)  # a token's document, on average
     asked = recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
     asked = replace(asked, micro_batch=planned.config.micro_batch, seq_len=max(1, round(seen)))
     ranks = planned.feed.ranks

@@ -182,7 +182,7 @@ def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
     source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
-    encoder = Encoder(tokenizer, config.seq_len)
+    encoder = sets.encoder(config, tokenizer)
     train, suites = sets.read(config, encoder)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute = precision(config, device)

@@ -10,6 +10,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.plan.pace import pace
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction, recipe
+from gpu_runner.plan.preview import legend, near_answer, what_is_trained
 from gpu_runner.plan.resident import resident
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
@@ -25,6 +26,11 @@ def show_plan(console: Console, plan: RunPlan) -> None:
     console.print(table)
     if plan.prediction is not None:
         console.print(_instants(plan.prediction))
+    told = Text.assemble(
+        (f"row 1, {legend(console)}:  ", "dim"),
+        near_answer(console, plan.encoder, plan.train.examples[0]),
+    )
+    console.print(told, soft_wrap=True)
     for text in plan.remarks():
         sentence(console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
 
@@ -40,6 +46,7 @@ def _rows(plan: RunPlan) -> list[tuple[str, str]]:
             "data",
             f"{counted(len(rows.examples))}, {counted(rows.trainable_tokens, 'trainable token')}",
         ),
+        ("trained", what_is_trained(config, rows, plan.encoder)),
         (
             "held out",
             f"{counted(len(plan.suites['task'].examples))} of the task; general: {skills}",

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from gpu_runner.installed import short
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.preview import legend, near_answer, what_is_trained
 from gpu_runner.text import counted, printable, sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -75,6 +76,11 @@ class Terminal:
             rows += f", shared out to {plan.feed.ranks} processes"
         on = f" It goes on after step {step}." if step else ""
         self.say(f"{plan.source.name}: {size}all trained, on {rows}. This is run {run}.{on}")
+        console, first = self.console, plan.train.examples[0]
+        row = near_answer(console, plan.encoder, first)
+        if plan.train.template_rows:
+            self.say(f"Trained: {what_is_trained(plan.config, plan.train, plan.encoder)}.")
+        console.print(Text.assemble(f"Row 1, {legend(console)}: ", row), soft_wrap=True)
         self.say(f"Runs are kept in {short(Path(plan.config.runs))}.")
 
     def say(self, text: str) -> None:

@@ -32,6 +32,7 @@ from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.run.start import claimed, loaded, prepare, world_of, write_config
 from gpu_runner.text import counted
+from gpu_runner.train.foretold import foretell
 from gpu_runner.train.loop import State
 
 MOST_CONFIG_BYTES: Final = 1024 * 1024

@@ -6,14 +6,14 @@ at step 0 with the same rows and the same code, so a change is a change of the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from gpu_runner.data.encode import pad_token
+from gpu_runner.data.encode import Example, pad_token
 from gpu_runner.data.feed import collate
 from gpu_runner.data.rows import GENERAL, RowSet
 from gpu_runner.model.blocks import as_written
@@ -106,3 +106,17 @@ def continuation(
 def _first_token(tokenizer: Any) -> int:
     bos = tokenizer.bos_token_id
     return pad_token(tokenizer) if bos is None else int(bos)
+
+
+def row_losses(
+    model: Any, examples: Sequence[Example], pad_id: int, device: torch.device
+) -> list[float]:
+    """Mean −log p of the trained tokens of each row in nats, each row alone."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            found = [loss_sum(model, collate([example], pad_id).to(device)) for example in examples]
+    finally:
+        model.train(was_training)
+    return [float(total) / count for total, count in found]

@@ -1,9 +1,11 @@
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 import tiny_llama
-from gpu_runner.data.encode import BadRow, Encoder
+from gpu_runner import demo
+from gpu_runner.data.encode import BadRow, Encoder, Rendered
 
 
 def trained_text(encoder: Encoder, tokenizer: Any, row: dict[str, Any]) -> str:
@@ -71,15 +73,6 @@ def test_a_question_after_the_last_answer_is_not_trained(chatty: Encoder) -> Non
     assert trained_text(chatty, tiny_llama.tokenizer(chat=True), row) == "b</s>"
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
-    tokenizer = tiny_llama.tokenizer(chat=True)
-    tokenizer.chat_template = "{{ messages | length }}{{ messages[-1]['content'] }}"
-    says = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
-    row = {"messages": [{"role": role, "content": content} for role, content in says]}
-    with pytest.raises(BadRow, match="changes earlier turns"):
-        Encoder(tokenizer, 50).encode(row)
-
-
 def test_an_error_of_the_template_is_told() -> None:
     tokenizer = tiny_llama.tokenizer(chat=True)
     tokenizer.chat_template = "{{ raise_exception('no such turn') }}"
@@ -107,14 +100,17 @@ def test_a_long_row_is_cut_on_the_right_and_says_how_much(tokenizer: Any) -> Non
         ({"text": None}, '"text" is missing'),
         ({"messages": []}, "must be a list of at least one"),
         ({"messages": ["hi"]}, "message 0 is str"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "message 0 has role 'tool'"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "leave such rows out with --skip-bad"),
+        ({"messages": [{"role": "bard", "content": "a"}]}, "message 0 has role 'bard'"),
+        ({"messages": [{"role": "bard", "content": "a"}]}, "leave such rows out with --skip-bad"),
         ({"messages": [{"role": "user"}]}, 'message 0: "content" is missing'),
         (
             {"messages": [{"role": "assistant", "content": None, "tool_calls": []}]},
-            "must be a string; calls of tools are not trained",
+            'message 0: "content" is missing, but must be a string',
         ),
-        ({"conversations": [{"from": "human", "value": "a"}]}, "Rename conversations to messages"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"name": "f"}]}]},
+            "message 0 calls a tool, and the tokenizer has no chat template",
+        ),
         ({"text": "ab\ud83d"}, '"text" holds half a character (\\ud83d at 2)'),
     ],
 )
@@ -148,3 +144,36 @@ def test_a_bare_question_goes_through_the_template(plain: Encoder, chatty: Encod
 def test_a_shown_row_has_its_trained_tokens_in_brackets(plain: Encoder) -> None:
     shown = plain.show(plain.encode({"prompt": "ab", "completion": "c"}))
     assert shown == "'ab[c][</s>]'"
+
+
+def offsets_overlap(tokenizer: Any, row: Rendered) -> list[bool]:
+    """Which tokens are trained, by the offsets of every token: slow, and plainly right."""
+    tokens = tokenizer(row.text, add_special_tokens=False, return_offsets_mapping=True)
+    return [
+        index > 0 and any(start < high and low < end for low, high in row.spans)
+        for index, (start, end) in enumerate(tokens["offset_mapping"])
+    ]
+
+
+def test_a_token_is_trained_if_any_of_its_letters_is() -> None:
+    merged = AutoTokenizer.from_pretrained(str(demo.model_dir()))
+    for tokenizer in (tiny_llama.tokenizer(chat=True), merged):
+        encoder = Encoder(tokenizer, 1000)
+        for prompt, completion in (
+            ("é👍🏽 a", "ü"),
+            ("", " b  c "),
+            ("a\n\n", "\n"),
+            ("日本", "語"),
+        ):
+            (row,) = encoder.render({"prompt": prompt, "completion": completion})
+            (example,) = encoder.examples([row])
+            assert list(example.trained) == offsets_overlap(tokenizer, row)
+        for start in range(12):  # spans that begin and end inside of tokens
+            row = Rendered({}, "naïve 👍🏽 fox,  the end", ((start, start + 3), (start + 5, 20)))
+            assert list(encoder.examples([row])[0].trained) == offsets_overlap(tokenizer, row)
+
+
+def test_limits_that_others_set_on_the_tokenizer_change_nothing() -> None:
+    tokenizer = tiny_llama.tokenizer()
+    tokenizer("a long text", truncation=True, max_length=3, padding="max_length")
+    assert len(Encoder(tokenizer, 100).encode({"text": "a long text"}).ids) == 12

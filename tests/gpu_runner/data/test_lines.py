@@ -1,9 +1,21 @@
 """Lines of a file as rows, and every way in which they are none."""
 
+import bz2
+import csv
+import gzip
+import json
+import lzma
+import sys
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
+from gpu_runner.data import hub
 from gpu_runner.data.lines import read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
@@ -31,16 +43,15 @@ def test_blank_lines_are_no_rows_and_keep_the_line_numbers(tmp_path: Path) -> No
         ('{"text": "a"\r\n', r"Expecting ',' delimiter at column 13\)"),
         ('{"text": ' + "9" * 5000 + "}\n", "rows.jsonl:1: not usable JSON .* too many digits"),
         ('{"text": "a"}\n[1]\n', "rows.jsonl:2: a row is a JSON object, but this is a list"),
-        ("[" * 100_000 + "\n", "rows.jsonl:1: not usable JSON"),
+        ("[" * 100_000 + "\n", "rows.jsonl: not usable JSON"),
         ("", "has no rows"),
         ("\n \n", "has no rows"),
-        (
-            '[{"text": "a"}]\n',
-            r"this is a list\. If .* jq -c '\.\[\]' .*rows\.jsonl",
-        ),
-        ('[\n{"text": "a"}]\n', r"Each line is one object\. If .* jq -c '\.\[\]' "),
-        ('{\n "text": "a"}\n', r"Each line is one object\. If .* jq -c '\.' "),
-        ("prompt,completion\na,b\n", r"Each line is one object\.$"),
+        ('[{"text": "a"},\n3]\n', r"rows.jsonl\[1\]: a row is a JSON object, but this is a int"),
+        ('[\n{"text": "a"}\n', "rows.jsonl:3: not JSON .* begins as an array, which must be whole"),
+        ('["a"]\n["b"]\n', "rows.jsonl:1: a row is a JSON object, but this is a list"),
+        ('{\n "text": "a"}\n', r"Each line is one object\. If .* jq -c \. "),
+        ("prompt,completion\na,b\n", r"If it is a table, call it \.csv or \.tsv\.$"),
+        ("words\n", r"If each line is a text: jq -cR '{text: \.}' /"),
     ],
 )
 def test_a_malformed_file_is_refused_with_line_and_reason(
@@ -81,3 +92,118 @@ def test_a_missing_file_is_refused_with_a_remedy(tmp_path: Path) -> None:
         read_rows(str(tmp_path / "none.jsonl"))
     with pytest.raises(DataError, match="is a directory"):
         read_rows(str(tmp_path))
+
+
+ROWS = [{"prompt": "a, b", "completion": "c\nd"}, {"prompt": "é", "completion": "f"}]
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [row for _, row in read_rows(str(path))]
+
+
+def test_one_array_is_read_however_it_is_laid_out(tmp_path: Path) -> None:
+    for indent in (None, 2):
+        source = written(tmp_path, json.dumps(ROWS, indent=indent))
+        assert read(Path(source)) == ROWS
+    assert [where for where, _ in read_rows(source)] == [f"{source}[0]", f"{source}[1]"]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("b.tsv", "\t"), ("c.csv", ";")])
+def test_tables_of_text_are_read(tmp_path: Path, name: str, separator: str) -> None:
+    with (tmp_path / name).open("w", encoding="utf-8-sig", newline="") as file:
+        table = csv.DictWriter(file, list(ROWS[0]), delimiter=separator)
+        table.writeheader()
+        table.writerows(ROWS)
+    assert read(tmp_path / name) == ROWS
+    assert [where.rsplit(":")[1] for where, _ in read_rows(str(tmp_path / name))] == ["2", "4"]
+
+
+def test_parquet_is_read_without_the_empty_fields_a_table_has(tmp_path: Path) -> None:
+    calls = [{"name": "f", "arguments": {"x": 1}}]
+    chat: list[dict[str, object]] = [
+        {"messages": [{"role": "user", "content": "a"}]},
+        {"messages": [{"role": "assistant", "content": "b", "tool_calls": calls}]},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(chat), tmp_path / "rows.parquet")
+    assert read(tmp_path / "rows.parquet") == chat
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:99])
+    with pytest.raises(DataError, match=r"cut\.parquet is no Parquet file that can be read \("):
+        read(tmp_path / "cut.parquet")
+
+
+def test_a_damaged_table_is_refused_or_read_and_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([{"text": "a"}] * 9), place)
+    whole = place.read_bytes()
+    for index in range(len(whole)):
+        place.write_bytes(whole[:index] + bytes([whole[index] ^ 0xC5]) + whole[index + 1 :])
+        with suppress(DataError):
+            read_rows(str(place))
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_packed_files_are_read_and_damaged_ones_refused(tmp_path: Path, module: Any) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS * 50)
+    place = tmp_path / "rows.jsonl.packed"
+    place.write_bytes(module.compress(lines.encode()))
+    assert read(place) == ROWS * 50
+    place.write_bytes(place.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"is compressed, and cut off or damaged .*pack it again"):
+        read(place)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\x28\xb5\x2f\xfd....", r"compressed by zstd: unpack it: zstd -d /"),
+        (b"PK\x03\x04....", "a zip or a spreadsheet: unzip it, or save the sheet as CSV"),
+        ("text".encode("utf-16"), "UTF-16 text: save it as UTF-8: iconv -f UTF-16"),
+    ],
+)
+def test_what_is_not_read_is_named_with_a_remedy(tmp_path: Path, start: bytes, said: str) -> None:
+    (tmp_path / "rows.x").write_bytes(start)
+    with pytest.raises(DataError, match=said):
+        read(tmp_path / "rows.x")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a,a\n1,2\n", "two columns are called 'a': rename one of them"),
+        ("\n1\n", "the first line of a table names its columns, and it is empty"),
+        ("a,b\n1\n", "rows.csv:2: it has 1 cells, but the first line names 2 columns: put cells"),
+        ('a,b\n"1"2,3\n', "rows.csv:2: not a line of a table"),
+        ("a,b\n", "has no rows"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        read(tmp_path / "rows.csv")
+
+
+def test_columns_are_taken_under_the_names_of_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("q,a,more\n1+1,2,x\n")
+    source = f"{tmp_path}/rows.csv:prompt=q,completion=a"
+    assert read(Path(source)) == [{"prompt": "1+1", "completion": "2"}]
+    with pytest.raises(DataError, match=r"rows.csv:2: it has no 'b'.*there are q, a, more"):
+        read_rows(f"{tmp_path}/rows.csv:text=b")
+
+
+def test_a_set_of_the_hub_is_asked_for_with_subset_and_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def load_dataset(*names: object, split: str) -> list[dict[str, object]]:
+        asked.append((*names, split))
+        return [{"question": "a", "answer": "b", "empty": None}]
+
+    stand_in = ModuleType("datasets")
+    stand_in.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
+    monkeypatch.setattr(hub, "is_away", lambda: False)
+    named = "openai/gsm8k:main,split=train[:9],prompt=question,completion=answer"
+    assert read_rows(named) == [("openai/gsm8k[0]", {"prompt": "a", "completion": "b"})]
+    assert read_rows("a/b") == [("a/b[0]", {"question": "a", "answer": "b"})]
+    assert asked == [("openai/gsm8k", "main", "train[:9]"), ("a/b", None, "train")]

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import chat_corpus
 import tiny_llama
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.lines import read_rows
@@ -139,3 +140,51 @@ def test_what_is_replayed_follows_from_the_seed(encoder: Encoder) -> None:
 
 def test_replay_goes_through_its_file_again_where_it_is_short(encoder: Encoder) -> None:
     assert replayed(encoder, 0.5).replayed_rows > 12
+
+
+def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder: Encoder) -> None:
+    rows = [
+        ("a:1", {"prompt": "1", "completion": "2"}),
+        ("a:2", {"prompt": "1", "completion": "", "meta": {}}),
+        ("a:3", {"prompt": "1", "completion": "2", "meta": {}, "text": "b"}),
+    ]
+    assert load_set("training", rows, encoder).remarks() == [
+        "training: 2 of 3 rows (a:2 is the first): 'meta' is a key that nothing is made of.",
+        "training: 1 of 3 rows (a:2 is the first): an answer is empty, so that only its end is"
+        " trained.",
+        "training: 1 of 3 rows (a:3 is the first): 'text' is a key that nothing is made of.",
+    ]
+
+
+def test_rows_of_very_many_keys_do_not_fill_the_terminal(encoder: Encoder) -> None:
+    rows = [(f"a:{n}", {"text": "b", f"key{n}": n}) for n in range(20)]
+    said = load_set("training", rows, encoder).remarks()
+    assert len(said) == 9
+    assert said[-1] == "training: 12 more kinds of such remarks."
+
+
+def test_a_chat_whose_answers_change_becomes_several_rows_and_that_is_said() -> None:
+    source = chat_corpus.source("hybrid")
+    made = Encoder(chat_corpus.tokenizer(source), 10_000)
+    chats = [("a:1", chat_corpus.CHATS["turns"]), ("a:2", chat_corpus.CHATS["single"])]
+    rows = load_set("training", chats, made)
+    assert (rows.rows_read, len(rows.rows), len(rows.examples), rows.split_rows) == (2, 3, 3, 1)
+    (said,) = rows.remarks()
+    assert "so 1 of 2 rows became several, each up to an answer: 3 rows in all." in said
+    assert [made.prompt_text(row).count("Hi?") for row in rows.rows] == [1, 1, 1]
+
+
+def test_chats_of_which_no_answer_has_weight_are_told_so(encoder: Encoder) -> None:
+    said = {"role": "assistant", "content": "b", "weight": 0}
+    chat = {"messages": [{"role": "user", "content": "a"}, said]}
+    with pytest.raises(DataError, match='every answer has "weight": 0: leave that out'):
+        load_set("training", [("a", chat)] * 2, encoder)
+
+
+def test_a_tokenizer_without_an_end_is_told() -> None:
+    tokenizer = tiny_llama.tokenizer()
+    tokenizer.eos_token = None
+    rows = load_set("training", [("a:1", {"text": "abc"})], Encoder(tokenizer, 12))
+    assert "the tokenizer has no end token, so that the model does not learn to stop" in str(
+        rows.remarks()
+    )

@@ -126,3 +126,76 @@ def test_bad_rows_are_told_of_the_set_they_are_in(
     (bad,) = train.replay.bad_rows
     assert "replay.jsonl:4" in bad
     assert train.bad_rows == ()
+
+
+def test_a_chat_template_of_ones_own_is_used_and_saved_with_the_model(
+    sums_file: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "own.jinja"
+    place.write_text("{% for m in messages %}({{ m.content }}){% endfor %}")
+    tokenizer = tiny_llama.tokenizer(chat=True)
+    made = sets.encoder(config(sums_file, chat_template=str(place)), tokenizer)
+    assert tokenizer.decode(made.encode({"prompt": "1+1=", "completion": "2"}).ids) == "(1+1=)(2)"
+    assert tokenizer.chat_template == place.read_text()
+
+
+def test_without_a_chat_template_a_prompt_is_taken_as_it_is(sums_file: Path) -> None:
+    tokenizer = tiny_llama.tokenizer(chat=True)
+    made = sets.encoder(config(sums_file, chat_template="none"), tokenizer)
+    assert tokenizer.decode(made.encode({"prompt": "1+1=", "completion": "2"}).ids) == "1+1=2</s>"
+    assert tokenizer.chat_template == tiny_llama.CHAT
+
+
+def test_a_chat_template_that_is_none_is_refused(sums_file: Path, tmp_path: Path) -> None:
+    tokenizer, place = tiny_llama.tokenizer(), tmp_path / "own.jinja"
+    with pytest.raises(UsageError, match=r"--chat-template .*own.jinja: it cannot be read \(No su"):
+        sets.encoder(config(sums_file, chat_template=str(place)), tokenizer)
+    place.write_text("{% for m in messages %}\n{{ m. }}")
+    with pytest.raises(UsageError, match=r"own.jinja is no chat template \(line 2: "):
+        sets.encoder(config(sums_file, chat_template=str(place)), tokenizer)
+
+
+def test_what_is_trained_is_chosen(sums_file: Path) -> None:
+    row = {"prompt": "1+1=", "completion": "2"}
+    made = sets.encoder(config(sums_file, train_on="all"), tiny_llama.tokenizer())
+    assert made.encode(row).trained == (False, True, True, True, True, True)
+
+
+def test_a_run_tells_its_date_for_good(sums_file: Path) -> None:
+    tokenizer = tiny_llama.tokenizer()
+    tokenizer.chat_template = (
+        "{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    made = sets.encoder(config(sums_file, today="1999-12-31"), tokenizer)
+    assert made.question_text("!") == "1999!"
+    with pytest.raises(UsageError, match="today 'now' is no date: write it as 2026-11-26"):
+        config(sums_file, today="now")
+    assert len(str(config(sums_file).today)) == len("1999-12-31")
+
+
+def test_several_sources_are_mixed_by_their_weights(
+    sums_file: Path, cats_file: Path, encoder: Encoder
+) -> None:
+    mix = (f"{cats_file}:weight=2.5",)
+    held = tiny_llama.write_rows(sums_file.parent / "held.jsonl", [{"text": "new"}])
+    chosen = config(f"{sums_file}:weight=0.5", mix=mix, eval_data=str(held))
+    train, _ = sets.read(chosen, encoder)
+    cats = [row for row in train.rows if "text" in row]
+    assert (len(train.rows), len(cats)) == (20 + 15, 15)
+    assert sorted({cats.count(row) for row in cats}) == [2, 3]
+    assert train.sha256 == sets.read(chosen, encoder)[0].sha256
+
+
+def test_rows_are_held_out_of_every_source_and_trained_on_in_none(
+    sums_file: Path, cats_file: Path, encoder: Encoder
+) -> None:
+    _, suites = sets.read(config(sums_file, mix=(f"{cats_file}:weight=3",)), encoder)
+    assert suites["task"].trained_rows == 0
+    assert len(suites["task"].rows) == 4
+
+
+def test_a_weight_has_no_meaning_where_nothing_is_trained(sums_file: Path) -> None:
+    with pytest.raises(UsageError, match="a weight is of rows that are trained on: give it to --d"):
+        config(sums_file, replay=f"{sums_file}:weight=2")
+    with pytest.raises(UsageError, match="a weight is of rows that are trained on"):
+        config(sums_file, general=(("sums", f"{sums_file}:weight=2"),))

@@ -10,7 +10,7 @@ from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import collate
 from gpu_runner.data.rows import RowSet, load_set
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.train.evaluate import Evaluator, continuation
+from gpu_runner.train.evaluate import Evaluator, continuation, row_losses
 
 
 def rows(name: str, count: int) -> RowSet:
@@ -87,3 +87,13 @@ def test_any_token_pads_where_a_tokenizer_has_none() -> None:
     assert pad_token(tokenizer) == tokenizer.eos_token_id
     tokenizer.eos_token = None
     assert pad_token(tokenizer) == 0
+
+
+def test_a_row_is_scored_alone_as_all_rows_together() -> None:
+    found, model = rows("task", 6), tiny_llama.model()
+    losses = row_losses(model, found.examples, 0, torch.device("cpu"))
+    counts = [example.trainable_tokens for example in found.examples]
+    (score,) = Evaluator({"task": found}, 6, 0, torch.device("cpu"), nullcontext).run(model)
+    total = sum(loss * count for loss, count in zip(losses, counts, strict=True))
+    assert total / sum(counts) == pytest.approx(score.loss, rel=1e-5)
+    assert model.training

@@ -1,0 +1,207 @@
+"""Chats through a chat template, as `transformers` renders them when the model is used.
+
+A template is a program of the model's author, and each wants its input a little differently: some
+take the arguments of a call as an object and some as text, some read words only from parts, some
+refuse a message of the system or ids of more than nine letters. `Template.fitted` finds the form in
+which a template takes a chat and leaves none of its answers out.
+
+`{% generation %}` … `{% endgeneration %}` mark, where a template has them, what a model writes.
+They are rendered as two characters that no text has, so that they keep their place whatever the
+template does with what is between them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from gpu_runner.data.chat import forms
+from gpu_runner.data.chat.fields import BadRow
+from gpu_runner.data.chat.kept import check_answers
+from gpu_runner.data.chat.messages import Message
+
+_OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # Unicode calls them noncharacters: no text has them
+_MARKED: Final = re.compile(f"([{_OPEN}{_CLOSE}])")
+MOST_CHARACTERS: Final = 50_000_000  # a template that grows has to end somewhere
+_DEVELOPER: Final = re.compile(r"""['"]developer['"]""")
+_NO_TOOLS: Final = (
+    ". It may know no tools: give --chat-template a file with one that does, or leave such rows out"
+    " with --skip-bad-rows"
+)
+
+
+class ChatText(NamedTuple):
+    """A chat as text, and the [start, end) of what the template marks as written by the model."""
+
+    text: str
+    marked: tuple[tuple[int, int], ...] = ()
+
+
+class _Marks(jinja2.ext.Extension):
+    """`{% generation %}` as two characters around what it holds."""
+
+    tags = {"generation"}  # noqa: RUF012  # as its class has it
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        call = jinja2.nodes.CallBlock(self.call_method("_around"), [], [], body)
+        return call.set_lineno(line)
+
+    def _around(self, caller: Callable[[], str]) -> str:
+        return f"{_OPEN}{caller()}{_CLOSE}"
+
+
+class Template:
+    """One tokenizer's chat template. `source` is given in place of the tokenizer's own.
+
+    `today` is the date that templates which tell one tell.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        source: str | None = None,
+        today: str | None = None,
+        *,
+        used: bool = True,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._source = source
+        self._today = date.fromisoformat(today) if today else date.today()
+        self._used = used
+        self._tokens = dict(tokenizer.special_tokens_map)
+        self._forms = [forms.Form()]  # the last that was of use, first
+
+    def identity(self) -> tuple[str, ...]:
+        """All that what it renders follows from; () where it is not used."""
+        if not self._used:
+            return ()
+        sources = (self.source(), self.source([{}]))
+        return (*sources, str(self._today) if "strftime_now" in "".join(sources) else "")
+
+    def source(self, tools: object = None) -> str:
+        """The program; some tokenizers have another one where there are tools."""
+        if self._source is not None:
+            return self._source
+        return str(self._tokenizer.get_chat_template(None, tools=tools))
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: list[dict[str, Any]] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        *,
+        answer_next: bool = False,
+    ) -> ChatText:
+        """The chat as text; with `answer_next` up to where the model begins to write.
+
+        Raises `BadRow` with the reason that the template gives.
+        """
+        told = {**self._tokens, **(extra or {})}
+        told |= {"messages": list(messages), "tools": tools or None, "documents": None}
+        told |= {"add_generation_prompt": answer_next, "strftime_now": self._today.strftime}
+        try:
+            text = _bounded(_compiled(self.source(tools)).generate(**told))
+        except BadRow:
+            raise
+        except Exception as error:  # the template is a program of the model's author: any error
+            reason = str(error).rstrip(".") or type(error).__name__
+            raise BadRow(f"the tokenizer's chat template refuses it: {reason}") from error
+        return _unmarked(text) if _OPEN in text else ChatText(text)
+
+    def fitted(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None, extra: Mapping[str, Any]
+    ) -> tuple[list[Message], ChatText]:
+        """The messages in the form that the template takes, and their text.
+
+        Raises `BadRow`: the template takes no form of it, or in none writes what the answers say.
+        """
+        first: BadRow | None = None
+        known = _knows_developers(self.source(tools))
+        for form in chain(self._forms, forms.others(messages, self._forms)):
+            found = forms.shaped(messages, form, developers=known)
+            try:
+                text = self.render(found, tools, extra)
+                check_answers(messages, text.text)
+            except BadRow as error:
+                first = first or error
+                continue
+            self._forms = [form, *(other for other in self._forms if other != form)]
+            return found, text
+        assert first is not None
+        tool = next((m for m in messages if m["role"] == "tool" or "tool_calls" in m), None)
+        raise (
+            BadRow(f"{first}{_NO_TOOLS}") if tool and "--chat-template" not in str(first) else first
+        )
+
+
+def _bounded(pieces: Iterator[str]) -> str:
+    found, length = [], 0
+    for piece in pieces:
+        found.append(piece)
+        length += len(piece)
+        if length > MOST_CHARACTERS:
+            raise BadRow(
+                f"the tokenizer's chat template writes more than {MOST_CHARACTERS:,} of it"
+            )
+    return "".join(found)
+
+
+def _unmarked(text: str) -> ChatText:
+    pieces, spans, length, start = [], [], 0, 0
+    for piece in _MARKED.split(text):
+        if piece == _OPEN:
+            start = length
+        elif piece == _CLOSE:
+            spans.append((start, length))
+        else:
+            pieces.append(piece)
+            length += len(piece)
+    return ChatText("".join(pieces), tuple(span for span in spans if span[0] < span[1]))
+
+
+@lru_cache(maxsize=16)
+def _knows_developers(source: str) -> bool:
+    return bool(_DEVELOPER.search(source))
+
+
+@lru_cache(maxsize=16)
+def _compiled(source: str) -> jinja2.Template:
+    """The program, made ready; in a sandbox, as `transformers` does. Raises Jinja's errors."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Marks, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _json
+    environment.globals["raise_exception"] = _refuse
+    program = environment.from_string(source)
+    program.globals = dict(program.globals)  # a chain of them is copied slowly, at every rendering
+    return program
+
+
+def check_program(source: str) -> None:
+    """Raises ValueError, with the line, for a text that is no program of Jinja's."""
+    try:
+        _compiled(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from None
+
+
+def _json(value: Any, ensure_ascii: bool = False, **choices: Any) -> str:
+    """As `transformers`: Jinja's own would escape what HTML escapes."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, **choices)
+
+
+def _refuse(reason: str) -> None:
+    raise jinja2.TemplateError(reason)

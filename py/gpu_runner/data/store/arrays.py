@@ -1,0 +1,211 @@
+"""Encoded rows as arrays on disk, mapped into memory: a row is read when it is asked for.
+
+    ids       (T,)    uint32   the tokens of all rows, one row after the other
+    trained   (T,)    bool     which of them are learned
+    starts    (N + 1,) int64   where each row begins
+    cut       (N,)    int64    tokens that truncation dropped
+    origin    (N,)    int64    number of the row of the file that each was made of
+    digest    (N,)    uint64   of the ids of each row
+    texts     bytes, (N + 1,)  the rows themselves, as JSON
+
+They are written by parts, in order, and are whole when `meta.json` is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, overload
+
+import numpy as np
+
+from gpu_runner.data.encode import Example
+
+META: Final = "meta.json"
+_KINDS: Final[dict[str, Any]] = {
+    "ids": np.uint32,
+    "trained": np.bool_,
+    "lengths": np.int64,
+    "cut": np.int64,
+    "origin": np.int64,
+    "digest": np.uint64,
+    "texts": np.uint8,
+    "text_lengths": np.int64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some encoded rows as the bytes of each array, and what is to be said of them."""
+
+    arrays: dict[str, bytes]
+    told: dict[str, Any]
+
+
+def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, Any]) -> Part:
+    """Encoded rows, each with the number and the text of what it was made of, as bytes."""
+    made: dict[str, list[bytes]] = {name: [] for name in _KINDS}
+    for origin, row, example in rows:
+        ids = np.array(example.ids, np.uint32).tobytes()
+        text = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        made["ids"].append(ids)
+        made["trained"].append(bytes(example.trained))
+        made["texts"].append(text)
+        for name, number in (
+            ("lengths", len(example.ids)),
+            ("cut", example.cut_tokens),
+            ("origin", origin),
+            ("text_lengths", len(text)),
+        ):
+            made[name].append(number.to_bytes(8, "little"))
+        made["digest"].append(_digest(ids))
+    return Part({name: b"".join(pieces) for name, pieces in made.items()}, told)
+
+
+def digest(ids: Sequence[int]) -> int:
+    """Eight bytes of a hash of the ids of a row, as a number."""
+    return int.from_bytes(_digest(np.array(ids, np.uint32).tobytes()), "little")
+
+
+def _digest(ids: bytes) -> bytes:
+    return hashlib.blake2b(ids, digest_size=8).digest()
+
+
+def write(folder: Path, parts: Iterable[Part], meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write parts in order, and what was told with each into the meta data. Returns that too."""
+    told = []
+    with ExitStack() as open_files:
+        files = {name: open_files.enter_context((folder / name).open("wb")) for name in _KINDS}
+        for part in parts:
+            for name, content in part.arrays.items():
+                files[name].write(content)
+            told.append(part.told)
+    (folder / META).write_text(json.dumps({**meta, "told": told}), "utf-8")
+    return told
+
+
+class Arrays:
+    """The arrays of a folder. Raises OSError or ValueError where they are not whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.meta: dict[str, Any] = json.loads((folder / META).read_text("utf-8"))
+        found = {name: _mapped(folder / name, kind) for name, kind in _KINDS.items()}
+        self.ids, self.trained = found["ids"], found["trained"]
+        self.cut, self.origin, self.digest = found["cut"], found["origin"], found["digest"]
+        self.starts = np.concatenate([[0], np.cumsum(found["lengths"])])
+        self.texts = found["texts"]
+        self.text_starts = np.concatenate([[0], np.cumsum(found["text_lengths"])])
+        if self.starts[-1] != len(self.ids) or self.text_starts[-1] != len(self.texts):
+            raise ValueError(f"{folder} is not whole")
+
+    @cached_property
+    def trainable(self) -> Any:
+        """(N,) how many tokens of each row are learned."""
+        if not len(self.trained):
+            return np.zeros(len(self.cut), np.int64)
+        sums = np.concatenate([[0], np.cumsum(self.trained, dtype=np.int64)])
+        return sums[self.starts[1:]] - sums[self.starts[:-1]]
+
+    def example(self, index: int) -> Example:
+        """Row number `index`."""
+        low, high = self.starts[index], self.starts[index + 1]
+        ids, trained = self.ids[low:high].tolist(), self.trained[low:high].tolist()
+        return Example(tuple(ids), tuple(trained), int(self.cut[index]))
+
+    def row(self, index: int) -> dict[str, Any]:
+        """What row number `index` was made of."""
+        low, high = self.text_starts[index], self.text_starts[index + 1]
+        text = self.texts[low:high].tobytes().decode("utf-8", "surrogatepass")
+        row: dict[str, Any] = json.loads(text)
+        return row
+
+
+def _mapped(path: Path, kind: Any) -> Any:
+    if not path.stat().st_size:
+        return np.zeros(0, kind)
+    return np.memmap(path, kind, "r")
+
+
+class StoredExamples(Sequence[Example]):
+    """Some rows of arrays, in order, as examples."""
+
+    def __init__(self, arrays: Arrays, chosen: Any) -> None:
+        self.arrays = arrays
+        self.chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredExamples: ...
+    def __getitem__(self, index: int | slice) -> Example | StoredExamples:
+        if isinstance(index, slice):
+            return StoredExamples(self.arrays, self.chosen[index])
+        return self.arrays.example(int(self.chosen[index]))
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self.arrays.example(int(index)) for index in self.chosen)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        lengths: list[int] = np.diff(self.arrays.starts)[self.chosen].tolist()
+        return lengths
+
+    @cached_property
+    def trainable_tokens(self) -> int:
+        """Tokens of all rows that are learned."""
+        return int(self.arrays.trainable[self.chosen].sum())
+
+    def known(self, examples: Sequence[Example]) -> list[bool]:
+        """Which of some rows are among these, token for token."""
+        mine = set(self.arrays.digest[self.chosen].tolist())
+        return [digest(example.ids) in mine for example in examples]
+
+
+class StoredRows(Sequence[dict[str, Any]]):
+    """What those rows were made of."""
+
+    def __init__(self, arrays: Arrays, chosen: Any) -> None:
+        self.arrays = arrays
+        self.chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredRows: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | StoredRows:
+        if isinstance(index, slice):
+            return StoredRows(self.arrays, self.chosen[index])
+        return self.arrays.row(int(self.chosen[index]))
+
+
+class StoredPlaces(Sequence[str]):
+    """Where they were read: the file, and the number of the row in it."""
+
+    def __init__(self, arrays: Arrays, chosen: Any, place: str) -> None:
+        self.arrays = arrays
+        self.chosen = chosen
+        self.place = place
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredPlaces: ...
+    def __getitem__(self, index: int | slice) -> str | StoredPlaces:
+        if isinstance(index, slice):
+            return StoredPlaces(self.arrays, self.chosen[index], self.place)
+        return f"{self.place}[{int(self.arrays.origin[self.chosen[index]])}]"

@@ -1,0 +1,163 @@
+"""What will be trained, for a person at a terminal: rows with their tokens, and what is special.
+
+Trained tokens are bold and green on a terminal with colours, and in [brackets] anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data import preview
+from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.rows import RowSet
+from gpu_runner.text import counted, printable, sentence
+
+AROUND: Final = 16  # tokens before an answer in a short view, and half of those from its start
+LEVELS: Final = "▁▂▃▄▅▆▇█"
+_TRAINED, _READ = "bold green", "dim"
+
+
+def line(console: Console, tokens: Iterable[tuple[str, bool]]) -> Text:
+    """Tokens as text; ⏎ is a line break."""
+    coloured = console.is_terminal and not console.no_color
+    text = Text()
+    for token, trained in tokens:
+        shown = printable(token.replace("\n", "⏎").replace("\t", "→"))
+        if coloured:
+            text.append(shown, _TRAINED if trained else _READ)
+        else:
+            text.append(f"[{shown}]" if trained else shown)
+    return text
+
+
+def legend(console: Console) -> str:
+    """How trained tokens look."""
+    coloured = console.is_terminal and not console.no_color
+    return "trained tokens are green" if coloured else "trained tokens in [brackets]"
+
+
+def near_answer(console: Console, encoder: Encoder, example: Example) -> Text:
+    """One row near its first answer."""
+    return line(console, preview.spoken(encoder, example, AROUND))
+
+
+def what_is_trained(config: TrainConfig, rows: RowSet, encoder: Encoder) -> str:
+    """In words: which part of the rows, and through what."""
+    part = {"assistant": "answers and their ends", "last": "the last answer and its end"}
+    what = part.get(config.train_on, "everything")
+    if not encoder.has_template:
+        return f"{what}; without a chat template"
+    own = config.chat_template is None
+    through = "the model's chat template" if own else f"the template {config.chat_template}"
+    if not rows.template_rows:
+        return f"{what}; chats go through {through}"
+    return (
+        f"{what}; a prompt and its completion go through {through} as question and answer"
+        " (--chat-template none takes them as they are)"
+    )
+
+
+def show(
+    console: Console,
+    config: TrainConfig,
+    rows: RowSet,
+    encoder: Encoder,
+    tokenizer: Any,
+    settings: Any,
+) -> None:
+    """All that is to be said of a set of rows, without the rows themselves."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim")
+    found = preview.stops(rows, encoder)
+    for name, text in (
+        ("rows", f"{len(rows.examples):,} to train on, of {counted(rows.rows_read)} read"),
+        (
+            "tokens",
+            f"{rows.tokens:,}, {rows.trainable_tokens:,} of them trained"
+            f" ({rows.trainable_tokens / rows.tokens:.0%})",
+        ),
+        ("trained", what_is_trained(config, rows, encoder)),
+        ("stop", _stops(found, len(rows.examples))),
+        ("lengths", _lengths(preview.lengths(rows))),
+        ("repeated", _repeated(*preview.repeated(rows))),
+        ("padding", _padding(config, rows)),
+    ):
+        table.add_row(name, Text(printable(text)))
+    console.print(table)
+    if rows.bad_rows:
+        told = "train stops at the first bad row; --skip-bad-rows leaves them out."
+        sentence(console, Text.assemble(("Note: ", "bold yellow"), told))
+    elsewhere = preview.ends_elsewhere(found, tokenizer, settings)
+    for text in (*rows.remarks(), *([f"{elsewhere}."] if elsewhere else [])):
+        sentence(console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
+
+
+def show_rows(console: Console, rows: RowSet, encoder: Encoder, most: int) -> None:
+    """The first rows whole, as they are trained."""
+    shown = list(zip(rows.places, rows.examples, strict=True))[:most]
+    if shown:
+        many = f"{len(shown)} rows" if len(shown) > 1 else "row"
+        console.print(Text(f"\nThe first {many}, {legend(console)}:"))
+    for place, example in shown:
+        cut = f", cut: {example.cut_tokens:,} more" if example.cut_tokens else ""
+        lengths = f"{counted(len(example.ids), 'token')}, {example.trainable_tokens:,} trained{cut}"
+        console.print(Text(printable(f"{place}  ({lengths})"), "bold"), soft_wrap=True)
+        console.print(line(console, preview.spoken(encoder, example)), soft_wrap=True)
+
+
+def show_losses(
+    console: Console,
+    rows: RowSet,
+    encoder: Encoder,
+    losses: Sequence[tuple[int, float]],
+    most: int = 3,
+) -> None:
+    """The rows that the model finds hardest and easiest before it is trained."""
+    ranked = sorted(losses, key=lambda pair: -pair[1])
+    mean = sum(loss for _, loss in losses) / len(losses)
+    console.print(
+        f"\nθ₀ on {counted(len(losses))}, nats a trained token: {mean:.2f} in the mean. A row far"
+        " above may be wrong, one near 0 teaches nothing."
+    )
+    hard, easy = ranked[:most], ranked[most:][-most:][::-1]
+    for name, chosen in (("hardest", hard), ("easiest", easy)):
+        for index, loss in chosen:
+            told = f"{name}  {loss:5.2f}  {rows.places[index]}  "
+            row = near_answer(console, encoder, rows.examples[index])
+            console.print(Text.assemble((printable(told), "bold"), row), soft_wrap=True)
+
+
+def _stops(found: Sequence[preview.Stop], rows: int) -> str:
+    if not found:
+        return "none: every row is cut before its end"
+    told = [f"{printable(one.text)} (token {one.token}) ends {one.rows:,}" for one in found[:3]]
+    more = f", {len(found) - 3} others the rest" if len(found) > 3 else ""
+    return f"{', '.join(told)}{more} of {counted(rows)}"
+
+
+def _lengths(found: preview.Lengths) -> str:
+    highest = max(found.bars)
+    bars = "".join(
+        LEVELS[min(len(LEVELS) - 1, count * len(LEVELS) // (highest + 1))] if count else " "
+        for count in found.bars
+    )
+    return (
+        f"{found.shortest} {bars} {found.longest} tokens; half have at most {found.median}, nine"
+        f" in ten {found.nine_in_ten}"
+    )
+
+
+def _repeated(again: int, first: str) -> str:
+    return f"{again:,} there before, word for word; {first} is the first" if again else "none"
+
+
+def _padding(config: TrainConfig, rows: RowSet) -> str:
+    share, parts = preview.padding(rows, config.micro_batch, config.grad_accum, config.seed)
+    saved = f"packing computes none of it, in at most {counted(parts, 'sequence')} a step"
+    return f"{share:.0%} of what padded rows would compute; {saved}"

@@ -1,0 +1,52 @@
+"""`data ROWS --model M`, as one types it."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import tiny_llama
+from gpu_runner.cli.application import alone
+
+RUNNER = CliRunner()
+
+
+def said(*words: str) -> tuple[int, str]:
+    command = alone("data")
+    assert command is not None
+    answer = RUNNER.invoke(command, list(words))
+    return answer.exit_code, answer.output
+
+
+def test_rows_ends_and_the_hardest_rows_are_shown(model_dir: Path, sums_file: Path) -> None:
+    code, text = said(str(sums_file), "--model", str(model_dir), "--score", "5", "--rows", "1")
+    assert code == 0
+    assert "40 to train on, of 40 rows read" in text
+    assert f"{sums_file}:1  (6 tokens, 2 trained)\n0+0=[0][</s>]\n" in text
+    assert "θ₀ on 5 rows" in text
+    assert text.count("hardest") == 3
+
+
+def test_bad_rows_are_told_and_stop_nothing(model_dir: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [*tiny_llama.sums(2), {"words": 1}]
+    source = tiny_llama.write_rows(tmp_path / "rows.jsonl", rows)
+    code, text = said(str(source), "--model", str(model_dir), "--score", "0")
+    assert code == 0
+    assert "train stops at the first bad row; --skip-bad-rows leaves them out." in text
+    assert "rows.jsonl:3: its keys are words" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--rows", "-1"), "--rows -1 is out of bounds: give a number from 0 to 10,000"),
+        (("--score", "99999"), "--score 99999 is out of bounds"),
+        (("--train-on", "some"), "--train-on 'some' is unknown: choose assistant or last or all"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    words: tuple[str, str], reason: str, model_dir: Path, sums_file: Path
+) -> None:
+    code, text = said(str(sums_file), "--model", str(model_dir), *words)
+    assert code == 2
+    assert reason in text

@@ -1,0 +1,108 @@
+"""Chats as people have them, read as one form."""
+
+import json
+from typing import Any
+
+import pytest
+
+from chat_corpus import CALL, RESULT, WEATHER, asks, says
+from gpu_runner.data.chat.fields import BadRow
+from gpu_runner.data.chat.messages import read
+
+ARGUMENTS = '{"city": "Oslo"}'
+
+
+def test_openai_writes_no_words_beside_a_call() -> None:
+    for words in ({"content": ""}, {"content": None}, {}):
+        called = {key: value for key, value in CALL.items() if key != "content"} | words
+        chat = read({"messages": [asks("Hi?"), called, RESULT], "tools": [WEATHER]})
+        assert chat.messages[1]["content"] == ""
+        assert chat.messages[1]["tool_calls"][0]["function"]["name"] == "get_weather"
+        assert (chat.trained, chat.tools, chat.notes) == ([1], [WEATHER], [])
+
+
+def test_calls_and_tools_of_older_files_are_read() -> None:
+    called = {"role": "assistant", "content": None}
+    called |= {"function_call": {"name": "get_weather", "arguments": ARGUMENTS}}
+    result = {"role": "function", "name": "get_weather", "content": "rain"}
+    row = {"messages": [asks("Hi?"), called, result], "functions": [WEATHER["function"]]}
+    chat = read(row)
+    assert chat.messages[1]["tool_calls"][0]["function"] == called["function_call"]
+    assert chat.messages[2]["role"] == "tool"
+    assert chat.tools == [WEATHER]
+    assert read(row | {"functions": json.dumps([WEATHER])}).tools == [WEATHER]
+
+
+def test_sharegpt_is_read_with_its_system_and_its_calls() -> None:
+    call = json.dumps({"name": "get_weather", "arguments": {"city": "Oslo"}})
+    turns = [("human", "Hi?"), ("function_call", call), ("observation", "rain"), ("gpt", "Rain.")]
+    row = {
+        "conversations": [{"from": who, "value": words} for who, words in turns],
+        "system": "Terse.",
+        "tools": json.dumps([WEATHER["function"]]),
+    }
+    chat = read(row)
+    roles = [message["role"] for message in chat.messages]
+    assert roles == ["system", "user", "assistant", "tool", "assistant"]
+    assert chat.messages[2]["tool_calls"][0]["function"]["arguments"] == {"city": "Oslo"}
+    assert (chat.trained, chat.tools, chat.notes) == ([2, 4], [WEATHER], [])
+
+
+def test_of_a_conversational_prompt_no_answer_is_trained() -> None:
+    row: dict[str, Any] = {"prompt": [asks("a"), says("b"), asks("c")], "completion": [says("d")]}
+    assert read(row).trained == [3]
+    assert read(row | {"completion": says("d")}).trained == [3]
+
+
+def test_thoughts_have_several_names_and_become_one() -> None:
+    for name in ("reasoning_content", "thinking", "reasoning"):
+        chat = read({"messages": [asks("Hi?"), says("Yes.", **{name: "Hmm."})]})
+        assert chat.messages[1] == says("Yes.", reasoning_content="Hmm.")
+        assert chat.notes == []
+
+
+def test_words_may_come_in_parts() -> None:
+    parts = [{"type": "text", "text": "Hi"}, {"type": "text", "text": "?"}]
+    assert read({"messages": [{"role": "user", "content": parts}]}).messages == [asks("Hi?")]
+
+
+def test_what_nothing_is_made_of_is_told() -> None:
+    row = {"messages": [asks("Hi?"), says("Yes.", mood="glad")], "meta": 1, "empty": None}
+    assert read(row).notes == [
+        "of its messages, 'mood' is a key that nothing is made of",
+        "'meta' is a key that nothing is made of",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (says("a", weight=0.5), r'message 0: "weight" is 0\.5, but must be 0 \(not trained\) or 1'),
+        (says("a", tool_calls={}, name=3), 'message 0: "name" is int 3'),
+        (says("a", tool_calls="f"), 'message 0: "tool_calls" is str, but must be a list'),
+        (says("a", tool_calls=[{"function": {}}]), "message 0: a call of a tool has no name"),
+        (asks([{"type": "image_url"}]), "a part of type 'image_url': only text is trained"),
+        ({"role": "narrator", "content": "a"}, "has role 'narrator', but must have one of system"),
+        ({"from": "narrator", "value": "a"}, "has role 'narrator'"),
+    ],
+)
+def test_a_message_of_no_known_form_is_refused_with_the_reason(
+    message: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(BadRow, match=reason):
+        read({"messages": [message]})
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"tools": {"a": 1}}, '"tools" is dict, but must be a list of tools'),
+        ({"tools": [{"type": "function"}]}, 'one of "tools" has no name'),
+        ({"chat_template_kwargs": [1]}, '"chat_template_kwargs" must be an object'),
+    ],
+)
+def test_what_stands_beside_the_messages_is_refused_with_the_reason(
+    more: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(BadRow, match=reason):
+        read({"messages": [asks("a")], **more})
