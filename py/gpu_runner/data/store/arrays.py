@@ -40,14 +40,14 @@ _KINDS: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class EncodedRows:
     """Some encoded rows as the bytes of each array, and what is to be said of them."""
 
     arrays: dict[str, bytes]
     told: dict[str, Any]
 
 
-def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, Any]) -> Part:
+def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, Any]) -> EncodedRows:
     """Encoded rows, each with the number and the text of what it was made of, as bytes."""
     made: dict[str, list[bytes]] = {name: [] for name in _KINDS}
     for origin, row, example in rows:
@@ -64,7 +64,7 @@ def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, An
         ):
             made[name].append(number.to_bytes(8, "little"))
         made["digest"].append(_digest(ids))
-    return Part({name: b"".join(pieces) for name, pieces in made.items()}, told)
+    return EncodedRows({name: b"".join(pieces) for name, pieces in made.items()}, told)
 
 
 def digest(ids: Sequence[int]) -> int:
@@ -76,7 +76,7 @@ def _digest(ids: bytes) -> bytes:
     return hashlib.blake2b(ids, digest_size=8).digest()
 
 
-def write(folder: Path, parts: Iterable[Part], meta: dict[str, Any]) -> list[dict[str, Any]]:
+def write(folder: Path, parts: Iterable[EncodedRows], meta: dict[str, Any]) -> list[dict[str, Any]]:
     """Write parts in order, and what was told with each into the meta data. Returns that too."""
     told = []
     with ExitStack() as open_files:

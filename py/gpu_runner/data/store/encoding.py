@@ -119,7 +119,7 @@ def _made(source: str, encoder: Encoder, bad: list[str] | None, place: Path) -> 
 
 def _encoded(
     rows: Iterator[tuple[str, Row]], encoder: Encoder, bad: list[str], *, skip: bool
-) -> Iterator[arrays.Part]:
+) -> Iterator[arrays.EncodedRows]:
     """Parts in the order of their rows, encoded by as many processes as there are cores."""
     jobs = _jobs(rows)
     for part in _in_order(jobs, encoder):
@@ -132,7 +132,7 @@ def _encoded(
 
 def _in_order(
     jobs: Iterator[tuple[int, list[tuple[str, Row]]]], encoder: Encoder
-) -> Iterator[arrays.Part]:
+) -> Iterator[arrays.EncodedRows]:
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     first = list(islice(jobs, 2))
     if workers == 1 or len(first) < 2:
@@ -141,7 +141,7 @@ def _in_order(
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin, (encoder,)) as pool:
-        waiting: list[Future[arrays.Part]] = [pool.submit(_work, *job) for job in first]
+        waiting: list[Future[arrays.EncodedRows]] = [pool.submit(_work, *job) for job in first]
         try:
             while waiting:
                 while len(waiting) < workers * _AHEAD and (job := next(jobs, None)) is not None:
@@ -163,12 +163,14 @@ def _begin(encoder: Encoder) -> None:
     _encoder = encoder
 
 
-def _work(start: int, rows: list[tuple[str, Row]]) -> arrays.Part:
+def _work(start: int, rows: list[tuple[str, Row]]) -> arrays.EncodedRows:
     assert _encoder is not None
     return encode_part(_encoder, start, rows)
 
 
-def encode_part(encoder: Encoder, start: int, rows: Iterable[tuple[str, Row]]) -> arrays.Part:
+def encode_part(
+    encoder: Encoder, start: int, rows: Iterable[tuple[str, Row]]
+) -> arrays.EncodedRows:
     """Some rows, the first of them number `start` of its file; bad ones are told."""
     rendered, origins, bad = [], [], []
     counts: Counter[str] = Counter()
