@@ -163,6 +163,10 @@ def test_a_worker_that_is_gone_is_ended_by_force_and_another_takes_its_place(
     reader.begin(LONG | {"rows_per_step": 2})
     reader.until_training()
     within_the_worker(reader, "self.close()")
+    step = -1
+    while step != reader.state["step"]:  # the step that it is in comes to its end
+        step = reader.state["step"]
+        reader.page.wait_for_timeout(1000 * slowness())
     ended, seconds = reader.stop()
     assert ended["status"] == "failed"
     assert "ended by force" in ended["problem"]
