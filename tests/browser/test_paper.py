@@ -20,7 +20,8 @@ def dark_on_paper(chromium: Browser, static_site: StaticSite) -> Any:
     page.goto(static_site.url)
     page.locator("run-view").scroll_into_view_if_needed()
     RunReader(page)
-    page.locator("run-view run-chart canvas").first.wait_for()
+    for chart in page.locator("run-view run-chart").all():
+        chart.locator("canvas").wait_for(state="attached")
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     yield page

@@ -1,5 +1,9 @@
 """The page names the command as it is typed where its server was started."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from playwright.sync_api import Page, expect
 
 import build
@@ -9,8 +13,17 @@ BLOCK = "pre > code.language-sh"
 DEMO = "train --model demo"
 
 
-def test_a_served_page_spells_the_command_of_its_server(page: Page, serve_site: Server) -> None:
-    page.goto(serve_site.url)
+@pytest.fixture
+def server(site: Path, tmp_path: Path) -> Iterator[Server]:
+    """One without a run."""
+    running = Server(site, tmp_path / "runs", tmp_path / "server.log")
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_a_served_page_spells_the_command_of_its_server(page: Page, server: Server) -> None:
+    page.goto(server.url)
     own = (build.VENV / "bin" / "unfrozen").relative_to(build.ROOT)
     block = page.locator(BLOCK, has_text=DEMO)
     expect(block).to_have_text(f"{own} train --model demo")

@@ -16,6 +16,7 @@ import pytest
 import run_process
 from gpu_runner.checkpoint import directory
 from run_process import events, losses
+from slowness import slowness
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +86,7 @@ def test_thirty_kills_change_nothing(options: dict[str, Any], tmp_path: Path) ->
         argument: Any = options | {"runs": str(place)}
         while True:
             spared = kills >= KILLS
-            seconds = None if spared else chance.uniform(0.05, LONGEST_SECONDS)
+            seconds = None if spared else chance.uniform(0.05, LONGEST_SECONDS) * slowness()
             if not live(target, argument, seconds):
                 break
             kills += 1
