@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page
 from accessibility import is_wider_than_the_window, violations
 from browser.page_run_reader import SHORT, PageRunReader
 from conftest import StaticSite
+from slowness import slowness
 from unfrozen.lab.page_run import PRESETS
 
 LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 390), ("light", 320)]
@@ -20,7 +21,8 @@ def looks(page: Page) -> Iterator[None]:
     for scheme, width in LOOKS:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(200)
+        page.evaluate("scrollTo(0, 0)")  # the bar at the top lies over no button of it
+        page.wait_for_timeout(200 * slowness())
         yield
 
 

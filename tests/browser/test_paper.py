@@ -20,8 +20,7 @@ def dark_on_paper(chromium: Browser, static_site: StaticSite) -> Any:
     page.goto(static_site.url)
     page.locator("run-view").scroll_into_view_if_needed()
     RunReader(page)
-    for chart in page.locator("run-view run-chart").all():
-        chart.locator("canvas").wait_for(state="attached")
+    page.locator("run-view run-chart canvas").first.wait_for()
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     yield page
@@ -49,8 +48,8 @@ def test_charts_of_a_run_are_drawn_for_white_paper(dark_on_paper: Any) -> None:
 def test_no_chart_is_cut_by_the_edge_of_the_sheet(dark_on_paper: Any) -> None:
     dark_on_paper.set_viewport_size(A4)
     cut = dark_on_paper.evaluate(
-        """() => [...document.querySelectorAll("run-view run-chart")]
-          .filter((chart) => chart.querySelector("canvas").getBoundingClientRect().right >
+        """() => [...document.querySelectorAll("run-view run-chart canvas")]
+          .filter((canvas) => canvas.getBoundingClientRect().right >
             document.documentElement.clientWidth + 1).length"""
     )
     assert cut == 0

@@ -115,11 +115,10 @@ export class RunChart extends HTMLElement {
   async #draw() {
     if (this.#waits) return;
     this.#waits = true;
-    this.#library ??= import("uplot").then((module) => (this.#library = module.default));
-    if (this.#library instanceof Promise) await this.#library;
+    this.#library ??= await import("uplot").then((module) => module.default, () => null);
     await turn();
     this.#waits = false;
-    if (!this.isConnected || !this.#chart) return;
+    if (!this.isConnected || !this.#chart || !this.#library) return; // not to be had just now: next time
     const { stage } = this.#parts;
     stage.setAttribute("aria-label", `${this.#chart.title}. Arrow keys read the values, plus and minus zoom.`);
     const data = alignedData(this.#chart.lines);
