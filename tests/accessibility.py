@@ -17,6 +17,7 @@ def violations(page: Page, within: str = "html") -> list[str]:
     """One line a rule, with its first places; only those inside the elements `within` matches."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(AXE.read_text(encoding="utf-8"))
+    page.evaluate("() => scrollTo({ top: 0, behavior: 'instant' })")  # the bar lies over nothing
     found: list[dict[str, Any]] = page.evaluate(
         "([within, rules]) => axe.run(within, { rules }).then((result) => result.violations)",
         [within, STRICT],

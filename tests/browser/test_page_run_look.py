@@ -21,7 +21,6 @@ def looks(page: Page) -> Iterator[None]:
     for scheme, width in LOOKS:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
-        page.evaluate("scrollTo(0, 0)")  # the bar at the top lies over no button of it
         page.wait_for_timeout(200 * slowness())
         yield
 
