@@ -1,14 +1,16 @@
 """Thirty kills −9 at random moments: a run that is resumed after each of them is the same run.
 
 Every attempt is a process of its own, forked from one that has loaded the libraries and computed
-nothing. It lives for a random time and dies by SIGKILL, wherever it is. The checkpoint it leaves
-must equal, to the last bit, the one that the uninterrupted run wrote at that step: weights,
-moments, random numbers, position. So must the losses in the log and the finished model.
+nothing. It lives for a random part of the time that a whole run takes and dies by SIGKILL, wherever
+it is. The checkpoint it leaves must equal, to the last bit, the one that the uninterrupted run
+wrote at that step: weights, moments, random numbers, position. So must the losses in the log and
+the finished model.
 """
 
 import json
 import random
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -16,12 +18,10 @@ import pytest
 import run_process
 from gpu_runner.checkpoint import directory
 from run_process import events, losses
-from slowness import slowness
 
 pytestmark = pytest.mark.slow
 
 KILLS = 30
-LONGEST_SECONDS = 1.2
 BITWISE = ("model.safetensors", "optimizer.safetensors")
 
 
@@ -31,16 +31,17 @@ def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
     return {"model": str(model_dir), "data": str(sums_file), "general": (), **steps}
 
 
-def live(target: Any, argument: Any, seconds: float | None) -> bool:
-    """Let a child run for `seconds` (None: to its end) and kill it; whether it was killed."""
+def live(target: Any, argument: Any, seconds: float | None) -> float | None:
+    """Let a child run for `seconds` (None: to its end) and kill it; how long it took, unless so."""
     child = run_process.children().Process(target=target, args=(argument,))
-    child.start()
+    child.start()  # which waits for the libraries, the first time
+    started = perf_counter()
     child.join(seconds)
     killed = child.is_alive()
     child.kill()
     child.join()
     assert killed or child.exitcode == 0, child.exitcode
-    return killed
+    return None if killed else perf_counter() - started
 
 
 def live_together(target: Any, argument: Any, runs: Path, until: int | None) -> Path:
@@ -72,7 +73,9 @@ def assert_same_checkpoint(one: Path, two: Path, timed: tuple[str, ...] = ("seco
 
 def test_thirty_kills_change_nothing(options: dict[str, Any], tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    live(run_process.train_here_and_copy_checkpoints, options | {"runs": str(whole)}, None)
+    copied = run_process.train_here_and_copy_checkpoints
+    longest = live(copied, options | {"runs": str(whole)}, None)
+    assert longest is not None
     (reference,) = whole.iterdir()
     saved = {path.name: path for path in (reference / "copies").iterdir()}
     assert len(saved) == 15  # the last one too: a finished run can go on
@@ -86,8 +89,8 @@ def test_thirty_kills_change_nothing(options: dict[str, Any], tmp_path: Path) ->
         argument: Any = options | {"runs": str(place)}
         while True:
             spared = kills >= KILLS
-            seconds = None if spared else chance.uniform(0.05, LONGEST_SECONDS) * slowness()
-            if not live(target, argument, seconds):
+            seconds = None if spared else chance.uniform(0.04, 1) * longest
+            if live(target, argument, seconds) is not None:
                 break
             kills += 1
             begun = [run for run in place.glob("*") if (run / "events.jsonl").exists()]

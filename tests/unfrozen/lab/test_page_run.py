@@ -78,7 +78,7 @@ def outcome(which: tuple[str, int]) -> Run:
 @cache
 def run_here() -> dict[tuple[str, int], Run]:
     """Those of AGAIN, in two processes."""
-    with get_context("forkserver").Pool(2) as pool:
+    with get_context("spawn").Pool(2) as pool:
         return dict(zip(AGAIN, pool.map(outcome, AGAIN, chunksize=1), strict=True))
 
 
