@@ -16,7 +16,8 @@ import torch
 
 import tiny_families
 from gpu_runner.config.bounds import Checkpointing
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.model import blocks

@@ -10,7 +10,8 @@ import typer
 
 from gpu_runner.config import bounds
 from gpu_runner.config import file as config_file
-from gpu_runner.config.schema import RANGES, WORDS, TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import RANGES, WORDS, TrainConfig
 
 Option = tuple[Any, str, str]
 """Its type, its help, and the heading it stands under."""
@@ -37,7 +38,7 @@ OPTIONS: Final[dict[str, Option]] = {
         _ELSE,
     ),
 }
-"""What is not given is `None`; `config.resolve` has the defaults, which are told where the help
+"""What is not given is `None`; `resolve` has the defaults, which are told where the help
 leaves its sentence open.
 """
 
