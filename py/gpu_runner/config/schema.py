@@ -25,6 +25,7 @@ from gpu_runner.config.bounds import (
     Schedule,
     TrainOn,
 )
+from gpu_runner.config.tables import TABLES, Pairs
 from gpu_runner.installed import RUNS_ENV, runs_folder, short
 from unfrozen.runner import LENGTHS, MOST_AT_ONCE, MOST_MICRO_BATCHES
 
@@ -66,6 +67,10 @@ class TrainConfig:
     replay_share: Annotated[float, About("Their share of the tokens", DATA, 0.001, 0.9)] = 0.1
     chat_template: Annotated[
         str | None, About("A .jinja file in place of the model's; none for no template.", DATA)
+    ] = None
+    add_tokens: Annotated[
+        tuple[str, ...] | None,
+        About("Special tokens to add, as '<a>,<b>'; repeatable.", DATA),
     ] = None
     train_on: Annotated[TrainOn, About("assistant, last (answer) or all", DATA)] = "assistant"
     seq_len: Annotated[int, About("Longest row in tokens; longer ones are cut", DATA, *LENGTHS)] = (
@@ -142,16 +147,30 @@ class TrainConfig:
         About("ξ: a layer learns at the rate of that above divided by ξ; ULMFiT took 2.6", RARER,
               1.0, 100.0),
     ] = 1.0  # fmt: skip
+    rates: Annotated[
+        Pairs | None, About("[rates] embedding = 0.1: times --lr for a part, or a pattern.", RARER)
+    ] = None
+    decays: Annotated[
+        Pairs | None, About("[decays] embedding = 0: times --weight-decay, likewise.", RARER)
+    ] = None
     optimizer: Annotated[
         Optimizer, About("What moves the weights; muon those of the blocks, AdamW the rest", RARER)
     ] = "adamw"
     beta1: Annotated[float, About("Of AdamW: memory of gradients", RARER, 0.0, 0.9999)] = 0.9
     beta2: Annotated[float, About("Of AdamW: of their squares", RARER, 0.0, 0.999999)] = 0.999
     beta2_tokens: Annotated[
-        float | None, About("β₂ by the tokens in which half is forgotten.", RARER, 1.0, 1e15)
+        float | None,
+        About("β₂ by the tokens in which half is forgotten; plan tells it.", RARER, 1.0, 1e15),
     ] = None
     epsilon: Annotated[float, About("Of AdamW: least divisor", RARER, 1e-30, 1.0)] = 1e-8
     momentum: Annotated[float, About("Of sgd; 0 keeps no state", RARER, 0.0, 0.9999)] = 0.0
+    neftune_alpha: Annotated[
+        float, About("Noise on embeddings while training; NEFTune took 5 to 15", RARER, 0.0, 1000.0)
+    ] = 0.0
+    router_balance: Annotated[
+        float,
+        About("Strength of what spreads tokens over experts; Switch took 0.01", RARER, 0.0, 10.0),
+    ] = 0.0
     rounding: Annotated[
         Rounding, About("How bf16 weights are rounded; nearest loses small updates", RARER)
     ] = "nearest"
@@ -244,9 +263,12 @@ class TrainConfig:
             raise ValueError(f"{', '.join(unknown[:3])} is no choice of a run")
         if values.get("general") is not None:
             values["general"] = tuple((str(name), str(path)) for name, path in values["general"])
-        for name in ("sample_prompts", "mix"):
+        for name in ("sample_prompts", "mix", "add_tokens"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
+        for name in TABLES:
+            if values.get(name) is not None:
+                values[name] = tuple((str(part), float(times)) for part, times in values[name])
         return TrainConfig(**values)
 
 

@@ -7,7 +7,6 @@ from gpu_runner.config.resolve import resolve
 from gpu_runner.errors import UsageError
 
 
-
 def test_the_demo_brings_its_own_recipe() -> None:
     config = resolve({"model": "demo"})
     assert (config.data, config.steps, config.lr) == ("demo", demo.RECIPE.steps, demo.RECIPE.lr)

@@ -10,6 +10,7 @@ from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import RANGES, TrainConfig
 from gpu_runner.errors import UsageError
 
+
 def test_a_configuration_survives_its_json() -> None:
     config = resolve({"model": "demo", "general": (("a", "b.jsonl"),)})
     assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
