@@ -21,7 +21,8 @@ from rich.text import Text
 from torch import Tensor
 
 from gpu_runner.checkpoint import training_state
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import IGNORED, Batch, collate, pack
 from gpu_runner.errors import ExitCode
 from gpu_runner.model.load import load

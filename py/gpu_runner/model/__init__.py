@@ -9,4 +9,7 @@ Reading order:
 - `fused` — Llama-like blocks that keep less: norms and feed-forward part, fused
 - `blocks` — what a block keeps: recomputed, moved to the host, compiled
 - `loss` — cross-entropy as (sum, count)
+- `noise` — noise on the embeddings of a training step
+- `router` — where tokens go in a mixture of experts, and what spreads them
+- `vocabulary` — tokens that a run adds: tokenizer, embedding and head
 """

@@ -48,13 +48,17 @@ _MATTERS: Final = (
 
 
 def foretell(
-    source: Source, config: TrainConfig, compute: str, shape: BatchShape
+    source: Source, config: TrainConfig, compute: str, shape: BatchShape, rows: int = 0
 ) -> Prediction | None:
     """What a step whose largest micro-batch is `shape` will hold; None where it cannot be traced.
+
+    `rows` are those of its embedding, where the run changes their number.
 
     That is where the model needs code of its own, or an operator whose shapes PyTorch cannot tell.
     """
     settings, _ = read_config(source)
+    if rows:
+        settings.get_text_config().vocab_size = rows
     chosen = {name: getattr(config, name) for name in _MATTERS}
     depends = {"model": settings.to_dict(), "choices": chosen, "compute": compute}
     depends |= {"shape": shape._asdict(), "by": installed_version()}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine
 

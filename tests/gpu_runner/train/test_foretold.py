@@ -9,7 +9,7 @@ import torch
 import transformers
 
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data.feed import Feed
 from gpu_runner.model import blocks
 from gpu_runner.model.load import find, read_config
