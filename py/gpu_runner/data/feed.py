@@ -52,6 +52,8 @@ class Batch:
     bounds: Tensor | None = None
     longest: int = 0
     chosen: Targets | None = None
+    seen_bounds: Tensor | None = None
+    """`bounds` where the batch was made: on a card, a look at the others is a wait."""
 
     @property
     def tokens(self) -> int:
@@ -92,7 +94,8 @@ class Batch:
         ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
         assert ids is not None
         assert labels is not None
-        return Batch(ids, labels, self.trainable_tokens, bounds, self.longest, chosen)
+        seen = self.bounds if self.seen_bounds is None else self.seen_bounds
+        return Batch(ids, labels, self.trainable_tokens, bounds, self.longest, chosen, seen)
 
 
 class BatchShape(NamedTuple):

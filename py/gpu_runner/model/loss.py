@@ -44,7 +44,7 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
     if batch.bounds is not None:
         if not isolates(model):
             raise AssertionError("this model would attend across the documents of a packed batch")
-        arguments |= bounds_arguments(batch.bounds, batch.longest)
+        arguments |= bounds_arguments(batch.bounds, batch.longest, batch.seen_bounds)
         arguments["position_ids"] = batch.position_ids
     head = model.get_output_embeddings()
     own = head.forward

@@ -81,7 +81,7 @@ class RunPlan:
     @property
     def available_bytes(self) -> int:
         """Memory that is free on the device now."""
-        return free_bytes(self.device)
+        return free_bytes(self.device, self.feed.ranks)
 
     @property
     def disk_bytes(self) -> int:
@@ -264,7 +264,7 @@ def _fitted(
         _, largest = heaviest(feed, steps, shape, choice, compute)
         return predict(shape, choice, compute, largest, ranks).peak_bytes
 
-    return remedy.fitted(config, peak_bytes, free_bytes(device), ranks)
+    return remedy.fitted(config, peak_bytes, free_bytes(device, ranks), ranks)
 
 
 def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:

@@ -32,7 +32,8 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.train.measure import StepMemory, TensorTracker
+from gpu_runner.train.measure import TensorTracker
+from gpu_runner.train.meter import StepMemory
 
 CPU: Final = torch.device("cpu")
 _MATTERS: Final = (
