@@ -10,13 +10,13 @@ attended to alone: exact isolation, and no score is computed only to be masked.
 
 Rows without bounds are padded on the right and need no mask either. Sliding windows count within a
 document. There is never a mask tensor from outside: padding on the left is refused, not ignored.
-Transformers is told of no mask function either: it would look for packed rows in the positions, and
-wait for a card to answer.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
@@ -35,9 +35,10 @@ SMALLER: Final = (((8, 6), (8, 9)), ((12, 0), (12, 1)))
 
 def register() -> str:
     """Make transformers know our attention; returns the name to load a model with."""
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, _no_mask)
     return NAME
 
 
@@ -61,8 +62,24 @@ def bounds_arguments(bounds: Tensor, longest: int, seen: Tensor | None = None) -
     }
 
 
-def _refuse_padding(mask: Tensor) -> None:
-    if not bool(mask.all()):
+@contextmanager
+def positions_unread() -> Iterator[None]:
+    """Transformers does not look through positions for rows that are packed.
+
+    Where documents end, attention is told; other models get rows. To look is to wait for a card.
+    """
+    from transformers import masking_utils
+
+    own = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = own
+
+
+def _no_mask(*_: Any, attention_mask: Tensor | None = None, **__: Any) -> None:
+    if attention_mask is not None and not bool(attention_mask.all()):
         raise ValueError(f"{NAME} takes no padding mask: pad on the right, or pack")
 
 
@@ -85,18 +102,16 @@ def attend(
     """Transformers' attention interface: query (B, H, T, d), key and value (B, K, S, d).
 
     Returns (B, T, H, d) and no weights. With `cu_seq_lens_q` (D + 1,) int32, B is 1; `seen_bounds`
-    are the same on the host. A mask is that of a prompt (generation), and must be all ones.
+    are the same on the host.
     """
-    del module
-    cached = query.shape[2] < key.shape[2]
-    if attention_mask is not None and not cached:
-        _refuse_padding(attention_mask)
+    del module, attention_mask
     if torch.is_autocast_enabled(query.device.type):  # it knows PyTorch's attention, not ours
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     longest = max_length_q if cu_seq_lens_q is not None else key.shape[2]
     window = sliding_window if sliding_window is not None and sliding_window < longest else None
+    cached = query.shape[2] < key.shape[2]
     bounds = cu_seq_lens_q if seen_bounds is None else seen_bounds
     limited = window is not None or softcap is not None
     if dropout or cached or (cu_seq_lens_q is None and not limited):

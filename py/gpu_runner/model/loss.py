@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_runner.data.feed import Batch
-from gpu_runner.model.attention import bounds_arguments, isolates
+from gpu_runner.model.attention import bounds_arguments, isolates, positions_unread
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
 Kind = Literal["full", "chunked", "linear"]
@@ -59,7 +59,7 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         logits: Tensor = own(inputs[None])  # (1, N, V), which the model then changes
         return logits
 
-    with _replaced(head, at_head):
+    with _replaced(head, at_head), positions_unread():
         found: Tensor = model(**arguments).logits
     if plain:
         return found, batch.trainable_tokens

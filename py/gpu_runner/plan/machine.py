@@ -106,8 +106,8 @@ def free_bytes(device: torch.device, ranks: int = 1) -> int:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         beside = WORKSPACE_BYTES + (COMMUNICATION_BYTES if ranks > 1 else 0)
-        left = min(free, total - CONTEXT_BYTES) - beside
-        return max(0, round(left / (1 + ROUNDING)))
+        rest = min(free, total - CONTEXT_BYTES) - beside
+        return max(0, round(rest / (1 + ROUNDING)))
     left = group_left()
     available = int(psutil.virtual_memory().available)
     return available if left is None else min(available, left)

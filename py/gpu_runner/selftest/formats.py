@@ -1,4 +1,4 @@
-"""Gradients of the demo in every format, beside those in 64 bits on the CPU.
+"""Gradients in every format, beside those in 64 bits on the CPU, of random weights and rows.
 
 A format of unit roundoff u rounds every product's inputs; through a few layers that makes some u of
 the gradient's length, and MARGIN of them are allowed.
@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
+from gpu_runner.data.feed import collate
 from gpu_runner.plan.machine import set_up
 from gpu_runner.selftest.figures import (
     Bench,
@@ -22,7 +24,10 @@ from gpu_runner.selftest.figures import (
     gradients,
     moved,
     need,
+    random_rows,
     settings,
+    tiny,
+    tokens,
 )
 
 MARGIN: Final = 16
@@ -32,7 +37,8 @@ TF32, BF16 = MARGIN * 2.0**-11, MARGIN * 2.0**-9
 
 def single(bench: Bench) -> Figure:
     """fp32: the gradient is that in 64 bits."""
-    return Figure(apart(gradients(bench.model(), bench.packed()), bench.exact), FP32)
+    found = gradients(tiny("llama", bench.device), tokens().to(bench.device))
+    return Figure(apart(found, exact(torch.float32)), FP32)
 
 
 def tensor_float(bench: Bench) -> Figure:
@@ -40,22 +46,28 @@ def tensor_float(bench: Bench) -> Figure:
     need(bench.on_card, "a CPU has no TF32")
     need(torch.cuda.get_device_capability(bench.device) >= (8, 0), "this card has no TF32")
     with _told(bench, tf32=True):
-        found = gradients(bench.model(), bench.packed())
-    return Figure(apart(found, bench.exact), TF32)
+        found = gradients(tiny("llama", bench.device), tokens().to(bench.device))
+    return Figure(apart(found, exact(torch.float32)), TF32)
 
 
 def mixed(bench: Bench) -> Figure:
     """fp32 weights, bf16 products: the gradient is that in 64 bits, to within 8 bits."""
     with _narrow(bench):
-        found = gradients(bench.model(), bench.packed())
-    return Figure(apart(found, bench.exact), BF16)
+        found = gradients(tiny("llama", bench.device), tokens().to(bench.device))
+    return Figure(apart(found, exact(torch.float32)), BF16)
 
 
 def narrow(bench: Bench) -> Figure:
     """bf16 weights: the gradient is that of the same weights in 64 bits, to within 8 bits."""
-    model = bench.model().to(bench.narrow())
-    found = gradients(model, bench.packed())
-    return Figure(apart(found, bench.exact_of(torch.bfloat16)), BF16)
+    model = tiny("llama", bench.device).to(bench.narrow())
+    found = gradients(model, tokens().to(bench.device))
+    return Figure(apart(found, exact(torch.bfloat16)), BF16)
+
+
+def exact(weights: torch.dtype) -> list[Tensor]:
+    """The gradient in 64 bits on the CPU, of weights that were rounded to `weights` first."""
+    model = tiny("llama", torch.device("cpu")).to(weights).double()
+    return gradients(model, collate(random_rows(), 0))
 
 
 def repeatable(bench: Bench) -> Figure:

@@ -64,7 +64,8 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, asked: AttentionAsked) -> Tenso
     if asked.packed:
         document = torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
         seen &= document[:, None] == document
-    return (scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v).transpose(0, 1)
+    found: Tensor = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v
+    return found.transpose(0, 1)
 
 
 def _attended(bench: Bench, asked: AttentionAsked, dtype: torch.dtype) -> tuple[float, str]:
@@ -81,14 +82,13 @@ def _attended(bench: Bench, asked: AttentionAsked, dtype: torch.dtype) -> tuple[
     bounds = torch.tensor([0, *LENGTHS]).cumsum(0).int()
     packed = attention.bounds_arguments(bounds.to(bench.device), max(LENGTHS), bounds)
     found, _ = attention.attend(
-        None,
-        *(tensor[None] for tensor in here),
+        *(None, here[0][None], here[1][None], here[2][None]),
         sliding_window=asked.window,
         softcap=asked.cap,
         **(packed if asked.packed else {}),
     )
     (found[0] * weight.to(bench.device)).sum().backward()
-    pairs = [(found[0], wanted)]
+    pairs = [(found[0].detach(), wanted.detach())]
     pairs += [(one.grad, two.grad) for one, two in zip(here, exact, strict=True)]  # type: ignore[misc]
     errors = [float((a.cpu().double() - b).abs().max() / b.abs().max()) for a, b in pairs]
     return max(errors), _kernel(here[0], asked)

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -52,9 +52,8 @@ def together(bench: Bench) -> Figure:
 
 def losses(planned: RunPlan, world: World) -> list[float]:
     """Losses and gradient norms of STEPS steps of the demo, in this world; two micro-batches."""
-    host = torch.device("cpu")
-    given: Any = (planned.source, planned.tokenizer, "fp32")
-    model = load(*given, world.device if world.size == 1 else host)
+    place = world.device if world.size == 1 else torch.device("cpu")
+    model = load(planned.source, planned.tokenizer, "fp32", place)
     world.shard(model, None)
     feed = planned.feed
     step = TrainingStep(

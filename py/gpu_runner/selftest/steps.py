@@ -21,6 +21,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.plan import make
 from gpu_runner.selftest.figures import (
     BOUNDS,
+    TRAINED,
     Bench,
     Check,
     Figure,
@@ -49,7 +50,7 @@ COMPILED: Final = 1e-4  # sums in another order, exponentials by other code
 def _kept(kind: Checkpointing, fused: bool, bench: Bench) -> Figure:
     model = bench.model()
     blocks.prepare(model, kind, compiled=False, fused=fused)
-    return Figure(apart(gradients(model, bench.packed()), bench.exact), BOUNDS[torch.float32])
+    return Figure(apart(gradients(model, bench.packed()), bench.exact), TRAINED)
 
 
 def offloaded(bench: Bench) -> Figure:
@@ -103,7 +104,7 @@ def _regions(loss: Tensor) -> int:
 
 def _by_loss(kind: Kind, bench: Bench) -> Figure:
     found = gradients(bench.model(), bench.packed(), kind)
-    return Figure(apart(found, bench.exact), BOUNDS[torch.float32])
+    return Figure(apart(found, bench.exact), TRAINED)
 
 
 def experts(bench: Bench) -> Figure:

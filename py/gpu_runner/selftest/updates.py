@@ -24,7 +24,7 @@ from gpu_runner.optim.eight_bit import installed
 from gpu_runner.optim.muon import COEFFICIENTS, MOMENTUM
 from gpu_runner.optim.rounding import Rounding
 from gpu_runner.optim.rules import ADAFACTOR_DECAY, ADAFACTOR_LEAST
-from gpu_runner.selftest.figures import Bench, Check, Figure, Skipped, moved, tiny, tokens
+from gpu_runner.selftest.figures import Bench, Check, Figure, Skipped, moved, need, tiny, tokens
 
 Array = NDArray[np.float64]
 RATE, DECAY, CLIP, STEPS = 1e-2, 0.1, 30.0, 4
@@ -40,7 +40,8 @@ def adamw(w: Array, g: Array, state: dict[str, Any], decay: float, step: int) ->
     m = state["m"] = 0.9 * state.get("m", 0.0) + 0.1 * g
     v = state["v"] = 0.999 * state.get("v", 0.0) + 0.001 * g**2
     change = m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
-    return w * (1 - RATE * decay) - RATE * change
+    found: Array = w * (1 - RATE * decay) - RATE * change
+    return found
 
 
 def sgd(w: Array, g: Array, state: dict[str, Any], decay: float, step: int) -> Array:
@@ -80,7 +81,8 @@ def muon(w: Array, g: Array, state: dict[str, Any], decay: float, step: int) -> 
     for _ in range(5):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return w * (1 - RATE * decay) - RATE * 0.2 * math.sqrt(max(w.shape)) * x
+    found: Array = w * (1 - RATE * decay) - RATE * 0.2 * math.sqrt(max(w.shape)) * x
+    return found
 
 
 RULES: Final = {"adamw": adamw, "sgd": sgd, "adafactor": adafactor, "muon": muon}
@@ -133,12 +135,20 @@ def eight_bit(bench: Bench) -> Figure:
     """adamw8bit moves weights as far along AdamW's way as AdamW does."""
     try:
         library = installed()
-        if library == "torchao":
-            check_compiler(bench.device)
     except UsageError as error:
         raise Skipped(str(error).split(":")[0]) from None
+    need(bench.on_card or library != "torchao", "torchao compiles it for minutes on a CPU")
+    if library == "torchao":
+        _need_compiler(bench)
     along = _along(bench, torch.float32, optim.OptimizerChoice("adamw8bit"))
     return Figure(abs(along - 1), 0.05, library)
+
+
+def _need_compiler(bench: Bench) -> None:
+    try:
+        check_compiler(bench.device)
+    except UsageError as error:
+        raise Skipped(str(error).split(",")[0]) from None
 
 
 def _rounded(rounding: Rounding, bench: Bench) -> Figure:

@@ -9,8 +9,7 @@ all it depends on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -21,7 +20,6 @@ import torch
 import transformers
 from platformdirs import user_cache_path
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import masking_utils
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import Batch, BatchShape, Targets
@@ -100,7 +98,7 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
     autocast: Any = nullcontext
     if compute != config.params:
         autocast = partial(torch.autocast, "cpu", DTYPES["bf16"])
-    with FakeTensorMode(), _masks_as_they_are():
+    with FakeTensorMode():
         model: Any = transformers.AutoModelForCausalLM.from_config(
             settings, dtype=DTYPES[config.params], trust_remote_code=False
         )
@@ -116,19 +114,6 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
                 _step(model, moves, tracker, autocast, _batch(shape), shape.parts, config)
         count = sum(parameter.numel() for parameter in model.parameters())
     return _prediction(tracker.memory, count)
-
-
-@contextmanager
-def _masks_as_they_are() -> Iterator[None]:
-    """Transformers looks into positions for rows that are packed, and takes those that it cannot
-    look into for such: it would build a mask that rows of a step do not need.
-    """
-    own = masking_utils.find_packed_sequence_indices
-    masking_utils.find_packed_sequence_indices = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = own
 
 
 def _step(
