@@ -27,6 +27,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+import tiny_families
+from gpu_runner.data.feed import Batch, Feed
+from gpu_runner.model import attention, blocks
+from gpu_runner.model.loss import loss_sum
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.early import Early
+from gpu_runner.train.loop import TrainingStep, train_step
+from gpu_runner.train.meter import SilentMeter
+from gpu_runner.world import World
+from measured_steps import ROWS
+from unfrozen.schedules import Schedule
+
 CARD = """
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -49,13 +61,11 @@ C10_REGISTER_GUARD_IMPL(CUDA, Guard)
 }
 namespace at::detail {
 const CUDAHooksInterface& getCUDAHooks() {
-  static Hooks* hooks = new Hooks();
-  return *hooks;
-}
-}
+  static Hooks hooks;
+  return hooks;
+} }
 namespace at::accelerator {
-std::optional<c10::DeviceType> getAccelerator(bool) { return CUDA; }
-}
+std::optional<c10::DeviceType> getAccelerator(bool) { return CUDA; } }
 """
 COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 LOOKS = ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "cpu", "numpy")
@@ -197,8 +207,6 @@ def sent(model: Any, dtype: torch.dtype) -> Any:
 
 def walk(case: dict[str, Any]) -> list[Wait]:
     """The waits of two training steps, each by its operator and by who asked."""
-    from gpu_runner.model import attention
-
     capability = tuple(case.get("capability", (8, 0)))
     waits: list[Wait] = []
     with (
@@ -211,27 +219,13 @@ def walk(case: dict[str, Any]) -> list[Wait]:
         Looks(waits),
     ):
         step = made(case)
-        from gpu_runner.train.loop import train_step
-        from gpu_runner.train.meter import SilentMeter
-
         for number in (1, 2):
             train_step(step, number, SilentMeter())
     return waits
 
 
-def made(case: dict[str, Any]) -> Any:
+def made(case: dict[str, Any]) -> TrainingStep:
     """The step that a case asks for, by the runner's own parts."""
-    import tiny_families
-    from gpu_runner.data.feed import Feed
-    from gpu_runner.model import blocks
-    from gpu_runner.model.loss import loss_sum
-    from gpu_runner.optim import optimizer as optim
-    from gpu_runner.optim.early import Early
-    from gpu_runner.train.loop import TrainingStep
-    from gpu_runner.world import World
-    from measured_steps import ROWS
-    from unfrozen.schedules import Schedule
-
     narrow = case.get("params") == "bf16"
     with _disable_current_modes():
         plain = tiny_families.model(case.get("family", "llama"))
@@ -256,10 +250,8 @@ def made(case: dict[str, Any]) -> Any:
     )
 
 
-def looking(model: Any, batch: Any) -> Any:
+def looking(model: Any, batch: Batch) -> Any:
     """A loss that asks the card what the host knows: where tokens are trained."""
-    from gpu_runner.model.loss import loss_sum
-
     trained = batch.labels[0] != -100
     torch.nonzero(trained[:4])
     bool(trained.all())
@@ -300,9 +292,7 @@ def main() -> None:
         try:
             found[name] = walk(case)
         except Exception as error:
-            import traceback
-
-            found[name] = traceback.format_exc() if "-v" in sys.argv else repr(error)
+            found[name] = repr(error)
     print(json.dumps(found))
 
 
