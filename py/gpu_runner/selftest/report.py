@@ -42,10 +42,8 @@ class CheckOutcome:
         """The figure beside its bound, in words."""
         if self.error is None or self.bound is None:
             return self.note
-        if self.error or self.bound:
-            found = f"{self.error:.1e} (at most {self.bound:.0e})"
-        else:
-            found = "exactly"
+        most = f"at most {self.bound:.0e}" if self.bound else "must be exact"
+        found = f"{self.error:.1e} ({most})" if self.error else "exactly"
         return f"{found}, {self.note}" if self.note else found
 
 

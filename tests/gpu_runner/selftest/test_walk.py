@@ -41,7 +41,7 @@ def test_this_machine_passes_with_a_line_a_check_and_a_report(
     assert first.startswith("PyTorch ")
     assert len(lines) == len(walk.CHECKS)
     assert {line[0] for line in lines} == {"✓", "·"}
-    assert not any("0e+00" in line for line in lines), "no bound of 0e+00 to be read"
+    assert not any("0e+00" in line for line in lines), "what is exact says so"
     skipped = [line for line in lines if line[0] == "·"]
     assert all(": skipped, " in line for line in skipped)
     assert sum("a CPU has nothing to wait for" in line for line in skipped) == 2
@@ -143,12 +143,11 @@ def test_an_optimizer_that_moves_otherwise_is_found(
 ) -> None:
     check = named(f"{name} moves weights")
     assert walk.carried_out(check, bench).verdict == "passed"
-    own = updates.optim.build
+    own = updates.optim.Optimizer.step
     monkeypatch.setattr(
-        updates.optim, "build", lambda model, **k: own(model, **k | {"weight_decay": 0.5})
+        updates.optim.Optimizer, "step", lambda self, lr, *more: own(self, 1.1 * lr, *more)
     )
-    if name != "muon":  # its bound is that of five steps in bf16
-        assert walk.carried_out(check, bench).verdict == "failed"
+    assert walk.carried_out(check, bench).verdict == "failed"
 
 
 @pytest.mark.slow
