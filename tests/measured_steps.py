@@ -28,7 +28,8 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.predict import Prediction, predict
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import StepMemory, measured
+from gpu_runner.train.measure import measured
+from gpu_runner.train.meter import StepMemory
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig

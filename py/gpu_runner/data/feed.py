@@ -54,6 +54,8 @@ class Batch:
     bounds: Tensor | None = None
     longest: int = 0
     chosen: Targets | None = None
+    seen_bounds: Tensor | None = None
+    """`bounds` where the batch was made: on a card, a look at the others is a wait."""
     lengths: tuple[int, ...] = ()
     draws: tuple[int, ...] = ()
 
@@ -106,7 +108,10 @@ class Batch:
         ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
         assert ids is not None
         assert labels is not None
-        return replace(self, input_ids=ids, labels=labels, bounds=bounds, chosen=chosen)
+        seen = self.bounds if self.seen_bounds is None else self.seen_bounds
+        return replace(
+            self, input_ids=ids, labels=labels, bounds=bounds, chosen=chosen, seen_bounds=seen
+        )
 
 
 class BatchShape(NamedTuple):

@@ -87,4 +87,4 @@ class Fitting:
                 )
             return found.peak_bytes
 
-        return remedy.fitted(config, peak_bytes, free_bytes(self.device), self.ranks)
+        return remedy.fitted(config, peak_bytes, free_bytes(self.device, self.ranks), self.ranks)

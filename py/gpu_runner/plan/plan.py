@@ -88,7 +88,7 @@ class RunPlan:
     @property
     def available_bytes(self) -> int:
         """Memory that is free on the device now."""
-        return free_bytes(self.device)
+        return free_bytes(self.device, self.feed.ranks)
 
     @property
     def disk_bytes(self) -> int:
