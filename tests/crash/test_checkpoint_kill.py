@@ -104,7 +104,7 @@ def watch(boundary: int, below: Path) -> None:
 def lose_what_is_not_flushed(below: Path, safe: set[str]) -> None:
     """Cut to half what the writer has made of step 2, under either name, and not flushed."""
     names = {path.replace(".tmp/", "/") for path in safe}
-    for file in below.rglob("step-000002*/*"):
+    for file in below.rglob("step-000002*/**/*"):
         if file.is_file() and str(file).replace(".tmp/", "/") not in names:
             os.truncate(file, file.stat().st_size // 2)
 

@@ -120,7 +120,8 @@ def _next_steps(end: End, directory: Path) -> list[str]:
             for one in end.better
         ]
         if (last := step_dir(directory / CHECKPOINTS, end.step)).exists():
-            size = format_bytes(sum(file.stat().st_size for file in last.iterdir()))
+            files = [file for file in last.rglob("*") if file.is_file()]
+            size = format_bytes(sum(file.stat().st_size for file in files))
             steps.append(
                 f"Train it further with: {program()} resume {_word(directory)} --steps N{runs};"
                 f" what that needs, {size}, is in {last}."

@@ -31,7 +31,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
-from gpu_runner.model import blocks
+from gpu_runner.model import blocks, share
 from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
@@ -64,8 +64,9 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         directory = world.on_first(lambda: _new_directory(planned.config))
         with claimed(directory, world):
             try:
-                model = loaded(planned, planned.source, world, quiet)
+                model, notes = loaded(planned, planned.source, world, quiet)
                 prepared = prepare(planned, directory, model, world, History(), State())
+                prepared.notes = [("warn", text) for text in notes]
             except BaseException:
                 if world.first:  # nothing is lost: there is no run yet
                     shutil.rmtree(directory, ignore_errors=True)
@@ -80,7 +81,7 @@ def world_of(config: TrainConfig) -> Iterator[World]:
     if device.type == "cpu":
         host_memory.keep_freed()
     set_up(config, device)
-    world = join(device)
+    world = join(device, config.shard_size)
     try:
         check_together(config, world)
         yield world
@@ -112,16 +113,51 @@ def check_together(config: TrainConfig, world: World) -> None:
             raise everyones(UsageError(f"{text}."))
 
 
-def loaded(planned: RunPlan, source: Source, world: World, console: Console) -> Any:
-    """The model; where it will be cut into parts, in the memory of the host first."""
-    device = planned.device if world.size == 1 else torch.device("cpu")
+def loaded(
+    planned: RunPlan, source: Source, world: World, console: Console
+) -> tuple[Any, list[str]]:
+    """The model, and what is to be said of how it was read.
+
+    Of several processes each reads what it will hold, and the model is cut already. Where that
+    cannot be, each reads all of it into the memory of its host, and it is cut by `prepare`.
+    """
     with console.status(Text(printable(f"loading {source.name}"))):
-        model = load(source, planned.tokenizer, planned.config.params, device)
+        if world.size == 1 and not share.written_in_parts(Path(source.place)):
+            return _loaded_whole(planned, source, planned.device), []
+        try:
+            found = share.begin(source, planned.tokenizer, planned.config.params)
+        except share.WholeOnly as why:
+            model = _loaded_whole(planned, source, torch.device("cpu"))
+            return model, [_read_whole(source, why)] if world.size > 1 else []
+        _prepare_blocks(planned, found.model)
+        world.shard(found.model, _gathered_in(planned))
+        found.fill(world.device)
+        return found.model, []
+
+
+def _loaded_whole(planned: RunPlan, source: Source, device: torch.device) -> Any:
+    model = load(source, planned.tokenizer, planned.config.params, device)
+    _prepare_blocks(planned, model)
+    return model
+
+
+def _prepare_blocks(planned: RunPlan, model: Any) -> None:
     blocks.check(model.config)
     config = planned.config
     fused = fuses(config, planned.shape)
     blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)
-    return model
+
+
+def _gathered_in(planned: RunPlan) -> torch.dtype | None:
+    """The precision in which blocks are gathered; None: that of the parameters."""
+    return torch.bfloat16 if planned.compute != planned.config.params else None
+
+
+def _read_whole(source: Source, why: share.WholeOnly) -> str:
+    return (
+        f"Every process reads all of {source.name} before it keeps its part: {why}. The host needs"
+        " that much memory for each of them while the model is loaded."
+    )
 
 
 def prepare(
@@ -130,11 +166,8 @@ def prepare(
     """Keep θ₀, cut the model into parts, build the optimizer on them."""
     config = planned.config
     torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
-    start = world.on_first(
-        lambda: anchor(planned.source, model, directory, untrained=state.step == 0)
-    )
-    narrow = planned.compute != config.params
-    world.shard(model, torch.bfloat16 if narrow else None)
+    kept = anchor(planned.source, model, directory, untrained=state.step == 0, world=world)
+    world.shard(model, _gathered_in(planned))
     choice = optim.OptimizerChoice(
         config.optimizer,
         config.momentum,
@@ -145,8 +178,7 @@ def prepare(
         config.epsilon,
     )
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
-    kept = Anchor(start.files, world)
-    made_of = world.on_first(lambda: _origins(planned, start, world))
+    made_of = world.on_first(lambda: _origins(planned, kept, world))
     return PreparedRun(
         planned, directory, model, kept, optimizer, world, state, history, 0, [], made_of
     )
@@ -164,7 +196,7 @@ def _origins(planned: RunPlan, start: Anchor, world: World) -> Origins:
         "threads": str(torch.get_num_threads()),
     }
     return Origins(
-        model=fingerprint(start.files.values()),
+        model=fingerprint(start.files),
         data=planned.train.sha256,
         suites={name: rows.sha256 for name, rows in planned.suites.items()},
         choices=json.loads(json.dumps(choices)),  # as a checkpoint will tell them
