@@ -88,6 +88,24 @@ def test_two_processes_equal_one_with_twice_the_micro_batches(
     assert model.generate(**tokenizer("1+1=", return_tensors="pt"), max_new_tokens=2).shape[0] == 1
 
 
+def test_two_copies_of_two_parts_equal_one_process(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    options = {"model": str(model_dir), "data": str(sums_file), "general": (), "grad_accum": 4}
+    options |= {"steps": 12, "eval_every": 6, "save_every": 6, "lr": 3e-3, "micro_batch": 1}
+    runs = []
+    for processes, more in ((1, {}), (4, {"shard_size": 2})):
+        place = tmp_path / str(processes)
+        for child in together(train_here, options | more | {"runs": str(place)}, processes):
+            child.join()
+            assert child.exitcode == 0
+        runs += place.iterdir()
+    assert_same(*runs, 1e-6)
+    ends = [events(run)[-1]["summary"] for run in runs]
+    assert ends[1]["predicted_peak_bytes"] < 0.8 * ends[0]["predicted_peak_bytes"]
+    assert ends[1]["memory_ratio"] == pytest.approx(1, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("chosen", "several", "tolerance", "weights"),
     [

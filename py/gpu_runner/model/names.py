@@ -76,6 +76,8 @@ def takes(model: Any, stored: Stored, rules: list[Any]) -> tuple[list[Take], dic
     try:
         grouped, unexpected = _grouped(model, stored, rules, wanted)
         found = [_tried(take, model, stored) for take in grouped]
+        if rules:  # else what is saved takes the names of a new model of its type
+            model._weight_conversions = [rule for rule in rules if rule.was_used()]
     except Exception as error:  # whatever a library of another version does with its rules
         raise WholeOnly(
             f"its names need a conversion that cannot be tried ({type(error).__name__}: {error})"
@@ -93,7 +95,6 @@ def takes(model: Any, stored: Stored, rules: list[Any]) -> tuple[list[Take], dic
         "unexpected_keys": _without(unexpected, model, "_keys_to_ignore_on_load_unexpected"),
         "mismatched_keys": mismatched,
     }
-    model._weight_conversions = [rule for rule in rules if rule.was_used()]  # for what is saved
     return chosen, report
 
 

@@ -59,7 +59,7 @@ class Share:
     def fill(self, device: torch.device) -> None:
         """Read what of each parameter is held here, from the files to `device` one at a time.
 
-        Raises `ModelLoadError`, or `CheckpointError` for a shard without its rows.
+        Raises `ModelLoadError`.
         """
         found: dict[str, nn.Parameter] = {}
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
@@ -91,12 +91,13 @@ class Share:
         tied: dict[nn.Parameter, list[str]] = {}
         for name, parameter in parameters.items():
             tied.setdefault(parameter, []).append(name)
-        with readable_errors(self.source, "weights"), self.stored.reading() as reader:
+        with self.stored.reading() as reader:
 
             def whole_of(name: str) -> Tensor:
                 same = tied[parameters[name]] if name in parameters else [name]
                 there = next(other for other in same if other in of_target)
-                made = dict(self._read(of_target[there], reader, parameters))
+                with readable_errors(self.source, "weights"):
+                    made = dict(self._read(of_target[there], reader, parameters))
                 return made[there].to(parameters[name].dtype) if name in parameters else made[there]
 
             yield whole_of
@@ -143,7 +144,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> Share:
         stored = Stored(files)
     except (OSError, SafetensorError, CheckpointError) as error:
         raise WholeOnly(str(error)) from None
-    _keep_own_precisions(model, DTYPES[params])
+    _keep_precisions(model, DTYPES[params], stored if own else None)
     found, report = takes(model, stored, [] if own else conversions(model))
     check_weights(source, report)
     if not source.trusted:
@@ -196,10 +197,16 @@ def _refuse(source: Source, config: Any, files: list[Path]) -> None:
         raise WholeOnly(found[0])
 
 
-def _keep_own_precisions(model: Any, dtype: torch.dtype) -> None:
+def _keep_precisions(model: Any, dtype: torch.dtype, own: Stored | None) -> None:
+    """Those that a run had, if it goes on; else refuse a model that wants others than `dtype`."""
     strict = getattr(model, "_keep_in_fp32_modules_strict", None)
-    if strict and dtype != torch.float32:
-        raise WholeOnly(f"it keeps {', '.join(sorted(strict)[:3])} in fp32")
+    if own is None:
+        if strict and dtype != torch.float32:
+            raise WholeOnly(f"it keeps {', '.join(sorted(strict)[:3])} in fp32")
+        return
+    for name, parameter in model.named_parameters():
+        if name in own:
+            parameter.data = parameter.data.to(own.dtype(name))
 
 
 def _skeleton(source: Source, config: Any, dtype: torch.dtype, known: dict[str, Any]) -> Any:

@@ -282,6 +282,16 @@ def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:
     return Schedule(config.schedule, steps, config.lr, warmup, floor, decay)
 
 
+def in_parts(config: TrainConfig, processes: int) -> bool:
+    """Whether so many processes write shards of a checkpoint, or one of them whole files.
+
+    A model's own code can be kept beside whole files only.
+    """
+    if config.checkpoint_files == "auto" and not config.trust_remote_code:
+        return processes > 1 or config.async_checkpoints
+    return config.checkpoint_files == "shards"
+
+
 def existing(path: Path) -> Path:
     """The nearest directory that exists on the way up from `path`."""
     path = path.absolute()

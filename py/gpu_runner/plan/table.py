@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.plan.pace import pace
-from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import Prediction, recipe
 from gpu_runner.plan.preview import legend, near_answer, what_is_trained
 from gpu_runner.plan.resident import resident
@@ -106,9 +106,8 @@ def _host(plan: RunPlan) -> list[tuple[str, str]]:
         return []
     local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
     asked = recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
-    shards = plan.config.checkpoint_files != "whole" and (ranks > 1 or plan.config.async_checkpoints)
     now: Writing = "whole"
-    if shards or plan.config.checkpoint_files == "shards":
+    if in_parts(plan.config, ranks):
         now = "beside" if plan.config.async_checkpoints else "shards"
     reading: Reading = "whole" if _reads_whole(plan) else "parts"
     told = []

@@ -23,7 +23,6 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.together import DERIVED, Together
-from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.save import save, save_around, save_weights
@@ -213,13 +212,6 @@ class Checkpointer:
         now = self.history.latest.get(TASK, math.inf)
         found = map(standing, checkpoint.finished(self.directory / CHECKPOINTS))
         return [one for one in best(list(found)) if one.task_loss < now]
-
-
-def in_parts(config: TrainConfig, world: World) -> bool:
-    """Whether the processes of a run write shards of a checkpoint, or one of them whole files."""
-    if config.checkpoint_files == "auto":
-        return world.size > 1 or config.async_checkpoints
-    return config.checkpoint_files == "shards"
 
 
 def remove_derived(run: Path) -> None:

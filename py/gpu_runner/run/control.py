@@ -84,7 +84,8 @@ class ControlLoop:
         if step == 0:
             self._recorder.alert("info", "Nothing to save yet: no step is done.", step)
         elif self._observer.kept_step == step:
-            self._recorder.alert("info", f"Step {step} is saved already.", step)
+            how = "being saved" if self._observer.pending else "saved already"
+            self._recorder.alert("info", f"Step {step} is {how}.", step)
         else:
             self._observer.keep(self._state)
 

@@ -22,10 +22,10 @@ from gpu_runner.model.blocks import offloading
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
-from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import step_as_written, steps_to_measure
 from gpu_runner.run import start_event
-from gpu_runner.run.checkpointer import Checkpointer, in_parts
+from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop
 from gpu_runner.run.ending import End, describe_error, summary_of
 from gpu_runner.run.observe import EarlyStop, RunObserver, Sampling, Validation
@@ -77,7 +77,7 @@ class PreparedRun:
             history=self.history,
             origins=self.origins,
             world=self.world,
-            in_parts=in_parts(self.plan.config, self.world),
+            in_parts=in_parts(self.plan.config, self.world.size),
             beside_steps=self.plan.config.async_checkpoints,
             keep_state=self.plan.config.keep_state and self.plan.save_every > 0,
         )

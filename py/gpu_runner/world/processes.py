@@ -27,6 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
+from gpu_runner.world.parts import local
 
 T = TypeVar("T")
 PATIENCE: Final = timedelta(
@@ -73,7 +74,7 @@ class World:
         `compute` is the precision blocks are gathered in (None: that of the parameters); gradients
         are reduced in fp32. A model that is cut already stays as it is.
         """
-        if self.size == 1 or self._root is not None:
+        if self.size == 1 or any(local(p) is not p for p in model.parameters()):
             return
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 

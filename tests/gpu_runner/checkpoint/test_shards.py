@@ -24,6 +24,9 @@ WHOLE = {
 }
 
 
+ALONE = pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+
+
 def cut(folder: Path, parts: int, whole: dict[str, Tensor] = WHOLE) -> list[Path]:
     """As so many processes would write it: rows as `torch.chunk` gives them, the last fewer."""
     folder.mkdir()
@@ -121,6 +124,7 @@ def test_the_fingerprint_of_shards_is_that_of_the_whole(parts: int, tmp_path: Pa
     assert fingerprint(cut(tmp_path / "shards", parts)) == expected
 
 
+@ALONE
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_reader_of_torch_distributed_checkpoint_reads_them(parts: int, tmp_path: Path) -> None:
     cut(tmp_path / "shards", parts)
@@ -133,6 +137,7 @@ def test_the_reader_of_torch_distributed_checkpoint_reads_them(parts: int, tmp_p
     assert all(torch.equal(tensor, WHOLE[name]) for name, tensor in empty.items())
 
 
+@ALONE
 def test_what_torch_distributed_checkpoint_writes_is_read(tmp_path: Path) -> None:
     writer = dcp.HuggingFaceStorageWriter(str(tmp_path), save_distributed=True)
     dcp.save(dict(WHOLE), storage_writer=writer, no_dist=True)
