@@ -45,7 +45,9 @@ def _read(folder: Path, reading: Reading, world: World) -> dict[str, Any]:
     parameters = dict(found.model.named_parameters())
     told = {
         "bytes_read": found.stored.bytes_read,
-        "held_bytes": sum(local(p.detach()).untyped_storage().nbytes() for p in parameters.values()),
+        "held_bytes": sum(
+            local(p.detach()).untyped_storage().nbytes() for p in parameters.values()
+        ),
         "part": parts_of(next(iter(parameters.values()))),
         "different": [],
     }

@@ -144,7 +144,9 @@ def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(
             assert {path.name for path in root.iterdir()} == LAST_TWO
             break
         deaths += 1
-        save_and_prune(directory, 2, **ways)  # whatever lies there, the next save works and cleans up
+        save_and_prune(
+            directory, 2, **ways
+        )  # whatever lies there, the next save works and cleans up
         assert {path.name for path in root.iterdir()} == LAST_TWO, boundary
     assert deaths > 25
     assert newer > 2  # some of them died after the rename, while older ones were removed

@@ -75,10 +75,10 @@ def test_together_they_read_the_files_once_and_each_no_more_than_its_part(
 ) -> None:
     found = seen(Reading(models, tmp_path / "seen", compared=False), processes)
     for model in models:
-        sizes = {n: t for n, t in load_file(model / "model.safetensors").items()}
+        sizes = load_file(model / "model.safetensors")
         read_bytes = [each[model.name]["bytes_read"] for each in found]
         assert sum(read_bytes) == sum(tensor.nbytes for tensor in sizes.values()), model.name
-        # Rows are dealt out evenly, but for the last of each tensor: at most one row more than a share.
+        # Rows are dealt out evenly, but for the last of each tensor: at most one row more.
         rows = sum(tensor[0].nbytes for tensor in sizes.values() if tensor.ndim)
         assert max(read_bytes) <= sum(read_bytes) / processes + rows
         held = [each[model.name]["held_bytes"] for each in found]

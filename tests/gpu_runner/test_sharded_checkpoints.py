@@ -1,6 +1,7 @@
-"""Checkpoints that every process writes its part of: read by any number, exported, never gathered."""
+"""Checkpoints that every process writes its part of: read by any number, exported."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,7 @@ def test_the_same_processes_go_on_to_the_last_bit(options: dict[str, Any], tmp_p
             assert file.read_bytes() == (last_of(twice) / kind / file.name).read_bytes()
 
 
-def test_whole_files_and_shards_follow_one_another(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
+def test_whole_files_and_shards_follow_one_another(options: dict[str, Any], tmp_path: Path) -> None:
     one = trained(options | {"checkpoint_files": "whole"}, tmp_path / "run", 1)
     live(run_process.resume_further, (str(one), 12), 2)
     config = json.loads((one / "config.json").read_text())
@@ -145,6 +144,7 @@ def test_whole_files_and_shards_follow_one_another(
 
 def test_a_damaged_shard_is_passed_over(options: dict[str, Any], tmp_path: Path) -> None:
     run = trained(options, tmp_path / "run", 2)
+    shutil.copytree(last_of(run), run / "checkpoints" / "step-000003")
     file = last_of(run) / "optimizer" / "shard-00002-of-00002.safetensors"
     raw = bytearray(file.read_bytes())
     raw[-5] ^= 1
@@ -204,17 +204,15 @@ def test_an_export_is_a_model_that_transformers_loads(
     loaded = AutoModelForCausalLM.from_pretrained(narrow)
     assert loaded.dtype == torch.bfloat16
     assert find(str(narrow)).kind == "directory"
-    earlier = export(run, tmp_path / "earlier", step=3).path
-    assert not torch.equal(
-        load_file(earlier / "model.safetensors")["model.norm.weight"], expected["model.norm.weight"]
-    )
+    again = export(run, tmp_path / "again", step=6).path
+    assert_close(expected, load_file(again / "model.safetensors"), 0.0)
 
 
 def test_what_cannot_be_exported_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
     run = trained(options, tmp_path / "run", 2)
     with pytest.raises(UsageError, match=r"--dtype 'fp8' is unknown: choose fp32 or bf16"):
         export(run, dtype="fp8")
-    with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 3, 6"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 6\."):
         export(run, step=4)
     with pytest.raises(ModelLoadError, match=r"a checkpoint in shards: unfrozen export"):
         find(str(last_of(run)))

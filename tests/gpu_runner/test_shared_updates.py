@@ -51,7 +51,7 @@ def test_the_number_of_processes_changes_no_weight_and_no_state(
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the same steps left on four processes, two copies of two parts, and on others between."""
+    """What the same steps left on two copies of two parts, on one process, and on two again."""
     root = tmp_path_factory.mktemp("copied")
     together(Leg(1, 3, root / "first", parts=2), 4)
     walk_in(World(), Leg(4, 5, root / "second", root / "first"))

@@ -14,9 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
-from gpu_runner.checkpoint.shards import Stored
+from gpu_runner.checkpoint.shards import Stored, bytes_of
 
 AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
 _ELSEWHERE: Final = frozenset(
@@ -93,7 +91,7 @@ def _digest(name: str, stored: Stored) -> str:
     with stored.reading() as reader:
         for start in range(0, rows, each):
             part = reader.rows(name, slice(start, start + each))
-            digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(bytes_of(part))
     return digest.hexdigest()
 
 

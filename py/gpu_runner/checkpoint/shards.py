@@ -94,7 +94,7 @@ def write(file: Path, shards: Mapping[str, Shard], metadata: Mapping[str, str]) 
     text += b" " * (-len(text) % 8)
     digest, size = hashlib.sha256(), 0
     with file.open("wb", buffering=0) as stream:
-        pieces = (_bytes_of(shard.rows) for _, shard in named)
+        pieces = (bytes_of(shard.rows) for _, shard in named)
         for piece in (memoryview(struct.pack("<Q", len(text)) + text), *pieces):
             digest.update(piece)
             size += len(piece)
@@ -112,9 +112,10 @@ def _places(shards: Mapping[str, Shard]) -> str:
     return json.dumps(found)
 
 
-def _bytes_of(rows: Tensor) -> memoryview:
+def bytes_of(rows: Tensor) -> memoryview:
+    """The bytes of a tensor, row by row, in the host's memory."""
     flat = rows.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return memoryview(flat.numpy())
+    return memoryview(flat.numpy())  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +200,16 @@ class Reader:
         """Rows of a whole tensor, (n, …). Raises `CheckpointError` where some are not there."""
         shape, pieces = self._stored.shape(name), self._pieces[name]
         if not shape:
-            return self._file(pieces[0].file).get_tensor(name)
+            scalar: Tensor = self._file(pieces[0].file).get_tensor(name)
+            return scalar
         start, stop, _ = wanted.indices(shape[0])
         found, place = [], start
         for piece in pieces:
             low, high = max(place, piece.first), min(stop, piece.first + piece.shape[0])
             if low == place < high:
-                part = self._file(piece.file).get_slice(name)[low - piece.first : high - piece.first]
+                part = self._file(piece.file).get_slice(name)[
+                    low - piece.first : high - piece.first
+                ]
                 found.append(part)
                 place = high
         if place < stop:

@@ -202,7 +202,8 @@ class TrainConfig:
         bool, About("Llama-like blocks keep less, at no cost; not beside compile", RARER)
     ] = True
     checkpoint_files: Annotated[
-        CheckpointFiles, About("whole by one process, shards by each; auto: shards of several", RARER)
+        CheckpointFiles,
+        About("whole by one process, shards by each; auto: shards of several", RARER),
     ] = "auto"
     async_checkpoints: Annotated[
         bool, About("Steps go on while shards are written, from a copy in host memory", RARER)

@@ -91,7 +91,7 @@ def _check_files(path: Path) -> None:
     if not any((path / name).exists() for name in WEIGHTS):
         if any((path / SHARDS).glob("*.safetensors")):
             raise ModelLoadError(
-                f"{path} is a checkpoint in shards: unfrozen export RUN --to hf makes a model of it."
+                f"{path} is a checkpoint in shards: unfrozen export RUN --to hf makes it a model."
             )
         others = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:3])
         found = f"; {others} is not read" if others else ""

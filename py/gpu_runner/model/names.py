@@ -1,7 +1,7 @@
 """Which stored tensors make which parameter: transformers' own names, without reading a tensor.
 
-A file may say `h.0.attn` for `transformer.h.0.attn`, and hold the experts of a layer one by one that
-the model stacks. The library renames and converts while it loads; here its rules are asked for the
+A file may say `h.0.attn` for `transformer.h.0.attn`, and hold one by one the experts that a layer
+stacks. The library renames and converts while it loads; here its rules are asked for the
 names alone, and tried on tensors without memory, so that a process may then read no more than the
 rows it holds. Experts that are stacked along the first dimension, which is the one that is cut, are
 read one by one; any other conversion is made of whole tensors, one parameter at a time.
@@ -89,7 +89,9 @@ def takes(model: Any, stored: Stored, rules: list[Any]) -> tuple[list[Take], dic
         if name in wanted and tuple(wanted[name].shape) != shape
     }
     unexpected |= shapes.keys() - wanted.keys()
-    chosen, missing = _untied(model, stored, [take for take, _ in found], set(wanted) - shapes.keys())
+    chosen, missing = _untied(
+        model, stored, [take for take, _ in found], set(wanted) - shapes.keys()
+    )
     report = {
         "missing_keys": _without(missing, model, "_keys_to_ignore_on_load_missing"),
         "unexpected_keys": _without(unexpected, model, "_keys_to_ignore_on_load_unexpected"),

@@ -92,7 +92,8 @@ def _write_files(
     split = split_torch_state_dict_into_shards(
         told, filename_pattern="model{suffix}.safetensors", max_shard_size=most_bytes
     )
-    layers, waiting = _layers(empty), {}
+    layers = _layers(empty)
+    waiting: dict[str, Tensor] = {}
     for file, names in split.filename_to_tensors.items():
         while not waiting.keys() >= set(names):
             layer = {name: whole_of(name).to(like.dtype) for name, like in next(layers).items()}

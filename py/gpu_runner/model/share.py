@@ -6,8 +6,8 @@
     fill     row by row from the safetensors files, or from the shards of a checkpoint
 
 To the last bit it is what `load` gives; what `load` refuses is refused in the same words. Where the
-files cannot be read in part (`WholeOnly`), `load` is the way, and each process then holds all of the
-model in the memory of its host before it keeps its part.
+files cannot be read in part (`WholeOnly`), `load` is the way, and each process then holds all of
+the model in the memory of its host before it keeps its part.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from gpu_runner.checkpoint.together import WEIGHTS
 from gpu_runner.config.bounds import Precision
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import attention, own_code
-from gpu_runner.model.load import DTYPES, Source
-from gpu_runner.model.load import WEIGHTS as WEIGHT_FILES
 from gpu_runner.model.load import (
+    DTYPES,
+    Source,
     check_count,
     check_vocabulary,
     check_weights,
@@ -38,6 +38,7 @@ from gpu_runner.model.load import (
     read_json,
     readable_errors,
 )
+from gpu_runner.model.load import WEIGHTS as WEIGHT_FILES
 from gpu_runner.model.names import Take, WholeOnly, conversions, takes
 from gpu_runner.world import local, placed, rows_of
 
@@ -172,12 +173,10 @@ def _files(source: Source) -> list[Path]:
 def _file(source: Source, name: str) -> Path | None:
     """A file of a model; from the hub it is fetched, once for all processes of a machine."""
     if source.kind == "hub":
-        from transformers.utils import cached_file
+        from transformers.utils.hub import cached_file
 
         with readable_errors(source, "weights"):
-            found = cached_file(
-                source.place, name, _raise_exceptions_for_missing_entries=False
-            )
+            found = cached_file(source.place, name, _raise_exceptions_for_missing_entries=False)
         return None if found is None else Path(found)
     path = Path(source.place) / name
     return path if path.is_file() else None
@@ -190,7 +189,8 @@ def _refuse(source: Source, config: Any, files: list[Path]) -> None:
         "it is quantised": getattr(config, "quantization_config", None) is not None,
         "it brings code of its own": source.trusted and hasattr(config, own_code.KEY),
         "it names files of its own": bool(
-            getattr(config, "transformers_weights", None) or getattr(type(config), "extra_files", ())
+            getattr(config, "transformers_weights", None)
+            or getattr(type(config), "extra_files", ())
         ),
     }
     if found := [reason for reason, true in reasons.items() if true]:
@@ -246,4 +246,3 @@ def _without_memory() -> Iterator[None]:
         yield
     finally:
         handle.remove()
-

@@ -129,8 +129,8 @@ def _moments(found: HostBytes, local: int) -> str:
     sizes = {name: format_bytes(size) for name, size in found.process.items()}
     machine = {name: format_bytes(size) for name, size in found.machine.items()}
     first = (
-        f"{sizes['load']} to load, {sizes['save']} to write a checkpoint, {sizes['finish']} to write"
-        " the model, beside libraries and steps"
+        f"{sizes['load']} to load, {sizes['save']} to write a checkpoint, {sizes['finish']} to"
+        " write the model, beside libraries and steps"
     )
     if local == 1:
         return first

@@ -1,7 +1,7 @@
-"""A run's model as one directory that transformers loads: whatever wrote it, and in which precision.
+"""A run's model as one directory that transformers loads, whatever wrote it.
 
-A checkpoint in shards is read layer by layer and written file by file, so that neither the number of
-processes that wrote it nor the memory of this machine matters.
+A checkpoint in shards is read layer by layer and written file by file, so that neither the number
+of processes that wrote it nor the memory of this machine matters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.errors import CheckpointError, UsageError
 from gpu_runner.model import share
 from gpu_runner.model.load import DTYPES, Source, load_tokenizer, read_config
+from gpu_runner.model.names import WholeOnly
 from gpu_runner.model.save import save_around, save_weights
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 
@@ -36,7 +37,7 @@ def export(
     narrow = str(getattr(own, "dtype", "")).removeprefix("torch.") == "bfloat16"
     try:
         found = share.begin(source, tokenizer, "bf16" if narrow else "fp32")
-    except share.WholeOnly as why:
+    except WholeOnly as why:
         raise CheckpointError(f"{place} cannot be exported: {why}.") from None
     wide = DTYPES[dtype] if dtype else None
 
@@ -56,7 +57,9 @@ def _place(run: Path, step: int | None) -> Path:
         place = checkpoint.step_dir(root, step)
         if not place.is_dir():
             there = ", ".join(str(checkpoint.step_of(path)) for path in checkpoint.finished(root))
-            raise CheckpointError(f"{run.name} has no checkpoint of step {step}: {there or 'none'}.")
+            raise CheckpointError(
+                f"{run.name} has no checkpoint of step {step}: {there or 'none'}."
+            )
         checkpoint.verify(place)
         return place
     if (run / FINISHED).exists() and (run / "model" / checkpoint.MANIFEST).exists():

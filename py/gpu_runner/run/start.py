@@ -34,6 +34,7 @@ from gpu_runner.log.tail import LOG_NAME, writer_alive
 from gpu_runner.model import blocks, share
 from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
+from gpu_runner.model.names import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.half_life import betas
 from gpu_runner.plain import open_plain
@@ -126,7 +127,7 @@ def loaded(
             return _loaded_whole(planned, source, planned.device), []
         try:
             found = share.begin(source, planned.tokenizer, planned.config.params)
-        except share.WholeOnly as why:
+        except WholeOnly as why:
             model = _loaded_whole(planned, source, torch.device("cpu"))
             return model, [_read_whole(source, why)] if world.size > 1 else []
         _prepare_blocks(planned, found.model)
@@ -153,7 +154,7 @@ def _gathered_in(planned: RunPlan) -> torch.dtype | None:
     return torch.bfloat16 if planned.compute != planned.config.params else None
 
 
-def _read_whole(source: Source, why: share.WholeOnly) -> str:
+def _read_whole(source: Source, why: WholeOnly) -> str:
     return (
         f"Every process reads all of {source.name} before it keeps its part: {why}. The host needs"
         " that much memory for each of them while the model is loaded."

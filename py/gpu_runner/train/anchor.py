@@ -45,7 +45,7 @@ class Anchor:
 
     @staticmethod
     def of(directory: Path, model: Any) -> Anchor:
-        """The weights that a directory holds, whole or in shards. `CheckpointError` if some miss."""
+        """The weights in a directory, whole or in shards. `CheckpointError` if some miss."""
         names = [name for name, _ in model.named_parameters()]
         files = (*directory.glob("*.safetensors"), *(directory / WEIGHTS).glob("*.safetensors"))
         stored = Stored(files)
@@ -95,9 +95,9 @@ def anchor(
     """Find θ₀ on disk; if `model` is still `untrained`, write it to the run's directory.
 
     All processes of `world` call it alike; a model that is cut is written to `initial/`, by each
-    what it holds, a whole one to `initial.safetensors` by the first. Raises `CheckpointError` when a
-    resumed run finds θ₀ neither at its source nor in its directory, `SystemFailure` where it cannot
-    be written.
+    what it holds, a whole one to `initial.safetensors` by the first. Raises `CheckpointError` when
+    a resumed run finds θ₀ neither at its source nor in its directory, `SystemFailure` where it
+    cannot be written.
     """
     world = world or World()
     named = dict(model.named_parameters())  # tied ones once

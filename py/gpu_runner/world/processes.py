@@ -201,12 +201,13 @@ class World:
 def join(device: torch.device, parts: int | None = None) -> World:
     """The world that torchrun has set up around this process, or a world of one.
 
-    A model is cut into so many `parts`, or as many as there are processes. Raises `UsageError` for torchrun's variables without sense, `SystemFailure` when the others do
-    not come.
+    A model is cut into so many `parts`, or as many as there are processes. Raises `UsageError` for
+    torchrun's variables without sense and for parts that are too many, `SystemFailure` when the
+    others do not come.
     """
     try:
         size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-        local = int(os.environ.get("LOCAL_RANK", "0"))
+        card = int(os.environ.get("LOCAL_RANK", "0"))
     except ValueError as error:
         raise UsageError(
             f"WORLD_SIZE, RANK or LOCAL_RANK is no number ({error}): start with torchrun."
@@ -217,26 +218,26 @@ def join(device: torch.device, parts: int | None = None) -> World:
     if size % parts:
         raise everyones(
             UsageError(
-                f"shard_size {parts}: every copy of the model takes as many processes, and there are"
-                f" {size}. Start a multiple of {parts}, or give it as one of"
+                f"shard_size {parts}: every copy of the model takes as many processes, and there"
+                f" are {size}. Start a multiple of {parts}, or give it as one of"
                 f" {', '.join(map(str, _divisors(size)))}."
             )
         )
     if device.type == "cuda":
-        if local >= torch.cuda.device_count():
+        if card >= torch.cuda.device_count():
             raise SystemFailure(
-                f"process {local} of this machine has no card of its own: PyTorch sees"
+                f"process {card} of this machine has no card of its own: PyTorch sees"
                 f" {torch.cuda.device_count()}. Give torchrun --nproc-per-node at most that."
             )
-        torch.cuda.set_device(local)
-        device = torch.device("cuda", local)
+        torch.cuda.set_device(card)
+        device = torch.device("cuda", card)
     try:
         on_card = device.type == "cuda"
         dist.init_process_group(
             "nccl" if on_card else "gloo", timeout=PATIENCE, device_id=device if on_card else None
         )
-        shape, names = ((size,), ("part",)) if parts == size else (
-            (size // parts, parts), ("copy", "part")
+        shape, names = (
+            ((size,), ("part",)) if parts == size else ((size // parts, parts), ("copy", "part"))
         )
         mesh = dist.device_mesh.init_device_mesh(device.type, shape, mesh_dim_names=names)
     except (RuntimeError, ValueError) as error:

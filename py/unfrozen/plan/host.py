@@ -1,9 +1,9 @@
 """What a run needs of its hosts' memory, beside Python, its libraries and what its steps hold.
 
     load     weights are read: whole by every process, or by each what it will hold
-    save     a checkpoint is written: gathered by the first process, in shards by each, or in shards
-             from a copy, while steps go on
-    finish   the trained model is written as one directory: gathered, or a file and a layer at a time
+    save     a checkpoint is written: gathered by the first process, in shards by each, or in
+             shards from a copy, while steps go on
+    finish   the trained model is written as one directory: gathered, or some layers at a time
 
 From how `gpu_runner` does it, not from measurements. Tensors of a CPU's steps are in `memory`.
 """

@@ -93,9 +93,7 @@ def test_what_is_saved_of_it_is_the_same(case: str, tmp_path: Path) -> None:
 
 
 def test_a_model_in_several_files_is_read_from_all(tmp_path: Path) -> None:
-    tiny_llama.model(tie_word_embeddings=False).save_pretrained(
-        tmp_path, max_shard_size="50KB"
-    )
+    tiny_llama.model(tie_word_embeddings=False).save_pretrained(tmp_path, max_shard_size="50KB")
     tiny_llama.tokenizer().save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors.index.json").exists()
     expected, found, _ = both(tmp_path)
@@ -109,7 +107,9 @@ def test_every_byte_of_the_files_is_read_once(tmp_path: Path) -> None:
     assert found.stored.bytes_read == sizes
 
 
-def test_a_head_that_is_stored_beside_its_embedding_stays_tied(model_dir: Path, tmp_path: Path) -> None:
+def test_a_head_that_is_stored_beside_its_embedding_stays_tied(
+    model_dir: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(model_dir, tmp_path / "model"))
     weights = load_file(folder / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()

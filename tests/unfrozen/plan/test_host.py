@@ -15,7 +15,9 @@ SAVED = 12 * PARAMETERS + 4 * (80 * 9 + 3)  # weights, two moments, a count of s
 RECIPE = {"params": "fp32", "grads": "fp32", "moments": "fp32", "master": None, "compute": "bf16"}
 
 
-def of_70b(reading: Reading, writing: Writing, *, on_card: bool = True, parts: int = 8) -> HostBytes:
+def of_70b(
+    reading: Reading, writing: Writing, *, on_card: bool = True, parts: int = 8
+) -> HostBytes:
     job = Job.read({"model": find("Llama-3.1-70B").config, "recipe": RECIPE})
     return host_bytes(
         job.model,
