@@ -14,10 +14,10 @@ import run_process
 import tiny_families
 import tiny_llama
 from gpu_runner.checkpoint import directory
-from gpu_runner.checkpoint.shards import Stored
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
 from gpu_runner.model.load import find
 from gpu_runner.run.export import export
+from gpu_runner.world.shards import Stored
 from run_process import events
 
 pytestmark = pytest.mark.slow
@@ -214,7 +214,7 @@ def test_what_cannot_be_exported_is_refused(options: dict[str, Any], tmp_path: P
         export(run, dtype="fp8")
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 6\."):
         export(run, step=4)
-    with pytest.raises(ModelLoadError, match=r"a checkpoint in shards: unfrozen export"):
+    with pytest.raises(ModelLoadError, match=r"is in shards: unfrozen export"):
         find(str(last_of(run)))
 
 

@@ -2,7 +2,6 @@
 
 Reading order:
 
-- `shards` — tensors in several files, rows of them by name
 - `directory` — directories that are whole or absent
 - `together` — one that all processes write, each its own shards
 - `origins` — what a run is made of, in fingerprints; what has changed

@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gpu_runner.checkpoint.shards import Written
 from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.plain import read_whole
+from gpu_runner.world.shards import Written
 from unfrozen.units import format_bytes
 
 MANIFEST: Final = "manifest.json"
@@ -127,7 +127,7 @@ def refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
     )
 
 
-def _seal(directory: Path, known: Mapping[str, Written]) -> tuple[int, str]:
+def _seal(directory: Path, known: Mapping[str, Written] | None = None) -> tuple[int, str]:
     """Flush every file, write and flush the manifest, flush the directories from the inside out.
 
     Returns the total bytes and the sha256 of the manifest.
@@ -137,7 +137,7 @@ def _seal(directory: Path, known: Mapping[str, Written]) -> tuple[int, str]:
     inside = sorted(directory.rglob("*"))
     for path in (p for p in inside if p.is_file()):
         name = path.relative_to(directory).as_posix()
-        if (written := known.get(name)) is None:
+        if (written := (known or {}).get(name)) is None:
             _flush(path)
             written = Written(path.stat().st_size, _sha256(path))
         files[name] = {"bytes": written.size_bytes, "sha256": written.sha256}

@@ -23,13 +23,12 @@ from torch import Tensor
 
 from gpu_runner.checkpoint.directory import step_of
 from gpu_runner.checkpoint.origins import Origins
-from gpu_runner.checkpoint.shards import Reader, Shard, Stored
 from gpu_runner.checkpoint.together import OPTIMIZER as OPTIMIZERS
-from gpu_runner.checkpoint.together import WEIGHTS
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
 from gpu_runner.world import World, is_copy, local, placed, rows_of, whole
+from gpu_runner.world.shards import WEIGHTS, RowReader, Shard, Stored
 from unfrozen.frontier import check
 from unfrozen.frontier.files import STATE as STATE_SHAPE
 from unfrozen.frontier.shapes import Shape, listed, text
@@ -253,7 +252,7 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
         raise CheckpointError(f"{place} cannot be read ({error}).") from None
 
 
-def _read(stored: Stored, reader: Reader, name: str, parameter: Tensor, place: Path) -> Tensor:
+def _read(stored: Stored, reader: RowReader, name: str, parameter: Tensor, place: Path) -> Tensor:
     """A stored tensor where `parameter` lives: its own rows if it has the parameter's shape.
 
     Always a copy: a view would keep the file open, and on the disk when it is removed.

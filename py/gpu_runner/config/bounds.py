@@ -211,12 +211,6 @@ def _misplaced_choices(config: Any) -> tuple[tuple[Any, str, str], ...]:
             f"decay_steps {config.decay_steps}",
             f"schedule {config.schedule} has no last leg: choose wsd",
         ),
-        (
-            config.checkpoint_files == ("whole" if config.async_checkpoints else "shards")
-            and (config.async_checkpoints or config.trust_remote_code),
-            f"checkpoint_files {config.checkpoint_files}",
-            "all wait for whole files, and only these keep a model's own code: choose auto",
-        ),
     )
 
 

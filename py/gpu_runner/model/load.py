@@ -18,12 +18,12 @@ from typing import Any, Final, Literal
 
 import torch
 
-from gpu_runner.checkpoint.together import WEIGHTS as SHARDS
 from gpu_runner.config.bounds import Precision
 from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
 from gpu_runner.model import attention, own_code
+from gpu_runner.world.shards import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
 
@@ -90,9 +90,7 @@ def _check_files(path: Path) -> None:
     """Refuse a directory whose weights are not there, before anything else is read."""
     if not any((path / name).exists() for name in WEIGHTS):
         if any((path / SHARDS).glob("*.safetensors")):
-            raise ModelLoadError(
-                f"{path} is a checkpoint in shards: unfrozen export RUN --to hf makes it a model."
-            )
+            raise ModelLoadError(f"{path} is in shards: unfrozen export RUN --to hf makes it a model.")
         others = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:3])
         found = f"; {others} is not read" if others else ""
         raise ModelLoadError(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpu_runner.checkpoint.shards import Stored
+from gpu_runner.world.shards import Stored
 
 
 class WholeOnly(Exception):

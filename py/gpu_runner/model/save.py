@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -89,12 +88,10 @@ def _write_files(
     most_bytes: int,
 ) -> None:
     told = {name: made for layer in _layers(empty) for name, made in _given(model, layer).items()}
-    split = split_torch_state_dict_into_shards(
-        told, filename_pattern="model{suffix}.safetensors", max_shard_size=most_bytes
-    )
+    files = _dealt_out({name: made.nbytes for name, made in told.items()}, most_bytes)
     layers = _layers(empty)
     waiting: dict[str, Tensor] = {}
-    for file, names in split.filename_to_tensors.items():
+    for file, names in files.items():
         while not waiting.keys() >= set(names):
             layer = {name: whole_of(name).to(like.dtype) for name, like in next(layers).items()}
             waiting |= _given(model, layer)
@@ -102,14 +99,32 @@ def _write_files(
         tensors = {name: waiting.pop(name).contiguous() for name in names}
         save_file(tensors, directory / file, {"format": "pt"})
         del tensors
-    if split.is_sharded:
-        parameters = sum(tensor.numel() for tensor in empty.values())
+    if len(files) > 1:
         index = {
-            "metadata": {"total_parameters": parameters, **split.metadata},
-            "weight_map": split.tensor_to_filename,
+            "metadata": {
+                "total_parameters": sum(tensor.numel() for tensor in empty.values()),
+                "total_size": sum(made.nbytes for made in told.values()),
+            },
+            "weight_map": {name: file for file, names in files.items() for name in names},
         }
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (directory / INDEX).write_text(text, "utf-8")
+
+
+def _dealt_out(sizes: dict[str, int], most_bytes: int) -> dict[str, list[str]]:
+    """File → names, in order, a file to at most so many bytes or to one tensor."""
+    lists: list[list[str]] = []
+    held = 0
+    for name, size in sizes.items():
+        if not lists or held + size > most_bytes:
+            lists.append([])
+            held = 0
+        lists[-1].append(name)
+        held += size
+    if len(lists) == 1:
+        return {WEIGHTS: lists[0]}
+    many = f"{len(lists):05d}"
+    return {f"model-{n:05d}-of-{many}.safetensors": names for n, names in enumerate(lists, 1)}
 
 
 def _weights_of(model: Any) -> dict[str, Tensor]:

@@ -23,8 +23,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from gpu_runner.checkpoint.shards import Reader, Stored
-from gpu_runner.checkpoint.together import WEIGHTS
 from gpu_runner.config.bounds import Precision
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import attention, own_code
@@ -41,6 +39,7 @@ from gpu_runner.model.load import (
 from gpu_runner.model.load import WEIGHTS as WEIGHT_FILES
 from gpu_runner.model.names import Take, WholeOnly, conversions, takes
 from gpu_runner.world import local, placed, rows_of
+from gpu_runner.world.shards import WEIGHTS, RowReader, Stored
 
 
 def written_in_parts(place: Path) -> bool:
@@ -104,7 +103,7 @@ class Share:
             yield whole_of
 
     def _read(
-        self, take: Take, reader: Reader, parameters: dict[str, nn.Parameter]
+        self, take: Take, reader: RowReader, parameters: dict[str, nn.Parameter]
     ) -> Iterator[tuple[str, Tensor]]:
         """(name, the rows that are held here) of every parameter or buffer that `take` makes."""
         first = parameters.get(take.targets[0])

@@ -93,6 +93,7 @@ def world_of(config: TrainConfig) -> Iterator[World]:
 def check_together(config: TrainConfig, world: World) -> None:
     """Refuse what several processes cannot do yet. Raises `UsageError` before anything is read."""
     world.check(config.grad_accum)
+    _check_files(config)
     if config.optimizer_in_backward and config.grad_accum > world.size:  # a run that is resumed
         text = (
             f"optimizer_in_backward takes one micro-batch a process, and --grad-accum is"
@@ -112,6 +113,17 @@ def check_together(config: TrainConfig, world: World) -> None:
                 f"{name} needs whole tensors, and {world.size} processes share them out: {remedy}"
             )
             raise everyones(UsageError(f"{text}."))
+
+
+def _check_files(config: TrainConfig) -> None:
+    """Refuse kinds of checkpoints that exclude another choice. Raises `UsageError`."""
+    files, why = config.checkpoint_files, ""
+    if files == "whole" and config.async_checkpoints:
+        why = "async_checkpoints writes shards while steps go on, and all wait for whole files"
+    elif files == "shards" and config.trust_remote_code:
+        why = "a model's own code is kept beside whole files only"
+    if why:
+        raise everyones(UsageError(f"checkpoint_files {files}: {why}. Choose auto."))
 
 
 def loaded(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint.together import FISHER, WEIGHTS, publish_together
+from gpu_runner.checkpoint.together import FISHER, publish_together
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.data import rows as data
 from gpu_runner.data.encode import Example, pad_token
@@ -33,6 +33,7 @@ from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World, local, placed
+from gpu_runner.world.shards import WEIGHTS
 from unfrozen.training.order import spread
 from unfrozen.units import format_bytes
 

@@ -23,10 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_runner.checkpoint.shards import Stored
-from gpu_runner.checkpoint.together import WEIGHTS
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.world import local, rows_of
+from gpu_runner.world.shards import WEIGHTS, Stored
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 Reading order:
 
 - `parts` — which rows of a tensor a process holds
+- `shards` — rows of tensors in files, written by each, read by any
 - `processes` — who is the first, what is added up, how a model is cut
 """
 

@@ -214,15 +214,7 @@ def join(device: torch.device, parts: int | None = None) -> World:
         ) from None
     if size == 1:
         return World(device=device)
-    parts = parts or size
-    if size % parts:
-        raise everyones(
-            UsageError(
-                f"shard_size {parts}: every copy of the model takes as many processes, and there"
-                f" are {size}. Start a multiple of {parts}, or give it as one of"
-                f" {', '.join(map(str, _divisors(size)))}."
-            )
-        )
+    parts = _parts(parts or size, size)
     if device.type == "cuda":
         if card >= torch.cuda.device_count():
             raise SystemFailure(
@@ -248,9 +240,16 @@ def join(device: torch.device, parts: int | None = None) -> World:
     return World(rank, size, device, parts, mesh)
 
 
-def _divisors(number: int) -> list[int]:
-    """Its divisors above 1: alone with a copy, a process has nothing to gather."""
-    return [each for each in range(2, number + 1) if number % each == 0]
+def _parts(asked: int, size: int) -> int:
+    """As many as were asked for, if every copy can have as many processes."""
+    if size % asked == 0:
+        return asked
+    fitting = ", ".join(str(each) for each in range(2, size + 1) if size % each == 0)
+    text = (
+        f"shard_size {asked}: every copy of the model takes as many processes, and there are"
+        f" {size}. Start a multiple of {asked}, or give it as one of {fitting}."
+    )
+    raise everyones(UsageError(text))
 
 
 def blocks_of(model: Any) -> list[nn.Module]:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from gpu_runner.errors import CheckpointError
 
+WEIGHTS: Final = "weights"  # folder of a checkpoint with shards of every weight
 PLACES: Final = "DCP_SHARDING_INFO"
 OFFSETS: Final = "saved_offsets"
 MOST_OPEN: Final = 8  # files that are mapped at once
@@ -181,13 +182,13 @@ class Stored:
         return math.prod(self.shape(name)) * self.dtype(name).itemsize
 
     @contextmanager
-    def reading(self) -> Iterator[Reader]:
+    def reading(self) -> Iterator[RowReader]:
         """Rows of any tensor, with a few files held open."""
         with ExitStack() as stack:
-            yield Reader(self, self._pieces, stack)
+            yield RowReader(self, self._pieces, stack)
 
 
-class Reader:
+class RowReader:
     """Reads rows; what it gives may be the pages of a file, so what is to stay must be copied."""
 
     def __init__(

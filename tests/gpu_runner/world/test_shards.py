@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gpu_runner.checkpoint.origins import fingerprint
-from gpu_runner.checkpoint.shards import PLACES, Shard, Stored, file_name, write
 from gpu_runner.errors import CheckpointError
+from gpu_runner.world.shards import PLACES, Shard, Stored, file_name, write
 
 WHOLE = {
     "matrix": torch.arange(35.0).view(7, 5),
