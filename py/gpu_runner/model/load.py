@@ -90,7 +90,7 @@ def _check_files(path: Path) -> None:
     """Refuse a directory whose weights are not there, before anything else is read."""
     if not any((path / name).exists() for name in WEIGHTS):
         if any((path / SHARDS).glob("*.safetensors")):
-            raise ModelLoadError(f"{path} is in shards: unfrozen export RUN --to hf makes it a model.")
+            raise ModelLoadError(f"{path} is in shards: unfrozen export --to hf makes it a model.")
         others = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:3])
         found = f"; {others} is not read" if others else ""
         raise ModelLoadError(
