@@ -96,10 +96,13 @@ def complete(final: Path, known: Mapping[str, Written], *, private: bool = True)
 def given_up(final: Path, error: BaseException) -> BaseException:
     """Remove what was written since `begin`; what to raise for `error`."""
     shutil.rmtree(final.with_name(final.name + UNFINISHED), ignore_errors=True)
-    if not isinstance(error, (OSError, SafetensorError)):
-        return error
+    return not_written(final, error) if isinstance(error, (OSError, SafetensorError)) else error
+
+
+def not_written(final: Path, error: Exception) -> SystemFailure:
+    """What to say where a directory could not be written, and of those that were before."""
     earlier = step_of(final) is not None and finished(final.parent)
-    return refused(final, error, " Earlier checkpoints are intact." * bool(earlier))
+    return _refused(final, error, " Earlier checkpoints are intact." * bool(earlier))
 
 
 def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
@@ -115,10 +118,10 @@ def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
         _flush(final.parent)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise refused(final, error) from error
+        raise _refused(final, error) from error
 
 
-def refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
+def _refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
     """What to say where the operating system did not let `final` be written."""
     free = shutil.disk_usage(final.parent if final.parent.exists() else Path.cwd()).free
     return SystemFailure(
@@ -260,7 +263,7 @@ def set_aside(root: Path, good: Path | None) -> list[Path]:
             shutil.rmtree(place, ignore_errors=True)
             moved.append(path.rename(place))
         except OSError as error:
-            raise refused(place, error) from error
+            raise _refused(place, error) from error
     return moved
 
 

@@ -78,7 +78,7 @@ class Together:
         try:
             work(self.final.with_name(self.final.name + directory.UNFINISHED))
         except (OSError, SafetensorError) as error:
-            self._problem = str(directory.refused(self.final, error))
+            self._problem = str(directory.not_written(self.final, error))
         except Exception as error:  # the others must hear of it
             self._problem = f"{self.final}: {type(error).__name__}: {error}"
 
