@@ -56,7 +56,7 @@ def test_in_several_files_and_16_bits_it_loads_in_transformers(case: str, tmp_pa
     most = 30_000
     save_weights(model, tmp_path, Asked(model), torch.bfloat16, most_bytes=most)
     files = sorted(tmp_path.glob("model-*.safetensors"))
-    assert len(files) > 3
+    assert len(files) >= 3
     sizes = [sum(tensor.nbytes for tensor in load_file(file).values()) for file in files]
     assert all(size <= most or len(load_file(f)) == 1 for size, f in zip(sizes, files, strict=True))
     loaded, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
