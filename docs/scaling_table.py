@@ -20,6 +20,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import find
 from unfrozen.plan import plan_job
+from unfrozen.plan.host import Reading, Writing, host_bytes
 from unfrozen.plan.step_time import StepTime, card_of, step_time, step_tokens, utilisation
 
 PAGE: Final = Path(__file__).parent / "scale.md"
@@ -27,6 +28,7 @@ BEGIN: Final = "<!-- docs/scaling_table.py -->"
 END: Final = "<!-- end -->"
 MODELS: Final = ("Llama-3.1-8B", "Llama-3.1-70B")
 GPU: Final = "H100 SXM"
+HOST_CARDS: Final = (8, 16, 64)
 CARDS: Final = tuple(2**power for power in range(11))
 SEQUENCES: Final = 1024  # of a step, all cards together
 SEQ_LEN: Final = 4096
@@ -93,7 +95,32 @@ def table() -> str:
         parts.append(
             f"**{model}**, {SEQUENCES:,} × {SEQ_LEN:,} tokens a step\n\n" + "\n".join(lines)
         )
-    return "\n\n".join([*parts, assumptions()])
+    return "\n\n".join([*parts, assumptions(), *(host_table(model) for model in MODELS)])
+
+
+def host_table(model: str) -> str:
+    """What the machines' own memory must hold, in GiB, as files are read and written."""
+    columns = ("", "load: whole", "load: parts", "save: whole", "save: shards")
+    lines = [f"| {' | '.join(columns)} | save: beside | finish |", "|---:" * 7 + "|"]
+    for cards in HOST_CARDS:
+        asked = job(model, cards)
+        local = min(cards, NODE_GPUS)
+        ways: tuple[tuple[Reading, Writing], ...] = (
+            ("whole", "whole"), ("parts", "shards"), ("parts", "beside"),
+        )  # fmt: skip
+        whole, shards, beside = (
+            host_bytes(
+                asked.model, asked.recipe, parts=cards, local=local, reading=read, writing=write
+            ).machine
+            for read, write in ways
+        )
+        sizes = (
+            *(whole["load"], shards["load"], whole["save"], shards["save"], beside["save"]),
+            shards["finish"],
+        )
+        told = " | ".join(f"{size / 2**30:,.1f}" for size in sizes)
+        lines.append(f"| {cards:,} cards | {told} |")
+    return f"**{model}**, the first machine's own memory in GiB\n\n" + "\n".join(lines)
 
 
 def assumptions() -> str:

@@ -157,6 +157,14 @@ def resume_here(run: str) -> None:
     resume(Path(run), _quiet_console())
 
 
+def resume_further(run_and_steps: tuple[str, int]) -> None:
+    """The same for a run that goes on to so many steps in all."""
+    from gpu_runner.run.resuming import Wish, resume
+
+    run, steps = run_and_steps
+    resume(Path(run), _quiet_console(), Wish(steps=steps))
+
+
 def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:
     """The same, with a copy of every checkpoint beside it: what others are compared with."""
     import shutil

@@ -42,12 +42,14 @@ class Leg:
     last: int
     after: Path
     before: Path | None = None
+    parts: int | None = None
+    """Into how many a model is cut; None: as many as there are processes."""
 
 
 def walk(leg: Leg) -> None:
     """One leg in this process, which is a child of several."""
     torch.set_num_threads(1)
-    world = join(torch.device("cpu"))
+    world = join(torch.device("cpu"), leg.parts)
     try:
         walk_in(world, leg)
     finally:

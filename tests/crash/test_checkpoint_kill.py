@@ -17,6 +17,8 @@ import torch
 import tiny_llama
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
+from gpu_runner.model import share
+from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.run.checkpointer import CHECKPOINTS, Checkpointer
 from gpu_runner.run.record import History
@@ -30,8 +32,8 @@ MOST_BOUNDARIES = 200
 LAST_TWO = {"step-000001", "step-000002"}
 
 
-def checkpointer(directory: Path) -> Checkpointer:
-    """Who saves a trained tiny model in `directory`."""
+def checkpointer(directory: Path, **ways: bool) -> Checkpointer:
+    """Who saves a trained tiny model in `directory`, in some `ways`."""
     torch.set_num_threads(1)
     model = tiny_llama.model()
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
@@ -48,13 +50,25 @@ def checkpointer(directory: Path) -> Checkpointer:
         history,
         None,
         World(),
+        **ways,
     )
 
 
-def save_and_prune(directory: Path, step: int) -> None:
+def save_and_prune(directory: Path, step: int, **ways: bool) -> None:
     """What a run does at a checkpoint."""
-    kept = checkpointer(directory)
-    kept.prune(kept.save(State(step=step)))
+    kept = checkpointer(directory, **ways)
+    saved = kept.save(State(step=step))
+    if saved is None:
+        _, saved = kept.settled() or (None, None)
+    assert saved is not None
+    kept.prune(saved)
+
+
+WAYS = pytest.mark.parametrize(
+    "ways",
+    [{}, {"in_parts": True}, {"in_parts": True, "beside_steps": True}],
+    ids=["whole", "shards", "beside-steps"],
+)
 
 
 def dies_at(boundary: int, work: Callable[[], None], below: Path) -> bool:
@@ -104,20 +118,23 @@ def watch(boundary: int, below: Path) -> None:
 def lose_what_is_not_flushed(below: Path, safe: set[str]) -> None:
     """Cut to half what the writer has made of step 2, under either name, and not flushed."""
     names = {path.replace(".tmp/", "/") for path in safe}
-    for file in below.rglob("step-000002*/*"):
+    for file in below.rglob("step-000002*/**/*"):
         if file.is_file() and str(file).replace(".tmp/", "/") not in names:
             os.truncate(file, file.stat().st_size // 2)
 
 
+@WAYS
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
-def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(tmp_path: Path) -> None:
+def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(
+    ways: dict[str, bool], tmp_path: Path
+) -> None:
     deaths, newer = 0, 0
     for boundary in range(1, MOST_BOUNDARIES):
         directory = tmp_path / str(boundary)
         root = directory / CHECKPOINTS
         for step in (0, 1):
-            save_and_prune(directory, step)
-        died = dies_at(boundary, lambda d=directory: save_and_prune(d, 2), directory)  # type: ignore[misc]
+            save_and_prune(directory, step, **ways)
+        died = dies_at(boundary, lambda d=directory: save_and_prune(d, 2, **ways), directory)  # type: ignore[misc]
         found, refused = checkpoint.newest(root)
         assert found is not None, boundary
         assert refused == [], boundary  # what has its final name is whole
@@ -127,18 +144,23 @@ def test_killed_at_every_boundary_the_newest_whole_checkpoint_loads(tmp_path: Pa
             assert {path.name for path in root.iterdir()} == LAST_TWO
             break
         deaths += 1
-        save_and_prune(directory, 2)  # whatever lies there, the next save works and cleans up
+        save_and_prune(
+            directory, 2, **ways
+        )  # whatever lies there, the next save works and cleans up
         assert {path.name for path in root.iterdir()} == LAST_TWO, boundary
     assert deaths > 25
     assert newer > 2  # some of them died after the rename, while older ones were removed
 
 
+@WAYS
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
-def test_replacing_a_checkpoint_of_the_same_step_never_leaves_none(tmp_path: Path) -> None:
+def test_replacing_a_checkpoint_of_the_same_step_never_leaves_none(
+    ways: dict[str, bool], tmp_path: Path
+) -> None:
     for boundary in range(1, MOST_BOUNDARIES):
         directory = tmp_path / str(boundary)
-        save_and_prune(directory, 1)
-        died = dies_at(boundary, lambda d=directory: save_and_prune(d, 1), directory)  # type: ignore[misc]
+        save_and_prune(directory, 1, **ways)
+        died = dies_at(boundary, lambda d=directory: save_and_prune(d, 1, **ways), directory)  # type: ignore[misc]
         found, _ = checkpoint.newest(directory / CHECKPOINTS)
         assert found is not None, boundary
         loads(found)
@@ -148,7 +170,13 @@ def test_replacing_a_checkpoint_of_the_same_step_never_leaves_none(tmp_path: Pat
 
 def loads(path: Path) -> None:
     """The checkpoint is one: model, moments and random numbers can be read back."""
-    model = tiny_llama.LlamaForCausalLM.from_pretrained(path)
+    if (path / "weights").is_dir():
+        source = Source("directory", "x", str(path))
+        found = share.begin(source, tiny_llama.tokenizer(), "fp32")
+        found.fill(torch.device("cpu"))
+        model = found.model
+    else:
+        model = tiny_llama.LlamaForCausalLM.from_pretrained(path)
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
     training_state.restore(path, model, optimizer, World())
     assert training_state.read_state(path)["state"]["step"] in (1, 2)

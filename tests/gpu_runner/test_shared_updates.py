@@ -27,8 +27,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "alone", root / "third"
 
 
-def together(leg: Leg) -> None:
-    for child in run_process.together(walk, leg, PROCESSES):
+def together(leg: Leg, processes: int = PROCESSES) -> None:
+    for child in run_process.together(walk, leg, processes):
         child.join()
         assert child.exitcode == 0
 
@@ -47,6 +47,29 @@ def test_the_number_of_processes_changes_no_weight_and_no_state(
             apart = ~torch.isclose(other[name], tensor, rtol=1e-6, atol=1e-6)
             assert int(apart.sum()) <= turned, name
             torch.testing.assert_close(other[name], tensor, rtol=1e-6 + turned / 2**7, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the same steps left on two copies of two parts, on one process, and on two again."""
+    root = tmp_path_factory.mktemp("copied")
+    together(Leg(1, 3, root / "first", parts=2), 4)
+    walk_in(World(), Leg(4, 5, root / "second", root / "first"))
+    together(Leg(6, STEPS, root / "third", root / "second", parts=2), 4)
+    return root / "third"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_copies_of_a_model_that_is_cut_change_no_weight_and_no_state(
+    case: str, walked: tuple[Path, Path], copied: Path
+) -> None:
+    turned = 1 if case == "adafactor-stochastic" else 0
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        one, other = (numbers(path / case / file) for path in (walked[0], copied))
+        assert one.keys() == other.keys()
+        for name, tensor in one.items():
+            apart = ~torch.isclose(other[name], tensor, rtol=1e-6, atol=1e-6)
+            assert int(apart.sum()) <= turned, name
 
 
 def numbers(file: Path) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.plain import read_whole
+from gpu_runner.world.shards import Written
 from unfrozen.units import format_bytes
 
 MANIFEST: Final = "manifest.json"
@@ -52,31 +53,56 @@ def publish(final: Path, fill: Callable[[Path], None], *, private: bool = True) 
     `SystemFailure` (disk full, no permission); nothing half-written stays and earlier checkpoints
     are untouched.
     """
-    temporary, older = (final.with_name(final.name + end) for end in (UNFINISHED, REPLACED))
+    try:
+        temporary = begin(final, private=private)
+        fill(temporary)
+        return complete(final, {}, private=private)
+    except BaseException as error:
+        if (told := given_up(final, error)) is error:
+            raise
+        raise told from error
+
+
+def begin(final: Path, *, private: bool = True) -> Path:
+    """Make the temporary directory of `final`, empty. Raises `OSError`, `SystemFailure`."""
+    temporary = final.with_name(final.name + UNFINISHED)
     if final.exists() and not (final / MANIFEST).is_file():
         raise SystemFailure(
             f"{final} is there and was not written by a run: move it away, it is not replaced."
         )
     shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(mode=0o700 if private else 0o777, parents=True)
-        fill(temporary)
-        if not private:
-            _open_to_others(temporary)
-        size, digest = _seal(temporary)
-        if final.exists():
-            shutil.rmtree(older, ignore_errors=True)
-            final.rename(older)
-        temporary.rename(final)
-        _flush(final.parent)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not isinstance(error, (OSError, SafetensorError)):
-            raise
-        earlier = step_of(final) is not None and finished(final.parent)
-        raise _refused(final, error, " Earlier checkpoints are intact." * bool(earlier)) from error
+    temporary.mkdir(mode=0o700 if private else 0o777, parents=True)
+    return temporary
+
+
+def complete(final: Path, known: Mapping[str, Written], *, private: bool = True) -> Saved:
+    """Seal what was written since `begin`, and make it appear. Raises `OSError`.
+
+    Files that are `known` are flushed, with a sum that need not be taken again.
+    """
+    temporary, older = (final.with_name(final.name + end) for end in (UNFINISHED, REPLACED))
+    if not private:
+        _open_to_others(temporary)
+    size, digest = _seal(temporary, known)
+    if final.exists():
+        shutil.rmtree(older, ignore_errors=True)
+        final.rename(older)
+    temporary.rename(final)
+    _flush(final.parent)
     shutil.rmtree(older, ignore_errors=True)
     return Saved(final, size, digest)
+
+
+def given_up(final: Path, error: BaseException) -> BaseException:
+    """Remove what was written since `begin`; what to raise for `error`."""
+    shutil.rmtree(final.with_name(final.name + UNFINISHED), ignore_errors=True)
+    return not_written(final, error) if isinstance(error, (OSError, SafetensorError)) else error
+
+
+def not_written(final: Path, error: Exception) -> SystemFailure:
+    """What to say where a directory could not be written, and of those that were before."""
+    earlier = step_of(final) is not None and finished(final.parent)
+    return _refused(final, error, " Earlier checkpoints are intact." * bool(earlier))
 
 
 def write_tensors(tensors: dict[str, Tensor], final: Path) -> None:
@@ -104,7 +130,7 @@ def _refused(final: Path, error: Exception, intact: str = "") -> SystemFailure:
     )
 
 
-def _seal(directory: Path) -> tuple[int, str]:
+def _seal(directory: Path, known: Mapping[str, Written] | None = None) -> tuple[int, str]:
     """Flush every file, write and flush the manifest, flush the directories from the inside out.
 
     Returns the total bytes and the sha256 of the manifest.
@@ -113,10 +139,12 @@ def _seal(directory: Path) -> tuple[int, str]:
     total = 0
     inside = sorted(directory.rglob("*"))
     for path in (p for p in inside if p.is_file()):
-        _flush(path)
         name = path.relative_to(directory).as_posix()
-        files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        total += path.stat().st_size
+        if (written := (known or {}).get(name)) is None:
+            _flush(path)
+            written = Written(path.stat().st_size, _sha256(path))
+        files[name] = {"bytes": written.size_bytes, "sha256": written.sha256}
+        total += written.size_bytes
     text = json.dumps({"files": files}, indent=1)
     manifest = directory / MANIFEST
     manifest.write_text(text, "utf-8")

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from safetensors import safe_open
+from gpu_runner.world.shards import Stored, bytes_of
 
+AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
 _ELSEWHERE: Final = frozenset(
     {
         *("model", "data", "eval_data", "general", "replay", "fisher_data"),  # fingerprints are
@@ -73,24 +73,25 @@ class Changes:
 def fingerprint(files: Iterable[Path]) -> str:
     """SHA-256 of every tensor in some safetensors files: name, type, shape and bytes, by name.
 
-    How they are divided among files, and in which order, changes nothing. Tensors are read side by
-    side: one core hashes slower than a disk reads. Raises `OSError` or `SafetensorError` for a file
-    that cannot be read.
+    How they are divided among files or into shards, and in which order, changes nothing. Tensors
+    are read side by side, some rows at a time: one core hashes slower than a disk reads. Raises
+    `OSError` or `SafetensorError` for a file that cannot be read, `CheckpointError` for a shard.
     """
-    places: dict[str, Path] = {}
-    for file in sorted(set(files)):
-        with safe_open(file, framework="pt") as tensors:
-            places.update(dict.fromkeys(tensors.keys(), file))
+    stored = Stored(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        digests = threads.map(lambda name: _digest(name, places[name]), sorted(places))
+        digests = threads.map(lambda name: _digest(name, stored), sorted(stored.names()))
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _digest(name: str, file: Path) -> str:
-    with safe_open(file, framework="pt") as tensors:
-        tensor = tensors.get_tensor(name)
-        digest = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+def _digest(name: str, stored: Stored) -> str:
+    shape = stored.shape(name)
+    digest = hashlib.sha256(f"{name} {stored.dtype(name)} {shape}\n".encode())
+    rows = shape[0] if shape else 1
+    each = max(1, AT_ONCE * rows // max(1, stored.nbytes(name)))
+    with stored.reading() as reader:
+        for start in range(0, rows, each):
+            part = reader.rows(name, slice(start, start + each))
+            digest.update(bytes_of(part))
     return digest.hexdigest()
 
 

@@ -3,27 +3,32 @@
     optimizer.safetensors   every tensor of the optimizer by parameter, and the random numbers
     state.json              version, step, tokens, history, what the run is made of
 
-Only safetensors and JSON: nothing in a checkpoint can run code when it is read. Tensors are whole
-whatever the number of processes that wrote them, so any number of them can continue.
+Only safetensors and JSON: nothing in a checkpoint can run code when it is read. Several processes
+write shards in place of whole files, `weights/` and `optimizer/` (see `shards`); whatever their
+number, any number of processes can continue from either.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gpu_runner.checkpoint.directory import step_of
 from gpu_runner.checkpoint.origins import Origins
+from gpu_runner.checkpoint.together import OPTIMIZER as OPTIMIZERS
 from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
-from gpu_runner.world import World, placed_like, whole
+from gpu_runner.world import World, is_copy, local, placed, rows_of, whole
+from gpu_runner.world.shards import WEIGHTS, RowReader, Shard, Stored
 from unfrozen.frontier import check
 from unfrozen.frontier.files import STATE as STATE_SHAPE
 from unfrozen.frontier.shapes import Shape, listed, text
@@ -71,19 +76,80 @@ def collect(
     each parameter had and what was a plain number, so that a tensor that is not there is missed.
     """
     tensors = world.random_states()
-    keys: dict[str, list[str]] = {}
-    numbers: dict[str, Any] = {}
+    held = _held(model, optimizer)
     for name, parameter in model.named_parameters():
-        held = optimizer.state.get(parameter, {})
-        for key, value in held.items():
-            if isinstance(value, Tensor):
+        for key in held.keys[name]:
+            if isinstance(value := optimizer.state[parameter][key], Tensor):
                 full = whole(value)
                 if world.first:
                     tensors[f"{key}.{name}"] = full.to("cpu", copy=world.size > 1).contiguous()
-            else:
-                numbers[f"{key}.{name}"] = value
-        keys[name] = sorted(held)
-    return tensors, {_HELD: json.dumps({"keys": keys, "numbers": numbers})}  # one: order is fixed
+    return tensors, held.metadata()
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Which keys the optimizer has for each parameter, and what of it is no tensor."""
+
+    keys: dict[str, list[str]]
+    numbers: dict[str, Any]
+
+    def metadata(self) -> dict[str, str]:
+        """For a file's header; one string, so that its order is fixed."""
+        return {_HELD: json.dumps({"keys": self.keys, "numbers": self.numbers})}
+
+
+def _held(model: Any, optimizer: Optimizer) -> _Held:
+    states = {name: optimizer.state.get(p, {}) for name, p in model.named_parameters()}
+    numbers = {
+        f"{key}.{name}": value
+        for name, state in states.items()
+        for key, value in state.items()
+        if not isinstance(value, Tensor)
+    }
+    return _Held({name: sorted(state) for name, state in states.items()}, numbers)
+
+
+def parts(
+    model: Any, optimizer: Optimizer, world: World, *, copies: bool = False
+) -> tuple[dict[str, dict[str, Shard]], dict[str, str]]:
+    """What this process writes of weights and optimizer, and the metadata of its files.
+
+    Nothing is sent. With `copies` it is copied to the host, and may be written later.
+    """
+    saved = model.state_dict().keys()
+    named = (*model.named_parameters(), *model.named_buffers())  # tied ones once
+    weights = {name: tensor for name, tensor in named if name in saved}
+    held = _held(model, optimizer)
+    moments = {
+        f"{key}.{name}": value
+        for name, parameter in model.named_parameters()
+        for key in held.keys[name]
+        if isinstance(value := optimizer.state[parameter][key], Tensor)
+    }
+    random = {name: Shard(state) for name, state in world.own_random_states().items()}
+    found = {
+        WEIGHTS: shards_of(weights, world, copies=copies),
+        OPTIMIZERS: shards_of(moments, world, copies=copies) | random,
+    }
+    return found, held.metadata()
+
+
+def shards_of(
+    tensors: Mapping[str, Tensor], world: World, *, copies: bool = False
+) -> dict[str, Shard]:
+    """What this process writes of some tensors, by name.
+
+    Of a part that several processes hold the first one writes it, and of what all hold whole.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        cut = local(tensor) is not tensor
+        mine = not is_copy(tensor) if cut else world.first
+        rows = local(tensor.detach())
+        if mine and (rows.numel() or not cut):
+            kept = rows.to("cpu", copy=True) if copies else rows
+            found[name] = Shard(kept, (rows_of(tensor).start or 0) if cut else 0)
+    return found
 
 
 def write(
@@ -91,6 +157,11 @@ def write(
 ) -> None:
     """Both files, from what `collect` gave."""
     save_file(tensors, directory / OPTIMIZER, metadata)
+    write_state(directory, state)
+
+
+def write_state(directory: Path, state: dict[str, Any]) -> None:
+    """`state.json` alone, beside shards."""
     text = json.dumps({"version": VERSION, **state}, indent=1)
     (directory / STATE).write_text(text, "utf-8")
 
@@ -129,7 +200,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def parts(
+def remembered(
     path: Path, kept: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], Origins | None]:
     """Fields of the run's `State` and of its `History`, as `kept` in the checkpoint at `path`.
@@ -155,41 +226,43 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
 
     Raises `CheckpointError` for a tensor that is missing, of another shape, or cannot be read.
     """
-    file = path / OPTIMIZER
+    place = path / OPTIMIZER
+    files = [place] if place.exists() else [*(path / OPTIMIZERS).glob("*.safetensors")]
+    place = place if place.exists() else path / OPTIMIZERS
     try:
-        with safe_open(file, framework="pt") as tensors:
-            names = set(tensors.keys())
-            held = json.loads((tensors.metadata() or {})[_HELD])
-            keys, numbers = held["keys"], held["numbers"]
+        stored = Stored(files)
+        held = json.loads(stored.metadata[_HELD])
+        keys, numbers = held["keys"], held["numbers"]
+        with stored.reading() as reader:
             for name, parameter in model.named_parameters():
                 state = {}
                 for key in keys.get(name, ()):
                     full = f"{key}.{name}"
-                    if full not in names | numbers.keys():
-                        raise CheckpointError(f"{file} has no {key} of {name}.")
-                    stored = numbers.get(full) if full in numbers else tensors.get_tensor(full)
-                    state[key] = _placed(stored, parameter, f"{file}: {full}")
+                    if full in numbers:
+                        state[key] = numbers[full]
+                    elif full in stored:
+                        state[key] = _read(stored, reader, full, parameter, place)
+                    else:
+                        raise CheckpointError(f"{place} has no {key} of {name}.")
                 if state:
                     optimizer.state[parameter] = state
-            world.restore_random_states(
-                {name: tensors.get_tensor(name) for name in names if name.startswith("rng.")}
-            )
+            states = [name for name in stored.names() if name.startswith("rng.")]
+            world.restore_random_states({name: reader.rows(name).clone() for name in states})
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}).") from None
+        raise CheckpointError(f"{place} cannot be read ({error}).") from None
 
 
-def _placed(stored: Any, parameter: Tensor, where: str) -> Any:
-    """A stored value where `parameter` lives: its own shard if it has the parameter's shape.
+def _read(stored: Stored, reader: RowReader, name: str, parameter: Tensor, place: Path) -> Tensor:
+    """A stored tensor where `parameter` lives: its own rows if it has the parameter's shape.
 
     Always a copy: a view would keep the file open, and on the disk when it is removed.
     """
-    if not isinstance(stored, Tensor):
-        return stored
-    if stored.shape == parameter.shape:
-        placed = placed_like(parameter, stored)
-        return placed.clone() if placed is stored else placed
-    if stored.ndim == parameter.ndim >= 2:
+    shape = stored.shape(name)
+    if shape == tuple(parameter.shape):
+        rows = reader.rows(name, rows_of(parameter)).to(parameter.device, copy=True)
+        return placed(parameter, rows.contiguous())
+    if len(shape) == parameter.ndim >= 2:
         raise CheckpointError(
-            f"{where} is {tuple(stored.shape)}, the parameter {tuple(parameter.shape)}."
+            f"{place}: {name} is {shape}, the parameter {tuple(parameter.shape)}."
         )
-    return stored.to(parameter.device, copy=True)
+    return reader.rows(name).to(parameter.device, copy=True)

@@ -89,9 +89,13 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), console_with_libraries()
     from gpu_runner.plan import plan, table
     from gpu_runner.train.foretold import foretell
+    from gpu_runner.world import World
 
     plan.check_new(config.out)
-    table.show_plan(console, plan.make(config, foretell=foretell))
+    if int(os.environ.get("RANK", "0")) == 0:  # of several under torchrun, one says it for all
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        World(size=ranks).check(config.grad_accum)
+        table.show_plan(console, plan.make(config, ranks=ranks, foretell=foretell))
     return ExitCode.OK
 
 
@@ -129,15 +133,32 @@ def resume(
 
 def export(
     run: Run,
-    to: Annotated[str, typer.Option(help="csv, tensorboard or wandb-offline.")] = "csv",
+    to: Annotated[str, typer.Option(help="csv, tensorboard, wandb-offline or hf.")] = "csv",
+    dtype: Annotated[
+        str | None, typer.Option(help="Of hf: fp32 or bf16; else as it was trained.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(metavar="<number>", help="Of hf: the checkpoint of this step.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Of hf: where; else into the run.")] = None,
     runs: Runs = None,
 ) -> None:
-    """A run's numbers for other tools, written beside its log. Needs no PyTorch for csv."""
+    """A run's numbers for other tools, or its model for transformers (hf), beside its log.
+
+    Needs no PyTorch for csv.
+    """
 
     def go() -> ExitCode:
+        directory = run_directory(run, runs)
+        if to == "hf":
+            from gpu_runner.run.export import export as write_model
+
+            place = Path(out).expanduser() if out else None
+            typer.echo(write_model(directory, place, dtype, step).path)
+            return ExitCode.OK
         from gpu_runner.log.export import export as write
 
-        typer.echo(write(run_directory(run, runs), to))
+        typer.echo(write(directory, to))
         return ExitCode.OK
 
     exit_with(go)

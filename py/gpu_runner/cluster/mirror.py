@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Final
 
 from gpu_runner.checkpoint.directory import MANIFEST, finished
+from gpu_runner.checkpoint.together import DERIVED
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
 
 FINISHED: Final = "finished"
 _CHECKPOINTS: Final = "checkpoints"
 _MODEL: Final = "model"
-_BESIDE: Final = ("initial.safetensors", "fisher.safetensors")
+_BESIDE: Final = tuple(f"{name}.safetensors" for name in DERIVED)
 _COMING: Final = ".coming"  # a run that is being fetched
 
 
@@ -53,6 +54,9 @@ def fetch(bucket: Path, runs: Path) -> None:
         for name in (CONFIG_NAME, LOG_NAME, *_BESIDE):
             if (run / name).exists():
                 shutil.copyfile(run / name, coming / name)
+        for name in DERIVED:
+            if (run / name / MANIFEST).exists():
+                _copy_whole(run / name, coming / name)
         for checkpoint in _whole(run / _CHECKPOINTS):
             _copy_whole(checkpoint, coming / _CHECKPOINTS / checkpoint.name)
         coming.rename(place)
@@ -70,6 +74,11 @@ def _push(run: Path, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG_NAME, *_BESIDE):
         _renew(run / name, place / name)
+    for name in DERIVED:
+        if (run / name / MANIFEST).exists():
+            _copy_whole(run / name, place / name)
+        else:
+            shutil.rmtree(place / name, ignore_errors=True)
     kept = {path.name for path in finished(run / _CHECKPOINTS)}
     for name in kept:
         _copy_whole(run / _CHECKPOINTS / name, place / _CHECKPOINTS / name)

@@ -21,6 +21,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["full", "chunked", "linear"]
 TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
+CheckpointFiles = Literal["auto", "whole", "shards"]
 
 MOST_STEPS: Final = 10_000_000
 WITH_BETAS: Final = ("adamw", "adamw8bit", "muon")

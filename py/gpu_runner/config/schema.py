@@ -16,6 +16,7 @@ from gpu_runner.config import bounds, source
 from gpu_runner.config.bounds import (
     MOST_STEPS,
     About,
+    CheckpointFiles,
     Checkpointing,
     Device,
     Loss,
@@ -216,6 +217,16 @@ class TrainConfig:
     fused: Annotated[
         bool, About("Llama-like blocks keep less, at no cost; not beside compile", RARER)
     ] = True
+    checkpoint_files: Annotated[
+        CheckpointFiles,
+        About("whole by one process, shards by each; auto: shards of several", RARER),
+    ] = "auto"
+    async_checkpoints: Annotated[
+        bool, About("Steps go on while shards are written, from a copy in host memory", RARER)
+    ] = False
+    shard_size: Annotated[
+        int | None, About("Processes that hold one copy together; else all.", RARER, 2, 1_000_000)
+    ] = None
     keep_state: Annotated[bool, About("Whether a finished run can go on, by --steps", RARER)] = True
     tf32: Annotated[bool, About("fp32 products of a card in TF32: 10 bits of 23", RARER)] = False
     deterministic: Annotated[bool, About("Bitwise repeatable kernels on a card", RARER)] = False

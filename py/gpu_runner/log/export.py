@@ -31,7 +31,7 @@ def export(directory: Path, to: str) -> Path:
     a directory without a log, `SystemFailure` when the disk refuses.
     """
     if to not in FORMATS:
-        raise UsageError(f"--to {to!r} is unknown: choose {' or '.join(FORMATS)}.")
+        raise UsageError(f"--to {to!r} is unknown: choose {' or '.join((*FORMATS, 'hf'))}.")
     try:
         rows = numbers(directory / LOG_NAME)
     except FileNotFoundError:

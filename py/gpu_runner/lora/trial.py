@@ -25,7 +25,8 @@ from gpu_runner.demo.record import smollm2_gguf
 from gpu_runner.errors import Diverged
 from gpu_runner.forgetting import earlier_english_rows
 from gpu_runner.lora.methods import AdapterDrift, Method, Trained, adapt
-from gpu_runner.model.load import find, load, load_tokenizer, save
+from gpu_runner.model.load import find, load, load_tokenizer
+from gpu_runner.model.save import save
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan, predict
 from gpu_runner.plan.plan import RunPlan

@@ -23,6 +23,7 @@ from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
 from gpu_runner.model import attention, own_code
+from gpu_runner.world.shards import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
 
@@ -88,6 +89,8 @@ def find(name: str, *, trusted: bool = False) -> Source:
 def _check_files(path: Path) -> None:
     """Refuse a directory whose weights are not there, before anything else is read."""
     if not any((path / name).exists() for name in WEIGHTS):
+        if any((path / SHARDS).glob("*.safetensors")):
+            raise ModelLoadError(f"{path} is in shards: unfrozen export --to hf makes it a model.")
         others = ", ".join(sorted(file.name for file in path.glob("*.safetensors"))[:3])
         found = f"; {others} is not read" if others else ""
         raise ModelLoadError(
@@ -97,7 +100,7 @@ def _check_files(path: Path) -> None:
     first = next(path / name for name in WEIGHTS if (path / name).exists())
     if first.suffix != ".json":
         return
-    named = _read_json(first).get("weight_map")
+    named = read_json(first).get("weight_map")
     files = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
     absent = [name for name in files if not (path / name).exists()]
     if absent or not files:
@@ -115,14 +118,15 @@ def read_config(source: Source) -> tuple[Any, ModelConfig | None]:
     Raises `ModelLoadError`: not found, not JSON, a needed key is missing or wrong.
     """
     if source.kind in ("demo", "directory"):
-        raw = _read_json(Path(source.place) / "config.json")
+        raw = read_json(Path(source.place) / "config.json")
         shape = _shape(raw, source)  # before transformers fills missing keys with its defaults
         return _transformers_config(source), shape
     config = _transformers_config(source)
     return config, _shape(config.to_dict(), source)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file. Raises `ModelLoadError`."""
     try:
         raw = json.loads(path.read_text("utf-8"))
     except RecursionError:
@@ -149,7 +153,7 @@ def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
 def _transformers_config(source: Source) -> Any:
     from transformers import AutoConfig
 
-    with _readable_errors(source, "configuration"):
+    with readable_errors(source, "configuration"):
         return AutoConfig.from_pretrained(source.place, **source.arguments)
 
 
@@ -165,8 +169,8 @@ def load_tokenizer(source: Source) -> Any:
         )
     settings = place / "tokenizer_config.json"
     if source.kind == "directory" and not source.trusted and settings.exists():
-        own_code.refuse(source.name, settings.name, _read_json(settings))
-    with _readable_errors(source, "tokenizer"):
+        own_code.refuse(source.name, settings.name, read_json(settings))
+    with readable_errors(source, "tokenizer"):
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
 
@@ -183,9 +187,9 @@ def load(
     from transformers import AutoModelForCausalLM
 
     config, shape = read_config(source)
-    _check_vocabulary(source, len(tokenizer) - added, config.vocab_size)
+    check_vocabulary(source, len(tokenizer) - added, config.vocab_size)
     known = {} if shape is None else {"attn_implementation": attention.register()}
-    with _readable_errors(source, "weights"):
+    with readable_errors(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
             **known,
@@ -195,11 +199,17 @@ def load(
             **source.arguments,
         )
         model, report = loaded
-    _check_weights(source, report)
+    check_weights(source, report)
     _unquantize(source, model)
     if not source.trusted:
         own_code.forget(model.config)
     model.to(device).requires_grad_(True).train()
+    check_count(source, model, shape)
+    return model
+
+
+def check_count(source: Source, model: Any, shape: ModelConfig | None) -> None:
+    """Refuse a model that has another number of parameters than is counted."""
     counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
     if shape is not None and counted != shape.num_parameters:
         raise ModelLoadError(
@@ -207,7 +217,6 @@ def load(
             f" {shape.num_parameters:,}: the memory prediction would be wrong. Please report the"
             " model's config.json."
         )
-    return model
 
 
 def _unquantize(source: Source, model: Any) -> None:
@@ -223,7 +232,8 @@ def _unquantize(source: Source, model: Any) -> None:
     quantizer.remove_quantization_config(model)  # what is saved then loads like any other model
 
 
-def _check_vocabulary(source: Source, tokens: int, rows: int) -> None:
+def check_vocabulary(source: Source, tokens: int, rows: int) -> None:
+    """Refuse a tokenizer with more `tokens` than the embedding has `rows`."""
     if tokens > rows:
         raise ModelLoadError(
             f"{source.name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows:"
@@ -231,7 +241,8 @@ def _check_vocabulary(source: Source, tokens: int, rows: int) -> None:
         )
 
 
-def _check_weights(source: Source, report: dict[str, Any]) -> None:
+def check_weights(source: Source, report: dict[str, Any]) -> None:
+    """Refuse weights that are missing, unexpected or mismatched, by the library's `report`."""
     for what, remedy in (
         ("missing", "the file is incomplete, or the configuration belongs to another model"),
         ("unexpected", "the configuration belongs to another model"),
@@ -257,7 +268,7 @@ def _about_file(place: Path, reason: str) -> str:
 
 
 @contextmanager
-def _readable_errors(source: Source, part: str) -> Iterator[None]:
+def readable_errors(source: Source, part: str) -> Iterator[None]:
     """Turn what transformers raises for a bad `part` of a source into one sentence."""
     away = source.kind == "hub" and hub.is_away()
     try:
@@ -287,14 +298,3 @@ def _readable_errors(source: Source, part: str) -> Iterator[None]:
         raise ModelLoadError(
             f"the {part} of model {source.name!r} cannot be loaded ({tried}): {reason}"
         ) from error
-
-
-def save(
-    model: Any, tokenizer: Any, directory: Path, weights: dict[str, torch.Tensor] | None = None
-) -> None:
-    """Write `model.safetensors`, configuration and tokenizer under Hugging Face names.
-
-    `weights` stand for those of a model of which this process holds a part.
-    """
-    model.save_pretrained(directory, state_dict=weights)
-    tokenizer.save_pretrained(directory)

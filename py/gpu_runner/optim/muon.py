@@ -19,11 +19,10 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from gpu_runner.optim.rounding import hold
 from gpu_runner.optim.rules import UpdateRule
-from gpu_runner.world import local, rows_of
+from gpu_runner.world import group_of, local, parts_of, rows_of
 from unfrozen.memory.states import CHUNK
 
 MOMENTUM: Final = 0.95
@@ -117,14 +116,13 @@ def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 def _processes(parameters: list[Tensor]) -> int:
     """How many hold a part of each."""
-    cut = bool(parameters) and isinstance(parameters[0], DTensor)
-    return parameters[0].device_mesh.size() if cut else 1  # type: ignore[attr-defined]
+    return parts_of(parameters[0])[1] if parameters else 1
 
 
 def _sizes(parameter: Tensor) -> list[int]:
     """How many elements each process holds."""
     columns = parameter.shape[1]
-    held = (rows_of(parameter, rank) for rank in range(_processes([parameter])))
+    held = (rows_of(parameter, part) for part in range(_processes([parameter])))
     return [(rows.stop - rows.start) * columns for rows in held]
 
 
@@ -133,32 +131,30 @@ def _dealt_out(parts: list[Tensor], matrices: list[Tensor]) -> Tensor | None:
 
     `parts` are the rows that this process holds of each of them.
     """
-    mesh = getattr(matrices[0], "device_mesh", None)
-    if mesh is None:
+    if (group := group_of(matrices[0])) is None:
         return parts[0]
-    size, rank = mesh.size(), mesh.get_local_rank()
+    rank, size = parts_of(matrices[0])
     mine = matrices[rank] if rank < len(matrices) else None
     sent = [part.numel() for part in parts] + [0] * (size - len(parts))
     received = [0] * size if mine is None else _sizes(mine)
     found = parts[0].new_empty(sum(received))
     rows = torch.cat([part.reshape(-1) for part in parts])
-    dist.all_to_all_single(found, rows, received, sent, group=mesh.get_group())
+    dist.all_to_all_single(found, rows, received, sent, group=group)
     return None if mine is None else found.view(mine.shape)
 
 
 def _returned(whole: Tensor | None, matrices: list[Tensor]) -> list[Tensor]:
     """The inverse: the rows held here of each of `matrices`, of which this process had `whole`."""
-    mesh = getattr(matrices[0], "device_mesh", None)
-    if mesh is None:
+    if (group := group_of(matrices[0])) is None:
         assert whole is not None
         return [whole]
-    size, rank = mesh.size(), mesh.get_local_rank()
+    rank, size = parts_of(matrices[0])
     received = [_sizes(matrix)[rank] for matrix in matrices] + [0] * (size - len(matrices))
     sent = [0] * size if whole is None else _sizes(matrices[rank])
     rows = local(matrices[0]).new_empty(0, dtype=torch.bfloat16)
     rows = rows if whole is None else whole.reshape(-1)
     found = rows.new_empty(sum(received))
-    dist.all_to_all_single(found, rows, received, sent, group=mesh.get_group())
+    dist.all_to_all_single(found, rows, received, sent, group=group)
     shapes = [local(matrix).shape for matrix in matrices]
     return [
         part.view(shape)

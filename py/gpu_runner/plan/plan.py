@@ -261,6 +261,16 @@ def _positions(
     return positions
 
 
+def in_parts(config: TrainConfig, processes: int) -> bool:
+    """Whether so many processes write shards of a checkpoint, or one of them whole files.
+
+    A model's own code can be kept beside whole files only.
+    """
+    if config.checkpoint_files == "auto" and not config.trust_remote_code:
+        return processes > 1 or config.async_checkpoints
+    return config.checkpoint_files == "shards"
+
+
 def existing(path: Path) -> Path:
     """The nearest directory that exists on the way up from `path`."""
     path = path.absolute()

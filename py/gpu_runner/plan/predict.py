@@ -85,9 +85,12 @@ def recipe(
 def predict(
     model: ModelConfig, config: TrainConfig, compute: str, shape: BatchShape, ranks: int = 1
 ) -> Prediction:
-    """Memory of a step whose largest micro-batch is `shape`, on one of `ranks` processes."""
+    """Memory of a step whose largest micro-batch is `shape`, on one of `ranks` processes.
+
+    Where there are copies of the model, it is cut into as many parts as one copy has processes.
+    """
     wanted = recipe(config, compute, shape, model)
-    cluster = Cluster.of_runner(ranks)
+    cluster = Cluster.of_runner(min(config.shard_size or ranks, ranks))
     found = instants(model, wanted, cluster, loss_tokens=max(1, shape.loss_tokens))
     held = sum(state_bytes(model, wanted).values())
     return Prediction(found, round(held / model.num_parameters))

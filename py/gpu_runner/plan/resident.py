@@ -6,7 +6,8 @@
     compiled products          oneDNN keeps a kernel for every shape it has met in 16 bits
     the file of the weights    mapped while it is read, and while the way from θ₀ is measured; the
                                system takes such pages back when they are needed
-    several processes          each reads the whole model before it keeps its part
+    several processes          each reads its part of the model; all of it before it keeps its part,
+                               where its files cannot be read in part (`model.share`)
 
 What is only there at times, or up to a bound, is in the second number and not in the first.
 """
@@ -42,15 +43,22 @@ class Resident:
 
 
 def resident(
-    peak_bytes: int, weights_bytes: int, *, ranks: int = 1, narrow: bool = False
+    peak_bytes: int,
+    weights_bytes: int,
+    *,
+    ranks: int = 1,
+    read_whole: bool = False,
+    narrow: bool = False,
 ) -> Resident:
     """Of one of `ranks` processes whose tensors take `peak_bytes`.
 
-    `weights_bytes` are all weights of the model, `narrow` tells of products in 16 bits. Buffers of
-    the library that several processes speak through (gloo) are not counted.
+    `weights_bytes` are all weights of the model, `read_whole` tells that each process reads them
+    all, `narrow` of products in 16 bits. Buffers of the library that several processes speak
+    through (gloo) are not counted.
     """
     libraries = int(psutil.Process().memory_info().rss)
-    most = round(RESERVED_RANGE[1] * peak_bytes) + weights_bytes
+    most = round(RESERVED_RANGE[1] * peak_bytes)
+    most += weights_bytes if read_whole or ranks == 1 else -(-weights_bytes // ranks)
     most += ONEDNN_BYTES if narrow else 0
-    most += weights_bytes if ranks > 1 else 0
+    most += weights_bytes if read_whole and ranks > 1 else 0
     return Resident(libraries + peak_bytes, libraries + most, libraries)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -9,12 +12,13 @@ from rich.text import Text
 from gpu_runner.config.tables import TABLES
 from gpu_runner.optim.parts import shown
 from gpu_runner.plan.pace import pace
-from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import Prediction, recipe
 from gpu_runner.plan.preview import legend, near_answer, what_is_trained
 from gpu_runner.plan.resident import resident
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
+from unfrozen.plan.host import HostBytes, Reading, Writing, host_bytes
 from unfrozen.units import format_bytes, format_elapsed
 
 
@@ -64,6 +68,7 @@ def _rows(plan: RunPlan) -> list[tuple[str, str]]:
         ("time", _length(plan)),
         ("free memory", format_bytes(plan.available_bytes)),
         *_resident(plan),
+        *_host(plan),
         ("disk", f"up to {format_bytes(plan.disk_bytes)}" if plan.disk_bytes else "unknown"),
     ]
 
@@ -73,13 +78,66 @@ def _resident(plan: RunPlan) -> list[tuple[str, str]]:
     if plan.prediction is None or plan.device.type != "cpu":
         return []
     weights = plan.prediction.instants.get("load", {}).get("params", 0)
+    parts = _cut_into(plan)
     found = resident(
         plan.prediction.peak_bytes,
-        weights * plan.feed.ranks,
-        ranks=plan.feed.ranks,
+        weights * parts,
+        ranks=parts,
+        read_whole=_reads_whole(plan),
         narrow=plan.compute == "bf16",
     )
     return [("in top", str(found))]
+
+
+def _cut_into(plan: RunPlan) -> int:
+    """Into how many parts the model is cut."""
+    return min(plan.config.shard_size or plan.feed.ranks, plan.feed.ranks)
+
+
+def _reads_whole(plan: RunPlan) -> bool:
+    """Whether each process reads all weights: one alone, or of files that are no safetensors."""
+    place = Path(plan.source.place)
+    files = plan.source.kind == "hub" or any(place.glob("*.safetensors"))
+    return plan.feed.ranks == 1 or plan.source.kind == "gguf" or not files
+
+
+def _host(plan: RunPlan) -> list[tuple[str, str]]:
+    """What the host needs beside the tensors of a step; on a CPU alone it is all in `_resident`."""
+    ranks, on_card = plan.feed.ranks, plan.device.type == "cuda"
+    if plan.shape is None or (ranks == 1 and not on_card):
+        return []
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+    asked = recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
+    now: Writing = "whole"
+    if in_parts(plan.config, ranks):
+        now = "beside" if plan.config.async_checkpoints else "shards"
+    reading: Reading = "whole" if _reads_whole(plan) else "parts"
+    told = []
+    for name, read, write in (("host memory", reading, now), ("… all whole", "whole", "whole")):
+        found = host_bytes(
+            plan.shape,
+            asked,
+            parts=_cut_into(plan),
+            local=local,
+            reading=read,
+            writing=write,
+            on_card=on_card,
+        )
+        told.append((name, _moments(found, local)))
+    return told[:1] if (reading, now) == ("whole", "whole") else told
+
+
+def _moments(found: HostBytes, local: int) -> str:
+    sizes = {name: format_bytes(size) for name, size in found.process.items()}
+    machine = {name: format_bytes(size) for name, size in found.machine.items()}
+    first = (
+        f"{sizes['load']} to load, {sizes['save']} to write a checkpoint, {sizes['finish']} to"
+        " write the model, beside libraries and steps"
+    )
+    if local == 1:
+        return first
+    together = ", ".join(machine.values())
+    return f"the first process {first}; the {local} of its machine {together}"
 
 
 def _length(plan: RunPlan) -> str:

@@ -10,6 +10,7 @@ Reading order:
 - `ending` — how a run ended: log, terminal, exit code
 - `signals` — Ctrl-C, SIGTERM and SIGHUP as a polite request
 - `control` — between two steps: pause, save, stop, all processes alike
+- `export` — its model as one directory, from a checkpoint in shards too
 - `running` — a run that is set up, to its last line
 - `start` — from its command line to its first step
 - `resuming` — … and from its last checkpoint on

@@ -8,23 +8,27 @@ that a damaged file never costs the whole run.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins
+from gpu_runner.checkpoint.together import DERIVED, Together
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import CheckpointError
-from gpu_runner.model.load import save
+from gpu_runner.model.save import save, save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.train.loop import State
-from gpu_runner.world import World
+from gpu_runner.world import World, whole
 
 FINISHED: Final = "finished"  # a file with the last step: this run has its model
 CHECKPOINTS: Final = "checkpoints"
@@ -43,7 +47,8 @@ class Standing:
 class Checkpointer:
     """Writes for one run in `directory`; its trained model goes to `output`.
 
-    Every process of `world` calls it alike: tensors are gathered from all, the first one writes.
+    Every process of `world` calls it alike. Tensors are gathered from all and the first one writes,
+    or, `in_parts`, each writes what it holds.
     """
 
     directory: Path
@@ -54,11 +59,19 @@ class Checkpointer:
     history: History
     origins: Origins | None
     world: World
+    in_parts: bool = False
+    """Whether every process writes what it holds, and nobody holds all of it."""
+    beside_steps: bool = False
+    """Whether shards are written, from a copy, while training goes on."""
     keep_state: bool = False
     """Whether a finished run keeps what it needs to go on: its last checkpoint, θ₀, the Fisher."""
+    _pending: tuple[Together, State, dict[str, Any]] | None = None
 
-    def save(self, state: State) -> Saved:
-        """A complete checkpoint at `state`. Raises `SystemFailure` if the disk refuses."""
+    def save(self, state: State) -> Saved | None:
+        """A complete checkpoint at `state`; None if it is being written, until it has `settled`.
+
+        Raises `SystemFailure` if the disk refuses.
+        """
         kept = {
             "state": asdict(state),
             "history": self.history.as_json(),
@@ -67,6 +80,13 @@ class Checkpointer:
         }
         if self.origins is not None:
             kept["origins"] = self.origins.as_json()
+        place = checkpoint.step_dir(self.directory / CHECKPOINTS, state.step)
+        if not self.in_parts:
+            return self._save_whole(place, kept)
+        self._begin_parts(place, state, kept)
+        return None if self.beside_steps else self._end_parts()[1]
+
+    def _save_whole(self, place: Path, kept: dict[str, Any]) -> Saved:
         write = self._model_writer()
         tensors, metadata = training_state.collect(self.model, self.optimizer, self.world)
 
@@ -74,8 +94,46 @@ class Checkpointer:
             write(directory)
             training_state.write(directory, tensors, metadata, kept)
 
-        place = checkpoint.step_dir(self.directory / CHECKPOINTS, state.step)
         return self.world.on_first(lambda: checkpoint.publish(place, fill))
+
+    def _begin_parts(self, place: Path, state: State, kept: dict[str, Any]) -> None:
+        shards, metadata = training_state.parts(
+            self.model, self.optimizer, self.world, copies=self.beside_steps
+        )
+        one = Together(place, self.world, shards, metadata)
+        one.begin()
+        if self.beside_steps:
+            one.start_writing()
+        else:
+            one.write()
+        self._pending = one, replace(state), kept
+
+    def _end_parts(self) -> tuple[State, Saved]:
+        assert self._pending is not None
+        (one, state, kept), self._pending = self._pending, None
+
+        def fill(directory: Path) -> None:
+            save_around(self.model, self.tokenizer, directory)
+            training_state.write_state(directory, kept)
+
+        return state, one.end(fill)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a checkpoint is on its way to the disk; the same on all processes."""
+        return self._pending is not None
+
+    @property
+    def writing(self) -> bool:
+        """Whether this process still writes its part of one."""
+        return self._pending is not None and not self._pending[0].written
+
+    def settled(self) -> tuple[State, Saved] | None:
+        """Wait for the one that is being written: where it was taken, and what is on disk now.
+
+        None if there is none. Raises `SystemFailure` where a process could not write its part.
+        """
+        return self._end_parts() if self.pending else None
 
     def prune(self, newest: Saved) -> None:
         """Remove the checkpoints that `newest` replaces; the best and the last healthy one stay.
@@ -93,8 +151,23 @@ class Checkpointer:
 
     def finish(self) -> Saved:
         """Write the trained model, for everybody whom the umask lets read it."""
+        if self.in_parts:
+            return self._finish_by_layers()
         write = self._model_writer()
         return self.world.on_first(lambda: checkpoint.publish(self.output, write, private=False))
+
+    def _finish_by_layers(self) -> Saved:
+        """The same with no more than a file and a layer of it in anybody's memory."""
+        parameters = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+
+        def whole_of(name: str) -> Tensor:
+            return whole(parameters[name].detach()).cpu()
+
+        one = Together(self.output, self.world, {}, private=False)
+        one.begin()
+        first = self.world.first  # the others send what it asks for
+        one.do(lambda place: save_weights(self.model, place, whole_of, writes=first))
+        return one.end(lambda place: save_around(self.model, self.tokenizer, place))
 
     def clean_up(self, state: State) -> None:
         """Mark the run as finished at `state` and remove what it does not need any more.
@@ -143,8 +216,9 @@ class Checkpointer:
 
 def remove_derived(run: Path) -> None:
     """Remove what a run made of its θ₀, and can only make again of the same."""
-    for name in ("initial.safetensors", "fisher.safetensors"):
-        (run / name).unlink(missing_ok=True)
+    for name in DERIVED:
+        (run / f"{name}.safetensors").unlink(missing_ok=True)
+        shutil.rmtree(run / name, ignore_errors=True)
 
 
 def standing(path: Path) -> Standing:

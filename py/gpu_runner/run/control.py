@@ -54,7 +54,9 @@ class ControlLoop:
     def go_on(self) -> bool:
         """Whether to take another step; returns when a pause is over. All processes call it."""
         while True:
-            stop, pause, save = self._agreed()
+            stop, pause, save, writing = self._agreed()
+            if self._observer.pending and not writing:
+                self._observer.settle()
             if save:
                 self._save()
             still = pause and not stop
@@ -66,15 +68,15 @@ class ControlLoop:
                 return not stop
             time.sleep(TICK_SECONDS)
 
-    def _agreed(self) -> tuple[bool, bool, bool]:
-        """Whether to stop, to pause, to save: what any process was told."""
+    def _agreed(self) -> tuple[bool, ...]:
+        """Whether to stop, to pause, to save: what any process was told; and whether any writes."""
         if self._mailbox is not None:
             self._orders = self._mailbox.read()
             self._complain(self._mailbox.problem)
         orders = self._orders
         stop = self._signals.requested() or self._observer.stop.reached or orders.stop
-        stop, pause, save = self._world.any(stop, orders.paused, orders.save > self._saved)
-        return stop, pause, save
+        asked = orders.save > self._saved
+        return self._world.any(stop, orders.paused, asked, self._observer.writing)
 
     def _save(self) -> None:
         self._saved = self._orders.save
@@ -82,7 +84,8 @@ class ControlLoop:
         if step == 0:
             self._recorder.alert("info", "Nothing to save yet: no step is done.", step)
         elif self._observer.kept_step == step:
-            self._recorder.alert("info", f"Step {step} is saved already.", step)
+            how = "being saved" if self._observer.pending else "saved already"
+            self._recorder.alert("info", f"Step {step} is {how}.", step)
         else:
             self._observer.keep(self._state)
 

@@ -24,6 +24,7 @@ from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
 from gpu_runner.run.progress import RunSummary
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
+from gpu_runner.world.shards import WEIGHTS
 from unfrozen.events import RunStatus
 from unfrozen.units import format_bytes, gib
 
@@ -107,6 +108,14 @@ def summary_of(
     )
 
 
+def _made(one: Standing, run: Path, runs: str) -> str:
+    """How a checkpoint in shards becomes a model; one of whole files is one."""
+    if not (one.path / WEIGHTS).is_dir():
+        return ""
+    step = step_of(one.path)
+    return f", of which {program()} export {_word(run)} --to hf --step {step}{runs} makes a model"
+
+
 def _next_steps(end: End, directory: Path) -> list[str]:
     place, usual = directory.parent, runs_folder()
     same = place.absolute() == usual.absolute()
@@ -116,11 +125,12 @@ def _next_steps(end: End, directory: Path) -> list[str]:
         steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
         steps += [
             f"Step {step_of(one.path)} did better on the task (loss"
-            f" {one.task_loss:.3f}): its weights are in {one.path}."
+            f" {one.task_loss:.3f}): its weights are in {one.path}{_made(one, directory, runs)}."
             for one in end.better
         ]
         if (last := step_dir(directory / CHECKPOINTS, end.step)).exists():
-            size = format_bytes(sum(file.stat().st_size for file in last.iterdir()))
+            files = [file for file in last.rglob("*") if file.is_file()]
+            size = format_bytes(sum(file.stat().st_size for file in files))
             steps.append(
                 f"Train it further with: {program()} resume {_word(directory)} --steps N{runs};"
                 f" what that needs, {size}, is in {last}."

@@ -38,8 +38,19 @@ class Sampling:
 class Checkpoints(Protocol):
     """Who writes checkpoints; see `checkpointer`."""
 
-    def save(self, state: State) -> Saved:
-        """Write one that is complete."""
+    def save(self, state: State) -> Saved | None:
+        """Write one that is complete; None where it is still to be waited for."""
+
+    def settled(self) -> tuple[State, Saved] | None:
+        """Wait for that, if there is one."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is one."""
+
+    @property
+    def writing(self) -> bool:
+        """Whether this process still writes its part of it."""
 
     def prune(self, newest: Saved) -> None:
         """Remove those it replaces."""
@@ -172,15 +183,38 @@ class RunObserver:
             self.keep(state)
 
     def keep(self, state: State) -> None:
-        """Write a checkpoint, say that it is complete, remove what it replaces."""
+        """Write a checkpoint, say that it is complete, remove what it replaces.
+
+        One that is written beside the steps is told of when it is complete: see `settle`.
+        """
         if self.kept_step == state.step:
             return
+        self.settle()
         self.kept_step = state.step
         self._recorder.saving(state.step)
         saved = self._checkpointer.save(state)
+        if saved is not None:
+            self._complete(state, saved)
+        self._recorder.resting()
+
+    def settle(self) -> None:
+        """Wait for a checkpoint that is being written, and tell of it."""
+        if (found := self._checkpointer.settled()) is not None:
+            self._complete(*found)
+
+    def _complete(self, state: State, saved: Saved) -> None:
         self._recorder.saved(state, saved)
         self._checkpointer.prune(saved)
-        self._recorder.resting()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a checkpoint is being written; the same on all processes."""
+        return self._checkpointer.pending
+
+    @property
+    def writing(self) -> bool:
+        """Whether this process still writes its part of it."""
+        return self._checkpointer.writing
 
     def go_back(self, state: State, best: Path) -> str:
         """Take the weights of the `best` checkpoint, and write the last samples with them.
@@ -189,7 +223,7 @@ class RunObserver:
         """
         model, history = self._validation.model, self._recorder.history
         Anchor.of(best, model).take_back(model)
-        _, kept, _ = training_state.parts(best, training_state.read_state(best))
+        _, kept, _ = training_state.remembered(best, training_state.read_state(best))
         history.latest, history.drift = kept.get("latest", {}), kept.get("drift", 0.0)
         reason = self.stop.reason()
         self._recorder.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)

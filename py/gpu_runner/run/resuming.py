@@ -94,7 +94,8 @@ def resume(directory: Path, console: Console, wish: Wish = Wish()) -> ExitCode:
             _check_data(planned, found, wish)
         elif world.first:
             remove_derived(directory)  # θ₀ may be another one by now
-        model = loaded(planned, source, world, quiet)
+        model, how = loaded(planned, source, world, quiet)
+        notes += how
         prepared = prepare(planned, directory, model, world, found.history, found.state)
         prepared.attempt = 1 if (directory / LOG_NAME).exists() else 0  # the log knows better
         notes += _changes(directory, prepared, found, wish)
@@ -122,9 +123,9 @@ def _read(path: Path | None, refused: list[str]) -> _Found:
     if path is None:
         return _Found(None, refused, State(), History(), None)
     kept = training_state.read_state(path)
-    stood, remembered, origins = training_state.parts(path, kept)
+    stood, history, origins = training_state.remembered(path, kept)
     data = kept.get("data_sha256")
-    return _Found(path, refused, State(**stood), History(**remembered), origins, data)
+    return _Found(path, refused, State(**stood), History(**history), origins, data)
 
 
 def _check_found(directory: Path, found: _Found, wish: Wish) -> None:

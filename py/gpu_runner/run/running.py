@@ -14,7 +14,7 @@ from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.rows import TASK
-from gpu_runner.errors import CheckpointError, ExitCode
+from gpu_runner.errors import CheckpointError, Diverged, ExitCode
 from gpu_runner.log.heartbeat import Log
 from gpu_runner.log.mailbox import Mailbox
 from gpu_runner.log.writer import EventLog, LogError, SystemClock
@@ -23,7 +23,7 @@ from gpu_runner.model.noise import training_loss
 from gpu_runner.model.router import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
-from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import step_as_written, steps_to_measure
 from gpu_runner.run import start_event
 from gpu_runner.run.checkpointer import Checkpointer
@@ -78,6 +78,8 @@ class PreparedRun:
             history=self.history,
             origins=self.origins,
             world=self.world,
+            in_parts=in_parts(self.plan.config, self.world.size),
+            beside_steps=self.plan.config.async_checkpoints,
             keep_state=self.plan.config.keep_state and self.plan.save_every > 0,
         )
 
@@ -139,10 +141,11 @@ def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: St
         )
         terminal.begin(prepared.plan, prepared.directory.name, prepared.state.step)
         _announce(prepared, log, recorder)
-        train(_training(prepared, observer, control, _penalty(prepared, recorder)))
+        _train(_training(prepared, observer, control, _penalty(prepared, recorder)), observer)
         over = observer.stop.reached or prepared.state.step == prepared.plan.steps
         if over and checkpointer.keep_state:
             observer.keep(prepared.state)  # before weights are gone back to
+            observer.settle()
         if observer.stop.reached:
             reason = observer.go_back(prepared.state, checkpointer.best())
             recorder.saved(prepared.state, checkpointer.finish())
@@ -162,6 +165,16 @@ def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: St
         end.step = prepared.state.step
         checkpointer.clean_up(prepared.state)
     return end
+
+
+def _train(training: Training, observer: RunObserver) -> None:
+    """Train, and wait for a checkpoint that is still being written."""
+    try:
+        train(training)
+    except Diverged:  # on every process alike
+        observer.settle()
+        raise
+    observer.settle()
 
 
 def _mailbox(prepared: PreparedRun, log: Log) -> Mailbox | None:

@@ -31,9 +31,10 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
-from gpu_runner.model import blocks, vocabulary
+from gpu_runner.model import blocks, share, vocabulary
 from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
+from gpu_runner.model.names import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
@@ -63,8 +64,9 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
         directory = world.on_first(lambda: _new_directory(planned.config))
         with claimed(directory, world):
             try:
-                model = loaded(planned, planned.source, world, quiet)
+                model, notes = loaded(planned, planned.source, world, quiet)
                 prepared = prepare(planned, directory, model, world, History(), State())
+                prepared.notes = [("warn", text) for text in notes]
             except BaseException:
                 if world.first:  # nothing is lost: there is no run yet
                     shutil.rmtree(directory, ignore_errors=True)
@@ -79,7 +81,7 @@ def world_of(config: TrainConfig) -> Iterator[World]:
     if device.type == "cpu":
         host_memory.keep_freed()
     set_up(config, device)
-    world = join(device)
+    world = join(device, config.shard_size)
     try:
         check_together(config, world)
         yield world
@@ -90,6 +92,7 @@ def world_of(config: TrainConfig) -> Iterator[World]:
 def check_together(config: TrainConfig, world: World) -> None:
     """Refuse what several processes cannot do yet. Raises `UsageError` before anything is read."""
     world.check(config.grad_accum)
+    _check_files(config)
     if config.optimizer_in_backward and config.grad_accum > world.size:  # a run that is resumed
         text = (
             f"optimizer_in_backward takes one micro-batch a process, and --grad-accum is"
@@ -111,20 +114,66 @@ def check_together(config: TrainConfig, world: World) -> None:
             raise everyones(UsageError(f"{text}."))
 
 
-def loaded(planned: RunPlan, source: Source, world: World, console: Console) -> Any:
-    """The model; where it will be cut into parts, in the memory of the host first."""
-    device = planned.device if world.size == 1 else torch.device("cpu")
+def _check_files(config: TrainConfig) -> None:
+    """Refuse kinds of checkpoints that exclude another choice. Raises `UsageError`."""
+    files, why = config.checkpoint_files, ""
+    if files == "whole" and config.async_checkpoints:
+        why = "async_checkpoints writes shards while steps go on, and all wait for whole files"
+    elif files == "shards" and config.trust_remote_code:
+        why = "a model's own code is kept beside whole files only"
+    if why:
+        raise everyones(UsageError(f"checkpoint_files {files}: {why}. Choose auto."))
+
+
+def loaded(
+    planned: RunPlan, source: Source, world: World, console: Console
+) -> tuple[Any, list[str]]:
+    """The model, and what is to be said of how it was read.
+
+    Of several processes each reads what it will hold, and the model is cut already. Where that
+    cannot be, each reads all of it into the memory of its host, and it is cut by `prepare`.
+    """
     with console.status(Text(printable(f"loading {source.name}"))):
-        new, untrained = planned.vocabulary, source is planned.source
-        added = len(new.added) if new is not None and untrained else 0
-        model = load(source, planned.tokenizer, planned.config.params, device, added)
-        if new is not None:
-            vocabulary.grow(model, new, untrained=untrained)
+        if world.size == 1 and not share.written_in_parts(Path(source.place)):
+            return _loaded_whole(planned, source, planned.device), []
+        try:
+            if planned.vocabulary is not None and source is planned.source:
+                raise WholeOnly("tokens are added to it")
+            found = share.begin(source, planned.tokenizer, planned.config.params)
+        except WholeOnly as why:
+            model = _loaded_whole(planned, source, torch.device("cpu"))
+            return model, [_read_whole(source, why)] if world.size > 1 else []
+        _prepare_blocks(planned, found.model)
+        world.shard(found.model, _gathered_in(planned))
+        found.fill(world.device)
+        return found.model, []
+
+
+def _loaded_whole(planned: RunPlan, source: Source, device: torch.device) -> Any:
+    new, untrained = planned.vocabulary, source is planned.source
+    added = len(new.added) if new and untrained else 0
+    model = load(source, planned.tokenizer, planned.config.params, device, added)
+    if new:
+        vocabulary.grow(model, new, untrained=untrained)
+    _prepare_blocks(planned, model)
+    return model
+
+
+def _prepare_blocks(planned: RunPlan, model: Any) -> None:
     blocks.check(model.config)
     config = planned.config
     fused = fuses(config, planned.shape)
     blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)
-    return model
+
+
+def _gathered_in(planned: RunPlan) -> torch.dtype | None:
+    """The precision in which blocks are gathered; None: that of the parameters."""
+    return torch.bfloat16 if planned.compute != planned.config.params else None
+
+
+def _read_whole(source: Source, why: WholeOnly) -> str:
+    text = f"Every process reads all of {source.name} before it keeps its part: {why}."
+    return f"{text} The host needs that much memory for each of them while the model is loaded."
 
 
 def prepare(
@@ -133,17 +182,15 @@ def prepare(
     """Keep θ₀, cut the model into parts, build the optimizer on them."""
     config = planned.config
     torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
-    start = world.on_first(
-        lambda: anchor(
-            planned.source,
-            model,
-            directory,
-            untrained=state.step == 0,
-            as_published=planned.vocabulary is None,
-        )
+    kept = anchor(
+        planned.source,
+        model,
+        directory,
+        untrained=state.step == 0,
+        as_published=planned.vocabulary is None,
+        world=world,
     )
-    narrow = planned.compute != config.params
-    world.shard(model, torch.bfloat16 if narrow else None)
+    world.shard(model, _gathered_in(planned))
     choice = optim.OptimizerChoice(
         config.optimizer,
         config.momentum,
@@ -156,8 +203,7 @@ def prepare(
         config.decays or (),
     )
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
-    kept = Anchor(start.files, world)
-    made_of = world.on_first(lambda: _origins(planned, start, world))
+    made_of = world.on_first(lambda: _origins(planned, kept, world))
     return PreparedRun(
         planned, directory, model, kept, optimizer, world, state, history, 0, [], made_of
     )
@@ -175,7 +221,7 @@ def _origins(planned: RunPlan, start: Anchor, world: World) -> Origins:
         "threads": str(torch.get_num_threads()),
     }
     return Origins(
-        model=fingerprint(start.files.values()),
+        model=fingerprint(start.files),
         data=planned.train.sha256,
         suites={name: rows.sha256 for name, rows in planned.suites.items()},
         choices=json.loads(json.dumps(choices)),  # as a checkpoint will tell them

@@ -1,7 +1,8 @@
 """θ₀, the pre-trained weights, kept on disk; and how far training has moved from them.
 
-θ₀ costs no memory: it is read tensor by tensor from a memory-mapped safetensors file, the model's
-own where its names are those of the loaded model, else one written into the run's directory (GGUF).
+θ₀ costs no memory: it is read tensor by tensor from memory-mapped safetensors files, the model's
+own where its names are those of the loaded model, else some written into the run's directory (GGUF,
+stacked experts). Where each process holds a part, each writes and reads that.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.checkpoint.together import INITIAL, publish_together
+from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.load import Source
 from gpu_runner.world import World, local, rows_of
+from gpu_runner.world.shards import WEIGHTS, Stored
 from unfrozen.training.layers import layer_of
 
 
@@ -31,21 +35,23 @@ class Drift:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Anchor:
-    """Where each parameter's initial value lies: name → safetensors file."""
+    """Where each parameter's initial value lies: in which files, and of whom."""
 
-    files: dict[str, Path]
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
     world: World = field(default_factory=World)
 
     @staticmethod
     def of(directory: Path, model: Any) -> Anchor:
-        """The weights in a directory's safetensors files. `CheckpointError` if some miss."""
-        files = _names_in(directory)
-        missing = [name for name, _ in model.named_parameters() if name not in files]
-        if missing:
+        """The weights in a directory, whole or in shards. `CheckpointError` if some miss."""
+        names = [name for name, _ in model.named_parameters()]
+        files = (*directory.glob("*.safetensors"), *(directory / WEIGHTS).glob("*.safetensors"))
+        stored = Stored(files)
+        if missing := [name for name in names if name not in stored]:
             raise CheckpointError(f"{directory} has no {', '.join(missing[:5])}.")
-        return Anchor({name: files[name] for name, _ in model.named_parameters()})
+        return Anchor(stored.files(names), tuple(names))
 
     @torch.no_grad()
     def take_back(self, model: Any) -> None:
@@ -59,12 +65,15 @@ class Anchor:
         One initial value at a time is in memory; the parameter is the live one, detached.
         """
         parameters = dict(model.named_parameters())
-        for file in sorted(set(self.files.values())):
-            with safe_open(file, framework="pt") as tensors:
-                for name in (n for n, place in self.files.items() if place == file):
-                    now = local(parameters[name].detach())
-                    start = tensors.get_tensor(name)[rows_of(parameters[name])]
-                    yield name, now, start.to(now.device).float()
+        with self._stored.reading() as reader:
+            for name in self.names:
+                now = local(parameters[name].detach())
+                start = reader.rows(name, rows_of(parameters[name]))
+                yield name, now, start.to(now.device).float()
+
+    @cached_property
+    def _stored(self) -> Stored:
+        return Stored(self.files)
 
     def drift(self, model: Any) -> Drift:
         """Distance of `model` from θ₀ (drift of a layer without weights or of norm 0 is 0)."""
@@ -81,39 +90,56 @@ class Anchor:
 
 
 def anchor(
-    source: Source, model: Any, run_dir: Path, *, untrained: bool, as_published: bool = True
+    source: Source,
+    model: Any,
+    run_dir: Path,
+    *,
+    untrained: bool,
+    as_published: bool = True,
+    world: World | None = None,
 ) -> Anchor:
-    """Find θ₀ on disk; if `model` is still `untrained`, write it to `run_dir/initial.safetensors`.
+    """Find θ₀ on disk; if `model` is still `untrained`, write it to the run's directory.
 
-    A model that has grown is not `as_published`: its source has other shapes.
-
-    Raises `CheckpointError` when a resumed run finds θ₀ neither at its source nor in its directory,
-    `SystemFailure` where it cannot be written.
+    All processes of `world` call it alike; a model that is cut is written to `initial/`, by each
+    what it holds, a whole one to `initial.safetensors` by the first. A model that has grown is not
+    `as_published`: its source has other shapes. Raises `CheckpointError` when
+    a resumed run finds θ₀ neither at its source nor in its directory, `SystemFailure` where it
+    cannot be written.
     """
-    names = [name for name, _ in model.named_parameters()]  # tied ones once
-    written = run_dir / "initial.safetensors"
-    if as_published and source.kind in ("demo", "directory") and not written.exists():
-        files = _names_in(Path(source.place))
-        if all(name in files for name in names):
-            return Anchor({name: files[name] for name in names})
-    if not written.exists() and not untrained:
+    world = world or World()
+    named = dict(model.named_parameters())  # tied ones once
+    states = {"untrained": untrained, "as_published": as_published}
+    found = world.on_first(lambda: _found(source, tuple(named), run_dir, **states))
+    if found:
+        return Anchor(found, tuple(named), world)
+    if any(local(parameter) is not parameter for parameter in named.values()):
+        place = run_dir / INITIAL
+        publish_together(place, world, {WEIGHTS: shards_of(named, world)})
+        return Anchor(tuple((place / WEIGHTS).iterdir()), tuple(named), world)
+    written = run_dir / f"{INITIAL}.safetensors"
+    whole = {name: parameter.detach().contiguous() for name, parameter in named.items()}
+    world.on_first(lambda: checkpoint.write_tensors(whole, written))
+    return Anchor((written,), tuple(named), world)
+
+
+def _found(
+    source: Source, names: tuple[str, ...], run_dir: Path, *, untrained: bool, as_published: bool
+) -> tuple[Path, ...]:
+    """The files that hold θ₀ already; none where it is still to be written."""
+    written = run_dir / f"{INITIAL}.safetensors"
+    shards = tuple((run_dir / INITIAL / WEIGHTS).glob("*.safetensors"))
+    if shards or written.exists():
+        return shards or (written,)
+    if as_published and source.kind in ("demo", "directory"):
+        stored = Stored(Path(source.place).glob("*.safetensors"))
+        if all(name in stored for name in names):
+            return stored.files(names)
+    if not untrained:
         raise CheckpointError(
             f"the initial weights are neither at {source.place} nor at {written}: drift cannot be"
             " measured. Put the model back where the run found it."
         )
-    if not written.exists():
-        parameters = {name: p.detach().contiguous() for name, p in model.named_parameters()}
-        checkpoint.write_tensors(parameters, written)
-    return Anchor(dict.fromkeys(names, written))
-
-
-def _names_in(directory: Path) -> dict[str, Path]:
-    """Every tensor name in the directory's safetensors files, with its file."""
-    found: dict[str, Path] = {}
-    for file in sorted(directory.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            found.update(dict.fromkeys(tensors.keys(), file))
-    return found
+    return ()
 
 
 def _ratio(moved: float, initial: float) -> float:

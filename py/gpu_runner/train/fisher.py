@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.checkpoint.together import FISHER, publish_together
+from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.data import rows as data
 from gpu_runner.data.encode import Example, pad_token
 from gpu_runner.data.feed import Batch, collate
@@ -30,11 +32,12 @@ from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.world import World, local, whole
+from gpu_runner.world import World, local, placed
+from gpu_runner.world.shards import WEIGHTS
 from unfrozen.training.order import spread
 from unfrozen.units import format_bytes
 
-FILE: Final = "fisher.safetensors"
+FILE: Final = f"{FISHER}.safetensors"
 Tell = Callable[[str, str], None]
 
 
@@ -60,7 +63,7 @@ def prepare(
         l2sp=config.l2sp,
         l2sp_pull=config.l2sp_pull,
         ewc=config.ewc,
-        fisher=directory / FILE if config.ewc else None,
+        fisher=_place(directory) if config.ewc else None,
         shares={n: by_parameter[p] for n, p in model.named_parameters() if p.requires_grad},
         keep=config.anchor_in_memory,
     )
@@ -70,13 +73,20 @@ def prepare(
                 f"{penalty.fisher} is gone, and only untrained weights can tell it again: put it"
                 " back, or start a new run."
             )
-        _estimate_for(planned, model, penalty.fisher, anchor.world, tell)
+        _estimate_for(planned, model, directory / FILE, anchor.world, tell)
+        penalty.fisher = _place(directory)
     if penalty.keep and (config.l2sp or config.l2sp_pull or config.ewc):
         copies = 2 if config.ewc else 1
         size = 4 * copies * sum(local(p).numel() for p in model.parameters())
         held = "θ₀ and the Fisher are" if config.ewc else "θ₀ is"
         tell("info", f"{held} held in memory: {format_bytes(size)} beside what is predicted.")
     return penalty
+
+
+def _place(directory: Path) -> Path:
+    """Where the Fisher is: in the folder that several processes wrote, else in one file."""
+    folder = directory / FISHER
+    return folder if folder.exists() else directory / FILE
 
 
 def _estimate_for(planned: RunPlan, model: Any, file: Path, world: World, tell: Tell) -> None:
@@ -142,6 +152,8 @@ def estimate(
 ) -> None:
     """Write F of every parameter (fp32, mean 1 over all of them) from batches of one row each.
 
+    Several processes write it into the folder of that name, each what it holds.
+
     Dropout is off; gradients are gone afterwards. Needs 4 bytes a parameter while it runs, when no
     moments exist yet. Raises `DataError` if the rows have no gradient at all, `SystemFailure` where
     they cannot be written.
@@ -169,9 +181,11 @@ def estimate(
         raise DataError(
             f"the rows for EWC's Fisher have gradients of mean square {mean}: give others."
         )
-    found = {name: _whole(p, sums[name] / mean) for name, p in model.named_parameters()}
-    kept = {name: value.contiguous() for name, value in found.items()}
-    world.on_first(lambda: checkpoint.write_tensors(kept, file))
+    parts = {n: placed(p, (sums.pop(n) / mean).contiguous()) for n, p in model.named_parameters()}
+    if world.size > 1:
+        publish_together(file.with_suffix(""), world, {WEIGHTS: shards_of(parts, world)})
+    else:
+        checkpoint.write_tensors({name: part.cpu() for name, part in parts.items()}, file)
 
 
 def _mean(sums: dict[str, Tensor], world: World) -> float:
@@ -182,12 +196,3 @@ def _mean(sums: dict[str, Tensor], world: World) -> float:
     )  # fmt: skip
     total, count = world.sum(pair).tolist()
     return float(total / count)
-
-
-def _whole(parameter: Tensor, part: Tensor) -> Tensor:
-    """All of a value of which this process holds `part`, cut like the parameter, on the host."""
-    if local(parameter) is parameter:
-        return part.cpu()
-    carrier = torch.zeros_like(parameter, dtype=torch.float32)
-    local(carrier).copy_(part)
-    return whole(carrier).cpu()

@@ -21,23 +21,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.world import local, rows_of
+from gpu_runner.world.shards import WEIGHTS, Stored
 
 
 @dataclass(slots=True)
 class Penalty:
     """The strengths λ of one run (0 is none), where θ₀ and F are, and each name's share of η."""
 
-    anchor: Anchor = field(default_factory=lambda: Anchor({}))
+    anchor: Anchor = field(default_factory=lambda: Anchor((), ()))
     l2sp: float = 0.0
     l2sp_pull: float = 0.0
     ewc: float = 0.0
     fisher: Path | None = None
-    """A safetensors file with F of every parameter; needed by `ewc`."""
+    """A safetensors file with F of every parameter, or a folder of shards; needed by `ewc`."""
     shares: Mapping[str, float] = field(default_factory=dict)
     keep: bool = False
     """Hold θ₀ and F in the memory of the device, 4 bytes a parameter each, instead of reading."""
@@ -78,16 +78,17 @@ class Penalty:
             for name, now, start in self.anchor.pairs(model):
                 importance = None
                 if importance_of is not None:
-                    importance = importance_of(name)[rows_of(parameters[name])].to(now.device)
+                    importance = importance_of(name, rows_of(parameters[name])).to(now.device)
                 yield name, now, start, importance
                 if self.keep:
                     self._kept[name] = start.clone(), importance
 
     @contextmanager
-    def _importances(self) -> Iterator[Callable[[str], Tensor] | None]:
+    def _importances(self) -> Iterator[Callable[[str, slice], Tensor] | None]:
         if not self.ewc:
             yield None
             return
         assert self.fisher is not None, "EWC without its Fisher"
-        with safe_open(self.fisher, framework="pt") as tensors:
-            yield tensors.get_tensor
+        shards = (self.fisher / WEIGHTS).glob("*.safetensors")
+        with Stored(shards if self.fisher.is_dir() else [self.fisher]).reading() as reader:
+            yield reader.rows

@@ -7,6 +7,7 @@ Reading order:
 - `flops` — what a token costs in operations
 - `step_time` — what a step costs in seconds, cause by cause
 - `timeline` — two steps through time, turn by turn
+- `host` — what loading and saving need of a machine's own memory
 - `compute` — time, energy and cost of a number of tokens
 - `solve` — fewest cards, largest batch, longest sequence
 - `largest_model` — the largest model that each card can train

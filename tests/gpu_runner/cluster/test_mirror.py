@@ -48,6 +48,20 @@ def test_what_is_copied_comes_back_as_it_was(run: Path, bucket: Path, tmp_path: 
     directory.verify(tmp_path / "new" / run.name / "checkpoints" / "step-000004")
 
 
+def test_what_several_processes_wrote_of_the_start_is_copied_too(
+    run: Path, bucket: Path, tmp_path: Path
+) -> None:
+    def fill(path: Path) -> None:
+        (path / "weights").mkdir()
+        (path / "weights" / "shard-00001-of-00002.safetensors").write_text("θ₀")
+
+    directory.publish(run / "initial", fill)
+    mirror.push(run.parent, bucket)
+    mirror.fetch(bucket, tmp_path / "new")
+    assert files(tmp_path / "new") == files(run.parent)
+    directory.verify(tmp_path / "new" / run.name / "initial")
+
+
 def test_a_bucket_follows_its_run(run: Path, bucket: Path) -> None:
     mirror.push(run.parent, bucket)
     save(run, 6)

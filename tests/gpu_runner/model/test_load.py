@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 import tiny_llama
 from gpu_runner.errors import ModelLoadError
 from gpu_runner.model import load as model
+from gpu_runner.model.save import save
 
 CPU = torch.device("cpu")
 
@@ -167,7 +168,7 @@ def test_a_saved_model_loads_in_transformers_unchanged(model_dir: Path, tmp_path
     source = model.find(str(model_dir))
     tokenizer = model.load_tokenizer(source)
     loaded = model.load(source, tokenizer, "fp32", CPU)
-    model.save(loaded, tokenizer, tmp_path / "saved")
+    save(loaded, tokenizer, tmp_path / "saved")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
     for (name, one), (_, other) in zip(
         loaded.named_parameters(), again.named_parameters(), strict=True

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from gpu_runner.__main__ import app
 from gpu_runner.errors import ExitCode
 from gpu_runner.model import load as model
+from gpu_runner.model.save import save
 
 CODE = """
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_an_architecture_that_the_library_has_is_trained_without_that_code(
     source = model.find(str(folder))
     tokenizer = model.load_tokenizer(source)
     loaded = model.load(source, tokenizer, "fp32", torch.device("cpu"))
-    model.save(loaded, tokenizer, tmp_path / "saved")
+    save(loaded, tokenizer, tmp_path / "saved")
     assert "auto_map" not in json.loads((tmp_path / "saved" / "config.json").read_text())
     assert not marker.exists()
 

@@ -18,3 +18,15 @@ def test_a_better_step_is_named_also_where_its_checkpoint_was_being_replaced(
     end = End("finished", "done", model=tmp_path / "model", better=[Standing(kept, 0.5, True)])
     said = summary_of(end, planned, tmp_path, State(), History()).next_steps
     assert f"Step 1000000 did better on the task (loss 0.500): its weights are in {kept}." in said
+
+
+def test_of_a_better_step_in_shards_it_is_said_how_it_becomes_a_model(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    planned = plan.make(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+    kept = tmp_path / "checkpoints" / "step-000004"
+    (kept / "weights").mkdir(parents=True)
+    end = End("finished", "done", model=tmp_path / "model", better=[Standing(kept, 0.5, True)])
+    said = " ".join(summary_of(end, planned, tmp_path, State(), History()).next_steps)
+    assert f"its weights are in {kept}, of which " in said
+    assert f"export {tmp_path.name} --to hf --step 4 --runs {tmp_path.parent} makes a model" in said

@@ -21,6 +21,11 @@ class Shelf:
         self.told.append(f"save {state.step}")
         return Saved(Path(f"step-{state.step}"), 1, "")
 
+    pending = writing = False
+
+    def settled(self) -> None:
+        return None
+
     def prune(self, newest: Saved) -> None:
         self.told.append(f"prune for {newest.path}")
 

@@ -183,6 +183,20 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_read(
     check_together(replace(config, **choice), World())
 
 
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"checkpoint_files": "whole", "async_checkpoints": True}, "all wait for whole files"),
+        ({"checkpoint_files": "shards", "trust_remote_code": True}, "model's own code is kept"),
+    ],
+)
+def test_kinds_of_checkpoints_that_exclude_another_choice_are_refused(
+    config: TrainConfig, choice: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"{said}.*Choose auto\."):
+        check_together(replace(config, **choice), World())
+
+
 def test_a_run_with_updates_within_the_backward_pass_goes_on_with_as_many_processes(
     config: TrainConfig,
 ) -> None:

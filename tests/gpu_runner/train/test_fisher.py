@@ -104,7 +104,7 @@ def test_the_run_hears_what_was_left_out_of_its_rows(
     fisher.prepare(
         run,
         model,
-        Anchor({}),
+        Anchor((), ()),
         optimizer.build(model, lr=1.0, weight_decay=0.0),
         tmp_path,
         untrained=True,

@@ -8,6 +8,10 @@ parameters, gradients and moments of every block are cut into rows, one part a p
 gathered when it computes and let go of afterwards; its gradients are added up in fp32 where their
 part lives. The step divides by the trainable tokens of all processes, so gradients are summed,
 never averaged.
+
+With fewer parts than processes (HSDP: `shard_size`, say the cards of one machine) each group of so
+many holds a copy of the whole; gradients are scattered within a group, then added up over the
+groups.
 """
 
 from __future__ import annotations
@@ -21,9 +25,9 @@ from typing import Any, Final, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from gpu_runner.errors import RunnerError, SystemFailure, UsageError, everyones
+from gpu_runner.world.parts import local
 
 T = TypeVar("T")
 PATIENCE: Final = timedelta(
@@ -54,6 +58,8 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    parts: int = 1
+    """Into how many parts a model is cut: `size`, or fewer where there are copies of it."""
     _mesh: Any = None
     _root: Root | None = None
 
@@ -63,12 +69,12 @@ class World:
         return self.rank == 0
 
     def shard(self, model: Any, compute: torch.dtype | None) -> None:
-        """Cut every parameter of `model` into `size` parts, block by block; alone, nothing happens.
+        """Cut every parameter of `model` into `parts`, block by block; alone, nothing happens.
 
         `compute` is the precision blocks are gathered in (None: that of the parameters); gradients
-        are reduced in fp32.
+        are reduced in fp32. A model that is cut already stays as it is.
         """
-        if self.size == 1:
+        if self.size == 1 or any(local(p) is not p for p in model.parameters()):
             return
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
@@ -100,8 +106,12 @@ class World:
         return total
 
     def norm(self, part: Tensor) -> Tensor:
-        """√Σ part² over all processes: the norm of a vector of which each holds a part."""
-        return part if self.size == 1 else self.sum(part.square()).sqrt()
+        """√Σ part² over one copy's processes: the norm of a vector of which each holds a part."""
+        if self.size == 1:
+            return part
+        square = part.square().to(self.device)
+        dist.all_reduce(square, group=self._mesh.get_group(self._mesh.ndim - 1))
+        return square.sqrt()
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Which of them are true on any process: all of them must then do the same."""
@@ -138,21 +148,26 @@ class World:
         result: T = answer[0]
         return result
 
-    def random_states(self) -> dict[str, Tensor]:
-        """The state of every process's random numbers, by name; only on the first one."""
-        found = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            found["cuda"] = torch.cuda.get_rng_state(self.device)
+    def everyones(self, mine: T) -> list[T]:
+        """What every process has, in their order: small things, as they are pickled to be sent."""
         if self.size == 1:
-            return {f"rng.{name}": state for name, state in found.items()}
+            return [mine]
         everyone: list[Any] = [None] * self.size
-        dist.all_gather_object(everyone, found)
-        return {
-            f"rng.{name}" + (f".{rank}" if rank else ""): state
-            for rank, states in enumerate(everyone)
-            for name, state in states.items()
-            if self.first
-        }
+        dist.all_gather_object(everyone, mine)
+        return everyone
+
+    def own_random_states(self) -> dict[str, Tensor]:
+        """The state of this process's random numbers, by name."""
+        end = f".{self.rank}" if self.rank else ""
+        found = {f"rng.cpu{end}": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            found[f"rng.cuda{end}"] = torch.cuda.get_rng_state(self.device)
+        return found
+
+    def random_states(self) -> dict[str, Tensor]:
+        """The same of every process; only on the first one."""
+        everyone = self.everyones(self.own_random_states())
+        return {name: state for found in everyone for name, state in found.items() if self.first}
 
     def restore_random_states(self, states: Mapping[str, Tensor]) -> None:
         """The inverse; a process that was not there before keeps the state it has."""
@@ -183,41 +198,58 @@ class World:
                 dist.destroy_process_group()
 
 
-def join(device: torch.device) -> World:
+def join(device: torch.device, parts: int | None = None) -> World:
     """The world that torchrun has set up around this process, or a world of one.
 
-    Raises `UsageError` for torchrun's variables without sense, `SystemFailure` when the others do
-    not come.
+    A model is cut into so many `parts`, or as many as there are processes. Raises `UsageError` for
+    torchrun's variables without sense and for parts that are too many, `SystemFailure` when the
+    others do not come.
     """
     try:
         size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-        local = int(os.environ.get("LOCAL_RANK", "0"))
+        card = int(os.environ.get("LOCAL_RANK", "0"))
     except ValueError as error:
         raise UsageError(
             f"WORLD_SIZE, RANK or LOCAL_RANK is no number ({error}): start with torchrun."
         ) from None
     if size == 1:
         return World(device=device)
+    parts = _parts(parts or size, size)
     if device.type == "cuda":
-        if local >= torch.cuda.device_count():
+        if card >= torch.cuda.device_count():
             raise SystemFailure(
-                f"process {local} of this machine has no card of its own: PyTorch sees"
+                f"process {card} of this machine has no card of its own: PyTorch sees"
                 f" {torch.cuda.device_count()}. Give torchrun --nproc-per-node at most that."
             )
-        torch.cuda.set_device(local)
-        device = torch.device("cuda", local)
+        torch.cuda.set_device(card)
+        device = torch.device("cuda", card)
     try:
         on_card = device.type == "cuda"
         dist.init_process_group(
             "nccl" if on_card else "gloo", timeout=PATIENCE, device_id=device if on_card else None
         )
-        mesh = dist.device_mesh.init_device_mesh(device.type, (size,))
+        shape, names = (
+            ((size,), ("part",)) if parts == size else ((size // parts, parts), ("copy", "part"))
+        )
+        mesh = dist.device_mesh.init_device_mesh(device.type, shape, mesh_dim_names=names)
     except (RuntimeError, ValueError) as error:
         raise SystemFailure(
             f"process {rank} of {size} found no way to the others"
             f" ({os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}): {error}"
         ) from None
-    return World(rank, size, device, mesh)
+    return World(rank, size, device, parts, mesh)
+
+
+def _parts(asked: int, size: int) -> int:
+    """As many as were asked for, if every copy can have as many processes."""
+    if size % asked == 0:
+        return asked
+    fitting = ", ".join(str(each) for each in range(2, size + 1) if size % each == 0)
+    text = (
+        f"shard_size {asked}: every copy of the model takes as many processes, and there are"
+        f" {size}. Start a multiple of {asked}, or give it as one of {fitting}."
+    )
+    raise everyones(UsageError(text))
 
 
 def blocks_of(model: Any) -> list[nn.Module]:
@@ -237,57 +269,3 @@ def untied_ends(model: Any) -> list[nn.Module]:
     if None in ends or ends[0].weight is ends[1].weight:
         return []
     return ends
-
-
-def local(tensor: Tensor) -> Tensor:
-    """The part of `tensor` that this process holds; of a whole tensor, all of it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """The whole of which `tensor` is a part; every process must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def added(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """The sum of `tensor`, which changes, over the processes that hold parts of `parameter`."""
-    if isinstance(parameter, DTensor):
-        dist.all_reduce(tensor, group=parameter.device_mesh.get_group())
-    return tensor
-
-
-def rows_of(parameter: Tensor, rank: int | None = None) -> slice:
-    """Which rows of the whole parameter a process holds: this one, or that of number `rank`.
-
-    All of them where it is not cut.
-    """
-    if not isinstance(parameter, DTensor):
-        return slice(None)
-    mesh, rows = parameter.device_mesh, parameter.shape[0]
-    rank = mesh.get_local_rank() if rank is None else rank
-    each = -(-rows // mesh.size())  # as torch.chunk: the last parts may be short or empty
-    return slice(min(rank * each, rows), min((rank + 1) * each, rows))
-
-
-def first_place(parameter: Tensor) -> int:
-    """Where in the whole parameter, row by row, the first element lies that this process holds."""
-    row = parameter.numel() // max(1, parameter.shape[0]) if parameter.ndim else 1
-    return (rows_of(parameter).start or 0) * row
-
-
-def placed_like(parameter: Tensor, full: Tensor) -> Tensor:
-    """`full`, of the parameter's shape, cut and placed like the parameter.
-
-    A part is a copy: a view of it would keep all of `full` in memory.
-    """
-    if not isinstance(parameter, DTensor):
-        return full.to(parameter.device)
-    part = full[rows_of(parameter)].to(parameter.device, copy=True).contiguous()
-    return DTensor.from_local(
-        part,
-        parameter.device_mesh,
-        parameter.placements,
-        run_check=False,
-        shape=parameter.shape,
-        stride=parameter.stride(),
-    )

@@ -56,6 +56,15 @@ def test_micro_batches_that_can_be_dealt_out_are_taken(micro_batches: int, proce
     World(size=processes).check(micro_batches)
 
 
+@pytest.mark.parametrize(("parts", "fitting"), [(3, "2, 4"), (8, "2, 4")])
+def test_copies_that_would_not_be_whole_are_refused(
+    parts: int, fitting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match=rf"shard_size {parts}.* there are 4.*one of {fitting}\."):
+        join(CPU, parts)
+
+
 def test_micro_batches_that_cannot_are_refused_with_a_remedy() -> None:
     with pytest.raises(UsageError, match=r"--grad-accum 6 .* to 4 processes.*--grad-accum 8"):
         World(size=4).check(6)

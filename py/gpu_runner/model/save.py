@@ -1,0 +1,152 @@
+"""What is left on disk of a model: a directory that transformers loads unchanged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unfrozen.training.layers import layer_of
+
+MOST_FILE_BYTES: Final = 5 * 10**9  # as the hub advises, and what is in memory at a time
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+
+
+def save(
+    model: Any, tokenizer: Any, directory: Path, weights: dict[str, Tensor] | None = None
+) -> None:
+    """Write `model.safetensors`, configuration and tokenizer under Hugging Face names.
+
+    `weights` stand for those of a model of which this process holds a part.
+    """
+    model.save_pretrained(directory, state_dict=weights)
+    tokenizer.save_pretrained(directory)
+
+
+def save_around(
+    model: Any, tokenizer: Any, directory: Path, dtype: torch.dtype | None = None
+) -> None:
+    """All of that but the weights, which are in `dtype`, or in that of the model."""
+    model.config.dtype = str(dtype or model.dtype).removeprefix("torch.")
+    model.config.architectures = [type(model).__name__.removeprefix("FSDP")]
+    model.config.save_pretrained(directory)
+    if model.can_generate():
+        model.generation_config.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def save_weights(
+    model: Any,
+    directory: Path,
+    whole_of: Callable[[str], Tensor],
+    dtype: torch.dtype | None = None,
+    *,
+    most_bytes: int = MOST_FILE_BYTES,
+    writes: bool = True,
+) -> None:
+    """Write the weights of a model that may be nowhere whole, file by file.
+
+    `whole_of` gives a weight by its name, in the host's memory, and is asked for each once, in the
+    same order on every process; one that does not `write` asks all the same. Names and shapes in
+    the files are those of transformers' own. In memory are the tensors of one file and of one
+    layer. `dtype` is that of the files; None keeps each weight's own.
+    """
+    empty = {
+        name: torch.empty(tensor.shape, dtype=_width(tensor, dtype), device="meta")
+        for name, tensor in _weights_of(model).items()
+    }
+    if not writes:
+        for name in empty:
+            whole_of(name)
+        return
+    left = dict.fromkeys(empty)  # in order
+
+    def once(name: str) -> Tensor:
+        del left[name]
+        return whole_of(name)
+
+    try:
+        _write_files(model, directory, empty, once, most_bytes)
+    except Exception:
+        for name in list(left):  # or the others would wait for it
+            whole_of(name)
+        raise
+
+
+def _write_files(
+    model: Any,
+    directory: Path,
+    empty: dict[str, Tensor],
+    whole_of: Callable[[str], Tensor],
+    most_bytes: int,
+) -> None:
+    told = {name: made for layer in _layers(empty) for name, made in _given(model, layer).items()}
+    files = _dealt_out({name: made.nbytes for name, made in told.items()}, most_bytes)
+    layers = _layers(empty)
+    waiting: dict[str, Tensor] = {}
+    for file, names in files.items():
+        while not waiting.keys() >= set(names):
+            layer = {name: whole_of(name).to(like.dtype) for name, like in next(layers).items()}
+            waiting |= _given(model, layer)
+            del layer
+        tensors = {name: waiting.pop(name).contiguous() for name in names}
+        save_file(tensors, directory / file, {"format": "pt"})
+        del tensors
+    if len(files) > 1:
+        index = {
+            "metadata": {
+                "total_parameters": sum(tensor.numel() for tensor in empty.values()),
+                "total_size": sum(made.nbytes for made in told.values()),
+            },
+            "weight_map": {name: file for file, names in files.items() for name in names},
+        }
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (directory / INDEX).write_text(text, "utf-8")
+
+
+def _dealt_out(sizes: dict[str, int], most_bytes: int) -> dict[str, list[str]]:
+    """File → names, in order, a file to at most so many bytes or to one tensor."""
+    lists: list[list[str]] = []
+    held = 0
+    for name, size in sizes.items():
+        if not lists or held + size > most_bytes:
+            lists.append([])
+            held = 0
+        lists[-1].append(name)
+        held += size
+    if len(lists) == 1:
+        return {WEIGHTS: lists[0]}
+    many = f"{len(lists):05d}"
+    return {f"model-{n:05d}-of-{many}.safetensors": names for n, names in enumerate(lists, 1)}
+
+
+def _weights_of(model: Any) -> dict[str, Tensor]:
+    """What is saved of a model, by name; tied ones once."""
+    kept = model.state_dict().keys() - set(model._keys_to_ignore_on_save or ())
+    named = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor for name, tensor in named if name in kept}
+
+
+def _layers(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The same, a layer at a time: what belongs to one is converted together."""
+    for _, layer in groupby(tensors.items(), lambda item: layer_of(item[0])):
+        yield dict(layer)
+
+
+def _given(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Under the names, and in the shapes, that transformers writes: experts one by one."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    found: dict[str, Tensor] = revert_weight_conversion(model, tensors)
+    return found
+
+
+def _width(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
