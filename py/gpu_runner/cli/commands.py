@@ -87,10 +87,13 @@ def plan(options: dict[str, Any]) -> None:
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), console_with_libraries()
     from gpu_runner.plan import plan, table
+    from gpu_runner.plan.reading import reading
     from gpu_runner.train.foretold import foretell
 
     plan.check_new(config.out)
-    table.show_plan(console, plan.make(config, foretell=foretell))
+    with reading(console) as watch:
+        planned = plan.make(config, foretell=foretell, watch=watch)
+    table.show_plan(console, planned)
     return ExitCode.OK
 
 

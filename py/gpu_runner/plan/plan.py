@@ -18,6 +18,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
+from gpu_runner.data.opened import Watch, unwatched
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import own_code
@@ -153,15 +154,19 @@ def check_new(out: str | None) -> None:
 
 
 def make(
-    config: TrainConfig, rank: int = 0, ranks: int = 1, foretell: Foretell | None = None
+    config: TrainConfig,
+    rank: int = 0,
+    ranks: int = 1,
+    foretell: Foretell | None = None,
+    watch: Watch = unwatched,
 ) -> RunPlan:
     """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
 
     The plan is that of process number `rank` of `ranks`. `foretell` is asked where the model is of
-    a type whose memory is not computed.
+    a type whose memory is not computed; `watch` is told how far the rows are read.
     """
     try:
-        planned = _made(config, rank, ranks)
+        planned = _made(config, rank, ranks, watch)
         if planned.shape is None and foretell is not None and ranks == 1:
             found = foretell(planned.source, planned.config, planned.compute, planned.heaviest)
             planned = replace(planned, prediction=found)
@@ -170,7 +175,7 @@ def make(
         raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
 
 
-def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
+def _made(config: TrainConfig, rank: int, ranks: int, watch: Watch) -> RunPlan:
     device = choose_device(config.device)
     if config.activation_offload and device.type == "cpu":
         raise UsageError(
@@ -183,7 +188,7 @@ def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
     encoder = sets.encoder(config, tokenizer)
-    train, suites = sets.read(config, encoder)
+    train, suites = sets.read(config, encoder, watch)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute = precision(config, device)
     pad = pad_token(tokenizer)
