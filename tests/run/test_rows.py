@@ -45,9 +45,9 @@ def test_what_is_told_later_is_added_to_what_was_told_first(js: JavaScript) -> N
 def test_the_panel_says_what_is_trained_and_what_is_special(js: JavaScript) -> None:
     said = text_of(seen(js, told(), scored())["html"])
     for words in (
-        "1,080of 1,200 read",
-        "30%9,000 tokens",
-        "Answers end in<|end|>1,079 rows",
+        "1080of 1200 read",
+        "30%9000 tokens",
+        "Answers end in<|end|>1079 rows",
         "4 rows are cut: 120 tokens are lost at the end.",
         "3 rows are there before, token for token; the first: rows.jsonl:9.",
         "1 row ends in text: the model does not learn to stop there.",
@@ -59,6 +59,7 @@ def test_the_panel_says_what_is_trained_and_what_is_special(js: JavaScript) -> N
         "29% of what is computed would be padding; this run packs",
         "9.250 nats",
         "2.347 nats a trained token in the mean",
+        "1 token, 1 trained",
     ):
         assert words in said
 

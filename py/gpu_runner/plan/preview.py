@@ -28,7 +28,9 @@ _TRAINED, _READ = "bold green", "dim"
 def line(console: Console, spoken: preview.Spoken) -> Text:
     """Tokens as text; ⏎ is a line break, … what is left out."""
     coloured = console.is_terminal and not console.no_color
-    text = Text("…" if spoken.before else "", _READ if coloured else "")
+    text = Text()
+    if spoken.before:
+        text.append("…", _READ if coloured else "")
     for token, trained in filter(itemgetter(0), spoken.tokens):
         shown = printable(token.replace("\n", "⏎").replace("\t", "→"))
         if coloured:

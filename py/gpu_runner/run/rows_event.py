@@ -52,7 +52,7 @@ def payload(plan: RunPlan) -> dict[str, Any]:
             "bad": sum(len(one.bad_rows) for one in sets),
         },
         "trained_ratio": rows.trainable_tokens / rows.tokens,
-        "repeated_first": _short(where),
+        "repeated_first": _end_of(where),
         "notes": [_note(note) for note in _notes(sets)[:MOST_NOTES]],
         "ends": [
             {"text": _short(one.text), "token": one.token, "rows": one.rows} for one in ends[:3]
@@ -104,7 +104,7 @@ def row(rows: RowSet, encoder: Encoder, index: int, most: int) -> dict[str, Any]
         for place, (text, learned) in enumerate(spoken.tokens)
     ]
     return {
-        "place": _short(rows.places[index], 4 * _LONGEST),
+        "place": _end_of(rows.places[index]),
         "tokens": len(example.ids),
         "trained": example.trainable_tokens,
         "cut": example.cut_tokens,
@@ -122,12 +122,18 @@ def _notes(sets: Iterable[RowSet]) -> list[Note]:
 
 
 def _note(note: Note) -> dict[str, Any]:
-    text, first = _short(note.text, 4 * _LONGEST), _short(note.first, 4 * _LONGEST)
-    return {"text": text, "rows": note.rows, "first": first}
+    text = _short(note.text, 4 * _LONGEST)
+    return {"text": text, "rows": note.rows, "first": _end_of(note.first)}
 
 
 def _short(text: str, most: int = _LONGEST) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _end_of(place: str) -> str:
+    """Where a row is: of a long path its end, which names the file and the row."""
+    most = 4 * _LONGEST
+    return place if len(place) <= most else f"…{place[1 - most :]}"
 
 
 def _fitted(told: dict[str, Any], name: str, shown: Callable[[int], Any]) -> dict[str, Any]:

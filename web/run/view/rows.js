@@ -5,6 +5,7 @@ import { h } from "../../figures/vnode.js";
 import { countText, lossText, percentText } from "../number.js";
 import { shown } from "./shown.js";
 
+const WIDEST = 704; // pixels, as the style has it
 const PLOT_HEIGHT = 96;
 const TOP = 12;
 const BOTTOM = 24;
@@ -30,10 +31,10 @@ export function rowsView(rows, width) {
     h("h4", { class: "run-chart-title" }, "What is trained"),
     how && h("p", { class: "run-rows-how" }, shown(how), "."),
     rows.counts && factsView(rows),
+    notes.length > 0 && notesView(notes),
     first.length > 0 && legendView(),
     first.length > 0 && rowList(first, "The first rows"),
-    notes.length > 0 && notesView(notes),
-    rows.lengths && lengthsView(rows.lengths, rows.padding, width),
+    rows.lengths && lengthsView(rows.lengths, rows.padding, Math.min(width, WIDEST)),
     scored && scoredView(scored),
   );
 }
@@ -96,14 +97,14 @@ function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts
       { class: "run-row-head" },
       loss !== undefined && h("b", null, `${lossText(Number(loss))} nats`),
       h("span", { class: "run-row-place" }, shown(place)),
-      h("span", null, `${many(tokens)} tokens, ${many(trained)} trained${lost}`),
+      h("span", null, `${tokensText(tokens)}, ${many(trained)} trained${lost}`),
     ),
     h(
       "p",
       { class: "run-row-text", dir: "auto" },
-      before > 0 && gapView(`… ${many(before)} tokens before`),
+      before > 0 && gapView(`… ${tokensText(before)} before`),
       parts.map(partView),
-      after > 0 && gapView(`… ${many(after)} tokens more`),
+      after > 0 && gapView(`… ${tokensText(after)} more`),
     ),
   );
 }
@@ -221,6 +222,10 @@ function scoredView({ rows, mean, hardest = [], easiest = [] }) {
     h("p", { class: "run-chart-note" }, told),
     named.map(([title, some]) => [h("h4", { class: "run-chart-title" }, title), rowList(some, title)]),
   );
+}
+
+function tokensText(count) {
+  return `${many(count)} ${count === 1 ? "token" : "tokens"}`;
 }
 
 function many(count) {
