@@ -1,6 +1,7 @@
 """What is trained, as the page takes it out of a log and draws it."""
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def seen(js: JavaScript, *events: dict[str, Any]) -> dict[str, Any]:
 
 def text_of(html: str) -> str:
     """What a person reads of it."""
-    return re.sub(r"<[^>]*>", "", html).replace("\u00a0", " ")
+    return unescape(re.sub(r"<[^>]*>", "", html)).replace("\u00a0", " ")
 
 
 def test_a_log_without_rows_has_no_panel(js: JavaScript) -> None:

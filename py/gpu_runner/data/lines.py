@@ -53,10 +53,10 @@ def refusal(where: str, reason: object) -> str:
 
 
 def stream_rows(
-    source: str, bad: list[str] | None = None, reading: opened.Reading | None = None
+    source: str, bad: list[str] | None = None, reading: opened.ReadShare | None = None
 ) -> Iterator[tuple[str, Row]]:
     """The same one after the other, none where there are none; `reading` is how far it is."""
-    reading = reading or opened.Reading()
+    reading = reading or opened.ReadShare()
     wanted = parse(source)
     try:
         path = Path(wanted.place).expanduser()
@@ -102,7 +102,7 @@ def _chosen(where: str, row: Row | str, wanted: RowSource) -> Row:
     return {ours: row[name] for ours, name in wanted.columns}
 
 
-def _file_rows(path: Path, reading: opened.Reading) -> Iterator[tuple[str, Row | str]]:
+def _file_rows(path: Path, reading: opened.ReadShare) -> Iterator[tuple[str, Row | str]]:
     start = opened.first_bytes(path)
     if start.startswith(opened.PARQUET):
         yield from tables.parquet(path, reading)
@@ -223,7 +223,7 @@ def _remedy(line: str, where: str) -> str:
     return f". If each line is a text: jq -cR '{{text: .}}' {quoted} > rows.jsonl"
 
 
-def _hub_rows(wanted: RowSource, reading: opened.Reading) -> Iterator[tuple[str, Row | str]]:
+def _hub_rows(wanted: RowSource, reading: opened.ReadShare) -> Iterator[tuple[str, Row | str]]:
     found = hub.loaded(wanted)
     for index, row in enumerate(found):
         reading.share = index / len(found)

@@ -57,7 +57,7 @@ def unwatched(what: str, share: float, rows: int) -> None:
     """Nobody looks."""
 
 
-class Reading:
+class ReadShare:
     """How far the reading of a source has come: `share` of it, from 0 to 1."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Reading:
 class _Counted(FileIO):
     """A file that tells how much of it has been read."""
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, reading: ReadShare) -> None:
         super().__init__(path)
         self._reading = reading
         self._size = max(1, os.fstat(self.fileno()).st_size)
@@ -80,9 +80,9 @@ class _Counted(FileIO):
 
 
 @contextmanager
-def unpacked(path: Path, reading: Reading | None = None) -> Iterator[IO[bytes]]:
+def unpacked(path: Path, reading: ReadShare | None = None) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked where it is compressed by gzip, bzip2 or xz."""
-    with BufferedReader(_Counted(path, reading or Reading()), 2**20) as file:
+    with BufferedReader(_Counted(path, reading or ReadShare()), 2**20) as file:
         start = file.peek(8)
         for magic, opener in _COMPRESSED.items():
             if start.startswith(magic):

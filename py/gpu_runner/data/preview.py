@@ -44,7 +44,7 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class RowTokens:
     """Tokens of a row as (text, whether trained), and how many stand `before` and `after` them.
 
     A text of "" goes on with the character of the one before.
@@ -126,7 +126,7 @@ def padding(rows: RowSet, micro_batch: int, grad_accum: int, seed: int) -> tuple
 
 def spoken(
     encoder: Encoder, row: Mapping[str, Any], example: Example, most: int = 0, around: int = 0
-) -> Spoken:
+) -> RowTokens:
     """The tokens of a row; of a long one only `most`, from `around` before its first answer on."""
     texts, trained = encoder.spelled(row, example), example.trained
     first = trained.index(True) if any(trained) else 0
@@ -134,7 +134,7 @@ def spoken(
     end = min(len(texts), start + most) if most else len(texts)
     closes = frozenset(place - start for place in _ends(encoder, example) if start <= place < end)
     told = list(zip(texts[start:end], trained[start:end], strict=True))
-    return Spoken(told, start, len(texts) - end, closes)
+    return RowTokens(told, start, len(texts) - end, closes)
 
 
 def _ends(encoder: Encoder, example: Example) -> Iterator[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from gpu_runner.data.opened import Reading
+from gpu_runner.data.opened import ReadShare
 from gpu_runner.errors import DataError
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ def cells(path: Path, text: Iterable[str]) -> Iterator[tuple[str, Row | str]]:
             )
 
 
-def parquet(path: Path, reading: Reading) -> Iterator[tuple[str, Row]]:
+def parquet(path: Path, reading: ReadShare) -> Iterator[tuple[str, Row]]:
     """(where, row) pairs of a Parquet file. Raises `DataError`."""
     try:
         import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]

@@ -25,7 +25,7 @@ LEVELS: Final = "▁▂▃▄▅▆▇█"
 _TRAINED, _READ = "bold green", "dim"
 
 
-def line(console: Console, spoken: preview.Spoken) -> Text:
+def line(console: Console, spoken: preview.RowTokens) -> Text:
     """Tokens as text; ⏎ is a line break, … what is left out."""
     coloured = console.is_terminal and not console.no_color
     text = Text()

@@ -50,7 +50,7 @@ def test_padding_is_what_rows_of_a_micro_batch_lack_to_the_longest(encoder: Enco
     assert preview.padding(rows, 2, 1, 0) == (0.25, 1)
 
 
-def spoken(encoder: Encoder, row: dict[str, Any], *near: int) -> preview.Spoken:
+def spoken(encoder: Encoder, row: dict[str, Any], *near: int) -> preview.RowTokens:
     return preview.spoken(encoder, row, encoder.encode(row), *near)
 
 

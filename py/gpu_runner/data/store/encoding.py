@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from gpu_runner.config.source import parse
 from gpu_runner.data.encode import BadRow, Encoder
 from gpu_runner.data.lines import Row, no_rows, refusal, stream_rows
-from gpu_runner.data.opened import Reading, Watch, unwatched
+from gpu_runner.data.opened import ReadShare, Watch, unwatched
 from gpu_runner.data.store import arrays, cache
 from gpu_runner.errors import DataError, SystemFailure
 
@@ -117,7 +117,7 @@ def _encoded(
     source: str, encoder: Encoder, bad: list[str] | None, watch: Watch
 ) -> Generator[arrays.EncodedRows]:
     """Parts in the order of their rows, encoded by as many processes as there are cores."""
-    reading, rows = Reading(), 0
+    reading, rows = ReadShare(), 0
     what = f"encoding {Path(parse(source).place).name}"
     for job, part in _in_order(_jobs(stream_rows(source, bad, reading), reading), encoder):
         found = part.told.pop("bad")
@@ -172,7 +172,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _jobs(rows: Iterator[tuple[str, Row]], reading: Reading) -> Iterator[_Job]:
+def _jobs(rows: Iterator[tuple[str, Row]], reading: ReadShare) -> Iterator[_Job]:
     start = 0
     while some := list(islice(rows, _TOGETHER)):
         yield _Job(start, some, min(1.0, reading.share))
