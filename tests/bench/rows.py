@@ -71,6 +71,7 @@ def main(rows: int = ROWS) -> int:
     found, share = [], rows / ROWS
     with TemporaryDirectory() as folder:
         os.environ[cache.CACHE_ENV] = folder
+        cache.LEAST_BYTES = round(share * cache.LEAST_BYTES)  # fewer rows stand for a million
         for name, given in sources(Path(folder), rows).items():
             config = resolve({"model": "demo", "general": (), **given})
             for what, template in (("as it is", None), ("in a chat template", CHAT)):
