@@ -131,9 +131,10 @@ def _short(text: str, most: int = _LONGEST) -> str:
 
 
 def _end_of(place: str) -> str:
-    """Where a row is: of a long path its end, which names the file and the row."""
+    """Where a row is: of a path its end, which names the file and the row."""
     most = 4 * _LONGEST
-    return place if len(place) <= most else f"…{place[1 - most :]}"
+    name = place.rpartition("/")[2] if place.startswith("/") else place
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def _fitted(told: dict[str, Any], name: str, shown: Callable[[int], Any]) -> dict[str, Any]:

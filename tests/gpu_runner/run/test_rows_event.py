@@ -47,7 +47,7 @@ def test_it_tells_what_is_trained_of_the_first_rows(
     assert words(told["first"][0], "read") == first["prompt"]
     assert words(told["first"][0], "trained") == first["completion"]
     assert words(told["first"][0], "end") == "</s>"
-    assert told["first"][0]["place"] == f"{sums_file}:1"
+    assert told["first"][0]["place"] == f"{sums_file.name}:1"
     assert told["counts"]["rows"] == 40
     assert told["counts"]["trained"] / told["counts"]["tokens"] == told["trained_ratio"]
     assert told["ends"] == [{"text": "</s>", "token": 0, "rows": 40}]
@@ -69,7 +69,7 @@ def test_it_counts_what_is_special_of_every_set_of_a_mix(model_dir: Path, tmp_pa
     told = rows_event.payload(planned(model_dir, mine, **options))
     counts = {"cut": 2, "untrained": 1, "bad": 1, "repeated": 2, "endless": 0, "rows": 12}
     assert {name: told["counts"][name] for name in counts} == counts
-    assert told["repeated_first"] == f"{more}:1"
+    assert told["repeated_first"] == "more.jsonl:1"
     assert [note["rows"] for note in told["notes"]] == [1, 1]
     assert any("an answer is empty" in note["text"] for note in told["notes"])
     assert any("'meta' is a key" in note["text"] for note in told["notes"])

@@ -168,7 +168,7 @@ function lengthsView(lengths, padding, width) {
 function paddingText({ ratio, sequences, packed }) {
   const share = `Padded, ${percentText(ratio)} of what is computed would be padding; `;
   if (!packed) return `${share}this run pads.`;
-  return `${share}this run packs, and computes none of it, in at most ${many(sequences)} sequences a step.`;
+  return `${share}this run packs, and computes none of it, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
 }
 
 /** Bars on a common zero; what a bar holds is said when it is pointed at, and in the note below. */
