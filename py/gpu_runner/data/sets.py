@@ -127,12 +127,9 @@ def _replayed(
 
 def _names(config: TrainConfig) -> list[str]:
     """What each source of the task is called where it is told of: its option and its file."""
-    named = [f"--data {_short(config.data)}"]
-    for more in config.mix or ():
-        name = f"--mix {_short(more)}"
-        again = sum(one.split(" (")[0] == name for one in named)
-        named.append(f"{name} ({again + 1})" if again else name)
-    return named
+    named = [f"--data {_short(config.data)}", *(f"--mix {_short(one)}" for one in config.mix or ())]
+    before = [named[:place].count(name) for place, name in enumerate(named)]
+    return [f"{name} ({n + 1})" if n else name for name, n in zip(named, before, strict=True)]
 
 
 def _short(source: str) -> str:
