@@ -16,17 +16,20 @@ import torch
 
 import tiny_families
 from gpu_runner.config.bounds import Checkpointing
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.model import blocks
 from gpu_runner.model.fused import fuses
-from gpu_runner.model.loss import loss_sum
+from gpu_runner.model.noise import training_loss
+from gpu_runner.model.router import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.predict import Prediction, predict
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import StepMemory, measured
+from gpu_runner.train.measure import measured
+from gpu_runner.train.meter import StepMemory
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig
@@ -139,7 +142,8 @@ def _step(
         clip=config.clip,
         autocast=nullcontext if exact else partial(torch.autocast, "cpu", torch.bfloat16),
         world=world,
-        loss=partial(loss_sum, kind=config.loss),
+        loss=training_loss(config.loss, config.neftune_alpha),
+        routers=routers_of(model, config.router_balance) if config.router_balance else Routers(),
         saving=blocks.offloading(model) if config.activation_offload else nullcontext,
     )
 

@@ -144,7 +144,7 @@ def fail_on_first(folder: str) -> None:
 
 def train_here(options: dict[str, Any]) -> None:
     """A new run in this process, which is a child."""
-    from gpu_runner.config.schema import resolve
+    from gpu_runner.config.resolve import resolve
     from gpu_runner.run.start import start
 
     start(resolve(options), _quiet_console())

@@ -24,5 +24,6 @@ Reading order (each module uses only those above it; folders give their own orde
 - `serve` — the page and its runs, on one loopback origin
 - `doctor` — what is installed, what is missing, what to type about it
 - `selftest` — whether this machine computes what it should
+- `bench` — what this machine trains a second, and in how much memory
 - `cli` — the command line
 """

@@ -31,6 +31,10 @@ MARKS: Final[dict[Verdict, tuple[str, str]]] = {
     "missing": ("✗", "red"),
 }
 OLDEST_PYTHON: Final = (3, 11)
+DRIVER: Final = Path("/proc/driver/nvidia/version")
+DRIVERS: Final = {11: "450", 12: "525", 13: "580"}
+"""The oldest driver of each CUDA: NVIDIA, CUDA Compatibility, minor version compatibility."""
+WHOLE: Final = (8, 0)  # a card that has bf16 and FlashAttention
 OPTIONAL: Final = {
     "datasets": "data sets of the Hugging Face hub (--data OWNER/NAME)",
     "torchao": "optimizer adamw8bit, unless bitsandbytes is installed",
@@ -85,7 +89,9 @@ def _python() -> Finding:
     if sys.version_info[:2] < OLDEST_PYTHON:
         wanted = ".".join(map(str, OLDEST_PYTHON))
         return Finding("Python", "missing", found, f"install Python {wanted} or newer")
-    return Finding("Python", "ok", f"{found}, {platform.system()} {platform.machine()}")
+    system = f"{platform.system()} {platform.machine()}"
+    wanted = ".".join(map(str, OLDEST_PYTHON))
+    return Finding("Python", "ok", f"{found} ({wanted} or newer), {system}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -108,7 +114,7 @@ def package(name: str, oldest: str) -> Finding:
         return Finding(name, "missing", "not installed", f"pip install '{name}>={oldest}'")
     if _numbers(found) < _numbers(oldest):
         return Finding(name, "missing", found, f"pip install -U '{name}>={oldest}'")
-    return Finding(name, "ok", found)
+    return Finding(name, "ok", found if oldest == "0" else f"{found} ({oldest} or newer)")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -141,20 +147,82 @@ def _cards(torch: Any) -> Iterator[Finding]:
     """Every CUDA device; where there is none, whether there should be one."""
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            card = torch.cuda.get_device_properties(index)
-            free, total = map(gib, torch.cuda.mem_get_info(index))
-            text = (
-                f"{card.name} (compute capability {card.major}.{card.minor}),"
-                f" {free:.1f} of {total:.1f} GiB free, CUDA {torch.version.cuda}"
-            )
-            slow = _slower(torch, index, (card.major, card.minor))
-            yield Finding(f"cuda:{index}", "note" if slow else "ok", text, slow)
-    elif shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
-        why = "built for CPUs" if torch.version.cuda is None else f"CUDA {torch.version.cuda}"
-        remedy = "install a CUDA build of PyTorch that fits the driver (nvidia-smi shows it)"
-        yield Finding("cuda", "missing", f"there is a card, but PyTorch ({why}) sees none", remedy)
+            yield _card(torch, index)
+        yield Finding("allocator", "ok", allocator())
+    elif shutil.which("nvidia-smi") or DRIVER.exists():
+        yield unseen(torch.version.cuda, driver())
     else:
         yield Finding("cuda", "note", "no card: runs take the CPU, which works and is slower")
+
+
+def _card(torch: Any, index: int) -> Finding:
+    card = torch.cuda.get_device_properties(index)
+    capability = card.major, card.minor
+    free, total = map(gib, torch.cuda.mem_get_info(index))
+    text = (
+        f"{card.name} (compute capability {card.major}.{card.minor}; 8.0 has all),"
+        f" {free:.1f} of {total:.1f} GiB free, CUDA {torch.version.cuda},"
+        f" driver {driver() or 'unknown'}"
+    )
+    built = torch.cuda.get_arch_list()
+    if not runs_on(capability, built):
+        remedy = (
+            f"this PyTorch has no kernels for it ({', '.join(built)}): install one that is built"
+            " for an older CUDA, or take another card"
+        )
+        return Finding(f"cuda:{index}", "missing", text, remedy)
+    slow = _slower(torch, index, capability)
+    return Finding(f"cuda:{index}", "note" if slow else "ok", text, slow)
+
+
+def runs_on(capability: tuple[int, int], built: list[str]) -> bool:
+    """Whether kernels of these architectures run on a card: those of its own generation that are
+    not newer (sm_80 on 8.6), and any that the driver compiles (compute_90 on 12.0).
+    """
+    for name in built:
+        kind, _, digits = name.partition("_")
+        number = re.match(r"\d+", digits)
+        if number is None:
+            continue
+        major, minor = divmod(int(number[0]), 10)
+        if (major, minor) <= capability and (kind == "compute" or major == capability[0]):
+            return True
+    return not built
+
+
+def driver() -> str:
+    """The version of the NVIDIA driver, where Linux tells it; "" elsewhere."""
+    try:
+        text = DRIVER.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    found = re.search(r"\b\d+\.\d+(?:\.\d+)?\b", text)
+    return found[0] if found else ""
+
+
+def unseen(cuda: str | None, found: str) -> Finding:
+    """A card that a PyTorch built for `cuda` (None: for CPUs) does not see, by driver `found`."""
+    if cuda is None:
+        why, remedy = "built for CPUs", "install a CUDA build of PyTorch"
+    else:
+        oldest = DRIVERS.get(int(cuda.split(".")[0]), "")
+        why = f"CUDA {cuda}" + (f", which needs driver {oldest} or newer" if oldest else "")
+        remedy = "update the driver, or install a PyTorch built for an older CUDA"
+        if oldest and found and _numbers(found) >= _numbers(oldest):
+            remedy = "see whether CUDA_VISIBLE_DEVICES hides it, and what nvidia-smi says"
+    has = f" with driver {found}" if found else ""
+    return Finding(
+        "cuda", "missing", f"there is a card{has}, but PyTorch ({why}) sees none", remedy
+    )
+
+
+def allocator() -> str:
+    """How the memory of a card is handed out: what the environment says, else what runs ask for."""
+    from gpu_runner.plan.machine import ALLOCATOR, EXPANDABLE
+
+    given = [f"{name}={os.environ[name]}" for name in ALLOCATOR if name in os.environ]
+    own = EXPANDABLE if sys.platform == "linux" else "PyTorch's own"
+    return given[0] if given else f"{own}, unless {ALLOCATOR[0]} says otherwise"
 
 
 def _slower(torch: Any, index: int, capability: tuple[int, int]) -> str:
@@ -165,7 +233,7 @@ def _slower(torch: Any, index: int, capability: tuple[int, int]) -> str:
     with torch.cuda.device(index):
         narrow = torch.cuda.is_bf16_supported(including_emulation=False)
     found = [] if narrow else ["no bf16 of its own: runs compute in fp32"]
-    if capability < (8, 0):
+    if capability < WHOLE:
         found.append("no FlashAttention: documents are attended to one by one")
     return "; ".join(found)
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from gpu_runner import demo
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.demo.record import smollm2_gguf
 
 SEEDS: Final = (7, 8, 9)

@@ -51,6 +51,27 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("opt/lr", "1", "Learning rate", "The rate the optimizer used in this step."),
     Metric("opt/lr_planned", "1", "Planned rate", "The rate the schedule gives for this step."),
     Metric("opt/stalled_ratio", "ratio", "Stalled weights", "Share of bf16 weights left unmoved."),
+    Metric(
+        "router/balance_loss", "1", "Router balance", "What spreads tokens over experts; 1 is even."
+    ),
+    Metric(
+        "router/load_max",
+        "1",
+        "Busiest expert",
+        "Its load over an even share, in the layer with the highest.",
+    ),
+    Metric(
+        "router/load_min",
+        "1",
+        "Idlest expert",
+        "Its load over an even share, in the layer with the lowest.",
+    ),
+    Metric(
+        "router/load_drift",
+        "ratio",
+        "Load moved",
+        "Choices that go to other experts than at step 0.",
+    ),
     Metric("eval/task_loss", "nats", "Task loss", "Held-out loss on the task being learned."),
     Metric("eval/general_loss", "nats", "General loss", "Held-out loss on what it knew before."),
     Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),

@@ -14,7 +14,8 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from gpu_runner import demo
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.store import cache

@@ -75,7 +75,7 @@ def test_a_reader_runs_the_cells_trains_the_demo_and_watches_it_to_the_end(
             watcher.wait(lambda: watcher.brief["step"] >= step, f"step {step}")
 
         passed(5)
-        assert watcher.notice == "live"
+        watcher.wait_notice("live")
         server.kill()
         watcher.wait_notice("server-gone")
         server.start()

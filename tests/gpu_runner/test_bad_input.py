@@ -12,7 +12,8 @@ import tiny_llama
 from gpu_runner.__main__ import app
 from gpu_runner.config import bounds
 from gpu_runner.config.options import OPTIONS
-from gpu_runner.config.schema import RANGES, WORDS, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import RANGES, WORDS
 from gpu_runner.errors import MEANINGS, ExitCode
 from gpu_runner.log.writer import EventLog, SystemClock
 

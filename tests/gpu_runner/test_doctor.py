@@ -5,12 +5,22 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
 
-from gpu_runner.doctor import Finding, _slower, examine, package, show
+from gpu_runner.doctor import (
+    Finding,
+    _card,
+    _slower,
+    examine,
+    package,
+    runs_on,
+    show,
+    unseen,
+)
 from gpu_runner.errors import ExitCode
 from run_process import ROOT
 
@@ -51,6 +61,74 @@ def test_what_an_older_card_only_emulates_is_said() -> None:
     assert "no bf16 of its own: runs compute in fp32" in said
     assert "no FlashAttention" in said
     assert "FlashAttention" not in _slower(Turing, 0, (8, 0))
+
+
+AMPERE_BUILD = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "compute_120"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "runs"),
+    [
+        ((7, 5), AMPERE_BUILD, True),
+        ((8, 9), AMPERE_BUILD, True),  # by sm_80 and sm_86
+        ((7, 0), AMPERE_BUILD, False),  # a V100 under CUDA 13
+        ((10, 3), AMPERE_BUILD, True),
+        ((12, 1), AMPERE_BUILD, True),  # compiled by the driver
+        ((11, 0), ["sm_80", "sm_90a", "sm_100"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((9, 0), [], True),  # a build that does not tell
+    ],
+)
+def test_a_card_that_this_pytorch_has_no_kernels_for_is_known(
+    capability: tuple[int, int], built: list[str], runs: bool
+) -> None:
+    assert runs_on(capability, built) is runs
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "said", "remedy"),
+    [
+        (None, "535.183.01", "(built for CPUs)", "install a CUDA build of PyTorch"),
+        ("13.0", "535.183.01", "(CUDA 13.0, which needs driver 580 or newer)", "update the driver"),
+        ("12.8", "535.183.01", "with driver 535.183.01", "CUDA_VISIBLE_DEVICES hides it"),
+        ("12.8", "", "there is a card, but", "update the driver"),
+    ],
+)
+def test_a_card_that_is_not_seen_comes_with_what_it_takes(
+    cuda: str | None, driver: str, said: str, remedy: str
+) -> None:
+    found = unseen(cuda, driver)
+    assert found.verdict == "missing"
+    assert said in found.found
+    assert remedy in found.remedy
+
+
+class V100:
+    """As much of PyTorch as says which card there is and what it was built for."""
+
+    class version:
+        cuda = "13.0"
+
+    class cuda:
+        device = staticmethod(lambda _: nullcontext())
+        is_bf16_supported = staticmethod(lambda including_emulation=True: including_emulation)
+        mem_get_info = staticmethod(lambda _: (15 * 2**30, 16 * 2**30))
+        get_arch_list = staticmethod(lambda: AMPERE_BUILD)
+        get_device_properties = staticmethod(
+            lambda _: SimpleNamespace(name="Tesla V100", major=7, minor=0)
+        )
+
+
+def test_a_card_is_shown_beside_what_it_would_have_to_be() -> None:
+    found = _card(V100, 0)
+    assert found.verdict == "missing"
+    assert "Tesla V100 (compute capability 7.0; 8.0 has all), 15.0 of 16.0 GiB" in found.found
+    assert "no kernels for it (sm_75, sm_80" in found.remedy
+    assert "built for an older CUDA" in found.remedy
+
+
+def test_a_package_is_shown_beside_the_version_it_has_to_have() -> None:
+    assert package("torch", "2.12").found.endswith(" (2.12 or newer)")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

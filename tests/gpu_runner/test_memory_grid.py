@@ -32,6 +32,8 @@ CHOICES: tuple[dict[str, Any], ...] = (
     {"optimizer": "muon", "compute": "bf16"},
     {"optimizer": "sgd", "momentum": 0.9, "compute": "bf16", "checkpointing": "full", **WITHIN},
     {"optimizer": "sgd", "fused": False, "checkpointing": "full", **WITHIN},
+    {"neftune_alpha": 5.0},
+    {"neftune_alpha": 5.0, "checkpointing": "full", **NARROW},
 )
 ALONE = [
     Case({"micro_batch": rows, **choices}, sizes={**ends, "num_key_value_heads": heads})
@@ -74,6 +76,10 @@ EXPERTS = [
         {"micro_batch": 1, "optimizer": "adafactor"},
         {"optimizer": "sgd", "compute": "bf16"},
         {"checkpointing": "selective"},
+        {"router_balance": 0.01},
+        {"router_balance": 0.01, "micro_batch": 1, "compute": "bf16"},
+        {"router_balance": 0.01, "checkpointing": "selective"},
+        {"router_balance": 0.01, "checkpointing": "full", **NARROW},
         {"checkpointing": "full", **NARROW},
     )
 ]

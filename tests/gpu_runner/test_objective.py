@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
 from gpu_runner.model.load import find
 from gpu_runner.plan import plan

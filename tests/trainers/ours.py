@@ -21,7 +21,7 @@ from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import anchor
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter
+from gpu_runner.train.meter import SilentMeter
 from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.config.schema import RANGES, WORDS, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import RANGES, WORDS
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import predict

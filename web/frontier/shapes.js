@@ -5,7 +5,7 @@
 
 const NEVER = { patience: Infinity, default_seconds: 1 }; // what no schema tells is not said
 const WORDS = { metrics: [], instants: {}, components: {}, resumable: [], silence: NEVER };
-const NO_SHAPES = { most: { line: 0, deep: 0 }, head: null, events: {}, stepped: [], after_the_end: [], table: null, plots: null };
+const NO_SHAPES = { most: { line: 0, deep: 0 }, head: null, events: {}, stepped: [], after_the_end: [], table: null, plots: null, run: null, recipe: null, answered: null };
 let baked = null;
 
 /** @returns {object} the words of `unfrozen.events`, and under `frontier` the shapes */

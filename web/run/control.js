@@ -3,6 +3,7 @@
  * may not has no buttons. Every command carries the token of this tab.
  */
 
+import { answerIn } from "../frontier/served.js";
 import { runner } from "./runner.js";
 import { link } from "./shared.js";
 import { currentToken } from "./token.js";
@@ -68,10 +69,11 @@ class Control extends EventTarget {
   async #ask() {
     clearTimeout(this.#timer);
     const { status, text } = await link.get("api/control");
-    if (status === 200) this.#take(JSON.parse(text)); // else `runner` says so, and asks for us again
+    const answer = status === 200 ? answerIn(text) : null;
+    if (answer) this.#take(answer); // else `runner` says so, and asks for us again
   }
 
-  #take({ allowed, recipes = [], started = null }) {
+  #take({ allowed = false, recipes = [], started = null }) {
     const same = JSON.stringify([allowed, recipes, started]) === JSON.stringify([this.allowed, this.recipes, this.started]);
     Object.assign(this, { allowed, recipes, started });
     const { status } = runner.runs.find(({ id }) => id === started?.run) ?? {};
@@ -90,8 +92,9 @@ async function post(path, body) {
       cache: "no-store",
     });
     const text = await answer.text();
-    if (answer.ok) return { data: JSON.parse(text), problem: "" };
-    return { data: null, problem: sentence(reasonIn(text)) };
+    if (!answer.ok) return { data: null, problem: sentence(reasonIn(text)) };
+    const data = answerIn(text);
+    return { data, problem: data ? "" : "The server answered what this page cannot read: reload it." };
   } catch {
     return { data: null, problem: "The server does not answer: nothing was asked of the run." };
   }

@@ -9,6 +9,7 @@
  *   refused     it answers, but not to our token: it was started anew
  */
 
+import { runsIn } from "../frontier/served.js";
 import { link } from "./shared.js";
 import { currentToken } from "./token.js";
 
@@ -40,7 +41,7 @@ class Runner extends EventTarget {
     if (token === this.#token) return;
     this.#token = token;
     this.#set("connecting", []);
-    link.open(token, ({ state, runs = this.runs }) => this.#set(state, runs));
+    link.open(token, ({ state, runs }) => this.#set(state, runs ? runsIn(runs) : this.runs));
   }
 
   /** Without a token nobody may ask for runs; but who serves this page may be asked. */

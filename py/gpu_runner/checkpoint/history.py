@@ -31,6 +31,8 @@ class History:
     """That loss; None before the first evaluation, or if there was never a finite one."""
     looks_since_best: int = 0
     """Evaluations after it."""
+    load: list[list[float]] = field(default_factory=list)
+    """Shares of the tokens that each expert of each layer got at the first evaluation."""
 
     def take(self, step: int, losses: dict[str, float]) -> bool:
         """Remember an evaluation; True if no earlier one had a task loss as low."""
@@ -51,6 +53,7 @@ class History:
         for suite in suites:
             self.first.pop(suite, None)
             self.latest.pop(suite, None)
+            self.load = []
         if TASK in suites:
             self.best_step, self.best_loss, self.looks_since_best = 0, None, 0
 

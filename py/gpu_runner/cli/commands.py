@@ -1,4 +1,4 @@
-"""What the command line can do: train · resume · export · doctor · selftest · trace · serve.
+"""What the command line can do: train, resume, export, doctor, selftest, bench, trace, serve.
 
 Everything heavy is imported inside the commands: `--help` answers at once, and `serve` never loads
 PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
@@ -46,6 +46,7 @@ Runs = Annotated[
     str | None,
     typer.Option(help=f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}."),
 ]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TRUST: Final = typer.Option("--trust-remote-code", help="Run Python files that the model brings.")
 
 
@@ -159,15 +160,34 @@ def doctor(runs: Runs = None) -> None:
 
 
 def selftest(
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceName = "auto",
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write it, to send: a name that ends in .json or .md."),
+    ] = None,
 ) -> None:
-    """Whether this machine computes what it should: six checks in under a minute."""
+    """Whether this machine computes what it should: every path, in under two minutes."""
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.selftest import run
+        from gpu_runner.selftest.walk import run
 
-        return run(console, device)
+        return run(console, device, report)
+
+    exit_with(go)
+
+
+def bench(
+    device: DeviceName = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+) -> None:
+    """What this machine trains: speed, MFU and memory of three sizes, rows and packed."""
+
+    def go() -> ExitCode:
+        console = console_with_libraries()
+        from gpu_runner.bench import run
+
+        return run(console, device, as_json=as_json)
 
     exit_with(go)
 
@@ -229,6 +249,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     export,
     doctor,
     selftest,
+    bench,
     trace,
 )
 """All but `plan`, which asks the planner in one spelling and the runner in the other."""

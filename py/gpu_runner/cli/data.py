@@ -12,7 +12,7 @@ import typer
 from gpu_runner.cli.commands import TRUST, exit_with
 from gpu_runner.cli.loading import console_with_libraries
 from gpu_runner.config.options import OPTIONS
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

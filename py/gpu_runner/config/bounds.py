@@ -6,11 +6,10 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from gpu_runner.config.source import parse
+from gpu_runner.config import places, tables, tokens
 from gpu_runner.errors import DataError, UsageError
 from unfrozen.runner import ROUNDED
 
@@ -24,6 +23,8 @@ TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
 
 MOST_STEPS: Final = 10_000_000
+WITH_BETAS: Final = ("adamw", "adamw8bit", "muon")
+"""Optimizers that are AdamW, or leave something to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,9 @@ def check(config: Any) -> None:
             raise UsageError(
                 f"{_given(config, name)} {value!r} is unknown: choose {' or '.join(choices)}."
             )
-    _check_paths(config)
-    _check_day(config.today)
-    _check_sources(config)
+    places.check(config)
+    tables.check(config)
+    tokens.check(config.add_tokens)
     if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
         raise UsageError(
             f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
@@ -95,52 +96,6 @@ def check(config: Any) -> None:
 def shown(bound: float) -> str:
     """A bound as a person writes it."""
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
-
-
-def _check_sources(config: Any) -> None:
-    for given in (config.eval_data, config.replay, config.fisher_data, *_general(config)):
-        if given and parse(given).weight != 1:
-            raise UsageError(
-                f"{given}: a weight is of rows that are trained on: give it to --data or --mix."
-            )
-    for given in (config.data, *(config.mix or ())):
-        parse(given)
-
-
-def _general(config: Any) -> tuple[str, ...]:
-    return tuple(file for _, file in config.general or ())
-
-
-def _check_paths(config: Any) -> None:
-    for name in (
-        "model",
-        "data",
-        "eval_data",
-        "replay",
-        "fisher_data",
-        "out",
-        "runs",
-        "chat_template",
-    ):
-        value = getattr(config, name)
-        if value == "":
-            raise UsageError(f"--{_option(name)} is empty: give a path, or leave it out.")
-        try:
-            Path(value or ".").expanduser().lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except (OSError, RuntimeError, ValueError) as error:  # too long, no such home, a NUL in it
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UsageError(
-                f"--{_option(name)} {value[:80]!r} cannot be a path ({reason}): give another."
-            ) from None
-
-
-def _check_day(today: str | None) -> None:
-    try:
-        date.fromisoformat(today or "2000-01-01")
-    except ValueError:
-        raise UsageError(f"today {today!r} is no date: write it as 2026-11-26.") from None
 
 
 def check_used(options: Mapping[str, Any], config: Any) -> None:
@@ -186,7 +141,7 @@ def _misplaced_choices(config: Any) -> tuple[tuple[Any, str, str], ...]:
             f"optimizer {config.optimizer} has its own: only sgd takes one",
         ),
         (
-            given_betas and config.optimizer not in ("adamw", "adamw8bit", "muon"),
+            given_betas and config.optimizer not in WITH_BETAS,
             ", ".join(given_betas),
             f"optimizer {config.optimizer} has none: choose adamw, or drop it",
         ),
@@ -204,6 +159,11 @@ def _misplaced_choices(config: Any) -> tuple[tuple[Any, str, str], ...]:
             config.rounding != "nearest" and config.optimizer not in ROUNDED,
             f"rounding {config.rounding}",
             f"{config.optimizer} rounds to the nearest: choose adamw or adafactor",
+        ),
+        (
+            config.router_balance and config.compile,
+            f"router_balance {config.router_balance:g}",
+            "what compile makes of a block hides its router: set compile = false",
         ),
         (
             config.decay_steps is not None and config.schedule != "wsd",

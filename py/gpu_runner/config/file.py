@@ -17,11 +17,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from gpu_runner.config import tables, tokens
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from unfrozen.frontier.read import read as read_json
 
 _TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
+_PAIRED: Final = ("general", *tables.TABLES)  # tables of the reader's own names
 _ELSEWHERE: Final = {  # as other trainers call it → our name
     "learning_rate": "lr",
     "num_train_epochs": "epochs",
@@ -93,10 +95,10 @@ def stored(data: bytes, where: str) -> TrainConfig:
     found: dict[str, Any] = {}
     for key, value in read_.value.items():
         may_lack = key in KEYS and type(None) in get_args(_TYPES[key])
-        pairs = key == "general" and isinstance(value, list)
+        pairs = key in _PAIRED and isinstance(value, list)
         if pairs or (value is None and may_lack):
             found[key] = value
-        elif key in KEYS and key != "general" and _fitted(value, _TYPES[key]) is _WRONG:
+        elif key in KEYS and key not in _PAIRED and _fitted(value, _TYPES[key]) is _WRONG:
             wanted = f"{_words(_TYPES[key])}, not {type(value).__name__}"
             raise ValueError(f"{key} is {_told(value)}; it must be {wanted}")
         else:
@@ -111,14 +113,17 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals:
             raise UsageError(f"--set {pair!r} is not key=value: for example --set lr=1e-5.")
-        key = key.strip().replace("-", "_")
-        found[key] = _checked(key, _value(text.strip()), f"--set {pair}")
+        key, value = key.strip(), _value(text.strip())
+        if (of_table := tables.one(key)) is not None:
+            key, value = of_table[0], {of_table[1]: value}
+        key = key.replace("-", "_")
+        found = tables.merged(found, {key: _checked(key, value, f"--set {pair}")})
     return found
 
 
 def _flat(data: Mapping[str, Any], where: str, depth: int = 0) -> Iterable[tuple[str, Any]]:
     for key, value in data.items():
-        if not isinstance(value, dict) or key == "general":
+        if not isinstance(value, dict) or key in _PAIRED:
             yield key, value
         elif depth == MOST_DEEP:
             raise UsageError(f"{where} is nested too deep: tables in it may group, no more.")
@@ -143,6 +148,10 @@ def _checked(key: str, value: Any, where: str) -> Any:
         raise UsageError(f"{where}: {shown} is no choice of a run; {hint}")
     if key == "general":
         return _general(value, where)
+    if key in tables.TABLES:
+        return tables.read(key, value, where)
+    if key == "add_tokens" and isinstance(value, str):
+        return tokens.listed([value])
     fitted = _fitted(value, _TYPES[key])
     if fitted is _WRONG:
         raise UsageError(f"{where}: {key} is {_told(value)}; it must be {_words(_TYPES[key])}.")

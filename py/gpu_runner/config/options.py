@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
-from gpu_runner.config import bounds
+from gpu_runner.config import bounds, tables, tokens
 from gpu_runner.config import file as config_file
-from gpu_runner.config.schema import RANGES, WORDS, TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import RANGES, WORDS, TrainConfig
 
 Option = tuple[Any, str, str]
 """Its type, its help, and the heading it stands under."""
@@ -22,7 +23,7 @@ _TYPES: Final = get_type_hints(TrainConfig)
 def _kind(name: str) -> Any:
     """What typer reads of a choice: a word it may not be is refused by `bounds`, in our words."""
     kind = str if name in WORDS else _TYPES[name]
-    return list[str] | None if name in ("general", "mix") else kind | None
+    return list[str] | None if name in ("general", "mix", "add_tokens") else kind | None
 
 
 OPTIONS: Final[dict[str, Option]] = {
@@ -37,7 +38,7 @@ OPTIONS: Final[dict[str, Option]] = {
         _ELSE,
     ),
 }
-"""What is not given is `None`; `config.resolve` has the defaults, which are told where the help
+"""What is not given is `None`; `resolve` has the defaults, which are told where the help
 leaves its sentence open.
 """
 
@@ -49,9 +50,11 @@ def configuration(options: Mapping[str, Any]) -> TrainConfig:
     given.pop("dry_run", None)  # of the command, not of the run
     if "mix" in given:
         given["mix"] = tuple(given["mix"])
+    if "add_tokens" in given:
+        given["add_tokens"] = tokens.listed(given["add_tokens"])
     if "general" in given:
         given["general"] = config_file.parse_general(given["general"])
-    chosen = (config_file.read(file) if file else {}) | config_file.assignments(pairs)
+    chosen = tables.merged(config_file.read(file) if file else {}, config_file.assignments(pairs))
     return resolve(chosen | given)
 
 

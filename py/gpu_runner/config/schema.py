@@ -1,8 +1,7 @@
 """Every choice of a run in one frozen record: validated before anything is loaded.
 
-The command line leaves out what it does not know (`None`); `resolve` fills the gaps, from the
-demo's recipe when the demo model is trained on its own task, from the defaults below otherwise. The
-record is written to the run's directory, so that `resume` needs nothing else.
+The command line leaves out what it does not know (`None`); `resolve` fills the gaps. The record is
+written to the run's directory, so that `resume` needs nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -27,7 +25,7 @@ from gpu_runner.config.bounds import (
     Schedule,
     TrainOn,
 )
-from gpu_runner.errors import UsageError
+from gpu_runner.config.tables import TABLES, Pairs
 from gpu_runner.installed import RUNS_ENV, runs_folder, short
 from unfrozen.runner import LENGTHS, MOST_AT_ONCE, MOST_MICRO_BATCHES
 
@@ -69,6 +67,10 @@ class TrainConfig:
     replay_share: Annotated[float, About("Their share of the tokens", DATA, 0.001, 0.9)] = 0.1
     chat_template: Annotated[
         str | None, About("A .jinja file in place of the model's; none for no template.", DATA)
+    ] = None
+    add_tokens: Annotated[
+        tuple[str, ...] | None,
+        About("Special tokens to add, as '<a>,<b>'; repeatable.", DATA),
     ] = None
     train_on: Annotated[TrainOn, About("assistant, last (answer) or all", DATA)] = "assistant"
     seq_len: Annotated[int, About("Longest row in tokens; longer ones are cut", DATA, *LENGTHS)] = (
@@ -145,16 +147,30 @@ class TrainConfig:
         About("ξ: a layer learns at the rate of that above divided by ξ; ULMFiT took 2.6", RARER,
               1.0, 100.0),
     ] = 1.0  # fmt: skip
+    rates: Annotated[
+        Pairs | None, About("[rates] embedding = 0.1: times --lr for a part, or a pattern.", RARER)
+    ] = None
+    decays: Annotated[
+        Pairs | None, About("[decays] embedding = 0: times --weight-decay, likewise.", RARER)
+    ] = None
     optimizer: Annotated[
         Optimizer, About("What moves the weights; muon those of the blocks, AdamW the rest", RARER)
     ] = "adamw"
     beta1: Annotated[float, About("Of AdamW: memory of gradients", RARER, 0.0, 0.9999)] = 0.9
     beta2: Annotated[float, About("Of AdamW: of their squares", RARER, 0.0, 0.999999)] = 0.999
     beta2_tokens: Annotated[
-        float | None, About("β₂ by the tokens in which half is forgotten.", RARER, 1.0, 1e15)
+        float | None,
+        About("β₂ by the tokens in which half is forgotten; plan tells it.", RARER, 1.0, 1e15),
     ] = None
     epsilon: Annotated[float, About("Of AdamW: least divisor", RARER, 1e-30, 1.0)] = 1e-8
     momentum: Annotated[float, About("Of sgd; 0 keeps no state", RARER, 0.0, 0.9999)] = 0.0
+    neftune_alpha: Annotated[
+        float, About("Noise on embeddings while training; NEFTune took 5 to 15", RARER, 0.0, 1000.0)
+    ] = 0.0
+    router_balance: Annotated[
+        float,
+        About("Strength of what spreads tokens over experts; Switch took 0.01", RARER, 0.0, 10.0),
+    ] = 0.0
     rounding: Annotated[
         Rounding, About("How bf16 weights are rounded; nearest loses small updates", RARER)
     ] = "nearest"
@@ -247,54 +263,14 @@ class TrainConfig:
             raise ValueError(f"{', '.join(unknown[:3])} is no choice of a run")
         if values.get("general") is not None:
             values["general"] = tuple((str(name), str(path)) for name, path in values["general"])
-        for name in ("sample_prompts", "mix"):
+        for name in ("sample_prompts", "mix", "add_tokens"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
+        for name in TABLES:
+            if values.get(name) is not None:
+                values[name] = tuple((str(part), float(times)) for part, times in values[name])
         return TrainConfig(**values)
 
 
 RANGES: Final = bounds.ranges(TrainConfig)
 WORDS: Final = bounds.words(TrainConfig)
-
-
-def resolve(options: Mapping[str, Any]) -> TrainConfig:
-    """Fill in what `options` leaves out (absent or None) and check every bound.
-
-    Raises `UsageError` with the option, its value, the bound and the remedy.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    if "model" not in given:
-        raise UsageError(
-            f"--model is missing: give {DEMO}, a directory, a Hugging Face id, or a .gguf file."
-        )
-    if "data" not in given and given.get("model") != DEMO:
-        raise UsageError(
-            f"--data is missing: model {given.get('model')!r} has no task of its own. Give a JSONL"
-            f" file, or --data {INSTRUCT} for the instruction rows that ship with the runner."
-        )
-    given.setdefault("data", DEMO)
-    if DEMO in (given.get("replay"), given.get("fisher_data")):
-        from gpu_runner.demo import earlier
-
-        given |= {k: str(earlier()) for k in ("replay", "fisher_data") if given.get(k) == DEMO}
-    if given["model"] == DEMO and given["data"] == DEMO:
-        from gpu_runner.demo import choices
-
-        given = choices() | given
-        if options.get("warmup") is None:
-            given["warmup"] = min(given["warmup"], given["steps"])
-    if {"steps", "epochs"} <= given.keys():
-        if options.get("steps") is not None and options.get("epochs") is not None:
-            raise UsageError(
-                f"--steps {given['steps']} and --epochs {given['epochs']} both set the length of"
-                " the run: give one of them."
-            )
-        del given["steps"]  # the demo's default yields to the user's --epochs
-    if not {"steps", "epochs"} & given.keys():
-        given["epochs"] = 1.0
-    given.setdefault("runs", str(runs_folder()))
-    given.setdefault("today", date.today().isoformat())
-    config = TrainConfig(**given)
-    bounds.check(config)
-    bounds.check_used(options, config)
-    return config

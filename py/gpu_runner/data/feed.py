@@ -7,8 +7,9 @@ saved to continue exactly.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -43,7 +44,8 @@ class Batch:
     `bounds[i]` to `bounds[i + 1]` (D + 1,) int32, and the longest has `longest` tokens.
 
     `trained` is worked out where the batch was made: on a card it would be a wait for each of its
-    sizes.
+    sizes. `lengths` are the tokens of each row or document that is one, padding left out; of each,
+    `draws` is the seed of what is drawn for it in this step (none where nothing is to be drawn).
     """
 
     input_ids: Tensor
@@ -52,6 +54,10 @@ class Batch:
     bounds: Tensor | None = None
     longest: int = 0
     chosen: Targets | None = None
+    seen_bounds: Tensor | None = None
+    """`bounds` where the batch was made: on a card, a look at the others is a wait."""
+    lengths: tuple[int, ...] = ()
+    draws: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -65,6 +71,16 @@ class Batch:
         lengths = self.bounds.diff()
         starts = self.bounds[:-1].repeat_interleave(lengths, output_size=self.tokens)
         return (torch.arange(self.tokens, device=starts.device) - starts)[None]
+
+    def real(self) -> Tensor | None:
+        """(B·T,) truth values: no padding; None where there is none."""
+        if sum(self.lengths) == self.tokens:
+            return None
+        rows, length = self.input_ids.shape
+        ends = (sum(self.lengths),) if self.bounds is not None else self.lengths
+        assert len(ends) == rows
+        places = torch.arange(length, device=self.input_ids.device)
+        return torch.cat([places < end for end in ends])
 
     def trained(self) -> Targets:
         """Its positions, places and targets; see `Targets`."""
@@ -92,7 +108,10 @@ class Batch:
         ids, labels, bounds = map(sent, (self.input_ids, self.labels, self.bounds))
         assert ids is not None
         assert labels is not None
-        return Batch(ids, labels, self.trainable_tokens, bounds, self.longest, chosen)
+        seen = self.bounds if self.seen_bounds is None else self.seen_bounds
+        return replace(
+            self, input_ids=ids, labels=labels, bounds=bounds, chosen=chosen, seen_bounds=seen
+        )
 
 
 class BatchShape(NamedTuple):
@@ -117,7 +136,8 @@ def collate(examples: Sequence[Example], pad_id: int, length: int = 0) -> Batch:
         ids[row, :length] = torch.tensor(example.ids)
         trained = torch.tensor(example.trained)
         labels[row, :length][trained] = ids[row, :length][trained]
-    return Batch(ids, labels, sum(example.trainable_tokens for example in examples))
+    count = sum(example.trainable_tokens for example in examples)
+    return Batch(ids, labels, count, lengths=tuple(len(example.ids) for example in examples))
 
 
 def pack(
@@ -129,7 +149,8 @@ def pack(
     of `documents`, empty ones follow up to it; `longest` is then that of all batches: a compiled
     model is compiled again for another number.
     """
-    lengths = [len(example.ids) for example in examples]
+    real = tuple(len(example.ids) for example in examples)
+    lengths = list(real)
     longest = max(longest, *lengths)
     ids = [token for example in examples for token in example.ids]
     trained = [flag for example in examples for flag in example.trained]
@@ -141,7 +162,14 @@ def pack(
     labels = row.masked_fill(~torch.tensor([trained]), IGNORED)
     lengths += [0] * (documents - len(lengths))
     bounds = torch.tensor([0, *lengths]).cumsum(0).int()
-    return Batch(row, labels, sum(e.trainable_tokens for e in examples), bounds, longest)
+    count = sum(example.trainable_tokens for example in examples)
+    return Batch(row, labels, count, bounds, longest, lengths=real)
+
+
+def draw(seed: int, step: int, place: int) -> int:
+    """The seed (63 bits) of what is drawn for row number `place` of a step, whoever computes it."""
+    text = f"{seed} {step} {place}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 @dataclass(frozen=True)
@@ -183,23 +211,33 @@ class Feed:
 
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of step `number` (1-based), each (B, T)."""
-        for chosen in islice(self._chosen(number), self.rank, None, self.ranks):
-            if self.packed and self.fixed:
-                documents = self.rows_per_step + self.micro_batch  # rows, and what fills
-                yield pack(chosen, self.pad_id, self.capacity, documents, self._longest)
-            elif self.packed:
-                yield pack(chosen, self.pad_id)
-            else:
-                yield collate(chosen, self.pad_id, self._longest if self.fixed else 0)
+        rows = self._rows(number)
+        for places in islice(self._shared_out(rows), self.rank, None, self.ranks):
+            draws = tuple(draw(self.seed, number, place) for place in places)
+            yield replace(self._batch([rows[place] for place in places]), draws=draws)
+
+    def _batch(self, chosen: Sequence[Example]) -> Batch:
+        if self.packed and self.fixed:
+            documents = self.rows_per_step + self.micro_batch  # rows, and what fills
+            return pack(chosen, self.pad_id, self.capacity, documents, self._longest)
+        if self.packed:
+            return pack(chosen, self.pad_id)
+        return collate(chosen, self.pad_id, self._longest if self.fixed else 0)
 
     def trainable_tokens(self, number: int) -> int:
         """Trainable tokens of all micro-batches of a step, known before any is computed."""
         return sum(example.trainable_tokens for example in self._rows(number))
 
+    def tokens(self, number: int) -> int:
+        """All tokens of a step's rows, padding left out."""
+        return sum(lengths(self._rows(number)))
+
     def shapes(self, number: int) -> Iterator[BatchShape]:
         """The shapes of a step's micro-batches, without making them."""
-        chosen = self._chosen(number)
-        for examples in chosen:
+        step = self._rows(number)
+        chosen = self._shared_out(step)
+        for places in chosen:
+            examples = [step[place] for place in places]
             sizes = lengths(examples)
             trained = sum(example.trainable_tokens for example in examples)
             rows, length = (1, sum(sizes)) if self.packed else (len(examples), max(sizes))
@@ -207,13 +245,12 @@ class Feed:
                 length = self.capacity // rows
             yield BatchShape(rows, length, trained, len(chosen) // self.ranks)
 
-    def _chosen(self, number: int) -> list[list[Example]]:
-        """The rows of each micro-batch of a step, over all ranks."""
-        rows = self._rows(number)
+    def _shared_out(self, rows: Sequence[Example]) -> list[list[int]]:
+        """Which rows of a step are in each of its micro-batches, over all ranks."""
         if self.packed:
-            found = bins(lengths(rows), self.capacity, self.ranks)
-            return [[rows[index] for index in indices] for indices in found]
-        return [rows[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
+            return bins(lengths(rows), self.capacity, self.ranks)
+        every = list(range(len(rows)))
+        return [every[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
 
     def _rows(self, number: int) -> list[Example]:
         chosen = step_rows(number, self.rows_per_step, len(self.examples), self.seed)

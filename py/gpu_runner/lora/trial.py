@@ -20,7 +20,7 @@ from rich.console import Console
 
 from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.checkpoint.history import History
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.demo.record import smollm2_gguf
 from gpu_runner.errors import Diverged
 from gpu_runner.forgetting import earlier_english_rows

@@ -15,6 +15,8 @@ document. There is never a mask tensor from outside: padding on the left is refu
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
@@ -27,6 +29,8 @@ from gpu_runner.model.documents import documents
 NAME: Final = "unfrozen_documents"
 WIDEST: Final = 256
 OLDEST: Final = (8, 0)
+SMALLER: Final = (((8, 6), (8, 9)), ((12, 0), (12, 1)))
+"""Cards whose shared memory is too small to differentiate heads of 193 to 224 numbers."""
 
 
 def register() -> str:
@@ -43,14 +47,35 @@ def isolates(model: Any) -> bool:
     return getattr(model.config, "_attn_implementation", None) == NAME
 
 
-def bounds_arguments(bounds: Tensor, longest: int) -> dict[str, Any]:
-    """What a model is called with beside a packed sequence: where its documents begin and end."""
+def bounds_arguments(bounds: Tensor, longest: int, seen: Tensor | None = None) -> dict[str, Any]:
+    """What a model is called with beside a packed sequence: where its documents begin and end.
+
+    `seen` are the same bounds in the memory of the host, where they are not only there.
+    """
+    apart = {} if seen is None or seen is bounds else {"seen_bounds": seen}
     return {
         "cu_seq_lens_q": bounds,
         "cu_seq_lens_k": bounds,
         "max_length_q": longest,
         "max_length_k": longest,
+        **apart,
     }
+
+
+@contextmanager
+def positions_unread() -> Iterator[None]:
+    """Transformers does not look through positions for rows that are packed.
+
+    Where documents end, attention is told; other models get rows. To look is to wait for a card.
+    """
+    from transformers import masking_utils
+
+    own = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = own
 
 
 def _no_mask(*_: Any, attention_mask: Tensor | None = None, **__: Any) -> None:
@@ -71,11 +96,13 @@ def attend(
     max_length_q: int = 0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    seen_bounds: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' attention interface: query (B, H, T, d), key and value (B, K, S, d).
 
-    Returns (B, T, H, d) and no weights. With `cu_seq_lens_q` (D + 1,) int32, B is 1.
+    Returns (B, T, H, d) and no weights. With `cu_seq_lens_q` (D + 1,) int32, B is 1; `seen_bounds`
+    are the same on the host.
     """
     del module, attention_mask
     if torch.is_autocast_enabled(query.device.type):  # it knows PyTorch's attention, not ours
@@ -85,26 +112,27 @@ def attend(
     longest = max_length_q if cu_seq_lens_q is not None else key.shape[2]
     window = sliding_window if sliding_window is not None and sliding_window < longest else None
     cached = query.shape[2] < key.shape[2]
+    bounds = cu_seq_lens_q if seen_bounds is None else seen_bounds
     limited = window is not None or softcap is not None
     if dropout or cached or (cu_seq_lens_q is None and not limited):
         given = (query, key, value, scale, dropout, window, softcap)
-        return _alone(*given, bounds=cu_seq_lens_q), None
+        return _alone(*given, bounds=bounds), None
     if cu_seq_lens_q is not None and softcap is None and has_flash(query):
         return _varlen(query, key, value, cu_seq_lens_q, longest, scale, window), None
     if limited or query.device.type == "cpu":
-        bounds = cu_seq_lens_q
         if bounds is None:
             bounds = torch.tensor([0, longest], dtype=torch.int32)
         limits = (window or 0, softcap or 0.0)
         return documents(query, key, value, bounds, scale, *limits)[0], None
-    return _alone(query, key, value, scale, bounds=cu_seq_lens_q), None
+    return _alone(query, key, value, scale, bounds=bounds), None
 
 
 def has_flash(query: Tensor) -> bool:
     """Whether PyTorch's variable-length FlashAttention takes these queries (…, d), on this card.
 
     It is compiled for cards from compute capability 8.0 on, for numbers of 16 bits and heads of at
-    most 256 of them, in eights; windows and shared heads are arguments of torch 2.12 and later.
+    most 256 of them, in eights; its gradient on `SMALLER` cards not for all of these (PyTorch's own
+    choice of kernels, `sdp_utils.cpp`). Windows and shared heads are arguments of torch 2.12.
     """
     width = query.shape[-1]
     return (
@@ -112,9 +140,14 @@ def has_flash(query: Tensor) -> bool:
         and query.dtype in (torch.float16, torch.bfloat16)
         and width <= WIDEST
         and width % 8 == 0
-        and _capability(query.device) >= OLDEST
+        and _differentiates(width, _capability(query.device))
         and _takes() >= {"scale", "window_size", "enable_gqa"}
     )
+
+
+def _differentiates(width: int, capability: tuple[int, int]) -> bool:
+    small = any(first <= capability <= last for first, last in SMALLER)
+    return capability >= OLDEST and not (small and 192 < width <= 224)
 
 
 def _capability(device: torch.device) -> tuple[int, int]:
@@ -148,7 +181,7 @@ def _alone(
 
 
 def _lengths(bounds: Tensor) -> list[int]:
-    """Tokens of each document; on a card a wait, which its own kernel does without."""
+    """Tokens of each document."""
     found: list[int] = bounds.diff().tolist()
     return [length for length in found if length]
 

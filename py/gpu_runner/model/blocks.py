@@ -6,12 +6,10 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     create_selective_checkpoint_contexts,
@@ -20,9 +18,8 @@ from torch.utils.checkpoint import (
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model.fused import fuse
+from gpu_runner.model.offload import Offload
 from gpu_runner.world import blocks_of
-
-OFFLOADED_BYTES: Final = 1 << 16  # smaller tensors are not worth the way to the host
 
 _PRODUCTS: Final = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
 _ATTENTION: Final = (
@@ -119,27 +116,6 @@ def _selective() -> tuple[AbstractContextManager[Any], AbstractContextManager[An
 def offloading(model: Any) -> Callable[[], AbstractContextManager[Any]]:
     """Contexts in which what the forward pass keeps for the backward pass waits in host memory.
 
-    Weights stay where they are.
+    One for a whole run: what a pass keeps lies where that of the pass before lay.
     """
-    return partial(_Offloading, model, torch.device("cpu"))
-
-
-class _Offloading(torch.autograd.graph.saved_tensors_hooks):
-    """Moves saved tensors to `host` and back; views of weights and small tensors stay."""
-
-    def __init__(self, model: nn.Module, host: torch.device) -> None:
-        weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-
-        def pack(tensor: Tensor) -> tuple[torch.device, Tensor]:
-            place = tensor.device
-            if tensor.nbytes < OFFLOADED_BYTES or tensor.untyped_storage().data_ptr() in weights:
-                return place, tensor
-            pinned = place.type == "cuda"
-            kept = torch.empty_like(tensor, device=host, pin_memory=pinned)
-            return place, kept.copy_(tensor, non_blocking=pinned)
-
-        def unpack(kept: tuple[torch.device, Tensor]) -> Tensor:
-            place, tensor = kept
-            return tensor.to(place, non_blocking=True)
-
-        super().__init__(pack, unpack)
+    return Offload(model)

@@ -170,18 +170,20 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
 
-def load(source: Source, tokenizer: Any, params: Precision, device: torch.device) -> Any:
+def load(
+    source: Source, tokenizer: Any, params: Precision, device: torch.device, added: int = 0
+) -> Any:
     """The model with weights in `params` precision on `device`, all trainable, in training mode.
 
-    A model whose type `unfrozen.model` knows attends by documents; see `attention`.
-
-    Raises `ModelLoadError`: anything missing, unexpected, of another shape; a tokenizer with more
-    tokens than the embedding has rows; a parameter count that is not ours.
+    A model whose type `unfrozen.model` knows attends by documents; see `attention`. Of the tokens,
+    the last `added` are those that the run gives it rows for. Raises
+    `ModelLoadError`: anything missing, unexpected, of another shape; a tokenizer with more tokens
+    than the embedding has rows; a parameter count that is not ours.
     """
     from transformers import AutoModelForCausalLM
 
     config, shape = read_config(source)
-    _check_vocabulary(source, len(tokenizer), config.vocab_size)
+    _check_vocabulary(source, len(tokenizer) - added, config.vocab_size)
     known = {} if shape is None else {"attn_implementation": attention.register()}
     with _readable_errors(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -197,9 +199,7 @@ def load(source: Source, tokenizer: Any, params: Precision, device: torch.device
     _unquantize(source, model)
     if not source.trusted:
         own_code.forget(model.config)
-    model.to(device)
-    model.requires_grad_(True)
-    model.train()
+    model.to(device).requires_grad_(True).train()
     counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
     if shape is not None and counted != shape.num_parameters:
         raise ModelLoadError(

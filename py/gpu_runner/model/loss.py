@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpu_runner.data.feed import Batch
-from gpu_runner.model.attention import bounds_arguments, isolates
+from gpu_runner.model.attention import bounds_arguments, isolates, positions_unread
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
 Kind = Literal["full", "chunked", "linear"]
@@ -44,7 +44,7 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
     if batch.bounds is not None:
         if not isolates(model):
             raise AssertionError("this model would attend across the documents of a packed batch")
-        arguments |= bounds_arguments(batch.bounds, batch.longest)
+        arguments |= bounds_arguments(batch.bounds, batch.longest, batch.seen_bounds)
         arguments["position_ids"] = batch.position_ids
     head = model.get_output_embeddings()
     own = head.forward
@@ -59,7 +59,7 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         logits: Tensor = own(inputs[None])  # (1, N, V), which the model then changes
         return logits
 
-    with _replaced(head, at_head):
+    with _replaced(head, at_head), positions_unread():
         found: Tensor = model(**arguments).logits
     if plain:
         return found, batch.trainable_tokens

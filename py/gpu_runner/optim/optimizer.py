@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from gpu_runner.config.bounds import Optimizer as Name
+from gpu_runner.config.tables import Pairs
 from gpu_runner.errors import UsageError
 from gpu_runner.optim.eight_bit import AdamW8bit
 from gpu_runner.optim.muon import Muon
+from gpu_runner.optim.parts import factors
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
@@ -45,6 +47,10 @@ class OptimizerChoice:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     """Both of AdamW, and of what Muon leaves to it."""
+    rates: Pairs = ()
+    """Patterns of weights and what their rate is multiplied by; see `parts`."""
+    decays: Pairs = ()
+    """The same of their decay."""
 
 
 class StepOptimizer(Protocol):
@@ -149,8 +155,7 @@ def build(
             f"optimizer {choice.name} needs whole tensors, and {len(cut)} are spread over"
             " processes: choose adafactor, which needs less memory still."
         )
-    shares = rate_shares([name for name, _ in named], choice.layer_decay)
-    parts = _parts(model, named, lr, weight_decay, shares, choice)
+    parts = _parts(model, named, lr, weight_decay, choice)
     optimizer = Optimizer(parts, choice.rounding)
     assert_full(model, optimizer)
     return optimizer
@@ -161,11 +166,12 @@ def _parts(
     named: list[tuple[str, Tensor]],
     lr: float,
     decay: float,
-    shares: dict[str, float],
     choice: OptimizerChoice,
 ) -> list[Any]:
+    shares, decays = _shares(named, choice), _decays(named, decay, choice)
+
     def groups(chosen: list[tuple[str, Tensor]]) -> list[dict[str, Any]]:
-        return _groups(chosen, decay, shares)
+        return _groups(chosen, decays, shares)
 
     adam: dict[str, Any] = {"lr": lr, "betas": choice.betas, "eps": choice.epsilon}
     rounded: dict[str, Any] = {"rounding": choice.rounding, "seed": choice.seed}
@@ -186,16 +192,33 @@ def _parts(
     return [torch.optim.AdamW(groups(named), **adam, fused=True)]
 
 
+def _shares(named: list[tuple[str, Tensor]], choice: OptimizerChoice) -> dict[str, float]:
+    """Each weight's share of the rate: that of its layer, times that of its part."""
+    names = [name for name, _ in named]
+    by_layer = rate_shares(names, choice.layer_decay)
+    by_part = factors("rates", choice.rates, names)
+    return {name: by_layer[name] * by_part[name] for name in names}
+
+
+def _decays(
+    named: list[tuple[str, Tensor]], decay: float, choice: OptimizerChoice
+) -> dict[str, float]:
+    """The decay of each matrix; vectors are left out, they have none."""
+    matrices = [name for name, parameter in named if parameter.ndim >= 2]
+    by_part = factors("decays", choice.decays, matrices)
+    return {name: decay * by_part[name] for name in matrices}
+
+
 def _groups(
-    named: list[tuple[str, Tensor]], decay: float, shares: dict[str, float]
+    named: list[tuple[str, Tensor]], decays: dict[str, float], shares: dict[str, float]
 ) -> list[dict[str, Any]]:
     """Parameters of the same rate and decay, the lowest layers first."""
     found: dict[tuple[float, float], list[Tensor]] = defaultdict(list)
     for name, parameter in named:
-        found[shares[name], decay if parameter.ndim >= 2 else 0.0].append(parameter)
+        found[shares[name], decays.get(name, 0.0)].append(parameter)
     return [
-        {"params": parameters, "weight_decay": decays, "rate_share": share}
-        for (share, decays), parameters in found.items()
+        {"params": parameters, "weight_decay": decay, "rate_share": share}
+        for (share, decay), parameters in found.items()
     ]
 
 

@@ -7,6 +7,8 @@ Reading order:
 - `resident` — what `top` shows beside the tensors
 - `remedy` — what to change when memory is short, in numbers
 - `processor` — what a CPU computes fast, and is not asked to
+- `schedule` — the rate at every step
+- `fitting` — the largest micro-batch that fits
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
 - `pace` — how long it takes, said before it starts
 - `reading` — what a person sees while rows are read

@@ -2,14 +2,16 @@
 
 What is free is what this process may still take. On a CPU that is what the system has left, or what
 is left under the limit of a container or a batch system, whichever is less: the kernel ends a
-process that passes its control group's limit, however much the machine has. On a card, blocks of
-PyTorch's allocator are larger than the tensors in them, and the driver's context takes its share
-(`unfrozen.memory.overhead`).
+process that passes its control group's limit, however much the machine has. On a card it is what
+the driver has left, less what tensors never get: the rest of its context, which grows with the
+first kernels, what cuBLAS works in, the buffers of several cards, and what blocks of PyTorch's
+allocator are larger than the tensors in them (`unfrozen.memory.overhead`).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +20,17 @@ import torch
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
-from unfrozen.memory.overhead import ROUNDING
+from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES, ROUNDING
+from unfrozen.units import MIB
 
+ALLOCATOR: Final = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # the older name still counts
+EXPANDABLE: Final = "expandable_segments:True"
+CUBLAS: Final = "CUBLAS_WORKSPACE_CONFIG"
+REPEATABLE: Final = (":4096:8", ":16:8")  # of cuBLAS: results repeat with these alone
+WORKSPACE_BYTES: Final = 2 * 32 * MIB
+"""What cuBLAS takes at most, for the threads of the forward and of the backward pass, on Hopper and
+later; 8 MiB each before.
+"""
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUP: Final = Path("/proc/self/cgroup")
 _UNLIMITED: Final = 2**60  # how version 1 writes that there is no limit
@@ -42,14 +53,25 @@ def choose_device(wanted: str) -> torch.device:
 def set_up(config: TrainConfig, device: torch.device) -> None:
     """What PyTorch is told once, before anything is on the device.
 
-    Blocks of its allocator that can grow leave fewer holes, and a peak needs less beside it; what
-    the environment says of it counts. Repeatable products need a workspace of their own size.
+    Blocks of its allocator that can grow leave fewer holes, and a peak needs less beside it; they
+    are asked for where the system has them and the environment says nothing of the allocator.
+    Raises `UsageError` for repeatable products in a workspace that cuBLAS cannot repeat them in.
     """
     if device.type == "cuda":
-        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if sys.platform == "linux" and not any(name in os.environ for name in ALLOCATOR):
+            os.environ[ALLOCATOR[0]] = EXPANDABLE
+        if config.deterministic:
+            _check_workspace(os.environ.setdefault(CUBLAS, REPEATABLE[0]))
     torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
     torch.use_deterministic_algorithms(config.deterministic)
+
+
+def _check_workspace(given: str) -> None:
+    if given not in REPEATABLE:
+        raise UsageError(
+            f"deterministic = true with {CUBLAS}={given}: cuBLAS repeats its results with"
+            f" {' or '.join(REPEATABLE)} alone. Unset it, or set deterministic = false."
+        )
 
 
 def precision(config: TrainConfig, device: torch.device) -> str:
@@ -79,10 +101,13 @@ def computes_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def free_bytes(device: torch.device) -> int:
-    """Bytes that tensors of this process may still take on the device."""
+def free_bytes(device: torch.device, ranks: int = 1) -> int:
+    """Bytes that tensors of this process, one of `ranks`, may still take on the device."""
     if device.type == "cuda":
-        return round(torch.cuda.mem_get_info(device)[0] / (1 + ROUNDING))
+        free, total = torch.cuda.mem_get_info(device)
+        beside = WORKSPACE_BYTES + (COMMUNICATION_BYTES if ranks > 1 else 0)
+        rest = min(free, total - CONTEXT_BYTES) - beside
+        return max(0, round(rest / (1 + ROUNDING)))
     left = group_left()
     available = int(psutil.virtual_memory().available)
     return available if left is None else min(available, left)

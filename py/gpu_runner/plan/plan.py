@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,19 +24,19 @@ from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import own_code
 from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
+from gpu_runner.model.router import no_routers
+from gpu_runner.model.vocabulary import Vocabulary, add_tokens
+from gpu_runner.optim.half_life import betas
+from gpu_runner.optim.parts import factors
 from gpu_runner.plan import processor, remedy
+from gpu_runner.plan.fitting import Fitting, Foretell
 from gpu_runner.plan.machine import choose_device, free_bytes, precision
-from gpu_runner.plan.predict import Prediction, heaviest, predict
+from gpu_runner.plan.predict import Prediction
+from gpu_runner.plan.schedule import schedule_for
 from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
-from unfrozen.training.order import steps_in
 from unfrozen.units import gib
-
-Foretell = Callable[[Source, TrainConfig, str, BatchShape], Prediction | None]
-"""Memory of a model that `unfrozen.model` does not know, of one process."""
-WARMUP_SHARE = 0.05
-DECAY_SHARE = 0.2  # of the steps, for the last leg of WSD
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class RunPlan:
     """Tokens that the model was made for; 0 if its configuration does not say."""
     code: str = ""
     """What is to be said of code that the model brings and that is not run."""
+    vocabulary: Vocabulary | None = None
+    """What the run adds to it."""
 
     @property
     def steps(self) -> int:
@@ -80,9 +82,14 @@ class RunPlan:
         return round(rows * self.train.trainable_tokens / len(self.train.examples))
 
     @property
+    def betas(self) -> tuple[float, float]:
+        """β₁ and β₂ of AdamW; the latter follows from the tokens of a step where it is told so."""
+        return betas(self.config, self.trainable_tokens / self.steps)
+
+    @property
     def available_bytes(self) -> int:
         """Memory that is free on the device now."""
-        return free_bytes(self.device)
+        return free_bytes(self.device, self.feed.ranks)
 
     @property
     def disk_bytes(self) -> int:
@@ -91,7 +98,8 @@ class RunPlan:
             return 0
         width = 4 if self.config.params == "fp32" else 2
         weights = self.shape.num_parameters * width
-        initial = weights if self.source.kind in ("gguf", "hub") else 0
+        written = self.source.kind in ("gguf", "hub") or self.vocabulary is not None
+        initial = weights if written else 0
         checkpoints = 0 if self.save_every == 0 else 4 * 3 * weights
         return weights + initial + checkpoints
 
@@ -105,6 +113,9 @@ class RunPlan:
         """Everything about data, memory and disk that the user should hear before the start."""
         found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
         found += [self.code] if self.code else []
+        if self.vocabulary is not None:
+            found.append(f"{self.vocabulary}.")
+            found += self.vocabulary.unread(self.train.examples)
         found += processor.remarks(self.config, self.shape, self.compute, self.device.type)
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
@@ -166,37 +177,31 @@ def make(
     a type whose memory is not computed; `watch` is told how far the rows are read.
     """
     try:
-        planned = _made(config, rank, ranks, watch)
-        if planned.shape is None and foretell is not None and ranks == 1:
-            found = foretell(planned.source, planned.config, planned.compute, planned.heaviest)
-            planned = replace(planned, prediction=found)
-        return planned
+        return _made(config, rank, ranks, foretell, watch)
     except InputError as error:  # what the library may take, and the count of its memory does not
         raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
 
 
-def _made(config: TrainConfig, rank: int, ranks: int, watch: Watch) -> RunPlan:
+def _made(
+    config: TrainConfig, rank: int, ranks: int, foretell: Foretell | None, watch: Watch
+) -> RunPlan:
     device = choose_device(config.device)
-    if config.activation_offload and device.type == "cpu":
-        raise UsageError(
-            "activation_offload on a CPU: activations are in the memory of the host already. Set"
-            " activation_offload = false; checkpointing = full keeps fewer of them."
-        )
-    if config.compile:
-        check_compiler(device)
+    _check_device(config, device)
     source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
+    vocabulary = _added(config, tokenizer, architecture)
+    rows = 0 if vocabulary is None else vocabulary.rows
+    shape = shape.with_vocabulary(rows) if shape and rows else shape
+    _check_parts(config, shape)
     encoder = sets.encoder(config, tokenizer)
     train, suites = sets.read(config, encoder, watch)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
-    compute = precision(config, device)
-    pad = pad_token(tokenizer)
-    if config.auto_micro_batch:
-        config = _fitted(config, train, pad, shape, compute, device, ranks)
-    feed = replace(_feed(config, train, pad, shape, ranks), rank=rank)
-    schedule = schedule_for(config, feed)
-    step, largest = heaviest(feed, schedule.total_steps, shape, config, compute)
+    compute, pad = precision(config, device), pad_token(tokenizer)
+    fitting = Fitting(source, shape, train, pad, compute, device, ranks, rows, foretell)
+    config = fitting.fitted(config)
+    feed = replace(fitting.feed(config), rank=rank)
+    step, largest = fitting.largest(config)
     return RunPlan(
         config=config,
         source=source,
@@ -206,15 +211,46 @@ def _made(config: TrainConfig, rank: int, ranks: int, watch: Watch) -> RunPlan:
         train=train,
         suites=suites,
         feed=feed,
-        schedule=schedule,
+        schedule=schedule_for(config, feed),
         device=device,
         compute=compute,
         heaviest_step=step,
         heaviest=largest,
         positions=positions,
         code="" if source.trusted else own_code.remark(source.name, vars(architecture)),
-        prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
+        prediction=fitting.predicted(config, largest),
+        vocabulary=vocabulary,
     )
+
+
+def _check_device(config: TrainConfig, device: torch.device) -> None:
+    """Refuse what this device has no use for, or cannot do. Raises `UsageError`."""
+    if config.activation_offload and device.type == "cpu":
+        raise UsageError(
+            "activation_offload on a CPU: activations are in the memory of the host already. Set"
+            " activation_offload = false; checkpointing = full keeps fewer of them."
+        )
+    if config.compile:
+        check_compiler(device)
+
+
+def _added(config: TrainConfig, tokenizer: Any, architecture: Any) -> Vocabulary | None:
+    """The tokens that a run adds, made some of the tokenizer's; None where it adds none."""
+    if not config.add_tokens:
+        return None
+    rows = int(architecture.get_text_config().vocab_size)
+    return add_tokens(tokenizer, config.add_tokens, rows)
+
+
+def _check_parts(config: TrainConfig, shape: ModelConfig | None) -> None:
+    """Refuse, before a weight is loaded, what belongs to no part of this model. `UsageError`."""
+    if config.router_balance and (shape is None or not shape.sparse_layers):
+        raise UsageError(no_routers(config.router_balance))
+    if shape is None:
+        return  # the optimizer will look
+    tensors = shape.tensors
+    factors("rates", config.rates, [tensor.name for tensor in tensors])
+    factors("decays", config.decays, [t.name for t in tensors if len(t.shape) > 1])
 
 
 def _positions(
@@ -230,61 +266,6 @@ def _positions(
             f" positions and has none for more: give --seq-len {learned}."
         )
     return positions
-
-
-def _feed(
-    config: TrainConfig, train: RowSet, pad: int, shape: ModelConfig | None, ranks: int
-) -> Feed:
-    """Packed where the model's attention is known to keep documents apart; see `attention`."""
-    return Feed(
-        train.examples,
-        config.seed,
-        config.micro_batch,
-        config.grad_accum,
-        pad,
-        ranks=ranks,
-        packed=config.packing and shape is not None,
-        fixed=config.compile,
-    )
-
-
-def _fitted(
-    config: TrainConfig,
-    train: RowSet,
-    pad: int,
-    shape: ModelConfig | None,
-    compute: str,
-    device: torch.device,
-    ranks: int,
-) -> TrainConfig:
-    if shape is None:
-        raise UsageError(
-            f"auto_micro_batch: the memory of model {config.model} cannot be predicted, its type is"
-            " unknown to the planner. Give --micro-batch."
-        )
-
-    def peak_bytes(choice: TrainConfig) -> int:
-        feed = _feed(choice, train, pad, shape, ranks)
-        steps = schedule_for(choice, feed).total_steps
-        _, largest = heaviest(feed, steps, shape, choice, compute)
-        return predict(shape, choice, compute, largest, ranks).peak_bytes
-
-    return remedy.fitted(config, peak_bytes, free_bytes(device), ranks)
-
-
-def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:
-    """The learning rate at every step of a run with these choices."""
-    steps = config.steps
-    if steps is None:
-        epochs = config.epochs or 1.0
-        steps = steps_in(epochs, len(feed.examples), feed.rows_per_step)
-    warmup = round(WARMUP_SHARE * steps) if config.warmup is None else min(config.warmup, steps)
-    floor = 0.0 if config.schedule == "constant" else config.lr * config.floor_ratio
-    decay = 0
-    if config.schedule == "wsd":
-        wanted = config.decay_steps
-        decay = min(round(DECAY_SHARE * steps) if wanted is None else wanted, steps - warmup)
-    return Schedule(config.schedule, steps, config.lr, warmup, floor, decay)
 
 
 def existing(path: Path) -> Path:

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpu_runner.config.schema import TrainConfig
+from gpu_runner.config.tables import TABLES
+from gpu_runner.optim.parts import shown
 from gpu_runner.plan.pace import pace
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction, recipe
@@ -57,7 +58,8 @@ def _rows(plan: RunPlan) -> list[tuple[str, str]]:
             f" about {plan.trainable_tokens:,} trainable tokens in all",
         ),
         ("rate", f"{config.schedule}, peak {config.lr:g}, warm-up {plan.schedule.warmup_steps}"),
-        ("optimizer", _objective(config)),
+        ("optimizer", _objective(plan)),
+        *_parts(plan),
         ("precision", _precision(plan)),
         ("time", _length(plan)),
         ("free memory", format_bytes(plan.available_bytes)),
@@ -103,8 +105,16 @@ def _precision(plan: RunPlan) -> str:
     return f"{states}; {plan.compute} products, on {plan.device.type}"
 
 
-def _objective(config: TrainConfig) -> str:
+def _parts(plan: RunPlan) -> list[tuple[str, str]]:
+    """Rates and decays of parts, where there are any."""
+    names = [tensor.name for tensor in plan.shape.tensors] if plan.shape else []
+    found = [text for key in TABLES for text in shown(key, getattr(plan.config, key), names)]
+    return [("parts", "; ".join(found))] if found else []
+
+
+def _objective(plan: RunPlan) -> str:
     """The optimizer, and what holds the weights near the pre-trained ones: "adamw; ewc 1"."""
+    config = plan.config
     moves: str = config.optimizer
     if config.momentum:
         moves += f", momentum {config.momentum:g}"
@@ -112,12 +122,18 @@ def _objective(config: TrainConfig) -> str:
     for name in ("beta1", "beta2", "beta2_tokens", "epsilon"):
         if (value := getattr(config, name)) != usual[name].default:
             moves += f", {name} {value:g}"
+    if config.beta2_tokens is not None:
+        moves += f" (β₂ {plan.betas[1]:.6g})"
     if config.rounding != "nearest":
         moves += f", {config.rounding} rounding"
     held = {"l2sp": config.l2sp, "l2sp_pull": config.l2sp_pull, "ewc": config.ewc}
     chosen = [f"{name} {strength:g}" for name, strength in held.items() if strength]
     if config.layer_decay > 1:
         chosen.append(f"each layer below at 1/{config.layer_decay:g} of the rate")
+    if config.neftune_alpha:
+        chosen.append(f"noise on embeddings, α {config.neftune_alpha:g}")
+    if config.router_balance:
+        chosen.append(f"router balance {config.router_balance:g}")
     if config.early_stop:
         chosen.append(f"stops after {config.early_stop} evaluations without a lower task loss")
     return "; ".join([moves, *chosen])

@@ -69,7 +69,9 @@ class Validation:
         drift = self.anchor.drift(self.model)
         is_best = history.take(state.step, {score.suite: score.loss for score in scores})
         history.drift = drift.total
-        self.recorder.evaluated(state.step, scores, drift, self.stalled_share())
+        load = self.evaluator.routers.load(self.world)
+        shares = [] if load is None else load.tolist()
+        self.recorder.evaluated(state.step, scores, drift, self.stalled_share(), shares)
         if state.step in (0, self.steps):
             self.sample(state.step, "before" if state.step == 0 else "after")
         self._seconds = max(BEAT_SECONDS, time.monotonic() - started)

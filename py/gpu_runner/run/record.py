@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
@@ -82,6 +83,8 @@ class Recorder:
             "perf/step_seconds": round(result.seconds, 6),
             "perf/tokens_per_second": round(speed, 3),
         }
+        if result.balance is not None:
+            m["router/balance_loss"] = result.balance
         if self.history.peak_bytes:
             m["mem/peak_bytes"] = self.history.peak_bytes
         self._log.emit("metrics", state.step, m=m)
@@ -126,10 +129,15 @@ class Recorder:
         self.history.seconds = self._earlier_seconds + self.heartbeat.working_seconds
 
     def evaluated(
-        self, step: int, scores: list[Score], drift: Drift, stalled: float | None
+        self,
+        step: int,
+        scores: list[Score],
+        drift: Drift,
+        stalled: float | None,
+        load: Sequence[Sequence[float]] = (),
     ) -> None:
         """Log every score beside that at step 0, how far the layers have moved, and the share of
-        16-bit weights that stand still.
+        16-bit weights that stand still, and of a mixture how its experts share the tokens.
         """
         m = {"drift/total": drift.total}
         for score in scores:
@@ -146,6 +154,7 @@ class Recorder:
             if score.suite in (TASK, GENERAL):
                 m[f"eval/{score.suite}_loss"] = score.loss
         m |= self._stalled(step, stalled)
+        m |= self._load(load)
         self._log.emit("metrics", step, m=m)
         self._display.scores(step, scores, self.history.first)
         layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
@@ -165,6 +174,26 @@ class Recorder:
                 step,
             )
         return {"opt/stalled_ratio": share}
+
+    def _load(self, load: Sequence[Sequence[float]]) -> dict[str, float]:
+        """Of shares (L, E): the busiest and idlest expert, beside an even share, and how far all of
+        them are from those at the first look: half the sum of differences, the mean over layers.
+        """
+        if not load:
+            return {}
+        first = self.history.load
+        if list(map(len, first)) != list(map(len, load)):
+            first = self.history.load = [list(layer) for layer in load]
+        times = [len(layer) * share for layer in load for share in layer]
+        apart = [
+            sum(abs(a - b) for a, b in zip(*pair, strict=True)) / 2
+            for pair in zip(load, first, strict=True)
+        ]
+        return {
+            "router/load_max": max(times),
+            "router/load_min": min(times),
+            "router/load_drift": sum(apart) / len(apart),
+        }
 
     def sampled(self, step: int, index: int, asked: str, text: str, when: str) -> None:
         """Log what the model says to prompt `index`, "before" or "after" training."""

@@ -29,6 +29,7 @@ from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.reading import reading
+from gpu_runner.plan.schedule import schedule_for
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.run.start import claimed, loaded, prepare, sets_of, world_of, write_config
@@ -219,7 +220,7 @@ def _with_totals(suites: set[str]) -> set[str]:
 def _longer(before: TrainConfig, prepared: PreparedRun) -> str:
     """What another number of steps means for the learning rate, in a sentence."""
     planned, step = prepared.plan, prepared.state.step
-    old, new = plan.schedule_for(before, planned.feed), planned.schedule
+    old, new = schedule_for(before, planned.feed), planned.schedule
     patience, history = planned.config.early_stop, prepared.history
     if patience is not None and history.looks_since_best >= patience:
         history.looks_since_best = 0  # or it would stop again at once

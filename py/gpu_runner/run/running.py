@@ -19,7 +19,8 @@ from gpu_runner.log.heartbeat import PATIENCE_SECONDS, Log
 from gpu_runner.log.mailbox import Mailbox
 from gpu_runner.log.writer import EventLog, LogError, SystemClock
 from gpu_runner.model.blocks import offloading
-from gpu_runner.model.loss import loss_sum
+from gpu_runner.model.noise import training_loss
+from gpu_runner.model.router import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.plan import RunPlan
@@ -201,10 +202,17 @@ def _step(prepared: PreparedRun, penalty: Penalty) -> TrainingStep:
         clip=config.clip,
         autocast=planned.autocast,
         saving=offloading(prepared.model) if config.activation_offload else nullcontext,
-        loss=partial(loss_sum, kind=config.loss),
+        loss=training_loss(config.loss, config.neftune_alpha),
         penalty=penalty,
+        routers=_balanced(prepared),
         world=world,
     )
+
+
+def _balanced(prepared: PreparedRun) -> Routers:
+    """The routers that training looks at: none where they are left alone."""
+    strength = prepared.plan.config.router_balance
+    return routers_of(prepared.model, strength) if strength else Routers()
 
 
 def _observer(prepared: PreparedRun, recorder: Recorder, checkpointer: Checkpointer) -> RunObserver:
@@ -219,6 +227,7 @@ def _observer(prepared: PreparedRun, recorder: Recorder, checkpointer: Checkpoin
             planned.device,
             planned.autocast,
             prepared.world,
+            routers_of(prepared.model),
         ),
         anchor=prepared.anchor,
         sampling=_sampling(planned),

@@ -32,11 +32,10 @@ from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
-from gpu_runner.model import blocks
+from gpu_runner.model import blocks, vocabulary
 from gpu_runner.model.fused import fuses
 from gpu_runner.model.load import Source, load
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.half_life import betas
 from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
 from gpu_runner.plan.machine import choose_device, set_up
@@ -119,7 +118,11 @@ def loaded(planned: RunPlan, source: Source, world: World, console: Console) -> 
     """The model; where it will be cut into parts, in the memory of the host first."""
     device = planned.device if world.size == 1 else torch.device("cpu")
     with console.status(Text(printable(f"loading {source.name}"))):
-        model = load(source, planned.tokenizer, planned.config.params, device)
+        new, untrained = planned.vocabulary, source is planned.source
+        added = len(new.added) if new is not None and untrained else 0
+        model = load(source, planned.tokenizer, planned.config.params, device, added)
+        if new is not None:
+            vocabulary.grow(model, new, untrained=untrained)
     blocks.check(model.config)
     config = planned.config
     fused = fuses(config, planned.shape)
@@ -134,7 +137,13 @@ def prepare(
     config = planned.config
     torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
     start = world.on_first(
-        lambda: anchor(planned.source, model, directory, untrained=state.step == 0)
+        lambda: anchor(
+            planned.source,
+            model,
+            directory,
+            untrained=state.step == 0,
+            as_published=planned.vocabulary is None,
+        )
     )
     narrow = planned.compute != config.params
     world.shard(model, torch.bfloat16 if narrow else None)
@@ -144,8 +153,10 @@ def prepare(
         config.rounding,
         config.layer_decay,
         config.seed,
-        betas(config, planned.trainable_tokens / planned.steps),
+        planned.betas,
         config.epsilon,
+        config.rates or (),
+        config.decays or (),
     )
     optimizer = optim.build(model, lr=config.lr, weight_decay=config.weight_decay, choice=choice)
     kept = Anchor(start.files, world)

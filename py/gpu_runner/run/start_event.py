@@ -12,6 +12,8 @@ from typing import Any, Final
 import psutil
 import torch
 
+from gpu_runner.config.bounds import WITH_BETAS
+from gpu_runner.config.tables import TABLES
 from gpu_runner.plan import predict
 from gpu_runner.plan.plan import RunPlan
 from unfrozen.schedules import Schedule
@@ -109,6 +111,8 @@ def recipe(plan: RunPlan) -> dict[str, Any]:
         "schedule": config.schedule,
         "warmup": plan.schedule.warmup_steps,
         "weight_decay": config.weight_decay,
+        **({"betas": list(plan.betas)} if config.optimizer in WITH_BETAS else {}),
+        **{key: dict(pairs) for key in TABLES if (pairs := getattr(config, key))},
         "clip": config.clip,
         "seed": config.seed,
     }

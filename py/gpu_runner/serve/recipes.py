@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from gpu_runner.config import bounds
 from gpu_runner.config import file as config_file
-from gpu_runner.config.schema import DEMO, RANGES, TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import DEMO, RANGES, TrainConfig
 from gpu_runner.errors import RunnerError, UsageError
 from gpu_runner.plain import read_whole
 from gpu_runner.text import printable

@@ -80,15 +80,19 @@ class Anchor:
         return Drift(layers, _ratio(sum(m for m, _ in added), sum(i for _, i in added)))
 
 
-def anchor(source: Source, model: Any, run_dir: Path, *, untrained: bool) -> Anchor:
+def anchor(
+    source: Source, model: Any, run_dir: Path, *, untrained: bool, as_published: bool = True
+) -> Anchor:
     """Find θ₀ on disk; if `model` is still `untrained`, write it to `run_dir/initial.safetensors`.
+
+    A model that has grown is not `as_published`: its source has other shapes.
 
     Raises `CheckpointError` when a resumed run finds θ₀ neither at its source nor in its directory,
     `SystemFailure` where it cannot be written.
     """
     names = [name for name, _ in model.named_parameters()]  # tied ones once
     written = run_dir / "initial.safetensors"
-    if source.kind in ("demo", "directory") and not written.exists():
+    if as_published and source.kind in ("demo", "directory") and not written.exists():
         files = _names_in(Path(source.place))
         if all(name in files for name in names):
             return Anchor({name: files[name] for name in names})

@@ -7,7 +7,7 @@ at step 0 with the same rows and the same code, so a change is a change of the w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from gpu_runner.data.feed import collate
 from gpu_runner.data.rows import GENERAL, RowSet
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
+from gpu_runner.model.router import Routers
 from gpu_runner.world import World
 
 
@@ -41,9 +42,12 @@ class Evaluator:
     autocast: Callable[[], AbstractContextManager[Any]]
     world: World = field(default_factory=World)
     """Its processes share out the batches; all of them call `run`."""
+    routers: Routers = field(default_factory=Routers)
+    """Of a mixture of experts: where the tokens of all sets went is counted anew by each `run`."""
 
     def run(self, model: Any) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
+        self.routers.begin()
         was_training = model.training
         model.eval()
         try:
@@ -67,7 +71,9 @@ class Evaluator:
                 mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
                 start = starts[turn + self.world.rank if mine else 0]
                 batch = collate(by_length[start : start + self.batch_rows], self.pad_id)
-                part, count = loss_sum(model, batch.to(self.device))
+                batch = batch.to(self.device)
+                with self.routers.watching(batch) if mine else nullcontext():
+                    part, count = loss_sum(model, batch)
                 if mine:
                     total, tokens = total + float(part), tokens + count
         sums = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))

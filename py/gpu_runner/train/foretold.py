@@ -9,8 +9,7 @@ all it depends on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -21,7 +20,6 @@ import torch
 import transformers
 from platformdirs import user_cache_path
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import masking_utils
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import Batch, BatchShape, Targets
@@ -32,7 +30,8 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.train.measure import StepMemory, TensorTracker
+from gpu_runner.train.measure import TensorTracker
+from gpu_runner.train.meter import StepMemory
 
 CPU: Final = torch.device("cpu")
 _MATTERS: Final = (
@@ -48,13 +47,17 @@ _MATTERS: Final = (
 
 
 def foretell(
-    source: Source, config: TrainConfig, compute: str, shape: BatchShape
+    source: Source, config: TrainConfig, compute: str, shape: BatchShape, rows: int = 0
 ) -> Prediction | None:
     """What a step whose largest micro-batch is `shape` will hold; None where it cannot be traced.
+
+    `rows` are those of its embedding, where the run changes their number.
 
     That is where the model needs code of its own, or an operator whose shapes PyTorch cannot tell.
     """
     settings, _ = read_config(source)
+    if rows:
+        settings.get_text_config().vocab_size = rows
     chosen = {name: getattr(config, name) for name in _MATTERS}
     depends = {"model": settings.to_dict(), "choices": chosen, "compute": compute}
     depends |= {"shape": shape._asdict(), "by": installed_version()}
@@ -99,7 +102,7 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
     autocast: Any = nullcontext
     if compute != config.params:
         autocast = partial(torch.autocast, "cpu", DTYPES["bf16"])
-    with FakeTensorMode(), _masks_as_they_are():
+    with FakeTensorMode():
         model: Any = transformers.AutoModelForCausalLM.from_config(
             settings, dtype=DTYPES[config.params], trust_remote_code=False
         )
@@ -115,19 +118,6 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
                 _step(model, moves, tracker, autocast, _batch(shape), shape.parts, config)
         count = sum(parameter.numel() for parameter in model.parameters())
     return _prediction(tracker.memory, count)
-
-
-@contextmanager
-def _masks_as_they_are() -> Iterator[None]:
-    """Transformers looks into positions for rows that are packed, and takes those that it cannot
-    look into for such: it would build a mask that rows of a step do not need.
-    """
-    own = masking_utils.find_packed_sequence_indices
-    masking_utils.find_packed_sequence_indices = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = own
 
 
 def _step(

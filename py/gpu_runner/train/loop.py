@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 
 import torch
@@ -19,8 +20,10 @@ from gpu_runner.data.feed import Batch, Feed
 from gpu_runner.errors import Diverged
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
+from gpu_runner.model.router import Routers
 from gpu_runner.optim.optimizer import StepOptimizer
-from gpu_runner.train.measure import Meter, StepMemory, measured
+from gpu_runner.train.measure import measured
+from gpu_runner.train.meter import Meter, StepMemory
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
@@ -44,6 +47,8 @@ class StepResult:
     """Measured on a CPU, blocks run as they are written, as they do in the step that is to tell
     what compiling them gains.
     """
+    balance: float | None = None
+    """Of the routers of a mixture of experts, where they are balanced; 1 is even."""
 
 
 @dataclass(slots=True)
@@ -80,7 +85,8 @@ class Observer(Protocol):
 class TrainingStep:
     """What one optimizer step is made of.
 
-    `autocast` is the precision of the forward pass, `saving` where what it keeps waits.
+    `autocast` is the precision of the forward pass, `saving` where what it keeps waits. `routers`
+    are those of a mixture of experts whose tokens are to be spread.
     """
 
     model: Any
@@ -92,6 +98,7 @@ class TrainingStep:
     saving: Callable[[], AbstractContextManager[Any]] = nullcontext
     loss: Callable[[Any, Batch], tuple[torch.Tensor, int]] = loss_sum
     penalty: Penalty = field(default_factory=Penalty)
+    routers: Routers = field(default_factory=Routers)
     world: World = field(default_factory=World)
 
 
@@ -118,14 +125,18 @@ def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, fl
     """
     tokens = step.feed.trainable_tokens(number)  # over all micro-batches, before any forward
     loss = torch.zeros((), device=step.world.device)
+    step.routers.begin(partial(step.feed.tokens, number))
     for batch in step.feed.step(number):  # this process's share of grad_accum × (B, T)
-        with meter.phase("forward"), step.autocast(), step.saving():
-            total, _ = step.world.run(step.loss, step.model, batch.to(step.world.device))
-            part = total / tokens  # this micro-batch's share of the mean over the whole step
-        with meter.phase("backward"):
-            part.backward()
+        batch = batch.to(step.world.device)
+        with step.routers.watching(batch):
+            with meter.phase("forward"), step.autocast(), step.saving():
+                total, _ = step.world.run(step.loss, step.model, batch)
+                part = total / tokens  # this micro-batch's share of the mean over the whole step
+                objective = step.routers.added(part)  # and of what spreads tokens over experts
+            with meter.phase("backward"):
+                objective.backward()
         loss += part.detach()
-        del total, part  # or their graph would live on into the next forward
+        del total, part, objective  # or their graph would live on into the next forward
     step.penalty.add_gradients(step.model)  # towards θ₀
     norm = step.world.norm(step.optimizer.norm(step.model.parameters()))
     loss = step.world.sum(loss)
@@ -185,6 +196,7 @@ def timed_step(training: Training, number: int) -> StepResult:
         trainable_tokens=step.feed.trainable_tokens(number),
         seconds=time.perf_counter() - started,
         memory=memory,
+        balance=step.routers.balance(step.world),
         way=_way(training, number, memory),
     )
 

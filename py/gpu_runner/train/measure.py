@@ -14,8 +14,7 @@ when it appears:
 
 A tensor shaped like a weight is a gradient on its way, once backward has begun. Memory that a
 kernel takes and returns inside one operator is invisible, here as in any such tracker. The tracker
-costs some 20 µs an operator, so it runs on chosen steps only. On CUDA the allocator's own
-statistics are exact and free, and only the split of the rest is missing.
+costs some 20 µs an operator, so it runs on chosen steps only; a card has its own meter (`meter`).
 
 Instants: `end_of_forward` is the highest point from the start of the forward to the gradient of the
 head's input; `backward` the highest point below the head; `end_of_backward` the moment when all
@@ -27,8 +26,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -37,43 +35,18 @@ from torch.utils._pytree import tree_leaves
 
 from gpu_runner.model.blocks import as_written
 from gpu_runner.optim.optimizer import StepOptimizer
+from gpu_runner.train.meter import (
+    Components,
+    CudaMeter,
+    Meter,
+    Phase,
+    SilentMeter,
+    StepMemory,
+)
 from gpu_runner.world import local
 
-Components = dict[str, int]
-Phase = Literal["forward", "backward", "optimizer_step"]
 _PHASES: Final = ("activations", "logits_loss", "workspace")
 _RESIZE: Final = torch.UntypedStorage.resize_
-
-
-@dataclass
-class StepMemory:
-    """What one measured step held: bytes by instant and component, and the peak of all moments."""
-
-    source: Literal["tensors", "cuda"]
-    instants: dict[str, Components] = field(default_factory=dict)
-    peak_bytes: int = 0
-
-    def keep_larger(self, instant: str, components: Components) -> None:
-        """Remember `components` at `instant` if their sum is the largest seen there."""
-        if sum(components.values()) >= sum(self.instants.get(instant, {}).values()):
-            self.instants[instant] = {name: size for name, size in components.items() if size}
-
-
-class Meter(Protocol):
-    """What a training step tells about where it is; the silent one measures nothing."""
-
-    def phase(self, name: Phase) -> Any:
-        """Context manager around one phase of the step."""
-
-
-class SilentMeter:
-    """For the steps that are not measured."""
-
-    @contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
-        """Nothing."""
-        del name
-        yield
 
 
 class TensorTracker(TorchDispatchMode):
@@ -242,47 +215,6 @@ def _key(tensor: Tensor) -> int:
     return id(local(tensor).untyped_storage())
 
 
-class CudaMeter:
-    """The allocator's statistics; the split of the rest follows from what is known by identity."""
-
-    def __init__(self, model: Any, optimizer: StepOptimizer, device: torch.device) -> None:
-        self.memory = StepMemory("cuda")
-        self._model = model
-        self._optimizer = optimizer
-        self._device = device
-
-    @contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
-        """Read the peak of the phase; forward and backward meet in `end_of_forward`."""
-        if name != "backward":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        yield
-        peak = torch.cuda.max_memory_allocated(self._device)
-        self.memory.peak_bytes = max(self.memory.peak_bytes, peak)
-        if name == "forward":
-            self.memory.keep_larger("end_of_forward", self._split(peak, "activations"))
-        elif name == "backward":
-            now = torch.cuda.memory_allocated(self._device)
-            self.memory.instants["end_of_backward"] = self._split(now, "workspace")
-        else:
-            self.memory.keep_larger("optimizer_step", self._split(peak, "workspace"))
-
-    def _split(self, total: int, rest: str) -> Components:
-        known = known_bytes(self._model, self._optimizer)
-        return known | {rest: max(0, total - sum(known.values()))}
-
-
-def known_bytes(model: Any, optimizer: StepOptimizer) -> Components:
-    """Bytes of weights, gradients and moments that exist now."""
-    parameters = list(model.parameters())
-    states = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
-    return {
-        "params": sum(local(t).nbytes for t in (*parameters, *model.buffers())),
-        "grads": sum(local(p.grad).nbytes for p in parameters if p.grad is not None),
-        "moments": sum(local(value).nbytes for value in states),
-    }
-
-
 @contextmanager
 def measured(
     model: Any, optimizer: StepOptimizer, device: torch.device, *, wanted: bool
@@ -291,8 +223,8 @@ def measured(
     if not wanted:
         yield SilentMeter(), None
     elif device.type == "cuda":
-        meter = CudaMeter(model, optimizer, device)
-        yield meter, meter.memory
+        with CudaMeter(model, optimizer, device) as meter:
+            yield meter, meter.memory
     else:
         with as_written(model), TensorTracker(model, optimizer) as tracker:
             yield tracker, tracker.memory

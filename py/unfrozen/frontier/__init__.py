@@ -20,6 +20,7 @@ Reading order:
 - `log` — event lines, and the order in which they may come
 - `files` — started.json, orders.json, state.json, run.toml
 - `published` — the table and the plots of a cell
+- `served` — what a server of runs answers its page
 - `address` — the settings that an address carries
 - `policy` — what a browser may load and run for the page
 - `page` — all of it as data for the page

@@ -66,6 +66,7 @@ STATE: Final[Shape] = record(
                 "best_step": STEPS,
                 "best_loss": _LOSS,
                 "looks_since_best": whole(),
+                "load": listed(listed(number(0, 1), 4096), 4096),
             }
         ),
         "version": whole(1, 10**6),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unfrozen import events
 from unfrozen.errors import MOST_DEEP
-from unfrozen.frontier import log, published
+from unfrozen.frontier import log, published, served
 
 
 def schema() -> dict[str, object]:
@@ -18,5 +18,8 @@ def schema() -> dict[str, object]:
             "after_the_end": list(log.AFTER_THE_END),
             "table": published.TABLE,
             "plots": published.PLOTS,
+            "run": served.RUN,
+            "recipe": served.RECIPE,
+            "answered": served.ANSWERED,
         }
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
@@ -130,6 +130,10 @@ class ModelConfig:
     def sparse_layers(self) -> int:
         """How many layers route their tokens to experts."""
         return sum(map(self.architecture.is_sparse, range(self.architecture.layers)))
+
+    def with_vocabulary(self, rows: int) -> ModelConfig:
+        """The same model with an embedding, and an untied head, of so many rows."""
+        return ModelConfig(replace(self.architecture, vocab=rows))
 
     def split(self, ranks: int) -> ModelConfig:
         """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide."""

@@ -35,12 +35,12 @@ def rate_shares(names: Iterable[str], decay: float) -> dict[str, float]:
         layer = layer_of(name)
         if "." in layer:
             return int(layer.partition(".")[2]) + 1
-        return 0 if _is_embedding(name) else blocks
+        return 0 if is_embedding(name) else blocks
 
     return {name: by_layer[depth(name)] for name in names}
 
 
-def _is_embedding(name: str) -> bool:
+def is_embedding(name: str) -> bool:
     """Whether a parameter outside the blocks stands before them: embed_tokens, wte, embed_in, …"""
     starts = (part for part in name.split(".") if part != "embed_out")
     return any(part.startswith(("embed", "wte", "wpe")) for part in starts)

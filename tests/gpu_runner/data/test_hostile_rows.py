@@ -11,7 +11,7 @@ import pytest
 
 import chat_corpus
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data import sets
 from gpu_runner.data.encode import BadRow, Encoder
 from gpu_runner.data.lines import read_rows

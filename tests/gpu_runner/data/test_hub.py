@@ -9,7 +9,7 @@ import pytest
 from transformers.utils.hub import constants
 
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data import hub, lines, sets
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.rows import RowSet

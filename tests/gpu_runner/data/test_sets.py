@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 import tiny_llama
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import DataError, UsageError

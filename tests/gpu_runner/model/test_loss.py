@@ -4,11 +4,13 @@ from typing import Any
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import masking_utils
 
 import tiny_families
 import tiny_llama
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import collate, pack
+from gpu_runner.model import attention
 from gpu_runner.model.loss import Kind, loss_sum
 
 DRAW = random.Random(1)
@@ -179,3 +181,20 @@ def test_without_gradients_none_are_made() -> None:
     with torch.no_grad():
         total, _ = loss_sum(model, pack(LONG, 0), "linear")
     assert not total.requires_grad
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_nobody_looks_through_positions_for_rows_that_are_packed(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transformers would, unless tensors are fake: on a card a wait that no fake tensor shows."""
+
+    def look(_: torch.Tensor) -> None:
+        raise AssertionError("a look at positions")
+
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", look)
+    model = tiny_families.model("llama", attention.NAME if packed else "sdpa")
+    make = pack if packed else collate
+    total, _ = loss_sum(model, make(LONG[:3], 0))
+    assert total > 0
+    assert masking_utils.find_packed_sequence_indices is look, "it is as it was"

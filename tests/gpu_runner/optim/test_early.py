@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import tiny_families
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import pack
 from gpu_runner.errors import UsageError

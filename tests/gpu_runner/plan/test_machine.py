@@ -1,14 +1,18 @@
 """What is free, as the kernel's own files say it, and what a card computes in."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine
+from unfrozen.memory.overhead import CONTEXT_BYTES, ROUNDING
+from unfrozen.units import MIB
 
 GIB = 2**30
 
@@ -86,19 +90,74 @@ def test_bf16_is_taken_only_where_the_card_computes_in_it(monkeypatch: pytest.Mo
     )
 
 
-def test_switches_reach_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    asked = resolve({"model": "x", "data": "y", "tf32": True, "deterministic": True})
-    try:
-        machine.set_up(asked, torch.device("cuda", 0))
-        assert torch.get_float32_matmul_precision() == "high"
-        assert torch.are_deterministic_algorithms_enabled()
-        assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
-        monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")
-        machine.set_up(asked, torch.device("cuda", 0))
-        assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:64"
-    finally:
-        machine.set_up(resolve({"model": "x", "data": "y"}), torch.device("cpu"))
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Nothing is said of a card's memory; PyTorch is as it was afterwards."""
+    for name in (*machine.ALLOCATOR, machine.CUBLAS):
+        monkeypatch.setenv(name, "to be taken away again")
+        monkeypatch.delenv(name)
+    yield monkeypatch
+    machine.set_up(resolve({"model": "x", "data": "y"}), torch.device("cpu"))
+
+
+CARD = torch.device("cuda", 0)
+
+
+def asked(**choices: object) -> TrainConfig:
+    return resolve({"model": "x", "data": "y", **choices})
+
+
+@pytest.mark.usefixtures("unset")
+def test_switches_reach_pytorch() -> None:
+    machine.set_up(asked(tf32=True, deterministic=True), CARD)
+    assert torch.get_float32_matmul_precision() == "high"
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ[machine.CUBLAS] == ":4096:8"
+    machine.set_up(asked(), CARD)
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("name", machine.ALLOCATOR)
+def test_segments_grow_unless_something_else_was_said(name: str, unset: pytest.MonkeyPatch) -> None:
+    """PyTorch reads the newer of the two names first, and warns of the older one."""
+    unset.setenv(name, "max_split_size_mb:64")
+    machine.set_up(asked(), CARD)
+    told = {one: os.environ[one] for one in machine.ALLOCATOR if one in os.environ}
+    assert told == {name: "max_split_size_mb:64"}
+    unset.delenv(name)
+    machine.set_up(asked(), CARD)
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+
+
+def test_segments_that_grow_are_not_asked_for_where_there_are_none(
+    unset: pytest.MonkeyPatch,
+) -> None:
+    unset.setattr(machine.sys, "platform", "win32")
+    machine.set_up(asked(), CARD)
+    assert not set(machine.ALLOCATOR) & os.environ.keys()
+
+
+def test_a_workspace_that_cublas_cannot_repeat_in_is_refused(unset: pytest.MonkeyPatch) -> None:
+    unset.setenv(machine.CUBLAS, ":4096:2:16:8")
+    machine.set_up(asked(), CARD)
+    with pytest.raises(UsageError, match=r"CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8.*:16:8 alone"):
+        machine.set_up(asked(deterministic=True), CARD)
+    assert not torch.are_deterministic_algorithms_enabled()
+    unset.setenv(machine.CUBLAS, ":16:8")
+    machine.set_up(asked(deterministic=True), CARD)
+
+
+def test_of_a_card_tensors_get_what_nothing_else_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(free: int) -> None:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 24 * GIB))
+
+    told(24 * GIB - 300 * MIB)  # the context before its first kernel
+    alone = machine.free_bytes(CARD)
+    context = 24 * GIB - CONTEXT_BYTES - machine.WORKSPACE_BYTES
+    assert alone == round(context / (1 + ROUNDING))
+    assert alone - machine.free_bytes(CARD, 2) == pytest.approx(GIB / (1 + ROUNDING), abs=2)
+    told(8 * GIB)  # others are on it
+    assert machine.free_bytes(CARD) == round((8 * GIB - machine.WORKSPACE_BYTES) / (1 + ROUNDING))
+    told(0)
+    assert machine.free_bytes(CARD) == 0

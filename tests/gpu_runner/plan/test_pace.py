@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.plan import pace, plan
 
 

@@ -7,7 +7,8 @@ import torch
 
 import tiny_families
 import tiny_llama
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine, plan
 from gpu_runner.run.start_event import payload, planned_rates

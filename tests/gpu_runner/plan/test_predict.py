@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.plan.predict import heaviest, predict, recipe
 from measured_steps import ROWS, Case, measure

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.rows import load_set
 from gpu_runner.plan import preview

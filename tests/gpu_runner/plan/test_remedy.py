@@ -3,7 +3,8 @@ import re
 import pytest
 
 import tiny_llama
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan import remedy
 from gpu_runner.plan.predict import predict

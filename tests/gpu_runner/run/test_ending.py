@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gpu_runner.checkpoint.history import History
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.plan import plan
 from gpu_runner.run.checkpointer import Standing
 from gpu_runner.run.ending import End, summary_of

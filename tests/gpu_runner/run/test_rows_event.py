@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.log.writer import MAX_LINE_BYTES, EventLog, SystemClock
 from gpu_runner.model.load import load
 from gpu_runner.plan import plan

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.plan import plan
 from gpu_runner.run import start_event
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.errors import DataError, UsageError

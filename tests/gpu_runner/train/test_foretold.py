@@ -9,14 +9,15 @@ import torch
 import transformers
 
 import tiny_llama
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.data.feed import Feed
 from gpu_runner.model import blocks
 from gpu_runner.model.load import find, read_config
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.train import foretold
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter, measured
+from gpu_runner.train.measure import measured
+from gpu_runner.train.meter import SilentMeter
 from measured_steps import CPU, RATE, ROWS
 from unfrozen.schedules import Schedule
 

@@ -102,6 +102,9 @@ def measured(name: str, *values: float) -> dict[str, Any]:
         ("pace", "perf/step_seconds", [0.2, 0.3], "seconds", [0.2, 0.3]),
         ("resident", "sys/rss_bytes", [2**30, 3 * 2**30], "GiB", [1, 3]),
         ("stalled", "opt/stalled_ratio", [0.5, 0.25], "%", [50, 25]),
+        ("balance", "router/balance_loss", [1.5, 1.25], "1", [1.5, 1.25]),
+        ("busiest", "router/load_max", [2.5, 2], "1", [2.5, 2]),
+        ("moved", "router/load_drift", [0, 0.25], "%", [0, 25]),
     ],
 )
 def test_a_measured_series_has_a_chart_of_its_own(
@@ -110,8 +113,8 @@ def test_a_measured_series_has_a_chart_of_its_own(
     found = node.call("run/view/charts", "chartsOf", measured(name, *values))
     assert found[chart]["unit"] == unit
     assert found[chart]["lines"][0]["y"] == shown
-    others = {"norm", "pace", "resident", "stalled"} - {chart}
-    assert [found[other] for other in others] == [None] * 3
+    others = {"norm", "pace", "resident", "stalled", "balance", "busiest", "moved"} - {chart}
+    assert [found[other] for other in others] == [None] * 6
 
 
 def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:

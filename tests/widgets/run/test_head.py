@@ -53,11 +53,11 @@ def test_it_says_how_long_it_took_and_how_long_it_still_takes(
 
 def test_what_was_measured_last_stands_in_the_head(node: Node) -> None:
     values = {"train/grad_norm": 1.25, "perf/step_seconds": 0.5, "train/skipped": 2}
-    values |= {"sys/rss_bytes": 3 * 2**30, "opt/stalled_ratio": 0.125}
+    values |= {"sys/rss_bytes": 3 * 2**30, "opt/stalled_ratio": 0.125, "router/load_max": 2.5}
     series = {name: {"x": [1], "y": [value]} for name, value in values.items()}
     run = {"start": None, "step": 1, "plan": {"steps": 9}, "series": series, "evals": {}}
     run |= {"memory": {"measured": {}}, "time": {"elapsed": 1, "left": None}}
     said = "".join(texts(node.tree("run/view/head", "headView", run)))
     facts = ["Gradient norm1.25", "Step time0.5 s", "Skipped steps2"]
-    facts += ["Resident set3 GiB", "Stalled weights12.5%"]
+    facts += ["Resident set3 GiB", "Stalled weights12.5%", "Busiest expert2.5"]
     assert [fact for fact in facts if fact in said.replace("\xa0", " ")] == facts

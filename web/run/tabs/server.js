@@ -37,7 +37,7 @@ export class Server {
     this.headers = { Authorization: `Bearer ${token}` };
     this.ask = ask;
     this.lanes = new Lanes({
-      infoOf: (run) => this.runs.find(({ id }) => id === run),
+      infoOf: (run) => this.runs.find((info) => info?.id === run),
       follow: (run, source) =>
         follow({ ...source, url: `api/runs/${encodeURIComponent(run)}/events`, token, fetch: ask }),
     });
@@ -92,8 +92,10 @@ export class Server {
   async #askForRuns() {
     try {
       const { status, text } = await this.#fetch("api/runs");
+      const runs = status === 200 ? JSON.parse(text) : this.runs;
+      if (!Array.isArray(runs)) throw new TypeError("no list of runs");
       this.#failures = 0;
-      if (status === 200) this.#set("live", JSON.parse(text));
+      if (status === 200) this.#set("live", runs);
       else this.#set(status === 401 ? "refused" : "gone", this.runs);
     } catch {
       this.#failures += 1;

@@ -12,6 +12,7 @@ const MORE_FACTS = [
   ["train/skipped", "gradients not finite"],
   ["sys/rss_bytes", "as the system sees it"],
   ["opt/stalled_ratio", "of bf16 weights, unmoved"],
+  ["router/load_max", "times an even share"],
 ];
 
 /**

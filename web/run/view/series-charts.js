@@ -1,4 +1,4 @@
-/** Charts of one measured series each: gradient norm, step time, resident memory, stalled weights. */
+/** Charts of one measured series each: gradient norm, step time, resident memory, stalled weights, experts. */
 
 import { metricWords } from "../schema.js";
 
@@ -7,6 +7,9 @@ const SERIES = {
   pace: "perf/step_seconds",
   resident: "sys/rss_bytes",
   stalled: "opt/stalled_ratio",
+  balance: "router/balance_loss",
+  busiest: "router/load_max",
+  moved: "router/load_drift",
 };
 const BYTE_UNITS = [
   [2 ** 30, "GiB"],

@@ -10,7 +10,8 @@ import pytest
 
 import chat_corpus
 import tiny_llama
-from gpu_runner.config.schema import TrainConfig, resolve
+from gpu_runner.config.resolve import resolve
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.example import lengths

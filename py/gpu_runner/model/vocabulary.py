@@ -1,0 +1,121 @@
+"""Tokens that a run adds: to the tokenizer, to the embedding, and to a head of its own.
+
+New rows begin as the mean of the rows that the tokenizer had (Hewitt, "Initializing New Word
+Embeddings for Pretrained Language Models", 2021): a new token is then no likelier than the others
+are on average, where rows near 0 may take all the probability from tokens with negative logits. All
+of them begin alike; what they are trained on tells them apart.
+
+Many embeddings have more rows than their tokenizer has tokens: those are taken first. What is grown
+keeps the multiple of 64 or of 8 that it was, for the kernels that compute faster so; the rows left
+over begin as the mean, too, and no text leads to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from gpu_runner.data.example import Example
+from gpu_runner.errors import UsageError
+from gpu_runner.text import counted
+
+MULTIPLES: Final = (64, 8, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What a run adds: the texts, their ids, and the sizes before and after.
+
+    known    tokens of the tokenizer before
+    before   rows of the embedding before
+    rows     rows of it now, the tokens that were added and what fills up among them
+    """
+
+    added: tuple[str, ...]
+    ids: tuple[int, ...]
+    known: int
+    before: int
+    rows: int
+
+    @property
+    def new_rows(self) -> list[int]:
+        """Those that begin as the mean of the others."""
+        return sorted({*self.ids, *range(self.before, self.rows)})
+
+    def unread(self, examples: Sequence[Example]) -> list[str]:
+        """What is to be said of those that no row has; of rows on disk, nothing is looked at."""
+        if not isinstance(examples, tuple):
+            return []
+        seen = {id_ for example in examples for id_ in example.ids if id_ >= min(self.ids)}
+        absent = [text for text, id_ in zip(self.added, self.ids, strict=True) if id_ not in seen]
+        if not absent:
+            return []
+        listed = ", ".join(absent[:8])
+        return [f"{listed}: in no training row, so that nothing is learned of it."]
+
+    def __str__(self) -> str:
+        pairs = list(zip(self.added, self.ids, strict=True))
+        listed = ", ".join(f"{text} ({id_})" for text, id_ in pairs[:8])
+        more = f" and {len(self.added) - 8} more" if len(self.added) > 8 else ""
+        tokens = f"{counted(len(self.added), 'token')} added: {listed}{more}"
+        if self.rows == self.before:
+            return f"{tokens}; the embedding has {self.before:,} rows, enough for them"
+        multiple = _multiple(self.before)
+        kept = f", a multiple of {multiple} as before" if multiple > 1 else ""
+        return f"{tokens}; the embedding grows from {self.before:,} to {self.rows:,} rows{kept}"
+
+
+def add_tokens(tokenizer: Any, tokens: Iterable[str], rows: int) -> Vocabulary:
+    """Make `tokens` special ones of a tokenizer whose model has so many `rows`.
+
+    Raises `UsageError` for one that it has.
+    """
+    from tokenizers import AddedToken
+
+    tokens, known, vocabulary = tuple(tokens), len(tokenizer), tokenizer.get_vocab()
+    for token in tokens:
+        if token in vocabulary:
+            raise UsageError(
+                f"--add-tokens: {token!r} is a token of this tokenizer already, number"
+                f" {vocabulary[token]:,}: leave it out; it is trained like every other."
+            )
+    new = [AddedToken(token, special=True, normalized=False) for token in tokens]
+    tokenizer.add_tokens(new, special_tokens=True)
+    ids = tuple(int(tokenizer.convert_tokens_to_ids(token)) for token in tokens)
+    needed = max(len(tokenizer), max(ids) + 1)
+    if needed <= rows:
+        return Vocabulary(tokens, ids, known, rows, rows)
+    multiple = _multiple(rows)
+    return Vocabulary(tokens, ids, known, rows, -(-needed // multiple) * multiple)
+
+
+def _multiple(rows: int) -> int:
+    return next(multiple for multiple in MULTIPLES if rows % multiple == 0)
+
+
+@torch.no_grad()
+def grow(model: Any, vocabulary: Vocabulary, *, untrained: bool) -> None:
+    """Give the model its rows; those of an `untrained` one begin as the mean of the others."""
+    if model.get_input_embeddings().weight.shape[0] != vocabulary.rows:
+        model.resize_token_embeddings(vocabulary.rows, mean_resizing=False)
+        model.requires_grad_(True)
+    if untrained:
+        for tensor in _ends(model):
+            _begin(tensor, vocabulary)
+
+
+def _ends(model: Any) -> list[Tensor]:
+    """The embedding, and what an untied head has of a row each."""
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    found = [tensor for end in ends if end is not None for tensor in end.parameters()]
+    return list({id(tensor): tensor for tensor in found}.values())
+
+
+def _begin(tensor: Tensor, vocabulary: Vocabulary) -> None:
+    """The mean in fp32 of the rows that had a token, for those that are new."""
+    mean = tensor[: min(vocabulary.known, vocabulary.before)].mean(0, dtype=torch.float32)
+    tensor[vocabulary.new_rows] = mean.to(tensor.dtype)

@@ -1,0 +1,28 @@
+"""The learning rate of a run, from its choices and the number of its rows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.feed import Feed
+from unfrozen.schedules import Schedule
+from unfrozen.training.order import steps_in
+
+WARMUP_SHARE: Final = 0.05
+DECAY_SHARE: Final = 0.2  # of the steps, for the last leg of WSD
+
+
+def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:
+    """The learning rate at every step of a run with these choices."""
+    steps = config.steps
+    if steps is None:
+        epochs = config.epochs or 1.0
+        steps = steps_in(epochs, len(feed.examples), feed.rows_per_step)
+    warmup = round(WARMUP_SHARE * steps) if config.warmup is None else min(config.warmup, steps)
+    floor = 0.0 if config.schedule == "constant" else config.lr * config.floor_ratio
+    decay = 0
+    if config.schedule == "wsd":
+        wanted = config.decay_steps
+        decay = min(round(DECAY_SHARE * steps) if wanted is None else wanted, steps - warmup)
+    return Schedule(config.schedule, steps, config.lr, warmup, floor, decay)

@@ -1,0 +1,76 @@
+"""Parts of a model by name: what a person calls them, and the weights that belong to each.
+
+A pattern is a word for a part (`PARTS`), or names as a model has them, between dots: `embed_tokens`
+is in `model.embed_tokens.weight`, `layers.0` in `model.layers.0.mlp.up_proj.weight` and not in
+`model.layers.10.…`. In a name * stands for any letters, dots too, ? for one, [01] for one of some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Final
+
+from unfrozen.training.layers import is_embedding, layer_of
+
+PARTS: Final = ("embedding", "head", "norms", "router", "experts", "blocks")
+"""Words for parts; `blocks` is all that is in a layer, norms, router and experts among it."""
+_HEADS: Final = ("lm_head", "embed_out", "output", "score")
+_ROUTERS: Final = ("gate", "router")
+
+
+def is_part(part: str, name: str) -> bool:
+    """Whether the parameter `name` belongs to one of `PARTS`."""
+    inside = "." in layer_of(name)
+    modules = name.split(".")[:-1]
+    module = modules[-1] if modules else name
+    if part == "norms":
+        return "norm" in module or module.startswith("ln_")
+    if part == "embedding":
+        return not inside and is_embedding(name)
+    if part == "head":
+        return not inside and module.startswith(_HEADS)
+    if part == "router":
+        return inside and module in _ROUTERS
+    if part == "experts":
+        return inside and any(one == "experts" or one.startswith("shared_exp") for one in modules)
+    return inside
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The parameters among `names` that a pattern is of, in their order."""
+    if pattern in PARTS:
+        return [name for name in names if is_part(pattern, name)]
+    return [name for name in names if any(fnmatchcase(run, pattern) for run in _runs(name))]
+
+
+def _runs(name: str) -> Iterator[str]:
+    """Every run of neighbours among what stands between the dots of a name."""
+    parts = name.split(".")
+    for start in range(len(parts)):
+        for end in range(start + 1, len(parts) + 1):
+            yield ".".join(parts[start:end])
+
+
+def chosen(patterns: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Parameter → the last of `patterns` that is of it; those of which none is are left out."""
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        found |= dict.fromkeys(matching(pattern, names), pattern)
+    return found
+
+
+def multipliers(values: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Parameter → the value of the last pattern that is of it, 1 for those of which none is."""
+    by_pattern = chosen(list(values), names)
+    return {name: values[by_pattern[name]] if name in by_pattern else 1.0 for name in names}
+
+
+def nearest(pattern: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """What may have been meant by a pattern of nothing: parts and modules that are there."""
+    names = list(names)
+    there = [part for part in PARTS if matching(part, names)]
+    modules = {one for name in names for one in name.split(".")[:-1] if not one.isdecimal()}
+    words = [*there, *sorted(modules - set(there))]
+    return get_close_matches(pattern, words, n=most, cutoff=0.5) or there
