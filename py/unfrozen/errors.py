@@ -58,19 +58,19 @@ def _key(key: str) -> str:
     return key if key.isprintable() and len(key) <= _SHOWN else shown(key)
 
 
-def is_deep(text: str) -> bool:
-    """Whether lists and objects in a text stand more than `MOST_DEEP` deep in each other.
+def is_deep(text: str, most: int = MOST_DEEP) -> bool:
+    """Whether lists and objects in a text stand more than `most` deep in each other.
 
     To be asked before it is parsed: in a browser Python ends when it goes too deep, and raises
     nothing. Brackets inside texts do not count; a text without its end goes on to the end.
     """
-    if text.count("[") + text.count("{") <= MOST_DEEP:
+    if text.count("[") + text.count("{") <= most:
         return False
     deep = 0
     for mark in _MARKS.finditer(text):
         if mark[0] in ("[", "{"):
             deep += 1
-            if deep > MOST_DEEP:
+            if deep > most:
                 return True
         elif mark[0] in ("]", "}"):
             deep -= 1

@@ -34,6 +34,7 @@ KINDS: Final[dict[str, str]] = {
     "sys": "Host measurements: resident set, processor load.",
     "eval": "Loss on a held-out set, with its change since step 0.",
     "drift": "Distance of the weights from the pre-trained ones, by layer.",
+    "rows": "The training rows: what is learned of them, their lengths, what θ₀ makes of them.",
     "sample": "Text generated from a fixed prompt, before or after training.",
     "checkpoint": "A checkpoint that is complete and verified on disk.",
     "alert": "Something the reader should know.",

@@ -16,6 +16,9 @@ import { Hub } from "../../web/run/tabs/hub.js";
 import { Link } from "../../web/run/tabs/link.js";
 import { alignedData } from "../../web/run/view/align.js";
 import * as numbers from "../../web/run/number.js";
+import { shown } from "../../web/run/view/shown.js";
+import { h, toHtml } from "../../web/figures/vnode.js";
+import { rowsView } from "../../web/run/view/rows.js";
 import { Spoken } from "../../web/run/view/spoken.js";
 import { noticeOf } from "../../web/run/words.js";
 
@@ -27,7 +30,7 @@ const hurry = () => {
 };
 const known = { alignedData, emptyRun, fold, folded, followLines, healthOf, hurry, noticeOf, numbers };
 Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, startOf, typed });
-Object.assign(known, { Hub, Link, parseLines, Spoken });
+Object.assign(known, { h, Hub, Link, parseLines, rowsView, shown, Spoken, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 

@@ -1,4 +1,4 @@
-/** The two events that carry memory: what the plan predicted, and what was measured. */
+/** What runs, on which rows, and its memory: what the plan predicted, and what was measured. */
 
 /** `run.start`: the head of the run, its planned learning rates and its predicted memory. */
 export function takeStart(run, event) {
@@ -32,4 +32,12 @@ export function takeMemory(run, { step, instant, components, total_bytes: bytes,
   if (before && before.bytes >= bytes) return;
   if (!before && Object.keys(measured).length === INSTANT_LIMIT) return void (run.unknownSeries += 1);
   measured[instant] = { step, components: components ?? {}, bytes, source };
+}
+
+const OF_ROWS = "how counts trained_ratio repeated_first notes ends lengths padding first scored".split(" ");
+
+/** `rows`: what is trained. What a later one tells is added, or takes the place of what was told. */
+export function takeRows(run, event) {
+  const told = OF_ROWS.filter((name) => event[name] !== undefined).map((name) => [name, event[name]]);
+  run.rows = { ...run.rows, ...Object.fromEntries(told) };
 }

@@ -5,7 +5,7 @@
  */
 
 import { judge, newOrder } from "../frontier/log.js";
-import { takeMemory, takePlan, takeStart } from "./fold-start.js";
+import { takeMemory, takePlan, takeRows, takeStart } from "./fold-start.js";
 import { newTime, takeTime } from "./fold-time.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
@@ -47,6 +47,7 @@ export function emptyRun() {
     evals: table(),
     memory: { predicted: table(), measured: table(), peakInstant: "", peakBytes: 0 },
     drift: { x: [], total: [], layers: table(), earlier: [] }, // layers: the newest of `earlier`
+    rows: null, // what is trained, as far as the log tells
     samples: [],
     alerts: [],
     alertCount: 0,
@@ -102,6 +103,7 @@ const TAKES = {
   mem: takeMemory,
   eval: takeEval,
   drift: takeDrift,
+  rows: takeRows,
   sample: takeSample,
   checkpoint: (run, { step, path, bytes }) => (run.checkpoint = { step, path, bytes }),
   alert: takeAlert,

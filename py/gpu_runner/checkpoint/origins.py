@@ -19,8 +19,8 @@ from gpu_runner.world.shards import Stored, bytes_of
 AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
 _ELSEWHERE: Final = frozenset(
     {
-        *("model", "data", "eval_data", "general", "replay", "fisher_data"),  # fingerprints are
-        *("runs", "out", "trust_remote_code", "steps", "epochs", "device"),  # told in other words
+        *("model", "data", "eval_data", "general", "mix", "replay", "fisher_data"),  # fingerprints
+        *("runs", "out", "trust_remote_code", "steps", "epochs", "device"),  # are told instead
     }
 )
 _OF_THE_STATE: Final = ("optimizer", "params", "rounding")
@@ -36,6 +36,8 @@ class Origins:
     suites    the same of every held-out set, by name
     choices   the run's `TrainConfig` as plain data
     computed  what computes it: versions, device, precision of products, processes, threads
+    sets      fingerprint and weight of each set that is trained on, by option and file; empty where
+              a checkpoint is too old to tell
     """
 
     model: str
@@ -43,6 +45,7 @@ class Origins:
     suites: dict[str, str]
     choices: dict[str, Any]
     computed: dict[str, str]
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `state.json`."""
@@ -106,7 +109,7 @@ def changes(before: Origins, now: Origins) -> Changes:
         )
     if before.data != now.data:
         found.refuse(
-            "the training data, or the tokenizer that reads them",
+            _other_data(before.sets, now.sets),
             "the training rows are other ones: their order is drawn anew, and some may be seen"
             " twice or never",
         )
@@ -132,6 +135,21 @@ def changes(before: Origins, now: Origins) -> Changes:
             " digits from a run that was never interrupted."
         )
     return found
+
+
+def _other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What of the training data is not as it was, by name where that is known."""
+    found = [f"{name}, which is not there any more" for name in before.keys() - now.keys()]
+    found += [f"{name}, which is new" for name in now.keys() - before.keys() if before]
+    for name in before.keys() & now.keys():
+        if before[name]["sha256"] != now[name]["sha256"]:
+            found.append(f"the rows of {name}")
+        old, new = before[name]["weight"], now[name]["weight"]
+        if old != new:
+            found.append(f"the weight of {name} ({old:g} → {new:g})")
+    if found:
+        return f"the training data: {', '.join(sorted(found))}"
+    return "the training data, or the tokenizer that reads them"
 
 
 def _different(

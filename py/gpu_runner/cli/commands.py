@@ -88,6 +88,7 @@ def plan(options: dict[str, Any]) -> None:
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), console_with_libraries()
     from gpu_runner.plan import plan, table
+    from gpu_runner.plan.reading import reading
     from gpu_runner.train.foretold import foretell
     from gpu_runner.world import World
 
@@ -95,7 +96,9 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
     if int(os.environ.get("RANK", "0")) == 0:  # of several under torchrun, one says it for all
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
         World(size=ranks).check(config.grad_accum)
-        table.show_plan(console, plan.make(config, ranks=ranks, foretell=foretell))
+        with reading(console) as watch:
+            planned = plan.make(config, ranks=ranks, foretell=foretell, watch=watch)
+        table.show_plan(console, planned)
     return ExitCode.OK
 
 

@@ -71,13 +71,15 @@ def _show(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     from gpu_runner.model.load import find, load, load_tokenizer
     from gpu_runner.plan import preview
     from gpu_runner.plan.machine import choose_device
+    from gpu_runner.plan.reading import reading
     from gpu_runner.train.evaluate import row_losses
     from unfrozen.training.order import spread
 
     source = find(config.model, trusted=config.trust_remote_code)
     tokenizer = load_tokenizer(source)
     encoder = sets.encoder(config, tokenizer)
-    found = sets.all_rows(config, encoder)
+    with reading(console) as watch:
+        found = sets.all_rows(config, encoder, watch)
     preview.show(console, config, found, encoder, tokenizer, _settings(source))
     preview.show_rows(console, found, encoder, rows)
     many = score if score is not None else 0 if source.kind == "hub" else _SCORED

@@ -27,7 +27,7 @@ from typing import Any, Final
 from gpu_runner.data import plain
 from gpu_runner.data.chat import messages
 from gpu_runner.data.chat.answers import Answers, Span
-from gpu_runner.data.chat.fields import BadRow, string
+from gpu_runner.data.chat.fields import BadRow, string, whole
 from gpu_runner.data.chat.template import Template
 from gpu_runner.data.example import Example, tokens_of
 from gpu_runner.errors import DataError
@@ -84,6 +84,7 @@ class Encoder:
         self._train_on = train_on
         self._end = tokenizer.eos_token or ""
         self._start = _start_text(tokenizer)
+        self._marks = _marks(tokenizer)
         own = bool(getattr(tokenizer, "chat_template", None))
         self.has_template = template != NO_TEMPLATE and (own or template is not None)
         self._template = Template(tokenizer, template, today, used=self.has_template)
@@ -101,6 +102,12 @@ class Encoder:
 
     def render(self, row: Row) -> list[Rendered]:
         """The texts of one row, most often one. Raises `BadRow` with the key and the reason."""
+        found = self._rendered(row)
+        for one in found:
+            whole(one.text)
+        return found
+
+    def _rendered(self, row: Row) -> list[Rendered]:
         if messages.is_chat(row):
             chat = messages.read(row)
             return self._chat(chat, row)
@@ -119,9 +126,15 @@ class Encoder:
     def examples(self, rendered: Sequence[Rendered]) -> list[Example]:
         """Ids and masks of texts, tokenized together."""
         texts = [one.text for one in rendered]
-        self._tokenizer("", add_special_tokens=False)  # which takes limits off that others set
-        found = self._tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+        found = self._encodings(texts)
         return [self._example(one, row.spans) for one, row in zip(found, rendered, strict=True)]
+
+    def _encodings(self, texts: list[str]) -> list[Any]:
+        self._tokenizer("", add_special_tokens=False)  # which takes limits off that others set
+        found: list[Any] = self._tokenizer.backend_tokenizer.encode_batch(
+            texts, add_special_tokens=False
+        )
+        return found
 
     def show(self, example: Example, most: int = 60) -> str:
         """The row's tokens as text with trained ones in [brackets], at most `most` of them."""
@@ -134,6 +147,29 @@ class Encoder:
     def text_of(self, token: int) -> str:
         """One token as text."""
         return str(self._tokenizer.decode([token]))
+
+    def spelled(self, row: Row, example: Example) -> list[str]:
+        """What each token of an encoded row stands for in the row's text, one after the other.
+
+        "" is a token that goes on with the character of the one before. A token that the model
+        does not know the text of, and all of a row that is encoded otherwise now, are told by
+        their ids.
+        """
+        count = len(example.ids)
+        text = self.render(row)[-1].text
+        found = self._encodings([text])[0]
+        if tuple(found.ids[:count]) != example.ids:
+            return [self.text_of(token) for token in example.ids]
+        spelled, done = [], 0
+        for token, (_, end) in zip(example.ids, found.offsets, strict=False):
+            known = token != self._tokenizer.unk_token_id
+            spelled.append(text[done:end] if known else self.text_of(token))
+            done = max(done, end)
+        return spelled
+
+    def is_mark(self, token: int) -> bool:
+        """Whether a token is no text, but one of the tokenizer's marks: an end, a role."""
+        return token in self._marks
 
     def prompt_text(self, row: Row) -> str:
         """What a person would type to get this row's answer: the row up to its first trained span.
@@ -243,6 +279,11 @@ def _start_text(tokenizer: Any) -> str:
     bos = tokenizer.bos_token
     ids = tokenizer("a").input_ids
     return str(bos) if bos and ids and ids[0] == tokenizer.bos_token_id else ""
+
+
+def _marks(tokenizer: Any) -> frozenset[int]:
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(tokenizer.all_special_ids) | {token for token, one in added if one.special}
 
 
 def pad_token(tokenizer: Any) -> int:

@@ -1,8 +1,11 @@
-"""One encoded row: its tokens, and which of them the model learns to predict."""
+"""One encoded row: its tokens, and which of them the model learns to predict.
+
+What lies on disk knows much of all its rows without reading them: functions here ask it first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +34,7 @@ class Example:
 
 
 def lengths(examples: Sequence[Example]) -> list[int]:
-    """Tokens of each of some rows; what lies on disk knows without reading them."""
+    """Tokens of each of some rows."""
     known = getattr(examples, "lengths", None)
     return [len(example.ids) for example in examples] if known is None else known
 
@@ -40,6 +43,41 @@ def trainable(examples: Sequence[Example]) -> int:
     """Predictions of all of some rows that enter the loss."""
     known = getattr(examples, "trainable_tokens", None)
     return sum(one.trainable_tokens for one in examples) if known is None else int(known)
+
+
+def known(examples: Sequence[Example], others: Sequence[Example]) -> int:
+    """How many of `others` are among some rows, token for token."""
+    if (look := getattr(examples, "known", None)) is not None:
+        return int(sum(look(others)))
+    there = {example.ids for example in examples}
+    return sum(one.ids in there for one in others)
+
+
+def repeated(examples: Sequence[Example]) -> Sequence[int]:
+    """Which of some rows are there before, token for token, in ascending order."""
+    if (look := getattr(examples, "repeated", None)) is not None:
+        found: Sequence[int] = look()
+        return found
+    seen: set[tuple[int, ...]] = set()
+    again = []
+    for index, example in enumerate(examples):
+        if example.ids in seen:
+            again.append(index)
+        seen.add(example.ids)
+    return again
+
+
+def ends(examples: Sequence[Example]) -> Iterable[tuple[int, int, Sequence[int]]]:
+    """(token, how many, which) of the rows that are whole, by the last token that is learned."""
+    if (look := getattr(examples, "ends", None)) is not None:
+        told: Iterable[tuple[int, int, Sequence[int]]] = look()
+        return told
+    found: dict[int, list[int]] = {}
+    for index, example in enumerate(examples):
+        if not example.cut_tokens:
+            last = example.ids[example.trained_positions[-1]]
+            found.setdefault(last, []).append(index)
+    return [(token, len(places), places) for token, places in found.items()]
 
 
 def tokens_of(encoding: Any, start: int, end: int, count: int) -> tuple[int, int]:

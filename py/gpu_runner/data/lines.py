@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any, Final
 from gpu_runner.config.source import RowSource, parse
 from gpu_runner.data import hub, opened, tables
 from gpu_runner.errors import DataError
+from unfrozen.errors import is_deep
 
 Row = dict[str, Any]
-_FILES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".txt")
+_MOST_DEEP: Final = 100  # lists and objects in each other; a description of a tool has ten
+_LONGEST: Final = 600  # characters of a reason
 
 
 def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]]:
@@ -31,23 +34,35 @@ def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]
     """
     before = len(bad or ())
     rows = list(stream_rows(source, bad))
-    if not rows and bad is not None and len(bad) > before:
-        raise DataError(
-            f"all {len(bad) - before} rows of {source} are bad. The first: {bad[before]}."
-        )
     if not rows:
-        raise DataError(f"{source} has no rows: give a file with at least one JSON object a line.")
+        raise no_rows(source, (bad or [])[before:])
     return rows
 
 
-def stream_rows(source: str, bad: list[str] | None = None) -> Iterator[tuple[str, Row]]:
-    """The same one after the other, none where there are none."""
+def no_rows(source: str, bad: Sequence[str]) -> DataError:
+    """What is to be raised where there is no row but bad ones."""
+    if bad:
+        return DataError(f"all {len(bad)} rows of {source} are bad. The first: {bad[0]}.")
+    return DataError(f"{source} has no rows: give a file with at least one JSON object a line.")
+
+
+def refusal(where: str, reason: object) -> str:
+    """Why a row is none, in a sentence that quotes no more of it than can be read."""
+    said = str(reason).rstrip(".")
+    return f"{where}: {said if len(said) <= _LONGEST else said[:_LONGEST] + '…'}."
+
+
+def stream_rows(
+    source: str, bad: list[str] | None = None, reading: opened.ReadShare | None = None
+) -> Iterator[tuple[str, Row]]:
+    """The same one after the other, none where there are none; `reading` is how far it is."""
+    reading = reading or opened.ReadShare()
     wanted = parse(source)
     try:
         path = Path(wanted.place).expanduser()
         if path.is_dir():
             raise DataError(f"{path} is a directory: give one file of it.")
-        found = _file_rows(path) if path.exists() else _hub_rows(wanted)
+        found = _file_rows(path, reading) if path.exists() else _hub_rows(wanted, reading)
         with opened.damage(path):
             for where, row in found:
                 chosen = None
@@ -75,23 +90,25 @@ def collecting(bad: list[str] | None) -> Iterator[None]:
 def _chosen(where: str, row: Row | str, wanted: RowSource) -> Row:
     """A row with the columns that are wanted, under the names of what they are."""
     if isinstance(row, str):
-        raise DataError(f"{where}: {row}.")
+        raise DataError(refusal(where, row))
     if not wanted.columns:
         return row
     for _, name in wanted.columns:
         if name not in row:
             there = ", ".join(map(str, list(row)[:8])) or "none"
-            raise DataError(f"{where}: it has no {name!r}, which is asked for: there are {there}.")
+            raise DataError(
+                refusal(where, f"it has no {name!r}, which is asked for: there are {there}")
+            )
     return {ours: row[name] for ours, name in wanted.columns}
 
 
-def _file_rows(path: Path) -> Iterator[tuple[str, Row | str]]:
+def _file_rows(path: Path, reading: opened.ReadShare) -> Iterator[tuple[str, Row | str]]:
     start = opened.first_bytes(path)
     if start.startswith(opened.PARQUET):
-        yield from tables.parquet(path)
+        yield from tables.parquet(path, reading)
         return
     with (
-        opened.unpacked(path) as packed,
+        opened.unpacked(path, reading) as packed,
         TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
     ):
         if tables.is_table(path):
@@ -131,14 +148,29 @@ def _decoded(text: str) -> Any:
     """What a text of JSON holds. Raises ValueError, in our words unless it is none."""
     if (byte := _foreign_byte(text)) is not None:
         raise ValueError(byte)
+    if is_deep(text, _MOST_DEEP):
+        raise ValueError(f"not usable JSON (nested more than {_MOST_DEEP} deep)")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return json.loads(text, object_pairs_hook=_object)
+    except (json.JSONDecodeError, _TwiceNamed):
         raise
     except (RecursionError, ValueError) as error:
         deep = isinstance(error, RecursionError)
         reason = "nested too deeply" if deep else "a number has too many digits"
         raise ValueError(f"not usable JSON ({reason})") from None
+
+
+class _TwiceNamed(ValueError):
+    """An object with two values of one name: nobody knows which is meant."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    counts = Counter(name for name, _ in pairs)
+    twice = counts.most_common(1)[0][0]
+    raise _TwiceNamed(f"not usable JSON (the key {twice[:40]!r} stands twice in one object)")
 
 
 def _foreign_byte(text: str) -> str | None:
@@ -191,30 +223,8 @@ def _remedy(line: str, where: str) -> str:
     return f". If each line is a text: jq -cR '{{text: .}}' {quoted} > rows.jsonl"
 
 
-def _hub_rows(wanted: RowSource) -> Iterator[tuple[str, Row | str]]:
-    source = wanted.place
-    looks_like_file = Path(source).suffix in _FILES or source.startswith((".", "/", "~"))
-    try:
-        if looks_like_file:
-            raise ImportError
-        away = hub.is_away()  # first: what is imported next looks at the environment
-        import datasets  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError:
-        hint = (
-            "check the path"
-            if looks_like_file
-            else "check the path; if it is a Hugging Face data set id, first `pip install datasets`"
-        )
-        raise DataError(f"{source}: there is no such file; {hint}.") from None
-    try:
-        loaded = datasets.load_dataset(source, wanted.subset, split=wanted.split)
-    except Exception as error:  # the hub, the network, or the data set's own script
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if away:
-            reason = "the Hugging Face hub cannot be reached, and it is not in the cache"
-        raise DataError(
-            f"{source}: neither a file nor a data set that can be loaded ({reason.rstrip('.')})."
-            f" A subset and a split are named like {source}:SUBSET,split=train."
-        ) from error
-    for index, row in enumerate(loaded):
-        yield f"{source}[{index}]", tables.without_none(dict(row))
+def _hub_rows(wanted: RowSource, reading: opened.ReadShare) -> Iterator[tuple[str, Row | str]]:
+    found = hub.loaded(wanted)
+    for index, row in enumerate(found):
+        reading.share = index / len(found)
+        yield f"{wanted.place}[{index}]", tables.without_none(dict(row))

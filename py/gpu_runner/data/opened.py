@@ -1,14 +1,19 @@
-"""Files of rows, told apart by their first bytes: compressed or not, text or a table."""
+"""Files of rows, told apart by their first bytes: compressed or not, text or a table.
+
+Reading tells how far it has come, for those who watch.
+"""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import lzma
+import os
 import shlex
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -44,15 +49,47 @@ def first_bytes(path: Path) -> bytes:
     return found
 
 
-def unpacked(path: Path) -> IO[bytes]:
+Watch = Callable[[str, float, int], None]
+"""Is told what is going on, which share of it is done, and how many rows that are."""
+
+
+def unwatched(what: str, share: float, rows: int) -> None:
+    """Nobody looks."""
+
+
+class ReadShare:
+    """How far the reading of a source has come: `share` of it, from 0 to 1."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+
+
+class _Counted(FileIO):
+    """A file that tells how much of it has been read."""
+
+    def __init__(self, path: Path, reading: ReadShare) -> None:
+        super().__init__(path)
+        self._reading = reading
+        self._size = max(1, os.fstat(self.fileno()).st_size)
+
+    def readinto(self, buffer: Any) -> int | None:
+        """As a file does."""
+        count = super().readinto(buffer)
+        self._reading.share += (count or 0) / self._size
+        return count
+
+
+@contextmanager
+def unpacked(path: Path, reading: ReadShare | None = None) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked where it is compressed by gzip, bzip2 or xz."""
-    with path.open("rb") as file:
-        start = file.read(8)
-    for magic, opener in _COMPRESSED.items():
-        if start.startswith(magic):
-            packed: IO[bytes] = opener(path, "rb")
-            return packed
-    return path.open("rb")
+    with BufferedReader(_Counted(path, reading or ReadShare()), 2**20) as file:
+        start = file.peek(8)
+        for magic, opener in _COMPRESSED.items():
+            if start.startswith(magic):
+                with opener(file, "rb") as packed:
+                    yield packed
+                return
+        yield file
 
 
 @contextmanager

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from gpu_runner.data import example as of
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import Feed
+from gpu_runner.data.packing import bins
 from gpu_runner.data.rows import RowSet
-from unfrozen.training.order import steps_in
+from unfrozen.training.order import step_rows, steps_in
 
 MOST_STEPS: Final = 500  # of an epoch, looked at for padding
+MOST_ROWS: Final = 50_000  # of those steps
 _BARS: Final = 24
 
 
@@ -27,56 +30,79 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of the rows; `bars` counts rows in equal steps from the shortest to the longest."""
+    """Tokens of the rows; `bars` counts rows in equal steps from the shortest to the longest.
+
+    Each step begins at one of `starts`.
+    """
 
     shortest: int
     median: int
     nine_in_ten: int
     longest: int
+    starts: tuple[int, ...]
     bars: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowTokens:
+    """Tokens of a row as (text, whether trained), and how many stand `before` and `after` them.
+
+    A text of "" goes on with the character of the one before.
+    """
+
+    tokens: list[tuple[str, bool]]
+    before: int = 0
+    after: int = 0
+    ends: frozenset[int] = frozenset()
+    """Places in `tokens` of marks that the model learns to end an answer with."""
 
 
 def stops(rows: RowSet, encoder: Encoder) -> list[Stop]:
     """The last trained tokens of rows that are whole, the most common first; space is passed."""
-    found: Counter[tuple[str, int]] = Counter()
-    for example in rows.examples:
-        if not example.cut_tokens:
+    found: Counter[int] = Counter()
+    for token, count, places in of.ends(rows.examples):
+        if encoder.text_of(token).strip():
+            found[token] += count
+            continue
+        for place in places:
+            example = rows.examples[place]
             found[_stop(example, example.trained_positions, encoder)] += 1
-    return [Stop(text, token, count) for (text, token), count in found.most_common()]
+    return [Stop(encoder.text_of(token), token, count) for token, count in found.most_common()]
 
 
-def _stop(example: Example, trained: Sequence[int], encoder: Encoder) -> tuple[str, int]:
+def _stop(example: Example, trained: Sequence[int], encoder: Encoder) -> int:
     for position in reversed(trained):
-        text = encoder.text_of(example.ids[position])
-        if text.strip():
-            return text, example.ids[position]
-    return encoder.text_of(example.ids[trained[-1]]), example.ids[trained[-1]]
+        if encoder.text_of(example.ids[position]).strip():
+            return example.ids[position]
+    return example.ids[trained[-1]]
+
+
+def endless(found: Sequence[Stop], encoder: Encoder) -> int:
+    """Rows that are whole and end in text: what is trained of them never tells to stop."""
+    return sum(one.rows for one in found if not encoder.is_mark(one.token))
 
 
 def lengths(rows: RowSet) -> Lengths:
     """How long the rows are, in tokens."""
-    counts = sorted(len(example.ids) for example in rows.examples)
+    counts = sorted(of.lengths(rows.examples))
     low, high = counts[0], counts[-1]
     wide = max(1, -(-(high - low + 1) // _BARS))
     bars = Counter((count - low) // wide for count in counts)
+    places = range((high - low) // wide + 1)
     return Lengths(
         low,
         counts[len(counts) // 2],
         counts[len(counts) * 9 // 10],
         high,
-        tuple(bars[index] for index in range((high - low) // wide + 1)),
+        tuple(low + index * wide for index in places),
+        tuple(bars[index] for index in places),
     )
 
 
 def repeated(rows: RowSet) -> tuple[int, str]:
     """How many rows are there before, token for token, and where the first of them is."""
-    seen: set[tuple[int, ...]] = set()
-    again, first = 0, ""
-    for place, example in zip(rows.places, rows.examples, strict=True):
-        if example.ids in seen:
-            again, first = again + 1, first or place
-        seen.add(example.ids)
-    return again, first
+    again = of.repeated(rows.examples)
+    return len(again), rows.places[again[0]] if again else ""
 
 
 def padding(rows: RowSet, micro_batch: int, grad_accum: int, seed: int) -> tuple[float, int]:
@@ -84,32 +110,44 @@ def padding(rows: RowSet, micro_batch: int, grad_accum: int, seed: int) -> tuple
 
     Packing computes no padding; of long sets some steps stand for all.
     """
-    padded = Feed(rows.examples, seed, micro_batch, grad_accum, 0)
-    steps = min(MOST_STEPS, steps_in(1.0, len(rows.examples), padded.rows_per_step))
-    packed = replace(padded, packed=True)
+    sizes = of.lengths(rows.examples)
+    feed = Feed(rows.examples, seed, micro_batch, grad_accum, 0)
+    together = feed.rows_per_step
+    most = max(1, min(MOST_STEPS, MOST_ROWS // together))
     positions = tokens = parts = 0
-    for number in range(1, steps + 1):
-        positions += sum(shape.rows * shape.length for shape in padded.shapes(number))
-        shapes = list(packed.shapes(number))
-        tokens += sum(shape.length for shape in shapes)
-        parts = max(parts, len(shapes))
+    for number in range(1, min(most, steps_in(1.0, len(sizes), together)) + 1):
+        step = [sizes[index] for index in step_rows(number, together, len(sizes), seed)]
+        padded = (step[i : i + micro_batch] for i in range(0, together, micro_batch))
+        positions += sum(len(some) * max(some) for some in padded)
+        tokens += sum(step)
+        parts = max(parts, len(bins(step, feed.capacity)))
     return 1 - tokens / positions, parts
 
 
-def spoken(encoder: Encoder, example: Example, around: int = 0) -> list[tuple[str, bool]]:
-    """The tokens of a row as (text, whether trained); with `around` only near its first answer.
+def spoken(
+    encoder: Encoder, row: Mapping[str, Any], example: Example, most: int = 0, around: int = 0
+) -> RowTokens:
+    """The tokens of a row; of a long one only `most`, from `around` before its first answer on."""
+    texts, trained = encoder.spelled(row, example), example.trained
+    first = trained.index(True) if any(trained) else 0
+    start = max(0, first - around) if most else 0
+    end = min(len(texts), start + most) if most else len(texts)
+    closes = frozenset(place - start for place in _ends(encoder, example) if start <= place < end)
+    told = list(zip(texts[start:end], trained[start:end], strict=True))
+    return RowTokens(told, start, len(texts) - end, closes)
 
-    What is left out is "…".
-    """
-    trained = example.trained_positions
-    first, last = (trained[0], trained[-1] + 1) if trained else (0, len(example.ids))
-    start = max(0, first - around) if around else 0
-    end = min(len(example.ids), max(first + 2 * around, start)) if around else len(example.ids)
-    pairs = zip(example.ids[start:end], example.trained[start:end], strict=True)
-    found = [(encoder.text_of(token), learned) for token, learned in pairs]
-    before = [("…", False)] if start else []
-    after = [("…", last > end)] if end < len(example.ids) else []
-    return [*before, *found, *after]
+
+def _ends(encoder: Encoder, example: Example) -> Iterator[int]:
+    """Where what is learned in one go ends in a mark; space behind it is passed."""
+    open_end = True
+    for place in range(len(example.ids) - 1, -1, -1):
+        if not example.trained[place]:
+            open_end = True
+        elif open_end and encoder.is_mark(example.ids[place]):
+            yield place
+            open_end = False
+        elif open_end:
+            open_end = not encoder.text_of(example.ids[place]).strip()
 
 
 def ends_elsewhere(found: Sequence[Stop], tokenizer: Any, settings: Any) -> str:

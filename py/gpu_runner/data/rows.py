@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import compress
 from typing import Any, Final
 
 from gpu_runner.data.encode import BadRow, Encoder, Rendered
 from gpu_runner.data.example import Example, lengths, trainable
-from gpu_runner.data.lines import Row, collecting
+from gpu_runner.data.lines import Row, collecting, refusal
+from gpu_runner.data.opened import Watch, unwatched
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
-from unfrozen.training.order import epoch_order, replayed
+from unfrozen.training.order import epoch_order
 
 TASK: Final = "task"  # the set that says what is being learned
 GENERAL: Final = "general"  # … and those that say what is being forgotten
@@ -65,6 +67,8 @@ class RowSet:
     """Where each of `rows` was read."""
     parts: tuple[tuple[RowSet, float], ...] = ()
     """What it was mixed of, with the weight of each."""
+    made_of: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """SHA-256 and weight of everything that was put together, by option and file."""
 
     @property
     def tokens(self) -> int:
@@ -86,6 +90,11 @@ class RowSet:
         """Share of the tokens that are replayed."""
         first = len(self.examples) - self.replayed_rows
         return sum(lengths(self.examples[first:])) / self.tokens
+
+    def sets(self) -> list[RowSet]:
+        """What it was put together of, or itself; and what is replayed."""
+        earlier = [] if self.replay is None else [self.replay]
+        return [*([part for part, _ in self.parts] or [self]), *earlier]
 
     def remarks(self) -> list[str]:
         """One sentence for each kind of row that was altered or left out."""
@@ -151,6 +160,7 @@ def load_set(
     sources: Sequence[tuple[str, Row]],
     encoder: Encoder,
     bad: list[str] | None = None,
+    watch: Watch = unwatched,
 ) -> RowSet:
     """Encode every row of `read_rows`; refuse a set in which nothing can be trained.
 
@@ -162,7 +172,9 @@ def load_set(
     notes: Counter[str] = Counter()
     firsts: dict[str, str] = {}
     read = split = 0
-    for where, row in sources:
+    for number, (where, row) in enumerate(sources):
+        if not number % _TOGETHER:
+            watch(f"reading {name} rows", number / len(sources), number)
         with collecting(bad):
             texts = _rendered(where, row, encoder)
             rendered += texts
@@ -171,7 +183,8 @@ def load_set(
             for note in texts[0].notes:
                 notes[note] += 1
                 firsts.setdefault(note, where)
-    encoded = list(zip((one.row for one in rendered), _examples(rendered, encoder), strict=True))
+    examples = _examples(rendered, encoder, partial(watch, f"encoding {name} rows"))
+    encoded = list(zip((one.row for one in rendered), examples, strict=True))
     kept = [(row, example) for row, example in encoded if example.trainable_tokens]
     trained = [example.trainable_tokens > 0 for _, example in encoded]
     if not kept:
@@ -193,10 +206,13 @@ def load_set(
     )
 
 
-def _examples(rendered: Iterable[Rendered], encoder: Encoder) -> Iterator[Example]:
-    texts = iter(rendered)
-    while some := list(islice(texts, _TOGETHER)):
-        yield from encoder.examples(some)
+def _examples(
+    rendered: Sequence[Rendered], encoder: Encoder, watch: Callable[[float, int], None]
+) -> Iterator[Example]:
+    for start in range(0, len(rendered), _TOGETHER):
+        watch(start / len(rendered), start)
+        yield from encoder.examples(rendered[start : start + _TOGETHER])
+    watch(1.0, len(rendered))
 
 
 def readable(
@@ -221,25 +237,7 @@ def _rendered(where: str, row: Row, encoder: Encoder) -> list[Rendered]:
     try:
         return encoder.render(row)
     except BadRow as error:
-        raise DataError(f"{where}: {error}.") from None
-
-
-def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSet:
-    """`train` and as many rows of `replay` as make `share` of all tokens.
-
-    The shuffled order of an epoch (`unfrozen.training.order`) then mixes them in.
-    """
-    taken = replayed(train.tokens, lengths(replay.examples), share, seed)
-    examples = (*train.examples, *(replay.examples[index] for index in taken))
-    return replace(
-        train,
-        rows=(*train.rows, *(replay.rows[index] for index in taken)),
-        places=(*train.places, *(replay.places[index] for index in taken)),
-        examples=examples,
-        sha256=fingerprint(examples),
-        replayed_rows=len(taken),
-        replay=replay,
-    )
+        raise DataError(refusal(where, error)) from None
 
 
 def _nothing_to_train(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.config.source import parse
 from gpu_runner.data import rows as data
 from gpu_runner.data.chat.template import check_program
-from gpu_runner.data.encode import NO_TEMPLATE, Encoder, Example
+from gpu_runner.data.encode import NO_TEMPLATE, Encoder
+from gpu_runner.data.example import known
 from gpu_runner.data.lines import Row, read_rows
+from gpu_runner.data.opened import Watch, unwatched
 from gpu_runner.data.rows import GENERAL, TASK, RowSet
-from gpu_runner.data.store import encoding as store
-from gpu_runner.data.store import selected
-from gpu_runner.data.store.arrays import StoredExamples
+from gpu_runner.data.store import cache, mixing, selected
 from gpu_runner.errors import DataError, UsageError
-from unfrozen.training.order import epoch_order
+from gpu_runner.text import printable
 
 
 def encoder(config: TrainConfig, tokenizer: Any) -> Encoder:
@@ -53,69 +54,107 @@ def _template(path: str) -> str:
     return source
 
 
-def read(config: TrainConfig, encoder: Encoder) -> tuple[RowSet, dict[str, RowSet]]:
-    """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`."""
-    bad = _list(config)
-    _, eval_source = _task_files(config)
+def read(
+    config: TrainConfig, encoder: Encoder, watch: Watch = unwatched
+) -> tuple[RowSet, dict[str, RowSet]]:
+    """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`.
+
+    Where a source is large, all that is trained on lies on disk.
+    """
+    _, held_out = _task_files(config)
     _check_apart(config)
     sources = _sources(config)
-    if _is_stored(config, sources):
-        train, task = _from_disk(sources[0], eval_source, config, encoder, bad)
-        return _with_general(train, task, config, encoder)
-    rows = [(n, row) for n, one in enumerate(sources) for row in read_rows(one, bad)]
-    held: list[Any] = []
-    if eval_source is None:
-        if len(rows) == 1:  # what is wrong with it comes before that it is alone
-            data.load_set("training", [row for _, row in rows], encoder, bad)
-        rows, held = data.hold_out(_readable(rows, encoder, bad), config.seed)
-    train = _trained(sources, rows, config, encoder, bad)
-    if eval_source is None:
-        task = _scored("held-out", [row for _, row in held], config, encoder, _list(config))
+    replay = [] if config.replay is None else [config.replay]
+    large = any(map(cache.is_large, (*sources, *replay)))
+    if large:
+        found = [_encoded(source, config, encoder, watch) for source in sources]
+        most = config.eval_rows if held_out is None else 0
+        train, task, made_of = selected.task(found, config.seed, most)
     else:
-        task = _read_and_scored("held-out", eval_source, config, encoder)
-    return _with_general(_replayed(train, config, encoder), task, config, encoder)
-
-
-def _with_general(
-    train: RowSet, task: RowSet, config: TrainConfig, encoder: Encoder
-) -> tuple[RowSet, dict[str, RowSet]]:
+        train, task, made_of = _from_memory(sources, held_out, config, encoder, watch)
+    named = dict(zip(_names(config), made_of, strict=True))
+    if replay:
+        earlier = _replayed(replay[0], config, encoder, watch, large=large)
+        train = mixing.with_replay(train, earlier, config.replay_share, config.seed)
+        named["--replay " + _short(replay[0])] = (earlier.sha256, 1.0)
+    if task is None:
+        task = _read_and_scored("held-out", str(held_out), config, encoder)
+    train = replace(train, made_of=named)
     suites = {TASK: task}
     for skill, path in _general_files(config):
         suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)
     return train, {name: _shared(rows, train) for name, rows in suites.items()}
 
 
-def _is_stored(config: TrainConfig, sources: list[str]) -> bool:
-    """Whether the rows are kept encoded on disk: those of one large file, as they are there."""
-    alone = len(sources) == 1 and parse(sources[0]).weight == 1 and config.replay is None
-    return alone and store.is_large(sources[0])
-
-
-def _from_disk(
-    source: str,
-    eval_source: str | None,
+def _from_memory(
+    sources: list[str],
+    held_out: str | None,
     config: TrainConfig,
     encoder: Encoder,
-    bad: list[str] | None,
-) -> tuple[RowSet, RowSet]:
-    found = store.stored(source, encoder, bad)
-    place = parse(source).place
-    if eval_source is None:
-        return selected.split(found, place, config.seed, bad, config.eval_rows)
-    train = selected.every("training", found, place, bad)
-    return train, _read_and_scored("held-out", eval_source, config, encoder)
+    watch: Watch,
+) -> tuple[RowSet, RowSet | None, list[tuple[str, float]]]:
+    bad = _list(config)
+    rows = [(n, row) for n, one in enumerate(sources) for row in read_rows(one, bad)]
+    made_of = [
+        (_digest(row for n, (_, row) in rows if n == number), parse(source).weight)
+        for number, source in enumerate(sources)
+    ]
+    held: list[Any] = []
+    if held_out is None:
+        if len(rows) == 1:  # what is wrong with it comes before that it is alone
+            data.load_set("training", [row for _, row in rows], encoder, bad)
+        rows, held = data.hold_out(_readable(rows, encoder, bad), config.seed)
+    train = _trained(sources, rows, config, encoder, bad, watch)
+    if held_out is not None:
+        return train, None, made_of
+    task = _scored("held-out", [row for _, row in held], config, encoder, _list(config))
+    return train, task, made_of
 
 
-def all_rows(config: TrainConfig, encoder: Encoder) -> RowSet:
+def _encoded(source: str, config: TrainConfig, encoder: Encoder, watch: Watch) -> selected.Encoded:
+    return selected.encoded(source, encoder, watch, skip=config.skip_bad_rows)
+
+
+def _replayed(
+    source: str, config: TrainConfig, encoder: Encoder, watch: Watch, *, large: bool
+) -> RowSet:
+    if large:
+        found = _encoded(source, config, encoder, watch)
+        return selected.every("replay", found.arrays, found.place, found.bad)
+    bad = _list(config)
+    return data.load_set("replay", read_rows(source, bad), encoder, bad, watch)
+
+
+def _names(config: TrainConfig) -> list[str]:
+    """What each source of the task is called where it is told of: its option and its file."""
+    named = [f"--data {_short(config.data)}", *(f"--mix {_short(one)}" for one in config.mix or ())]
+    before = [named[:place].count(name) for place, name in enumerate(named)]
+    return [f"{name} ({n + 1})" if n else name for name, n in zip(named, before, strict=True)]
+
+
+def _short(source: str) -> str:
+    return printable(Path(parse(source).place).name)[:100]
+
+
+def _digest(rows: Iterable[Row]) -> str:
+    """SHA-256 of rows as they are written."""
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(repr(row).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
+
+
+def all_rows(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) -> RowSet:
     """Every row of the training data, none held out; bad ones are told and left out.
 
     Raises `DataError` where nothing can be trained.
     """
-    bad: list[str] = []
     source = _task_files(config)[0]
-    if store.is_large(source):
-        return selected.every("data", store.stored(source, encoder, bad), parse(source).place, bad)
-    return data.load_set("data", read_rows(source, bad), encoder, bad)
+    if cache.is_large(source):
+        found = selected.encoded(source, encoder, watch, skip=True)
+        return selected.every("data", found.arrays, found.place, found.bad)
+    bad: list[str] = []
+    return data.load_set("data", read_rows(source, bad), encoder, bad, watch)
 
 
 def _trained(
@@ -124,11 +163,12 @@ def _trained(
     config: TrainConfig,
     encoder: Encoder,
     bad: list[str] | None,
+    watch: Watch,
 ) -> RowSet:
     """The training rows of all sources, each as often as its weight says."""
     weights = [parse(source).weight for source in sources]
     if weights == [1.0]:
-        return data.load_set("training", [row for _, row in rows], encoder, bad)
+        return data.load_set("training", [row for _, row in rows], encoder, bad, watch)
     parts = []
     for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
         own = [row for n, row in rows if n == number]
@@ -136,36 +176,8 @@ def _trained(
             raise DataError(f"{source}: all of its rows are held out: give --eval-data.")
         told = bad if number == 0 or bad is None else []
         name = f"training {Path(parse(source).place).name}"
-        parts.append((data.load_set(name, own, encoder, told), weight))
-    return mixed(parts, config.seed)
-
-
-def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
-    """Sets of rows as one: of each all rows as often as its weight says, of a fraction some.
-
-    Which ones follows from `seed`.
-    """
-    chosen: list[tuple[Row, Example, str]] = []
-    for number, (part, weight) in enumerate(parts):
-        pairs = list(zip(part.rows, part.examples, part.places, strict=True))
-        some = epoch_order(len(pairs), seed, -2 - number)[: round(weight % 1 * len(pairs))]
-        chosen += pairs * int(weight) + [pairs[index] for index in sorted(some)]
-    if not chosen:
-        raise DataError("the weights leave no row to train on: give larger ones.")
-    examples = tuple(example for _, example, _ in chosen)
-    return RowSet(
-        name="training",
-        rows=tuple(row for row, _, _ in chosen),
-        places=tuple(place for _, _, place in chosen),
-        examples=examples,
-        rows_read=sum(part.rows_read for part, _ in parts),
-        cut_rows=0,
-        cut_tokens=0,
-        untrainable_rows=0,
-        sha256=data.fingerprint(examples),
-        template_rows=sum(part.template_rows for part, _ in parts),
-        parts=tuple(parts),
-    )
+        parts.append((data.load_set(name, own, encoder, told, watch), weight))
+    return mixing.mixed(parts, config.seed)
 
 
 def _sources(config: TrainConfig) -> list[str]:
@@ -204,21 +216,9 @@ def _scored(
     return data.load_set(name, sources[: config.eval_rows], encoder, bad)
 
 
-def _replayed(train: RowSet, config: TrainConfig, encoder: Encoder) -> RowSet:
-    if config.replay is None:
-        return train
-    bad = _list(config)
-    rows = read_rows(config.replay, bad)
-    replayed = data.load_set("replay", rows, encoder, bad)
-    return data.with_replay(train, replayed, config.replay_share, config.seed)
-
-
 def _shared(scored: RowSet, train: RowSet) -> RowSet:
     """The scored rows, with the count of those that are trained on as well."""
-    if isinstance(train.examples, StoredExamples):
-        return replace(scored, trained_rows=sum(train.examples.known(scored.examples)))
-    trained = {example.ids for example in train.examples}
-    return replace(scored, trained_rows=sum(one.ids in trained for one in scored.examples))
+    return replace(scored, trained_rows=known(train.examples, scored.examples))
 
 
 def _check_apart(config: TrainConfig) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from gpu_runner.data.opened import ReadShare
 from gpu_runner.errors import DataError
 
 Row = dict[str, Any]
@@ -57,7 +58,7 @@ def cells(path: Path, text: Iterable[str]) -> Iterator[tuple[str, Row | str]]:
             )
 
 
-def parquet(path: Path) -> Iterator[tuple[str, Row]]:
+def parquet(path: Path, reading: ReadShare) -> Iterator[tuple[str, Row]]:
     """(where, row) pairs of a Parquet file. Raises `DataError`."""
     try:
         import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -67,11 +68,12 @@ def parquet(path: Path) -> Iterator[tuple[str, Row]]:
             f"{path} is a Parquet file, which pyarrow reads: first `pip install pyarrow`."
         ) from None
     try:
-        number = 0
-        for batch in files.ParquetFile(path).iter_batches():
+        file, number = files.ParquetFile(path), 0
+        for batch in file.iter_batches():
             for row in batch.to_pylist():
                 yield f"{path}[{number}]", without_none(row)
                 number += 1
+            reading.share = number / file.metadata.num_rows
     except (pyarrow.ArrowException, ValueError) as error:  # a name in it that is not UTF-8
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{path} is no Parquet file that can be read ({reason}).") from None

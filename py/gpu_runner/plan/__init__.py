@@ -11,6 +11,7 @@ Reading order:
 - `fitting` — the largest micro-batch that fits
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
 - `pace` — how long it takes, said before it starts
+- `reading` — what a person sees while rows are read
 - `preview` — what will be trained, row by row
 - `table` — what `plan` prints
 """

@@ -18,6 +18,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
+from gpu_runner.data.opened import Watch, unwatched
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model import own_code
@@ -164,20 +165,26 @@ def check_new(out: str | None) -> None:
 
 
 def make(
-    config: TrainConfig, rank: int = 0, ranks: int = 1, foretell: Foretell | None = None
+    config: TrainConfig,
+    rank: int = 0,
+    ranks: int = 1,
+    foretell: Foretell | None = None,
+    watch: Watch = unwatched,
 ) -> RunPlan:
     """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
 
     The plan is that of process number `rank` of `ranks`. `foretell` is asked where the model is of
-    a type whose memory is not computed.
+    a type whose memory is not computed; `watch` is told how far the rows are read.
     """
     try:
-        return _made(config, rank, ranks, foretell)
+        return _made(config, rank, ranks, foretell, watch)
     except InputError as error:  # what the library may take, and the count of its memory does not
         raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
 
 
-def _made(config: TrainConfig, rank: int, ranks: int, foretell: Foretell | None) -> RunPlan:
+def _made(
+    config: TrainConfig, rank: int, ranks: int, foretell: Foretell | None, watch: Watch
+) -> RunPlan:
     device = choose_device(config.device)
     _check_device(config, device)
     source = find(config.model, trusted=config.trust_remote_code)
@@ -188,7 +195,7 @@ def _made(config: TrainConfig, rank: int, ranks: int, foretell: Foretell | None)
     shape = shape.with_vocabulary(rows) if shape and rows else shape
     _check_parts(config, shape)
     encoder = sets.encoder(config, tokenizer)
-    train, suites = sets.read(config, encoder)
+    train, suites = sets.read(config, encoder, watch)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute, pad = precision(config, device), pad_token(tokenizer)
     fitting = Fitting(source, shape, train, pad, compute, device, ranks, rows, foretell)

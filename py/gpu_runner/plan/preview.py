@@ -5,7 +5,9 @@ Trained tokens are bold and green on a terminal with colours, and in [brackets] 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import islice
+from operator import itemgetter
 from typing import Any, Final
 
 from rich.console import Console
@@ -14,26 +16,28 @@ from rich.text import Text
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import preview
-from gpu_runner.data.encode import Encoder, Example
+from gpu_runner.data.encode import Encoder
 from gpu_runner.data.rows import RowSet
 from gpu_runner.text import counted, printable, sentence
 
-AROUND: Final = 16  # tokens before an answer in a short view, and half of those from its start
+AROUND: Final = 16  # tokens before an answer in a short view, and twice those from its start on
 LEVELS: Final = "▁▂▃▄▅▆▇█"
 _TRAINED, _READ = "bold green", "dim"
 
 
-def line(console: Console, tokens: Iterable[tuple[str, bool]]) -> Text:
-    """Tokens as text; ⏎ is a line break."""
+def line(console: Console, spoken: preview.RowTokens) -> Text:
+    """Tokens as text; ⏎ is a line break, … what is left out."""
     coloured = console.is_terminal and not console.no_color
     text = Text()
-    for token, trained in tokens:
+    if spoken.before:
+        text.append("…", _READ if coloured else "")
+    for token, trained in filter(itemgetter(0), spoken.tokens):
         shown = printable(token.replace("\n", "⏎").replace("\t", "→"))
         if coloured:
             text.append(shown, _TRAINED if trained else _READ)
         else:
             text.append(f"[{shown}]" if trained else shown)
-    return text
+    return text.append("…", _READ if coloured else "") if spoken.after else text
 
 
 def legend(console: Console) -> str:
@@ -42,9 +46,10 @@ def legend(console: Console) -> str:
     return "trained tokens are green" if coloured else "trained tokens in [brackets]"
 
 
-def near_answer(console: Console, encoder: Encoder, example: Example) -> Text:
+def near_answer(console: Console, encoder: Encoder, rows: RowSet, index: int) -> Text:
     """One row near its first answer."""
-    return line(console, preview.spoken(encoder, example, AROUND))
+    row, example = rows.rows[index], rows.examples[index]
+    return line(console, preview.spoken(encoder, row, example, 3 * AROUND, AROUND))
 
 
 def what_is_trained(config: TrainConfig, rows: RowSet, encoder: Encoder) -> str:
@@ -100,15 +105,15 @@ def show(
 
 def show_rows(console: Console, rows: RowSet, encoder: Encoder, most: int) -> None:
     """The first rows whole, as they are trained."""
-    shown = list(zip(rows.places, rows.examples, strict=True))[:most]
+    shown = list(islice(zip(rows.places, rows.rows, rows.examples, strict=True), most))
     if shown:
         many = f"{len(shown)} rows" if len(shown) > 1 else "row"
         console.print(Text(f"\nThe first {many}, {legend(console)}:"))
-    for place, example in shown:
+    for place, row, example in shown:
         cut = f", cut: {example.cut_tokens:,} more" if example.cut_tokens else ""
         lengths = f"{counted(len(example.ids), 'token')}, {example.trainable_tokens:,} trained{cut}"
         console.print(Text(printable(f"{place}  ({lengths})"), "bold"), soft_wrap=True)
-        console.print(line(console, preview.spoken(encoder, example)), soft_wrap=True)
+        console.print(line(console, preview.spoken(encoder, row, example)), soft_wrap=True)
 
 
 def show_losses(
@@ -129,7 +134,7 @@ def show_losses(
     for name, chosen in (("hardest", hard), ("easiest", easy)):
         for index, loss in chosen:
             told = f"{name}  {loss:5.2f}  {rows.places[index]}  "
-            row = near_answer(console, encoder, rows.examples[index])
+            row = near_answer(console, encoder, rows, index)
             console.print(Text.assemble((printable(told), "bold"), row), soft_wrap=True)
 
 

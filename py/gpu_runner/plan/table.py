@@ -33,7 +33,7 @@ def show_plan(console: Console, plan: RunPlan) -> None:
         console.print(_instants(plan.prediction))
     told = Text.assemble(
         (f"row 1, {legend(console)}:  ", "dim"),
-        near_answer(console, plan.encoder, plan.train.examples[0]),
+        near_answer(console, plan.encoder, plan.train, 0),
     )
     console.print(told, soft_wrap=True)
     for text in plan.remarks():

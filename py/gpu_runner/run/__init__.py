@@ -6,6 +6,7 @@ Reading order:
 - `record` — everything a run says, event by event
 - `observe` — between two steps: evaluate, keep, go back to the best
 - `start_event` — the first event: what runs, on what, by which plan
+- `rows_event` — … and the second: what is trained
 - `checkpointer` — what a run leaves on disk: checkpoints, the best model and the last, pruned
 - `ending` — how a run ended: log, terminal, exit code
 - `signals` — Ctrl-C, SIGTERM and SIGHUP as a polite request

@@ -76,8 +76,8 @@ class Terminal:
             rows += f", shared out to {plan.feed.ranks} processes"
         on = f" It goes on after step {step}." if step else ""
         self.say(f"{plan.source.name}: {size}all trained, on {rows}. This is run {run}.{on}")
-        console, first = self.console, plan.train.examples[0]
-        row = near_answer(console, plan.encoder, first)
+        console = self.console
+        row = near_answer(console, plan.encoder, plan.train, 0)
         if plan.train.template_rows:
             self.say(f"Trained: {what_is_trained(plan.config, plan.train, plan.encoder)}.")
         console.print(Text.assemble(f"Row 1, {legend(console)}: ", row), soft_wrap=True)

@@ -28,10 +28,11 @@ from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.reading import reading
 from gpu_runner.plan.schedule import schedule_for
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
 from gpu_runner.run.running import PreparedRun, execute
-from gpu_runner.run.start import claimed, loaded, prepare, world_of, write_config
+from gpu_runner.run.start import claimed, loaded, prepare, sets_of, world_of, write_config
 from gpu_runner.text import counted
 from gpu_runner.train.foretold import foretell
 from gpu_runner.train.loop import State
@@ -87,7 +88,8 @@ def resume(directory: Path, console: Console, wish: Wish = Wish()) -> ExitCode:
         quiet = console if world.first else Console(quiet=True)
         found = _read(*world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS)))
         world.on_first(lambda: _check_found(directory, found, wish))
-        planned = plan.make(config, world.rank, world.size, foretell)
+        with reading(quiet) as watch:
+            planned = plan.make(config, world.rank, world.size, foretell, watch)
         source = planned.source
         if found.path is not None:
             source = Source("directory", source.name, str(found.path), trusted=wish.trusted)
@@ -168,7 +170,9 @@ def _check_data(planned: RunPlan, found: _Found, wish: Wish) -> None:
             raise _refusal(planned.config, ["the training data"])
         return
     suites = {name: rows.sha256 for name, rows in planned.suites.items()}
-    now = dataclasses.replace(found.origins, data=planned.train.sha256, suites=suites)
+    now = dataclasses.replace(
+        found.origins, data=planned.train.sha256, suites=suites, sets=sets_of(planned.train)
+    )
     if (refused := changes(found.origins, now).refused) and not wish.accept_changes:
         raise _refusal(planned.config, refused)
 

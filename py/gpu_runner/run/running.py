@@ -15,7 +15,7 @@ from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import CheckpointError, Diverged, ExitCode
-from gpu_runner.log.heartbeat import Log
+from gpu_runner.log.heartbeat import PATIENCE_SECONDS, Log
 from gpu_runner.log.mailbox import Mailbox
 from gpu_runner.log.writer import EventLog, LogError, SystemClock
 from gpu_runner.model.blocks import offloading
@@ -25,7 +25,7 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import step_as_written, steps_to_measure
-from gpu_runner.run import start_event
+from gpu_runner.run import rows_event, start_event
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop
 from gpu_runner.run.ending import End, describe_error, summary_of
@@ -277,9 +277,20 @@ def _announce(prepared: PreparedRun, log: Log, recorder: Recorder) -> None:
     if step or prepared.attempt:
         plan = start_event.planned_rates(prepared.plan.schedule)
         log.emit("run.resume", step, from_step=step, plan=plan)
+    _show_rows(prepared, log, recorder)
     remarks = [("warn", text) for text in prepared.plan.remarks()]
     for level, text in (*remarks, *prepared.notes):
         recorder.alert(level, text, step)
+
+
+def _show_rows(prepared: PreparedRun, log: Log, recorder: Recorder) -> None:
+    """What is trained; before the first step also what θ₀ makes of it, if one process can say."""
+    planned, step = prepared.plan, prepared.state.step
+    if prepared.world.first:
+        log.emit("rows", step, **rows_event.payload(planned))
+    if step == 0 and prepared.world.size == 1:
+        recorder.busy("scoring rows", step, PATIENCE_SECONDS)
+        log.emit("rows", step, **rows_event.scored(planned, prepared.model))
 
 
 def _sampling(planned: RunPlan) -> Sampling:

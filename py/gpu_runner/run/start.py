@@ -28,6 +28,7 @@ from rich.text import Text
 from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
@@ -40,6 +41,7 @@ from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
 from gpu_runner.plan.machine import choose_device, set_up
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.reading import reading
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.run.start_event import versions
 from gpu_runner.text import printable
@@ -59,7 +61,8 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
     plan.check_new(config.out)
     with world_of(config) as world:
         quiet = console if world.first else Console(quiet=True)
-        planned = plan.make(config, world.rank, world.size, foretell)
+        with reading(quiet) as watch:
+            planned = plan.make(config, world.rank, world.size, foretell, watch)
         world.on_first(lambda: _check_place(config.out))
         directory = world.on_first(lambda: _new_directory(planned.config))
         with claimed(directory, world):
@@ -226,7 +229,16 @@ def _origins(planned: RunPlan, start: Anchor, world: World) -> Origins:
         suites={name: rows.sha256 for name, rows in planned.suites.items()},
         choices=json.loads(json.dumps(choices)),  # as a checkpoint will tell them
         computed=computed,
+        sets=sets_of(planned.train),
     )
+
+
+def sets_of(rows: RowSet) -> dict[str, dict[str, Any]]:
+    """The fingerprint and the weight of each set that is trained on, for a checkpoint."""
+    return {
+        name: {"sha256": sha256, "weight": weight}
+        for name, (sha256, weight) in rows.made_of.items()
+    }
 
 
 @contextmanager

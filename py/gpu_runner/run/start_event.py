@@ -87,8 +87,7 @@ def cpu_name() -> str:
 
 def data_counts(plan: RunPlan) -> dict[str, int]:
     """How much there is to learn from, and what was cut or left out."""
-    replayed = () if plan.train.replay is None else (plan.train.replay,)
-    sets = (plan.train, *replayed, *plan.suites.values())
+    sets = (*plan.train.sets(), *plan.suites.values())
     return {
         "train_rows": len(plan.train.examples),
         "train_tokens": plan.train.tokens,

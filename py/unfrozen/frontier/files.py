@@ -77,6 +77,13 @@ STATE: Final[Shape] = record(
                 "suites": mapped(NAME, _DIGEST, 1000),
                 "choices": mapped(NAME, json(4, 10_000, 64 * 1024 * 1024), 1000),
                 "computed": mapped(NAME, text(256), 64),
+                "sets": mapped(
+                    NAME,
+                    record(
+                        {"sha256": _DIGEST, "weight": number(0, 1e6)}, needs=("sha256", "weight")
+                    ),
+                    1000,
+                ),
             },
             needs=("model", "data", "suites", "choices", "computed"),
         ),

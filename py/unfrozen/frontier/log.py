@@ -92,6 +92,73 @@ _START: Final = record(
         "cut": listed(text(80), 64),
     }
 )
+_ROW: Final = record(
+    {
+        "place": text(1024),
+        "tokens": whole(),
+        "trained": whole(),
+        "cut": whole(),
+        "before": whole(),
+        "after": whole(),
+        "parts": listed(
+            record(
+                {"as": word("read", "trained", "end"), "texts": listed(text(256), 1024)},
+                needs=("as", "texts"),
+            ),
+            1024,
+        ),
+        "loss": MEASURED,
+    },
+    needs=("place", "tokens", "trained", "parts"),
+)
+"""One row near what is trained of it. A text of "" is a token that goes on with the character of
+the one before; `before` and `after` count tokens that are not told, `cut` those that were dropped.
+"""
+_ROWS: Final = record(
+    {
+        "how": text(1024),
+        "counts": COUNTS,
+        "trained_ratio": number(0, 1),
+        "repeated_first": text(1024),
+        "notes": listed(
+            record(
+                {"text": text(1024), "rows": whole(), "first": text(1024)}, needs=("text", "rows")
+            ),
+            16,
+        ),
+        "ends": listed(
+            record({"text": text(256), "token": whole(), "rows": whole()}, needs=("text", "rows")),
+            16,
+        ),
+        "lengths": record(
+            {
+                "shortest": whole(),
+                "median": whole(),
+                "nine_in_ten": whole(),
+                "longest": whole(),
+                "from": listed(whole(), 64),
+                "rows": listed(whole(), 64),
+            },
+            needs=("shortest", "median", "nine_in_ten", "longest"),
+            long=[("from", "rows"), ("rows", "from")],
+        ),
+        "padding": record(
+            {"ratio": number(0, 1), "sequences": whole(), "packed": FLAG},
+            needs=("ratio", "sequences", "packed"),
+        ),
+        "first": listed(_ROW, 16),
+        "scored": record(
+            {
+                "rows": whole(),
+                "mean": MEASURED,
+                "hardest": listed(_ROW, 16),
+                "easiest": listed(_ROW, 16),
+            },
+            needs=("rows", "mean"),
+        ),
+        "cut": listed(text(80), 64),
+    }
+)
 _MEASURES: Final = record({"m": mapped(NAME, MEASURED, 256), "cut": listed(text(80), 64)})
 
 EVENTS: Final[dict[str, Shape]] = {
@@ -115,6 +182,7 @@ EVENTS: Final[dict[str, Shape]] = {
     "drift": record(
         {"layers": mapped(NAME, MEASURED, 1024), "total": MEASURED, "cut": listed(text(80), 64)}
     ),
+    "rows": _ROWS,
     "sample": record(
         {"prompt": PROSE, "text": PROSE, "when": word("before", "after"), "cut": ANYTHING},
         needs=("prompt", "text"),

@@ -86,3 +86,42 @@ def test_choices_and_versions_that_changed_are_noted_with_both_values() -> None:
 def test_a_choice_that_the_tensors_do_not_fit_is_told_apart() -> None:
     now = replace(HERE, choices=HERE.choices | {"optimizer": "sgd"})
     assert changes(HERE, now).kinds == ["optimizer adamw → sgd"]
+
+
+SETS = {
+    "--data a.jsonl": {"sha256": "a", "weight": 1.0},
+    "--mix b.jsonl": {"sha256": "b", "weight": 0.5},
+}
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (SETS, "the training data, or the tokenizer that reads them"),
+        ({}, "--data a.jsonl, which is not there any more, --mix b.jsonl, which is not there"),
+        (SETS | {"--mix b.jsonl": {"sha256": "c", "weight": 0.5}}, "the rows of --mix b.jsonl"),
+        (
+            SETS | {"--mix b.jsonl": {"sha256": "b", "weight": 2.0}},
+            "the weight of --mix b.jsonl (0.5 → 2)",
+        ),
+        (SETS | {"--mix c.jsonl": {"sha256": "c", "weight": 1.0}}, "--mix c.jsonl, which is new"),
+    ],
+)
+def test_of_the_training_data_the_set_that_changed_is_named(
+    sets: dict[str, Any], told: str
+) -> None:
+    found = changes(replace(HERE, sets=SETS), replace(HERE, data="e", sets=sets))
+    assert told in found.refused[0]
+
+
+def test_a_checkpoint_that_does_not_know_its_sets_says_what_it_knows() -> None:
+    found = changes(HERE, replace(HERE, data="e", sets=SETS))
+    assert found.refused == ["the training data, or the tokenizer that reads them"]
+
+
+def test_a_mix_whose_files_are_elsewhere_has_not_changed() -> None:
+    one, two = (
+        replace(HERE, choices={"mix": [f"{place}/b.jsonl"]}, sets=SETS) for place in ("a", "b")
+    )
+    found = changes(one, two)
+    assert (found.refused, found.notes) == ([], [])

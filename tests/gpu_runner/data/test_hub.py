@@ -1,9 +1,20 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 from urllib.request import getproxies
 
 import pytest
 from transformers.utils.hub import constants
 
-from gpu_runner.data import hub, lines
+import tiny_llama
+from gpu_runner.config.resolve import resolve
+from gpu_runner.data import hub, lines, sets
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.rows import RowSet
+from gpu_runner.data.store import cache, encoding
+from gpu_runner.data.store.sequences import StoredExamples
 from gpu_runner.errors import DataError, ModelLoadError
 from gpu_runner.model import load
 
@@ -35,3 +46,66 @@ def test_a_name_that_only_the_hub_could_know_is_refused_at_once() -> None:
         load.read_config(load.find("nobody/nothing"))
     with pytest.raises(DataError, match=r"the Hugging Face hub cannot be reached|pip install"):
         lines.read_rows("nobody/nothing")
+
+
+class Revision(list[dict[str, object]]):
+    """Rows of a set as its library gives them: mapped from disk, under a name of their own."""
+
+    def __init__(self, rows: list[dict[str, object]], name: str) -> None:
+        super().__init__(rows)
+        self._fingerprint = name
+        self.data = SimpleNamespace(nbytes=1_000)
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Revision]:
+    """What the hub's library knows; a set is large from 1,000 bytes on."""
+    known: dict[str, Revision] = {}
+    stand_in = ModuleType("datasets")
+    stand_in.load_dataset = lambda name, subset, split: known[f"{name} {subset} {split}"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
+    monkeypatch.setattr(hub, "is_away", lambda: False)
+    monkeypatch.setenv(cache.CACHE_ENV, str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "LEAST_BYTES", 1_000)
+    hub._loaded.cache_clear()
+    return known
+
+
+def start(**choices: object) -> RowSet:
+    hub._loaded.cache_clear()  # another process
+    options = {"model": "x", "data": "me/sums:main", "general": (), **choices}
+    return sets.read(resolve(options), Encoder(tiny_llama.tokenizer(), 60))[0]
+
+
+def test_a_large_set_of_the_hub_is_encoded_once_for_its_revision_and_split(
+    library: dict[str, Revision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library["me/sums main train"] = Revision(tiny_llama.sums(40), "one")
+    library["me/sums main test"] = Revision(tiny_llama.sums(9), "one-test")
+    read = encoding.stream_rows
+    asked: list[str] = []
+
+    def stream(source: str, *more: Any) -> Iterator[tuple[str, Any]]:
+        asked.append(source)
+        return read(source, *more)
+
+    monkeypatch.setattr(encoding, "stream_rows", stream)
+    first, again = start(), start()
+    assert asked == ["me/sums:main"]
+    assert isinstance(first.examples, StoredExamples)
+    assert (first.sha256, list(first.rows)) == (again.sha256, list(again.rows))
+    assert first.places[0].startswith("me/sums[")
+    assert len(start(data="me/sums:main,split=test").examples) == 8
+    library["me/sums main train"] = Revision(tiny_llama.sums(41), "two")
+    assert start().sha256 != first.sha256
+    assert len(asked) == 3
+    monkeypatch.setattr(cache, "LEAST_BYTES", 10**9)
+    library["me/sums main train"] = Revision(tiny_llama.sums(40), "one")
+    small = start()
+    assert list(small.examples) == list(first.examples)
+    assert isinstance(small.examples, tuple)
+
+
+def test_a_set_that_its_library_cannot_name_is_read_anew(library: dict[str, Revision]) -> None:
+    library["me/sums main train"] = Revision(tiny_llama.sums(40), "")
+    assert isinstance(start().examples, tuple)

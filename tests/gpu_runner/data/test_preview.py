@@ -37,6 +37,7 @@ def test_lengths_are_told_with_their_spread(encoder: Encoder) -> None:
     found = preview.lengths(read(encoder, *("a" * count for count in (1, 2, 2, 3, 9))))
     assert (found.shortest, found.median, found.nine_in_ten, found.longest) == (2, 3, 10, 10)
     assert found.bars == (1, 2, 1, 0, 0, 0, 0, 0, 1)
+    assert found.starts == tuple(range(2, 11))
 
 
 def test_rows_that_are_there_before_are_counted(encoder: Encoder) -> None:
@@ -49,14 +50,58 @@ def test_padding_is_what_rows_of_a_micro_batch_lack_to_the_longest(encoder: Enco
     assert preview.padding(rows, 2, 1, 0) == (0.25, 1)
 
 
+def spoken(encoder: Encoder, row: dict[str, Any], *near: int) -> preview.RowTokens:
+    return preview.spoken(encoder, row, encoder.encode(row), *near)
+
+
 def test_a_row_is_told_token_by_token_whole_or_near_its_answer(encoder: Encoder) -> None:
-    example = encoder.encode({"prompt": "abcdef", "completion": "ghijk"})
-    whole = preview.spoken(encoder, example)
-    assert "".join(text for text, trained in whole if trained) == "ghijk</s>"
-    assert preview.spoken(encoder, example, 2) == [
-        *(("…", False), ("e", False), ("f", False)),
-        *(("g", True), ("h", True), ("i", True), ("j", True), ("…", True)),
+    row = {"prompt": "abcdef", "completion": "ghijk"}
+    whole = spoken(encoder, row)
+    assert "".join(text for text, trained in whole.tokens if trained) == "ghijk</s>"
+    assert (whole.before, whole.after, whole.ends) == (0, 0, {11})
+    near = spoken(encoder, row, 6, 2)
+    assert near.tokens == [
+        *(("e", False), ("f", False)),
+        *(("g", True), ("h", True), ("i", True), ("j", True)),
     ]
+    assert (near.before, near.after, near.ends) == (4, 2, frozenset())
+
+
+def test_a_character_of_several_tokens_is_told_with_the_first_of_them(encoder: Encoder) -> None:
+    found = spoken(encoder, {"prompt": "x", "completion": "é😀 "})
+    texts = ["x", "é", "", "😀", "", "", "", " ", "</s>"]
+    assert [text for text, _ in found.tokens] == texts
+    assert found.ends == {8}
+
+
+def test_a_row_that_is_encoded_otherwise_now_is_told_by_its_tokens(encoder: Encoder) -> None:
+    row = {"prompt": "ab", "completion": "c"}
+    other = encoder.encode({"prompt": "ab", "completion": "d"})
+    texts = [text for text, _ in preview.spoken(encoder, row, other).tokens]
+    assert texts == ["a", "b", "d", "</s>"]
+
+
+def test_the_end_of_each_answer_is_a_mark_that_closes_what_is_trained() -> None:
+    tokenizer = tiny_llama.tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role[0] }}{{ m.content }}</s>\n{% endfor %}"
+    )
+    made = Encoder(tokenizer, 80)
+    asked, said = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b</s>c"}
+    found = spoken(made, {"messages": [asked, said, asked, said]})
+    text = "".join(text for text, _ in found.tokens)
+    assert text == "ua</s>\nab</s>c</s>\n" * 2
+    assert [found.tokens[place] for place in sorted(found.ends)] == [("</s>", True)] * 2
+    assert max(found.ends) == len(found.tokens) - 2
+
+
+def test_rows_that_end_in_text_never_tell_to_stop() -> None:
+    tokenizer = tiny_llama.tokenizer()
+    tokenizer.eos_token = None
+    made = Encoder(tokenizer, 40)
+    found = preview.stops(read(made, "ab", "cb", "d</s>"), made)
+    assert [(one.text, one.rows) for one in found] == [("b", 2), ("</s>", 1)]
+    assert preview.endless(found, made) == 2
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import chat_corpus
 import tiny_llama
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.lines import read_rows
-from gpu_runner.data.rows import RowSet, hold_out, load_set, with_replay
+from gpu_runner.data.rows import hold_out, load_set
 from gpu_runner.errors import DataError
 
 
@@ -99,47 +99,6 @@ def test_a_file_of_bad_rows_only_is_refused_with_the_first(
     sources = read_rows(written(tmp_path, '{"words": "a"}\n{"words": "b"}\n'), bad)
     with pytest.raises(DataError, match=r"all 2 rows of the training data are bad.*rows.jsonl:1"):
         load_set("training", sources, encoder, bad)
-
-
-def replayed(encoder: Encoder, share: float, seed: int = 0) -> RowSet:
-    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
-    words = [{"text": "many words"[: 2 + n % 8]} for n in range(12)]
-    old = load_set("replay", [("r", row) for row in words], encoder)
-    return with_replay(task, old, share, seed)
-
-
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
-def test_replayed_rows_have_their_share_of_the_tokens(encoder: Encoder, share: float) -> None:
-    rows = replayed(encoder, share)
-    assert rows.replayed_share == pytest.approx(share, abs=0.02)
-    told = f"{rows.replayed_rows} rows replayed, {rows.replayed_share:.1%} of the tokens."
-    assert rows.remarks()[-1] == f"training: {told}"
-
-
-def test_what_is_cut_or_left_out_of_the_replayed_rows_is_said(encoder: Encoder) -> None:
-    task = load_set("training", [("t", row) for row in tiny_llama.sums(40)], encoder)
-    before = task.remarks()
-    words = [
-        {"text": "many words"},
-        {"text": "words " * 20},
-        {"prompt": "1" * 30, "completion": "2"},
-    ]
-    old = load_set("replay", [("r", row) for row in words], encoder)
-    said = with_replay(task, old, 0.5, 0).remarks()
-    assert said[: len(before)] == before
-    cut, left_out, replayed = said[len(before) :]
-    assert cut.startswith("replay: 2 of 3 rows longer than --seq-len lost ")
-    assert left_out == "replay: 1 of 3 rows left out, which have no trainable token."
-    assert replayed.startswith("training: ")
-
-
-def test_what_is_replayed_follows_from_the_seed(encoder: Encoder) -> None:
-    assert replayed(encoder, 0.1).sha256 == replayed(encoder, 0.1).sha256
-    assert replayed(encoder, 0.1).sha256 != replayed(encoder, 0.1, seed=1).sha256
-
-
-def test_replay_goes_through_its_file_again_where_it_is_short(encoder: Encoder) -> None:
-    assert replayed(encoder, 0.5).replayed_rows > 12
 
 
 def test_what_is_not_used_of_a_row_is_said_with_the_count_and_the_first(encoder: Encoder) -> None:

@@ -59,6 +59,17 @@ def once_stopped(shared_config: TrainConfig, stop_after: Callable[[int], Console
     return the_run(other)
 
 
+@pytest.fixture(scope="session")
+def stopped_early(stop_after: Callable[[int], Console]) -> Callable[[TrainConfig], Path]:
+    """Begins a run of six steps, and stops it after two; it is the only one of its folder."""
+
+    def run(config: TrainConfig) -> Path:
+        assert start(config, stop_after(2)) == ExitCode.OK
+        return the_run(config)
+
+    return run
+
+
 @pytest.fixture
 def finished(once_finished: Path, tmp_path: Path) -> Path:
     """A run that was never interrupted."""

@@ -13,16 +13,15 @@ from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode
 from gpu_runner.run.resuming import resume
-from gpu_runner.run.start import start
 
 pytestmark = pytest.mark.slow
 
-StopAfter = Callable[[int], Console]
+StoppedEarly = Callable[[TrainConfig], Path]
 
 
 @pytest.fixture
 def run(
-    model_dir: Path, sums_file: Path, tmp_path: Path, stop_after: StopAfter
+    model_dir: Path, sums_file: Path, tmp_path: Path, stopped_early: StoppedEarly
 ) -> tuple[Path, Path]:
     """A run that was stopped after two steps, and where its model shall go."""
     out = tmp_path / "trained"
@@ -33,9 +32,7 @@ def run(
         "out": str(out),
         "runs": str(tmp_path / "runs"),
     }
-    assert start(resolve(options), stop_after(2)) == ExitCode.OK
-    (made,) = (tmp_path / "runs").iterdir()
-    return made, out
+    return stopped_early(resolve(options)), out
 
 
 def test_a_copy_goes_on_in_its_own_folder_and_says_so(

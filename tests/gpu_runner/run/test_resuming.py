@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny_llama
 from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.store import cache
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
 from gpu_runner.run.resuming import Wish, resume
 from gpu_runner.run.start import claimed, start
@@ -22,7 +23,7 @@ from gpu_runner.world import World
 from resumed_runs import assert_same_result, kinds, said, the_run
 from run_process import events
 
-StopAfter = Callable[[int], Console]
+StoppedEarly = Callable[[TrainConfig], Path]
 
 
 def checkpoints(run: Path) -> list[str]:
@@ -108,12 +109,12 @@ def test_a_run_that_another_process_holds_is_refused_by_name(
 
 
 @pytest.fixture
-def own_model(config: TrainConfig, tmp_path: Path, stop_after: StopAfter) -> tuple[Path, Path]:
+def own_model(
+    config: TrainConfig, tmp_path: Path, stopped_early: StoppedEarly
+) -> tuple[Path, Path]:
     """A run that was stopped after two steps, and the model of its own that it started from."""
     model = Path(shutil.copytree(config.model, tmp_path / "model"))
-    mine = replace(config, model=str(model))
-    start(mine, stop_after(2))
-    return the_run(mine), model
+    return stopped_early(replace(config, model=str(model))), model
 
 
 def test_another_base_model_is_refused_and_may_be_accepted(
@@ -145,15 +146,16 @@ def test_the_same_weights_in_other_files_are_the_same_model(
 
 
 def test_changed_training_rows_are_refused_and_may_be_accepted(
-    config: TrainConfig, console: Console, tmp_path: Path, stop_after: StopAfter
+    config: TrainConfig, console: Console, tmp_path: Path, stopped_early: StoppedEarly
 ) -> None:
     rows = tiny_llama.write_rows(tmp_path / "mine.jsonl", tiny_llama.sums(30))
     held = tiny_llama.write_rows(tmp_path / "held.jsonl", tiny_llama.sums(4))
     mine = replace(config, data=str(rows), eval_data=str(held))
-    start(mine, stop_after(2))
-    run = the_run(mine)
+    run = stopped_early(mine)
     tiny_llama.write_rows(rows, tiny_llama.sums(31))
-    with pytest.raises(CheckpointError, match=r"has changed: the training data, or the tok.*mine"):
+    with pytest.raises(
+        CheckpointError, match=r"has changed: the training data: the rows of --data mine\.jsonl \("
+    ):
         resume(run, console)
     assert resume(run, console, Wish(accept_changes=True)) == ExitCode.OK
     assert "Accepted: the training rows are other ones" in said(run)
@@ -161,12 +163,11 @@ def test_changed_training_rows_are_refused_and_may_be_accepted(
 
 
 def test_changed_held_out_rows_are_refused_or_their_change_begins_anew(
-    config: TrainConfig, console: Console, tmp_path: Path, stop_after: StopAfter
+    config: TrainConfig, console: Console, tmp_path: Path, stopped_early: StoppedEarly
 ) -> None:
     held = tiny_llama.write_rows(tmp_path / "held.jsonl", tiny_llama.sums(8))
     mine = replace(config, eval_data=str(held))
-    start(mine, stop_after(2))
-    run = the_run(mine)
+    run = stopped_early(mine)
     tiny_llama.write_rows(held, tiny_llama.sums(5))
     with pytest.raises(CheckpointError, match=r"has changed: the held-out rows of task \("):
         resume(run, console)
@@ -190,6 +191,38 @@ def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     if manifest.exists():
         manifest.unlink()
         directory._seal(file.parent)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("least", [1, 10**9])
+def test_of_a_mix_the_set_that_changed_is_named(
+    least: int,
+    config: TrainConfig,
+    console: Console,
+    tmp_path: Path,
+    stopped_early: StoppedEarly,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache, "LEAST_BYTES", least)
+    monkeypatch.setenv(cache.CACHE_ENV, str(tmp_path / "cache"))
+    rows = {
+        name: tiny_llama.write_rows(tmp_path / f"{name}.jsonl", tiny_llama.sums(count))
+        for name, count in (("mine", 30), ("more", 20), ("old", 15), ("held", 4))
+    }
+    options = {"mix": (f"{rows['more']}:weight=1.5",), "replay": str(rows["old"])}
+    mine = replace(config, data=str(rows["mine"]), eval_data=str(rows["held"]), **options)
+    run = stopped_early(mine)
+    kept = json.loads((run / "checkpoints" / "step-000002" / "state.json").read_text())
+    names = ["--data mine.jsonl", "--mix more.jsonl", "--replay old.jsonl"]
+    assert list(kept["origins"]["sets"]) == names
+    assert resume(Path(shutil.copytree(run, tmp_path / "same" / run.name)), console) == ExitCode.OK
+    tiny_llama.write_rows(rows["more"], tiny_llama.sums(21))
+    with pytest.raises(CheckpointError, match=r"training data: the rows of --mix more\.jsonl \("):
+        resume(run, console)
+    tiny_llama.write_rows(rows["more"], tiny_llama.sums(20))
+    rewrite(run / "config.json", lambda kept: kept.update(mix=[f"{rows['more']}:weight=0.5"]))
+    with pytest.raises(CheckpointError, match=r"the weight of --mix more\.jsonl \(1\.5 → 0\.5\)"):
+        resume(run, console)
 
 
 def test_versions_and_choices_that_changed_are_said(stopped: Path, console: Console) -> None:

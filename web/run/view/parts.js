@@ -5,6 +5,7 @@ import { chartsOf } from "./charts.js";
 import { driftText, driftView } from "./drift.js";
 import { headView, noticeView } from "./head.js";
 import { memoryLegend, memoryView } from "./memory.js";
+import { rowsView } from "./rows.js";
 import { SERIES_CHARTS } from "./series-charts.js";
 import { clockText } from "../number.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
@@ -31,6 +32,7 @@ export function buildParts(view) {
     memory: part("div", "run-memory-slot"),
     drift: part("div", "run-drift-slot"),
     alerts: part("div", "run-alerts"),
+    rows: part("div", "run-rows-slot"),
     samples: part("div", "run-samples"),
     tables: part("details", "run-tables"),
     log: part("p", "run-log"),
@@ -46,8 +48,8 @@ export function buildParts(view) {
   parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...more);
   buildTools(parts);
   buildTables(parts);
-  const { chooser, about, notice, spoken, head, tools, charts, alerts, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, spoken, head, tools, charts, alerts, samples, tables, log);
+  const { chooser, about, notice, spoken, head, tools, charts, alerts, rows, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, spoken, head, tools, charts, alerts, rows, samples, tables, log);
   return parts;
 }
 
@@ -87,6 +89,7 @@ export function drawParts(parts, view) {
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
   paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
   paint(parts, parts.alerts, alertsView(run));
+  paint(parts, parts.rows, rowsView(run.rows, parts.rows.clientWidth || 480));
   paint(parts, parts.samples, samplesView(run));
   parts.view = view;
   if (isEmpty) return;

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from unfrozen.errors import is_deep
+
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # no text, and tokenizers refuse it
 
 
@@ -33,13 +35,23 @@ def content(message: Mapping[str, Any]) -> str:
     for part in value:
         kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
         if kind != "text":
-            raise BadRow(f'"content" has a part of type {kind!r}: only text is trained')
+            raise BadRow(
+                f'"content" has a part of type {str(kind)[:40]!r}, and only text is trained: take'
+                " such parts out, or leave such rows out with --skip-bad-rows"
+            )
     return "".join(string(part, "text") for part in value)
+
+
+def whole(text: str) -> str:
+    """A text that is to be encoded. Raises `BadRow` where it holds half a character."""
+    if not text.isascii() and (half := _SURROGATE.search(text)) is not None:
+        raise BadRow(f"it holds half a character (\\u{ord(half[0]):04x})")
+    return text
 
 
 def parsed(value: object) -> object:
     """What a string of JSON holds; anything else as it is."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or is_deep(value):
         return value
     try:
         return json.loads(value)

@@ -84,7 +84,7 @@ def _no_call(call: Mapping[str, Any], index: int) -> str:
 def _odd(call: Mapping[str, Any]) -> bool:
     """Whether the arguments of a call look different in Python than in JSON."""
     arguments = parsed(call["function"]["arguments"])
-    return repr(arguments) != json.dumps(arguments, ensure_ascii=False)
+    return repr(arguments) != json.dumps(arguments, ensure_ascii=False, default=str)
 
 
 def _words_of(message: Message) -> str:

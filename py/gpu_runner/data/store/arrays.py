@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import Any, Final
 
 import numpy as np
 
 from gpu_runner.data.encode import Example
 
 META: Final = "meta.json"
+_TOGETHER: Final = 100_000  # rows whose tokens are looked at in one go
 _KINDS: Final[dict[str, Any]] = {
     "ids": np.uint32,
     "trained": np.bool_,
@@ -52,7 +53,7 @@ def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, An
     made: dict[str, list[bytes]] = {name: [] for name in _KINDS}
     for origin, row, example in rows:
         ids = np.array(example.ids, np.uint32).tobytes()
-        text = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        text = json.dumps(row, ensure_ascii=False, default=_told).encode("utf-8", "surrogatepass")
         made["ids"].append(ids)
         made["trained"].append(bytes(example.trained))
         made["texts"].append(text)
@@ -65,6 +66,11 @@ def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, An
             made[name].append(number.to_bytes(8, "little"))
         made["digest"].append(_digest(ids))
     return EncodedRows({name: b"".join(pieces) for name, pieces in made.items()}, told)
+
+
+def _told(value: object) -> str:
+    """What JSON has no word for, in a column that nothing is made of: a date, a picture."""
+    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
 
 
 def digest(ids: Sequence[int]) -> int:
@@ -106,10 +112,24 @@ class Arrays:
     @cached_property
     def trainable(self) -> Any:
         """(N,) how many tokens of each row are learned."""
-        if not len(self.trained):
-            return np.zeros(len(self.cut), np.int64)
-        sums = np.concatenate([[0], np.cumsum(self.trained, dtype=np.int64)])
-        return sums[self.starts[1:]] - sums[self.starts[:-1]]
+        full = np.diff(self.starts) > 0
+        counts = np.zeros(len(full), np.int64)
+        if full.any():
+            counts[full] = np.add.reduceat(self.trained, self.starts[:-1][full], dtype=np.int64)
+        return counts
+
+    @cached_property
+    def last(self) -> Any:
+        """(N,) the last token of each row that is learned; −1 where there is none."""
+        found = np.full(len(self.cut), -1, np.int64)
+        for low in range(0, len(found), _TOGETHER):
+            starts = self.starts[low : low + _TOGETHER + 1]
+            learned = np.flatnonzero(self.trained[starts[0] : starts[-1]]) + starts[0]
+            before = np.searchsorted(learned, starts[1:]) - 1
+            rows = np.flatnonzero(before >= 0)
+            rows = rows[learned[before[rows]] >= starts[:-1][rows]]
+            found[low + rows] = self.ids[learned[before[rows]]]
+        return found
 
     def example(self, index: int) -> Example:
         """Row number `index`."""
@@ -129,83 +149,3 @@ def _mapped(path: Path, kind: Any) -> Any:
     if not path.stat().st_size:
         return np.zeros(0, kind)
     return np.memmap(path, kind, "r")
-
-
-class StoredExamples(Sequence[Example]):
-    """Some rows of arrays, in order, as examples."""
-
-    def __init__(self, arrays: Arrays, chosen: Any) -> None:
-        self.arrays = arrays
-        self.chosen = chosen
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> StoredExamples: ...
-    def __getitem__(self, index: int | slice) -> Example | StoredExamples:
-        if isinstance(index, slice):
-            return StoredExamples(self.arrays, self.chosen[index])
-        return self.arrays.example(int(self.chosen[index]))
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self.arrays.example(int(index)) for index in self.chosen)
-
-    @cached_property
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        lengths: list[int] = np.diff(self.arrays.starts)[self.chosen].tolist()
-        return lengths
-
-    @cached_property
-    def trainable_tokens(self) -> int:
-        """Tokens of all rows that are learned."""
-        return int(self.arrays.trainable[self.chosen].sum())
-
-    def known(self, examples: Sequence[Example]) -> list[bool]:
-        """Which of some rows are among these, token for token."""
-        mine = set(self.arrays.digest[self.chosen].tolist())
-        return [digest(example.ids) in mine for example in examples]
-
-
-class StoredRows(Sequence[dict[str, Any]]):
-    """What those rows were made of."""
-
-    def __init__(self, arrays: Arrays, chosen: Any) -> None:
-        self.arrays = arrays
-        self.chosen = chosen
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> StoredRows: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | StoredRows:
-        if isinstance(index, slice):
-            return StoredRows(self.arrays, self.chosen[index])
-        return self.arrays.row(int(self.chosen[index]))
-
-
-class StoredPlaces(Sequence[str]):
-    """Where they were read: the file, and the number of the row in it."""
-
-    def __init__(self, arrays: Arrays, chosen: Any, place: str) -> None:
-        self.arrays = arrays
-        self.chosen = chosen
-        self.place = place
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> StoredPlaces: ...
-    def __getitem__(self, index: int | slice) -> str | StoredPlaces:
-        if isinstance(index, slice):
-            return StoredPlaces(self.arrays, self.chosen[index], self.place)
-        return f"{self.place}[{int(self.arrays.origin[self.chosen[index]])}]"

@@ -1,17 +1,66 @@
-"""Some of the rows that lie on disk, as a set of a run."""
+"""Some of the rows that lie on disk, as sets of a run."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpu_runner.data.rows import Note, RowSet, hold_out
-from gpu_runner.data.store.arrays import Arrays, StoredExamples, StoredPlaces, StoredRows
-from gpu_runner.data.store.encoding import notes, total
+from gpu_runner.config.source import parse
+from gpu_runner.data.encode import Encoder
+from gpu_runner.data.opened import Watch
+from gpu_runner.data.rows import Note, RowSet, fingerprint, hold_out
+from gpu_runner.data.store.arrays import Arrays
+from gpu_runner.data.store.encoding import notes, stored, total
+from gpu_runner.data.store.mixing import mixed
+from gpu_runner.data.store.sequences import StoredExamples, StoredPlaces, StoredRows
 from gpu_runner.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One source whose rows lie on disk, and what was bad in it, if that does not stop the run."""
+
+    source: str
+    arrays: Arrays
+    bad: list[str] | None
+
+    @property
+    def place(self) -> str:
+        """The file, or the name of the set."""
+        return parse(self.source).place
+
+    @property
+    def sha256(self) -> str:
+        """Of all of its rows, held out or not."""
+        return _digest(self.arrays, np.arange(len(self.arrays.origin)))
+
+
+def encoded(source: str, encoder: Encoder, watch: Watch, *, skip: bool) -> Encoded:
+    """A source on disk; with `skip` its bad rows are left out and told. Raises `DataError`."""
+    bad: list[str] | None = [] if skip else None
+    return Encoded(source, stored(source, encoder, bad, watch), bad)
+
+
+def task(
+    sources: Sequence[Encoded], seed: int, most: int
+) -> tuple[RowSet, RowSet | None, list[tuple[str, float]]]:
+    """The training rows of all sources, the held-out ones, and SHA-256 and weight of each source.
+
+    At most `most` rows are held out; for 0 none are. Raises `DataError`.
+    """
+    made_of = [(one.sha256, parse(one.source).weight) for one in sources]
+    first = sources[0]
+    if len(sources) > 1 or made_of[0][1] != 1:
+        parts, scored = shared_out(sources, seed, most)
+        return mixed(parts, seed), scored, made_of
+    if most:
+        return *split(first.arrays, first.place, seed, first.bad, most), made_of
+    return every("training", first.arrays, first.place, first.bad), None, made_of
 
 
 def every(name: str, found: Arrays, place: str, bad: list[str] | None) -> RowSet:
@@ -32,6 +81,54 @@ def split(
     return _noted(train, found, bad), scored
 
 
+def shared_out(
+    sources: Sequence[Encoded], seed: int, most: int
+) -> tuple[list[tuple[RowSet, float]], RowSet | None]:
+    """The training rows of each source with its weight, and the held-out rows of all of them.
+
+    Those are told apart as the rows of small files are, at most `most`; for 0 none is held out.
+    Raises `DataError` where nothing of a source, or nothing of what is held out, can be trained.
+    """
+    origins = [np.unique(one.arrays.origin) for one in sources]
+    starts = np.cumsum([0, *map(len, origins)])
+    held = np.array(hold_out(list(range(starts[-1])), seed)[1] if most else [], np.int64)
+    parts, scored = [], []
+    for one, rows, start in zip(sources, origins, starts, strict=False):
+        mine = held[(held >= start) & (held < start + len(rows))]
+        if len(mine) == len(rows):
+            raise DataError(f"{one.source}: all of its rows are held out: give --eval-data.")
+        found, weight = one.arrays, parse(one.source).weight
+        wanted = ~np.isin(found.origin, rows[mine - start])
+        name = f"training {Path(one.place).name}"
+        parts.append((_noted(_set(name, found, wanted, one.place), found, one.bad), weight))
+        few = mine[mine < held[most]] if most < len(held) else mine
+        scored.append(np.flatnonzero(np.isin(found.origin, rows[few - start])))
+    return parts, _scored(sources, scored) if most else None
+
+
+def _scored(sources: Sequence[Encoded], chosen: Sequence[Any]) -> RowSet:
+    """Held-out rows of several sources, of which there are few: read into memory."""
+    there = [(one, int(index)) for one, some in zip(sources, chosen, strict=True) for index in some]
+    read = [(one, index, one.arrays.example(index)) for one, index in there]
+    kept = [found for found in read if found[2].trainable_tokens]
+    if not kept:
+        raise DataError(
+            f"0 of {len(read)} rows have trainable tokens in the held-out data: give --eval-data."
+        )
+    examples = tuple(example for _, _, example in kept)
+    return RowSet(
+        name="held-out",
+        rows=tuple(one.arrays.row(index) for one, index, _ in kept),
+        examples=examples,
+        rows_read=len({(one.source, int(one.arrays.origin[index])) for one, index in there}),
+        cut_rows=sum(example.cut_tokens > 0 for _, _, example in read),
+        cut_tokens=sum(example.cut_tokens for _, _, example in read),
+        untrainable_rows=len(read) - len(kept),
+        sha256=fingerprint(examples),
+        places=tuple(f"{one.place}[{int(one.arrays.origin[index])}]" for one, index, _ in kept),
+    )
+
+
 def _set(name: str, found: Arrays, wanted: Any, place: str) -> RowSet:
     trainable = found.trainable > 0
     chosen = np.flatnonzero(wanted & trainable)
@@ -41,8 +138,6 @@ def _set(name: str, found: Arrays, wanted: Any, place: str) -> RowSet:
             " with `unfrozen data`."
         )
     cut = found.cut[wanted]
-    follows = hashlib.sha256(found.digest[chosen].tobytes())
-    follows.update(found.trained.data)
     return RowSet(
         name=name,
         rows=StoredRows(found, chosen),
@@ -51,9 +146,16 @@ def _set(name: str, found: Arrays, wanted: Any, place: str) -> RowSet:
         cut_rows=int((cut > 0).sum()),
         cut_tokens=int(cut.sum()),
         untrainable_rows=int((wanted & ~trainable).sum()),
-        sha256=follows.hexdigest(),
+        sha256=_digest(found, chosen),
         places=StoredPlaces(found, chosen, place),
     )
+
+
+def _digest(found: Arrays, chosen: Any) -> str:
+    """SHA-256 of some rows by the hashes of their tokens, and of what is trained in all of them."""
+    follows = hashlib.sha256(found.digest[chosen].tobytes())
+    follows.update(found.trained.data)
+    return follows.hexdigest()
 
 
 def _noted(rows: RowSet, found: Arrays, bad: list[str] | None) -> RowSet:

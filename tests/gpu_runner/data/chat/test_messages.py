@@ -81,7 +81,7 @@ def test_what_nothing_is_made_of_is_told() -> None:
         (says("a", tool_calls={}, name=3), 'message 0: "name" is int 3'),
         (says("a", tool_calls="f"), 'message 0: "tool_calls" is str, but must be a list'),
         (says("a", tool_calls=[{"function": {}}]), "message 0: a call of a tool has no name"),
-        (asks([{"type": "image_url"}]), "a part of type 'image_url': only text is trained"),
+        (asks([{"type": "image_url"}]), "a part of type 'image_url', and only text is trained"),
         ({"role": "narrator", "content": "a"}, "has role 'narrator', but must have one of system"),
         ({"from": "narrator", "value": "a"}, "has role 'narrator'"),
     ],

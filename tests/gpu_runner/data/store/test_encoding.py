@@ -16,6 +16,7 @@ from gpu_runner.data import sets
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.example import lengths
 from gpu_runner.data.rows import RowSet
+from gpu_runner.data.store import cache as cache_of_rows
 from gpu_runner.data.store import encoding
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.plan import plan
@@ -31,8 +32,8 @@ ROWS: list[dict[str, Any]] = [
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of this test's own, one process, and files that are large from 1 KB on."""
-    monkeypatch.setenv(encoding.CACHE_ENV, str(tmp_path / "cache"))
-    monkeypatch.setattr(encoding, "LEAST_BYTES", 1_000)
+    monkeypatch.setenv(cache_of_rows.CACHE_ENV, str(tmp_path / "cache"))
+    monkeypatch.setattr(cache_of_rows, "LEAST_BYTES", 1_000)
     monkeypatch.setattr(encoding, "_TOGETHER", 7)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     return tmp_path / "cache" / "rows"
@@ -60,7 +61,7 @@ def both_ways(
 ) -> Iterator[tuple[RowSet, RowSet]]:
     """The training and the held-out rows: from disk, and as a small file's."""
     for least in (1_000, 10**9):
-        monkeypatch.setattr(encoding, "LEAST_BYTES", least)
+        monkeypatch.setattr(cache_of_rows, "LEAST_BYTES", least)
         train, suites = sets.read(config(file, **choices), encoder())
         yield train, suites["task"]
 
@@ -136,7 +137,7 @@ def test_damaged_arrays_are_made_anew(file: Path, cache: Path) -> None:
 def test_without_a_place_to_keep_them_rows_are_encoded_all_the_same(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(encoding.CACHE_ENV, str(file / "no" / "folder"))
+    monkeypatch.setenv(cache_of_rows.CACHE_ENV, str(file / "no" / "folder"))
     train, _ = sets.read(config(file), encoder())
     assert len(train.examples) > 40
 
@@ -151,7 +152,7 @@ def test_a_full_disk_is_told_with_a_remedy(file: Path, cache: Path, full_disk: i
 def test_the_oldest_arrays_are_removed_when_they_take_too_much(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "MOST_BYTES", 1)
+    monkeypatch.setattr(cache_of_rows, "MOST_BYTES", 1)
     for seq_len in (50, 51, 52):
         sets.read(config(file), encoder(seq_len))
     assert len(folders(cache)) == 1
