@@ -30,7 +30,7 @@ UNFROZEN_COMMANDS = {
 }
 RUNNER_COMMANDS = {
     *("train", "plan", "resume", "serve"),
-    *("export", "doctor", "selftest", "trace", "data"),
+    *("export", "import", "doctor", "selftest", "trace", "data"),
 }
 
 

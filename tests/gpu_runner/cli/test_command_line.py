@@ -12,7 +12,10 @@ from run_process import ROOT
 
 pytestmark = pytest.mark.slow
 
-COMMANDS = ("serve", "plan", "train", "resume", "export", "doctor", "selftest", "trace", "data")
+COMMANDS = (
+    *("serve", "plan", "train", "resume", "export", "doctor", "selftest", "trace", "data"),
+    "import",
+)
 AT_ONCE = "import sys; from gpu_runner.cli.command_line import main\n"
 
 

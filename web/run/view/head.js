@@ -1,6 +1,7 @@
 /** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
 
 import { typed } from "../program.js";
+import { isImported, sinceText } from "../imported.js";
 import { bytesText, countText, deltaText, durationText, lossText, metricText } from "../number.js";
 import { metricWords } from "../schema.js";
 import { h } from "../../figures/vnode.js";
@@ -26,9 +27,10 @@ export function headView(run, goesOn = false) {
 function titleView(run) {
   const model = run.start?.model ?? {};
   const parts = [
-    model.num_parameters && `${countText(model.num_parameters)} parameters, ${trainedText(model)}`,
+    model.num_parameters && `${countText(model.num_parameters)} parameters${isImported(run) ? "" : `, ${trainedText(model)}`}`,
     run.start?.data.train_rows && `${countText(run.start.data.train_rows)} rows`,
     run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),
+    isImported(run) && `logged by ${run.start.tool}`,
   ].filter(Boolean);
   return h(
     "div",
@@ -43,7 +45,9 @@ function trainedText({ num_parameters: all, num_trained: trained = all }) {
   return `${trained < all ? countText(trained) : "all"} of them trained`;
 }
 
-function progressView({ step, plan, time }, goesOn) {
+function progressView(run, goesOn) {
+  const { step, plan, time } = run;
+  const isTimed = !isImported(run) || time.elapsed > 0;
   const label = plan.steps ? `Step ${step} of ${plan.steps}` : `Step ${step}`;
   const bar = h("progress", { max: plan.steps, value: Math.min(step, plan.steps), "aria-label": label });
   return h(
@@ -51,7 +55,7 @@ function progressView({ step, plan, time }, goesOn) {
     { class: "run-progress" },
     plan.steps > 0 && bar,
     h("span", { class: "run-step" }, label),
-    h("span", { class: "run-time" }, timeText(time, goesOn)),
+    isTimed && h("span", { class: "run-time" }, timeText(time, goesOn)),
   );
 }
 
@@ -62,7 +66,7 @@ function timeText({ elapsed, left }, goesOn) {
 
 function factsView(run) {
   const facts = [
-    ["Training loss", lastText(run, "train/loss", "nats"), "nats per token"],
+    ["Training loss", lastText(run, "train/loss", "nats"), isImported(run) ? "as logged" : "nats per token"],
     evalFact(run, "task", "Task loss"),
     evalFact(run, "general", "General loss"),
     ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trainable tokens"],
@@ -99,7 +103,7 @@ function evalFact(run, suite, label) {
   if (!scores || scores.x.length === 0) return null;
   const delta = scores.delta.at(-1);
   const tone = delta > 0 ? "worse" : delta < 0 ? "better" : "";
-  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} since step 0`, tone];
+  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} ${sinceText(scores)}`, tone];
 }
 
 function memoryFact({ memory }) {

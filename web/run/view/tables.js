@@ -28,11 +28,17 @@ export function stepTable(run, names) {
 export function evalTable(run) {
   const suites = Object.entries(run.evals).filter(([, scores]) => scores.x.length);
   return {
-    headers: ["Held-out set", "At step 0", "Now", "Change"],
+    headers: ["Held-out set", firstHeader(suites), "Now", "Change"],
     rows: suites.map(([name, s]) => [suiteLabel(name), cell(s.baseline), cell(s.y.at(-1)), cell(s.delta.at(-1))]),
     units: ["", "nats", "nats", "nats"],
     caption: "Loss on held-out sets",
   };
+}
+
+/** When the first scores were taken: all at one step, or each suite in its own time. */
+function firstHeader(suites) {
+  const steps = new Set(suites.map(([, { x }]) => x[0]));
+  return steps.size === 1 ? `At step ${[...steps][0]}` : "At first";
 }
 
 /** Predicted and measured bytes by instant and component. */
