@@ -1,15 +1,17 @@
 """Runs of other tools, written by those tools, and what their own readers find in them.
 
-`python foreign_runs.py offline FOLDER` logs to W&B, and `history FILE` prints what it reads back: in
-processes of their own, because W&B starts one and leaves what it has changed.
+`python foreign_runs.py offline FOLDER` logs to W&B, and `history FILE` prints what it reads back:
+in processes of their own, because W&B starts one and leaves what it has changed.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def offline_run(folder: Path, kind: str = "whole") -> Path:
 
 
 def history(file: Path) -> list[dict[str, Any]]:
-    """What W&B's own reader finds in the file of a run: its rows, name → value."""
+    """What W&B's own protobuf finds in the file of a run: its rows, name → value."""
     return [json.loads(line) for line in _in_a_process("history", str(file)).splitlines()]
 
 
@@ -103,7 +105,11 @@ def _log_offline(folder: Path, kind: str) -> None:
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"learning_rate": 1e-4, "max_steps": 40, "optim": {"name": "adamw", "betas": [0.9, 0.95]}}
+    config = {
+        "learning_rate": 1e-4,
+        "max_steps": 40,
+        "optim": {"name": "adamw", "betas": [0.9, 0.95]},
+    }
     run = wandb.init(project="p", name="a run", mode="offline", dir=str(folder), config=config)
     for step, row in enumerate(ROWS, 1):
         row = {**row, "train/global_step": 10 * step, "reward": {"mean": step / 7, "std": 0.5}}
@@ -119,17 +125,29 @@ def _log_offline(folder: Path, kind: str) -> None:
 
 def _print_history(file: Path) -> None:
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
-    store = DataStore()
-    store.open_for_scan(str(file))
-    while (data := store.scan_data()) is not None:
+    for data in _records(file.read_bytes()):
         record = Record()
         record.ParseFromString(data)
         if record.WhichOneof("record_type") == "history":
             items = record.history.item
             row = {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in items}
             print(json.dumps({"_step": record.history.step.num, **row}))
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """The payloads of a log; W&B's own reader of its frames is a program, and no library."""
+    at, record = 7, b""
+    while at < len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        size, kind = struct.unpack_from("<HB", data, at + 4)
+        record += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):
+            yield record
+            record = b""
 
 
 if __name__ == "__main__":

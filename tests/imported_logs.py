@@ -1,4 +1,4 @@
-"""Files of other tools as logs of ours, each line let through by the frontier, whole and in its order."""
+"""Files of other tools as logs of ours, each line let through by the frontier, in its order."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -88,8 +88,9 @@ COMPONENTS: Final[dict[str, str]] = {
 _PLACES: Final = {name: place for place, name in enumerate(COMPONENTS)}
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
 OTHER: Final = "other/"
-"""Before the name of a number that another tool logged and nothing here has a name for. Such runs are
-imported; our own trainer writes no such name.
+"""Before the name of a number of an imported run that nothing here has a name for.
+
+Our own trainer writes no such name.
 """
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
@@ -123,7 +124,7 @@ def schema() -> dict[str, object]:
 
 
 def line(event: Mapping[str, Any]) -> str:
-    """One line of a log with its newline: JSON without NaN and infinities, which travel as words."""
+    """One line of a log: JSON without NaN and infinities, which travel as words."""
     return json.dumps(finite(event), separators=(",", ":"), ensure_ascii=False) + "\n"
 
 

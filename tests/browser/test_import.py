@@ -14,7 +14,8 @@ INPUT = "run-chooser input[type=file]"
 DROP = """(view, [name, text]) => {
   const files = new DataTransfer();
   files.items.add(new File([text], name));
-  view.dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true }));
+  const drop = { dataTransfer: files, bubbles: true, cancelable: true };
+  view.dispatchEvent(new DragEvent("drop", drop));
 }"""
 
 
@@ -118,7 +119,7 @@ def test_a_wrong_file_says_what_was_expected(
 
 
 def test_reading_can_be_stopped_and_the_page_goes_on(reader: RunReader) -> None:
-    reader.page.route("**/pyodide.asm.wasm", lambda route: None)  # Python never comes
+    reader.page.route("**/pyodide.asm.wasm", lambda _: None)  # Python never comes
     reader.page.locator("run-view").first.evaluate(DROP, ["trainer_state.json", state(40)])
     stop = reader.page.get_by_role("button", name="Stop reading")
     stop.click()

@@ -22,7 +22,7 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="trainer_state.json, an event file of TensorBoard, run-….wandb, or a folder of them."
+            help="trainer_state.json, TensorBoard's event files, run-….wandb; or a folder of them."
         ),
     ],
     runs: Runs = None,

@@ -1,8 +1,8 @@
 """Runs of other tools into the folder of runs: found in a path, read, written as logs of ours.
 
     a file                     that run; of an event file, with those beside it
-    a folder                   every run in it: of event files, each folder is one run, as TensorBoard
-                               has it; of checkpoints side by side, the state that is furthest counts
+    a folder                   every run in it: event files of one folder are one run, as for
+                               TensorBoard; of checkpoints side by side the furthest counts
 
 Links are not followed. A run's id is made of what its files hold, so that a second import finds the
 first one. The log appears whole or not at all.

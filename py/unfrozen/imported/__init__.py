@@ -6,8 +6,9 @@
     found = reading.run()                     raises `ForeignFileError`
     for line in log.lines(found, …): …        the lines of an events.jsonl
 
-Nothing of a file is executed, no length in it is believed, and what is held of it is bounded. A file
-that is damaged, cut short or still being written is read as far as its checksums go; the run says so.
+Nothing of a file is executed, no length in it is believed, and what is held of it is bounded. One
+that is damaged, cut short or still being written is read as far as its checksums go; the run says
+so.
 
 Reading order:
 

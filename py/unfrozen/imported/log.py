@@ -41,7 +41,6 @@ class ForeignRun:
     """Seconds from start to end, where it says so and dates nothing."""
     config: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     """What was passed over or is damaged, one sentence each."""
@@ -55,8 +54,8 @@ class ForeignRun:
 def lines(run: ForeignRun, name: str = "", written: float = 0.0) -> Iterator[str]:
     """The lines of the run's log.
 
-    `name`: what a reader calls it, else as the file does. `written`: Unix seconds of the file's last
-    change, for a log that dates nothing.
+    `name`: what a reader calls it, else as the file does. `written`: Unix seconds of the file's
+    last change, for a log that dates nothing.
     """
     return _Log(run, name, written).lines()
 
@@ -99,7 +98,6 @@ class _Log:
             "source": IMPORTED,
             "tool": tool.label,
             "model": {"name": self.name, **run.model},
-            "versions": {text(k, 100): text(v, 100) for k, v in list(run.versions.items())[:32]},
             "config": config,
             "plan": {"steps": run.steps},
             "meanings": meanings(run.tool, has),

@@ -1,7 +1,7 @@
 """What other tools call what we have a name for.
 
-A number keeps its meaning or its name: `num_tokens` of TRL counts all tokens, our `train/tokens` those
-that are trained, so the one does not become the other. What has no counterpart is kept as
+A number keeps its meaning or its name: `num_tokens` of TRL counts all tokens, our `train/tokens`
+those that are trained, so the one does not become the other. What has no counterpart is kept as
 `other/` and its own name. Counters of an axis and timings of an evaluation are no curves of a run:
 they are left out, and the run says so.
 """

@@ -4,8 +4,8 @@
     import_piece({import, data, last})        ─▶ {}                bytes of the files, in that order
     import_lines({import})                    ─▶ {lines, more}     of an events.jsonl
 
-Between two of these the interpreter answers other questions, and a reader who has had enough asks no
-further. A file that cannot be read is answered with `problem`.
+Between two of these the interpreter answers other questions, and a reader who has had enough asks
+no further. A file that cannot be read is answered with `problem`.
 """
 
 from __future__ import annotations

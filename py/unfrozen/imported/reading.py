@@ -31,7 +31,7 @@ def tool_of(head: bytes) -> ToolName | None:
 
 
 def order(file: str) -> tuple[int, str]:
-    """What a run's files are sorted by: the time at which each was begun, which event files tell."""
+    """What a run's files are sorted by: when each was begun, which event files tell."""
     found = _WRITTEN.search(file)
     return int(found[1][:18]) if found else 0, file
 
@@ -97,10 +97,9 @@ class Reading:
         elif tool == "tensorboard":
             self._reader = EventFilesReader()
             self._reader.begin(self._file)
+        elif tool == "trainer":
+            self._reader = TrainerStateReader(self._file)
         else:
-            self._reader = _READERS[tool](self._file)
+            self._reader = OfflineRunReader(self._file)
         self._first = self._first or self._file
         return head
-
-
-_READERS: Final = {"trainer": TrainerStateReader, "wandb": OfflineRunReader}

@@ -2,8 +2,8 @@
 
 Field numbers are those of tensorboard/compat/proto: event.proto, summary.proto, tensor.proto and
 types.proto. Numbers are `simple_value`s, and tensors of one element under the plugin "scalars"; the
-first value of a tag names its plugin for all. Of a run that was started again, a session's START says
-from which step on what was written before no longer counts.
+first value of a tag names its plugin for all. Of a run that was started again, a session's START
+says from which step on what was written before no longer counts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ from unfrozen.imported.wire import (
 
 _WALL_TIME, _STEP, _VERSION, _SUMMARY, _SESSION = 1, 2, 3, 5, 7  # of Event
 _TAG, _SIMPLE, _TENSOR, _METADATA = 1, 2, 8, 9  # of Summary.Value
-_DTYPE, _CONTENT, _FLOATS, _DOUBLES, _INTS, _LONGS, _HALVES = 1, 4, 5, 6, 7, 10, 13  # of TensorProto
+_DTYPE, _CONTENT, _FLOATS, _DOUBLES, _INTS, _LONGS, _HALVES = (
+    1,
+    4,
+    5,
+    6,
+    7,
+    10,
+    13,
+)  # of TensorProto
 _START: Final = 1  # of SessionLog.SessionStatus
 _FORMATS: Final = {1: "<f", 2: "<d", 3: "<i", 9: "<q", 19: "<e"}  # of DataType, as content has them
 _BFLOAT16: Final = 14
@@ -177,7 +185,10 @@ def _elements(dtype: int, number: int, kind: int, value: int | bytes) -> Iterato
 
 def _unpacked(dtype: int, data: bytes) -> Iterator[float]:
     if dtype == _BFLOAT16:
-        yield from (_half(dtype, int.from_bytes(data[n : n + 2], "little")) for n in (0, 2)[: len(data) // 2])
+        yield from (
+            _half(dtype, int.from_bytes(data[n : n + 2], "little"))
+            for n in (0, 2)[: len(data) // 2]
+        )
     elif (form := _FORMATS.get(dtype)) and data:
         size = struct.calcsize(form)
         if len(data) % size:

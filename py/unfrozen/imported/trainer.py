@@ -1,7 +1,7 @@
 """trainer_state.json: what Hugging Face Trainer, and all of TRL, writes into every checkpoint.
 
-Fields as `transformers.TrainerState` has them. `log_history` is a list of what was logged, each entry
-with its `step`; nothing in it is dated.
+Fields as `transformers.TrainerState` has them. `log_history` is a list of what was logged, each
+entry with its `step`; nothing in it is dated.
 """
 
 from __future__ import annotations
@@ -17,8 +17,20 @@ from unfrozen.imported.points import LAST_STEP, Points
 from unfrozen.imported.problem import EXPECTED, ForeignFileError
 
 MOST_BYTES: Final = 64 * 2**20
-_SETTINGS: Final = ("num_train_epochs", "train_batch_size", "logging_steps", "eval_steps", "save_steps")
-_RESULTS: Final = ("best_metric", "best_global_step", "best_model_checkpoint", "epoch", "total_flos")
+_SETTINGS: Final = (
+    "num_train_epochs",
+    "train_batch_size",
+    "logging_steps",
+    "eval_steps",
+    "save_steps",
+)
+_RESULTS: Final = (
+    "best_metric",
+    "best_global_step",
+    "best_model_checkpoint",
+    "epoch",
+    "total_flos",
+)
 _AGAIN: Final = "copy it again, or take that of an earlier checkpoint"
 
 
@@ -51,7 +63,7 @@ class TrainerStateReader:
             else:
                 passed += _take(points, entry)
         if not points.count:
-            remedy = "it was saved before the first step that is logged (logging_steps): take a later one"
+            remedy = "it was saved before the first logged step (logging_steps): take a later one"
             raise ForeignFileError(self._file, "its log_history holds no number", remedy)
         steps, last = (whole(state.get(key), LAST_STEP) for key in ("max_steps", "global_step"))
         last = max(last, points.last_step)

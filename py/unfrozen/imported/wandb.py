@@ -3,8 +3,8 @@
 A header of 7 bytes, then blocks of 32 KiB of records in LevelDB's log format
 (https://github.com/google/leveldb/blob/main/doc/log_format.md), but with a plain CRC-32 over type
 and data. A record that crosses blocks comes in fragments. Each is a `Record` of
-wandb/proto/wandb_internal.proto, whose field numbers stand below. After damage reading goes on at the
-next block, as W&B does.
+wandb/proto/wandb_internal.proto, whose field numbers stand below. After damage reading goes on at
+the next block, as W&B does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.plain import number, text, whole
 from unfrozen.imported.points import LAST_STEP, Points
 from unfrozen.imported.problem import ForeignFileError, name_shown
-from unfrozen.imported.wire import WireError, double, fields, parts, signed, utf8
+from unfrozen.imported.wire import WireError, fields, parts, signed, utf8
 
 MAGIC: Final = b":W&B\xe1\xbe\x00"
 """Name, 0xBEE1 and version 0 of the format."""
@@ -77,7 +77,7 @@ class OfflineRunReader:
         while len(block) - at >= _HEAD:
             size, kind = int.from_bytes(block[at + 4 : at + 6], "little"), block[at + 6]
             if kind == 0 and size == 0:
-                return  # zeros up to the end of the block
+                return None  # zeros up to the end of the block
             data = block[at + _HEAD : at + _HEAD + size]
             where = self._offset + at
             if len(data) < size and not full:
@@ -140,14 +140,21 @@ class OfflineRunReader:
                 self._config |= _items(value, self._config)
 
     def _take_history(self, data: bytes) -> None:
+        row = dict(_flat(_pairs(data, 1)))
+        media = tuple(name.removesuffix("_type") for name in row if name.endswith("._type"))
         said: dict[str, float] = {}
-        for name, value in _flat(_pairs(data, 1)):
-            found = number(value)
+        for name, value in row.items():
+            found = None if media and name.startswith(media) else number(value)
             if found is None:
                 self._others += 1
             else:
                 said[name] = found
-        counts = (signed(v) for p in parts(data, 2) for n, _, v in fields(p) if n == 1 and isinstance(v, int))
+        counts = (
+            signed(v)
+            for p in parts(data, 2)
+            for n, _, v in fields(p)
+            if n == 1 and isinstance(v, int)
+        )
         own = said.get("_step", float(next(counts, 0)))
         by_step = next((said[name] for name in _STEPS if name in said), None)
         self._by_step |= by_step is not None
@@ -177,14 +184,18 @@ class OfflineRunReader:
         """The run. Raises `ForeignFileError` where no number was found."""
         if not self.points.count:
             problem = f"no number was logged{''.join(f'. {note}' for note in self._notes)}"
-            raise ForeignFileError(self._file, problem, "log numbers with `run.log`, or take another run")
+            raise ForeignFileError(
+                self._file, problem, "log numbers with `run.log`, or take another run"
+            )
         if self._large:
-            self._note(f"{self._large:,} records of more than {MOST_RECORD:,} bytes were passed over")
+            self._note(
+                f"{self._large:,} records of more than {MOST_RECORD:,} bytes were passed over"
+            )
         if self._others:
             self._note(f"{self._others:,} values that are no numbers were passed over")
         if not self._by_step:
             self._note("steps are W&B's own: they count calls of log, not updates of the optimizer")
-        own = self._config.pop("_wandb", None)
+        self._config.pop("_wandb", None)  # its own bookkeeping
         config = dict(_flat(iter(self._config.items())))
         return ForeignRun(
             "wandb",
@@ -197,7 +208,6 @@ class OfflineRunReader:
             reason=_reason(self._exit),
             config=config,
             model=_model(config),
-            versions=_versions(own),
             summary={
                 k: v
                 for k, v in _flat(iter(self._summary.items()))
@@ -217,14 +227,6 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     """What Trainer's callback says of the model."""
     many = whole(config.get("model/num_parameters"), 2**53 - 1)
     return {"num_parameters": many} if many else {}
-
-
-def _versions(own: object) -> dict[str, str]:
-    """W&B's own part of the configuration names the versions it saw."""
-    plain = own.get("value", own) if isinstance(own, dict) else {}
-    named = {"python": "python_version", "wandb": "cli_version", "transformers": "huggingface_version"}
-    found = {name: plain.get(key) for name, key in named.items()} if isinstance(plain, dict) else {}
-    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def _items(data: bytes, known: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Damaged files: cut at every byte, bits flipped anywhere. A log or one sentence, never a traceback."""
+"""Damaged files: cut at every byte, bits flipped. A log or one sentence, never a traceback."""
 
 import json
 import random

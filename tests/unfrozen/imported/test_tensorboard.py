@@ -1,4 +1,4 @@
-"""Event files as TensorBoard's own writers write them, value by value as its own reader reads them."""
+"""Event files as TensorBoard's own writers write them, as its own reader reads them."""
 
 import math
 import struct

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, against messages that protobuf itself has written, and against nonsense."""
+"""Protobuf's wire format, against messages that protobuf has written, and against nonsense."""
 
 import math
 
