@@ -24,7 +24,7 @@ export function otherName(name) {
   return name.slice(schema().other.length);
 }
 
-/** @param {{x: number[]}} suite @returns {string} from where its change is counted */
-export function sinceText(suite) {
-  return `since step ${suite.x[0]}`;
+/** @param {Run} run @param {{x: number[]}} suite @returns {number} the step from which its change counts */
+export function firstStep(run, suite) {
+  return isImported(run) ? suite.x[0] : 0;
 }

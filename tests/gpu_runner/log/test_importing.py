@@ -91,7 +91,7 @@ def test_an_event_file_is_read_with_those_beside_it(tmp_path: Path) -> None:
     foreign_runs.event_file(tmp_path / "log", [{"loss": 2.0}] * 3)
     (first,) = (tmp_path / "log").iterdir()
     first = first.rename(tmp_path / "log" / "events.out.tfevents.1000.h")
-    foreign_runs.event_file(tmp_path / "log", [{"loss": 1.0}] * 3, first=3)
+    foreign_runs.event_file(tmp_path / "log", [{"loss": 1.0}] * 3, first=2)
     (found,) = bring(first, tmp_path / "runs")
     assert len(found.files) == 2
     text = (found.directory / "events.jsonl").read_text()  # type: ignore[operator]
@@ -138,8 +138,7 @@ def test_links_below_a_folder_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "latest-run").symlink_to(state(tmp_path / "out", 4).parent)
     (tmp_path / "in" / "trainer_state.json").symlink_to(tmp_path / "out" / "trainer_state.json")
-    with pytest.raises(DataError, match="nothing of another tool"):
-        candidates(tmp_path / "in")
+    assert candidates(tmp_path / "in") == []
 
 
 def test_a_tree_without_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,8 +151,7 @@ def test_a_tree_without_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_pipe_in_the_place_of_a_file_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "trainer_state.json")
-    with pytest.raises(DataError, match="nothing of another tool"):
-        candidates(tmp_path)
+    assert candidates(tmp_path) == []
 
 
 def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 /** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
 
 import { typed } from "../program.js";
-import { isImported, sinceText } from "../imported.js";
+import { isImported, firstStep } from "../imported.js";
 import { bytesText, countText, deltaText, durationText, lossText, metricText } from "../number.js";
 import { metricWords } from "../schema.js";
 import { h } from "../../figures/vnode.js";
@@ -103,7 +103,7 @@ function evalFact(run, suite, label) {
   if (!scores || scores.x.length === 0) return null;
   const delta = scores.delta.at(-1);
   const tone = delta > 0 ? "worse" : delta < 0 ? "better" : "";
-  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} ${sinceText(scores)}`, tone];
+  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} since step ${firstStep(run, scores)}`, tone];
 }
 
 function memoryFact({ memory }) {
