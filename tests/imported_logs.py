@@ -6,12 +6,12 @@ from typing import Any
 
 from unfrozen.frontier.log import Order, read_line
 from unfrozen.imported.log import ForeignRun, lines
-from unfrozen.imported.reading import Reading, order
+from unfrozen.imported.reading import ForeignFiles, order
 
 
 def reading(*files: Path, piece: int = 1 << 20) -> ForeignRun:
     """The run in some files, fed in pieces of `piece` bytes."""
-    found = Reading()
+    found = ForeignFiles()
     for file in sorted(files, key=lambda file: order(file.name)):
         found.begin(file.name)
         data = file.read_bytes()
@@ -23,7 +23,7 @@ def reading(*files: Path, piece: int = 1 << 20) -> ForeignRun:
 
 def reading_bytes(data: bytes, name: str = "file") -> ForeignRun:
     """The run in the bytes of one file."""
-    found = Reading()
+    found = ForeignFiles()
     found.begin(name)
     found.feed(data)
     found.end()

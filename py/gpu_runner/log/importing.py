@@ -19,9 +19,10 @@ from typing import Final
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.plain import open_plain, read_plain
+from unfrozen.errors import ForeignFileError
 from unfrozen.imported.log import ForeignRun, lines
-from unfrozen.imported.problem import EXPECTED, ForeignFileError
-from unfrozen.imported.reading import HEAD_BYTES, Reading, order, tool_of
+from unfrozen.imported.reading import HEAD_BYTES, ForeignFiles, order, tool_of
+from unfrozen.imported.told import EXPECTED
 
 MOST_ENTRIES: Final = 20_000
 """Files and folders that are looked at below a path."""
@@ -146,7 +147,7 @@ def _files(folder: Path, deep: int = _DEEPEST) -> Iterator[Path]:
 
 def _read(files: tuple[Path, ...]) -> tuple[ForeignRun, float]:
     """The run in some files, and when the last of them was written."""
-    reading, written = Reading(), 0.0
+    reading, written = ForeignFiles(), 0.0
     for file in files:
         reading.begin(file.name)
         descriptor = open_plain(file)

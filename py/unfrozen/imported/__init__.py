@@ -1,6 +1,6 @@
 """Files of other tools as runs of ours: Trainer's state, TensorBoard's events, W&B's offline runs.
 
-    reading = Reading()
+    reading = ForeignFiles()
     reading.begin("trainer_state.json")       for TensorBoard once for each event file of the run
     reading.feed(piece)                       … with its bytes, in pieces of any size
     found = reading.run()                     raises `ForeignFileError`
@@ -12,7 +12,6 @@ so.
 
 Reading order:
 
-- `problem` — why a file is not read: which byte, what to do
 - `plain` — foreign names, texts and numbers as they may be shown
 - `wire` — the fields of a protobuf message
 - `tfrecord` — records behind checksums, as TensorBoard frames them

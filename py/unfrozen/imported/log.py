@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from unfrozen.events import OTHER, VERSION, RunStatus, line
-from unfrozen.imported.names import Place, assigned
+from unfrozen.imported.names import Placement, assigned
 from unfrozen.imported.plain import fitted, text
 from unfrozen.imported.points import LAST_STEP, Attempt, Points, first_step, moments
 from unfrozen.imported.told import TOOLS, lacks, meanings
@@ -167,7 +167,7 @@ class _Log:
         }
 
 
-def _is_score(place: Place) -> bool:
+def _is_score(place: Placement) -> bool:
     return place.kind == "eval"
 
 

@@ -37,19 +37,19 @@ Kind = Literal["metric", "eval", "left"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """Where a number of another tool stands in our log: a metric, a suite of `eval`, or nowhere."""
 
     kind: Kind
     name: str
 
 
-def _exact() -> dict[str, tuple[Place, int]]:
+def _exact() -> dict[str, tuple[Placement, int]]:
     """Name → its place, and which spelling of it that is: 0 is our own."""
-    places = {name: (Place("metric", name), 0) for name in METRIC_NAMES if name[:5] != "eval/"}
+    places = {name: (Placement("metric", name), 0) for name in METRIC_NAMES if name[:5] != "eval/"}
     for name, others in _ALSO.items():
-        places |= {other: (Place("metric", name), n) for n, other in enumerate(others, 1)}
-    places |= {name: (Place("eval", "task"), n) for n, name in enumerate(_TASK)}
+        places |= {other: (Placement("metric", name), n) for n, other in enumerate(others, 1)}
+    places |= {name: (Placement("eval", "task"), n) for n, name in enumerate(_TASK)}
     return places
 
 
@@ -57,31 +57,31 @@ _EXACT: Final = _exact()
 _LAST: Final = 100  # of a spelling that is no exact one
 
 
-def placed(name: str) -> tuple[Place, int]:
+def placed(name: str) -> tuple[Placement, int]:
     """The place of a name, and how good a spelling of it this is; 0 is the best."""
     key = name.lower()
     if key in _EXACT:
         return _EXACT[key]
     if _NO_CURVE.fullmatch(key):
-        return Place("left", name), _LAST
+        return Placement("left", name), _LAST
     if found := _SUITE.fullmatch(name):
-        return Place("eval", text(found["suite"] or found["ours"], NAME_MOST)), _LAST - 1
-    return Place("metric", OTHER + text(name, NAME_MOST)), _LAST
+        return Placement("eval", text(found["suite"] or found["ours"], NAME_MOST)), _LAST - 1
+    return Placement("metric", OTHER + text(name, NAME_MOST)), _LAST
 
 
-def assigned(names: Iterable[str]) -> dict[str, Place]:
+def assigned(names: Iterable[str]) -> dict[str, Placement]:
     """The place of every name of one run. Of two for one place the better spelling has it.
 
     The other is kept under its own name.
     """
-    taken: dict[Place, str] = {}
-    found: dict[str, Place] = {}
+    taken: dict[Placement, str] = {}
+    found: dict[str, Placement] = {}
     for name in sorted(names, key=lambda name: (placed(name)[1], name)):
         place, _ = placed(name)
         if place.kind != "left" and place in taken:
-            place = Place("metric", OTHER + text(name, NAME_MOST))
+            place = Placement("metric", OTHER + text(name, NAME_MOST))
             if place in taken:
-                place = Place("left", name)
+                place = Placement("left", name)
         taken[place] = name
         found[name] = place
     return found

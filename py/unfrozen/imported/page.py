@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from unfrozen.errors import ForeignFileError
 from unfrozen.imported.log import lines
 from unfrozen.imported.plain import number, text
-from unfrozen.imported.problem import ForeignFileError
-from unfrozen.imported.reading import Reading, order
+from unfrozen.imported.reading import ForeignFiles, order
 
 LINES_AT_ONCE: Final = 500
 MOST_FILES: Final = 200
@@ -32,7 +32,7 @@ class _Dropped:
     def __init__(self, files: list[tuple[str, float]]) -> None:
         self._names = [name for name, _ in files]
         self._written = max(when for _, when in files)
-        self._reading = Reading()
+        self._reading = ForeignFiles()
         self._reading.begin(self._names[0])
         self._next = 1
         self._lines: Iterator[str] | None = None

@@ -6,10 +6,11 @@ import re
 from hashlib import sha256
 from typing import Final, Literal
 
+from unfrozen.errors import ForeignFileError
 from unfrozen.imported.log import ForeignRun
-from unfrozen.imported.problem import EXPECTED, ForeignFileError
 from unfrozen.imported.tensorboard import EventFilesReader
 from unfrozen.imported.tfrecord import HEAD, is_head
+from unfrozen.imported.told import EXPECTED
 from unfrozen.imported.trainer import TrainerStateReader
 from unfrozen.imported.wandb import MAGIC, OfflineRunReader
 
@@ -36,7 +37,7 @@ def order(file: str) -> tuple[int, str]:
     return int(found[1][:18]) if found else 0, file
 
 
-class Reading:
+class ForeignFiles:
     """Reads the files of one run. All methods raise `ForeignFileError`."""
 
     def __init__(self) -> None:

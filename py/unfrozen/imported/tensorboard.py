@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+from unfrozen.errors import ForeignFileError, file_shown
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.plain import text
 from unfrozen.imported.points import Points
-from unfrozen.imported.problem import EXPECTED, ForeignFileError, name_shown
 from unfrozen.imported.tfrecord import MOST_RECORD, RecordCutter
+from unfrozen.imported.told import EXPECTED
 from unfrozen.imported.wire import (
     FIXED32,
     FIXED64,
@@ -111,7 +112,7 @@ class EventFilesReader:
     def _note(self, words: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:
             where = "" if offset is None else f" at byte {offset:,}"
-            self._notes.append(f"{name_shown(self._file)}{where}: {words}")
+            self._notes.append(f"{file_shown(self._file)}{where}: {words}")
 
     def _take(self, record: bytes, offset: int) -> None:
         time, step, start = 0.0, 0, False

@@ -24,6 +24,13 @@ _UNKNOWN_EVAL: Final = (
 )
 
 
+EXPECTED: Final = (
+    "expected is a trainer_state.json of Hugging Face Trainer, an event file of TensorBoard"
+    " (events.out.tfevents.…) or an offline run of W&B (run-….wandb)"
+)
+"""What can be read, for whoever brought another file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool in words: what it is called, what its log is, and how its losses were taken."""

@@ -14,11 +14,10 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 
-from unfrozen.errors import is_deep
+from unfrozen.errors import ForeignFileError, file_shown, is_deep
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.plain import number, text, whole
 from unfrozen.imported.points import LAST_STEP, Points
-from unfrozen.imported.problem import ForeignFileError, name_shown
 from unfrozen.imported.wire import WireError, fields, parts, signed, utf8
 
 MAGIC: Final = b":W&B\xe1\xbe\x00"
@@ -173,7 +172,7 @@ class OfflineRunReader:
     def _note(self, words: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:
             where = "" if offset is None else f" at byte {offset:,}"
-            self._notes.append(f"{name_shown(self._file)}{where}: {words}")
+            self._notes.append(f"{file_shown(self._file)}{where}: {words}")
 
     def _damage(self, words: str, offset: int) -> None:
         """What belongs to it is lost."""

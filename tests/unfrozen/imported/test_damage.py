@@ -9,8 +9,8 @@ import pytest
 
 import foreign_runs
 from imported_logs import events, reading_bytes
-from unfrozen.imported.problem import ForeignFileError
-from unfrozen.imported.reading import Reading
+from unfrozen.errors import ForeignFileError
+from unfrozen.imported.reading import ForeignFiles
 
 STATE = {
     "log_history": [
@@ -90,7 +90,7 @@ def test_a_file_comes_in_pieces_of_any_size(whole: dict[str, bytes]) -> None:
     for data in whole.values():
         wanted = read(data)
         for piece in (1, 5, 16, 17, 4096):
-            found = Reading()
+            found = ForeignFiles()
             found.begin("file")
             for at in range(0, len(data), piece):
                 found.feed(data[at : at + piece])

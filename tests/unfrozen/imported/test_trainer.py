@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from imported_logs import curve, events, of_kind, reading, reading_bytes, scores
-from unfrozen.imported.problem import ForeignFileError
+from unfrozen.errors import ForeignFileError
 
 ENTRIES: list[dict[str, Any]] = [
     {"step": 0, "eval_loss": 3.0, "eval_runtime": 0.1, "epoch": 0},

@@ -9,7 +9,7 @@ import pytest
 
 import foreign_runs
 from imported_logs import curve, events, of_kind, reading, reading_bytes, scores
-from unfrozen.imported.problem import ForeignFileError
+from unfrozen.errors import ForeignFileError
 from unfrozen.imported.wandb import MAGIC, OfflineRunReader
 
 
