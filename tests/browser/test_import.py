@@ -62,6 +62,7 @@ def test_what_it_lacks_is_said_and_no_box_stays_empty(reader: RunReader) -> None
     assert "mean over the steps since the point before" in shown[0].inner_text()
     assert not view.locator(".run-memory-slot").is_visible()
     assert not view.locator(".run-time").count()
+    assert not view.locator(".run-drift-slot").is_visible()
     assert "No measurement yet" not in view.inner_text()
 
 

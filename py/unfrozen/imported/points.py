@@ -76,8 +76,10 @@ class Points:
             curve = self.attempts[-1][name] = Curve()
             self._names.add(name)
         elif step == curve.steps[-1]:
-            curve.values[-1], curve.times[-1] = value, time
-            return self._leave("that a later one of the same step replaced")
+            before, curve.values[-1], curve.times[-1] = curve.values[-1], value, time
+            return (
+                None if before == value else self._leave("that a later one of their step replaced")
+            )
         curve.steps.append(step)
         curve.values.append(value)
         curve.times.append(time)

@@ -15,12 +15,12 @@ from typing import Final
 _WINDOW: Final = "the mean over the steps since the point before (logging_steps), not of one step"
 _BATCHES: Final = "a mean of what each batch gave, not by token: long rows weigh less"
 _UNKNOWN: Final = (
-    "as it was logged: this file does not say over how many steps, nor whether by token;"
-    f" Hugging Face Trainer logs {_WINDOW}"
+    "as it was logged; the file does not say over how many steps, nor whether by token"
+    " (Hugging Face Trainer: the mean over logging_steps)"
 )
 _UNKNOWN_EVAL: Final = (
-    f"as it was logged: this file does not say how it was averaged; Hugging Face Trainer takes"
-    f" {_BATCHES}"
+    "averaged in a way that the file does not say (Hugging Face Trainer: a mean of what each batch"
+    " gave, not by token)"
 )
 
 

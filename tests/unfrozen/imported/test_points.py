@@ -23,8 +23,9 @@ def test_of_one_step_the_later_number_counts() -> None:
     points = Points()
     points.add("a", 1, 1.0)
     points.add("a", 1, 2.0)
+    points.add("a", 1, 2.0)
     assert [said for *_, said in moments(points.attempts[0])] == [{"a": 2.0}]
-    assert points.left == {"that a later one of the same step replaced": 1}
+    assert points.left == {"that a later one of their step replaced": 1}
 
 
 def test_only_a_name_that_goes_back_itself_begins_another_attempt() -> None:

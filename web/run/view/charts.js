@@ -43,7 +43,7 @@ function lossChart(run, beside, { smooth }) {
     log,
     unit: "nats",
     room: 112,
-    note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${apartNote(run, beside)}`,
+    note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${apartNote(run, beside, other)}`,
     lines: [
       ...other,
       ...ghosts(loss, "given up"),
@@ -81,9 +81,9 @@ function lossNote(run, smooth, isScored) {
 }
 
 /** Losses that were not taken alike are told apart where they lie on one axis. */
-function apartNote(run, beside) {
+function apartNote(run, beside, line) {
   const [own, other] = [run, beside?.run ?? run].map((one) => meaningOf(one, "eval"));
-  if (own === other) return "";
+  if (line.length === 0 || own === other) return "";
   return other ? ` Not one measure: the grey line is ${other}.` : " Not one measure: the grey line is a mean by token.";
 }
 
@@ -131,7 +131,7 @@ function generalChart(run, beside) {
     title: isOurs ? "Loss on what it knew before" : "Loss on other held-out sets",
     unit: "nats",
     room: 132,
-    note: `${generalNote(run, isOurs)}${greyNote(other)}${apartNote(run, beside)}`,
+    note: `${generalNote(run, isOurs)}${greyNote(other)}${apartNote(run, beside, other)}`,
     lines: [
       ...other,
       ...main.flatMap(([, scores]) => ghosts(scores, "given up")),

@@ -95,7 +95,7 @@ function lastText(run, name, unit) {
 function moreFact(run, name, note) {
   const { label, unit } = metricWords(name);
   const isBad = name === "train/skipped" && run.series[name]?.y.at(-1) > 0;
-  return [label, lastText(run, name, unit), note, isBad ? "worse" : ""];
+  return [label, lastText(run, name, unit), isImported(run) ? "as logged" : note, isBad ? "worse" : ""];
 }
 
 function evalFact(run, suite, label) {

@@ -100,7 +100,9 @@ export function drawParts(parts, view) {
   paint(parts, parts.samples, samplesView(run));
   parts.view = view;
   if (isEmpty) return;
-  paint(parts, parts.memory, memoryFigure(run, parts.memory.clientWidth || 480));
+  parts.memory.hidden = isImported(run) && Object.keys(run.memory.measured).length === 0; // none will come
+  parts.drift.hidden = isImported(run) && run.drift.x.length === 0;
+  paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
   paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
   paint(parts, parts.log, logView(run));
   drawCharts(parts, view);
@@ -143,10 +145,8 @@ function buildTools(parts) {
   parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"));
 }
 
-function memoryFigure(run, width) {
-  const { memory } = run;
+function memoryFigure(memory, width) {
   const picture = memoryView(memory, width);
-  if (!picture && isImported(run)) return null; // none will come
   return h(
     "figure",
     { class: "run-figure" },
