@@ -65,7 +65,10 @@ class ForeignFiles:
     def end(self) -> None:
         """It has no more bytes."""
         if self._head is not None:
-            data, self._head = self._opened(self._head), None
+            head, self._head = self._head, None
+            if not head and _WRITTEN.search(self._file):
+                return  # an event file that was opened, and not written yet
+            data = self._opened(head)
             if self._reader is not None:
                 self._reader.feed(data)
         if isinstance(self._reader, EventFilesReader | OfflineRunReader):
@@ -83,8 +86,6 @@ class ForeignFiles:
         if _OWN.match(head):
             remedy = "the page opens it as it is, and a folder with it under the runs is a run"
             raise ForeignFileError(self._file, "it is a log of Unfrozen already", remedy)
-        if not head and isinstance(self._reader, EventFilesReader):
-            return b""  # an event file that was opened, and not written yet
         if tool is None or (tool == "wandb" and not head.startswith(MAGIC)):
             problem = "it is empty" if not head else "it is of no tool that is known here"
             if tool == "wandb":

@@ -158,16 +158,17 @@ class OfflineRunReader:
         by_step = next((said[name] for name in _STEPS if name in said), None)
         self._by_step |= by_step is not None
         step = by_step if by_step is not None else self._step if self._by_step else own
-        self._step = int(step) if 0 <= step <= LAST_STEP else -1
+        if is_step := 0 <= step <= LAST_STEP:
+            self._step = int(step)
         self._time = said.get("_timestamp", self._time)
         for name, value in said.items():
-            self.points.add(name, self._step, value, self._time)
+            self.points.add(name, self._step if is_step else -1, value, self._time)
 
     def _take_stats(self, data: bytes) -> None:
         for name, value in _pairs(data, 3):
             found = number(value)
             if name == _RESIDENT and found is not None:
-                self.points.add("sys/rss_bytes", max(0, self._step), found * 2**20, _stamp(data))
+                self.points.add("sys/rss_bytes", self._step, found * 2**20, _stamp(data))
 
     def _note(self, words: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:

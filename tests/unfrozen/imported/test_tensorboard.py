@@ -149,6 +149,18 @@ def test_a_file_that_is_still_being_written_gives_what_is_there(tmp_path: Path) 
     assert "the file ends inside a record" in " ".join(e["text"] for e in of_kind(found, "alert"))
 
 
+@pytest.mark.parametrize("stamp", [1, 9_999_999_999])
+def test_a_file_that_was_opened_and_not_written_yet_is_no_fault(tmp_path: Path, stamp: int) -> None:
+    foreign_runs.event_file(tmp_path, ROWS)
+    (file,) = files(tmp_path)
+    file.write_bytes(file.read_bytes()[:-3])
+    (tmp_path / f"events.out.tfevents.{stamp}.host").touch()
+    run = reading(*files(tmp_path))
+    assert len(run.notes) == 1
+    with pytest.raises(ForeignFileError, match="there is nothing in it"):
+        reading(tmp_path / f"events.out.tfevents.{stamp}.host")
+
+
 def test_trainers_own_event_file_is_finished_when_it_says_its_runtime(tmp_path: Path) -> None:
     rows = [{"train/loss": 1.0}, {"train/train_runtime": 9.0, "train/train_loss": 1.5}]
     foreign_runs.event_file(tmp_path, rows)

@@ -111,6 +111,15 @@ def test_rows_that_name_the_optimizers_step_stand_there() -> None:
     assert curve(found, "other/x") == [(10, 1.0)]
 
 
+def test_a_row_at_no_step_is_counted_and_moves_nothing() -> None:
+    rows = [history(a="1", _step="5"), history(a="2", _step="-3"), history(a="3", _step="NaN")]
+    stats = message((7, message((3, message((1, b"proc.memory.rssMB"), (16, b"1"))))))
+    run = reading_bytes(log(*rows, stats))
+    assert curve(events(run), "other/a") == [(5, 1.0)]
+    assert curve(events(run), "sys/rss_bytes") == [(5, 2.0**20)]
+    assert len(run.points.attempts) == 1
+
+
 def test_words_for_what_is_not_finite_are_numbers_and_others_are_counted() -> None:
     row = history(
         a='"NaN"', b="NaN", c='"-Infinity"', d="true", e='"text"', f='{"_type": "x"}', g="{"
