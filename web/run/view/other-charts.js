@@ -7,7 +7,7 @@ const MOST_SHOWN = 24;
 
 /** What holds the charts, closed until a reader opens it. */
 export function buildOthers() {
-  const others = Object.assign(document.createElement("details"), { className: "run-tables run-others", hidden: true });
+  const others = Object.assign(document.createElement("details"), { className: "run-tables run-others" });
   const summary = document.createElement("summary");
   const charts = Object.assign(document.createElement("div"), { className: "run-charts" });
   const note = Object.assign(document.createElement("p"), { className: "run-chart-note" });
@@ -16,11 +16,15 @@ export function buildOthers() {
   return others;
 }
 
-/** @param {HTMLElement} others @param {import("./charts.js").Run} run */
-export function drawOthers(others, run) {
+/**
+ * Of a run without such curves nothing is there.
+ * @param {HTMLElement} others @param {import("./charts.js").Run} run @param {HTMLElement} before
+ */
+export function drawOthers(others, run, before) {
   const count = otherSeries(run).length;
-  others.hidden = count === 0;
   others.run = run;
+  if (count === 0) return others.remove();
+  if (!others.isConnected) before.after(others);
   const text = `${count} more ${count === 1 ? "curve" : "curves"}, under the names that the run gave them`;
   if (others.firstChild.textContent !== text) others.firstChild.textContent = text;
   if (others.open) fill(others, run);

@@ -52,8 +52,8 @@ export function buildParts(view) {
   buildTools(parts);
   buildTables(parts);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
-  const { chooser, about, notice, halt, spoken, head, tools, charts, others, lacks, alerts, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, halt, spoken, head, tools, charts, others, lacks, alerts, samples, tables, log);
+  const { chooser, about, notice, halt, spoken, head, tools, charts, lacks, alerts, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, halt, spoken, head, tools, charts, lacks, alerts, samples, tables, log);
   return parts;
 }
 
@@ -94,7 +94,7 @@ export function drawParts(parts, view) {
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
   paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
   parts.halt.hidden = !halts;
-  drawOthers(parts.others, run);
+  drawOthers(parts.others, run, parts.charts);
   paint(parts, parts.lacks, lacksView(run));
   paint(parts, parts.alerts, alertsView(run));
   paint(parts, parts.samples, samplesView(run));
