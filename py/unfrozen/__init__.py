@@ -12,6 +12,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `cell_json` — strict readers for what a cell assigned
 - `publish` — the tables and plots a cell may hand to the page
 - `frontier` — what comes from outside, checked for shape, type, length and order
+- `imported` — files of other tools as runs of ours
 - `reader` — what a reader types, and what they expected
 - `schedules` — learning rate as a pure function of the step
 - `training` — number formats, optimizers, layers, order: the step, as every part knows it

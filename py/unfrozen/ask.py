@@ -1,4 +1,4 @@
-"""What the page's own interpreter is asked: by the planner, the decision and the quiz."""
+"""What the page's own interpreter is asked: by planner, decision, quiz and run view."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from unfrozen import planner
 ELSEWHERE: Final = {
     **dict.fromkeys(("decide", "reversals"), "unfrozen.decision"),
     **dict.fromkeys(("exercise", "judge", "lie"), "unfrozen.exercises"),
+    **dict.fromkeys(("import_files", "import_piece", "import_lines"), "unfrozen.imported.page"),
 }
 """Questions that others than the planner answer, by their module. It is imported when it is first
 asked: few readers who move the planner's sliders wait for it.

@@ -40,6 +40,19 @@ class PublishError(InputError):
         super().__init__(key, value, "", remedy)
 
 
+class ForeignFileError(ValueError):
+    """A file of another tool that is not read: which, at which byte, what is wrong, what to do."""
+
+    def __init__(self, file: str, problem: str, remedy: str, offset: int | None = None) -> None:
+        where = "" if offset is None else f" at byte {offset:,}"
+        super().__init__(f"{file_shown(file)}{where}: {problem}; {remedy}")
+
+
+def file_shown(name: str) -> str:
+    """The name of a file in a sentence, whatever it holds."""
+    return name if name.isprintable() and 0 < len(name) <= 200 else shown(name)
+
+
 def shown(value: object) -> str:
     """A value for a message: one line, at most 80 characters, whatever it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:

@@ -7,9 +7,11 @@ renamed on one side cannot silently vanish on the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 VERSION: Final = 1
 
@@ -28,7 +30,8 @@ class Metric:
 
 
 KINDS: Final[dict[str, str]] = {
-    "run.start": "Configuration, versions, hardware, predicted memory, planned learning rates.",
+    "run.start": "Configuration, versions, hardware, predicted memory, planned learning rates; of a"
+    " run of another tool, which, what its numbers mean and what it lacks.",
     "metrics": "Scalars of one optimizer step.",
     "mem": "Measured memory at one instant of the step, by component.",
     "sys": "Host measurements: resident set, processor load.",
@@ -106,6 +109,11 @@ COMPONENTS: Final[dict[str, str]] = {
 
 _PLACES: Final = {name: place for place, name in enumerate(COMPONENTS)}
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
+OTHER: Final = "other/"
+"""Before the name of a number of an imported run that nothing here has a name for.
+
+Our own trainer writes no such name.
+"""
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
 RESUMABLE_STATUSES: Final = ("stopped", "failed", "oom", "gone")
@@ -132,5 +140,22 @@ def schema() -> dict[str, object]:
         "components": dict(COMPONENTS),
         "statuses": list(STATUSES),
         "resumable": list(RESUMABLE_STATUSES),
+        "other": OTHER,
         "silence": {"default_seconds": DEFAULT_BEAT_SECONDS, "patience": PATIENCE},
     }
+
+
+def line(event: Mapping[str, Any]) -> str:
+    """One line of a log: JSON without NaN and infinities, which travel as words."""
+    return json.dumps(finite(event), separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """Plain data with the words that JavaScript's `Number()` understands for what is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

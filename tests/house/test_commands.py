@@ -30,7 +30,7 @@ UNFROZEN_COMMANDS = {
 }
 RUNNER_COMMANDS = {
     *("train", "plan", "resume", "serve"),
-    *("export", "doctor", "selftest", "bench", "trace", "data"),
+    *("export", "import", "doctor", "selftest", "bench", "trace", "data"),
 }
 
 

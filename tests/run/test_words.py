@@ -186,3 +186,20 @@ def test_lines_with_steps_of_their_own_meet_on_one_axis(js: JavaScript) -> None:
         ["-", 5, 6, None, 8, "-"],
         [1, "-", 2, "-", "-", 3],
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "title", "text"),
+    [
+        ("finished", "", "Finished", "7 steps, as T logged them."),
+        ("stopped", "nobody knows", "Imported", "7 steps, as T logged them. Nobody knows."),
+        ("failed", "code 3", "Failed", "7 steps, as T logged them. Code 3."),
+    ],
+)
+def test_an_imported_run_says_how_it_ended_as_far_as_its_tool_does_and_no_day(
+    js: JavaScript, status: str, reason: str, title: str, text: str
+) -> None:
+    run = {"status": status, "end": {"reason": reason, "time": 5.0}}
+    said = notice(js, {"stream": "over"}, {**run, "start": {"source": "imported", "tool": "T"}})
+    assert (said["title"], said["text"]) == (title, text)
+    assert "command" not in said

@@ -11,6 +11,10 @@ export function takeStart(run, event) {
     data: data ?? {},
     recipe: recipe ?? {},
     bytesPerParameter: event.bytes_per_parameter ?? null,
+    source: event.source ?? "",
+    tool: event.tool ?? "",
+    lacks: event.lacks ?? [],
+    meanings: Object.assign(Object.create(null), event.meanings),
   };
   takePlan(run, plan);
   run.memory.predicted = Object.assign(Object.create(null), predicted?.instants);

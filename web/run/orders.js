@@ -8,6 +8,7 @@
  * when its log goes on.
  */
 
+import { isImported } from "./imported.js";
 import { isResumable } from "./schema.js";
 
 const NAMES = { pause: "pause", resume: "go on", checkpoint: "be saved", stop: "stop" };
@@ -41,7 +42,7 @@ export function ordersOf(view) {
   const { run, kind, health } = view;
   const asked = view.asked?.run === run.run ? view.asked : null;
   const lives = kind === "live" && run.events > 0 && !run.end && health !== "gone";
-  const again = kind === "live" && !lives && isResumable(health === "gone" ? "gone" : run.status);
+  const again = kind === "live" && !lives && !isImported(run) && isResumable(health === "gone" ? "gone" : run.status);
   const paused = run.beat?.paused === true && lives;
   const answers = view.runner === "live" && (again || !["gone", "refused"].includes(view.stream));
   const starting = view.started?.alive === true || (asked?.again && !asked.answered);

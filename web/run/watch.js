@@ -4,6 +4,7 @@
  */
 
 import { emptyRun, fold } from "./fold.js";
+import { EXPECTED, foreignLog, isForeign } from "./foreign.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 import { openRecording } from "./recordings.js";
 import { replay } from "./replay.js";
@@ -26,8 +27,10 @@ export class RunWatch extends EventTarget {
   caughtUp = false;
   /** The same, but of the first time: a tab that was hidden only catches up. */
   wasRead = false;
-  /** Why a file or a recording could not be read. */
+  /** Why a file or a recording could not be read, and what can be. */
   problem = "";
+  /** How far a file is that takes its time. */
+  progress = "";
   #stop = new AbortController();
 
   /** Follows a run of this page's runner; one that is followed already is not read anew. */
@@ -61,9 +64,17 @@ export class RunWatch extends EventTarget {
     return this.#replay({ kind: "recording", name }, () => openRecording(name));
   }
 
-  /** Replays a log the reader chose or dropped. */
-  showFile(file) {
-    return this.#replay({ kind: "file", name: file.name }, () => file);
+  /**
+   * Replays a log the reader chose or dropped, or makes one of the files of another tool.
+   * @param {File[]} files more than one are event files of one run
+   */
+  showFiles(files) {
+    const [{ name }, ...more] = files;
+    const source = { kind: "file", name: more.length ? `${name} and ${more.length} more` : name };
+    return this.#replay(source, async (signal) => {
+      if (!(await isForeign(files[0]))) return files[0];
+      return foreignLog(files, (words) => this.#setProgress(words, signal), signal);
+    });
   }
 
   /** Shows nothing, until it is told to show something. */
@@ -80,7 +91,7 @@ export class RunWatch extends EventTarget {
     const signal = this.#begin(source, "loading");
     try {
       const take = (events, skipped) => this.#take(events, skipped);
-      await replay(await open(), take, signal);
+      await replay(await open(signal), take, signal);
       if (!signal.aborted) this.#finishReplay();
     } catch (error) {
       if (!signal.aborted) this.#fail(error.message);
@@ -88,7 +99,7 @@ export class RunWatch extends EventTarget {
   }
 
   #finishReplay() {
-    if (this.run.events === 0) this.#fail(`${this.source.name} holds no event of a run`);
+    if (this.run.events === 0) this.#fail(`${this.source.name} holds no event of a run. ${EXPECTED}`);
     else this.#setStream("over");
   }
 
@@ -100,7 +111,7 @@ export class RunWatch extends EventTarget {
   #begin(source, stream) {
     this.#stop.abort();
     this.#stop = new AbortController();
-    Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "" });
+    Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "" });
     Object.assign(this, { caughtUp: false, wasRead: false });
     this.#changed();
     return this.#stop.signal;
@@ -126,6 +137,12 @@ export class RunWatch extends EventTarget {
     setTimeout(() => {
       if (this.stream === "back" && !signal.aborted) this.#setStream("live", signal);
     }, BACK_MS);
+  }
+
+  #setProgress(words, signal) {
+    if (signal.aborted) return;
+    this.progress = words;
+    this.#changed();
   }
 
   #setWriter(writer) {

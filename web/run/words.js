@@ -3,6 +3,7 @@
  * for the reader and what to do. Pure: state in, words out.
  */
 
+import { isImported } from "./imported.js";
 import { clockText, dayText } from "./number.js";
 
 /**
@@ -24,6 +25,7 @@ const TRAIN = "unfrozen train --model demo";
  * @param {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"} view.health
  * @param {string} view.runner state of the runner
  * @param {string} view.problem
+ * @param {string} [view.progress] how far a file is that takes its time
  * @param {boolean} [view.reading] the log has not been read to its end yet: no verdict on half of it
  * @returns {Notice}
  */
@@ -31,12 +33,14 @@ export function noticeOf(view) {
   return connectionNotice(view) ?? lifeNotice(view) ?? endNotice(view) ?? replayNotice(view);
 }
 
-function connectionNotice({ source, stream, runner, problem, run, reading }) {
+function connectionNotice({ source, stream, runner, problem, run, reading, progress }) {
   if (stream === "unreadable") {
-    return { tone: "bad", title: "Not readable", text: `${problem}. Choose an events.jsonl file.` };
+    return { tone: "bad", title: "Not readable", text: /[.!?]$/.test(problem) ? problem : `${problem}.` };
   }
   if (source.kind === "none") return nothingNotice(runner);
-  if (stream === "loading") return { tone: "quiet", title: "Reading", text: `Reading ${source.name}.` };
+  if (stream === "loading") {
+    return { tone: "quiet", title: "Reading", text: `Reading ${source.name}. ${progress ?? ""}`.trim() };
+  }
   if (source.kind === "live" && reading && ["live", "back"].includes(stream)) {
     return { tone: "quiet", title: "Reading", text: "Reading the log…" };
   }
@@ -132,6 +136,7 @@ export function shellWord(name) {
 
 function endNotice({ run, source }) {
   if (!run.end) return null;
+  if (isImported(run)) return importedNotice(run);
   const reason = run.end.reason ? ` ${sentence(run.end.reason)}` : "";
   const { time } = run.end;
   const when = ["live", "page"].includes(source.kind) ? `At ${clockText(time)}` : `On ${dayText(time)}`;
@@ -152,6 +157,15 @@ function endNotice({ run, source }) {
     oom: { tone: "bad", title: "Out of memory", text: `At step ${run.step}.${reason}` },
   };
   return said[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
+}
+
+/** Of a run that another tool has logged: how it ended as far as that says so, and no day. */
+function importedNotice(run) {
+  const text = `${run.step} steps, as ${run.start.tool} logged them.`;
+  if (run.status === "finished") return { tone: "good", title: "Finished", text };
+  const said = run.end.reason ? `${text} ${sentence(run.end.reason)}` : text;
+  const [tone, title] = run.status === "failed" ? ["bad", "Failed"] : ["quiet", "Imported"];
+  return { tone, title, text: said };
 }
 
 function replayNotice({ run, source }) {

@@ -5,6 +5,7 @@ Reading order:
 - `loading` — the libraries behind a run
 - `commands` — train · plan · resume · export · serve · …
 - `data` — what a run would train, before it does
+- `bringing` — `import`: runs of other tools
 - `application` — … as one application, each loaded when it is asked for
 - `command_line` — `unfrozen`: one command for the page, the planner and the runner
 """

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from gpu_runner.cli import commands
+from gpu_runner.cli.bringing import import_
 from gpu_runner.cli.commands import EXIT_CODES
 from gpu_runner.cli.data import data
 
-COMMANDS: Final[tuple[Callable[..., None], ...]] = (*commands.COMMANDS, data)
+COMMANDS: Final[tuple[Callable[..., None], ...]] = (*commands.COMMANDS, data, import_)
 SAYS: Final = "An article on full fine-tuning that you can run, and a runner that does it for real."
 
 

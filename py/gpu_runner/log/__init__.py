@@ -1,4 +1,4 @@
-"""events.jsonl: written, read while it grows, listed.
+"""events.jsonl: written, read while it grows, listed, exported, imported.
 
 Reading order:
 
@@ -8,4 +8,5 @@ Reading order:
 - `mailbox` — what the page asks of a run: one small file, replaced whole
 - `runs` — which runs there are, and how each stands
 - `export` — a run's numbers for other tools
+- `importing` — runs of other tools, as logs of ours
 """

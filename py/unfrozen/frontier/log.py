@@ -60,6 +60,10 @@ _PLAN: Final = record(
 )
 _START: Final = record(
     {
+        "source": WORD,
+        "tool": text(256),
+        "lacks": listed(text(256), 32),
+        "meanings": mapped(NAME, text(1024), 32),
         "config": ANYTHING,
         "versions": mapped(NAME, text(256), 64),
         "hardware": record(

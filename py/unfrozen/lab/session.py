@@ -7,11 +7,11 @@ start(choices) ─▶ work() ─▶ work() ─▶ … ─▶ None         events
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from unfrozen.errors import InputError, PlanError
+from unfrozen.events import line
 from unfrozen.lab.answer import Answer, answer
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import Demo
@@ -89,21 +89,6 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise PlanError("choices", found, "they must be an object", "such as {lr: 0.001}")
     return found
-
-
-def line(event: Event) -> str:
-    """One line of a log: JSON without NaN and infinities, which travel as words."""
-    return json.dumps(_finite(event), separators=(",", ":"), ensure_ascii=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def _first_difference(before: Answer, after: Answer) -> int:

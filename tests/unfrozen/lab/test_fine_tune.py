@@ -152,7 +152,7 @@ def test_stop_ends_a_run_after_the_piece_that_is_on() -> None:
 
 
 def test_numbers_that_are_none_travel_as_words() -> None:
-    from unfrozen.lab.session import line
+    from unfrozen.events import line
 
     text = line({"loss": math.nan, "m": {"a": math.inf, "b": [-math.inf, 1.5]}})
     assert json.loads(text) == {"loss": "NaN", "m": {"a": "Infinity", "b": ["-Infinity", 1.5]}}

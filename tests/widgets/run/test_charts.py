@@ -124,3 +124,36 @@ def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:
     assert (shadow["y"], shadow["pale"]) == ([3.0, 1.0, 3.0], True)
     assert mean["label"] == "moving mean"
     assert 1 < mean["y"][1] < 3
+
+
+def imported(run: dict[str, Any]) -> dict[str, Any]:
+    meanings = {"train/loss": "a mean of a window", "eval": "a mean of batches"}
+    return {**run, "start": {"source": "imported", "tool": "T", "meanings": meanings}}
+
+
+def test_of_an_imported_run_no_chart_stays_empty_for_what_will_not_come(node: Node) -> None:
+    empty = plain_run([]) | {"series": {}, "plan": {"steps": 0, "x": [], "lr": []}}
+    found = node.call("run/view/charts", "chartsOf", imported(empty))
+    assert set(found.values()) == {None}
+    ours = node.call("run/view/charts", "chartsOf", empty)
+    assert all(ours[name] is not None for name in ("loss", "rate", "evals"))
+
+
+def test_losses_that_were_not_taken_alike_are_told_apart_where_they_share_an_axis(
+    node: Node,
+) -> None:
+    ours = plain_run([3.0, 2.0], task=scores(3.0, 2.0))
+    theirs = imported(plain_run([3.0, 2.0], task=scores(3.0, 2.0)))
+    alone = node.call("run/view/charts", "chartsOf", theirs)["loss"]
+    assert (
+        alone["note"] == "Plain line: a mean of a window. Dots: held-out rows; a mean of batches."
+    )
+    assert alone["lines"][0]["label"] == "as logged"
+    beside = {"run": theirs, "title": "theirs"}
+    note = node.call("run/view/charts", "chartsOf", ours, beside)["loss"]["note"]
+    assert note.endswith("Not one measure: the grey line is a mean of batches.")
+    beside = {"run": ours, "title": "ours"}
+    note = node.call("run/view/charts", "chartsOf", theirs, beside)["loss"]["note"]
+    assert note.endswith("Not one measure: the grey line is a mean by token.")
+    note = node.call("run/view/charts", "chartsOf", ours, beside)["loss"]["note"]
+    assert "Not one measure" not in note

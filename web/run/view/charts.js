@@ -1,5 +1,6 @@
 /** The line charts of a run: which lines each one shows, how they are named, what to look at. */
 
+import { isImported, meaningOf } from "../imported.js";
 import { deltaText } from "../number.js";
 import { seriesCharts } from "./series-charts.js";
 import { smoothed } from "./smooth.js";
@@ -18,16 +19,21 @@ export function chartsOf(run, beside = null, options = {}) {
   const planned = Math.max(run.plan.steps, beside?.run.plan.steps ?? 0);
   const reach = { of: run.run, planned, lastStep: options.whole ? planned : 0 };
   return {
-    loss: { ...lossChart(run, beside, options), ...reach },
-    rate: { ...rateChart(run), of: run.run },
-    evals: { ...generalChart(run, beside), ...reach },
+    loss: there(run, { ...lossChart(run, beside, options), ...reach }),
+    rate: there(run, { ...rateChart(run), of: run.run }),
+    evals: there(run, { ...generalChart(run, beside), ...reach }),
     ...seriesCharts(run, reach),
   };
 }
 
+/** What another tool has not logged will not come: no chart stays empty for it. */
+function there(run, chart) {
+  return isImported(run) && chart.lines.every(({ x }) => x.length === 0) ? null : chart;
+}
+
 function lossChart(run, beside, { smooth }) {
   const loss = run.series["train/loss"];
-  const batches = { label: "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
+  const batches = { label: isImported(run) ? "as logged" : "each batch", color: "--series-1", x: loss?.x ?? [], y: loss?.y ?? [] };
   const scores = run.evals.task;
   const isScored = scores?.x.length > 0;
   const other = besideLine("task", beside);
@@ -37,7 +43,7 @@ function lossChart(run, beside, { smooth }) {
     log,
     unit: "nats",
     room: 112,
-    note: `Nats per trainable token. Plain line: the batch of each step${smooth ? ", and its moving mean" : ""}. Dots: held-out rows, with the change since step 0.${greyNote(other)}`,
+    note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${apartNote(run, beside, other)}`,
     lines: [
       ...other,
       ...ghosts(loss, "given up"),
@@ -64,6 +70,23 @@ function besideLine(suite, beside) {
   return [{ label: beside.title, x: scores.x, y: scores.y, ...look }];
 }
 
+function lossNote(run, smooth, isScored) {
+  const mean = smooth ? ", and its moving mean" : "";
+  if (!isImported(run)) {
+    return `Nats per trainable token. Plain line: the batch of each step${mean}. Dots: held-out rows, with the change since step 0.`;
+  }
+  const loss = meaningOf(run, "train/loss");
+  const scored = isScored ? ` Dots: held-out rows; ${meaningOf(run, "eval")}.` : "";
+  return `${loss && `Plain line: ${loss}${mean}.`}${scored}`;
+}
+
+/** Losses that were not taken alike are told apart where they lie on one axis. */
+function apartNote(run, beside, line) {
+  const [own, other] = [run, beside?.run ?? run].map((one) => meaningOf(one, "eval"));
+  if (line.length === 0 || own === other) return "";
+  return other ? ` Not one measure: the grey line is ${other}.` : " Not one measure: the grey line is a mean by token.";
+}
+
 function greyNote([line]) {
   return line ? ` Grey: ${line.label}.` : "";
 }
@@ -85,7 +108,7 @@ function rateChart(run) {
     title: "Learning rate",
     unit: "1",
     room: 76,
-    note: "Dashed: what the schedule plans. Solid: what the optimizer used.",
+    note: planned.x.length ? "Dashed: what the schedule plans. Solid: what the optimizer used." : "What the optimizer used, as it was logged.",
     lines: [
       { ...planned, end: bothDone ? "" : undefined },
       { ...used, end: bothDone ? "as planned" : "" }, // on the dashed line there is no room for a word
@@ -103,11 +126,12 @@ function generalChart(run, beside) {
   const main = isAlone ? skills : suites.filter(([name]) => !name.includes("/"));
   const details = isAlone ? [] : skills;
   const other = besideLine("general", beside);
+  const isOurs = !isImported(run) || main.some(([name]) => name === "general");
   return {
-    title: "Loss on what it knew before",
+    title: isOurs ? "Loss on what it knew before" : "Loss on other held-out sets",
     unit: "nats",
     room: 132,
-    note: `Held-out rows of other skills, with the change since step 0. A rising line is forgetting.${greyNote(other)}`,
+    note: `${generalNote(run, isOurs)}${greyNote(other)}${apartNote(run, beside, other)}`,
     lines: [
       ...other,
       ...main.flatMap(([, scores]) => ghosts(scores, "given up")),
@@ -117,6 +141,11 @@ function generalChart(run, beside) {
     marks: run.attempts.map(resumeMark),
     zero: true,
   };
+}
+
+function generalNote(run, isOurs) {
+  if (isImported(run)) return `As named by who logged them; each is ${meaningOf(run, "eval")}.${isOurs ? " A rising line is forgetting." : ""}`;
+  return "Held-out rows of other skills, with the change since step 0. A rising line is forgetting.";
 }
 
 /** Four colours, then from the start; every line also has its name at its end. */

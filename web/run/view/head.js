@@ -1,6 +1,7 @@
 /** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
 
 import { typed } from "../program.js";
+import { isImported, firstStep } from "../imported.js";
 import { bytesText, countText, deltaText, durationText, lossText, metricText } from "../number.js";
 import { metricWords } from "../schema.js";
 import { h } from "../../figures/vnode.js";
@@ -27,9 +28,10 @@ export function headView(run, goesOn = false) {
 function titleView(run) {
   const model = run.start?.model ?? {};
   const parts = [
-    model.num_parameters && `${countText(model.num_parameters)} parameters, ${trainedText(model)}`,
+    model.num_parameters && `${countText(model.num_parameters)} parameters${isImported(run) ? "" : `, ${trainedText(model)}`}`,
     run.start?.data.train_rows && `${countText(run.start.data.train_rows)} rows`,
     run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),
+    isImported(run) && `logged by ${run.start.tool}`,
   ].filter(Boolean);
   return h(
     "div",
@@ -44,7 +46,9 @@ function trainedText({ num_parameters: all, num_trained: trained = all }) {
   return `${trained < all ? countText(trained) : "all"} of them trained`;
 }
 
-function progressView({ step, plan, time }, goesOn) {
+function progressView(run, goesOn) {
+  const { step, plan, time } = run;
+  const isTimed = !isImported(run) || time.elapsed > 0;
   const label = plan.steps ? `Step ${step} of ${plan.steps}` : `Step ${step}`;
   const bar = h("progress", { max: plan.steps, value: Math.min(step, plan.steps), "aria-label": label });
   return h(
@@ -52,7 +56,7 @@ function progressView({ step, plan, time }, goesOn) {
     { class: "run-progress" },
     plan.steps > 0 && bar,
     h("span", { class: "run-step" }, label),
-    h("span", { class: "run-time" }, timeText(time, goesOn)),
+    isTimed && h("span", { class: "run-time" }, timeText(time, goesOn)),
   );
 }
 
@@ -63,7 +67,7 @@ function timeText({ elapsed, left }, goesOn) {
 
 function factsView(run) {
   const facts = [
-    ["Training loss", lastText(run, "train/loss", "nats"), "nats per token"],
+    ["Training loss", lastText(run, "train/loss", "nats"), isImported(run) ? "as logged" : "nats per token"],
     evalFact(run, "task", "Task loss"),
     evalFact(run, "general", "General loss"),
     ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trainable tokens"],
@@ -92,7 +96,7 @@ function lastText(run, name, unit) {
 function moreFact(run, name, note) {
   const { label, unit } = metricWords(name);
   const isBad = name === "train/skipped" && run.series[name]?.y.at(-1) > 0;
-  return [label, lastText(run, name, unit), note, isBad ? "worse" : ""];
+  return [label, lastText(run, name, unit), isImported(run) ? "as logged" : note, isBad ? "worse" : ""];
 }
 
 function evalFact(run, suite, label) {
@@ -100,7 +104,7 @@ function evalFact(run, suite, label) {
   if (!scores || scores.x.length === 0) return null;
   const delta = scores.delta.at(-1);
   const tone = delta > 0 ? "worse" : delta < 0 ? "better" : "";
-  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} since step 0`, tone];
+  return [label, lossText(scores.y.at(-1)), `${deltaText(delta)} since step ${firstStep(run, scores)}`, tone];
 }
 
 function memoryFact({ memory }) {

@@ -7,7 +7,9 @@ import { headView, noticeView } from "./head.js";
 import { memoryLegend, memoryView } from "./memory.js";
 import { rowsView } from "./rows.js";
 import { SERIES_CHARTS } from "./series-charts.js";
+import { isImported } from "../imported.js";
 import { clockText } from "../number.js";
+import { buildOthers, drawOthers } from "./other-charts.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 
@@ -25,7 +27,10 @@ export function buildParts(view) {
     head: part("div", "run-head-slot"),
     tools: part("div", "run-tools"),
     options: { smooth: false, whole: false },
+    halt: Object.assign(part("button", "run-button run-halt"), { type: "button", textContent: "Stop reading", hidden: true }),
     charts: part("div", "run-charts"),
+    others: buildOthers(),
+    lacks: part("div", "run-lacks"),
     loss: document.createElement("run-chart"),
     evals: document.createElement("run-chart"),
     rate: document.createElement("run-chart"),
@@ -48,8 +53,9 @@ export function buildParts(view) {
   parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...more);
   buildTools(parts);
   buildTables(parts);
-  const { chooser, about, notice, spoken, head, tools, charts, alerts, rows, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, spoken, head, tools, charts, alerts, rows, samples, tables, log);
+  parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
+  const { chooser, about, notice, halt, spoken, head, tools, charts, lacks, alerts, rows, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, halt, spoken, head, tools, charts, lacks, alerts, rows, samples, tables, log);
   return parts;
 }
 
@@ -80,19 +86,25 @@ export function drawControl({ orders, start }, view, allowed) {
  * @param {string} view.about what a recording shows
  * @param {{run: object, title: string} | null} view.beside a run to compare it with
  * @param {boolean} view.goesOn whether more steps are to come
+ * @param {boolean} [view.halts] whether a file is read that takes long enough to be stopped
  */
 export function drawParts(parts, view) {
-  const { run, notice, about, goesOn } = view;
+  const { run, notice, about, goesOn, halts = false } = view;
   const isEmpty = run.events === 0;
   if (parts.about.textContent !== about) parts.about.textContent = about;
   paint(parts, parts.notice, noticeView(notice));
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
   paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
+  parts.halt.hidden = !halts;
+  drawOthers(parts.others, run, parts.charts);
+  paint(parts, parts.lacks, lacksView(run));
   paint(parts, parts.alerts, alertsView(run));
   paint(parts, parts.rows, rowsView(run.rows, parts.rows.clientWidth || 480));
   paint(parts, parts.samples, samplesView(run));
   parts.view = view;
   if (isEmpty) return;
+  parts.memory.hidden = isImported(run) && Object.keys(run.memory.measured).length === 0; // none will come
+  parts.drift.hidden = isImported(run) && run.drift.x.length === 0;
   paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
   paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
   paint(parts, parts.log, logView(run));
@@ -159,6 +171,18 @@ function driftFigure({ x, total, layers }, width) {
     h("h4", { class: "run-chart-title" }, "How far each layer has moved"),
     picture ?? h("p", { class: "run-nothing" }, "Nothing has moved yet."),
     picture && h("p", { class: "run-chart-note" }, note),
+  );
+}
+
+/** What a run of ours has and this one has not, so that nobody takes its absence for zero. */
+function lacksView(run) {
+  const lacks = run.start?.lacks ?? [];
+  if (lacks.length === 0) return null;
+  return h(
+    "section",
+    { class: "run-section" },
+    h("h4", { class: "run-chart-title" }, "Not in this log"),
+    h("p", { class: "run-chart-note" }, `${run.start.tool || "Its trainer"} did not log ${lacks.join("; ")}.`),
   );
 }
 

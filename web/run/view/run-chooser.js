@@ -1,9 +1,10 @@
 /**
  * `<run-chooser>`: which run to look at, and which one to lay beside it: of this runner, of this
  * page, a recording, or a file. It announces a choice with the event "choose", `detail` {kind, name}
- * or {kind: "file", file}; the other one with "compare", `detail` {kind, name}, kind "none" for none.
+ * or {kind: "file", files}; the other one with "compare", `detail` {kind, name}, kind "none" for none.
  */
 
+import { EXPECTED } from "../foreign.js";
 import { dayText } from "../number.js";
 
 /**
@@ -61,14 +62,15 @@ export class RunChooser extends HTMLElement {
 
   #fileButton() {
     const input = Object.assign(document.createElement("input"), { type: "file", hidden: true });
-    input.accept = ".jsonl,application/jsonl";
+    input.multiple = true; // event files of one run; of any ending, because those of TensorBoard have none
     input.addEventListener("change", () => {
-      if (input.files[0]) this.#announce("choose", { kind: "file", file: input.files[0] });
+      if (input.files.length) this.#announce("choose", { kind: "file", files: [...input.files] });
       input.value = "";
     });
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.className = "run-button";
     button.textContent = "Open a log file";
+    button.title = EXPECTED;
     button.addEventListener("click", () => input.click());
     const holder = Object.assign(document.createElement("span"), { className: "run-file" });
     holder.append(button, input);

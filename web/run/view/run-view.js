@@ -65,6 +65,7 @@ export class RunView extends HTMLElement {
     for (const watch of [this.#watch, this.#beside]) watch.addEventListener("change", this.#later);
     pageRuns.addEventListener("change", this.#later);
     this.addEventListener("choose", ({ detail }) => this.#choose(detail));
+    this.addEventListener("halt", () => this.#halt());
     this.addEventListener("compare", ({ detail }) => show(this.#beside, detail));
     if (!this.#own) this.#follow();
     this.#later();
@@ -85,6 +86,13 @@ export class RunView extends HTMLElement {
     this.#takeDrops();
     runner.start();
     control.start();
+  }
+
+  /** Stops reading a file that takes long. */
+  #halt() {
+    this.#watch.showNothing();
+    this.#chosenByReader = false;
+    this.#runnerChanged();
   }
 
   #choose(detail) {
@@ -129,8 +137,8 @@ export class RunView extends HTMLElement {
     this.addEventListener("drop", (event) => {
       event.preventDefault();
       this.toggleAttribute("data-drop", false);
-      const [file] = event.dataTransfer.files;
-      if (file) this.#choose({ kind: "file", file });
+      const files = [...event.dataTransfer.files];
+      if (files.length) this.#choose({ kind: "file", files });
     });
   }
 
@@ -155,16 +163,16 @@ export class RunView extends HTMLElement {
     const started = performance.now();
     // A long log costs more to draw than a frame lasts: leave three times as long for everything else.
     if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#later();
-    const { run, source, stream, writer, problem, caughtUp, wasRead } = this.#watch;
+    const { run, source, stream, writer, problem, progress, caughtUp, wasRead } = this.#watch;
     const isLive = source.kind === "live";
     const health = isLive && caughtUp ? healthOf(run, writer, Date.now() / 1000) : "running";
     const reading = isLive && !wasRead;
-    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem, reading });
+    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem, progress, reading });
     this.#parts.say(this.#spoken.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };
     const goesOn = !run.end && (source.kind === "page" || (isLive && wasRead && LIVE.includes(health)));
-    drawParts(this.#parts, { run, notice, about: this.#about(source), beside, goesOn });
+    drawParts(this.#parts, { run, notice, about: this.#about(source), beside, goesOn, halts: stream === "loading" && progress !== "" });
     this.#parts.chooser.show({
       runs: this.#own ? [] : runner.runs,
       own: [...pageRuns.all.values()],
@@ -179,11 +187,11 @@ export class RunView extends HTMLElement {
 }
 
 /** Lets a watch show what was chosen. */
-function show(watch, { kind, name, file }) {
+function show(watch, { kind, name, files }) {
   if (kind === "live") watch.showLive(name);
   else if (kind === "page") watch.showPage(name);
   else if (kind === "recording") watch.showRecording(name);
-  else if (kind === "file") watch.showFile(file);
+  else if (kind === "file") watch.showFiles(files);
   else watch.showNothing();
 }
 

@@ -1,5 +1,6 @@
 /** Charts of one measured series each: gradient norm, step time, resident memory, stalled weights, experts. */
 
+import { isImported } from "../imported.js";
 import { metricWords } from "../schema.js";
 
 const SERIES = {
@@ -36,7 +37,7 @@ function chartOf(run, name, reach) {
   const [size, shown] = sizeOf(unit, series.y);
   const y = size === 1 ? series.y : series.y.map((value) => value / size);
   const line = { label: label.toLowerCase(), color: "--series-1", x: series.x, y, end: "" };
-  return { title: label, unit: shown, room: 24, note: meaning, lines: [line], zero: true, ...reach };
+  return { title: label, unit: shown, room: 24, note: isImported(run) ? "As it was logged." : meaning, lines: [line], zero: true, ...reach };
 }
 
 /** Bytes as a reader's unit, shares as per cent. @returns {[number, string]} */

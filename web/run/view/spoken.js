@@ -4,6 +4,7 @@
  */
 
 import { suiteLabel } from "./tables.js";
+import { firstStep } from "../imported.js";
 import { deltaText, lossText } from "../number.js";
 
 const GAP_MS = 5000; // between two evaluations that are said
@@ -54,7 +55,7 @@ export class Spoken {
     const scores = ["task", "general"].filter((suite) => run.evals[suite]?.x.at(-1) === step);
     const words = scores.map((suite) => {
       const { y, delta } = run.evals[suite];
-      return `${suiteLabel(suite)} loss ${lossText(y.at(-1))}, ${deltaText(delta.at(-1))} since step 0.`;
+      return `${suiteLabel(suite)} loss ${lossText(y.at(-1))}, ${deltaText(delta.at(-1))} since step ${firstStep(run, run.evals[suite])}.`;
     });
     return [`Evaluated at step ${step}.`, ...words];
   }

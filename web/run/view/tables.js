@@ -1,5 +1,6 @@
 /** What the charts of a run show, as tables for readers who cannot see, or want to copy, them. */
 
+import { firstStep } from "../imported.js";
 import { componentLabel, inOrder, metricWords } from "../schema.js";
 import { movedLayers } from "./drift.js";
 import { columnsOf } from "./memory.js";
@@ -28,11 +29,17 @@ export function stepTable(run, names) {
 export function evalTable(run) {
   const suites = Object.entries(run.evals).filter(([, scores]) => scores.x.length);
   return {
-    headers: ["Held-out set", "At step 0", "Now", "Change"],
+    headers: ["Held-out set", firstHeader(run, suites), "Now", "Change"],
     rows: suites.map(([name, s]) => [suiteLabel(name), cell(s.baseline), cell(s.y.at(-1)), cell(s.delta.at(-1))]),
     units: ["", "nats", "nats", "nats"],
     caption: "Loss on held-out sets",
   };
+}
+
+/** When the first scores were taken: all at one step, or each suite in its own time. */
+function firstHeader(run, suites) {
+  const steps = new Set(suites.map(([, suite]) => firstStep(run, suite)));
+  return steps.size > 1 ? "At first" : `At step ${[...steps][0] ?? 0}`;
 }
 
 /** Predicted and measured bytes by instant and component. */

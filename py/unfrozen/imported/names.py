@@ -1,0 +1,87 @@
+"""What other tools call what we have a name for.
+
+A number keeps its meaning or its name: `num_tokens` of TRL counts all tokens, our `train/tokens`
+those that are trained, so the one does not become the other. What has no counterpart is kept as
+`other/` and its own name. Counters of an axis and timings of an evaluation are no curves of a run:
+they are left out, and the run says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from unfrozen.events import METRIC_NAMES, OTHER
+from unfrozen.imported.plain import NAME_MOST, text
+
+_ALSO: Final = {
+    "train/loss": ("loss", "train_loss", "training_loss", "loss/train"),
+    "train/grad_norm": ("grad_norm", "gradient_norm", "train/gradient_norm"),
+    "opt/lr": ("train/learning_rate", "learning_rate", "lr", "train/lr"),
+}
+_TASK: Final = (
+    *("eval/loss", "eval_loss", "eval/task", "eval/task_loss", "val/loss", "val_loss", "loss/val"),
+    *("valid/loss", "valid_loss", "validation/loss", "validation_loss", "loss/eval"),
+)
+_SUITE: Final = re.compile(r"eval[_/](?P<suite>.+)_loss|eval/(?P<ours>general(?:/.+)?)")
+_NO_CURVE: Final = re.compile(
+    r"(?:train[_/]|eval[_/]|trainer/)?(?:epoch|global_step|step|total_flos)|_(?:step|runtime|timestamp)"
+    r"|(?:train|eval|test)[_/](?:.*[_/])?(?:runtime|(?:samples|steps|tokens)_per_second)"
+    r"|train/train_\w+"
+)
+"""Counters, timings, and what Trainer says once at its end, `train/train_loss` first of all."""
+
+Kind = Literal["metric", "eval", "left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a number of another tool stands in our log: a metric, a suite of `eval`, or nowhere."""
+
+    kind: Kind
+    name: str
+
+
+def _exact() -> dict[str, tuple[Placement, int]]:
+    """Name → its place, and which spelling of it that is: 0 is our own."""
+    places = {name: (Placement("metric", name), 0) for name in METRIC_NAMES if name[:5] != "eval/"}
+    for name, others in _ALSO.items():
+        places |= {other: (Placement("metric", name), n) for n, other in enumerate(others, 1)}
+    places |= {name: (Placement("eval", "task"), n) for n, name in enumerate(_TASK)}
+    return places
+
+
+_EXACT: Final = _exact()
+_LAST: Final = 100  # of a spelling that is no exact one
+
+
+def placed(name: str) -> tuple[Placement, int]:
+    """The place of a name, and how good a spelling of it this is; 0 is the best."""
+    key = name.lower()
+    if key in _EXACT:
+        return _EXACT[key]
+    if _NO_CURVE.fullmatch(key):
+        return Placement("left", name), _LAST
+    if found := _SUITE.fullmatch(name):
+        return Placement("eval", text(found["suite"] or found["ours"], NAME_MOST)), _LAST - 1
+    return Placement("metric", OTHER + text(name, NAME_MOST)), _LAST
+
+
+def assigned(names: Iterable[str]) -> dict[str, Placement]:
+    """The place of every name of one run. Of two for one place the better spelling has it.
+
+    The other is kept under its own name.
+    """
+    taken: dict[Placement, str] = {}
+    found: dict[str, Placement] = {}
+    for name in sorted(names, key=lambda name: (placed(name)[1], name)):
+        place, _ = placed(name)
+        if place.kind != "left" and place in taken:
+            place = Placement("metric", OTHER + text(name, NAME_MOST))
+            if place in taken:
+                place = Placement("left", name)
+        taken[place] = name
+        found[name] = place
+    return found

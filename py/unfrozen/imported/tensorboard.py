@@ -1,0 +1,205 @@
+"""TensorBoard's event files: the scalars of one run, in one file or in several.
+
+Field numbers are those of tensorboard/compat/proto: event.proto, summary.proto, tensor.proto and
+types.proto. Numbers are `simple_value`s, and tensors of one element under the plugin "scalars"; the
+first value of a tag names its plugin for all. Of a run that was started again, a session's START
+says from which step on what was written before no longer counts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from unfrozen.errors import ForeignFileError, file_shown
+from unfrozen.imported.log import ForeignRun
+from unfrozen.imported.plain import text
+from unfrozen.imported.points import Points
+from unfrozen.imported.tfrecord import MOST_RECORD, RecordCutter
+from unfrozen.imported.told import EXPECTED
+from unfrozen.imported.wire import (
+    FIXED32,
+    FIXED64,
+    VARINT,
+    WireError,
+    double,
+    fields,
+    parts,
+    signed,
+    single,
+    utf8,
+    varints,
+)
+
+_WALL_TIME, _STEP, _VERSION, _SUMMARY, _SESSION = 1, 2, 3, 5, 7  # of Event
+_TAG, _SIMPLE, _TENSOR, _METADATA = 1, 2, 8, 9  # of Summary.Value
+_DTYPE, _CONTENT, _FLOATS, _DOUBLES, _INTS, _LONGS, _HALVES = (
+    1,
+    4,
+    5,
+    6,
+    7,
+    10,
+    13,
+)  # of TensorProto
+_START: Final = 1  # of SessionLog.SessionStatus
+_FORMATS: Final = {1: "<f", 2: "<d", 3: "<i", 9: "<q", 19: "<e"}  # of DataType, as content has them
+_BFLOAT16: Final = 14
+_BRAIN: Final = "brain.Event:"
+_FINISHED: Final = "train/train_runtime"  # Trainer's last words, in its own TensorBoard log
+_MOST_TAGS: Final = 10_000
+_MOST_NOTES: Final = 20
+
+
+class EventFilesReader:
+    """Reads the event files of one run, one after the other, in the order of their time."""
+
+    def __init__(self) -> None:
+        self.points = Points()
+        self._file = ""
+        self._cutter = RecordCutter()
+        self._plugins: dict[str, str] = {}
+        self._notes: list[str] = []
+        self._others = 0
+        self._known = False  # this file said that it is an event file
+
+    def begin(self, file: str) -> None:
+        """Another file of the run."""
+        self._file, self._cutter, self._known = file, RecordCutter(), False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes. Raises `ForeignFileError` for records that are no events."""
+        for offset, record in self._cutter.feed(data):
+            try:
+                self._take(record, offset)
+            except WireError as error:
+                self._note(f"a record that is no event ({error})", offset)
+
+    def end(self) -> None:
+        """The file has no more bytes."""
+        cutter = self._cutter
+        if cutter.damage:
+            self._note(f"{cutter.damage}: nothing was read from there on", cutter.offset)
+        elif cutter.is_inside:
+            words = "the file ends inside a record: it is still being written, or was cut short"
+            self._note(words, cutter.offset)
+        if cutter.large:
+            words = f"{cutter.large:,} records of more than {MOST_RECORD:,} bytes were passed over"
+            self._note(words)
+
+    def run(self, digest: str) -> ForeignRun:
+        """The run. Raises `ForeignFileError` where no number was found."""
+        if not self.points.count:
+            problem = f"no scalar is in it{''.join(f'. {note}' for note in self._notes)}"
+            remedy = "pictures, texts and histograms are no curves: take a file that holds scalars"
+            raise ForeignFileError(self._file, problem, remedy)
+        last = self.points.last_step
+        if self._others:
+            self._note(f"{self._others:,} values that are no scalars were passed over")
+        over = _FINISHED in self.points.names
+        return ForeignRun(
+            "tensorboard",
+            self.points,
+            digest,
+            last_step=last,
+            status="finished" if over else "stopped",
+            reason="" if over else "an event file does not say how its run ended",
+            notes=self._notes,
+        )
+
+    def _note(self, words: str, offset: int | None = None) -> None:
+        if len(self._notes) < _MOST_NOTES:
+            where = "" if offset is None else f" at byte {offset:,}"
+            self._notes.append(f"{file_shown(self._file)}{where}: {words}")
+
+    def _take(self, record: bytes, offset: int) -> None:
+        time, step, start = 0.0, 0, False
+        summaries: list[bytes] = []
+        for number, kind, value in fields(record):
+            if number == _WALL_TIME and kind == FIXED64 and isinstance(value, bytes):
+                time = double(value)
+            elif number == _STEP and isinstance(value, int):
+                step = signed(value)
+            elif isinstance(value, bytes):
+                if number == _VERSION:
+                    self._known = self._known or utf8(value).startswith(_BRAIN)
+                elif number == _SUMMARY:
+                    summaries.append(value)
+                elif number == _SESSION:
+                    start = any((n, v) == (1, _START) for n, _, v in fields(value))
+        if not self._known:
+            problem = "a TFRecord, but no event of TensorBoard"
+            raise ForeignFileError(self._file, problem, EXPECTED, offset)
+        if start:
+            self.points.restart(step)
+        for summary in summaries:
+            for one in parts(summary, 1):
+                self._take_value(one, step, time)
+
+    def _take_value(self, data: bytes, step: int, time: float) -> None:
+        tag, found, tensor = "", None, b""
+        for number, kind, value in fields(data):
+            if number == _SIMPLE and kind == FIXED32 and isinstance(value, bytes):
+                found = single(value)
+            elif isinstance(value, bytes):
+                if number == _TAG:
+                    tag = text(utf8(value))
+                elif number == _TENSOR:
+                    tensor = value
+                elif number == _METADATA and len(self._plugins) < _MOST_TAGS:
+                    plugin = (utf8(name) for p in parts(value, 1) for name in parts(p, 1))
+                    self._plugins.setdefault(tag, next(plugin, ""))
+        if found is None and tensor and self._plugins.get(tag) == "scalars":
+            found = scalar(tensor)
+        if found is None:
+            self._others += 1
+        else:
+            self.points.add(tag, step, found, time)
+
+
+def scalar(tensor: bytes) -> float | None:
+    """The number in a TensorProto of one element; None for others. Raises `WireError`."""
+    dtype, found = 0, list[float]()
+    for number, kind, value in fields(tensor):
+        if number == _DTYPE and isinstance(value, int):
+            dtype = value
+        else:
+            found += _elements(dtype, number, kind, value)
+        if len(found) > 1:
+            return None
+    return found[0] if found else None
+
+
+def _elements(dtype: int, number: int, kind: int, value: int | bytes) -> Iterator[float]:
+    """Numbers of one field of a tensor, packed or alone; at most two, which is one too many."""
+    if number == _CONTENT and isinstance(value, bytes):
+        yield from _unpacked(dtype, value)
+    elif number in (_FLOATS, _DOUBLES) and isinstance(value, bytes) and kind != VARINT:
+        yield from _unpacked(1 if number == _FLOATS else 2, value)
+    elif number in (_INTS, _LONGS, _HALVES):
+        whole = iter((value,)) if isinstance(value, int) else varints(value)
+        for one in islice(whole, 2):
+            yield _half(dtype, one) if number == _HALVES else float(signed(one))
+
+
+def _unpacked(dtype: int, data: bytes) -> Iterator[float]:
+    if dtype == _BFLOAT16:
+        yield from (
+            _half(dtype, int.from_bytes(data[n : n + 2], "little"))
+            for n in (0, 2)[: len(data) // 2]
+        )
+    elif (form := _FORMATS.get(dtype)) and data:
+        size = struct.calcsize(form)
+        if len(data) % size:
+            raise WireError(f"a tensor of {len(data):,} bytes has elements of {size}")
+        yield from (float(one) for (one,) in struct.iter_unpack(form, data[: 2 * size]))
+
+
+def _half(dtype: int, bits: int) -> float:
+    """A number of 16 bits: bfloat16 is the upper half of a float32."""
+    if dtype == _BFLOAT16:
+        return single(struct.pack("<HH", 0, bits & 0xFFFF))
+    found: float = struct.unpack("<e", (bits & 0xFFFF).to_bytes(2, "little"))[0]
+    return found

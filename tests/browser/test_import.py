@@ -1,0 +1,140 @@
+"""Files of other tools, dropped on the page: read by its own Python, shown as runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import foreign_runs
+from accessibility import violations
+from browser.run_reader import RunReader
+from conftest import Server
+
+INPUT = "run-chooser input[type=file]"
+DROP = """(view, [name, text]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([text], name));
+  const drop = { dataTransfer: files, bubbles: true, cancelable: true };
+  view.dispatchEvent(new DragEvent("drop", drop));
+}"""
+
+
+@pytest.fixture
+def reader(page: object, serve_site: Server) -> RunReader:
+    return RunReader(page, serve_site.url)  # type: ignore[arg-type]
+
+
+def text(reader: RunReader, selector: str) -> str:
+    return reader.page.locator(f"run-view {selector}").first.inner_text()
+
+
+def state(steps: int) -> str:
+    history: list[dict[str, float]] = [{"step": 0, "eval_loss": 3.0}]
+    for n in range(5, steps + 1, 5):
+        history.append({"step": n, "loss": 9.0 / n, "learning_rate": 1e-4, "num_tokens": 64.0 * n})
+    history.append({"step": steps, "eval_loss": 1.5, "eval_mean_token_accuracy": 0.75})
+    return json.dumps({"log_history": history, "global_step": steps, "max_steps": steps})
+
+
+def test_a_dropped_trainer_state_becomes_a_run(reader: RunReader) -> None:
+    view = reader.page.locator("run-view").first
+    view.evaluate(DROP, ["trainer_state.json", state(40)])
+    reader.wait_notice("finished")
+    series = reader.state["series"]
+    assert series["train/loss"]["x"] == list(range(5, 41, 5))
+    assert series["train/loss"]["y"][0] == 1.8
+    assert reader.state["evals"]["task"]["delta"] == [0, -1.5]
+    assert "40 steps, as Hugging Face Trainer logged them" in text(reader, ".run-state")
+
+
+def test_what_it_lacks_is_said_and_no_box_stays_empty(reader: RunReader) -> None:
+    view = reader.page.locator("run-view").first
+    view.evaluate(DROP, ["trainer_state.json", state(40)])
+    reader.wait_notice("finished")
+    view.scroll_into_view_if_needed()
+    said = text(reader, ".run-lacks")
+    assert "Hugging Face Trainer did not log" in said
+    assert "memory by component" in said
+    assert "whether it forgets" in said
+    shown = [chart for chart in view.locator("run-chart").all() if chart.is_visible()]
+    titles = [chart.locator(".run-chart-title").inner_text() for chart in shown]
+    assert titles == ["Loss on the task", "Learning rate"]
+    assert "mean over the steps since the point before" in shown[0].inner_text()
+    assert not view.locator(".run-memory-slot").is_visible()
+    assert not view.locator(".run-time").count()
+    assert not view.locator(".run-drift-slot").is_visible()
+    assert "No measurement yet" not in view.inner_text()
+
+
+def test_curves_without_a_name_here_are_drawn_under_their_own(reader: RunReader) -> None:
+    view = reader.page.locator("run-view").first
+    view.evaluate(DROP, ["trainer_state.json", state(40)])
+    reader.wait_notice("finished")
+    others = view.locator(".run-others")
+    others.locator("summary").click()
+    titles = others.locator(".run-chart-title").all_inner_texts()
+    assert titles == ["num_tokens", "eval_mean_token_accuracy"]
+    others.locator("canvas").first.wait_for()
+    assert not violations(reader.page, "run-view")
+
+
+def test_event_files_of_a_run_are_chosen_together(reader: RunReader, tmp_path: Path) -> None:
+    rows = [{"train/loss": 2.0 / n, "eval/loss": 3.0 / n} for n in range(1, 31)]
+    foreign_runs.event_file(tmp_path, rows)
+    (first,) = tmp_path.iterdir()
+    first = first.rename(tmp_path / "events.out.tfevents.1000.host")
+    foreign_runs.event_file(tmp_path, [{"train/loss": 0.5}] * 5, first=26)
+    reader.page.locator(INPUT).set_input_files(sorted(tmp_path.iterdir(), reverse=True))
+    reader.wait_notice("imported")
+    state = reader.state
+    assert (len(state["attempts"]), state["attempts"][0]["fromStep"]) == (1, 25)
+    assert state["series"]["train/loss"]["y"][-1] == 0.5
+    assert "an event file does not say how its run ended" in text(reader, ".run-state").lower()
+
+
+def test_an_offline_run_of_wandb_becomes_a_run(reader: RunReader, tmp_path: Path) -> None:
+    reader.page.locator(INPUT).set_input_files(foreign_runs.offline_run(tmp_path))
+    reader.wait_notice("finished")
+    assert len(reader.state["series"]["train/loss"]["x"]) == len(foreign_runs.ROWS)
+    assert text(reader, ".run-model") == "a run"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", '{"hidden_size": 8}', "config.json: it is JSON without a log_history"),
+        ("trainer_state.json", state(40)[:60], "at byte 60: it is no whole JSON"),
+        ("run-x.wandb", ":W&B what", "its first 7 bytes are not those of W&B's format"),
+        ("notes.txt", "no log", "notes.txt holds no event of a run. Choose an events.jsonl"),
+    ],
+)
+def test_a_wrong_file_says_what_was_expected(
+    reader: RunReader, name: str, content: str, said: str
+) -> None:
+    reader.page.locator("run-view").first.evaluate(DROP, [name, content])
+    reader.wait_notice("not-readable")
+    assert said in text(reader, ".run-state")
+    assert "trainer_state.json of Hugging Face Trainer" in text(reader, ".run-state") or (
+        "copy it again" in text(reader, ".run-state")
+    )
+
+
+def test_reading_can_be_stopped_and_the_page_goes_on(reader: RunReader) -> None:
+    reader.page.route("**/pyodide.asm.wasm", lambda _: None)  # Python never comes
+    reader.page.locator("run-view").first.evaluate(DROP, ["trainer_state.json", state(40)])
+    stop = reader.page.get_by_role("button", name="Stop reading")
+    stop.click()
+    reader.wait(lambda: reader.notice != "reading", "another state")
+    assert stop.is_hidden()
+    assert reader.state["events"] == 0
+
+
+def test_markup_in_a_name_is_text(reader: RunReader) -> None:
+    evil = "<img src=x onerror=document.title='owned'>"
+    history = [{"step": 1, "loss": 1.0, evil: 2.0, f"eval_{evil}_loss": 1.0}]
+    whole = json.dumps({"log_history": history, "global_step": 1, "max_steps": 1})
+    reader.page.locator("run-view").first.evaluate(DROP, [f"{evil}.json", whole])
+    reader.wait_notice("finished")
+    assert reader.page.title() != "owned"
+    assert reader.page.locator("run-view img").count() == 0
+    assert evil in text(reader, ".run-alerts")
