@@ -11,6 +11,7 @@ export function takeStart(run, event) {
     data: data ?? {},
     recipe: recipe ?? {},
     bytesPerParameter: event.bytes_per_parameter ?? null,
+    price: event.price ?? null, // {hourly, currency, per}
   };
   takePlan(run, plan);
   run.memory.predicted = Object.assign(Object.create(null), predicted?.instants);

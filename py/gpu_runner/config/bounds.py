@@ -152,6 +152,7 @@ def check_used(options: Mapping[str, Any], config: Any) -> None:
         ("fisher_rows", config.ewc, "give ewc a strength"),
         ("anchor_in_memory", penalised, "give l2sp, l2sp_pull or ewc a strength"),
         ("floor_ratio", config.schedule != "constant", "a constant rate has no floor"),
+        ("currency", config.price, "give --price its amount"),
     ):
         default = type(config).__dataclass_fields__[name].default
         if options.get(name) not in (None, default) and not used:

@@ -1,32 +1,20 @@
 """The machine of a run: which device, what it computes in, and how much of its memory is free.
 
-What is free is what this process may still take. On a CPU that is what the system has left, or what
-is left under the limit of a container or a batch system, whichever is less: the kernel ends a
-process that passes its control group's limit, however much the machine has. On a card, blocks of
-PyTorch's allocator are larger than the tensors in them, and the driver's context takes its share
-(`unfrozen.memory.overhead`).
+What is free is what this process may still take. On a CPU that is the least that one of its limits
+leaves (`gpu_runner.system.limits`). On a card, blocks of PyTorch's allocator are larger than the
+tensors in them, and the driver's context takes its share (`unfrozen.memory.overhead`).
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Final
 
-import psutil
 import torch
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
+from gpu_runner.system import limits
 from unfrozen.memory.overhead import ROUNDING
-
-GROUPS: Final = Path("/sys/fs/cgroup")
-OWN_GROUP: Final = Path("/proc/self/cgroup")
-_UNLIMITED: Final = 2**60  # how version 1 writes that there is no limit
-_FILES: Final = {  # limit, in use, and the line of memory.stat that counts what is given back first
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    2: ("memory.max", "memory.current", "inactive_file"),
-}
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -83,53 +71,14 @@ def free_bytes(device: torch.device) -> int:
     """Bytes that tensors of this process may still take on the device."""
     if device.type == "cuda":
         return round(torch.cuda.mem_get_info(device)[0] / (1 + ROUNDING))
-    left = group_left()
-    available = int(psutil.virtual_memory().available)
-    return available if left is None else min(available, left)
+    return limits.tightest().left_bytes
 
 
-def group_left(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int | None:
-    """Bytes left under the tightest limit of this process's control groups; None without one.
-
-    Pages of files that can be dropped count as left. Versions 1 and 2; from inside a container the
-    path of the group may not be there, and its top is the container's own.
-    """
-    found = []
-    for version, top, path in _places(groups, own):
-        folder = top / path.lstrip("/")
-        for place in (folder, *folder.parents):
-            if not place.is_relative_to(top):
-                break
-            if (left := _left(place, version)) is not None:
-                found.append(left)
-    return min(found, default=None)
-
-
-def _places(groups: Path, own: Path) -> list[tuple[int, Path, str]]:
-    """Version, top folder and path of the groups that count this process's memory."""
-    try:
-        lines = [line.split(":", 2) for line in own.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
+def card_names(device: torch.device) -> list[str]:
+    """UUIDs of the cards that the run has on this machine, in the order of its processes."""
+    if device.type != "cuda":
         return []
-    found = []
-    for number, controllers, path in (line for line in lines if len(line) == 3):
-        if "memory" in controllers.split(","):
-            found.append((1, groups / "memory", path))
-        elif number == "0" and not controllers:
-            found.append((2, groups, path))
-    return found
-
-
-def _left(place: Path, version: int) -> int | None:
-    limit_name, used_name, line = _FILES[version]
-    try:
-        limit = int((place / limit_name).read_text("ascii"))  # or "max"
-        used = int((place / used_name).read_text("ascii"))
-        stat = (place / "memory.stat").read_text("ascii").split()
-    except (OSError, ValueError):
-        return None
-    counts = dict(zip(stat[::2], stat[1::2], strict=False))
-    droppable = counts.get(line, "0")
-    if limit >= _UNLIMITED:
-        return None
-    return max(0, limit - used + (int(droppable) if droppable.isdecimal() else 0))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    own = torch.cuda.current_device() if device.index is None else device.index
+    used = range(here) if here > 1 else (own,)
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in used]

@@ -26,6 +26,7 @@ from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import processor, remedy
 from gpu_runner.plan.machine import choose_device, free_bytes, precision
 from gpu_runner.plan.predict import Prediction, heaviest, predict
+from gpu_runner.plan.price import Price
 from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
@@ -60,6 +61,9 @@ class RunPlan:
     """Tokens that the model was made for; 0 if its configuration does not say."""
     code: str = ""
     """What is to be said of code that the model brings and that is not run."""
+    available_bytes: int = 0
+    """Memory that was free on the device before anything was loaded."""
+    price: Price | None = None
 
     @property
     def steps(self) -> int:
@@ -77,11 +81,6 @@ class RunPlan:
         """Trainable tokens of all steps together, estimated from the mean row."""
         rows = self.steps * self.feed.rows_per_step
         return round(rows * self.train.trainable_tokens / len(self.train.examples))
-
-    @property
-    def available_bytes(self) -> int:
-        """Memory that is free on the device now."""
-        return free_bytes(self.device)
 
     @property
     def disk_bytes(self) -> int:
@@ -209,6 +208,8 @@ def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
         positions=positions,
         code="" if source.trusted else own_code.remark(source.name, vars(architecture)),
         prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
+        available_bytes=free_bytes(device),
+        price=Price.of(config, device.type, ranks),
     )
 
 

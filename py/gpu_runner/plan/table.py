@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.plan.pace import pace
+from gpu_runner.plan.pace import Pace, pace
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction, recipe
 from gpu_runner.plan.preview import legend, near_answer, what_is_trained
@@ -59,7 +59,7 @@ def _rows(plan: RunPlan) -> list[tuple[str, str]]:
         ("rate", f"{config.schedule}, peak {config.lr:g}, warm-up {plan.schedule.warmup_steps}"),
         ("optimizer", _objective(config)),
         ("precision", _precision(plan)),
-        ("time", _length(plan)),
+        *_time(plan),
         ("free memory", format_bytes(plan.available_bytes)),
         *_resident(plan),
         ("disk", f"up to {format_bytes(plan.disk_bytes)}" if plan.disk_bytes else "unknown"),
@@ -80,12 +80,20 @@ def _resident(plan: RunPlan) -> list[tuple[str, str]]:
     return [("in top", str(found))]
 
 
-def _length(plan: RunPlan) -> str:
+def _time(plan: RunPlan) -> list[tuple[str, str]]:
+    """How long it takes, and with a price what that costs."""
+    found, price = pace(plan), plan.price
+    rows = [("time", "unknown" if found is None else _length(found, plan.steps))]
+    if price is None:
+        return rows
+    seconds = found.step_seconds * plan.steps if found else 0.0
+    told = f"about {price.told(price.of_seconds(seconds))}, " if found else ""
+    return [*rows, ("cost", f"{told}at {price.told(price.each)} for {price.per}; pauses count")]
+
+
+def _length(found: Pace, steps: int) -> str:
     """Of a step and of all of them, and how that is known."""
-    found = pace(plan)
-    if found is None:
-        return "unknown"
-    step, all_steps = found.step_seconds, found.step_seconds * plan.steps
+    step, all_steps = found.step_seconds, found.step_seconds * steps
     short = f"{step:.2g} s" if step >= 1 else f"{1e3 * step:.2g} ms"
     each = format_elapsed(step) if step >= 10 else short
     whole = f"{format_elapsed(all_steps)} in all" if all_steps >= 0.1 else "under 0.1 s in all"

@@ -8,6 +8,7 @@ Reading order:
 - `start_event` — the first event: what runs, on what, by which plan
 - `checkpointer` — what a run leaves on disk: checkpoints, the best model and the last, pruned
 - `ending` — how a run ended: log, terminal, exit code
+- `out_of_memory` — what is known of a run that had no memory left
 - `signals` — Ctrl-C, SIGTERM and SIGHUP as a polite request
 - `control` — between two steps: pause, save, stop, all processes alike
 - `running` — a run that is set up, to its last line

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 
 import torch
@@ -22,6 +23,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.train.measure import Meter, StepMemory, measured
 from gpu_runner.train.penalties import Penalty
+from gpu_runner.train.place import Place, held_now
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 
@@ -108,6 +110,7 @@ class Training:
     measured_steps: frozenset[int] = frozenset()
     written_step: int = 0
     """One that runs its blocks as they are written although they are compiled; 0 is none."""
+    place: Place = field(default_factory=Place)
 
 
 def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:
@@ -175,7 +178,10 @@ def timed_step(training: Training, number: int) -> StepResult:
         written,
         measured(step.model, step.optimizer, step.world.device, wanted=wanted) as (meter, memory),
     ):
-        loss, norm, skipped = train_step(step, number, meter)
+        look = partial(held_now, meter, step.model, step.optimizer, step.world.device)
+        place = training.place.begin(number, meter, memory, look)
+        loss, norm, skipped = train_step(step, number, place)
+    training.place.end()
     return StepResult(
         number=number,
         loss=loss,

@@ -121,3 +121,24 @@ def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:
     assert (shadow["y"], shadow["pale"]) == ([3.0, 1.0, 3.0], True)
     assert mean["label"] == "moving mean"
     assert 1 < mean["y"][1] < 3
+
+
+def test_machine_and_cards_share_a_chart_by_what_they_measure(node: Node) -> None:
+    run = plain_run([3.0, 2.0])
+    for name, values in {
+        "sys/process_cpu": [0.1, 0.2],
+        "sys/machine_cpu": [0.3, 0.4],
+        "gpu/power/10": [300.0, 310.0],
+        "gpu/power/2": [400.0, 410.0],
+        "gpu/memory_bytes/0": [2**30, 2**31],
+    }.items():
+        run["series"][name] = {"x": [1, 2], "y": values, "old": []}
+    found = node.call("run/view/charts", "chartsOf", run)
+    assert ends(found["processors"]) == ["processors, own", "processors, all"]
+    assert found["processors"]["unit"] == "%"
+    power = found["cardPower"]
+    assert (power["title"], power["unit"], ends(power)) == ("Card power", "W", ["card 2", "card 10"])
+    assert power["lines"][0]["y"] == [400.0, 410.0]
+    assert found["cardMemory"]["unit"] == "GiB"
+    assert ends(found["cardMemory"]) == [""]  # one card needs no name
+    assert found["cardUse"] is found["ram"] is None

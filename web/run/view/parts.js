@@ -5,6 +5,7 @@ import { chartsOf } from "./charts.js";
 import { driftText, driftView } from "./drift.js";
 import { headView, noticeView } from "./head.js";
 import { memoryLegend, memoryView } from "./memory.js";
+import { postMortemView } from "./post-mortem.js";
 import { SERIES_CHARTS } from "./series-charts.js";
 import { clockText } from "../number.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
@@ -21,6 +22,7 @@ export function buildParts(view) {
     about: part("p", "run-about"),
     notice: part("div", "run-state"),
     spoken: part("p", "visually-hidden"),
+    postMortem: part("div", "run-post-mortem-slot"),
     head: part("div", "run-head-slot"),
     tools: part("div", "run-tools"),
     options: { smooth: false, whole: false },
@@ -46,8 +48,8 @@ export function buildParts(view) {
   parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...more);
   buildTools(parts);
   buildTables(parts);
-  const { chooser, about, notice, spoken, head, tools, charts, alerts, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, spoken, head, tools, charts, alerts, samples, tables, log);
+  const { chooser, about, notice, spoken, postMortem, head, tools, charts, alerts, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, spoken, postMortem, head, tools, charts, alerts, samples, tables, log);
   return parts;
 }
 
@@ -84,6 +86,7 @@ export function drawParts(parts, view) {
   const isEmpty = run.events === 0;
   if (parts.about.textContent !== about) parts.about.textContent = about;
   paint(parts, parts.notice, noticeView(notice));
+  paint(parts, parts.postMortem, postMortemView(run));
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
   paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
   paint(parts, parts.alerts, alertsView(run));

@@ -1,0 +1,146 @@
+"""A run of ours that had no memory left: what is known of it, for `gpu_runner.oom`."""
+
+from __future__ import annotations
+
+import traceback
+from itertools import islice
+
+import torch
+
+from gpu_runner.checkpoint.history import History
+from gpu_runner.data.feed import BatchShape
+from gpu_runner.oom.report import PostMortem, post_mortem
+from gpu_runner.oom.scene import DOING, Batch, Held, Other, Scene, Setting
+from gpu_runner.oom.thrown import Thrown
+from gpu_runner.plan.fitting import settings_for
+from gpu_runner.plan.plan import RunPlan
+from gpu_runner.plan.predict import Components, predict
+from gpu_runner.plan.remedy import MARGIN
+from gpu_runner.system import limits
+from gpu_runner.system.cards import Cards, NoCards, process_name
+from gpu_runner.train.place import Place
+from unfrozen.memory.overhead import ROUNDING
+
+
+def examine(
+    error: BaseException, planned: RunPlan, place: Place, history: History, step: int, doing: str
+) -> PostMortem:
+    """Why memory ran out after `step` steps, `doing` something where that was no step.
+
+    What lives is looked at first; then the frames that hold it are emptied, for what follows needs
+    some memory itself.
+    """
+    thrown = Thrown.of(error)
+    held = _held(planned.device)
+    others = _others(thrown, planned.device)
+    traceback.clear_frames(error.__traceback__)
+    shape = _shape(planned, place)
+    predicted = _predicted(planned, shape)
+    measured = dict(history.measured)
+    if place.memory is not None:
+        measured |= place.memory.instants
+    now = place.instant
+    if place.held and place.micro_batch:
+        now = now or ("optimizer_step" if place.doing == "optimizer_step" else "end_of_forward")
+        measured[now] = place.held
+    budget = _budget(planned, held, place.held, thrown.asked_bytes)
+    in_step = place.micro_batch > 0
+    other = doing.replace(" ", "_")
+    scene = Scene(
+        doing=place.doing if in_step else other if other in DOING else "between",
+        step=place.step if in_step else step,
+        micro_batch=place.micro_batch,
+        micro_batches=0 if shape is None else shape.parts,
+        batch=None if shape is None else Batch(shape.rows, shape.length, shape.loss_tokens),
+        predicted=predicted,
+        measured=measured,
+        now=now,
+        growing=place.growing,
+        lumped=planned.device.type == "cuda",
+        held=held,
+        others=others,
+        budget_bytes=budget,
+        settings=_settings(planned, budget, predicted.get(now, {}), measured.get(now, {})),
+    )
+    return post_mortem(error, scene)
+
+
+def _shape(planned: RunPlan, place: Place) -> BatchShape | None:
+    """Of the micro-batch that was under way in this process."""
+    if not place.micro_batch:
+        return None
+    shapes = planned.feed.shapes(place.step)
+    own = islice(shapes, planned.feed.rank, None, planned.feed.ranks)
+    return next(islice(own, place.micro_batch - 1, None), None)
+
+
+def _predicted(planned: RunPlan, shape: BatchShape | None) -> dict[str, Components]:
+    """By instant, of that micro-batch; of the heaviest one where there is none, or none is known.
+
+    The first step has no moments yet, and later ones hold them from their start.
+    """
+    if planned.prediction is None:
+        return {}
+    if planned.shape is None or shape is None:
+        return planned.prediction.instants
+    return predict(
+        planned.shape, planned.config, planned.compute, shape, planned.feed.ranks
+    ).instants
+
+
+def _held(device: torch.device) -> Held:
+    """The bound that was met: the card, or the tightest limit of this process."""
+    if device.type != "cuda":
+        limit = limits.tightest()
+        return Held(limit.name, limit.total_bytes, limit.left_bytes)
+    free, total = torch.cuda.mem_get_info(device)
+    segments = torch.cuda.memory_snapshot()
+    index = torch.cuda.current_device() if device.index is None else device.index
+    blocks = [b for s in segments if s["device"] == index for b in s["blocks"]]
+    return Held(
+        "on the card",
+        total,
+        free,
+        torch.cuda.memory_allocated(device),
+        torch.cuda.memory_reserved(device),
+        max((int(b["size"]) for b in blocks if b["state"] == "inactive"), default=0),
+    )
+
+
+def _others(thrown: Thrown, device: torch.device) -> tuple[Other, ...]:
+    """Other processes on the card, by NVML, else those that the message names."""
+    named = tuple(Other(pid, process_name(pid), size) for pid, size in thrown.others)
+    if device.type != "cuda":
+        return named
+    properties = torch.cuda.get_device_properties(device)
+    try:
+        cards = Cards.open([str(properties.uuid)])
+    except NoCards:
+        return named
+    found = cards.others(0)
+    cards.close()
+    return tuple(Other(*one) for one in found) or named
+
+
+def _budget(planned: RunPlan, held: Held, living: Components, asked_bytes: int) -> int:
+    """Bytes that tensors could have taken in all: a part of what was free at the start, and not as
+    much as what lived and the block that was refused.
+    """
+    free = planned.available_bytes
+    if planned.device.type == "cuda":
+        free = min(free, round((held.free_bytes + held.reserved_bytes) / (1 + ROUNDING)))
+    most = round(MARGIN * free)
+    refused = sum(living.values()) + asked_bytes
+    return min(most, refused) if living and asked_bytes else most
+
+
+def _settings(
+    planned: RunPlan, budget: int, predicted: Components, measured: Components
+) -> tuple[Setting, ...]:
+    """Settings that fit; where more was measured than predicted, by as much less is left for
+    predictions.
+    """
+    found, foreseen = sum(measured.values()), sum(predicted.values())
+    share = min(1.0, foreseen / found) if found and foreseen else 1.0
+    remedies = settings_for(planned, round(share * budget))
+    return tuple(Setting(r.options, r.peak_bytes, r.time_ratio, r.fits, r.note) for r in remedies)
