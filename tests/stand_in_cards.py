@@ -1,4 +1,4 @@
-"""Cards on a machine that has none: NVML's library, made by a C compiler, asked by the real module."""
+"""Cards on a machine without: NVML's library, made by a C compiler, asked by the real module."""
 
 import ctypes
 import os

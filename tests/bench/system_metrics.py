@@ -17,15 +17,17 @@ END_BUDGET_SECONDS = 0.2
 
 def main() -> None:
     """The cost of one sample at the pace of a run, and of the end of the thread."""
-    with TemporaryDirectory() as folder:
-        with EventLog(Path(folder) / "events.jsonl", run="bench", clock=SystemClock()) as log:
-            sampler = Sampler(log, lambda: 1, seconds=0.01)
-            sampler.start()
-            while sampler.samples < SAMPLES:
-                time.sleep(0.01)
-            started = time.perf_counter()
-            sampler.stop()
-            ended = time.perf_counter() - started
+    with (
+        TemporaryDirectory() as folder,
+        EventLog(Path(folder) / "events.jsonl", run="bench", clock=SystemClock()) as log,
+    ):
+        sampler = Sampler(log, lambda: 1, seconds=0.01)
+        sampler.start()
+        while sampler.samples < SAMPLES:
+            time.sleep(0.01)
+        started = time.perf_counter()
+        sampler.stop()
+        ended = time.perf_counter() - started
     each = sampler.cost_seconds / sampler.samples
     found = [
         Ratio(f"one sample in {SECONDS:g} s", 1e6 * each, 1e6 * SHARE_BUDGET * SECONDS, "µs"),

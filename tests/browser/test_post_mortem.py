@@ -78,7 +78,11 @@ def test_place_bound_and_settings_are_told_in_the_words_of_the_trainer(reader: R
     told = found()
     expect(panel.get_by_role("heading", name="Why memory ran out")).to_be_visible()
     shown = dict(
-        zip(panel.locator("dt").all_inner_texts(), panel.locator("dd").all_inner_texts(), strict=True)
+        zip(
+            panel.locator("dt").all_inner_texts(),
+            panel.locator("dd").all_inner_texts(),
+            strict=True,
+        )
     )
     assert shown == dict(told.facts)
     assert "step 13, micro-batch 2 of 4" in shown["Where"].lower()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -41,18 +42,21 @@ class About:
     high: float | None = None
 
 
+@cache
 def told(record: type) -> dict[str, About]:
     """What is said of each field of a record, whose types are `Annotated` with it."""
     hints = get_type_hints(record, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
+@cache
 def ranges(record: type) -> dict[str, tuple[float, float]]:
     """The smallest and the largest value of every number in a record."""
     found = told(record).items()
     return {n: (a.low, a.high) for n, a in found if a.low is not None and a.high is not None}
 
 
+@cache
 def words(record: type) -> dict[str, tuple[str, ...]]:
     """What may be chosen, of every field that is one of some words."""
     hints = get_type_hints(record).items()

@@ -90,12 +90,12 @@ def post_mortem(error: BaseException, scene: Scene) -> PostMortem:
         "Bound": _bound(scene, thrown),
         "Predicted": _compared(scene, beyond),
         "Beside it": _others(scene),
-        "In pieces": _pieces(scene, thrown),
+        "In pieces": _pieces(thrown),
     }
     facts = tuple((name, text[0].upper() + text[1:]) for name, text in told.items() if text)
-    sentence = f"{told['Where']}; there was no room for {told['Asked for']}"
-    if not told["Asked for"]:
-        sentence = f"{told['Where']} ({(str(error).splitlines() or [type(error).__name__])[0][:500]})"
+    first = (str(error).splitlines() or [type(error).__name__])[0][:500]
+    asked = f"; there was no room for {told['Asked for']}" if told["Asked for"] else f" ({first})"
+    sentence = f"{told['Where']}{asked}"
     return PostMortem(scene, thrown, beyond, sentence, facts, _advice(scene))
 
 
@@ -106,9 +106,9 @@ def _where(scene: Scene) -> str:
     several = scene.micro_batches > 1
     part = f", micro-batch {scene.micro_batch:,} of {scene.micro_batches:,}" if several else ""
     batch = f": {scene.batch}" if scene.batch else ""
-    label = INSTANTS.get(scene.now, "")
-    instant = f" ({label.lower()})" if label and label.lower() not in doing else ""
-    return f"step {scene.step:,}{part}, {doing}{instant}{batch}"
+    if scene.doing == "backward" and scene.now == "end_of_forward":
+        doing += " of head and loss"
+    return f"step {scene.step:,}{part}, {doing}{batch}"
 
 
 def _asked(scene: Scene, thrown: Thrown) -> str:
@@ -149,7 +149,7 @@ def _compared(scene: Scene, beyond: Beyond | None) -> str:
         return f"{told}. {beyond}"
     if scene.budget_bytes and predicted > scene.budget_bytes:
         return f"{told}. There was room for {format_bytes(scene.budget_bytes)}: it could not fit"
-    return f"{told}. Nothing was larger than predicted" if measured else told
+    return f"{told}. Nothing was larger than predicted" if scene.now and measured else told
 
 
 def _others(scene: Scene) -> str:
@@ -158,7 +158,7 @@ def _others(scene: Scene) -> str:
     return ", ".join([*shown, f"and {more} more"] if more > 0 else shown)
 
 
-def _pieces(scene: Scene, thrown: Thrown) -> str:
+def _pieces(thrown: Thrown) -> str:
     setting = os.environ.get("PYTORCH_ALLOC_CONF", os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""))
     if not thrown.in_pieces:
         return ""
@@ -185,7 +185,7 @@ def _beyond(scene: Scene, asked_bytes: int) -> Beyond | None:
     """The component furthest beyond its prediction, with the refused block where it belongs."""
     at = scene.instant
     predicted, measured = scene.predicted.get(at, {}), scene.measured.get(at, {})
-    if not predicted or not measured or (scene.now and scene.now != at):
+    if not predicted or not measured or not scene.now:
         return None
     found = dict(measured)
     if scene.growing and asked_bytes:

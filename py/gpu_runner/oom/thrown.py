@@ -72,7 +72,7 @@ def _first(patterns: tuple[str, ...], text: str) -> int:
 def _bytes(size: str) -> int:
     """A size as PyTorch writes one; 0 for what is none, or more than a process can have."""
     try:
-        found = parse_bytes(re.sub(r" bytes?$", "", size))
+        found = parse_bytes(re.sub(r"\.(?= )| bytes?$", "", size))  # "128. TiB" is NumPy's
     except (ValueError, OverflowError):
         return 0
     return found if found < 2**60 else 0

@@ -1,4 +1,4 @@
-"""Settings that fit: of all changes of a run's choices, one to three at once, those that cost least.
+"""Settings that fit: of all changes of a run, one to three at once, those that cost least.
 
 A change ranks by what it costs besides memory: nothing, or time only, first; then what makes the
 arithmetic coarser; then what is trained no more. bf16 weights come with stochastic rounding only:
@@ -28,7 +28,7 @@ from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.runner import ROUNDED
 
 Weigh = Callable[[TrainConfig], tuple[int, float]]
-"""Predicted peak in bytes, and seconds a token, of a run with these choices. May raise PlanError."""
+"""Predicted peak in bytes and seconds a token of a run with these choices; PlanError if none is."""
 MOST_CHANGES: Final = 3
 SHORTEST: Final = 16  # tokens of a row that is still worth training
 _SAME, _COARSER, _LESS = range(3)  # kinds, by what is given up
@@ -163,7 +163,9 @@ def _try(
 def _rounded(config: TrainConfig) -> TrainConfig:
     """The same choices, bf16 weights rounded at random where the optimizer can."""
     bare = config.params == "bf16" and config.rounding == "nearest"
-    return replace(config, rounding="stochastic") if bare and config.optimizer in ROUNDED else config
+    if bare and config.optimizer in ROUNDED:
+        return replace(config, rounding="stochastic")
+    return config
 
 
 def _dials(

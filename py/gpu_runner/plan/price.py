@@ -62,7 +62,9 @@ class Price:
 
     def told(self, amount: float) -> str:
         """An amount in words, to the cent from one on: "12.50 USD"."""
-        return f"{amount:,.2f} {self.currency}" if amount >= 1 else f"{sig3(amount)} {self.currency}"
+        return (
+            f"{amount:,.2f} {self.currency}" if amount >= 1 else f"{sig3(amount)} {self.currency}"
+        )
 
     def of_seconds(self, seconds: float) -> float:
         """What that time costs."""

@@ -28,6 +28,7 @@ from gpu_runner.run.progress import RunSummary
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
 from unfrozen.events import RunStatus
+from unfrozen.runner import ROUNDED
 from unfrozen.units import format_bytes
 
 
@@ -101,7 +102,22 @@ def _out_of_memory(
         text += " Lower --micro-batch or --seq-len."
         return End("oom", text, OutOfMemory(text))
     process = f" in process {plan.feed.rank} of {plan.feed.ranks}" if plan.feed.ranks > 1 else ""
-    return End("oom", found.sentence, OutOfMemory(f"out of memory{process}.\n{found}"), post_mortem=found)
+    return End(
+        "oom", found.sentence, OutOfMemory(f"out of memory{process}.\n{found}"), post_mortem=found
+    )
+
+
+def unloaded(plan: RunPlan) -> str:
+    """What is said where a model did not even load."""
+    held = plan.prediction.instants.get("load", {}) if plan.prediction else {}
+    takes = f"takes {format_bytes(sum(held.values()))}, and " if held else "needs more, and "
+    narrow = plan.config.params == "fp32" and plan.config.optimizer in ROUNDED
+    remedy = "--params bf16 --set rounding=stochastic, " if narrow else ""
+    return (
+        f"out of memory before the first step: {plan.source.name} in {plan.config.params} {takes}"
+        f"{format_bytes(plan.available_bytes)} were free. Give {remedy}a smaller model, or more"
+        " memory."
+    )
 
 
 def summary_of(

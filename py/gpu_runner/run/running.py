@@ -173,7 +173,7 @@ def _spending(prepared: PreparedRun) -> Spending | None:
 
 
 def _sampler(prepared: PreparedRun, log: Log, recorder: Recorder) -> Sampler:
-    """Who measures the machine from the side; only the process with the log has something to tell."""
+    """Who measures the machine from the side; only one process has a log."""
     names, spending = card_names(prepared.plan.device), prepared.spending
     return Sampler(
         log,

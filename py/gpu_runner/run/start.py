@@ -28,7 +28,15 @@ from rich.text import Text
 from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
+from gpu_runner.errors import (
+    CheckpointError,
+    ExitCode,
+    OutOfMemory,
+    SystemFailure,
+    UsageError,
+    everyones,
+    is_out_of_memory,
+)
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
 from gpu_runner.model import blocks
@@ -40,6 +48,7 @@ from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
 from gpu_runner.plan.machine import choose_device, set_up
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.run.ending import unloaded
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.run.start_event import versions
 from gpu_runner.text import printable
@@ -66,9 +75,11 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
             try:
                 model = loaded(planned, planned.source, world, quiet)
                 prepared = prepare(planned, directory, model, world, History(), State())
-            except BaseException:
+            except BaseException as error:
                 if world.first:  # nothing is lost: there is no run yet
                     shutil.rmtree(directory, ignore_errors=True)
+                if is_out_of_memory(error):
+                    raise OutOfMemory(unloaded(planned)) from error
                 raise
             return execute(prepared, quiet)
 
@@ -154,7 +165,7 @@ def prepare(
 
 def _origins(planned: RunPlan, start: Anchor, world: World) -> Origins:
     """What the run is made of; θ₀ is read once."""
-    away = dict.fromkeys(("runs", "out", "trust_remote_code"))
+    away = dict.fromkeys(("runs", "out", "trust_remote_code", "price", "currency"))
     choices = {k: v for k, v in planned.config.as_json().items() if k not in away}
     computed = {
         **versions(),

@@ -208,12 +208,12 @@ def _visible(library: Any, environment: Mapping[str, str]) -> list[Any]:
     given = environment.get("CUDA_VISIBLE_DEVICES")
     words = list(map(str, range(count))) if given is None else given.split(",")
     by_number = any(word.strip().isdecimal() for word in words)
-    if by_number and environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-        if len({library.nvmlDeviceGetName(handle) for handle in everything}) > 1:
-            raise NoCards(
-                "cards of several kinds are numbered by speed, which NVML does not tell: set"
-                " CUDA_DEVICE_ORDER=PCI_BUS_ID, and they are recorded."
-            )
+    by_speed = by_number and environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
+    if by_speed and len({library.nvmlDeviceGetName(handle) for handle in everything}) > 1:
+        raise NoCards(
+            "cards of several kinds are numbered by speed, which NVML does not tell: set"
+            " CUDA_DEVICE_ORDER=PCI_BUS_ID, and they are recorded."
+        )
     found = []
     for word in map(str.strip, words):
         handle = _named(library, everything, word)

@@ -5,8 +5,8 @@
 
 The thread sleeps; nothing is computed between two samples, no lock is held while a driver is asked,
 and any error of its own is told once and never reaches the loop. It takes one sample at once and
-one after a second, so that a short run has some; then one every SECONDS, and in a long run one after
-every THINNED of what went by: their number grows with the logarithm of its length.
+one after a second, so that a short run has some; then one every SECONDS, in a long run one after
+THINNED of what went by: their number grows with the logarithm of its length.
 """
 
 from __future__ import annotations

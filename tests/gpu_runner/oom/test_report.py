@@ -1,4 +1,4 @@
-"""What is said of a run without memory, from plain facts; the page is told what its schema takes."""
+"""What is said of a run without memory, from plain facts; the page takes all of it."""
 
 import json
 
@@ -51,7 +51,10 @@ def test_the_place_is_step_micro_batch_phase_and_batch() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"doing": "evaluating", "micro_batch": 0, "step": 6}, "while it was evaluated, after step 6"),
+        (
+            {"doing": "evaluating", "micro_batch": 0, "step": 6},
+            "while it was evaluated, after step 6",
+        ),
         ({"micro_batch": 0, "doing": "between", "step": 0}, "between two steps, before step 1"),
         ({"micro_batches": 1}, "step 3, in the forward pass: 1 × 4,096"),
         ({"now": "backward", "doing": "backward"}, "in the backward pass: 1"),

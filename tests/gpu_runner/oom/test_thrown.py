@@ -56,8 +56,8 @@ def test_what_pytorch_throws_on_this_cpu_is_read() -> None:
 
 def test_what_numpy_throws_is_read() -> None:
     with pytest.raises(MemoryError) as thrown:
-        np.empty(2**56, dtype=np.uint8)
-    assert Thrown.of(thrown.value).asked_bytes == 2**56
+        np.empty(2**48, dtype=np.uint8)
+    assert Thrown.of(thrown.value).asked_bytes == 2**48
 
 
 @pytest.mark.parametrize(

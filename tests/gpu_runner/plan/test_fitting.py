@@ -37,8 +37,8 @@ def weigh(choice: TrainConfig) -> tuple[int, float]:
 
 
 def found(budget_share: float, **choices: Any) -> list[Remedy]:
-    given = config(**choices)
     ranks = choices.pop("ranks", 1)
+    given = config(**choices)
     budget = round(budget_share * weigh(given)[0])
     return fitting.settings(given, budget, weigh, longest=LONGEST, ranks=ranks)
 

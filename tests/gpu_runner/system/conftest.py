@@ -1,6 +1,5 @@
 """One library of cards for all tests here."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,12 +15,10 @@ def nvml(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 
 @pytest.fixture
-def cards_file(
-    nvml: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def cards_file(nvml: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the library looks; the environment is that of a machine with cards of its own."""
     del nvml
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NVML_STAND_IN", "")
-    yield tmp_path / "cards"
+    return tmp_path / "cards"

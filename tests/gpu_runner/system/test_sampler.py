@@ -51,7 +51,10 @@ def test_a_sample_holds_memory_at_once_and_then_shares_of_the_processors(tmp_pat
 
 def test_every_card_has_series_of_its_own(tmp_path: Path, cards_file: Path) -> None:
     told(cards_file, Card(), Card(uuid="GPU-b", celsius=91, reasons=0x20))
-    with opened(tmp_path) as log, Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler:
+    with (
+        opened(tmp_path) as log,
+        Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler,
+    ):
         wait(lambda: sampler.samples > 3)
     sample = events(tmp_path)[0]
     assert sample["m"]["gpu/power/0"] == sample["m"]["gpu/power/1"] == 412.5
@@ -63,7 +66,10 @@ def test_every_card_has_series_of_its_own(tmp_path: Path, cards_file: Path) -> N
 
 def test_a_lost_card_is_told_and_the_rest_is_sampled(tmp_path: Path, cards_file: Path) -> None:
     told(cards_file, Card(), Card(uuid="GPU-b"))
-    with opened(tmp_path) as log, Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler:
+    with (
+        opened(tmp_path) as log,
+        Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler,
+    ):
         wait(lambda: sampler.samples > 0)
         told(cards_file, replace(Card(), memory=-15), Card(uuid="GPU-b"))
         wait(lambda: len(events(tmp_path, "alert")) > 0)
@@ -79,7 +85,10 @@ def test_cards_that_cannot_be_asked_are_said_once_and_the_machine_is_sampled(
     tmp_path: Path, cards_file: Path
 ) -> None:
     told(cards_file, Card(), init=18)
-    with opened(tmp_path) as log, Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler:
+    with (
+        opened(tmp_path) as log,
+        Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler,
+    ):
         wait(lambda: sampler.samples > 2)
     (alert,) = events(tmp_path, "alert")
     assert alert["level"] == "info"
@@ -164,7 +173,8 @@ assert "torch" not in sys.modules
     subprocess.run(
         [sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(ROOT / "py")}, timeout=60
     )
-    numbers = [json.loads(line)["seq"] for line in (tmp_path / "events.jsonl").open()]
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    numbers = [json.loads(line)["seq"] for line in lines]
     assert numbers == list(range(len(numbers)))
 
 

@@ -91,4 +91,3 @@ def test_after_a_step_nothing_is_under_way_and_nothing_is_kept_alive() -> None:
     result = timed_step(run, 1)
     assert result.memory is not None
     assert (run.place.micro_batch, run.place.doing, run.place.memory) == (0, BETWEEN, None)
-

@@ -137,7 +137,11 @@ def test_machine_and_cards_share_a_chart_by_what_they_measure(node: Node) -> Non
     assert ends(found["processors"]) == ["processors, own", "processors, all"]
     assert found["processors"]["unit"] == "%"
     power = found["cardPower"]
-    assert (power["title"], power["unit"], ends(power)) == ("Card power", "W", ["card 2", "card 10"])
+    assert (power["title"], power["unit"], ends(power)) == (
+        "Card power",
+        "W",
+        ["card 2", "card 10"],
+    )
     assert power["lines"][0]["y"] == [400.0, 410.0]
     assert found["cardMemory"]["unit"] == "GiB"
     assert ends(found["cardMemory"]) == [""]  # one card needs no name

@@ -66,7 +66,11 @@ def test_what_was_measured_last_stands_in_the_head(node: Node) -> None:
 @pytest.mark.parametrize(
     ("series", "goes_on", "words"),
     [
-        ({"cost/spent": 0.0123, "cost/total": 1234.5}, True, "0.0123 EUR so far, about 1,234.50 EUR to its end"),
+        (
+            {"cost/spent": 0.0123, "cost/total": 1234.5},
+            True,
+            "0.0123 EUR so far, about 1,234.50 EUR to its end",
+        ),
         ({"cost/spent": 3.0, "cost/total": 9.0}, False, "3.00 EUR so far"),
         ({"cost/spent": 3.0}, True, "3.00 EUR so far"),
     ],
