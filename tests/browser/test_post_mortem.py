@@ -34,7 +34,7 @@ def found() -> PostMortem:
         predicted={"backward": {"params": 8 * GIB, "activations": 9 * GIB}},
         measured={"backward": {"params": 8 * GIB, "activations": 12 * GIB}},
         now="backward",
-        held=Held("on the card", 24 * GIB, GIB, 20 * GIB, 23 * GIB, GIB),
+        held=Held("the card", 24 * GIB, GIB, 20 * GIB, 23 * GIB, GIB),
         others=(Other(4711, "a_process_with_a_long_name" * 2, 3 * GIB),),
         budget_bytes=22 * GIB,
         settings=settings,

@@ -133,7 +133,7 @@ def _bound(scene: Scene, thrown: Thrown) -> str:
         used += f", the allocator {format_bytes(unused)} beside them" if unused else ""
     elif held.total_bytes:
         used = f", {format_bytes(held.total_bytes - held.free_bytes)} of it in use"
-    return f"{format_bytes(total)} {held.name or 'of memory'}{used}"
+    return f"{held.name or 'memory'}: {format_bytes(total)}{used}"
 
 
 def _compared(scene: Scene, beyond: Beyond | None) -> str:

@@ -98,7 +98,7 @@ def _held(device: torch.device) -> Held:
     index = torch.cuda.current_device() if device.index is None else device.index
     blocks = [b for s in segments if s["device"] == index for b in s["blocks"]]
     return Held(
-        "on the card",
+        "the card",
         total,
         free,
         torch.cuda.memory_allocated(device),

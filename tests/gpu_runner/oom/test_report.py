@@ -109,13 +109,13 @@ def test_a_card_tells_its_allocator_and_who_else_is_there(monkeypatch: pytest.Mo
         " 3.00 GiB is reserved by PyTorch but unallocated."
     )
     others = (Other(77, "python", 8 * GIB), Other(78))
-    card = Held("on the card", 24 * GIB, GIB, largest_free_bytes=GIB // 2)
+    card = Held("the card", 24 * GIB, GIB, largest_free_bytes=GIB // 2)
     told = facts(RuntimeError(text), scene(held=card, others=others))
     assert told["Asked for"] == (
         "A block of 2.00 GiB; 1.00 GiB were free, the largest free block had 512 MiB"
     )
     assert told["Bound"] == (
-        "24.0 GiB on the card; tensors held 12.0 GiB, the allocator 3.00 GiB beside them"
+        "The card: 24.0 GiB; tensors held 12.0 GiB, the allocator 3.00 GiB beside them"
     )
     assert told["Beside it"] == "Process 77 (python) 8.00 GiB, process 78"
     assert told["In pieces"].endswith("set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True")
@@ -146,7 +146,7 @@ def test_the_page_takes_all_of_it_and_leaves_nothing_out() -> None:
         measured={"end_of_forward": {"params": GIB, "activations": 900 * MIB}},
         now="end_of_forward",
         growing="activations",
-        held=Held("on the card", 24 * GIB, GIB, 12 * GIB, 15 * GIB, GIB // 2),
+        held=Held("the card", 24 * GIB, GIB, 12 * GIB, 15 * GIB, GIB // 2),
         others=tuple(Other(n, "x" * 64, n) for n in range(20)),
         budget_bytes=GIB,
     )
