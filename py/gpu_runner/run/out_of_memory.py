@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from itertools import islice
+from typing import Final
 
 import torch
 
@@ -20,6 +21,9 @@ from gpu_runner.system import limits
 from gpu_runner.system.cards import Cards, NoCards, process_name
 from gpu_runner.train.place import Place
 from unfrozen.memory.overhead import ROUNDING
+
+HOLES: Final = 3
+"""Largest blocks of a step that live at once: logits, their log-softmax, and its gradient."""
 
 
 def examine(
@@ -43,7 +47,8 @@ def examine(
     if place.held and place.micro_batch:
         now = now or ("optimizer_step" if place.doing == "optimizer_step" else "end_of_forward")
         measured[now] = place.held
-    budget = _budget(planned, held, place.held, thrown.asked_bytes)
+    peak_bytes = sum(predicted.get(now, {}).values())
+    budget = _budget(planned, held, place.held, thrown.asked_bytes, peak_bytes)
     in_step = place.micro_batch > 0
     other = doing.replace(" ", "_")
     scene = Scene(
@@ -122,16 +127,24 @@ def _others(thrown: Thrown, device: torch.device) -> tuple[Other, ...]:
     return tuple(Other(*one) for one in found) or named
 
 
-def _budget(planned: RunPlan, held: Held, living: Components, asked_bytes: int) -> int:
-    """Bytes that tensors could have taken in all: a part of what was free at the start, and not as
-    much as what lived and the block that was refused.
+def _budget(
+    planned: RunPlan, held: Held, living: Components, asked_bytes: int, peak_bytes: int
+) -> int:
+    """Bytes that tensors could have taken in all: a part of what was free at the start, or, where
+    that is less, of what they held and the bound still left; and less than what was refused makes.
+
+    A heap keeps holes: as many of its largest blocks as live at once may lie empty in pieces while
+    the next ones are asked for. That share of this step's peak is no room for tensors.
     """
-    free = planned.available_bytes
+    room, share = planned.available_bytes, MARGIN
     if planned.device.type == "cuda":
-        free = min(free, round((held.free_bytes + held.reserved_bytes) / (1 + ROUNDING)))
-    most = round(MARGIN * free)
-    refused = sum(living.values()) + asked_bytes
-    return min(most, refused) if living and asked_bytes else most
+        room = min(room, round((held.free_bytes + held.reserved_bytes) / (1 + ROUNDING)))
+    elif peak_bytes:
+        share = min(share, peak_bytes / (peak_bytes + HOLES * asked_bytes))
+    if planned.device.type != "cuda" and living:
+        room = min(room, sum(living.values()) + held.free_bytes)
+    most = round(share * room)
+    return min(most, sum(living.values()) + asked_bytes) if living and asked_bytes else most
 
 
 def _settings(
