@@ -10,7 +10,7 @@ from accessibility import is_wider_than_the_window, violations
 from browser.run_reader import RunReader, written
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.oom.report import PostMortem, post_mortem
-from gpu_runner.oom.scene import Batch, Held, Other, Scene, Setting
+from gpu_runner.oom.scene import BatchSize, Held, Other, Proposal, Scene
 from run import writer
 
 GIB = 2**30
@@ -21,16 +21,16 @@ def found() -> PostMortem:
     """What a card without memory left would have told."""
     error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     settings = (
-        Setting("--micro-batch 2 --grad-accum 8", 20 * GIB),
-        Setting("--set checkpointing=selective --set loss=chunked", 21 * GIB, 1.12),
-        Setting("--params bf16 --set rounding=stochastic", 15 * GIB, note="bf16 weights"),
+        Proposal("--micro-batch 2 --grad-accum 8", 20 * GIB),
+        Proposal("--set checkpointing=selective --set loss=chunked", 21 * GIB, 1.12),
+        Proposal("--params bf16 --set rounding=stochastic", 15 * GIB, note="bf16 weights"),
     )
     scene = Scene(
         doing="backward",
         step=STEPS + 1,
         micro_batch=2,
         micro_batches=4,
-        batch=Batch(1, 16_384, 9_000),
+        batch=BatchSize(1, 16_384, 9_000),
         predicted={"backward": {"params": 8 * GIB, "activations": 9 * GIB}},
         measured={"backward": {"params": 8 * GIB, "activations": 12 * GIB}},
         now="backward",

@@ -65,8 +65,8 @@ export function metricText(value, unit) {
  * @returns {string} to the cent from one on: "12.50 USD", "0.0123 USD"
  */
 export function moneyText(amount, currency) {
-  const [whole, cents] = amount.toFixed(2).split(".");
-  const number = amount >= 1 ? `${exactText(Number(whole))}.${cents}` : threeDigits(amount);
+  const cents = amount.toFixed(2).replace(/\B(?=(\d{3})+\.)/g, ",");
+  const number = amount >= 1 ? cents : threeDigits(amount);
   return `${number}\u00a0${currency}`;
 }
 

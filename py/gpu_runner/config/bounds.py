@@ -43,23 +43,26 @@ class About:
 
 
 @cache
+def _types(record: type, *, extras: bool) -> dict[str, Any]:
+    """What `typing` makes of the written types, which takes it long."""
+    return get_type_hints(record, include_extras=extras)
+
+
 def told(record: type) -> dict[str, About]:
     """What is said of each field of a record, whose types are `Annotated` with it."""
-    hints = get_type_hints(record, include_extras=True)
+    hints = _types(record, extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
-@cache
 def ranges(record: type) -> dict[str, tuple[float, float]]:
     """The smallest and the largest value of every number in a record."""
     found = told(record).items()
     return {n: (a.low, a.high) for n, a in found if a.low is not None and a.high is not None}
 
 
-@cache
 def words(record: type) -> dict[str, tuple[str, ...]]:
     """What may be chosen, of every field that is one of some words."""
-    hints = get_type_hints(record).items()
+    hints = _types(record, extras=False).items()
     return {name: get_args(kind) for name, kind in hints if get_origin(kind) is Literal}
 
 

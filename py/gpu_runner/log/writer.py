@@ -244,8 +244,8 @@ def _check_names(kind: str, payload: Mapping[str, object]) -> None:
         raise LogError(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}")
     metrics = payload.get("m")
     if isinstance(metrics, Mapping) and (unknown := unknown_metrics(metrics)):
-        names = ", ".join(unknown)
-        raise LogError(f"unknown metric {names}: add it to unfrozen.events.METRICS first")
+        told = ", ".join(unknown)
+        raise LogError(f"unknown metric {told}: add it to unfrozen.events.METRICS first")
     if kind == "mem":
         components = payload.get("components")
         names = set(components) if isinstance(components, Mapping) else set()

@@ -30,7 +30,7 @@ _USUAL: Final = {  # where the phase of a step has its peak, if nobody looked cl
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchSize:
     """A micro-batch: `rows` × `length` tokens, padding included, with loss at `loss_tokens`."""
 
     rows: int
@@ -71,7 +71,7 @@ class Other:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class Proposal:
     """Options as they are typed, the peak predicted with them, and time a token over that now."""
 
     options: str
@@ -105,7 +105,7 @@ class Scene:
     step: int = 0
     micro_batch: int = 0
     micro_batches: int = 0
-    batch: Batch | None = None
+    batch: BatchSize | None = None
     predicted: Mapping[str, Sizes] = field(default_factory=dict)
     measured: Mapping[str, Sizes] = field(default_factory=dict)
     now: str = ""
@@ -114,7 +114,7 @@ class Scene:
     held: Held = Held()
     others: tuple[Other, ...] = ()
     budget_bytes: int = 0
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[Proposal, ...] = ()
 
     @property
     def instant(self) -> str:

@@ -161,6 +161,7 @@ def make(
     """
     try:
         planned = _made(config, rank, ranks)
+        planned = replace(planned, price=Price.of(config, planned.device.type, ranks))
         if planned.shape is None and foretell is not None and ranks == 1:
             found = foretell(planned.source, planned.config, planned.compute, planned.heaviest)
             planned = replace(planned, prediction=found)
@@ -209,7 +210,6 @@ def _made(config: TrainConfig, rank: int, ranks: int) -> RunPlan:
         code="" if source.trusted else own_code.remark(source.name, vars(architecture)),
         prediction=None if shape is None else predict(shape, config, compute, largest, ranks),
         available_bytes=free_bytes(device),
-        price=Price.of(config, device.type, ranks),
     )
 
 

@@ -8,18 +8,19 @@ from typing import Final
 
 import torch
 
-from gpu_runner.checkpoint.history import History
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.oom.report import PostMortem, post_mortem
-from gpu_runner.oom.scene import DOING, Batch, Held, Other, Scene, Setting
+from gpu_runner.oom.scene import DOING, BatchSize, Held, Other, Proposal, Scene
 from gpu_runner.oom.thrown import Thrown
 from gpu_runner.plan.fitting import settings_for
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Components, predict
 from gpu_runner.plan.remedy import MARGIN
+from gpu_runner.run.record import Recorder
 from gpu_runner.system import limits
 from gpu_runner.system.cards import Cards, NoCards, process_name
-from gpu_runner.train.place import Place
+from gpu_runner.train.loop import State
+from gpu_runner.train.place import StepPlace
 from unfrozen.memory.overhead import ROUNDING
 
 HOLES: Final = 3
@@ -27,9 +28,9 @@ HOLES: Final = 3
 
 
 def examine(
-    error: BaseException, planned: RunPlan, place: Place, history: History, step: int, doing: str
+    error: BaseException, planned: RunPlan, place: StepPlace, state: State, recorder: Recorder
 ) -> PostMortem:
-    """Why memory ran out after `step` steps, `doing` something where that was no step.
+    """Why memory ran out.
 
     What lives is looked at first; then the frames that hold it are emptied, for what follows needs
     some memory itself.
@@ -40,7 +41,7 @@ def examine(
     traceback.clear_frames(error.__traceback__)
     shape = _shape(planned, place)
     predicted = _predicted(planned, shape)
-    measured = dict(history.measured)
+    measured = dict(recorder.history.measured)
     if place.memory is not None:
         measured |= place.memory.instants
     now = place.instant
@@ -50,13 +51,13 @@ def examine(
     peak_bytes = sum(predicted.get(now, {}).values())
     budget = _budget(planned, held, place.held, thrown.asked_bytes, peak_bytes)
     in_step = place.micro_batch > 0
-    other = doing.replace(" ", "_")
+    other = recorder.doing.replace(" ", "_")
     scene = Scene(
         doing=place.doing if in_step else other if other in DOING else "between",
-        step=place.step if in_step else step,
+        step=place.step if in_step else state.step,
         micro_batch=place.micro_batch,
         micro_batches=0 if shape is None else shape.parts,
-        batch=None if shape is None else Batch(shape.rows, shape.length, shape.loss_tokens),
+        batch=None if shape is None else BatchSize(shape.rows, shape.length, shape.loss_tokens),
         predicted=predicted,
         measured=measured,
         now=now,
@@ -70,7 +71,7 @@ def examine(
     return post_mortem(error, scene)
 
 
-def _shape(planned: RunPlan, place: Place) -> BatchShape | None:
+def _shape(planned: RunPlan, place: StepPlace) -> BatchShape | None:
     """Of the micro-batch that was under way in this process."""
     if not place.micro_batch:
         return None
@@ -149,11 +150,11 @@ def _budget(
 
 def _settings(
     planned: RunPlan, budget: int, predicted: Components, measured: Components
-) -> tuple[Setting, ...]:
+) -> tuple[Proposal, ...]:
     """Settings that fit; where more was measured than predicted, by as much less is left for
     predictions.
     """
     found, foreseen = sum(measured.values()), sum(predicted.values())
     share = min(1.0, foreseen / found) if found and foreseen else 1.0
     remedies = settings_for(planned, round(share * budget))
-    return tuple(Setting(r.options, r.peak_bytes, r.time_ratio, r.fits, r.note) for r in remedies)
+    return tuple(Proposal(r.options, r.peak_bytes, r.time_ratio, r.fits, r.note) for r in remedies)

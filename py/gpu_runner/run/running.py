@@ -22,7 +22,6 @@ from gpu_runner.log.tail import LOG_NAME, last_value
 from gpu_runner.log.writer import EventLog
 from gpu_runner.model.blocks import offloading
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.oom.report import PostMortem
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.machine import card_names
@@ -44,7 +43,7 @@ from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.train.place import Place
+from gpu_runner.train.place import StepPlace
 from gpu_runner.world import World
 
 SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts are given
@@ -66,7 +65,7 @@ class PreparedRun:
     notes: list[tuple[str, str]]
     origins: Origins | None = None
     """What it is made of; None where no checkpoint will tell."""
-    place: Place = field(default_factory=Place)
+    place: StepPlace = field(default_factory=StepPlace)
     spending: Spending | None = None
 
     def checkpointer(self) -> Checkpointer:
@@ -129,22 +128,10 @@ def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: St
         _announce(prepared, log, recorder)
         sampler.start()
         train(_training(prepared, observer, control, _penalty(prepared, recorder)))
-        over = observer.stop.reached or prepared.state.step == prepared.plan.steps
-        if over and checkpointer.keep_state:
-            observer.keep(prepared.state)  # before weights are gone back to
-        if observer.stop.reached:
-            reason = observer.go_back(prepared.state, checkpointer.best())
-            recorder.saved(prepared.state, checkpointer.finish())
-            end = End("finished", reason)
-            end.model = checkpointer.output
-        elif over:
-            recorder.saved(prepared.state, checkpointer.finish())
-            end = End("finished", f"all {prepared.plan.steps} steps are done")
-            end.model, end.better = checkpointer.output, checkpointer.better()
-        else:
-            end = End("stopped", f"asked to stop by {control.asked_by}")
+        end = _ended(prepared, observer, checkpointer, recorder, control.asked_by)
     except BaseException as error:  # logged here, raised again by the caller
-        end = describe_error(error, prepared.plan, partial(_examine, prepared, recorder))
+        where = prepared.plan, prepared.place, prepared.state, recorder
+        end = describe_error(error, prepared.plan, lambda e: out_of_memory.examine(e, *where))
     sampler.stop()
     summary = end.numbers(prepared.plan, prepared.state, prepared.history, prepared.spending)
     said: dict[str, Any] = {"status": end.status, "reason": end.reason, "summary": summary}
@@ -157,10 +144,26 @@ def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: St
     return end
 
 
-def _examine(prepared: PreparedRun, recorder: Recorder, error: BaseException) -> PostMortem:
-    """Why memory ran out."""
-    place, history, step = prepared.place, prepared.history, prepared.state.step
-    return out_of_memory.examine(error, prepared.plan, place, history, step, recorder.doing)
+def _ended(
+    prepared: PreparedRun,
+    observer: RunObserver,
+    checkpointer: Checkpointer,
+    recorder: Recorder,
+    asked_by: str,
+) -> End:
+    """The end of a run that did what it was asked, with its model written if it is finished."""
+    over = observer.stop.reached or prepared.state.step == prepared.plan.steps
+    if over and checkpointer.keep_state:
+        observer.keep(prepared.state)  # before weights are gone back to
+    if observer.stop.reached:
+        reason = observer.go_back(prepared.state, checkpointer.best())
+        recorder.saved(prepared.state, checkpointer.finish())
+        return End("finished", reason, model=checkpointer.output)
+    if over:
+        recorder.saved(prepared.state, checkpointer.finish())
+        reason, better = f"all {prepared.plan.steps} steps are done", checkpointer.better()
+        return End("finished", reason, model=checkpointer.output, better=better)
+    return End("stopped", f"asked to stop by {asked_by}")
 
 
 def _spending(prepared: PreparedRun) -> Spending | None:

@@ -33,7 +33,7 @@ class NoCards(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CardReading:
     """What one card does: metric → value in the units of `unfrozen.events`, and what holds it."""
 
     index: int
@@ -81,7 +81,7 @@ class Cards:
             library.nvmlShutdown()
             raise
 
-    def read(self) -> list[Reading]:
+    def read(self) -> list[CardReading]:
         """What each card does now. Never raises; a card that is lost is told once and left out."""
         return [found for card in tuple(self._cards) if (found := self._read(card)) is not None]
 
@@ -106,7 +106,7 @@ class Cards:
         except self._library.NVMLError:
             return
 
-    def _read(self, card: _Card) -> Reading | None:
+    def _read(self, card: _Card) -> CardReading | None:
         values: dict[str, float] = {}
         for name, question in _QUESTIONS.items():
             answer = self._asked(card, name, question)
@@ -118,7 +118,7 @@ class Cards:
         reasons = tuple(word for bit, word in REASONS.items() if bits & bit)
         if "reasons" not in card.silent:
             values["gpu/throttled"] = float(bool(reasons))
-        return Reading(card.index, values, reasons)
+        return CardReading(card.index, values, reasons)
 
     def _asked(self, card: _Card, name: str, question: Callable[[Any, Any], float]) -> float | None:
         """An answer, or None; a question that will never be answered is not asked again."""

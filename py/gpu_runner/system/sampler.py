@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import psutil
 
 from gpu_runner.system import limits
-from gpu_runner.system.cards import ALARMING, Cards, NoCards, Reading
+from gpu_runner.system.cards import ALARMING, CardReading, Cards, NoCards
 
 SECONDS: Final = 5.0
 FIRST_SECONDS: Final = 1.0
@@ -31,7 +31,7 @@ LEAVE_SECONDS: Final = 0.2
 MOST_ERRORS: Final = 3  # in a row, before it gives up
 
 
-class Log(Protocol):
+class Sink(Protocol):
     """Where events go; see `gpu_runner.log.writer`."""
 
     def emit(self, kind: str, step: int, **payload: object) -> bool:
@@ -50,7 +50,7 @@ class Sampler:
 
     def __init__(
         self,
-        log: Log,
+        log: Sink,
         step: Callable[[], int],
         *,
         cards: Callable[[], Cards] | None = None,
@@ -160,7 +160,7 @@ class Sampler:
         found |= self._also()
         return payload | ({"throttle": held} if held else {})
 
-    def _readings(self) -> list[Reading]:
+    def _readings(self) -> list[CardReading]:
         if self._cards is None:
             return []
         found = self._cards.read()

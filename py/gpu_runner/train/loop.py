@@ -23,7 +23,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.train.measure import Meter, StepMemory, measured
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.train.place import Place, held_now
+from gpu_runner.train.place import StepPlace, held_now
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 
@@ -110,7 +110,7 @@ class Training:
     measured_steps: frozenset[int] = frozenset()
     written_step: int = 0
     """One that runs its blocks as they are written although they are compiled; 0 is none."""
-    place: Place = field(default_factory=Place)
+    place: StepPlace = field(default_factory=StepPlace)
 
 
 def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:

@@ -25,7 +25,7 @@ from gpu_runner.train.measure import (
 BETWEEN = "between"
 
 
-class Place:
+class StepPlace:
     """Which step (from 1), which of this process's micro-batches (from 1), and which phase.
 
     Outside a step `micro_batch` is 0. `instant` and `growing`, the component of what appears, are

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gpu_runner.oom.report import post_mortem
-from gpu_runner.oom.scene import Batch, Held, Other, Scene, Setting
+from gpu_runner.oom.scene import BatchSize, Held, Other, Proposal, Scene
 from gpu_runner.oom.thrown import Thrown
 from unfrozen.frontier import read_event
 
@@ -17,9 +17,9 @@ PREDICTED = {
     "optimizer_step": {"params": GIB, "grads": GIB, "moments": 2 * GIB},
 }
 SETTINGS = (
-    Setting("--micro-batch 2 --grad-accum 8", 900 * MIB),
-    Setting("--set checkpointing=full", 950 * MIB, 1.31),
-    Setting("--seq-len 512", 700 * MIB, note="longer rows are cut"),
+    Proposal("--micro-batch 2 --grad-accum 8", 900 * MIB),
+    Proposal("--set checkpointing=full", 950 * MIB, 1.31),
+    Proposal("--seq-len 512", 700 * MIB, note="longer rows are cut"),
 )
 
 
@@ -29,7 +29,7 @@ def scene(**changes: object) -> Scene:
         "step": 3,
         "micro_batch": 2,
         "micro_batches": 4,
-        "batch": Batch(1, 4096, 2048),
+        "batch": BatchSize(1, 4096, 2048),
         "predicted": PREDICTED,
         "settings": SETTINGS,
     }
@@ -134,7 +134,7 @@ def test_settings_are_told_as_they_are_typed_with_what_they_cost() -> None:
 
 
 def test_settings_that_do_not_fit_are_not_said_to() -> None:
-    short = (Setting("--seq-len 16", 2 * GIB, fits=False),)
+    short = (Proposal("--seq-len 16", 2 * GIB, fits=False),)
     assert post_mortem(ASKED, scene(settings=short, budget_bytes=GIB)).advice == (
         "Nothing that can be set fits in 1.00 GiB; these need least:"
     )
