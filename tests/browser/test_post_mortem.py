@@ -125,7 +125,16 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     reader = RunReader(context.new_page(), serve_site.url)
     reader.choose("live:without-memory")
     reader.wait_notice("out-of-memory")
-    reader.page.locator("run-view .run-post-mortem").wait_for()
+    panel = reader.page.locator("run-view .run-post-mortem")
+    panel.wait_for()
+    room = panel.bounding_box()
+    assert room
+    for text in panel.locator("dd, li").all():  # one below the other, in what room there is
+        box = text.bounding_box()
+        assert box
+        assert box["width"] > 0.5 * room["width"]
+        assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
+        assert text.evaluate("(e) => e.scrollWidth <= e.clientWidth")
     assert violations(reader.page, "run-view") == []
     assert not is_wider_than_the_window(reader.page)
     context.close()

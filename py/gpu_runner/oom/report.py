@@ -89,7 +89,7 @@ def post_mortem(error: BaseException, scene: Scene) -> PostMortem:
         "Asked for": _asked(scene, thrown),
         "Bound": _bound(scene, thrown),
         "Predicted": _compared(scene, beyond),
-        "Beside it": _others(scene),
+        "Other processes": _others(scene),
         "In pieces": _pieces(thrown),
     }
     facts = tuple((name, text[0].upper() + text[1:]) for name, text in told.items() if text)
@@ -144,7 +144,7 @@ def _compared(scene: Scene, beyond: Beyond | None) -> str:
     label = INSTANTS.get(at, at).lower()
     measured = sum(scene.measured.get(at, {}).values())
     so_far = f", {format_bytes(measured)} measured so far" if measured else ""
-    told = f"{format_bytes(predicted)} at the {label}{so_far}"
+    told = f"{format_bytes(predicted)} ({label}){so_far}"
     if beyond is not None:
         return f"{told}. {beyond}"
     if scene.budget_bytes and predicted > scene.budget_bytes:

@@ -96,7 +96,7 @@ def test_a_prediction_that_had_no_room_is_said_to_have_had_none() -> None:
 
 
 def test_nothing_that_was_not_measured_is_said_to_be_as_predicted() -> None:
-    assert facts(ASKED, scene())["Predicted"] == "1.59 GiB at the end of forward"
+    assert facts(ASKED, scene())["Predicted"] == "1.59 GiB (end of forward)"
     assert "Predicted" not in facts(ASKED, scene(predicted={}))
 
 
@@ -117,7 +117,7 @@ def test_a_card_tells_its_allocator_and_who_else_is_there(monkeypatch: pytest.Mo
     assert told["Bound"] == (
         "The card: 24.0 GiB; tensors held 12.0 GiB, the allocator 3.00 GiB beside them"
     )
-    assert told["Beside it"] == "Process 77 (python) 8.00 GiB, process 78"
+    assert told["Other processes"] == "Process 77 (python) 8.00 GiB, process 78"
     assert told["In pieces"].endswith("set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True")
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     assert "set PYTORCH" not in facts(RuntimeError(text), scene(held=card))["In pieces"]
