@@ -175,7 +175,7 @@ def _advice(scene: Scene) -> str:
     settings = scene.settings
     room = f" in {format_bytes(scene.budget_bytes)}" if scene.budget_bytes else ""
     if not settings:
-        return "Nothing that can be set lowers it: take a smaller model, or more memory"
+        return "What would fit is not computed here: fewer rows at once, or shorter ones, need less"
     if any(one.fits for one in settings):
         return f"Any of these would have fitted{room}:" if room else "Each of these needs less:"
     return f"Nothing that can be set fits{room}; these need least:"

@@ -48,7 +48,7 @@ def examine(
     if place.held and place.micro_batch:
         now = now or ("optimizer_step" if place.doing == "optimizer_step" else "end_of_forward")
         measured[now] = place.held
-    peak_bytes = sum(predicted.get(now, {}).values())
+    peak_bytes = max((sum(sizes.values()) for sizes in predicted.values()), default=0)
     budget = _budget(planned, held, place.held, thrown.asked_bytes, peak_bytes)
     in_step = place.micro_batch > 0
     other = recorder.doing.replace(" ", "_")

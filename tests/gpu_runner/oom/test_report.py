@@ -138,7 +138,7 @@ def test_settings_that_do_not_fit_are_not_said_to() -> None:
     assert post_mortem(ASKED, scene(settings=short, budget_bytes=GIB)).advice == (
         "Nothing that can be set fits in 1.00 GiB; these need least:"
     )
-    assert "take a smaller model" in post_mortem(ASKED, scene(settings=())).advice
+    assert "fewer rows at once" in post_mortem(ASKED, scene(settings=())).advice
 
 
 def test_the_page_takes_all_of_it_and_leaves_nothing_out() -> None:
