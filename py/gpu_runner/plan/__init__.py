@@ -9,7 +9,7 @@ Reading order:
 - `processor` — what a CPU computes fast, and is not asked to
 - `price` — what it costs, so far and to its end
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
-- `fitting` — settings that fit, the cheapest first
+- `proposals` — settings that fit, the cheapest first
 - `pace` — how long it takes, said before it starts
 - `preview` — what will be trained, row by row
 - `table` — what `plan` prints

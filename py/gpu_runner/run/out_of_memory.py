@@ -12,9 +12,9 @@ from gpu_runner.data.feed import BatchShape
 from gpu_runner.oom.report import PostMortem, post_mortem
 from gpu_runner.oom.scene import DOING, BatchSize, Held, Other, Proposal, Scene
 from gpu_runner.oom.thrown import Thrown
-from gpu_runner.plan.fitting import settings_for
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Components, predict
+from gpu_runner.plan.proposals import settings_for
 from gpu_runner.plan.remedy import MARGIN
 from gpu_runner.run.record import Recorder
 from gpu_runner.system import limits

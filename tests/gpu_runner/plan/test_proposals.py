@@ -11,7 +11,7 @@ import tiny_llama
 from gpu_runner.config.file import assignments
 from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.data.feed import BatchShape
-from gpu_runner.plan import fitting, plan
+from gpu_runner.plan import plan, proposals
 from gpu_runner.plan.predict import predict
 from gpu_runner.plan.remedy import Remedy
 from unfrozen.model import ModelConfig
@@ -40,7 +40,7 @@ def found(budget_share: float, **choices: Any) -> list[Remedy]:
     ranks = choices.pop("ranks", 1)
     given = config(**choices)
     budget = round(budget_share * weigh(given)[0])
-    return fitting.settings(given, budget, weigh, longest=LONGEST, ranks=ranks)
+    return proposals.settings(given, budget, weigh, longest=LONGEST, ranks=ranks)
 
 
 def read_back(base: TrainConfig, options: str) -> TrainConfig:
@@ -119,7 +119,7 @@ def test_a_run_of_ours_is_weighed_by_its_own_rows(model_dir: Path, sums_file: Pa
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
     planned = plan.make(resolve({**options, "micro_batch": 8, "grad_accum": 2}))
     assert planned.prediction is not None
-    told = fitting.settings_for(planned, round(0.97 * planned.prediction.peak_bytes))
+    told = proposals.settings_for(planned, round(0.97 * planned.prediction.peak_bytes))
     assert told[0].fits
     fewer = plan.make(read_back(planned.config, told[0].options))
     assert fewer.prediction is not None
@@ -129,4 +129,4 @@ def test_a_run_of_ours_is_weighed_by_its_own_rows(model_dir: Path, sums_file: Pa
 def test_of_a_model_that_is_not_computed_nothing_is_told(model_dir: Path, sums_file: Path) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
     planned = replace(plan.make(resolve(options)), shape=None)
-    assert fitting.settings_for(planned, 1) == []
+    assert proposals.settings_for(planned, 1) == []
