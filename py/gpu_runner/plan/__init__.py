@@ -7,7 +7,6 @@ Reading order:
 - `resident` — what `top` shows beside the tensors
 - `remedy` — what to change when memory is short, in numbers
 - `processor` — what a CPU computes fast, and is not asked to
-- `price` — what it costs, so far and to its end
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
 - `proposals` — settings that fit, the cheapest first
 - `pace` — how long it takes, said before it starts

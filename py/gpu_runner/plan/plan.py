@@ -26,7 +26,7 @@ from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.plan import processor, remedy
 from gpu_runner.plan.machine import choose_device, free_bytes, precision
 from gpu_runner.plan.predict import Prediction, heaviest, predict
-from gpu_runner.plan.price import Price
+from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
@@ -161,7 +161,8 @@ def make(
     """
     try:
         planned = _made(config, rank, ranks)
-        planned = replace(planned, price=Price.of(config, planned.device.type, ranks))
+        price = Price.of(config.price, config.currency, planned.device.type, ranks)
+        planned = replace(planned, price=price)
         if planned.shape is None and foretell is not None and ranks == 1:
             found = foretell(planned.source, planned.config, planned.compute, planned.heaviest)
             planned = replace(planned, prediction=found)

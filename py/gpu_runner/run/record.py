@@ -13,7 +13,7 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.data.rows import GENERAL, TASK
 from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS, Heartbeat, Log
-from gpu_runner.plan.price import Spending
+from gpu_runner.system.price import Spending
 from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult

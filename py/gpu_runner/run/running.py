@@ -27,7 +27,6 @@ from gpu_runner.optim.early import Early
 from gpu_runner.plan.machine import card_names
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import step_as_written, steps_to_measure
-from gpu_runner.plan.price import Spending
 from gpu_runner.run import out_of_memory, start_event
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop
@@ -37,6 +36,7 @@ from gpu_runner.run.progress import Terminal, show
 from gpu_runner.run.record import Recorder
 from gpu_runner.run.signals import StopRequest
 from gpu_runner.system.cards import Cards
+from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.train import fisher
 from gpu_runner.train.anchor import Anchor

@@ -10,8 +10,8 @@ from rich.console import Console
 from gpu_runner.config.schema import TrainConfig, resolve
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import plan
-from gpu_runner.plan.price import Price, Spending
 from gpu_runner.plan.table import show_plan
+from gpu_runner.system.price import Price, Spending
 
 
 def config(**choices: object) -> TrainConfig:
@@ -19,7 +19,8 @@ def config(**choices: object) -> TrainConfig:
 
 
 def price(each: float = 2.5, device: str = "cuda", ranks: int = 1, **choices: Any) -> Price:
-    found = Price.of(config(price=each, **choices), device, ranks)
+    asked = config(price=each, **choices)
+    found = Price.of(asked.price, asked.currency, device, ranks)
     assert found is not None
     return found
 
@@ -47,7 +48,7 @@ def test_processes_of_one_cpu_share_its_machine(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_price_there_is_none_and_a_currency_alone_is_refused() -> None:
-    assert Price.of(config(), "cuda", 1) is None
+    assert Price.of(None, "USD", "cuda", 1) is None
     with pytest.raises(UsageError, match="currency EUR would change nothing: give --price"):
         config(currency="EUR")
 

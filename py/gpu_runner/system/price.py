@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from unfrozen.units import sig3
 
@@ -32,22 +31,22 @@ class Price:
     count: int
 
     @staticmethod
-    def of(config: TrainConfig, device: str, ranks: int) -> Price | None:
-        """The price that was given: of the card of each process, on a CPU of each machine; None
-        without one. Raises `UsageError` for a currency that is no short word.
+    def of(each: float | None, label: str, device: str, ranks: int) -> Price | None:
+        """`each` in the currency `label`, of the card of each process, on a CPU of each machine.
+
+        None without one. Raises `UsageError` for a currency that is no short word.
         """
-        if not config.price:
+        if not each:
             return None
-        label = config.currency
         if not 0 < len(label) <= MOST_LETTERS or not label.isprintable():
             raise UsageError(
                 f"--currency {label[:40]!r} has {len(label)} characters: give 1 to {MOST_LETTERS},"
                 " as USD or €."
             )
         if device == "cuda":
-            return Price(config.price, label, "card", ranks)
+            return Price(each, label, "card", ranks)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-        return Price(config.price, label, "machine", math.ceil(ranks / max(1, here)))
+        return Price(each, label, "machine", math.ceil(ranks / max(1, here)))
 
     @property
     def hourly(self) -> float:
