@@ -19,9 +19,15 @@ ROOT = Path(__file__).parents[1]
 
 
 def runner(
-    *arguments: str, processes: int = 1, largest_file: int | None = None
+    *arguments: str,
+    processes: int = 1,
+    largest_file: int | None = None,
+    most_data: int | None = None,
 ) -> subprocess.Popen[str]:
-    """`python -m gpu_runner …`, or the same under torchrun; no file grows beyond `largest_file`."""
+    """`python -m gpu_runner …`, or the same under torchrun; no file grows beyond `largest_file`.
+
+    No process may have more than `most_data` bytes of its own, as under `ulimit -d`.
+    """
     settings = {**os.environ, "PYTHONPATH": str(ROOT / "py"), "OMP_NUM_THREADS": "1"}
     several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(several if processes > 1 else []), "-m", "gpu_runner", *arguments]
@@ -29,6 +35,8 @@ def runner(
     def limit() -> None:
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        if most_data is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (most_data, most_data))
 
     return subprocess.Popen(
         command,

@@ -6,6 +6,8 @@ Reading order (each module uses only those above it; folders give their own orde
 - `plain` — files opened without trust: no link, no pipe, no device
 - `installed` — how this was installed: what to type, where runs lie
 - `text` — words for a terminal
+- `system` — the machine under a run, sampled from the side
+- `oom` — out of memory: where, what was larger than predicted, what would have fitted
 - `demo` — the small model of a first run, its data, and what made both
 - `config` — what a run is asked for
 - `data` — from a row to a batch

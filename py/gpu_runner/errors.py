@@ -6,6 +6,7 @@ the remedy. `commands` prints it and exits with its code; a traceback always mea
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from typing import Final
 
@@ -106,16 +107,27 @@ class NotReady(RunnerError):
     exit_code = ExitCode.NOT_READY
 
 
+_NO_MEMORY: Final = (
+    "can't allocate memory",
+    "not enough memory",
+    "cuda error: out of memory",
+    "cublas_status_alloc_failed",
+    "cannot allocate memory",
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the device or the host has no memory left.
 
-    CUDA raises its own type; the CPU allocator a plain RuntimeError, known by its text.
+    CUDA's allocator raises its own type; that of the CPU, CUDA itself and its libraries raise plain
+    RuntimeErrors, known by their texts; the system says ENOMEM.
     """
     text = str(error).lower()
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in text)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY))
     )
 
 

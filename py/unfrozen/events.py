@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 VERSION: Final = 1
 
-Unit = Literal["nats", "ratio", "bytes", "seconds", "tokens", "tokens/second", "steps", "1"]
+Unit = Literal[
+    "nats", "ratio", "bytes", "seconds", "tokens", "tokens/second", "steps", "W", "°C", "money", "1"
+]
+"""`money` is in the currency that `run.start` names."""
 RunStatus = Literal["finished", "stopped", "failed", "oom"]
 
 
@@ -34,7 +37,7 @@ KINDS: Final[dict[str, str]] = {
     " run of another tool, which, what its numbers mean and what it lacks.",
     "metrics": "Scalars of one optimizer step.",
     "mem": "Measured memory at one instant of the step, by component.",
-    "sys": "Host measurements: resident set, processor load.",
+    "sys": "Measurements of the machine: memory, processors, cards.",
     "eval": "Loss on a held-out set, with its change since step 0.",
     "drift": "Distance of the weights from the pre-trained ones, by layer.",
     "rows": "The training rows: what is learned of them, their lengths, what θ₀ makes of them.",
@@ -82,7 +85,21 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("perf/tokens_per_second", "tokens/second", "Speed", "Trainable tokens a second."),
     Metric("mem/peak_bytes", "bytes", "Peak memory", "Largest measured sum of live tensors."),
     Metric("sys/rss_bytes", "bytes", "Resident set", "Memory of the process seen by the system."),
+    Metric("sys/process_cpu", "ratio", "Processors, own", "Busy with this process, of all."),
+    Metric("sys/machine_cpu", "ratio", "Processors, all", "Busy with anything, of all."),
+    Metric("sys/ram_bytes", "bytes", "Memory in use", "Of the machine, or under its limit."),
+    Metric("sys/ram_total_bytes", "bytes", "Memory there is", "In the machine, or its limit."),
+    Metric("gpu/memory_bytes", "bytes", "Card memory", "In use on the card, by all processes."),
+    Metric("gpu/busy", "ratio", "Card use", "Share of the time in which a kernel ran."),
+    Metric("gpu/power", "W", "Card power", "What the card draws."),
+    Metric("gpu/temperature", "°C", "Card temperature", "Of the chip."),
+    Metric("gpu/throttled", "1", "Clocks held back", "1 while power or heat holds them, else 0."),
+    Metric("cost/spent", "money", "Cost so far", "Since the first event, pauses counted."),
+    Metric("cost/total", "money", "Cost to the end", "So far, and the steps to come."),
 )
+
+PER_CARD: Final = frozenset(metric.name for metric in METRICS if metric.name.startswith("gpu/"))
+"""Their series are called by the number of the card, too: `gpu/power/0`."""
 
 INSTANTS: Final[dict[str, str]] = {
     "load": "Model loaded",
@@ -125,6 +142,19 @@ PATIENCE: Final = 3.0
 """A run is stalled when it is silent for so many times what it promised."""
 
 
+def metric_of(series: str) -> str:
+    """The metric of a series: "gpu/power/3" → "gpu/power", any other name as it is."""
+    name, _, card = series.rpartition("/")
+    return name if name in PER_CARD and card.isascii() and card.isdecimal() else series
+
+
+def unknown_metrics(series: Collection[str]) -> list[str]:
+    """Those that are no metric of ours, in order."""
+    if METRIC_NAMES.issuperset(series):
+        return []
+    return sorted(name for name in series if metric_of(name) not in METRIC_NAMES)
+
+
 def in_order(components: Iterable[str]) -> list[str]:
     """Names of components in the order of `COMPONENTS`; those it does not know come last."""
     return sorted(components, key=lambda name: _PLACES.get(name, len(_PLACES)))
@@ -136,6 +166,7 @@ def schema() -> dict[str, object]:
         "version": VERSION,
         "kinds": dict(KINDS),
         "metrics": [asdict(metric) for metric in METRICS],
+        "per_card": sorted(PER_CARD),
         "instants": dict(INSTANTS),
         "components": dict(COMPONENTS),
         "statuses": list(STATUSES),

@@ -32,3 +32,11 @@ def test_components_stand_in_one_order_and_unknown_ones_come_last() -> None:
     known = list(events.COMPONENTS)
     assert known.index("moments") < known.index("grads") < known.index("activations")
     assert events.in_order(["newer", *reversed(known)]) == [*known, "newer"]
+
+
+def test_a_series_of_a_card_is_called_by_its_number() -> None:
+    assert events.metric_of("gpu/power/3") == "gpu/power"
+    for name in ("gpu/power", "gpu/power/x", "gpu/power/", "train/loss/3", "gpu/power/3/4"):
+        assert events.metric_of(name) == name
+    assert events.unknown_metrics({"gpu/power/12": 1.0, "train/loss": 2.0}) == []
+    assert events.unknown_metrics(["gpu/speed/1", "a", "gpu/busy/0"]) == ["a", "gpu/speed/1"]

@@ -15,6 +15,7 @@ export function takeStart(run, event) {
     tool: event.tool ?? "",
     lacks: event.lacks ?? [],
     meanings: Object.assign(Object.create(null), event.meanings),
+    price: event.price ?? null, // {hourly, currency, per}
   };
   takePlan(run, plan);
   run.memory.predicted = Object.assign(Object.create(null), predicted?.instants);

@@ -203,7 +203,7 @@ function setAside(points, fromStep) {
   points.delta?.splice(kept);
 }
 
-function takeEnd(run, { status, reason, summary, t }) {
+function takeEnd(run, { status, reason, summary, t, post_mortem: postMortem }) {
   run.status = status;
-  run.end = { reason: reason ?? "", summary: summary ?? {}, time: t };
+  run.end = { reason: reason ?? "", summary: summary ?? {}, time: t, postMortem: postMortem ?? null };
 }

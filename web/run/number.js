@@ -14,7 +14,7 @@ const DECIMAL = [
   [1e6, "million"],
 ];
 
-const UNITS_AS_THEY_ARE = ["GiB", "MiB", "KiB", "%"];
+const UNITS_AS_THEY_ARE = ["GiB", "MiB", "KiB", "%", "W", "°C"];
 
 /** Three significant digits without an exponent: 1234 → "1,234", 0.98765 → "0.988". */
 function threeDigits(value) {
@@ -57,6 +57,17 @@ export function metricText(value, unit) {
   if (unit === "tokens/second") return `${threeDigits(value)}\u00a0tokens/s`;
   const number = exactText(Number(value.toPrecision(4)));
   return UNITS_AS_THEY_ARE.includes(unit) ? `${number}\u00a0${unit}` : number;
+}
+
+/**
+ * @param {number} amount
+ * @param {string} currency only a label
+ * @returns {string} to the cent from one on: "12.50 USD", "0.0123 USD"
+ */
+export function moneyText(amount, currency) {
+  const cents = amount.toFixed(2).replace(/\B(?=(\d{3})+\.)/g, ",");
+  const number = amount >= 1 ? cents : threeDigits(amount);
+  return `${number}\u00a0${currency}`;
 }
 
 /** @returns {string} a share as per cent with three significant digits: "9.12%" */

@@ -7,7 +7,10 @@ import { schema } from "../frontier/shapes.js";
 
 /** @returns {{name: string, unit: string, label: string, meaning: string}} */
 export function metricWords(name) {
-  const known = schema().metrics.find((metric) => metric.name === name);
+  const { metrics, per_card: perCard } = schema();
+  const [, base] = /^(.+)\/\d+$/.exec(name) ?? [];
+  const wanted = perCard.includes(base) ? base : name;
+  const known = metrics.find((metric) => metric.name === wanted);
   return known ?? { name, unit: "1", label: name, meaning: "" };
 }
 

@@ -19,6 +19,7 @@ from gpu_runner.config.options import configuration, takes_options
 from gpu_runner.errors import (
     MEANINGS,
     ExitCode,
+    OutOfMemory,
     RunnerError,
     SystemFailure,
     is_out_of_memory,
@@ -313,4 +314,4 @@ def _speaks(error: RunnerError) -> bool:
     if os.environ.get("RANK", "0") == "0":
         return True
     first_here = os.environ.get("LOCAL_RANK", "0") == "0"
-    return not error.shared and (first_here or isinstance(error, SystemFailure))
+    return not error.shared and (first_here or isinstance(error, SystemFailure | OutOfMemory))

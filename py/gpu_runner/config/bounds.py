@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -43,9 +44,15 @@ class About:
     high: float | None = None
 
 
+@cache
+def _types(record: type, *, extras: bool) -> dict[str, Any]:
+    """What `typing` makes of the written types, which takes it long."""
+    return get_type_hints(record, include_extras=extras)
+
+
 def told(record: type) -> dict[str, About]:
     """What is said of each field of a record, whose types are `Annotated` with it."""
-    hints = get_type_hints(record, include_extras=True)
+    hints = _types(record, extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
@@ -57,7 +64,7 @@ def ranges(record: type) -> dict[str, tuple[float, float]]:
 
 def words(record: type) -> dict[str, tuple[str, ...]]:
     """What may be chosen, of every field that is one of some words."""
-    hints = get_type_hints(record).items()
+    hints = _types(record, extras=False).items()
     return {name: get_args(kind) for name, kind in hints if get_origin(kind) is Literal}
 
 
@@ -108,6 +115,7 @@ def check_used(options: Mapping[str, Any], config: Any) -> None:
         ("fisher_rows", config.ewc, "give ewc a strength"),
         ("anchor_in_memory", penalised, "give l2sp, l2sp_pull or ewc a strength"),
         ("floor_ratio", config.schedule != "constant", "a constant rate has no floor"),
+        ("currency", config.price, "give --price its amount"),
     ):
         default = type(config).__dataclass_fields__[name].default
         if options.get(name) not in (None, default) and not used:

@@ -74,9 +74,7 @@ class TrainConfig:
         About("Special tokens to add, as '<a>,<b>'; repeatable.", DATA),
     ] = None
     train_on: Annotated[TrainOn, About("assistant, last (answer) or all", DATA)] = "assistant"
-    seq_len: Annotated[int, About("Longest row in tokens; longer ones are cut", DATA, *LENGTHS)] = (
-        512
-    )
+    seq_len: Annotated[int, About("Longest row in tokens; longer are cut", DATA, *LENGTHS)] = 512
     seed: Annotated[int, About("Order of the data and every random draw", DATA, 0, 2**63 - 1)] = 0
 
     steps: Annotated[int | None, About("Optimizer steps.", LENGTH, 1, MOST_STEPS)] = None
@@ -123,6 +121,8 @@ class TrainConfig:
         str,
         About(f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}.", OUTPUT),
     ] = "runs"
+    price: Annotated[float | None, About("Per hour of a card or CPU host.", OUTPUT, 0, 1e6)] = None
+    currency: Annotated[str, About("Of --price; only a label", OUTPUT)] = "USD"
 
     skip_bad_rows: Annotated[
         bool, About("Leave out and count rows that cannot be read.", YES_OR_NO)

@@ -10,8 +10,6 @@ import math
 import time
 from typing import Final, Protocol
 
-import psutil
-
 BEAT_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0  # what a first evaluation or a save may take before it looks dead
 
@@ -31,7 +29,6 @@ class Heartbeat:
         self.promised_seconds = PATIENCE_SECONDS
         """When it said that it would be heard next, the last time that it was at work."""
         self._log = log
-        self._process = psutil.Process()
         self._last_beat = -math.inf
         self._started = time.monotonic()
         self._paused_at: float | None = None
@@ -71,4 +68,3 @@ class Heartbeat:
         else:
             self.promised_seconds = expect_next_in
         self._log.emit("beat", step, expect_next_in=round(expect_next_in, 1), **more)
-        self._log.emit("sys", step, m={"sys/rss_bytes": self._process.memory_info().rss})

@@ -12,6 +12,7 @@ than a piece of it, or read a byte of it twice.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -113,6 +114,16 @@ def events_backwards(path: Path, within: int | None = None) -> Iterator[dict[str
     for line in _lines_backwards(path, within):
         if (event := parse(line)) is not None:
             yield event
+
+
+def last_value(path: Path, metric: str, within: int = 8 * CHUNK_BYTES) -> float | None:
+    """The newest finite value of a metric in the last `within` bytes of a log; None without one."""
+    for event in events_backwards(path, within):
+        values = event.get("m")
+        value = values.get(metric) if isinstance(values, dict) else None
+        if isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    return None
 
 
 def _lines_backwards(path: Path, within: int | None) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ from typing import Final, Protocol
 
 from gpu_runner.log.tail import last_event
 from gpu_runner.plain import NotPlain, open_plain
-from unfrozen.events import COMPONENTS, INSTANTS, KINDS, METRIC_NAMES, STATUSES, VERSION
+from unfrozen.events import COMPONENTS, INSTANTS, KINDS, STATUSES, VERSION, unknown_metrics
 
 if sys.platform != "win32":
     import fcntl
@@ -243,9 +243,9 @@ def _check_names(kind: str, payload: Mapping[str, object]) -> None:
     if kind not in KINDS:
         raise LogError(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}")
     metrics = payload.get("m")
-    if isinstance(metrics, Mapping) and not metrics.keys() <= METRIC_NAMES:
-        unknown = ", ".join(sorted(metrics.keys() - METRIC_NAMES))
-        raise LogError(f"unknown metric {unknown}: add it to unfrozen.events.METRICS first")
+    if isinstance(metrics, Mapping) and (unknown := unknown_metrics(metrics)):
+        told = ", ".join(unknown)
+        raise LogError(f"unknown metric {told}: add it to unfrozen.events.METRICS first")
     if kind == "mem":
         components = payload.get("components")
         names = set(components) if isinstance(components, Mapping) else set()

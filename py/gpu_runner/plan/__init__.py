@@ -10,6 +10,7 @@ Reading order:
 - `schedule` — the rate at every step
 - `fitting` — the largest micro-batch that fits
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
+- `proposals` — settings that fit, the cheapest first
 - `pace` — how long it takes, said before it starts
 - `reading` — what a person sees while rows are read
 - `preview` — what will be trained, row by row

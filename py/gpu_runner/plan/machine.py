@@ -1,25 +1,23 @@
 """The machine of a run: which device, what it computes in, and how much of its memory is free.
 
-What is free is what this process may still take. On a CPU that is what the system has left, or what
-is left under the limit of a container or a batch system, whichever is less: the kernel ends a
-process that passes its control group's limit, however much the machine has. On a card it is what
-the driver has left, less what tensors never get: the rest of its context, which grows with the
-first kernels, what cuBLAS works in, the buffers of several cards, and what blocks of PyTorch's
-allocator are larger than the tensors in them (`unfrozen.memory.overhead`).
+What is free is what this process may still take. On a CPU that is the least that one of its limits
+leaves (`gpu_runner.system.limits`). On a card it is what the driver has left, less what tensors
+never get: the rest of its context, which grows with the first kernels, what cuBLAS works in, the
+buffers of several cards, and what blocks of PyTorch's allocator are larger than the tensors in them
+(`unfrozen.memory.overhead`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Final
 
-import psutil
 import torch
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
+from gpu_runner.system import limits
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES, ROUNDING
 from unfrozen.units import MIB
 
@@ -31,13 +29,6 @@ WORKSPACE_BYTES: Final = 2 * 32 * MIB
 """What cuBLAS takes at most, for the threads of the forward and of the backward pass, on Hopper and
 later; 8 MiB each before.
 """
-GROUPS: Final = Path("/sys/fs/cgroup")
-OWN_GROUP: Final = Path("/proc/self/cgroup")
-_UNLIMITED: Final = 2**60  # how version 1 writes that there is no limit
-_FILES: Final = {  # limit, in use, and the line of memory.stat that counts what is given back first
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    2: ("memory.max", "memory.current", "inactive_file"),
-}
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -108,53 +99,14 @@ def free_bytes(device: torch.device, ranks: int = 1) -> int:
         beside = WORKSPACE_BYTES + (COMMUNICATION_BYTES if ranks > 1 else 0)
         rest = min(free, total - CONTEXT_BYTES) - beside
         return max(0, round(rest / (1 + ROUNDING)))
-    left = group_left()
-    available = int(psutil.virtual_memory().available)
-    return available if left is None else min(available, left)
+    return limits.tightest().left_bytes
 
 
-def group_left(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int | None:
-    """Bytes left under the tightest limit of this process's control groups; None without one.
-
-    Pages of files that can be dropped count as left. Versions 1 and 2; from inside a container the
-    path of the group may not be there, and its top is the container's own.
-    """
-    found = []
-    for version, top, path in _places(groups, own):
-        folder = top / path.lstrip("/")
-        for place in (folder, *folder.parents):
-            if not place.is_relative_to(top):
-                break
-            if (left := _left(place, version)) is not None:
-                found.append(left)
-    return min(found, default=None)
-
-
-def _places(groups: Path, own: Path) -> list[tuple[int, Path, str]]:
-    """Version, top folder and path of the groups that count this process's memory."""
-    try:
-        lines = [line.split(":", 2) for line in own.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
+def card_names(device: torch.device) -> list[str]:
+    """UUIDs of the cards that the run has on this machine, in the order of its processes."""
+    if device.type != "cuda":
         return []
-    found = []
-    for number, controllers, path in (line for line in lines if len(line) == 3):
-        if "memory" in controllers.split(","):
-            found.append((1, groups / "memory", path))
-        elif number == "0" and not controllers:
-            found.append((2, groups, path))
-    return found
-
-
-def _left(place: Path, version: int) -> int | None:
-    limit_name, used_name, line = _FILES[version]
-    try:
-        limit = int((place / limit_name).read_text("ascii"))  # or "max"
-        used = int((place / used_name).read_text("ascii"))
-        stat = (place / "memory.stat").read_text("ascii").split()
-    except (OSError, ValueError):
-        return None
-    counts = dict(zip(stat[::2], stat[1::2], strict=False))
-    droppable = counts.get(line, "0")
-    if limit >= _UNLIMITED:
-        return None
-    return max(0, limit - used + (int(droppable) if droppable.isdecimal() else 0))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    own = torch.cuda.current_device() if device.index is None else device.index
+    used = range(here) if here > 1 else (own,)
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in used]

@@ -33,6 +33,7 @@ from gpu_runner.plan.fitting import Fitting, Foretell
 from gpu_runner.plan.machine import choose_device, free_bytes, precision
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.plan.schedule import schedule_for
+from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
 from unfrozen.schedules import Schedule
@@ -63,6 +64,9 @@ class RunPlan:
     """What is to be said of code that the model brings and that is not run."""
     vocabulary: Vocabulary | None = None
     """What the run adds to it."""
+    available_bytes: int = 0
+    """Memory that was free on the device before anything was loaded."""
+    price: Price | None = None
 
     @property
     def steps(self) -> int:
@@ -85,11 +89,6 @@ class RunPlan:
     def betas(self) -> tuple[float, float]:
         """β₁ and β₂ of AdamW; the latter follows from the tokens of a step where it is told so."""
         return betas(self.config, self.trainable_tokens / self.steps)
-
-    @property
-    def available_bytes(self) -> int:
-        """Memory that is free on the device now."""
-        return free_bytes(self.device, self.feed.ranks)
 
     @property
     def disk_bytes(self) -> int:
@@ -177,7 +176,9 @@ def make(
     a type whose memory is not computed; `watch` is told how far the rows are read.
     """
     try:
-        return _made(config, rank, ranks, foretell, watch)
+        planned = _made(config, rank, ranks, foretell, watch)
+        price = Price.of(config.price, config.currency, planned.device.type, ranks)
+        return replace(planned, price=price)
     except InputError as error:  # what the library may take, and the count of its memory does not
         raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
 
@@ -220,6 +221,7 @@ def _made(
         code="" if source.trusted else own_code.remark(source.name, vars(architecture)),
         prediction=fitting.predicted(config, largest),
         vocabulary=vocabulary,
+        available_bytes=free_bytes(device, ranks),
     )
 
 

@@ -37,11 +37,14 @@ _SETTINGS: Final[dict[str, dict[str, Any]]] = {  # keys of `unfrozen.plan.change
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """One change as it is typed, the peak it leads to, and step time after it over before."""
+    """One change as it is typed, the peak it leads to, step time after it over before."""
 
     options: str
     peak_bytes: int
     time_ratio: float
+    fits: bool = True
+    """Where it was asked for by a number of bytes."""
+    note: str = ""
 
     def __str__(self) -> str:
         slower = f", {self.time_ratio - 1:.0%} more time" if self.time_ratio > 1.005 else ""

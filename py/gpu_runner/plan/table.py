@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gpu_runner.config.tables import TABLES
 from gpu_runner.optim.parts import shown
-from gpu_runner.plan.pace import pace
+from gpu_runner.plan.pace import Pace, pace
 from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import Prediction, recipe
 from gpu_runner.plan.preview import legend, near_answer, what_is_trained
@@ -65,7 +65,7 @@ def _rows(plan: RunPlan) -> list[tuple[str, str]]:
         ("optimizer", _objective(plan)),
         *_parts(plan),
         ("precision", _precision(plan)),
-        ("time", _length(plan)),
+        *_time(plan),
         ("free memory", format_bytes(plan.available_bytes)),
         *_resident(plan),
         *_host(plan),
@@ -140,12 +140,20 @@ def _moments(found: HostBytes, local: int) -> str:
     return f"the first process {first}; the {local} of its machine {together}"
 
 
-def _length(plan: RunPlan) -> str:
+def _time(plan: RunPlan) -> list[tuple[str, str]]:
+    """How long it takes, and with a price what that costs."""
+    found, price = pace(plan), plan.price
+    rows = [("time", "unknown" if found is None else _length(found, plan.steps))]
+    if price is None:
+        return rows
+    seconds = found.step_seconds * plan.steps if found else 0.0
+    told = f"about {price.told(price.of_seconds(seconds))}, " if found else ""
+    return [*rows, ("cost", f"{told}at {price.told(price.each)} for {price.per}; pauses count")]
+
+
+def _length(found: Pace, steps: int) -> str:
     """Of a step and of all of them, and how that is known."""
-    found = pace(plan)
-    if found is None:
-        return "unknown"
-    step, all_steps = found.step_seconds, found.step_seconds * plan.steps
+    step, all_steps = found.step_seconds, found.step_seconds * steps
     short = f"{step:.2g} s" if step >= 1 else f"{1e3 * step:.2g} ms"
     each = format_elapsed(step) if step >= 10 else short
     whole = f"{format_elapsed(all_steps)} in all" if all_steps >= 0.1 else "under 0.1 s in all"

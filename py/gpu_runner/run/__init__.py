@@ -9,6 +9,7 @@ Reading order:
 - `rows_event` — … and the second: what is trained
 - `checkpointer` — what a run leaves on disk: checkpoints, the best model and the last, pruned
 - `ending` — how a run ended: log, terminal, exit code
+- `out_of_memory` — what is known of a run that had no memory left
 - `signals` — Ctrl-C, SIGTERM and SIGHUP as a polite request
 - `control` — between two steps: pause, save, stop, all processes alike
 - `export` — its model as one directory, from a checkpoint in shards too

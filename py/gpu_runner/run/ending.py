@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ from gpu_runner.errors import (
     is_out_of_memory,
 )
 from gpu_runner.installed import program, runs_folder
+from gpu_runner.oom.report import PostMortem
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
 from gpu_runner.run.progress import RunSummary
+from gpu_runner.system.price import Spending
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
 from gpu_runner.world.shards import WEIGHTS
 from unfrozen.events import RunStatus
-from unfrozen.units import format_bytes, gib
+from unfrozen.runner import ROUNDED
+from unfrozen.units import format_bytes
 
 
 @dataclass(slots=True)
@@ -43,8 +47,12 @@ class End:
     """What the process says of an end that is no error."""
     better: list[Standing] = field(default_factory=list)
     """The checkpoint that did better on the task than the model, if there is one."""
+    post_mortem: PostMortem | None = None
+    """Of a run without memory, what was found."""
 
-    def numbers(self, plan: RunPlan, state: State, history: History) -> dict[str, Any]:
+    def numbers(
+        self, plan: RunPlan, state: State, history: History, spending: Spending | None = None
+    ) -> dict[str, Any]:
         """The `summary` of the `run.end` event."""
         predicted = plan.prediction.peak_bytes if plan.prediction else 0
         return {
@@ -58,6 +66,7 @@ class End:
             "measured_peak_bytes": history.peak_bytes,
             "memory_ratio": history.peak_bytes / predicted if predicted else 0.0,
             "model": str(self.model) if self.model else "",
+            **({} if spending is None else {"cost": spending.now()["cost/spent"]}),
         }
 
 
@@ -66,13 +75,12 @@ def losses(history: History) -> dict[str, list[float]]:
     return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
 
 
-def describe_error(error: BaseException, plan: RunPlan) -> End:
-    """The end that an exception means; out of memory gets the planner's advice."""
+def describe_error(
+    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], PostMortem]
+) -> End:
+    """The end that an exception means; out of memory is examined."""
     if is_out_of_memory(error):
-        first = (str(error).splitlines() or ["out of memory"])[0]
-        free = gib(plan.available_bytes)
-        text = f"out of memory ({first}); {free:.1f} GiB are free now. {plan.advice()}"
-        return End("oom", text, OutOfMemory(text))
+        return _out_of_memory(error, plan, examine)
     if is_lost_process(error):
         text = "another process of this run is gone: what it said last says why"
         return End("failed", text, SystemFailure(f"{text}. Go on from the last checkpoint."))
@@ -83,8 +91,43 @@ def describe_error(error: BaseException, plan: RunPlan) -> End:
     return End("failed", f"{type(error).__name__}: {error}", error)
 
 
+def _out_of_memory(
+    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], PostMortem]
+) -> End:
+    """What was found; and if even that fails, in what memory there is, the message and advice."""
+    first = (str(error).splitlines() or ["out of memory"])[0]
+    try:
+        found = examine(error)
+    except Exception as second:
+        text = f"out of memory ({first}), and no more is known ({type(second).__name__})."
+        text += " Lower --micro-batch or --seq-len."
+        return End("oom", text, OutOfMemory(text))
+    process = f" in process {plan.feed.rank} of {plan.feed.ranks}" if plan.feed.ranks > 1 else ""
+    return End(
+        "oom", found.sentence, OutOfMemory(f"out of memory{process}.\n{found}"), post_mortem=found
+    )
+
+
+def unloaded(plan: RunPlan) -> str:
+    """What is said where a model did not even load."""
+    held = plan.prediction.instants.get("load", {}) if plan.prediction else {}
+    takes = f"takes {format_bytes(sum(held.values()))}, and " if held else "needs more, and "
+    narrow = plan.config.params == "fp32" and plan.config.optimizer in ROUNDED
+    remedy = "--params bf16 --set rounding=stochastic, " if narrow else ""
+    return (
+        f"out of memory before the first step: {plan.source.name} in {plan.config.params} {takes}"
+        f"{format_bytes(plan.available_bytes)} were free. Give {remedy}a smaller model, or more"
+        " memory."
+    )
+
+
 def summary_of(
-    end: End, plan: RunPlan, directory: Path, state: State, history: History
+    end: End,
+    plan: RunPlan,
+    directory: Path,
+    state: State,
+    history: History,
+    spending: Spending | None = None,
 ) -> RunSummary:
     """The end for a person."""
     done, tokens = counted(state.step, "step"), counted(state.tokens, "trainable token")
@@ -103,6 +146,7 @@ def summary_of(
         predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,
         measured_bytes=history.peak_bytes,
         seconds=history.seconds,
+        cost="" if spending is None else spending.told(),
         samples=history.samples if end.status == "finished" else [],
         next_steps=_next_steps(end, directory),
     )

@@ -157,6 +157,8 @@ class RunSummary:
     predicted_bytes: int = 0
     measured_bytes: int = 0
     seconds: float = 0.0
+    cost: str = ""
+    """In a sentence, where a price was given."""
     samples: list[list[str]] = field(default_factory=list)
     next_steps: list[str] = field(default_factory=list)
 
@@ -177,6 +179,7 @@ def show(console: Console, summary: RunSummary) -> None:
     if summary.measured_bytes:
         facts.append(_memory_fact(summary))
     facts.append(f"It took {format_elapsed(summary.seconds)}.")
+    facts += [summary.cost] if summary.cost else []
     sentence(console, Text(" ".join(facts)))
     if summary.samples:
         console.print(_samples(summary.samples))

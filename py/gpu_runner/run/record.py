@@ -14,6 +14,7 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.data.rows import GENERAL, TASK
 from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS, Heartbeat, Log
+from gpu_runner.system.price import Spending
 from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult
@@ -46,11 +47,16 @@ class Display(Protocol):
 class Recorder:
     """Who writes down what a run does, and remembers it in its history."""
 
-    def __init__(self, log: Log, display: Display, history: History) -> None:
+    def __init__(
+        self, log: Log, display: Display, history: History, spending: Spending | None = None
+    ) -> None:
         self.history = history
+        self.doing = ""
+        """What goes on instead of steps."""
         self.heartbeat = Heartbeat(log)
         self._log = log
         self._display = display
+        self._spending = spending
         self._said_stalled = False
         self._earlier_seconds = history.seconds
 
@@ -70,6 +76,7 @@ class Recorder:
     def step_done(self, state: State, result: StepResult) -> None:
         """Log the scalars of a step, its memory if measured, and that the next one is due."""
         self._clock()
+        self.doing = ""
         if result.memory is not None:
             self._memory(state.step, result.memory)
         speed = result.trainable_tokens / result.seconds
@@ -87,6 +94,8 @@ class Recorder:
             m["router/balance_loss"] = result.balance
         if self.history.peak_bytes:
             m["mem/peak_bytes"] = self.history.peak_bytes
+        if self._spending is not None:
+            m |= self._spending.after(state.step, self.heartbeat.working_seconds)
         self._log.emit("metrics", state.step, m=m)
         if result.skipped:
             text = f"step {state.step} was skipped: its gradients were not finite"
@@ -96,15 +105,18 @@ class Recorder:
 
     def busy(self, what: str, step: int, seconds: float) -> None:
         """Something else than a step takes about so long."""
+        self.doing = what
         self._display.busy(what)
         self.heartbeat.beat(step, seconds, force=True)
 
     def writing(self) -> None:
         """Samples are being written."""
-        self._display.busy("writing samples")
+        self.doing = "writing samples"
+        self._display.busy(self.doing)
 
     def resting(self) -> None:
         """Whatever was going on beside the steps is over; a run that was paused is still."""
+        self.doing = ""
         if self.heartbeat.paused:
             self._display.busy("paused")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,21 @@ from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.rows import TASK
-from gpu_runner.errors import CheckpointError, Diverged, ExitCode
+from gpu_runner.errors import Diverged, ExitCode
 from gpu_runner.log.heartbeat import PATIENCE_SECONDS, Log
 from gpu_runner.log.mailbox import Mailbox
-from gpu_runner.log.writer import EventLog, LogError, SystemClock
+from gpu_runner.log.opened import open_log
+from gpu_runner.log.tail import LOG_NAME, last_value
+from gpu_runner.log.writer import EventLog
 from gpu_runner.model.blocks import offloading
 from gpu_runner.model.noise import training_loss
 from gpu_runner.model.router import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
+from gpu_runner.plan.machine import card_names
 from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import step_as_written, steps_to_measure
-from gpu_runner.run import rows_event, start_event
+from gpu_runner.run import out_of_memory, rows_event, start_event
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop
 from gpu_runner.run.ending import End, describe_error, summary_of
@@ -33,11 +36,15 @@ from gpu_runner.run.observe import EarlyStop, RunObserver, Sampling, Validation
 from gpu_runner.run.progress import Terminal, show
 from gpu_runner.run.record import Recorder
 from gpu_runner.run.signals import StopRequest
+from gpu_runner.system.cards import Cards
+from gpu_runner.system.price import Spending
+from gpu_runner.system.sampler import Sampler
 from gpu_runner.train import fisher
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
+from gpu_runner.train.place import StepPlace
 from gpu_runner.world import World
 
 SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts are given
@@ -59,6 +66,8 @@ class PreparedRun:
     notes: list[tuple[str, str]]
     origins: Origins | None = None
     """What it is made of; None where no checkpoint will tell."""
+    place: StepPlace = field(default_factory=StepPlace)
+    spending: Spending | None = None
 
     def checkpointer(self) -> Checkpointer:
         """Who writes its checkpoints and its model."""
@@ -84,26 +93,19 @@ class PreparedRun:
         )
 
 
-class SilentLog:
-    """The log of every process but the first: nothing is written twice."""
-
-    def emit(self, kind: str, step: int, **payload: object) -> bool:
-        """Nothing."""
-        del kind, step, payload
-        return True
-
-
 def execute(prepared: PreparedRun, console: Console) -> ExitCode:
     """Train, and write how it ended into the log before anything else can go wrong."""
     planned = prepared.plan
     predicted = planned.prediction.peak_bytes if planned.prediction else 0
     with (
-        _log(prepared) as log,
+        open_log(prepared.directory, prepared.attempt, first=prepared.world.first) as log,
         StopRequest() as stop,
         Terminal(console, planned.steps, predicted) as terminal,
     ):
+        prepared.spending = spending = _spending(prepared)
         end = _train_and_end(prepared, log, terminal, stop)
-    summary = summary_of(end, planned, prepared.directory, prepared.state, prepared.history)
+    state, history = prepared.state, prepared.history
+    summary = summary_of(end, planned, prepared.directory, state, history, spending)
     summary.training = terminal.losses
     show(console, summary)
     if end.error is not None:
@@ -111,25 +113,11 @@ def execute(prepared: PreparedRun, console: Console) -> ExitCode:
     return end.code
 
 
-def _log(prepared: PreparedRun) -> AbstractContextManager[Log]:
-    """The log of the run, opened; only the first process has one."""
-    if not prepared.world.first:
-        return nullcontext(SilentLog())
-    try:
-        return EventLog(
-            prepared.directory / "events.jsonl",
-            run=prepared.directory.name,
-            clock=SystemClock(),
-            attempt=prepared.attempt,
-        )
-    except LogError as error:
-        raise CheckpointError(str(error)) from None
-
-
 def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: StopRequest) -> End:
     checkpointer = prepared.checkpointer()
+    recorder = Recorder(log, terminal, prepared.history, prepared.spending)
+    sampler = _sampler(prepared, log, recorder)
     try:
-        recorder = Recorder(log, terminal, prepared.history)
         observer = _observer(prepared, recorder, checkpointer)
         control = ControlLoop(
             world=prepared.world,
@@ -141,26 +129,18 @@ def _train_and_end(prepared: PreparedRun, log: Log, terminal: Terminal, stop: St
         )
         terminal.begin(prepared.plan, prepared.directory.name, prepared.state.step)
         _announce(prepared, log, recorder)
+        sampler.start()
         _train(_training(prepared, observer, control, _penalty(prepared, recorder)), observer)
-        over = observer.stop.reached or prepared.state.step == prepared.plan.steps
-        if over and checkpointer.keep_state:
-            observer.keep(prepared.state)  # before weights are gone back to
-            observer.settle()
-        if observer.stop.reached:
-            reason = observer.go_back(prepared.state, checkpointer.best())
-            recorder.saved(prepared.state, checkpointer.finish())
-            end = End("finished", reason)
-            end.model = checkpointer.output
-        elif over:
-            recorder.saved(prepared.state, checkpointer.finish())
-            end = End("finished", f"all {prepared.plan.steps} steps are done")
-            end.model, end.better = checkpointer.output, checkpointer.better()
-        else:
-            end = End("stopped", f"asked to stop by {control.asked_by}")
+        end = _ended(prepared, observer, checkpointer, recorder, control.asked_by)
     except BaseException as error:  # logged here, raised again by the caller
-        end = describe_error(error, prepared.plan)
-    summary = end.numbers(prepared.plan, prepared.state, prepared.history)
-    log.emit("run.end", prepared.state.step, status=end.status, reason=end.reason, summary=summary)
+        where = prepared.plan, prepared.place, prepared.state, recorder
+        end = describe_error(error, prepared.plan, lambda e: out_of_memory.examine(e, *where))
+    sampler.stop()
+    summary = end.numbers(prepared.plan, prepared.state, prepared.history, prepared.spending)
+    said: dict[str, Any] = {"status": end.status, "reason": end.reason, "summary": summary}
+    if end.post_mortem is not None:
+        said["post_mortem"] = end.post_mortem.payload()
+    log.emit("run.end", prepared.state.step, **said)
     if end.status == "finished":
         end.step = prepared.state.step
         checkpointer.clean_up(prepared.state)
@@ -175,6 +155,51 @@ def _train(training: Training, observer: RunObserver) -> None:
         observer.settle()
         raise
     observer.settle()
+
+
+def _ended(
+    prepared: PreparedRun,
+    observer: RunObserver,
+    checkpointer: Checkpointer,
+    recorder: Recorder,
+    asked_by: str,
+) -> End:
+    """The end of a run that did what it was asked, with its model written if it is finished."""
+    over = observer.stop.reached or prepared.state.step == prepared.plan.steps
+    if over and checkpointer.keep_state:
+        observer.keep(prepared.state)  # before weights are gone back to
+        observer.settle()
+    if observer.stop.reached:
+        reason = observer.go_back(prepared.state, checkpointer.best())
+        recorder.saved(prepared.state, checkpointer.finish())
+        return End("finished", reason, model=checkpointer.output)
+    if over:
+        recorder.saved(prepared.state, checkpointer.finish())
+        reason, better = f"all {prepared.plan.steps} steps are done", checkpointer.better()
+        return End("finished", reason, model=checkpointer.output, better=better)
+    return End("stopped", f"asked to stop by {asked_by}")
+
+
+def _spending(prepared: PreparedRun) -> Spending | None:
+    """What the run costs, where a price was given: on top of what its log says that it cost."""
+    price, log = prepared.plan.price, prepared.directory / LOG_NAME
+    if price is None:
+        return None
+    earlier = last_value(log, "cost/spent") if prepared.attempt else None
+    return Spending(price, prepared.plan.steps, earlier or 0.0)
+
+
+def _sampler(prepared: PreparedRun, log: Log, recorder: Recorder) -> Sampler:
+    """Who measures the machine from the side; only one process has a log."""
+    names, spending = card_names(prepared.plan.device), prepared.spending
+    return Sampler(
+        log,
+        lambda: prepared.state.step,
+        cards=partial(Cards.open, names) if names else None,
+        tell=recorder.alert,
+        also=dict if spending is None else spending.now,
+        wanted=prepared.world.first,
+    )
 
 
 def _mailbox(prepared: PreparedRun, log: Log) -> Mailbox | None:
@@ -198,6 +223,7 @@ def _training(
         save_every=planned.save_every,
         measured_steps=measured,
         written_step=step_as_written(planned.config, measured),
+        place=prepared.place,
     )
 
 

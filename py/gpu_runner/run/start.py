@@ -29,7 +29,15 @@ from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.rows import RowSet
-from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError, everyones
+from gpu_runner.errors import (
+    CheckpointError,
+    ExitCode,
+    OutOfMemory,
+    SystemFailure,
+    UsageError,
+    everyones,
+    is_out_of_memory,
+)
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
 from gpu_runner.model import blocks, share, vocabulary
@@ -42,6 +50,7 @@ from gpu_runner.plan import plan
 from gpu_runner.plan.machine import choose_device, set_up
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.reading import reading
+from gpu_runner.run.ending import unloaded
 from gpu_runner.run.running import PreparedRun, execute
 from gpu_runner.run.start_event import versions
 from gpu_runner.text import printable
@@ -70,9 +79,11 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
                 model, notes = loaded(planned, planned.source, world, quiet)
                 prepared = prepare(planned, directory, model, world, History(), State())
                 prepared.notes = [("warn", text) for text in notes]
-            except BaseException:
+            except BaseException as error:
                 if world.first:  # nothing is lost: there is no run yet
                     shutil.rmtree(directory, ignore_errors=True)
+                if is_out_of_memory(error):
+                    raise OutOfMemory(unloaded(planned)) from error
                 raise
             return execute(prepared, quiet)
 
@@ -214,7 +225,7 @@ def prepare(
 
 def _origins(planned: RunPlan, start: Anchor, world: World) -> Origins:
     """What the run is made of; θ₀ is read once."""
-    away = dict.fromkeys(("runs", "out", "trust_remote_code"))
+    away = dict.fromkeys(("runs", "out", "trust_remote_code", "price", "currency"))
     choices = {k: v for k, v in planned.config.as_json().items() if k not in away}
     computed = {
         **versions(),

@@ -38,6 +38,8 @@ def payload(plan: RunPlan, model: Any) -> dict[str, Any]:
         "recipe": recipe(plan),
         "plan": planned_rates(plan.schedule),
     }
+    if plan.price is not None:
+        parts["price"] = plan.price.as_json()
     if predicted is not None:
         parts["bytes_per_parameter"] = predicted.bytes_per_parameter
         parts["predicted"] = {

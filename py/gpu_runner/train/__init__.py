@@ -8,6 +8,7 @@ Reading order:
 - `meter` — what a step held; the meter of a card
 - `measure` — measured memory, in the names of the prediction
 - `foretold` — the memory of a model that no formula knows, from its own step without weights
+- `place` — where in a step a run is, for the case that it ends there
 - `loop` — the whole algorithm, and nothing else
 - `evaluate` — held-out loss beside its value before training
 - `fisher` — EWC's Fisher, estimated once before the first step

@@ -25,6 +25,7 @@ from gpu_runner.optim.optimizer import StepOptimizer
 from gpu_runner.train.measure import measured
 from gpu_runner.train.meter import Meter, StepMemory
 from gpu_runner.train.penalties import Penalty
+from gpu_runner.train.place import StepPlace, held_now
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 
@@ -115,6 +116,7 @@ class Training:
     measured_steps: frozenset[int] = frozenset()
     written_step: int = 0
     """One that runs its blocks as they are written although they are compiled; 0 is none."""
+    place: StepPlace = field(default_factory=StepPlace)
 
 
 def train_step(step: TrainingStep, number: int, meter: Meter) -> tuple[float, float, bool]:
@@ -186,7 +188,10 @@ def timed_step(training: Training, number: int) -> StepResult:
         written,
         measured(step.model, step.optimizer, step.world.device, wanted=wanted) as (meter, memory),
     ):
-        loss, norm, skipped = train_step(step, number, meter)
+        look = partial(held_now, meter, step.model, step.optimizer, step.world.device)
+        place = training.place.begin(number, meter, memory, look)
+        loss, norm, skipped = train_step(step, number, place)
+    training.place.end()
     return StepResult(
         number=number,
         loss=loss,

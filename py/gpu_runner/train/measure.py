@@ -58,12 +58,12 @@ class TensorTracker(TorchDispatchMode):
         self._model = model
         self._optimizer = optimizer
         self._live: dict[int, tuple[weakref.ref[Any], int, str]] = {}  # id → storage, bytes, kind
-        self._now: Components = dict.fromkeys(
+        self.now: Components = dict.fromkeys(
             ("params", "grads", "moments", "gathered", *_PHASES), 0
         )
         self._total = 0
-        self._kind = "activations"
-        self._instant = "end_of_forward"
+        self.kind = "activations"
+        self.instant = "end_of_forward"
         self._makes_moments = False
         shapes = [tuple(local(p).shape) for p in model.parameters()]
         self._weight_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
@@ -74,7 +74,7 @@ class TensorTracker(TorchDispatchMode):
         for tensor in (*self._model.parameters(), *self._model.buffers()):
             self._count(tensor, "params")
         self._adopt()
-        self.memory.keep_larger("load", {"params": self._now["params"]})
+        self.memory.keep_larger("load", {"params": self.now["params"]})
         head = self._model.get_output_embeddings()
         if head is not None:
             self._hooks.append(head.register_forward_pre_hook(self._head_begins))
@@ -97,19 +97,19 @@ class TensorTracker(TorchDispatchMode):
     def phase(self, name: Phase) -> Iterator[None]:
         """Attribute what appears inside to this phase of the step."""
         if name == "forward":
-            self._kind, self._instant = "activations", "end_of_forward"
+            self.kind, self.instant = "activations", "end_of_forward"
         elif name == "optimizer_step":
             self._adopt()
-            self._kind, self._instant = "workspace", "optimizer_step"
+            self.kind, self.instant = "workspace", "optimizer_step"
             self._makes_moments = not self._optimizer.state
         self._peak()
         yield
         self._adopt()
         if name == "backward":
             self.memory.instants.pop("end_of_backward", None)  # the last micro-batch completes it
-            self.memory.keep_larger("end_of_backward", self._now)
+            self.memory.keep_larger("end_of_backward", self.now)
         elif name == "optimizer_step":
-            self.memory.keep_larger("optimizer_step", self._now)
+            self.memory.keep_larger("optimizer_step", self.now)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -129,9 +129,9 @@ class TensorTracker(TorchDispatchMode):
         return key in self._live or any(_key(leaf) == key for leaf in given)
 
     def _kind_of(self, tensor: Tensor) -> str:
-        if self._kind == "activations" or tuple(tensor.shape) not in self._weight_shapes:
-            return self._kind
-        if self._instant != "optimizer_step":
+        if self.kind == "activations" or tuple(tensor.shape) not in self._weight_shapes:
+            return self.kind
+        if self.instant != "optimizer_step":
             return "grads"
         return "moments" if self._makes_moments else "workspace"
 
@@ -155,19 +155,19 @@ class TensorTracker(TorchDispatchMode):
             return
         size = storage.nbytes()
         self._live[key] = (weakref.ref(storage, lambda _: self._forget(key)), size, kind)
-        self._now[kind] += size
+        self.now[kind] += size
         self._total += size
         self._peak()
 
     def _forget(self, key: int) -> None:
         entry = self._live.pop(key, None)
         if entry is not None:
-            self._now[entry[2]] -= entry[1]
+            self.now[entry[2]] -= entry[1]
             self._total -= entry[1]
 
     def _peak(self) -> None:
         self.memory.peak_bytes = max(self.memory.peak_bytes, self._total)
-        self.memory.keep_larger(self._instant, self._now)
+        self.memory.keep_larger(self.instant, self.now)
 
     def _assign(self, tensor: Tensor, kind: str) -> None:
         """Move a storage to the component it turned out to be (or count it now)."""
@@ -177,8 +177,8 @@ class TensorTracker(TorchDispatchMode):
             self._count(tensor, kind)
             return
         reference, size, old = entry
-        self._now[old] -= size
-        self._now[kind] += size
+        self.now[old] -= size
+        self.now[kind] += size
         self._live[key] = (reference, size, kind)
 
     def _adopt(self) -> None:
@@ -197,13 +197,13 @@ class TensorTracker(TorchDispatchMode):
 
     def _head_begins(self, head: Any, inputs: tuple[Any, ...]) -> None:
         del head
-        self._kind = "logits_loss"
+        self.kind = "logits_loss"
         if isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
             inputs[0].register_hook(self._head_is_done)
 
     def _head_is_done(self, gradient: Tensor) -> None:
         del gradient
-        self._kind, self._instant = "workspace", "backward"
+        self.kind, self.instant = "workspace", "backward"
 
 
 def _is_trained(parameter: Tensor) -> bool:

@@ -93,6 +93,7 @@ _START: Final = record(
             {"peak_instant": WORD, "peak_bytes": BYTES, "instants": mapped(WORD, SIZES, 64)}
         ),
         "plan": _PLAN,
+        "price": record({"hourly": number(0, 1e9), "currency": text(16), "per": text(80)}),
         "cut": listed(text(80), 64),
     }
 )
@@ -164,11 +165,63 @@ _ROWS: Final = record(
     }
 )
 _MEASURES: Final = record({"m": mapped(NAME, MEASURED, 256), "cut": listed(text(80), 64)})
+_CARD: Final = text(3, r"[0-9]{1,3}", "the number of a card")
+_SYSTEM: Final = record(
+    {
+        "m": mapped(NAME, MEASURED, 256),
+        "throttle": mapped(_CARD, listed(WORD, 16), 64),
+        "cut": listed(text(80), 64),
+    }
+)
+_SAID: Final = text(2048)
+_POST_MORTEM: Final = record(
+    {
+        "doing": WORD,
+        "step": STEPS,
+        "micro_batch": whole(0, 10**6),
+        "micro_batches": whole(0, 10**6),
+        "batch": record({"rows": whole(), "length": whole(), "loss_tokens": whole()}),
+        "instant": WORD,
+        "asked_bytes": BYTES,
+        "held": record(
+            {
+                "name": text(256),
+                "total_bytes": BYTES,
+                "free_bytes": BYTES,
+                "allocated_bytes": BYTES,
+                "reserved_bytes": BYTES,
+                "largest_free_bytes": BYTES,
+            }
+        ),
+        "predicted": SIZES,
+        "measured": SIZES,
+        "beyond": record({"component": WORD, "predicted_bytes": BYTES, "measured_bytes": BYTES}),
+        "others": listed(record({"pid": whole(), "name": text(256), "size_bytes": BYTES}), 16),
+        "budget_bytes": BYTES,
+        "facts": listed(record({"name": text(80), "text": _SAID}, needs=("name", "text")), 16),
+        "advice": _SAID,
+        "settings": listed(
+            record(
+                {
+                    "options": text(512),
+                    "peak_bytes": BYTES,
+                    "time_ratio": number(0, 1e6),
+                    "fits": FLAG,
+                    "note": text(512),
+                    "text": _SAID,
+                },
+                needs=("options", "text"),
+            ),
+            8,
+        ),
+    }
+)
+"""Why memory ran out; see `gpu_runner.oom`. What is shown is `facts`, `advice` and `settings`."""
 
 EVENTS: Final[dict[str, Shape]] = {
     "run.start": _START,
     "metrics": _MEASURES,
-    "sys": _MEASURES,
+    "sys": _SYSTEM,
     "mem": record(
         {"instant": WORD, "components": SIZES, "total_bytes": BYTES, "source": text(64)},
         needs=("instant", "total_bytes"),
@@ -198,7 +251,13 @@ EVENTS: Final[dict[str, Shape]] = {
     "beat": record({"expect_next_in": number(0, 1e9), "paused": FLAG, "heard": whole()}),
     "run.resume": record({"from_step": STEPS, "plan": _PLAN}, needs=("from_step",)),
     "run.end": record(
-        {"status": word(*STATUSES), "reason": PROSE, "summary": ANYTHING, "cut": ANYTHING},
+        {
+            "status": word(*STATUSES),
+            "reason": PROSE,
+            "summary": ANYTHING,
+            "post_mortem": _POST_MORTEM,
+            "cut": ANYTHING,
+        },
         needs=("status",),
     ),
 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_runner.log.tail import CHUNK_BYTES, Tail, is_line_start, last_event, parse
+from gpu_runner.log.tail import CHUNK_BYTES, Tail, is_line_start, last_event, last_value, parse
 
 
 def line(seq: int, **more: object) -> bytes:
@@ -120,3 +120,12 @@ def test_only_the_start_and_the_ends_of_lines_are_places_to_begin(log: Path) -> 
 def test_an_event_needs_its_envelope() -> None:
     assert parse(line(3)) == {"run": "r", "seq": 3, "att": 0, "kind": "beat"}
     assert parse(b'{"seq":3}') is None
+
+
+def test_the_newest_value_of_a_metric_is_found_from_the_end(log: Path) -> None:
+    assert last_value(log, "cost/spent") is None
+    append(log, line(2, m={"cost/spent": 1.5}) + line(3, m={"cost/spent": "NaN"}) + line(4, m=[7]))
+    assert last_value(log, "cost/spent") == 1.5
+    append(log, line(5, m={"cost/spent": 2}) + b'{"torn')
+    assert last_value(log, "cost/spent") == 2.0
+    assert last_value(log, "cost/spent", within=8) is None

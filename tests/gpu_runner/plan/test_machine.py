@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,66 +10,18 @@ from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine
+from gpu_runner.system import limits
 from unfrozen.memory.overhead import CONTEXT_BYTES, ROUNDING
 from unfrozen.units import MIB
 
 GIB = 2**30
 
 
-def group(place: Path, version: int, limit: str, used: int, droppable: int = 0) -> None:
-    """One folder of control groups."""
-    names = {1: ("limit_in_bytes", "usage_in_bytes", "total_"), 2: ("max", "current", "")}
-    limit_name, used_name, prefix = names[version]
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"memory.{limit_name}").write_text(f"{limit}\n")
-    (place / f"memory.{used_name}").write_text(f"{used}\n")
-    (place / "memory.stat").write_text(f"anon 5\n{prefix}inactive_file {droppable}\n")
-
-
-def left(groups: Path, own: str) -> int | None:
-    (groups.parent / "own").write_text(own)
-    return machine.group_left(groups, groups.parent / "own")
-
-
-def test_the_tightest_limit_above_a_process_counts(tmp_path: Path) -> None:
-    groups = tmp_path / "groups"
-    group(groups / "batch", 2, str(8 * GIB), 3 * GIB, GIB)
-    group(groups / "batch" / "job", 2, "max", 2 * GIB)
-    assert left(groups, "0::/batch/job\n") == 6 * GIB
-    group(groups / "batch" / "job", 2, str(4 * GIB), 2 * GIB)
-    assert left(groups, "0::/batch/job\n") == 2 * GIB
-
-
-def test_inside_a_container_the_top_is_its_own_group(tmp_path: Path) -> None:
-    groups = tmp_path / "groups"
-    group(groups, 2, str(2 * GIB), GIB)
-    assert left(groups, "0::/../unseen/from/here\n") == GIB
-    assert left(groups, "0::/\n") == GIB
-
-
-def test_version_1_counts_by_its_own_names(tmp_path: Path) -> None:
-    groups = tmp_path / "groups"
-    group(groups / "memory" / "slurm", 1, str(4 * GIB), 3 * GIB, GIB // 2)
-    group(groups / "memory", 1, "9223372036854771712", 5 * GIB)
-    assert left(groups, "5:cpu,memory:/slurm\n1:name=systemd:/\n") == 3 * GIB // 2
-
-
-@pytest.mark.parametrize("own", ["", "0::/\n", "nonsense\n", "0:cpu:/x\n"])
-def test_without_a_limit_there_is_none(tmp_path: Path, own: str) -> None:
-    assert left(tmp_path / "groups", own) is None
-    group(tmp_path / "groups", 2, "max", 5)
-    assert left(tmp_path / "groups", own) is None
-
-
-def test_a_limit_that_is_passed_leaves_nothing(tmp_path: Path) -> None:
-    group(tmp_path / "groups", 2, str(GIB), 2 * GIB)
-    assert left(tmp_path / "groups", "0::/\n") == 0
-
-
-def test_no_more_is_free_than_the_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "group_left", lambda: 1234)
+def test_no_more_is_free_than_the_tightest_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = limits.Limit("memory of a control group", 5000, 1234)
+    monkeypatch.setattr(limits, "group_limits", lambda: [job])
     assert machine.free_bytes(torch.device("cpu")) == 1234
-    monkeypatch.setattr(machine, "group_left", lambda: None)
+    monkeypatch.setattr(limits, "group_limits", lambda: [])
     assert machine.free_bytes(torch.device("cpu")) > 1234
 
 

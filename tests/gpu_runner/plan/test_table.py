@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gpu_runner.config.schema import resolve
+from gpu_runner.config.resolve import resolve
 from gpu_runner.plan import plan
 from gpu_runner.plan.table import show_plan
 from unfrozen.units import format_bytes

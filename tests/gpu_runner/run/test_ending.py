@@ -1,12 +1,19 @@
 """What is said at the end of a run: of steps that did better, and of how to go on."""
 
+import errno
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
+import torch
 
 from gpu_runner.checkpoint.history import History
 from gpu_runner.config.resolve import resolve
+from gpu_runner.errors import OutOfMemory, is_out_of_memory
+from gpu_runner.oom.report import PostMortem
 from gpu_runner.plan import plan
 from gpu_runner.run.checkpointer import Standing
-from gpu_runner.run.ending import End, summary_of
+from gpu_runner.run.ending import End, describe_error, summary_of, unloaded
 from gpu_runner.train.loop import State
 
 
@@ -30,3 +37,47 @@ def test_of_a_better_step_in_shards_it_is_said_how_it_becomes_a_model(
     said = " ".join(summary_of(end, planned, tmp_path, State(), History()).next_steps)
     assert f"its weights are in {kept}, of which " in said
     assert f"export {tmp_path.name} --to hf --step 4 --runs {tmp_path.parent} makes a model" in said
+
+
+def test_a_model_that_did_not_load_is_said_with_its_size_and_what_was_free(
+    model_dir: Path, sums_file: Path
+) -> None:
+    planned = plan.make(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+    said = unloaded(replace(planned, available_bytes=2**10))
+    assert said == (
+        "out of memory before the first step: model in fp32 takes 106 KiB, and 1.00 KiB were free."
+        " Give --params bf16 --set rounding=stochastic, a smaller model, or more memory."
+    )
+
+
+def test_an_examination_that_fails_itself_leaves_the_message_and_the_way_on(
+    model_dir: Path, sums_file: Path
+) -> None:
+    planned = plan.make(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+
+    def examine(error: BaseException) -> PostMortem:
+        raise MemoryError from error
+
+    end = describe_error(MemoryError("no room\nat all"), planned, examine)
+    assert (end.status, end.post_mortem) == ("oom", None)
+    assert isinstance(end.error, OutOfMemory)
+    assert end.reason.startswith("out of memory (no room), and no more is known (MemoryError).")
+    assert end.reason.endswith("Lower --micro-batch or --seq-len.")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"
+        ),
+        torch.OutOfMemoryError("HIP out of memory"),
+    ],
+)
+def test_every_way_to_say_that_there_is_no_memory_is_known(error: BaseException) -> None:
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(ValueError(str(error)))

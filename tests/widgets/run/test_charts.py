@@ -157,3 +157,28 @@ def test_losses_that_were_not_taken_alike_are_told_apart_where_they_share_an_axi
     assert note.endswith("Not one measure: the grey line is a mean by token.")
     note = node.call("run/view/charts", "chartsOf", ours, beside)["loss"]["note"]
     assert "Not one measure" not in note
+
+
+def test_machine_and_cards_share_a_chart_by_what_they_measure(node: Node) -> None:
+    run = plain_run([3.0, 2.0])
+    for name, values in {
+        "sys/process_cpu": [0.1, 0.2],
+        "sys/machine_cpu": [0.3, 0.4],
+        "gpu/power/10": [300.0, 310.0],
+        "gpu/power/2": [400.0, 410.0],
+        "gpu/memory_bytes/0": [2**30, 2**31],
+    }.items():
+        run["series"][name] = {"x": [1, 2], "y": values, "old": []}
+    found = node.call("run/view/charts", "chartsOf", run)
+    assert ends(found["processors"]) == ["processors, own", "processors, all"]
+    assert found["processors"]["unit"] == "%"
+    power = found["cardPower"]
+    assert (power["title"], power["unit"], ends(power)) == (
+        "Card power",
+        "W",
+        ["card 2", "card 10"],
+    )
+    assert power["lines"][0]["y"] == [400.0, 410.0]
+    assert found["cardMemory"]["unit"] == "GiB"
+    assert ends(found["cardMemory"]) == [""]  # one card needs no name
+    assert found["cardUse"] is found["ram"] is None

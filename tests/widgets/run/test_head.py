@@ -61,3 +61,31 @@ def test_what_was_measured_last_stands_in_the_head(node: Node) -> None:
     facts = ["Gradient norm1.25", "Step time0.5 s", "Skipped steps2"]
     facts += ["Resident set3 GiB", "Stalled weights12.5%", "Busiest expert2.5"]
     assert [fact for fact in facts if fact in said.replace("\xa0", " ")] == facts
+
+
+@pytest.mark.parametrize(
+    ("series", "goes_on", "words"),
+    [
+        (
+            {"cost/spent": 0.0123, "cost/total": 1234.5},
+            True,
+            "0.0123 EUR so far, about 1,234.50 EUR to its end",
+        ),
+        ({"cost/spent": 3.0, "cost/total": 9.0}, False, "3.00 EUR so far"),
+        ({"cost/spent": 3.0}, True, "3.00 EUR so far"),
+    ],
+)
+def test_it_says_what_it_has_cost_and_what_it_will(
+    node: Node, series: dict[str, float], goes_on: bool, words: str
+) -> None:
+    price = {"hourly": 10.0, "currency": "EUR", "per": "an hour of one card, times 4"}
+    points = {name: {"x": [4], "y": [value]} for name, value in series.items()}
+    run = {"start": {"model": {}, "data": {}, "price": price}, "step": 4, "plan": {"steps": 9}}
+    run |= {"series": points, "evals": {}, "memory": {"measured": {}}}
+    run |= {"time": {"elapsed": 8, "left": None}}
+    tree = node.tree("run/view/head", "headView", run, goes_on)
+    (time,) = texts(with_class(tree, "run-time"))
+    assert time.replace("\xa0", " ") == f"8 s elapsed · {words}"
+    (said,) = texts(with_class(tree, "run-numbers"))
+    told = "Price10.00 EUR an houran hour of one card, times 4; pauses count"
+    assert said.replace("\xa0", " ") == told

@@ -2,7 +2,7 @@
 
 import { typed } from "../program.js";
 import { isImported, firstStep } from "../imported.js";
-import { bytesText, countText, deltaText, durationText, lossText, metricText } from "../number.js";
+import { bytesText, countText, deltaText, durationText, lossText, metricText, moneyText } from "../number.js";
 import { metricWords } from "../schema.js";
 import { h } from "../../figures/vnode.js";
 
@@ -56,13 +56,23 @@ function progressView(run, goesOn) {
     { class: "run-progress" },
     plan.steps > 0 && bar,
     h("span", { class: "run-step" }, label),
-    isTimed && h("span", { class: "run-time" }, timeText(time, goesOn)),
+    isTimed && h("span", { class: "run-time" }, timeText(time, goesOn) + costText(run, goesOn)),
   );
 }
 
 function timeText({ elapsed, left }, goesOn) {
   const leftText = goesOn && left !== null ? ` · about ${durationText(left)} left` : "";
   return `${durationText(elapsed)} elapsed${leftText}`;
+}
+
+/** Where a price was given: what it has cost, and to its end. */
+function costText({ start, series }, goesOn) {
+  const spent = series["cost/spent"]?.y.at(-1);
+  if (spent === undefined || !start?.price) return "";
+  const { currency } = start.price;
+  const total = series["cost/total"]?.y.at(-1);
+  const toCome = goesOn && total !== undefined ? `, about ${moneyText(total, currency)} to its end` : "";
+  return ` · ${moneyText(spent, currency)} so far${toCome}`;
 }
 
 function factsView(run) {
@@ -72,6 +82,7 @@ function factsView(run) {
     evalFact(run, "general", "General loss"),
     ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trainable tokens"],
     memoryFact(run),
+    costFact(run),
     ...MORE_FACTS.map(([name, note]) => moreFact(run, name, note)),
   ].filter((fact) => fact && fact[1] !== null);
   if (facts.length === 0) return null;
@@ -113,6 +124,13 @@ function memoryFact({ memory }) {
   const peak = measured.reduce((a, b) => (b.bytes > a.bytes ? b : a));
   const note = memory.peakBytes ? `predicted ${bytesText(memory.peakBytes)}` : "measured";
   return ["Peak memory", bytesText(peak.bytes), note];
+}
+
+/** What the price is of. */
+function costFact({ start }) {
+  const price = start?.price;
+  if (!price) return null;
+  return ["Price", `${moneyText(price.hourly, price.currency)} an hour`, `${price.per}; pauses count`];
 }
 
 /** The state of the run in a title, a sentence and, when something can be done, a command. */

@@ -6,6 +6,7 @@ import { driftText, driftView } from "./drift.js";
 import { headView, noticeView } from "./head.js";
 import { memoryLegend, memoryView } from "./memory.js";
 import { rowsView } from "./rows.js";
+import { postMortemView } from "./post-mortem.js";
 import { SERIES_CHARTS } from "./series-charts.js";
 import { isImported } from "../imported.js";
 import { clockText } from "../number.js";
@@ -24,6 +25,7 @@ export function buildParts(view) {
     about: part("p", "run-about"),
     notice: part("div", "run-state"),
     spoken: part("p", "visually-hidden"),
+    postMortem: part("div", "run-post-mortem-slot"),
     head: part("div", "run-head-slot"),
     tools: part("div", "run-tools"),
     options: { smooth: false, whole: false },
@@ -54,8 +56,10 @@ export function buildParts(view) {
   buildTools(parts);
   buildTables(parts);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
-  const { chooser, about, notice, halt, spoken, head, tools, charts, lacks, alerts, rows, samples, tables, log } = parts;
-  view.replaceChildren(chooser, about, notice, halt, spoken, head, tools, charts, lacks, alerts, rows, samples, tables, log);
+  const { chooser, about, notice, halt, spoken, postMortem, head, tools } = parts;
+  const { charts, lacks, alerts, rows, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, halt, spoken, postMortem, head, tools);
+  view.append(charts, lacks, alerts, rows, samples, tables, log);
   return parts;
 }
 
@@ -93,6 +97,7 @@ export function drawParts(parts, view) {
   const isEmpty = run.events === 0;
   if (parts.about.textContent !== about) parts.about.textContent = about;
   paint(parts, parts.notice, noticeView(notice));
+  paint(parts, parts.postMortem, postMortemView(run));
   for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
   paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
   parts.halt.hidden = !halts;

@@ -1,0 +1,93 @@
+"""Where in a step a run is: the micro-batch, the phase, and what it held if that did not end well.
+
+A meter between the loop and the real one: it counts, and is as cheap as counting. When a phase is
+left by an exception, what lived then is noted before anything is let go of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from gpu_runner.optim.optimizer import StepOptimizer
+from gpu_runner.train.measure import TensorTracker
+from gpu_runner.train.meter import (
+    Components,
+    Meter,
+    Phase,
+    SilentMeter,
+    StepMemory,
+    known_bytes,
+)
+
+BETWEEN = "between"
+
+
+class StepPlace:
+    """Which step (from 1), which of this process's micro-batches (from 1), and which phase.
+
+    Outside a step `micro_batch` is 0. `instant` and `growing`, the component of what appears, are
+    known in a step that is measured tensor by tensor.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.micro_batch = 0
+        self.doing: str = BETWEEN
+        self.memory: StepMemory | None = None
+        self.instant = ""
+        self.growing = ""
+        self.held: Components = {}
+        self._meter: Meter = SilentMeter()
+        self._look: Callable[[], Components] = dict
+
+    def begin(
+        self,
+        number: int,
+        meter: Meter,
+        memory: StepMemory | None,
+        look: Callable[[], Components] = dict,
+    ) -> Meter:
+        """Step `number` begins, measured by `meter` into `memory`; `look` says what lives now."""
+        self.step, self.micro_batch, self.doing = number, 0, BETWEEN
+        self.memory, self._meter, self._look = memory, meter, look
+        return self
+
+    def end(self) -> None:
+        """The step is done."""
+        self.micro_batch, self.doing, self.memory = 0, BETWEEN, None
+        self._meter, self._look = SilentMeter(), dict
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """The same phase of the real meter."""
+        self.micro_batch += name == "forward"
+        self.doing = name
+        try:
+            with self._meter.phase(name):
+                yield
+        except BaseException:
+            self._note()
+            raise
+
+    def _note(self) -> None:
+        self.held = self._look()
+        if isinstance(self._meter, TensorTracker):
+            self.instant, self.growing = self._meter.instant, self._meter.kind
+
+
+def held_now(
+    meter: Meter, model: object, optimizer: StepOptimizer, device: torch.device
+) -> Components:
+    """Bytes that live now by component: all of them where a meter follows them, or on a card, where
+    `activations` are whatever is no weight, gradient or moment; else none.
+    """
+    if isinstance(meter, TensorTracker):
+        return {name: size for name, size in meter.now.items() if size}
+    if device.type != "cuda":
+        return {}
+    known = known_bytes(model, optimizer)
+    rest = torch.cuda.memory_allocated(device) - sum(known.values())
+    return known | {"activations": max(0, rest)}

@@ -1,0 +1,140 @@
+"""Why a run had no memory, its machine and its cost, in the page: accessible in every width."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from accessibility import is_wider_than_the_window, violations
+from browser.run_reader import RunReader, written
+from gpu_runner.log.writer import EventLog, SystemClock
+from gpu_runner.oom.report import PostMortem, post_mortem
+from gpu_runner.oom.scene import BatchSize, Held, Other, Proposal, Scene
+from run import writer
+
+GIB = 2**30
+STEPS = 12
+
+
+def found() -> PostMortem:
+    """What a card without memory left would have told."""
+    error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    settings = (
+        Proposal("--micro-batch 2 --grad-accum 8", 20 * GIB),
+        Proposal("--set checkpointing=selective --set loss=chunked", 21 * GIB, 1.12),
+        Proposal("--params bf16 --set rounding=stochastic", 15 * GIB, note="bf16 weights"),
+    )
+    scene = Scene(
+        doing="backward",
+        step=STEPS + 1,
+        micro_batch=2,
+        micro_batches=4,
+        batch=BatchSize(1, 16_384, 9_000),
+        predicted={"backward": {"params": 8 * GIB, "activations": 9 * GIB}},
+        measured={"backward": {"params": 8 * GIB, "activations": 12 * GIB}},
+        now="backward",
+        held=Held("the card", 24 * GIB, GIB, 20 * GIB, 23 * GIB, GIB),
+        others=(Other(4711, "a_process_with_a_long_name" * 2, 3 * GIB),),
+        budget_bytes=22 * GIB,
+        settings=settings,
+    )
+    return post_mortem(error, scene)
+
+
+def write(folder: Path, name: str) -> None:
+    """A run on two cards with a price, which ended without memory."""
+    path = folder / name / "events.jsonl"
+    with EventLog(path, run=name, clock=SystemClock()) as log:
+        writer.start(log, 20)
+        for step in range(1, STEPS + 1):
+            cards = {f"gpu/power/{card}": 400.0 + 10 * card + step for card in (0, 1)}
+            cards |= {f"gpu/temperature/{card}": 60.0 + card for card in (0, 1)}
+            cards |= {f"gpu/memory_bytes/{card}": 20 * GIB for card in (0, 1)}
+            machine = {"sys/process_cpu": 0.12, "sys/machine_cpu": 0.4, "sys/rss_bytes": GIB}
+            log.emit("sys", step, m=machine | cards, throttle={"1": ["heat"]})
+            writer.train_step(log, step, 20, 0)
+        told = found()
+        more = {"reason": told.sentence, "post_mortem": told.payload()}
+        log.emit("run.end", STEPS, status="oom", **more)
+
+
+@pytest.fixture(scope="module")
+def logs(serve_site: Any) -> None:
+    write(serve_site.runs, "without-memory")
+    written(serve_site.runs, "on-a-cpu", "--steps", "20", "--end", "finished")
+
+
+@pytest.fixture
+def reader(page: Page, serve_site: Any, logs: None) -> RunReader:  # noqa: ARG001
+    reader = RunReader(page, serve_site.url)
+    reader.choose("live:without-memory")
+    reader.wait_notice("out-of-memory")
+    return reader
+
+
+def test_place_bound_and_settings_are_told_in_the_words_of_the_trainer(reader: RunReader) -> None:
+    panel = reader.page.locator("run-view .run-post-mortem")
+    told = found()
+    expect(panel.get_by_role("heading", name="Why memory ran out")).to_be_visible()
+    shown = dict(
+        zip(
+            panel.locator("dt").all_inner_texts(),
+            panel.locator("dd").all_inner_texts(),
+            strict=True,
+        )
+    )
+    assert shown == dict(told.facts)
+    assert "step 13, micro-batch 2 of 4" in shown["Where"].lower()
+    assert "Activations needed 12.0 GiB, 3.00 GiB more than predicted" in shown["Predicted"]
+    assert panel.locator("code").all_inner_texts() == [one.options for one in told.scene.settings]
+    assert panel.locator("li .run-note").all_inner_texts() == list(map(str, told.scene.settings))
+
+
+def test_the_machine_has_charts_in_its_units_and_a_line_for_every_card(reader: RunReader) -> None:
+    page = reader.page
+    for title, unit in (("Card power", "W"), ("Card temperature", "°C"), ("Processors", "%")):
+        chart = page.locator("run-view run-chart", has=page.get_by_role("heading", name=title))
+        chart.scroll_into_view_if_needed()
+        chart.locator("canvas").wait_for()
+        chart.locator(".run-stage").focus()
+        page.keyboard.press("End")
+        readout = chart.locator(".run-readout").inner_text().replace("\xa0", " ")
+        assert readout.startswith(f"step {STEPS} · ")
+        assert readout.count(unit) == 2, readout
+    assert page.locator("run-view run-chart", has_text="Card use").count() == 0
+
+
+@pytest.mark.usefixtures("logs")
+def test_a_run_that_told_nothing_of_it_shows_nothing_of_it(page: Page, serve_site: Any) -> None:
+    reader = RunReader(page, serve_site.url)
+    reader.choose("live:on-a-cpu")
+    reader.wait_notice("finished")
+    assert page.locator("run-view .run-post-mortem").count() == 0
+    for title in ("Card power", "Processors", "Memory of the machine"):
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_hidden()
+
+
+@pytest.mark.usefixtures("logs")
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 390)])
+def test_axe_finds_nothing_and_nothing_sticks_out(
+    chromium: Browser, serve_site: Any, scheme: Literal["light", "dark"], width: int
+) -> None:
+    size: Any = {"width": width, "height": 900}
+    context = chromium.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+    reader = RunReader(context.new_page(), serve_site.url)
+    reader.choose("live:without-memory")
+    reader.wait_notice("out-of-memory")
+    panel = reader.page.locator("run-view .run-post-mortem")
+    panel.wait_for()
+    room = panel.bounding_box()
+    assert room
+    for text in panel.locator("dd, li").all():  # one below the other, in what room there is
+        box = text.bounding_box()
+        assert box
+        assert box["width"] > 0.5 * room["width"]
+        assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
+        assert text.evaluate("(e) => e.scrollWidth <= e.clientWidth")
+    assert violations(reader.page, "run-view") == []
+    assert not is_wider_than_the_window(reader.page)
+    context.close()
