@@ -42,7 +42,7 @@ class ControlLoop:
         self._signals = signals
         self._mailbox = mailbox  # of the first process only
         self._orders = Orders()
-        self._saved = 0
+        self._saved = self._looked = 0
         self._said = ""
 
     @property
@@ -54,9 +54,11 @@ class ControlLoop:
     def go_on(self) -> bool:
         """Whether to take another step; returns when a pause is over. All processes call it."""
         while True:
-            stop, pause, save = self._agreed()
+            stop, pause, save, look = self._agreed()
             if save:
                 self._save()
+            if look:
+                self._look()
             still = pause and not stop
             changed = still != self._recorder.heartbeat.paused
             if changed:
@@ -66,15 +68,16 @@ class ControlLoop:
                 return not stop
             time.sleep(TICK_SECONDS)
 
-    def _agreed(self) -> tuple[bool, bool, bool]:
-        """Whether to stop, to pause, to save: what any process was told."""
+    def _agreed(self) -> tuple[bool, bool, bool, bool]:
+        """Whether to stop, to pause, to save, to evaluate: what any process was told."""
         if self._mailbox is not None:
             self._orders = self._mailbox.read()
             self._complain(self._mailbox.problem)
         orders = self._orders
         stop = self._signals.requested() or self._observer.stop.reached or orders.stop
-        stop, pause, save = self._world.any(stop, orders.paused, orders.save > self._saved)
-        return stop, pause, save
+        wishes = orders.paused, orders.save > self._saved, orders.look > self._looked
+        stop, pause, save, look = self._world.any(stop, *wishes)
+        return stop, pause, save, look
 
     def _save(self) -> None:
         self._saved = self._orders.save
@@ -85,6 +88,15 @@ class ControlLoop:
             self._recorder.alert("info", f"Step {step} is saved already.", step)
         else:
             self._observer.keep(self._state)
+
+    def _look(self) -> None:
+        self._looked = self._orders.look
+        if self._observer.looked_step == self._state.step:
+            text = f"Step {self._state.step} is evaluated already."
+            self._recorder.alert("info", text, self._state.step)
+        else:
+            self._observer.look_now(self._state)
+            self._recorder.resting()
 
     def _hold(self, *, still: bool) -> None:
         step = self._state.step

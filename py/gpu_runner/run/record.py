@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
@@ -66,21 +67,27 @@ class Recorder:
         self.heartbeat.pause()
         return 0.0
 
-    def step_done(self, state: State, result: StepResult) -> None:
-        """Log the scalars of a step, its memory if measured, and that the next one is due."""
+    def step_done(
+        self, state: State, result: StepResult, more: Mapping[str, float] | None = None
+    ) -> None:
+        """Log the scalars of a step, its memory if measured, and that the next one is due.
+
+        `more` are metrics beside those of every run.
+        """
         self._clock()
         if result.memory is not None:
             self._memory(state.step, result.memory)
         speed = result.trainable_tokens / result.seconds
+        seen = {"train/loss": result.loss, "train/grad_norm": result.grad_norm}
         m = {
-            "train/loss": result.loss,
-            "train/grad_norm": result.grad_norm,
+            **{name: value for name, value in seen.items() if value is not None},
             "train/tokens": state.tokens,
             "train/skipped": state.skipped,
             "opt/lr": 0.0 if result.skipped else result.lr,
             "opt/lr_planned": result.lr,
             "perf/step_seconds": round(result.seconds, 6),
             "perf/tokens_per_second": round(speed, 3),
+            **(more or {}),
         }
         if self.history.peak_bytes:
             m["mem/peak_bytes"] = self.history.peak_bytes
@@ -126,12 +133,12 @@ class Recorder:
         self.history.seconds = self._earlier_seconds + self.heartbeat.working_seconds
 
     def evaluated(
-        self, step: int, scores: list[Score], drift: Drift, stalled: float | None
+        self, step: int, scores: list[Score], drift: Drift | None, stalled: float | None
     ) -> None:
         """Log every score beside that at step 0, how far the layers have moved, and the share of
         16-bit weights that stand still.
         """
-        m = {"drift/total": drift.total}
+        m = {} if drift is None else {"drift/total": drift.total}
         for score in scores:
             baseline = self.history.first.get(score.suite, score.loss)
             self._log.emit(
@@ -146,8 +153,11 @@ class Recorder:
             if score.suite in (TASK, GENERAL):
                 m[f"eval/{score.suite}_loss"] = score.loss
         m |= self._stalled(step, stalled)
-        self._log.emit("metrics", step, m=m)
+        if m:
+            self._log.emit("metrics", step, m=m)
         self._display.scores(step, scores, self.history.first)
+        if drift is None:
+            return
         layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
         self._log.emit("drift", step, layers=layers, total=drift.total)
 

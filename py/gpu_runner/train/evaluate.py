@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gpu_runner.data.encode import Example, pad_token
-from gpu_runner.data.feed import collate
+from gpu_runner.data.feed import Batch, collate
 from gpu_runner.data.rows import GENERAL, RowSet
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
@@ -41,6 +42,7 @@ class Evaluator:
     autocast: Callable[[], AbstractContextManager[Any]]
     world: World = field(default_factory=World)
     """Its processes share out the batches; all of them call `run`."""
+    loss: Callable[[Any, Batch], tuple[Tensor, int]] = loss_sum
 
     def run(self, model: Any) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
@@ -67,7 +69,7 @@ class Evaluator:
                 mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
                 start = starts[turn + self.world.rank if mine else 0]
                 batch = collate(by_length[start : start + self.batch_rows], self.pad_id)
-                part, count = loss_sum(model, batch.to(self.device))
+                part, count = self.loss(model, batch.to(self.device))
                 if mine:
                     total, tokens = total + float(part), tokens + count
         sums = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))

@@ -59,19 +59,23 @@ def foretell(
     depends = {"model": settings.to_dict(), "choices": chosen, "compute": compute}
     depends |= {"shape": shape._asdict(), "by": installed_version()}
     depends |= {"torch": torch.__version__, "transformers": transformers.__version__}
-    name = sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
-    kept = user_cache_path(NAME, appauthor=False) / "traced" / f"{name}.json"
-    found = _read(kept)
+    place = kept_place(sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest())
+    found = kept(place)
     if found is None:
         try:
             found = _traced(settings, config, compute, shape)
         except Exception:  # what a model's own code does with tensors that hold nothing
             return None
-        _keep(kept, found)
+        keep(place, found)
     return found
 
 
-def _read(path: Path) -> Prediction | None:
+def kept_place(name: str) -> Path:
+    """Where what was traced is kept under a `name` made of all it follows from."""
+    return user_cache_path(NAME, appauthor=False) / "traced" / f"{name}.json"
+
+
+def kept(path: Path) -> Prediction | None:
     """What was kept, if it is whole."""
     try:
         given = json.loads(path.read_text("utf-8"))
@@ -84,7 +88,7 @@ def _read(path: Path) -> Prediction | None:
         return None
 
 
-def _keep(path: Path, found: Prediction) -> None:
+def keep(path: Path, found: Prediction) -> None:
     """For the next time; a cache that cannot be written is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

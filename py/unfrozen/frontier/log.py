@@ -58,8 +58,14 @@ _PLAN: Final = record(
     {"steps": STEPS, "lr": listed(number(), 10_000), "lr_steps": listed(STEPS, 10_000)},
     long=[("lr", "lr_steps"), ("lr_steps", "lr")],
 )
+_PREDICTED: Final = record(
+    {"peak_instant": WORD, "peak_bytes": BYTES, "instants": mapped(WORD, SIZES, 64)}
+)
 _START: Final = record(
     {
+        "source": WORD,
+        "trainer": text(256),
+        "can": listed(WORD, 16),
         "config": ANYTHING,
         "versions": mapped(NAME, text(256), 64),
         "hardware": record(
@@ -85,9 +91,7 @@ _START: Final = record(
         "data": COUNTS,
         "recipe": ANYTHING,
         "bytes_per_parameter": number(0, 1e6),
-        "predicted": record(
-            {"peak_instant": WORD, "peak_bytes": BYTES, "instants": mapped(WORD, SIZES, 64)}
-        ),
+        "predicted": _PREDICTED,
         "plan": _PLAN,
         "cut": listed(text(80), 64),
     }
@@ -96,6 +100,9 @@ _MEASURES: Final = record({"m": mapped(NAME, MEASURED, 256), "cut": listed(text(
 
 EVENTS: Final[dict[str, Shape]] = {
     "run.start": _START,
+    "predicted": record(
+        {"predicted": _PREDICTED, "bytes_per_parameter": number(0, 1e6)}, needs=("predicted",)
+    ),
     "metrics": _MEASURES,
     "sys": _MEASURES,
     "mem": record(
