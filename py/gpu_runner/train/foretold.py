@@ -9,6 +9,7 @@ all it depends on.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -21,6 +22,7 @@ import torch
 import transformers
 from platformdirs import user_cache_path
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import masking_utils
 
 from gpu_runner.config.schema import TrainConfig
@@ -103,7 +105,7 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
     autocast: Any = nullcontext
     if compute != config.params:
         autocast = partial(torch.autocast, "cpu", DTYPES["bf16"])
-    with FakeTensorMode(), _masks_as_they_are():
+    with weightless(FakeTensorMode()), _masks_as_they_are():
         model: Any = transformers.AutoModelForCausalLM.from_config(
             settings, dtype=DTYPES[config.params], trust_remote_code=False
         )
@@ -119,6 +121,36 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
                 _step(model, moves, tracker, autocast, _batch(shape), shape.parts, config)
         count = sum(parameter.numel() for parameter in model.parameters())
     return _prediction(tracker.memory, count)
+
+
+@contextmanager
+def weightless(mode: FakeTensorMode) -> Iterator[None]:
+    """`mode`, in which tensors hold nothing; grouped products of experts take fp32 as they do.
+
+    PyTorch knows the shapes of those in bf16 only, and logs what it does not know.
+    """
+    told = logging.getLogger("torch._subclasses.fake_tensor")
+    level = told.level
+    told.setLevel(logging.CRITICAL)
+    try:
+        with mode, _WideProducts():
+            yield
+    finally:
+        told.setLevel(level)
+
+
+class _WideProducts(TorchDispatchMode):
+    """Grouped products in fp32, by the shapes of those in bf16."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        wide = func is torch.ops.aten._grouped_mm.default and args[0].dtype == torch.float32
+        if not wide:
+            return func(*args, **(kwargs or {}))
+        narrow = (one.to(torch.bfloat16) for one in args[:2])
+        return func(*narrow, *args[2:], **(kwargs or {})).to(torch.float32)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from transformers import masking_utils
 from gpu_runner.installed import installed_version
 from gpu_runner.model.loss import cross_entropy_of
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.train.foretold import keep, kept, kept_place
+from gpu_runner.train.foretold import keep, kept, kept_place, weightless
 from gpu_runner.train.measure import TensorTracker
 from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.steps import loss_in
@@ -165,7 +165,7 @@ def _traced(
     mode = FakeTensorMode()
     with FakeCopyMode(mode):
         double = copy.deepcopy(model)  # without gradients: a parameter's copy has none
-    with mode, _packed(given.packed):
+    with weightless(mode), _packed(given.packed):
         moves = _doubles(model, double, states)
         inputs = given.fake(next(double.parameters()).device)
         for _ in range(2):  # the first makes the moments appear

@@ -59,7 +59,7 @@ def test_a_loop_holds_what_was_foretold(
     if change == "bf16 weights":
         model.to(torch.bfloat16)
     if change == "checkpointing":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     kind: Any = torch.optim.SGD if change == "sgd" else torch.optim.AdamW
     more = {"foreach": True} if change == "foreach" else {}
     optimizer = kind(model.parameters(), lr=1e-3, **more)
