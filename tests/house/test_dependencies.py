@@ -7,7 +7,7 @@ from house.tree import ROOT, declared
 
 BASE_BUDGET = 6
 TRAIN_BUDGET = 7
-DEV_BUDGET = 22
+DEV_BUDGET = 24
 PAGE_BUDGET = 13
 PAGE_BUILD_BUDGET = 4
 

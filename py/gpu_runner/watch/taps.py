@@ -1,7 +1,7 @@
 """Where a training loop is listened to, without a change to it.
 
     forward pre-hook and hook of the outermost module     what goes in, what comes out
-    a hook on what comes out                              the backward pass has begun
+    hooks on what comes out                               the backward pass has begun
     torch.autograd.backward                               the loss, where the model returned none
     torch.nn.utils.clip_grad_norm_                        the gradient norm before clipping
     step hooks of all optimizers                          the update, of those that hold our weights
@@ -123,10 +123,10 @@ class Taps:
         if not self._hears():
             return
         self._listener.forward_ended(_named(args, kwargs), output)
-        probe = next((one for one in tensors_of(output) if one.requires_grad), None)
-        if probe is not None:
-            began = self._guard.hook("a backward pass could not be watched", self._backward_began)
-            probe.register_hook(began)
+        began = self._guard.hook("a backward pass could not be watched", self._backward_began)
+        for one in tensors_of(output):  # any of them may be what the loop goes back from
+            if one.requires_grad:
+                one.register_hook(began)
 
     def _backward_began(self, gradient: Tensor) -> None:
         del gradient
