@@ -40,7 +40,14 @@ def model_of(family: str = "llama", seed: int = 0, **more: Any) -> Any:
     torch.manual_seed(seed)
     sizes = {**SIZES, **FAMILIES[family], **more}
     if family == "gpt2":
-        sizes = {"vocab_size": 264, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 128, **more}
+        sizes = {
+            "vocab_size": 264,
+            "n_embd": 64,
+            "n_layer": 3,
+            "n_head": 4,
+            "n_positions": 128,
+            **more,
+        }
     config: Any = transformers.AutoConfig.for_model(family, **sizes)
     return transformers.AutoModelForCausalLM.from_config(config).train()
 

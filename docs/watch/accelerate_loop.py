@@ -5,8 +5,8 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import unfrozen
-from gpu_runner.demo import general_eval, model_dir, task_eval, task_train
 from gpu_runner.data.lines import read_rows
+from gpu_runner.demo import general_eval, model_dir, task_eval, task_train
 
 model = AutoModelForCausalLM.from_pretrained(model_dir(), dtype=torch.float32).train()
 tokenizer = AutoTokenizer.from_pretrained(model_dir())

@@ -1,12 +1,17 @@
 """The Trainer of transformers, watched: one callback more."""
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
-from transformers import DataCollatorForLanguageModeling
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorForLanguageModeling,
+    Trainer,
+    TrainingArguments,
+)
 
 import unfrozen
-from gpu_runner.demo import general_eval, model_dir, task_eval, task_train
 from gpu_runner.data.lines import read_rows
+from gpu_runner.demo import general_eval, model_dir, task_eval, task_train
 
 model = AutoModelForCausalLM.from_pretrained(model_dir(), dtype=torch.float32)
 tokenizer = AutoTokenizer.from_pretrained(model_dir())

@@ -1,8 +1,7 @@
-"""Runs that other trainers made, in a real browser: what they are, and what can be asked of them."""
+"""Runs that other trainers make, in a real browser: what they are, and what they can be asked."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from accessibility import is_wider_than_the_window, violations
 from browser.run_reader import RunReader
 from conftest import Server
 from run_process import children
-from watched_loops import events, model_of, train
+from watched_loops import model_of, train
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +49,9 @@ def test_a_watched_run_says_who_trains_and_hears_what_it_can(page: Page, server:
         expect(page.locator(".run-facts").first).to_contain_text("watched: a loop of its own")
         save = page.get_by_role("button", name="Save now", exact=True)
         expect(save).to_have_attribute("aria-disabled", "true")
-        expect(save).to_have_attribute("title", "The loop that trains this run does not hear that: it is only watched.")
+        expect(save).to_have_attribute(
+            "title", "The loop that trains this run does not hear that: it is only watched."
+        )
         page.get_by_role("button", name="Pause", exact=True).click()
         reader.wait_notice("paused")
         page.get_by_role("button", name="Resume", exact=True).click()

@@ -4,9 +4,10 @@
 
 It says what is wanted, not what to do next: a command that comes before the last one was read adds
 to it or takes it back, and none is lost. `seq` grows with every command, over all attempts; `save`
-is the `seq` of the newest wish for a checkpoint, `look` that of one for an evaluation. The file is replaced whole, so a reader meets the
-old one or the new one. A run obeys only what names it and its attempt: what was said to an earlier
-attempt is over. Whatever else lies there is left alone, and said once.
+is the `seq` of the newest wish for a checkpoint, `look` that of one for an evaluation. The file is
+replaced whole, so a reader meets the old one or the new one. A run obeys only what names it and its
+attempt: what was said to an earlier attempt is over. Whatever else lies there is left alone, and
+said once.
 """
 
 from __future__ import annotations

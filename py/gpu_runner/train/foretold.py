@@ -61,7 +61,9 @@ def foretell(
     depends = {"model": settings.to_dict(), "choices": chosen, "compute": compute}
     depends |= {"shape": shape._asdict(), "by": installed_version()}
     depends |= {"torch": torch.__version__, "transformers": transformers.__version__}
-    place = kept_place(sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest())
+    place = kept_place(
+        sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
+    )
     found = kept(place)
     if found is None:
         try:
@@ -133,7 +135,7 @@ def weightless(mode: FakeTensorMode) -> Iterator[None]:
     level = told.level
     told.setLevel(logging.CRITICAL)
     try:
-        with mode, _WideProducts():
+        with mode, _WideProducts():  # type: ignore[no-untyped-call]
             yield
     finally:
         told.setLevel(level)

@@ -6,7 +6,7 @@
 
 Reading order:
 
-- `guard` — what is ours never raises into the loop
+- `boundary` — what is ours never raises into the loop
 - `taps` — the hooks
 - `steps` — from what they hear to finished steps
 - `spending` — how often what costs something is done

@@ -26,7 +26,7 @@ from gpu_runner.watch.watching import WatchedRun
 MOST_POINTS: Final = 300  # of the planned learning rate
 
 
-class Callback(TrainerCallback):  # type: ignore[misc]
+class Callback(TrainerCallback):
     """To be given to a Trainer as one of its `callbacks`; options as of `unfrozen.watch`.
 
     `run` is the watched run while the Trainer trains.
@@ -135,7 +135,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]
 
 
 def planned_rates(scheduler: Any, steps: int) -> dict[str, Any]:
-    """The rates of a scheduler that is a function of the step, at MOST_POINTS of them; else none."""
+    """The rates of a scheduler that is a function of the step, at up to MOST_POINTS; else none."""
     factors = getattr(scheduler, "lr_lambdas", None)
     bases = getattr(scheduler, "base_lrs", None)
     if not factors or not bases or steps < 1:

@@ -50,7 +50,9 @@ def of_precision(model: Any, states: States) -> Iterator[str]:
     """Weights of 16 bits without an exact copy."""
     trained = [p for p in model.parameters() if p.requires_grad]
     narrow = [p for p in trained if p.dtype in _NARROW]
-    exact = {id(p) for group in states.param_groups for p in group["params"]} - set(map(id, trained))
+    exact = {id(p) for group in states.param_groups for p in group["params"]} - set(
+        map(id, trained)
+    )
     if not narrow or exact:
         return
     kept = [v for p in narrow for v in states.state.get(p, {}).values() if _is_like(v, p)]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import Batch
-from gpu_runner.data.lines import read_rows
+from gpu_runner.data.lines import Row, read_rows
 from gpu_runner.data.rows import GENERAL, TASK, RowSet, load_set
 from gpu_runner.errors import DataError
 from gpu_runner.model.loss import loss_sum
@@ -97,7 +97,7 @@ def suites(
     return {name: load_set(name, _sources(name, rows), encoder) for name, rows in named.items()}
 
 
-def _sources(name: str, rows: Rows) -> list[tuple[str, Mapping[str, Any]]]:
+def _sources(name: str, rows: Rows) -> list[tuple[str, Row]]:
     if isinstance(rows, str | Path):
         return read_rows(str(rows))[:EVAL_ROWS]
     if isinstance(rows, Mapping):
@@ -106,7 +106,7 @@ def _sources(name: str, rows: Rows) -> list[tuple[str, Mapping[str, Any]]]:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise DataError(f"{name}, row {number} is a {type(row).__name__}: give dicts.")
-        found.append((f"{name}, row {number}", row))
+        found.append((f"{name}, row {number}", dict(row)))
         if number == EVAL_ROWS:
             break
     if not found:
@@ -193,5 +193,3 @@ def _loss(model: Any, batch: Batch) -> tuple[Tensor, int]:
         logits[:, :-1].flatten(0, 1).float(), following, reduction="sum"
     )
     return found, batch.trainable_tokens
-
-

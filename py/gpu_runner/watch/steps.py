@@ -58,6 +58,8 @@ class WatchedStep:
     norm: Tensor | None
     lr: float
     seconds: float
+    right: Tensor | None = None
+    """The share of a micro-batch's trained tokens that the model held likeliest."""
 
     @property
     def trained(self) -> int:
@@ -102,6 +104,7 @@ class StepCollector:
     """Whether an optimizer has stepped since the step began."""
     norm: Tensor | None = None
     lr: float = 0.0
+    right: Tensor | None = None
     loose: list[Tensor] = field(default_factory=list)
     """Losses that gradients were asked of, where the model returned none."""
     _since: float | None = None
@@ -145,8 +148,8 @@ class StepCollector:
         seconds = max(1e-9, now - (self._since or now) - paused_seconds)
         self.number += 1
         parts = [part for part in self.parts if part.went_back]
-        done = WatchedStep(self.number, parts, self.norm, self.lr, seconds)
-        self.parts, self.norm, self.updated, self._since = [], None, False, now
+        done = WatchedStep(self.number, parts, self.norm, self.lr, seconds, self.right)
+        self.parts, self.norm, self.right, self.updated, self._since = [], None, None, False, now
         return done
 
     def restart_clock(self) -> None:
@@ -181,6 +184,21 @@ def _trained(inputs: Inputs, otherwise: Tensor | int) -> Tensor | int:
     if isinstance(labels, Tensor) and labels.ndim == 2:
         return (labels[:, 1:] != IGNORED).sum()
     return otherwise
+
+
+def right_share(inputs: Inputs, output: Any) -> Tensor | None:
+    """The share of trained tokens that the model held likeliest; None where there are no logits."""
+    logits = getattr(output, "logits", None)
+    labels = inputs.get("labels")
+    if not isinstance(logits, Tensor) or not isinstance(labels, Tensor):
+        return None
+    if logits.ndim != 3 or logits.shape[:2] != labels.shape:
+        return None
+    with torch.no_grad():
+        following = labels[:, 1:]
+        chosen = following != IGNORED
+        right = (logits.detach()[:, :-1].argmax(dim=-1) == following) & chosen
+        return right.sum() / chosen.sum()
 
 
 def loss_in(output: Any) -> Tensor | None:

@@ -25,7 +25,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gpu_runner.watch.guard import Guard
+from gpu_runner.watch.boundary import ErrorBoundary
 
 Inputs = Mapping[str, Any]
 
@@ -58,7 +58,7 @@ class Listener(Protocol):
 class Taps:
     """All hooks on one model; `install` and `remove` may each be called once."""
 
-    def __init__(self, model: torch.nn.Module, listener: Listener, guard: Guard) -> None:
+    def __init__(self, model: torch.nn.Module, listener: Listener, guard: ErrorBoundary) -> None:
         self._model = weakref.ref(model)
         self._listener = listener
         self._guard = guard

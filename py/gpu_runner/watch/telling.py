@@ -6,6 +6,7 @@ has ended: reading it then waits for nothing.
 
 from __future__ import annotations
 
+import math
 import secrets
 import sys
 import time
@@ -104,7 +105,7 @@ class Teller:
         self._log.emit("run.start", 0, **payload)
 
     def predict(self, prediction: Prediction) -> None:
-        """What the steps to come will hold, told once before the first and again for heavier ones."""
+        """What steps to come will hold, told before the first and again for heavier ones."""
         self.predicted_bytes = prediction.peak_bytes
         self._log.emit("predicted", self.state.step, **foretold(prediction))
 
@@ -112,9 +113,7 @@ class Teller:
         """A sentence that a person should know."""
         self.recorder.alert(level, text, self.state.step)
 
-    def step(
-        self, done: WatchedStep, memory: StepMemory | None, more: dict[str, float]
-    ) -> None:
+    def step(self, done: WatchedStep, memory: StepMemory | None, more: dict[str, float]) -> None:
         """A step has ended; `more` are metrics of it beside loss, norm, rate and time."""
         if self._late:
             self.flush()
@@ -128,9 +127,7 @@ class Teller:
             waiting, self._waiting = self._waiting, None
             self._tell(*waiting)
 
-    def _tell(
-        self, done: WatchedStep, memory: StepMemory | None, more: dict[str, float]
-    ) -> None:
+    def _tell(self, done: WatchedStep, memory: StepMemory | None, more: dict[str, float]) -> None:
         loss, norm = done.loss, done.grad_norm
         result = StepResult(
             number=done.number,
@@ -142,6 +139,8 @@ class Teller:
             seconds=done.seconds,
             memory=memory,
         )
+        if done.right is not None and not math.isnan(right := float(done.right)):
+            more = {**more, "train/token_accuracy": right}
         self.state.advance(result)
         self.recorder.step_done(self.state, result, more)
 
@@ -201,8 +200,6 @@ class Teller:
         }
         self._log.emit("run.end", self.state.step, status=status, reason=reason, summary=summary)
         self._log.close()
-
-
 
 
 def end_of(error: BaseException | None) -> tuple[RunStatus, str]:

@@ -21,7 +21,7 @@ from gpu_runner.watch import watch
 from gpu_runner.watch.watching import WatchedRun
 
 
-class Tracker(GeneralTracker):  # type: ignore[misc]
+class Tracker(GeneralTracker):
     """Model, optimizer and options as of `unfrozen.watch`; the run begins with `init_trackers`."""
 
     name = "unfrozen"
@@ -29,7 +29,7 @@ class Tracker(GeneralTracker):  # type: ignore[misc]
     main_process_only = False
 
     def __init__(self, model: nn.Module, optimizer: Any = None, **options: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._given: tuple[nn.Module, Any] | None = (model, optimizer)
         self._options = options
         self.run: WatchedRun | None = None

@@ -24,17 +24,18 @@ from gpu_runner.installed import program, short
 from gpu_runner.log.mailbox import Orders
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.watch import findings
+from gpu_runner.watch.boundary import ErrorBoundary
 from gpu_runner.watch.described import Wishes, payload
-from gpu_runner.watch.memory.forecasts import Forecasts
-from gpu_runner.watch.guard import Guard
 from gpu_runner.watch.looking import AutocastSeen, Looker, longest_row, suites, unfelt
+from gpu_runner.watch.memory.forecasts import Forecasts
 from gpu_runner.watch.memory.measuring import Measuring
 from gpu_runner.watch.memory.metering import States
-from gpu_runner.watch.spending import Spending
-from gpu_runner.watch.steps import StepCollector, WatchedStep, micro_batch
+from gpu_runner.watch.spending import Spending, Utilisation
+from gpu_runner.watch.steps import StepCollector, WatchedStep, micro_batch, right_share
 from gpu_runner.watch.taps import Inputs, Taps, alone, rank
 from gpu_runner.watch.telling import Teller, Voice, end_of, new_place
 from unfrozen.events import RunStatus
+
 
 class WatchedRun:
     """What `watch` returns: `close` it, or use it as a context manager."""
@@ -54,9 +55,10 @@ class WatchedRun:
         self._saved = self._looked = 0
         self._evaluated_at = -1
         self._spending = Spending()
+        self._use: Utilisation | None = None
         self._collector = StepCollector(wishes.start_step)
         self._teller: Teller | None = None
-        self._guard = Guard(self._complain, self._let_go)
+        self._guard = ErrorBoundary(self._complain, self._let_go)
         self._measuring = Measuring(self._alone, states, self._device, wanted=wishes.measure)
         self._forecasts = Forecasts(self._alone, states, wishes.habits, self._predicted)
         self._taps = Taps(model, self, self._guard)
@@ -108,6 +110,9 @@ class WatchedRun:
     def forward_ended(self, inputs: Inputs, output: Any) -> None:
         """The model has answered."""
         self._collector.output(inputs, output)
+        if not self._measuring.running and self._spending.allows("accuracy"):
+            with self._spending.on("accuracy"):
+                self._collector.right = right_share(inputs, output)
         self._forecasts.saw_output(output)
         self._measuring.forward_ended()
 
@@ -150,6 +155,8 @@ class WatchedRun:
         memory, stalled = self._measuring.take()
         self._spending.step(done.seconds)
         more = {} if stalled is None else {"opt/stalled_ratio": stalled}
+        if memory is None and self._use is not None and (use := self._use.of(done)) is not None:
+            more["perf/mfu"] = use
         self._teller.step(done, memory, more)
         if done.number <= self._wishes.start_step + 2:
             with self._guard.around("the first steps could not be looked at"):
@@ -220,6 +227,7 @@ class WatchedRun:
             self._looker.rows_at_once = min(8, max(1, part.rows))
             compute = self._autocast.dtype if self._autocast.enabled else None
             teller.start(payload(model, self._states, part, wishes, compute))
+            self._use = Utilisation(model, self._device, compute)
         with self._guard.around("drift is not measured"):
             if why := self._looker.keep_start(teller.place):
                 teller.alert(f"{why[0].upper()}{why[1:]}.", "info")

@@ -11,7 +11,7 @@ import torch
 
 import tiny_llama
 import unfrozen
-from gpu_runner.watch.guard import MOST_ERRORS, Guard
+from gpu_runner.watch.boundary import MOST_ERRORS, ErrorBoundary
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
 
@@ -21,12 +21,12 @@ def adamw(model: Any) -> torch.optim.Optimizer:
 
 @pytest.mark.parametrize("wrong", [None, "model", {}, torch.zeros(3)])
 def test_what_is_no_model_is_refused_at_once(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="give the torch.nn.Module"):
+    with pytest.raises(TypeError, match="that trains"):
         unfrozen.watch(wrong)
 
 
 def test_what_is_no_optimizer_is_refused_at_once() -> None:
-    with pytest.raises(TypeError, match="give one of torch.optim's kind"):
+    with pytest.raises(TypeError, match="optimizer is a str"):
         unfrozen.watch(model_of(), ["adamw"])
 
 
@@ -157,11 +157,13 @@ def test_a_forward_pass_that_raises_leaves_nothing_behind(tmp_path: Path) -> Non
 def test_a_hook_of_ours_that_fails_is_told_once_and_given_up_in_the_end() -> None:
     said: list[str] = []
     given_up: list[bool] = []
-    guard = Guard(said.append, lambda: given_up.append(True))
+    guard = ErrorBoundary(said.append, lambda: given_up.append(True))
     hook = guard.hook("it could not be read", lambda: 1 / 0)
     for _ in range(MOST_ERRORS):
         hook()
-    assert said[0] == "it could not be read (ZeroDivisionError: division by zero). Training goes on."
+    assert (
+        said[0] == "it could not be read (ZeroDivisionError: division by zero). Training goes on."
+    )
     assert len(said) == 2
     assert given_up == [True]
 

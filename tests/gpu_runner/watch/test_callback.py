@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,9 @@ def arguments(place: Path, **more: Any) -> TrainingArguments:
 
 
 def trained(place: Path, callbacks: list[Any], family: str = "llama", **more: Any) -> Trainer:
-    trainer = Trainer(model_of(family), arguments(place, **more), train_dataset=Rows(), callbacks=callbacks)
+    trainer = Trainer(
+        model_of(family), arguments(place, **more), train_dataset=Rows(), callbacks=callbacks
+    )
     trainer.train()
     return trainer
 
@@ -97,6 +98,7 @@ class Asks(TrainerCallback):  # type: ignore[misc]
         self.asked = callback, step, command
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        del args, control
         callback, step, command = self.asked
         if state.global_step == step:
             place = callback.run.place
@@ -115,13 +117,14 @@ def test_the_page_can_have_it_saved(tmp_path: Path) -> None:
     callback = unfrozen.Callback(runs=tmp_path)
     trained(tmp_path, [callback, Asks(callback, 2, "checkpoint")])
     assert [event["path"] for event in events(callback.run, "checkpoint")] == [
-        os.path.join(tmp_path, "out", "checkpoint-3")
+        str(tmp_path / "out" / "checkpoint-3")
     ]
 
 
 def test_a_callback_that_raises_ends_the_trainer_and_the_run_says_so(tmp_path: Path) -> None:
     class Raises(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, control
             if state.global_step == 2:
                 raise RuntimeError("no more")
 

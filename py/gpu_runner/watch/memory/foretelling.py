@@ -132,7 +132,7 @@ def _name(
         for name, p in model.named_parameters()
     ]
     depends = [
-        settings.to_dict() if hasattr(settings, "to_dict") else {},
+        settings.to_dict() if settings is not None and hasattr(settings, "to_dict") else {},
         getattr(settings, "_attn_implementation", None),
         modules,
         weights,
@@ -197,7 +197,7 @@ def _step(
         del loss, output
     with tracker.phase("optimizer_step"):
         for optimizer in moves:
-            type(optimizer).step(optimizer)  # type: ignore[arg-type]
+            type(optimizer).step(optimizer)
     for optimizer in moves:
         optimizer.zero_grad(set_to_none=not habits.zeroes)
 
@@ -232,7 +232,7 @@ def _doubles(model: Any, double: Any, states: States) -> list[torch.optim.Optimi
             groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": held})
         takes = inspect.signature(type(optimizer).__init__).parameters
         options = {k: v for k, v in optimizer.defaults.items() if k in takes}
-        found.append(type(optimizer)(groups, **options))  # type: ignore[arg-type]
+        found.append(type(optimizer)(groups, **options))
     return found
 
 

@@ -10,7 +10,7 @@ MOST_ERRORS: Final = 20
 """After so many the loop is left alone."""
 
 
-class Guard:
+class ErrorBoundary:
     """Catches our errors, counts them, tells of each kind once.
 
     `tell` takes a sentence; `give_up` is called once, when there were MOST_ERRORS of them.
@@ -55,7 +55,7 @@ class Guard:
 class Hook:
     """A guarded function as PyTorch calls it. A copy of a model that has it does nothing there."""
 
-    def __init__(self, guard: Guard, what: str, function: Callable[..., None]) -> None:
+    def __init__(self, guard: ErrorBoundary, what: str, function: Callable[..., None]) -> None:
         self._guard = guard
         self._what = what
         self._function = function
