@@ -20,6 +20,7 @@ Reading order (each module uses only those above it; folders give their own orde
 - `log` — events.jsonl: written, read while it grows, listed
 - `run` — one run from its command line to its last line
 - `cluster` — … on machines that come and go
+- `watch` — somebody else's training loop in the page
 - `forgetting` — what helps against forgetting: the same run with each control
 - `lora` — full fine-tuning beside LoRA, each at its own best rate
 - `trace` — a step that costs nothing

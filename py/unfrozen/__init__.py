@@ -31,18 +31,36 @@ Reading order (each module uses only those above it; packages give their own ord
 - `__main__` — the command line
 """
 
-from typing import Any
+from typing import Any, Final
 
 from unfrozen.moved import serve_older_names
 
 serve_older_names()
 
+_WATCHING: Final = {
+    "watch": "gpu_runner.watch",
+    "WatchedRun": "gpu_runner.watch",
+    "Callback": "gpu_runner.watch.callback",
+    "Tracker": "gpu_runner.watch.tracker",
+}
+"""What follows training loops, where it lies; it needs PyTorch, and is loaded when asked for."""
+
 
 def __getattr__(name: str) -> Any:
     """`__version__`, as pyproject.toml gave it to what is installed; asked for when it is wanted.
 
-    Raises AttributeError for other names, and where nothing is installed, as in the page.
+    And `watch`, `Callback`, `Tracker`. Raises AttributeError for other names, ImportError where
+    what they need is not installed.
     """
+    from importlib import import_module
+
+    if name in _WATCHING:
+        try:
+            return getattr(import_module(_WATCHING[name]), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"unfrozen.{name} needs {error.name}: pip install 'unfrozen[train]'"
+            ) from None
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 

@@ -35,6 +35,7 @@ class Metric:
 KINDS: Final[dict[str, str]] = {
     "run.start": "Configuration, versions, hardware, predicted memory, planned learning rates; of a"
     " run of another tool, which, what its numbers mean and what it lacks.",
+    "predicted": "Memory predicted for steps to come, where that is known after the start.",
     "metrics": "Scalars of one optimizer step.",
     "mem": "Measured memory at one instant of the step, by component.",
     "sys": "Measurements of the machine: memory, processors, cards.",
@@ -52,6 +53,7 @@ KINDS: Final[dict[str, str]] = {
 METRICS: Final[tuple[Metric, ...]] = (
     Metric("train/loss", "nats", "Training loss", "Mean cross-entropy a trainable token."),
     Metric("train/tokens", "tokens", "Tokens seen", "Trainable tokens seen so far."),
+    Metric("train/token_accuracy", "ratio", "Accuracy", "Trained tokens that were likeliest."),
     Metric("train/grad_norm", "1", "Gradient norm", "Global L2 norm before clipping, in fp32."),
     Metric("train/skipped", "steps", "Skipped steps", "Steps left out: non-finite gradients."),
     Metric("opt/lr", "1", "Learning rate", "The rate the optimizer used in this step."),
@@ -82,6 +84,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("eval/general_loss", "nats", "General loss", "Held-out loss on what it knew before."),
     Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),
     Metric("perf/step_seconds", "seconds", "Step time", "Wall time of one optimizer step."),
+    Metric("perf/mfu", "ratio", "Utilisation", "FLOPs of the model by those of the processor."),
     Metric("perf/tokens_per_second", "tokens/second", "Speed", "Trainable tokens a second."),
     Metric("mem/peak_bytes", "bytes", "Peak memory", "Largest measured sum of live tensors."),
     Metric("sys/rss_bytes", "bytes", "Resident set", "Memory of the process seen by the system."),

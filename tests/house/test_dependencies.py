@@ -7,7 +7,7 @@ from house.tree import ROOT, declared
 
 BASE_BUDGET = 6
 TRAIN_BUDGET = 8
-DEV_BUDGET = 23
+DEV_BUDGET = 25
 PAGE_BUDGET = 13
 PAGE_BUILD_BUDGET = 4
 

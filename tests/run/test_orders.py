@@ -32,13 +32,23 @@ def orders(
 def test_a_living_run_has_buttons_and_another_has_none(js: JavaScript) -> None:
     assert orders(js) == {
         **{"shown": True, "ready": True, "paused": False},
-        **{"again": False, "loading": False, "status": ""},
+        **{"again": False, "loading": False, "can": None, "status": ""},
     }
     assert orders(js, PAUSED, health="paused")["paused"] is True
     assert orders(js, ENDED)["shown"] is False
     assert orders(js, {"events": 0})["shown"] is False
     assert orders(js, kind="recording")["shown"] is False
     assert orders(js, health="stalled")["ready"] is True  # it may hear it after all
+
+
+def test_a_watched_run_has_the_buttons_that_its_loop_hears_and_is_not_started_again(
+    js: JavaScript,
+) -> None:
+    watched = {"start": {"trainer": "a loop of its own", "can": ["pause"]}}
+    assert orders(js, watched)["can"] == ["pause"]
+    stopped = ENDED | {"status": "stopped"}
+    assert orders(js, watched | stopped)["again"] is False
+    assert orders(js, stopped)["again"] is True
 
 
 @pytest.mark.parametrize("gone", [{"stream": "gone"}, {"runner": "gone"}, {"runner": "refused"}])
@@ -60,6 +70,8 @@ def test_without_the_server_nothing_can_be_asked_and_the_line_says_so(
         ({"beat": {"heard": 6}}, {"command": "resume"}, True, "Training goes on."),
         (PAUSED | {"checkpoint": {"step": 7}}, {"command": "checkpoint"}, True, "Step 7 is saved."),
         (PAUSED, {"command": "checkpoint"}, True, "Nothing to save yet."),
+        ({"beat": {"heard": 4}}, {"command": "evaluate"}, False, "Asked to be evaluated."),
+        (PAUSED, {"command": "evaluate"}, True, "It is evaluated."),
         ({"beat": {"heard": 5}}, {"command": "stop"}, False, "Asked to stop."),
         ({}, {"command": "pause", "problem": "No such run."}, True, "No such run."),
         ({}, {"command": "stop", "run": "another"}, True, ""),

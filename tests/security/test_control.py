@@ -222,7 +222,7 @@ def test_only_what_was_started_is_cancelled(server: Server, name: str) -> None:
 @pytest.mark.parametrize("command", ["", "PAUSE", "pause ", "kill", "__import__('os')", "../stop"])
 def test_a_command_is_one_of_four(server: Server, command: str) -> None:
     said = reason(tell(server, COMMAND, {"command": command}), 404)
-    assert "there are pause, resume, checkpoint, stop" in said
+    assert "there are pause, resume, checkpoint, evaluate, stop" in said
 
 
 @pytest.mark.parametrize("name", [*RUN_CLIMBS, "none", "orders.json", "%2e%2e%2fsecret"])

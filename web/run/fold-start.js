@@ -2,7 +2,7 @@
 
 /** `run.start`: the head of the run, its planned learning rates and its predicted memory. */
 export function takeStart(run, event) {
-  const { config, versions, hardware, model, data, recipe, predicted, plan } = event;
+  const { config, versions, hardware, model, data, recipe, plan } = event;
   run.start = {
     config,
     versions,
@@ -16,8 +16,16 @@ export function takeStart(run, event) {
     lacks: event.lacks ?? [],
     meanings: Object.assign(Object.create(null), event.meanings),
     price: event.price ?? null, // {hourly, currency, per}
+    trainer: event.source === "watched" ? (event.trainer ?? "a loop of its own") : "",
+    can: event.can ?? null, // what may be asked of it; null: everything
   };
   takePlan(run, plan);
+  takePredicted(run, event);
+}
+
+/** `run.start`, or `predicted` where it is known later: the newest one counts. */
+export function takePredicted(run, { predicted, bytes_per_parameter: each }) {
+  if (run.start && each !== undefined) run.start.bytesPerParameter = each;
   run.memory.predicted = Object.assign(Object.create(null), predicted?.instants);
   run.memory.peakInstant = predicted?.peak_instant ?? "";
   run.memory.peakBytes = predicted?.peak_bytes ?? 0;

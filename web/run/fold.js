@@ -5,7 +5,7 @@
  */
 
 import { judge, newOrder } from "../frontier/log.js";
-import { takeMemory, takePlan, takeRows, takeStart } from "./fold-start.js";
+import { takeMemory, takePlan, takePredicted, takeRows, takeStart } from "./fold-start.js";
 import { newTime, takeTime } from "./fold-time.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
@@ -98,6 +98,7 @@ export function fold(run, event) {
 
 const TAKES = {
   "run.start": takeStart,
+  predicted: takePredicted,
   metrics: takeMetrics,
   sys: takeMetrics,
   mem: takeMemory,

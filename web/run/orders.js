@@ -11,12 +11,12 @@
 import { isImported } from "./imported.js";
 import { isResumable } from "./schema.js";
 
-const NAMES = { pause: "pause", resume: "go on", checkpoint: "be saved", stop: "stop" };
+const NAMES = { pause: "pause", resume: "go on", checkpoint: "be saved", evaluate: "be evaluated", stop: "stop" };
 const GONE = "The server does not answer. The run goes on without it; nothing can be asked of it now.";
 
 /**
  * @typedef {object} Asked a command on its way, or the newest one that came to an end
- * @property {"pause" | "resume" | "checkpoint" | "stop"} command
+ * @property {"pause" | "resume" | "checkpoint" | "evaluate" | "stop"} command
  * @property {string} run id
  * @property {number} attempts how often the run had been resumed when it was asked
  * @property {number | null} seq its number, once the server took it
@@ -34,15 +34,16 @@ const GONE = "The server does not answer. The run goes on without it; nothing ca
  * @param {string} view.runner state of the runner
  * @param {Asked | null} view.asked
  * @param {import("./control.js").Started | null} view.started the newest start from a page
- * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, loading: boolean, status: string}}
+ * @returns {{shown: boolean, ready: boolean, paused: boolean, again: boolean, loading: boolean, can: string[] | null, status: string}}
  *   are there buttons, may they be pressed, does the first one resume, is it the only one, does it cancel
- *   that instead, and what the line beneath them says
+ *   that instead, which commands a watched loop hears (null: all), and what the line beneath them says
  */
 export function ordersOf(view) {
   const { run, kind, health } = view;
   const asked = view.asked?.run === run.run ? view.asked : null;
   const lives = kind === "live" && run.events > 0 && !run.end && health !== "gone";
-  const again = kind === "live" && !lives && !isImported(run) && isResumable(health === "gone" ? "gone" : run.status);
+  const ours = !run.start?.trainer && !isImported(run); // others are started by who trains them
+  const again = kind === "live" && ours && !lives && isResumable(health === "gone" ? "gone" : run.status);
   const paused = run.beat?.paused === true && lives;
   const answers = view.runner === "live" && (again || !["gone", "refused"].includes(view.stream));
   const starting = view.started?.alive === true || (asked?.again && !asked.answered);
@@ -53,7 +54,7 @@ export function ordersOf(view) {
   const said = asked?.again ? againStatus(asked, lives, view.started) : statusOf(asked, run, lives);
   const words = other ? oneAtATime(view.started) : said;
   const ready = shown && answers && (!busy || loading);
-  return { shown, ready, paused, again, loading, status: shown && !answers ? GONE : words };
+  return { shown, ready, paused, again, loading, can: run.start?.can ?? null, status: shown && !answers ? GONE : words };
 }
 
 /** A run that is started again: refused, on its way, failed, or there. */
@@ -94,7 +95,7 @@ function waitingFor(command, run) {
 
 function doneWith(command, run) {
   const saved = run.checkpoint ? `Step ${run.checkpoint.step} is saved.` : "Nothing to save yet.";
-  const said = { pause: "", resume: "Training goes on.", checkpoint: saved };
+  const said = { pause: "", resume: "Training goes on.", checkpoint: saved, evaluate: "It is evaluated." };
   return said[command] ?? "";
 }
 

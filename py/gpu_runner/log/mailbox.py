@@ -1,12 +1,13 @@
 """What a run is asked to do: one small file in its directory, written by `serve`, read by the run.
 
-    {"v":1,"run":"2026…","att":0,"seq":1764101523417000,"paused":true,"save":0,"stop":false}
+    {"v":1,"run":"2026…","att":0,"seq":1764101523417000,"paused":true,"save":0,"look":0,"stop":false}
 
 It says what is wanted, not what to do next: a command that comes before the last one was read adds
 to it or takes it back, and none is lost. `seq` grows with every command, over all attempts; `save`
-is the `seq` of the newest wish for a checkpoint. The file is replaced whole, so a reader meets the
-old one or the new one. A run obeys only what names it and its attempt: what was said to an earlier
-attempt is over. Whatever else lies there is left alone, and said once.
+is the `seq` of the newest wish for a checkpoint, `look` that of one for an evaluation. The file is
+replaced whole, so a reader meets the old one or the new one. A run obeys only what names it and its
+attempt: what was said to an earlier attempt is over. Whatever else lies there is left alone, and
+said once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ VERSION: Final = 1
 MAX_BYTES: Final = 4096
 LOCK_SECONDS: Final = 2.0
 
-Command = Literal["pause", "resume", "checkpoint", "stop"]
+Command = Literal["pause", "resume", "checkpoint", "evaluate", "stop"]
 COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
 
 
@@ -52,11 +53,15 @@ class Orders:
     save: int = 0
     """The `seq` of the newest wish for a checkpoint; 0 for none."""
     stop: bool = False
+    look: int = 0
+    """The `seq` of the newest wish for an evaluation; 0 for none."""
 
     def after(self, command: Command, seq: int) -> Orders:
         """What is wanted once `command` is added."""
         if command == "checkpoint":
             return replace(self, seq=seq, save=seq)
+        if command == "evaluate":
+            return replace(self, seq=seq, look=seq)
         if command == "stop":
             return replace(self, seq=seq, stop=True)
         return replace(self, seq=seq, paused=command == "pause")
@@ -79,7 +84,8 @@ class Mailbox:
         try:
             found = self._path.stat(follow_symlinks=False)
         except OSError:  # nobody has asked for anything, or the file was taken away: go on
-            self._seen, self._orders = None, Orders(self._orders.seq, save=self._orders.save)
+            before = self._orders
+            self._seen, self._orders = None, Orders(before.seq, save=before.save, look=before.look)
             return self._orders
         sign = (found.st_ino, found.st_mtime_ns, found.st_size)
         if sign != self._seen:
@@ -159,7 +165,7 @@ def _orders(data: dict[str, Any], run: str, attempt: int) -> Orders | None:
         raise MailError(f"it is version {data['v']} for run {data['run'][:80]!r}")
     if data["att"] != attempt:
         return None
-    return Orders(data["seq"], data["paused"], data["save"], data["stop"])
+    return Orders(data["seq"], data["paused"], data["save"], data["stop"], data.get("look", 0))
 
 
 @contextmanager

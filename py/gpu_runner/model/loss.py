@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_runner.data.feed import Batch
+from gpu_runner.data.feed import IGNORED, Batch
 from gpu_runner.model.attention import bounds_arguments, isolates, positions_unread
 from unfrozen.memory.loss import CHUNKS, LINEAR_CHUNK
 
@@ -65,6 +65,12 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         return found, batch.trainable_tokens
     total = F.cross_entropy(found[0].float(), targets, reduction="sum")
     return total, batch.trainable_tokens
+
+
+def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean −log p of each row's next labels from logits (B, T, V), as most loops write it."""
+    following = F.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
+    return F.cross_entropy(logits.float().flatten(0, 1), following, ignore_index=IGNORED)
 
 
 def is_plain(model: Any, head: Any) -> bool:

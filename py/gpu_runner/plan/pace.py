@@ -66,6 +66,21 @@ def pace(planned: RunPlan) -> Pace | None:
     return Pace(seconds, f"the planner's estimate for {gpu.name}")
 
 
+def peak_rate(device: torch.device, width: str) -> float | None:
+    """FLOP/s that utilisation is measured by, for products in `width` ("bf16", "fp32", …).
+
+    A card's dense peak, as its maker says; of a CPU, one product measured now. None where neither
+    is known.
+    """
+    if device.type == "cpu":
+        return product_rate(torch.bfloat16 if width == "bf16" else torch.float32)
+    properties = torch.cuda.get_device_properties(device)
+    gpu = card(properties.name, properties.total_memory)
+    if gpu is None or gpu.bf16_tflops is None or width not in ("bf16", "fp16"):
+        return None
+    return 1e12 * gpu.bf16_tflops
+
+
 def card(name: str, memory_bytes: int) -> Gpu | None:
     """The planner's card of the name and memory that CUDA tells, None where it has none."""
     words = re.findall(r"[a-z]*\d+[a-z]*", name.lower())

@@ -42,7 +42,7 @@ class ControlLoop:
         self._signals = signals
         self._mailbox = mailbox  # of the first process only
         self._orders = Orders()
-        self._saved = 0
+        self._saved = self._looked = 0
         self._said = ""
 
     @property
@@ -54,11 +54,13 @@ class ControlLoop:
     def go_on(self) -> bool:
         """Whether to take another step; returns when a pause is over. All processes call it."""
         while True:
-            stop, pause, save, writing = self._agreed()
+            stop, pause, save, look, writing = self._agreed()
             if self._observer.pending and not writing:
                 self._observer.settle()
             if save:
                 self._save()
+            if look:
+                self._look()
             still = pause and not stop
             changed = still != self._recorder.heartbeat.paused
             if changed:
@@ -69,14 +71,16 @@ class ControlLoop:
             time.sleep(TICK_SECONDS)
 
     def _agreed(self) -> tuple[bool, ...]:
-        """Whether to stop, to pause, to save: what any process was told; and whether any writes."""
+        """Whether to stop, to pause, to save, to evaluate: what any process was told; and whether
+        any writes.
+        """
         if self._mailbox is not None:
             self._orders = self._mailbox.read()
             self._complain(self._mailbox.problem)
         orders = self._orders
         stop = self._signals.requested() or self._observer.stop.reached or orders.stop
-        asked = orders.save > self._saved
-        return self._world.any(stop, orders.paused, asked, self._observer.writing)
+        wishes = orders.paused, orders.save > self._saved, orders.look > self._looked
+        return self._world.any(stop, *wishes, self._observer.writing)
 
     def _save(self) -> None:
         self._saved = self._orders.save
@@ -88,6 +92,15 @@ class ControlLoop:
             self._recorder.alert("info", f"Step {step} is {how}.", step)
         else:
             self._observer.keep(self._state)
+
+    def _look(self) -> None:
+        self._looked = self._orders.look
+        if self._observer.looked_step == self._state.step:
+            text = f"Step {self._state.step} is evaluated already."
+            self._recorder.alert("info", text, self._state.step)
+        else:
+            self._observer.look_now(self._state)
+            self._recorder.resting()
 
     def _hold(self, *, still: bool) -> None:
         step = self._state.step

@@ -167,6 +167,8 @@ class RunObserver:
         self.stop = stop
         self.kept_step = -1
         """The step of the newest checkpoint of this attempt."""
+        self.looked_step = -1
+        """The step of its newest evaluation."""
         self._recorder = recorder
         self._validation = validation
         self._checkpointer = checkpointer
@@ -179,8 +181,17 @@ class RunObserver:
 
     def look(self, state: State) -> None:
         """Evaluate; keep the best so far where there may be a need to go back to it."""
+        self.looked_step = state.step
         if self._validation.run(state) and self.stop.wanted:
             self.keep(state)
+
+    def look_now(self, state: State) -> None:
+        """Evaluate because somebody asked: an early stop does not come sooner for it."""
+        history = self._recorder.history
+        before = history.looks_since_best
+        self.look(state)
+        if history.best_step != state.step:
+            history.looks_since_best = before
 
     def keep(self, state: State) -> None:
         """Write a checkpoint, say that it is complete, remove what it replaces.

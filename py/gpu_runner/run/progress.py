@@ -112,8 +112,9 @@ class Terminal:
     def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
         """Redraw the line with the newest step."""
         speed = result.trainable_tokens / result.seconds
-        self._shown = f"loss {result.loss:.3f}"
-        self.losses.append(result.loss)
+        loss = math.nan if result.loss is None else result.loss
+        self._shown = f"loss {loss:.3f}"
+        self.losses.append(loss)
         numbers = f"{self._shown}  lr {result.lr:.1e}  {speed:,.0f} tok/s"
         short = self.console.is_terminal and self.console.width < 110
         line = f"{numbers}  {_memory(measured_bytes, self._predicted, short=short)}"

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
@@ -73,22 +73,28 @@ class Recorder:
         self.heartbeat.pause()
         return 0.0
 
-    def step_done(self, state: State, result: StepResult) -> None:
-        """Log the scalars of a step, its memory if measured, and that the next one is due."""
+    def step_done(
+        self, state: State, result: StepResult, more: Mapping[str, float] | None = None
+    ) -> None:
+        """Log the scalars of a step, its memory if measured, and that the next one is due.
+
+        `more` are metrics beside those of every run.
+        """
         self._clock()
         self.doing = ""
         if result.memory is not None:
             self._memory(state.step, result.memory)
         speed = result.trainable_tokens / result.seconds
+        seen = {"train/loss": result.loss, "train/grad_norm": result.grad_norm}
         m = {
-            "train/loss": result.loss,
-            "train/grad_norm": result.grad_norm,
+            **{name: value for name, value in seen.items() if value is not None},
             "train/tokens": state.tokens,
             "train/skipped": state.skipped,
             "opt/lr": 0.0 if result.skipped else result.lr,
             "opt/lr_planned": result.lr,
             "perf/step_seconds": round(result.seconds, 6),
             "perf/tokens_per_second": round(speed, 3),
+            **(more or {}),
         }
         if result.balance is not None:
             m["router/balance_loss"] = result.balance
@@ -144,14 +150,14 @@ class Recorder:
         self,
         step: int,
         scores: list[Score],
-        drift: Drift,
+        drift: Drift | None,
         stalled: float | None,
         load: Sequence[Sequence[float]] = (),
     ) -> None:
         """Log every score beside that at step 0, how far the layers have moved, and the share of
         16-bit weights that stand still, and of a mixture how its experts share the tokens.
         """
-        m = {"drift/total": drift.total}
+        m = {} if drift is None else {"drift/total": drift.total}
         for score in scores:
             baseline = self.history.first.get(score.suite, score.loss)
             self._log.emit(
@@ -167,8 +173,11 @@ class Recorder:
                 m[f"eval/{score.suite}_loss"] = score.loss
         m |= self._stalled(step, stalled)
         m |= self._load(load)
-        self._log.emit("metrics", step, m=m)
+        if m:
+            self._log.emit("metrics", step, m=m)
         self._display.scores(step, scores, self.history.first)
+        if drift is None:
+            return
         layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
         self._log.emit("drift", step, layers=layers, total=drift.total)
 

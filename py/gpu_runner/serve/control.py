@@ -1,7 +1,8 @@
 """What the page may change: ask a run for something, start one by the name of its recipe.
 
     GET  /api/control               whether it may, the recipes, and how the last start went
-    POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" | "stop"};
+    POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
+                                    "evaluate" | "stop"};
                                     resume also starts a run again that was stopped or
                                     killed, failed or ran out of memory
     POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gpu_runner.data.encode import Example, pad_token
-from gpu_runner.data.feed import collate
+from gpu_runner.data.feed import Batch, collate
 from gpu_runner.data.rows import GENERAL, RowSet
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
@@ -44,6 +45,7 @@ class Evaluator:
     """Its processes share out the batches; all of them call `run`."""
     routers: Routers = field(default_factory=Routers)
     """Of a mixture of experts: where the tokens of all sets went is counted anew by each `run`."""
+    loss: Callable[[Any, Batch], tuple[Tensor, int]] = loss_sum
 
     def run(self, model: Any) -> list[Score]:
         """Score every suite; with general ones, `general` is the mean over all their tokens."""
@@ -73,7 +75,7 @@ class Evaluator:
                 batch = collate(by_length[start : start + self.batch_rows], self.pad_id)
                 batch = batch.to(self.device)
                 with self.routers.watching(batch) if mine else nullcontext():
-                    part, count = loss_sum(model, batch)
+                    part, count = self.loss(model, batch)
                 if mine:
                     total, tokens = total + float(part), tokens + count
         sums = self.world.sum(torch.tensor((total, tokens), dtype=torch.float64))

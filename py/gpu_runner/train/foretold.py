@@ -9,7 +9,9 @@ all it depends on.
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -20,6 +22,7 @@ import torch
 import transformers
 from platformdirs import user_cache_path
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import Batch, BatchShape, Targets
@@ -62,19 +65,25 @@ def foretell(
     depends = {"model": settings.to_dict(), "choices": chosen, "compute": compute}
     depends |= {"shape": shape._asdict(), "by": installed_version()}
     depends |= {"torch": torch.__version__, "transformers": transformers.__version__}
-    name = sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
-    kept = user_cache_path(NAME, appauthor=False) / "traced" / f"{name}.json"
-    found = _read(kept)
+    place = kept_place(
+        sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
+    )
+    found = kept(place)
     if found is None:
         try:
             found = _traced(settings, config, compute, shape)
         except Exception:  # what a model's own code does with tensors that hold nothing
             return None
-        _keep(kept, found)
+        keep(place, found)
     return found
 
 
-def _read(path: Path) -> Prediction | None:
+def kept_place(name: str) -> Path:
+    """Where what was traced is kept under a `name` made of all it follows from."""
+    return user_cache_path(NAME, appauthor=False) / "traced" / f"{name}.json"
+
+
+def kept(path: Path) -> Prediction | None:
     """What was kept, if it is whole."""
     try:
         given = json.loads(path.read_text("utf-8"))
@@ -87,7 +96,7 @@ def _read(path: Path) -> Prediction | None:
         return None
 
 
-def _keep(path: Path, found: Prediction) -> None:
+def keep(path: Path, found: Prediction) -> None:
     """For the next time; a cache that cannot be written is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +111,7 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
     autocast: Any = nullcontext
     if compute != config.params:
         autocast = partial(torch.autocast, "cpu", DTYPES["bf16"])
-    with FakeTensorMode():
+    with weightless(FakeTensorMode()):
         model: Any = transformers.AutoModelForCausalLM.from_config(
             settings, dtype=DTYPES[config.params], trust_remote_code=False
         )
@@ -118,6 +127,36 @@ def _traced(settings: Any, config: TrainConfig, compute: str, shape: BatchShape)
                 _step(model, moves, tracker, autocast, _batch(shape), shape.parts, config)
         count = sum(parameter.numel() for parameter in model.parameters())
     return _prediction(tracker.memory, count)
+
+
+@contextmanager
+def weightless(mode: FakeTensorMode) -> Iterator[None]:
+    """`mode`, in which tensors hold nothing; grouped products of experts take fp32 as they do.
+
+    PyTorch knows the shapes of those in bf16 only, and logs what it does not know.
+    """
+    told = logging.getLogger("torch._subclasses.fake_tensor")
+    level = told.level
+    told.setLevel(logging.CRITICAL)
+    try:
+        with mode, _WideProducts():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        told.setLevel(level)
+
+
+class _WideProducts(TorchDispatchMode):
+    """Grouped products in fp32, by the shapes of those in bf16."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        wide = func is torch.ops.aten._grouped_mm.default and args[0].dtype == torch.float32
+        if not wide:
+            return func(*args, **(kwargs or {}))
+        narrow = (one.to(torch.bfloat16) for one in args[:2])
+        return func(*narrow, *args[2:], **(kwargs or {})).to(torch.float32)
 
 
 def _step(

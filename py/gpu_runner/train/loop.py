@@ -34,11 +34,14 @@ MOST_SKIPPED_IN_A_ROW: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one optimizer step did. `loss` is in nats a trainable token, `grad_norm` unclipped."""
+    """What one optimizer step did. `loss` is in nats a trainable token, `grad_norm` unclipped.
+
+    None where a watched loop did not let it be seen.
+    """
 
     number: int
-    loss: float
-    grad_norm: float
+    loss: float | None
+    grad_norm: float | None
     skipped: bool
     lr: float
     trainable_tokens: int

@@ -33,6 +33,7 @@ ORDERS: Final[Shape] = record(
         "seq": whole(),
         "paused": FLAG,
         "save": whole(),
+        "look": whole(),
         "stop": FLAG,
     },
     needs=("v", "run", "att", "seq", "paused", "save", "stop"),

@@ -58,12 +58,17 @@ _PLAN: Final = record(
     {"steps": STEPS, "lr": listed(number(), 10_000), "lr_steps": listed(STEPS, 10_000)},
     long=[("lr", "lr_steps"), ("lr_steps", "lr")],
 )
+_PREDICTED: Final = record(
+    {"peak_instant": WORD, "peak_bytes": BYTES, "instants": mapped(WORD, SIZES, 64)}
+)
 _START: Final = record(
     {
         "source": WORD,
         "tool": text(256),
         "lacks": listed(text(256), 32),
         "meanings": mapped(NAME, text(1024), 32),
+        "trainer": text(256),
+        "can": listed(WORD, 16),
         "config": ANYTHING,
         "versions": mapped(NAME, text(256), 64),
         "hardware": record(
@@ -89,9 +94,7 @@ _START: Final = record(
         "data": COUNTS,
         "recipe": ANYTHING,
         "bytes_per_parameter": number(0, 1e6),
-        "predicted": record(
-            {"peak_instant": WORD, "peak_bytes": BYTES, "instants": mapped(WORD, SIZES, 64)}
-        ),
+        "predicted": _PREDICTED,
         "plan": _PLAN,
         "price": record({"hourly": number(0, 1e9), "currency": text(16), "per": text(80)}),
         "cut": listed(text(80), 64),
@@ -220,6 +223,9 @@ _POST_MORTEM: Final = record(
 
 EVENTS: Final[dict[str, Shape]] = {
     "run.start": _START,
+    "predicted": record(
+        {"predicted": _PREDICTED, "bytes_per_parameter": number(0, 1e6)}, needs=("predicted",)
+    ),
     "metrics": _MEASURES,
     "sys": _SYSTEM,
     "mem": record(

@@ -32,6 +32,8 @@ def test_commands_that_come_before_they_are_read_add_up(tmp_path: Path) -> None:
     go = post(tmp_path, "one", 0, "resume")
     assert mailbox.read() == Orders(go.seq, paused=False, save=save.seq)
     assert pause.seq < save.seq < go.seq
+    look = post(tmp_path, "one", 0, "evaluate")
+    assert mailbox.read() == Orders(look.seq, save=save.seq, look=look.seq)
     assert post(tmp_path, "one", 0, "stop").stop
     assert mailbox.read().stop
 

@@ -107,6 +107,9 @@ def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_be
     assert run_process.last_step(run) == step
     directory.verify(run / "checkpoints" / f"step-{step:06d}")
     ask(run, "checkpoint")
+    ask(run, "evaluate")
+    assert step in [event["step"] for event in events(run) if event["kind"] == "eval"]
+    ask(run, "evaluate")
     ask(run, "resume")
     assert "paused" not in last_beat(run)
     child.join()
@@ -114,6 +117,7 @@ def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_be
     said = [event["text"] for event in events(run) if event["kind"] == "alert"]
     assert f"Paused after step {step}, as the page asked. Ctrl-C still saves and stops." in said
     assert f"Step {step} is saved already." in said
+    assert f"Step {step} is evaluated already." in said
     assert any(text.startswith(f"The pause after step {step} is over; it lasted") for text in said)
     end = events(run)[-1]
     assert end["summary"]["seconds"] < end["rt"] - 0.6  # the seconds of work, without the pause

@@ -28,6 +28,7 @@ export function headView(run, goesOn = false) {
 function titleView(run) {
   const model = run.start?.model ?? {};
   const parts = [
+    run.start?.trainer && `watched: ${run.start.trainer}`,
     model.num_parameters && `${countText(model.num_parameters)} parameters${isImported(run) ? "" : `, ${trainedText(model)}`}`,
     run.start?.data.train_rows && `${countText(run.start.data.train_rows)} rows`,
     run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),

@@ -31,6 +31,7 @@ export class RunOrders extends HTMLElement {
       hold.dataset.command === "cancel" ? this.#cancel() : this.#tell(hold.dataset.command),
     );
     const save = button("Save now", () => this.#tell("checkpoint"));
+    const look = button("Evaluate now", () => this.#tell("evaluate"));
     const stop = button("Stop…", () => this.#confirm(true));
     const really = button("Stop the run", () => this.#confirm(false) || this.#tell("stop"));
     const keep = button("Keep training", () => this.#confirm(false));
@@ -38,26 +39,31 @@ export class RunOrders extends HTMLElement {
     const question = document.createElement("span");
     question.textContent = "Stop after this step? Everything is saved, and the run can be resumed later.";
     really.classList.add("run-order-stop");
-    buttons.append(hold, save, stop);
+    buttons.append(hold, save, look, stop);
     sure.append(question, really, keep);
     sure.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
     const status = Object.assign(document.createElement("p"), { className: "run-order-status" });
     status.setAttribute("role", "status");
-    this.#parts = { hold, save, stop, really, keep, buttons, sure, status };
+    this.#parts = { hold, save, look, stop, really, keep, buttons, sure, status };
     this.replaceChildren(buttons, sure, status);
   }
 
   #draw() {
-    const { hold, save, stop, buttons, sure, status } = this.#parts;
-    const { shown, ready, paused, again, loading, status: said } = this.#now();
+    const { hold, save, look, stop, buttons, sure, status } = this.#parts;
+    const { shown, ready, paused, again, loading, can, status: said } = this.#now();
     if (!shown || again) this.#asking = false;
     buttons.hidden = !shown || this.#asking;
     sure.hidden = !shown || !this.#asking;
     const word = loading ? "Cancel" : paused || again ? "Resume" : "Pause";
     put(hold, word);
     hold.dataset.command = word.toLowerCase();
-    save.hidden = stop.hidden = again;
-    for (const one of [hold, save, stop, this.#parts.really]) one.ariaDisabled = String(!ready);
+    save.hidden = look.hidden = stop.hidden = again;
+    const commands = [[hold, "pause"], [save, "checkpoint"], [look, "evaluate"], [stop, "stop"], [this.#parts.really, "stop"]];
+    for (const [one, command] of commands) {
+      const heard = can === null || can.includes(command);
+      one.ariaDisabled = String(!ready || !heard);
+      one.title = heard ? "" : "The loop that trains this run does not hear that: it is only watched.";
+    }
     put(status, said);
     this.hidden = !shown && !said;
   }

@@ -1,0 +1,121 @@
+"""What is said of a watched run at its first steps: each is one sentence with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from gpu_runner.data.feed import IGNORED
+from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.steps import WatchedStep
+from gpu_runner.watch.taps import Inputs
+from unfrozen.units import format_count
+
+MUCH_PADDING: Final = 0.2
+LOOKED_AT: Final = 4096
+"""Numbers of each 16-bit tensor that are compared before and after an update."""
+_NARROW: Final = (torch.bfloat16, torch.float16)
+
+
+def of_model(model: Any, states: States) -> Iterator[str]:
+    """What does not train, and why."""
+    parameters = dict(model.named_parameters())
+    frozen = {name: p for name, p in parameters.items() if not p.requires_grad}
+    if not model.training:
+        yield (
+            "The model is in evaluation mode: dropout is off, and norms that count use what they"
+            " counted. Call model.train() if that is not meant."
+        )
+    if frozen:
+        count = sum(p.numel() for p in frozen.values())
+        whole = sum(p.numel() for p in parameters.values())
+        yield (
+            f"{format_count(count)} of {format_count(whole)} weights are frozen"
+            f" ({next(iter(frozen))} is the first): this is no full fine-tuning."
+        )
+    if states.optimizers:
+        held = {id(p) for group in states.param_groups for p in group["params"]}
+        left = [n for n, p in parameters.items() if p.requires_grad and id(p) not in held]
+        if left:
+            yield (
+                f"{len(left)} tensors get gradients and belong to no optimizer ({left[0]} is the"
+                " first): they never move. Give them to it, or freeze them."
+            )
+
+
+def of_precision(model: Any, states: States) -> Iterator[str]:
+    """Weights of 16 bits without an exact copy."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    narrow = [p for p in trained if p.dtype in _NARROW]
+    exact = {id(p) for group in states.param_groups for p in group["params"]} - set(
+        map(id, trained)
+    )
+    if not narrow or exact:
+        return
+    kept = [v for p in narrow for v in states.state.get(p, {}).values() if _is_like(v, p)]
+    if any(value.dtype == torch.float32 for value in kept):
+        return
+    width = narrow[0].element_size()
+    each = 2 * width + sum(v.nbytes for v in kept) // max(1, sum(p.numel() for p in narrow))
+    name = str(narrow[0].dtype).removeprefix("torch.")
+    yield (
+        f"Weights are {name} without a master copy: {each} bytes a parameter instead of 16, and"
+        " updates smaller than about 1/256 of a weight are rounded away. Load the model with"
+        " dtype=torch.float32 and compute in bf16 (bf16=True, or autocast)."
+    )
+
+
+def _is_like(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == parameter.shape
+
+
+def of_rows(inputs: Inputs, tokenizer: Any) -> Iterator[str]:
+    """An end of turn that is there and never trained. Looks at values, so only once."""
+    labels, ids = inputs.get("labels"), inputs.get("input_ids")
+    end = getattr(tokenizer, "eos_token_id", None)
+    if not isinstance(labels, Tensor) or not isinstance(ids, Tensor) or end is None:
+        return
+    ends = torch.tensor(end if isinstance(end, list) else [end], device=ids.device)
+    there = torch.isin(ids, ends)
+    if bool(there.any()) and not bool(torch.isin(labels[labels != IGNORED], ends).any()):
+        text = tokenizer.decode([int(ends[0])])
+        yield (
+            f"The end token {text!r} is in the rows and never among the labels: the model does not"
+            " learn to stop. A collator that masks padding masks it too where both are one token:"
+            " give the tokenizer a pad token of its own."
+        )
+
+
+def of_step(step: WatchedStep) -> Iterator[str]:
+    """What the first step was made of."""
+    padding, tokens = step.padding
+    if tokens and padding / tokens > MUCH_PADDING:
+        yield (
+            f"{padding / tokens:.0%} of the tokens of the first step are padding, which is computed"
+            " and thrown away: pack rows, or sort them by length."
+        )
+    if step.parts and not step.trained:
+        yield "No token of the first step is trained: every label is −100. Look at the data."
+
+
+class StallProbe:
+    """The share of 16-bit weights that an update leaves as they were, from some of each tensor."""
+
+    def __init__(self, model: Any) -> None:
+        self._before = [
+            (p, p.detach().flatten()[:LOOKED_AT].clone())
+            for p in model.parameters()
+            if p.requires_grad and p.dtype in _NARROW and p.grad is not None
+        ]
+
+    def share(self) -> float | None:
+        """To be asked after the update; None where there is no such weight."""
+        if not self._before:
+            return None
+        same = sum((p.detach().flatten()[:LOOKED_AT] == old).sum() for p, old in self._before)
+        count = sum(len(old) for _, old in self._before)
+        self._before = []
+        return float(same) / count

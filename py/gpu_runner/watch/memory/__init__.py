@@ -1,0 +1,9 @@
+"""What a watched step holds: foretold before it runs, and measured while it does.
+
+Reading order:
+
+- `metering` — the runner's meters, driven by hooks
+- `measuring` — which steps are measured
+- `foretelling` — the step itself, on tensors that hold nothing
+- `forecasts` — when it is foretold, and when again
+"""

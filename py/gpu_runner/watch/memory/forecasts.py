@@ -1,0 +1,107 @@
+"""When the memory of a watched loop is foretold: before its first step, and again when it turns out
+to do things otherwise, or when a heavier batch comes.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, Final
+
+from torch import Tensor
+
+from gpu_runner.plan.predict import Prediction
+from gpu_runner.watch.memory.foretelling import Given, Habits, foretell
+from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.steps import MicroBatch, WatchedStep
+from gpu_runner.watch.taps import Inputs, tensors_of
+
+HEAVIER: Final = 1.02
+"""So many times the tokens of all batches before it makes one worth a forecast of its own."""
+MOST: Final = 8
+"""Forecasts of a run."""
+
+
+class Forecasts:
+    """Foretells the heaviest batch so far, and remembers what the loop was taken to do."""
+
+    def __init__(
+        self,
+        model: Callable[[], Any],
+        states: States,
+        habits: Habits,
+        tell: Callable[[Prediction], None],
+    ) -> None:
+        self.newest: Prediction | None = None
+        self._model = model
+        self._states = states
+        self._assumed = self._seen = habits
+        self._tell = tell
+        self._given: Given | None = None
+        self._heaviest = 0
+        self._made = 0
+        self._output: weakref.ref[Tensor] | None = None
+        self._micro_batches = 0
+
+    def batch(self, part: MicroBatch, inputs: Inputs) -> bool:
+        """A micro-batch comes; whether it is heavier than all before it."""
+        tokens = part.rows * part.length
+        if tokens <= self._heaviest * HEAVIER:
+            return False
+        self._heaviest = tokens
+        self._given = Given.of(inputs)
+        return True
+
+    def make(self, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Foretell the heaviest batch so far and tell it; nothing where no optimizer is known.
+
+        In a thread of its own, where no mode and no autocast of the loop reaches.
+        """
+        model = self._model()
+        if not self._states.optimizers or self._given is None or model is None:
+            return
+        if self._made == MOST:
+            return
+        self._made += 1
+        self._assumed = self._seen
+        found: list[Prediction | Exception] = []
+
+        def work() -> None:
+            try:
+                given = model, self._states, self._given, self._assumed, autocast
+                found.append(foretell(*given))  # type: ignore[arg-type]
+            except Exception as error:  # what a model's own code does with tensors of no values
+                found.append(error)
+
+        thread = threading.Thread(target=work, name="unfrozen-forecast")
+        thread.start()
+        thread.join()
+        if isinstance(found[0], Exception):
+            raise found[0]
+        self.newest = found[0]
+        self._tell(found[0])
+
+    def saw_output(self, output: Any) -> None:
+        """What the model returned: does the loop still hold it when it goes back?"""
+        largest = max(tensors_of(output), key=Tensor.numel, default=None)
+        self._output = None if largest is None or largest.numel() < 2 else weakref.ref(largest)
+
+    def went_back(self) -> None:
+        """The backward pass begins."""
+        if self._output is not None:
+            self._seen = replace(self._seen, keeps_output=self._output() is not None)
+            self._output = None
+
+    def gradients_stayed(self) -> None:
+        """A step begins, and gradients of the one before are there, as zeros."""
+        self._seen = replace(self._seen, zeroes=True)
+
+    def step_over(self, done: WatchedStep) -> bool:
+        """Whether the loop does otherwise than the newest forecast has it."""
+        self._seen = replace(self._seen, micro_batches=max(1, len(done.parts)))
+        same = (self._seen.micro_batches > 1) == (self._assumed.micro_batches > 1)
+        others = replace(self._seen, micro_batches=1) == replace(self._assumed, micro_batches=1)
+        return not (same and others) or self.newest is None

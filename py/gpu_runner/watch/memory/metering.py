@@ -1,0 +1,91 @@
+"""Memory of a watched step: the runner's own meters, driven by hooks instead of a loop.
+
+On a CPU the tracker follows every operator of the steps that are measured, and of no others; a
+step that was compiled is not measured there, since under a tracker it would run as written, and so
+compute something else. On CUDA the allocator counts anyway.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpu_runner.train.measure import TensorTracker
+from gpu_runner.train.meter import CudaMeter, Phase, StepMemory
+from gpu_runner.world import blocks_of
+
+
+class States:
+    """What the optimizers of a model keep of each tensor, together. They are not kept alive."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self._found: list[weakref.ref[torch.optim.Optimizer]] = []
+        for optimizer in optimizers:
+            self.add(optimizer)
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those that there still are, in the order in which they came."""
+        return [one for found in self._found if (one := found()) is not None]
+
+    @property
+    def state(self) -> dict[Tensor, dict[str, Any]]:
+        """Tensor → what is kept of it."""
+        return {key: kept for one in self.optimizers for key, kept in one.state.items()}
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all of them."""
+        return [group for one in self.optimizers for group in one.param_groups]
+
+    def add(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Take one in; whether it is new."""
+        if any(one is optimizer for one in self.optimizers):
+            return False
+        self._found.append(weakref.ref(optimizer))
+        return True
+
+
+class StepMeter:
+    """One measured step, from its first forward pass to its last update."""
+
+    def __init__(self, model: Any, states: States, device: torch.device) -> None:
+        if device.type == "cuda":
+            self._meter: Any = CudaMeter(model, states, device)  # type: ignore[arg-type]
+        else:
+            self._meter = TensorTracker(model, states)  # type: ignore[arg-type]
+        self._phase = ExitStack()
+        self._whole = ExitStack()
+        if device.type != "cuda":
+            self._whole.enter_context(self._meter)
+
+    def enter(self, phase: Phase | None) -> None:
+        """The step has come to `phase`; None is between two of them."""
+        self._phase.close()
+        if phase is not None:
+            self._phase.enter_context(self._meter.phase(phase))
+
+    def end(self) -> StepMemory:
+        """The step is over: what it held. Safe to call at any point, also after an error."""
+        self._phase.close()
+        self._whole.close()
+        found: StepMemory = self._meter.memory
+        return found
+
+
+def is_compiled(model: Any) -> bool:
+    """Whether torch.compile runs the model, or any part of it."""
+    return isinstance(model, torch._dynamo.OptimizedModule) or any(
+        module._compiled_call_impl is not None for module in model.modules()
+    )
+
+
+def layers_of(model: Any) -> int:
+    """How many blocks a model has, as far as can be told."""
+    settings = getattr(model, "config", None)
+    told = getattr(settings, "num_hidden_layers", None)
+    return int(told) if isinstance(told, int) else len(blocks_of(model))

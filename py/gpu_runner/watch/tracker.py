@@ -1,0 +1,64 @@
+"""`unfrozen.Tracker`: a loop that uses Accelerate, in the page, as one of its trackers.
+
+    accelerator = Accelerator(log_with=unfrozen.Tracker(model, optimizer, task=rows))
+    accelerator.init_trackers("my run", config={"lr": 1e-4})
+    …
+    accelerator.end_training()
+
+What the loop logs itself is not needed: losses are read where the model returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import accelerate
+from accelerate.tracking import GeneralTracker
+from torch import nn
+
+from gpu_runner.watch import watch
+from gpu_runner.watch.watching import WatchedRun
+
+
+class Tracker(GeneralTracker):
+    """Model, optimizer and options as of `unfrozen.watch`; the run begins with `init_trackers`."""
+
+    name = "unfrozen"
+    requires_logging_directory = False
+    main_process_only = False
+
+    def __init__(self, model: nn.Module, optimizer: Any = None, **options: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._given: tuple[nn.Module, Any] | None = (model, optimizer)
+        self._options = options
+        self.run: WatchedRun | None = None
+
+    @property
+    def tracker(self) -> WatchedRun | None:
+        """The watched run."""
+        return self.run
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self._given is not None:
+            model, optimizer = self._given
+            self._given = None
+            trainer = f"a loop with Accelerate {accelerate.__version__}"
+            self.run = watch(model, optimizer, trainer=trainer, **self._options)
+
+    def store_init_configuration(self, values: Mapping[str, Any]) -> None:
+        """What the loop says of itself."""
+        if self.run is not None:
+            self.run.describe(values)
+
+    def log(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
+        """What the loop logs is its own; a step that has ended is told now."""
+        del values, step, kwargs
+        if self.run is not None:
+            self.run.end_of_step()
+
+    def finish(self) -> None:
+        """The training is over."""
+        if self.run is not None:
+            self.run.close()

@@ -1,0 +1,293 @@
+"""One training loop that is somebody else's, followed from `watch` to `close`.
+
+`WatchedRun` is told by the hooks (`taps`) where the loop is. It gathers steps (`steps`), has their
+memory measured (`measuring`) and foretold (`forecasts`), evaluates between them (`looking`) and has
+it all written down (`telling`). It holds the model by a weak reference only, and the loop not at
+all; nothing of it ever raises into the loop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpu_runner.data.rows import RowSet
+from gpu_runner.installed import program, short
+from gpu_runner.log.mailbox import Orders
+from gpu_runner.plan.predict import Prediction
+from gpu_runner.watch import findings
+from gpu_runner.watch.boundary import ErrorBoundary
+from gpu_runner.watch.described import Wishes, payload
+from gpu_runner.watch.looking import AutocastSeen, Looker, longest_row, suites, unfelt
+from gpu_runner.watch.memory.forecasts import Forecasts
+from gpu_runner.watch.memory.measuring import Measuring
+from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.spending import Spending, Utilisation
+from gpu_runner.watch.steps import StepCollector, WatchedStep, micro_batch, right_share
+from gpu_runner.watch.taps import Inputs, Taps, alone, rank
+from gpu_runner.watch.telling import Teller, Voice, end_of, new_place
+from unfrozen.events import RunStatus
+
+
+class WatchedRun:
+    """What `watch` returns: `close` it, or use it as a context manager."""
+
+    def __init__(self, model: nn.Module, states: States, wishes: Wishes) -> None:
+        self.should_stop = False
+        """Whether the page asked the run to stop: a loop of one's own may look at it."""
+        self.wants_save = False
+        """Whether the page asked for a checkpoint; whoever saves sets it back."""
+        self._wishes = wishes
+        self._model = weakref.ref(model, lambda _: self.close("stopped", "the model is gone"))
+        self._alone = weakref.ref(alone(model))
+        self._states = states
+        self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._autocast = AutocastSeen.now(self._device.type)
+        self._begun = self._closed = False
+        self._saved = self._looked = 0
+        self._evaluated_at = -1
+        self._spending = Spending()
+        self._use: Utilisation | None = None
+        self._collector = StepCollector(wishes.start_step)
+        self._teller: Teller | None = None
+        self._guard = ErrorBoundary(self._complain, self._let_go)
+        self._measuring = Measuring(self._alone, states, self._device, wanted=wishes.measure)
+        self._forecasts = Forecasts(self._alone, states, wishes.habits, self._predicted)
+        self._taps = Taps(model, self, self._guard)
+        if rank() > 0:  # the first process tells of all
+            self._closed = True
+            return
+        with self._guard.around("the run cannot be written, so nothing is watched"):
+            place = new_place(Path(wishes.runs), wishes.name)
+            self._teller = Teller(place, late=self._device.type == "cuda")
+            self._teller.state.step = wishes.start_step
+        self._looker = Looker(alone(model), self._sets(), wishes.tokenizer, self._device)
+        self._at_exit = _Closing(self)
+        if self._teller is None:
+            self._closed = True
+            return
+        self._taps.install()
+        atexit.register(self._at_exit)
+        runs = short(Path(wishes.runs))
+        Voice().warn(f"watching run {place.name}: see it with {program()} serve --runs {runs}")
+
+    def __enter__(self) -> WatchedRun:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        del kind, trace
+        self.close(*end_of(error))
+
+    @property
+    def place(self) -> Path | None:
+        """The folder of the run; None where none could be made."""
+        return None if self._teller is None else self._teller.place
+
+    @property
+    def errors(self) -> int:
+        """How often something of ours went wrong, of which the run has told."""
+        return self._guard.errors
+
+    def forward_begins(self, inputs: Inputs) -> None:
+        """The loop calls its model: the first call of a step ends the step before."""
+        self.end_of_step()
+        if not self._begun:
+            self._begin(inputs)
+        part = self._collector.begin(inputs)
+        first = len(self._collector.parts) == 1
+        if heavier := self._forecasts.batch(part, inputs):
+            self._foretell()
+        self._measuring.forward_begins(self._collector.number + 1, first=first, heavier=heavier)
+
+    def forward_ended(self, inputs: Inputs, output: Any) -> None:
+        """The model has answered."""
+        self._collector.output(inputs, output)
+        if not self._measuring.running and self._spending.allows("accuracy"):
+            with self._spending.on("accuracy"):
+                self._collector.right = right_share(inputs, output)
+        self._forecasts.saw_output(output)
+        self._measuring.forward_ended()
+
+    def backward_began(self) -> None:
+        """The answer is one that trains."""
+        self._collector.went_back()
+        self._forecasts.went_back()
+
+    def went_back_from(self, losses: list[Tensor]) -> None:
+        """The loss, where the model returned none."""
+        self._collector.went_back_from(losses)
+
+    def clipped(self, norm: Tensor) -> None:
+        """The norm of all gradients."""
+        self._collector.norm = norm
+
+    def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to step."""
+        self._states.add(optimizer)
+        self._collector.lr = max(float(group["lr"]) for group in self._states.param_groups)
+        self._measuring.update_begins()
+        if self._collector.norm is None and self._spending.allows("norm"):
+            with self._spending.on("norm"), torch.no_grad():
+                found = [p.grad for g in self._states.param_groups for p in g["params"]]
+                gradients = [gradient for gradient in found if gradient is not None]
+                self._collector.norm = torch.nn.utils.get_total_norm(gradients)
+
+    def update_ended(self, optimizer: torch.optim.Optimizer) -> None:
+        """It has; the step is over when the next one begins, or somebody says so."""
+        self._collector.updated = True
+        self._measuring.update_ended(optimizer)
+
+    def end_of_step(self) -> bool:
+        """Tell the step that has ended, if one has; then evaluate and pause where it is time."""
+        if self._closed or not self._begun or self._teller is None:
+            return False
+        done = self._collector.finish()
+        if done is None:
+            return False
+        memory, stalled = self._measuring.take()
+        self._spending.step(done.seconds)
+        more = {} if stalled is None else {"opt/stalled_ratio": stalled}
+        if memory is None and self._use is not None and (use := self._use.of(done)) is not None:
+            more["perf/mfu"] = use
+        self._teller.step(done, memory, more)
+        if done.number <= self._wishes.start_step + 2:
+            with self._guard.around("the first steps could not be looked at"):
+                self._look_at_first(done)
+        if done.number % self._wishes.looks_every == 0:
+            self.evaluate()
+        self._teller.hear(self._obey)
+        self._collector.restart_clock()
+        return True
+
+    def evaluate(self) -> None:
+        """Score the held-out sets now, and how far the weights are from where they began."""
+        teller, model = self._teller, self._alone()
+        if teller is None or model is None or self._closed or not self._begun:
+            return
+        teller.flush()
+        if self._evaluated_at == teller.state.step:
+            return
+        self._evaluated_at = teller.state.step
+        with self._guard.around("the evaluation failed"), self._taps.silence(), unfelt(model):
+            teller.recorder.busy("evaluating", teller.state.step, 600.0)
+            scores = self._looker.scores(self._autocast) if self._looker.sets else []
+            with self._autocast():
+                asked = self._wishes.prompts if self._wishes.tokenizer is not None else ()
+                said = [(one, self._looker.say(one, self._wishes.new_tokens)) for one in asked]
+            teller.evaluated(scores, self._looker.drift(), said)
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Choices of the loop for the page, before its first step."""
+        self._wishes = replace(self._wishes, config={**self._wishes.config, **config})
+
+    def saved(self, path: str) -> None:
+        """Somebody has written a checkpoint there."""
+        with self._guard.around("a checkpoint could not be told"):
+            if self._teller is not None and not self._closed:
+                self._teller.saved(path)
+
+    def close(self, status: RunStatus = "finished", reason: str = "") -> None:
+        """Remove every hook, write the last step, what it came to, and the end."""
+        if self._closed or self._teller is None:
+            return
+        with self._guard.around("the last step could not be told"):
+            self.end_of_step()
+            if status == "finished":
+                self.evaluate()
+        self._let_go()
+        with self._guard.around("the end could not be written"):
+            self._teller.end(status, reason)
+        with self._guard.around("the copy of the first weights could not be removed"):
+            self._looker.forget(self._teller.place)
+
+    def _let_go(self) -> None:
+        """From now on the loop is alone."""
+        self._closed = True
+        self._measuring.drop()
+        self._taps.remove()
+        atexit.unregister(self._at_exit)
+
+    def _begin(self, inputs: Inputs) -> None:
+        """The first forward pass: now it is known what trains."""
+        self._begun = True
+        teller, model, wishes = self._teller, self._alone(), self._wishes
+        if teller is None:
+            return
+        self._autocast = AutocastSeen.now(self._device.type)
+        with self._guard.around("the run could not be described"):
+            part = micro_batch(inputs)
+            self._looker.rows_at_once = min(8, max(1, part.rows))
+            compute = self._autocast.dtype if self._autocast.enabled else None
+            teller.start(payload(model, self._states, part, wishes, compute))
+            self._use = Utilisation(model, self._device, compute)
+        with self._guard.around("drift is not measured"):
+            if why := self._looker.keep_start(teller.place):
+                teller.alert(f"{why[0].upper()}{why[1:]}.", "info")
+        with self._guard.around("the first batch could not be looked at"):
+            found = findings.of_model(model, self._states)
+            for text in (*found, *findings.of_rows(inputs, wishes.tokenizer)):
+                teller.alert(text)
+        self.evaluate()
+
+    def _look_at_first(self, done: WatchedStep) -> None:
+        """What the first two steps show that could not be known before."""
+        assert self._teller is not None
+        model = self._alone()
+        if done.number == self._wishes.start_step + 1:
+            for text in (*findings.of_step(done), *findings.of_precision(model, self._states)):
+                self._teller.alert(text)
+        if any(p.grad is not None for p in model.parameters()):  # type: ignore[union-attr]
+            self._forecasts.gradients_stayed()
+        if self._forecasts.step_over(done):
+            self._foretell()
+
+    def _foretell(self) -> None:
+        with self._guard.around("the memory of these steps cannot be foretold"):
+            self._forecasts.make(self._autocast.again)
+
+    def _predicted(self, found: Prediction) -> None:
+        if self._teller is not None:
+            self._teller.predict(found)
+
+    def _obey(self, orders: Orders) -> bool:
+        """Do what the page asks and the loop allows; whether it goes on whatever was asked."""
+        self.should_stop = orders.stop
+        if orders.save > self._saved:
+            self._saved, self.wants_save = orders.save, True
+        if orders.look > self._looked:
+            self._looked = orders.look
+            self.evaluate()
+        return "pause" not in self._wishes.can
+
+    def _sets(self) -> dict[str, RowSet]:
+        wishes, model = self._wishes, self._alone()
+        with self._guard.around("the held-out rows cannot be read, so nothing is scored"):
+            return suites(wishes.task, wishes.general, wishes.tokenizer, longest_row(model))
+        return {}
+
+    def _complain(self, text: str) -> None:
+        """Something that a person should know, in the log where there is one."""
+        if self._teller is not None and self._begun and not self._closed:
+            self._teller.alert(text)
+        else:
+            Voice().warn(text)
+
+
+class _Closing:
+    """Closes a run when the interpreter ends; keeps nothing alive until then."""
+
+    def __init__(self, run: WatchedRun) -> None:
+        self._run = weakref.ref(run)
+
+    def __call__(self) -> None:
+        run = self._run()
+        if run is not None:
+            run.close(*end_of(getattr(sys, "last_value", None)))

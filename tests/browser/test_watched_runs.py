@@ -1,0 +1,69 @@
+"""Runs that other trainers make, in a real browser: what they are, and what they can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+import unfrozen
+from accessibility import is_wider_than_the_window, violations
+from browser.run_reader import RunReader
+from conftest import Server
+from run_process import children
+from watched_loops import model_of, train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("watched")
+    running = Server(site, folder / "runs", folder / "server.log", options=("--allow-control",))
+    running.start()
+    yield running
+    running.stop()
+
+
+def loop(runs: str) -> None:
+    """A loop that goes on until the page asks it to stop."""
+    torch.set_num_threads(1)
+    model = model_of()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    with unfrozen.watch(model, optimizer, runs=runs, name="loop") as run:
+        while not run.should_stop:
+            train(model, optimizer, 1)
+
+
+def test_a_watched_run_says_who_trains_and_hears_what_it_can(page: Page, server: Server) -> None:
+    child = children().Process(target=loop, args=(str(server.runs),))
+    child.start()
+    try:
+        reader = RunReader(page, server.url)
+        reader.wait(lambda: reader.brief["step"] >= 3, "steps")
+        assert reader.state["start"]["trainer"] == "a loop of its own"
+        expect(page.locator(".run-facts").first).to_contain_text("watched: a loop of its own")
+        save = page.get_by_role("button", name="Save now", exact=True)
+        expect(save).to_have_attribute("aria-disabled", "true")
+        expect(save).to_have_attribute(
+            "title", "The loop that trains this run does not hear that: it is only watched."
+        )
+        page.get_by_role("button", name="Pause", exact=True).click()
+        reader.wait_notice("paused")
+        page.get_by_role("button", name="Resume", exact=True).click()
+        reader.wait_notice("live")
+        assert not violations(page, "run-view")
+        memory: Any = reader.state["memory"]
+        assert memory["predicted"]
+        assert memory["measured"]
+    finally:
+        child.kill()
+        child.join()
+    reader.wait_notice("trainer-gone")
+    expect(page.get_by_role("button", name="Resume", exact=True)).to_be_hidden()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert not is_wider_than_the_window(page)

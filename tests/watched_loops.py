@@ -1,0 +1,107 @@
+"""Training loops as people write them, small, and models of several families for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 264,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen3": {"head_dim": 16},
+    "gemma": {"head_dim": 16, "num_key_value_heads": 1},
+    "mistral": {},
+    "olmo2": {"num_key_value_heads": 4},
+    "gpt2": {},
+    "smollm3": {"num_key_value_heads": 2},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+}
+
+
+def model_of(family: str = "llama", seed: int = 0, **more: Any) -> Any:
+    """A model of random weights, in training mode."""
+    torch.manual_seed(seed)
+    sizes = {**SIZES, **FAMILIES[family], **more}
+    if family == "gpt2":
+        sizes = {
+            "vocab_size": 264,
+            "n_embd": 64,
+            "n_layer": 3,
+            "n_head": 4,
+            "n_positions": 128,
+            **more,
+        }
+    config: Any = transformers.AutoConfig.for_model(family, **sizes)
+    return transformers.AutoModelForCausalLM.from_config(config).train()
+
+
+def batches(count: int, rows: int = 4, length: int = 32, seed: int = 1) -> Iterator[dict[str, Any]]:
+    """Batches of random tokens with labels, the first quarter of each row not trained."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        ids = torch.randint(3, 128, (rows, length), generator=generator)
+        labels = ids.clone()
+        labels[:, : length // 4] = -100
+        yield {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
+
+def train(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    steps: int = 4,
+    micro_batches: int = 1,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    **sizes: int,
+) -> list[float]:
+    """A loop of one's own; the losses of its micro-batches."""
+    losses = []
+    given = batches(steps * micro_batches, **sizes)
+    for number, batch in enumerate(given, 1):
+        with autocast():
+            output = model(**batch)
+        (output.loss / micro_batches).backward()
+        losses.append(output.loss.item())
+        if number % micro_batches == 0:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    return losses
+
+
+def events(run: Any, kind: str | None = None) -> list[dict[str, Any]]:
+    """The events of a watched run, or of a folder of one."""
+    place = run if isinstance(run, Path) else run.place
+    found = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
+    return [event for event in found if kind in (None, event["kind"])]
+
+
+def series(run: Any, name: str) -> list[float]:
+    """The values of one metric."""
+    return [event["m"][name] for event in events(run, "metrics") if name in event["m"]]
+
+
+def alerts(run: Any) -> str:
+    """What the run told, in one text."""
+    return "\n".join(event["text"] for event in events(run, "alert"))
+
+
+def rows(count: int = 6) -> list[dict[str, str]]:
+    """Held-out rows."""
+    return [{"prompt": f"add {n} and {n}", "completion": f"{2 * n}"} for n in range(count)]
