@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from gpu_runner.config.bounds import Precision
-from gpu_runner.model import share
-from gpu_runner.model.load import find, load, load_tokenizer
+from gpu_runner.model.files import share
+from gpu_runner.model.files.load import find, load, load_tokenizer
 from gpu_runner.world import World, join, local, parts_of, rows_of
 
 

@@ -30,8 +30,8 @@ from gpu_runner.data.example import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.errors import ExitCode, is_out_of_memory
 from gpu_runner.model import attention, blocks
+from gpu_runner.model.files.load import DTYPES
 from gpu_runner.model.fused import fuses
-from gpu_runner.model.load import DTYPES
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.machine import choose_device, free_bytes, precision, set_up

@@ -17,11 +17,11 @@ import torch
 import tiny_llama
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
-from gpu_runner.model import share
-from gpu_runner.model.load import Source
+from gpu_runner.model.files import share
+from gpu_runner.model.files.load import Source
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.run.checkpointer import CHECKPOINTS, Checkpointer
-from gpu_runner.run.record import History
+from gpu_runner.run.events.record import History
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
 

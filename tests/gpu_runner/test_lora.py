@@ -27,7 +27,7 @@ from gpu_runner.lora.study import (
     missing,
 )
 from gpu_runner.lora.trial import SETTINGS, Run, Setting, TrialResult, outcome, run
-from gpu_runner.model.load import find, load, load_tokenizer
+from gpu_runner.model.files.load import find, load, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 FULL, EIGHT = Method(), Method(8)

@@ -15,9 +15,9 @@ import tiny_families
 import tiny_llama
 from gpu_runner.checkpoint import directory
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
-from gpu_runner.model.load import find
+from gpu_runner.model.files.load import find
 from gpu_runner.run.export import export
-from gpu_runner.world.shards import Stored
+from gpu_runner.world.shards import StoredTensors
 from run_process import events
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def moments(checkpoint: Path) -> dict[str, torch.Tensor]:
     """Every tensor of the optimizer, whole, without random states."""
     files = [*checkpoint.glob("optimizer.safetensors"), *checkpoint.glob("optimizer/*")]
-    stored = Stored(files)
+    stored = StoredTensors(files)
     with stored.reading() as reader:
         names = (name for name in stored.names() if not name.startswith("rng."))
         return {name: reader.rows(name).clone() for name in names}

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.run.progress import RunSummary, Terminal, show
+from gpu_runner.run.events.progress import RunSummary, Terminal, show
 from gpu_runner.text import printable, sentence
 
 

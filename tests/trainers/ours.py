@@ -15,7 +15,7 @@ from gpu_runner.data.feed import Feed
 from gpu_runner.data.rows import TASK, RowSet
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.model import attention, blocks
-from gpu_runner.model.load import Source
+from gpu_runner.model.files.load import Source
 from gpu_runner.optim import optimizer
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import anchor

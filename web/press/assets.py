@@ -22,7 +22,7 @@ from press.errors import PressError
 from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
 from unfrozen import decision, planner
-from unfrozen.frontier.log import LINE_MOST
+from unfrozen.frontier.kinds import LINE_MOST
 from unfrozen.lab.demo import FILES
 
 ROOT = Path(__file__).resolve().parents[2]

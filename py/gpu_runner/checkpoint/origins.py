@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gpu_runner.world.shards import Stored, bytes_of
+from gpu_runner.world.shards import StoredTensors, bytes_of
 
 AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
 _ELSEWHERE: Final = frozenset(
@@ -80,13 +80,13 @@ def fingerprint(files: Iterable[Path]) -> str:
     are read side by side, some rows at a time: one core hashes slower than a disk reads. Raises
     `OSError` or `SafetensorError` for a file that cannot be read, `CheckpointError` for a shard.
     """
-    stored = Stored(files)
+    stored = StoredTensors(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         digests = threads.map(lambda name: _digest(name, stored), sorted(stored.names()))
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _digest(name: str, stored: Stored) -> str:
+def _digest(name: str, stored: StoredTensors) -> str:
     shape = stored.shape(name)
     digest = hashlib.sha256(f"{name} {stored.dtype(name)} {shape}\n".encode())
     rows = shape[0] if shape else 1

@@ -28,7 +28,7 @@ from gpu_runner.errors import CheckpointError
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
 from gpu_runner.world import World, is_copy, local, placed, rows_of, whole
-from gpu_runner.world.shards import WEIGHTS, RowReader, Shard, Stored
+from gpu_runner.world.shards import WEIGHTS, RowReader, Shard, StoredTensors
 from unfrozen.frontier import check
 from unfrozen.frontier.files import STATE as STATE_SHAPE
 from unfrozen.frontier.shapes import Shape, listed, text
@@ -230,7 +230,7 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
     files = [place] if place.exists() else [*(path / OPTIMIZERS).glob("*.safetensors")]
     place = place if place.exists() else path / OPTIMIZERS
     try:
-        stored = Stored(files)
+        stored = StoredTensors(files)
         held = json.loads(stored.metadata[_HELD])
         keys, numbers = held["keys"], held["numbers"]
         with stored.reading() as reader:
@@ -252,7 +252,9 @@ def restore(path: Path, model: Any, optimizer: Optimizer, world: World) -> None:
         raise CheckpointError(f"{place} cannot be read ({error}).") from None
 
 
-def _read(stored: Stored, reader: RowReader, name: str, parameter: Tensor, place: Path) -> Tensor:
+def _read(
+    stored: StoredTensors, reader: RowReader, name: str, parameter: Tensor, place: Path
+) -> Tensor:
     """A stored tensor where `parameter` lives: its own rows if it has the parameter's shape.
 
     Always a copy: a view would keep the file open, and on the disk when it is removed.

@@ -3,6 +3,7 @@
 Reading order:
 
 - `loading` — the libraries behind a run
+- `exits` — a mistake becomes one message and its exit code
 - `commands` — train · plan · resume · export · serve · …
 - `data` — what a run would train, before it does
 - `bringing` — `import`: runs of other tools

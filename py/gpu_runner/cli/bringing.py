@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpu_runner.cli.commands import Runs, exit_with
+from gpu_runner.cli.commands import Runs
+from gpu_runner.cli.exits import exit_with
 from gpu_runner.errors import ExitCode, UsageError
 from gpu_runner.installed import program, runs_folder, short
 from gpu_runner.text import counted, printable

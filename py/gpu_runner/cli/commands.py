@@ -14,18 +14,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gpu_runner.cli.exits import exit_with
 from gpu_runner.cli.loading import console_with_libraries
 from gpu_runner.config.options import configuration, takes_options
 from gpu_runner.errors import (
     MEANINGS,
     ExitCode,
-    OutOfMemory,
-    RunnerError,
-    SystemFailure,
-    is_out_of_memory,
 )
 from gpu_runner.installed import RUNS_ENV, built_page, runs_folder, short
-from gpu_runner.text import printable
 
 EXIT_CODES: Final = f"Exit codes: {', '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
 
@@ -88,8 +84,9 @@ def plan(options: dict[str, Any]) -> None:
 
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), console_with_libraries()
-    from gpu_runner.plan import plan, table
-    from gpu_runner.plan.reading import reading
+    from gpu_runner.plan import plan
+    from gpu_runner.plan.shown import table
+    from gpu_runner.plan.shown.reading import reading
     from gpu_runner.train.foretold import foretell
     from gpu_runner.world import World
 
@@ -288,30 +285,3 @@ def run_directory(run: str, runs: str | None) -> Path:
     if not path.is_dir():
         return _runs(runs) / run
     return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
-
-
-def exit_with(command: Callable[[], int]) -> None:
-    """Run a command; a mistake of the user becomes one message and its exit code."""
-    try:
-        code = int(command())
-    except RunnerError as error:
-        if _speaks(error):
-            typer.secho(f"Error: {printable(str(error))}", err=True, fg="red")
-        code = error.exit_code
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        code = ExitCode.INTERRUPTED
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        typer.secho(f"Error: out of memory: {error}", err=True, fg="red")
-        code = ExitCode.MEMORY
-    raise typer.Exit(int(code))
-
-
-def _speaks(error: RunnerError) -> bool:
-    """Whether this process tells: of several under torchrun, not all of them say the same."""
-    if os.environ.get("RANK", "0") == "0":
-        return True
-    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
-    return not error.shared and (first_here or isinstance(error, SystemFailure | OutOfMemory))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from gpu_runner.plain import open_plain, read_plain
-from unfrozen.frontier.log import LINE_MOST
+from unfrozen.frontier.kinds import LINE_MOST
 
 if sys.platform != "win32":
     import fcntl

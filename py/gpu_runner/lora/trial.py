@@ -25,15 +25,17 @@ from gpu_runner.demo.record import smollm2_gguf
 from gpu_runner.errors import Diverged
 from gpu_runner.forgetting import earlier_english_rows
 from gpu_runner.lora.methods import AdapterDrift, Method, Trained, adapt
-from gpu_runner.model.load import find, load, load_tokenizer
-from gpu_runner.model.save import save
+from gpu_runner.model.files.load import find, load, load_tokenizer
+from gpu_runner.model.files.save import save
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan, predict
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.run import start, start_event
+from gpu_runner.run import start
 from gpu_runner.run.checkpointer import Checkpointer
-from gpu_runner.run.running import PreparedRun, execute
+from gpu_runner.run.events import start_event
+from gpu_runner.run.prepared import PreparedRun
+from gpu_runner.run.running import execute
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World

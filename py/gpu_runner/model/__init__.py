@@ -4,11 +4,7 @@ Reading order:
 
 - `documents` — attention within each document, as one operator
 - `attention` — attention that never crosses a document
-- `own_code` — code that a model brings along
-- `load` — find a causal model, load every weight of it
-- `names` — which stored tensors make which parameter
-- `share` — each process reads only what it will hold
-- `save` — what is left on disk, whole or file by file
+- `files` — found, read whole or in part, written
 - `fused` — Llama-like blocks that keep less: norms and feed-forward part, fused
 - `offload` — what waits on the host for the backward pass, and its way there and back
 - `blocks` — what a block keeps: recomputed, moved to the host, compiled

@@ -12,7 +12,5 @@ Reading order:
 - `plan` — rows, steps, memory and disk of a run, or why it cannot be
 - `proposals` — settings that fit, the cheapest first
 - `pace` — how long it takes, said before it starts
-- `reading` — what a person sees while rows are read
-- `preview` — what will be trained, row by row
-- `table` — what `plan` prints
+- `shown` — what a person sees of it
 """

@@ -21,9 +21,9 @@ from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.opened import Watch, unwatched
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import ModelLoadError, UsageError
-from gpu_runner.model import own_code
 from gpu_runner.model.blocks import check_compiler
-from gpu_runner.model.load import Source, find, load_tokenizer, read_config
+from gpu_runner.model.files import own_code
+from gpu_runner.model.files.load import Source, find, load_tokenizer, read_config
 from gpu_runner.model.router import no_routers
 from gpu_runner.model.vocabulary import Vocabulary, add_tokens
 from gpu_runner.optim.half_life import betas

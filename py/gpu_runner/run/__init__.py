@@ -2,17 +2,15 @@
 
 Reading order:
 
-- `progress` — what a person at the terminal sees
-- `record` — everything a run says, event by event
+- `events` — what a run says, in its log and at the terminal
 - `observe` — between two steps: evaluate, keep, go back to the best
-- `start_event` — the first event: what runs, on what, by which plan
-- `rows_event` — … and the second: what is trained
 - `checkpointer` — what a run leaves on disk: checkpoints, the best model and the last, pruned
 - `ending` — how a run ended: log, terminal, exit code
-- `out_of_memory` — what is known of a run that had no memory left
 - `signals` — Ctrl-C, SIGTERM and SIGHUP as a polite request
 - `control` — between two steps: pause, save, stop, all processes alike
 - `export` — its model as one directory, from a checkpoint in shards too
+- `loading` — its model, read by each process as far as it will hold it
+- `prepared` — what a run has before it begins or goes on
 - `running` — a run that is set up, to its last line
 - `start` — from its command line to its first step
 - `resuming` — … and from its last checkpoint on

@@ -12,8 +12,8 @@ from typing import Final
 
 from gpu_runner.log.heartbeat import BEAT_SECONDS
 from gpu_runner.log.mailbox import Mailbox, Orders
+from gpu_runner.run.events.record import Recorder
 from gpu_runner.run.observe import RunObserver
-from gpu_runner.run.record import Recorder
 from gpu_runner.run.signals import StopRequest
 from gpu_runner.train.loop import State
 from gpu_runner.world import World

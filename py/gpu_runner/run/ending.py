@@ -23,7 +23,7 @@ from gpu_runner.installed import program, runs_folder
 from gpu_runner.oom.report import PostMortem
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
-from gpu_runner.run.progress import RunSummary
+from gpu_runner.run.events.progress import RunSummary
 from gpu_runner.system.price import Spending
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State

@@ -11,10 +11,10 @@ from pathlib import Path
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.errors import CheckpointError, UsageError
-from gpu_runner.model import share
-from gpu_runner.model.load import DTYPES, Source, load_tokenizer, read_config
-from gpu_runner.model.names import WholeOnly
-from gpu_runner.model.save import save_around, save_weights
+from gpu_runner.model.files import share
+from gpu_runner.model.files.load import DTYPES, Source, load_tokenizer, read_config
+from gpu_runner.model.files.names import WholeOnly
+from gpu_runner.model.files.save import save_around, save_weights
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 
 

@@ -17,7 +17,7 @@ from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS
-from gpu_runner.run.record import Recorder
+from gpu_runner.run.events.record import Recorder
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator, continuation
 from gpu_runner.train.loop import State, StepResult

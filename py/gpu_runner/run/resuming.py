@@ -24,15 +24,17 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, RunnerError, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
-from gpu_runner.model.load import Source
+from gpu_runner.model.files.load import Source
 from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.reading import reading
 from gpu_runner.plan.schedule import schedule_for
+from gpu_runner.plan.shown.reading import reading
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED, remove_derived
-from gpu_runner.run.running import PreparedRun, execute
-from gpu_runner.run.start import claimed, loaded, prepare, sets_of, world_of, write_config
+from gpu_runner.run.loading import loaded
+from gpu_runner.run.prepared import PreparedRun
+from gpu_runner.run.running import execute
+from gpu_runner.run.start import claimed, prepare, sets_of, world_of, write_config
 from gpu_runner.text import counted
 from gpu_runner.train.foretold import foretell
 from gpu_runner.train.loop import State

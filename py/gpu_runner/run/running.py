@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from gpu_runner.checkpoint.history import History
-from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.data.encode import pad_token
 from gpu_runner.data.rows import TASK
 from gpu_runner.errors import Diverged, ExitCode
@@ -23,74 +19,28 @@ from gpu_runner.log.writer import EventLog
 from gpu_runner.model.blocks import offloading
 from gpu_runner.model.noise import training_loss
 from gpu_runner.model.router import Routers, routers_of
-from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.early import Early
 from gpu_runner.plan.machine import card_names
-from gpu_runner.plan.plan import RunPlan, in_parts
+from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import step_as_written, steps_to_measure
-from gpu_runner.run import out_of_memory, rows_event, start_event
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop
 from gpu_runner.run.ending import End, describe_error, summary_of
+from gpu_runner.run.events import out_of_memory, rows_event, start_event
+from gpu_runner.run.events.progress import Terminal, show
+from gpu_runner.run.events.record import Recorder
 from gpu_runner.run.observe import EarlyStop, RunObserver, Sampling, Validation
-from gpu_runner.run.progress import Terminal, show
-from gpu_runner.run.record import Recorder
+from gpu_runner.run.prepared import PreparedRun
 from gpu_runner.run.signals import StopRequest
 from gpu_runner.system.cards import Cards
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.train import fisher
-from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.loop import State, Training, TrainingStep, train
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.train.place import StepPlace
-from gpu_runner.world import World
 
 SAMPLED_ROWS = 2  # held-out rows whose prompts are continued when no prompts are given
-
-
-@dataclass(slots=True)
-class PreparedRun:
-    """A run that is about to begin or to go on."""
-
-    plan: RunPlan
-    directory: Path
-    model: Any
-    anchor: Anchor
-    optimizer: optim.Optimizer
-    world: World
-    state: State
-    history: History
-    attempt: int
-    notes: list[tuple[str, str]]
-    origins: Origins | None = None
-    """What it is made of; None where no checkpoint will tell."""
-    place: StepPlace = field(default_factory=StepPlace)
-    spending: Spending | None = None
-
-    def checkpointer(self) -> Checkpointer:
-        """Who writes its checkpoints and its model."""
-        out = self.plan.config.out
-        return self.checkpointer_of(
-            Checkpointer, Path(out).expanduser() if out else self.directory / "model"
-        )
-
-    def checkpointer_of(self, kind: type[Checkpointer], output: Path) -> Checkpointer:
-        """One of this run, which leaves in `output` what was trained."""
-        return kind(
-            directory=self.directory,
-            output=output,
-            model=self.model,
-            tokenizer=self.plan.tokenizer,
-            optimizer=self.optimizer,
-            history=self.history,
-            origins=self.origins,
-            world=self.world,
-            in_parts=in_parts(self.plan.config, self.world.size),
-            beside_steps=self.plan.config.async_checkpoints,
-            keep_state=self.plan.config.keep_state and self.plan.save_every > 0,
-        )
 
 
 def execute(prepared: PreparedRun, console: Console) -> ExitCode:

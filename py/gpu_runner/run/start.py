@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.text import Text
 
 from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins, fingerprint
@@ -40,20 +39,17 @@ from gpu_runner.errors import (
 )
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
-from gpu_runner.model import blocks, share, vocabulary
-from gpu_runner.model.fused import fuses
-from gpu_runner.model.load import Source, load
-from gpu_runner.model.names import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
 from gpu_runner.plan.machine import choose_device, set_up
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.reading import reading
+from gpu_runner.plan.shown.reading import reading
 from gpu_runner.run.ending import unloaded
-from gpu_runner.run.running import PreparedRun, execute
-from gpu_runner.run.start_event import versions
-from gpu_runner.text import printable
+from gpu_runner.run.events.start_event import versions
+from gpu_runner.run.loading import gathered_in, loaded
+from gpu_runner.run.prepared import PreparedRun
+from gpu_runner.run.running import execute
 from gpu_runner.train import host_memory
 from gpu_runner.train.anchor import Anchor, anchor
 from gpu_runner.train.foretold import foretell
@@ -139,57 +135,6 @@ def _check_files(config: TrainConfig) -> None:
         raise everyones(UsageError(f"checkpoint_files {files}: {why}. Choose auto."))
 
 
-def loaded(
-    planned: RunPlan, source: Source, world: World, console: Console
-) -> tuple[Any, list[str]]:
-    """The model, and what is to be said of how it was read.
-
-    Of several processes each reads what it will hold, and the model is cut already. Where that
-    cannot be, each reads all of it into the memory of its host, and it is cut by `prepare`.
-    """
-    with console.status(Text(printable(f"loading {source.name}"))):
-        if world.size == 1 and not share.written_in_parts(Path(source.place)):
-            return _loaded_whole(planned, source, planned.device), []
-        try:
-            if planned.vocabulary is not None and source is planned.source:
-                raise WholeOnly("tokens are added to it")
-            found = share.begin(source, planned.tokenizer, planned.config.params)
-        except WholeOnly as why:
-            model = _loaded_whole(planned, source, torch.device("cpu"))
-            return model, [_read_whole(source, why)] if world.size > 1 else []
-        _prepare_blocks(planned, found.model)
-        world.shard(found.model, _gathered_in(planned))
-        found.fill(world.device)
-        return found.model, []
-
-
-def _loaded_whole(planned: RunPlan, source: Source, device: torch.device) -> Any:
-    new, untrained = planned.vocabulary, source is planned.source
-    added = len(new.added) if new and untrained else 0
-    model = load(source, planned.tokenizer, planned.config.params, device, added)
-    if new:
-        vocabulary.grow(model, new, untrained=untrained)
-    _prepare_blocks(planned, model)
-    return model
-
-
-def _prepare_blocks(planned: RunPlan, model: Any) -> None:
-    blocks.check(model.config)
-    config = planned.config
-    fused = fuses(config, planned.shape)
-    blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)
-
-
-def _gathered_in(planned: RunPlan) -> torch.dtype | None:
-    """The precision in which blocks are gathered; None: that of the parameters."""
-    return torch.bfloat16 if planned.compute != planned.config.params else None
-
-
-def _read_whole(source: Source, why: WholeOnly) -> str:
-    text = f"Every process reads all of {source.name} before it keeps its part: {why}."
-    return f"{text} The host needs that much memory for each of them while the model is loaded."
-
-
 def prepare(
     planned: RunPlan, directory: Path, model: Any, world: World, history: History, state: State
 ) -> PreparedRun:
@@ -204,7 +149,7 @@ def prepare(
         as_published=planned.vocabulary is None,
         world=world,
     )
-    world.shard(model, _gathered_in(planned))
+    world.shard(model, gathered_in(planned))
     choice = optim.OptimizerChoice(
         config.optimizer,
         config.momentum,

@@ -16,7 +16,7 @@ from typing import Final
 import torch
 
 from gpu_runner.data.feed import Feed
-from gpu_runner.model.load import load
+from gpu_runner.model.files.load import load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.machine import choose_device, set_up
 from gpu_runner.plan.plan import RunPlan, make

@@ -21,9 +21,9 @@ from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.together import INITIAL, publish_together
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.errors import CheckpointError
-from gpu_runner.model.load import Source
+from gpu_runner.model.files.load import Source
 from gpu_runner.world import World, local, rows_of
-from gpu_runner.world.shards import WEIGHTS, Stored
+from gpu_runner.world.shards import WEIGHTS, StoredTensors
 from unfrozen.training.layers import layer_of
 
 
@@ -48,7 +48,7 @@ class Anchor:
         """The weights in a directory, whole or in shards. `CheckpointError` if some miss."""
         names = [name for name, _ in model.named_parameters()]
         files = (*directory.glob("*.safetensors"), *(directory / WEIGHTS).glob("*.safetensors"))
-        stored = Stored(files)
+        stored = StoredTensors(files)
         if missing := [name for name in names if name not in stored]:
             raise CheckpointError(f"{directory} has no {', '.join(missing[:5])}.")
         return Anchor(stored.files(names), tuple(names))
@@ -72,8 +72,8 @@ class Anchor:
                 yield name, now, start.to(now.device).float()
 
     @cached_property
-    def _stored(self) -> Stored:
-        return Stored(self.files)
+    def _stored(self) -> StoredTensors:
+        return StoredTensors(self.files)
 
     def drift(self, model: Any) -> Drift:
         """Distance of `model` from θ₀ (drift of a layer without weights or of norm 0 is 0)."""
@@ -131,7 +131,7 @@ def _found(
     if shards or written.exists():
         return shards or (written,)
     if as_published and source.kind in ("demo", "directory"):
-        stored = Stored(Path(source.place).glob("*.safetensors"))
+        stored = StoredTensors(Path(source.place).glob("*.safetensors"))
         if all(name in stored for name in names):
             return stored.files(names)
     if not untrained:

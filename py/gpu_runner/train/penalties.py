@@ -25,7 +25,7 @@ from torch import Tensor
 
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.world import local, rows_of
-from gpu_runner.world.shards import WEIGHTS, Stored
+from gpu_runner.world.shards import WEIGHTS, StoredTensors
 
 
 @dataclass(slots=True)
@@ -90,5 +90,5 @@ class Penalty:
             return
         assert self.fisher is not None, "EWC without its Fisher"
         shards = (self.fisher / WEIGHTS).glob("*.safetensors")
-        with Stored(shards if self.fisher.is_dir() else [self.fisher]).reading() as reader:
+        with StoredTensors(shards if self.fisher.is_dir() else [self.fisher]).reading() as reader:
             yield reader.rows

@@ -15,7 +15,7 @@ from typing import Any, Final
 import transformers
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from gpu_runner.watch import processes
+from gpu_runner.watch.begin import processes
 from gpu_runner.watch.described import Wishes
 from gpu_runner.watch.looking import Rows
 from gpu_runner.watch.memory.foretelling import Habits

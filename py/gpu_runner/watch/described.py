@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.run.start_event import hardware, versions
+from gpu_runner.run.events.start_event import hardware, versions
 from gpu_runner.watch.looking import Rows
 from gpu_runner.watch.memory.foretelling import Habits
 from gpu_runner.watch.memory.metering import States, layers_of

@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.feed import IGNORED
-from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.memory.metering import NARROW, States
 from gpu_runner.watch.steps import WatchedStep
 from gpu_runner.watch.taps import Inputs
 from unfrozen.units import format_count
 
 MUCH_PADDING: Final = 0.2
-LOOKED_AT: Final = 4096
-"""Numbers of each 16-bit tensor that are compared before and after an update."""
-_NARROW: Final = (torch.bfloat16, torch.float16)
 
 
 def of_model(model: Any, states: States) -> Iterator[str]:
@@ -49,7 +46,7 @@ def of_model(model: Any, states: States) -> Iterator[str]:
 def of_precision(model: Any, states: States) -> Iterator[str]:
     """Weights of 16 bits without an exact copy."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    narrow = [p for p in trained if p.dtype in _NARROW]
+    narrow = [p for p in trained if p.dtype in NARROW]
     exact = {id(p) for group in states.param_groups for p in group["params"]} - set(
         map(id, trained)
     )
@@ -99,23 +96,3 @@ def of_step(step: WatchedStep) -> Iterator[str]:
         )
     if step.parts and not step.trained:
         yield "No token of the first step is trained: every label is −100. Look at the data."
-
-
-class StallProbe:
-    """The share of 16-bit weights that an update leaves as they were, from some of each tensor."""
-
-    def __init__(self, model: Any) -> None:
-        self._before = [
-            (p, p.detach().flatten()[:LOOKED_AT].clone())
-            for p in model.parameters()
-            if p.requires_grad and p.dtype in _NARROW and p.grad is not None
-        ]
-
-    def share(self) -> float | None:
-        """To be asked after the update; None where there is no such weight."""
-        if not self._before:
-            return None
-        same = sum((p.detach().flatten()[:LOOKED_AT] == old).sum() for p, old in self._before)
-        count = sum(len(old) for _, old in self._before)
-        self._before = []
-        return float(same) / count

@@ -57,7 +57,7 @@ class Utilisation:
         return work / (step.seconds * self._peak)
 
 
-class Spending:
+class Budget:
     """What watching has cost, by kind, beside what the loop itself has taken."""
 
     def __init__(self, share: float = SHARE) -> None:

@@ -21,7 +21,7 @@ from gpu_runner.log.mailbox import Mailbox, Orders
 from gpu_runner.log.writer import EventLog, LogError, SystemClock
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.run.ending import losses
-from gpu_runner.run.record import Recorder
+from gpu_runner.run.events.record import Recorder
 from gpu_runner.text import printable
 from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score

@@ -17,7 +17,7 @@ import accelerate
 from accelerate.tracking import GeneralTracker
 from torch import nn
 
-from gpu_runner.watch import watch
+from gpu_runner.watch.begin import watch
 from gpu_runner.watch.watching import WatchedRun
 
 

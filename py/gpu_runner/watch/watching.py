@@ -30,7 +30,7 @@ from gpu_runner.watch.looking import AutocastSeen, Looker, longest_row, suites, 
 from gpu_runner.watch.memory.forecasts import Forecasts
 from gpu_runner.watch.memory.measuring import Measuring
 from gpu_runner.watch.memory.metering import States
-from gpu_runner.watch.spending import Spending, Utilisation
+from gpu_runner.watch.spending import Budget, Utilisation
 from gpu_runner.watch.steps import StepCollector, WatchedStep, micro_batch, right_share
 from gpu_runner.watch.taps import Inputs, Taps, alone, rank
 from gpu_runner.watch.telling import Teller, Voice, end_of, new_place
@@ -54,7 +54,7 @@ class WatchedRun:
         self._begun = self._closed = False
         self._saved = self._looked = 0
         self._evaluated_at = -1
-        self._spending = Spending()
+        self._spending = Budget()
         self._use: Utilisation | None = None
         self._collector = StepCollector(wishes.start_step)
         self._teller: Teller | None = None

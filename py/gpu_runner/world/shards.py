@@ -127,7 +127,7 @@ class _Piece:
     type: str
 
 
-class Stored:
+class StoredTensors:
     """Where every tensor of some safetensors files lies; reads rows of any.
 
     Raises `OSError` or `SafetensorError` for a file that cannot be read, `CheckpointError` for
@@ -192,7 +192,7 @@ class RowReader:
     """Reads rows; what it gives may be the pages of a file, so what is to stay must be copied."""
 
     def __init__(
-        self, stored: Stored, pieces: Mapping[str, list[_Piece]], stack: ExitStack
+        self, stored: StoredTensors, pieces: Mapping[str, list[_Piece]], stack: ExitStack
     ) -> None:
         self._stored, self._pieces, self._stack = stored, pieces, stack
         self._open: dict[Path, Any] = {}

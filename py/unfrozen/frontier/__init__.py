@@ -17,6 +17,7 @@ Reading order:
 - `told` — a value in a sentence
 - `check` — a value against its shape
 - `read` — text to a value, bounded
+- `kinds` — what each kind of event holds
 - `log` — event lines, and the order in which they may come
 - `files` — started.json, orders.json, state.json, run.toml
 - `published` — the table and the plots of a cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.frontier.log import BYTES, NAME, PROSE, SECONDS, SIZES, STEPS, WORD
+from unfrozen.frontier.kinds import BYTES, NAME, PROSE, SECONDS, SIZES, STEPS, WORD
 from unfrozen.frontier.shapes import (
     FLAG,
     MEASURED,

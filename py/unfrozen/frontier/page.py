@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from unfrozen import events
 from unfrozen.errors import MOST_DEEP
-from unfrozen.frontier import log, published, served
+from unfrozen.frontier import kinds, log, published, served
 
 
 def schema() -> dict[str, object]:
     """The words of `unfrozen.events` and the shapes of the frontier (JSON, stable key order)."""
     return events.schema() | {
         "frontier": {
-            "most": {"line": log.LINE_MOST, "deep": MOST_DEEP},
-            "head": log.HEAD,
-            "events": log.EVENTS,
+            "most": {"line": kinds.LINE_MOST, "deep": MOST_DEEP},
+            "head": kinds.HEAD,
+            "events": kinds.EVENTS,
             "stepped": list(log.STEPPED),
             "after_the_end": list(log.AFTER_THE_END),
             "table": published.TABLE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.frontier.log import BYTES, PROSE, SECONDS, STEPS, WORD
+from unfrozen.frontier.kinds import BYTES, PROSE, SECONDS, STEPS, WORD
 from unfrozen.frontier.shapes import (
     FLAG,
     NOTHING,

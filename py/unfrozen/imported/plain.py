@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from unfrozen.events import finite
 from unfrozen.frontier.check import check
-from unfrozen.frontier.log import ANYTHING
+from unfrozen.frontier.kinds import ANYTHING
 
 NAME_MOST: Final = 120
 """Characters of a name; those of a log may have twice as many."""

@@ -16,7 +16,7 @@ from gpu_runner.data.rows import RowSet
 from gpu_runner.data.store import cache, encoding
 from gpu_runner.data.store.sequences import StoredExamples
 from gpu_runner.errors import DataError, ModelLoadError
-from gpu_runner.model import load
+from gpu_runner.model.files import load
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine, plan
-from gpu_runner.run.start_event import payload, planned_rates
+from gpu_runner.run.events.start_event import payload, planned_rates
 from unfrozen.schedules import Schedule
 
 

@@ -11,7 +11,7 @@ from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import plan
-from gpu_runner.plan.table import show_plan
+from gpu_runner.plan.shown.table import show_plan
 from gpu_runner.system.price import Price, Spending
 
 

@@ -5,7 +5,7 @@ import torch
 
 import tiny_llama
 from gpu_runner.errors import CheckpointError, SystemFailure
-from gpu_runner.model.load import Source, find
+from gpu_runner.model.files.load import Source, find
 from gpu_runner.train.anchor import anchor
 
 

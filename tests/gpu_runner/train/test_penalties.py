@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import tiny_llama
-from gpu_runner.model.load import find
+from gpu_runner.model.files.load import find
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
 from gpu_runner.train.anchor import Anchor, anchor

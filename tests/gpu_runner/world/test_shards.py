@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpu_runner.checkpoint.origins import fingerprint
 from gpu_runner.errors import CheckpointError
-from gpu_runner.world.shards import PLACES, Shard, Stored, file_name, write
+from gpu_runner.world.shards import PLACES, Shard, StoredTensors, file_name, write
 
 WHOLE = {
     "matrix": torch.arange(35.0).view(7, 5),
@@ -48,7 +48,7 @@ def cut(folder: Path, parts: int, whole: dict[str, Tensor] = WHOLE) -> list[Path
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 8])
 def test_rows_are_those_of_the_whole_however_many_wrote_them(parts: int, tmp_path: Path) -> None:
-    stored = Stored(cut(tmp_path / "shards", parts))
+    stored = StoredTensors(cut(tmp_path / "shards", parts))
     assert set(stored.names()) == WHOLE.keys()
     with stored.reading() as reader:
         for name, tensor in WHOLE.items():
@@ -61,7 +61,7 @@ def test_rows_are_those_of_the_whole_however_many_wrote_them(parts: int, tmp_pat
 
 
 def test_no_more_is_read_than_was_asked_for(tmp_path: Path) -> None:
-    stored = Stored(cut(tmp_path / "shards", 3))
+    stored = StoredTensors(cut(tmp_path / "shards", 3))
     with stored.reading() as reader:
         reader.rows("matrix", slice(2, 4))
         assert stored.bytes_read == 2 * 5 * 4
@@ -71,21 +71,21 @@ def test_no_more_is_read_than_was_asked_for(tmp_path: Path) -> None:
 
 def test_a_whole_file_is_read_as_shards_are(tmp_path: Path) -> None:
     save_file(WHOLE, tmp_path / "model.safetensors")
-    with Stored([tmp_path / "model.safetensors"]).reading() as reader:
+    with StoredTensors([tmp_path / "model.safetensors"]).reading() as reader:
         assert torch.equal(reader.rows("stack", slice(1, 3)), WHOLE["stack"][1:3])
 
 
 def test_of_a_whole_tensor_in_two_files_the_last_counts(tmp_path: Path) -> None:
     for name, value in (("a", 1.0), ("b", 2.0)):
         save_file({"x": torch.full((2,), value)}, tmp_path / f"{name}.safetensors")
-    with Stored(tmp_path.iterdir()).reading() as reader:
+    with StoredTensors(tmp_path.iterdir()).reading() as reader:
         assert reader.rows("x").tolist() == [2.0, 2.0]
 
 
 def test_rows_that_nobody_wrote_are_missed(tmp_path: Path) -> None:
     files = cut(tmp_path / "shards", 3)
     with (
-        Stored([files[0], files[2]]).reading() as reader,
+        StoredTensors([files[0], files[2]]).reading() as reader,
         pytest.raises(CheckpointError, match=r"has no row 3 of matrix"),
     ):
         reader.rows("matrix")
@@ -100,7 +100,7 @@ def test_places_without_sense_are_refused(places: str, tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     save_file({"x": torch.ones(2, 4)}, file, {PLACES: places})
     with pytest.raises(CheckpointError, match="no readable places of its rows"):
-        Stored([file])
+        StoredTensors([file])
 
 
 def test_what_is_told_of_a_file_is_true_of_it(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_reader_of_torch_distributed_checkpoint_reads_them(parts: int, tmp_p
 def test_what_torch_distributed_checkpoint_writes_is_read(tmp_path: Path) -> None:
     writer = dcp.HuggingFaceStorageWriter(str(tmp_path), save_distributed=True)
     dcp.save(dict(WHOLE), storage_writer=writer, no_dist=True)
-    with Stored(tmp_path.glob("*.safetensors")).reading() as reader:
+    with StoredTensors(tmp_path.glob("*.safetensors")).reading() as reader:
         assert all(torch.equal(reader.rows(name), tensor) for name, tensor in WHOLE.items())
 
 

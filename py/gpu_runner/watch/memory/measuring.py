@@ -8,8 +8,7 @@ from typing import Any, Final
 import torch
 
 from gpu_runner.train.meter import StepMemory
-from gpu_runner.watch.findings import StallProbe
-from gpu_runner.watch.memory.metering import States, StepMeter, is_compiled
+from gpu_runner.watch.memory.metering import StallProbe, States, StepMeter, is_compiled
 
 MEASURED_EVERY: Final = 100
 

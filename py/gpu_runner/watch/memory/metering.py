@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from torch import Tensor
 from gpu_runner.train.measure import TensorTracker
 from gpu_runner.train.meter import CudaMeter, Phase, StepMemory
 from gpu_runner.world import blocks_of
+
+LOOKED_AT: Final = 4096
+"""Numbers of each 16-bit tensor that are compared before and after an update."""
+NARROW: Final = (torch.bfloat16, torch.float16)
 
 
 class States:
@@ -89,3 +93,23 @@ def layers_of(model: Any) -> int:
     settings = getattr(model, "config", None)
     told = getattr(settings, "num_hidden_layers", None)
     return int(told) if isinstance(told, int) else len(blocks_of(model))
+
+
+class StallProbe:
+    """The share of 16-bit weights that an update leaves as they were, from some of each tensor."""
+
+    def __init__(self, model: Any) -> None:
+        self._before = [
+            (p, p.detach().flatten()[:LOOKED_AT].clone())
+            for p in model.parameters()
+            if p.requires_grad and p.dtype in NARROW and p.grad is not None
+        ]
+
+    def share(self) -> float | None:
+        """To be asked after the update; None where there is no such weight."""
+        if not self._before:
+            return None
+        same = sum((p.detach().flatten()[:LOOKED_AT] == old).sum() for p, old in self._before)
+        count = sum(len(old) for _, old in self._before)
+        self._before = []
+        return float(same) / count

@@ -16,7 +16,7 @@ from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Components, predict
 from gpu_runner.plan.proposals import settings_for
 from gpu_runner.plan.remedy import MARGIN
-from gpu_runner.run.record import Recorder
+from gpu_runner.run.events.record import Recorder
 from gpu_runner.system import limits
 from gpu_runner.system.cards import Cards, NoCards, process_name
 from gpu_runner.train.loop import State

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from gpu_runner.installed import short
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.preview import legend, near_answer, what_is_trained
+from gpu_runner.plan.shown.preview import legend, near_answer, what_is_trained
 from gpu_runner.text import counted, printable, sentence, signed
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.loop import State, StepResult

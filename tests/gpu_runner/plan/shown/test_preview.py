@@ -8,7 +8,7 @@ import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.rows import load_set
-from gpu_runner.plan import preview
+from gpu_runner.plan.shown import preview
 
 ROWS = [
     ("a:1", {"prompt": "1+1=\n", "completion": "2"}),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from gpu_runner.plan.reading import EVERY_SECONDS, SHORT_SECONDS, reading
+from gpu_runner.plan.shown.reading import EVERY_SECONDS, SHORT_SECONDS, reading
 
 
 class Clock:

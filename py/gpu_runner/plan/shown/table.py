@@ -14,8 +14,8 @@ from gpu_runner.optim.parts import shown
 from gpu_runner.plan.pace import Pace, pace
 from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import Prediction, recipe
-from gpu_runner.plan.preview import legend, near_answer, what_is_trained
 from gpu_runner.plan.resident import resident
+from gpu_runner.plan.shown.preview import legend, near_answer, what_is_trained
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.plan.host import HostBytes, Reading, Writing, host_bytes

@@ -15,7 +15,7 @@ from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.rows import Note, RowSet
 from gpu_runner.model.blocks import as_written
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.preview import what_is_trained
+from gpu_runner.plan.shown.preview import what_is_trained
 from gpu_runner.train.evaluate import row_losses
 from unfrozen.training.order import spread
 

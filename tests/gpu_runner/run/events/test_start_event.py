@@ -5,7 +5,7 @@ from pathlib import Path
 import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.plan import plan
-from gpu_runner.run import start_event
+from gpu_runner.run.events import start_event
 
 
 def test_it_counts_what_was_cut_or_left_out_of_every_set(

@@ -13,9 +13,9 @@ import tiny_families
 import tiny_llama
 from gpu_runner.config.bounds import Precision
 from gpu_runner.errors import ModelLoadError
-from gpu_runner.model import load as model
-from gpu_runner.model import share
-from gpu_runner.model.names import WholeOnly
+from gpu_runner.model.files import load as model
+from gpu_runner.model.files import share
+from gpu_runner.model.files.names import WholeOnly
 from gpu_runner.world.shards import Shard, write
 
 CPU = torch.device("cpu")

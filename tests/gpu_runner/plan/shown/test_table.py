@@ -9,7 +9,7 @@ from rich.console import Console
 
 from gpu_runner.config.resolve import resolve
 from gpu_runner.plan import plan
-from gpu_runner.plan.table import show_plan
+from gpu_runner.plan.shown.table import show_plan
 from unfrozen.units import format_bytes
 
 WEIGHTS = 4 * 27_040  # and twice that of moments, and a count of steps for each of 20 tensors

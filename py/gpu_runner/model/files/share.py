@@ -25,8 +25,9 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gpu_runner.config.bounds import Precision
 from gpu_runner.errors import CheckpointError
-from gpu_runner.model import attention, own_code
-from gpu_runner.model.load import (
+from gpu_runner.model import attention
+from gpu_runner.model.files import own_code
+from gpu_runner.model.files.load import (
     DTYPES,
     Source,
     check_count,
@@ -36,10 +37,10 @@ from gpu_runner.model.load import (
     read_json,
     readable_errors,
 )
-from gpu_runner.model.load import WEIGHTS as WEIGHT_FILES
-from gpu_runner.model.names import Take, WholeOnly, conversions, takes
+from gpu_runner.model.files.load import WEIGHTS as WEIGHT_FILES
+from gpu_runner.model.files.names import Take, WholeOnly, conversions, takes
 from gpu_runner.world import local, placed, rows_of
-from gpu_runner.world.shards import WEIGHTS, RowReader, Stored
+from gpu_runner.world.shards import WEIGHTS, RowReader, StoredTensors
 
 
 def written_in_parts(place: Path) -> bool:
@@ -53,7 +54,7 @@ class Share:
 
     source: Source
     model: Any
-    stored: Stored
+    stored: StoredTensors
     takes: list[Take]
 
     def fill(self, device: torch.device) -> None:
@@ -141,7 +142,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> Share:
     with readable_errors(source, "weights"):
         model = _skeleton(source, config, DTYPES[params], known)
     try:
-        stored = Stored(files)
+        stored = StoredTensors(files)
     except (OSError, SafetensorError, CheckpointError) as error:
         raise WholeOnly(str(error)) from None
     _keep_precisions(model, DTYPES[params], stored if own else None)
@@ -196,7 +197,7 @@ def _refuse(source: Source, config: Any, files: list[Path]) -> None:
         raise WholeOnly(found[0])
 
 
-def _keep_precisions(model: Any, dtype: torch.dtype, own: Stored | None) -> None:
+def _keep_precisions(model: Any, dtype: torch.dtype, own: StoredTensors | None) -> None:
     """Those that a run had, if it goes on; else refuse a model that wants others than `dtype`."""
     strict = getattr(model, "_keep_in_fp32_modules_strict", None)
     if own is None:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpu_runner.world.shards import Stored
+from gpu_runner.world.shards import StoredTensors
 
 
 class WholeOnly(Exception):
@@ -67,7 +67,7 @@ def conversions(model: Any) -> list[Any]:
     return found
 
 
-def takes(model: Any, stored: Stored, rules: list[Any]) -> tuple[list[Take], dict[str, Any]]:
+def takes(model: Any, stored: StoredTensors, rules: list[Any]) -> tuple[list[Take], dict[str, Any]]:
     """From what every weight is made, and what is missing, unexpected or mismatched.
 
     Raises `WholeOnly` where a rule cannot be tried without the tensors.
@@ -101,7 +101,7 @@ def takes(model: Any, stored: Stored, rules: list[Any]) -> tuple[list[Take], dic
 
 
 def _grouped(
-    model: Any, stored: Stored, rules: list[Any], wanted: dict[str, Tensor]
+    model: Any, stored: StoredTensors, rules: list[Any], wanted: dict[str, Tensor]
 ) -> tuple[list[Take], set[str]]:
     """What belongs together by the library's rules, and names that belong nowhere."""
     if not rules:
@@ -135,7 +135,9 @@ def _grouped(
     return [Take((name,), tuple(found), rule) for name, (rule, found) in groups.items()], unexpected
 
 
-def _tried(take: Take, model: Any, stored: Stored) -> tuple[Take, dict[str, tuple[int, ...]]]:
+def _tried(
+    take: Take, model: Any, stored: StoredTensors
+) -> tuple[Take, dict[str, tuple[int, ...]]]:
     """The same with all its targets, and their shapes: made once without memory."""
     if take.converter is None:
         return take, {take.targets[0]: stored.shape(take.sources[0][1])}
@@ -171,7 +173,7 @@ def _goes_by_rows(take: Take, shapes: dict[str, tuple[int, ...]]) -> bool:
 
 
 def _untied(
-    model: Any, stored: Stored, found: list[Take], missing: set[str]
+    model: Any, stored: StoredTensors, found: list[Take], missing: set[str]
 ) -> tuple[list[Take], set[str]]:
     """One stored tensor for each parameter, and what is still missing.
 
@@ -193,7 +195,7 @@ def _untied(
     return found, missing
 
 
-def _equal(stored: Stored, one: Take, other: Take) -> bool:
+def _equal(stored: StoredTensors, one: Take, other: Take) -> bool:
     if one.converter is not None or other.converter is not None:
         return False
     with stored.reading() as reader:

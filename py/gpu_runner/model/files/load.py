@@ -22,7 +22,8 @@ from gpu_runner.config.bounds import Precision
 from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
-from gpu_runner.model import attention, own_code
+from gpu_runner.model import attention
+from gpu_runner.model.files import own_code
 from gpu_runner.world.shards import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
@@ -260,10 +261,8 @@ def check_weights(source: Source, report: dict[str, Any]) -> None:
 def _about_file(place: Path, reason: str) -> str:
     """What to do about a file of weights that cannot be read."""
     if not any(place.glob("*.safetensors")):
-        return (
-            "its .bin file is damaged or holds more than tensors, and such a file may run"
-            " programs. Get the model as safetensors."
-        )
+        text = "its .bin file is damaged or holds more than tensors, and such a file may run"
+        return f"{text} programs. Get the model as safetensors."
     return f"{reason.rstrip('.')}. Get the file anew from where it came from."
 
 
