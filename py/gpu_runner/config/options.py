@@ -45,7 +45,7 @@ leaves its sentence open.
 
 def configuration(options: Mapping[str, Any]) -> TrainConfig:
     """The run that these options ask for. Raises `UsageError` for what contradicts itself."""
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, [], ())}
     file, pairs = given.pop("config", None), given.pop("set", [])
     given.pop("dry_run", None)  # of the command, not of the run
     if "mix" in given:

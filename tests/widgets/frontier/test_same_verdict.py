@@ -27,6 +27,12 @@ def one_of_each() -> list[dict[str, Any]]:
     found = {event["kind"]: event for path in RECORDINGS for event in events(path)}
     found["alert"] = {**head, "kind": "alert", "level": "warn", "text": "look"}
     found["run.resume"] = {**head, "kind": "run.resume", "from_step": 7}
+    instants = {"load": {"params": 9}}
+    predicted = {"peak_instant": "load", "peak_bytes": 9, "instants": instants}
+    found["predicted"] = {**head, "kind": "predicted", "predicted": predicted}
+    row = {"place": "line 1", "tokens": 3, "trained": 1, "loss": 0.5}
+    parts = [{"as": "read", "texts": ["a", ""]}, {"as": "end", "texts": ["</s>"]}]
+    found["rows"] = {**head, "kind": "rows", "first": [{**row, "parts": parts}]}
     assert found.keys() == KINDS.keys()
     return list(found.values())
 
