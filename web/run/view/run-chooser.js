@@ -1,7 +1,7 @@
 /**
  * `<run-chooser>`: which run to look at, and which one to lay beside it: of this runner, of this
  * page, a recording, or a file. It announces a choice with the event "choose", `detail` {kind, name}
- * or {kind: "file", files}; the other one with "compare", `detail` {kind, name}, kind "none" for none.
+ * or {kind: "file", files} (`file` for one); the other one with "compare", `detail` {kind, name}, kind "none" for none.
  */
 
 import { EXPECTED } from "../foreign.js";

@@ -187,11 +187,11 @@ export class RunView extends HTMLElement {
 }
 
 /** Lets a watch show what was chosen. */
-function show(watch, { kind, name, files }) {
+function show(watch, { kind, name, file, files = file ? [file] : [] }) {
   if (kind === "live") watch.showLive(name);
   else if (kind === "page") watch.showPage(name);
   else if (kind === "recording") watch.showRecording(name);
-  else if (kind === "file") watch.showFiles(files);
+  else if (kind === "file" && files.length) watch.showFiles(files);
   else watch.showNothing();
 }
 
