@@ -72,14 +72,14 @@ def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
 
     def loaded(*arguments: Any) -> Any:
         """The run's own model, whose norm gets a NaN gradient in its third backward."""
-        model = load(*arguments)
+        model, notes = load(*arguments)
 
         def poison(gradient: torch.Tensor) -> torch.Tensor:
             arrived.append(1)
             return gradient * float("nan") if len(arrived) == 3 else gradient
 
         model.model.norm.weight.register_hook(poison)
-        return model
+        return model, notes
 
     monkeypatch.setattr(set_up, "loaded", loaded)
     start(config, console)
@@ -108,9 +108,9 @@ def test_a_run_that_diverged_is_not_said_to_be_resumed(
 
     def loaded(*arguments: Any) -> Any:
         """The run's own model, whose norm has gradients without a number."""
-        model = load(*arguments)
+        model, notes = load(*arguments)
         model.model.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
-        return model
+        return model, notes
 
     monkeypatch.setattr(set_up, "loaded", loaded)
     with pytest.raises(Diverged, match="5 steps in a row"):
