@@ -21,8 +21,8 @@ Unfrozen: an article on full fine-tuning that you can run, and a runner that doe
   {1}                       the memory a run will hold, before it starts
   {0} doctor                what this machine has, and what it lacks
 
-data (shows what will be trained), import (runs of other tools), resume, export, selftest, bench and
-trace are there too; --help says how, --install-completion teaches your shell. Runs are kept in {2}.
+data, import, resume, export, selftest, bench and trace are there too: --help says what each does.
+--install-completion teaches your shell their names. Runs are kept in {2}.
 """
 
 

@@ -52,7 +52,7 @@ def run(console: Console, device: str, written: Path | None = None) -> ExitCode:
         _show(console, outcomes[-1])
     if written is not None:
         report.write(written, about, outcomes)
-        console.print(Text(f"The report is in {written}."))
+        sentence(console, Text(f"The report is in {written}."))
     return _ended(console, place, outcomes)
 
 
