@@ -121,6 +121,8 @@ def test_a_wrong_file_says_what_was_expected(
 
 def test_reading_can_be_stopped_and_the_page_goes_on(reader: RunReader) -> None:
     reader.page.route("**/pyodide.asm.wasm", lambda _: None)  # Python never comes
+    reader.page.reload()
+    reader = RunReader(reader.page)
     reader.page.locator("run-view").first.evaluate(DROP, ["trainer_state.json", state(40)])
     stop = reader.page.get_by_role("button", name="Stop reading")
     stop.click()

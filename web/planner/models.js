@@ -43,7 +43,8 @@ export class ModelSearch {
   /** A click into the name of a chosen model begins a new search, as the first focus does. */
   #clicked() {
     const rests = this.list.hidden && this.input.value === this.kept;
-    if (rests) setTimeout(() => this.input.select()); // a browser puts its caret there after this event
+    // A browser puts its caret there after this event; what was typed meanwhile stays.
+    if (rests) setTimeout(() => this.input.value === this.kept && this.input.select());
     this.#open();
   }
 

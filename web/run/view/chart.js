@@ -77,6 +77,7 @@ export class RunChart extends HTMLElement {
     const isOther = chart.of !== this.#chart?.of;
     this.#chart = chart;
     if (!this.#parts) this.#build();
+    if (this.#plot && this.#plot.data.length !== chart.lines.length + 1) this.#drop(); // it has other lines
     if (isOther) this.#zoomTo(null);
     this.#parts.title.textContent = chart.title;
     this.#parts.note.textContent = chart.note;
