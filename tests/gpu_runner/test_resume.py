@@ -1,6 +1,7 @@
 """A run that is killed, stopped or starved, in a process of its own, and what is left of it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,8 @@ def test_out_of_memory_is_caught_with_advice(
     )
     assert done.returncode == ExitCode.MEMORY, done.stdout + done.stderr
     assert "out of memory" in done.stderr
-    assert "Give --micro-batch 2048 --grad-accum 2: predicted" in done.stderr
+    advised = re.findall(r"--micro-batch (\d+) --grad-accum (\d+) .*predicted peak", done.stderr)
+    assert advised
+    assert all(int(rows) * int(times) == 4096 for rows, times in advised)
     (run,) = tmp_path.iterdir()
     assert events(run)[-1]["status"] == "oom"
