@@ -28,7 +28,7 @@ NODE_MODULES = ROOT / "node_modules"
 DIST = ROOT / "dist"
 CACHE = ROOT / ".cache"
 SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo package-lock.json"
-CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "google-chrome", "google-chrome-stable")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
 WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
@@ -192,10 +192,9 @@ def chromium() -> Path:
     known = filter(None, map(shutil.which, CHROMIUM_NAMES))
     found = os.environ.get("UNFROZEN_CHROMIUM") or next(known, None)
     if not found and shutil.which("apt-get") and os.geteuid() == 0:
-        take = "apt-get install -y --no-install-recommends chromium"  # its shell opens no windows
-        install = f"apt-get update && ({take}-headless-shell || {take})"
+        install = "apt-get update && apt-get install -y --no-install-recommends chromium"
         run_stage("installing Chromium", ["sh", "-c", install], OFFLINE)
-        found = shutil.which(CHROMIUM_NAMES[0]) or shutil.which("chromium")
+        found = shutil.which("chromium")
     if not found or not Path(found).is_file():
         text = f"The browser tests need Chromium and {found or 'PATH'} has none: install chromium,"
         remedy = 'set UNFROZEN_CHROMIUM to its path, or leave them out with: test -m "not slow"'

@@ -47,7 +47,7 @@ def test_a_model_that_nobody_knows_is_traced_for_each_size(
         assert made.prediction is not None
         peaks[rows] = made.prediction.peak_bytes
     assert peaks[16] > peaks[4] > peaks[1]
-    monkeypatch.setattr(fitting, "free_bytes", lambda _: round(peaks[4] / 0.9) + 1)
+    monkeypatch.setattr(fitting, "free_bytes", lambda *_: round(peaks[4] / 0.9) + 1)
     found = plan.make(resolve({**given, "auto_micro_batch": True}), foretell=foretell)
     assert (found.config.micro_batch, found.config.grad_accum) == (4, 4)
     assert found.prediction is not None

@@ -50,7 +50,7 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
   return [
     h(
       "dl",
-      { class: "run-numbers" },
+      { class: "run-counts" },
       facts.map(([name, value, note]) =>
         h("div", null, h("dt", null, name), h("dd", null, value), note && h("dd", { class: "run-note" }, note)),
       ),

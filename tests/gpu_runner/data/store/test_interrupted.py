@@ -36,6 +36,8 @@ def test_ctrl_c_ends_all_that_encode_without_a_traceback(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Who starts us in the background ignores Ctrl-C, and a child would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
 
         def begun() -> bool:
