@@ -68,6 +68,7 @@ def watch(
         config=config or {},
         trainer=trainer,
         processes=processes(),
+        can=("pause", "evaluate") if processes() == 1 else (),  # the others would not stand still
     )
     return WatchedRun(model, States(*map(unwrapped, given)), wishes)
 

@@ -105,8 +105,6 @@ class StepCollector:
     norm: Tensor | None = None
     lr: float = 0.0
     right: Tensor | None = None
-    loose: list[Tensor] = field(default_factory=list)
-    """Losses that gradients were asked of, where the model returned none."""
     _since: float | None = None
 
     def begin(self, inputs: Inputs) -> MicroBatch:
@@ -137,15 +135,12 @@ class StepCollector:
             self.parts[-1].loss = losses[0]
             self.parts[-1].is_share = True
 
-    def finish(self, *, paused_seconds: float = 0.0) -> WatchedStep | None:
-        """The step that has come to its end, if one has; the next one begins now.
-
-        `paused_seconds` of it were not the loop's own.
-        """
+    def finish(self) -> WatchedStep | None:
+        """The step that has come to its end, if one has; the next one begins now."""
         if not self.updated:
             return None
         now = time.perf_counter()
-        seconds = max(1e-9, now - (self._since or now) - paused_seconds)
+        seconds = max(1e-9, now - (self._since or now))
         self.number += 1
         parts = [part for part in self.parts if part.went_back]
         done = WatchedStep(self.number, parts, self.norm, self.lr, seconds, self.right)

@@ -262,7 +262,7 @@ class WatchedRun:
         self.should_stop = orders.stop
         if orders.save > self._saved:
             self._saved, self.wants_save = orders.save, True
-        if orders.look > self._looked:
+        if "evaluate" in self._wishes.can and orders.look > self._looked:
             self._looked = orders.look
             self.evaluate()
         return "pause" not in self._wishes.can

@@ -14,7 +14,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -70,19 +70,6 @@ class Given:
         positions = inputs.get("position_ids")
         packed = isinstance(positions, Tensor) and _begins_anew(positions)
         return Given(tuple(tensors), tuple(others), packed)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the largest of them, as they weigh in memory."""
-        return max((_count(shape[:2]) for _, shape, _ in self.tensors), default=0)
-
-    def longer(self, length: int) -> Given:
-        """The same rows, each of `length` tokens."""
-        rows = [
-            (name, (shape[0], length, *shape[2:]) if len(shape) > 1 else shape, dtype)
-            for name, shape, dtype in self.tensors
-        ]
-        return replace(self, tensors=tuple(rows))
 
     def fake(self, device: torch.device) -> dict[str, Any]:
         """Arguments of such shapes; to be made under a fake mode."""
@@ -254,10 +241,3 @@ def _is_full(mask: Any) -> bool:
 
 def _begins_anew(positions: Tensor) -> bool:
     return positions.shape[-1] > 1 and bool((positions.diff(dim=-1) != 1).any())
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
