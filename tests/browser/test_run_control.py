@@ -1,6 +1,7 @@
 """The buttons of a run in a real browser, before a real server and real runs on a tiny model."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -178,8 +179,8 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
 ) -> None:
     page.allowed_errors += ["Failed to load resource", "net::ERR_"]  # type: ignore[attr-defined]
     pause = page.get_by_role("button", name="Pause", exact=True)
-    options = ("--steps", "200", "--pace", "0.05", "--end", "finished")
-    with write(server.runs, "deaf", *options):
+    options = ("--steps", "9000", "--pace", "0.05", "--end", "finished")
+    with write(server.runs, "deaf", *options) as deaf:
         reader.choose("live:deaf")
         expect(pause).to_have_attribute("aria-disabled", "false")
         server.kill()
@@ -191,6 +192,7 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
         press(page, "Pause")
         said(page).to_have_text("Asked to pause. The step in progress is finished first.")
         expect(pause).to_have_attribute("aria-disabled", "true")
+        deaf.send_signal(signal.SIGUSR1)
     reader.wait_notice("finished")
     said(page).to_have_text("The run ended before it could pause.")
     assert page.locator("run-orders button:visible").count() == 0

@@ -4,10 +4,12 @@
 
 It stands for the trainer where a test is about the log, the server or the page: the same file, the
 same lock, the same way to die. After every event it prints the event's number once it is safe.
+SIGUSR1 lets it end after the step that it is in.
 """
 
 import argparse
 import math
+import signal
 import sys
 import time
 from pathlib import Path
@@ -134,10 +136,14 @@ def main() -> None:
     else:
         start(log, args.steps)
     last = min(args.steps, args.until)
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
     for step in range(args.first, last + 1):
         train_step(log, step, args.steps, args.nan_at)
         print(step, flush=True)
         time.sleep(args.pace)
+        if asked:
+            break
     if args.end:
         for prompt, text in (("reverse: planet", "tenalp"), ("capital of Norway?", "olsO")):
             log.emit("sample", last, prompt=prompt, text=text, when="after")
