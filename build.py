@@ -31,7 +31,7 @@ SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo p
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
-WORKERS = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadfile"]  # many tests wait
+WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
 
 
 class BuildError(Exception):
