@@ -67,7 +67,7 @@ def _check_stages(layers: int, cluster: Cluster) -> None:
     if given is not None and sum(given) != layers:
         bound = f"the model has {layers} layers, and these are {sum(given)}"
         raise PlanError("cluster.pipeline_layers", list(given), bound, "make them add up")
-    if stages > layers:
+    if given is None and stages > layers:
         bound = f"{stages} stages would share {layers} layers"
         remedy = "use fewer ranks, or fewer chunks"
         raise PlanError("cluster.pipeline_parallel", cluster.pipeline_parallel, bound, remedy)
