@@ -18,6 +18,7 @@ from unfrozen.errors import ModelError, PlanError
 from unfrozen.hardware.boards import board
 from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.job.cluster import Cluster
+from unfrozen.job.layout import check_layout
 from unfrozen.job.recipe import Recipe
 from unfrozen.job.targets import targets
 from unfrozen.model import ModelConfig
@@ -109,6 +110,7 @@ def _check_parts(job: Job) -> None:
     if sharing > length:
         bound = f"a sequence of {length} has no token for each of them"
         raise PlanError("cluster.context_parallel", sharing, bound, "use fewer ranks")
+    check_layout(job.model, job.recipe, job.cluster)
     if job.recipe.lora:
         targets(local, job.recipe.lora)
 
