@@ -7,6 +7,11 @@
     end_of_backward  every gradient, no activation
     optimizer_step   the update and its temporaries
 
+Gradients that are not summed but for the last micro-batch stay whole until then, however the rest is
+shared out, and become shards in its backward pass. Where cards hold whole gradients, PyTorch's DDP
+has them a second time in the buckets in which it sums them, from its first step on
+(torch/nn/parallel/distributed.py, `gradient_as_bucket_view`).
+
 Gradients of earlier micro-batches live through the forward pass; without accumulation they do not
 exist yet, which is why a peak is a maximum and not a sum. Steps are those after the first, whose
 forward pass runs before the moments exist.
@@ -19,9 +24,15 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.early import head_update, layer_updates
+from unfrozen.memory.gathering import summed_bytes
 from unfrozen.memory.pieces import PIECES, Point, highest
 from unfrozen.memory.sharding import per_card
-from unfrozen.memory.states import state_bytes, update_bytes, whole_moment_bytes
+from unfrozen.memory.states import (
+    state_bytes,
+    trained_parameters,
+    update_bytes,
+    whole_moment_bytes,
+)
 from unfrozen.model import ModelConfig
 
 Components = dict[str, int]
@@ -58,20 +69,38 @@ class Step:
             self.local,
             recipe,
             self.cluster,
-            self.states["grads"],
+            self._grads_in_pass(),
             -(-(loss_tokens or tokens) // self.cluster.context_parallel),
             (model if everywhere else self.local).architecture.vocab,
         )
 
+    def _grads_in_pass(self) -> int:
+        """Bytes of all gradients during a pass: those of the shards, unless they wait whole."""
+        if not self.recipe.accumulates_whole or self.cluster.stage < 2:
+            return self.states["grads"]
+        return summed_bytes(self.recipe, self.cluster) * trained_parameters(self.local, self.recipe)
+
+    @property
+    def buckets(self) -> int:
+        """Bytes of the buckets in which cards that hold whole gradients sum them."""
+        recipe, cluster = self.recipe, self.cluster
+        by_default = cluster.stage == 0 and cluster.alike > 1
+        chosen = by_default if recipe.grad_buckets is None else recipe.grad_buckets and by_default
+        return self.states["grads"] if chosen and not recipe.early_update else 0
+
     def points(self) -> dict[str, Point]:
         """The pieces of each instant that computes; states apart."""
         part = self.micro_batch
+        still = {"held": part.held}
         step = {"update": update_bytes(self.local, self.recipe, self.cluster.shards)}
-        return {
+        found = {
             "end_of_forward": highest((*part.forward_points(), *head_update(part))),
             "backward": highest((*part.layer_points(), *layer_updates(part))),
-            "optimizer_step": step,
+            "end_of_backward": still,
+            "optimizer_step": still | step,
         }
+        buckets = {"buckets": self.buckets}
+        return {name: point | buckets for name, point in found.items()}
 
     def instants(self) -> Instants:
         """Bytes by instant and component; components that are 0 are left out."""
@@ -84,7 +113,7 @@ class Step:
             "load": {name: states[name] for name in resident},
             "end_of_forward": merged(states, points["end_of_forward"]),
             "backward": merged(states, points["backward"]),
-            "end_of_backward": states | {"grads": grads},
+            "end_of_backward": merged(states | {"grads": grads}, points["end_of_backward"]),
             "optimizer_step": merged(states | {"grads": grads}, points["optimizer_step"]),
         }
         return {
