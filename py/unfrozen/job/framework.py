@@ -117,6 +117,8 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("params", "bf16", "recipes/configs: dtype: bf16"),
         ("master", None, _PURE, _full, "recipes/configs: dtype: bf16"),
         ("loss", "chunked", "LinearCrossEntropyLoss in chunks", "torchtune/modules/loss"),
+        ("outer_apart", True, "custom_sharded_layers", _weights_sharded, "recipes/configs/llama3"),
+        ("reduce", "bf16", "no other precision is asked for", _sharded, "training/_distributed.py"),
     ),
     "megatron": _habits(
         "NVIDIA/Megatron-LM @d98e8a6",
@@ -154,6 +156,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("whole_compile", True, "torch.compile(model)", _compiled, "distributed/parallel.py"),
         ("whole_embedding", True, "it stays whole", _spread, "distributed/tensor_parallel.py"),
         ("expert_padding", "fullest", "grouped_expert_forward", "kempnerforge/model/moe.py"),
+        ("router_held", True, "aux_loss is an attribute", "kempnerforge/model/router.py"),
         ("step", "fused", "the default", "kempnerforge/config/optimizer.py"),
     ),
     "llm-foundry": _habits(
@@ -197,6 +200,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("params", "bf16", '"bf16": {"enabled": true}', "deepspeed/runtime/config.py"),
         ("master", "fp32", "ZeRO partitions fp32 weights", _full, "deepspeed/runtime/zero"),
         ("grad_buckets", False, "it reduces in one bucket", "deepspeed/runtime/engine.py"),
+        ("step", "sub_groups", "fp32 gradients by sub-groups", _weights_sharded, "zero/stage3.py"),
     ),
 }
 """Every framework a job can name, and what it does by default."""

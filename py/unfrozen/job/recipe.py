@@ -45,7 +45,8 @@ class Recipe:
     grad_buckets  PyTorch's DDP keeps gradients a second time, in the buckets it sums; default: with
                   several whole copies of the model. False: gradient_as_bucket_view, Megatron
     step          fused updates in place; foreach makes lists of temporaries, for_loop one tensor's,
-                  rows those of some rows (`gpu_runner`)
+                  rows those of some rows (`gpu_runner`), sub_groups the fp32 gradients of 10⁹
+                  weights (DeepSpeed's stage 3)
     micro_batch   sequences that go through the model at once, each of seq_len tokens
     grad_accum    micro-batches before a step; with more than one the gradients outlive the forward
     attention     flash takes no mask (rows without padding, or FlashAttention itself); sdpa is what
@@ -63,6 +64,8 @@ class Recipe:
     expert_padding  null: experts take the tokens they are sent; "fullest": each is padded to the
                   fullest, at worst to all tokens; a number: each has so many times its even share
                   of places, and drops the rest
+    router_held   routers keep their auxiliary loss by name: what leads to it is held, once a layer
+                  is made again, until the next forward pass
     dropout       probability; default: what the model's config says
     loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not; chunked
                   keeps 16-bit logits and upcasts a chunk; fused_linear never builds them, nor
@@ -106,6 +109,7 @@ class Recipe:
     checkpoint_every: int = 1
     activation_offload: bool = False
     expert_padding: str | float | None = None
+    router_held: bool = False
     dropout: float | None = None
     loss: str = "logits_fp32"
     compiled_loss: bool | None = None

@@ -127,6 +127,7 @@ class Pass(Kept):
                     "embedding": t * self.flow.stream * a.hidden,
                     "tied": sum_of_two,
                     "widened": self._widened(),
+                    "routers": self.routers(a.layers),
                 }
                 | self.gathering.at_embedding(),
                 late=self.gathering.last,
@@ -134,7 +135,7 @@ class Pass(Kept):
             ),
             self._point(
                 model.num_parameters,
-                {"outside": ids} | self.gathering.at_end(),
+                {"outside": ids, "routers": self.routers(a.layers)} | self.gathering.at_end(),
                 late=self.gathering.last,
             ),
         )
@@ -155,6 +156,7 @@ class Pass(Kept):
             for name, freed, added, grads in working:
                 pieces = {"layers": layers, "recomputed": recomputed, "low_casts": low}
                 pieces["casts"] = self.casts(left) + cast
+                pieces["routers"] = self.routers(index)
                 pieces["recomputed" if recomputed else "layers"] -= t * freed
                 pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
                 late = self.gathering.late + grads

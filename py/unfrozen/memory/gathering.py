@@ -47,6 +47,8 @@ class Gathering:
         self._leaves_root = cluster.root_resharded
         outer = model.outer_parameters
         self._root = outer - 2 * self._vocab if self._apart else outer
+        if cluster.whole_embedding:
+            self._root += (cluster.tensor_parallel - 1) * self._vocab
         self.late = self._vocab if self._whole and not self._apart else 0
 
     @property

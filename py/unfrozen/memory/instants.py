@@ -63,7 +63,10 @@ class Step:
         self.recipe, self.cluster = recipe, cluster or Cluster()
         self.local = model.split(self.cluster.tensor_parallel)
         whole = whole_moment_bytes(self.local, recipe)
-        self.states = per_card(state_bytes(self.local, recipe), self.cluster, whole)
+        held = state_bytes(self.local, recipe)
+        if self.cluster.whole_embedding and recipe.lora is None:
+            held = {name: round(size * self._embedding_share()) for name, size in held.items()}
+        self.states = per_card(held, self.cluster, whole)
         everywhere = recipe.loss != "vocab_parallel"
         self.micro_batch = Pass(
             self.local,
@@ -74,11 +77,20 @@ class Step:
             (model if everywhere else self.local).architecture.vocab,
         )
 
+    def _embedding_share(self) -> float:
+        """This rank's parameters over those that it would hold of a split embedding."""
+        a = self.local.architecture
+        more = (self.cluster.tensor_parallel - 1) * a.vocab * a.hidden
+        return 1 + more / self.local.num_parameters
+
     def _grads_in_pass(self) -> int:
         """Bytes of all gradients during a pass: those of the shards, unless they wait whole."""
         if not self.recipe.accumulates_whole or self.cluster.stage < 2:
             return self.states["grads"]
-        return summed_bytes(self.recipe, self.cluster) * trained_parameters(self.local, self.recipe)
+        trained = trained_parameters(self.local, self.recipe)
+        if self.cluster.whole_embedding:
+            trained = round(trained * self._embedding_share())
+        return summed_bytes(self.recipe, self.cluster) * trained
 
     @property
     def buckets(self) -> int:
@@ -91,7 +103,7 @@ class Step:
     def points(self) -> dict[str, Point]:
         """The pieces of each instant that computes; states apart."""
         part = self.micro_batch
-        still = {"held": part.held}
+        still = {"held": part.held, "routers": part.routers(self.local.architecture.layers)}
         step = {"update": update_bytes(self.local, self.recipe, self.cluster.shards)}
         found = {
             "end_of_forward": highest((*part.forward_points(), *head_update(part))),

@@ -3,6 +3,10 @@
 Only each n-th layer may be made again, counted from the first (prime-rl and torchtitan:
 `layer_id % freq == 0`); the others keep everything. Under LISA (Pan et al., arXiv 2403.17919) the
 frozen layers keep what frozen linear layers keep: no inputs.
+
+A router that keeps its auxiliary loss as an attribute (KempnerForge, kempnerforge/model/router.py
+@bc775fe) keeps, once its layer is made again, the graph that leads to it: PyTorch's checkpoints let
+go of the outputs of the second pass, and the attribute is none of them (torch/utils/checkpoint.py).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import Final
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import (
+    before_experts_bytes,
     beside_items,
     first_norm_bytes,
     layer_bytes,
@@ -67,6 +72,14 @@ class Kept:
         kind, sparse = self.recipe.checkpointing, self.model.sparse_layers > 0
         shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks, sparse)
         return self.layer - round(self.tokens * shared)
+
+    def routers(self, differentiated: int) -> int:
+        """What leads to the auxiliary losses of so many layers, the last ones, made again."""
+        held = self.recipe.router_held and self.recipe.checkpointing != "none"
+        if not held or not self.model.sparse_layers:
+            return 0
+        each = before_experts_bytes(self.model.architecture, self.flow, self._whole_ranks)
+        return round(self.tokens * each) * differentiated // self.recipe.checkpoint_every
 
     def _layer_bytes(self) -> int:
         a = self.model.architecture

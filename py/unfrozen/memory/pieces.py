@@ -29,6 +29,7 @@ PIECES: Final = {
     "loss": Piece("logits_loss", "loss and its backward pass", "see the loss"),
     "head": Piece("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),
     "held": Piece("logits_loss", "logits that the caller holds", "bytes · T·V"),
+    "routers": Piece("activations", "what leads to auxiliary losses that are held", "T·L·kept"),
     "casts": Piece("workspace", "16-bit copies of weights under autocast", "2 · matrices"),
     "norm": Piece("workspace", "backward pass of a norm", "5·4·T·h"),
     "feed_forward": Piece("workspace", "feed-forward part's backward pass", "c·T·(h + 2f)"),

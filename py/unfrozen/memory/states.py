@@ -24,6 +24,7 @@ from unfrozen.model import ModelConfig, Tensor
 BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK
 CHUNK: Final = 2**20  # weights that an elementwise update "by rows" takes at once
+SUB_GROUP: Final = 10**9  # weights of DeepSpeed's sub_group_size (runtime/zero/config.py @edaa722)
 ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor takes together
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
 FOUR_BIT_BLOCK: Final = 128
@@ -161,6 +162,8 @@ def update_bytes(
         return 3 * 4 * largest // shards
     if recipe.projection_rank:
         return _projected_bytes(model, recipe, largest) // shards
+    if recipe.step == "sub_groups":
+        return 4 * min(SUB_GROUP, trained // shards)
     if recipe.step == "rows":
         if recipe.optimizer == "adafactor":
             largest = min(largest, _largest_at_once(model))
