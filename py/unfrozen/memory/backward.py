@@ -36,7 +36,7 @@ class Pass(Kept):
         super().__init__(model, recipe, cluster)
         self.grads_bytes, self.loss_tokens, self.vocab = grads_bytes, loss_tokens, vocab
         a = model.architecture
-        self.head_size = 0 if a.labels else a.vocab * a.hidden
+        self.head_size = a.head_size
         self.gathering = Gathering(model, recipe, cluster)
         self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
@@ -64,9 +64,11 @@ class Pass(Kept):
         return kept | {"casts": self.casts(a.layers, head=head)} | self.flowing(layer=False)
 
     def forward_points(self) -> tuple[Point, ...]:
-        """The loss with its way back, and the head's backward pass."""
+        """The loss with its way back, and the head's backward pass; what is kept without a head."""
         a, loss = self.model.architecture, self.loss
         more = self.kept_point()
+        if not a.has_head:
+            return (self._point(0, more),)
         early = self.head_size if loss.early and self.head_trains else 0
         selected = 0  # the last norm's output; under autocast also its rows, before they are cast
         if self.loss_kind == "linear":
@@ -104,21 +106,24 @@ class Pass(Kept):
     def layer_points(self) -> tuple[Point, ...]:
         """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        ids, embedding = 8 * t, a.vocab * a.hidden
+        ids, embedding = 8 * t if a.has_embedding else 0, a.embedding_size
         sum_of_two = 2 * self._grad_width * embedding if a.tied and self.head_trains else 0
-        return (
+        norm = (
             self._point(
                 self.head_size,
                 {
                     "layers": self.layers,
                     "outside": self.outside,
-                    "norm": 20 * t * a.hidden // self._whole_ranks,
+                    "norm": 20 * t * a.hidden // self.whole_ranks,
                     "casts": self.casts(a.layers),
                 }
                 | self.gathering.at_norm(),
                 late=self.gathering.late,
                 here=self._tied,
             ),
+        )
+        return (
+            *(norm if a.has_head else ()),
             *self._inside_points(),
             self._point(
                 model.num_parameters,
@@ -144,7 +149,7 @@ class Pass(Kept):
         """The highest points inside the layers that are differentiated first and last."""
         a, model, t = self.model.architecture, self.model, self.tokens
         shared = {"outside": self.beside} | self.flowing(layer=True)
-        working = working_points(model, self.flow, self._whole_ranks)
+        working = working_points(model, self.flow, self.whole_ranks)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
         low = low_casts(model, self.recipe.compute, t)
@@ -179,7 +184,7 @@ class Pass(Kept):
         but these.
         """
         a, model = self.model.architecture, self.model
-        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden
+        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden * a.has_embedding
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
         between = {1, a.layers - 2} if self.gathering.largest else set()

@@ -9,6 +9,12 @@ kempnerforge/model/moe.py @bc775fe, `grouped_expert_forward`), or to a capacity,
 share (GShard, Lepikhin et al., arXiv 2006.16668, section 2.2; Switch, Fedus et al., arXiv
 2101.03961, section 2.2), beyond which tokens are dropped. Places cost what tokens do; what is sent
 back to the tokens does not grow.
+
+Where cards share the experts out, a card gets as many copies for its experts as it sends away, if
+the router is balanced; in the backward pass gradients of the copies go back the same way, out of
+one buffer into another (Megatron-LM `megatron/core/transformer/moe/token_dispatcher.py`,
+`MoEAlltoAllTokenDispatcher`; torchtitan `torchtitan/distributed/expert_parallel.py`,
+`ExpertParallel`).
 """
 
 from __future__ import annotations
@@ -53,6 +59,11 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     return found
 
 
+def dispatched_bytes(a: Architecture, flow: Flow, tokens: int) -> int:
+    """The buffer in which copies, or their gradients, come from other cards; 0 without experts."""
+    return flow.stream * tokens * a.experts.per_token * a.hidden if a.experts else 0
+
+
 def experts_working(
     a: Architecture, flow: Flow, whole_ranks: int = 1
 ) -> tuple[tuple[int, int, int], ...]:
@@ -66,7 +77,8 @@ def experts_working(
     assert experts is not None
     t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden // whole_ranks
     wide = 4 if a.model_type == "mixtral" else e  # its routing weights are fp32
-    last, p = experts.count * f * a.hidden, flow.padding * t
+    last = experts.held * experts.held_ffn * a.hidden
+    p = flow.padding * t
     return (
         (0, 3 * wide * t * h + e * h, 0),
         (round(e * p * (f + h)) + 12 * t, round(3 * e * p * f) + e * h, last),

@@ -25,6 +25,7 @@ from unfrozen.memory.activations import (
     outside_items,
 )
 from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
+from unfrozen.memory.experts import dispatched_bytes
 from unfrozen.memory.flow import Adapters, Flow, Item
 from unfrozen.memory.pieces import Point
 from unfrozen.model import ModelConfig
@@ -45,7 +46,7 @@ class Kept:
         self.model, self.recipe, self.cluster = model, recipe, cluster
         self.flow = Flow.of(model, recipe, sharded_weights=cluster.stage == 3)
         self.tokens = -(-recipe.tokens // cluster.context_parallel)
-        self._whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        self.whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
@@ -70,7 +71,7 @@ class Kept:
         if not self.made_again(layer):
             return 0
         kind, sparse = self.recipe.checkpointing, self.model.sparse_layers > 0
-        shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks, sparse)
+        shared = shared_bytes(self.model.architecture, self.flow, kind, self.whole_ranks, sparse)
         return self.layer - round(self.tokens * shared)
 
     def routers(self, differentiated: int) -> int:
@@ -78,22 +79,22 @@ class Kept:
         held = self.recipe.router_held and self.recipe.checkpointing != "none"
         if not held or not self.model.sparse_layers:
             return 0
-        each = before_experts_bytes(self.model.architecture, self.flow, self._whole_ranks)
+        each = before_experts_bytes(self.model.architecture, self.flow, self.whole_ranks)
         return round(self.tokens * each) * differentiated // self.recipe.checkpoint_every
 
     def _layer_bytes(self) -> int:
         a = self.model.architecture
         kinds = {a.is_sparse(index) for index in (0, a.layers - 1)}
-        each = (layer_bytes(a, self.flow, sparse, self._whole_ranks) for sparse in kinds)
+        each = (layer_bytes(a, self.flow, sparse, self.whole_ranks) for sparse in kinds)
         return round(self.tokens * max(each))
 
     def _kept_bytes(self) -> int:
         a, recipe = self.model.architecture, self.recipe
         if recipe.checkpointing == "full":
-            return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
+            return round(self.tokens * self.flow.stream * a.hidden / self.whole_ranks)
         if recipe.checkpointing == "selective":
             sparse = self.model.sparse_layers > 0
-            kept = selective_bytes(a, self.flow, self._whole_ranks, sparse)
+            kept = selective_bytes(a, self.flow, self.whole_ranks, sparse)
             return round(self.tokens * kept)
         return self.layer
 
@@ -109,7 +110,7 @@ class Kept:
         sparse = self.model.sparse_layers
         if sparse in (0, a.layers):
             return a.layers * self.kept - self.tokens * first_norm_bytes(a, self.flow)
-        dense, mixed = (layer_bytes(a, self.flow, s, self._whole_ranks) for s in (False, True))
+        dense, mixed = (layer_bytes(a, self.flow, s, self.whole_ranks) for s in (False, True))
         return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
 
     def _sampled_bytes(self, sampled: int) -> int:
@@ -117,7 +118,7 @@ class Kept:
         a = self.model.architecture
         frozen = replace(self.flow, adapters=_FROZEN)
         sparse = self.model.sparse_layers > 0
-        each = round(self.tokens * layer_bytes(a, frozen, sparse, self._whole_ranks))
+        each = round(self.tokens * layer_bytes(a, frozen, sparse, self.whole_ranks))
         trained = min(sampled, a.layers)
         return trained * self.layer + (a.layers - trained) * min(each, self.layer)
 
@@ -125,7 +126,7 @@ class Kept:
         a, recipe = self.model.architecture, self.recipe
         checkpointed = recipe.checkpointing != "none"
         found = items(a, self.flow, checkpointed, recipe.micro_batch)
-        ranks = self._whole_ranks
+        ranks = self.whole_ranks
         return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
 
     def flowing(self, layer: bool) -> Point:
@@ -136,6 +137,8 @@ class Kept:
             found["gathered_inputs"] = (2 if layer else 1) * c * self.tokens * a.hidden
         if cluster.context_parallel > 1 and layer:
             found["ring"] = 4 * c * self.tokens * a.kv_width
+        if cluster.expert_parallel > 1 and layer:
+            found["dispatched"] = dispatched_bytes(a, self.flow, self.tokens) // self.whole_ranks
         if self.recipe.base and layer:
             found["dequantised"] = c * self.model.largest_matrix
         return found
@@ -154,5 +157,4 @@ class Kept:
         if self.flow.kernels == "fused_block":  # it casts the others again
             kept = a.q_width * a.hidden
         copies = (min(layers, 1) if once else layers) * kept
-        head_size = 0 if a.labels else a.vocab * a.hidden
-        return self.flow.compute * (copies + (head_size if head else 0))
+        return self.flow.compute * (copies + (a.head_size if head else 0))

@@ -78,7 +78,7 @@ def loss_kind(a: Architecture, recipe: Recipe, *, sharded_weights: bool) -> str:
     """The loss that is meant: none of its own kind without a vocabulary, PyTorch's where sharded
     weights are their own master copy.
     """
-    if a.labels:
+    if not a.head_size:
         return "classification"
     pytorch = sharded_weights and recipe.master is None
     if recipe.loss == "vocab_parallel" and pytorch:
