@@ -202,7 +202,7 @@ def _trained(job: Job) -> int:
 
 def _moment_width(job: Job) -> float:
     recipe = job.recipe
-    width = {"int8": 1.0, None: 0.0}.get(recipe.moments)
+    width = {"int8": 1.0, "int4": 0.5, None: 0.0}.get(recipe.moments)
     each = BYTES[str(recipe.moments)] if width is None else width
     return _MOMENTS.get(recipe.optimizer, 0) * each
 
