@@ -246,7 +246,18 @@ def _value(key: str, state: State, part: str) -> object:
         return _padding(text)
     if key == "lora_targets":
         return text.replace(",", " ").split()
+    if key == "pipeline_layers":
+        return _layers(name, text)
     return None if text == "null" else text
+
+
+def _layers(name: str, text: str) -> list[int]:
+    """Layers of each stage: "8, 8, 8, 7". Raises PlanError for what is no number."""
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() for word in words):
+        bound = "it must be a whole number for each stage"
+        raise PlanError(name, text, bound, "write them with commas, like 8, 8, 8, 7")
+    return list(map(int, words))
 
 
 def _padding(text: str) -> str | float | None:
