@@ -17,7 +17,9 @@ Reading order:
 13. `working` — the highest points inside a layer
 14. `backward` — one micro-batch: its highest points, taken apart into those
 15. `early` — the update within the backward pass
-16. `instants` — the moments of a step; the peak is their maximum
-17. `overhead` — the allocator, the driver and the communication
-18. `explain` — the peak as a list of terms with formula, inputs and source
+16. `in_flight` — the order of a pipeline's micro-batches, and how many a rank keeps
+17. `pipeline` — what a rank of a pipeline, or a card of a device map, holds
+18. `instants` — the moments of a step; the peak is their maximum
+19. `overhead` — the allocator, the driver and the communication
+20. `explain` — the peak as a list of terms with formula, inputs and source
 """

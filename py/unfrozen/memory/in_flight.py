@@ -36,6 +36,19 @@ Action = tuple[str, int]
 """F, B, I or W, and the stage among those that the rank holds."""
 
 Counts = tuple[int, ...]
+
+SOURCES: Final = {
+    "gpipe": "Huang et al., arXiv 1811.06965, section 2.3",
+    "1f1b": "Narayanan et al., arXiv 2104.04473, section 2.2.1",
+    "interleaved": "Narayanan et al., arXiv 2104.04473, section 2.2.2",
+    "zero_bubble": "Qi et al., arXiv 2401.10241, section 2.2",
+    "zb_h2": "Qi et al., arXiv 2401.10241, section 2.3",
+    "zb_v": "Qi et al., arXiv 2405.15362, section 4",
+    "dualpipe_v": "deepseek-ai/DualPipe, dualpipe/dualpipev.py",
+    "dualpipe": "DeepSeek-V3, arXiv 2412.19437, section 3.2.1",
+}
+"""Where each schedule was published."""
+
 _ROUNDS: Final = 4  # after so many nothing new comes
 
 

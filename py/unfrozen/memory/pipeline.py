@@ -45,11 +45,16 @@ _GONE: Final = ("classification", "fused_linear", "linear", "fused_vocab")
 
 @lru_cache(maxsize=4096)
 def held_stages(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[ModelConfig, ...]:
-    """The stages that a rank holds, first to last. One without layers is part of its neighbour."""
+    """The stages that a rank holds, first to last. One without layers is part of its neighbour, and
+    so is an embedding that fills a card of its own.
+    """
     a = model.architecture
     if cluster.device_map:
-        card = spread(model, cluster.gpus)[rank]
-        return (model.only(card.layers, embedding=card.embedding, head=card.head),)
+        cards = spread(model, cluster.gpus)
+        least = min(number for number, card in enumerate(cards) if card.layers)
+        ends = cards[: rank + 1] if rank == least else cards[rank : rank + 1]
+        embedding, head = any(one.embedding for one in ends), any(one.head for one in ends)
+        return (model.only(cards[rank].layers, embedding=embedding, head=head),)
     layers, last = stage_layers(a.layers, cluster), cluster.stages - 1
     stages = stages_of(rank, cluster)
     held = [stage for stage in stages if layers[stage]]
@@ -79,10 +84,13 @@ def alike(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
     """The ranks that can hold most: of those with the same layers and ends the first and the last,
     between which what they keep in flight only falls or only rises.
     """
-    ranks = cluster.gpus if cluster.device_map else cluster.pipeline_parallel
+    ranks = list(range(cluster.pipeline_parallel))
+    if cluster.device_map:
+        cards = spread(model, cluster.gpus)
+        ranks = [number for number, card in enumerate(cards) if card.layers]
     first: dict[object, int] = {}
     last: dict[object, int] = {}
-    for rank in range(ranks):
+    for rank in ranks:
         stages = held_stages(model, cluster, rank)
         kind = tuple(map(_kind, stages))
         first.setdefault(kind, rank)
@@ -124,6 +132,12 @@ class InFlight:
         held = 0 if part.model.architecture.has_head else 1
         sent = _sent(part) if _pytorchs(self._cluster) else 0
         return {"in_flight": kept, "passed": (coming + held) * _passed(part) + sent}
+
+    def counted(self, stage: int) -> int:
+        """How many micro-batches, each of one stage, are kept beside the work on one of them."""
+        found = [moment for moment in self._moments if moment.stage == stage]
+        worst = max(found, key=self._bytes)
+        return sum(worst.whole) + sum(worst.late)
 
     def shared(self) -> Point:
         """Weights and gradients that a rank under ZeRO-2 or 3 holds whole while it works."""

@@ -175,8 +175,8 @@ class Architecture:
         does not divide.
         """
         if self.experts and (sharers > 1 or (own or ranks) != ranks):
-            experts = replace(self.experts, sharers=sharers, widths=(ranks, own or ranks))
-            return replace(self, experts=experts).split(ranks)
+            shared_out = replace(self.experts, sharers=sharers, widths=(ranks, own or ranks))
+            return replace(self, experts=shared_out).split(ranks)
         if ranks == 1:
             return self
         sizes = {"num_attention_heads": self.heads, "intermediate_size": self.ffn}

@@ -3,6 +3,7 @@
 Reading order:
 
 - `fit` — what a job holds, and whether the card holds that
+- `holder` — whose memory that is, where cards hold different layers
 - `methods` — full fine-tuning, LoRA and QLoRA side by side
 - `flops` — what a token costs in operations
 - `step_time` — what a step costs in seconds, cause by cause
