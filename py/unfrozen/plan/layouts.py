@@ -18,7 +18,7 @@ Not searched is what cannot win:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import gcd
 from typing import Final
 
@@ -27,7 +27,8 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.layout import check_layout
 from unfrozen.plan.dimensions import MOST_CARDS, RECOMPUTED, clusters, divisors, laid_out
-from unfrozen.plan.fit import plan_job
+from unfrozen.plan.fit import Plan, plan_job
+from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import StepTime, card_of, step_time
 
 MOST_SEQUENCES: Final = 1_000_000
@@ -113,13 +114,22 @@ def ranked(found: list[Layout]) -> list[Layout]:
     return sorted(found, key=_rank)
 
 
-def fewest_cards(job: Job) -> Layout | None:
-    """The fastest layout of the fewest cards, in powers of two, that hold the job somehow."""
+def fewest_cards(planned: Plan) -> Job | None:
+    """The job on the fewest cards that hold it; None where no number does.
+
+    As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the fewest
+    cards in powers of two.
+    """
+    job = planned.job
+    for sharding, count in ((job.cluster.sharding, fewest_gpus), ("zero3", min_gpus)):
+        if gpus := count(planned):
+            over_all = replace(job.cluster, gpus=gpus, device_map=False, shard_size=None)
+            shared = sharding if over_all.alike > 1 else "none"
+            return replace(job, cluster=replace(over_all, sharding=shared))
     gpus = 1
     while gpus <= MOST_CARDS:
-        found = layouts(job, gpus)
-        if found:
-            return found[0]
+        if found := layouts(job, gpus):
+            return found[0].job
         gpus *= 2
     return None
 
