@@ -92,7 +92,8 @@ def verdict(planned: Plan) -> str:
     if spare >= 0:
         return f"{first}\nFits the {card_words(gpu)} with {format_bytes(spare)} to spare."
     cards = min_gpus(planned)
-    more = f"{cards:,} of them would hold it under ZeRO-3" if cards else "no number of them would"
+    alone = "no number of them would under ZeRO-3 alone"
+    more = f"{cards:,} of them would hold it under ZeRO-3" if cards else alone
     short = format_bytes(-spare)
     return f"{first}\nDoes not fit the {card_words(gpu)}: {short} short; {more}."
 
@@ -189,14 +190,9 @@ def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:
 
 
 def solved_text(planned: Plan, key: str, found: int) -> str:
-    """The answer of an inverse question."""
+    """The largest micro-batch or the longest sequence, in a sentence."""
     gpu = planned.job.gpu
     card = f"the {card_words(gpu)}" if gpu else DEFAULT_GPU
-    if key == "gpus":
-        stage = _sharding(planned.job)
-        if not found:
-            return f"No number of cards holds this job, {stage}, on {card}."
-        return f"Fewest cards, {stage}: {found:,} × {gpu.name if gpu else DEFAULT_GPU}."
     what = {"micro_batch": "micro-batch", "seq_len": "sequence"}[key]
     if not found:
         return f"Not even a {what} of 1 fits {card}."

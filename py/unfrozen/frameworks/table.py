@@ -1,0 +1,137 @@
+"""Ranked layouts as text for a terminal of 80 columns, and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from unfrozen.answer.text import table
+from unfrozen.frameworks.known import FRAMEWORKS, commands
+from unfrozen.job import Job
+from unfrozen.plan import card_words
+from unfrozen.plan.layouts import Layout
+from unfrozen.plan.step_time import card_of
+from unfrozen.units import gib, sig3
+
+SHOWN: Final = 10
+"""Layouts of a table; data has them all."""
+CAUSES: Final = {
+    "compute": "products",
+    "traffic": "memory",
+    "host": "host",
+    "communication": "links",
+}
+"""What binds a step, in a word for each cause of `StepTime`."""
+RECOMPUTED: Final = {"none": "nothing", "selective": "some", "full": "layers"}
+MESH: Final = {
+    "tensor_parallel": "tp",
+    "context_parallel": "cp",
+    "pipeline_parallel": "pp",
+    "expert_parallel": "ep",
+}
+"""What cards share beside data, in the letters that every framework uses."""
+
+
+def mesh(job: Job) -> str:
+    """Who shares what: "dp32 tp2", replicas first."""
+    cluster = job.cluster
+    counts = {name: getattr(cluster, key) for key, name in MESH.items()}
+    shared = [f"{name}{count}" for name, count in counts.items() if count > 1]
+    if cluster.pipeline_parallel > 1 and cluster.pipeline_schedule == "interleaved":
+        shared[-1 - (cluster.expert_parallel > 1)] += f"×{cluster.chunks}"
+    return " ".join([f"dp{cluster.replicas}", *shared])
+
+
+def spread(job: Job) -> str:
+    """How states are: "–", "ZeRO-3", in groups "ZeRO-3/8"."""
+    cluster = job.cluster
+    if not cluster.stage:
+        return "–"
+    grouped = f"/{cluster.shards}" if cluster.shards < cluster.alike else ""
+    return f"ZeRO-{cluster.stage}{grouped}"
+
+
+def layouts_text(
+    job: Job, gpus: int, found: Sequence[Layout], framework: str | None, price: float | None
+) -> str:
+    """The best layouts, a line each, and what to type for the first."""
+    gpu = card_of(job)
+    if not found:
+        run = f" that {FRAMEWORKS[framework].label} runs" if framework else ""
+        return f"No layout{run} fits {gpus:,} × {card_words(gpu)}; --solve gpus finds how many do."
+    first = found[0]
+    head = (
+        f"{gpus:,} × {gpu.name}, {first.sequences:,} × {first.job.recipe.seq_len:,} tokens a step:"
+        f" {len(found):,} layouts fit"
+    )
+    rows = [_head(price)]
+    rows += [_row(one, price) for one in found[:SHOWN]]
+    return "\n".join([head, "", table(rows, left=3), "", _notes(price), "", _typed(first, framework)])
+
+
+def layouts_data(found: Sequence[Layout], price: float | None) -> list[dict[str, Any]]:
+    """Every layout, the fastest first: its recipe and cluster as a job takes them, sizes in GiB,
+    times in seconds, what it costs for a billion tokens, and the commands that start just this.
+    """
+    return [_data(one, price) for one in found]
+
+
+def _data(one: Layout, price: float | None) -> dict[str, Any]:
+    cause, share = one.binds
+    return {
+        "cluster": asdict(one.job.cluster),
+        "recipe": one.job.recipe.as_json(),
+        "device_gib": gib(one.device_bytes),
+        "step_seconds": one.seconds,
+        "seconds": asdict(one.time),
+        "tokens_per_second": one.tokens_per_second,
+        "card_hours_per_billion_tokens": one.card_hours,
+        "cost_per_billion_tokens": None if price is None else price * one.card_hours,
+        "bound_by": cause,
+        "bound_share": share,
+        "commands": commands(one.job),
+    }
+
+
+def _head(price: float | None) -> list[str]:
+    cost = "hours/B" if price is None else "cost/B"
+    sizes = ["batch", "GiB", "step s", "tokens/s", cost, "bound by"]
+    return ["layout", "states", "recompute", *sizes]
+
+
+def _row(one: Layout, price: float | None) -> list[str]:
+    recipe, (cause, share) = one.job.recipe, one.binds
+    cost = one.card_hours * (1 if price is None else price)
+    return [
+        mesh(one.job),
+        spread(one.job),
+        RECOMPUTED[recipe.checkpointing],
+        f"{recipe.grad_accum}×{recipe.micro_batch}",
+        sig3(gib(one.device_bytes)),
+        sig3(one.seconds),
+        f"{one.tokens_per_second:,.0f}",
+        f"{cost:,.0f}" if cost >= 100 else sig3(cost),
+        f"{CAUSES[cause]} {100 * share:.0f}%",
+    ]
+
+
+def _notes(price: float | None) -> str:
+    cost = "hours/B: card-hours" if price is None else "cost/B: cost"
+    return (
+        "dp: data, tp: tensor, cp: context, pp: pipeline, ep: expert parallel; batch: micro-\n"
+        f"batches × sequences in each, a replica; {cost} of a billion tokens. Estimates."
+    )
+
+
+def _typed(first: Layout, framework: str | None) -> str:
+    """The command of the framework that was named, or of each that starts the first as it is."""
+    if framework:
+        chosen = FRAMEWORKS[framework]
+        return f"The first, with {chosen.label}:\n\n{chosen.command(first.job)}"
+    known = commands(first.job)
+    if not known:
+        names = ", ".join(FRAMEWORKS)
+        return f"For a command say who runs it, which may change the recipe: --framework\n{names}."
+    parts = [f"The first, with {FRAMEWORKS[name].label}:\n\n{text}" for name, text in known.items()]
+    return "\n\n".join(parts)
