@@ -16,6 +16,7 @@ from unfrozen.memory.activations import (
     outside_items,
 )
 from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
+from unfrozen.memory.experts import dispatched_bytes
 from unfrozen.memory.flow import Flow, Item
 from unfrozen.memory.gathering import Gathering
 from unfrozen.memory.loss import loss_memory
@@ -47,9 +48,9 @@ class Pass:
         self.grads_bytes, self.loss_tokens, self.vocab = grads_bytes, loss_tokens, vocab
         self.flow = Flow.of(model, recipe, sharded_weights=cluster.stage == 3)
         self.tokens = -(-recipe.tokens // cluster.context_parallel)
-        self._whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        self.whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
         a = model.architecture
-        self.head_size = 0 if a.labels else a.vocab * a.hidden
+        self.head_size = a.head_size
         self.gathering = Gathering(model, recipe, cluster)
         self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
@@ -64,7 +65,7 @@ class Pass:
         self.layers = self._layers_bytes()
         self.outside = self._outside_bytes(outside_items)
         self.beside = self._outside_bytes(beside_items)
-        self.loss_kind = "classification" if a.labels else recipe.loss
+        self.loss_kind = recipe.loss if self.head_size else "classification"
         if recipe.loss == "vocab_parallel" and cluster.stage == 3:
             self.loss_kind = "loss_parallel"
         sizes = self.flow.compute, loss_tokens, a.hidden, vocab
@@ -73,16 +74,16 @@ class Pass:
     def _layer_bytes(self) -> int:
         a = self.model.architecture
         kinds = {a.is_sparse(index) for index in (0, a.layers - 1)}
-        each = (layer_bytes(a, self.flow, sparse, self._whole_ranks) for sparse in kinds)
+        each = (layer_bytes(a, self.flow, sparse, self.whole_ranks) for sparse in kinds)
         return round(self.tokens * max(each))
 
     def _kept_bytes(self) -> int:
         a, recipe = self.model.architecture, self.recipe
         if recipe.checkpointing == "full":
-            return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
+            return round(self.tokens * self.flow.stream * a.hidden / self.whole_ranks)
         if recipe.checkpointing == "selective":
             sparse = self.model.sparse_layers > 0
-            kept = selective_bytes(a, self.flow, self._whole_ranks, sparse)
+            kept = selective_bytes(a, self.flow, self.whole_ranks, sparse)
             return round(self.tokens * kept)
         return self.layer
 
@@ -95,14 +96,14 @@ class Pass:
             return a.layers * self.kept
         if sparse in (0, a.layers):
             return a.layers * self.kept - self.tokens * first_norm_bytes(a, self.flow)
-        dense, mixed = (layer_bytes(a, self.flow, s, self._whole_ranks) for s in (False, True))
+        dense, mixed = (layer_bytes(a, self.flow, s, self.whole_ranks) for s in (False, True))
         return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
 
     def _outside_bytes(self, items: Callable[..., list[Item]]) -> int:
         a, recipe = self.model.architecture, self.recipe
         checkpointed = recipe.checkpointing != "none"
         found = items(a, self.flow, checkpointed, recipe.micro_batch)
-        ranks = self._whole_ranks
+        ranks = self.whole_ranks
         return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
 
     def kept_point(self) -> Point:
@@ -114,9 +115,11 @@ class Pass:
         return kept | {"casts": self.casts(a.layers, head=head)} | self._flowing(layer=False)
 
     def forward_points(self) -> tuple[Point, ...]:
-        """The loss with its way back, and the head's backward pass."""
+        """The loss with its way back, and the head's backward pass; what is kept without a head."""
         a, loss = self.model.architecture, self.loss
         more = self.kept_point()
+        if not a.has_head:
+            return (self._point(0, more),)
         early = self.head_size if loss.early and self.head_trains else 0
         selected = 0  # the last norm's output; under autocast also its rows, before they are cast
         if self.loss_kind == "linear":
@@ -154,21 +157,24 @@ class Pass:
     def layer_points(self) -> tuple[Point, ...]:
         """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        ids, embedding = 8 * t, a.vocab * a.hidden
+        ids, embedding = 8 * t if a.has_embedding else 0, a.embedding_size
         sum_of_two = 2 * self._grad_width * embedding if a.tied and self.head_trains else 0
-        return (
+        norm = (
             self._point(
                 self.head_size,
                 {
                     "layers": self.layers,
                     "outside": self.outside,
-                    "norm": 20 * t * a.hidden // self._whole_ranks,
+                    "norm": 20 * t * a.hidden // self.whole_ranks,
                     "casts": self.casts(a.layers),
                 }
                 | self.gathering.at_norm(),
                 late=self.gathering.late,
                 here=self._tied,
             ),
+        )
+        return (
+            *(norm if a.has_head else ()),
             *self._inside_points(),
             self._point(
                 model.num_parameters,
@@ -193,7 +199,7 @@ class Pass:
         a, model, t = self.model.architecture, self.model, self.tokens
         recomputed = self.recomputed
         shared = {"outside": self.beside} | self._flowing(layer=True)
-        working = working_points(model, self.flow, self._whole_ranks)
+        working = working_points(model, self.flow, self.whole_ranks)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
         found = []
@@ -220,7 +226,7 @@ class Pass:
         but these.
         """
         a, model = self.model.architecture, self.model
-        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden
+        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden * a.has_embedding
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
         if self.gathering.largest:
@@ -236,7 +242,7 @@ class Pass:
         if kind == "none":
             return 0
         sparse = self.model.sparse_layers > 0
-        shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks, sparse)
+        shared = shared_bytes(self.model.architecture, self.flow, kind, self.whole_ranks, sparse)
         return self.layer - round(self.tokens * shared)
 
     def _flowing(self, layer: bool) -> Point:
@@ -247,6 +253,8 @@ class Pass:
             found["gathered_inputs"] = (2 if layer else 1) * c * self.tokens * a.hidden
         if cluster.context_parallel > 1 and layer:
             found["ring"] = 4 * c * self.tokens * a.kv_width
+        if cluster.expert_parallel > 1 and layer:
+            found["dispatched"] = dispatched_bytes(a, self.flow, self.tokens) // self.whole_ranks
         if self.recipe.base and layer:
             found["dequantised"] = c * self.model.largest_matrix
         return found

@@ -3,6 +3,12 @@
 Each token goes to t of E experts of width f. transformers sorts the copies by expert and runs two
 grouped products over stacked weights, on CPU and on CUDA; those run in the precision of the
 weights, also under autocast. Traced with torch 2.13; the tests compare with a real forward pass.
+
+Where cards share the experts out, a card gets as many copies for its experts as it sends away, if
+the router is balanced; in the backward pass gradients of the copies go back the same way, out of
+one buffer into another (Megatron-LM `megatron/core/transformer/moe/token_dispatcher.py`,
+`MoEAlltoAllTokenDispatcher`; torchtitan `torchtitan/distributed/expert_parallel.py`,
+`ExpertParallel`).
 """
 
 from __future__ import annotations
@@ -37,6 +43,11 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     return found
 
 
+def dispatched_bytes(a: Architecture, flow: Flow, tokens: int) -> int:
+    """The buffer in which copies, or their gradients, come from other cards; 0 without experts."""
+    return flow.stream * tokens * a.experts.per_token * a.hidden if a.experts else 0
+
+
 def experts_working(
     a: Architecture, flow: Flow, whole_ranks: int = 1
 ) -> tuple[tuple[int, int, int], ...]:
@@ -50,7 +61,7 @@ def experts_working(
     assert experts is not None
     t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden // whole_ranks
     wide = 4 if a.model_type == "mixtral" else e  # its routing weights are fp32
-    last = experts.count * f * a.hidden
+    last = experts.held * experts.held_ffn * a.hidden
     return (
         (0, 3 * wide * t * h + e * h, 0),
         (e * t * (f + h) + 12 * t, 3 * e * t * f + e * h, last),

@@ -28,8 +28,11 @@ class Gathering:
         self._model = model
         self._whole = cluster.stage == 3
         self._scatters = cluster.stage >= 2 and recipe.lora is None
-        self._vocab = 0 if a.labels else a.vocab * a.hidden
-        self._apart = self._whole and cluster.outer_apart and not a.tied and self._vocab > 0
+        self._vocab = a.head_size or (0 if a.labels else a.embedding_size)
+        both = a.has_embedding and a.has_head
+        self._apart = (
+            self._whole and cluster.outer_apart and not a.tied and self._vocab > 0 and both
+        )
         self._width = BYTES[recipe.compute]
         self._layer_width = QUANTISED_BITS[recipe.base] / 8 if recipe.base else self._width
         summed = BYTES["fp32" if cluster.outer_apart else recipe.grads]
@@ -37,6 +40,11 @@ class Gathering:
         outer = model.outer_parameters
         self._root = outer - 2 * self._vocab if self._apart else outer
         self.late = self._vocab if self._whole and not self._apart else 0
+
+    @property
+    def summed_width(self) -> int:
+        """Bytes of a gradient while it waits, whole, to be summed over cards."""
+        return self._summed or self._width
 
     @property
     def grad_width(self) -> int | None:

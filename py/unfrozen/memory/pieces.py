@@ -25,6 +25,7 @@ PIECES: Final = {
     "layers": Piece("activations", "kept by the layers", "T·L·kept"),
     "recomputed": Piece("activations", "one layer, recomputed", "T·kept"),
     "outside": Piece("activations", "kept outside the layers", "T·kept"),
+    "in_flight": Piece("activations", "micro-batches in flight", "see the schedule"),
     "head_input": Piece("activations", "input of the head", "c·T·h"),
     "loss": Piece("logits_loss", "loss and its backward pass", "see the loss"),
     "head": Piece("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),
@@ -39,6 +40,8 @@ PIECES: Final = {
     "unreduced": Piece("workspace", "gradients of a unit before they are scattered", "unit"),
     "gathered_inputs": Piece("workspace", "layer input, gathered along the sequence", "2·c·T·h"),
     "ring": Piece("workspace", "keys and values of the neighbours", "4·c·T·k"),
+    "passed": Piece("workspace", "tensors on their way between stages", "c·T·h"),
+    "dispatched": Piece("workspace", "copies from other cards' tokens", "c·T·t·h"),
     "dequantised": Piece("workspace", "one linear layer in 16 bits", "c · largest matrix"),
     "update": Piece("workspace", "temporaries of the update", "see the optimizer"),
 }
