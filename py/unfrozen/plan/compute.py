@@ -11,14 +11,9 @@ from unfrozen.hardware.boards import HOST_MEMORY_GB_S, LINK_SHARE, board, peak_t
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.job import Job
 from unfrozen.plan.flops import flops, frozen
-from unfrozen.plan.step_time import (
-    SCORE_BYTES,
-    UNMEASURED_SHARE,
-    card_of,
-    step_time,
-    step_tokens,
-    utilisation,
-)
+from unfrozen.hardware.reached import UNMEASURED_SHARE
+from unfrozen.plan.step_time import card_of, step_time, step_tokens, utilisation
+from unfrozen.plan.timing.attention import SCORE_BYTES
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 
@@ -82,7 +77,7 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
     if job.gpu is None:
         found.append(f"No card is named; these are {gpu.name}.")
     if mfu is None:
-        share = utilisation(gpu, job.recipe)
+        share = utilisation(job)
         kernels = job.recipe.kernels.replace("_", " ")
         found.append(
             f"Assumed: matrix products reach {100 * share:.0f}% of"

@@ -1,0 +1,83 @@
+"""Seconds of collectives between cards, by what joins them.
+
+A ring passes S bytes around n cards in (n - 1) / n · S over the slowest link it crosses: NVLink
+inside a machine, PCIe through the host where cards have no other link, the adapters between
+machines. A ring that crosses machines enters and leaves each of them once, and NCCL opens one ring
+an adapter: all adapters of a machine whose cards are in the group carry a part (NCCL, src/graph
+/search.cc; its `ncclTopoTuneModel`, src/graph/tuning.cc, adds latencies the same way).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from unfrozen.hardware.boards import LINK_SHARE, board
+from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware.reached import reached
+from unfrozen.units import GB
+
+BASE_SECONDS: Final = 8.4e-6
+HOP_SECONDS: Final = {"nvlink": 3.4e-6, "pcie": 5.7e-6, "network": 14.0e-6}
+"""Latency of a ring under NCCL's simple protocol, and of each of its steps (src/graph/tuning.cc)."""
+CHANNELS: Final = 24
+"""Blocks a collective keeps busy while it runs, each one multiprocessor: what NCCL opens on machines
+with NVSwitch ("24 coll channels" in its log); their products have so many fewer."""
+PCIE_SHARE: Final = 0.45
+"""What a ring over PCIe reaches of a card's lane figure where eight share two host bridges, 13.5 of
+30 GB/s (simumax-a100 of `unfrozen.hardware.reached`)."""
+RELAY: Final = 0.5
+"""Cards that cannot read each other's memory (GeForce from the 40 series on) pass every byte through
+the host's: written once and read once over the same lanes (NCCL, SHM transport)."""
+
+
+class Ring(NamedTuple):
+    """Cards that take part: bytes a second of the slowest link, and seconds of latency."""
+
+    cards: int
+    rate: float
+    latency: float
+    outside: bool  # between machines
+
+    def gather(self, size: float) -> float:
+        """Seconds until each card has all `size` bytes, or its share of their sum."""
+        if self.cards <= 1:
+            return 0.0
+        return self.latency + size * (self.cards - 1) / self.cards / self.rate
+
+    def reduce(self, size: float) -> float:
+        """Seconds of an all-reduce: a reduce-scatter and a gather."""
+        return 2 * self.gather(size)
+
+    def exchange(self, size: float) -> float:
+        """Seconds of an all-to-all in which each card sends `size` bytes, its own share stays."""
+        return self.gather(size)
+
+
+def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
+    """The ring of `cards` cards that lie `stride` apart (1: neighbours), the first in slot 0."""
+    found = board(gpu)
+    machine = max(1, found.linked if found.link_gb_s else found.machine)
+    near = max(1, min(cards, machine // stride)) if stride < machine else 1
+    rate, hop = _inside(gpu)
+    if near >= cards:
+        return Ring(cards, rate, BASE_SECONDS + (cards - 1) * hop, False)
+    machines = -(-cards // near)
+    far = LINK_SHARE * GB * found.network_gb_s * near
+    latency = (cards - machines) * hop + (machines - 1) * HOP_SECONDS["network"]
+    slowest = min(rate, far) if near > 1 else far
+    return Ring(cards, slowest, BASE_SECONDS + latency, True)
+
+
+def crowd(gpu: Gpu) -> float:
+    """How much longer products take while a collective runs beside them."""
+    units = reached(gpu).multiprocessors
+    return 1 / (1 - CHANNELS / units) - 1 if units > 2 * CHANNELS else 1.0
+
+
+def _inside(gpu: Gpu) -> tuple[float, float]:
+    found = board(gpu)
+    if found.link_gb_s:
+        share = reached(gpu).link_share or LINK_SHARE
+        return share * GB * found.link_gb_s, HOP_SECONDS["nvlink"]
+    share = PCIE_SHARE * (1.0 if found.peer_to_peer else RELAY)
+    return share * GB * found.host_gb_s, HOP_SECONDS["pcie"]

@@ -1,0 +1,178 @@
+"""Seconds of one micro-batch on one card, layer by layer: forward, backward, what is made again."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from unfrozen.hardware.boards import peak_tflops
+from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware.reached import memory_bytes_per_second, product_tflops, reached
+from unfrozen.job import Job
+from unfrozen.job.recipe import BYTES
+from unfrozen.memory.flow import Flow
+from unfrozen.model import Architecture
+from unfrozen.plan.flops import frozen
+from unfrozen.plan.timing.attention import Attention, attention, kernel
+from unfrozen.plan.timing.layers import Product, layer_moved, layer_products
+from unfrozen.plan.timing.outside import embedding_bytes, head_bytes
+from unfrozen.plan.timing.products import Rates, product_seconds
+
+KERNEL_SECONDS: Final = 1.3e-6
+"""Between one kernel and the next on the card, however they were launched (NVIDIA, Constant time
+launch for straight-line CUDA graphs, 2024)."""
+ATTENTION_KERNELS: Final = {"eager": (6, 9), "masked": (2, 4)}
+"""Kernels of one layer's attention forward and backward; one and three of FlashAttention."""
+UNPACKED_BYTES: Final = 4.5
+"""A quantised weight: half a byte or one read, two written, two read by the product."""
+CAST_BYTES: Final = 5
+"""fp8: a number is read for its largest value, read again and written in one byte."""
+
+
+class Seconds(NamedTuple):
+    """Device time by cause, and kernels launched."""
+
+    products: float = 0.0
+    attention: float = 0.0
+    memory: float = 0.0
+    kernels: float = 0.0
+
+    @property
+    def busy(self) -> float:
+        """Time that the card computes or moves."""
+        return self.products + self.attention + self.memory
+
+    def plus(self, other: Seconds, times: float = 1.0) -> Seconds:
+        """The sum with `times` the other."""
+        return Seconds(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Layer(NamedTuple):
+    """One layer: its forward pass, its backward pass with what is made again there."""
+
+    forward: Seconds
+    backward: Seconds
+
+
+class Machine(NamedTuple):
+    """The rates of a card for one job: its products, those that stay in 16 bits, its memory."""
+
+    gpu: Gpu
+    rates: Rates
+    wide: Rates
+
+    @classmethod
+    def of(cls, gpu: Gpu, compute: str) -> Machine:
+        """The machine of a card and a precision of products."""
+        memory, units = memory_bytes_per_second(gpu), reached(gpu).multiprocessors
+        half = "bf16" if compute == "fp8" else compute
+        peak = product_tflops(gpu, compute)
+        peak = min(peak, peak_tflops(gpu, compute))
+        return cls(
+            gpu,
+            Rates(1e12 * peak, units, memory),
+            Rates(1e12 * product_tflops(gpu, half), units, memory),
+        )
+
+
+class MicroBatch:
+    """One micro-batch of a job on one card: its layers and what stands outside them."""
+
+    def __init__(self, job: Job, machine: Machine) -> None:
+        self.job, self.machine = job, machine
+        self.local = job.model.architecture.split(job.cluster.tensor_parallel)
+        self.flow = Flow.of(job.model, job.recipe, job.cluster.stage == 3)
+        self.tokens = job.recipe.tokens / job.cluster.context_parallel
+        rates = machine.wide
+        self.attention = attention(job, self.local, machine.gpu, rates.flops, rates.memory)
+
+    def layer(self, sparse: bool) -> Layer:
+        """One layer, dense or sparse."""
+        products = layer_products(self.local, sparse)
+        forward, inputs, weights = self._products(products)
+        moved = self._moved(sparse)
+        ahead = Seconds(
+            forward, self.attention.forward, moved[0], moved[2] + self._kernels(products, 0)
+        )
+        gradients = inputs + (0.0 if frozen(self.job) else weights)
+        back = Seconds(
+            gradients, self.attention.backward, moved[1], moved[3] + self._kernels(products, 1)
+        )
+        return Layer(ahead, self._with_recomputation(ahead, back))
+
+    def outside(self) -> Layer:
+        """Embedding, last norm, head and loss."""
+        job, local, rates = self.job, self.local, self.machine.wide
+        width = BYTES[job.recipe.compute]
+        memory = head_bytes(job, local) * self.tokens / 2 / rates.memory
+        looked_up = embedding_bytes(job, local) / 2 / rates.memory
+        if job.recipe.loss == "classification":
+            return Layer(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
+        t, d, v = int(self.tokens), local.hidden, local.vocab
+        head = product_seconds(t, v, d, rates, width, width)
+        back = product_seconds(t, d, v, rates, width, width)
+        weight = 0.0 if frozen(job) else product_seconds(v, d, t, rates, width, width)
+        return Layer(
+            Seconds(head, 0, memory + looked_up, 12),
+            Seconds(back + weight, 0, memory + looked_up, 14),
+        )
+
+    def _products(self, products: tuple[Product, ...]) -> tuple[float, float, float]:
+        """Seconds of the products themselves, of their inputs' and their weights' gradients."""
+        width = BYTES[self.job.recipe.compute]
+        out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
+        rates = self.machine.rates
+        totals = [0.0, 0.0, 0.0]
+        for p in products:
+            t = max(1, round(self.tokens * p.share))
+            sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
+            for place, size in enumerate(sizes):
+                written = out if place == 2 else width
+                totals[place] += p.count * product_seconds(*size, rates, width, written)
+        return totals[0], totals[1], totals[2]
+
+    def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
+        """Seconds of memory-bound kernels forward and backward, and how many they are."""
+        cluster, recipe = self.job.cluster, self.job.recipe
+        whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        moved = layer_moved(self.local, self.flow, sparse, whole_ranks)
+        memory = self.machine.wide.memory
+        forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
+        if recipe.compute == "fp8":
+            read = sum(
+                CAST_BYTES * (self.tokens * p.share * p.inputs + p.inputs * p.outputs) * p.count
+                for p in layer_products(self.local, sparse)
+            )
+            forward, backward = forward + read, backward + 2 * read
+        if recipe.base:
+            weights = sum(p.outputs * p.inputs * p.count for p in layer_products(self.local))
+            forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
+        return forward / memory, backward / memory, moved.kernels, moved.kernels_back
+
+    def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
+        """Kernels of products and attention; experts run as one grouped product each."""
+        count = sum(min(p.count, 2) for p in products)
+        flash = (1, 3)
+        return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
+
+    def _with_recomputation(self, ahead: Seconds, back: Seconds) -> Seconds:
+        """Full checkpointing repeats the layer; selective the scores of eager attention, else every
+        second product and all that only moves bytes (see `Recipe`).
+        """
+        chosen, eager = self.job.recipe.checkpointing, kernel(self.job) == "eager"
+        if chosen == "full":
+            return back.plus(ahead)
+        if chosen == "selective" and eager:
+            return back.plus(Seconds(0, ahead.attention, 0, 6))
+        if chosen == "selective":
+            return back.plus(Seconds(ahead.products / 2, 0, ahead.memory, ahead.kernels / 2))
+        return back
+
+
+@lru_cache(maxsize=4096)
+def sparse_layers(a: Architecture) -> int:
+    """How many layers route their tokens to experts."""
+    return sum(map(a.is_sparse, range(a.layers)))
+
+
+__all__ = ["Attention", "Layer", "Machine", "MicroBatch", "Seconds", "sparse_layers"]
