@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from unfrozen.errors import PlanError
@@ -38,9 +39,12 @@ def takes(job: Job) -> Job:
     if same != (run.recipe.micro_batch, run.recipe.grad_accum, run.recipe.seq_len, found.cards):
         bound = "the runner cannot deal these sequences out so"
         raise PlanError("recipe.micro_batch", recipe.micro_batch, bound, "use another")
-    return run
+    spread = replace(run.cluster, shard_size=cluster.shard_size)
+    return replace(run, cluster=spread)
 
 
 def command(job: Job) -> str:
     """What to type on every machine; MODEL is a name of the hub or a folder."""
-    return typed_command(job, launch(job), "MODEL")
+    groups = job.cluster.shard_size
+    grouped = f" \\\n  --set shard_size={groups}" if groups else ""
+    return typed_command(job, launch(job), "MODEL") + grouped

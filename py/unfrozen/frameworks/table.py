@@ -17,10 +17,15 @@ from unfrozen.units import gib, sig3
 SHOWN: Final = 10
 """Layouts of a table; data has them all."""
 CAUSES: Final = {
-    "compute": "products",
-    "traffic": "memory",
+    "products": "products",
+    "attention": "attention",
+    "memory": "memory",
+    "launches": "launches",
+    "update": "update",
     "host": "host",
-    "communication": "links",
+    "inside": "links",
+    "between": "network",
+    "bubbles": "pipeline",
 }
 """What binds a step, in a word for each cause of `StepTime`."""
 RECOMPUTED: Final = {"none": "nothing", "selective": "some", "full": "layers"}

@@ -2,9 +2,11 @@
 
 A layout says which cards share a layer, a sequence, the depth or the experts (`dimensions`), how
 states are spread, what is recomputed, and how many sequences go through at once. The sequences of a
-step stay the same, so that all layouts train alike and compare by time.
+step stay the same, so that all layouts train alike and compare by time; of each cluster the fastest
+is kept.
 
-Not searched is what cannot win:
+The search goes by the least time that a cluster could take, and ends where that is more than what was
+found. Within a cluster, not planned is what cannot win:
 
 - recomputation where the same micro-batch fits with less of it;
 - q sequences shared by q times as many cards, where each could take one of its own: a card computes
@@ -17,8 +19,9 @@ Not searched is what cannot win:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from heapq import heappop, heappush
 from math import gcd
 from typing import Final
 
@@ -32,6 +35,7 @@ from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import StepTime, card_of, step_time
 
 MOST_SEQUENCES: Final = 1_000_000
+MOST_KEPT: Final = 20
 Takes = Callable[[Job], Job]
 """What a framework makes of a job; raises PlanError where it cannot run it."""
 
@@ -73,33 +77,66 @@ class Layout:
 
 
 def layouts(
-    job: Job, gpus: int, sequences: int | None = None, takes: Takes | None = None
+    job: Job,
+    gpus: int,
+    sequences: int | None = None,
+    takes: Takes | None = None,
+    most: int = MOST_KEPT,
 ) -> list[Layout]:
-    """Layouts of this many cards that fit, the fastest first; see `search`."""
-    return ranked([one for some in search(job, gpus, sequences, takes) for one in some])
+    """The fastest layouts of this many cards that fit, at most `most`; see `Search`."""
+    search = Search(job, gpus, sequences, takes, most)
+    while search.go_on():
+        pass
+    return search.found
 
 
-def search(
-    job: Job, gpus: int, sequences: int | None = None, takes: Takes | None = None
-) -> Iterator[list[Layout]]:
-    """Layouts that fit the job's card (80 GB where it names none), cluster by cluster.
+class Search:
+    """A search for layouts that can be left between two clusters.
 
     `sequences` of a step default to the job's own, in proportion where the number of cards is
-    another. Raises PlanError for a number that cannot be searched.
+    another. The card is the job's, or one of 80 GB where it names none. Raises PlanError for a
+    number that cannot be searched. `found` has the fastest layouts so far, `most` at the end.
     """
-    if sequences is None:
-        sequences = step_sequences(job, gpus)
-    if type(sequences) is not int or not 1 <= sequences <= MOST_SEQUENCES:
-        bound = f"a step has a whole number of them in 1 … {MOST_SEQUENCES:,}"
-        raise PlanError("sequences", sequences, bound, "correct it")
-    capacity = card_of(job).capacity_bytes
-    for cluster in clusters(job, gpus):
-        if sequences % cluster.replicas == 0:
-            own = sequences // cluster.replicas
-            yield [
-                Layout(found, size, step_time(found))
-                for found, size in _fitting(job, cluster, own, takes, capacity)
-            ]
+
+    def __init__(
+        self,
+        job: Job,
+        gpus: int,
+        sequences: int | None = None,
+        takes: Takes | None = None,
+        most: int = MOST_KEPT,
+    ) -> None:
+        self.sequences = step_sequences(job, gpus) if sequences is None else sequences
+        if type(self.sequences) is not int or not 1 <= self.sequences <= MOST_SEQUENCES:
+            bound = f"a step has a whole number of them in 1 … {MOST_SEQUENCES:,}"
+            raise PlanError("sequences", self.sequences, bound, "correct it")
+        self.found: list[Layout] = []
+        self._job, self._takes, self._most = job, takes, most
+        self._left = clusters(job, gpus)
+        self._queue: list[tuple[float, int, list[list[Job]]]] = []
+
+    def go_on(self) -> bool:
+        """Looks at one more cluster; False where none is left that could be among the fastest."""
+        cluster = next(self._left, None)
+        if cluster is not None:
+            return self._enqueue(cluster)
+        if not self._queue:
+            return False
+        least, _, jobs = heappop(self._queue)
+        if len(self.found) == self._most and least > self.found[-1].seconds:
+            self._queue.clear()
+            return False
+        best = _fastest(jobs, card_of(self._job).capacity_bytes)
+        if best:
+            self.found = sorted([*self.found, best], key=_rank)[: self._most]
+        return True
+
+    def _enqueue(self, cluster: Cluster) -> bool:
+        if self.sequences % cluster.replicas == 0:
+            jobs = _jobs(self._job, cluster, self.sequences // cluster.replicas, self._takes)
+            if jobs:
+                heappush(self._queue, (_least_seconds(jobs), len(self._queue), jobs))
+        return True
 
 
 def step_sequences(job: Job, gpus: int) -> int:
@@ -107,11 +144,6 @@ def step_sequences(job: Job, gpus: int) -> int:
     recipe, cluster = job.recipe, job.cluster
     own = recipe.micro_batch * recipe.grad_accum * cluster.replicas
     return max(1, own * gpus // cluster.gpus)
-
-
-def ranked(found: list[Layout]) -> list[Layout]:
-    """The fastest first; of equals those that hold less, then those that share out fewer things."""
-    return sorted(found, key=_rank)
 
 
 def fewest_cards(planned: Plan) -> Job | None:
@@ -128,33 +160,53 @@ def fewest_cards(planned: Plan) -> Job | None:
             return replace(job, cluster=replace(over_all, sharding=shared))
     gpus = 1
     while gpus <= MOST_CARDS:
-        if found := layouts(job, gpus):
+        if found := layouts(job, gpus, most=1):
             return found[0].job
         gpus *= 2
     return None
 
 
-def _fitting(
-    job: Job, cluster: Cluster, own: int, takes: Takes | None, capacity: int
-) -> Iterator[tuple[Job, int]]:
-    """Jobs of one cluster that fit, and their bytes; `own` sequences a replica in each step."""
-    too_large = False
+def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[list[Job]]:
+    """What can run on a cluster with `own` sequences a replica and step: by micro-batch, the
+    smallest first, and in each the least recomputed first.
+    """
+    found = []
     for micro in divisors(own):
-        if gcd(micro, cluster.context_parallel) > 1 or (too_large and micro < own):
+        if gcd(micro, cluster.context_parallel) == 1:
+            size = {"micro_batch": micro, "grad_accum": own // micro}
+            asked = (laid_out(job, cluster, checkpointing=name, **size) for name in RECOMPUTED)
+            taken = [legal for one in asked if (legal := _taken(one, takes))]
+            found += [taken] if taken else []
+    return found
+
+
+def _least_seconds(jobs: list[list[Job]]) -> float:
+    """No job of a cluster is faster: what a token takes falls with the micro-batch, and what a
+    pipeline's ranks wait for each other rises with it; recomputing takes time.
+    """
+    small, large = step_time(jobs[0][0]), step_time(jobs[-1][0])
+    return large.seconds - large.bubbles + min(small.bubbles, large.bubbles)
+
+
+def _fastest(jobs: list[list[Job]], capacity: int) -> Layout | None:
+    """The fastest of a cluster that fits."""
+    best: Layout | None = None
+    too_large = False
+    for taken in jobs:
+        if too_large and taken is not jobs[-1]:
             continue
-        size = {"micro_batch": micro, "grad_accum": own // micro}
-        asked = [laid_out(job, cluster, checkpointing=name, **size) for name in RECOMPUTED]
-        taken = [found for one in asked if (found := _taken(one, takes))]
         fitting = _least_recomputed(taken, capacity)
-        if fitting:
-            yield fitting
-        elif taken:
-            too_large = cluster.pipeline_parallel == 1
+        if fitting is None:
+            too_large = taken[0].cluster.pipeline_parallel == 1
+            continue
+        layout = Layout(*fitting, step_time(fitting[0]))
+        best = layout if best is None else min(best, layout, key=_rank)
+    return best
 
 
 def _least_recomputed(jobs: list[Job], capacity: int) -> tuple[Job, int] | None:
     """The first of jobs that fits, with its bytes; the last is the smallest."""
-    if not jobs or plan_job(jobs[-1]).device_bytes > capacity:
+    if plan_job(jobs[-1]).device_bytes > capacity:
         return None
     for job in jobs:
         device_bytes = plan_job(job).device_bytes
