@@ -103,10 +103,11 @@ class InFlight:
     ) -> None:
         self._passes, self._local = passes, local
         self._cluster = passes[0].cluster
-        self._whole = [_kept(part) for part in passes]
-        self._late = [_late(part) for part in passes]
         counts = stage_layers(layers, self._cluster)
         held = [at for at, stage in enumerate(stages_of(rank, self._cluster)) if counts[stage]]
+        alone = not counts[-1]  # a stage of its own works off at once what the head keeps
+        self._whole = [_kept(part, head=not alone) for part in passes]
+        self._late = [_late(part) for part in passes]
         found = moments(self._cluster, passes[0].recipe.grad_accum, rank)
         self._moments = [_of_stages(moment, held) for moment in found if moment.stage in held]
 
@@ -148,8 +149,10 @@ def _passed(part: Pass) -> int:
     return part.flow.compute * part.tokens * part.model.architecture.hidden // part.whole_ranks
 
 
-def _kept(part: Pass) -> int:
-    """What a micro-batch keeps between its forward and its backward pass through a stage."""
+def _kept(part: Pass, *, head: bool) -> int:
+    """What a micro-batch keeps between its forward and its backward pass through a stage; of the
+    head too, if that is asked for.
+    """
     a, recipe = part.model.architecture, part.recipe
     layers = 0 if recipe.activation_offload else part.layers
     found = layers + part.outside
@@ -157,7 +160,7 @@ def _kept(part: Pass) -> int:
         found += _passed(part)
     if part.cluster.stage == 3 and not a.has_head:
         found += _passed(part)
-    if not a.has_head:
+    if not a.has_head or not head:
         return found
     head_input = part.flow.compute * a.hidden * part.loss_tokens if part.head_trains else 0
     width = _LOSS_KEPT.get(part.loss_kind, 0) or part.flow.compute
