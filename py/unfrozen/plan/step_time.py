@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.hardware.gpus import Gpu, find
-from unfrozen.hardware.reached import memory_bytes_per_second
+from unfrozen.hardware.reached import memory_bytes_per_second, slowest
 from unfrozen.job import Job
 from unfrozen.plan.fit import DEFAULT_GPU
 from unfrozen.plan.timing.host import (
@@ -89,6 +89,7 @@ def _step_time(job: Job) -> StepTime:
     sharing = Sharing(job, part)
     forward, backward, waits = _micro_batch(part, sharing)
     times = recipe.grad_accum
+    late = slowest(job.cluster.gpus) * times
     waits = waits.plus(sharing.step(backward, forward), 1 / times)
     both = forward.plus(backward)
     launches = _launches(job, both)
@@ -96,9 +97,9 @@ def _step_time(job: Job) -> StepTime:
     moved = state_seconds(job, gpu) + max(0.0, activation_seconds(job, gpu) - device)
     weight = 1 / 3 * backward.busy
     return StepTime(
-        products=times * (both.products + waits.crowded),
-        attention=times * both.attention,
-        memory=times * both.memory,
+        products=late * (both.products + waits.crowded),
+        attention=late * both.attention,
+        memory=late * both.memory,
         launches=times * launches,
         update=_update(job, gpu),
         host=moved,
