@@ -132,7 +132,7 @@ def _micro_batch(part: MicroBatch, sharing: Sharing) -> tuple[Seconds, Seconds, 
             weights = inner / job.cluster.tensor_parallel
             waits = waits.plus(sharing.layer(one, weights), count / stages)
     ends = part.outside()
-    waits = waits.plus(sharing.ends(outer / job.cluster.tensor_parallel))
+    waits = waits.plus(sharing.ends(outer / job.cluster.tensor_parallel)).plus(sharing.logits())
     return forward.plus(ends.forward), backward.plus(ends.backward), waits
 
 

@@ -112,7 +112,8 @@ class MicroBatch:
         """Embedding, last norm, head and loss."""
         job, local, rates = self.job, self.local, self.machine.wide
         width = BYTES[job.recipe.compute]
-        memory = head_bytes(job, local) * self.tokens / 2 / rates.memory
+        whole = local if job.recipe.loss == "vocab_parallel" else job.model.architecture
+        memory = head_bytes(job, whole) * self.tokens / 2 / rates.memory
         looked_up = embedding_bytes(job, local) / 2 / rates.memory
         if job.recipe.loss == "classification":
             return Layer(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
@@ -137,7 +138,8 @@ class MicroBatch:
             for place, size in enumerate(sizes):
                 written = out if place == 2 else width
                 slower = WEIGHT_GRADIENT if place == 2 else 1.0
-                totals[place] += p.count * slower * product_seconds(*size, rates, width, written)
+                each = product_seconds(*size, rates, width, written, p.groups)
+                totals[place] += p.count * slower * each
         return totals[0], totals[1], totals[2]
 
     def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
@@ -163,8 +165,8 @@ class MicroBatch:
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
         products = layer_products(self.local, sparse)
-        inputs = sum(self.tokens * p.share * p.inputs * p.count for p in products)
-        own = sum(p.inputs * p.outputs * p.count for p in products) if weights else 0
+        inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.count for p in products)
+        own = sum(p.weights for p in products) if weights else 0
         return width * (inputs + own)
 
     def _accumulated(self, sparse: bool) -> float:
@@ -172,12 +174,12 @@ class MicroBatch:
         recipe, cluster = self.job.recipe, self.job.cluster
         if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
             return 0.0
-        weights = sum(p.inputs * p.outputs * p.count for p in layer_products(self.local, sparse))
+        weights = sum(p.weights for p in layer_products(self.local, sparse))
         return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
     def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
         """Kernels of products and attention; experts run as one grouped product each."""
-        count = sum(min(p.count, 2) for p in products)
+        count = sum(p.count for p in products)
         flash = (1, 3)
         return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
 

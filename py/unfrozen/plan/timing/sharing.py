@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
-from unfrozen.plan.timing.collectives import Ring, crowd, ring
+from unfrozen.plan.timing.collectives import CROWD, Ring, ring
 from unfrozen.plan.timing.outside import trained
 from unfrozen.plan.timing.passes import Layer, MicroBatch, Seconds
 
@@ -46,14 +46,11 @@ class Sharing:
         self.tensor = ring(gpu, cluster.tensor_parallel)
         self.context = ring(gpu, cluster.context_parallel, cluster.tensor_parallel)
         self.data = ring(gpu, cluster.shards, cluster.tensor_parallel)
-        self.crowd = crowd(gpu)
 
-    def beside(self, seconds: float, work: Seconds, exposed_too: float = 0.0) -> Waits:
+    def beside(self, seconds: float, work: Seconds) -> Waits:
         """A collective of so many seconds beside so much work, and what the work loses to it."""
-        room = work.busy
-        hidden = min(seconds, room)
-        share = work.products / room if room else 0.0
-        return Waits.on(self.data, max(0.0, seconds - room) + exposed_too, hidden * share * self.crowd)
+        hidden = min(seconds, work.busy)
+        return Waits.on(self.data, seconds - hidden, CROWD * hidden)
 
     def layer(self, layer: Layer, weights: float) -> Waits:
         """One layer of `weights` weights, forward and backward."""
@@ -77,6 +74,16 @@ class Sharing:
         size = self._gathered_width() * weights
         scattered = self.gradient_width() * self._trained_share() * weights
         return Waits.on(self.data, self.data.gather(size) + self.data.gather(scattered))
+
+    def logits(self) -> Waits:
+        """Logits of all tensor-parallel ranks gathered for a loss that wants them whole, and their
+        gradients summed back.
+        """
+        recipe = self.job.recipe
+        if self.tensor.cards <= 1 or recipe.loss in ("vocab_parallel", "classification"):
+            return Waits()
+        size = self.part.tokens * self.job.model.architecture.vocab * BYTES[recipe.compute]
+        return Waits.on(self.tensor, 2 * self.tensor.gather(size))
 
     def step(self, backward: Seconds, forward: Seconds) -> Waits:
         """Once a step: gradients of all micro-batches, and the new weights below ZeRO 3."""
