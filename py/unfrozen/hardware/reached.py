@@ -146,6 +146,11 @@ def reached(gpu: Gpu) -> Reached:
     return REACHED.get(gpu.name, _UNKNOWN)
 
 
+def reached_sources(gpu: Gpu) -> list[str]:
+    """Who measured a card."""
+    return [SOURCES[key] for key in reached(gpu).sources]
+
+
 def best_tflops(gpu: Gpu) -> float:
     """TFLOP/s of the best 16-bit product anyone measured, or the assumed share of the peak."""
     return gpu.matmul_tflops or UNMEASURED_SHARE * peak_tflops(gpu, "bf16")

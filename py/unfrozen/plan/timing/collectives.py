@@ -58,7 +58,7 @@ class Ring(NamedTuple):
 
 
 def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
-    """The ring of `cards` cards that lie `stride` apart (1: neighbours), the first in slot 0."""
+    """The ring of `cards` cards that lie `stride` apart; those next to each other share a machine."""
     found = board(gpu)
     machine = max(1, found.linked if found.link_gb_s else found.machine)
     near = max(1, min(cards, machine // stride)) if stride < machine else 1

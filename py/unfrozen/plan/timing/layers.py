@@ -46,8 +46,12 @@ class Moved(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def layer_products(a: Architecture, sparse: bool = False) -> tuple[Product, ...]:
-    """The products of one layer of a tensor-parallel rank, forward."""
+def layer_products(
+    a: Architecture, sparse: bool = False, expert_ranks: int = 1
+) -> tuple[Product, ...]:
+    """The products of one layer of a tensor-parallel rank, forward. Cards that share the experts
+    send each other their tokens: each has fewer experts, and each of those more tokens.
+    """
     d, q, kv = a.hidden, a.q_width, a.kv_width
     if a.fused_projections:
         attention = (Product(q + 2 * kv, d), Product(d, q))
@@ -57,9 +61,9 @@ def layer_products(a: Architecture, sparse: bool = False) -> tuple[Product, ...]
         return (*attention, *_feed_forward(a, a.ffn))
     e = a.experts
     assert e is not None
-    share = e.per_token / e.count
+    own = max(1, e.count // expert_ranks)
     experts = tuple(
-        p._replace(groups=e.count, share=share) for p in _feed_forward(a, e.ffn)
+        p._replace(groups=own, share=e.per_token / own) for p in _feed_forward(a, e.ffn)
     )
     shared = _feed_forward(a, e.shared_ffn) if e.shared_ffn else ()
     return (*attention, Product(e.count, d), *experts, *shared)

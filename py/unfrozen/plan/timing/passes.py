@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from unfrozen.hardware.boards import peak_tflops
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.hardware.reached import memory_bytes_per_second, product_tflops, reached
 from unfrozen.job import Job
@@ -13,7 +12,8 @@ from unfrozen.job.recipe import BYTES
 from unfrozen.memory.flow import Flow
 from unfrozen.model import Architecture
 from unfrozen.plan.flops import frozen
-from unfrozen.plan.timing.attention import Attention, attention, kernel
+from unfrozen.plan.timing.attention import attention, kernel
+from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.layers import Product, layer_moved, layer_products
 from unfrozen.plan.timing.outside import embedding_bytes, head_bytes
 from unfrozen.plan.timing.products import Rates, product_seconds
@@ -70,17 +70,18 @@ class Machine(NamedTuple):
     wide: Rates
 
     @classmethod
-    def of(cls, gpu: Gpu, compute: str) -> Machine:
-        """The machine of a card and a precision of products."""
+    def of(cls, gpu: Gpu, compute: str, measured: Calibration | None = None) -> Machine:
+        """The machine of a card and a precision of products; what was `measured` on the reader's
+        own takes the place of what is published.
+        """
         memory, units = memory_bytes_per_second(gpu), reached(gpu).multiprocessors
         half = "bf16" if compute == "fp8" else compute
-        peak = product_tflops(gpu, compute)
-        peak = min(peak, peak_tflops(gpu, compute))
-        return cls(
-            gpu,
-            Rates(1e12 * peak, units, memory),
-            Rates(1e12 * product_tflops(gpu, half), units, memory),
-        )
+        rates = {name: product_tflops(gpu, name) for name in (compute, half)}
+        if measured:
+            rates |= {name: value for name, value in measured.products if name in rates}
+            memory = 1e9 * (measured.memory_gb_s or memory / 1e9)
+        own, wide = (Rates(1e12 * rates[name], units, memory) for name in (compute, half))
+        return cls(gpu, own, wide)
 
 
 class MicroBatch:
@@ -94,9 +95,13 @@ class MicroBatch:
         rates = machine.wide
         self.attention = attention(job, self.local, machine.gpu, rates.flops, rates.memory)
 
+    def products(self, sparse: bool) -> tuple[Product, ...]:
+        """The products of one layer on this card."""
+        return layer_products(self.local, sparse, self.job.cluster.expert_parallel)
+
     def layer(self, sparse: bool) -> Layer:
         """One layer, dense or sparse."""
-        products = layer_products(self.local, sparse)
+        products = self.products(sparse)
         forward, inputs, weights = self._products(products)
         moved = self._moved(sparse)
         ahead = Seconds(
@@ -164,7 +169,7 @@ class MicroBatch:
         a step, as Transformer Engine does.
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
-        products = layer_products(self.local, sparse)
+        products = self.products(sparse)
         inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.count for p in products)
         own = sum(p.weights for p in products) if weights else 0
         return width * (inputs + own)
@@ -174,7 +179,7 @@ class MicroBatch:
         recipe, cluster = self.job.recipe, self.job.cluster
         if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
             return 0.0
-        weights = sum(p.weights for p in layer_products(self.local, sparse))
+        weights = sum(p.weights for p in self.products(sparse))
         return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
     def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
@@ -204,7 +209,7 @@ class MicroBatch:
         """
         if sparse or kernel(self.job) == "newest":
             return 0.0
-        return self._products(layer_products(self.local)[-1:])[0]
+        return self._products(self.products(False)[-1:])[0]
 
 
 @lru_cache(maxsize=4096)
@@ -212,5 +217,3 @@ def sparse_layers(a: Architecture) -> int:
     """How many layers route their tokens to experts."""
     return sum(map(a.is_sparse, range(a.layers)))
 
-
-__all__ = ["Attention", "Layer", "Machine", "MicroBatch", "Seconds", "sparse_layers"]
