@@ -33,9 +33,9 @@ SOURCES: Final = {
 }
 """Where each figure was read."""
 
-BANDWIDTH_SHARE: Final = 0.9
-"""Of a data sheet's bandwidth, what kernels that only read and write reach: 0.91 on an A100
-(simumax-a100)."""
+BANDWIDTH_SHARE: Final = 0.75
+"""Of a data sheet's bandwidth, what the memory-bound kernels of a training step reach: 0.91 of 1,600
+GB/s where the sheet of an A100 says 1,935 (simumax-a100); of a B200, 0.67 (simumax-b200)."""
 SUSTAINED_SHARE: Final = 0.92
 """Assumed of the best product where nobody measured those that last: simumax-a100 has 0.745 of the
 peak where the best is 0.81 (mamf); the H100 and the MI300X keep 0.91 and 0.93 of theirs."""
@@ -48,6 +48,12 @@ figure of its own this is assumed."""
 ATTENTION_SHARE: Final = (0.68, 0.58)
 """Assumed share of the best product for FlashAttention-2, forward and backward, where nobody
 measured it: 185 and 156 of the 271 TFLOP/s of an A100 (simumax-a100, mamf)."""
+
+
+SLOWEST: Final = 1.04
+"""A step of many cards waits for the slowest of them: cards of one kind differ by 8%, whisker to
+whisker, so that the last is 4% behind the median (Sinha et al., Not All GPUs Are Created Equal,
+SC22, arXiv 2208.11035)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +80,34 @@ class Reached:
     sources: tuple[str, ...] = ("mamf",)
 
 
-# simumax-b200's shares of 2,250 TFLOP/s count all scores of a causal mask; half of them here.
-_B200: Final = Reached(
-    148, 1098.0, None, 0.67, (400.0, 340.0), (980.0, 820.0), 0.67, ("simumax-b200", "hopper-mma")
-)
+
+
+def _blackwell(watts: int) -> Reached:
+    """A B200 whose board may draw so much. Its products wait for power, not for the units: 1,098
+    TFLOP/s at 1,000 W (simumax-b200), assumed to grow with the limit, and to double in fp8, where
+    each takes half the energy. Shares of attention count all scores of a causal mask in the source
+    and half of them here. FlashAttention-2 runs on Ampere's instructions, 148 units at 1.9 GHz.
+    """
+    products = 1098.0 * watts / 1000
+    return Reached(
+        multiprocessors=148,
+        products=products,
+        fp8=2 * products,
+        bandwidth_share=0.67,
+        attention=(400.0, 340.0),
+        newest=(980.0, 820.0),
+        link_share=0.67,
+        sources=("simumax-b200", "hopper-mma"),
+    )
+
+
 _H100: Final = Reached(
-    132, 720.0, 1280.0, 0.92, (319.0, 269.0), (518.0, 424.0), None, ("semianalysis", "fa3")
+    132,
+    products=720.0,
+    fp8=1280.0,
+    attention=(319.0, 269.0),
+    newest=(518.0, 424.0),
+    sources=("semianalysis", "fa3"),
 )
 REACHED: Final[dict[str, Reached]] = {
     "RTX 3090": Reached(82),
@@ -100,10 +128,10 @@ REACHED: Final[dict[str, Reached]] = {
     "H100 PCIe": Reached(114),
     "H100 NVL": Reached(132),
     "H200": _H100,
-    "B200": _B200,
-    "GB200": _B200,
-    "B300": _B200,
-    "GB300": _B200,
+    "B200": _blackwell(1000),
+    "GB200": _blackwell(1200),
+    "B300": _blackwell(1100),
+    "GB300": _blackwell(1400),
     "MI300X": Reached(304, 620.0, 990.0, sources=("semianalysis",)),
     "MI325X": Reached(304),
     "MI355X": Reached(256),
@@ -116,6 +144,11 @@ _UNKNOWN: Final = Reached(108)
 def reached(gpu: Gpu) -> Reached:
     """The measured rates of a card; of one that the table lacks, nothing but assumed shares."""
     return REACHED.get(gpu.name, _UNKNOWN)
+
+
+def reached_sources(gpu: Gpu) -> list[str]:
+    """Who measured a card."""
+    return [SOURCES[key] for key in reached(gpu).sources]
 
 
 def best_tflops(gpu: Gpu) -> float:
@@ -132,6 +165,11 @@ def product_tflops(gpu: Gpu, precision: str) -> float:
     if precision == "fp8" and board(gpu).fp8:
         return found.fp8 or FP8_GAIN * half
     return half
+
+
+def slowest(cards: int) -> float:
+    """How much longer the slowest of so many cards takes than the median one."""
+    return 1 + (SLOWEST - 1) * (cards - 1) / cards
 
 
 def memory_bytes_per_second(gpu: Gpu) -> float:

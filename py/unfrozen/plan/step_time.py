@@ -12,21 +12,19 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.hardware.gpus import Gpu, find
-from unfrozen.hardware.reached import memory_bytes_per_second
+from unfrozen.hardware.reached import slowest
 from unfrozen.job import Job
 from unfrozen.plan.fit import DEFAULT_GPU
+from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.host import (
     HOOK_KERNELS,
-    TENSORS_A_LAYER,
-    UPDATE_KERNELS,
     activation_seconds,
     launch_seconds,
     state_seconds,
+    update_seconds,
 )
-from unfrozen.plan.timing.outside import trained, update_bytes
 from unfrozen.plan.timing.passes import (
     KERNEL_SECONDS,
-    Layer,
     Machine,
     MicroBatch,
     Seconds,
@@ -76,103 +74,95 @@ class StepTime:
         """Waits for other cards, those of a pipeline apart."""
         return self.inside + self.between
 
+    def parts(self) -> dict[str, float]:
+        """Seconds by cause, those that take none left out, the longest first."""
+        found = {name: getattr(self, name) for name in CAUSES if getattr(self, name) > 0}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
 
-def step_time(job: Job) -> StepTime:
-    """Seconds of one optimizer step by cause."""
-    return _step_time(job)
+
+CAUSES: Final = {
+    "products": "matrix products",
+    "attention": "attention",
+    "memory": "kernels that only read and write memory",
+    "launches": "launching kernels",
+    "update": "the optimizer's update",
+    "host": "transfers to the host and its update",
+    "inside": "cards of the same machine",
+    "between": "the network between machines",
+    "bubbles": "bubbles of the pipeline",
+}
+"""What each part of a step's time is spent on, or waits for."""
 
 
-@lru_cache(maxsize=256)
-def _step_time(job: Job) -> StepTime:
-    gpu, recipe = card_of(job), job.recipe
-    part = MicroBatch(job, Machine.of(gpu, recipe.compute))
+def step_time(job: Job, measured: Calibration | None = None) -> StepTime:
+    """Seconds of one optimizer step by cause, with what was `measured` on the reader's machine."""
+    return _step_time(job, measured)
+
+
+@lru_cache(maxsize=512)
+def _step_time(job: Job, measured: Calibration | None) -> StepTime:
+    gpu, times = card_of(job), job.recipe.grad_accum
+    part = MicroBatch(job, Machine.of(gpu, job.recipe.compute, measured))
     sharing = Sharing(job, part)
     forward, backward, waits = _micro_batch(part, sharing)
-    times = recipe.grad_accum
-    waits = waits.plus(sharing.step(backward, forward), 1 / times)
+    once = sharing.step(backward, forward)
     both = forward.plus(backward)
-    launches = _launches(job, both)
-    device = times * (both.busy + KERNEL_SECONDS * both.kernels)
-    moved = state_seconds(job, gpu) + max(0.0, activation_seconds(job, gpu) - device)
-    weight = 1 / 3 * backward.busy
-    return StepTime(
-        products=times * (both.products + waits.crowded),
-        attention=times * both.attention,
-        memory=times * both.memory,
-        launches=times * launches,
-        update=_update(job, gpu),
-        host=moved,
-        inside=times * waits.inside,
-        between=times * waits.between,
+    late = slowest(job.cluster.gpus) * times
+    launches = times * _launches(job, both, measured)
+    offloaded = max(0.0, activation_seconds(job, gpu) - times * both.busy)
+    cluster = job.cluster
+    weights = backward.busy / 3  # gradients of weights: about as long as the forward pass
+    found = StepTime(
+        products=late * both.products + times * waits.crowded + once.crowded,
+        attention=late * both.attention,
+        memory=late * both.memory,
+        launches=launches,
+        update=update_seconds(job, part.machine.wide.memory),
+        host=state_seconds(job, gpu) + offloaded,
+        inside=times * waits.inside + once.inside,
+        between=times * waits.between + once.between,
         bubbles=bubble_seconds(
-            job.cluster.pipeline_parallel,
-            job.cluster.pipeline_schedule,
-            job.cluster.chunks,
-            forward.busy,
-            backward.busy - weight,
-            weight,
+            *(cluster.pipeline_parallel, cluster.pipeline_schedule, cluster.chunks),
+            *(forward.busy, backward.busy - weights, weights),
         ),
     )
+    return _scaled(found, measured.step_ratio) if measured and measured.step_ratio else found
+
+
+def _scaled(found: StepTime, ratio: float) -> StepTime:
+    return StepTime(*(ratio * getattr(found, name) for name in CAUSES))
 
 
 def _micro_batch(part: MicroBatch, sharing: Sharing) -> tuple[Seconds, Seconds, Waits]:
     """Device time and waits of one micro-batch on one card, all its layers."""
     job, a = part.job, part.job.model.architecture
-    forward, backward, waits = Seconds(), Seconds(), Waits()
-    sparse = sparse_layers(a)
-    outer = 2 * a.vocab * a.hidden if not a.tied else a.vocab * a.hidden
-    inner = (job.model.num_parameters - outer) / a.layers
-    stages = job.cluster.pipeline_parallel
+    forward, backward, waits = Seconds(), Seconds(), sharing.stages()
+    sparse, stages = sparse_layers(a), job.cluster.pipeline_parallel
     for is_sparse, count in ((False, a.layers - sparse), (True, sparse)):
         if count:
-            one: Layer = part.layer(is_sparse)
+            one = part.layer(is_sparse)
             forward = forward.plus(one.forward, count / stages)
             backward = backward.plus(one.backward, count / stages)
-            weights = inner / job.cluster.tensor_parallel
-            waits = waits.plus(sharing.layer(one, weights), count / stages)
+            waits = waits.plus(sharing.layer(one, is_sparse), count / stages)
     ends = part.outside()
-    waits = waits.plus(sharing.ends(outer / job.cluster.tensor_parallel))
+    outer = a.vocab * a.hidden * (1 if a.tied else 2) / job.cluster.tensor_parallel
+    waits = waits.plus(sharing.ends(outer)).plus(sharing.logits())
     return forward.plus(ends.forward), backward.plus(ends.backward), waits
 
 
-def _launches(job: Job, both: Seconds) -> float:
+def _launches(job: Job, both: Seconds, measured: Calibration | None) -> float:
     """Seconds of a micro-batch that kernels wait for each other, or for the host."""
     gaps = KERNEL_SECONDS * both.kernels
     hooks = 0.0
     if job.cluster.stage == 3 and job.cluster.shards > 1:
         hooks = 3 * HOOK_KERNELS * job.model.architecture.layers
-    host = launch_seconds(job) * (both.kernels + hooks)
+    host = launch_seconds(job, measured) * (both.kernels + hooks)
     return gaps + max(0.0, host - both.busy - gaps)
-
-
-def _update(job: Job, gpu: Gpu) -> float:
-    """Seconds of the update on the card: bytes of its own share, and kernels."""
-    cluster, recipe = job.cluster, job.recipe
-    if cluster.offload != "none":
-        return 0.0
-    parts = cluster.tensor_parallel * cluster.pipeline_parallel
-    own = trained(job) / parts / (cluster.shards if cluster.stage else 1)
-    kernels = UPDATE_KERNELS[recipe.step] * TENSORS_A_LAYER * job.model.architecture.layers
-    return own * update_bytes(recipe) / memory_bytes_per_second(gpu) + kernels * launch_seconds(job)
-
-
-def utilisation(job: Job) -> float:
-    """Share of the card's peak that the matrix products of a step reach while they run."""
-    from unfrozen.hardware.boards import peak_tflops  # noqa: PLC0415
-    from unfrozen.plan.flops import flops  # noqa: PLC0415
-
-    gpu = card_of(job)
-    found = step_time(job)
-    done = flops(job).total * step_tokens(job) / job.cluster.gpus
-    return done / (found.products + found.attention) / (1e12 * peak_tflops(gpu, job.recipe.compute))
-
-
-_DEFAULT: Final = DEFAULT_GPU
 
 
 def card_of(job: Job) -> Gpu:
     """The job's card, or the one that is assumed where it names none."""
-    return job.gpu or find(_DEFAULT)
+    return job.gpu or find(DEFAULT_GPU)
 
 
 def replicas(job: Job) -> int:

@@ -19,9 +19,13 @@ from unfrozen.units import GB
 BASE_SECONDS: Final = 8.4e-6
 HOP_SECONDS: Final = {"nvlink": 3.4e-6, "pcie": 5.7e-6, "network": 14.0e-6}
 """Latency of a ring under NCCL's simple protocol, and of each of its steps (src/graph/tuning.cc)."""
-CHANNELS: Final = 24
-"""Blocks a collective keeps busy while it runs, each one multiprocessor: what NCCL opens on machines
-with NVSwitch ("24 coll channels" in its log); their products have so many fewer."""
+_SLOWED, _SEQUENTIAL = 0.189, 0.102
+CROWD: Final = _SLOWED / ((1 + _SEQUENTIAL) * (1 + _SLOWED) - 1)
+"""Of each second that a collective runs behind products, what they lose to it: 0.61. On A100, H100
+and MI250 overlapped products are 18.9% slower in the mean, and one after the other is 10.2% slower
+than overlapped (Lee et al., arXiv 2507.03114, abstract): with C seconds of products and M of
+collectives, C + M = 1.102 · 1.189 C, so that 0.189 C is lost where M = 0.310 C hides. Blocks of a
+collective take multiprocessors, memory and power."""
 PCIE_SHARE: Final = 0.45
 """What a ring over PCIe reaches of a card's lane figure where eight share two host bridges, 13.5 of
 30 GB/s (simumax-a100 of `unfrozen.hardware.reached`)."""
@@ -54,7 +58,7 @@ class Ring(NamedTuple):
 
 
 def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
-    """The ring of `cards` cards that lie `stride` apart (1: neighbours), the first in slot 0."""
+    """The ring of `cards` cards that lie `stride` apart; those next to each other share a machine."""
     found = board(gpu)
     machine = max(1, found.linked if found.link_gb_s else found.machine)
     near = max(1, min(cards, machine // stride)) if stride < machine else 1
@@ -66,12 +70,6 @@ def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
     latency = (cards - machines) * hop + (machines - 1) * HOP_SECONDS["network"]
     slowest = min(rate, far) if near > 1 else far
     return Ring(cards, slowest, BASE_SECONDS + latency, True)
-
-
-def crowd(gpu: Gpu) -> float:
-    """How much longer products take while a collective runs beside them."""
-    units = reached(gpu).multiprocessors
-    return 1 / (1 - CHANNELS / units) - 1 if units > 2 * CHANNELS else 1.0
 
 
 def _inside(gpu: Gpu) -> tuple[float, float]:

@@ -15,12 +15,20 @@ from unfrozen.model import Architecture
 
 
 class Product(NamedTuple):
-    """T x `inputs` by `inputs` x `outputs`, `count` of them; experts see `share` of the tokens."""
+    """T x `inputs` by `inputs` x `outputs`, `count` of them, each as `groups` in one kernel that see
+    `share` of the tokens: experts.
+    """
 
     outputs: int
     inputs: int
     count: int = 1
+    groups: int = 1
     share: float = 1.0
+
+    @property
+    def weights(self) -> int:
+        """Weights of all of them."""
+        return self.outputs * self.inputs * self.count * self.groups
 
 
 class Moved(NamedTuple):
@@ -38,8 +46,12 @@ class Moved(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def layer_products(a: Architecture, sparse: bool = False) -> tuple[Product, ...]:
-    """The products of one layer of a tensor-parallel rank, forward."""
+def layer_products(
+    a: Architecture, sparse: bool = False, expert_ranks: int = 1
+) -> tuple[Product, ...]:
+    """The products of one layer of a tensor-parallel rank, forward. Cards that share the experts
+    send each other their tokens: each has fewer experts, and each of those more tokens.
+    """
     d, q, kv = a.hidden, a.q_width, a.kv_width
     if a.fused_projections:
         attention = (Product(q + 2 * kv, d), Product(d, q))
@@ -49,9 +61,9 @@ def layer_products(a: Architecture, sparse: bool = False) -> tuple[Product, ...]
         return (*attention, *_feed_forward(a, a.ffn))
     e = a.experts
     assert e is not None
-    share = e.per_token / e.count
+    own = max(1, e.count // expert_ranks)
     experts = tuple(
-        p._replace(count=p.count * e.count, share=share) for p in _feed_forward(a, e.ffn)
+        p._replace(groups=own, share=e.per_token / own) for p in _feed_forward(a, e.ffn)
     )
     shared = _feed_forward(a, e.shared_ffn) if e.shared_ffn else ()
     return (*attention, Product(e.count, d), *experts, *shared)
@@ -150,8 +162,10 @@ def _routing(a: Architecture, flow: Flow) -> Moved:
 
 
 def _casts(a: Architecture, flow: Flow) -> Moved:
-    """Autocast: each linear layer's input to 16 bits, and its gradient back."""
+    """Autocast: each linear layer's input and weight to 16 bits, and their gradients back; what the
+    weights move is counted apart, for it does not grow with the tokens.
+    """
     width = (1 if a.fused_projections else 3) * a.hidden + (2 if a.gated else 1) * a.hidden
     each = (flow.stream + flow.compute) * width
     count = (2 if a.fused_projections else 4) + (3 if a.gated else 2)
-    return Moved(each, each, count, count)
+    return Moved(each, each, 2 * count, 2 * count)

@@ -27,23 +27,24 @@ class Rates(NamedTuple):
 
 
 @lru_cache(maxsize=16384)
-def product_seconds(m: int, n: int, k: int, rates: Rates, width: int = 2, out: int = 2) -> float:
-    """Seconds of an m x k by k x n product of numbers `width` bytes wide, its result `out` bytes.
+def product_seconds(
+    m: int, n: int, k: int, rates: Rates, width: int = 2, out: int = 2, groups: int = 1
+) -> float:
+    """Seconds of an m x k by k x n product of numbers `width` bytes wide, its result `out` bytes;
+    of `groups` such products in one kernel, whose tiles share the waves.
 
     Pure bandwidth where that is slower. Any size of 0 takes no time.
     """
-    if not m * n * k:
+    if not m * n * k * groups:
         return 0.0
     each = rates.flops / rates.multiprocessors
     seconds = min(
-        _waves(m, n, tile, rates.multiprocessors) * (2 * tile[0] * tile[1] * k / each)
+        _waves(m, n, tile, groups, rates) * (2 * tile[0] * tile[1] * k / each + FILL_SECONDS)
         for tile in _TILES
     )
-    waves = min(_waves(m, n, tile, rates.multiprocessors) for tile in _TILES)
-    moved = (width * (m * k + k * n) + out * m * n) / rates.memory
-    return max(seconds + waves * FILL_SECONDS, moved)
+    return max(seconds, groups * (width * (m * k + k * n) + out * m * n) / rates.memory)
 
 
-def _waves(m: int, n: int, tile: tuple[int, int], multiprocessors: int) -> int:
-    tiles = -(-m // tile[0]) * -(-n // tile[1])
-    return -(-tiles // multiprocessors)
+def _waves(m: int, n: int, tile: tuple[int, int], groups: int, rates: Rates) -> int:
+    tiles = groups * -(-m // tile[0]) * -(-n // tile[1])
+    return -(-tiles // rates.multiprocessors)

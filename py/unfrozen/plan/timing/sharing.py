@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
-from unfrozen.plan.timing.collectives import Ring, crowd, ring
+from unfrozen.plan.timing.collectives import CROWD, Ring, ring
 from unfrozen.plan.timing.outside import trained
 from unfrozen.plan.timing.passes import Layer, MicroBatch, Seconds
 
@@ -43,32 +43,55 @@ class Sharing:
     def __init__(self, job: Job, part: MicroBatch) -> None:
         self.job, self.part = job, part
         cluster, gpu = job.cluster, part.machine.gpu
-        self.tensor = ring(gpu, cluster.tensor_parallel)
-        self.context = ring(gpu, cluster.context_parallel, cluster.tensor_parallel)
-        self.data = ring(gpu, cluster.shards, cluster.tensor_parallel)
-        self.crowd = crowd(gpu)
+        ranks = cluster.tensor_parallel
+        self.tensor = ring(gpu, ranks)
+        self.context = ring(gpu, cluster.context_parallel, ranks)
+        self.data = ring(gpu, cluster.shards, ranks)
+        self.copies = ring(gpu, max(1, cluster.alike // cluster.shards), ranks * cluster.shards)
+        self.experts = ring(gpu, cluster.expert_parallel)
+        self.expert_data = ring(
+            gpu, max(1, cluster.expert_shards), cluster.expert_ranks * cluster.expert_parallel
+        )
 
-    def beside(self, seconds: float, work: Seconds, exposed_too: float = 0.0) -> Waits:
+    def layer(self, layer: Layer, sparse: bool) -> Waits:
+        """One layer, forward and backward."""
+        found = self._tensor().plus(self._context())
+        if sparse:
+            found = found.plus(self._dispatch())
+        stage = self.job.cluster.stage
+        summed = stage == 2 or (stage == 1 and self.job.recipe.grad_accum == 1)
+        gathered, scattered = self._sharded(sparse)
+        if stage == 3:
+            found = found.plus(self._beside(gathered, layer.forward))
+            return found.plus(self._beside(gathered + scattered, layer.backward))
+        return found.plus(self._beside(scattered, layer.backward)) if summed else found
+
+    def _sharded(self, sparse: bool) -> tuple[float, float]:
+        """Seconds to gather one layer's weights, and to scatter its gradients."""
+        products = self.part.products(sparse)
+        own = sum(p.weights for p in products if p.groups == 1)
+        experts = sum(p.weights for p in products if p.groups > 1)
+        found = []
+        for width in (self._gathered_width(), self.gradient_width() * self._trained_share()):
+            apart = self.expert_data.gather(width * experts) if experts else 0.0
+            found.append(self.data.gather(width * own) + apart)
+        return found[0], found[1]
+
+    def _beside(self, seconds: float, work: Seconds) -> Waits:
         """A collective of so many seconds beside so much work, and what the work loses to it."""
-        room = work.busy
-        hidden = min(seconds, room)
-        share = work.products / room if room else 0.0
-        return Waits.on(self.data, max(0.0, seconds - room) + exposed_too, hidden * share * self.crowd)
+        hidden = min(seconds, work.busy)
+        return Waits.on(self.data, seconds - hidden, CROWD * hidden)
 
-    def layer(self, layer: Layer, weights: float) -> Waits:
-        """One layer of `weights` weights, forward and backward."""
-        found = self._tensor(layer).plus(self._context(layer))
-        if self.data.cards <= 1 or not self.job.cluster.stage:
-            return found
-        recipe = self.job.recipe
-        gathered = self.data.gather(self._gathered_width() * weights)
-        scattered = self.data.gather(self.gradient_width() * self._trained_share() * weights)
-        if self.job.cluster.stage == 3:
-            found = found.plus(self.beside(gathered, layer.forward))
-            return found.plus(self.beside(gathered + scattered, layer.backward))
-        if self.job.cluster.stage == 2 or recipe.grad_accum == 1:
-            return found.plus(self.beside(scattered, layer.backward))
-        return found
+    def _dispatch(self) -> Waits:
+        """Tokens to the cards of their experts and back, each for its t experts; backward the same
+        (Lepikhin et al., GShard, arXiv 2006.16668, section 3.1).
+        """
+        a, recipe = self.part.local, self.job.recipe
+        if self.experts.cards <= 1 or a.experts is None:
+            return Waits()
+        size = self.part.tokens * a.experts.per_token * a.hidden * BYTES[recipe.compute]
+        times = 6 if recipe.checkpointing == "full" else 4
+        return Waits.on(self.experts, times * self.experts.exchange(size))
 
     def ends(self, weights: float) -> Waits:
         """What hides behind nothing: the first gather, the last scatter, the embedding's."""
@@ -78,24 +101,46 @@ class Sharing:
         scattered = self.gradient_width() * self._trained_share() * weights
         return Waits.on(self.data, self.data.gather(size) + self.data.gather(scattered))
 
+    def logits(self) -> Waits:
+        """Logits of all tensor-parallel ranks gathered for a loss that wants them whole, and their
+        gradients summed back.
+        """
+        recipe = self.job.recipe
+        if self.tensor.cards <= 1 or recipe.loss in ("vocab_parallel", "classification"):
+            return Waits()
+        size = self.part.tokens * self.job.model.architecture.vocab * BYTES[recipe.compute]
+        return Waits.on(self.tensor, 2 * self.tensor.gather(size))
+
     def step(self, backward: Seconds, forward: Seconds) -> Waits:
         """Once a step: gradients of all micro-batches, and the new weights below ZeRO 3."""
         cluster, recipe = self.job.cluster, self.job.recipe
-        if self.data.cards <= 1 or cluster.stage == 3:
-            return Waits()
-        own = trained(self.job) / cluster.tensor_parallel
+        own = trained(self.job) / (cluster.tensor_parallel * cluster.pipeline_parallel)
         gradients = self.gradient_width() * own
+        apart = self.copies.reduce(gradients / cluster.shards)
+        found = self._beside(apart, backward) if cluster.stage else Waits()
+        if self.data.cards <= 1 or cluster.stage == 3:
+            return found
         if cluster.stage == 0:
-            return self.beside(self.data.reduce(gradients), backward)
-        found = self.beside(self.data.gather(BYTES[recipe.params] * own), forward)
+            return self._beside(self.data.reduce(gradients), backward)
+        found = found.plus(self._beside(self.data.gather(BYTES[recipe.params] * own), forward))
         if cluster.stage == 1 and recipe.grad_accum > 1:
-            found = found.plus(self.beside(self.data.gather(gradients), backward))
+            found = found.plus(self._beside(self.data.gather(gradients), backward))
         return found
 
     def gradient_width(self) -> int:
         """Bytes of a gradient as it is summed."""
         wide = self.job.cluster.outer_apart or self.job.cluster.stage < 3
-        return BYTES[self.job.recipe.grads] if wide else min(2, BYTES[self.job.recipe.grads]) * 1
+        return BYTES[self.job.recipe.grads] if wide else min(2, BYTES[self.job.recipe.grads])
+
+    def stages(self) -> Waits:
+        """A micro-batch's activations to the next stage of a pipeline, and their gradients back."""
+        cluster, recipe = self.job.cluster, self.job.recipe
+        if cluster.pipeline_parallel <= 1:
+            return Waits()
+        size = self.part.tokens * self.part.local.hidden * BYTES[recipe.compute]
+        size /= cluster.tensor_parallel if cluster.sequence_parallel else 1
+        apart = ring(self.part.machine.gpu, 2, cluster.tensor_parallel * cluster.alike)
+        return Waits.on(apart, 2 * cluster.chunks * (apart.latency + size / apart.rate))
 
     def _gathered_width(self) -> int:
         return min(BYTES[self.job.recipe.compute], BYTES[self.job.recipe.params])
@@ -103,7 +148,7 @@ class Sharing:
     def _trained_share(self) -> float:
         return trained(self.job) / self.job.model.num_parameters
 
-    def _tensor(self, layer: Layer) -> Waits:
+    def _tensor(self) -> Waits:
         """Two sums of the residual stream a layer and direction, and again where it is repeated."""
         if self.tensor.cards <= 1:
             return Waits()
@@ -112,7 +157,7 @@ class Sharing:
         times = 6 if recipe.checkpointing == "full" else 4
         return Waits.on(self.tensor, times * self.tensor.reduce(size))
 
-    def _context(self, layer: Layer) -> Waits:
+    def _context(self) -> Waits:
         """Keys and values to each of the others; backward their gradients too."""
         ranks = self.context.cards
         if ranks <= 1:
