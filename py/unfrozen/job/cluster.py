@@ -55,6 +55,9 @@ class Cluster:
     outer_apart        under zero3, embedding and head are gathered and scattered on their own where
                        they are not tied, and gradients are summed in fp32, whatever their own
                        precision (`gpu_runner`, torchtitan since 2025); else with the root
+    root_resharded     under zero3, what is outside the layers is let go of after the forward pass
+                       (FSDP2's `reshard_after_forward=True`, given for the root as well)
+    whole_embedding    tensor-parallel ranks hold the whole embedding each (KempnerForge)
     offload            "optimizer" keeps the optimizer (and, from stage 2 on, the gradients) in the
                        memory of the host, "params" (stage 3) the weights too
     """
@@ -66,6 +69,8 @@ class Cluster:
     context_parallel: int = 1
     offload: str = "none"
     outer_apart: bool = False
+    root_resharded: bool = False
+    whole_embedding: bool = False
     shard_size: int | None = None
     pipeline_parallel: int = 1
     pipeline_schedule: str = "1f1b"

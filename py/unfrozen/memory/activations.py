@@ -67,6 +67,14 @@ def layer_bytes(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: 
     return sum(item.size / whole_ranks if item.whole else item.size for item in items)
 
 
+@lru_cache(maxsize=4096)
+def before_experts_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> float:
+    """Bytes a token that a sparse layer keeps up to its router."""
+    items = experts_items(a, flow)
+    after = sum(item.size / whole_ranks if item.whole else item.size for item in items)
+    return layer_bytes(a, flow, True, whole_ranks) - after
+
+
 def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
     found = norm_bytes(a, flow, a.hidden)

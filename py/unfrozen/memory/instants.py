@@ -7,6 +7,11 @@
     end_of_backward  every gradient, no activation
     optimizer_step   the update and its temporaries
 
+Gradients that are not summed but for the last micro-batch stay whole until then, however the rest is
+shared out, and become shards in its backward pass. Where cards hold whole gradients, PyTorch's DDP
+has them a second time in the buckets in which it sums them, from its first step on
+(torch/nn/parallel/distributed.py, `gradient_as_bucket_view`).
+
 Gradients of earlier micro-batches live through the forward pass; without accumulation they do not
 exist yet, which is why a peak is a maximum and not a sum. Steps are those after the first, whose
 forward pass runs before the moments exist.
@@ -21,10 +26,16 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.early import head_update, layer_updates
+from unfrozen.memory.gathering import summed_bytes
 from unfrozen.memory.pieces import PIECES, Point, highest
 from unfrozen.memory.pipeline import InFlight, alike, held_stages, together
 from unfrozen.memory.sharding import ExpertShare, per_card
-from unfrozen.memory.states import state_bytes, update_bytes, whole_moment_bytes
+from unfrozen.memory.states import (
+    state_bytes,
+    trained_parameters,
+    update_bytes,
+    whole_moment_bytes,
+)
 from unfrozen.model import ModelConfig
 
 Components = dict[str, int]
@@ -65,7 +76,7 @@ class Step:
         stages = held_stages(split, one, rank) if apart else (split,)
         self.local = together(stages, split)
         self.states = self._states(self.local)
-        everywhere = recipe.loss != "vocab_parallel"
+        everywhere = recipe.loss not in ("vocab_parallel", "loss_parallel")
         vocab = (model if everywhere else split).architecture.vocab
         rows = -(-(loss_tokens or tokens) // one.context_parallel)
         self._passes = tuple(
@@ -79,16 +90,39 @@ class Step:
     def _states(self, held: ModelConfig) -> dict[str, int]:
         share = ExpertShare(held.expert_parameters, held.num_parameters)
         whole = whole_moment_bytes(held, self.recipe)
-        return per_card(state_bytes(held, self.recipe), self.cluster, whole, share)
+        sizes = state_bytes(held, self.recipe)
+        more = self._embedding_share(held)
+        if more > 1:
+            sizes = {name: round(size * more) for name, size in sizes.items()}
+        return per_card(sizes, self.cluster, whole, share)
 
     def _grads_of(self, stage: ModelConfig) -> int:
+        """Bytes of all gradients during a pass: those of the shards, unless they wait whole."""
+        if self.recipe.accumulates_whole and self.cluster.stage >= 2:
+            trained = trained_parameters(stage, self.recipe) * self._embedding_share(stage)
+            return round(summed_bytes(self.recipe, self.cluster) * trained)
         return self.states["grads"] if stage is self.local else self._states(stage)["grads"]
+
+    def _embedding_share(self, held: ModelConfig) -> float:
+        """This rank's parameters over those that it would hold of a split embedding."""
+        a = held.architecture
+        if not self.cluster.whole_embedding or self.recipe.lora or not a.has_embedding:
+            return 1.0
+        return 1 + (self.cluster.tensor_parallel - 1) * a.vocab * a.hidden / held.num_parameters
 
     def _beside_work(self) -> tuple[Point, ...]:
         """What a rank of a pipeline holds beside the pass at work, stage by stage."""
         kept = InFlight(self._passes, self.rank, self.local, self._layers)
         more = kept.shared() | ({"grads": self.states["grads"]} if len(self._passes) > 1 else {})
         return tuple(kept.beside(stage) | more for stage in range(len(self._passes)))
+
+    @property
+    def buckets(self) -> int:
+        """Bytes of the buckets in which cards that hold whole gradients sum them."""
+        recipe, cluster = self.recipe, self.cluster
+        by_default = cluster.stage == 0 and cluster.alike > 1
+        chosen = by_default if recipe.grad_buckets is None else recipe.grad_buckets and by_default
+        return self.states["grads"] if chosen and not recipe.early_update else 0
 
     def points(self) -> dict[str, Point]:
         """The pieces of each instant that computes; states apart."""
@@ -97,12 +131,17 @@ class Step:
         for part, beside in zip(self._passes, self._beside, strict=True):
             forward += [p | beside for p in (*part.forward_points(), *head_update(part))]
             backward += [p | beside for p in (*part.layer_points(), *layer_updates(part))]
+        last = self.micro_batch
+        still = {"held": last.held, "routers": last.routers(last.model.architecture.layers)}
         step = {"update": update_bytes(self.local, self.recipe, self.cluster.shards)}
-        return {
+        found = {
             "end_of_forward": highest(tuple(forward)),
             "backward": highest(tuple(backward)),
-            "optimizer_step": step,
+            "end_of_backward": still,
+            "optimizer_step": still | step,
         }
+        buckets = {"buckets": self.buckets}
+        return {name: point | buckets for name, point in found.items()}
 
     def instants(self) -> Instants:
         """Bytes by instant and component; components that are 0 are left out."""
@@ -115,7 +154,7 @@ class Step:
             "load": {name: states[name] for name in resident},
             "end_of_forward": merged(states, points["end_of_forward"]),
             "backward": merged(states, points["backward"]),
-            "end_of_backward": states | {"grads": grads},
+            "end_of_backward": merged(states | {"grads": grads}, points["end_of_backward"]),
             "optimizer_step": merged(states | {"grads": grads}, points["optimizer_step"]),
         }
         return {
