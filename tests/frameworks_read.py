@@ -102,6 +102,8 @@ def torchtitan(text: str, base: Job) -> Job:
         params="fp32",
         master=None,
         grads="fp32",
+        grad_buckets=False,
+        loss="loss_parallel" if tp > 1 else base.recipe.loss,
         outer_apart=cluster.sharding == "zero3",
         kernels="fused" if found.compile else "eager",
         seq_len=found.max_context_length,
@@ -158,6 +160,8 @@ def megatron(text: str, base: Job) -> Job:
         params="bf16" if found.bf16 else "fp32",
         master="fp32",
         grads="fp32",
+        grad_buckets=False,
+        loss="vocab_parallel",
         kernels="fused",
         seq_len=found.seq_length,
         micro_batch=found.micro_batch_size,
@@ -215,6 +219,8 @@ def accelerate(text: str, base: Job) -> Job:
     if cp > 1:  # without a mask, which only causal attention over whole rows allows
         recipe["attention"] = "flash"
     assert found.mixed_precision == "bf16"
+    if found.use_fsdp:
+        recipe |= {"reduce": "bf16", "no_sync": True}
     return started(base, cluster, params="fp32", master=None, grads="fp32", **recipe)
 
 
@@ -236,6 +242,7 @@ def deepspeed(text: str, base: Job) -> Job:
     assert config["gradient_accumulation_steps"] == recipe["grad_accum"]
     each = config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"]
     assert config["train_batch_size"] == each * gpus
+    recipe |= {"grad_buckets": False, "step": "sub_groups" if zero["stage"] == 3 else "fused"}
     return started(base, cluster, params="bf16", master="fp32", grads="bf16", **recipe)
 
 
@@ -261,7 +268,6 @@ def ours(text: str, base: Job) -> Job:
 
 def started(base: Job, cluster: Cluster, **recipe: Any) -> Job:
     cluster = replace(cluster, outer_apart=recipe.pop("outer_apart", False))
-    if cluster.tensor_parallel > 1 and base.recipe.loss.startswith("logits"):
-        recipe["loss"] = "vocab_parallel"
-    own = replace(base.recipe, compute="bf16", moments="fp32", step="fused", **recipe)
+    recipe = {"compute": "bf16", "moments": "fp32", "step": "fused", **recipe}
+    own = replace(base.recipe, **recipe)
     return replace(base, cluster=cluster, recipe=own)

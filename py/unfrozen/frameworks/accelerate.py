@@ -41,7 +41,9 @@ def takes(job: Job) -> Job:
         raise PlanError("cluster.context_parallel", sharing, bound, "use zero3 and flash")
     own = replace(cluster, outer_apart=False, sequence_parallel=False)
     kernels = "fused" if recipe.kernels == "fused" else "eager"
-    states = {"params": "fp32", "master": None, "grads": "fp32"}
+    states = {"params": "fp32", "master": None, "grads": "fp32", "grad_buckets": None}
+    if cluster.stage:  # accelerate sums in what it computes in, and after the last micro-batch
+        states |= {"reduce": "bf16", "no_sync": True}
     return trained_by_adamw(replace(job, cluster=own), NAME, kernels=kernels, **states)
 
 

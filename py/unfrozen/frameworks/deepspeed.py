@@ -37,7 +37,8 @@ def takes(job: Job) -> Job:
     )
     own = replace(cluster, outer_apart=False, sequence_parallel=False)
     kernels = "fused" if job.recipe.kernels == "fused" else "eager"
-    states = {"params": "bf16", "master": "fp32", "grads": "bf16"}
+    states = {"params": "bf16", "master": "fp32", "grads": "bf16", "grad_buckets": False}
+    states["step"] = "sub_groups" if cluster.stage == 3 else "fused"
     return trained_by_adamw(replace(job, cluster=own), NAME, kernels=kernels, **states)
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.words import lines, refuse, torchrun, trained_by_adamw
 from unfrozen.job import Job
+from unfrozen.plan.dimensions import WHOLE_LOGITS
 
 NAME: Final = "megatron"
 _STRATEGIES: Final = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
@@ -40,7 +41,9 @@ def takes(job: Job) -> Job:
         bound = f"Megatron-LM cuts {layers} layers into equal stages"
         raise PlanError("cluster.pipeline_parallel", cluster.pipeline_parallel, bound, "use less")
     own = replace(cluster, sequence_parallel=cluster.tensor_parallel > 1, outer_apart=False)
-    states = {"params": "bf16", "master": "fp32", "grads": "fp32"}
+    states = {"params": "bf16", "master": "fp32", "grads": "fp32", "grad_buckets": False}
+    if job.recipe.loss in WHOLE_LOGITS:
+        states["loss"] = "vocab_parallel"
     return trained_by_adamw(
         replace(job, cluster=own), NAME, kernels="fused", attention="flash", **states
     )

@@ -12,6 +12,7 @@ from unfrozen.job import Job
 from unfrozen.plan import card_words
 from unfrozen.plan.layouts import Layout
 from unfrozen.plan.step_time import card_of
+from unfrozen.plan.timing.words import RECORD
 from unfrozen.units import gib, sig3
 
 SHOWN: Final = 10
@@ -28,7 +29,7 @@ CAUSES: Final = {
     "bubbles": "pipeline",
 }
 """What binds a step, in a word for each cause of `StepTime`."""
-RECOMPUTED: Final = {"none": "nothing", "selective": "some", "full": "layers"}
+RECOMPUTED: Final = {"none": "–", "selective": "some", "full": "all"}
 MESH: Final = {
     "tensor_parallel": "tp",
     "context_parallel": "cp",
@@ -68,7 +69,7 @@ def layouts_text(
     first = found[0]
     head = (
         f"{gpus:,} × {gpu.name}, {first.sequences:,} × {first.job.recipe.seq_len:,} tokens a step:"
-        f" {len(found):,} layouts fit"
+        " the fastest layouts that fit"
     )
     rows = [_head(price)]
     rows += [_row(one, price) for one in found[:SHOWN]]
@@ -100,9 +101,8 @@ def _data(one: Layout, price: float | None) -> dict[str, Any]:
 
 
 def _head(price: float | None) -> list[str]:
-    cost = "hours/B" if price is None else "cost/B"
-    sizes = ["batch", "GiB", "step s", "tokens/s", cost, "bound by"]
-    return ["layout", "states", "recompute", *sizes]
+    cost = "h/B" if price is None else "cost/B"
+    return ["layout", "states", "redone", "batch", "GiB", "tokens/s", cost, "bound by"]
 
 
 def _row(one: Layout, price: float | None) -> list[str]:
@@ -114,7 +114,6 @@ def _row(one: Layout, price: float | None) -> list[str]:
         RECOMPUTED[recipe.checkpointing],
         f"{recipe.grad_accum}×{recipe.micro_batch}",
         sig3(gib(one.device_bytes)),
-        sig3(one.seconds),
         f"{one.tokens_per_second:,.0f}",
         f"{cost:,.0f}" if cost >= 100 else sig3(cost),
         f"{CAUSES[cause]} {100 * share:.0f}%",
@@ -122,11 +121,16 @@ def _row(one: Layout, price: float | None) -> list[str]:
 
 
 def _notes(price: float | None) -> str:
-    cost = "hours/B: card-hours" if price is None else "cost/B: cost"
+    cost = "h/B: card-hours" if price is None else "cost/B: what"
     return (
-        "dp: data, tp: tensor, cp: context, pp: pipeline, ep: expert parallel; batch: micro-\n"
-        f"batches × sequences in each, a replica; {cost} of a billion tokens. Estimates."
+        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redone: what the\n"
+        "backward pass computes again. batch: micro-batches of a replica × sequences in\n"
+        f"each. {cost} a billion tokens take. Estimates: {_record()}"
     )
+
+
+def _record() -> str:
+    return f"nine in ten published\nsteps took {RECORD.low:.2f} to {RECORD.high:.2f} times as long."
 
 
 def _typed(first: Layout, framework: str | None) -> str:

@@ -54,7 +54,9 @@ def takes(job: Job) -> Job:
         expert_tensor_parallel=experts,
     )
     kernels = "fused" if job.recipe.kernels == "fused" else "eager"
-    states = {"params": "fp32", "master": None, "grads": "fp32"}
+    states = {"params": "fp32", "master": None, "grads": "fp32", "grad_buckets": False}
+    if job.recipe.loss == "vocab_parallel":
+        states["loss"] = "loss_parallel"
     return trained_by_adamw(
         replace(job, cluster=own), NAME, kernels=kernels, attention="flash", **states
     )

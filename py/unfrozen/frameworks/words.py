@@ -14,7 +14,7 @@ from unfrozen.planner.launch import RENDEZVOUS
 FIRST_HOST: Final = "FIRST_HOST"
 """Stands for the name of one machine, which the others reach."""
 _COMMON: Final = {"method": "full", "optimizer": "adamw", "rounding": "nearest"}
-_OFF: Final = ("paged", "optimizer_in_backward", "activation_offload", "packed")
+_OFF: Final = ("paged", "optimizer_in_backward", "activation_offload", "packed", "no_sync")
 
 
 def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:

@@ -9,7 +9,7 @@ parallelism leaves the cards that fast links join, or else the machine, in no fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import prod
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from unfrozen.plan.step_time import card_of
 MOST_CARDS: Final = 4096
 RECOMPUTED: Final = ("none", "selective", "full")
 """Of `recipe.checkpointing`, the fastest first."""
+WHOLE_LOGITS: Final = ("logits_fp32", "logits_bf16")
 SCHEDULES: Final = ("1f1b", "interleaved")
 """Those that both torchtitan and Megatron-LM run; the second with two stages a card."""
 
@@ -131,14 +132,23 @@ def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
 
 
 def _kept(cluster: Cluster) -> dict[str, Any]:
-    """What is no part of a layout."""
-    return {"offload": cluster.offload, "outer_apart": cluster.outer_apart}
+    """What is no part of a layout: what is offloaded, how a framework gathers."""
+    own = {entry.name: getattr(cluster, entry.name) for entry in fields(cluster)}
+    return {key: value for key, value in own.items() if key not in _LAID_OUT}
+
+
+_LAID_OUT: Final = frozenset(
+    {"gpus", "sharding", "shard_size", "tensor_parallel", "sequence_parallel", "context_parallel"}
+    | {"pipeline_parallel", "pipeline_schedule", "pipeline_chunks", "pipeline_layers"}
+    | {"expert_parallel", "expert_tensor_parallel", "device_map"}
+)
+"""What a layout says of a cluster, or leaves at its default."""
 
 
 def laid_out(job: Job, cluster: Cluster, **recipe: Any) -> Job:
     """The job on a cluster. Whole logits are split by the vocabulary where cards share a layer, as
     Megatron-LM, torchtitan and accelerate do.
     """
-    if cluster.tensor_parallel > 1 and job.recipe.loss in ("logits_fp32", "logits_bf16"):
+    if cluster.tensor_parallel > 1 and job.recipe.loss in WHOLE_LOGITS:
         recipe["loss"] = "vocab_parallel"
     return replace(job, cluster=cluster, recipe=replace(job.recipe, **recipe))

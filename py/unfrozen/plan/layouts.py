@@ -20,7 +20,7 @@ found. Within a cluster, not planned is what cannot win:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from math import gcd
 from typing import Final
@@ -71,9 +71,8 @@ class Layout:
     @property
     def binds(self) -> tuple[str, float]:
         """What takes the largest share of a step: a cause of `StepTime`, and that share."""
-        causes = asdict(self.time)
-        cause = max(causes, key=lambda name: causes[name])
-        return cause, causes[cause] / self.seconds
+        cause, seconds = next(iter(self.time.parts().items()))
+        return cause, seconds / self.seconds
 
 
 def layouts(

@@ -43,7 +43,7 @@ def test_a_table_is_no_wider_than_a_terminal(name: str) -> None:
 
 
 def test_the_first_comes_with_the_command_of_who_runs_it() -> None:
-    asked = job(grads="bf16")
+    asked = job()
     found = layouts(asked, 8, 32, FRAMEWORKS["deepspeed"].takes)
     assert "The first, with DeepSpeed, TRL:" in layouts_text(asked, 8, found, "deepspeed", None)
     assert '"zero_optimization"' in layouts_text(asked, 8, found, None, None)
