@@ -11,10 +11,10 @@ found. Within a cluster, not planned is what cannot win:
 - recomputation where the same micro-batch fits with less of it;
 - q sequences shared by q times as many cards, where each could take one of its own: a card computes
   the same, and only has more to send;
-- larger micro-batches where a smaller one is too large, and all of them where the smallest is even
-  with everything recomputed. Memory never falls with the micro-batch while gradients are
-  accumulated; the step without accumulation, which frees them earlier, and pipelines, which keep
-  fewer micro-batches where there are fewer, are planned each.
+- larger micro-batches where a smaller one is too large with everything recomputed. Memory never
+  falls with the micro-batch while gradients are accumulated: a pipeline that has fewer of them in
+  flight has larger ones. The step without accumulation, which frees gradients earlier, is planned
+  apart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from math import gcd
+from math import gcd, inf
 from typing import Final
 
 from unfrozen.errors import PlanError
@@ -125,7 +125,8 @@ class Search:
         if len(self.found) == self._most and least > self.found[-1].seconds:
             self._queue.clear()
             return False
-        best = _fastest(jobs, card_of(self._job).capacity_bytes)
+        limit = self.found[-1].seconds if len(self.found) == self._most else inf
+        best = _fastest(jobs, card_of(self._job).capacity_bytes, limit)
         if best:
             self.found = sorted([*self.found, best], key=_rank)[: self._most]
         return True
@@ -159,10 +160,23 @@ def fewest_cards(planned: Plan) -> Job | None:
             return replace(job, cluster=replace(over_all, sharding=shared))
     gpus = 1
     while gpus <= MOST_CARDS:
-        if found := layouts(job, gpus, most=1):
+        if _holds(job, gpus) and (found := layouts(job, gpus, most=1)):
             return found[0].job
         gpus *= 2
     return None
+
+
+def _holds(job: Job, gpus: int) -> bool:
+    """Whether a layout of this many cards holds the job: of those with the least on a card alone."""
+    capacity, sequences = card_of(job).capacity_bytes, step_sequences(job, gpus)
+    for cluster in clusters(job, gpus):
+        least = cluster.sharding == "zero3" or cluster.alike == 1
+        if least and not cluster.shard_size and sequences % cluster.replicas == 0:
+            jobs = _jobs(job, cluster, sequences // cluster.replicas, None)
+            ends = (jobs[0][-1], jobs[-1][-1]) if jobs else ()
+            if any(plan_job(one).device_bytes <= capacity for one in ends):
+                return True
+    return False
 
 
 def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[list[Job]]:
@@ -187,31 +201,27 @@ def _least_seconds(jobs: list[list[Job]]) -> float:
     return large.seconds - large.bubbles + min(small.bubbles, large.bubbles)
 
 
-def _fastest(jobs: list[list[Job]], capacity: int) -> Layout | None:
-    """The fastest of a cluster that fits."""
+def _fastest(jobs: list[list[Job]], capacity: int, limit: float) -> Layout | None:
+    """The fastest of a cluster that fits, if it takes no longer than `limit`."""
     best: Layout | None = None
-    too_large = False
+    first, last = jobs[0], jobs[-1]
+    too_large = plan_job(first[-1]).device_bytes > capacity
     for taken in jobs:
-        if too_large and taken is not jobs[-1]:
+        if too_large and taken is not last:
             continue
-        fitting = _least_recomputed(taken, capacity)
-        if fitting is None:
-            too_large = taken[0].cluster.pipeline_parallel == 1
-            continue
-        layout = Layout(*fitting, step_time(fitting[0]))
-        best = layout if best is None else min(best, layout, key=_rank)
+        for job in taken:
+            time = step_time(job)
+            if time.seconds > limit:  # and so are those that recompute more
+                break
+            device_bytes = plan_job(job).device_bytes
+            if device_bytes <= capacity:
+                layout = Layout(job, device_bytes, time)
+                best = layout if best is None else min(best, layout, key=_rank)
+                limit = best.seconds
+                break
+        else:
+            too_large = True
     return best
-
-
-def _least_recomputed(jobs: list[Job], capacity: int) -> tuple[Job, int] | None:
-    """The first of jobs that fits, with its bytes; the last is the smallest."""
-    if plan_job(jobs[-1]).device_bytes > capacity:
-        return None
-    for job in jobs:
-        device_bytes = plan_job(job).device_bytes
-        if device_bytes <= capacity:
-            return job, device_bytes
-    return None
 
 
 def _taken(job: Job, takes: Takes | None) -> Job | None:
