@@ -29,9 +29,9 @@ LINK_SHARE: Final = 0.8
 """Assumed: what a transfer reaches of a link's figure. ml-engineering (network/README.md) measured
 0.78 in all-reduces over the NVLink of eight A100, 0.88 between two H200 and over PCIe 5."""
 HOST_MEMORY_GB_S: Final = 41.0
-"""Assumed: what one card's share of the host's processors reads and writes: two EPYC 7742 with eight
-channels of DDR4-3200 each have 410 GB/s for the eight cards of a DGX A100, of which a program reaches
-`LINK_SHARE`."""
+"""Assumed: what one card's share of the host's processors reads and writes. Two EPYC 7742 with
+eight channels of DDR4-3200 each have 410 GB/s for the eight cards of a DGX A100; a program reaches
+`LINK_SHARE` of it."""
 NETWORK_GB_S: Final = 25.0
 """Assumed between machines where a board says nothing else: one adapter of 200 Gb/s a card, one
 way, which is what A100s have (epoch)."""

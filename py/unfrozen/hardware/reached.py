@@ -34,8 +34,8 @@ SOURCES: Final = {
 """Where each figure was read."""
 
 BANDWIDTH_SHARE: Final = 0.75
-"""Of a data sheet's bandwidth, what the memory-bound kernels of a training step reach: 0.91 of 1,600
-GB/s where the sheet of an A100 says 1,935 (simumax-a100); of a B200, 0.67 (simumax-b200)."""
+"""Of a data sheet's bandwidth, what the memory-bound kernels of a training step reach: 0.91 of
+1,600 GB/s where the sheet of an A100 says 1,935 (simumax-a100); of a B200, 0.67 (simumax-b200)."""
 SUSTAINED_SHARE: Final = 0.92
 """Assumed of the best product where nobody measured those that last: simumax-a100 has 0.745 of the
 peak where the best is 0.81 (mamf); the H100 and the MI300X keep 0.91 and 0.93 of theirs."""
@@ -78,8 +78,6 @@ class Reached:
     newest: tuple[float, float] | None = None
     link_share: float | None = None
     sources: tuple[str, ...] = ("mamf",)
-
-
 
 
 def _blackwell(watts: int) -> Reached:

@@ -21,7 +21,7 @@ from unfrozen.plan.flops import flops, frozen
 from unfrozen.plan.step_time import card_of, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.words import RECORD, bound_words, record_words
+from unfrozen.plan.timing.words import RECORD, bound_words, record_words, spent_words
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 
@@ -30,9 +30,9 @@ LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 class Estimate:
     """What training on a number of tokens takes. Cost is None without a price.
 
-    `parts` are the seconds of a step by cause, `bound` the sentence that names the largest; both
-    empty where a utilisation was given. `step_band` is what nine in ten published steps took beside
-    such an estimate, in seconds.
+    `parts` are the seconds of a step by cause, `spent` their shares in words, `bound` the sentence
+    that names the largest; all empty where a utilisation was given. `step_band` is what nine in ten
+    published steps took beside such an estimate, in seconds.
     """
 
     tokens: float
@@ -48,6 +48,7 @@ class Estimate:
     gpu: str
     assumptions: tuple[str, ...]
     parts: dict[str, float] = field(default_factory=dict)
+    spent: str = ""
     bound: str = ""
     step_band: tuple[float, float] | None = None
 
@@ -90,6 +91,7 @@ def estimate(
         gpu=gpu.name,
         assumptions=_assumptions(job, gpu, mfu, measured),
         parts=step.parts() if step else {},
+        spent=spent_words(step) if step else "",
         bound=bound_words(step) if step else "",
         step_band=(low, high) if step else None,
     )
@@ -119,7 +121,7 @@ def _products(job: Job, gpu: Gpu) -> str:
     told = f"matrix products last at {rate:.0f} of {peak:g} TFLOP/s"
     exact = reached(gpu).fp8 if compute == "fp8" else reached(gpu).products
     if exact and compute != "fp32":
-        return f"Measured elsewhere: {told} ({'; '.join(reached_sources(gpu))})."
+        return f"Measured elsewhere: {told} ({reached_sources(gpu)[0].partition(':')[0]})."
     if gpu.matmul_tflops:
         return f"Assumed: {told}, {SUSTAINED_SHARE:g} of the best product that anyone measured."
     return (
@@ -159,9 +161,7 @@ def _links(job: Job, gpu: Gpu) -> list[str]:
     offloads = job.cluster.offload != "none"
     if offloads or job.recipe.paged or job.recipe.activation_offload:
         share = f"{100 * LINK_SHARE:.0f}% of their speed on paper"
-        found.append(
-            f"Assumed: links to the host ({board(gpu).host_gb_s:g} GB/s) reach {share}."
-        )
+        found.append(f"Assumed: links to the host ({board(gpu).host_gb_s:g} GB/s) reach {share}.")
     if offloads:
         found.append(f"Assumed: the host updates {HOST_MEMORY_GB_S:g} GB/s for each card.")
     return found

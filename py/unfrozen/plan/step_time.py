@@ -7,9 +7,7 @@ it. No number here was fitted to a training run: those in web/truth judge it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
 from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.hardware.reached import slowest
@@ -23,6 +21,7 @@ from unfrozen.plan.timing.host import (
     state_seconds,
     update_seconds,
 )
+from unfrozen.plan.timing.parts import CAUSES, StepTime
 from unfrozen.plan.timing.passes import (
     KERNEL_SECONDS,
     Machine,
@@ -32,66 +31,6 @@ from unfrozen.plan.timing.passes import (
 )
 from unfrozen.plan.timing.pipeline import bubble_seconds
 from unfrozen.plan.timing.sharing import Sharing, Waits
-
-
-@dataclass(frozen=True, slots=True)
-class StepTime:
-    """Seconds of one optimizer step on every card.
-
-    products   matrix products, and what collectives beside them slow them down
-    attention  scores, softmax and their products
-    memory     norms, activation functions, additions, the loss: kernels that only read and write
-    launches   gaps between kernels, and the host where it launches slower than the card computes
-    update     the optimizer's
-    host       states and activations that go to the host and back, as far as nothing hides it
-    inside     waits for cards of the same machine
-    between    waits for other machines
-    bubbles    waits of a pipeline's ranks for each other
-    """
-
-    products: float
-    attention: float
-    memory: float
-    launches: float
-    update: float
-    host: float
-    inside: float
-    between: float
-    bubbles: float
-
-    @property
-    def seconds(self) -> float:
-        """All of them."""
-        return self.passes + self.update + self.host + self.communication + self.bubbles
-
-    @property
-    def passes(self) -> float:
-        """What the forward and backward passes of all micro-batches take the card itself."""
-        return self.products + self.attention + self.memory + self.launches
-
-    @property
-    def communication(self) -> float:
-        """Waits for other cards, those of a pipeline apart."""
-        return self.inside + self.between
-
-    def parts(self) -> dict[str, float]:
-        """Seconds by cause, those that take none left out, the longest first."""
-        found = {name: getattr(self, name) for name in CAUSES if getattr(self, name) > 0}
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-CAUSES: Final = {
-    "products": "matrix products",
-    "attention": "attention",
-    "memory": "kernels that only read and write memory",
-    "launches": "launching kernels",
-    "update": "the optimizer's update",
-    "host": "transfers to the host and its update",
-    "inside": "cards of the same machine",
-    "between": "the network between machines",
-    "bubbles": "bubbles of the pipeline",
-}
-"""What each part of a step's time is spent on, or waits for."""
 
 
 def step_time(job: Job, measured: Calibration | None = None) -> StepTime:

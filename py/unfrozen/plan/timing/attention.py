@@ -109,7 +109,7 @@ def _heads(head_dim: int) -> float:
 
 
 def _at(direction: str, length: int) -> float:
-    """Share of the rate at 4,096 positions, between the lengths of the figures by their logarithm."""
+    """Share of the rate at 4,096 positions; between the figures' lengths by their logarithm."""
     rates = _LENGTHS[direction]
     place = max(-2.0, math.log2(max(1, length) / _SHORTEST))
     if place < 0:

@@ -18,7 +18,7 @@ from unfrozen.units import GB
 
 BASE_SECONDS: Final = 8.4e-6
 HOP_SECONDS: Final = {"nvlink": 3.4e-6, "pcie": 5.7e-6, "network": 14.0e-6}
-"""Latency of a ring under NCCL's simple protocol, and of each of its steps (src/graph/tuning.cc)."""
+"""Latency of a ring under NCCL's simple protocol, and of each step of it (src/graph/tuning.cc)."""
 _SLOWED, _SEQUENTIAL = 0.189, 0.102
 CROWD: Final = _SLOWED / ((1 + _SEQUENTIAL) * (1 + _SLOWED) - 1)
 """Of each second that a collective runs behind products, what they lose to it: 0.61. On A100, H100
@@ -30,8 +30,8 @@ PCIE_SHARE: Final = 0.45
 """What a ring over PCIe reaches of a card's lane figure where eight share two host bridges, 13.5 of
 30 GB/s (simumax-a100 of `unfrozen.hardware.reached`)."""
 RELAY: Final = 0.5
-"""Cards that cannot read each other's memory (GeForce from the 40 series on) pass every byte through
-the host's: written once and read once over the same lanes (NCCL, SHM transport)."""
+"""Cards that cannot read each other's memory (GeForce from the 40 series on) pass every byte
+through the host's: written once and read once over the same lanes (NCCL, SHM transport)."""
 
 
 class Ring(NamedTuple):
@@ -58,7 +58,7 @@ class Ring(NamedTuple):
 
 
 def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
-    """The ring of `cards` cards that lie `stride` apart; those next to each other share a machine."""
+    """The ring of `cards` cards that lie `stride` apart; neighbours share a machine."""
     found = board(gpu)
     machine = max(1, found.linked if found.link_gb_s else found.machine)
     near = max(1, min(cards, machine // stride)) if stride < machine else 1

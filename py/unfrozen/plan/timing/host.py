@@ -1,4 +1,4 @@
-"""What a step waits for the host: states and activations that move, and kernels that it launches."""
+"""What a step waits for the host: states and activations that move, kernels it launches."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ launch alone takes is 2.5 µs; the whole way is told as 5 to 25 µs."""
 COMPILED_SECONDS: Final = 5e-6
 """Assumed of a compiled kernel: the launcher that Inductor writes, without the dispatcher."""
 HOOK_KERNELS: Final = 40
-"""Assumed: what FSDP's hooks cost the host a layer and pass, in kernels: wait, copy in, gather, copy
-out, free, and what a scatter adds (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py)."""
+"""Assumed: what FSDP's hooks cost the host a layer and pass, in kernels: wait, copy in, gather,
+copy out, free, and what a scatter adds (torch/distributed/fsdp, `_fsdp_param_group.py`)."""
 TENSORS_A_LAYER: Final = 9
 """Of a Llama's: four matrices of attention, three of the feed-forward part, two norms."""
 UPDATE_KERNELS: Final = {

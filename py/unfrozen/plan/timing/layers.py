@@ -15,34 +15,33 @@ from unfrozen.model import Architecture
 
 
 class Product(NamedTuple):
-    """T x `inputs` by `inputs` x `outputs`, `count` of them, each as `groups` in one kernel that see
-    `share` of the tokens: experts.
+    """T x `inputs` by `inputs` x `outputs`, so many `times`; experts run as `groups` in one kernel,
+    each of which sees `share` of the tokens.
     """
 
     outputs: int
     inputs: int
-    count: int = 1
+    times: int = 1
     groups: int = 1
     share: float = 1.0
 
     @property
     def weights(self) -> int:
         """Weights of all of them."""
-        return self.outputs * self.inputs * self.count * self.groups
+        return self.outputs * self.inputs * self.times * self.groups
 
 
 class Moved(NamedTuple):
     """Bytes a token through memory and kernels, forward and backward."""
 
-    forward: float
-    backward: float
-    kernels: int
-    kernels_back: int
+    forward: float = 0.0
+    backward: float = 0.0
+    kernels: float = 0.0
+    kernels_back: float = 0.0
 
-    def __add__(self, other: object) -> Moved:  # type: ignore[override]
-        """Both after each other."""
-        assert isinstance(other, Moved)
-        return Moved(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+    def plus(self, other: Moved, times: float = 1.0) -> Moved:
+        """Both after each other, the other so many times."""
+        return Moved(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 @lru_cache(maxsize=4096)
@@ -53,9 +52,8 @@ def layer_products(
     send each other their tokens: each has fewer experts, and each of those more tokens.
     """
     d, q, kv = a.hidden, a.q_width, a.kv_width
-    if a.fused_projections:
-        attention = (Product(q + 2 * kv, d), Product(d, q))
-    else:
+    attention: tuple[Product, ...] = (Product(q + 2 * kv, d), Product(d, q))
+    if not a.fused_projections:
         attention = (Product(q, d), Product(kv, d, 2), Product(d, q))
     if not sparse:
         return (*attention, *_feed_forward(a, a.ffn))
@@ -84,15 +82,14 @@ def layer_moved(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: 
     whole = _stream_fused(a, flow) if fused else _stream_eager(a, flow)
     own = _inner_fused(a, flow) if fused else _inner_eager(a, flow)
     if sparse:
-        own += _routing(a, flow)
+        own = own.plus(_routing(a, flow))
     if flow.autocast:
-        own += _casts(a, flow)
+        own = own.plus(_casts(a, flow))
     if flow.adapters:
         extra = flow.adapters.in_layer
-        own += Moved(6 * flow.compute * extra * a.hidden, 6 * flow.compute * extra * a.hidden,
-                     4 * extra, 8 * extra)  # fmt: skip
-    shared = Moved(whole.forward / whole_ranks, whole.backward / whole_ranks, *whole[2:])
-    return shared + own
+        width = 6 * flow.compute * extra * a.hidden
+        own = own.plus(Moved(width, width, 4 * extra, 8 * extra))
+    return Moved(whole.forward / whole_ranks, whole.backward / whole_ranks, *whole[2:]).plus(own)
 
 
 def norm_moved(a: Architecture, flow: Flow, width: int, fused: bool) -> Moved:
@@ -117,7 +114,7 @@ def _stream_eager(a: Architecture, flow: Flow) -> Moved:
     added = Moved(2 * 3 * s * d, 2 * 3 * s * d, 2, 2)
     dropped = 2 * (2 * s + 1) * d if flow.dropout else 0
     dropout = Moved(dropped, dropped, 2 if dropped else 0, 2 if dropped else 0)
-    return Moved(*(norms * n for n in one)) + added + dropout
+    return added.plus(one, norms).plus(dropout)
 
 
 def _stream_fused(a: Architecture, flow: Flow) -> Moved:
@@ -130,18 +127,18 @@ def _stream_fused(a: Architecture, flow: Flow) -> Moved:
 def _inner_eager(a: Architecture, flow: Flow) -> Moved:
     """Rotary positions and the activation function, kernel by kernel."""
     c, turned = flow.compute, a.q_width + a.kv_width
-    rotary = Moved(0, 0, 0, 0)
+    rotary = Moved()
     if not a.positions:  # half turned and joined, two products, a sum
         rotary = Moved(10 * c * turned, 10 * c * turned, 10, 10)
     if a.qk_norm != "none":
-        rotary += norm_moved(a, flow, turned, False)
+        rotary = rotary.plus(norm_moved(a, flow, turned, False))
     f = a.ffn
     if flow.kernels == "fused_block":
-        return rotary + Moved(3 * c * f, 5 * c * f, 1, 2)
+        return rotary.plus(Moved(3 * c * f, 5 * c * f, 1, 2))
     if a.gated:  # function, product; their gradients
-        return rotary + Moved(5 * c * f, 9 * c * f, 2, 3)
+        return rotary.plus(Moved(5 * c * f, 9 * c * f, 2, 3))
     many = 7 if a.activation == "gelu_new" else 1
-    return rotary + Moved(2 * many * c * f, 3 * many * c * f, many, many)
+    return rotary.plus(Moved(2 * many * c * f, 3 * many * c * f, many, many))
 
 
 def _inner_fused(a: Architecture, flow: Flow) -> Moved:

@@ -144,7 +144,7 @@ class MicroBatch:
                 written = out if place == 2 else width
                 slower = WEIGHT_GRADIENT if place == 2 else 1.0
                 each = product_seconds(*size, rates, width, written, p.groups)
-                totals[place] += p.count * slower * each
+                totals[place] += p.times * slower * each
         return totals[0], totals[1], totals[2]
 
     def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
@@ -160,7 +160,7 @@ class MicroBatch:
             backward += 2 * self._cast(sparse, weights=False)
         added = self._accumulated(sparse)
         if recipe.base:
-            weights = sum(p.outputs * p.inputs * p.count for p in layer_products(self.local))
+            weights = sum(p.outputs * p.inputs * p.times for p in layer_products(self.local))
             forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
         return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
 
@@ -170,12 +170,12 @@ class MicroBatch:
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
         products = self.products(sparse)
-        inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.count for p in products)
+        inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in products)
         own = sum(p.weights for p in products) if weights else 0
         return width * (inputs + own)
 
     def _accumulated(self, sparse: bool) -> float:
-        """Bytes of adding a layer's gradients to those of earlier micro-batches: read both, write."""
+        """Bytes of adding gradients to those of earlier micro-batches: both read, one written."""
         recipe, cluster = self.job.recipe, self.job.cluster
         if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
             return 0.0
@@ -184,7 +184,7 @@ class MicroBatch:
 
     def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
         """Kernels of products and attention; experts run as one grouped product each."""
-        count = sum(p.count for p in products)
+        count = sum(p.times for p in products)
         flash = (1, 3)
         return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
 
@@ -201,7 +201,6 @@ class MicroBatch:
             return back.plus(Seconds(ahead.products / 2, 0, ahead.memory, ahead.kernels / 2))
         return back
 
-
     def _spared(self, sparse: bool) -> float:
         """The last product of a dense layer, which PyTorch does not repeat: it stops as soon as the
         last tensor is known that the backward pass reads (torch/utils/checkpoint.py,
@@ -216,4 +215,3 @@ class MicroBatch:
 def sparse_layers(a: Architecture) -> int:
     """How many layers route their tokens to experts."""
     return sum(map(a.is_sparse, range(a.layers)))
-

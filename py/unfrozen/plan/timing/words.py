@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from unfrozen.plan.step_time import CAUSES, StepTime
+from unfrozen.plan.timing.parts import CAUSES, StepTime
 
 
 class Record(NamedTuple):
@@ -50,4 +50,12 @@ def record_words() -> str:
     return (
         f"nine in ten of {RECORD.rows} published steps took {RECORD.low:.2f} to {RECORD.high:.2f}"
         " times as long as estimated."
+    )
+
+
+def spent_words(found: StepTime) -> str:
+    """Shares of a step by cause, the largest first; what takes less than a hundredth left out."""
+    shares = {name: value / found.seconds for name, value in found.parts().items()}
+    return ", ".join(
+        f"{share:.0%} {CAUSES[name]}" for name, share in shares.items() if share >= 0.01
     )
