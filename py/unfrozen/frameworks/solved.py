@@ -64,7 +64,8 @@ def fewest_text(planned: Plan, found: Job | None) -> str:
         return f"Fewest cards, {own}: {count}."
     if min_gpus(planned):
         return f"Fewest cards, ZeRO-3: {count}; {own}, no number of them holds the job."
-    how = ", ".join(part for part in (mesh(found), spread(found)) if part != "–")
+    stage = spread(found)
+    how = mesh(found) if stage == "–" else f"{mesh(found)}, ZeRO-{stage}"
     return f"Fewest cards: {count} ({how}); under ZeRO-3 alone, no number of them holds the job."
 
 

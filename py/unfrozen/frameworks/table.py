@@ -15,6 +15,7 @@ from unfrozen.plan.step_time import card_of
 from unfrozen.plan.timing.words import RECORD
 from unfrozen.units import gib, sig3
 
+WIDEST: Final = 80
 SHOWN: Final = 10
 """Layouts of a table; data has them all."""
 CAUSES: Final = {
@@ -50,12 +51,12 @@ def mesh(job: Job) -> str:
 
 
 def spread(job: Job) -> str:
-    """How states are: "–", "ZeRO-3", in groups "ZeRO-3/8"."""
+    """The stage of ZeRO by which states are spread: "–", "3", in groups of eight "3/8"."""
     cluster = job.cluster
     if not cluster.stage:
         return "–"
     grouped = f"/{cluster.shards}" if cluster.shards < cluster.alike else ""
-    return f"ZeRO-{cluster.stage}{grouped}"
+    return f"{cluster.stage}{grouped}"
 
 
 def layouts_text(
@@ -71,9 +72,11 @@ def layouts_text(
         f"{gpus:,} × {gpu.name}, {first.sequences:,} × {first.job.recipe.seq_len:,} tokens a step:"
         " the fastest layouts that fit"
     )
-    rows = [_head(price)]
-    rows += [_row(one, price) for one in found[:SHOWN]]
-    return "\n".join([head, "", table(rows, left=3), "", _notes(price), "", _typed(first, framework)])
+    rows = [_head(price), *(_row(one, price) for one in found[:SHOWN])]
+    lines = table(rows, left=3)
+    if max(map(len, lines.splitlines())) > WIDEST:
+        lines = table([[*cells, last.partition(" ")[0]] for *cells, last in rows], left=3)
+    return "\n".join([head, "", lines, "", _notes(price), "", _typed(first, framework)])
 
 
 def layouts_data(found: Sequence[Layout], price: float | None) -> list[dict[str, Any]]:
@@ -102,7 +105,7 @@ def _data(one: Layout, price: float | None) -> dict[str, Any]:
 
 def _head(price: float | None) -> list[str]:
     cost = "h/B" if price is None else "cost/B"
-    return ["layout", "states", "redone", "batch", "GiB", "tokens/s", cost, "bound by"]
+    return ["layout", "ZeRO", "redo", "batch", "GiB", "tokens/s", cost, "bound by"]
 
 
 def _row(one: Layout, price: float | None) -> list[str]:
@@ -123,7 +126,7 @@ def _row(one: Layout, price: float | None) -> list[str]:
 def _notes(price: float | None) -> str:
     cost = "h/B: card-hours" if price is None else "cost/B: what"
     return (
-        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redone: what the\n"
+        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redo: what the\n"
         "backward pass computes again. batch: micro-batches of a replica × sequences in\n"
         f"each. {cost} a billion tokens take. Estimates: {_record()}"
     )

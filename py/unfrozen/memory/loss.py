@@ -115,7 +115,9 @@ def loss_memory(
         chunk = min(tokens, LINEAR_CHUNK)
         return LossMemory((4 + copy) * chunk * vocab + inputs, inputs, 0, early=True)
     if kind == "fused_vocab":
-        return LossMemory((20 + c) * tokens * min(FUSED_WORDS, vocab) + inputs, inputs, 0, early=True)
+        return LossMemory(
+            (20 + c) * tokens * min(FUSED_WORDS, vocab) + inputs, inputs, 0, early=True
+        )
     matrices = 2 if compiled else 3
     width = {
         "logits_fp32": 12,

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from unfrozen.errors import PlanError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
+from unfrozen.planner.keys import DEFAULTS, KEYS
 from unfrozen.planner.sizes import scale, share_text, size_text
 from unfrozen.planner.state import (
-    DEFAULTS,
-    KEYS,
     LONGEST_CONFIG,
     as_query,
     config_address,
