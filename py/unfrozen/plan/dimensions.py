@@ -134,10 +134,10 @@ def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
 def _kept(cluster: Cluster) -> dict[str, Any]:
     """What is no part of a layout: what is offloaded, how a framework gathers."""
     own = {entry.name: getattr(cluster, entry.name) for entry in fields(cluster)}
-    return {key: value for key, value in own.items() if key not in _LAID_OUT}
+    return {key: value for key, value in own.items() if key not in LAID_OUT}
 
 
-_LAID_OUT: Final = frozenset(
+LAID_OUT: Final = frozenset(
     {"gpus", "sharding", "shard_size", "tensor_parallel", "sequence_parallel", "context_parallel"}
     | {"pipeline_parallel", "pipeline_schedule", "pipeline_chunks", "pipeline_layers"}
     | {"expert_parallel", "expert_tensor_parallel", "device_map"}

@@ -110,6 +110,8 @@ class Search:
             bound = f"a step has a whole number of them in 1 … {MOST_SEQUENCES:,}"
             raise PlanError("sequences", self.sequences, bound, "correct it")
         self.found: list[Layout] = []
+        self.looked = self.planned = 0  # clusters that can run the step; plans of their jobs
+        self.over = False
         self._job, self._takes, self._most = job, takes, most
         self._left = clusters(job, gpus)
         self._queue: list[tuple[float, int, list[list[Job]]]] = []
@@ -119,14 +121,13 @@ class Search:
         cluster = next(self._left, None)
         if cluster is not None:
             return self._enqueue(cluster)
-        if not self._queue:
-            return False
-        least, _, jobs = heappop(self._queue)
-        if len(self.found) == self._most and least > self.found[-1].seconds:
+        least, _, jobs = heappop(self._queue) if self._queue else (inf, 0, [])
+        if not jobs or (len(self.found) == self._most and least > self.found[-1].seconds):
             self._queue.clear()
+            self.over = True
             return False
         limit = self.found[-1].seconds if len(self.found) == self._most else inf
-        best = _fastest(jobs, card_of(self._job).capacity_bytes, limit)
+        best = self._fastest(jobs, limit)
         if best:
             self.found = sorted([*self.found, best], key=_rank)[: self._most]
         return True
@@ -135,8 +136,38 @@ class Search:
         if self.sequences % cluster.replicas == 0:
             jobs = _jobs(self._job, cluster, self.sequences // cluster.replicas, self._takes)
             if jobs:
+                self.looked += 1
                 heappush(self._queue, (_least_seconds(jobs), len(self._queue), jobs))
         return True
+
+    def _fastest(self, jobs: list[list[Job]], limit: float) -> Layout | None:
+        """The fastest of a cluster that fits, if it takes no longer than `limit`."""
+        best: Layout | None = None
+        first, last = jobs[0], jobs[-1]
+        too_large = self._holds(first[-1]) is None
+        for taken in jobs:
+            if too_large and taken is not last:
+                continue
+            for job in taken:
+                time = step_time(job)
+                if time.seconds > limit:  # and so are those that recompute more
+                    break
+                device_bytes = self._holds(job)
+                if device_bytes is not None:
+                    layout = Layout(job, device_bytes, time)
+                    best = layout if best is None else min(best, layout, key=_rank)
+                    limit = best.seconds
+                    break
+            else:
+                too_large = True
+        return best
+
+    def _holds(self, job: Job) -> int | None:
+        """What a card holds of a job, in bytes; None where that is too much."""
+        self.planned += 1
+        size = plan_job(job).device_bytes
+        return size if size <= card_of(job).capacity_bytes else None
+
 
 
 def step_sequences(job: Job, gpus: int) -> int:
@@ -199,29 +230,6 @@ def _least_seconds(jobs: list[list[Job]]) -> float:
     """
     small, large = step_time(jobs[0][0]), step_time(jobs[-1][0])
     return large.seconds - large.bubbles + min(small.bubbles, large.bubbles)
-
-
-def _fastest(jobs: list[list[Job]], capacity: int, limit: float) -> Layout | None:
-    """The fastest of a cluster that fits, if it takes no longer than `limit`."""
-    best: Layout | None = None
-    first, last = jobs[0], jobs[-1]
-    too_large = plan_job(first[-1]).device_bytes > capacity
-    for taken in jobs:
-        if too_large and taken is not last:
-            continue
-        for job in taken:
-            time = step_time(job)
-            if time.seconds > limit:  # and so are those that recompute more
-                break
-            device_bytes = plan_job(job).device_bytes
-            if device_bytes <= capacity:
-                layout = Layout(job, device_bytes, time)
-                best = layout if best is None else min(best, layout, key=_rank)
-                limit = best.seconds
-                break
-        else:
-            too_large = True
-    return best
 
 
 def _taken(job: Job, takes: Takes | None) -> Job | None:
