@@ -61,7 +61,11 @@ def test_what_the_job_says_is_never_changed() -> None:
 
 def test_what_the_others_follow_from_a_framework_follows_too() -> None:
     found = job("megatron")
-    assert (found.recipe.params, found.recipe.master, found.recipe.grads) == ("bf16", "fp32", "fp32")
+    assert (found.recipe.params, found.recipe.master, found.recipe.grads) == (
+        "bf16",
+        "fp32",
+        "fp32",
+    )
     assert job("torchtitan").recipe.moments == "fp32"
     assert job("torchtune").recipe.moments == "bf16"
 
@@ -73,7 +77,9 @@ def test_a_habit_counts_only_where_it_has_something_to_do() -> None:
     assert job("kempnerforge").recipe.expert_padding is None
     mixed = Job.read({"model": MIXTRAL, "framework": "kempnerforge"})
     assert mixed.recipe.expert_padding == "fullest"
-    eager, fused = (job("torchtitan", recipe={"kernels": k}).recipe.loss for k in ("eager", "fused"))
+    eager, fused = (
+        job("torchtitan", recipe={"kernels": k}).recipe.loss for k in ("eager", "fused")
+    )
     assert (eager, fused) == ("logits_fp32", "logits_bf16")
 
 

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
+from unfrozen.memory.activations import layer_items
 from unfrozen.memory.instants import Step
 from unfrozen.memory.kept import Kept
 from unfrozen.memory.states import state_bytes, trained_parameters
@@ -112,3 +113,20 @@ def test_held_routers_add_up_while_layers_are_made_again() -> None:
     assert kept(LLAMA, **recipe).routers(32) == 0
     after = Step(MIXTRAL, Recipe.read(recipe)).instants()["optimizer_step"]
     assert after["activations"] == 32 * one
+
+
+@pytest.mark.parametrize(("padding", "places"), [(None, 1), (1, 1), (1.5, 1.5), ("fullest", 4)])
+def test_padded_experts_have_places_for_more_tokens_than_they_are_sent(
+    padding: Any, places: float
+) -> None:
+    flow = kept(MIXTRAL, expert_padding=padding).flow
+    plain = {
+        item.label: item.size
+        for item in layer_items(MIXTRAL.architecture, kept(MIXTRAL).flow, True)
+    }
+    found = {item.label: item.size for item in layer_items(MIXTRAL.architecture, flow, True)}
+    assert found["experts"] == places * plain["experts"]
+    copies = "copies for the experts, in and out"
+    assert found[copies] == plain[copies] * (places + 1) / 2  # what goes back does not grow
+    assert found["q, k and v"] == plain["q, k and v"]
+    assert kept(LLAMA, expert_padding=padding).layer == kept(LLAMA).layer
