@@ -1,63 +1,18 @@
-/**
- * The layouts of the plan's cards, ranked: Python looks for them when the reader asks, in turns
- * between which it answers everything else. Another plan than the one asked about, or one of the
- * layouts, puts an end to it.
- */
+/** The ranked layouts of the plan's cards: the button that asks for them, and a row for each. */
 
 import { h } from "../figures/vnode.js";
-import { planner } from "../python/planner.js";
 import { applyButton, commandWords } from "./answers.js";
 
 export const FIND = "layouts"; // the way of the button that asks
-const REDRAW_MS = 250;
 
-export class LayoutSearch {
-  #calls = 0;
-  #asked = ""; // the plan that was asked about
-  #told = null;
-
-  /** @param {() => void} redraw shows what is told now */
-  constructor(redraw) {
-    this.redraw = redraw;
-  }
-
-  /** Looks for the layouts of a plan, of those that `framework` runs, or anyone. */
-  async find(state, framework = "") {
-    const call = ++this.#calls;
-    this.#asked = keyOf(state);
-    this.#told = { ...this.#told, done: false };
-    this.redraw();
-    let drawn = performance.now();
-    while (!this.#told.done) {
-      const told = await planner.ask("layouts", { state, framework });
-      if (call !== this.#calls) return;
-      this.#told = told ?? { done: true, rows: [], none: "Python failed. Press the button again." };
-      if (!this.#told.done && performance.now() - drawn < REDRAW_MS) continue;
-      drawn = performance.now();
-      this.redraw();
-    }
-  }
-
-  /** What there is to show beside a plan; null where nothing was asked about it. */
-  about(state) {
-    const key = keyOf(state);
-    const rows = this.#told?.rows ?? [];
-    if (key !== this.#asked && !rows.some((row) => keyOf(row.state) === key)) {
-      this.#calls += 1; // an answer on its way is of no use any more
-      this.#told = null;
-      this.#asked = "";
-    }
-    return this.#told && { ...this.#told, chosen: key };
-  }
-}
-
-function keyOf(state) {
+/** What tells one plan from another. */
+export function keyOf(state) {
   return JSON.stringify(Object.entries(state).sort());
 }
 
 /** The button that asks, then the ranking. @param {object | null | undefined} told */
 export function layoutsView(told) {
-  const begun = told && h("p", { class: "mp-quiet" }, told.problem?.text ?? told.none ?? "");
+  const reason = told?.problem?.text || told?.none;
   return [
     h(
       "p",
@@ -67,8 +22,8 @@ export function layoutsView(told) {
       applyButton(FIND, told && !told.done ? "Looking…" : "Rank the layouts", "Rank the layouts of these cards"),
     ),
     told?.text && h("p", { class: "mp-quiet" }, told.text, " ", told.by && byView(told)),
-    begun,
-    told?.rows?.length > 0 && rowsView(told),
+    reason && h("p", { class: "mp-sentence" }, reason),
+    ...(told?.rows?.length ? rowsView(told) : []),
     told?.command &&
       h(
         "details",
