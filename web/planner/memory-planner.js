@@ -7,6 +7,8 @@ import { toDom } from "../figures/vnode.js";
 import { stateOf } from "./answers.js";
 import { AskingElement } from "./asking-element.js";
 import { editOf, field, syncControls } from "./form.js";
+import { LayoutSearch } from "./layout-search.js";
+import { FIND } from "./layouts.js";
 import { ModelSearch } from "./models.js";
 import { openFolds, PlannerParts, reopen } from "./parts.js";
 import { memoryPlannerView, PART_NAMES } from "./view.js";
@@ -18,6 +20,7 @@ const PARTS = { first: PART_NAMES.filter((name) => !LATER.includes(name)), later
 export class MemoryPlanner extends AskingElement {
   static asks = { name: "planner", first: "glance", later: "ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
+  #layouts = new LayoutSearch(() => this.#drawLayouts());
 
   /** The same tree as the baked one, with controls that work. */
   build() {
@@ -32,6 +35,9 @@ export class MemoryPlanner extends AskingElement {
     for (const kind of ["input", "change"]) {
       this.addEventListener(kind, ({ target }) => this.edit(editOf(target, this.controls.sliders)));
     }
+    this.addEventListener("change", ({ target }) => {
+      if (target.dataset.way === `${FIND}-by`) void this.#layouts.find(this.shown.state, target.value);
+    });
     this.addEventListener("click", ({ target }) => this.#onClick(target.closest("button")));
     this.addEventListener("dragover", (event) => this.#onDrag(event, true));
     this.addEventListener("dragleave", (event) => this.#onDrag(event, false));
@@ -39,7 +45,13 @@ export class MemoryPlanner extends AskingElement {
   }
 
   draw(when) {
+    this.shown.layouts = this.#layouts.about(this.shown.state);
     this.#parts.draw(this.shown, PARTS[when]);
+  }
+
+  #drawLayouts() {
+    this.shown.layouts = this.#layouts.about(this.shown.state);
+    this.#parts.draw(this.shown, ["layouts"]);
   }
 
   sync(skip) {
@@ -60,6 +72,7 @@ export class MemoryPlanner extends AskingElement {
     const { preset, unit, way, copies } = pressed.dataset;
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
+    else if (way === FIND) void this.#layouts.find(this.shown.state, this.shown.layouts?.framework);
     else if (way) this.go(stateOf(way, this.shown));
     else if (copies) void this.copy(pressed, copies);
   }

@@ -72,6 +72,8 @@ def apply(
 
 def _makes_sense(key: str, asked: Words) -> bool:
     """Whether the recipe may have the word: what else is asked for excludes some."""
+    if key in ("master", "grads") and asked.get("method") in ("lora", "qlora"):
+        return False
     if key == "master":
         return asked.get("params", "bf16") != "fp32" and asked.get("optimizer") != "lomo"
     if key == "params":

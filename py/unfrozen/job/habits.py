@@ -6,9 +6,10 @@ A habit that differs between versions is that of the commit which is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 Words = Mapping[str, object]
+When = Callable[[Words], bool]
 
 
 class Habit(NamedTuple):
@@ -21,7 +22,7 @@ class Habit(NamedTuple):
     value: object
     why: str
     source: str
-    when: Callable[[Words], bool] | None = None
+    when: When | None = None
 
 
 def _compiled(asked: Words) -> bool:
@@ -52,9 +53,10 @@ def _habits(source: str, *habits: tuple[object, ...]) -> tuple[Habit, ...]:
     """(key, value, why, when, file below `source`), the last two left out where they go without."""
     found = []
     for key, value, why, *rest in habits:
-        when = next((part for part in rest if callable(part)), None)
         file = next((part for part in rest if isinstance(part, str)), "")
-        found.append(Habit(str(key), value, str(why), f"{source} {file}".rstrip(), when))
+        when = next((part for part in rest if not isinstance(part, str)), None)
+        where = f"{source} {file}".rstrip()
+        found.append(Habit(str(key), value, str(why), where, cast(When | None, when)))
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.job.framework import FRAMEWORKS
+from unfrozen.job.habits import FRAMEWORKS
 
 _SEQ_LENS: Final = tuple(
     size for power in range(7, 20) for size in (2**power, 3 * 2 ** (power - 1)) if size <= 524_288

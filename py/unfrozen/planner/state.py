@@ -247,17 +247,18 @@ def _value(key: str, state: State, part: str) -> object:
     if key == "lora_targets":
         return text.replace(",", " ").split()
     if key == "pipeline_layers":
-        return _layers(name, text)
+        return _counts(name, text)
     return None if text == "null" else text
 
 
-def _layers(name: str, text: str) -> list[int]:
-    """Layers of each stage: "8, 8, 8, 7". Raises PlanError for what is no number."""
-    words = text.replace(",", " ").split()
-    if not all(word.isdecimal() for word in words):
-        bound = "it must be a whole number for each stage"
-        raise PlanError(name, text, bound, "write them with commas, like 8, 8, 8, 7")
-    return list(map(int, words))
+def _counts(name: str, text: str) -> list[int] | None:
+    if text == "null":
+        return None
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        bound = "it must be whole numbers, one for each stage"
+        raise PlanError(name, text, bound, "write them like 8, 8") from None
 
 
 def _padding(text: str) -> str | float | None:
