@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from unfrozen.answer.text import recipe_words
 from unfrozen.job import Job
+from unfrozen.memory.holder import layout_words
 from unfrozen.plan import Plan, plan
-from unfrozen.plan.holder import layout_words
 from unfrozen.units import GIB
 
 GROUPS: Final = {

@@ -8,9 +8,9 @@ from typing import Any, Final
 from unfrozen.answer.chosen import framework_json
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.memory.holder import holder
 from unfrozen.plan import Plan
 from unfrozen.plan.advice import advise
-from unfrozen.plan.holder import holder
 from unfrozen.plan.solve import min_gpus
 from unfrozen.units import gib
 

@@ -10,10 +10,10 @@ from unfrozen.answer.chosen import framework_text
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
 from unfrozen.memory.explain import Term
+from unfrozen.memory.holder import holder_words, layout_words
 from unfrozen.plan import DEFAULT_GPU, Plan, card_words
 from unfrozen.plan.advice import advise, cheapest_fit
 from unfrozen.plan.compute import Estimate
-from unfrozen.plan.holder import holder_words, layout_words
 from unfrozen.plan.solve import min_gpus
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3

@@ -24,4 +24,5 @@ Reading order:
 20. `instants` — the moments of a step; the peak is their maximum
 21. `overhead` — the allocator, the driver and the communication
 22. `explain` — the peak as a list of terms with formula, inputs and source
+23. `holder` — whose memory that is, where cards hold different layers
 """

@@ -52,7 +52,7 @@ SOURCES: Final = {
 _ROUNDS: Final = 4  # after so many nothing new comes
 
 
-class Moment(NamedTuple):
+class AtWork(NamedTuple):
     """A stage of the rank at work, and of each of them how many other micro-batches are kept.
 
     `whole` are those between F and B or I, `late` those between I and W.
@@ -64,21 +64,21 @@ class Moment(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[Moment, ...]:
+def moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[AtWork, ...]:
     """The different moments of a step in which a rank of the pipeline works."""
     if cluster.pipeline_parallel == 1:
-        return (Moment(0, (0,), (0,)),)
+        return (AtWork(0, (0,), (0,)),)
     if cluster.pipeline_schedule == "gpipe":
-        return (Moment(0, (micro_batches - 1,), (0,)),)
+        return (AtWork(0, (micro_batches - 1,), (0,)),)
     whole, late = [0] * cluster.chunks, [0] * cluster.chunks
-    found: dict[Moment, None] = {}
+    found: dict[AtWork, None] = {}
     for kind, stage in order(cluster, _enough(cluster, micro_batches), rank):
         if kind in "BI":
             whole[stage] -= 1
         elif kind == "W":
             late[stage] -= 1
         if kind != "W":
-            found[Moment(stage, tuple(whole), tuple(late))] = None
+            found[AtWork(stage, tuple(whole), tuple(late))] = None
         if kind == "F":
             whole[stage] += 1
         elif kind == "I":

@@ -32,7 +32,7 @@ from unfrozen.job.layout import spread, stage_layers, stages_of
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.checkpoints import keeps_input
 from unfrozen.memory.flow import Flow
-from unfrozen.memory.in_flight import Moment, moments
+from unfrozen.memory.in_flight import AtWork, moments
 from unfrozen.memory.pieces import Point
 from unfrozen.model import Architecture, ModelConfig
 
@@ -153,15 +153,15 @@ class InFlight:
             found["gathered"] = part.flow.compute * sum(sizes[:GATHERED_STAGES])
         return found
 
-    def _bytes(self, moment: Moment) -> int:
+    def _bytes(self, moment: AtWork) -> int:
         whole = sum(n * size for n, size in zip(moment.whole, self._whole, strict=True))
         return whole + sum(n * size for n, size in zip(moment.late, self._late, strict=True))
 
 
-def _of_stages(moment: Moment, held: list[int]) -> Moment:
+def _of_stages(moment: AtWork, held: list[int]) -> AtWork:
     """A moment as if a rank had only those of its stages that have layers."""
     whole, late = ([counts[at] for at in held] for counts in (moment.whole, moment.late))
-    return Moment(held.index(moment.stage), tuple(whole), tuple(late))
+    return AtWork(held.index(moment.stage), tuple(whole), tuple(late))
 
 
 def _passed(part: Pass) -> int:

@@ -3,7 +3,6 @@
 Reading order:
 
 - `fit` — what a job holds, and whether the card holds that
-- `holder` — whose memory that is, where cards hold different layers
 - `methods` — full fine-tuning, LoRA and QLoRA side by side
 - `flops` — what a token costs in operations
 - `timing` — seconds of products, attention, memory and collectives, term by term

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from unfrozen.events import COMPONENTS, in_order
+from unfrozen.memory.holder import holder_words
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.plan import Plan
-from unfrozen.plan.holder import holder_words
 from unfrozen.planner.peak import gone_by, instant_label, peak_sentence
 from unfrozen.planner.sizes import scale, share_text, size_text
 from unfrozen.units import GIB

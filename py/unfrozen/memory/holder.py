@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
+from unfrozen.memory.explain import Question
 from unfrozen.memory.instants import Step, fullest_rank
 
 SCHEDULES: Final = {
@@ -35,7 +35,7 @@ class Holder:
     in_flight: int
 
 
-def holder(job: Job) -> Holder | None:
+def holder(job: Question) -> Holder | None:
     """The rank that a plan of the job is of; None where all cards hold the same layers."""
     cluster = job.cluster
     if not cluster.device_map and cluster.pipeline_parallel == 1:
@@ -48,7 +48,7 @@ def holder(job: Job) -> Holder | None:
     return Holder(rank, ranks, layers, a.has_embedding, a.has_head, step.in_flight)
 
 
-def holder_words(job: Job) -> str:
+def holder_words(job: Question) -> str:
     """The same as a sentence; empty where all cards hold the same layers."""
     found = holder(job)
     if found is None:
