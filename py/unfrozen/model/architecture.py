@@ -10,31 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from unfrozen.errors import ModelError
+from unfrozen.model.blueprint import Blueprint, Tensor
+from unfrozen.model.mixers import Mixer
+from unfrozen.model.vision import Vision
+
+__all__ = ["Architecture", "Experts", "Tensor", "divided"]
 
 QkNorm = Literal["none", "head", "width"]
 # rms multiplies by its weight in the compute dtype, rms_fp32 in fp32 (Gemma, OLMo 2);
-# layer_fp32 has no weight (OLMo)
-NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32"]
+# layer_fp32 has no weight (OLMo), layer_scaled is written out in fp32 and has one (Cohere)
+NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32", "layer_scaled"]
 NormPlaces = Literal["pre", "post", "sandwich"]
 
 FUSED_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
 """Models whose blocks `gpu_runner.model.fused` has written as operations that keep less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One trainable tensor, under the name transformers gives it."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +37,9 @@ class Experts:
     every: int = 1
     dense_layers: frozenset[int] = frozenset()
     normalised: bool = False  # the weights of a token's experts are divided by their sum
+    shared_gate: bool = True  # a shared expert has a gate of its own (Qwen)
+    router: str = "softmax"  # how it scores: see `unfrozen.memory.experts`
+    gated: bool = True  # gate and up, or up alone
 
     def in_layer(self, index: int) -> bool:
         """Whether layer `index` (from 0) is sparse."""
@@ -85,6 +77,16 @@ class Architecture:
     caps_logits: bool = False  # so do the logits
     types: int = 0  # token-type embeddings (BERT)
     labels: int = 0  # classes of a classification head in place of the language-model head
+    mixer: Mixer | None = None  # what stands in place of attention
+    beside: bool = False  # … or beside it (Falcon-H1)
+    feeds: bool = True  # a feed-forward part follows
+    sinks: bool = False  # a further score a head that no value answers (gpt-oss)
+    gates_output: bool = False  # the attention's output passes a gate as wide (Qwen3-Next)
+    blueprint: Blueprint | None = None  # the tensors, where no style writes them
+    variants: tuple[Architecture, ...] = ()  # the kinds of layers, where attention differs
+    order: tuple[int, ...] = ()  # which of them each layer is
+    vision: Vision | None = None  # the tower that sees pictures
+    estimated: str = ""  # what of its activations is not known exactly, in words
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -144,7 +146,19 @@ class Architecture:
             ffn=self.ffn // ranks,
             vocab=128 * -(-self.vocab // (128 * ranks)),
             experts=experts,
+            mixer=self.mixer.split(ranks) if self.mixer else None,
+            blueprint=self.blueprint.split(ranks) if self.blueprint else None,
+            variants=tuple(variant.split(ranks) for variant in self.variants),
         )
+
+    def of_layer(self, index: int) -> Architecture:
+        """The sizes and choices of layer `index`: those of its kind, where kinds differ."""
+        return self.variants[self.order[index]] if self.variants else self
+
+    def with_vocabulary(self, rows: int) -> Architecture:
+        """The same with an embedding, and an untied head, of so many rows."""
+        written = self.blueprint.with_vocabulary(rows) if self.blueprint else None
+        return replace(self, vocab=rows, blueprint=written)
 
     def is_sparse(self, index: int) -> bool:
         """Whether layer `index` routes its tokens to experts."""

@@ -1,0 +1,130 @@
+"""The tensors of a model whose layers are of several kinds, and the parts that they are made of.
+
+A `Blueprint` lists what stands before the layers, each kind of layer once with names relative to
+it, which layer is of which kind, and what stands after them. The functions below it are the parts
+that families share. `cut` names the dimension that tensor-parallel ranks share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+Tensors = tuple["Tensor", ...]
+Segments = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One trainable tensor, under the name transformers gives it.
+
+    `cut` is the dimension that tensor-parallel ranks share, None where each holds it whole; of
+    heads that are fewer than ranks each holds `least` numbers. `vocabulary` marks a dimension of
+    `cut` that is as long as the vocabulary.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    cut: int | None = field(default=None, compare=False)
+    least: int = field(default=1, compare=False)
+    vocabulary: bool = field(default=False, compare=False)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+    def with_length(self, length: int) -> Tensor:
+        """The same tensor with another length of its `cut` dimension."""
+        assert self.cut is not None
+        shape = (*self.shape[: self.cut], length, *self.shape[self.cut + 1 :])
+        return replace(self, shape=shape)
+
+
+class Blueprint:
+    """The tensors of a model. `before` and `after` carry whole names, `kinds` relative ones.
+
+    `at` is the name of a layer with {} for its number, or such names with the layers they begin at;
+    `order` the kind of each layer. `towers`
+    are the tensors of `before` whose names begin so: what sees pictures, and not words.
+    """
+
+    __slots__ = ("_hash", "after", "at", "before", "kinds", "order", "towers")
+
+    def __init__(
+        self,
+        before: Iterable[Tensor],
+        kinds: Iterable[Iterable[Tensor]],
+        order: Iterable[int],
+        after: Iterable[Tensor],
+        at: str | Segments = "model.layers.{}",
+        towers: tuple[str, ...] = (),
+    ) -> None:
+        self.before, self.after = tuple(before), tuple(after)
+        self.kinds = tuple(tuple(kind) for kind in kinds)
+        self.order, self.towers = tuple(order), towers
+        self.at: Segments = ((at, 0),) if isinstance(at, str) else at
+        self._hash = hash(self._parts())
+
+    def __hash__(self) -> int:
+        """Computed once: every look-up of a plan asks for it."""
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both list the same tensors."""
+        if self is other:
+            return True
+        return isinstance(other, Blueprint) and self._parts() == other._parts()
+
+    def layer(self, index: int) -> Iterator[Tensor]:
+        """Tensors of layer `index`, in the order transformers registers them."""
+        at, begins = next(part for part in reversed(self.at) if index >= part[1])
+        at = at.format(index - begins)
+        for tensor in self.kinds[self.order[index]]:
+            yield replace(tensor, name=f"{at}.{tensor.name}")
+
+    def is_tower(self, tensor: Tensor) -> bool:
+        """Whether a tensor belongs to what sees pictures."""
+        return tensor.name.startswith(self.towers)
+
+    def split(self, ranks: int) -> Blueprint:
+        """The share of one of `ranks` tensor-parallel ranks; the vocabulary is padded to a multiple
+        of 128 a rank, as Megatron does.
+        """
+        return self._changed(lambda tensor: _share(tensor, ranks))
+
+    def with_vocabulary(self, rows: int) -> Blueprint:
+        """The same with an embedding, and an untied head, of so many rows."""
+        return self._changed(lambda t: t.with_length(rows) if t.vocabulary else t)
+
+    def under(self, prefix: str, before: Iterable[Tensor], towers: tuple[str, ...]) -> Blueprint:
+        """A language model inside a larger one: "model.…" becomes `prefix`.…, other names stay."""
+
+        def renamed(found: Tensors) -> Iterator[Tensor]:
+            for t in found:
+                inside = t.name.startswith("model.")
+                yield replace(t, name=prefix + t.name.removeprefix("model")) if inside else t
+
+        after = (*renamed(self.after),)
+        at = tuple((prefix + name.removeprefix("model"), begins) for name, begins in self.at)
+        found = (*before, *renamed(self.before))
+        return Blueprint(found, self.kinds, self.order, after, at, towers)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Blueprint:
+        kinds = [[change(t) for t in kind] for kind in self.kinds]
+        before, after = [change(t) for t in self.before], [change(t) for t in self.after]
+        return Blueprint(before, kinds, self.order, after, self.at, self.towers)
+
+    def _parts(self) -> tuple[object, ...]:
+        return self.before, self.kinds, self.order, self.after, self.at
+
+
+def _share(tensor: Tensor, ranks: int) -> Tensor:
+    if tensor.cut is None:
+        return tensor
+    length = tensor.shape[tensor.cut]
+    if tensor.vocabulary:
+        return tensor.with_length(128 * -(-length // (128 * ranks)))
+    return tensor.with_length(max(-(-length // ranks), min(length, tensor.least)))
