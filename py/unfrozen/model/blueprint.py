@@ -99,18 +99,25 @@ class Blueprint:
         """The same with an embedding, and an untied head, of so many rows."""
         return self._changed(lambda t: t.with_length(rows) if t.vocabulary else t)
 
-    def under(self, prefix: str, before: Iterable[Tensor], towers: tuple[str, ...]) -> Blueprint:
-        """A language model inside a larger one: "model.…" becomes `prefix`.…, other names stay."""
+    def under(
+        self, prefix: str, before: Iterable[Tensor], after: Iterable[Tensor], head: str
+    ) -> Blueprint:
+        """A language model inside a larger one, which has more `before` and `after` its layers:
+        "model.…" becomes `prefix`.…, "lm_head.…" `head`.…; what is added are its towers.
+        """
+        added = (*before,), (*after,)
+        towers = {".".join(t.name.split(".")[:2]) for part in added for t in part}
 
         def renamed(found: Tensors) -> Iterator[Tensor]:
             for t in found:
-                inside = t.name.startswith("model.")
-                yield replace(t, name=prefix + t.name.removeprefix("model")) if inside else t
+                first, _, rest = t.name.partition(".")
+                yield replace(t, name=f"{prefix if first == 'model' else head}.{rest}")
 
-        after = (*renamed(self.after),)
         at = tuple((prefix + name.removeprefix("model"), begins) for name, begins in self.at)
-        found = (*before, *renamed(self.before))
-        return Blueprint(found, self.kinds, self.order, after, at, towers)
+        last = [t for t in renamed(self.after) if t.name.startswith(prefix)]
+        heads = [t for t in renamed(self.after) if not t.name.startswith(prefix)]
+        found, ends = (*added[0], *renamed(self.before)), (*last, *added[1], *heads)
+        return Blueprint(found, self.kinds, self.order, ends, at, tuple(sorted(towers)))
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Blueprint:
         kinds = [[change(t) for t in kind] for kind in self.kinds]

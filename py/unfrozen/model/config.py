@@ -30,7 +30,19 @@ _STYLES: Final[dict[str, _Style]] = {
     for model_type in style.MODEL_TYPES
 }
 
-SUPPORTED: Final = (*_STYLES, *READERS, *WRAPPERS)
+SAME: Final = {
+    "kimi_k2": "deepseek_v3",
+    "minicpm": "llama",
+    "qwen2_vl_text": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "glm4v_text": "glm4",
+    "glm4v_moe_text": "glm4_moe",
+}
+"""Types whose tensors are, but for defaults, those of another."""
+
+SUPPORTED: Final = (*_STYLES, *READERS, *SAME, *WRAPPERS)
 """Every `model_type` that can be counted exactly."""
 
 # the heads that are counted, by the names of transformers' classes
@@ -207,19 +219,29 @@ def _split(model: ModelConfig, ranks: int) -> ModelConfig:
 
 def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
     """The architecture of a config; one that is nested in another may leave out what is usual."""
-    known = DEFAULTS.get(model_type, {})
-    if model_type in WRAPPERS:
+    known: Mapping[str, object] = DEFAULTS.get(model_type, {})
+    model_type = SAME.get(model_type, model_type)
+    if model_type in WRAPPERS and not _is_text_alone(config):
         text = WRAPPERS[model_type].text(config)
         kind = str(text["model_type"])
-        if kind not in _STYLES and kind not in READERS:
+        if kind not in SAME and kind not in _STYLES and kind not in READERS:
             raise _unknown("text_config.model_type", kind)
         inner = drawn(_read(kind, text, nested=True))
-        return WRAPPERS[model_type].read(model_type, Fields(config, known), inner)
+        return WRAPPERS[model_type].read(model_type, Fields(config), inner)
+    if model_type in WRAPPERS:
+        text = WRAPPERS[model_type].text(config)
+        return _read(str(text["model_type"]), text, nested=True)
     if not nested:  # a file that names no size is not the file of a model
         known = {key: value for key, value in known.items() if key not in _SIZES}
     if model_type in READERS:
         return READERS[model_type](model_type, Fields(config, known))
     return _STYLES[model_type].read(model_type, Fields(config, known if nested else {}))
+
+
+def _is_text_alone(config: Mapping[str, object]) -> bool:
+    """Whether the file of a vision-language model says that it is of its language model only."""
+    classes = config.get("architectures")
+    return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith("ForCausalLM")
 
 
 def drawn(a: Architecture) -> Architecture:

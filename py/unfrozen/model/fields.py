@@ -74,6 +74,15 @@ class Fields:
             return value.lower().split("|")
         return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
 
+    def is_list(self, name: str) -> bool:
+        """Whether a list stands under the key."""
+        return isinstance(self._first((name,))[1], list)
+
+    def length(self, name: str, default: int) -> int:
+        """How many entries a list has, else the default."""
+        _, value = self._first((name,))
+        return len(value) if isinstance(value, list) else default
+
     def has(self, name: str) -> bool:
         """Whether the file itself has the key."""
         return self._config.get(name) is not None

@@ -13,6 +13,7 @@ Reading order:
 9. `older` — Falcon, BLOOM, OPT, GPT-J
 10. `encoders` — masked-language models
 11. `t5` — encoder and decoder
+12. `cross` — layers that look at a picture
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Final
 
 from unfrozen.model.architecture import Architecture
 from unfrozen.model.families import (
+    cross,
     delta,
     dense,
     encoders,
@@ -50,6 +52,7 @@ READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
         older,
         encoders,
         t5,
+        cross,
     )
     for model_type in family.MODEL_TYPES
 }

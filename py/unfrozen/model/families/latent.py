@@ -17,7 +17,7 @@ from unfrozen.model.families import dense, sparse
 from unfrozen.model.fields import Fields
 from unfrozen.model.mixers import Latent
 
-MODEL_TYPES: Final = ("deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite", "minicpm3")
+MODEL_TYPES: Final = ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "minicpm3")
 
 
 def read(model_type: str, fields: Fields) -> Architecture:
