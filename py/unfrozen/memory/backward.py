@@ -12,12 +12,12 @@ from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import (
     beside_items,
     first_norm_bytes,
-    layer_bytes,
     outside_items,
 )
 from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
 from unfrozen.memory.flow import Flow, Item
 from unfrozen.memory.gathering import Gathering
+from unfrozen.memory.kinds import kind_bytes, layer_kinds
 from unfrozen.memory.loss import loss_memory
 from unfrozen.memory.pieces import Point
 from unfrozen.memory.working import feed_forward_size, working_points
@@ -71,18 +71,18 @@ class Pass:
         self.loss = loss_memory(self.loss_kind, recipe.kernels, *sizes, capped=a.caps_logits)
 
     def _layer_bytes(self) -> int:
-        a = self.model.architecture
-        kinds = {a.is_sparse(index) for index in (0, a.layers - 1)}
-        each = (layer_bytes(a, self.flow, sparse, self._whole_ranks) for sparse in kinds)
-        return round(self.tokens * max(each))
+        each = kind_bytes(self.model, self.flow, self._whole_ranks)
+        return round(self.tokens * max(size for size, _ in each))
 
     def _kept_bytes(self) -> int:
         a, recipe = self.model.architecture, self.recipe
         if recipe.checkpointing == "full":
             return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
         if recipe.checkpointing == "selective":
-            sparse = self.model.sparse_layers > 0
-            kept = selective_bytes(a, self.flow, self._whole_ranks, sparse)
+            kept = max(
+                selective_bytes(of, self.flow, self._whole_ranks, sparse)
+                for of, sparse in layer_kinds(self.model)
+            )
             return round(self.tokens * kept)
         return self.layer
 
@@ -90,13 +90,12 @@ class Pass:
         a = self.model.architecture
         if self.recipe.activation_offload:  # those of two layers are on their way
             return min(2, a.layers) * self.kept
-        sparse = self.model.sparse_layers
         if self.recipe.checkpointing != "none":
             return a.layers * self.kept
-        if sparse in (0, a.layers):
+        each = kind_bytes(self.model, self.flow, self._whole_ranks)
+        if len(each) == 1:
             return a.layers * self.kept - self.tokens * first_norm_bytes(a, self.flow)
-        dense, mixed = (layer_bytes(a, self.flow, s, self._whole_ranks) for s in (False, True))
-        return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
+        return round(self.tokens * sum(count * size for size, count in each))
 
     def _outside_bytes(self, items: Callable[..., list[Item]]) -> int:
         a, recipe = self.model.architecture, self.recipe
@@ -220,7 +219,7 @@ class Pass:
         but these.
         """
         a, model = self.model.architecture, self.model
-        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden
+        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden + model.tower_parameters
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
         if self.gathering.largest:
@@ -235,8 +234,10 @@ class Pass:
         kind = self.recipe.checkpointing
         if kind == "none":
             return 0
-        sparse = self.model.sparse_layers > 0
-        shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks, sparse)
+        shared = min(
+            shared_bytes(of, self.flow, kind, self._whole_ranks, sparse)
+            for of, sparse in layer_kinds(self.model)
+        )
         return self.layer - round(self.tokens * shared)
 
     def _flowing(self, layer: bool) -> Point:
