@@ -149,7 +149,9 @@ def main() -> None:
     for model_type in (*nested, *READERS, *reading.SAME):
         words = [f"{k}={str(v).replace(' ', '')}" for k, v in defaults_of(model_type).items()]
         line = " ".join([model_type, *words])
-        blocks += textwrap.wrap(line, 99, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        blocks += textwrap.wrap(
+            line, 99, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
     text = HEAD.format(version=transformers.__version__, table="\n".join(blocks))
     OUT.write_text(text)
 

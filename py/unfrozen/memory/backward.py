@@ -14,11 +14,11 @@ from unfrozen.memory.activations import (
     first_norm_bytes,
     outside_items,
 )
-from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
 from unfrozen.memory.flow import Flow, Item
 from unfrozen.memory.gathering import Gathering
 from unfrozen.memory.kinds import kind_bytes, layer_kinds
 from unfrozen.memory.loss import loss_memory
+from unfrozen.memory.mixed import selective_of, shared_of
 from unfrozen.memory.pieces import Point
 from unfrozen.memory.working import feed_forward_size, working_points
 from unfrozen.model import ModelConfig
@@ -80,7 +80,7 @@ class Pass:
             return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
         if recipe.checkpointing == "selective":
             kept = max(
-                selective_bytes(of, self.flow, self._whole_ranks, sparse)
+                selective_of(of, self.flow, self._whole_ranks, sparse)
                 for of, sparse in layer_kinds(self.model)
             )
             return round(self.tokens * kept)
@@ -235,7 +235,7 @@ class Pass:
         if kind == "none":
             return 0
         shared = min(
-            shared_bytes(of, self.flow, kind, self._whole_ranks, sparse)
+            shared_of(of, self.flow, kind, self._whole_ranks, sparse)
             for of, sparse in layer_kinds(self.model)
         )
         return self.layer - round(self.tokens * shared)

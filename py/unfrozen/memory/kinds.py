@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from unfrozen.memory.activations import layer_bytes
 from unfrozen.memory.flow import Flow
+from unfrozen.memory.mixed import bytes_of
 from unfrozen.model import Architecture, ModelConfig
 
 
@@ -27,6 +27,5 @@ def kind_bytes(
         key = a.of_layer(kind.first), kind.sparse
         found[key] = found.get(key, 0) + kind.count
     return tuple(
-        (layer_bytes(of, flow, sparse, whole_ranks), count)
-        for (of, sparse), count in found.items()
+        (bytes_of(of, flow, sparse, whole_ranks), count) for (of, sparse), count in found.items()
     )

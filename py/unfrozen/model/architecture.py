@@ -40,6 +40,8 @@ class Experts:
     shared_gate: bool = True  # a shared expert has a gate of its own (Qwen)
     router: str = "softmax"  # how it scores: see `unfrozen.memory.experts`
     gated: bool = True  # gate and up, or up alone
+    groups: int = 0  # of experts, of which a token's are chosen first
+    kept_groups: int = 0
 
     def in_layer(self, index: int) -> bool:
         """Whether layer `index` (from 0) is sparse."""
@@ -68,6 +70,7 @@ class Architecture:
     qk_norm: QkNorm = "none"
     norm: NormKind = "rms"
     norm_places: NormPlaces = "pre"
+    norms: int = 0  # of a layer, where the places do not tell: one for both parts side by side
     fused_projections: bool = False  # one qkv and one gate-up matrix
     copies_rotated: bool = False  # partial rotary: q and k are rebuilt by a concatenation
     parallel_residual: bool = False

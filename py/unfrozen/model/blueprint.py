@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+
 Tensors = tuple["Tensor", ...]
 Segments = tuple[tuple[str, int], ...]
 

@@ -263,9 +263,7 @@ def drawn(a: Architecture) -> Architecture:
 def _model_type(config: Mapping[str, object]) -> str:
     value = config.get("model_type")
     if value is None:
-        raise ModelError(
-            "model_type", "nothing", "config.json must name its model type", _remedy()
-        )
+        raise ModelError("model_type", "nothing", "config.json must name its model type", _remedy())
     if not isinstance(value, str) or value not in SUPPORTED:
         raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
     classes = config.get("architectures")

@@ -83,6 +83,11 @@ class Fields:
         _, value = self._first((name,))
         return len(value) if isinstance(value, list) else default
 
+    def first_class(self, name: str) -> str:
+        """The first of a list of names, empty where there is none."""
+        _, value = self._first((name,))
+        return str(value[0]) if isinstance(value, list) and value else ""
+
     def has(self, name: str) -> bool:
         """Whether the file itself has the key."""
         return self._config.get(name) is not None
@@ -148,7 +153,9 @@ class Fields:
         _, value = self._first((name,))
         if value is None:
             return default
-        if not isinstance(value, list) or not all(type(v) is int and 0 <= v <= LARGEST for v in value):
+        if not isinstance(value, list) or not all(
+            type(v) is int and 0 <= v <= LARGEST for v in value
+        ):
             bound = "it must be a list of whole numbers"
             raise ModelError(name, value, bound, "copy it from the model's config.json")
         return value
@@ -160,7 +167,9 @@ class Fields:
             return default
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6
         if not good:
-            raise ModelError(name, value, "it must be a positive number", "copy it from config.json")
+            raise ModelError(
+                name, value, "it must be a positive number", "copy it from config.json"
+            )
         return float(value)  # type: ignore[arg-type]
 
     def inner(self, name: str) -> Mapping[str, object]:

@@ -87,7 +87,9 @@ def mixture(
     return chooses + inside if first else inside + chooses
 
 
-def latent(at: str, width: int, heads: int, mla: tuple[int, int, int, int, int], bias: bool) -> list[Tensor]:
+def latent(
+    at: str, width: int, heads: int, mla: tuple[int, int, int, int, int], bias: bool
+) -> list[Tensor]:
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 
     `mla` is (rank of queries or 0, rank of keys and values, dimensions of a head without and with
@@ -104,4 +106,3 @@ def latent(at: str, width: int, heads: int, mla: tuple[int, int, int, int, int],
     found += norm(f"{at}.kv_a_layernorm", rank)
     found += linear(f"{at}.kv_b_proj", heads * (nope + value), rank, False, 0)
     return found + linear(f"{at}.o_proj", width, heads * value, bias, 1)
-

@@ -29,7 +29,9 @@ def read(model_type: str, fields: Fields) -> Architecture:
     reads += [t for norm in norms.values() for t in norm]
     sees = [Tensor("cross_attn_attn_gate", (1,)), Tensor("cross_attn_mlp_gate", (1,))]
     sees += parts.attention("cross_attn", a.hidden, heads)
-    sees += parts.norm("cross_attn.q_norm", a.head_dim) + parts.norm("cross_attn.k_norm", a.head_dim)
+    sees += parts.norm("cross_attn.q_norm", a.head_dim) + parts.norm(
+        "cross_attn.k_norm", a.head_dim
+    )
     sees += [*norms[dense.PRE[0]], *feed, *norms[dense.PRE[1]]]
     order = [int(index in looks) for index in range(a.layers)]
     before = [Tensor("model.embed_tokens.weight", (a.vocab + _SPARE, a.hidden), 0)]

@@ -130,7 +130,10 @@ def _lfm2(model_type: str, fields: Fields) -> Architecture:
             router="sigmoid",
         )
         a = replace(a, experts=experts)
-    mixer, bias = Convolution(a.hidden, fields.whole("conv_L_cache")), fields.flag("conv_bias", False)
+    mixer, bias = (
+        Convolution(a.hidden, fields.whole("conv_L_cache")),
+        fields.flag("conv_bias", False),
+    )
     names = ("q_proj", "k_proj", "v_proj", "out_proj")
     heads = a.heads, a.kv_heads, a.head_dim
     full = parts.attention("self_attn", a.hidden, heads, names=names)

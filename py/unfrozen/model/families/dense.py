@@ -192,8 +192,8 @@ def sizes(
         norm=choice.get("norm", "rms"),
         norm_places=choice.get("norm_places", "pre"),
         copies_rotated=choice.get("copies_rotated", False),
-        parallel_residual=choice.get("parallel", False)
-        or (model_type == "stablelm" and fields.flag("use_parallel_residual", False)),
+        norms=int(_parallel(model_type, fields, choice)),
+        parallel_residual=_parallel(model_type, fields, choice),
         dropout=fields.share(choice["dropout"], 0.0) if "dropout" in choice else 0.0,
     )
 
@@ -202,6 +202,12 @@ def _divided(hidden: int, heads: int, choice: Layout) -> int:
     if choice.get("floors"):
         return max(1, hidden // heads)
     return divided("num_attention_heads", hidden, heads)
+
+
+def _parallel(model_type: str, fields: Fields, choice: Layout) -> bool:
+    if model_type == "stablelm":
+        return fields.flag("use_parallel_residual", False)
+    return choice.get("parallel", False)
 
 
 def told(fields: Fields, key: str) -> bool:

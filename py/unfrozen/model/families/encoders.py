@@ -53,7 +53,9 @@ _BERT: Final = (
 )
 
 
-def bert_layer(a: Architecture, qkv: tuple[str, str, str] = ("query", "key", "value")) -> list[Tensor]:
+def bert_layer(
+    a: Architecture, qkv: tuple[str, str, str] = ("query", "key", "value")
+) -> list[Tensor]:
     """The layer of BERT and of those that kept it."""
     found: list[Tensor] = []
     for name in qkv:
@@ -72,7 +74,9 @@ def masked_head(at: str, vocab: int, hidden: int, width: int) -> list[Tensor]:
     return found + parts.norm(f"{at}.transform.LayerNorm", width, True)
 
 
-def _embedded(at: str, a: Architecture, width: int, types: int, positions: int) -> dict[str, list[Tensor]]:
+def _embedded(
+    at: str, a: Architecture, width: int, types: int, positions: int
+) -> dict[str, list[Tensor]]:
     return {
         "words": parts.embedding(f"{at}.word_embeddings", a.vocab, width),
         "positions": [Tensor(f"{at}.position_embeddings.weight", (positions, width))],
@@ -146,7 +150,11 @@ def _relative(
             layer[at:at] = parts.linear(
                 f"attention.self.{extra[word]}", a.hidden, a.hidden, True, 0
             )
-    reach = fields.whole("max_relative_positions") if fields.is_positive("max_relative_positions") else a.positions
+    reach = (
+        fields.whole("max_relative_positions")
+        if fields.is_positive("max_relative_positions")
+        else a.positions
+    )
     buckets = fields.whole("position_buckets") if fields.is_positive("position_buckets") else reach
     outside = [Tensor("deberta.encoder.rel_embeddings.weight", (2 * buckets, a.hidden))]
     if "layer_norm" in fields.word("norm_rel_ebd", default="none"):
@@ -154,7 +162,9 @@ def _relative(
     kernel = fields.count("conv_kernel_size")
     if kernel:
         groups = fields.whole("conv_groups", default=1)
-        outside.append(Tensor("deberta.encoder.conv.conv.weight", (a.hidden, a.hidden // groups, kernel)))
+        outside.append(
+            Tensor("deberta.encoder.conv.conv.weight", (a.hidden, a.hidden // groups, kernel))
+        )
         outside.append(Tensor("deberta.encoder.conv.conv.bias", (a.hidden,)))
         outside += parts.norm("deberta.encoder.conv.LayerNorm", a.hidden, True)
     return layer, outside

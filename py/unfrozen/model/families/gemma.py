@@ -37,7 +37,9 @@ def read(model_type: str, fields: Fields) -> Architecture:
     return _three(fields) if model_type == "gemma3n_text" else _four(fields)
 
 
-def _attention(a: Architecture, keys: bool, values: bool = True, k_first: bool = False) -> list[Tensor]:
+def _attention(
+    a: Architecture, keys: bool, values: bool = True, k_first: bool = False
+) -> list[Tensor]:
     """Attention whose keys and values may be those of an earlier layer."""
     at, q, kv = "self_attn", a.q_width, a.kv_width
     found = parts.linear(f"{at}.q_proj", q, a.hidden, a.qkv_bias, 0)
@@ -167,7 +169,10 @@ def _four_layer(a: Architecture, keys: bool, values: bool, narrow: int) -> list[
     found += [t for name in _NORMS for t in parts.norm(name, a.hidden)]
     found += _per_layer(narrow, a.hidden) if narrow else []
     if e := a.experts:
-        found += [Tensor("router.scale", (a.hidden,)), Tensor("router.per_expert_scale", (e.count,))]
+        found += [
+            Tensor("router.scale", (a.hidden,)),
+            Tensor("router.per_expert_scale", (e.count,)),
+        ]
         found += parts.linear("router.proj", e.count, a.hidden)
         found += parts.stacked("experts", e.count, a.hidden, e.ffn)
         names = ("post_feedforward", "post_feedforward", "pre_feedforward")

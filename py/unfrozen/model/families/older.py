@@ -69,7 +69,11 @@ def _falcon(fields: Fields) -> Architecture:
     kv_heads = 1 if fields.flag("multi_query", True) else a.heads
     if new:
         kv_heads = fields.whole("num_kv_heads", "n_head_kv", default=a.heads)
-    ffn = fields.whole("ffn_hidden_size", default=4 * a.hidden) if fields.has("ffn_hidden_size") else a.ffn
+    ffn = (
+        fields.whole("ffn_hidden_size", default=4 * a.hidden)
+        if fields.has("ffn_hidden_size")
+        else a.ffn
+    )
     a = replace(
         a,
         kv_heads=kv_heads,
@@ -84,7 +88,9 @@ def _falcon(fields: Fields) -> Architecture:
     if parallel and fields.whole("num_ln_in_parallel_attn", default=2 if new else 1) == 2:
         norms = ["ln_attn", "ln_mlp"]
     layer = [
-        *parts.linear("self_attention.query_key_value", a.q_width + 2 * a.kv_width, a.hidden, bias, 0),
+        *parts.linear(
+            "self_attention.query_key_value", a.q_width + 2 * a.kv_width, a.hidden, bias, 0
+        ),
         *parts.linear("self_attention.dense", a.hidden, a.q_width, bias, 1),
         *parts.plain("mlp", a.hidden, a.ffn, bias, ("dense_h_to_4h", "dense_4h_to_h")),
         *(t for name in norms for t in _norm(a, name)),
@@ -142,7 +148,9 @@ def _opt(fields: Fields) -> Architecture:
     if narrow != a.hidden:
         before += parts.linear(f"{at}.project_out", narrow, a.hidden)
         before += parts.linear(f"{at}.project_in", a.hidden, narrow)
-    if fields.flag("do_layer_norm_before", True) and not fields.flag("_remove_final_layer_norm", False):
+    if fields.flag("do_layer_norm_before", True) and not fields.flag(
+        "_remove_final_layer_norm", False
+    ):
         before += _norm(a, f"{at}.final_layer_norm")
     after = parts.head(a.tied, a.vocab, narrow)
     return _drawn(a, before, layer, after, f"{at}.layers.{{}}")
@@ -157,7 +165,12 @@ def _gptj(fields: Fields) -> Architecture:
 
 
 def _codegen(fields: Fields) -> Architecture:
-    return _joined("codegen", fields, lambda a: parts.linear("attn.qkv_proj", 3 * a.hidden, a.hidden, cut=0), out_first=True)
+    return _joined(
+        "codegen",
+        fields,
+        lambda a: parts.linear("attn.qkv_proj", 3 * a.hidden, a.hidden, cut=0),
+        out_first=True,
+    )
 
 
 def _square(a: Architecture, name: str) -> list[Tensor]:
@@ -180,6 +193,7 @@ def _joined(
         activation=fields.word("activation_function", default="gelu_new"),
         dropout=fields.share("resid_pdrop", 0.0),
         parallel_residual=True,
+        norms=1,
         copies_rotated=True,
     )
     out = parts.linear("attn.out_proj", a.hidden, a.hidden, cut=1)

@@ -21,7 +21,7 @@ _BIASED: Final[dense.Layout] = {"bias": "attention_bias", "out_bias": "attention
 _WIDE: Final[dense.Layout] = {**_BIASED, "qk_norm": "width"}
 
 _LAYOUTS: Final[dict[str, dense.Layout]] = {
-    "gpt_oss": _BIASED,
+    "gpt_oss": {**_BIASED, "norm": "rms_fp32"},
     "glm4_moe": {
         "bias": "attention_bias",
         "qk_norm": "head",
@@ -104,6 +104,8 @@ def grouped(fields: Fields) -> Experts:
         normalised=fields.flag("norm_topk_prob", False),
         shared_gate=False,
         router="sigmoid",
+        groups=fields.whole("n_group", default=1),
+        kept_groups=fields.whole("topk_group", default=1),
     )
 
 
@@ -119,7 +121,7 @@ def _local(fields: Fields) -> Experts:
 
 
 def _gpt_oss(fields: Fields) -> Experts:
-    return replace(_local(fields), router="top")
+    return replace(_local(fields), router="gpt_oss")
 
 
 def _minimax(fields: Fields) -> Experts:
@@ -188,7 +190,9 @@ def deepseek_mixture(a: Architecture) -> list[Tensor]:
     """Routed experts, their router and those that every token passes."""
     count, ffn, e = _of(a)
     found = parts.mixture("mlp", a.hidden, count, ffn)
-    return found + (parts.gated("mlp.shared_experts", a.hidden, e.shared_ffn) if e.shared_ffn else [])
+    return found + (
+        parts.gated("mlp.shared_experts", a.hidden, e.shared_ffn) if e.shared_ffn else []
+    )
 
 
 def _router_first(a: Architecture) -> list[Tensor]:

@@ -19,7 +19,15 @@ from unfrozen.model.mixers import Dual
 MODEL_TYPES: Final = ("zamba2",)
 
 _KNOWN: Final = ("mamba", "linear_attention", "hybrid")
-_USUAL: Final = ("mamba", *(["mamba"] * 5 + ["hybrid"]) * 7, *["mamba"] * 4, "hybrid", *["mamba"] * 3, "hybrid", *["mamba"] * 2)
+_USUAL: Final = (
+    "mamba",
+    *(["mamba"] * 5 + ["hybrid"]) * 7,
+    *["mamba"] * 4,
+    "hybrid",
+    *["mamba"] * 3,
+    "hybrid",
+    *["mamba"] * 2,
+)
 
 
 def read(model_type: str, fields: Fields) -> Architecture:

@@ -18,7 +18,10 @@ model card recommends, 256 to 1280."""
 
 
 def _patch(at: str, fields: Fields, hidden: int, side: int, bias: bool) -> list[Tensor]:
-    patch, frames = fields.whole("patch_size", default=side), fields.whole("temporal_patch_size", default=2)
+    patch, frames = (
+        fields.whole("patch_size", default=side),
+        fields.whole("temporal_patch_size", default=2),
+    )
     shape = (hidden, fields.whole("in_channels", "in_chans", default=3), frames, patch, patch)
     found = [Tensor(f"{at}.patch_embed.proj.weight", shape)]
     return found + ([Tensor(f"{at}.patch_embed.proj.bias", (hidden,))] if bias else [])
@@ -50,7 +53,10 @@ def qwen2(at: str, fields: Fields) -> Tower:
 
 def qwen2_5(at: str, fields: Fields) -> Tower:
     """Qwen2.5-VL's (arXiv 2502.13923): RMSNorm and a gated feed-forward part."""
-    width, out = fields.whole("hidden_size", default=3584), fields.whole("out_hidden_size", default=3584)
+    width, out = (
+        fields.whole("hidden_size", default=3584),
+        fields.whole("out_hidden_size", default=3584),
+    )
     ffn, depth = fields.whole("intermediate_size", default=3420), fields.whole("depth", default=32)
     merge = fields.whole("spatial_merge_size", default=2)
     found = _patch(at, fields, width, 14, False)
@@ -69,7 +75,10 @@ def _merger(at: str, width: int, wide: int, out: int, bias: bool) -> list[Tensor
 
 def qwen3(at: str, fields: Fields, deep: tuple[int, ...] = (8, 16, 24)) -> Tower:
     """Qwen3-VL's and Qwen3.5's (arXiv 2511.21631): some layers speak to the model directly."""
-    width, out = fields.whole("hidden_size", default=1152), fields.whole("out_hidden_size", default=3584)
+    width, out = (
+        fields.whole("hidden_size", default=1152),
+        fields.whole("out_hidden_size", default=3584),
+    )
     ffn, depth = fields.whole("intermediate_size", default=4304), fields.whole("depth", default=27)
     merge = fields.whole("spatial_merge_size", default=2)
     rows = fields.whole("num_position_embeddings", default=2304)
@@ -91,10 +100,19 @@ def qwen3(at: str, fields: Fields, deep: tuple[int, ...] = (8, 16, 24)) -> Tower
 
 def glm4v(at: str, fields: Fields) -> Tower:
     """GLM-4.1V's and GLM-4.5V's (arXiv 2507.01006)."""
-    width, out = fields.whole("hidden_size", default=1536), fields.whole("out_hidden_size", default=4096)
-    wide, depth = fields.whole("intermediate_size", default=13696), fields.whole("depth", default=24)
+    width, out = (
+        fields.whole("hidden_size", default=1536),
+        fields.whole("out_hidden_size", default=4096),
+    )
+    wide, depth = (
+        fields.whole("intermediate_size", default=13696),
+        fields.whole("depth", default=24),
+    )
     image, patch = fields.whole("image_size", default=336), fields.whole("patch_size", default=14)
-    merge, bias = fields.whole("spatial_merge_size", default=2), fields.flag("attention_bias", False)
+    merge, bias = (
+        fields.whole("spatial_merge_size", default=2),
+        fields.flag("attention_bias", False),
+    )
     rows = (image // patch) ** 2
     found = [Tensor(f"{at}.embeddings.position_embedding.weight", (rows, width))]
     found += _patch(at, fields, width, 14, True)
@@ -104,7 +122,10 @@ def glm4v(at: str, fields: Fields) -> Tower:
     found += parts.norm(f"{at}.merger.post_projection_norm", out, True)
     found += parts.gated(f"{at}.merger", out, wide)
     found += parts.norm(f"{at}.post_conv_layernorm", width)
-    found += [Tensor(f"{at}.downsample.weight", (out, width, merge, merge)), Tensor(f"{at}.downsample.bias", (out,))]
+    found += [
+        Tensor(f"{at}.downsample.weight", (out, width, merge, merge)),
+        Tensor(f"{at}.downsample.bias", (out,)),
+    ]
     found += parts.norm(f"{at}.post_layernorm", width)
     heads = fields.whole("num_heads", default=12)
     return Tower(found, width, depth, heads, out, TOKENS * merge**2, gated=True)

@@ -155,17 +155,31 @@ def _idefics3(fields: Fields, tower: Tower, hidden: int) -> Joint:
 
 def _lfm2(fields: Fields, tower: Tower, hidden: int) -> Joint:
     each = fields.whole("downsample_factor", default=2) ** 2
-    inner, bias = fields.whole("projector_hidden_size", default=2560), fields.flag("projector_bias", True)
+    inner, bias = (
+        fields.whole("projector_hidden_size", default=2560),
+        fields.flag("projector_bias", True),
+    )
     wide = each * tower.hidden
-    found = parts.norm(f"{_AT}.layer_norm", wide, True) if fields.flag("projector_use_layernorm", True) else []
+    found = (
+        parts.norm(f"{_AT}.layer_norm", wide, True)
+        if fields.flag("projector_use_layernorm", True)
+        else []
+    )
     found += parts.linear(f"{_AT}.linear_1", inner, wide, bias)
-    return Joint(found + parts.linear(f"{_AT}.linear_2", hidden, inner, bias), tower.patches // each)
+    return Joint(
+        found + parts.linear(f"{_AT}.linear_2", hidden, inner, bias), tower.patches // each
+    )
 
 
 def _cohere2(fields: Fields, tower: Tower, hidden: int) -> Joint:
-    each, inner = fields.whole("downsample_factor", default=2) ** 2, fields.whole("alignment_intermediate_size", default=36864)
+    each, inner = (
+        fields.whole("downsample_factor", default=2) ** 2,
+        fields.whole("alignment_intermediate_size", default=36864),
+    )
     found = parts.linear(f"{_AT}.linear_1", inner, each * tower.hidden, True)
-    return Joint(found + parts.linear(f"{_AT}.linear_2", hidden, inner // 2, True), tower.patches // each)
+    return Joint(
+        found + parts.linear(f"{_AT}.linear_2", hidden, inner // 2, True), tower.patches // each
+    )
 
 
 def _llama4(fields: Fields, tower: Tower, hidden: int) -> Joint:
@@ -199,19 +213,54 @@ WRAPPERS: Final[dict[str, Wrapper]] = {
     "paligemma": Wrapper("gemma", "siglip_vision_model", _paligemma, tied=True),
     "internvl": Wrapper("qwen2", "internvl_vision", _internvl, tied=True),
     "mistral3": Wrapper("mistral", "pixtral", _mistral3, tied=True),
-    "smolvlm": Wrapper("llama", "smolvlm_vision", _idefics3, "model.vision_model", "model.text_model"),
-    "idefics3": Wrapper("llama", "idefics3_vision", _idefics3, "model.vision_model", "model.text_model"),
+    "smolvlm": Wrapper(
+        "llama", "smolvlm_vision", _idefics3, "model.vision_model", "model.text_model"
+    ),
+    "idefics3": Wrapper(
+        "llama", "idefics3_vision", _idefics3, "model.vision_model", "model.text_model"
+    ),
     "lfm2_vl": Wrapper("lfm2", "siglip2_vision_model", _lfm2, tied=True, fixed=False),
     "cohere2_vision": Wrapper("cohere2", "siglip_vision_model", _cohere2, tied=True),
-    "llama4": Wrapper("llama4_text", "llama4_vision_model", _llama4, "vision_model", "language_model.model", head_at="language_model.lm_head"),
-    "mllama": Wrapper("mllama_text_model", "mllama_vision_model", _mllama, "model.vision_model", joint_last=True),
-    "qwen2_vl": Wrapper("qwen2_vl_text", "", _within, tower=grid.qwen2, tower_at="model.visual", fixed=False),
-    "qwen2_5_vl": Wrapper("qwen2_5_vl_text", "", _within, tower=grid.qwen2_5, tower_at="model.visual", fixed=False),
-    "qwen3_vl": Wrapper("qwen3_vl_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False),
-    "qwen3_vl_moe": Wrapper("qwen3_vl_moe_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False),
-    "qwen3_5": Wrapper("qwen3_5_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False),
-    "qwen3_5_moe": Wrapper("qwen3_5_moe_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False),
-    "glm4v": Wrapper("glm4v_text", "", _within, tower=grid.glm4v, tower_at="model.visual", fixed=False, inner_ties=True),
-    "glm4v_moe": Wrapper("glm4v_moe_text", "", _within, tower=grid.glm4v, tower_at="model.visual", fixed=False),
+    "llama4": Wrapper(
+        "llama4_text",
+        "llama4_vision_model",
+        _llama4,
+        "vision_model",
+        "language_model.model",
+        head_at="language_model.lm_head",
+    ),
+    "mllama": Wrapper(
+        "mllama_text_model", "mllama_vision_model", _mllama, "model.vision_model", joint_last=True
+    ),
+    "qwen2_vl": Wrapper(
+        "qwen2_vl_text", "", _within, tower=grid.qwen2, tower_at="model.visual", fixed=False
+    ),
+    "qwen2_5_vl": Wrapper(
+        "qwen2_5_vl_text", "", _within, tower=grid.qwen2_5, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_vl": Wrapper(
+        "qwen3_vl_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_vl_moe": Wrapper(
+        "qwen3_vl_moe_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_5": Wrapper(
+        "qwen3_5_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_5_moe": Wrapper(
+        "qwen3_5_moe_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False
+    ),
+    "glm4v": Wrapper(
+        "glm4v_text",
+        "",
+        _within,
+        tower=grid.glm4v,
+        tower_at="model.visual",
+        fixed=False,
+        inner_ties=True,
+    ),
+    "glm4v_moe": Wrapper(
+        "glm4v_moe_text", "", _within, tower=grid.glm4v, tower_at="model.visual", fixed=False
+    ),
 }
 """By `model_type`."""

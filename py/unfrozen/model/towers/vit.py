@@ -26,10 +26,16 @@ class Tower(NamedTuple):
 
 def side(fields: Fields, name: str, usual: int) -> int:
     """Pixels of a side; of two sides the first."""
-    return fields.numbers(name, [usual])[0] if fields.is_list(name) else fields.whole(name, default=usual)
+    return (
+        fields.numbers(name, [usual])[0]
+        if fields.is_list(name)
+        else fields.whole(name, default=usual)
+    )
 
 
-def _tower(fields: Fields, tensors: list[Tensor], usual: tuple[int, ...], gated: bool = False) -> Tower:
+def _tower(
+    fields: Fields, tensors: list[Tensor], usual: tuple[int, ...], gated: bool = False
+) -> Tower:
     hidden, ffn, layers, heads, image, patch = usual
     return Tower(
         tensors,
@@ -48,8 +54,6 @@ def _seen(fields: Fields, usual: tuple[int, ...]) -> tuple[Tower, int, int]:
     return sizes, fields.whole("num_channels", default=3), side(fields, "patch_size", usual[5])
 
 
-
-
 def attention(at: str, width: int, bias: bool, names: tuple[str, str, str, str]) -> list[Tensor]:
     """Four square matrices, each with a bias or none."""
     return [t for name in names for t in parts.linear(f"{at}.{name}", width, width, bias)]
@@ -58,7 +62,9 @@ def attention(at: str, width: int, bias: bool, names: tuple[str, str, str, str])
 def _block(t: Tower, at: str, order: str) -> list[Tensor]:
     """A block of CLIP's kind, its parts in the `order` in which a class registers them."""
     part = {
-        "a": attention(f"{at}.self_attn", t.hidden, True, ("k_proj", "v_proj", "q_proj", "out_proj")),
+        "a": attention(
+            f"{at}.self_attn", t.hidden, True, ("k_proj", "v_proj", "q_proj", "out_proj")
+        ),
         "1": parts.norm(f"{at}.layer_norm1", t.hidden, True),
         "m": parts.plain(f"{at}.mlp", t.hidden, t.ffn, True, ("fc1", "fc2")),
         "2": parts.norm(f"{at}.layer_norm2", t.hidden, True),
@@ -88,7 +94,9 @@ def siglip(at: str, fields: Fields, order: str = "1a2m") -> Tower:
     t, channels, patch = _seen(fields, usual)
     found = [_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch)]
     found.append(Tensor(f"{at}.embeddings.patch_embedding.bias", (t.hidden,)))
-    return _siglip_rest(at, fields, t, found, t.patches, order, fields.flag("vision_use_head", True))
+    return _siglip_rest(
+        at, fields, t, found, t.patches, order, fields.flag("vision_use_head", True)
+    )
 
 
 def siglip2(at: str, fields: Fields) -> Tower:
@@ -151,7 +159,9 @@ def internvl(at: str, fields: Fields) -> Tower:
     if fields.flag("use_absolute_position_embeddings", True):
         rows = (1, t.patches + 1, t.hidden)
         found.append(Tensor(f"{at}.embeddings.position_embeddings", rows))
-    found.append(_patches(f"{at}.embeddings.patch_embeddings.projection", t.hidden, channels, patch))
+    found.append(
+        _patches(f"{at}.embeddings.patch_embeddings.projection", t.hidden, channels, patch)
+    )
     found.append(Tensor(f"{at}.embeddings.patch_embeddings.projection.bias", (t.hidden,)))
     bias, normed = fields.flag("attention_bias", False), fields.flag("use_qk_norm", False)
     centred = fields.word("norm_type", default="layer_norm") == "layer_norm"
@@ -188,7 +198,10 @@ def llama4(at: str, fields: Fields) -> Tower:
         found += parts.plain(f"{inside}.mlp", t.hidden, t.ffn, True, ("fc1", "fc2"))
         for name in ("input_layernorm", "post_attention_layernorm"):
             found += parts.norm(f"{inside}.{name}", t.hidden, True)
-    wide, out = fields.whole("projector_input_dim", default=4096), fields.whole("projector_output_dim", default=4096)
+    wide, out = (
+        fields.whole("projector_input_dim", default=4096),
+        fields.whole("projector_output_dim", default=4096),
+    )
     found += parts.linear(f"{at}.vision_adapter.mlp.fc1", wide, t.ffn)
     found += parts.linear(f"{at}.vision_adapter.mlp.fc2", out, wide)
     return t._replace(tensors=found)
