@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from unfrozen.errors import ModelError
 from unfrozen.model.blueprint import Blueprint, Tensor
-from unfrozen.model.mixers import Mixer
+from unfrozen.model.mixers import Delta, Dual, Mixer, Selective
 from unfrozen.model.vision import Vision
 
 __all__ = ["Architecture", "Experts", "Tensor", "divided"]
@@ -21,6 +21,20 @@ QkNorm = Literal["none", "head", "width"]
 # layer_fp32 has no weight (OLMo), layer_scaled is written out in fp32 and has one (Cohere)
 NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32", "layer_scaled"]
 NormPlaces = Literal["pre", "post", "sandwich"]
+
+ENCODERS: Final = (
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "electra",
+    "deberta-v2",
+    "distilbert",
+    "modernbert",
+    "t5",
+    "mt5",
+    "umt5",
+)
+"""Model types with another task than the next word; `unfrozen.model.families` reads them."""
 
 FUSED_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
 """Models whose blocks `gpu_runner.model.fused` has written as operations that keep less."""
@@ -122,6 +136,21 @@ class Architecture:
     def kv_width(self) -> int:
         """Width of the keys, and of the values, K · d."""
         return self.kv_heads * self.head_dim
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it reads in both directions, or encodes before it decodes."""
+        return bool(self.labels) or self.model_type in ENCODERS
+
+    @property
+    def guesses(self) -> str:
+        """What of its activations is estimated, in words; empty where all of it is known."""
+        mixers = {type(layer.mixer) for layer in (self, *self.variants)}
+        if mixers & {Selective, Dual}:
+            return self.estimated or "its state spaces"
+        if Delta in mixers:
+            return self.estimated or "its linear attention"
+        return self.estimated or ("its pictures" if self.vision else "")
 
     def split(self, ranks: int) -> Architecture:
         """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.

@@ -90,6 +90,17 @@ class Blueprint:
         """Whether a tensor belongs to what sees pictures."""
         return tensor.name.startswith(self.towers)
 
+    def active(self, share: float) -> float:
+        """Weights of matrices in all layers that act on one token, which passes this `share` of the
+        experts that are stacked.
+        """
+        each = [
+            sum(t.size for t in kind if len(t.shape) == 2)
+            + share * sum(t.size for t in kind if len(t.shape) == 3 and t.shape[1] > 1)
+            for kind in self.kinds
+        ]
+        return sum(each[kind] for kind in self.order)
+
     def split(self, ranks: int) -> Blueprint:
         """The share of one of `ranks` tensor-parallel ranks; the vocabulary is padded to a multiple
         of 128 a rank, as Megatron does.

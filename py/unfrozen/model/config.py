@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 from unfrozen.errors import ModelError
 from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
-from unfrozen.model.architecture import Architecture, Tensor
+from unfrozen.model.architecture import ENCODERS, Architecture, Tensor
 from unfrozen.model.blueprint import Blueprint
 from unfrozen.model.defaults import DEFAULTS
-from unfrozen.model.families import READERS, encoders
+from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
 from unfrozen.model.towers import WRAPPERS
 
@@ -270,7 +270,7 @@ def _model_type(config: Mapping[str, object]) -> str:
     if not (isinstance(classes, list) and classes):
         return value
     heads = _CLASSIFIERS if value == "bert" else _HEADS
-    heads += _MASKED if value in encoders.MODEL_TYPES else ()
+    heads += _MASKED if value in ENCODERS else ()
     if value not in WRAPPERS and not str(classes[0]).endswith(heads):
         bound = "only causal language models are counted, and this class has another head"
         raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
