@@ -169,9 +169,7 @@ DECODERS: Final[tuple[tuple[str, Config], ...]] = (
     ("falcon_h1", _HEADS | _STATES | {"mamba_d_ssm": 128}),
     (
         "falcon_h1",
-        _HEADS
-        | _STATES
-        | {"mamba_d_ssm": 128, "mamba_rms_norm": True, "projectors_bias": True},
+        _HEADS | _STATES | {"mamba_d_ssm": 128, "mamba_rms_norm": True, "projectors_bias": True},
     ),
     ("nemotron_h", _NEMOTRON | {"hybrid_override_pattern": "ME*-M*"}),
     (

@@ -111,7 +111,8 @@ class ModelConfig:
     def tower_parameters(self) -> int:
         """Of them, those of what sees pictures."""
         written = self.architecture.blueprint
-        return sum(t.size for t in written.before if written.is_tower(t)) if written else 0
+        parts = (*written.before, *written.after) if written else ()
+        return sum(t.size for t in parts if written and written.is_tower(t))
 
     @cached_property
     def num_tensors(self) -> int:

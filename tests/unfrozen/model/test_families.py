@@ -15,10 +15,10 @@ from transformers import (
     AutoModelForSeq2SeqLM,
 )
 
+from small_models import BOTH_WAYS, DECODERS, ENCODERS
 from unfrozen.model import ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.families import READERS
-from small_models import BOTH_WAYS, DECODERS, ENCODERS
 
 Shapes = list[tuple[str, tuple[int, ...]]]
 
@@ -64,9 +64,7 @@ def test_an_encoder_has_the_tensors_of_its_masked_language_model(
 
 
 @pytest.mark.parametrize(("model_type", "config"), named(BOTH_WAYS))
-def test_t5_has_the_tensors_of_encoder_and_decoder(
-    model_type: str, config: dict[str, Any]
-) -> None:
+def test_t5_has_the_tensors_of_encoder_and_decoder(model_type: str, config: dict[str, Any]) -> None:
     real = built(model_type, config, AutoModelForSeq2SeqLM)
     assert sorted(counted(model_type, config)) == sorted(real)
 
@@ -94,9 +92,7 @@ def test_the_largest_layer_is_that_of_the_largest_kind(model_type: str) -> None:
 def test_ranks_share_what_can_be_shared_and_repeat_the_rest() -> None:
     model = ModelConfig.from_hf(CATALOGUE["deepseek-ai/DeepSeek-V3"].config)
     share = model.split(8)
-    whole, part = (
-        {t.name: t.shape for t in one.layer_tensors(3)} for one in (model, share)
-    )
+    whole, part = ({t.name: t.shape for t in one.layer_tensors(3)} for one in (model, share))
     at = "model.layers.3"
     assert part[f"{at}.self_attn.q_b_proj.weight"] == (128 // 8 * 192, 1536)
     assert part[f"{at}.self_attn.o_proj.weight"] == (7168, 128 // 8 * 128)

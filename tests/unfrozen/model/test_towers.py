@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from small_models import SMALL
 from transformers import AutoConfig
 
+from small_models import SMALL
 from unfrozen.model import ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.towers import WRAPPERS
