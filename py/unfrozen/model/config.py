@@ -56,7 +56,7 @@ class Kind(NamedTuple):
     """Layers of one kind: the number of the first, how many there are, and what each holds."""
 
     first: int
-    count: int
+    layers: int
     parameters: int
     sparse: bool
 
@@ -99,7 +99,7 @@ class ModelConfig:
     @cached_property
     def num_parameters(self) -> int:
         """Trainable parameters, each counted once: equal to the real model's, exactly."""
-        inside = sum(kind.count * kind.parameters for kind in self.kinds)
+        inside = sum(kind.layers * kind.parameters for kind in self.kinds)
         return self.outer_parameters + inside
 
     @cached_property
@@ -117,7 +117,7 @@ class ModelConfig:
     @cached_property
     def num_tensors(self) -> int:
         """How many trainable tensors there are."""
-        inside = sum(kind.count * len(self.layer_tensors(kind.first)) for kind in self.kinds)
+        inside = sum(kind.layers * len(self.layer_tensors(kind.first)) for kind in self.kinds)
         return len(self._before) + len(self._after) + inside
 
     @cached_property
@@ -128,7 +128,7 @@ class ModelConfig:
     @cached_property
     def layer_linears(self) -> int:
         """Parameters of the linear layers of a layer, the mean of all: no stacked experts."""
-        each = ((kind.count, self.layer_tensors(kind.first)) for kind in self.kinds)
+        each = ((kind.layers, self.layer_tensors(kind.first)) for kind in self.kinds)
         total = sum(n * sum(t.size for t in found if len(t.shape) == 2) for n, found in each)
         return total // self.architecture.layers
 
@@ -152,7 +152,7 @@ class ModelConfig:
     @cached_property
     def sparse_layers(self) -> int:
         """How many layers route their tokens to experts."""
-        return sum(kind.count for kind in self.kinds if kind.sparse)
+        return sum(kind.layers for kind in self.kinds if kind.sparse)
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
@@ -228,7 +228,7 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
         if kind not in SAME and kind not in _STYLES and kind not in READERS:
             raise _unknown("text_config.model_type", kind)
         inner = drawn(_read(kind, text, nested=True))
-        return WRAPPERS[model_type].read(model_type, Fields(config), inner)
+        return WRAPPERS[model_type].read(Fields(config), inner)
     if model_type in WRAPPERS:
         text = WRAPPERS[model_type].text(config)
         return _read(str(text["model_type"]), text, nested=True)
@@ -270,7 +270,7 @@ def _model_type(config: Mapping[str, object]) -> str:
     classes = config.get("architectures")
     if not (isinstance(classes, list) and classes):
         return value
-    heads = _CLASSIFIERS if value == "bert" else _HEADS
+    heads: tuple[str, ...] = _CLASSIFIERS if value == "bert" else _HEADS
     heads += _MASKED if value in ENCODERS else ()
     if value not in WRAPPERS and not str(classes[0]).endswith(heads):
         bound = "only causal language models are counted, and this class has another head"

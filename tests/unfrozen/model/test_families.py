@@ -86,7 +86,7 @@ def test_the_largest_layer_is_that_of_the_largest_kind(model_type: str) -> None:
     model = ModelConfig.from_hf({"model_type": model_type, **config})
     each = [model.layer_parameters(index) for index in range(model.architecture.layers)]
     assert model.largest_layer == max(each) > min(each)
-    assert sum(kind.count for kind in model.kinds) == len(each)
+    assert sum(kind.layers for kind in model.kinds) == len(each)
 
 
 def test_ranks_share_what_can_be_shared_and_repeat_the_rest() -> None:
