@@ -87,7 +87,7 @@ class Watched(Fields):
 
     taken: dict[str, object]
 
-    def __init__(self, config: Mapping[str, object], defaults: object = None) -> None:
+    def __init__(self, config: Mapping[str, object]) -> None:
         super().__init__(config)
         self.taken = {}
 
@@ -97,10 +97,12 @@ class Watched(Fields):
         return super()._first(names)
 
     def flag(self, name: str, default: bool) -> bool:
+        """As the original, noted."""
         self.taken[name] = default
         return super().flag(name, default)
 
     def word(self, *names: str, default: str) -> str:
+        """As the original, noted."""
         self.taken |= dict.fromkeys(names, default)
         return super().word(*names, default=default)
 
@@ -111,7 +113,7 @@ def defaults_of(model_type: str) -> dict[str, Any]:
     made = AutoConfig.for_model(UNKNOWN.get(model_type, model_type), **needed)
     values = {key: value for key, value in made.to_dict().items() if value is not None}
     watched = Watched(values)
-    read_with(model_type, watched, values)
+    read_with(model_type, watched)
     declared = getattr(type(made), "__dataclass_fields__", {})
     found = {}
     for key, instead in watched.taken.items():
@@ -126,7 +128,7 @@ def defaults_of(model_type: str) -> dict[str, Any]:
     return found | COMPUTED.get(model_type, {})
 
 
-def read_with(model_type: str, fields: Watched, values: dict[str, Any]) -> None:
+def read_with(model_type: str, fields: Watched) -> None:
     """Let the reader of a type take what it wants."""
     model_type = reading.SAME.get(model_type, model_type)
     if model_type in READERS:

@@ -35,7 +35,7 @@ def linear_parameters(model: ModelConfig) -> int:
     found = 0
     for kind in model.kinds:
         tensors = model.layer_tensors(kind.first)
-        found += kind.count * sum(tensor.size for tensor in tensors if len(tensor.shape) > 1)
+        found += kind.layers * sum(tensor.size for tensor in tensors if len(tensor.shape) > 1)
     return found
 
 

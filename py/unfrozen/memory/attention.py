@@ -18,7 +18,8 @@ def attention_items(a: Architecture, flow: Flow) -> list[Item]:
         outputs += 1  # a copy is made where the layout differs
     found.append(Item("attention output", f"{outputs}·{c}·q", outputs * c * q))
     if a.gates_output:
-        found.append(Item("gate of the attention output", f"2·{c}·q", 2 * c * q))
+        gates = 3 if c == 4 else 2  # in fp32 the norm of q saves a view of both
+        found.append(Item("gate of the attention output", f"{gates}·{c}·q", gates * c * q))
     return found + scores_items(a, flow)
 
 

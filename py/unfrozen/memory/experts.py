@@ -69,13 +69,14 @@ def dispatched_bytes(a: Architecture, flow: Flow, tokens: int) -> int:
 def _routing(a: Architecture, experts: Experts, e: int) -> int:
     """What the choice of experts leaves: scores, places, weights, and what divides them."""
     t = experts.per_token
+    cast = 4 * a.hidden if e < 4 else 0  # the router's input in fp32
     if experts.router == "gpt_oss":  # the scores of the chosen alone
         return 40 * t + 2 * e * t
     if experts.router == "sigmoid":  # fp32 scores of the input in fp32, groups of them, a mask
         groups = 16 * experts.groups + 8 * experts.kept_groups
-        return 4 * a.hidden + 5 * experts.count + 40 * t + groups + 4
+        return cast + 5 * experts.count + 40 * t + groups + 4
     if a.model_type == "deepseek_v2":  # the same in fp32, without groups
-        return 4 * a.hidden + 4 * experts.count + 40 * t
+        return cast + 4 * experts.count + 40 * t
     weights = 4 if a.model_type == "mixtral" else e
     return 4 * experts.count + 32 * t + weights * t + (4 * t + 4 if experts.normalised else 0)
 

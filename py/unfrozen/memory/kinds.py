@@ -25,7 +25,7 @@ def kind_bytes(
     found: dict[tuple[Architecture, bool], int] = {}
     for kind in model.kinds:
         key = a.of_layer(kind.first), kind.sparse
-        found[key] = found.get(key, 0) + kind.count
+        found[key] = found.get(key, 0) + kind.layers
     return tuple(
         (bytes_of(of, flow, sparse, whole_ranks), count) for (of, sparse), count in found.items()
     )

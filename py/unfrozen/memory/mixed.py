@@ -88,7 +88,7 @@ def mixer_items(mixer: Mixer, a: Architecture, flow: Flow) -> tuple[Item, ...]:
     if isinstance(mixer, Delta):
         return _delta(mixer, flow)
     if isinstance(mixer, Dual):
-        return _dual(mixer, a, flow)
+        return _dual(mixer, flow)
     if isinstance(mixer, Selective):
         return _selective(mixer, flow)
     return ()
@@ -141,7 +141,7 @@ def _delta(m: Delta, flow: Flow) -> tuple[Item, ...]:
     )
 
 
-def _dual(m: Dual, a: Architecture, flow: Flow) -> tuple[Item, ...]:
+def _dual(m: Dual, flow: Flow) -> tuple[Item, ...]:
     """Inputs of the kernel: x, B and C before and after the convolution, z, steps, states."""
     c = flow.compute
     inner = 2 * m.convolved + m.inner + m.inner + (m.inner if m.normed else 0)

@@ -88,7 +88,7 @@ class Blueprint:
 
     def is_tower(self, tensor: Tensor) -> bool:
         """Whether a tensor belongs to what sees pictures."""
-        return tensor.name.startswith(self.towers)
+        return bool(self.towers) and tensor.name.startswith(self.towers)
 
     def active(self, share: float) -> float:
         """Weights of matrices in all layers that act on one token, which passes this `share` of the

@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from unfrozen.errors import ModelError
-from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
-from unfrozen.model.architecture import ENCODERS, Architecture, Experts, Tensor
-from unfrozen.model.blueprint import Blueprint
-from unfrozen.model.defaults import DEFAULTS
-from unfrozen.model.families import READERS
-from unfrozen.model.fields import Fields
-from unfrozen.model.towers import WRAPPERS
+from unfrozen.model.architecture import Architecture, Tensor
+from unfrozen.model.shared_out import copied_head, held, of_experts
+from unfrozen.model.styles import STYLES, SUPPORTED, read
 
-
-class _Style(NamedTuple):
-    read: Callable[[str, Fields], Architecture]
-    before: Callable[[Architecture], Iterator[Tensor]]
-    layer: Callable[[Architecture, int], Iterator[Tensor]]
-    after: Callable[[Architecture], Iterator[Tensor]]
-
-
-_STYLES: Final[dict[str, _Style]] = {
-    model_type: _Style(style.read, style.before, style.layer, style.after)
-    for style in (llama, gpt2, gpt_neox, bert, megatron)
-    for model_type in style.MODEL_TYPES
-}
-
-SAME: Final = {
-    "kimi_k2": "deepseek_v3",
-    "minicpm": "llama",
-    "qwen2_vl_text": "qwen2",
-    "qwen2_5_vl_text": "qwen2",
-    "qwen3_vl_text": "qwen3",
-    "qwen3_vl_moe_text": "qwen3_moe",
-    "glm4v_text": "glm4",
-    "glm4v_moe_text": "glm4_moe",
-}
-"""Types whose tensors are, but for defaults, those of another."""
-
-SUPPORTED: Final = (*_STYLES, *READERS, *SAME, *WRAPPERS)
-"""Every `model_type` that can be counted exactly."""
-
-# the heads that are counted, by the names of transformers' classes
-_HEADS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-_CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
-_MASKED: Final = ("ForMaskedLM", "Model", "ForPreTraining")
-_SIZES: Final = ("hidden_size", "num_hidden_layers", "vocab_size", "d_model", "dim", "n_layer")
+__all__ = ["SUPPORTED", "Kind", "ModelConfig"]
 
 
 class Kind(NamedTuple):
     """Layers of one kind: the number of the first, how many there are, and what each holds."""
 
     first: int
-    count: int
+    layers: int
     parameters: int
     sparse: bool
 
@@ -85,7 +48,7 @@ class ModelConfig:
         """
         if not isinstance(config, Mapping):
             raise ModelError("model", config, "it must be an object", "pass a config.json")
-        return cls(_read(_model_type(config), config))
+        return cls(read(config))
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -99,7 +62,7 @@ class ModelConfig:
     @cached_property
     def num_parameters(self) -> int:
         """Trainable parameters, each counted once: equal to the real model's, exactly."""
-        inside = sum(kind.count * kind.parameters for kind in self.kinds)
+        inside = sum(kind.layers * kind.parameters for kind in self.kinds)
         return self.outer_parameters + inside
 
     @cached_property
@@ -111,21 +74,22 @@ class ModelConfig:
     def tower_parameters(self) -> int:
         """Of them, those of what sees pictures."""
         written = self.architecture.blueprint
-        if written is None or not self.architecture.has_embedding:
+        if written is None:
             return 0
-        return sum(t.size for t in written.before if written.is_tower(t))
+        parts = (*self._before, *self._after)
+        return sum(t.size for t in parts if written.is_tower(t))
 
     @cached_property
     def expert_parameters(self) -> int:
         """Parameters of all experts that tokens are routed to."""
         sparse = [kind for kind in self.kinds if kind.sparse]
-        layers = ((kind.count, self.layer_tensors(kind.first)) for kind in sparse)
-        return sum(n * sum(t.size for t in layer if _of_experts(t)) for n, layer in layers)
+        layers = ((kind.layers, self.layer_tensors(kind.first)) for kind in sparse)
+        return sum(n * sum(t.size for t in layer if of_experts(t)) for n, layer in layers)
 
     @cached_property
     def num_tensors(self) -> int:
         """How many trainable tensors there are."""
-        inside = sum(kind.count * len(self.layer_tensors(kind.first)) for kind in self.kinds)
+        inside = sum(kind.layers * len(self.layer_tensors(kind.first)) for kind in self.kinds)
         return len(self._before) + len(self._after) + inside
 
     @cached_property
@@ -136,7 +100,7 @@ class ModelConfig:
     @cached_property
     def layer_linears(self) -> int:
         """Parameters of the linear layers of a layer, the mean of all: no stacked experts."""
-        each = ((kind.count, self.layer_tensors(kind.first)) for kind in self.kinds)
+        each = ((kind.layers, self.layer_tensors(kind.first)) for kind in self.kinds)
         total = sum(n * sum(t.size for t in found if len(t.shape) == 2) for n, found in each)
         return total // self.architecture.layers
 
@@ -160,7 +124,7 @@ class ModelConfig:
     @cached_property
     def sparse_layers(self) -> int:
         """How many layers route their tokens to experts."""
-        return sum(kind.count for kind in self.kinds if kind.sparse)
+        return sum(kind.layers for kind in self.kinds if kind.sparse)
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
@@ -217,7 +181,7 @@ class ModelConfig:
         a = self.architecture
         if not a.has_embedding:
             return ()
-        return a.blueprint.before if a.blueprint else (*_STYLES[a.model_type].before(a),)
+        return a.blueprint.before if a.blueprint else (*STYLES[a.model_type].before(a),)
 
     @cached_property
     def _after(self) -> tuple[Tensor, ...]:
@@ -225,9 +189,9 @@ class ModelConfig:
         if not a.has_head:
             return ()
         if a.blueprint is None:
-            return (*_STYLES[a.model_type].after(a),)
+            return (*STYLES[a.model_type].after(a),)
         heads = any(tensor.vocabulary for tensor in a.blueprint.after)
-        own = () if a.tied or heads or a.has_embedding else (_copied_head(a),)
+        own = () if a.tied or heads or a.has_embedding else (copied_head(a),)
         return (*a.blueprint.after, *own)
 
     def _layer(self, index: int) -> Iterator[Tensor]:
@@ -235,11 +199,11 @@ class ModelConfig:
         if a.blueprint:
             tensors = a.blueprint.layer(a.number(index))
         else:
-            tensors = _STYLES[a.model_type].layer(a, index)
+            tensors = STYLES[a.model_type].layer(a, index)
         experts = a.experts
         if experts is None or (experts.sharers == 1 and experts.widths[0] == experts.widths[1]):
             return tensors
-        return (_held(tensor, experts) if _of_experts(tensor) else tensor for tensor in tensors)
+        return (held(tensor, experts) if of_experts(tensor) else tensor for tensor in tensors)
 
 
 @lru_cache(maxsize=1024)
@@ -250,92 +214,3 @@ def _split(model: ModelConfig, ranks: int, sharers: int, own: int | None) -> Mod
 @lru_cache(maxsize=4096)
 def _part(model: ModelConfig, layers: tuple[int, ...], embedding: bool, head: bool) -> ModelConfig:
     return ModelConfig(model.architecture.only(layers, embedding=embedding, head=head))
-
-
-def _copied_head(a: Architecture) -> Tensor:
-    """The head of a stage whose model ties it to an embedding that another stage holds."""
-    return Tensor("lm_head.weight", (a.vocab, a.hidden))
-
-
-def _of_experts(tensor: Tensor) -> bool:
-    """Whether a tensor stacks a matrix of each expert."""
-    return ".experts." in tensor.name
-
-
-def _held(tensor: Tensor, experts: Experts) -> Tensor:
-    """A stack of matrices of all experts cut to those, and to the width, that a card holds."""
-    shape, wide = [experts.held, *tensor.shape[1:]], (experts.ffn, 2 * experts.ffn)
-    cut = next((place for place, size in enumerate(shape) if place and size in wide), 0)
-    if cut:  # exactly one, where the model is as wide as an expert
-        shape[cut] = shape[cut] // experts.ffn * experts.held_ffn
-    return Tensor(tensor.name, tuple(shape))
-
-
-def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
-    """The architecture of a config; one that is nested in another may leave out what is usual."""
-    known: Mapping[str, object] = DEFAULTS.get(model_type, {})
-    model_type = SAME.get(model_type, model_type)
-    if model_type in WRAPPERS and not _is_text_alone(config):
-        text = WRAPPERS[model_type].text(config)
-        kind = str(text["model_type"])
-        if kind not in SAME and kind not in _STYLES and kind not in READERS:
-            raise _unknown("text_config.model_type", kind)
-        inner = drawn(_read(kind, text, nested=True))
-        return WRAPPERS[model_type].read(model_type, Fields(config), inner)
-    if model_type in WRAPPERS:
-        text = WRAPPERS[model_type].text(config)
-        return _read(str(text["model_type"]), text, nested=True)
-    if not nested:  # a file that names no size is not the file of a model
-        known = {key: value for key, value in known.items() if key not in _SIZES}
-    if model_type in READERS:
-        return READERS[model_type](model_type, Fields(config, known))
-    return _STYLES[model_type].read(model_type, Fields(config, known if nested else {}))
-
-
-def _is_text_alone(config: Mapping[str, object]) -> bool:
-    """Whether the file of a vision-language model says that it is of its language model only."""
-    classes = config.get("architectures")
-    return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith("ForCausalLM")
-
-
-def drawn(a: Architecture) -> Architecture:
-    """The architecture with its tensors listed, which a larger model puts under its own names."""
-    if a.blueprint:
-        return a
-    style = _STYLES[a.model_type]
-    order = [int(a.is_sparse(index)) for index in range(a.layers)]
-    at = "model.layers.{}"
-    kinds = []
-    for kind in (0, 1):
-        index = order.index(kind) if kind in order else 0
-        prefix = f"{at.format(index)}."
-        layer = style.layer(a, index)
-        kinds.append([replace(t, name=t.name.removeprefix(prefix)) for t in layer])
-    return replace(a, blueprint=Blueprint(style.before(a), kinds, order, style.after(a), at))
-
-
-def _model_type(config: Mapping[str, object]) -> str:
-    value = config.get("model_type")
-    if value is None:
-        raise ModelError("model_type", "nothing", "config.json must name its model type", _remedy())
-    if not isinstance(value, str) or value not in SUPPORTED:
-        raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
-    classes = config.get("architectures")
-    if not (isinstance(classes, list) and classes):
-        return value
-    heads = _CLASSIFIERS if value == "bert" else _HEADS
-    heads += _MASKED if value in ENCODERS else ()
-    if value not in WRAPPERS and not str(classes[0]).endswith(heads):
-        bound = "only causal language models are counted, and this class has another head"
-        raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
-    return value
-
-
-def _unknown(key: str, value: object, inside: bool = False) -> ModelError:
-    bound = "this architecture cannot be counted exactly yet"
-    remedy = f"pass its text_config alone; {_remedy()}" if inside else _remedy()
-    return ModelError(key, value, bound, remedy)
-
-
-def _remedy() -> str:
-    return f"supported are {', '.join(SUPPORTED)}"

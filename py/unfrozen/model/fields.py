@@ -134,11 +134,11 @@ class Fields:
         _, value = self._first((name,))
         if value is None:
             return None
-        good = isinstance(value, list) and 0 < len(value) <= MOST_LAYERS
-        if not good or not all(word in known for word in value):  # type: ignore[union-attr]
+        found = [word for word in value if word in known] if isinstance(value, list) else []
+        if not isinstance(value, list) or not 0 < len(found) == len(value) <= MOST_LAYERS:
             bound = f"it must be a list of {', '.join(known)}"
             raise ModelError(name, value, bound, "copy it from the model's config.json")
-        return value  # type: ignore[return-value]
+        return found
 
     def kinds(self, name: str, layers: int, known: tuple[str, ...]) -> list[str] | None:
         """As `words`, one for each layer."""

@@ -92,8 +92,8 @@ class Delta(NamedTuple):
 
     def split(self, ranks: int) -> Delta:
         """Heads are shared."""
-        shared = {"key_heads": self.key_heads, "value_heads": self.value_heads}
-        return self._replace(**{key: -(-count // ranks) for key, count in shared.items()})
+        keys, values = -(-self.key_heads // ranks), -(-self.value_heads // ranks)
+        return self._replace(key_heads=keys, value_heads=values)
 
 
 class Convolution(NamedTuple):
@@ -110,7 +110,7 @@ class Convolution(NamedTuple):
 class Absent(NamedTuple):
     """Nothing: the layer is a feed-forward part alone (Nemotron-H)."""
 
-    def split(self, ranks: int) -> Absent:
+    def split(self, _: int) -> Absent:
         """Nothing is shared."""
         return self
 

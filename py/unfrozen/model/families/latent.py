@@ -28,7 +28,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
         q_rank=fields.count("q_lora_rank"),
         kv_rank=fields.whole("kv_lora_rank"),
         nope=fields.whole("qk_nope_head_dim"),
-        rope=fields.whole("qk_rope_head_dim"),
+        rope=fields.whole("qk_rope_head_dim", "head_dim"),
         value=fields.whole("v_head_dim"),
     )
     biased = fields.flag("attention_bias", False)

@@ -19,7 +19,7 @@ MODEL_TYPES: Final = ("mamba", "falcon_mamba", "mamba2")
 def read(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
     hidden = fields.whole("hidden_size")
-    mixer = _dual(fields, hidden) if model_type == "mamba2" else _selective(fields, hidden)
+    mixer = _dual(fields) if model_type == "mamba2" else _selective(fields, hidden)
     bias, conv_bias = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
     inside = (
         dual("mixer", hidden, mixer, bias, conv_bias)
@@ -64,7 +64,7 @@ def step_rank(fields: Fields, key: str, hidden: int) -> int:
     return fields.whole(key)
 
 
-def _dual(fields: Fields, hidden: int) -> Dual:
+def _dual(fields: Fields) -> Dual:
     return Dual(
         heads=fields.whole("num_heads"),
         head_dim=fields.whole("head_dim"),

@@ -1,4 +1,4 @@
-"""Decoders of 2021 to 2023 that people still train: Falcon, BLOOM, OPT, GPT-J, CodeGen, MPT, SantaCoder.
+"""Decoders of 2021 to 2023 that people still train: Falcon, BLOOM, OPT, GPT-J, CodeGen, MPT.
 
 Names, order and defaults are those of transformers 5.24 (`models/falcon` and so on).
 """

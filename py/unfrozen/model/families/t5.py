@@ -27,7 +27,8 @@ def read(model_type: str, fields: Fields) -> Architecture:
     gated = how.startswith("gated")
     buckets = fields.whole("relative_attention_num_buckets")
     halves = (False, encoder), (True, decoder)
-    kinds, order = [], []
+    kinds: list[list[Tensor]] = []
+    order: list[int] = []
     for decodes, count in halves:
         for first in (True, False):
             repeats = 1 if first else count - 1

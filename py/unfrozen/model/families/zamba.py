@@ -57,9 +57,9 @@ def read(model_type: str, fields: Fields) -> Architecture:
     kinds, order = [state], [0] * layers
     blocks = fields.whole("num_mem_blocks")
     for place, index in enumerate(uses[:blocks]):
-        kinds.append(_hybrid(fields, a, state, _block(fields, a, place, len(uses), blocks)))
+        kinds.append(_hybrid(a, state, _block(fields, a, place, len(uses), blocks)))
         order[index] = len(kinds) - 1
-    kinds.append(_hybrid(fields, a, state, []))
+    kinds.append(_hybrid(a, state, []))
     for index in uses[blocks:]:
         order[index] = len(kinds) - 1
     before = parts.embedding("model.embed_tokens", a.vocab, hidden)
@@ -85,9 +85,7 @@ def _mixer(fields: Fields, hidden: int) -> Dual:
     )
 
 
-def _hybrid(
-    fields: Fields, a: Architecture, state: list[Tensor], block: list[Tensor]
-) -> list[Tensor]:
+def _hybrid(a: Architecture, state: list[Tensor], block: list[Tensor]) -> list[Tensor]:
     inside = [replace(t, name=f"mamba_decoder.{t.name}") for t in state]
     shared = [replace(t, name=f"shared_transformer.{t.name}") for t in block]
     return [*parts.linear("linear", a.hidden, a.hidden), *inside, *shared]

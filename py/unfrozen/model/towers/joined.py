@@ -59,7 +59,7 @@ class Wrapper(NamedTuple):
             tied = text.get("tie_word_embeddings") or False
         return text | {"tie_word_embeddings": tied}
 
-    def read(self, model_type: str, fields: Fields, text: Architecture) -> Architecture:
+    def read(self, fields: Fields, text: Architecture) -> Architecture:
         """The whole model, around the architecture of its language model."""
         given = fields.inner("vision_config")
         if not given:
@@ -190,12 +190,12 @@ def _llama4(fields: Fields, tower: Tower, hidden: int) -> Joint:
     return Joint(found, int(tower.patches * seen.number("pixel_shuffle_ratio", 0.5) ** 2))
 
 
-def _within(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _within(_: Fields, __: Tower, ___: int) -> Joint:
     """Nothing: the tower merges its patches itself."""
     return Joint([], grid.TOKENS)
 
 
-def _mllama(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _mllama(fields: Fields, _: Tower, hidden: int) -> Joint:
     """One token: the layers between look at the picture itself."""
     into = Fields(fields.inner("vision_config")).whole("vision_output_dim", default=7680)
     return Joint(parts.linear(_AT, hidden, into, True), 1)

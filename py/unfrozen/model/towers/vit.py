@@ -1,4 +1,4 @@
-"""Vision transformers for pictures of one size: CLIP, SigLIP, Idefics', InternViT, Pixtral, Llama's.
+"""Vision transformers for pictures of one size: CLIP, SigLIP, InternViT, Pixtral, Llama's.
 
 Names, order and defaults are those of transformers 5.24.
 """
@@ -94,9 +94,7 @@ def siglip(at: str, fields: Fields, order: str = "1a2m") -> Tower:
     t, channels, patch = _seen(fields, usual)
     found = [_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch)]
     found.append(Tensor(f"{at}.embeddings.patch_embedding.bias", (t.hidden,)))
-    return _siglip_rest(
-        at, fields, t, found, t.patches, order, fields.flag("vision_use_head", True)
-    )
+    return _siglip_rest(at, t, found, t.patches, order, fields.flag("vision_use_head", True))
 
 
 def siglip2(at: str, fields: Fields) -> Tower:
@@ -105,7 +103,7 @@ def siglip2(at: str, fields: Fields) -> Tower:
     rows = fields.whole("num_patches", default=256)
     found = parts.linear(f"{at}.embeddings.patch_embedding", t.hidden, channels * patch**2, True)
     pooled = fields.flag("vision_use_head", True)
-    return _siglip_rest(at, fields, t._replace(patches=rows), found, rows, "1a2m", pooled)
+    return _siglip_rest(at, t._replace(patches=rows), found, rows, "1a2m", pooled)
 
 
 def idefics3(at: str, fields: Fields) -> Tower:
@@ -114,11 +112,11 @@ def idefics3(at: str, fields: Fields) -> Tower:
     t, channels, patch = _seen(fields, usual)
     found = [_patches(f"{at}.embeddings.patch_embedding", t.hidden, channels, patch)]
     found.append(Tensor(f"{at}.embeddings.patch_embedding.bias", (t.hidden,)))
-    return _siglip_rest(at, fields, t, found, t.patches, "a1m2", False)
+    return _siglip_rest(at, t, found, t.patches, "a1m2", False)
 
 
 def _siglip_rest(
-    at: str, fields: Fields, t: Tower, found: list[Tensor], rows: int, order: str, pooled: bool
+    at: str, t: Tower, found: list[Tensor], rows: int, order: str, pooled: bool
 ) -> Tower:
     found.append(Tensor(f"{at}.embeddings.position_embedding.weight", (rows, t.hidden)))
     found += [x for i in range(t.layers) for x in _block(t, f"{at}.encoder.layers.{i}", order)]
