@@ -16,13 +16,15 @@ Reading order:
 12. `pieces` — what a point of a pass is made of
 13. `gathering` — what several cards gather and scatter while they compute
 14. `working` — the highest points inside a layer
-15. `kept` — what all layers keep, made again or not, and what is kept beside them
-16. `backward` — one micro-batch: its highest points, taken apart into those
-17. `early` — the update within the backward pass
-18. `in_flight` — micro-batches that a rank of a pipeline keeps, by schedule
-19. `pipeline` — what a rank of a pipeline, or a card of a device map, holds
-20. `instants` — the moments of a step; the peak is their maximum
-21. `overhead` — the allocator, the driver and the communication
-22. `explain` — the peak as a list of terms with formula, inputs and source
-23. `holder` — whose memory that is, where cards hold different layers
+15. `mixed` — layers of something else than attention and a feed-forward part
+16. `kinds` — the kinds of layers of a model, and what one of each keeps
+17. `kept` — what all layers keep, made again or not, and what is kept beside them
+18. `backward` — one micro-batch: its highest points, taken apart into those
+19. `early` — the update within the backward pass
+20. `in_flight` — micro-batches that a rank of a pipeline keeps, by schedule
+21. `pipeline` — what a rank of a pipeline, or a card of a device map, holds
+22. `instants` — the moments of a step; the peak is their maximum
+23. `overhead` — the allocator, the driver and the communication
+24. `explain` — the peak as a list of terms with formula, inputs and source
+25. `holder` — whose memory that is, where cards hold different layers
 """

@@ -85,23 +85,19 @@ def before_experts_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> f
 
 def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
-    found = norm_bytes(a, flow, a.hidden)
-    norm = Item("last norm", _norm_formula(a, flow, "h"), found, True)
+    norm = Item("last norm", _norm_formula(a, flow, "h"), norm_bytes(a, flow, a.hidden), True)
     return [*beside_items(a, flow, checkpointed, batch), *([norm] if a.has_head else [])]
 
 
 def beside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What of it all layers read, so that it stays until the first of them is differentiated."""
-    mask = 0
-    if flow.kernels != "fused":  # truth values, which only a checkpoint keeps; or one for all
-        masks = {"flash": 0, "sdpa_masked": flow.compute}
-        mask = masks.get(flow.attention, int(checkpointed))
+    masks = {"flash": 0, "sdpa_masked": flow.compute}  # … or truth values, kept by a checkpoint
+    mask = 0 if flow.kernels == "fused" else masks.get(flow.attention, int(checkpointed))
     turned = a.mixer.rope if isinstance(a.mixer, Latent) else a.head_dim
     rotary = 0 if a.positions else 2 * turned * flow.stream // batch
     noise = flow.noise(flow.stream) if a.positions and a.has_embedding else 0
-    ids = 0 if flow.adapters or not a.has_embedding else 8  # a frozen embedding needs none
-    items = [
-        Item("token ids", "8", ids),
+    items = [  # a frozen embedding needs no ids
+        Item("token ids", "8", 0 if flow.adapters or not a.has_embedding else 8),
         Item("attention mask", f"{mask}·s", mask * flow.seq_len),
         Item("rotary tables", f"2·{flow.stream}·d / b", rotary),
         Item("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),
