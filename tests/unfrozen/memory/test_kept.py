@@ -37,6 +37,12 @@ def test_of_each_n_layers_the_first_is_made_again(every: int, again: int) -> Non
     assert found.recomputed(1) == (0 if every > 1 else found.recomputed(0))
 
 
+@pytest.mark.parametrize(("every", "whole"), [(1, 0), (2, 1), (3, 2), (9, 2)])
+def test_of_two_layers_on_their_way_to_the_host_some_are_whole(every: int, whole: int) -> None:
+    found = kept(**FULL, checkpoint_every=every, activation_offload=True)
+    assert found.layers == whole * found.layer + (2 - whole) * found.kept
+
+
 def test_fewer_layers_made_again_hold_more_and_all_of_them_as_much_as_none() -> None:
     peaks = [
         max(sum(c.values()) for c in Step(LLAMA, Recipe.read(given)).instants().values())
