@@ -34,7 +34,7 @@ _FROZEN: Final = Adapters(0, 0, 0, 0, 0, 0, 0, "peft")
 """A layer without a weight that trains: no adapter reads anything."""
 
 
-class Kept:
+class KeptLayers:
     """What one micro-batch of `model`, this card's share of it, keeps until it is differentiated.
 
     In bytes: `layer` is what the largest layer keeps without checkpointing, `kept` what one that

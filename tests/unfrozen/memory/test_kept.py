@@ -13,7 +13,7 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import layer_items
 from unfrozen.memory.instants import Step
-from unfrozen.memory.kept import Kept
+from unfrozen.memory.kept import KeptLayers
 from unfrozen.memory.states import state_bytes, trained_parameters
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -22,8 +22,8 @@ MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
 FULL = {"checkpointing": "full", "attention": "flash"}
 
 
-def kept(model: Any = LLAMA, **recipe: Any) -> Kept:
-    return Kept(model, Recipe.read(recipe), Cluster())
+def kept(model: Any = LLAMA, **recipe: Any) -> KeptLayers:
+    return KeptLayers(model, Recipe.read(recipe), Cluster())
 
 
 @pytest.mark.parametrize(("every", "again"), [(1, 32), (2, 16), (3, 11), (32, 1), (99, 1)])
