@@ -20,18 +20,20 @@ from typing import Any, Final, NoReturn
 from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards, text
 from unfrozen.answer.chosen import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
+from unfrozen.frameworks.known import FRAMEWORKS
+from unfrozen.frameworks.solved import KEYS, Inverse, solved_data, solved_text
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
 from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
-from unfrozen.plan.solve import MOST, solved
 
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
 _SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _EXAMPLES: Final = """examples:
   unfrozen plan --model Llama-3.1-8B --gpu H100
   unfrozen plan job.json --solve seq_len
+  unfrozen plan job.json --solve layout --gpus 64 --framework torchtitan
   unfrozen plan job.json --compare zero1,zero2,zero3
   unfrozen plan job.json --compare micro_batch=1,micro_batch=8
   unfrozen plan job.json --tokens 1B --price 2.50
@@ -108,7 +110,10 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     add("--framework", metavar="NAME", help="whose defaults count where the job says nothing")
     add("--explain", action="store_true", help="the peak taken apart, formula by formula")
     add("--all-gpus", action="store_true", help="which cards hold the job")
-    add("--solve", choices=(*MOST, "gpus"), help="the most that fits, or the fewest cards")
+    add("--solve", choices=KEYS, help="the most that fits, fewest cards, best layout")
+    add("--gpus", type=int, metavar="N", help="cards of --solve layout; else those of the job")
+    add("--sequences", type=int, metavar="N", help="of a step, the same in each layout")
+    add("--framework", choices=tuple(FRAMEWORKS), help="layouts that it runs, and its command")
     add("--compare", metavar="A,B", help="side by side: none, zero1, zero2, zero3 or key=value")
     add("--tokens", type=_number, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
     add("--price", type=_number, metavar="P", help="of a card for an hour; adds the cost")
@@ -131,7 +136,8 @@ def _given(options: argparse.Namespace) -> object:
     if options.job is None and options.model is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
     for name in ("price", "mfu"):
-        if getattr(options, name) is not None and options.tokens is None:
+        used = options.tokens is not None or (name == "price" and options.solve == "layout")
+        if getattr(options, name) is not None and not used:
             raise PlanError(name, getattr(options, name), "it needs a number of tokens", "--tokens")
     given = {} if options.job is None else _read_json(options.job, "job")
     changes: dict[str, Any] = {}
@@ -217,7 +223,7 @@ def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str,
     if options.all_gpus:
         found["gpus"] = on_all_cards(one.planned)
     if options.solve:
-        found["solve"] = {options.solve: solved(one.planned, options.solve)}
+        found["solve"] = solved_data(one.planned, _asked_of(options))
     if options.compare:
         pairs = _compared(one.given, options.compare)
         found["compare"] = {name: answer(p, with_advice=False) for name, p in pairs}
@@ -240,8 +246,7 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
     if options.all_gpus:
         parts.append(text.cards_table(on_all_cards(one.planned)))
     if options.solve:
-        found = solved(one.planned, options.solve)
-        parts.append(text.solved_text(one.planned, options.solve, found))
+        parts.append(solved_text(one.planned, _asked_of(options)))
     if options.compare:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
     if options.tokens is not None:
@@ -250,6 +255,10 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
         return text.report(one.planned)
     job = one.planned.job
     return "\n\n".join(filter(None, [text.title(job), framework_text(job), *parts]))
+
+
+def _asked_of(options: argparse.Namespace) -> Inverse:
+    return Inverse(options.solve, options.gpus, options.sequences, options.framework, options.price)
 
 
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:

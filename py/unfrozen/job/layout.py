@@ -87,6 +87,10 @@ def _check_micro_batches(recipe: Recipe, cluster: Cluster) -> None:
     `dualpipev.py`): at least two micro-batches a rank, and DualPipe half of them from either end.
     """
     ranks, count = cluster.pipeline_parallel, recipe.grad_accum
+    if recipe.early_update:
+        bound = "weights of a pipeline move when all micro-batches are through"
+        key = "optimizer" if recipe.optimizer == "lomo" else "optimizer_in_backward"
+        raise PlanError(f"recipe.{key}", getattr(recipe, key), bound, "use another")
     bound, remedy = "", ""
     in_turn = cluster.pipeline_schedule in ("interleaved", "zero_bubble") and cluster.chunks > 1
     if in_turn and count % max(1, count // ranks):

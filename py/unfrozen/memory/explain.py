@@ -11,11 +11,14 @@ from typing import Final, Protocol
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.activations import layer_items, outside_items
+from unfrozen.memory.activations import outside_items
 from unfrozen.memory.flow import Item
 from unfrozen.memory.gathering import summed_bytes
+from unfrozen.memory.in_flight import SOURCES
 from unfrozen.memory.instants import Step
+from unfrozen.memory.kinds import layer_kinds
 from unfrozen.memory.loss import FORMULAS
+from unfrozen.memory.mixed import items_of
 from unfrozen.memory.pieces import PIECES, Point
 from unfrozen.memory.states import INT4_BYTES, INT8_BYTES, trained_parameters
 from unfrozen.model import ModelConfig
@@ -182,8 +185,8 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     piece, size, part = PIECES[key], point[key], step.micro_batch
     if key == "layers" and _keeps_everything(step):
         sparse = step.local.sparse_layers > 0
-        items = layer_items(step.local.architecture, part.flow, sparse)
-        return _item_terms(step, items, step.local.architecture.layers, size)
+        items = items_of(step.local.architecture.of_layer(0), part.flow, sparse)
+        return _item_terms(step, items, part.model.architecture.layers, size)
     if key == "outside" and size > 8 * part.tokens:
         recipe = step.recipe
         checkpointed = recipe.checkpointing != "none"
@@ -196,8 +199,11 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     source = _SOURCES.get(key, source)
     inputs = _symbols(step, formula)
     if key in ("layers", "recomputed"):
-        layers = step.local.architecture.layers if key == "layers" else 1
+        layers = part.model.architecture.layers if key == "layers" else 1
         inputs = (*inputs, ("kept", f"{size / (part.tokens * layers):,.0f} bytes"))
+    if key == "in_flight":
+        source = SOURCES[step.cluster.pipeline_schedule]
+        inputs = (("micro-batches", str(step.in_flight)), ("rank", str(step.rank)))
     if key == "grads":
         width = BYTES[step.recipe.grads]
         if step.recipe.accumulates_whole and step.cluster.stage >= 2:
@@ -208,7 +214,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
 
 def _keeps_everything(step: Step) -> bool:
     recipe = step.recipe
-    mixed = 0 < step.local.sparse_layers < step.local.architecture.layers
+    mixed = len(layer_kinds(step.local)) > 1
     return recipe.checkpointing == "none" and not recipe.activation_offload and not mixed
 
 
@@ -235,7 +241,7 @@ def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
     a, part = step.local.architecture, step.micro_batch
     values = {
         "T": part.tokens,
-        "L": a.layers,
+        "L": part.model.architecture.layers,
         "V": part.vocab,
         "c": part.flow.compute,
         "h": a.hidden,

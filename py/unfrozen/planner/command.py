@@ -29,7 +29,7 @@ def commands(plan: Plan, state: State) -> Json:
     job["recipe"]["seq_len"] = plan.job.recipe.seq_len  # said even where it is the default
     differs = [*launching.differences(plan.job, found), *_differences(plan.job, run, found)]
     return {
-        "run": _run(run, found, state),
+        "run": typed_command(run, found, _model(state)),
         "where": launching.where(found),
         "differs": differs,
         "needs": _needs(plan, plan_job(run), unit(state)) if differs else None,
@@ -42,8 +42,12 @@ _LOSS_WORDS: Final = {"logits_fp32": "full"}
 """The runner's word for a loss where it has another."""
 
 
-def _run(run: Job, found: Launch, state: State) -> str:
-    model = "PATH" if setting(state, "config") else quote(setting(state, "model"))
+def _model(state: State) -> str:
+    return "PATH" if setting(state, "config") else quote(setting(state, "model"))
+
+
+def typed_command(run: Job, found: Launch, model: str) -> str:
+    """What to type for a job that the runner trains as it is, of `model`, a word of the shell."""
     recipe = run.recipe
     options = [
         f"--params {recipe.params}",
@@ -84,6 +88,8 @@ def _settings(run: Job) -> dict[str, str]:
         chosen["momentum"] = "0.9"
     if recipe.rounding != "nearest":
         chosen["rounding"] = recipe.rounding
+    if run.cluster.shard_size:
+        chosen["shard_size"] = str(run.cluster.shard_size)
     return chosen
 
 

@@ -19,17 +19,23 @@ DEFAULTS: Final[dict[str, str]] = {
 FLAGS: Final = frozenset(
     {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
     | {"outer_apart", "packed", "no_sync", "grad_buckets", "whole_compile", "compiled_loss"}
-    | {"keeps_outputs", "router_held", "root_resharded", "whole_embedding"}
+    | {"keeps_outputs", "router_held", "root_resharded", "whole_embedding", "device_map"}
 )
-MAY_BE_ON: Final = (
-    FLAGS - {"paged", "optimizer_in_backward", "activation_offload"} - {"sequence_parallel"}
-)
+MAY_BE_ON: Final = FLAGS - {
+    "paged",
+    "optimizer_in_backward",
+    "activation_offload",
+    "sequence_parallel",
+    "device_map",
+}
 """Flags that may be set while the reader leaves them alone, by a framework too; others are off."""
 MAY_BE_EMPTY: Final = frozenset({"gpu"})
 """Emptied, it says something: no card, sizes alone."""
 WHOLE: Final = frozenset(
     {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
     | {"lora_rank", "tokens", "projection_rank", "lisa_layers", "checkpoint_every"}
+    | {"pipeline_parallel", "pipeline_chunks", "expert_parallel", "expert_tensor_parallel"}
+    | {"shard_size"}
 )
 REAL: Final = frozenset({"dropout", "price"})
 RECIPE: Final = (
@@ -74,9 +80,17 @@ LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
 CLUSTER: Final = (
     "gpus",
     "sharding",
+    "shard_size",
     "tensor_parallel",
     "sequence_parallel",
     "context_parallel",
+    "pipeline_parallel",
+    "pipeline_schedule",
+    "pipeline_chunks",
+    "pipeline_layers",
+    "expert_parallel",
+    "expert_tensor_parallel",
+    "device_map",
     "offload",
     "outer_apart",
     "root_resharded",

@@ -215,6 +215,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                     "zero3": "ZeRO-3: + weights",
                 },
             ),
+            _knob("shard_size", "Shared among", "so many cards; groups of them are copies (HSDP)"),
             _knob("tensor_parallel", "Tensor parallel", "cards that split each layer"),
             _knob("context_parallel", "Context parallel", "cards that split each sequence"),
             _knob("outer_apart", "Embedding and head apart", "gathered on their own under ZeRO-3"),
@@ -227,6 +228,34 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                 {"none": "none", "optimizer": "optimizer", "params": "optimizer and weights"},
             ),
             _knob("sequence_parallel", "Sequence parallel", "norms split as well"),
+        ),
+    ),
+    (
+        "Layers and experts on cards of their own",
+        (
+            _knob("pipeline_parallel", "Pipeline parallel", "cards that hold layers of their own"),
+            _knob(
+                "pipeline_schedule",
+                "Schedule",
+                "how many micro-batches are in flight",
+                {
+                    "gpipe": "GPipe: all",
+                    "1f1b": "1F1B: one a rank",
+                    "interleaved": "interleaved 1F1B",
+                    "zero_bubble": "zero bubble (ZB-H1)",
+                    "zb_h2": "zero bubble (ZB-H2)",
+                    "zb_v": "zero bubble, V-shaped",
+                    "dualpipe_v": "DualPipeV",
+                    "dualpipe": "DualPipe: weights twice",
+                },
+            ),
+            _knob(
+                "pipeline_chunks", "Stages a card", "of smaller size, where they are interleaved"
+            ),
+            _knob("pipeline_layers", "Layers of each stage", "in order, like 8, 8, 8, 7"),
+            _knob("expert_parallel", "Expert parallel", "cards that share out the experts"),
+            _knob("expert_tensor_parallel", "Expert tensor parallel", "cards that split an expert"),
+            _knob("device_map", "Device map", "layers over the cards of one machine, one at work"),
         ),
     ),
     (

@@ -246,7 +246,19 @@ def _value(key: str, state: State, part: str) -> object:
         return _padding(text)
     if key == "lora_targets":
         return text.replace(",", " ").split()
+    if key == "pipeline_layers":
+        return _counts(name, text)
     return None if text == "null" else text
+
+
+def _counts(name: str, text: str) -> list[int] | None:
+    if text == "null":
+        return None
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        bound = "it must be whole numbers, one for each stage"
+        raise PlanError(name, text, bound, "write them like 8, 8") from None
 
 
 def _padding(text: str) -> str | float | None:

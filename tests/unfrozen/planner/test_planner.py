@@ -13,6 +13,7 @@ from unfrozen.plan import plan
 from unfrozen.planner import answer, glance, view, ways
 from unfrozen.planner.knobs import GROUPS, SLIDERS
 from unfrozen.planner.presets import PRESETS
+from unfrozen.planner.state import read_job
 
 STATES: dict[str, dict[str, str]] = {
     preset.key: preset.applied({"seq_len": "1024"}) for preset in PRESETS
@@ -150,6 +151,12 @@ def test_a_preset_is_marked_when_it_is_chosen_and_undoes_the_others(preset: Any)
     for start in ({}, {"moments": "int8", "master": "null"}, {"method": "qlora", "base": "int8"}):
         found: Any = glance(preset.applied(start))
         assert [each["key"] for each in found["presets"] if each["chosen"]] == [preset.key]
+
+
+def test_no_preset_leaves_16_bit_weights_to_the_nearest() -> None:
+    for preset in PRESETS:
+        recipe = read_job(preset.applied({})).recipe
+        assert recipe.params == "fp32" or recipe.master or recipe.rounds or recipe.lora, preset.key
 
 
 def test_a_preset_leaves_batch_and_length_alone() -> None:
