@@ -35,7 +35,7 @@ _FROZEN: Final = Adapters(0, 0, 0, 0, 0, 0, 0, "peft")
 """A layer without a weight that trains: no adapter reads anything."""
 
 
-class Kept:
+class KeptLayers:
     """What one micro-batch of `model`, this card's share of it, keeps until it is differentiated.
 
     In bytes: `layer` is what the largest layer keeps without checkpointing, `kept` what one that
@@ -51,6 +51,7 @@ class Kept:
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
+        self._again = self._again_bytes()
         self.outside = self._outside_bytes(outside_items)
         self.beside = self._outside_bytes(beside_items)
 
@@ -69,9 +70,12 @@ class Kept:
 
     def recomputed(self, layer: int) -> int:
         """What a layer that is made again holds beside what was kept of it; 0 where none is."""
-        if not self.made_again(layer):
-            return 0
+        return self._again if self.made_again(layer) else 0
+
+    def _again_bytes(self) -> int:
         kind = self.recipe.checkpointing
+        if kind == "none":
+            return 0
         shared = min(
             shared_of(of, self.flow, kind, self.whole_ranks, sparse)
             for of, sparse in layer_kinds(self.model)
@@ -105,7 +109,8 @@ class Kept:
     def _layers_bytes(self) -> int:
         a = self.model.architecture
         if self.recipe.activation_offload:  # those of two layers are on their way
-            return min(2, a.layers) * self.kept
+            whole = min(2, a.layers, self.recipe.checkpoint_every - 1)  # next to each other
+            return whole * self.layer + (min(2, a.layers) - whole) * self.kept
         if self.recipe.checkpointing != "none":
             again = -(-a.layers // self.recipe.checkpoint_every)
             return again * self.kept + (a.layers - again) * self.layer
