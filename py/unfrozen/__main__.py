@@ -258,9 +258,7 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
 
 
 def _asked_of(options: argparse.Namespace) -> Inverse:
-    return Inverse(
-        options.solve, options.gpus, options.sequences, options.framework, options.price
-    )
+    return Inverse(options.solve, options.gpus, options.sequences, options.framework, options.price)
 
 
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:

@@ -47,7 +47,9 @@ def solved_text(planned: Plan, asked: Inverse) -> str:
     """The answer in words. Raises PlanError as the solvers do."""
     if asked.key == "layout":
         found = _layouts(planned, asked)
-        return layouts_text(planned.job, _cards(planned, asked), found, asked.framework, asked.price)
+        return layouts_text(
+            planned.job, _cards(planned, asked), found, asked.framework, asked.price
+        )
     if asked.key == "gpus":
         return fewest_text(planned, fewest_cards(planned))
     return largest_text(planned, asked.key, largest(planned, asked.key))

@@ -169,7 +169,6 @@ class Search:
         return size if size <= card_of(job).capacity_bytes else None
 
 
-
 def step_sequences(job: Job, gpus: int) -> int:
     """Sequences of a step of the job, scaled to a number of cards; at least one."""
     recipe, cluster = job.recipe, job.cluster

@@ -21,10 +21,13 @@ FLAGS: Final = frozenset(
     | {"outer_apart", "packed", "no_sync", "grad_buckets", "whole_compile", "compiled_loss"}
     | {"keeps_outputs", "router_held", "root_resharded", "whole_embedding", "device_map"}
 )
-MAY_BE_ON: Final = (
-    FLAGS
-    - {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "device_map"}
-)
+MAY_BE_ON: Final = FLAGS - {
+    "paged",
+    "optimizer_in_backward",
+    "activation_offload",
+    "sequence_parallel",
+    "device_map",
+}
 """Flags that may be set while the reader leaves them alone, by a framework too; others are off."""
 MAY_BE_EMPTY: Final = frozenset({"gpu"})
 """Emptied, it says something: no card, sizes alone."""
