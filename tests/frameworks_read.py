@@ -1,4 +1,4 @@
-"""Commands of frameworks read back, by the defaults and the arithmetic of the frameworks themselves.
+"""Commands of frameworks read back, by the frameworks' own defaults and arithmetic.
 
 Written from their documentation, not from the code that writes the commands: options that a command
 leaves out have the framework's default here.
