@@ -1,4 +1,4 @@
-"""Steps of tiny models in PyTorch's own pipelines, one process a rank, measured tensor by tensor."""
+"""Steps of a tiny model in PyTorch's own pipelines, a process a rank, measured by tensors."""
 
 import json
 from pathlib import Path

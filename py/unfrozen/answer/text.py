@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from unfrozen.answer.chosen import framework_text
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
 from unfrozen.memory.explain import Term
+from unfrozen.memory.holder import holder_words, layout_words
 from unfrozen.plan import DEFAULT_GPU, Plan, card_words
 from unfrozen.plan.advice import advise, cheapest_fit
 from unfrozen.plan.compute import Estimate
@@ -46,6 +48,7 @@ def title(job: Job) -> str:
     cards = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
     where = job.gpu.name if job.gpu else "one card" if job.cluster.gpus == 1 else "cards"
     sharding = f", {_sharding(job)}" if job.cluster.stage else ""
+    sharding += "".join(f", {words}" for words in layout_words(job.cluster))
     count = format_count(job.model.num_parameters)
     return (
         f"{job.model.architecture.model_type}, {count} parameters, {recipe_words(job)},"
@@ -87,6 +90,7 @@ def verdict(planned: Plan) -> str:
         f"The card holds {need} at the peak, {INSTANTS[planned.peak_instant].lower()}"
         f" ({sig3(low)}–{sig3(high)} GiB by card and driver)."
     )
+    first += "".join(f"\n{line}" for line in textwrap.wrap(holder_words(planned.job), 100))
     gpu = planned.job.gpu
     if gpu is None:
         return f"{first}\nName a card to see whether it fits: --gpu H100."

@@ -20,8 +20,9 @@ Reading order:
 16. `backward` — one micro-batch: its highest points, taken apart into those
 17. `early` — the update within the backward pass
 18. `in_flight` — micro-batches that a rank of a pipeline keeps, by schedule
-19. `pipeline` — what a rank holds beside the stage at work
+19. `pipeline` — what a rank of a pipeline, or a card of a device map, holds
 20. `instants` — the moments of a step; the peak is their maximum
 21. `overhead` — the allocator, the driver and the communication
 22. `explain` — the peak as a list of terms with formula, inputs and source
+23. `holder` — whose memory that is, where cards hold different layers
 """

@@ -14,6 +14,7 @@ from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.activations import layer_items, outside_items
 from unfrozen.memory.flow import Item
 from unfrozen.memory.gathering import summed_bytes
+from unfrozen.memory.in_flight import SOURCES
 from unfrozen.memory.instants import Step
 from unfrozen.memory.loss import FORMULAS
 from unfrozen.memory.pieces import PIECES, Point
@@ -183,7 +184,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     if key == "layers" and _keeps_everything(step):
         sparse = step.local.sparse_layers > 0
         items = layer_items(step.local.architecture, part.flow, sparse)
-        return _item_terms(step, items, step.local.architecture.layers, size)
+        return _item_terms(step, items, part.model.architecture.layers, size)
     if key == "outside" and size > 8 * part.tokens:
         recipe = step.recipe
         checkpointed = recipe.checkpointing != "none"
@@ -196,8 +197,11 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     source = _SOURCES.get(key, source)
     inputs = _symbols(step, formula)
     if key in ("layers", "recomputed"):
-        layers = step.local.architecture.layers if key == "layers" else 1
+        layers = part.model.architecture.layers if key == "layers" else 1
         inputs = (*inputs, ("kept", f"{size / (part.tokens * layers):,.0f} bytes"))
+    if key == "in_flight":
+        source = SOURCES[step.cluster.pipeline_schedule]
+        inputs = (("micro-batches", str(step.in_flight)), ("rank", str(step.rank)))
     if key == "grads":
         width = BYTES[step.recipe.grads]
         if step.recipe.accumulates_whole and step.cluster.stage >= 2:
@@ -235,7 +239,7 @@ def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
     a, part = step.local.architecture, step.micro_batch
     values = {
         "T": part.tokens,
-        "L": a.layers,
+        "L": part.model.architecture.layers,
         "V": part.vocab,
         "c": part.flow.compute,
         "h": a.hidden,

@@ -36,10 +36,23 @@ Action = tuple[str, int]
 """F, B, I or W, and the stage among those that the rank holds."""
 
 Counts = tuple[int, ...]
+
+SOURCES: Final = {
+    "gpipe": "Huang et al., arXiv 1811.06965, section 2.3",
+    "1f1b": "Narayanan et al., arXiv 2104.04473, section 2.2.1",
+    "interleaved": "Narayanan et al., arXiv 2104.04473, section 2.2.2",
+    "zero_bubble": "Qi et al., arXiv 2401.10241, section 2.2",
+    "zb_h2": "Qi et al., arXiv 2401.10241, section 2.3",
+    "zb_v": "Qi et al., arXiv 2405.15362, section 4",
+    "dualpipe_v": "deepseek-ai/DualPipe, dualpipe/dualpipev.py",
+    "dualpipe": "DeepSeek-V3, arXiv 2412.19437, section 3.2.1",
+}
+"""Where each schedule was published."""
+
 _ROUNDS: Final = 4  # after so many nothing new comes
 
 
-class Moment(NamedTuple):
+class AtWork(NamedTuple):
     """A stage of the rank at work, and of each of them how many other micro-batches are kept.
 
     `whole` are those between F and B or I, `late` those between I and W.
@@ -51,21 +64,21 @@ class Moment(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[Moment, ...]:
+def moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[AtWork, ...]:
     """The different moments of a step in which a rank of the pipeline works."""
     if cluster.pipeline_parallel == 1:
-        return (Moment(0, (0,), (0,)),)
+        return (AtWork(0, (0,), (0,)),)
     if cluster.pipeline_schedule == "gpipe":
-        return (Moment(0, (micro_batches - 1,), (0,)),)
+        return (AtWork(0, (micro_batches - 1,), (0,)),)
     whole, late = [0] * cluster.chunks, [0] * cluster.chunks
-    found: dict[Moment, None] = {}
+    found: dict[AtWork, None] = {}
     for kind, stage in order(cluster, _enough(cluster, micro_batches), rank):
         if kind in "BI":
             whole[stage] -= 1
         elif kind == "W":
             late[stage] -= 1
         if kind != "W":
-            found[Moment(stage, tuple(whole), tuple(late))] = None
+            found[AtWork(stage, tuple(whole), tuple(late))] = None
         if kind == "F":
             whole[stage] += 1
         elif kind == "I":

@@ -72,7 +72,7 @@ class Step:
         apart = one.device_map or one.pipeline_parallel > 1
         if rank is None:
             rank = fullest_rank(model, recipe, one, loss_tokens) if apart else 0
-        self.rank, self._layers = rank, model.architecture.layers
+        self.rank = rank
         stages = held_stages(split, one, rank) if apart else (split,)
         self.local = together(stages, split)
         self.states = self._states(self.local)
@@ -82,7 +82,11 @@ class Step:
         self._passes = tuple(
             Pass(stage, recipe, one, self._grads_of(stage), rows, vocab) for stage in stages
         )
-        self._beside = self._beside_work() if one.pipeline_parallel > 1 else ({},)
+        apart = one.pipeline_parallel > 1
+        self._kept = (
+            InFlight(self._passes, rank, self.local, model.architecture.layers) if apart else None
+        )
+        self._beside = self._beside_work()
         self.micro_batch = self._passes[0]
         if len(stages) > 1:
             self.micro_batch = max(zip(self._passes, self._beside, strict=True), key=_highest)[0]
@@ -112,9 +116,16 @@ class Step:
 
     def _beside_work(self) -> tuple[Point, ...]:
         """What a rank of a pipeline holds beside the pass at work, stage by stage."""
-        kept = InFlight(self._passes, self.rank, self.local, self._layers)
+        kept = self._kept
+        if kept is None:
+            return ({},)
         more = kept.shared() | ({"grads": self.states["grads"]} if len(self._passes) > 1 else {})
         return tuple(kept.beside(stage) | more for stage in range(len(self._passes)))
+
+    @property
+    def in_flight(self) -> int:
+        """Micro-batches, of one stage each, that a rank of a pipeline keeps beside the pass."""
+        return self._kept.counted(self._passes.index(self.micro_batch)) if self._kept else 0
 
     @property
     def buckets(self) -> int:

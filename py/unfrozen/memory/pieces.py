@@ -25,7 +25,7 @@ PIECES: Final = {
     "layers": Piece("activations", "kept by the layers", "T·L·kept"),
     "recomputed": Piece("activations", "one layer, recomputed", "T·kept"),
     "outside": Piece("activations", "kept outside the layers", "T·kept"),
-    "in_flight": Piece("activations", "micro-batches in flight", "see the schedule"),
+    "in_flight": Piece("activations", "micro-batches in flight", "what each of them keeps"),
     "head_input": Piece("activations", "input of the head", "c·T·h"),
     "loss": Piece("logits_loss", "loss and its backward pass", "see the loss"),
     "head": Piece("logits_loss", "gradients of the logits and the head's input", "c·T·(V + h)"),

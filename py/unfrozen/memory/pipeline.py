@@ -7,10 +7,13 @@ norm and head with the last, each with a copy of its own where they are tied and
 
 A micro-batch in flight keeps what its stage's forward pass kept; where the backward pass is cut in
 two, after the first half the inputs of the linear layers and the gradients of their outputs: 32·T·h
-in a GPT layer, table 1 of Qi et al., arXiv 2401.10241. What was sent on is freed at once (Megatron-
-LM `megatron/core/pipeline_parallel/schedules.py`, `deallocate_output_tensor`), but for PyTorch's
-pipelines, which keep it (`torch/distributed/pipelining/stage.py`, `fwd_cache`); the gradient that
-came in is held until it has been through the stage, in both.
+in a GPT layer, table 1 of Qi et al., arXiv 2401.10241. What was sent on is freed at once
+(Megatron-LM `megatron/core/pipeline_parallel/schedules.py`, `deallocate_output_tensor`), and the
+gradient that came in is held until it has been through the stage.
+
+PyTorch's pipelines, which are meant where weights are sharded (ZeRO-3), keep what was sent on, and
+the logits (`torch/distributed/pipelining/stage.py`, `fwd_cache`); and between the two halves of a
+backward pass all that was kept (`_backward.py`, `stage_backward_input`, which retains the graph).
 
 FSDP within a pipeline gathers a rank's weights once a step and sums its gradients once, after the
 last micro-batch (torchtitan `torchtitan/models/llama3/infra/parallelize.py`: no resharding after
@@ -29,7 +32,7 @@ from unfrozen.job.layout import spread, stage_layers, stages_of
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.checkpoints import keeps_input
 from unfrozen.memory.flow import Flow
-from unfrozen.memory.in_flight import Moment, moments
+from unfrozen.memory.in_flight import AtWork, moments
 from unfrozen.memory.pieces import Point
 from unfrozen.model import Architecture, ModelConfig
 
@@ -42,11 +45,16 @@ _GONE: Final = ("classification", "fused_linear", "linear", "fused_vocab")
 
 @lru_cache(maxsize=4096)
 def held_stages(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[ModelConfig, ...]:
-    """The stages that a rank holds, first to last. One without layers is part of its neighbour."""
+    """The stages that a rank holds, first to last. One without layers is part of its neighbour, and
+    so is an embedding that fills a card of its own.
+    """
     a = model.architecture
     if cluster.device_map:
-        card = spread(model, cluster.gpus)[rank]
-        return (model.only(card.layers, embedding=card.embedding, head=card.head),)
+        cards = spread(model, cluster.gpus)
+        least = min(number for number, card in enumerate(cards) if card.layers)
+        ends = cards[: rank + 1] if rank == least else cards[rank : rank + 1]
+        embedding, head = any(one.embedding for one in ends), any(one.head for one in ends)
+        return (model.only(cards[rank].layers, embedding=embedding, head=head),)
     layers, last = stage_layers(a.layers, cluster), cluster.stages - 1
     stages = stages_of(rank, cluster)
     held = [stage for stage in stages if layers[stage]]
@@ -76,10 +84,13 @@ def alike(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
     """The ranks that can hold most: of those with the same layers and ends the first and the last,
     between which what they keep in flight only falls or only rises.
     """
-    ranks = cluster.gpus if cluster.device_map else cluster.pipeline_parallel
+    ranks = list(range(cluster.pipeline_parallel))
+    if cluster.device_map:
+        cards = spread(model, cluster.gpus)
+        ranks = [number for number, card in enumerate(cards) if card.layers]
     first: dict[object, int] = {}
     last: dict[object, int] = {}
-    for rank in range(ranks):
+    for rank in ranks:
         stages = held_stages(model, cluster, rank)
         kind = tuple(map(_kind, stages))
         first.setdefault(kind, rank)
@@ -108,6 +119,8 @@ class InFlight:
         alone = not counts[-1]  # a stage of its own works off at once what the head keeps
         self._whole = [_kept(part, head=not alone) for part in passes]
         self._late = [_late(part) for part in passes]
+        if _pytorchs(self._cluster):
+            self._late = [sum(both) for both in zip(self._late, self._whole, strict=True)]
         found = moments(self._cluster, passes[0].recipe.grad_accum, rank)
         self._moments = [_of_stages(moment, held) for moment in found if moment.stage in held]
 
@@ -115,10 +128,16 @@ class InFlight:
         """What is kept beside the work on one of the rank's stages, at the most."""
         part = self._passes[stage]
         kept = max(self._bytes(moment) for moment in self._moments if moment.stage == stage)
-        coming = self._cluster.chunks > 1  # the next of either way is received early
-        ends = part.model.architecture
-        passing = int(not ends.has_head) + (2 if coming else 0)
-        return {"in_flight": kept, "passed": passing * _passed(part)}
+        coming = 2 if self._cluster.chunks > 1 else 0  # the next of either way is received early
+        held = 0 if part.model.architecture.has_head else 1
+        sent = _sent(part) if _pytorchs(self._cluster) else 0
+        return {"in_flight": kept, "passed": (coming + held) * _passed(part) + sent}
+
+    def counted(self, stage: int) -> int:
+        """How many micro-batches, each of one stage, are kept beside the work on one of them."""
+        found = [moment for moment in self._moments if moment.stage == stage]
+        worst = max(found, key=self._bytes)
+        return sum(worst.whole) + sum(worst.late)
 
     def shared(self) -> Point:
         """Weights and gradients that a rank under ZeRO-2 or 3 holds whole while it works."""
@@ -127,26 +146,39 @@ class InFlight:
             return {}
         count = self._local.num_parameters
         trained = count if part.recipe.lora is None else 0
-        found = {"unreduced": part.gathering.summed_width * trained}
+        waits = 0 if part.recipe.accumulates_whole else trained  # which are counted as gradients
+        found = {"unreduced": part.gathering.summed_width * waits}
         if cluster.stage == 3:
             sizes = sorted((one.model.num_parameters for one in self._passes), reverse=True)
             found["gathered"] = part.flow.compute * sum(sizes[:GATHERED_STAGES])
         return found
 
-    def _bytes(self, moment: Moment) -> int:
+    def _bytes(self, moment: AtWork) -> int:
         whole = sum(n * size for n, size in zip(moment.whole, self._whole, strict=True))
         return whole + sum(n * size for n, size in zip(moment.late, self._late, strict=True))
 
 
-def _of_stages(moment: Moment, held: list[int]) -> Moment:
+def _of_stages(moment: AtWork, held: list[int]) -> AtWork:
     """A moment as if a rank had only those of its stages that have layers."""
     whole, late = ([counts[at] for at in held] for counts in (moment.whole, moment.late))
-    return Moment(held.index(moment.stage), tuple(whole), tuple(late))
+    return AtWork(held.index(moment.stage), tuple(whole), tuple(late))
 
 
 def _passed(part: Pass) -> int:
     """Bytes of what goes from stage to stage."""
     return part.flow.compute * part.tokens * part.model.architecture.hidden // part.whole_ranks
+
+
+def _sent(part: Pass) -> int:
+    """Bytes of what a stage answers: hidden states, or the last one logits."""
+    if part.model.architecture.has_head:
+        return part.flow.compute * part.loss_tokens * part.vocab
+    return _passed(part)
+
+
+def _pytorchs(cluster: Cluster) -> bool:
+    """Whether a pipeline is PyTorch's: Megatron-LM and DeepSpeed shard no weights in theirs."""
+    return cluster.stage == 3
 
 
 def _kept(part: Pass, *, head: bool) -> int:
@@ -158,8 +190,8 @@ def _kept(part: Pass, *, head: bool) -> int:
     found = layers + part.outside
     if recipe.checkpointing == "none" and not keeps_input(a, part.flow) and not a.has_embedding:
         found += _passed(part)
-    if part.cluster.stage == 3 and not a.has_head:
-        found += _passed(part)
+    if _pytorchs(part.cluster):
+        found += _sent(part)
     if not a.has_head or not head:
         return found
     head_input = part.flow.compute * a.hidden * part.loss_tokens if part.head_trains else 0

@@ -70,7 +70,7 @@ class Experts:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelPart:
     """Some layers of a model, by their numbers in it, with or without what stands at its ends."""
 
     layers: tuple[int, ...]
@@ -78,7 +78,7 @@ class Part:
     head: bool = True
 
 
-_WHOLE: Final = Part(())
+_WHOLE: Final = ModelPart(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Architecture:
     caps_logits: bool = False  # so do the logits
     types: int = 0  # token-type embeddings (BERT)
     labels: int = 0  # classes of a classification head in place of the language-model head
-    part: Part | None = None  # these of its layers alone, in a pipeline
+    part: ModelPart | None = None  # these of its layers alone, in a pipeline
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -175,8 +175,8 @@ class Architecture:
         does not divide.
         """
         if self.experts and (sharers > 1 or (own or ranks) != ranks):
-            experts = replace(self.experts, sharers=sharers, widths=(ranks, own or ranks))
-            return replace(self, experts=experts).split(ranks)
+            shared_out = replace(self.experts, sharers=sharers, widths=(ranks, own or ranks))
+            return replace(self, experts=shared_out).split(ranks)
         if ranks == 1:
             return self
         sizes = {"num_attention_heads": self.heads, "intermediate_size": self.ffn}
@@ -201,7 +201,7 @@ class Architecture:
 
     def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> Architecture:
         """A part of the model. Where one end of two that are tied is elsewhere, each is its own."""
-        part, tied = Part(layers, embedding, head), self.tied and embedding and head
+        part, tied = ModelPart(layers, embedding, head), self.tied and embedding and head
         return replace(self, layers=len(layers), part=part, tied=tied)
 
     def number(self, index: int) -> int:

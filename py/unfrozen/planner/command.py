@@ -88,6 +88,8 @@ def _settings(run: Job) -> dict[str, str]:
         chosen["momentum"] = "0.9"
     if recipe.rounding != "nearest":
         chosen["rounding"] = recipe.rounding
+    if run.cluster.shard_size:
+        chosen["shard_size"] = str(run.cluster.shard_size)
     return chosen
 
 

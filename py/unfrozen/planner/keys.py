@@ -34,8 +34,8 @@ MAY_BE_EMPTY: Final = frozenset({"gpu"})
 WHOLE: Final = frozenset(
     {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
     | {"lora_rank", "tokens", "projection_rank", "lisa_layers", "checkpoint_every"}
-    | {"shard_size", "pipeline_parallel", "pipeline_chunks", "expert_parallel"}
-    | {"expert_tensor_parallel"}
+    | {"pipeline_parallel", "pipeline_chunks", "expert_parallel", "expert_tensor_parallel"}
+    | {"shard_size"}
 )
 REAL: Final = frozenset({"dropout", "price"})
 RECIPE: Final = (

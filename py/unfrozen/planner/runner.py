@@ -15,7 +15,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.model import Architecture
-from unfrozen.planner.launch import Launch
+from unfrozen.planner.launch import Launch, copies_of
 
 _OTHERS: Final = ("bert", "gpt")  # model types that it cannot load, or that are no language models
 
@@ -79,7 +79,8 @@ def run_of(job: Job, found: Launch) -> Job:
         optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.cards,
         **own,
     )
-    cluster = replace(Cluster.of_runner(found.cards), **SHARED_OUT)  # of one card it says nothing
+    copies = copies_of(job.cluster, found.cards)
+    cluster = replace(Cluster.of_runner(found.cards), shard_size=copies, **SHARED_OUT)
     return replace(job, recipe=told, cluster=cluster)
 
 
