@@ -26,6 +26,7 @@ SCHEDULES: Final = (
 MOST_GPUS: Final = 1_000_000
 MOST_CHUNKS: Final = 64
 _TWO_CHUNKS: Final = ("zb_v", "dualpipe_v", "dualpipe")
+_LEAST_CHUNKS: Final = {"interleaved": 2, "zero_bubble": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ class Cluster:
     pipeline_parallel  cards, or groups of them, that hold layers of their own; the micro-batches
                        that pass through are those of `recipe.grad_accum`
     pipeline_schedule  the order in which they pass
-    pipeline_chunks    stages that a card holds, not next to each other, under "interleaved"; None:
-                       2, as it always is where a card works from both ends ("zb_v", "dualpipe_v",
-                       "dualpipe")
+    pipeline_chunks    stages that a card holds, not next to each other, under "interleaved" (None:
+                       2) and "zero_bubble" (None: 1); where a card works from both ends ("zb_v",
+                       "dualpipe_v", "dualpipe") there are two
     pipeline_layers    layers of each stage in order; None: as many each, or nearly
     expert_parallel    cards, out of those that hold the same part of the other layers, that share
                        the experts of a layer
@@ -54,6 +55,9 @@ class Cluster:
     outer_apart        under zero3, embedding and head are gathered and scattered on their own where
                        they are not tied, and gradients are summed in fp32, whatever their own
                        precision (`gpu_runner`, torchtitan since 2025); else with the root
+    root_resharded     under zero3, what is outside the layers is let go of after the forward pass
+                       (FSDP2's `reshard_after_forward=True`, given for the root as well)
+    whole_embedding    tensor-parallel ranks hold the whole embedding each (KempnerForge)
     offload            "optimizer" keeps the optimizer (and, from stage 2 on, the gradients) in the
                        memory of the host, "params" (stage 3) the weights too
     """
@@ -65,6 +69,8 @@ class Cluster:
     context_parallel: int = 1
     offload: str = "none"
     outer_apart: bool = False
+    root_resharded: bool = False
+    whole_embedding: bool = False
     shard_size: int | None = None
     pipeline_parallel: int = 1
     pipeline_schedule: str = "1f1b"
@@ -118,7 +124,8 @@ class Cluster:
         """Stages that a card of the pipeline holds."""
         if self.pipeline_schedule in _TWO_CHUNKS:
             return 2
-        return (self.pipeline_chunks or 2) if self.pipeline_schedule == "interleaved" else 1
+        least = _LEAST_CHUNKS.get(self.pipeline_schedule)
+        return (self.pipeline_chunks or least) if least else 1
 
     @property
     def stages(self) -> int:
@@ -236,9 +243,9 @@ def _check_ranks(cluster: Cluster) -> None:
 
 def _check_pipeline(cluster: Cluster) -> None:
     schedule, ranks = cluster.pipeline_schedule, cluster.pipeline_parallel
-    chunks = cluster.pipeline_chunks
-    if chunks and (chunks == 1 if schedule == "interleaved" else chunks != cluster.chunks):
-        bound = f"{schedule} has {'2 or more' if schedule == 'interleaved' else cluster.chunks}"
+    chunks, least = cluster.pipeline_chunks, _LEAST_CHUNKS.get(schedule)
+    if chunks and (chunks < least if least else chunks != cluster.chunks):
+        bound = f"{schedule} has {f'{least} or more' if least else cluster.chunks}"
         remedy = 'leave it out, or set pipeline_schedule to "interleaved"'
         raise PlanError("cluster.pipeline_chunks", chunks, bound, remedy)
     if schedule == "dualpipe" and ranks > 1 and ranks % 2:

@@ -14,6 +14,7 @@ pipeline_parallel.py`, `generate_llm_fqn_per_model_part`), unless it leaves a st
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from unfrozen.errors import PlanError
 from unfrozen.job.cluster import Cluster
@@ -37,7 +38,7 @@ def stages_of(rank: int, cluster: Cluster) -> tuple[int, ...]:
     if ranks == 1:
         return (0,)
     if cluster.pipeline_schedule in ("zb_v", "dualpipe_v", "dualpipe"):
-        return rank, last - rank
+        return min(rank, last - rank), max(rank, last - rank)
     return tuple(rank + ranks * chunk for chunk in range(cluster.chunks))
 
 
@@ -66,7 +67,7 @@ def _check_stages(layers: int, cluster: Cluster) -> None:
     if given is not None and sum(given) != layers:
         bound = f"the model has {layers} layers, and these are {sum(given)}"
         raise PlanError("cluster.pipeline_layers", list(given), bound, "make them add up")
-    if stages > layers:
+    if given is None and stages > layers:
         bound = f"{stages} stages would share {layers} layers"
         remedy = "use fewer ranks, or fewer chunks"
         raise PlanError("cluster.pipeline_parallel", cluster.pipeline_parallel, bound, remedy)
@@ -87,8 +88,9 @@ def _check_micro_batches(recipe: Recipe, cluster: Cluster) -> None:
     """
     ranks, count = cluster.pipeline_parallel, recipe.grad_accum
     bound, remedy = "", ""
-    if cluster.pipeline_schedule == "interleaved" and count % max(1, count // ranks):
-        bound = f"interleaved needs {count // ranks} rounds of as many micro-batches each"
+    in_turn = cluster.pipeline_schedule in ("interleaved", "zero_bubble") and cluster.chunks > 1
+    if in_turn and count % max(1, count // ranks):
+        bound = f"with several stages a rank they pass in {count // ranks} rounds of equal size"
         remedy = f"use a multiple of {ranks}"
     if cluster.pipeline_schedule in ("dualpipe", "dualpipe_v") and count < 2 * ranks:
         bound = f"{cluster.pipeline_schedule} needs two micro-batches a rank"
@@ -115,3 +117,45 @@ def _check_experts(model: ModelConfig, cluster: Cluster) -> None:
     if own and experts.ffn % own:
         bound = f"it must divide the width of an expert, {experts.ffn}"
         raise PlanError("cluster.expert_tensor_parallel", own, bound, "use a divisor of it")
+
+
+class Card(NamedTuple):
+    """What of a model lies on a card of a device map."""
+
+    layers: Layers
+    embedding: bool
+    head: bool
+
+
+@lru_cache(maxsize=1024)
+def spread(model: ModelConfig, cards: int) -> tuple[Card, ...]:
+    """Layers in order over the cards of one machine, as `device_map="auto"` of accelerate does it.
+
+    Each card but the last takes modules until it holds its share of the model and 1.25 times a
+    layer; the first keeps room for the largest that is to come (accelerate 1.15,
+    `utils/modeling.py`: `get_balanced_memory`, `infer_auto_device_map`). A tied head goes with the
+    embedding. Cards that are left with nothing hold nothing.
+    """
+    a = model.architecture
+    layer = model.largest_layer
+    head = 0 if a.tied else a.head_size
+    before = model.outer_parameters - head - a.hidden  # what is left is the last norm
+    sizes = [before, *map(model.layer_parameters, range(a.layers)), a.hidden, head]
+    budget = model.num_parameters // cards + 5 * layer // 4
+    places: list[int] = []
+    card, held = 0, 0
+    for index, size in enumerate(sizes):
+        kept = max((*sizes[index + 1 :], 0)) if card == 0 else 0
+        if card < cards - 1 and held + size > budget - kept:
+            card, held = card + 1, 0
+        places.append(card)
+        held += size
+    at_head = places[0] if a.tied else places[-1]
+    return tuple(
+        Card(
+            tuple(index for index in range(a.layers) if places[index + 1] == number),
+            places[0] == number,
+            at_head == number,
+        )
+        for number in range(cards)
+    )
