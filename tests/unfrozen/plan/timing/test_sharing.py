@@ -12,7 +12,7 @@ from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
 from unfrozen.plan.timing.collectives import CROWD
-from unfrozen.plan.timing.passes import Machine, MicroBatch, Seconds
+from unfrozen.plan.timing.passes import Machine, BatchTime, Seconds
 from unfrozen.plan.timing.sharing import Sharing, Waits
 
 CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
@@ -25,7 +25,7 @@ def job(recipe: dict[str, Any] | None = None, **cluster: Any) -> Job:
 
 def sharing(found: Job) -> Sharing:
     assert found.gpu is not None
-    return Sharing(found, MicroBatch(found, Machine.of(found.gpu, "bf16")))
+    return Sharing(found, BatchTime(found, Machine.of(found.gpu, "bf16")))
 
 
 def test_what_products_hide_slows_them_and_the_rest_is_waited_for() -> None:
