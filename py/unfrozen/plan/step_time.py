@@ -24,8 +24,8 @@ from unfrozen.plan.timing.host import (
 from unfrozen.plan.timing.parts import CAUSES, StepTime
 from unfrozen.plan.timing.passes import (
     KERNEL_SECONDS,
-    Machine,
     BatchTime,
+    Machine,
     Seconds,
     sparse_layers,
 )

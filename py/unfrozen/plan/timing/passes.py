@@ -138,17 +138,7 @@ class BatchTime:
         """Seconds of the products themselves, of their inputs' and their weights' gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
-        rates = self.machine.rates
-        totals = [0.0, 0.0, 0.0]
-        for p in products:
-            t = max(1, round(self.tokens * p.share))
-            sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
-            for place, size in enumerate(sizes):
-                written = out if place == 2 else width
-                slower = WEIGHT_GRADIENT if place == 2 else 1.0
-                each = product_seconds(*size, rates, width, written, p.groups)
-                totals[place] += p.times * slower * each
-        return totals[0], totals[1], totals[2]
+        return _directions(products, self.tokens, self.machine.rates, width, out)
 
     def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
         """Seconds of memory-bound kernels forward and backward, and how many they are."""
@@ -213,6 +203,24 @@ class BatchTime:
         if sparse or kernel(self.job) == "newest":
             return 0.0
         return self._products(self.products(False)[-1:])[0]
+
+
+@lru_cache(maxsize=4096)
+def _directions(
+    products: tuple[Product, ...], tokens: float, rates: Rates, width: int, out: int
+) -> tuple[float, float, float]:
+    """Seconds of products forward, for their inputs and for their weights, whose gradients are
+    `out` bytes wide.
+    """
+    totals = [0.0, 0.0, 0.0]
+    for p in products:
+        t = max(1, round(tokens * p.share))
+        sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
+        for place, size in enumerate(sizes):
+            written = out if place == 2 else width
+            each = product_seconds(*size, rates, width, written, p.groups)
+            totals[place] += p.times * each * (WEIGHT_GRADIENT if place == 2 else 1.0)
+    return totals[0], totals[1], totals[2]
 
 
 @lru_cache(maxsize=4096)

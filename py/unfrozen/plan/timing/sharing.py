@@ -15,7 +15,7 @@ from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan.timing.collectives import CROWD, Ring, ring
 from unfrozen.plan.timing.outside import IN_PARTS, trained
-from unfrozen.plan.timing.passes import LayerTime, BatchTime, Seconds
+from unfrozen.plan.timing.passes import BatchTime, LayerTime, Seconds
 
 
 class Waits(NamedTuple):

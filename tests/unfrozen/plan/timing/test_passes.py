@@ -9,7 +9,7 @@ import pytest
 from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, Machine, BatchTime, Seconds
+from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 
