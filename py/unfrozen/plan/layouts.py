@@ -33,7 +33,7 @@ from unfrozen.plan.dimensions import MOST_CARDS, RECOMPUTED, clusters, divisors,
 from unfrozen.plan.fit import Plan, plan_job
 from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import card_of, step_time
-from unfrozen.plan.timing import StepTime
+from unfrozen.plan.timing.parts import StepTime
 
 MOST_SEQUENCES: Final = 1_000_000
 MOST_KEPT: Final = 20
