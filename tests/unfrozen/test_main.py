@@ -162,7 +162,7 @@ def test_layouts_are_ranked_and_each_can_be_planned_again(
         assert plan["fits"]
         assert plan["device_gib"] == one["device_gib"]
         assert one["cost_per_billion_tokens"] == 2 * one["card_hours_per_billion_tokens"]
-    text = printed(capsys, *asked, "--framework", "megatron")
+    text = printed(capsys, *asked, "--run-by", "megatron")
     assert "pretrain_gpt.py" in text
 
 
