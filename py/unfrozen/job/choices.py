@@ -1,4 +1,4 @@
-"""What each key of a recipe may be, on its own; `unfrozen.job.together` asks what goes together."""
+"""What each key of a recipe may be, on its own; `unfrozen.job.recipe` asks what goes together."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.gathering import Gathering
-from unfrozen.memory.kept import Kept
+from unfrozen.memory.kept import KeptLayers
 from unfrozen.memory.loss import held_bytes, loss_kind, loss_memory
 from unfrozen.memory.pieces import Point
 from unfrozen.memory.states import trained_parameters
@@ -16,12 +16,12 @@ from unfrozen.memory.working import feed_forward_size, low_casts, working_points
 from unfrozen.model import ModelConfig
 
 
-class Pass(Kept):
+class Pass(KeptLayers):
     """Forward and backward pass of one micro-batch of `model`, this card's share of it.
 
     `grads_bytes` is what all gradients of this card take during the pass, `loss_tokens` the
-    positions whose logits are computed, `vocab` the logits of one of them on this card; see `Kept`
-    for the rest.
+    positions whose logits are computed, `vocab` the logits of one of them on this card; see
+    `KeptLayers` for the rest.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ _FROZEN: Final = Adapters(0, 0, 0, 0, 0, 0, 0, "peft")
 """A layer without a weight that trains: no adapter reads anything."""
 
 
-class Kept:
+class KeptLayers:
     """What one micro-batch of `model`, this card's share of it, keeps until it is differentiated.
 
     In bytes: `layer` is what the largest layer keeps without checkpointing, `kept` what one that
@@ -105,7 +105,8 @@ class Kept:
     def _layers_bytes(self) -> int:
         a = self.model.architecture
         if self.recipe.activation_offload:  # those of two layers are on their way
-            return min(2, a.layers) * self.kept
+            whole = min(2, a.layers, self.recipe.checkpoint_every - 1)  # next to each other
+            return whole * self.layer + (min(2, a.layers) - whole) * self.kept
         if self.recipe.checkpointing != "none":
             again = -(-a.layers // self.recipe.checkpoint_every)
             return again * self.kept + (a.layers - again) * self.layer

@@ -13,7 +13,7 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import layer_items
 from unfrozen.memory.instants import Step
-from unfrozen.memory.kept import Kept
+from unfrozen.memory.kept import KeptLayers
 from unfrozen.memory.states import state_bytes, trained_parameters
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -22,8 +22,8 @@ MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
 FULL = {"checkpointing": "full", "attention": "flash"}
 
 
-def kept(model: Any = LLAMA, **recipe: Any) -> Kept:
-    return Kept(model, Recipe.read(recipe), Cluster())
+def kept(model: Any = LLAMA, **recipe: Any) -> KeptLayers:
+    return KeptLayers(model, Recipe.read(recipe), Cluster())
 
 
 @pytest.mark.parametrize(("every", "again"), [(1, 32), (2, 16), (3, 11), (32, 1), (99, 1)])
@@ -35,6 +35,12 @@ def test_of_each_n_layers_the_first_is_made_again(every: int, again: int) -> Non
     assert found.first_layers(1) == found.kept
     assert found.recomputed(0) > 0
     assert found.recomputed(1) == (0 if every > 1 else found.recomputed(0))
+
+
+@pytest.mark.parametrize(("every", "whole"), [(1, 0), (2, 1), (3, 2), (9, 2)])
+def test_of_two_layers_on_their_way_to_the_host_some_are_whole(every: int, whole: int) -> None:
+    found = kept(**FULL, checkpoint_every=every, activation_offload=True)
+    assert found.layers == whole * found.layer + (2 - whole) * found.kept
 
 
 def test_fewer_layers_made_again_hold_more_and_all_of_them_as_much_as_none() -> None:

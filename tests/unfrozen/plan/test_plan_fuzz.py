@@ -225,7 +225,7 @@ GROWING: dict[str, list[Any]] = {
     "projection_rank": [1, 8, 128, 4096],
     "lisa_layers": [1, 2, 8, 1000],
     "reduce": ["bf16", "fp32"],
-    "moments": ["int4", "int8", "bf16", "fp32"],
+    "moments": ["int4", "int8"],  # wider ones are not widened while they are updated
 }
 """Words of a recipe with values of which each needs as much as the one before, or more."""
 NEEDED: dict[str, dict[str, Any]] = {
