@@ -63,7 +63,7 @@ def pace(planned: RunPlan) -> Pace | None:
     job = job.on(gpu)
     measured = kept(properties.name)
     seconds = step_time(job, measured).seconds * tokens / step_tokens(job)
-    source = f", {measured.words()}" if measured else ""
+    source = f"; m{measured.words()[1:]}" if measured else ""
     return Pace(seconds, f"the planner's estimate for {gpu.name}{source}".rstrip("."))
 
 
