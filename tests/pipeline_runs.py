@@ -53,10 +53,10 @@ class Stage(nn.Module):
 
     def __init__(self, whole: Any, layers: tuple[int, ...], first: bool, last: bool) -> None:
         super().__init__()
-        self.embedding = whole.model.embed_tokens if first else None
+        self.embedding: nn.Module | None = whole.model.embed_tokens if first else None
         self.layers = nn.ModuleList(whole.model.layers[index] for index in layers)
-        self.norm = whole.model.norm if last else None
-        self.head = whole.lm_head if last else None
+        self.norm: nn.Module = whole.model.norm if last else nn.Identity()
+        self.head: nn.Module | None = whole.lm_head if last else None
         rotary = whole.model.rotary_emb
         found = rotary(torch.zeros(1, 1, 1), torch.arange(LENGTH)[None])
         self.cos, self.sin = (nn.Buffer(table.clone()) for table in found)
@@ -79,7 +79,8 @@ class Held(nn.Module):
 
     def get_output_embeddings(self) -> nn.Module | None:
         """The head, where it is here."""
-        return next((one.head for one in self.stages if one.head is not None), None)
+        heads: list[Any] = [one.head for one in self.stages]
+        return next((head for head in heads if head is not None), None)
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -106,8 +107,9 @@ def run(argument: tuple[str, int, str]) -> None:
     ]
     kind = get_schedule_class(NAMES[schedule])
     single = len(made) == 1 and schedule in ("gpipe", "1f1b")
-    pipeline: Any = kind(made[0] if single else made, micro_batches, loss_fn=loss)  # type: ignore[arg-type]
-    optimizer = torch.optim.AdamW(held.parameters(), fused=True)
+    stages: Any = made[0] if single else made
+    pipeline: Any = kind(stages, micro_batches, loss_fn=loss)
+    optimizer: Any = torch.optim.AdamW(held.parameters(), fused=True)
     ids = torch.randint(0, 512, (ROWS * micro_batches, LENGTH))
     for _ in range(2):
         with TensorTracker(held, optimizer) as tracker:

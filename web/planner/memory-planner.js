@@ -7,6 +7,7 @@ import { toDom } from "../figures/vnode.js";
 import { stateOf } from "./answers.js";
 import { AskingElement } from "./asking-element.js";
 import { editOf, field, syncControls } from "./form.js";
+import { configText } from "./hub.js";
 import { LayoutSearch } from "./layout-search.js";
 import { FIND } from "./layouts.js";
 import { ModelSearch } from "./models.js";
@@ -72,12 +73,26 @@ export class MemoryPlanner extends AskingElement {
 
   #onClick(pressed) {
     if (!pressed) return;
-    const { preset, unit, way, copies } = pressed.dataset;
+    const { preset, unit, way, copies, asks } = pressed.dataset;
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
     else if (way === FIND) void this.#layouts.find(this.shown.state, this.#all.layouts?.framework);
     else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
+    else if (asks) void this.#askHub(pressed, asks);
+  }
+
+  /** A model of no list: its file comes from the hub, and is read like one that was dropped. */
+  async #askHub(pressed, link) {
+    pressed.disabled = true;
+    try {
+      const text = await configText(link);
+      field(this, "config").value = text;
+      this.edit({ config: text });
+    } catch (error) {
+      pressed.disabled = false;
+      pressed.after(` ${error.message}`);
+    }
   }
 
   /** One button of a row: it shows at once that it was chosen, whatever Python takes. */

@@ -20,6 +20,9 @@ SOURCES: Final = {
     "blackwell": "NVIDIA Blackwell technical brief 2.1, table 3, HGX column for one card",
     "rtx-blackwell": "NVIDIA RTX Blackwell white paper, and its announcement of the RTX PRO 6000",
     "h100": "NVIDIA H100 specifications: fp32 of the NVL card, NVLink bridge of a pair",
+    "a10": "NVIDIA A10 data sheet: 150 W, fp32 31.2",
+    "h20": "NVIDIA H20: 400 W, NVLink 900 GB/s (willitrunai.com), fp32 44 (zangshuxian.com)",
+    "mi350": "AMD at Hot Chips 2025: 1000 W; fp32 by its clock, 2.2/2.4 of the MI355X' 157.3",
     "a10g": "NVIDIA A10G data sheet for AWS: fp32; power limit as nvidia-smi prints it there",
     "cdna2": "ROCm documentation, MI250 microarchitecture: one link between two dies",
 }
@@ -97,6 +100,7 @@ BOARDS: Final[dict[str, Board]] = {
     "L4": Board(72, 30.3, _PCIE_4, fp8=True, sources=_EPOCH),
     "L40S": Board(350, 91.6, _PCIE_4, fp8=True),
     "A10G": Board(300, 35.0, _PCIE_4, sources=("a10g",)),
+    "A10": Board(150, 31.2, _PCIE_4, sources=("a10",)),
     "T4": Board(70, 8.1, _PCIE_3, fp16_tflops=65.0, sources=_EPOCH),
     "V100 SXM 32GB": Board(300, 15.7, _PCIE_3, 150.0, fp16_tflops=125.0, sources=_BOTH),
     "V100 SXM 16GB": Board(300, 15.7, _PCIE_3, 150.0, fp16_tflops=125.0, sources=_BOTH),
@@ -107,6 +111,7 @@ BOARDS: Final[dict[str, Board]] = {
     "H100 PCIe": Board(350, 51.0, _PCIE_5, fp8=True, sources=_BOTH),
     "H100 NVL": Board(400, 60.0, _PCIE_5, 300.0, 2, fp8=True, sources=("ml-engineering", "h100")),
     "H200": Board(700, 67.0, _PCIE_5, 450.0, 8, _NDR, fp8=True, sources=_BOTH),
+    "H20": Board(400, 44.0, _PCIE_5, 450.0, 8, _NDR, fp8=True, sources=("h20",)),
     "B200": Board(
         1000,
         75.0,
@@ -126,6 +131,7 @@ BOARDS: Final[dict[str, Board]] = {
     "GB300": Board(1400, 80.0, _NVLINK_C2C, 900.0, 72, _XDR, fp8=True, fp4=True, machine=4),
     "MI300X": Board(750, 163.4, _PCIE_5, 448.0, fp8=True, sources=_BOTH),
     "MI325X": Board(1000, 163.4, _PCIE_5, 448.0, fp8=True, sources=_BOTH),
+    "MI350X": Board(1000, 144.2, _PCIE_5, 535.5, fp8=True, sources=("mi350",)),
     "MI355X": Board(1400, 157.3, _PCIE_5, 535.5, fp8=True),
     # One of two dies: half of 560 W and of 47.9 TFLOP/s, and one link to a die of another card.
     "MI250X": Board(280, 23.9, _PCIE_4, 50.0, sources=("ml-engineering", "cdna2")),

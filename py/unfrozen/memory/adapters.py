@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.job.recipe import BYTES, Lora, Recipe
-from unfrozen.job.targets import layer_of_kind, targets
+from unfrozen.job.targets import targets
 from unfrozen.model import ModelConfig
 
 QUANTISED_BITS: Final = {"nf4": 4, "nf4-dq": 4, "int8": 8}
@@ -32,12 +32,10 @@ def adapter_parameters(model: ModelConfig, lora: Lora) -> int:
 @lru_cache(maxsize=1024)
 def linear_parameters(model: ModelConfig) -> int:
     """Parameters of the linear layers inside the layers, experts included: what is quantised."""
-    layers, sparse = model.architecture.layers, model.sparse_layers
     found = 0
-    for is_sparse, count in ((False, layers - sparse), (True, sparse)):
-        if count:
-            tensors = model.layer_tensors(layer_of_kind(model, is_sparse))
-            found += count * sum(tensor.size for tensor in tensors if len(tensor.shape) > 1)
+    for kind in model.kinds:
+        tensors = model.layer_tensors(kind.first)
+        found += kind.count * sum(tensor.size for tensor in tensors if len(tensor.shape) > 1)
     return found
 
 

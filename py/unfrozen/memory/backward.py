@@ -187,7 +187,8 @@ class Pass(KeptLayers):
         but these.
         """
         a, model = self.model.architecture, self.model
-        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden * a.has_embedding
+        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden + model.tower_parameters
+        below *= a.has_embedding
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
         between = {1, a.layers - 2} if self.gathering.largest else set()

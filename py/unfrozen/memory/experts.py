@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from unfrozen.memory.flow import Flow, Item
 from unfrozen.model import Architecture
+from unfrozen.model.architecture import Experts
 
 
 def experts_items(a: Architecture, flow: Flow) -> list[Item]:
@@ -34,11 +35,12 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     t, f, e = experts.per_token, experts.ffn, flow.stream
     places = flow.padding * t
     inner = _inner(flow)
-    weights = 4 if a.model_type == "mixtral" else e
-    divided = 4 * t + 4 if experts.normalised else 0
-    routing = 4 * experts.count + 32 * t + weights * t + divided
+    if a.sinks and flow.kernels == "eager":  # gpt-oss' function is written out, with its bounds
+        inner = 7
+    if not experts.gated:
+        inner = 2
     found = [
-        Item("routing", "4·E + indices", routing, True),
+        Item("routing", "4·E + indices", _routing(a, experts, e), True),
         Item(
             "copies for the experts, in and out",
             f"2·{e}·t·h" if places == t else f"{e}·({flow.padding:g} + 1)·t·h",
@@ -53,7 +55,7 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     ]
     if experts.shared_ffn:
         shared = inner * flow.compute * experts.shared_ffn
-        gate = flow.compute * (a.hidden + 1)
+        gate = flow.compute * (a.hidden + 1) if experts.shared_gate else 0
         found.append(Item("shared expert", f"{inner}·{flow.compute}·f_shared", shared))
         found.append(Item("gate of the shared expert", f"{flow.compute}·h", gate, True))
     return found
@@ -62,6 +64,20 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
 def dispatched_bytes(a: Architecture, flow: Flow, tokens: int) -> int:
     """The buffer in which copies, or their gradients, come from other cards; 0 without experts."""
     return flow.stream * tokens * a.experts.per_token * a.hidden if a.experts else 0
+
+
+def _routing(a: Architecture, experts: Experts, e: int) -> int:
+    """What the choice of experts leaves: scores, places, weights, and what divides them."""
+    t = experts.per_token
+    if experts.router == "gpt_oss":  # the scores of the chosen alone
+        return 40 * t + 2 * e * t
+    if experts.router == "sigmoid":  # fp32 scores of the input in fp32, groups of them, a mask
+        groups = 16 * experts.groups + 8 * experts.kept_groups
+        return 4 * a.hidden + 5 * experts.count + 40 * t + groups + 4
+    if a.model_type == "deepseek_v2":  # the same in fp32, without groups
+        return 4 * a.hidden + 4 * experts.count + 40 * t
+    weights = 4 if a.model_type == "mixtral" else e
+    return 4 * experts.count + 32 * t + weights * t + (4 * t + 4 if experts.normalised else 0)
 
 
 def experts_working(

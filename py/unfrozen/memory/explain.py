@@ -11,12 +11,14 @@ from typing import Final, Protocol
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.activations import layer_items, outside_items
+from unfrozen.memory.activations import outside_items
 from unfrozen.memory.flow import Item
 from unfrozen.memory.gathering import summed_bytes
 from unfrozen.memory.in_flight import SOURCES
 from unfrozen.memory.instants import Step
+from unfrozen.memory.kinds import layer_kinds
 from unfrozen.memory.loss import FORMULAS
+from unfrozen.memory.mixed import items_of
 from unfrozen.memory.pieces import PIECES, Point
 from unfrozen.memory.states import INT4_BYTES, INT8_BYTES, trained_parameters
 from unfrozen.model import ModelConfig
@@ -183,7 +185,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     piece, size, part = PIECES[key], point[key], step.micro_batch
     if key == "layers" and _keeps_everything(step):
         sparse = step.local.sparse_layers > 0
-        items = layer_items(step.local.architecture, part.flow, sparse)
+        items = items_of(step.local.architecture.of_layer(0), part.flow, sparse)
         return _item_terms(step, items, part.model.architecture.layers, size)
     if key == "outside" and size > 8 * part.tokens:
         recipe = step.recipe
@@ -212,7 +214,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
 
 def _keeps_everything(step: Step) -> bool:
     recipe = step.recipe
-    mixed = 0 < step.local.sparse_layers < step.local.architecture.layers
+    mixed = len(layer_kinds(step.local)) > 1
     return recipe.checkpointing == "none" and not recipe.activation_offload and not mixed
 
 

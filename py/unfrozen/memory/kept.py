@@ -24,9 +24,10 @@ from unfrozen.memory.activations import (
     layer_bytes,
     outside_items,
 )
-from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
 from unfrozen.memory.experts import dispatched_bytes
 from unfrozen.memory.flow import Adapters, Flow, Item
+from unfrozen.memory.kinds import kind_bytes, layer_kinds
+from unfrozen.memory.mixed import selective_of, shared_of
 from unfrozen.memory.pieces import Point
 from unfrozen.model import ModelConfig
 
@@ -72,10 +73,13 @@ class KeptLayers:
         return self._again if self.made_again(layer) else 0
 
     def _again_bytes(self) -> int:
-        kind, sparse = self.recipe.checkpointing, self.model.sparse_layers > 0
+        kind = self.recipe.checkpointing
         if kind == "none":
             return 0
-        shared = shared_bytes(self.model.architecture, self.flow, kind, self.whole_ranks, sparse)
+        shared = min(
+            shared_of(of, self.flow, kind, self.whole_ranks, sparse)
+            for of, sparse in layer_kinds(self.model)
+        )
         return self.layer - round(self.tokens * shared)
 
     def routers(self, differentiated: int) -> int:
@@ -87,18 +91,18 @@ class KeptLayers:
         return round(self.tokens * each) * differentiated // self.recipe.checkpoint_every
 
     def _layer_bytes(self) -> int:
-        a = self.model.architecture
-        kinds = {a.is_sparse(index) for index in (0, a.layers - 1)}
-        each = (layer_bytes(a, self.flow, sparse, self.whole_ranks) for sparse in kinds)
-        return round(self.tokens * max(each))
+        each = kind_bytes(self.model, self.flow, self.whole_ranks)
+        return round(self.tokens * max(size for size, _ in each))
 
     def _kept_bytes(self) -> int:
         a, recipe = self.model.architecture, self.recipe
         if recipe.checkpointing == "full":
             return round(self.tokens * self.flow.stream * a.hidden / self.whole_ranks)
         if recipe.checkpointing == "selective":
-            sparse = self.model.sparse_layers > 0
-            kept = selective_bytes(a, self.flow, self.whole_ranks, sparse)
+            kept = max(
+                selective_of(of, self.flow, self.whole_ranks, sparse)
+                for of, sparse in layer_kinds(self.model)
+            )
             return round(self.tokens * kept)
         return self.layer
 
@@ -112,11 +116,10 @@ class KeptLayers:
             return again * self.kept + (a.layers - again) * self.layer
         if self.recipe.lisa_layers:
             return self._sampled_bytes(self.recipe.lisa_layers)
-        sparse = self.model.sparse_layers
-        if sparse in (0, a.layers):
+        each = kind_bytes(self.model, self.flow, self.whole_ranks)
+        if len(each) == 1:
             return a.layers * self.kept - self.tokens * first_norm_bytes(a, self.flow)
-        dense, mixed = (layer_bytes(a, self.flow, s, self.whole_ranks) for s in (False, True))
-        return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
+        return round(self.tokens * sum(count * size for size, count in each))
 
     def _sampled_bytes(self, sampled: int) -> int:
         """Of `sampled` layers that train and others that do not."""

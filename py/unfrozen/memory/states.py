@@ -154,8 +154,7 @@ def update_bytes(
     trained = trained_parameters(model, recipe)
     largest = (tensor or model.largest_tensor) * trained // model.num_parameters
     if recipe.optimizer == "muon":
-        kinds = {model.architecture.is_sparse(i): i for i in range(model.architecture.layers)}
-        inside = (tensor for index in kinds.values() for tensor in model.layer_tensors(index))
+        inside = (tensor for kind in model.kinds for tensor in model.layer_tensors(kind.first))
         sizes = (_orthogonal_bytes(t.shape, shards) for t in inside if not _is_vector(t))
         return max(sizes) * trained // model.num_parameters
     if recipe.moments in ("int8", "int4") and not recipe.paged:

@@ -9,8 +9,12 @@ from typing import Final, NamedTuple
 
 from unfrozen.errors import ModelError
 from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
-from unfrozen.model.architecture import Architecture, Experts, Tensor
+from unfrozen.model.architecture import ENCODERS, Architecture, Experts, Tensor
+from unfrozen.model.blueprint import Blueprint
+from unfrozen.model.defaults import DEFAULTS
+from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
+from unfrozen.model.towers import WRAPPERS
 
 
 class _Style(NamedTuple):
@@ -26,12 +30,35 @@ _STYLES: Final[dict[str, _Style]] = {
     for model_type in style.MODEL_TYPES
 }
 
-SUPPORTED: Final = tuple(_STYLES)
+SAME: Final = {
+    "kimi_k2": "deepseek_v3",
+    "minicpm": "llama",
+    "qwen2_vl_text": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "glm4v_text": "glm4",
+    "glm4v_moe_text": "glm4_moe",
+}
+"""Types whose tensors are, but for defaults, those of another."""
+
+SUPPORTED: Final = (*_STYLES, *READERS, *SAME, *WRAPPERS)
 """Every `model_type` that can be counted exactly."""
 
 # the heads that are counted, by the names of transformers' classes
-_HEADS: Final = ("ForCausalLM", "LMHeadModel")
+_HEADS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
+_MASKED: Final = ("ForMaskedLM", "Model", "ForPreTraining")
+_SIZES: Final = ("hidden_size", "num_hidden_layers", "vocab_size", "d_model", "dim", "n_layer")
+
+
+class Kind(NamedTuple):
+    """Layers of one kind: the number of the first, how many there are, and what each holds."""
+
+    first: int
+    count: int
+    parameters: int
+    sparse: bool
 
 
 @dataclass(frozen=True)
@@ -58,8 +85,7 @@ class ModelConfig:
         """
         if not isinstance(config, Mapping):
             raise ModelError("model", config, "it must be an object", "pass a config.json")
-        model_type = _model_type(config)
-        return cls(_STYLES[model_type].read(model_type, Fields(config)))
+        return cls(_read(_model_type(config), config))
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -67,86 +93,94 @@ class ModelConfig:
 
         As `named_parameters()` does, it lists a tied head once, as the embedding.
         """
-        layers = map(self.layer_tensors, range(self.architecture.layers))
-        before, after = self._ends
-        return (*before, *(tensor for layer in layers for tensor in layer), *after)
-
-    @cached_property
-    def _ends(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """The tensors before and after the layers, as far as this part of a model has them."""
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        before = tuple(style.before(a)) if a.has_embedding else ()
-        return before, tuple(style.after(a)) if a.has_head else ()
+        layers = (t for index in range(self.architecture.layers) for t in self._layer(index))
+        return (*self._before, *layers, *self._after)
 
     @cached_property
     def num_parameters(self) -> int:
         """Trainable parameters, each counted once: equal to the real model's, exactly."""
-        sparse, layers = self.sparse_layers, self.architecture.layers
-        in_layers = (layers - sparse) * self._layer_size(False) + sparse * self._layer_size(True)
-        return self.outer_parameters + in_layers
+        inside = sum(kind.count * kind.parameters for kind in self.kinds)
+        return self.outer_parameters + inside
 
     @cached_property
     def outer_parameters(self) -> int:
-        """Parameters outside the layers: embeddings, last norm, an untied head."""
-        return sum(tensor.size for part in self._ends for tensor in part)
+        """Parameters outside the layers: embeddings, last norm, an untied head, towers."""
+        return sum(tensor.size for part in (self._before, self._after) for tensor in part)
+
+    @cached_property
+    def tower_parameters(self) -> int:
+        """Of them, those of what sees pictures."""
+        written = self.architecture.blueprint
+        if written is None or not self.architecture.has_embedding:
+            return 0
+        return sum(t.size for t in written.before if written.is_tower(t))
 
     @cached_property
     def expert_parameters(self) -> int:
         """Parameters of all experts that tokens are routed to."""
-        if not self.sparse_layers:
-            return 0
-        index = next(i for i in range(self.architecture.layers) if self.architecture.is_sparse(i))
-        layer = self.layer_tensors(index)
-        return self.sparse_layers * sum(t.size for t in layer if _of_experts(t))
+        sparse = [kind for kind in self.kinds if kind.sparse]
+        layers = ((kind.count, self.layer_tensors(kind.first)) for kind in sparse)
+        return sum(n * sum(t.size for t in layer if _of_experts(t)) for n, layer in layers)
 
     @cached_property
     def num_tensors(self) -> int:
         """How many trainable tensors there are."""
-        a = self.architecture
-        if a.experts:
-            return len(self.tensors)
-        return sum(map(len, self._ends)) + a.layers * len(self.layer_tensors(0))
+        inside = sum(kind.count * len(self.layer_tensors(kind.first)) for kind in self.kinds)
+        return len(self._before) + len(self._after) + inside
 
     @cached_property
     def layer_matrices(self) -> int:
         """Parameters of the first layer that belong to matrices: all but norms and biases."""
-        return sum(t.size for t in self.layer_tensors(0) if len(t.shape) > 1)
+        return sum(tensor.size for tensor in self.layer_tensors(0) if len(tensor.shape) > 1)
 
     @cached_property
     def layer_linears(self) -> int:
-        """Parameters of the linear layers of the first layer: its matrices but stacked experts."""
-        return sum(t.size for t in self.layer_tensors(0) if len(t.shape) == 2)
+        """Parameters of the linear layers of a layer, the mean of all: no stacked experts."""
+        each = ((kind.count, self.layer_tensors(kind.first)) for kind in self.kinds)
+        total = sum(n * sum(t.size for t in found if len(t.shape) == 2) for n, found in each)
+        return total // self.architecture.layers
 
     @cached_property
     def largest_matrix(self) -> int:
         """Elements of the largest matrix inside a layer."""
-        kinds = {self.architecture.is_sparse(i): i for i in range(self.architecture.layers)}
-        layers = (self.layer_tensors(index) for index in kinds.values())
+        layers = (self.layer_tensors(kind.first) for kind in self.kinds)
         return max(t.size for layer in layers for t in layer if len(t.shape) > 1)
 
     @cached_property
     def largest_tensor(self) -> int:
         """Elements of the largest tensor."""
-        a = self.architecture
-        kinds = (
-            {a.is_sparse(index): index for index in range(a.layers)} if a.experts else {False: 0}
-        )
-        parts = [*self._ends, *map(self.layer_tensors, kinds.values())]
-        return max(tensor.size for part in parts for tensor in part)
+        layers = (self.layer_tensors(kind.first) for kind in self.kinds)
+        return max(t.size for part in (self._before, self._after, *layers) for t in part)
 
     @cached_property
     def largest_layer(self) -> int:
         """Parameters of the largest layer."""
-        return max(self._layer_size(False), self._layer_size(True))
+        return max(kind.parameters for kind in self.kinds)
 
     @cached_property
     def sparse_layers(self) -> int:
         """How many layers route their tokens to experts."""
-        return sum(map(self.architecture.is_sparse, range(self.architecture.layers)))
+        return sum(kind.count for kind in self.kinds if kind.sparse)
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of its layers, in the order in which they come first."""
+        found: dict[object, list[int]] = {}
+        for index in range(self.architecture.layers):
+            found.setdefault(self._key(index), []).append(index)
+        return tuple(
+            Kind(
+                where[0],
+                len(where),
+                sum(tensor.size for tensor in self.layer_tensors(where[0])),
+                self.architecture.is_sparse(where[0]),
+            )
+            for where in found.values()
+        )
 
     def with_vocabulary(self, rows: int) -> ModelConfig:
         """The same model with an embedding, and an untied head, of so many rows."""
-        return ModelConfig(replace(self.architecture, vocab=rows))
+        return ModelConfig(self.architecture.with_vocabulary(rows))
 
     def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> ModelConfig:
         """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide.
@@ -162,31 +196,50 @@ class ModelConfig:
 
     def layer_tensors(self, index: int) -> tuple[Tensor, ...]:
         """The tensors of layer `index`, from 0; of experts that are shared out those of a card."""
-        a = self.architecture
-        tensors = _STYLES[a.model_type].layer(a, index)
-        experts = a.experts
-        if experts is None or (experts.sharers == 1 and experts.widths[0] == experts.widths[1]):
-            return tuple(tensors)
-        return tuple(
-            _held(tensor, experts) if _of_experts(tensor) else tensor for tensor in tensors
-        )
+        return tuple(self._layer(index))
 
     def layer_parameters(self, index: int) -> int:
-        """Parameters of layer `index` (dense and sparse layers differ, others do not)."""
-        return self._layer_size(self.architecture.is_sparse(index))
+        """Parameters of layer `index`."""
+        return self._sizes[self._key(index)]
 
-    def _layer_size(self, sparse: bool) -> int:
-        return self._layer_sizes[sparse]
+    def _key(self, index: int) -> object:
+        """What tells layers of different tensors, or different sizes, apart."""
+        a = self.architecture
+        drawn = a.blueprint.order[a.number(index)] if a.blueprint else 0
+        return drawn, a.order[index] if a.order else 0, a.is_sparse(index)
 
     @cached_property
-    def _layer_sizes(self) -> dict[bool, int]:
-        """Parameters of a layer without and with experts, 0 where there is none."""
-        a, found = self.architecture, {False: 0, True: 0}
-        for sparse in found:
-            index = next((i for i in range(a.layers) if a.is_sparse(i) == sparse), None)
-            if index is not None:
-                found[sparse] = sum(tensor.size for tensor in self.layer_tensors(index))
-        return found
+    def _sizes(self) -> dict[object, int]:
+        return {self._key(kind.first): kind.parameters for kind in self.kinds}
+
+    @cached_property
+    def _before(self) -> tuple[Tensor, ...]:
+        a = self.architecture
+        if not a.has_embedding:
+            return ()
+        return a.blueprint.before if a.blueprint else (*_STYLES[a.model_type].before(a),)
+
+    @cached_property
+    def _after(self) -> tuple[Tensor, ...]:
+        a = self.architecture
+        if not a.has_head:
+            return ()
+        if a.blueprint is None:
+            return (*_STYLES[a.model_type].after(a),)
+        heads = any(tensor.vocabulary for tensor in a.blueprint.after)
+        own = () if a.tied or heads or a.has_embedding else (_copied_head(a),)
+        return (*a.blueprint.after, *own)
+
+    def _layer(self, index: int) -> Iterator[Tensor]:
+        a = self.architecture
+        if a.blueprint:
+            tensors = a.blueprint.layer(a.number(index))
+        else:
+            tensors = _STYLES[a.model_type].layer(a, index)
+        experts = a.experts
+        if experts is None or (experts.sharers == 1 and experts.widths[0] == experts.widths[1]):
+            return tensors
+        return (_held(tensor, experts) if _of_experts(tensor) else tensor for tensor in tensors)
 
 
 @lru_cache(maxsize=1024)
@@ -197,6 +250,11 @@ def _split(model: ModelConfig, ranks: int, sharers: int, own: int | None) -> Mod
 @lru_cache(maxsize=4096)
 def _part(model: ModelConfig, layers: tuple[int, ...], embedding: bool, head: bool) -> ModelConfig:
     return ModelConfig(model.architecture.only(layers, embedding=embedding, head=head))
+
+
+def _copied_head(a: Architecture) -> Tensor:
+    """The head of a stage whose model ties it to an embedding that another stage holds."""
+    return Tensor("lm_head.weight", (a.vocab, a.hidden))
 
 
 def _of_experts(tensor: Tensor) -> bool:
@@ -213,19 +271,71 @@ def _held(tensor: Tensor, experts: Experts) -> Tensor:
     return Tensor(tensor.name, tuple(shape))
 
 
+def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
+    """The architecture of a config; one that is nested in another may leave out what is usual."""
+    known: Mapping[str, object] = DEFAULTS.get(model_type, {})
+    model_type = SAME.get(model_type, model_type)
+    if model_type in WRAPPERS and not _is_text_alone(config):
+        text = WRAPPERS[model_type].text(config)
+        kind = str(text["model_type"])
+        if kind not in SAME and kind not in _STYLES and kind not in READERS:
+            raise _unknown("text_config.model_type", kind)
+        inner = drawn(_read(kind, text, nested=True))
+        return WRAPPERS[model_type].read(model_type, Fields(config), inner)
+    if model_type in WRAPPERS:
+        text = WRAPPERS[model_type].text(config)
+        return _read(str(text["model_type"]), text, nested=True)
+    if not nested:  # a file that names no size is not the file of a model
+        known = {key: value for key, value in known.items() if key not in _SIZES}
+    if model_type in READERS:
+        return READERS[model_type](model_type, Fields(config, known))
+    return _STYLES[model_type].read(model_type, Fields(config, known if nested else {}))
+
+
+def _is_text_alone(config: Mapping[str, object]) -> bool:
+    """Whether the file of a vision-language model says that it is of its language model only."""
+    classes = config.get("architectures")
+    return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith("ForCausalLM")
+
+
+def drawn(a: Architecture) -> Architecture:
+    """The architecture with its tensors listed, which a larger model puts under its own names."""
+    if a.blueprint:
+        return a
+    style = _STYLES[a.model_type]
+    order = [int(a.is_sparse(index)) for index in range(a.layers)]
+    at = "model.layers.{}"
+    kinds = []
+    for kind in (0, 1):
+        index = order.index(kind) if kind in order else 0
+        prefix = f"{at.format(index)}."
+        layer = style.layer(a, index)
+        kinds.append([replace(t, name=t.name.removeprefix(prefix)) for t in layer])
+    return replace(a, blueprint=Blueprint(style.before(a), kinds, order, style.after(a), at))
+
+
 def _model_type(config: Mapping[str, object]) -> str:
     value = config.get("model_type")
-    remedy = f"supported are {', '.join(SUPPORTED)}"
     if value is None:
-        raise ModelError("model_type", "nothing", "config.json must name its model type", remedy)
-    if not isinstance(value, str) or value not in _STYLES:
-        bound = "this architecture cannot be counted exactly yet"
-        if isinstance(config.get("text_config"), Mapping):
-            remedy = f"pass its text_config alone; {remedy}"
-        raise ModelError("model_type", value, bound, remedy)
+        raise ModelError("model_type", "nothing", "config.json must name its model type", _remedy())
+    if not isinstance(value, str) or value not in SUPPORTED:
+        raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
     classes = config.get("architectures")
+    if not (isinstance(classes, list) and classes):
+        return value
     heads = _CLASSIFIERS if value == "bert" else _HEADS
-    if isinstance(classes, list) and classes and not str(classes[0]).endswith(heads):
+    heads += _MASKED if value in ENCODERS else ()
+    if value not in WRAPPERS and not str(classes[0]).endswith(heads):
         bound = "only causal language models are counted, and this class has another head"
         raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
     return value
+
+
+def _unknown(key: str, value: object, inside: bool = False) -> ModelError:
+    bound = "this architecture cannot be counted exactly yet"
+    remedy = f"pass its text_config alone; {_remedy()}" if inside else _remedy()
+    return ModelError(key, value, bound, remedy)
+
+
+def _remedy() -> str:
+    return f"supported are {', '.join(SUPPORTED)}"

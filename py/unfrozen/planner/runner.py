@@ -24,7 +24,7 @@ def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str |
     """Attention, kernels, loss and update of a run that says nothing of them, beside what `recipe`
     says: `unfrozen.runner`, where blocks are compiled only if that is asked for.
     """
-    if a.model_type in _OTHERS:
+    if not can_train(a):
         return {}
     return {
         "attention": runner.ATTENTION,
@@ -51,7 +51,7 @@ SHARED_OUT: Final[dict[str, Any]] = {"outer_apart": True}
 
 def can_train(a: Architecture) -> bool:
     """Whether it fine-tunes such models at all."""
-    return a.model_type not in _OTHERS
+    return a.model_type not in _OTHERS and a.vision is None and not a.is_encoder
 
 
 def run_of(job: Job, found: Launch) -> Job:
