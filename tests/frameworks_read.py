@@ -1,4 +1,4 @@
-"""Commands of frameworks read back, by the defaults and the arithmetic of the frameworks themselves.
+"""Commands of frameworks read back, by the frameworks' own defaults and arithmetic.
 
 Written from their documentation, not from the code that writes the commands: options that a command
 leaves out have the framework's default here.
@@ -51,6 +51,38 @@ def world(argv: list[str]) -> int:
 def torchtitan(text: str, base: Job) -> Job:
     argv = words(text)
     assert argv[0] == "torchrun"
+    found, rest = _torchtitan_options(argv)
+    [recomputed] = [word for word in rest if word.startswith("activation-checkpoint:")]
+    pp, tp, cp = (getattr(found, f"{n}_parallel_degree") for n in ("pipeline", "tensor", "context"))
+    replicate, shard = found.data_parallel_replicate_degree, found.data_parallel_shard_degree
+    gpus = world(argv)
+    shard = gpus // (replicate * pp * tp * cp) if shard == -1 else shard
+    assert replicate * shard * pp * tp * cp == gpus
+    fsdp = shard * cp
+    local = found.num_tokens_per_microbatch_per_dp_rank
+    rounds = found.num_pp_microbatches if pp > 1 else 1
+    step = found.num_tokens_per_train_step
+    accumulated, left = divmod(step, local * rounds * replicate * shard)
+    assert not left
+    cluster = _torchtitan_cluster(found, gpus, fsdp)
+    return started(
+        base,
+        cluster,
+        params="fp32",
+        master=None,
+        grads="fp32",
+        grad_buckets=False,
+        loss="loss_parallel" if tp > 1 else base.recipe.loss,
+        outer_apart=cluster.sharding == "zero3",
+        kernels="fused" if found.compile else "eager",
+        seq_len=found.max_context_length,
+        micro_batch=local // found.max_context_length,
+        grad_accum=accumulated * rounds,
+        checkpointing=recomputed.partition(":")[2],
+    )
+
+
+def _torchtitan_options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     options = argparse.ArgumentParser(allow_abbrev=False)
     for key, default in (
         ("training.max_context_length", 2048),
@@ -70,89 +102,34 @@ def torchtitan(text: str, base: Job) -> Job:
         "--parallelism.pipeline_parallel_schedule", dest="schedule", default="1F1B"
     )
     options.add_argument("--compile.enable", dest="compile", action="store_true")
-    found, rest = options.parse_known_args(argv)
-    [recomputed] = [word for word in rest if word.startswith("activation-checkpoint:")]
-    pp, tp, cp = (getattr(found, f"{n}_parallel_degree") for n in ("pipeline", "tensor", "context"))
-    replicate, shard = found.data_parallel_replicate_degree, found.data_parallel_shard_degree
-    gpus = world(argv)
-    shard = gpus // (replicate * pp * tp * cp) if shard == -1 else shard
-    assert replicate * shard * pp * tp * cp == gpus
-    fsdp = shard * cp
-    local = found.num_tokens_per_microbatch_per_dp_rank
-    rounds = found.num_pp_microbatches if pp > 1 else 1
-    step = found.num_tokens_per_train_step
-    accumulated, left = divmod(step, local * rounds * replicate * shard)
-    assert not left
+    return options.parse_known_args(argv)
+
+
+def _torchtitan_cluster(found: argparse.Namespace, gpus: int, fsdp: int) -> Cluster:
+    """FSDP spreads over data and context; experts take ranks of data and tensor."""
     sharding = {"always": "zero3", "never": "zero2", "": "zero3"}[found.reshard]
-    cluster = Cluster(
+    tp, replicate = found.tensor_parallel_degree, found.data_parallel_replicate_degree
+    return Cluster(
         gpus=gpus,
         sharding=sharding if fsdp > 1 else "none",
         shard_size=fsdp if fsdp > 1 and replicate > 1 else None,
         tensor_parallel=tp,
         sequence_parallel=tp > 1,
-        context_parallel=cp,
-        pipeline_parallel=pp,
+        context_parallel=found.context_parallel_degree,
+        pipeline_parallel=found.pipeline_parallel_degree,
         pipeline_schedule={"1F1B": "1f1b", "Interleaved1F1B": "interleaved"}[found.schedule],
         expert_parallel=found.expert_parallel_degree,
         expert_tensor_parallel=1 if found.expert_parallel_degree > 1 else None,
-    )
-    return started(
-        base,
-        cluster,
-        params="fp32",
-        master=None,
-        grads="fp32",
-        grad_buckets=False,
-        loss="loss_parallel" if tp > 1 else base.recipe.loss,
-        outer_apart=cluster.sharding == "zero3",
-        kernels="fused" if found.compile else "eager",
-        seq_len=found.max_context_length,
-        micro_batch=local // found.max_context_length,
-        grad_accum=accumulated * rounds,
-        checkpointing=recomputed.partition(":")[2],
     )
 
 
 def megatron(text: str, base: Job) -> Job:
     argv = words(text)
-    options = argparse.ArgumentParser(allow_abbrev=False)
-    for key in ("tensor-model", "context", "pipeline-model", "expert-model"):
-        options.add_argument(f"--{key}-parallel-size", type=int, default=1)
-    options.add_argument("--expert-tensor-parallel-size", type=int)
-    options.add_argument("--num-virtual-stages-per-pipeline-rank", type=int)
-    options.add_argument("--num-distributed-optimizer-instances", type=int, default=1)
-    options.add_argument("--data-parallel-sharding-strategy", default="optim_grads_params")
-    for flag in ("sequence-parallel", "use-distributed-optimizer", "use-megatron-fsdp", "bf16"):
-        options.add_argument(f"--{flag}", action="store_true")
-    for key in ("seq-length", "micro-batch-size", "global-batch-size"):
-        options.add_argument(f"--{key}", type=int, required=True)
-    options.add_argument("--recompute-granularity")
-    found, _ = options.parse_known_args(argv)
+    found = _megatron_options(argv)
     gpus = world(argv)
     pp, tp = found.pipeline_model_parallel_size, found.tensor_model_parallel_size
     alike = gpus // (pp * tp)
-    strategy = {
-        "no_shard": "none",
-        "optim": "zero1",
-        "optim_grads": "zero2",
-        "optim_grads_params": "zero3",
-    }[found.data_parallel_sharding_strategy]
-    sharding = strategy if found.use_megatron_fsdp else "none"
-    if found.use_distributed_optimizer and not found.use_megatron_fsdp:
-        sharding = "zero1"
-    instances = found.num_distributed_optimizer_instances
-    cluster = Cluster(
-        gpus=gpus,
-        sharding=sharding,
-        shard_size=alike // instances if instances > 1 else None,
-        tensor_parallel=tp,
-        sequence_parallel=found.sequence_parallel,
-        context_parallel=found.context_parallel_size,
-        pipeline_parallel=pp,
-        pipeline_schedule="interleaved" if found.num_virtual_stages_per_pipeline_rank else "1f1b",
-        expert_parallel=found.expert_model_parallel_size,
-        expert_tensor_parallel=found.expert_tensor_parallel_size,
-    )
+    cluster = _megatron_cluster(found, gpus)
     replicas = alike // found.context_parallel_size
     return started(
         base,
@@ -167,6 +144,49 @@ def megatron(text: str, base: Job) -> Job:
         micro_batch=found.micro_batch_size,
         grad_accum=found.global_batch_size // (found.micro_batch_size * replicas),
         checkpointing="full" if found.recompute_granularity == "full" else "none",
+    )
+
+
+def _megatron_options(argv: list[str]) -> argparse.Namespace:
+    options = argparse.ArgumentParser(allow_abbrev=False)
+    for key in ("tensor-model", "context", "pipeline-model", "expert-model"):
+        options.add_argument(f"--{key}-parallel-size", type=int, default=1)
+    options.add_argument("--expert-tensor-parallel-size", type=int)
+    options.add_argument("--num-virtual-stages-per-pipeline-rank", type=int)
+    options.add_argument("--num-distributed-optimizer-instances", type=int, default=1)
+    options.add_argument("--data-parallel-sharding-strategy", default="optim_grads_params")
+    for flag in ("sequence-parallel", "use-distributed-optimizer", "use-megatron-fsdp", "bf16"):
+        options.add_argument(f"--{flag}", action="store_true")
+    for key in ("seq-length", "micro-batch-size", "global-batch-size"):
+        options.add_argument(f"--{key}", type=int, required=True)
+    options.add_argument("--recompute-granularity")
+    return options.parse_known_args(argv)[0]
+
+
+def _megatron_cluster(found: argparse.Namespace, gpus: int) -> Cluster:
+    pp, tp = found.pipeline_model_parallel_size, found.tensor_model_parallel_size
+    alike = gpus // (pp * tp)
+    strategy = {
+        "no_shard": "none",
+        "optim": "zero1",
+        "optim_grads": "zero2",
+        "optim_grads_params": "zero3",
+    }[found.data_parallel_sharding_strategy]
+    sharding = strategy if found.use_megatron_fsdp else "none"
+    if found.use_distributed_optimizer and not found.use_megatron_fsdp:
+        sharding = "zero1"
+    instances = found.num_distributed_optimizer_instances
+    return Cluster(
+        gpus=gpus,
+        sharding=sharding,
+        shard_size=alike // instances if instances > 1 else None,
+        tensor_parallel=tp,
+        sequence_parallel=found.sequence_parallel,
+        context_parallel=found.context_parallel_size,
+        pipeline_parallel=pp,
+        pipeline_schedule="interleaved" if found.num_virtual_stages_per_pipeline_rank else "1f1b",
+        expert_parallel=found.expert_model_parallel_size,
+        expert_tensor_parallel=found.expert_tensor_parallel_size,
     )
 
 

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import gc
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,13 +26,16 @@ from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
 from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.plan.step_time import card_of
+from unfrozen.plan.timing.calibration import Calibration
+from unfrozen.units import counted
 
+CALIBRATION_ENV: Final = "UNFROZEN_CALIBRATION"
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
-_SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _EXAMPLES: Final = """examples:
   unfrozen plan --model Llama-3.1-8B --gpu H100
   unfrozen plan job.json --solve seq_len
-  unfrozen plan job.json --solve layout --gpus 64 --framework torchtitan
+  unfrozen plan job.json --solve layout --gpus 64 --run-by torchtitan
   unfrozen plan job.json --compare zero1,zero2,zero3
   unfrozen plan job.json --compare micro_batch=1,micro_batch=8
   unfrozen plan job.json --tokens 1B --price 2.50
@@ -113,21 +115,14 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     add("--solve", choices=KEYS, help="the most that fits, fewest cards, best layout")
     add("--gpus", type=int, metavar="N", help="cards of --solve layout; else those of the job")
     add("--sequences", type=int, metavar="N", help="of a step, the same in each layout")
-    add("--framework", choices=tuple(FRAMEWORKS), help="layouts that it runs, and its command")
+    add("--run-by", choices=tuple(FRAMEWORKS), help="layouts that it runs, and its command")
     add("--compare", metavar="A,B", help="side by side: none, zero1, zero2, zero3 or key=value")
-    add("--tokens", type=_number, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
-    add("--price", type=_number, metavar="P", help="of a card for an hour; adds the cost")
-    add("--mfu", type=_number, metavar="M", help="measured share of peak FLOPs, such as 0.4")
+    add("--tokens", type=counted, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
+    add("--price", type=counted, metavar="P", help="of a card for an hour; adds the cost")
+    add("--mfu", type=counted, metavar="M", help="measured share of peak FLOPs, such as 0.4")
+    add("--calibration", metavar="FILE", help=f"of `unfrozen calibrate`; else ${CALIBRATION_ENV}")
     add("--json", action="store_true", help="answer in JSON")
     return top
-
-
-def _number(text: str) -> float:
-    scale = _SUFFIXES.get(text[-1:].upper(), 1.0)
-    number = float(text if scale == 1 else text[:-1]) * scale
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
 
 
 # --- what is asked ------------------------------------------------------------------------------
@@ -258,11 +253,15 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
 
 
 def _asked_of(options: argparse.Namespace) -> Inverse:
-    return Inverse(options.solve, options.gpus, options.sequences, options.framework, options.price)
+    return Inverse(options.solve, options.gpus, options.sequences, options.run_by, options.price)
 
 
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:
-    return estimate(one.planned.job, options.tokens, options.mfu, options.price)
+    job, path = one.planned.job, options.calibration or os.environ.get(CALIBRATION_ENV)
+    measured = Calibration.read(_read_json(path, "calibration")) if path else None
+    if measured and measured.card != card_of(job).name:
+        measured = None
+    return estimate(job, options.tokens, options.mfu, options.price, measured)
 
 
 def _compared(given: object, text: str) -> list[tuple[str, Plan]]:

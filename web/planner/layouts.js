@@ -24,13 +24,7 @@ export function layoutsView(told) {
     told?.text && h("p", { class: "mp-quiet" }, told.text, " ", told.by && byView(told)),
     reason && h("p", { class: "mp-sentence" }, reason),
     ...(told?.rows?.length ? rowsView(told) : []),
-    told?.command &&
-      h(
-        "details",
-        { class: "mp-more", "data-key": "layouts-command" },
-        h("summary", null, "What to type for the first"),
-        h("pre", { class: "listing", tabindex: 0 }, h("code", null, commandWords(told.command))),
-      ),
+    told?.framework && told.rows.length > 0 && commandView(told),
   ];
 }
 
@@ -44,6 +38,17 @@ function byView({ by, framework }) {
       { "data-way": "layouts-by" },
       by.map(({ value, label }) => h("option", { value, selected: value === framework || null }, label)),
     ),
+  );
+}
+
+/** What to type for the chosen layout, else for the first. */
+function commandView({ rows, chosen }) {
+  const row = rows.find(({ state }) => keyOf(state) === chosen);
+  return h(
+    "details",
+    { class: "mp-more", "data-key": "layouts-command" },
+    h("summary", null, row ? "What to type for the chosen one" : "What to type for the first"),
+    h("pre", { class: "listing", tabindex: 0 }, h("code", null, commandWords((row ?? rows[0]).command))),
   );
 }
 

@@ -46,13 +46,16 @@ export class MemoryPlanner extends AskingElement {
   }
 
   draw(when) {
-    this.shown.layouts = this.#layouts.about(this.shown.state);
-    this.#parts.draw(this.shown, PARTS[when]);
+    this.#parts.draw(this.#all, PARTS[when]);
   }
 
   #drawLayouts() {
-    this.shown.layouts = this.#layouts.about(this.shown.state);
-    this.#parts.draw(this.shown, ["layouts"]);
+    this.#parts.draw(this.#all, ["layouts"]);
+  }
+
+  /** The view, and the layouts that were asked for beside it. */
+  get #all() {
+    return { ...this.shown, layouts: this.#layouts.about(this.shown.state) };
   }
 
   sync(skip) {
@@ -73,8 +76,8 @@ export class MemoryPlanner extends AskingElement {
     const { preset, unit, way, copies, asks } = pressed.dataset;
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
-    else if (way === FIND) void this.#layouts.find(this.shown.state, this.shown.layouts?.framework);
-    else if (way) this.go(stateOf(way, this.shown));
+    else if (way === FIND) void this.#layouts.find(this.shown.state, this.#all.layouts?.framework);
+    else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
     else if (asks) void this.#askHub(pressed, asks);
   }

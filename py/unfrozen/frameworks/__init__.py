@@ -1,8 +1,8 @@
 """A layout in the words of those who run it: torchtitan, Megatron-LM, DeepSpeed, accelerate, ours.
 
-Each module says what its framework makes of a job (`takes`: its own precisions, or a refusal of what
-it has no option for) and what to type (`command`). Options were read in the sources that each names.
-What a command does not say (the model, the data, the learning rate) is the reader's own.
+Each module says what its framework makes of a job (`takes`: its own precisions, or a refusal of
+what it has no option for) and what to type (`command`). Options were read in the sources that each
+names. What a command does not say (the model, the data, the learning rate) is the reader's own.
 
 Reading order:
 

@@ -10,7 +10,7 @@ recompute (`trainer/base_config.py`), so that it is always said.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.words import accelerate_launch, lines, refuse, trained_by_adamw
@@ -41,7 +41,12 @@ def takes(job: Job) -> Job:
         raise PlanError("cluster.context_parallel", sharing, bound, "use zero3 and flash")
     own = replace(cluster, outer_apart=False, sequence_parallel=False)
     kernels = "fused" if recipe.kernels == "fused" else "eager"
-    states = {"params": "fp32", "master": None, "grads": "fp32", "grad_buckets": None}
+    states: dict[str, Any] = {
+        "params": "fp32",
+        "master": None,
+        "grads": "fp32",
+        "grad_buckets": None,
+    }
     if cluster.stage:  # accelerate sums in what it computes in, and after the last micro-batch
         states |= {"reduce": "bf16", "no_sync": True}
     return trained_by_adamw(replace(job, cluster=own), NAME, kernels=kernels, **states)

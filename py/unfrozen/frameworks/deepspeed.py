@@ -1,8 +1,8 @@
 """DeepSpeed @edaa7221 under TRL's trainer @f2cd5771: ZeRO 1 to 3, the optimizer in the host or not.
 
 `bf16` keeps 16-bit weights and gradients (`runtime/engine.py`, `get_data_types`) and fp32 copies in
-the optimizer, which it shards even at stage 0, so that copies of everything are not offered. Names of
-the file's keys are those of `runtime/constants.py`, `runtime/zero/config.py` and
+the optimizer, which it shards even at stage 0, so that copies of everything are not offered. Names
+of the file's keys are those of `runtime/constants.py`, `runtime/zero/config.py` and
 `runtime/zero/offload_config.py`.
 """
 

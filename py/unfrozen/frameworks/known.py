@@ -37,6 +37,12 @@ FRAMEWORKS: Final = {
     )
 }
 
+LAUNCHED: Final = {
+    **{name: name for name in FRAMEWORKS},
+    **dict.fromkeys(("trl", "transformers"), accelerate.NAME),
+}
+"""Who starts a job that takes the defaults of a framework (`unfrozen.job.framework`)."""
+
 
 def commands(job: Job) -> dict[str, str]:
     """What to type for this very job, by framework: those that would change it are left out."""

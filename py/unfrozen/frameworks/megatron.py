@@ -3,8 +3,8 @@
 `--bf16` keeps 16-bit weights, fp32 main weights and, summed, fp32 main gradients (`core/optimizer/
 optimizer_config.py`). The distributed optimizer is ZeRO-1; Megatron-FSDP shards gradients and
 weights too (`--data-parallel-sharding-strategy`), in groups by `--num-distributed-optimizer-
-instances`. Logits are always split by vocabulary over tensor ranks. Its selective recomputation is of
-the attention's core, which flash attention never stores; ours is another, so it is not offered.
+instances`. Logits are always split by vocabulary over tensor ranks. Its selective recomputation is
+of the attention's core, which flash attention never stores; ours is another, so it is not offered.
 Stages have equal layers (`core/transformer/transformer_block.py`). The checkpoint names the model
 (`--use-checkpoint-args`).
 """

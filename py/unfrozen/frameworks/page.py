@@ -6,24 +6,23 @@ two of them. The search that is under way is kept; another question begins anoth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from unfrozen.errors import InputError
-from unfrozen.frameworks.known import FRAMEWORKS
+from unfrozen.frameworks.known import FRAMEWORKS, Framework
 from unfrozen.frameworks.table import CAUSES, MESH, spread
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.plan.dimensions import LAID_OUT
 from unfrozen.plan.layouts import Layout, Search, step_sequences
+from unfrozen.planner.keys import CLUSTER, RECIPE, YIELDS
 from unfrozen.planner.refusals import as_problem
 from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import (
-    RECIPE,
-    YIELDS,
     State,
     as_text,
     price,
@@ -88,7 +87,8 @@ def _told(search: Search, job: Job, state: State, framework: str) -> dict[str, A
     gpus, sequences = job.cluster.gpus, step_sequences(job, job.cluster.gpus)
     cards = f"{gpus:,} card{'' if gpus == 1 else 's'}"
     step = f"{sequences:,} sequence{'' if sequences == 1 else 's'} a step"
-    rows = [_row(one, job, state) for one in search.found] if search.over else []
+    chosen = FRAMEWORKS.get(framework)
+    rows = [_row(one, state, chosen) for one in search.found] if search.over else []
     none = "Nothing that fits: more cards, or another change of those above."
     return {
         "text": f"{cards}, {step}: {search.looked:,} layouts looked at.",
@@ -97,20 +97,13 @@ def _told(search: Search, job: Job, state: State, framework: str) -> dict[str, A
         "unit": "card-hours" if price(state) is None else "cost",
         "by": [{"value": "", "label": "anyone"}, *_OPTIONS],
         "framework": framework,
-        "command": _command(search, framework),
     }
 
 
 _OPTIONS: Final = [{"value": name, "label": one.label} for name, one in FRAMEWORKS.items()]
 
 
-def _command(search: Search, framework: str) -> str:
-    """What to type for the first, where a framework was chosen."""
-    chosen = FRAMEWORKS.get(framework)
-    return chosen.command(search.found[0].job) if chosen and search.found else ""
-
-
-def _row(one: Layout, job: Job, state: State) -> dict[str, Any]:
+def _row(one: Layout, state: State, framework: Framework | None) -> dict[str, Any]:
     (cause, share), cost = one.binds, price(state)
     spent = one.card_hours if cost is None else one.card_hours * cost
     return {
@@ -122,6 +115,7 @@ def _row(one: Layout, job: Job, state: State) -> dict[str, Any]:
         "cost": f"{spent:,.0f}" if spent >= 100 else sig3(spent),
         "bound": f"{CAUSES[cause]}, {100 * share:.0f}%",
         "state": state_of(one.job, state),
+        "command": framework.command(one.job) if framework else "",
     }
 
 
@@ -154,23 +148,30 @@ def _note(job: Job) -> str:
 
 def state_of(wanted: Job, state: State) -> State:
     """The state whose job is `wanted`, which differs by a layout from that of `state`."""
-    plain, held = Cluster(), set(LAID_OUT)
-    held |= {key for key in ("outer_apart",) if wanted.cluster.outer_apart}
-    cluster = {key: getattr(wanted.cluster, key) for key in held}
-    texts = {key: _text(value, getattr(plain, key)) for key, value in cluster.items()}
+    plain = Cluster()
+    texts = {
+        key: ""
+        if getattr(wanted.cluster, key) == getattr(plain, key)
+        else as_text(getattr(wanted.cluster, key))
+        for key in LAID_OUT
+    }
     found = read_state({**state, **texts})
     recipe = Recipe.read(recipe_json(found))
-    differs = {
-        key: as_text(getattr(wanted.recipe, key))
-        for key in RECIPE
-        if getattr(recipe, key) != getattr(wanted.recipe, key)
-        and key not in (YIELDS - found.keys())
+    pinned = _differences(recipe, wanted.recipe, RECIPE, YIELDS - found.keys())
+    found = read_state({**found, **pinned})
+    rest = _differences(read_job(found).cluster, wanted.cluster, CLUSTER, LAID_OUT)
+    return read_state({**found, **rest})
+
+
+def _differences(
+    found: Recipe | Cluster, wanted: Recipe | Cluster, keys: Iterable[str], but: Set[str]
+) -> State:
+    """Of these keys, what has to be said to come from one part of a job to another."""
+    return {
+        key: as_text(getattr(wanted, key))
+        for key in keys
+        if key not in but and getattr(found, key) != getattr(wanted, key)
     }
-    return read_state({**found, **differs})
-
-
-def _text(value: object, default: object) -> str:
-    return "" if value == default else as_text(value)
 
 
 def _large(value: float) -> str:

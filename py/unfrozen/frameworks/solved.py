@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from unfrozen.answer.text import solved_text as largest_text
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.known import FRAMEWORKS
+from unfrozen.frameworks.known import FRAMEWORKS, LAUNCHED
 from unfrozen.frameworks.table import layouts_data, layouts_text, mesh, spread
 from unfrozen.job import Job
 from unfrozen.plan import Plan, card_words
@@ -28,7 +28,7 @@ class Inverse:
     key: str
     gpus: int | None = None
     sequences: int | None = None
-    framework: str | None = None
+    run_by: str | None = None
     price: float | None = None
 
 
@@ -47,9 +47,8 @@ def solved_text(planned: Plan, asked: Inverse) -> str:
     """The answer in words. Raises PlanError as the solvers do."""
     if asked.key == "layout":
         found = _layouts(planned, asked)
-        return layouts_text(
-            planned.job, _cards(planned, asked), found, asked.framework, asked.price
-        )
+        gpus, by = _cards(planned, asked), _by(planned, asked)
+        return layouts_text(planned.job, gpus, found, by, asked.price)
     if asked.key == "gpus":
         return fewest_text(planned, fewest_cards(planned))
     return largest_text(planned, asked.key, largest(planned, asked.key))
@@ -75,8 +74,15 @@ def _layouts(planned: Plan, asked: Inverse) -> list[Layout]:
     if asked.price is not None and not 0 <= asked.price <= MOST_PRICE:
         bound = f"it must lie in 0 … {MOST_PRICE:,}"
         raise PlanError("price", asked.price, bound, "correct it")
-    takes = FRAMEWORKS[asked.framework].takes if asked.framework else None
+    by = _by(planned, asked)
+    takes = FRAMEWORKS[by].takes if by else None
     return layouts(planned.job, _cards(planned, asked), asked.sequences, takes)
+
+
+def _by(planned: Plan, asked: Inverse) -> str | None:
+    """Who runs it: as asked, else whose defaults the job takes."""
+    chosen = planned.job.framework
+    return asked.run_by or (LAUNCHED.get(chosen.name) if chosen else None)
 
 
 def _cards(planned: Plan, asked: Inverse) -> int:

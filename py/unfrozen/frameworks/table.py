@@ -144,6 +144,6 @@ def _typed(first: Layout, framework: str | None) -> str:
     known = commands(first.job)
     if not known:
         names = ", ".join(FRAMEWORKS)
-        return f"For a command say who runs it, which may change the recipe: --framework\n{names}."
+        return f"For a command say who runs it, which may change the recipe: --run-by\n{names}."
     parts = [f"The first, with {FRAMEWORKS[name].label}:\n\n{text}" for name, text in known.items()]
     return "\n\n".join(parts)

@@ -1,10 +1,10 @@
 """torchtitan: `torchtitan/config/configs.py` @b5bcd76c, class by class the groups of its options.
 
-Weights and optimizer are fp32, products bf16 (`training.dtype`, `mixed_precision_param`), and FSDP's
-precision is there without sharding too (`models/llama3/parallelize.py`). States are spread over data
-and context together (`distributed/parallel_dims.py`: fsdp = dp_shard · cp); weights that stay after
-the forward pass are ZeRO-2. A pipeline takes all micro-batches of a step (`trainer.py`: gradient
-accumulation comes on top). Experts are whole on each card: expert ranks come from data and tensor.
+Weights and optimizer are fp32, products bf16 (`training.dtype`, `mixed_precision_param`), and
+FSDP's precision is there without sharding too (`models/llama3/parallelize.py`). States are spread
+over data and context together (`distributed/parallel_dims.py`: fsdp = dp_shard · cp); weights that
+stay after the forward pass are ZeRO-2. A pipeline takes all micro-batches of a step (`trainer.py`:
+accumulation comes on top). Experts are whole on each card: their ranks come from data and tensor.
 MODULE and CONFIG name model, loss and data of its registry, such as llama3 and llama3_8b.
 """
 

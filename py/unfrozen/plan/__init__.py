@@ -11,6 +11,8 @@ Reading order:
 - `host` — what loading and saving need of a machine's own memory
 - `compute` — time, energy and cost of a number of tokens
 - `solve` — fewest cards, largest batch, longest sequence
+- `dimensions` — what cards may share out: every layout a model and a step allow
+- `layouts` — those that fit, the fastest first
 - `largest_model` — the largest model that each card can train
 - `changes` — what can be changed in a job
 - `advice` — what a change saves and costs; the least set that fits

@@ -1,8 +1,8 @@
 """What may be shared out between cards: every layout of a cluster that a model and a step allow.
 
-A layout is a mesh (cards that share a layer, a sequence, the depth) and how the states of cards that
-hold the same are spread. What does not divide is left out, and so is what nobody would run: tensor
-parallelism leaves the cards that fast links join, or else the machine, in no framework's advice
+A layout is a mesh (cards that share a layer, a sequence, the depth) and how the states of cards
+that hold the same are spread. What does not divide is left out, and so is what nobody would run:
+tensor parallelism leaves the cards that fast links join, or else the machine, in nobody's advice
 (Narayanan et al., arXiv 2104.04473, takeaway 1; Llama 3, arXiv 2407.21783, section 3.3.2).
 """
 
@@ -94,7 +94,7 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = (
     ("context_parallel", _shares_sequences),
     ("pipeline_parallel", _shares_depth),
 )
-"""Keys of a cluster that multiply to its cards, each with what a job allows; the innermost first."""
+"""Keys of a cluster that multiply to its cards, each with what a job allows; innermost first."""
 
 
 def _sharings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[str, Any]]:

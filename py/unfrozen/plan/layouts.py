@@ -5,8 +5,8 @@ states are spread, what is recomputed, and how many sequences go through at once
 step stay the same, so that all layouts train alike and compare by time; of each cluster the fastest
 is kept.
 
-The search goes by the least time that a cluster could take, and ends where that is more than what was
-found. Within a cluster, not planned is what cannot win:
+The search goes by the least time that a cluster could take, and ends where that is more than what
+was found. Within a cluster, not planned is what cannot win:
 
 - recomputation where the same micro-batch fits with less of it;
 - q sequences shared by q times as many cards, where each could take one of its own: a card computes
@@ -32,7 +32,8 @@ from unfrozen.job.layout import check_layout
 from unfrozen.plan.dimensions import MOST_CARDS, RECOMPUTED, clusters, divisors, laid_out
 from unfrozen.plan.fit import Plan, plan_job
 from unfrozen.plan.solve import fewest_gpus, min_gpus
-from unfrozen.plan.step_time import StepTime, card_of, step_time
+from unfrozen.plan.step_time import card_of, step_time
+from unfrozen.plan.timing.parts import StepTime
 
 MOST_SEQUENCES: Final = 1_000_000
 MOST_KEPT: Final = 20
@@ -179,8 +180,8 @@ def step_sequences(job: Job, gpus: int) -> int:
 def fewest_cards(planned: Plan) -> Job | None:
     """The job on the fewest cards that hold it; None where no number does.
 
-    As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the fewest
-    cards in powers of two.
+    As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the
+    fewest cards in powers of two.
     """
     job = planned.job
     for sharding, count in ((job.cluster.sharding, fewest_gpus), ("zero3", min_gpus)):
@@ -197,7 +198,7 @@ def fewest_cards(planned: Plan) -> Job | None:
 
 
 def _holds(job: Job, gpus: int) -> bool:
-    """Whether a layout of this many cards holds the job: of those with the least on a card alone."""
+    """Whether a layout of this many cards holds the job, of those with the least on a card."""
     capacity, sequences = card_of(job).capacity_bytes, step_sequences(job, gpus)
     for cluster in clusters(job, gpus):
         least = cluster.sharding == "zero3" or cluster.alike == 1

@@ -38,7 +38,7 @@ def test_a_table_is_no_wider_than_a_terminal(name: str) -> None:
     rows = text.split("\n\n")
     assert max(len(line) for part in rows[:3] for line in part.splitlines()) <= WIDEST
     assert len(rows[1].splitlines()) == 11
-    for word in ("64 × H100 SXM", "tokens/s", "cost/B", "bound by", "ZeRO", "--framework"):
+    for word in ("64 × H100 SXM", "tokens/s", "cost/B", "bound by", "ZeRO", "--run-by"):
         assert word in text
 
 

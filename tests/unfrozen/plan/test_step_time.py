@@ -119,9 +119,9 @@ def test_what_costs_time_costs_time(slower: dict[str, Any], faster: dict[str, An
     assert pace(job(slower)) > 1.001 * pace(job(faster))
 
 
-def test_checkpointing_costs_between_a_quarter_and_a_third() -> None:
+def test_checkpointing_costs_a_forward_pass_without_its_last_products() -> None:
     ratio = pace(job({"checkpointing": "full", "seq_len": 4096})) / pace(job({"seq_len": 4096}))
-    assert 1.2 < ratio < 1.35
+    assert 1.15 < ratio < 1.3
 
 
 def test_communication_shows_where_the_network_is_slower_than_the_products() -> None:

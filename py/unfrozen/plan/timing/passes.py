@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.hardware.reached import memory_bytes_per_second, product_tflops, reached
 from unfrozen.job import Job
+from unfrozen.job.choices import LOW_BITS
 from unfrozen.job.recipe import BYTES
 from unfrozen.memory.flow import Flow
 from unfrozen.model import Architecture
@@ -15,7 +16,7 @@ from unfrozen.plan.flops import frozen
 from unfrozen.plan.timing.attention import attention, kernel
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.layers import Product, layer_moved, layer_products
-from unfrozen.plan.timing.outside import embedding_bytes, head_bytes
+from unfrozen.plan.timing.outside import IN_PARTS, embedding_bytes, head_bytes, trained_share
 from unfrozen.plan.timing.products import Rates, product_seconds
 
 KERNEL_SECONDS: Final = 1.3e-6
@@ -55,7 +56,7 @@ class Seconds(NamedTuple):
         return Seconds(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-class Layer(NamedTuple):
+class LayerTime(NamedTuple):
     """One layer: its forward pass, its backward pass with what is made again there."""
 
     forward: Seconds
@@ -75,7 +76,7 @@ class Machine(NamedTuple):
         own takes the place of what is published.
         """
         memory, units = memory_bytes_per_second(gpu), reached(gpu).multiprocessors
-        half = "bf16" if compute == "fp8" else compute
+        half = "bf16" if compute in LOW_BITS else compute
         rates = {name: product_tflops(gpu, name) for name in (compute, half)}
         if measured:
             rates |= {name: value for name, value in measured.products if name in rates}
@@ -84,7 +85,7 @@ class Machine(NamedTuple):
         return cls(gpu, own, wide)
 
 
-class MicroBatch:
+class BatchTime:
     """One micro-batch of a job on one card: its layers and what stands outside them."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
@@ -96,10 +97,12 @@ class MicroBatch:
         self.attention = attention(job, self.local, machine.gpu, rates.flops, rates.memory)
 
     def products(self, sparse: bool) -> tuple[Product, ...]:
-        """The products of one layer on this card."""
-        return layer_products(self.local, sparse, self.job.cluster.expert_parallel)
+        """The products of one layer on this card; experts compute their places, empty ones too."""
+        padding = self.job.recipe.expert_padding
+        places = float(padding) if isinstance(padding, (int, float)) else 1.0
+        return layer_products(self.local, sparse, self.job.cluster.expert_parallel, places)
 
-    def layer(self, sparse: bool) -> Layer:
+    def layer(self, sparse: bool) -> LayerTime:
         """One layer, dense or sparse."""
         products = self.products(sparse)
         forward, inputs, weights = self._products(products)
@@ -107,26 +110,26 @@ class MicroBatch:
         ahead = Seconds(
             forward, self.attention.forward, moved[0], moved[2] + self._kernels(products, 0)
         )
-        gradients = inputs + (0.0 if frozen(self.job) else weights)
+        gradients = inputs + (0.0 if frozen(self.job) else weights * trained_share(self.job))
         back = Seconds(
             gradients, self.attention.backward, moved[1], moved[3] + self._kernels(products, 1)
         )
-        return Layer(ahead, self._with_recomputation(ahead, back, sparse))
+        return LayerTime(ahead, self._with_recomputation(ahead, back, sparse))
 
-    def outside(self) -> Layer:
+    def outside(self) -> LayerTime:
         """Embedding, last norm, head and loss."""
         job, local, rates = self.job, self.local, self.machine.wide
         width = BYTES[job.recipe.compute]
-        whole = local if job.recipe.loss == "vocab_parallel" else job.model.architecture
+        whole = local if job.recipe.loss in IN_PARTS else job.model.architecture
         memory = head_bytes(job, whole) * self.tokens / 2 / rates.memory
         looked_up = embedding_bytes(job, local) / 2 / rates.memory
         if job.recipe.loss == "classification":
-            return Layer(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
+            return LayerTime(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
         t, d, v = int(self.tokens), local.hidden, local.vocab
         head = product_seconds(t, v, d, rates, width, width)
         back = product_seconds(t, d, v, rates, width, width)
         weight = 0.0 if frozen(job) else WEIGHT_GRADIENT * product_seconds(v, d, t, rates)
-        return Layer(
+        return LayerTime(
             Seconds(head, 0, memory + looked_up, 12),
             Seconds(back + weight, 0, memory + looked_up, 14),
         )
@@ -135,17 +138,7 @@ class MicroBatch:
         """Seconds of the products themselves, of their inputs' and their weights' gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
-        rates = self.machine.rates
-        totals = [0.0, 0.0, 0.0]
-        for p in products:
-            t = max(1, round(self.tokens * p.share))
-            sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
-            for place, size in enumerate(sizes):
-                written = out if place == 2 else width
-                slower = WEIGHT_GRADIENT if place == 2 else 1.0
-                each = product_seconds(*size, rates, width, written, p.groups)
-                totals[place] += p.times * slower * each
-        return totals[0], totals[1], totals[2]
+        return _directions(products, self.tokens, self.machine.rates, width, out)
 
     def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
         """Seconds of memory-bound kernels forward and backward, and how many they are."""
@@ -154,7 +147,7 @@ class MicroBatch:
         moved = layer_moved(self.local, self.flow, sparse, whole_ranks)
         memory = self.machine.wide.memory
         forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
-        if recipe.compute == "fp8":
+        if recipe.compute in LOW_BITS:
             engine = kernel(self.job) == "newest"
             forward += self._cast(sparse, weights=not engine)
             backward += 2 * self._cast(sparse, weights=False)
@@ -194,7 +187,8 @@ class MicroBatch:
         """
         chosen, eager = self.job.recipe.checkpointing, kernel(self.job) == "eager"
         if chosen == "full":
-            return back.plus(ahead).plus(Seconds(self._spared(sparse)), -1.0)
+            again = ahead.plus(Seconds(self._spared(sparse)), -1.0)
+            return back.plus(again, 1 / self.job.recipe.checkpoint_every)
         if chosen == "selective" and eager:
             return back.plus(Seconds(0, ahead.attention, 0, 6))
         if chosen == "selective":
@@ -209,6 +203,24 @@ class MicroBatch:
         if sparse or kernel(self.job) == "newest":
             return 0.0
         return self._products(self.products(False)[-1:])[0]
+
+
+@lru_cache(maxsize=4096)
+def _directions(
+    products: tuple[Product, ...], tokens: float, rates: Rates, width: int, out: int
+) -> tuple[float, float, float]:
+    """Seconds of products forward, for their inputs and for their weights, whose gradients are
+    `out` bytes wide.
+    """
+    totals = [0.0, 0.0, 0.0]
+    for p in products:
+        t = max(1, round(tokens * p.share))
+        sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
+        for place, size in enumerate(sizes):
+            written = out if place == 2 else width
+            each = product_seconds(*size, rates, width, written, p.groups)
+            totals[place] += p.times * each * (WEIGHT_GRADIENT if place == 2 else 1.0)
+    return totals[0], totals[1], totals[2]
 
 
 @lru_cache(maxsize=4096)

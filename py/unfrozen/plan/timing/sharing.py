@@ -14,8 +14,8 @@ from typing import NamedTuple
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan.timing.collectives import CROWD, Ring, ring
-from unfrozen.plan.timing.outside import trained
-from unfrozen.plan.timing.passes import Layer, MicroBatch, Seconds
+from unfrozen.plan.timing.outside import IN_PARTS, trained
+from unfrozen.plan.timing.passes import BatchTime, LayerTime, Seconds
 
 
 class Waits(NamedTuple):
@@ -40,7 +40,7 @@ class Waits(NamedTuple):
 class Sharing:
     """The rings of a job, and what they cost a layer, a micro-batch and a step."""
 
-    def __init__(self, job: Job, part: MicroBatch) -> None:
+    def __init__(self, job: Job, part: BatchTime) -> None:
         self.job, self.part = job, part
         cluster, gpu = job.cluster, part.machine.gpu
         ranks = cluster.tensor_parallel
@@ -53,7 +53,7 @@ class Sharing:
             gpu, max(1, cluster.expert_shards), cluster.expert_ranks * cluster.expert_parallel
         )
 
-    def layer(self, layer: Layer, sparse: bool) -> Waits:
+    def layer(self, layer: LayerTime, sparse: bool) -> Waits:
         """One layer, forward and backward."""
         found = self._tensor().plus(self._context())
         if sparse:
@@ -61,6 +61,8 @@ class Sharing:
         stage = self.job.cluster.stage
         summed = stage == 2 or (stage == 1 and self.job.recipe.grad_accum == 1)
         gathered, scattered = self._sharded(sparse)
+        if self.job.recipe.accumulates_whole:  # once for all micro-batches
+            scattered /= self.job.recipe.grad_accum
         if stage == 3:
             found = found.plus(self._beside(gathered, layer.forward))
             return found.plus(self._beside(gathered + scattered, layer.backward))
@@ -106,7 +108,7 @@ class Sharing:
         gradients summed back.
         """
         recipe = self.job.recipe
-        if self.tensor.cards <= 1 or recipe.loss in ("vocab_parallel", "classification"):
+        if self.tensor.cards <= 1 or recipe.loss in (*IN_PARTS, "classification"):
             return Waits()
         size = self.part.tokens * self.job.model.architecture.vocab * BYTES[recipe.compute]
         return Waits.on(self.tensor, 2 * self.tensor.gather(size))
@@ -129,8 +131,11 @@ class Sharing:
 
     def gradient_width(self) -> int:
         """Bytes of a gradient as it is summed."""
-        wide = self.job.cluster.outer_apart or self.job.cluster.stage < 3
-        return BYTES[self.job.recipe.grads] if wide else min(2, BYTES[self.job.recipe.grads])
+        recipe, cluster = self.job.recipe, self.job.cluster
+        if recipe.reduce:
+            return BYTES[recipe.reduce]
+        wide = cluster.outer_apart or cluster.stage < 3
+        return BYTES[recipe.grads] if wide else min(2, BYTES[recipe.grads])
 
     def stages(self) -> Waits:
         """A micro-batch's activations to the next stage of a pipeline, and their gradients back."""

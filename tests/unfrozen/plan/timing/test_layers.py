@@ -1,4 +1,4 @@
-"""Layers: their products hold all their weights, and each kernel's bytes follow from its tensors."""
+"""Layers: their products hold all weights, and the bytes of kernels follow from their tensors."""
 
 from __future__ import annotations
 
