@@ -44,6 +44,18 @@ def test_a_list_of_jobs_gives_a_list_of_answers(
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_a_framework_named_beside_a_job_is_told_with_what_it_sets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = written(tmp_path, JOB | {"cluster": {"gpus": 8, "sharding": "zero3"}})
+    assert answered(capsys, job, "--framework", "torchtitan")["framework"]["name"] == "torchtitan"
+    for options in ([], ["--explain"]):
+        assert main(["plan", job, "--framework", "torchtitan", *options]) == 0
+        assert "cluster.outer_apart = true" in capsys.readouterr().out
+    assert main(["plan", job, "--framework", "lightning"]) == 2
+    assert "known frameworks are" in capsys.readouterr().err
+
+
 def answered(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     """What a command answers in JSON."""
     assert main(["plan", *arguments, "--json"]) == 0
@@ -125,6 +137,38 @@ def test_a_job_can_be_solved(key: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{found:,}" in printed(capsys, job, "--solve", key)
 
 
+def test_the_fewest_cards_are_those_that_the_plan_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = written(tmp_path, JOB | {"gpu": "A100-80GB", "recipe": {"seq_len": 512}})
+    assert "2 of them would hold it under ZeRO-3" in printed(capsys, job)
+    text = printed(capsys, job, "--solve", "gpus")
+    assert "Fewest cards, ZeRO-3: 2 × A100 80GB SXM; not sharded, no number of them" in text
+    found = answered(capsys, job, "--solve", "gpus")["solve"]
+    assert (found["gpus"], found["cluster"]["sharding"]) == (2, "zero3")
+
+
+def test_layouts_are_ranked_and_each_can_be_planned_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = written(tmp_path, JOB | {"gpu": "H100"})
+    asked = (job, "--solve", "layout", "--gpus", "16", "--sequences", "64", "--price", "2")
+    found = answered(capsys, *asked)["solve"]["layout"]
+    seconds = [one["step_seconds"] for one in found]
+    assert seconds == sorted(seconds)
+    for one in found[:3]:
+        again = written(tmp_path, {**JOB, "gpu": "H100", **{k: one[k] for k in PARTS}})
+        plan = answered(capsys, again)
+        assert plan["fits"]
+        assert plan["device_gib"] == one["device_gib"]
+        assert one["cost_per_billion_tokens"] == 2 * one["card_hours_per_billion_tokens"]
+    text = printed(capsys, *asked, "--run-by", "megatron")
+    assert "pretrain_gpt.py" in text
+
+
+PARTS = ("recipe", "cluster")
+
+
 def test_plans_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = written(tmp_path, JOB | {"cluster": {"gpus": 8}})
     found = answered(capsys, job, "--compare", "none,zero1,zero2,zero3")["compare"]
@@ -132,6 +176,25 @@ def test_plans_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert needs == sorted(needs, reverse=True)
     text = printed(capsys, job, "--compare", "micro_batch=1, micro_batch=8,params=fp32,gpu=H200")
     assert text.count("micro_batch=") == 2
+
+
+def test_what_was_measured_on_this_machine_takes_the_place_of_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, file = written(tmp_path, JOB), tmp_path / "calibration.json"
+    mine = {"device": "NVIDIA A100-SXM4-80GB", "card": "A100 80GB SXM", "day": "2026-11-27"}
+    file.write_text(json.dumps(mine | {"products": {"bf16": 125.0}}))
+    before = answered(capsys, job, "--tokens", "1B")["compute"]
+    after = answered(capsys, job, "--tokens", "1B", "--calibration", str(file))["compute"]
+    assert after["parts"]["products"] > 1.9 * before["parts"]["products"]
+    assert "Measured on NVIDIA A100-SXM4-80GB (2026-11-27)" in " ".join(after["assumptions"])
+    monkeypatch.setenv("UNFROZEN_CALIBRATION", str(file))
+    assert answered(capsys, job, "--tokens", "1B")["compute"] == after
+    file.write_text(json.dumps(mine | {"card": "RTX 3090"}))
+    assert answered(capsys, job, "--tokens", "1B")["compute"] == before, "of another card"
+    file.write_text("{")
+    assert main(["plan", job, "--tokens", "1B"]) == 2
+    assert "calibration" in capsys.readouterr().err
 
 
 def test_tokens_give_time_energy_and_cost(

@@ -9,8 +9,10 @@ Reading order:
 5. `gpt_neox` — GPT-NeoX and Pythia
 6. `bert` — BERT with a classification head
 7. `megatron` — GPT as Megatron-Core builds it
-8. `config` — `ModelConfig`: the count and the list of tensors
-9. `catalogue` — published models and their real sizes
+8. `styles` — which module reads which type
+9. `shared_out` — stacks of experts on several cards, a head of its own
+10. `config` — `ModelConfig`: the count and the list of tensors
+11. `catalogue` — published models and their real sizes
 """
 
 from unfrozen.errors import ModelError
