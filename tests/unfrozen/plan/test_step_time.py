@@ -132,6 +132,65 @@ def test_communication_shows_where_the_network_is_slower_than_the_products() -> 
     assert far.attention == pytest.approx(near.attention, rel=0.01)
 
 
+GPT3 = {"model_type": "gpt", "vocab_size": 51_200, "max_position_embeddings": 2048}
+LLAMA3 = {
+    "model_type": "llama",
+    "hidden_size": 16_384,
+    "num_hidden_layers": 126,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 8,
+    "intermediate_size": 53_248,
+    "vocab_size": 128_256,
+    "hidden_act": "silu",
+}
+MEGATRON = {"params": "fp16", "compute": "fp16", "grads": "fp32", "moments": "fp32"}
+OLD = MEGATRON | {"attention": "eager", "kernels": "fused", "loss": "vocab_parallel"}
+
+
+@pytest.mark.parametrize(
+    ("width", "layers", "heads", "stages", "cards", "batch", "told"),
+    [
+        # Narayanan et al., arXiv 2104.04473, table 1: A100, 8 tensor-parallel cards, 2,048 tokens
+        (8192, 48, 64, 2, 512, 1536, 138),
+        (10_240, 60, 80, 4, 1024, 1792, 140),
+        (12_288, 80, 96, 8, 1536, 2304, 148),
+        (20_480, 105, 128, 35, 2520, 2520, 163),
+    ],
+)
+def test_megatron_s_pipelines_reach_what_their_paper_says(
+    width: int, layers: int, heads: int, stages: int, cards: int, batch: int, told: int
+) -> None:
+    """The paper's TFLOP/s count what is computed again: 4 passes, of which 3 are the model's."""
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    recipe = OLD | {"checkpointing": "full", "grad_accum": batch * 8 * stages // cards}
+    cluster = {"gpus": cards, "tensor_parallel": 8, "pipeline_parallel": stages}
+    given = {"model": GPT3 | sizes, "recipe": recipe, "cluster": cluster, "gpu": "A100-80GB"}
+    assert reached_tflops(Job.read(given)) == pytest.approx(0.75 * told, rel=0.1)
+
+
+@pytest.mark.parametrize(("cards", "micro_batches", "told"), [(8192, 32, 430), (16_384, 16, 400)])
+def test_llama_3_405b_reaches_what_its_paper_says(
+    cards: int, micro_batches: int, told: int
+) -> None:
+    """Llama 3, arXiv 2407.21783, table 4; its interleaved schedule, a layer or so a stage."""
+    recipe = {"params": "bf16", "grads": "fp32", "attention": "flash", "kernels": "fused"}
+    recipe |= {"loss": "vocab_parallel", "seq_len": 8192}
+    cluster = {"gpus": cards, "sharding": "zero1", "tensor_parallel": 8, "sequence_parallel": True}
+    pipeline = {"pipeline_parallel": 16, "pipeline_schedule": "interleaved", "pipeline_chunks": 7}
+    given = {
+        "model": LLAMA3,
+        "recipe": recipe | {"grad_accum": micro_batches},
+        "cluster": cluster | pipeline,
+        "gpu": "H100",
+    }
+    assert reached_tflops(Job.read(given)) == pytest.approx(told, rel=0.05)
+
+
+def reached_tflops(found: Job) -> float:
+    """TFLOP/s of a card by the model's own operations."""
+    return flops(found).model / pace(found) / found.cluster.gpus / 1e12
+
+
 def test_a_pipeline_waits_less_the_more_micro_batches_pass_through() -> None:
     def waits(micro_batches: int) -> float:
         cluster = {"gpus": 8, "pipeline_parallel": 4}

@@ -138,14 +138,18 @@ class Sharing:
         return BYTES[recipe.grads] if wide else min(2, BYTES[recipe.grads])
 
     def stages(self) -> Waits:
-        """A micro-batch's activations to the next stage of a pipeline, and their gradients back."""
+        """A micro-batch's activations to the next stage of a pipeline, and their gradients back.
+
+        Ranks with several stages compute one while they send for another, as Megatron-LM does
+        (megatron/training/arguments.py, `overlap_p2p_comm`); with one they wait.
+        """
         cluster, recipe = self.job.cluster, self.job.recipe
-        if cluster.pipeline_parallel <= 1:
+        if cluster.pipeline_parallel <= 1 or cluster.chunks > 1:
             return Waits()
         size = self.part.tokens * self.part.local.hidden * BYTES[recipe.compute]
         size /= cluster.tensor_parallel if cluster.sequence_parallel else 1
         apart = ring(self.part.machine.gpu, 2, cluster.tensor_parallel * cluster.alike)
-        return Waits.on(apart, 2 * cluster.chunks * (apart.latency + size / apart.rate))
+        return Waits.on(apart, 2 * (apart.latency + size / apart.rate))
 
     def _gathered_width(self) -> int:
         return min(BYTES[self.job.recipe.compute], BYTES[self.job.recipe.params])
