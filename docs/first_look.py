@@ -1,7 +1,8 @@
 """Compare the planner with rows that it was never compared with, and count how far it is off.
 
-    .venv/bin/python docs/first_look.py           what is missing in web/truth/first_look.json
-    .venv/bin/python docs/first_look.py --table   nothing written: kinds, medians, nine in ten
+    PYTHONPATH=web .venv/bin/python docs/first_look.py           what is missing in first_look.json
+    PYTHONPATH=web .venv/bin/python docs/first_look.py --table   kinds, medians, nine in ten, worst
+    PYTHONPATH=web .venv/bin/python docs/first_look.py --bars    what tests/unfrozen/plan holds it to
 
 A first look is written once, with the commit whose planner took it, and never again: what is done
 about a miss later does not change it. A row that the planner has no words for waits. The spread of
@@ -11,17 +12,18 @@ all speeds, as this code estimates them, is written into py/unfrozen/plan/record
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from unfrozen.answer.later import SPEED, Look, grouped, look, read_rows
+from press.truth import TRUTH, later
+from unfrozen.answer.later import SPEED, Look, grouped
 from unfrozen.plan.record import KINDS, Spread
 
 ROOT: Final = Path(__file__).parents[1]
-TRUTH: Final = ROOT / "web" / "truth"
 FIRST: Final = TRUTH / "first_look.json"
 RECORD: Final = ROOT / "py" / "unfrozen" / "plan" / "record.py"
 BLOCK: Final = re.compile(r"(# counted by docs/first_look\.py\n).*?(# end\n)", re.DOTALL)
@@ -33,35 +35,22 @@ PLANNER: Final = [
 
 def main() -> None:
     """Take every first look that is missing, or print the table."""
-    looks = looked()
+    looks = list(later())
     if "--table" in sys.argv[1:]:
         for of in ("memory", "speed"):
             print_table(of, [item for item in looks if item.row.of == of])
+        return
+    if "--bars" in sys.argv[1:]:
+        print_bars(looks)
         return
     taken = write_first_looks(looks)
     RECORD.write_text(BLOCK.sub(counted(looks), RECORD.read_text()))
     print(f"{taken} first looks taken, {sum(bool(item.refused) for item in looks)} rows refused")
 
 
-def looked() -> list[Look]:
-    """Every later row beside what the planner says of it."""
-    said = read("said.json")
-    rows = [
-        *read_rows(read("memory_later.json"), said, found=False),
-        *read_rows(read("speeds_later.json"), said, found=False),
-        *read_rows(read("found_later.json"), said, found=True),
-    ]
-    return [look(row) for row in rows]
-
-
-def read(name: str) -> Any:
-    """A file of the truth set."""
-    return json.loads((TRUTH / name).read_text(encoding="utf-8"))
-
-
 def write_first_looks(looks: list[Look]) -> int:
     """Add the errors of rows that have none; how many."""
-    known = read(FIRST.name)
+    known = json.loads(FIRST.read_text(encoding="utf-8"))
     commit = committed()
     new = {
         item.row.key: {"commit": commit, "error": round(item.error, 4)}
@@ -85,9 +74,7 @@ def committed() -> str:
 
 def git(*words: str) -> str:
     """What git answers, in this repository."""
-    answer = subprocess.run(
-        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return answer.stdout.strip()
 
 
@@ -119,6 +106,18 @@ def print_table(of: str, looks: list[Look]) -> None:
     errors = [item.error for item in looks if item.error is not None]
     whole = Spread.of(errors)
     print(f"  {'all':34} {len(looks):3} {whole.half:7.1%} {whole.most:7.1%}")
+
+
+def print_bars(looks: list[Look]) -> None:
+    """Half and nine in ten of the rows that were looked at since, a little above what is reached."""
+    for of in ("memory", "speed"):
+        seen = [item for item in looks if item.row.of == of and not item.row.found]
+        for kind in (*KINDS, "all"):
+            errors = [i.error for i in seen if i.error is not None and kind in (i.kind, "all")]
+            if errors:
+                found = Spread.of(errors)
+                half, most = (math.ceil(1030 * size) / 1000 for size in (found.half, found.most))
+                print(f'    ("{of}", "{kind}"): ({half:.3f}, {most:.3f}),')
 
 
 if __name__ == "__main__":

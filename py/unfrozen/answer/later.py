@@ -123,7 +123,8 @@ def _is_about(entry: Json, of: str, row_id: str) -> bool:
 
 def look(row: LaterRow, overlay: bool = True) -> Look:
     """Plan the job of a row, with what is `said` of it as far as the planner has words for it."""
-    given, unsaid = dict(row.said) if overlay else {}, []
+    given: Json = row.said if overlay else {}
+    unsaid: list[str] = []
     while True:
         try:
             job = Job.read(merged(row.job, given))

@@ -10,7 +10,8 @@ from unfrozen.errors import PlanError
 from unfrozen.hardware.boards import HOST_MEMORY_GB_S, LINK_SHARE, board, peak_tflops
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.job import Job
-from unfrozen.plan.flops import flops, frozen
+from unfrozen.plan.flops import flops
+from unfrozen.plan.record import band
 from unfrozen.plan.step_time import (
     SCORE_BYTES,
     UNMEASURED_SHARE,
@@ -87,7 +88,7 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         found.append(
             f"Assumed: matrix products reach {100 * share:.0f}% of"
             f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({kernels} kernels);"
-            f" {_confidence(job)}"
+            f" {band(job)}."
         )
         found += _unmeasured(job, gpu) + _links(job, gpu)
     found.append(
@@ -95,15 +96,6 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         " hosts and cooling are not counted (PUE 1.0)."
     )
     return tuple(found)
-
-
-def _confidence(job: Job) -> str:
-    """How far published runs are from such an estimate (`SPEEDS`, `UNEXPLAINED` of the tests)."""
-    if frozen(job):
-        return (
-            "speeds of adapters are untested, and the few published are up to three times as high."
-        )
-    return "real runs differ by a third."
 
 
 def _unmeasured(job: Job, gpu: Gpu) -> list[str]:

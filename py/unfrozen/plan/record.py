@@ -19,13 +19,14 @@ from unfrozen.plan.step_time import card_of
 KINDS: Final = {
     "adapters": "with adapters",
     "experts": "of models with experts",
-    "fp8": "with products in 8 bits",
+    "low": "with products of 8 bits or fewer",
     "one": "on one card",
     "machine": "on the cards of one machine",
     "machines": "on several machines",
 }
 """Kinds of jobs, in the order in which a job is asked whether it is one, and in words."""
 
+_WIDE: Final = ("fp32", "bf16", "fp16")
 ENOUGH: Final = 10
 """Runs from which on nine in ten of them are more than a single one."""
 
@@ -54,7 +55,7 @@ class Spread:
 SPEEDS: Final[dict[str, Spread]] = {
     "adapters": Spread(5, 0.227, 0.454, 0.454),
     "experts": Spread(3, 1.551, 2.494, 2.494),
-    "fp8": Spread(21, 0.168, 0.826, 1.254),
+    "low": Spread(21, 0.168, 0.826, 1.254),
     "one": Spread(13, 0.540, 1.403, 1.606),
     "machine": Spread(102, 0.191, 0.452, 4.759),
     "machines": Spread(53, 0.259, 0.375, 1.098),
@@ -69,8 +70,8 @@ def kind_of(job: Job) -> str:
         return "adapters"
     if job.model.architecture.experts:
         return "experts"
-    if "fp8" in job.recipe.compute:
-        return "fp8"
+    if job.recipe.compute not in _WIDE:
+        return "low"
     if job.cluster.gpus == 1:
         return "one"
     return "machine" if job.cluster.gpus <= board(card_of(job)).machine else "machines"

@@ -9,6 +9,7 @@ from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_tokens
 from unfrozen.planner.figures import Json, band_text, overhead
 from unfrozen.planner.formulas import why
@@ -17,7 +18,6 @@ from unfrozen.planner.sizes import duration_text, size_text
 from unfrozen.units import format_count, gib, sig3, small
 
 _ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14"
-_GUESS: Final = "an estimate: real runs differ by a third"
 
 
 def memory_numbers(plan: Plan, unit: str) -> list[Json]:
@@ -102,7 +102,7 @@ def _speed(job: Job, found: Estimate) -> Json:
             ("peak of a card", f"{peak:g} TFLOP/s"),
             ("share of it used", f"{100 * found.mfu:.0f}%"),
         ],
-        _GUESS,
+        f"an estimate: {band(job)}",
     )
 
 
@@ -119,7 +119,7 @@ def _time(job: Job, found: Estimate) -> Json:
             ("speed", f"{small(found.tokens_per_second)} tokens/s"),
             ("cards", f"{cards:,}"),
         ],
-        _GUESS,
+        f"an estimate: {band(job)}",
     )
 
 
