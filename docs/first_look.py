@@ -109,7 +109,7 @@ def print_table(of: str, looks: list[Look]) -> None:
 
 
 def print_bars(looks: list[Look]) -> None:
-    """Half and nine in ten of the rows that were looked at since, a little above what is reached."""
+    """Half and nine in ten of the rows that were looked at since, 3% above what is reached."""
     for of in ("memory", "speed"):
         seen = [item for item in looks if item.row.of == of and not item.row.found]
         for kind in (*KINDS, "all"):

@@ -1,4 +1,4 @@
-"""The record as printed: kinds, medians and what the planner has no word for, in the page itself."""
+"""The record as printed: kinds, medians, and the words that the planner lacks."""
 
 import json
 import re

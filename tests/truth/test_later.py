@@ -12,7 +12,7 @@ from press.truth import TRUTH, first_looks, later, later_rows, rows, whole_looks
 from unfrozen.answer.later import MEMORY, SPEED, LaterRow
 from unfrozen.units import GIB
 
-FIGURES = re.compile(r"\d[\d,.]*\d|\d")
+FIGURES = re.compile(r"\d[\d,]*(?:\.\d+)?")
 FILES = ("memory_later.json", "speeds_later.json", "found_later.json")
 
 
@@ -23,7 +23,7 @@ def read(name: str) -> Any:
 
 def figures(text: str) -> set[float]:
     """The numbers of a quote."""
-    return {float(found.replace(",", "").rstrip(".")) for found in FIGURES.findall(text)}
+    return {float(found.replace(",", "")) for found in FIGURES.findall(text)}
 
 
 def test_no_two_rows_are_called_the_same_and_none_is_among_the_first() -> None:
@@ -33,7 +33,7 @@ def test_no_two_rows_are_called_the_same_and_none_is_among_the_first() -> None:
 
 
 def test_the_sets_are_as_large_as_promised() -> None:
-    assert [len(read(name)) for name in FILES] == [60, 189, 66]
+    assert [len(read(name)) for name in FILES] == [60, 189, 57]
 
 
 @pytest.mark.parametrize("row", later_rows(), ids=lambda row: row.key)

@@ -88,7 +88,7 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         found.append(
             f"Assumed: matrix products reach {100 * share:.0f}% of"
             f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({kernels} kernels);"
-            f" {band(job)}."
+            f" {_confidence(job)}"
         )
         found += _unmeasured(job, gpu) + _links(job, gpu)
     found.append(
@@ -96,6 +96,11 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
         " hosts and cooling are not counted (PUE 1.0)."
     )
     return tuple(found)
+
+
+def _confidence(job: Job) -> str:
+    """How far estimates were off for published runs of the same kind."""
+    return f"{band(job)}."
 
 
 def _unmeasured(job: Job, gpu: Gpu) -> list[str]:
