@@ -67,11 +67,19 @@ def layer_bytes(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: 
     return sum(item.size / whole_ranks if item.whole else item.size for item in items)
 
 
+@lru_cache(maxsize=4096)
+def before_experts_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> float:
+    """Bytes a token that a sparse layer keeps up to its router."""
+    items = experts_items(a, flow)
+    after = sum(item.size / whole_ranks if item.whole else item.size for item in items)
+    return layer_bytes(a, flow, True, whole_ranks) - after
+
+
 def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
     found = norm_bytes(a, flow, a.hidden)
     norm = Item("last norm", _norm_formula(a, flow, "h"), found, True)
-    return [*beside_items(a, flow, checkpointed, batch), norm]
+    return [*beside_items(a, flow, checkpointed, batch), *([norm] if a.has_head else [])]
 
 
 def beside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
@@ -81,9 +89,10 @@ def beside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) ->
         masks = {"flash": 0, "sdpa_masked": flow.compute}
         mask = masks.get(flow.attention, int(checkpointed))
     rotary = 0 if a.positions else 2 * a.head_dim * flow.stream // batch
-    noise = flow.noise(flow.stream) if a.positions else 0
+    noise = flow.noise(flow.stream) if a.positions and a.has_embedding else 0
+    ids = 0 if flow.adapters or not a.has_embedding else 8  # a frozen embedding needs none
     items = [
-        Item("token ids", "8", 0 if flow.adapters else 8),  # a frozen embedding needs none
+        Item("token ids", "8", ids),
         Item("attention mask", f"{mask}·s", mask * flow.seq_len),
         Item("rotary tables", f"2·{flow.stream}·d / b", rotary),
         Item("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),

@@ -4,7 +4,9 @@ LoRA (Hu et al., arXiv 2106.09685, section 4.1) puts two thin matrices beside a 
 rank · (in + out) parameters. QLoRA (Dettmers et al., arXiv 2305.14314, section 3) stores the frozen
 linear layers in 4-bit NormalFloat, with one fp32 scale for 64 weights (nf4), or with scales that
 are quantised in turn, 8 bits each and one fp32 scale for 256 of them (nf4-dq). Embeddings, head
-and norms stay as they are. int8 has one fp32 scale for each row.
+and norms stay as they are. int8 has one fp32 scale for each row, also where
+the weights train in it (torchao/prototype/quantized_training/int8.py, after Q-GaLore, Zhang et al.,
+arXiv 2407.08296).
 """
 
 from __future__ import annotations

@@ -48,10 +48,37 @@ class Experts:
     every: int = 1
     dense_layers: frozenset[int] = frozenset()
     normalised: bool = False  # the weights of a token's experts are divided by their sum
+    sharers: int = 1  # cards that share the experts out, each with some of them whole
+    widths: tuple[int, int] = (
+        1,
+        1,
+    )  # cards by which `ffn` is divided, and those by which weights are
+
+    @property
+    def held(self) -> int:
+        """How many of the experts a card holds."""
+        return self.count // self.sharers
+
+    @property
+    def held_ffn(self) -> int:
+        """Width of the weights of one of them."""
+        return self.ffn * self.widths[0] // self.widths[1]
 
     def in_layer(self, index: int) -> bool:
         """Whether layer `index` (from 0) is sparse."""
         return index not in self.dense_layers and (index + 1) % self.every == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some layers of a model, by their numbers in it, with or without what stands at its ends."""
+
+    layers: tuple[int, ...]
+    embedding: bool = True
+    head: bool = True
+
+
+_WHOLE: Final = Part(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +112,7 @@ class Architecture:
     caps_logits: bool = False  # so do the logits
     types: int = 0  # token-type embeddings (BERT)
     labels: int = 0  # classes of a classification head in place of the language-model head
+    part: Part | None = None  # these of its layers alone, in a pipeline
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -109,6 +137,26 @@ class Architecture:
         return self.model_type in FUSED_TYPES and self.activation == "silu" and plain
 
     @property
+    def has_embedding(self) -> bool:
+        """Whether this part of a model, or the whole of it, begins with the embedding."""
+        return (self.part or _WHOLE).embedding
+
+    @property
+    def has_head(self) -> bool:
+        """Whether this part of a model, or the whole of it, ends with last norm and head."""
+        return (self.part or _WHOLE).head
+
+    @property
+    def head_size(self) -> int:
+        """Parameters of a language-model head, tied or not; 0 where there is none."""
+        return self.vocab * self.hidden if self.has_head and not self.labels else 0
+
+    @property
+    def embedding_size(self) -> int:
+        """Parameters of the embedding of tokens; 0 where another part of the model has it."""
+        return self.vocab * self.hidden if self.has_embedding else 0
+
+    @property
     def q_width(self) -> int:
         """Width of the queries, H · d."""
         return self.heads * self.head_dim
@@ -118,12 +166,17 @@ class Architecture:
         """Width of the keys, and of the values, K · d."""
         return self.kv_heads * self.head_dim
 
-    def split(self, ranks: int) -> Architecture:
+    def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> Architecture:
         """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.
 
         Ranks that outnumber the kv heads hold a copy of one each; the vocabulary is padded to a
-        multiple of 128 a rank, as Megatron does. Raises ModelError where a size does not divide.
+        multiple of 128 a rank, as Megatron does. `sharers` ranks share the experts out, and `own`
+        ranks the matrices of one (None: as many as of the rest). Raises ModelError where a size
+        does not divide.
         """
+        if self.experts and (sharers > 1 or (own or ranks) != ranks):
+            experts = replace(self.experts, sharers=sharers, widths=(ranks, own or ranks))
+            return replace(self, experts=experts).split(ranks)
         if ranks == 1:
             return self
         sizes = {"num_attention_heads": self.heads, "intermediate_size": self.ffn}
@@ -146,9 +199,18 @@ class Architecture:
             experts=experts,
         )
 
+    def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> Architecture:
+        """A part of the model. Where one end of two that are tied is elsewhere, each is its own."""
+        part, tied = Part(layers, embedding, head), self.tied and embedding and head
+        return replace(self, layers=len(layers), part=part, tied=tied)
+
+    def number(self, index: int) -> int:
+        """The number in the whole model of the layer that is number `index` here."""
+        return self.part.layers[index] if self.part else index
+
     def is_sparse(self, index: int) -> bool:
         """Whether layer `index` routes its tokens to experts."""
-        return self.experts is not None and self.experts.in_layer(index)
+        return self.experts is not None and self.experts.in_layer(self.number(index))
 
 
 def divided(name: str, width: int, heads: int) -> int:

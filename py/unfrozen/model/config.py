@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from unfrozen.errors import ModelError
 from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
-from unfrozen.model.architecture import Architecture, Tensor
+from unfrozen.model.architecture import Architecture, Experts, Tensor
 from unfrozen.model.fields import Fields
 
 
@@ -67,9 +67,16 @@ class ModelConfig:
 
         As `named_parameters()` does, it lists a tied head once, as the embedding.
         """
+        layers = map(self.layer_tensors, range(self.architecture.layers))
+        before, after = self._ends
+        return (*before, *(tensor for layer in layers for tensor in layer), *after)
+
+    @cached_property
+    def _ends(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The tensors before and after the layers, as far as this part of a model has them."""
         a, style = self.architecture, _STYLES[self.architecture.model_type]
-        layers = (tensor for index in range(a.layers) for tensor in style.layer(a, index))
-        return (*style.before(a), *layers, *style.after(a))
+        before = tuple(style.before(a)) if a.has_embedding else ()
+        return before, tuple(style.after(a)) if a.has_head else ()
 
     @cached_property
     def num_parameters(self) -> int:
@@ -81,23 +88,29 @@ class ModelConfig:
     @cached_property
     def outer_parameters(self) -> int:
         """Parameters outside the layers: embeddings, last norm, an untied head."""
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        return sum(tensor.size for part in (style.before(a), style.after(a)) for tensor in part)
+        return sum(tensor.size for part in self._ends for tensor in part)
+
+    @cached_property
+    def expert_parameters(self) -> int:
+        """Parameters of all experts that tokens are routed to."""
+        if not self.sparse_layers:
+            return 0
+        index = next(i for i in range(self.architecture.layers) if self.architecture.is_sparse(i))
+        layer = self.layer_tensors(index)
+        return self.sparse_layers * sum(t.size for t in layer if _of_experts(t))
 
     @cached_property
     def num_tensors(self) -> int:
         """How many trainable tensors there are."""
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        outer = sum(1 for part in (style.before(a), style.after(a)) for _ in part)
+        a = self.architecture
         if a.experts:
             return len(self.tensors)
-        return outer + a.layers * sum(1 for _ in style.layer(a, 0))
+        return sum(map(len, self._ends)) + a.layers * len(self.layer_tensors(0))
 
     @cached_property
     def layer_matrices(self) -> int:
         """Parameters of the first layer that belong to matrices: all but norms and biases."""
-        layer = _STYLES[self.architecture.model_type].layer(self.architecture, 0)
-        return sum(tensor.size for tensor in layer if len(tensor.shape) > 1)
+        return sum(t.size for t in self.layer_tensors(0) if len(t.shape) > 1)
 
     @cached_property
     def layer_linears(self) -> int:
@@ -114,11 +127,11 @@ class ModelConfig:
     @cached_property
     def largest_tensor(self) -> int:
         """Elements of the largest tensor."""
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
+        a = self.architecture
         kinds = (
             {a.is_sparse(index): index for index in range(a.layers)} if a.experts else {False: 0}
         )
-        parts = [style.before(a), style.after(a), *(style.layer(a, i) for i in kinds.values())]
+        parts = [*self._ends, *map(self.layer_tensors, kinds.values())]
         return max(tensor.size for part in parts for tensor in part)
 
     @cached_property
@@ -135,13 +148,28 @@ class ModelConfig:
         """The same model with an embedding, and an untied head, of so many rows."""
         return ModelConfig(replace(self.architecture, vocab=rows))
 
-    def split(self, ranks: int) -> ModelConfig:
-        """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide."""
-        return self if ranks == 1 else _split(self, ranks)
+    def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> ModelConfig:
+        """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide.
+
+        `sharers` and `own` ranks share out the experts and each of them, see `Architecture.split`.
+        """
+        alone = ranks == sharers == (own or 1) == 1
+        return self if alone else _split(self, ranks, sharers, own)
+
+    def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> ModelConfig:
+        """These layers of the model, with or without what stands at its ends."""
+        return _part(self, layers, embedding, head)
 
     def layer_tensors(self, index: int) -> tuple[Tensor, ...]:
-        """The tensors of layer `index`, from 0."""
-        return tuple(_STYLES[self.architecture.model_type].layer(self.architecture, index))
+        """The tensors of layer `index`, from 0; of experts that are shared out those of a card."""
+        a = self.architecture
+        tensors = _STYLES[a.model_type].layer(a, index)
+        experts = a.experts
+        if experts is None or (experts.sharers == 1 and experts.widths[0] == experts.widths[1]):
+            return tuple(tensors)
+        return tuple(
+            _held(tensor, experts) if _of_experts(tensor) else tensor for tensor in tensors
+        )
 
     def layer_parameters(self, index: int) -> int:
         """Parameters of layer `index` (dense and sparse layers differ, others do not)."""
@@ -162,8 +190,27 @@ class ModelConfig:
 
 
 @lru_cache(maxsize=1024)
-def _split(model: ModelConfig, ranks: int) -> ModelConfig:
-    return ModelConfig(model.architecture.split(ranks))
+def _split(model: ModelConfig, ranks: int, sharers: int, own: int | None) -> ModelConfig:
+    return ModelConfig(model.architecture.split(ranks, sharers, own))
+
+
+@lru_cache(maxsize=4096)
+def _part(model: ModelConfig, layers: tuple[int, ...], embedding: bool, head: bool) -> ModelConfig:
+    return ModelConfig(model.architecture.only(layers, embedding=embedding, head=head))
+
+
+def _of_experts(tensor: Tensor) -> bool:
+    """Whether a tensor stacks a matrix of each expert."""
+    return ".experts." in tensor.name
+
+
+def _held(tensor: Tensor, experts: Experts) -> Tensor:
+    """A stack of matrices of all experts cut to those, and to the width, that a card holds."""
+    shape, wide = [experts.held, *tensor.shape[1:]], (experts.ffn, 2 * experts.ffn)
+    cut = next((place for place, size in enumerate(shape) if place and size in wide), 0)
+    if cut:  # exactly one, where the model is as wide as an expert
+        shape[cut] = shape[cut] // experts.ffn * experts.held_ffn
+    return Tensor(tensor.name, tuple(shape))
 
 
 def _model_type(config: Mapping[str, object]) -> str:
