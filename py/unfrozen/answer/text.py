@@ -235,7 +235,8 @@ def estimate_text(job: Job, found: Estimate) -> str:
             "Speed",
             f"{_large(found.tokens_per_second)} tokens/s, {100 * found.mfu:.0f}% of peak (MFU)",
         ],
-        ["Step", f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"],
+        ["Step", _step(job, found)],
+        *([["Spent on", found.spent]] if found.spent else []),
         ["FLOPs", f"{found.total_flops:.3g}, {found.flops_per_token:.3g} a token"],
         ["Time", f"{format_duration(found.seconds)}, {_large(found.gpu_hours)} GPU-hours"],
         ["Energy", f"{_large(found.energy_kwh)} kWh"],
@@ -243,7 +244,16 @@ def estimate_text(job: Job, found: Estimate) -> str:
     if found.cost is not None:
         rows.append(["Cost", f"{_large(found.cost)}, in the currency of the price"])
     head = f"{format_count(found.tokens)} tokens on {cards}; an estimate"
-    return "\n".join([head, table(rows, left=2), *found.assumptions])
+    told = [table(rows, left=2), *filter(None, [found.bound]), *found.assumptions]
+    return "\n".join([head, *told])
+
+
+def _step(job: Job, found: Estimate) -> str:
+    told = f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"
+    if found.step_band is None:
+        return told
+    low, high = map(format_duration, found.step_band)
+    return f"{told}; others of its kind {low} to {high}"
 
 
 def change(ratio: float) -> str:

@@ -28,8 +28,10 @@ SOURCES: Final = {
 LINK_SHARE: Final = 0.8
 """Assumed: what a transfer reaches of a link's figure. ml-engineering (network/README.md) measured
 0.78 in all-reduces over the NVLink of eight A100, 0.88 between two H200 and over PCIe 5."""
-HOST_MEMORY_GB_S: Final = 100.0
-"""Assumed: what one card's share of the host's processors reads and writes."""
+HOST_MEMORY_GB_S: Final = 41.0
+"""Assumed: what one card's share of the host's processors reads and writes. Two EPYC 7742 with
+eight channels of DDR4-3200 each have 410 GB/s for the eight cards of a DGX A100; a program reaches
+`LINK_SHARE` of it."""
 NETWORK_GB_S: Final = 25.0
 """Assumed between machines where a board says nothing else: one adapter of 200 Gb/s a card, one
 way, which is what A100s have (epoch)."""
@@ -59,6 +61,8 @@ class Board:
     fp16_tflops   of 16-bit matrices on a card without bf16
     fp8           whether it multiplies in fp8, twice as fast as in bf16
     machine       cards of one machine
+    peer_to_peer  whether cards without links read each other's memory over PCIe; NVIDIA's driver
+                  lets GeForce cards of the 40 and 50 series do no such thing
     sources       keys of `SOURCES`
     """
 
@@ -71,6 +75,7 @@ class Board:
     fp16_tflops: float | None = None
     fp8: bool = False
     machine: int = NODE_GPUS
+    peer_to_peer: bool = True
     sources: tuple[str, ...] = ("ml-engineering",)
 
 
@@ -81,8 +86,8 @@ _RTX: Final = ("rtx-blackwell",)
 # RTX 3090, RTX A6000 and the PCIe cards take NVLink bridges for two, sold apart: not counted here.
 BOARDS: Final[dict[str, Board]] = {
     "RTX 3090": Board(350, 35.6, _PCIE_4, sources=_EPOCH),
-    "RTX 4090": Board(450, 82.6, _PCIE_4, fp8=True, sources=_EPOCH),
-    "RTX 5090": Board(575, 104.8, _PCIE_5, fp8=True, sources=_RTX),
+    "RTX 4090": Board(450, 82.6, _PCIE_4, fp8=True, peer_to_peer=False, sources=_EPOCH),
+    "RTX 5090": Board(575, 104.8, _PCIE_5, fp8=True, peer_to_peer=False, sources=_RTX),
     "RTX A6000": Board(300, 38.7, _PCIE_4, sources=_EPOCH),
     "RTX PRO 6000 Blackwell": Board(
         600, 125.0, _PCIE_5, fp8=True, sources=("rtx-blackwell", "ml-engineering")

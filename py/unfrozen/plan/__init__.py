@@ -5,6 +5,7 @@ Reading order:
 - `fit` — what a job holds, and whether the card holds that
 - `methods` — full fine-tuning, LoRA and QLoRA side by side
 - `flops` — what a token costs in operations
+- `timing` — seconds of products, attention, memory and collectives, term by term
 - `step_time` — what a step costs in seconds, cause by cause
 - `timeline` — two steps through time, turn by turn
 - `host` — what loading and saving need of a machine's own memory

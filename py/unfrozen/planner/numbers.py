@@ -11,6 +11,7 @@ from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_tokens
+from unfrozen.plan.timing.parts import CAUSES
 from unfrozen.planner.figures import Json, band_text, overhead
 from unfrozen.planner.formulas import why
 from unfrozen.planner.peak import instant_label
@@ -93,7 +94,8 @@ def _speed(job: Job, found: Estimate) -> Json:
         "speed",
         "Speed",
         f"{small(found.tokens_per_second)} tokens/s",
-        f"a step of {step_tokens(job):,} tokens in {duration_text(found.step_seconds)}",
+        f"a step of {step_tokens(job):,} tokens in {duration_text(found.step_seconds)};"
+        f" {found.bound[:1].lower()}{found.bound[1:].rstrip('.')}",
         "tokens of a step ÷ seconds of a step",
         [
             ("tokens of a step", f"{step_tokens(job):,}"),
@@ -101,6 +103,7 @@ def _speed(job: Job, found: Estimate) -> Json:
             ("operations a token", format_count(found.flops_per_token)),
             ("peak of a card", f"{peak:g} TFLOP/s"),
             ("share of it used", f"{100 * found.mfu:.0f}%"),
+            *((CAUSES[name], f"{sig3(value)} s") for name, value in found.parts.items()),
         ],
         f"an estimate: {band(job)}",
     )
