@@ -24,7 +24,10 @@ HOOK_KERNELS: Final = 40
 copy out, free, and what a scatter adds (torch/distributed/fsdp, `_fsdp_param_group.py`)."""
 TENSORS_A_LAYER: Final = 9
 """Of a Llama's: four matrices of attention, three of the feed-forward part, two norms."""
-UPDATE_KERNELS: Final = {"fused": 0.2, "foreach": 1.0, "for_loop": 14.0, "rows": 14.0}
+UPDATE_KERNELS: Final = {
+    **{"fused": 0.2, "sub_groups": 0.2, "foreach": 1.0},
+    **{"for_loop": 14.0, "rows": 14.0},
+}
 """Assumed: kernels of the update a tensor; fused and foreach ones take many tensors at once."""
 
 
