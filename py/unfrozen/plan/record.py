@@ -53,13 +53,13 @@ class Spread:
 
 # counted by docs/first_look.py
 SPEEDS: Final[dict[str, Spread]] = {
-    "adapters": Spread(5, 0.227, 0.454, 0.454),
-    "experts": Spread(3, 1.551, 2.494, 2.494),
-    "low": Spread(21, 0.168, 0.826, 1.254),
-    "one": Spread(13, 0.540, 1.403, 1.606),
-    "machine": Spread(102, 0.191, 0.452, 4.759),
-    "machines": Spread(53, 0.259, 0.375, 1.098),
-    "all": Spread(197, 0.222, 0.667, 4.759),
+    "adapters": Spread(8, 0.350, 0.369, 0.369),
+    "experts": Spread(6, 0.383, 2.592, 2.592),
+    "low": Spread(35, 0.155, 0.417, 0.650),
+    "one": Spread(13, 0.214, 1.506, 1.589),
+    "machine": Spread(106, 0.055, 0.269, 3.930),
+    "machines": Spread(54, 0.069, 0.201, 0.765),
+    "all": Spread(222, 0.074, 0.372, 3.930),
 }
 # end
 

@@ -12,19 +12,19 @@ from unfrozen.plan.record import KINDS, SPEEDS, Spread
 
 # from docs/first_look.py --bars
 BARS: dict[tuple[str, str], tuple[float, float]] = {
-    ("memory", "experts"): (0.584, 0.607),
-    ("memory", "low"): (0.021, 0.173),
-    ("memory", "one"): (0.038, 0.216),
-    ("memory", "machine"): (0.127, 0.524),
-    ("memory", "machines"): (0.554, 0.755),
-    ("memory", "all"): (0.120, 0.569),
-    ("speed", "adapters"): (0.184, 0.468),
-    ("speed", "experts"): (1.598, 2.569),
-    ("speed", "low"): (0.173, 0.924),
-    ("speed", "one"): (0.342, 1.445),
-    ("speed", "machine"): (0.197, 0.466),
-    ("speed", "machines"): (0.267, 0.387),
-    ("speed", "all"): (0.224, 0.602),
+    ("memory", "experts"): (0.043, 0.132),
+    ("memory", "low"): (0.063, 0.173),
+    ("memory", "one"): (0.038, 0.171),
+    ("memory", "machine"): (0.036, 0.147),
+    ("memory", "machines"): (0.012, 0.062),
+    ("memory", "all"): (0.038, 0.147),
+    ("speed", "adapters"): (0.154, 0.238),
+    ("speed", "experts"): (1.885, 2.670),
+    ("speed", "low"): (0.117, 0.625),
+    ("speed", "one"): (0.184, 0.654),
+    ("speed", "machine"): (0.051, 0.278),
+    ("speed", "machines"): (0.071, 0.198),
+    ("speed", "all"): (0.069, 0.329),
 }
 
 SLACK = 1.05
