@@ -85,12 +85,13 @@ def test_what_is_said_of_rows_makes_memory_no_worse() -> None:
     assert told.half <= plain.half + WIDEST
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "all"])
+@pytest.mark.parametrize("kind", [*KINDS, "unseen", "all"])
 def test_the_band_that_is_told_is_the_record(kind: str) -> None:
     errors = [
         item.error
         for item in later()
-        if item.row.of == "speed" and item.error is not None and kind in (item.kind, "all")
+        if item.row.of == "speed" and item.error is not None
+        if kind in (item.kind, "all") or (kind == "unseen" and item.row.found)
     ]
     found, told = Spread.of(errors), SPEEDS[kind]
     again = "the record changed: run docs/first_look.py"

@@ -47,7 +47,7 @@ def test_a_job_is_of_the_first_kind_that_it_is(given: dict[str, Any], kind: str)
 
 
 def test_every_kind_has_a_spread_and_all_runs_are_in_one() -> None:
-    assert list(SPEEDS) == [*KINDS, "all"]
+    assert list(SPEEDS) == [*KINDS, "unseen", "all"]
     assert SPEEDS["all"].runs == sum(SPEEDS[kind].runs for kind in KINDS)
     for found in SPEEDS.values():
         assert 0 <= found.half <= found.most <= found.worst
@@ -59,6 +59,7 @@ def test_a_band_says_of_how_many_runs_it_is() -> None:
     assert told.startswith(f"of {found.runs} published runs on several machines, half were within ")
     assert told.endswith(f"nine in ten within {100 * found.most:.0f}%")
     assert f"half of {SPEEDS['all'].runs} published runs" in overall()
+    assert f"of the {SPEEDS['unseen'].runs} among them" in overall()
 
 
 def test_of_few_runs_the_worst_is_told() -> None:
