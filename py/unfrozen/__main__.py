@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards, text
+from unfrozen.answer.chosen import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
@@ -104,6 +105,7 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     add("--recipe", metavar="JSON", help="keys of the recipe, such as '{\"micro_batch\": 4}'")
     add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
     add("--gpu", metavar="NAME", help="the card, such as H100")
+    add("--framework", metavar="NAME", help="whose defaults count where the job says nothing")
     add("--explain", action="store_true", help="the peak taken apart, formula by formula")
     add("--all-gpus", action="store_true", help="which cards hold the job")
     add("--solve", choices=(*MOST, "gpus"), help="the most that fits, or the fewest cards")
@@ -135,8 +137,9 @@ def _given(options: argparse.Namespace) -> object:
     changes: dict[str, Any] = {}
     if options.model is not None:
         changes["model"] = _model(options.model)
-    if options.gpu is not None:
-        changes["gpu"] = options.gpu
+    for name in ("gpu", "framework"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
     parts = {
         name: _object(getattr(options, name), f"--{name}")
         for name in ("recipe", "cluster")
@@ -243,8 +246,10 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
     if options.tokens is not None:
         parts.append(text.estimate_text(one.planned.job, _estimate(options, one)))
-    title = text.title(one.planned.job)
-    return "\n\n".join([title, *parts]) if parts else text.report(one.planned)
+    if not parts:
+        return text.report(one.planned)
+    job = one.planned.job
+    return "\n\n".join(filter(None, [text.title(job), framework_text(job), *parts]))
 
 
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:

@@ -44,6 +44,18 @@ def test_a_list_of_jobs_gives_a_list_of_answers(
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_a_framework_named_beside_a_job_is_told_with_what_it_sets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = written(tmp_path, JOB | {"cluster": {"gpus": 8, "sharding": "zero3"}})
+    assert answered(capsys, job, "--framework", "torchtitan")["framework"]["name"] == "torchtitan"
+    for options in ([], ["--explain"]):
+        assert main(["plan", job, "--framework", "torchtitan", *options]) == 0
+        assert "cluster.outer_apart = true" in capsys.readouterr().out
+    assert main(["plan", job, "--framework", "lightning"]) == 2
+    assert "known frameworks are" in capsys.readouterr().err
+
+
 def answered(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     """What a command answers in JSON."""
     assert main(["plan", *arguments, "--json"]) == 0

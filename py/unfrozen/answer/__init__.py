@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `chosen` — what a named framework set, and why
 - `plain` — as plain data, with its fixed keys
 - `text` — as text for a person at a terminal
 - `accuracy` — what steps were seen to hold, beside what the plan says

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from unfrozen.answer.chosen import framework_json
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import GPUS, Gpu
 from unfrozen.plan import Plan
@@ -17,7 +18,9 @@ ADVISED_JOBS: Final = 100
 
 
 def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
-    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the card holds."""
+    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the card holds. One
+    more key, `framework`, where the job names one: what it set, why, and where that is read.
+    """
     return {
         "allocated_gib": gib(planned.allocated_bytes),
         "reserved_gib": gib(planned.reserved_bytes),
@@ -28,7 +31,7 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
         "min_gpus": min_gpus(planned),
         "band": list(planned.band_gib),
         "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
-    }
+    } | framework_json(planned.job)
 
 
 def on_all_cards(planned: Plan) -> list[dict[str, Any]]:

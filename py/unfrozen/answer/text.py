@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from unfrozen.answer.chosen import framework_text
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
 from unfrozen.memory.explain import Term
@@ -35,7 +36,8 @@ def table(rows: Iterable[Sequence[str]], left: int = 1) -> str:
 
 def report(planned: Plan) -> str:
     """Components by instant, the verdict, and what to change."""
-    parts = [title(planned.job), instants_table(planned), verdict(planned), advice_text(planned)]
+    parts = [title(planned.job), framework_text(planned.job), instants_table(planned)]
+    parts += [verdict(planned), advice_text(planned)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -59,7 +61,7 @@ def recipe_words(job: Job) -> str:
         precision = f"fp32 with {recipe.compute} autocast"
     elif recipe.master:
         precision += " with an fp32 master copy"
-    method = {"lora": "LoRA, ", "qlora": "QLoRA, "}.get(recipe.method, "")
+    method = {"lora": "LoRA, ", "qlora": "QLoRA, ", "lisa": "LISA, "}.get(recipe.method, "")
     return f"{method}{recipe.optimizer} in {precision}"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.hardware.boards import board, peak_tflops
+from unfrozen.hardware.boards import board, low_bits_gain, peak_tflops
 from unfrozen.hardware.gpus import Gpu
 
 SOURCES: Final = {
@@ -155,13 +155,14 @@ def best_tflops(gpu: Gpu) -> float:
 
 
 def product_tflops(gpu: Gpu, precision: str) -> float:
-    """TFLOP/s of large products that last, in a precision ("bf16", "fp16", "fp32", "fp8")."""
+    """TFLOP/s of large products that last, in a precision of `unfrozen.job.choices`."""
     if precision == "fp32":
         return SUSTAINED_SHARE * board(gpu).fp32_tflops
     found = reached(gpu)
     half = found.products or SUSTAINED_SHARE * best_tflops(gpu)
-    if precision == "fp8" and board(gpu).fp8:
-        return found.fp8 or FP8_GAIN * half
+    gain = low_bits_gain(gpu, precision)
+    if gain > 1:
+        return (found.fp8 or FP8_GAIN * half) * gain / 2
     return half
 
 

@@ -2,9 +2,15 @@
 
 Reading order:
 
+- `choices` — what each key of a recipe may be
+- `lora` — the adapters of a recipe
 - `recipe` — how a model is trained
+- `together` — which choices of a recipe exclude each other
 - `cluster` — on how many cards
+- `layout` — whether a layout fits a model
 - `targets` — the layers that adapters sit beside
+- `habits` — what frameworks do by default
+- `framework` — … where a job does not say it
 - `job` — all of it, read from plain data and checked
 """
 

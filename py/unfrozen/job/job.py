@@ -30,7 +30,7 @@ KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
 _BLACKWELL: Final = ("B200", "GB200", "B300", "GB300", "RTX 5090", "RTX PRO 6000 Blackwell")
 BLOCK_SCALED: Final = {"mxfp8": (*_BLACKWELL, "MI355X"), "nvfp4": _BLACKWELL}
 """Cards whose matrix units multiply blocks with scales of their own: NVIDIA's from Blackwell on
-(PTX ISA 9.0, `tcgen05.mma` and `mma` with `.block_scale`), AMD's from CDNA 4 on (its white paper)."""
+(PTX ISA 9.0, `.block_scale`), AMD's from CDNA 4 on (its white paper)."""
 LARGEST_CONFIG_BYTES: Final = 1_000_000
 
 
@@ -54,12 +54,14 @@ class Job:
                 raise PlanError(str(key), value, f"known keys are {', '.join(KEYS)}", "drop it")
         if "model" not in given:
             raise PlanError("model", "nothing", "a job needs a model", "give its config.json")
+        model = read_model(given["model"])
         recipe, cluster, chosen = given.get("recipe") or {}, given.get("cluster") or {}, None
         if given.get("framework") is not None:
             _check_objects(recipe, cluster)
-            chosen, recipe, cluster = apply(given["framework"], recipe, cluster)
+            experts = model.architecture.experts is not None
+            chosen, recipe, cluster = apply(given["framework"], recipe, cluster, experts=experts)
         job = cls(
-            read_model(given["model"]),
+            model,
             Recipe.read(recipe),
             Cluster.read(cluster),
             _gpu(given.get("gpu")),

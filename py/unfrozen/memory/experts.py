@@ -33,7 +33,7 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     assert experts is not None
     t, f, e = experts.per_token, experts.ffn, flow.stream
     places = flow.padding * t
-    inner = 4 if flow.kernels == "eager" else 3  # the activation function is recomputed when fused
+    inner = _inner(flow)
     weights = 4 if a.model_type == "mixtral" else e
     divided = 4 * t + 4 if experts.normalised else 0
     routing = 4 * experts.count + 32 * t + weights * t + divided
@@ -82,5 +82,10 @@ def experts_working(
     return (
         (0, 3 * wide * t * h + e * h, 0),
         (round(e * p * (f + h)) + 12 * t, round(3 * e * p * f) + e * h, last),
-        (round(e * p * (4 * f + h)), round(e * p * (2 * f + h)) + e * h, 3 * last),
+        (round(e * p * (_inner(flow) * f + h)), round(e * p * (2 * f + h)) + e * h, 3 * last),
     )
+
+
+def _inner(flow: Flow) -> int:
+    """Tensors as wide as the experts that are kept: the activation's is made again when fused."""
+    return 4 if flow.kernels == "eager" else 3

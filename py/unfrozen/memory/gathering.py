@@ -8,8 +8,8 @@ be units of their own (`Cluster.outer_apart`). A root that is let go of after it
 (`Cluster.root_resharded`) is not there while a loss outside the model is computed. Where gradients
 are not summed but for the last micro-batch, they wait whole, in the precision in which they will be
 summed, and are added to in place: no buffer waits beside them (torch/distributed/fsdp/
-_fully_shard/_fsdp_param.py, `to_accumulated_grad_if_needed`, torch 2.13). Under ZeRO-2 weights are whole, and a unit's
-gradients pass through a buffer where they are wider when they are summed.
+_fully_shard/_fsdp_param.py, `to_accumulated_grad_if_needed`, torch 2.13). Under ZeRO-2 weights are
+whole, and a unit's gradients pass through a buffer where they are wider when they are summed.
 """
 
 from __future__ import annotations

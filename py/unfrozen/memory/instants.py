@@ -7,9 +7,9 @@
     end_of_backward  every gradient, no activation
     optimizer_step   the update and its temporaries
 
-Gradients that are not summed but for the last micro-batch stay whole until then, however the rest is
-shared out, and become shards in its backward pass. Where cards hold whole gradients, PyTorch's DDP
-has them a second time in the buckets in which it sums them, from its first step on
+Gradients that are not summed but for the last micro-batch stay whole until then, however the rest
+is shared out, and become shards in its backward pass. Where cards hold whole gradients, PyTorch's
+DDP has them a second time in the buckets in which it sums them, from its first step on
 (torch/nn/parallel/distributed.py, `gradient_as_bucket_view`).
 
 Gradients of earlier micro-batches live through the forward pass; without accumulation they do not

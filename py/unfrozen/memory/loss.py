@@ -15,12 +15,13 @@ and the backward pass of the head.
     fused_linear   the forward pass computes the gradients chunk by chunk, each chunk of
                    ⌈T / ⌈V/h⌉⌉ tokens, rounded up to a power of two: 4 + c a logit of one chunk, the
                    gradients of the head's input and weight beside it (Liger, arXiv 2410.10989)
-    fused_vocab    the logits of 2048 words at a time, for all tokens. In the backward pass a chunk's
-                   logits, c and 4; its softmax and the difference that goes into it; softmax and
+    fused_vocab    the logits of 2048 words at a time, for all tokens. In the backward pass those of
+                   a chunk, c and 4; its softmax and the difference that goes into it; softmax and
                    gradient of the chunk before, whose names are still bound: 20 + c (prime-rl,
                    src/prime_rl/trainer/models/layers/lm_head.py @c95bd79)
-    linear         like fused_linear with chunks of 256 tokens, whose fp32 logits become their own gradient:
-                   4 a logit of one chunk, and c for their 16-bit copy (this project's runner)
+    linear         like fused_linear with chunks of 256 tokens, whose fp32 logits become their own
+                   gradient: 4 a logit of one chunk, and c for their 16-bit copy (this project's
+                   runner)
     vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron,
                    core/tensor_parallel/cross_entropy.py, which works in place)
     loss_parallel  the same by PyTorch's tensors, which hold four fp32 matrices at once: 16. It is
@@ -115,7 +116,9 @@ def loss_memory(
         chunk = min(tokens, LINEAR_CHUNK)
         return LossMemory((4 + copy) * chunk * vocab + inputs, inputs, 0, early=True)
     if kind == "fused_vocab":
-        return LossMemory((20 + c) * tokens * min(FUSED_WORDS, vocab) + inputs, inputs, 0, early=True)
+        return LossMemory(
+            (20 + c) * tokens * min(FUSED_WORDS, vocab) + inputs, inputs, 0, early=True
+        )
     matrices = 2 if compiled else 3
     width = {
         "logits_fp32": 12,

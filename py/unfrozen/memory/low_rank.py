@@ -1,8 +1,8 @@
 """Optimizers whose moments of a matrix live in a space of lower rank.
 
 GaLore (Zhao et al., arXiv 2403.03507, algorithm 2) multiplies the gradient of an m × n matrix by a
-projection of rank r along its shorter side and keeps AdamW's two moments of the product: 2·r numbers
-for each row or column of the longer side, and the projection itself, r for each of the shorter one
+projection of rank r along its shorter side and keeps AdamW's two moments of the product: 2·r
+numbers for each row or column of the longer side, and the projection, r for each of the shorter one
 (jiaweizzhao/GaLore, galore_torch/galore_projector.py @1317b5f: "std"). APOLLO (Zhu et al., arXiv
 2412.05270) projects by random numbers, which its package keeps as well ("a lazy implementation", it
 says, of making them again). Matrices inside the layers are projected (attention and feed-forward

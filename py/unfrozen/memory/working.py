@@ -9,7 +9,6 @@ from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow
 from unfrozen.model import ModelConfig
 
-
 _LOW_WIDTH: Final = {"fp8": 1.0, "int8": 1.0, "mxfp8": 1 + 1 / 32, "nvfp4": 1 / 2 + 1 / 16}
 """Bytes of one number with its share of a scale: one byte for 32 numbers in mxfp8 (OCP
 Microscaling Formats 1.0, section 5.2), for 16 in nvfp4 (arXiv 2509.25149, section 2); those of fp8

@@ -105,6 +105,18 @@ CHANGES: Final = (
         cluster={"offload": "optimizer"},
     ),
     Change(
+        "sync",
+        "Gradients summed after each micro-batch",
+        "Each card waits with its share of them, and talks more often.",
+        {"no_sync": False},
+    ),
+    Change(
+        "outputs",
+        "Logits let go of before the backward pass",
+        "`del` what the model answered once the loss is there.",
+        {"keeps_outputs": False},
+    ),
+    Change(
         "moments_int8",
         "8-bit moments",
         "One scale for 256 values.",

@@ -17,6 +17,7 @@ from unfrozen.hardware.reached import (
     reached_sources,
 )
 from unfrozen.job import Job
+from unfrozen.job.choices import LOW_BITS
 from unfrozen.plan.flops import flops
 from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_time, step_tokens
@@ -120,7 +121,7 @@ def _products(job: Job, gpu: Gpu) -> str:
     compute = job.recipe.compute
     rate, peak = product_tflops(gpu, compute), peak_tflops(gpu, compute)
     told = f"matrix products last at {rate:.0f} of {peak:g} TFLOP/s"
-    exact = reached(gpu).fp8 if compute == "fp8" else reached(gpu).products
+    exact = reached(gpu).fp8 if compute in LOW_BITS else reached(gpu).products
     if exact and compute != "fp32":
         return f"Measured elsewhere: {told} ({reached_sources(gpu)[0].partition(':')[0]})."
     if gpu.matmul_tflops:

@@ -71,7 +71,7 @@ def flops(job: Job) -> Flops:
 
 def frozen(job: Job) -> bool:
     """Whether only adapters train."""
-    return job.recipe.method != "full"
+    return job.recipe.lora is not None
 
 
 def adapter_parameters(job: Job) -> int:

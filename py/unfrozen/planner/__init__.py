@@ -9,17 +9,18 @@ Reading order:
 2. `launch` — cards as processes on machines
 3. `runner` — what the runner does where nobody chooses, and the job it makes of a plan
 4. `entries` — what readers and addresses write, as a state holds it
-5. `state` — a flat record that an address can carry, and its job
-6. `presets` — common recipes
-7. `knobs` — every control: its words and choices
-8. `refusals` — a refusal in the words of the controls
-9. `controls` — … and where it stands
-10. `peak` — the peak in words
-11. `figures` — the bar, the step by instant, the verdict
-12. `formulas` — the peak taken apart
-13. `numbers` — the numbers beside the figures
-14. `ways` — advice and inverse answers
-15. `command` — what to type
+5. `keys` — the keys of a state
+6. `state` — a flat record that an address can carry, and its job
+7. `presets` — common recipes
+8. `knobs` — every control: its words and choices
+9. `refusals` — a refusal in the words of the controls
+10. `controls` — … and where it stands
+11. `peak` — the peak in words
+12. `figures` — the bar, the step by instant, the verdict
+13. `formulas` — the peak taken apart
+14. `numbers` — the numbers beside the figures
+15. `ways` — advice and inverse answers
+16. `command` — what to type
 """
 
 from __future__ import annotations

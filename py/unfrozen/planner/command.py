@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from unfrozen import runner
 from unfrozen.job import Job
+from unfrozen.job.choices import LOW_BITS
 from unfrozen.job.recipe import Recipe
 from unfrozen.plan import Plan, plan_job
 from unfrozen.planner import launch as launching
@@ -91,7 +92,8 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
     recipe, told, a = job.recipe, run.recipe, job.model.architecture
     asked = (
         (not can_train(a), f"it cannot train a model of type {a.model_type}"),
-        (recipe.method != "full", "it trains every weight, without adapters"),
+        (recipe.lora is not None, "it trains every weight, without adapters"),
+        (recipe.lisa_layers is not None, "it trains every layer at once"),
         *_state_differences(job, told),
         (
             recipe.activation_offload and found.cards > 1,
@@ -104,7 +106,8 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
         (recipe.dropout not in (None, a.dropout), "its dropout is the model's own"),
         *_kernel_differences(recipe, told),
         ("fp16" in (recipe.params, recipe.compute), "it does not compute in fp16"),
-        (recipe.compute == "fp8", "it does not compute in fp8"),
+        (recipe.compute in LOW_BITS, f"it does not compute in {recipe.compute}"),
+        *_habit_differences(job),
     )
     return [words for differs, words in asked if differs]
 
@@ -148,6 +151,26 @@ def _state_differences(job: Job, told: Recipe) -> tuple[tuple[bool, str], ...]:
             recipe.optimizer_in_backward and not told.optimizer_in_backward,
             "its weights move after the backward pass",
         ),
+    )
+
+
+def _habit_differences(job: Job) -> tuple[tuple[bool, str], ...]:
+    """Habits of other training loops."""
+    recipe, cluster = job.recipe, job.cluster
+    sharded = cluster.stage == 3 and cluster.gpus > 1
+    return (
+        (recipe.accumulates_whole, "it sums gradients over cards after each micro-batch"),
+        (bool(recipe.grad_buckets), "it has no second copy of gradients"),
+        (recipe.whole_compile, "it compiles blocks, not the model as one"),
+        (recipe.keeps_outputs, "its logits are gone before the backward pass"),
+        (recipe.compiled_loss is not None, "its loss is compiled with its kernels"),
+        (recipe.checkpoint_every > 1, "it makes every layer again, or none"),
+        (recipe.expert_padding is not None, "its experts take as many tokens as they are sent"),
+        (recipe.router_held, "its routers hold no graph"),
+        (recipe.reduce not in (None, "fp32"), "it sums gradients in fp32"),
+        (recipe.base is not None and recipe.lora is None, "its weights train in 16 or 32 bits"),
+        (sharded and cluster.root_resharded, "what is outside its layers stays gathered"),
+        (cluster.whole_embedding, "its embedding is shared out"),
     )
 
 

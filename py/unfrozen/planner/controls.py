@@ -7,13 +7,9 @@ from typing import Final
 from unfrozen.hardware.gpus import GPUS
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.planner.keys import FLAGS, LORA, OWN, RECIPE, YIELDS
 from unfrozen.planner.knobs import GROUPS, SLIDERS, Knob
 from unfrozen.planner.state import (
-    FLAGS,
-    LORA,
-    OWN,
-    RECIPE,
-    YIELDS,
     State,
     as_text,
     job_without,
@@ -24,6 +20,9 @@ from unfrozen.units import format_count, gib, sig3
 
 _COUNTS: Final = (
     "lora_rank",
+    "projection_rank",
+    "lisa_layers",
+    "checkpoint_every",
     "grad_accum",
     "tensor_parallel",
     "context_parallel",

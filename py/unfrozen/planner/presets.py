@@ -12,7 +12,8 @@ from typing import Final
 
 from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
-from unfrozen.planner.state import LORA, State, read_state, recipe_json, setting
+from unfrozen.planner.keys import LORA
+from unfrozen.planner.state import State, read_state, recipe_json, setting
 
 _KEYS: Final = (
     "method",

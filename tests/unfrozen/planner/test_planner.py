@@ -162,7 +162,8 @@ def test_there_is_a_control_for_every_key_of_a_job() -> None:
     knobs = {knob.key for _, group in GROUPS for knob in group} | set(SLIDERS)
     recipe = {field for field in Recipe.__dataclass_fields__ if field != "lora"}
     assert recipe | set(Cluster.__dataclass_fields__) <= knobs
-    assert JOB_KEYS == ("model", "recipe", "cluster", "gpu")
+    assert JOB_KEYS == ("model", "recipe", "cluster", "gpu", "framework")
+    assert "framework" in knobs
 
 
 def test_every_choice_of_a_control_is_one_the_job_knows() -> None:

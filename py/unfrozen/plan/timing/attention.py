@@ -53,7 +53,7 @@ class Attention(NamedTuple):
 def kernel(job: Job) -> Kernel:
     """The kernel that a job's attention runs.
 
-    Recipes that sum 16-bit gradients in fp32 are Megatron's, whose Transformer Engine takes cuDNN
+    A job that names its framework says it. Else recipes that sum 16-bit gradients in fp32 are Megatron's, whose Transformer Engine takes cuDNN
     from Hopper on. GPT without biases, trained from fp32 weights, is llm-foundry's MPT of 2023,
     whose published runs took the Triton kernel (scripts/train/benchmarking/submit_benchmarks.py).
     PyTorch drops a causal mask that pads nothing, so that "sdpa" is FlashAttention-2 as well.
@@ -63,9 +63,12 @@ def kernel(job: Job) -> Kernel:
         return "eager" if recipe.attention == "eager" else "masked"
     if recipe.attention == "sdpa_masked":
         return "masked"
-    if BYTES[recipe.grads] > BYTES[recipe.params]:
+    named = job.framework.name if job.framework else ""
+    if named == "megatron" or (not named and BYTES[recipe.grads] > BYTES[recipe.params]):
         return "newest"
-    if a.model_type == "gpt" and not a.mlp_bias and recipe.params == "fp32":
+    if named == "llm-foundry":
+        return "flash-1"
+    if not named and a.model_type == "gpt" and not a.mlp_bias and recipe.params == "fp32":
         return "flash-1"
     return "flash-2"
 

@@ -46,10 +46,11 @@ class Moved(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def layer_products(
-    a: Architecture, sparse: bool = False, expert_ranks: int = 1
+    a: Architecture, sparse: bool = False, expert_ranks: int = 1, places: float = 1.0
 ) -> tuple[Product, ...]:
     """The products of one layer of a tensor-parallel rank, forward. Cards that share the experts
-    send each other their tokens: each has fewer experts, and each of those more tokens.
+    send each other their tokens: each has fewer experts, and each of those more tokens. `places`
+    are those of an expert over its even share of the tokens.
     """
     d, q, kv = a.hidden, a.q_width, a.kv_width
     attention: tuple[Product, ...] = (Product(q + 2 * kv, d), Product(d, q))
@@ -61,7 +62,7 @@ def layer_products(
     assert e is not None
     own = max(1, e.count // expert_ranks)
     experts = tuple(
-        p._replace(groups=own, share=e.per_token / own) for p in _feed_forward(a, e.ffn)
+        p._replace(groups=own, share=places * e.per_token / own) for p in _feed_forward(a, e.ffn)
     )
     shared = _feed_forward(a, e.shared_ffn) if e.shared_ffn else ()
     return (*attention, Product(e.count, d), *experts, *shared)

@@ -21,28 +21,31 @@ _LOGIT_BYTES: Final = {
     ("fused_linear", True): 10,
     ("linear", False): 14,
     ("linear", True): 14,
+    ("fused_vocab", False): 10,
+    ("fused_vocab", True): 10,
     ("vocab_parallel", False): 30,
     ("vocab_parallel", True): 16,
+    ("loss_parallel", False): 36,
+    ("loss_parallel", True): 16,
 }
 """Bytes a logit through memory, both directions, by loss and whether it is compiled. Eager: to fp32
 (2 read, 4 written), log-softmax (4, 4), the gradient of the chosen entries (4), that of the
 log-softmax (8, 4), back to 16 bits (4, 2). Compiled: 16-bit logits read twice and their gradient
 written, the softmax once in fp32. Megatron's works in place on fp32."""
-_STATES: Final = {"adamw": 2, "lion": 1, "sgd_momentum": 1, "muon": 1}
+IN_PARTS: Final = ("vocab_parallel", "loss_parallel")
+"""Losses that leave each tensor-parallel rank its own words."""
+_STATES: Final = {"adamw": 2, "lion": 1, "sgd_momentum": 1, "muon": 1, "galore": 2, "apollo": 2}
 _LOOSE_PASSES: Final = {"adamw": 52, "lion": 24, "sgd_momentum": 8, "muon": 8}
 """Further bytes a weight of an update that is not one kernel, in fp32: AdamW's mul, lerp, mul,
 addcmul, sqrt, div, add and addcdiv read and write 80 in all, the fused one 28
 (torch/optim/adamw.py, `_multi_tensor_adamw`)."""
 CLIP_BYTES: Final = 3
 """A gradient is read for its norm, then read and scaled: three times its width."""
-MUON_FLOPS: Final = 5
-"""Newton-Schulz steps (Jordan et al., Muon, 2024): each is three products of the smaller side."""
 
 
 def logit_bytes(recipe: Recipe) -> float:
     """Bytes a logit moves, both directions together; 0 where there are none."""
-    compiled = recipe.kernels == "fused"
-    return float(_LOGIT_BYTES.get((recipe.loss, compiled), 0))
+    return float(_LOGIT_BYTES.get((recipe.loss, recipe.loss_compiled), 0))
 
 
 def head_bytes(job: Job, local: Architecture) -> float:
@@ -65,12 +68,20 @@ def embedding_bytes(job: Job, local: Architecture) -> float:
 
 def trained(job: Job) -> int:
     """Weights that train, of the whole model."""
-    return adapter_parameters(job) if frozen(job) else job.model.num_parameters
+    if frozen(job):
+        return adapter_parameters(job)
+    return round(trained_share(job) * job.model.num_parameters)
+
+
+def trained_share(job: Job) -> float:
+    """Share of the layers whose weights train: some at a time under LISA, else all."""
+    layers = job.model.architecture.layers
+    return min(1.0, (job.recipe.lisa_layers or layers) / layers)
 
 
 def moment_width(recipe: Recipe) -> float:
     """Bytes of a weight's moments."""
-    width = {"int8": 1.0, None: 0.0}.get(recipe.moments)
+    width = {"int8": 1.0, "int4": 0.5, None: 0.0}.get(recipe.moments)
     each = BYTES[str(recipe.moments)] if width is None else width
     return _STATES.get(recipe.optimizer, 0) * each
 

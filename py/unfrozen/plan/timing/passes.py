@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.hardware.reached import memory_bytes_per_second, product_tflops, reached
 from unfrozen.job import Job
+from unfrozen.job.choices import LOW_BITS
 from unfrozen.job.recipe import BYTES
 from unfrozen.memory.flow import Flow
 from unfrozen.model import Architecture
@@ -15,7 +16,7 @@ from unfrozen.plan.flops import frozen
 from unfrozen.plan.timing.attention import attention, kernel
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.layers import Product, layer_moved, layer_products
-from unfrozen.plan.timing.outside import embedding_bytes, head_bytes
+from unfrozen.plan.timing.outside import IN_PARTS, embedding_bytes, head_bytes, trained_share
 from unfrozen.plan.timing.products import Rates, product_seconds
 
 KERNEL_SECONDS: Final = 1.3e-6
@@ -75,7 +76,7 @@ class Machine(NamedTuple):
         own takes the place of what is published.
         """
         memory, units = memory_bytes_per_second(gpu), reached(gpu).multiprocessors
-        half = "bf16" if compute == "fp8" else compute
+        half = "bf16" if compute in LOW_BITS else compute
         rates = {name: product_tflops(gpu, name) for name in (compute, half)}
         if measured:
             rates |= {name: value for name, value in measured.products if name in rates}
@@ -96,8 +97,10 @@ class MicroBatch:
         self.attention = attention(job, self.local, machine.gpu, rates.flops, rates.memory)
 
     def products(self, sparse: bool) -> tuple[Product, ...]:
-        """The products of one layer on this card."""
-        return layer_products(self.local, sparse, self.job.cluster.expert_parallel)
+        """The products of one layer on this card; experts compute their places, empty ones too."""
+        padding = self.job.recipe.expert_padding
+        places = float(padding) if isinstance(padding, (int, float)) else 1.0
+        return layer_products(self.local, sparse, self.job.cluster.expert_parallel, places)
 
     def layer(self, sparse: bool) -> Layer:
         """One layer, dense or sparse."""
@@ -107,7 +110,7 @@ class MicroBatch:
         ahead = Seconds(
             forward, self.attention.forward, moved[0], moved[2] + self._kernels(products, 0)
         )
-        gradients = inputs + (0.0 if frozen(self.job) else weights)
+        gradients = inputs + (0.0 if frozen(self.job) else weights * trained_share(self.job))
         back = Seconds(
             gradients, self.attention.backward, moved[1], moved[3] + self._kernels(products, 1)
         )
@@ -117,7 +120,7 @@ class MicroBatch:
         """Embedding, last norm, head and loss."""
         job, local, rates = self.job, self.local, self.machine.wide
         width = BYTES[job.recipe.compute]
-        whole = local if job.recipe.loss == "vocab_parallel" else job.model.architecture
+        whole = local if job.recipe.loss in IN_PARTS else job.model.architecture
         memory = head_bytes(job, whole) * self.tokens / 2 / rates.memory
         looked_up = embedding_bytes(job, local) / 2 / rates.memory
         if job.recipe.loss == "classification":
@@ -154,7 +157,7 @@ class MicroBatch:
         moved = layer_moved(self.local, self.flow, sparse, whole_ranks)
         memory = self.machine.wide.memory
         forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
-        if recipe.compute == "fp8":
+        if recipe.compute in LOW_BITS:
             engine = kernel(self.job) == "newest"
             forward += self._cast(sparse, weights=not engine)
             backward += 2 * self._cast(sparse, weights=False)
@@ -194,7 +197,8 @@ class MicroBatch:
         """
         chosen, eager = self.job.recipe.checkpointing, kernel(self.job) == "eager"
         if chosen == "full":
-            return back.plus(ahead).plus(Seconds(self._spared(sparse)), -1.0)
+            again = ahead.plus(Seconds(self._spared(sparse)), -1.0)
+            return back.plus(again, 1 / self.job.recipe.checkpoint_every)
         if chosen == "selective" and eager:
             return back.plus(Seconds(0, ahead.attention, 0, 6))
         if chosen == "selective":

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan.timing.collectives import CROWD, Ring, ring
-from unfrozen.plan.timing.outside import trained
+from unfrozen.plan.timing.outside import IN_PARTS, trained
 from unfrozen.plan.timing.passes import Layer, MicroBatch, Seconds
 
 
@@ -61,6 +61,8 @@ class Sharing:
         stage = self.job.cluster.stage
         summed = stage == 2 or (stage == 1 and self.job.recipe.grad_accum == 1)
         gathered, scattered = self._sharded(sparse)
+        if self.job.recipe.accumulates_whole:  # once for all micro-batches
+            scattered /= self.job.recipe.grad_accum
         if stage == 3:
             found = found.plus(self._beside(gathered, layer.forward))
             return found.plus(self._beside(gathered + scattered, layer.backward))
@@ -106,7 +108,7 @@ class Sharing:
         gradients summed back.
         """
         recipe = self.job.recipe
-        if self.tensor.cards <= 1 or recipe.loss in ("vocab_parallel", "classification"):
+        if self.tensor.cards <= 1 or recipe.loss in (*IN_PARTS, "classification"):
             return Waits()
         size = self.part.tokens * self.job.model.architecture.vocab * BYTES[recipe.compute]
         return Waits.on(self.tensor, 2 * self.tensor.gather(size))
@@ -129,8 +131,11 @@ class Sharing:
 
     def gradient_width(self) -> int:
         """Bytes of a gradient as it is summed."""
-        wide = self.job.cluster.outer_apart or self.job.cluster.stage < 3
-        return BYTES[self.job.recipe.grads] if wide else min(2, BYTES[self.job.recipe.grads])
+        recipe, cluster = self.job.recipe, self.job.cluster
+        if recipe.reduce:
+            return BYTES[recipe.reduce]
+        wide = cluster.outer_apart or cluster.stage < 3
+        return BYTES[recipe.grads] if wide else min(2, BYTES[recipe.grads])
 
     def stages(self) -> Waits:
         """A micro-batch's activations to the next stage of a pipeline, and their gradients back."""
