@@ -26,7 +26,10 @@ from unfrozen.model import catalogue
 from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.solve import MOST, solved
+from unfrozen.plan.step_time import card_of
+from unfrozen.plan.timing.calibration import Calibration
 
+CALIBRATION_ENV: Final = "UNFROZEN_CALIBRATION"
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
 _SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _EXAMPLES: Final = """examples:
@@ -113,6 +116,7 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     add("--tokens", type=_number, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
     add("--price", type=_number, metavar="P", help="of a card for an hour; adds the cost")
     add("--mfu", type=_number, metavar="M", help="measured share of peak FLOPs, such as 0.4")
+    add("--calibration", metavar="FILE", help=f"of `unfrozen calibrate`; else ${CALIBRATION_ENV}")
     add("--json", action="store_true", help="answer in JSON")
     return top
 
@@ -253,7 +257,11 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
 
 
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:
-    return estimate(one.planned.job, options.tokens, options.mfu, options.price)
+    job, path = one.planned.job, options.calibration or os.environ.get(CALIBRATION_ENV)
+    measured = Calibration.read(_read_json(path, "calibration")) if path else None
+    if measured and measured.card != card_of(job).name:
+        measured = None
+    return estimate(job, options.tokens, options.mfu, options.price, measured)
 
 
 def _compared(given: object, text: str) -> list[tuple[str, Plan]]:

@@ -25,12 +25,12 @@ BUILD_COMMANDS = {
 UNFROZEN_COMMANDS = {
     "plan": {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain"),
-        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
+        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu", "--calibration"),
     },
 }
 RUNNER_COMMANDS = {
     *("train", "plan", "resume", "serve"),
-    *("export", "import", "doctor", "selftest", "bench", "trace", "data"),
+    *("export", "import", "doctor", "selftest", "bench", "trace", "data", "calibrate"),
 }
 
 

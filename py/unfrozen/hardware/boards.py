@@ -160,7 +160,7 @@ def host_link_gb_s(gpu: Gpu) -> float:
 
 def peak_tflops(gpu: Gpu, precision: str) -> float:
     """Dense TFLOP/s of matrix products in a precision: 8 bits are twice bf16 where the card has
-    fp8, int8 on all that have bf16; nvfp4 is four times on Blackwell. Elsewhere they run in 16 bits.
+    fp8, int8 on all that have bf16; nvfp4 is four times on Blackwell. Else they run in 16 bits.
     """
     found = board(gpu)
     if precision == "fp32":

@@ -24,8 +24,8 @@ from unfrozen.plan.timing.host import (
 from unfrozen.plan.timing.parts import CAUSES, StepTime
 from unfrozen.plan.timing.passes import (
     KERNEL_SECONDS,
+    BatchTime,
     Machine,
-    MicroBatch,
     Seconds,
     sparse_layers,
 )
@@ -41,7 +41,7 @@ def step_time(job: Job, measured: Calibration | None = None) -> StepTime:
 @lru_cache(maxsize=512)
 def _step_time(job: Job, measured: Calibration | None) -> StepTime:
     gpu, times = card_of(job), job.recipe.grad_accum
-    part = MicroBatch(job, Machine.of(gpu, job.recipe.compute, measured))
+    part = BatchTime(job, Machine.of(gpu, job.recipe.compute, measured))
     sharing = Sharing(job, part)
     forward, backward, waits = _micro_batch(part, sharing)
     once = sharing.step(backward, forward)
@@ -72,7 +72,7 @@ def _scaled(found: StepTime, ratio: float) -> StepTime:
     return StepTime(*(ratio * getattr(found, name) for name in CAUSES))
 
 
-def _micro_batch(part: MicroBatch, sharing: Sharing) -> tuple[Seconds, Seconds, Waits]:
+def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, Waits]:
     """Device time and waits of one micro-batch on one card, all its layers."""
     job, a = part.job, part.job.model.architecture
     forward, backward, waits = Seconds(), Seconds(), sharing.stages()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 COMMANDS = (
     *("serve", "plan", "train", "resume", "export", "doctor"),
-    *("selftest", "bench", "trace", "data", "import"),
+    *("selftest", "bench", "trace", "data", "import", "calibrate"),
 )
 AT_ONCE = "import sys; from gpu_runner.cli.command_line import main\n"
 

@@ -102,7 +102,7 @@ def test_plans_stand_side_by_side() -> None:
 def test_an_estimate_says_time_energy_cost_and_what_it_assumes() -> None:
     job = planned().job
     text = estimate_text(job, estimate(job, 1e9, price=2))
-    for words in ("tokens/s", "GPU-hours", "kWh", "Cost", "Assumed", "an estimate"):
+    for words in ("tokens/s", "GPU-hours", "kWh", "Cost", "Bound by", "How sure", "an estimate"):
         assert words in text
     assert "Cost" not in estimate_text(job, estimate(job, 1e9))
 

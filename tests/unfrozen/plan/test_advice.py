@@ -40,7 +40,7 @@ def test_every_change_saves_what_a_new_plan_says() -> None:
         assert entry.saved_gib == gib(before.device_bytes - after.device_bytes)
         assert entry.saved_gib > 0
         assert entry.fits == after.fits
-        assert 0.1 < entry.time_ratio < 3
+        assert 0.1 < entry.time_ratio < 5
         assert entry.label
         assert entry.note.endswith(".")
 

@@ -53,10 +53,11 @@ class Attention(NamedTuple):
 def kernel(job: Job) -> Kernel:
     """The kernel that a job's attention runs.
 
-    A job that names its framework says it. Else recipes that sum 16-bit gradients in fp32 are Megatron's, whose Transformer Engine takes cuDNN
-    from Hopper on. GPT without biases, trained from fp32 weights, is llm-foundry's MPT of 2023,
-    whose published runs took the Triton kernel (scripts/train/benchmarking/submit_benchmarks.py).
-    PyTorch drops a causal mask that pads nothing, so that "sdpa" is FlashAttention-2 as well.
+    A job that names its framework says it. Else recipes that sum 16-bit gradients in fp32 are
+    Megatron's, whose Transformer Engine takes cuDNN from Hopper on. GPT without biases, trained
+    from fp32 weights, is llm-foundry's MPT of 2023, whose published runs took the Triton kernel
+    (scripts/train/benchmarking/submit_benchmarks.py). PyTorch drops a causal mask that pads
+    nothing, so that "sdpa" is FlashAttention-2 as well.
     """
     recipe, a = job.recipe, job.model.architecture
     if recipe.attention == "eager" or recipe.compute == "fp32":

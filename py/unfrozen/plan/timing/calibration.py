@@ -13,7 +13,7 @@ PRECISIONS: Final = ("fp32", "bf16", "fp16", "fp8")
 _LARGEST: Final = 1e6
 _KEYS: Final = (
     *("device", "card", "day", "products", "memory_gb_s", "launch_us"),
-    *("step_ratio", "steps"),
+    *("step_ratio", "step_share", "steps"),
 )
 
 
@@ -28,6 +28,7 @@ class Calibration:
     memory_gb_s  read and written by a kernel that does nothing else; None: not measured
     launch_us    of the host for one small kernel; None: not measured
     step_ratio   seconds of measured steps of runs on this device over the estimate, in the median
+    step_share   on a processor: share of the TFLOP/s of products that those steps reached
     steps        how many steps that is of; 0 without
     """
 
@@ -38,6 +39,7 @@ class Calibration:
     memory_gb_s: float | None = None
     launch_us: float | None = None
     step_ratio: float | None = None
+    step_share: float | None = None
     steps: int = 0
 
     @classmethod
@@ -57,7 +59,7 @@ class Calibration:
                 bound = f"known precisions are {', '.join(PRECISIONS)}"
                 raise PlanError("calibration.products", name, bound, _AGAIN)
             _positive(f"products.{name}", value)
-        for key in ("memory_gb_s", "launch_us", "step_ratio"):
+        for key in ("memory_gb_s", "launch_us", "step_ratio", "step_share"):
             if given.get(key) is not None:
                 _positive(key, given[key])
         for key in ("device", "day"):
@@ -82,6 +84,8 @@ class Calibration:
             parts.append(f"{self.launch_us:.2g} µs a launch")
         if self.step_ratio:
             parts.append(f"{self.steps:,} steps took {self.step_ratio:.2f} of the estimate")
+        if self.step_share:
+            parts.append(f"{self.steps:,} steps reached {self.step_share:.0%} of the products")
         return f"Measured on {self.device or 'this machine'} ({self.day}): {', '.join(parts)}."
 
 

@@ -9,6 +9,7 @@ an adapter: all adapters of a machine whose cards are in the group carry a part 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from unfrozen.hardware.boards import LINK_SHARE, board
@@ -57,6 +58,7 @@ class Ring(NamedTuple):
         return self.gather(size)
 
 
+@lru_cache(maxsize=4096)
 def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
     """The ring of `cards` cards that lie `stride` apart; neighbours share a machine."""
     found = board(gpu)

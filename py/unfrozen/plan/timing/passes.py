@@ -56,7 +56,7 @@ class Seconds(NamedTuple):
         return Seconds(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-class Layer(NamedTuple):
+class LayerTime(NamedTuple):
     """One layer: its forward pass, its backward pass with what is made again there."""
 
     forward: Seconds
@@ -85,7 +85,7 @@ class Machine(NamedTuple):
         return cls(gpu, own, wide)
 
 
-class MicroBatch:
+class BatchTime:
     """One micro-batch of a job on one card: its layers and what stands outside them."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
@@ -102,7 +102,7 @@ class MicroBatch:
         places = float(padding) if isinstance(padding, (int, float)) else 1.0
         return layer_products(self.local, sparse, self.job.cluster.expert_parallel, places)
 
-    def layer(self, sparse: bool) -> Layer:
+    def layer(self, sparse: bool) -> LayerTime:
         """One layer, dense or sparse."""
         products = self.products(sparse)
         forward, inputs, weights = self._products(products)
@@ -114,9 +114,9 @@ class MicroBatch:
         back = Seconds(
             gradients, self.attention.backward, moved[1], moved[3] + self._kernels(products, 1)
         )
-        return Layer(ahead, self._with_recomputation(ahead, back, sparse))
+        return LayerTime(ahead, self._with_recomputation(ahead, back, sparse))
 
-    def outside(self) -> Layer:
+    def outside(self) -> LayerTime:
         """Embedding, last norm, head and loss."""
         job, local, rates = self.job, self.local, self.machine.wide
         width = BYTES[job.recipe.compute]
@@ -124,12 +124,12 @@ class MicroBatch:
         memory = head_bytes(job, whole) * self.tokens / 2 / rates.memory
         looked_up = embedding_bytes(job, local) / 2 / rates.memory
         if job.recipe.loss == "classification":
-            return Layer(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
+            return LayerTime(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
         t, d, v = int(self.tokens), local.hidden, local.vocab
         head = product_seconds(t, v, d, rates, width, width)
         back = product_seconds(t, d, v, rates, width, width)
         weight = 0.0 if frozen(job) else WEIGHT_GRADIENT * product_seconds(v, d, t, rates)
-        return Layer(
+        return LayerTime(
             Seconds(head, 0, memory + looked_up, 12),
             Seconds(back + weight, 0, memory + looked_up, 14),
         )
@@ -138,17 +138,7 @@ class MicroBatch:
         """Seconds of the products themselves, of their inputs' and their weights' gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
-        rates = self.machine.rates
-        totals = [0.0, 0.0, 0.0]
-        for p in products:
-            t = max(1, round(self.tokens * p.share))
-            sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
-            for place, size in enumerate(sizes):
-                written = out if place == 2 else width
-                slower = WEIGHT_GRADIENT if place == 2 else 1.0
-                each = product_seconds(*size, rates, width, written, p.groups)
-                totals[place] += p.times * slower * each
-        return totals[0], totals[1], totals[2]
+        return _directions(products, self.tokens, self.machine.rates, width, out)
 
     def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
         """Seconds of memory-bound kernels forward and backward, and how many they are."""
@@ -213,6 +203,24 @@ class MicroBatch:
         if sparse or kernel(self.job) == "newest":
             return 0.0
         return self._products(self.products(False)[-1:])[0]
+
+
+@lru_cache(maxsize=4096)
+def _directions(
+    products: tuple[Product, ...], tokens: float, rates: Rates, width: int, out: int
+) -> tuple[float, float, float]:
+    """Seconds of products forward, for their inputs and for their weights, whose gradients are
+    `out` bytes wide.
+    """
+    totals = [0.0, 0.0, 0.0]
+    for p in products:
+        t = max(1, round(tokens * p.share))
+        sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
+        for place, size in enumerate(sizes):
+            written = out if place == 2 else width
+            each = product_seconds(*size, rates, width, written, p.groups)
+            totals[place] += p.times * each * (WEIGHT_GRADIENT if place == 2 else 1.0)
+    return totals[0], totals[1], totals[2]
 
 
 @lru_cache(maxsize=4096)

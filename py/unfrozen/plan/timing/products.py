@@ -8,6 +8,7 @@ than its operands can be read and its result written.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -37,14 +38,10 @@ def product_seconds(
     """
     if not m * n * k * groups:
         return 0.0
-    each = rates.flops / rates.multiprocessors
-    seconds = min(
-        _waves(m, n, tile, groups, rates) * (2 * tile[0] * tile[1] * k / each + FILL_SECONDS)
-        for tile in _TILES
-    )
-    return max(seconds, groups * (width * (m * k + k * n) + out * m * n) / rates.memory)
-
-
-def _waves(m: int, n: int, tile: tuple[int, int], groups: int, rates: Rates) -> int:
-    tiles = groups * -(-m // tile[0]) * -(-n // tile[1])
-    return -(-tiles // rates.multiprocessors)
+    each = 2 * k * rates.multiprocessors / rates.flops
+    fastest = math.inf
+    for high, wide in _TILES:
+        tiles = groups * -(-m // high) * -(-n // wide)
+        waves = -(-tiles // rates.multiprocessors)
+        fastest = min(fastest, waves * (high * wide * each + FILL_SECONDS))
+    return max(fastest, groups * (width * (m * k + k * n) + out * m * n) / rates.memory)

@@ -15,7 +15,7 @@ from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan.timing.collectives import CROWD, Ring, ring
 from unfrozen.plan.timing.outside import IN_PARTS, trained
-from unfrozen.plan.timing.passes import Layer, MicroBatch, Seconds
+from unfrozen.plan.timing.passes import BatchTime, LayerTime, Seconds
 
 
 class Waits(NamedTuple):
@@ -40,7 +40,7 @@ class Waits(NamedTuple):
 class Sharing:
     """The rings of a job, and what they cost a layer, a micro-batch and a step."""
 
-    def __init__(self, job: Job, part: MicroBatch) -> None:
+    def __init__(self, job: Job, part: BatchTime) -> None:
         self.job, self.part = job, part
         cluster, gpu = job.cluster, part.machine.gpu
         ranks = cluster.tensor_parallel
@@ -53,7 +53,7 @@ class Sharing:
             gpu, max(1, cluster.expert_shards), cluster.expert_ranks * cluster.expert_parallel
         )
 
-    def layer(self, layer: Layer, sparse: bool) -> Waits:
+    def layer(self, layer: LayerTime, sparse: bool) -> Waits:
         """One layer, forward and backward."""
         found = self._tensor().plus(self._context())
         if sparse:

@@ -17,6 +17,7 @@ GIVEN: dict[str, Any] = {
     "memory_gb_s": 840.0,
     "launch_us": 6.5,
     "step_ratio": 1.2,
+    "step_share": None,
     "steps": 40,
 }
 

@@ -9,15 +9,15 @@ import pytest
 from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, Machine, MicroBatch, Seconds
+from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 
 
-def part(recipe: dict[str, Any] | None = None, gpu: str = "H100", **cluster: Any) -> MicroBatch:
+def part(recipe: dict[str, Any] | None = None, gpu: str = "H100", **cluster: Any) -> BatchTime:
     given = {"attention": "flash", "micro_batch": 4, "seq_len": 4096} | (recipe or {})
     job = Job.read({"model": LLAMA, "recipe": given, "cluster": cluster, "gpu": gpu})
-    return MicroBatch(job, Machine.of(find(gpu), job.recipe.compute))
+    return BatchTime(job, Machine.of(find(gpu), job.recipe.compute))
 
 
 def test_products_of_a_layer_take_their_operations_at_the_rate_that_lasts() -> None:
