@@ -6,6 +6,7 @@ words always count; what was set, and why, stays with the job (`Chosen`) and is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from unfrozen.errors import PlanError
@@ -33,15 +34,46 @@ class Chosen(NamedTuple):
 
 _OF_EXPERTS: Final = frozenset({"expert_padding", "router_held"})
 _CLUSTER: Final = frozenset({"outer_apart", "root_resharded", "whole_embedding"})
-_READS_ITS_OWN_WAY: Final = {
-    ("prime-rl", "loss", "fused_linear"): Word(
-        "recipe",
-        "loss",
-        "fused_vocab",
-        "its fused head takes 2048 words of the vocabulary at a time, for all tokens",
-        "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer/models/layers/lm_head.py",
+
+
+class _Reading(NamedTuple):
+    """A word that a framework means in its own way: `value` for `asked`, where `when` holds."""
+
+    key: str
+    asked: str
+    value: str
+    why: str
+    source: str
+    when: Callable[[Words], bool]
+
+
+def _checkpointed(asked: Words) -> bool:
+    return asked.get("checkpointing", "none") != "none"
+
+
+def _always(asked: Words) -> bool:
+    return bool(asked)
+
+
+_READINGS: Final = {
+    "prime-rl": (
+        _Reading(
+            *("loss", "fused_linear", "fused_vocab"),
+            "its fused head takes 2048 words of the vocabulary at a time, for all tokens",
+            "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer/models/layers/lm_head.py",
+            _always,
+        ),
+        _Reading(
+            *("kernels", "fused", "eager"),
+            "FlashAttention breaks the graph of a compiled layer; within a checkpoint PyTorch then"
+            " compiles none of it",
+            "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer/model.py (apply_compile);"
+            " torch/utils/checkpoint.py (_disable_dynamo)",
+            _checkpointed,
+        ),
     )
 }
+"""Words of a job that a framework has in another form than most."""
 
 
 def apply(
@@ -62,9 +94,9 @@ def apply(
             asked[habit.key] = habit.value
             part = "cluster" if habit.key in _CLUSTER else "recipe"
             words.append(Word(part, habit.key, habit.value, habit.why, habit.source))
-    for key, value in recipe.items():
-        if isinstance(value, str) and (name, key, value) in _READS_ITS_OWN_WAY:
-            words.append(_READS_ITS_OWN_WAY[name, key, value])
+    for key, said, value, why, source, when in _READINGS.get(name, ()):
+        if recipe.get(key) == said and when(asked):
+            words.append(Word("recipe", key, value, why, source))
     set_by = {part: {w.key: w.value for w in words if w.part == part} for part in PARTS}
     both = {**recipe, **set_by["recipe"]}, {**cluster, **set_by["cluster"]}
     return Chosen(name, tuple(words)), *both

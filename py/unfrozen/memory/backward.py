@@ -54,6 +54,7 @@ class Pass(Kept):
         self.loss = loss_memory(self.loss_kind, compiled, *sizes, capped=a.caps_logits)
         held = held_bytes(self.loss_kind, self.flow.compute) if recipe.keeps_outputs else 0
         self.held = held * loss_tokens * vocab
+        self._held: Point = {"held": self.held} if self.held else {}
 
     def kept_point(self) -> Point:
         """What is kept when the loss is computed."""
@@ -152,16 +153,18 @@ class Pass(Kept):
         working = working_points(model, self.flow, self.whole_ranks)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
-        low = low_casts(model, self.recipe.compute, t)
+        few = low_casts(model, self.recipe.compute, t)
+        low: Point = {"low_casts": few} if few else {}
         found = []
         for index, reached in self._places():
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
             layers = self.layers if first else self.first_layers(left)
             for name, freed, added, grads in working:
-                pieces = {"layers": layers, "recomputed": recomputed, "low_casts": low}
+                pieces = {"layers": layers, "recomputed": recomputed} | low
                 pieces["casts"] = self.casts(left) + cast
-                pieces["routers"] = self.routers(index)
+                if self.recipe.router_held:
+                    pieces["routers"] = self.routers(index)
                 pieces["recomputed" if recomputed else "layers"] -= t * freed
                 pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
                 late = self.gathering.late + grads
@@ -201,15 +204,14 @@ class Pass(Kept):
         weights move within the pass, with those of the parameters that are just `here`.
         """
         cut = self.gathering.largest > 0
-        pieces = pieces | {"held": self.held}
         grads = self.grads_of(self.gathering.scattered(reached, late))
         if self.recipe.early_update:  # those of a unit are in a buffer that is counted
-            return pieces | {"grads": 0 if cut else self.grads_of(here)}
+            return pieces | self._held | {"grads": 0 if cut else self.grads_of(here)}
         if self._resident:
             fresh = grads if self._at_once else min(grads, self._largest_grad)
             fresh = 0 if cut else fresh
-            return pieces | {"grads": self.grads_bytes, "fresh": fresh}
-        return pieces | {"grads": grads}
+            return pieces | self._held | {"grads": self.grads_bytes, "fresh": fresh}
+        return pieces | self._held | {"grads": grads}
 
     def grads_of(self, parameters: int) -> int:
         """Bytes of the gradients of so many parameters on this card."""
@@ -220,12 +222,12 @@ class Pass(Kept):
         layers, those that are differentiated first.
         """
         model = self.model
+        if self.recipe.lora is None and not self.recipe.lisa_layers:
+            return parameters / model.num_parameters
         inside = model.num_parameters - model.outer_parameters
         reached = min(max(0, parameters - self.head_size), inside)
         if self.recipe.lisa_layers:
             trained = trained_parameters(model, self.recipe)
             sampled = trained - model.outer_parameters
             return (parameters - reached + min(reached, sampled)) / trained
-        if self.recipe.lora is None:
-            return parameters / model.num_parameters
         return reached / inside

@@ -129,8 +129,10 @@ class Step:
         forward: list[Point] = []
         backward: list[Point] = []
         for part, beside in zip(self._passes, self._beside, strict=True):
-            forward += [p | beside for p in (*part.forward_points(), *head_update(part))]
-            backward += [p | beside for p in (*part.layer_points(), *layer_updates(part))]
+            first = (*part.forward_points(), *head_update(part))
+            second = (*part.layer_points(), *layer_updates(part))
+            forward += [p | beside for p in first] if beside else first
+            backward += [p | beside for p in second] if beside else second
         last = self.micro_batch
         still = {"held": last.held, "routers": last.routers(last.model.architecture.layers)}
         step = {"update": update_bytes(self.local, self.recipe, self.cluster.shards)}
@@ -140,8 +142,9 @@ class Step:
             "end_of_backward": still,
             "optimizer_step": still | step,
         }
-        buckets = {"buckets": self.buckets}
-        return {name: point | buckets for name, point in found.items()}
+        if self.buckets:
+            found = {name: point | {"buckets": self.buckets} for name, point in found.items()}
+        return found
 
     def instants(self) -> Instants:
         """Bytes by instant and component; components that are 0 are left out."""

@@ -50,6 +50,7 @@ class Kept:
         self.layer = self._layer_bytes()
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
+        self._again = self._again_bytes()
         self.outside = self._outside_bytes(outside_items)
         self.beside = self._outside_bytes(beside_items)
 
@@ -68,9 +69,12 @@ class Kept:
 
     def recomputed(self, layer: int) -> int:
         """What a layer that is made again holds beside what was kept of it; 0 where none is."""
-        if not self.made_again(layer):
-            return 0
+        return self._again if self.made_again(layer) else 0
+
+    def _again_bytes(self) -> int:
         kind, sparse = self.recipe.checkpointing, self.model.sparse_layers > 0
+        if kind == "none":
+            return 0
         shared = shared_bytes(self.model.architecture, self.flow, kind, self.whole_ranks, sparse)
         return self.layer - round(self.tokens * shared)
 

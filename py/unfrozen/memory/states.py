@@ -99,7 +99,7 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     if recipe.rounds and recipe.rounding == "kahan":  # what was rounded away
         counters += BYTES[recipe.params] * model.num_parameters
     if recipe.optimizer == "adafactor":
-        return counters + sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
+        return counters + _adafactor_bytes(model)[0]
     if recipe.optimizer == "muon":
         matrices = linear_parameters(model)
         return round(_width(recipe) * (matrices + 2 * (model.num_parameters - matrices)))
@@ -120,7 +120,7 @@ def whole_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     counters = 4 * model.num_tensors
     if recipe.optimizer == "adamw":
         return counters
-    return counters + sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
+    return counters + _adafactor_bytes(model)[1]
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
@@ -241,6 +241,13 @@ def _held_bytes(model: ModelConfig, moments: str) -> int:
         return BYTES[moments] * model.num_parameters
     each = _int8_bytes if moments == "int8" else _int4_bytes
     return sum(each(tensor.size) for tensor in model.tensors)
+
+
+@lru_cache(maxsize=1024)
+def _adafactor_bytes(model: ModelConfig) -> tuple[int, int]:
+    """Bytes of Adafactor's second moments: of vectors, and the sums of rows and columns."""
+    vectors = sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
+    return vectors, sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
 
 
 def _is_vector(tensor: Tensor) -> bool:

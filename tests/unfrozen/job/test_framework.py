@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from unfrozen.answer import answer
 from unfrozen.answer.chosen import framework_text
@@ -39,7 +41,8 @@ def test_whatever_a_framework_sets_can_be_planned(
         assert found.framework is not None
         for word in found.framework.words:
             assert getattr(getattr(found, word.part), word.key) == word.value
-            assert word.key not in {**asked, **cluster}
+            meant_otherwise = (name, word.key) == ("prime-rl", "kernels")
+            assert word.key not in {**asked, **cluster} or meant_otherwise
         assert plan_job(found).allocated_bytes > 0
 
 
@@ -81,6 +84,44 @@ def test_a_habit_counts_only_where_it_has_something_to_do() -> None:
         job("torchtitan", recipe={"kernels": k}).recipe.loss for k in ("eager", "fused")
     )
     assert (eager, fused) == ("logits_fp32", "logits_bf16")
+
+
+class Layer(torch.nn.Module):
+    """A layer whose graph is whole, or broken as by FlashAttention's wrapper."""
+
+    def __init__(self, broken: bool) -> None:
+        super().__init__()
+        self.linear, self.broken = torch.nn.Linear(8, 8), broken
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = torch.nn.functional.silu(self.linear(x))
+        if self.broken:
+            torch._dynamo.graph_break()
+        return torch.nn.functional.silu(inner) * x
+
+
+@pytest.mark.parametrize(("broken", "graphs"), [(False, 1), (True, 0)])
+def test_of_a_checkpointed_layer_with_a_broken_graph_pytorch_compiles_nothing(
+    broken: bool, graphs: int
+) -> None:
+    compiled: list[Any] = []
+
+    def kept(graph: Any, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    layer = checkpoint_wrapper(Layer(broken), preserve_rng_state=False)
+    layer.compile(backend=kept)
+    layer(torch.randn(2, 8, requires_grad=True)).sum().backward()
+    assert len(compiled) == graphs
+
+
+def test_so_a_compiled_layer_of_prime_rl_that_is_made_again_is_eager() -> None:
+    asked = {"kernels": "fused", "checkpointing": "full"}
+    assert job("prime-rl", recipe=asked).recipe.kernels == "eager"
+    assert job("prime-rl", recipe={"kernels": "fused"}).recipe.kernels == "fused"
+    assert job("torchtitan", recipe=asked).recipe.kernels == "fused"
 
 
 def test_a_fused_loss_means_what_the_framework_has() -> None:

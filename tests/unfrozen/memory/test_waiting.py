@@ -1,4 +1,4 @@
-"""Gradients that wait: whole without a sum, in buckets, all at once; beside PyTorch's FSDP2 and DDP."""
+"""Gradients that wait: whole, in buckets, all at once; beside PyTorch's own FSDP2 and DDP."""
 
 from __future__ import annotations
 
