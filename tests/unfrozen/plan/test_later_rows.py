@@ -12,19 +12,19 @@ from unfrozen.plan.record import KINDS, SPEEDS, Spread
 
 # from docs/first_look.py --bars
 BARS: dict[tuple[str, str], tuple[float, float]] = {
-    ("memory", "experts"): (0.043, 0.132),
+    ("memory", "experts"): (0.043, 0.095),
     ("memory", "low"): (0.063, 0.173),
-    ("memory", "one"): (0.038, 0.171),
-    ("memory", "machine"): (0.036, 0.147),
+    ("memory", "one"): (0.033, 0.171),
+    ("memory", "machine"): (0.020, 0.147),
     ("memory", "machines"): (0.012, 0.062),
-    ("memory", "all"): (0.038, 0.147),
+    ("memory", "all"): (0.033, 0.130),
     ("speed", "adapters"): (0.154, 0.238),
     ("speed", "experts"): (1.797, 2.481),
     ("speed", "low"): (0.117, 0.625),
     ("speed", "one"): (0.184, 0.654),
     ("speed", "machine"): (0.049, 0.275),
     ("speed", "machines"): (0.067, 0.193),
-    ("speed", "all"): (0.064, 0.335),
+    ("speed", "all"): (0.064, 0.329),
 }
 
 SLACK = 1.05
