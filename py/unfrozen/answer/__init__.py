@@ -6,6 +6,7 @@ Reading order:
 - `plain` — as plain data, with its fixed keys
 - `text` — as text for a person at a terminal
 - `accuracy` — what steps were seen to hold, beside what the plan says
+- `later` — what others published after the model was done, first looked at and today
 """
 
 from unfrozen.answer.plain import ADVISED_JOBS, answer, on_all_cards

@@ -9,6 +9,7 @@ Reading order:
 - `step_time` — what a step costs in seconds, cause by cause
 - `timeline` — two steps through time, turn by turn
 - `host` — what loading and saving need of a machine's own memory
+- `record` — how far such seconds were from measured ones, and which kind of job a job is
 - `compute` — time, energy and cost of a number of tokens
 - `solve` — fewest cards, largest batch, longest sequence
 - `dimensions` — what cards may share out: every layout a model and a step allow

@@ -18,7 +18,8 @@ from unfrozen.hardware.reached import (
 )
 from unfrozen.job import Job
 from unfrozen.job.choices import LOW_BITS
-from unfrozen.plan.flops import flops, frozen
+from unfrozen.plan.flops import flops
+from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
 from unfrozen.plan.timing.calibration import Calibration
@@ -132,10 +133,8 @@ def _products(job: Job, gpu: Gpu) -> str:
 
 
 def _confidence(job: Job) -> str:
-    """How far published runs are from such an estimate (web/truth/speeds_later.json)."""
-    if frozen(job):
-        return f"speeds of adapters are hardly tested; of all kinds, {record_words()}"
-    return record_words()
+    """How far estimates were off for published runs of the same kind, and of all kinds."""
+    return f"{band(job)}; {record_words()}"
 
 
 def _unmeasured(job: Job) -> list[str]:

@@ -9,9 +9,9 @@ from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_tokens
 from unfrozen.plan.timing.parts import CAUSES
-from unfrozen.plan.timing.words import record_words
 from unfrozen.planner.figures import Json, band_text, overhead
 from unfrozen.planner.formulas import why
 from unfrozen.planner.peak import instant_label
@@ -19,7 +19,6 @@ from unfrozen.planner.sizes import duration_text, size_text
 from unfrozen.units import format_count, gib, sig3, small
 
 _ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14"
-_GUESS: Final = f"an estimate: {record_words()}"
 
 
 def memory_numbers(plan: Plan, unit: str) -> list[Json]:
@@ -106,7 +105,7 @@ def _speed(job: Job, found: Estimate) -> Json:
             ("share of it used", f"{100 * found.mfu:.0f}%"),
             *((CAUSES[name], f"{sig3(value)} s") for name, value in found.parts.items()),
         ],
-        _GUESS,
+        f"an estimate: {band(job)}",
     )
 
 
@@ -123,7 +122,7 @@ def _time(job: Job, found: Estimate) -> Json:
             ("speed", f"{small(found.tokens_per_second)} tokens/s"),
             ("cards", f"{cards:,}"),
         ],
-        _GUESS,
+        f"an estimate: {band(job)}",
     )
 
 

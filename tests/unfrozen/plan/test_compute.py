@@ -50,6 +50,7 @@ def test_no_price_no_cost() -> None:
 def test_what_is_assumed_is_said() -> None:
     told = " ".join(estimate(Job.read({"model": CONFIG}), 1e6).assumptions)
     assert "No card is named" in told
+    assert "published runs on one card, half were within" in told
     assert "nine in ten" in told
     assert "limit of 400 W" in told
     assert "communication" in " ".join(estimate(JOB, 1e6).assumptions)
@@ -79,7 +80,7 @@ def test_what_nobody_measured_is_said() -> None:
     assert "nobody measured" not in told({})
     assert "fused blocks" in told({"kernels": "fused_block"})
     assert "12 bytes a score" in told({"attention": "eager"})
-    assert "adapters are hardly tested" in told({"method": "lora"})
+    assert "published runs with adapters, half were within" in told({"method": "lora"})
 
 
 @pytest.mark.parametrize(
