@@ -11,8 +11,9 @@ import torch
 
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.run.events.start_event import hardware, versions
+from gpu_runner.system.price import Price, Spending
 from gpu_runner.watch.looking import Rows
-from gpu_runner.watch.memory.foretelling import Habits
+from gpu_runner.watch.memory.holding import Known
 from gpu_runner.watch.memory.metering import States, layers_of
 from gpu_runner.watch.steps import MicroBatch
 
@@ -37,16 +38,22 @@ class Wishes:
     eval_every: int | None = None
     prompts: Sequence[str] = ()
     new_tokens: int = 48
-    measure: bool = True
     trainer: str = "a loop of its own"
     can: tuple[str, ...] = ("pause", "evaluate")
     config: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
     """Steps and learning rates as `run.start` has them, where they are known."""
-    habits: Habits = field(default_factory=Habits)
+    memory: Known = field(default_factory=Known)
     start_step: int = 0
     """Steps that were made before: more than 0 where the loop goes on with an earlier one."""
     processes: int = 1
+    price: float | None = None
+    currency: str = "USD"
+
+    def spending(self, device: torch.device) -> Spending | None:
+        """What the run costs from now on. Raises `UsageError` for what is no currency."""
+        price = Price.of(self.price, self.currency, device.type, self.processes)
+        return None if price is None else Spending(price, self.steps or 0)
 
     @property
     def looks_every(self) -> int:

@@ -17,6 +17,12 @@ from unfrozen.units import format_count
 MUCH_PADDING: Final = 0.2
 
 
+def at_first(model: Any, states: States, inputs: Inputs, tokenizer: Any) -> Iterator[str]:
+    """What is said before the first step."""
+    yield from of_model(model, states)
+    yield from of_rows(inputs, tokenizer)
+
+
 def of_model(model: Any, states: States) -> Iterator[str]:
     """What does not train, and why."""
     parameters = dict(model.named_parameters())

@@ -36,6 +36,7 @@ LONGEST: Final = 1024
 INITIAL: Final = "initial.safetensors"
 ROOM: Final = 4.0  # free disk by the size of θ₀, below which it is not kept
 
+Autocast = Callable[[], AbstractContextManager[Any]]
 Rows = str | Path | Sequence[Mapping[str, Any]] | Any
 
 
@@ -160,18 +161,25 @@ class Looker:
         self._anchor = Anchor((run / INITIAL,), tuple(named))
         return ""
 
-    def scores(self, autocast: Callable[[], AbstractContextManager[Any]]) -> list[Score]:
-        """The loss of every set, by the code that scores them for `unfrozen train`."""
+    def look(
+        self, autocast: Autocast, prompts: Sequence[str], new_tokens: int
+    ) -> tuple[list[Score], Drift | None, list[tuple[str, str]]]:
+        """The loss of every set, by the code that scores them for `unfrozen train`; how far the
+        weights are from θ₀, None where that was not kept; and what the model writes after prompts.
+        """
+        scores = self._scores(autocast) if self.sets else []
+        drift = None if self._anchor is None else self._anchor.drift(self._model)
+        asked = prompts if self._tokenizer is not None else ()
+        with autocast():
+            said = [(one, self._say(one, new_tokens)) for one in asked]
+        return scores, drift, said
+
+    def _scores(self, autocast: Autocast) -> list[Score]:
         pad = pad_token(self._tokenizer)
         evaluator = Evaluator(self.sets, self.rows_at_once, pad, self._device, autocast, loss=_loss)
         return evaluator.run(self._model)
 
-    def drift(self) -> Drift | None:
-        """How far the weights are from θ₀; None where that was not kept."""
-        return None if self._anchor is None else self._anchor.drift(self._model)
-
-    def say(self, prompt: str, new_tokens: int) -> str:
-        """What the model writes after `prompt`."""
+    def _say(self, prompt: str, new_tokens: int) -> str:
         return continuation(self._model, self._tokenizer, prompt, new_tokens)
 
     def forget(self, run: Path) -> None:

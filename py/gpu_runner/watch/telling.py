@@ -1,7 +1,8 @@
 """What a watched run writes: the same events as a run of ours, as far as there is something to say.
 
 Numbers of a step may still be on their way from a card. So there a step is told when the next one
-has ended: reading it then waits for nothing.
+has ended: reading it then waits for nothing. A thread beside the loop writes what the machine does
+(`gpu_runner.system`); it knows neither the model nor the run, and ends with the log.
 """
 
 from __future__ import annotations
@@ -10,18 +11,27 @@ import math
 import secrets
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import torch
 
 from gpu_runner.checkpoint.history import History
-from gpu_runner.errors import SystemFailure, is_out_of_memory
+from gpu_runner.errors import SystemFailure, is_lost_process, is_out_of_memory
 from gpu_runner.log.mailbox import Mailbox, Orders
 from gpu_runner.log.writer import EventLog, LogError, SystemClock
+from gpu_runner.oom.report import PostMortem
+from gpu_runner.plan.machine import card_names
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.run.ending import losses
 from gpu_runner.run.events.record import Recorder
+from gpu_runner.system.cards import Cards
+from gpu_runner.system.price import Spending
+from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
 from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score
@@ -32,6 +42,7 @@ from gpu_runner.watch.steps import WatchedStep
 from unfrozen.events import RunStatus
 
 TICK_SECONDS: Final = 0.1
+GONE: Final[tuple[RunStatus, str]] = ("stopped", "the model is gone")
 
 
 class Voice:
@@ -85,7 +96,7 @@ def new_place(runs: Path, name: str | None) -> Path:
 class Teller:
     """Writes one watched run, and hears what the page asks of it."""
 
-    def __init__(self, place: Path, *, late: bool) -> None:
+    def __init__(self, place: Path, device: torch.device, spending: Spending | None = None) -> None:
         try:
             self._log = EventLog(place / "events.jsonl", run=place.name, clock=SystemClock())
         except LogError as error:
@@ -93,16 +104,31 @@ class Teller:
         self.place = place
         self.state = State()
         self.history = History()
-        self.recorder = Recorder(self._log, Voice(), self.history)
+        self.recorder = Recorder(self._log, Voice(), self.history, spending)
         self.predicted_bytes = 0
         self.orders = Orders()
         self._mailbox = Mailbox(place, place.name, 0)
-        self._late = late
+        self._late = device.type == "cuda"
+        self._device = device
+        self._spending = spending
+        self._sampler: Sampler | None = None
+        self._over = False
         self._waiting: tuple[WatchedStep, StepMemory | None, dict[str, float]] | None = None
 
     def start(self, payload: dict[str, Any]) -> None:
-        """The first event."""
+        """The first event; from now on the machine is looked at, too."""
+        if self._spending is not None:
+            payload["price"] = self._spending.price.as_json()
         self._log.emit("run.start", 0, **payload)
+        state, cards = self.state, card_names(self._device)
+        self._sampler = Sampler(
+            self._log,
+            lambda: state.step,
+            cards=partial(Cards.open, cards) if cards else None,
+            tell=self.recorder.alert,
+            also=dict if self._spending is None else self._spending.now,
+        )
+        self._sampler.start()
 
     def predict(self, prediction: Prediction) -> None:
         """What steps to come will hold, told before the first and again for heavier ones."""
@@ -182,9 +208,13 @@ class Teller:
                 return lost
             time.sleep(TICK_SECONDS)
 
-    def end(self, status: RunStatus, reason: str) -> None:
-        """The last event; the log is closed."""
+    def end(self, status: RunStatus, reason: str, found: PostMortem | None = None) -> None:
+        """The last event, with what was found out of a lack of memory; the log is closed."""
+        if self._over:
+            return
+        self._over = True
         self.flush()
+        self._stop_sampling()
         measured, predicted = self.history.peak_bytes, self.predicted_bytes
         summary = {
             "steps": self.state.step,
@@ -198,8 +228,17 @@ class Teller:
             "memory_ratio": measured / predicted if predicted else 0.0,
             "model": "",
         }
-        self._log.emit("run.end", self.state.step, status=status, reason=reason, summary=summary)
+        if self._spending is not None:
+            summary["cost"] = self._spending.now()["cost/spent"]
+        more = {} if found is None else {"post_mortem": found.payload()}
+        said: dict[str, Any] = {"status": status, "reason": reason, "summary": summary}
+        self._log.emit("run.end", self.state.step, **said, **more)
         self._log.close()
+
+    def _stop_sampling(self) -> None:
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._sampler = None
 
 
 def end_of(error: BaseException | None) -> tuple[RunStatus, str]:
@@ -209,4 +248,26 @@ def end_of(error: BaseException | None) -> tuple[RunStatus, str]:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "stopped", "interrupted"
     text = f"{type(error).__name__}: {error}"[:1000]
+    if is_lost_process(error):
+        return "failed", f"another process is gone ({text})"[:1000]
     return ("oom" if is_out_of_memory(error) else "failed"), text
+
+
+class Left(Protocol):
+    """What can be told that its loop is over."""
+
+    def left_by(self, error: BaseException | None) -> None:
+        """By an error, or without one."""
+
+
+class Closing:
+    """Closes a run when the interpreter ends; keeps nothing alive until then."""
+
+    def __init__(self, run: Left) -> None:
+        self._run = weakref.ref(run)
+
+    def __call__(self) -> None:
+        """Close it, by the error that left the interpreter where there is one."""
+        run = self._run()
+        if run is not None:
+            run.left_by(getattr(sys, "last_value", None))
