@@ -18,7 +18,7 @@ from gpu_runner.watch.memory.foretelling import Autocast, Given, Habits, foretel
 from gpu_runner.watch.memory.metering import States
 
 MOST: Final = 3
-MOST_SECONDS: Final = 60.0
+MOST_SECONDS: Final = 20.0
 """After so long no other setting is tried: an error waits for them."""
 AGAIN: Final = 4 / 3
 SHORTEST: Final = 16  # tokens of a row that is still worth training
