@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpu_runner.watch.described import Wishes
 from gpu_runner.watch.looking import Rows
 from gpu_runner.watch.memory.holding import Known
 from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.taps import unwrapped
+from gpu_runner.watch.told.described import Wishes
 from gpu_runner.watch.watching import WatchedRun
 
 

@@ -16,7 +16,6 @@ import transformers
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from gpu_runner.watch.begin import processes
-from gpu_runner.watch.described import Wishes
 from gpu_runner.watch.looking import Rows
 from gpu_runner.watch.memory.foretelling import Habits
 from gpu_runner.watch.memory.holding import Known
@@ -24,6 +23,7 @@ from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.memory.settings import Words
 from gpu_runner.watch.memory.to_come import lengths_of
 from gpu_runner.watch.taps import unwrapped
+from gpu_runner.watch.told.described import Wishes
 from gpu_runner.watch.watching import WatchedRun
 
 MOST_POINTS: Final = 300  # of the planned learning rate

@@ -134,6 +134,11 @@ class StepCollector:
         if self.parts:
             self.parts[-1].went_back = True
 
+    def leave_out(self) -> None:
+        """The newest forward pass, or the backward pass after it, was left by an error."""
+        if self.parts:
+            self.parts[-1].went_back = False
+
     def went_back_from(self, losses: list[Tensor]) -> None:
         """Gradients of these were asked for."""
         self.doing = "backward"

@@ -21,20 +21,21 @@ from torch import Tensor, nn
 
 from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import is_out_of_memory
-from gpu_runner.installed import program, short
 from gpu_runner.log.mailbox import Orders
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.train.place import BETWEEN
-from gpu_runner.watch import findings
 from gpu_runner.watch.boundary import ErrorBoundary
-from gpu_runner.watch.described import Wishes, payload
 from gpu_runner.watch.looking import AutocastSeen, Looker, longest_row, suites, unfelt
 from gpu_runner.watch.memory.holding import Holding
 from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.spending import Budget, Utilisation
 from gpu_runner.watch.steps import StepCollector, WatchedStep, micro_batch, right_share
 from gpu_runner.watch.taps import Inputs, Taps, alone, rank
-from gpu_runner.watch.telling import GONE, Closing, Teller, Voice, end_of, new_place
+from gpu_runner.watch.told import findings
+from gpu_runner.watch.told.described import Wishes, payload
+from gpu_runner.watch.told.telling import Teller
+from gpu_runner.watch.told.voice import ALONE, GONE, Closing, Voice, begins, end_of, new_place
+from gpu_runner.world import is_cut, local
 from unfrozen.events import RunStatus
 
 
@@ -64,11 +65,11 @@ class WatchedRun:
         told = self._guard, self._taps.silence, self._predicted, self._complain
         self._memory = Holding(self._alone, states, self._device, wishes.memory, *told)
         self._measuring = self._memory.measuring
-        if rank() > 0:  # the first process tells of all
+        if rank() > 0 and not is_cut(model):  # the first process tells of all
             self._closed = True
             return
         with self._guard.around("the run cannot be written, so nothing is watched"):
-            place = new_place(Path(wishes.runs), wishes.name)
+            place = new_place(Path(wishes.runs), wishes.name) if rank() == 0 else None
             self._teller = Teller(place, self._device, wishes.spending(self._device))
             self._teller.state.step = wishes.start_step
         self._looker = Looker(alone(model), self._sets(), wishes.tokenizer, self._device)
@@ -78,8 +79,8 @@ class WatchedRun:
             return
         self._taps.install()
         atexit.register(self._at_exit)
-        runs = short(Path(wishes.runs))
-        Voice().warn(f"watching run {place.name}: see it with {program()} serve --runs {runs}")
+        if place is not None:
+            Voice().warn(begins(place))
 
     def __enter__(self) -> WatchedRun:
         return self
@@ -104,9 +105,8 @@ class WatchedRun:
         if not self._begun:
             self._begin(inputs)
         part = self._collector.begin(inputs)
-        first, again = len(self._collector.parts) == 1, self._autocast.again
-        number = self._collector.number + 1
-        self._memory.forward_begins(part, inputs, number, again, first=first)
+        at = self._collector.number + 1, len(self._collector.parts)
+        self._memory.forward_begins(part, inputs, at, self._autocast.again)
 
     def forward_ended(self, inputs: Inputs, output: Any) -> None:
         """The model has answered."""
@@ -120,8 +120,9 @@ class WatchedRun:
         """A pass was left by an error: where it was is told if memory ran out; it goes on."""
         earlier = {} if self._teller is None else self._teller.history.measured
         found = self._memory.raised(error, self._collector, earlier)
+        self._collector.leave_out()
         if found is not None and self._teller is not None and not self._closed:
-            self._teller.alert(f"Out of memory: {found.sentence}.", "error")
+            self._teller.alert(f"Out of memory: {found.sentence}.", level="error")
 
     def went_back(self) -> None:
         """A backward pass has ended."""
@@ -137,8 +138,8 @@ class WatchedRun:
         self._collector.went_back_from(losses)
 
     def clipped(self, norm: Tensor) -> None:
-        """The norm of all gradients."""
-        self._collector.norm = norm
+        """The norm of all gradients; where it lies in parts the others would have to be asked."""
+        self._collector.norm = norm if local(norm) is norm else None
 
     def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
@@ -159,8 +160,7 @@ class WatchedRun:
         """Tell the step that has ended, if one has; then evaluate and pause where it is time."""
         if self._closed or not self._begun or self._teller is None:
             return False
-        done = self._collector.finish()
-        if done is None:
+        if (done := self._collector.finish()) is None:
             return False
         memory, stalled = self._measuring.take()
         self._memory.step_over()
@@ -169,9 +169,8 @@ class WatchedRun:
         if memory is None and self._use is not None and (use := self._use.of(done)) is not None:
             more["perf/mfu"] = use
         self._teller.step(done, memory, more)
-        if done.number <= self._wishes.start_step + 2:
-            with self._guard.around("the first steps could not be looked at"):
-                self._look_at_first(done)
+        with self._guard.around("the first steps could not be looked at"):
+            self._look_at_first(done)
         if done.number % self._wishes.looks_every == 0:
             self.evaluate()
         self._teller.hear(self._obey)
@@ -187,6 +186,9 @@ class WatchedRun:
         if self._evaluated_at == (step := teller.state.step):
             return
         self._evaluated_at = step
+        if not self._looker.meets():
+            self._guard.say_once(ALONE)
+            return
         with self._guard.around("the evaluation failed"), self._taps.silence(), unfelt(model):
             teller.recorder.busy("evaluating", step, 600.0)
             asked = self._wishes.prompts, self._wishes.new_tokens
@@ -233,7 +235,7 @@ class WatchedRun:
         with self._guard.around("the end could not be written"):
             self._teller.end(status, reason, found)
         with self._guard.around("the copy of the first weights could not be removed"):
-            self._looker.forget(self._teller.place)
+            self._looker.forget()
 
     def _let_go(self) -> None:
         """From now on the loop is alone."""
@@ -256,21 +258,19 @@ class WatchedRun:
             teller.start(payload(model, self._states, part, wishes, compute))
             self._use = Utilisation(model, self._device, compute)
         with self._guard.around("drift is not measured"):
-            if why := self._looker.keep_start(teller.place):
-                teller.alert(f"{why[0].upper()}{why[1:]}.", "info")
+            if teller.place is not None and (why := self._looker.keep_start(teller.place)):
+                teller.alert(f"{why[0].upper()}{why[1:]}.", level="info")
         with self._guard.around("the first batch could not be looked at"):
-            for text in findings.at_first(model, self._states, inputs, wishes.tokenizer):
-                teller.alert(text)
+            teller.alert(*findings.at_first(model, self._states, inputs, wishes.tokenizer))
         self.evaluate()
 
     def _look_at_first(self, done: WatchedStep) -> None:
         """What the first two steps show that could not be known before."""
-        assert self._teller is not None
-        if done.number == self._wishes.start_step + 1:
-            model = self._alone()
-            for text in (*findings.of_step(done), *findings.of_precision(model, self._states)):
-                self._teller.alert(text)
-        self._memory.look_at(done, self._autocast.again)
+        since = done.number - self._wishes.start_step
+        if since == 1 and self._teller is not None:
+            self._teller.alert(*findings.after_first(done, self._alone(), self._states))
+        if since <= 2:
+            self._memory.look_at(done, self._autocast.again)
 
     def _predicted(self, found: Prediction) -> None:
         if self._teller is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -23,6 +23,9 @@ from gpu_runner.watch.memory.shortage import Shortage
 from gpu_runner.watch.memory.to_come import Outlook
 from gpu_runner.watch.steps import MicroBatch, StepCollector, WatchedStep
 from gpu_runner.watch.taps import Inputs
+from gpu_runner.world import is_cut
+
+CUT: Final = "Its weights are spread over processes: their memory is measured, and not foretold."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,12 @@ class Holding:
         self._outlook = Outlook(device, known.words, known.lengths, known.rows_at_once, warn)
 
     def forward_begins(
-        self, part: MicroBatch, inputs: Inputs, number: int, autocast: Autocast, *, first: bool
+        self, part: MicroBatch, inputs: Inputs, at: tuple[int, int], autocast: Autocast
     ) -> None:
-        """A micro-batch of step `number` begins, the `first` one or another."""
+        """A micro-batch begins, at which step and as which of it, both from 1."""
         if heavier := self._forecasts.batch(part, inputs):
             self._foretell(autocast)
-        self.measuring.forward_begins(number, first=first, heavier=heavier)
+        self.measuring.forward_begins(at[0], first=at[1] == 1, heavier=heavier)
 
     def forward_ended(self, output: Any) -> None:
         """… and has given this."""
@@ -116,6 +119,9 @@ class Holding:
         return None
 
     def _foretell(self, autocast: Autocast) -> None:
+        if is_cut(self._model()):
+            self._guard.say_once(CUT)
+            return
         with self._guard.around("the memory of these steps cannot be foretold"), self._quiet():
             self._forecasts.make(autocast)
         what = "it is not known whether the heaviest batch will fit"

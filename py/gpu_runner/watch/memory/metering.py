@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from gpu_runner.train.measure import TensorTracker
 from gpu_runner.train.meter import Components, CudaMeter, Phase, StepMemory
-from gpu_runner.world import blocks_of
+from gpu_runner.world import blocks_of, local
 
 LOOKED_AT: Final = 4096
 """Numbers of each 16-bit tensor that are compared before and after an update."""
@@ -47,9 +48,11 @@ class States:
         """The groups of all of them."""
         return [group for one in self.optimizers for group in one.param_groups]
 
-    def gradient_norm(self) -> Tensor:
-        """The L2 norm of all gradients that there are."""
+    def gradient_norm(self) -> Tensor | None:
+        """The L2 norm of all gradients that there are; None where others would be asked."""
         found = [p.grad for group in self.param_groups for p in group["params"]]
+        if any(isinstance(gradient, DTensor) for gradient in found):
+            return None
         with torch.no_grad():
             return torch.nn.utils.get_total_norm([one for one in found if one is not None])
 
@@ -107,6 +110,11 @@ class StepMeter:
         return found
 
 
+def _some(parameter: Tensor) -> Tensor:
+    """A few numbers of the part that is here: what asks no other process."""
+    return local(parameter.detach()).flatten()[:LOOKED_AT]
+
+
 def _held(sizes: Components) -> Components:
     return {name: size for name, size in sizes.items() if size}
 
@@ -130,7 +138,7 @@ class StallProbe:
 
     def __init__(self, model: Any) -> None:
         self._before = [
-            (p, p.detach().flatten()[:LOOKED_AT].clone())
+            (p, _some(p).clone())
             for p in model.parameters()
             if p.requires_grad and p.dtype in NARROW and p.grad is not None
         ]
@@ -139,7 +147,7 @@ class StallProbe:
         """To be asked after the update; None where there is no such weight."""
         if not self._before:
             return None
-        same = sum((p.detach().flatten()[:LOOKED_AT] == old).sum() for p, old in self._before)
+        same = sum((_some(p) == old).sum() for p, old in self._before)
         count = sum(len(old) for _, old in self._before)
         self._before = []
         return float(same) / count

@@ -23,6 +23,12 @@ def at_first(model: Any, states: States, inputs: Inputs, tokenizer: Any) -> Iter
     yield from of_rows(inputs, tokenizer)
 
 
+def after_first(step: WatchedStep, model: Any, states: States) -> Iterator[str]:
+    """What is said after it."""
+    yield from of_step(step)
+    yield from of_precision(model, states)
+
+
 def of_model(model: Any, states: States) -> Iterator[str]:
     """What does not train, and why."""
     parameters = dict(model.named_parameters())
