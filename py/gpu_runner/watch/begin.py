@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from gpu_runner.watch.looking import Rows
+from gpu_runner.watch.memory.foretelling import Habits
 from gpu_runner.watch.memory.holding import Known
 from gpu_runner.watch.memory.metering import States
-from gpu_runner.watch.taps import unwrapped
+from gpu_runner.watch.taps import doubles_gradients, unwrapped
 from gpu_runner.watch.told.described import Wishes
 from gpu_runner.watch.watching import WatchedRun
 
@@ -76,7 +77,11 @@ def watch(
         config=config or {},
         trainer=trainer,
         processes=processes(),
-        memory=Known(measure=measure, lengths=tuple(lengths)),
+        memory=Known(
+            measure=measure,
+            habits=Habits(buckets=doubles_gradients(model)),
+            lengths=tuple(lengths),
+        ),
         price=price,
         currency=currency,
         can=("pause", "evaluate") if processes() == 1 else (),  # the others would not stand still

@@ -250,6 +250,14 @@ def alone(model: torch.nn.Module) -> torch.nn.Module:
     return model.module if isinstance(model, shells) else model
 
 
+def doubles_gradients(model: torch.nn.Module) -> bool:
+    """Whether what averages gradients keeps a copy of all, in buckets that are sent: as PyTorch
+    documents `gradient_as_bucket_view` of DistributedDataParallel, where it is not set.
+    """
+    ddp = torch.nn.parallel.DistributedDataParallel
+    return isinstance(model, ddp) and not model.gradient_as_bucket_view
+
+
 def tensors_of(output: Any) -> Iterable[Tensor]:
     """The tensors at the top of what a model returned, the loss first where there is one."""
     if isinstance(output, Tensor):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch.distributed as dist
 
-SECONDS: Final = 30.0
+SECONDS: Final = 20.0
 """How long one waits for the others."""
 _YES, _NO = "yes", "no"
 _numbers = count()

@@ -47,6 +47,8 @@ class Habits:
     """Whether gradients are set to zero after a step, not freed."""
     checkpointing: bool = False
     """Whether what a layer computes is computed again in the backward pass: only asked what if."""
+    buckets: bool = False
+    """Whether gradients are there a second time, to be sent to other processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,16 @@ def _traced(
         count = sum(parameter.numel() for parameter in double.parameters())
     whole = tracker.memory.instants["end_of_backward"]
     held = sum(whole.get(name, 0) for name in ("params", "grads", "moments"))
-    return Prediction(tracker.memory.instants, round(held / max(1, count)))
+    instants = tracker.memory.instants
+    if habits.buckets:
+        instants = {at: _with_buckets(at, parts, model) for at, parts in instants.items()}
+    return Prediction(instants, round(held / max(1, count)))
+
+
+def _with_buckets(at: str, parts: Mapping[str, int], model: Any) -> dict[str, int]:
+    """What is held with a second copy of all gradients, from before the first step on."""
+    size = sum(p.nbytes for p in model.parameters() if p.requires_grad) if at != "load" else 0
+    return {**parts, "workspace": parts.get("workspace", 0) + size}
 
 
 def _step(
