@@ -197,6 +197,8 @@ class Teller:
         self._log.emit("run.end", self.state.step, **said, **more)
         if isinstance(self._log, EventLog):
             self._log.close()
+            if not self._log.path.exists():
+                Voice().warn(f"{self._log.path} is gone, and with it what was told there.")
 
     def _stop_sampling(self) -> None:
         if self._sampler is not None:
