@@ -62,8 +62,6 @@ def watch(
     for one in given:
         if not isinstance(one, torch.optim.Optimizer):
             raise TypeError(f"optimizer is a {type(one).__name__}: give one of torch.optim's kind.")
-    if price is not None and not isinstance(price, int | float):
-        raise TypeError(f"price is a {type(price).__name__}: give a number, of an hour.")
     wishes = Wishes(
         task=task,
         general=general,

@@ -11,7 +11,7 @@ import torch
 
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.run.events.start_event import hardware, versions
-from gpu_runner.system.price import Price, Spending
+from gpu_runner.system.price import MOST_LETTERS, Price, Spending
 from gpu_runner.watch.looking import Rows
 from gpu_runner.watch.memory.holding import Known
 from gpu_runner.watch.memory.metering import States, layers_of
@@ -50,8 +50,18 @@ class Wishes:
     price: float | None = None
     currency: str = "USD"
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none, in words of another kind. Raises `TypeError`."""
+        if self.price is not None and not isinstance(self.price, int | float):
+            raise TypeError(f"price is a {type(self.price).__name__}: give a number, of an hour.")
+        if not isinstance(self.currency, str) or not 0 < len(self.currency) <= MOST_LETTERS:
+            raise TypeError(f"currency {self.currency!r}: give a word of 1 to {MOST_LETTERS}.")
+        odd = [one for one in self.memory.lengths if not isinstance(one, int)]
+        if odd:
+            raise TypeError(f"lengths hold {odd[0]!r}: give the tokens of each row.")
+
     def spending(self, device: torch.device) -> Spending | None:
-        """What the run costs from now on. Raises `UsageError` for what is no currency."""
+        """What the run costs from now on; None without a price."""
         price = Price.of(self.price, self.currency, device.type, self.processes)
         return None if price is None else Spending(price, self.steps or 0)
 
