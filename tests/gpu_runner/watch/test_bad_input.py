@@ -13,7 +13,7 @@ import torch
 import tiny_llama
 import unfrozen
 from gpu_runner.watch.boundary import MOST_ERRORS, ErrorBoundary
-from run_process import kill_all, runner
+from run_process import runner
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
 
@@ -141,7 +141,8 @@ def test_a_server_that_dies_is_not_noticed(tmp_path: Path) -> None:
             server.wait()
             losses += train(model, optimizer, 2)
     finally:
-        kill_all(server)
+        server.kill()
+        server.communicate()
     assert series(run, "train/loss") == pytest.approx(losses)
     assert events(run)[-1]["status"] == "finished"
 

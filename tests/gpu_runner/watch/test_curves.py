@@ -28,8 +28,8 @@ CLOSE = 1e-3
 def options(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, sums_file: Path) -> Any:
     """A run of ours on sums, of two micro-batches a step, with a schedule."""
     return {
-        **{"model": str(model_dir), "data": str(sums_file), "general": "none"},
-        **{"steps": STEPS, "micro_batch": MICRO, "grad_accum": PARTS, "lr": 3e-3},
+        **{"model": str(model_dir), "data": str(sums_file), "general": ()},
+        **{"steps": STEPS, "micro_batch": MICRO, "grad_accum": PARTS, "lr": 3e-3, "pack": False},
         **{"compute": "fp32", "weight_decay": 0.0, "save_every": 0, "sample_tokens": 0},
         "runs": str(tmp_path_factory.mktemp("ours")),
     }

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gpu_runner.watch.memory import settings
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -15,3 +17,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place))
         yield place
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, all that is worth a try is tried."""
+    monkeypatch.setattr(settings, "MOST_SECONDS", 600.0)

@@ -13,14 +13,14 @@ from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.memory.settings import AGAIN, Step, Words, scaled, settings_for
 from watched_loops import batches, model_of
 
-pytestmark = pytest.mark.usefixtures("kept")
+pytestmark = pytest.mark.usefixtures("kept", "patience")
 BRIEF = Words("rows {rows} parts {parts}", "again", "length {length}")
 
 
 @pytest.fixture(scope="module")
 def loop() -> Any:
     """A step of 16 rows, what keeps it alive, and what it holds."""
-    model = model_of(num_hidden_layers=2)
+    model = model_of(num_hidden_layers=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     (batch,) = batches(1, rows=16, length=64)
     step = Step(model, States(optimizer), Given.of(batch), Habits(), nullcontext)

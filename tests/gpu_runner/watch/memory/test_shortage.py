@@ -23,7 +23,7 @@ from starved import MIB, at_most_more
 from unfrozen.frontier import read_event
 from watched_loops import alerts, batches, events, model_of, series, train
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept", "patience")]
 
 ROOM = 500 * MIB  # logits of 128 rows take 256 MiB, and a loss needs four times that
 ROWS, LENGTH = 128, 128
