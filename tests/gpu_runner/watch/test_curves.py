@@ -29,7 +29,7 @@ def options(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, sums_file
     """A run of ours on sums, of two micro-batches a step, with a schedule."""
     return {
         **{"model": str(model_dir), "data": str(sums_file), "general": ()},
-        **{"steps": STEPS, "micro_batch": MICRO, "grad_accum": PARTS, "lr": 3e-3, "pack": False},
+        **{"steps": STEPS, "micro_batch": MICRO, "grad_accum": PARTS, "lr": 3e-3, "packing": False},
         **{"compute": "fp32", "weight_decay": 0.0, "save_every": 0, "sample_tokens": 0},
         "runs": str(tmp_path_factory.mktemp("ours")),
     }
@@ -89,7 +89,8 @@ def test_a_trainer_has_our_curve(planned: RunPlan, ours: list[float], tmp_path: 
         for place in range(MICRO)
     ]
     model, optimizer = begun(planned)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: planned.schedule.at(done + 1))
+    rate = [planned.schedule.at(step) for step in range(1, STEPS + 1)]
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate[min(done, STEPS - 1)])
     callback = unfrozen.Callback(runs=tmp_path / "runs")
     arguments: dict[str, Any] = {
         **{"max_steps": STEPS, "per_device_train_batch_size": MICRO, "use_cpu": True},
