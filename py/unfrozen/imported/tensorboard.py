@@ -99,7 +99,9 @@ class EventFilesReader:
             raise ForeignFileError(self._file, problem, remedy)
         last = self.points.last_step
         if self._others:
-            self._note(f"{self._others:,} values that are no scalars were passed over{self._named()}")
+            self._note(
+                f"{self._others:,} values that are no scalars were passed over{self._named()}"
+            )
         over = _FINISHED in self.points.names
         return ForeignRun(
             "tensorboard",

@@ -15,7 +15,7 @@ from torch import Tensor
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.watch.memory.foretelling import Autocast, Given, Habits, foretell
 from gpu_runner.watch.memory.metering import States
-from gpu_runner.watch.memory.settings import Step
+from gpu_runner.watch.memory.settings import LoopStep
 from gpu_runner.watch.steps import MicroBatch, WatchedStep
 from gpu_runner.watch.taps import Inputs, tensors_of
 
@@ -89,12 +89,12 @@ class Forecasts:
         if self.newest is not None:
             self._tell(self.newest)
 
-    def step(self, autocast: Autocast) -> Step | None:
+    def step(self, autocast: Autocast) -> LoopStep | None:
         """The heaviest step so far, as the loop does it; None where it is not known yet."""
         model = self._model()
         if not self._states.optimizers or self._given is None or model is None:
             return None
-        return Step(model, self._states, self._given, self._seen, autocast, self.micro_batches)
+        return LoopStep(model, self._states, self._given, self._seen, autocast, self.micro_batches)
 
     @property
     def micro_batches(self) -> int:

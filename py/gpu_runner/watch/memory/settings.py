@@ -37,7 +37,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LoopStep:
     """A loop's step, as far as its memory follows from it."""
 
     model: Any
@@ -48,18 +48,18 @@ class Step:
     parts: int = 1
     """Micro-batches of a step, as they are now."""
 
-    def of(self, given: Given) -> Step:
+    def of(self, given: Given) -> LoopStep:
         """The same for another batch."""
         return replace(self, given=given)
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _Turned:
     rows: int
     length: int
     checkpointing: bool
 
-    def cost(self, now: _Choice) -> tuple[bool, bool, int]:
+    def cost(self, now: _Turned) -> tuple[bool, bool, int]:
         """The order of telling: rows that are cut, time, how much else is turned."""
         return self.length < now.length, self.checkpointing, now.rows - self.rows
 
@@ -73,7 +73,7 @@ def scaled(instants: Instants, share: float) -> dict[str, dict[str, int]]:
 
 
 def settings_for(
-    step: Step, now: Instants, budget_bytes: int, words: Words
+    step: LoopStep, now: Instants, budget_bytes: int, words: Words
 ) -> tuple[Proposal, ...]:
     """At most MOST settings whose peak is within `budget_bytes`, the cheapest first.
 
@@ -81,8 +81,8 @@ def settings_for(
 
     Where nothing fits, those that need least, with `fits` False. None where none can be weighed.
     """
-    fitting: list[tuple[_Choice, int]] = []
-    others: list[tuple[_Choice, int]] = []
+    fitting: list[tuple[_Turned, int]] = []
+    others: list[tuple[_Turned, int]] = []
     until = time.monotonic() + MOST_SECONDS
     for choice, peak in _weighed(step, now, budget_bytes):
         (fitting if peak <= budget_bytes else others).append((choice, peak))
@@ -95,15 +95,15 @@ def settings_for(
     return tuple(_proposal(step, words, *one) for one in chosen[:MOST])
 
 
-def _as_is(step: Step) -> _Choice:
+def _as_is(step: LoopStep) -> _Turned:
     rows, length = step.given.shape
     again = step.habits.checkpointing or any(
         getattr(module, "gradient_checkpointing", False) for module in step.model.modules()
     )
-    return _Choice(rows, length, again)
+    return _Turned(rows, length, again)
 
 
-def _weighed(step: Step, now: Instants, budget_bytes: int) -> Iterator[tuple[_Choice, int]]:
+def _weighed(step: LoopStep, now: Instants, budget_bytes: int) -> Iterator[tuple[_Turned, int]]:
     """Choices and their peaks: what the step may be turned to, each with as many rows as fit.
 
     A dial that is turned further must let more rows in than those before it did.
@@ -128,7 +128,7 @@ def _weighed(step: Step, now: Instants, budget_bytes: int) -> Iterator[tuple[_Ch
                     break
 
 
-def _dials(step: Step, as_is: _Choice) -> Iterator[_Choice]:
+def _dials(step: LoopStep, as_is: _Turned) -> Iterator[_Turned]:
     """The step as it is, and with layers computed twice, and with shorter rows."""
     able = getattr(step.model, "supports_gradient_checkpointing", False)
     twice = [True] if able and not as_is.checkpointing else []
@@ -140,7 +140,7 @@ def _dials(step: Step, as_is: _Choice) -> Iterator[_Choice]:
             yield from (replace(as_is, length=length, checkpointing=again) for again in twice)
 
 
-def _foretold(step: Step, choice: _Choice) -> Instants | None:
+def _foretold(step: LoopStep, choice: _Turned) -> Instants | None:
     """A step with this choice; None where it cannot be followed."""
     parts = max(step.habits.micro_batches, step.given.shape[0] * step.parts // choice.rows)
     again = choice.checkpointing and not _as_is(step).checkpointing
@@ -153,7 +153,9 @@ def _foretold(step: Step, choice: _Choice) -> Instants | None:
     return None if found is None else found.instants
 
 
-def _proposal(step: Step, words: Words, choice: _Choice, peak_bytes: int, fits: bool) -> Proposal:
+def _proposal(
+    step: LoopStep, words: Words, choice: _Turned, peak_bytes: int, fits: bool
+) -> Proposal:
     as_is, options = _as_is(step), []
     if choice.rows != as_is.rows:
         parts = as_is.rows * step.parts // choice.rows

@@ -21,7 +21,7 @@ from gpu_runner.system import limits
 from gpu_runner.train.meter import known_bytes
 from gpu_runner.watch.memory.forecasts import HEAVIER, Forecasts, aside
 from gpu_runner.watch.memory.foretelling import Autocast, foretell
-from gpu_runner.watch.memory.settings import Step, Words, settings_for
+from gpu_runner.watch.memory.settings import LoopStep, Words, settings_for
 from unfrozen.units import format_bytes
 
 SHARE: Final = 0.9  # of the room that a setting may fill
@@ -81,7 +81,7 @@ class Outlook:
             return 1, max(length, sum(self._longest[: self._at_once]))
         return max(rows, self._at_once), max(length, self._longest[0])
 
-    def _room(self, step: Step) -> int:
+    def _room(self, step: LoopStep) -> int:
         """Bytes that tensors may hold in all, those that live counted."""
         card = self._device.type == "cuda"
         if card:

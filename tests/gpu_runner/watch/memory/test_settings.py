@@ -10,7 +10,7 @@ import torch
 
 from gpu_runner.watch.memory.foretelling import Given, Habits, foretell
 from gpu_runner.watch.memory.metering import States
-from gpu_runner.watch.memory.settings import AGAIN, Step, Words, scaled, settings_for
+from gpu_runner.watch.memory.settings import AGAIN, LoopStep, Words, scaled, settings_for
 from watched_loops import batches, model_of
 
 pytestmark = pytest.mark.usefixtures("kept", "patience")
@@ -23,7 +23,7 @@ def loop() -> Any:
     model = model_of(num_hidden_layers=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     (batch,) = batches(1, rows=16, length=64)
-    step = Step(model, States(optimizer), Given.of(batch), Habits(), nullcontext)
+    step = LoopStep(model, States(optimizer), Given.of(batch), Habits(), nullcontext)
     return step, optimizer, foretell(model, step.states, step.given, step.habits)
 
 
