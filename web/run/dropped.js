@@ -20,7 +20,8 @@ export async function droppedFiles(transfer) {
   const found = [];
   for (const entry of entries) await lookThrough(entry, found, DEEPEST);
   const run = await newestRun(found);
-  return run.length ? run : files; // of which the page says that it is no run
+  if (run.length || !found.length) return run.length ? run : files;
+  return [await opened(found[0])].filter(Boolean).map(({ file }) => file); // of which it is said that it is no run
 }
 
 async function lookThrough(entry, found, deep) {
