@@ -26,9 +26,9 @@ class Meeting:
     """
 
     def __init__(self) -> None:
-        self._store: Any = dist.PrefixStore(
-            f"unfrozen/meeting/{next(_numbers)}", dist.distributed_c10d._get_default_store()
-        )
+        groups: Any = dist.distributed_c10d
+        name = f"unfrozen/meeting/{next(_numbers)}"
+        self._store = groups.PrefixStore(name, groups._get_default_store())
         self._points = count()
         self._over = False
 

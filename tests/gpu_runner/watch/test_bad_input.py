@@ -184,7 +184,10 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, full_disk: int) -> None:
     assert "could not be written" in alerts(run)
 
 
-def test_a_compiled_model_is_watched_and_not_measured(tmp_path: Path) -> None:
+def test_a_compiled_model_is_watched_and_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # so that it is foretold here
     model = model_of()
     compiled = torch.compile(model, backend="eager")
     optimizer = adamw(model)

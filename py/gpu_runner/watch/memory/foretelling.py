@@ -29,7 +29,7 @@ from gpu_runner.model.loss import cross_entropy_of
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.train.foretold import keep, kept, kept_place, weightless
 from gpu_runner.train.measure import TensorTracker
-from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.memory.metering import States, is_compiled
 from gpu_runner.watch.steps import loss_in
 from gpu_runner.watch.taps import Inputs
 
@@ -176,7 +176,9 @@ def _traced(
     if habits.checkpointing:
         double.config.use_cache = False  # which cannot be beside it, and is told of otherwise
         double.activation_checkpointing_enable()
-    with weightless(mode), _packed(given.packed):
+    # What is compiled stays as it is: compiled from fakes, its real forward would be cut in pieces.
+    eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+    with weightless(mode), _packed(given.packed), eager:
         moves = _doubles(model, double, states)
         inputs = given.fake(next(double.parameters()).device)
         for _ in range(2):  # the first makes the moments appear
