@@ -185,7 +185,7 @@ def trainer_of(place: Path, callback: Any, **more: Any) -> Trainer:
 def test_a_trainer_that_finds_its_batch_size_says_why_the_first_was_none(tmp_path: Path) -> None:
     callback = unfrozen.Callback(runs=tmp_path / "runs")
     trainer = trainer_of(tmp_path, callback, auto_find_batch_size=True)
-    with at_most_more(820 * MIB):
+    with at_most_more(720 * MIB):
         trainer.train()
     first, *_, last = sorted((tmp_path / "runs").iterdir(), key=lambda run: events(run)[0]["t"])
     settings = end_of(first)["post_mortem"]["settings"]
