@@ -50,12 +50,14 @@ def per_card(
     sharded, away = _SHARDED[cluster.stage], _OFFLOADED[cluster.offload]
     if cluster.offload != "none" and cluster.stage >= 2:
         away = away | {"grads"}
-    apart = share if share and cluster.expert_shards != cluster.shards else ExpertShare(0, 1)
+    shards, own = cluster.shards, cluster.expert_shards
+    apart = share if share and own != shards else None
 
     def on_card(name: str, size: int) -> int:
+        if apart is None:
+            return _share(size, whole.get(name, 0), shards)
         experts = 0 if name == "adapters" else size * apart.experts // apart.parameters
-        rest = _share(size - experts, whole.get(name, 0), cluster.shards)
-        return rest + _share(experts, 0, cluster.expert_shards)
+        return _share(size - experts, whole.get(name, 0), shards) + _share(experts, 0, own)
 
     return {
         name: 0 if name in away else on_card(name, size) if name in sharded else size
