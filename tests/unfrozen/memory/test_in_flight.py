@@ -105,7 +105,7 @@ def test_every_micro_batch_goes_through_every_stage_and_back(schedule: str) -> N
             assert found["I", stage] == found["W", stage]
 
 
-@pytest.mark.parametrize("schedule", set(SCHEDULES) - {"gpipe"})
+@pytest.mark.parametrize("schedule", sorted(set(SCHEDULES) - {"gpipe"}))
 def test_more_micro_batches_keep_no_more_once_the_pipeline_is_full(schedule: str) -> None:
     cluster = pipeline(schedule)
     for rank in range(4):
