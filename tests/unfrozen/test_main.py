@@ -137,38 +137,6 @@ def test_a_job_can_be_solved(key: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{found:,}" in printed(capsys, job, "--solve", key)
 
 
-def test_the_fewest_cards_are_those_that_the_plan_names(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = written(tmp_path, JOB | {"gpu": "A100-80GB", "recipe": {"seq_len": 512}})
-    assert "2 of them would hold it under ZeRO-3" in printed(capsys, job)
-    text = printed(capsys, job, "--solve", "gpus")
-    assert "Fewest cards, ZeRO-3: 2 × A100 80GB SXM; not sharded, no number of them" in text
-    found = answered(capsys, job, "--solve", "gpus")["solve"]
-    assert (found["gpus"], found["cluster"]["sharding"]) == (2, "zero3")
-
-
-def test_layouts_are_ranked_and_each_can_be_planned_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = written(tmp_path, JOB | {"gpu": "H100"})
-    asked = (job, "--solve", "layout", "--gpus", "16", "--sequences", "64", "--price", "2")
-    found = answered(capsys, *asked)["solve"]["layout"]
-    seconds = [one["step_seconds"] for one in found]
-    assert seconds == sorted(seconds)
-    for one in found[:3]:
-        again = written(tmp_path, {**JOB, "gpu": "H100", **{k: one[k] for k in PARTS}})
-        plan = answered(capsys, again)
-        assert plan["fits"]
-        assert plan["device_gib"] == one["device_gib"]
-        assert one["cost_per_billion_tokens"] == 2 * one["card_hours_per_billion_tokens"]
-    text = printed(capsys, *asked, "--run-by", "megatron")
-    assert "pretrain_gpt.py" in text
-
-
-PARTS = ("recipe", "cluster")
-
-
 def test_plans_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = written(tmp_path, JOB | {"cluster": {"gpus": 8}})
     found = answered(capsys, job, "--compare", "none,zero1,zero2,zero3")["compare"]

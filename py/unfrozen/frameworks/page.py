@@ -34,8 +34,8 @@ from unfrozen.planner.state import (
 from unfrozen.units import format_duration, sig3
 
 SHOWN: Final = 8
-TURN: Final = (15, 1)
-"""Clusters and plans of a turn: some 20 ms of the page's interpreter."""
+TURN: Final = (5, 1)
+"""Clusters and plans of a turn: a few milliseconds."""
 
 
 @dataclass

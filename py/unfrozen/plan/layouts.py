@@ -19,7 +19,7 @@ was found. Within a cluster, not planned is what cannot win:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from math import gcd, inf
@@ -91,7 +91,7 @@ def layouts(
 
 
 class Search:
-    """A search for layouts that can be left between two clusters.
+    """A search for layouts that can be left between two plans.
 
     `sequences` of a step default to the job's own, in proportion where the number of cards is
     another. The card is the job's, or one of 80 GB where it names none. Raises PlanError for a
@@ -113,12 +113,15 @@ class Search:
         self.found: list[Layout] = []
         self.looked = self.planned = 0  # clusters that can run the step; plans of their jobs
         self.over = False
+        self._work: Iterator[bool] = iter(())
         self._job, self._takes, self._most = job, takes, most
         self._left = clusters(job, gpus)
         self._queue: list[tuple[float, int, list[list[Job]]]] = []
 
     def go_on(self) -> bool:
-        """Looks at one more cluster; False where none is left that could be among the fastest."""
+        """One more cluster, or one more plan of it; False where nothing is left to be found."""
+        if next(self._work, None) is not None:
+            return True
         cluster = next(self._left, None)
         if cluster is not None:
             return self._enqueue(cluster)
@@ -127,10 +130,7 @@ class Search:
             self._queue.clear()
             self.over = True
             return False
-        limit = self.found[-1].seconds if len(self.found) == self._most else inf
-        best = self._fastest(jobs, limit)
-        if best:
-            self.found = sorted([*self.found, best], key=_rank)[: self._most]
+        self._work = self._looked_into(jobs)
         return True
 
     def _enqueue(self, cluster: Cluster) -> bool:
@@ -141,11 +141,13 @@ class Search:
                 heappush(self._queue, (_least_seconds(jobs), len(self._queue), jobs))
         return True
 
-    def _fastest(self, jobs: list[list[Job]], limit: float) -> Layout | None:
-        """The fastest of a cluster that fits, if it takes no longer than `limit`."""
+    def _looked_into(self, jobs: list[list[Job]]) -> Iterator[bool]:
+        """Finds the fastest of a cluster that fits, and could be kept; a plan at a time."""
+        limit = self.found[-1].seconds if len(self.found) == self._most else inf
         best: Layout | None = None
         first, last = jobs[0], jobs[-1]
         too_large = self._holds(first[-1]) is None
+        yield True
         for taken in jobs:
             if too_large and taken is not last:
                 continue
@@ -154,6 +156,7 @@ class Search:
                 if time.seconds > limit:  # and so are those that recompute more
                     break
                 device_bytes = self._holds(job)
+                yield True
                 if device_bytes is not None:
                     layout = Layout(job, device_bytes, time)
                     best = layout if best is None else min(best, layout, key=_rank)
@@ -161,7 +164,8 @@ class Search:
                     break
             else:
                 too_large = True
-        return best
+        if best:
+            self.found = sorted([*self.found, best], key=_rank)[: self._most]
 
     def _holds(self, job: Job) -> int | None:
         """What a card holds of a job, in bytes; None where that is too much."""
