@@ -85,6 +85,8 @@ def verdict(planned: Plan) -> str:
         f"The card holds {need} at the peak, {INSTANTS[planned.peak_instant].lower()}"
         f" ({sig3(low)}–{sig3(high)} GiB by card and driver)."
     )
+    if guesses := planned.job.model.architecture.guesses:
+        first += f" Estimated: {guesses}; its activations may be half as much, or twice."
     gpu = planned.job.gpu
     if gpu is None:
         return f"{first}\nName a card to see whether it fits: --gpu H100."

@@ -11,13 +11,15 @@ Reading order:
 7. `experts` — the sparse part of a mixture of experts
 8. `activations` — what the forward pass keeps for the backward pass
 9. `checkpoints` — what stays of a layer that is made again
-10. `loss` — logits and cross-entropy
-11. `pieces` — what a point of a pass is made of
-12. `gathering` — what several cards gather and scatter while they compute
-13. `working` — the highest points inside a layer
-14. `backward` — one micro-batch: its highest points, taken apart into those
-15. `early` — the update within the backward pass
-16. `instants` — the moments of a step; the peak is their maximum
-17. `overhead` — the allocator, the driver and the communication
-18. `explain` — the peak as a list of terms with formula, inputs and source
+10. `mixed` — layers of something else than attention
+11. `kinds` — the kinds of layers of a model
+12. `loss` — logits and cross-entropy
+13. `pieces` — what a point of a pass is made of
+14. `gathering` — what several cards gather and scatter while they compute
+15. `working` — the highest points inside a layer
+16. `backward` — one micro-batch: its highest points, taken apart into those
+17. `early` — the update within the backward pass
+18. `instants` — the moments of a step; the peak is their maximum
+19. `overhead` — the allocator, the driver and the communication
+20. `explain` — the peak as a list of terms with formula, inputs and source
 """
