@@ -11,8 +11,7 @@ from typing import Final, Literal
 
 from unfrozen.errors import ModelError
 from unfrozen.model.blueprint import Blueprint, Tensor
-from unfrozen.model.mixers import Delta, Dual, Mixer, Selective
-from unfrozen.model.vision import Vision
+from unfrozen.model.mixers import Delta, Dual, Mixer, Selective, Vision
 
 __all__ = ["Architecture", "Experts", "Tensor", "divided"]
 
