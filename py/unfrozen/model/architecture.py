@@ -149,7 +149,9 @@ class Architecture:
             return self.estimated or "its state spaces"
         if Delta in mixers:
             return self.estimated or "its linear attention"
-        return self.estimated or ("its pictures" if self.vision else "")
+        return self.estimated or (
+            "what its tower keeps of pictures, left out here" if self.vision else ""
+        )
 
     def split(self, ranks: int) -> Architecture:
         """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.
