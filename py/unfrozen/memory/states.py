@@ -80,7 +80,7 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     if recipe.rounds and recipe.rounding == "kahan":  # what was rounded away
         counters += BYTES[recipe.params] * model.num_parameters
     if recipe.optimizer == "adafactor":
-        return counters + sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
+        return counters + 4 * _vector_elements(model)
     if recipe.optimizer == "muon":
         matrices = linear_parameters(model)
         return round(_width(recipe) * (matrices + 2 * (model.num_parameters - matrices)))
@@ -101,7 +101,7 @@ def whole_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     counters = 4 * model.num_tensors
     if recipe.optimizer == "adamw":
         return counters
-    return counters + sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
+    return counters + _matrix_sums(model)
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
@@ -196,6 +196,17 @@ def _width(recipe: Recipe) -> float:
 def _largest_at_once(model: ModelConfig) -> int:
     """Elements of the largest matrix: those of a stack are taken one after the other."""
     return max(math.prod(tensor.shape[-2:]) for tensor in model.tensors)
+
+
+@lru_cache(maxsize=1024)
+def _vector_elements(model: ModelConfig) -> int:
+    return sum(tensor.size for tensor in model.tensors if _is_vector(tensor))
+
+
+@lru_cache(maxsize=1024)
+def _matrix_sums(model: ModelConfig) -> int:
+    """Bytes of Adafactor's sums of rows and columns."""
+    return sum(_sums_bytes(tensor) for tensor in model.tensors if not _is_vector(tensor))
 
 
 @lru_cache(maxsize=1024)
