@@ -1,4 +1,4 @@
-"""Writes py/unfrozen/model/defaults.py: what transformers takes for keys that a file leaves out.
+"""Writes what transformers takes for keys that a file leaves out: model/published/defaults.py.
 
     PYTHONPATH=py python docs/model_defaults.py
 
@@ -20,7 +20,7 @@ from unfrozen.model import config as reading
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
 
-OUT = Path(__file__).parent.parent / "py/unfrozen/model/defaults.py"
+OUT = Path(__file__).parent.parent / "py/unfrozen/model/published/defaults.py"
 UNKNOWN = {"kimi_k2": "deepseek_v3", "minicpm": "llama"}  # to transformers
 # what some classes cannot do without, though they have no default for it
 NEEDED: dict[str, dict[str, Any]] = {

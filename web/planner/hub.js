@@ -8,6 +8,7 @@ const HUB = "https://huggingface.co/";
 const FILE = /^https:\/\/huggingface\.co\/[\w.-]+\/[\w.-]+\/raw\/main\/config\.json$/;
 const MOST_BYTES = 200_001; // Python refuses half of that; more need not be read to say so
 const SECONDS = 20;
+const HIDDEN = [401, 403, 404];
 
 /** What the button sends, said beside it. */
 export const SENT = "sends the model's name, no cookie and nothing of yours; like any site it sees your IP address";
@@ -19,14 +20,25 @@ export const SENT = "sends the model's name, no cookie and nothing of yours; lik
  * @throws {Error} with a sentence for the reader
  */
 export async function configText(link, ask = fetch) {
-  if (!FILE.test(link)) throw new Error("This is no file of a model on the hub.");
+  if (!isConfig(link)) throw new Error("This is no file of a model on the hub.");
   const answer = await asked(link.replace("/raw/", "/resolve/"), ask);
-  if (answer.status === 401 || answer.status === 403 || answer.status === 404) {
-    throw new Error("The hub shows no such file to a visitor: the name is wrong, or the model wants you to sign in.");
-  }
-  if (!answer.ok) throw new Error(`The hub answered with an error (${answer.status}). Try again later.`);
-  if (!answer.url.startsWith(HUB)) throw new Error("The hub sent the browser elsewhere, where this page does not follow.");
+  const words = refusal(answer.status, answer.url);
+  if (words) throw new Error(words);
   return await begun(answer);
+}
+
+/** Whether a link is that of a model's config.json on the hub. */
+export function isConfig(link) {
+  return FILE.test(link);
+}
+
+/** Why an answer is not read, in a sentence; empty where it is. */
+export function refusal(status, url) {
+  if (HIDDEN.includes(status)) {
+    return "The hub shows no such file to a visitor: the name is wrong, or the model wants you to sign in.";
+  }
+  if (status !== 200) return `The hub answered with an error (${status}). Try again later.`;
+  return url.startsWith(HUB) ? "" : "The hub sent the browser elsewhere, where this page does not follow.";
 }
 
 async function asked(address, ask) {

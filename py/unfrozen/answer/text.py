@@ -91,6 +91,8 @@ def verdict(planned: Plan) -> str:
         f" ({sig3(low)}–{sig3(high)} GiB by card and driver)."
     )
     first += "".join(f"\n{line}" for line in textwrap.wrap(holder_words(planned.job), 100))
+    if guesses := planned.job.model.architecture.guesses:
+        first += f" Estimated: {guesses}; its activations may be half as much, or twice."
     gpu = planned.job.gpu
     if gpu is None:
         return f"{first}\nName a card to see whether it fits: --gpu H100."

@@ -11,8 +11,7 @@ from typing import Final, Literal
 
 from unfrozen.errors import ModelError
 from unfrozen.model.blueprint import Blueprint, Tensor
-from unfrozen.model.mixers import Delta, Dual, Mixer, Selective
-from unfrozen.model.vision import Vision
+from unfrozen.model.mixers import Delta, Dual, Mixer, Selective, Vision
 
 __all__ = ["Architecture", "Experts", "Tensor", "divided"]
 
@@ -195,7 +194,9 @@ class Architecture:
             return self.estimated or "its state spaces"
         if Delta in mixers:
             return self.estimated or "its linear attention"
-        return self.estimated or ("its pictures" if self.vision else "")
+        return self.estimated or (
+            "what its tower keeps of pictures, left out here" if self.vision else ""
+        )
 
     def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> Architecture:
         """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.

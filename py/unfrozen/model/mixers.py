@@ -1,4 +1,4 @@
-"""What stands in place of attention in a layer: its sizes, as the memory model needs them.
+"""What stands in place of attention in a layer, and what sees pictures: their sizes.
 
 Widths are numbers a token. Each knows its share on one of several tensor-parallel ranks.
 """
@@ -116,3 +116,23 @@ class Absent(NamedTuple):
 
 
 Mixer = Latent | Selective | Dual | Delta | Convolution | Absent
+
+
+class Vision(NamedTuple):
+    """A vision transformer and what follows it.
+
+    `patches` are what the tower sees of one picture at its usual size, `tokens` what the language
+    model reads of it. `parameters` are those of tower and projector together, `projector` those of
+    what stands between the two. `fixed` towers see pictures of one size only.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    patches: int
+    tokens: int
+    parameters: int
+    projector: int
+    gated: bool = False
+    fixed: bool = True

@@ -14,7 +14,7 @@ from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import find
 from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.model.defaults import DEFAULTS
+from unfrozen.model.published.defaults import DEFAULTS
 from unfrozen.reader.typed import Unread, read_number
 
 _THOUSANDS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "t": 10**12}

@@ -25,16 +25,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
     vocab, tied = fields.whole("vocab_size"), True  # whatever the file says
     how = fields.word("feed_forward_proj", default="relu")
     gated = how.startswith("gated")
-    buckets = fields.whole("relative_attention_num_buckets")
-    halves = (False, encoder), (True, decoder)
-    kinds: list[list[Tensor]] = []
-    order: list[int] = []
-    for decodes, count in halves:
-        for first in (True, False):
-            repeats = 1 if first else count - 1
-            learns = first or model_type == "umt5"
-            order += [len(kinds)] * repeats
-            kinds.append(_block(hidden, inner, heads, gated, decodes, buckets if learns else 0))
+    drawn = _drawn(hidden, inner, heads, gated, (encoder, decoder), _buckets(model_type, fields))
     return Architecture(
         model_type=model_type,
         hidden=hidden,
@@ -54,13 +45,36 @@ def read(model_type: str, fields: Fields) -> Architecture:
                 *parts.norm("encoder.final_layer_norm", hidden),
                 *parts.norm("decoder.final_layer_norm", hidden),
             ],
-            kinds,
-            order,
+            *drawn,
             parts.head(tied, vocab, hidden),
             (("encoder.block.{}", 0), ("decoder.block.{}", encoder)),
         ),
         estimated="cross-attention, and an input and an output that are each as long as a sequence",
     )
+
+
+def _buckets(model_type: str, fields: Fields) -> tuple[int, int]:
+    """Distances that the first block of a half learns, and the others (umT5)."""
+    buckets = fields.whole("relative_attention_num_buckets")
+    return buckets, buckets if model_type == "umt5" else 0
+
+
+def _drawn(
+    hidden: int,
+    inner: int,
+    heads: tuple[int, int],
+    gated: bool,
+    counts: tuple[int, int],
+    buckets: tuple[int, int],
+) -> tuple[list[list[Tensor]], list[int]]:
+    """The kinds of blocks of both halves, and which of them each block is."""
+    kinds: list[list[Tensor]] = []
+    order: list[int] = []
+    for decodes, count in enumerate(counts):
+        for later, repeats in enumerate((1, count - 1)):
+            order += [len(kinds)] * repeats
+            kinds.append(_block(hidden, inner, heads, gated, bool(decodes), buckets[later]))
+    return kinds, order
 
 
 def _block(

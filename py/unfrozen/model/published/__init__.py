@@ -2,8 +2,9 @@
 
 Reading order:
 
-1. `written` — how the tables write a config.json
-2. `dense`, `further`, `sparse`, `other` — the tables
+1. `defaults` — what transformers takes for keys that a config.json leaves out
+2. `written` — how the tables write a config.json
+3. `dense`, `further`, `sparse`, `other` — the tables
 """
 
 from typing import Final

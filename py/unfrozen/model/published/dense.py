@@ -28,7 +28,7 @@ ROWS: Final[Rows] = (
         1_711_376_384,
     ),
     (
-        "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+        "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
         block("llama", (2048, 5632, 22, 32, 4, 32000), False),
         1_100_048_384,
     ),

@@ -15,9 +15,9 @@ from unfrozen.model import parts
 from unfrozen.model.architecture import Architecture
 from unfrozen.model.blueprint import Tensor
 from unfrozen.model.fields import Fields
+from unfrozen.model.mixers import Vision
 from unfrozen.model.towers import grid
 from unfrozen.model.towers.vit import TOWERS, Tower
-from unfrozen.model.vision import Vision
 
 
 class Joint(NamedTuple):
