@@ -234,17 +234,6 @@ def _largest_at_once(model: ModelConfig) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _vector_elements(model: ModelConfig) -> int:
-    return sum(tensor.size for tensor in model.tensors if _is_vector(tensor))
-
-
-@lru_cache(maxsize=1024)
-def _matrix_sums(model: ModelConfig) -> int:
-    """Bytes of Adafactor's sums of rows and columns."""
-    return sum(_sums_bytes(tensor) for tensor in model.tensors if not _is_vector(tensor))
-
-
-@lru_cache(maxsize=1024)
 def _held_bytes(model: ModelConfig, moments: str) -> int:
     """Bytes of one moment of every tensor."""
     if moments not in ("int8", "int4"):

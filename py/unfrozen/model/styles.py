@@ -10,9 +10,9 @@ from unfrozen.errors import ModelError
 from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
 from unfrozen.model.architecture import ENCODERS, Architecture, Tensor
 from unfrozen.model.blueprint import Blueprint
-from unfrozen.model.published.defaults import DEFAULTS
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
+from unfrozen.model.published.defaults import DEFAULTS
 from unfrozen.model.towers import WRAPPERS
 
 
