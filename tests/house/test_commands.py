@@ -26,6 +26,7 @@ UNFROZEN_COMMANDS = {
     "plan": {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain"),
         *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu", "--calibration"),
+        *("--framework", "--gpus", "--sequences", "--run-by"),
     },
 }
 RUNNER_COMMANDS = {

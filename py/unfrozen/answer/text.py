@@ -102,8 +102,7 @@ def verdict(planned: Plan) -> str:
     cards = min_gpus(planned)
     alone = "no number of them would under ZeRO-3 alone"
     more = f"{cards:,} of them would hold it under ZeRO-3" if cards else alone
-    short = format_bytes(-spare)
-    return f"{first}\nDoes not fit the {card_words(gpu)}: {short} short; {more}."
+    return f"{first}\nDoes not fit the {card_words(gpu)}: {format_bytes(-spare)} short; {more}."
 
 
 def advice_text(planned: Plan) -> str:

@@ -48,6 +48,7 @@ SUPPORTED: Final = (*STYLES, *READERS, *SAME, *WRAPPERS)
 _HEADS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
 _MASKED: Final = ("ForMaskedLM", "Model", "ForPreTraining")
+_NAMED: Final = 16  # of them in a message
 _SIZES: Final = ("hidden_size", "num_hidden_layers", "vocab_size", "d_model", "dim", "n_layer")
 
 
@@ -123,4 +124,4 @@ def _unknown(key: str, value: object, inside: bool = False) -> ModelError:
 
 
 def _remedy() -> str:
-    return f"supported are {', '.join(SUPPORTED)}"
+    return f"supported are {', '.join(SUPPORTED[:_NAMED])} and {len(SUPPORTED) - _NAMED} more"

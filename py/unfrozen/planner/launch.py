@@ -15,7 +15,7 @@ from typing import Final
 from unfrozen.hardware.boards import NODE_GPUS, board
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
-from unfrozen.planner import elsewhere
+from unfrozen.planner.elsewhere import copies, experts, pipeline
 from unfrozen.runner import MOST_AT_ONCE, MOST_MICRO_BATCHES
 
 PROGRAM: Final = "unfrozen"
@@ -157,15 +157,15 @@ def _layouts(cluster: Cluster, found: Launch) -> tuple[tuple[bool, str], ...]:
     return (
         (
             cluster.pipeline_parallel > 1,
-            told("no card has layers of its own (pipeline parallel)", elsewhere.pipeline(cluster)),
+            told("no card has layers of its own (pipeline parallel)", pipeline(cluster)),
         ),
         (
             cluster.expert_parallel > 1 or cluster.expert_ranks != cluster.tensor_parallel,
-            told("no card has experts of its own (expert parallel)", elsewhere.experts(cluster)),
+            told("no card has experts of its own (expert parallel)", experts(cluster)),
         ),
         (
             copies and not same,
-            told("all its cards hold one copy together", elsewhere.copies(cluster)),
+            told("all its cards hold one copy together", copies(cluster)),
         ),
         (
             cluster.device_map,

@@ -250,6 +250,8 @@ def test_a_word_that_holds_more_never_takes_less(
     asked = {name: value for name, value in recipe.items() if name not in ("lora", key)}
     if key == "moments":
         asked.pop("paged", None)
+    if key == "checkpoint_every":  # a layer that is made again leaves its router's graph
+        asked.pop("router_held", None)
     job = {"model": CATALOGUE[hub_id].config, "cluster": {"gpus": 8, "sharding": sharding} | shared}
     plans = [
         planned(job | {"recipe": asked | NEEDED.get(key, {}) | {key: value}})

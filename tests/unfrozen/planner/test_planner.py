@@ -8,6 +8,7 @@ import pytest
 from unfrozen.job import KEYS as JOB_KEYS
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
+from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.planner import answer, glance, view, ways
@@ -220,7 +221,8 @@ def test_every_model_of_the_list_can_be_planned_at_once(hub_id: str) -> None:
     found: Any = glance({"model": hub_id})
     assert found["problem"] is None
     length = {slider["key"]: slider["value"] for slider in found["sliders"]}["seq_len"]
-    assert length == ("1024" if "gpt2" in hub_id else "2048")
+    positions = ModelConfig.from_hf(CATALOGUE[hub_id].config).architecture.positions
+    assert length == str(min(2048, positions or 2048))
     assert f"--seq-len {length} " in found["commands"]["run"]
 
 

@@ -122,7 +122,7 @@ def test_whatever_is_set_there_is_a_plan_or_one_reason(state: dict[str, str]) ->
         ({"config": "[" * 50_000}, "config", "nested too deeply"),
         ({"config": "x" * (LONGEST_CONFIG + 1)}, "config", "longer than"),
         ({"config": json.dumps(SMALL | {"vocab_size": 0})}, "config", "vocab_size"),
-        ({"config": '{"model_type": "mamba"}'}, "config", "Supported are"),
+        ({"config": '{"model_type": "rwkv7"}'}, "config", "Supported are"),
     ],
 )
 def test_what_cannot_be_planned_is_told_at_its_control(

@@ -64,7 +64,7 @@ def _qwen(model_type: str, fields: Fields) -> Architecture:
 
 
 def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
-    layout: dense.Layout = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
     moe = model_type == "qwen3_5_moe_text"
     a = dense.sizes(model_type, fields, {**layout, "qk_norm": "head", "norm": "rms_fp32"}, not moe)
     a = replace(a, gates_output=True, copies_rotated=True)

@@ -18,7 +18,7 @@ PRE: Final = ("input_layernorm", "post_attention_layernorm")
 _POST: Final = ("post_attention_layernorm", "post_feedforward_layernorm")
 
 
-class Layout(TypedDict, total=False):
+class Traits(TypedDict, total=False):
     """What a family does otherwise than Llama."""
 
     bias: str  # the key of the bias of q, k and v; "always"
@@ -43,17 +43,17 @@ class Layout(TypedDict, total=False):
     floors: bool  # D / H is rounded down where head_dim is missing
 
 
-_LAYER_NORM: Final[Layout] = {"norm": "layer"}
-_COHERE: Final[Layout] = {
+_LAYER_NORM: Final[Traits] = {"norm": "layer"}
+_COHERE: Final[Traits] = {
     "bias": "attention_bias",
     "out_bias": "attention_bias",
     "norm": "layer_scaled",
     "norms": ("input_layernorm",),
     "parallel": True,
 }
-_GLM: Final[Layout] = {"bias": "attention_bias", "mlp": "gate_up", "copies_rotated": True}
+_GLM: Final[Traits] = {"bias": "attention_bias", "mlp": "gate_up", "copies_rotated": True}
 
-_LAYOUTS: Final[dict[str, Layout]] = {
+_LAYOUTS: Final[dict[str, Traits]] = {
     "smollm3": {"bias": "attention_bias", "out_bias": "attention_bias", "mlp_bias": "mlp_bias"},
     "granite": {"bias": "attention_bias", "out_bias": "attention_bias", "mlp_bias": "mlp_bias"},
     "ministral": {},
@@ -156,7 +156,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
     return _with(a, choice, layer)
 
 
-def _with(a: Architecture, choice: Layout, layer: list[Tensor]) -> Architecture:
+def _with(a: Architecture, choice: Traits, layer: list[Tensor]) -> Architecture:
     last = parts.norm(f"model.{choice.get('final', 'norm')}", a.hidden, a.norm == "layer")
     end = parts.head(a.tied, a.vocab, a.hidden, choice.get("head_bias", False))
     before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
@@ -164,7 +164,7 @@ def _with(a: Architecture, choice: Layout, layer: list[Tensor]) -> Architecture:
 
 
 def sizes(
-    model_type: str, fields: Fields, choice: Layout, feeds: bool = True, layers: int = 0
+    model_type: str, fields: Fields, choice: Traits, feeds: bool = True, layers: int = 0
 ) -> Architecture:
     """The sizes and choices of a decoder, without its tensors; some have no width for a dense
     feed-forward part, and some say in another way how many `layers` there are.
@@ -198,13 +198,13 @@ def sizes(
     )
 
 
-def _divided(hidden: int, heads: int, choice: Layout) -> int:
+def _divided(hidden: int, heads: int, choice: Traits) -> int:
     if choice.get("floors"):
         return max(1, hidden // heads)
     return divided("num_attention_heads", hidden, heads)
 
 
-def _parallel(model_type: str, fields: Fields, choice: Layout) -> bool:
+def _parallel(model_type: str, fields: Fields, choice: Traits) -> bool:
     if model_type == "stablelm":
         return fields.flag("use_parallel_residual", False)
     return choice.get("parallel", False)
@@ -215,13 +215,13 @@ def told(fields: Fields, key: str) -> bool:
     return key == "always" or (bool(key) and fields.flag(key, False))
 
 
-def _qk_norm(fields: Fields, choice: Layout) -> QkNorm:
+def _qk_norm(fields: Fields, choice: Traits) -> QkNorm:
     if "qk_key" in choice and not fields.flag(choice["qk_key"], False):
         return "none"
     return choice.get("qk_norm", "none")
 
 
-def attend(a: Architecture, choice: Layout) -> list[Tensor]:
+def attend(a: Architecture, choice: Traits) -> list[Tensor]:
     """The matrices of attention, and the norms of queries and keys after them."""
     names = ("q_proj", "k_proj", "v_proj", choice.get("out", "o_proj"))
     heads = a.heads, a.kv_heads, a.head_dim
@@ -242,7 +242,7 @@ def attend(a: Architecture, choice: Layout) -> list[Tensor]:
     return found
 
 
-def feed(a: Architecture, choice: Layout) -> list[Tensor]:
+def feed(a: Architecture, choice: Traits) -> list[Tensor]:
     """The feed-forward part."""
     kind = choice.get("mlp", "gated")
     if kind == "plain":

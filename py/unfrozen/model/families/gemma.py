@@ -16,7 +16,7 @@ from unfrozen.model.fields import Fields
 
 MODEL_TYPES: Final = ("gemma3n_text", "gemma4_text")
 
-_LAYOUT: Final[dense.Layout] = {
+_LAYOUT: Final[dense.Traits] = {
     "bias": "attention_bias",
     "out_bias": "attention_bias",
     "norm": "rms_fp32",

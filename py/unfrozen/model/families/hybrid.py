@@ -120,7 +120,7 @@ def _mamba2(fields: Fields, hidden: int, normed: bool = True) -> Dual:
 
 
 def _bamba(fields: Fields) -> Architecture:
-    biased: dense.Layout = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    biased: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
     a = dense.sizes("bamba", fields, {**biased, "mlp_bias": "mlp_bias"})
     mixer = _mamba2(fields, a.hidden)
     biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
@@ -137,7 +137,7 @@ def _bamba(fields: Fields) -> Architecture:
 
 
 def _granite(fields: Fields) -> Architecture:
-    biased: dense.Layout = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    biased: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
     a = dense.sizes("granitemoehybrid", fields, biased)
     count, shared = fields.count("num_local_experts"), fields.count("shared_intermediate_size")
     feed = sparse.granite_shared(a.hidden, shared)
@@ -172,7 +172,7 @@ def _plain(words: Sequence[str]) -> list[str]:
 
 
 def _falcon(fields: Fields) -> Architecture:
-    layout: dense.Layout = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
     a = dense.sizes("falcon_h1", fields, {**layout, "mlp_bias": "mlp_bias"})
     mixer = _mamba2(fields, a.hidden, fields.flag("mamba_rms_norm", False))
     if fields.is_number("mamba_d_ssm") and not fields.is_number("mamba_d_head"):
@@ -191,7 +191,7 @@ def _falcon(fields: Fields) -> Architecture:
 
 def _nemotron(fields: Fields) -> Architecture:
     words = _nemotron_words(fields)
-    layout: dense.Layout = {"bias": "attention_bias", "out_bias": "attention_bias", "mlp": "plain"}
+    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias", "mlp": "plain"}
     layout = {**layout, "mlp_bias": "mlp_bias"}
     a = dense.sizes("nemotron_h", fields, layout, layers=len(words))
     activation = fields.word("mlp_hidden_act", default="relu2")

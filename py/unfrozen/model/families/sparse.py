@@ -17,10 +17,10 @@ from unfrozen.model.families import dense
 from unfrozen.model.fields import Fields
 
 _PRE: Final = ("input_layernorm", "post_attention_layernorm")
-_BIASED: Final[dense.Layout] = {"bias": "attention_bias", "out_bias": "attention_bias"}
-_WIDE: Final[dense.Layout] = {**_BIASED, "qk_norm": "width"}
+_BIASED: Final[dense.Traits] = {"bias": "attention_bias", "out_bias": "attention_bias"}
+_WIDE: Final[dense.Traits] = {**_BIASED, "qk_norm": "width"}
 
-_LAYOUTS: Final[dict[str, dense.Layout]] = {
+_LAYOUTS: Final[dict[str, dense.Traits]] = {
     "gpt_oss": {**_BIASED, "norm": "rms_fp32"},
     "glm4_moe": {
         "bias": "attention_bias",
