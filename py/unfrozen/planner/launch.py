@@ -152,7 +152,7 @@ def _layouts(cluster: Cluster, found: Launch) -> tuple[tuple[bool, str], ...]:
     def told(words: str, elsewhere: str) -> str:
         return f"{words}; {elsewhere}" if elsewhere else words
 
-    copies = cluster.shard_size is not None and cluster.shards < cluster.alike
+    shares = cluster.shard_size is not None and cluster.shards < cluster.alike
     same = copies_of(cluster, found.cards) is not None
     return (
         (
@@ -164,7 +164,7 @@ def _layouts(cluster: Cluster, found: Launch) -> tuple[tuple[bool, str], ...]:
             told("no card has experts of its own (expert parallel)", experts(cluster)),
         ),
         (
-            copies and not same,
+            shares and not same,
             told("all its cards hold one copy together", copies(cluster)),
         ),
         (
