@@ -71,7 +71,8 @@ def test_two_processes_equal_one_with_twice_the_micro_batches(
     assert ends[1] < 0.8 * ends[0]  # each of two holds half of the states
     measured = [events(run)[-1]["summary"]["measured_peak_bytes"] for run in (alone, both)]
     block = 37_120  # bytes of one gathered block, which a thread of gloo may let go late
-    assert measured[1] - block < 0.8 * measured[0]
+    assert measured[0] == pytest.approx(ends[0], rel=0.03)
+    assert any(measured[1] == pytest.approx(ends[1] + late, rel=0.01) for late in (0, block))
     scores = [
         [(e["suite"], e["loss"], e["tokens"]) for e in events(run) if e["kind"] == "eval"]
         for run in (alone, both)
