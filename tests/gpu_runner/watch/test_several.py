@@ -32,6 +32,7 @@ def distributed(options: dict[str, Any]) -> None:
         run.close()
     if rank == 0:
         torch.save(model.module.state_dict(), options["weights"])
+    del model, optimizer, run  # the wrapper, if it lets go of the group last, may wait for ever
     torch.distributed.destroy_process_group()
 
 
