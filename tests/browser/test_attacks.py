@@ -174,7 +174,7 @@ def test_a_live_run_with_hostile_lines_shows_the_others_and_why_not_these(
     state = reader.state
     assert state["refusedLines"] > len(lines) / 2
     assert len(state["refusals"]) == 5
-    assert f"{state['refusedLines']} refused" in page.locator("run-view .run-log").inner_text()
+    expect(page.locator("run-view .run-log")).to_contain_text(f"{state['refusedLines']} refused")
     assert page.evaluate("() => window.attacked()") == []
 
 
