@@ -15,13 +15,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from unfrozen.hardware.boards import LINK_SHARE, NODE_GPUS, board
+from unfrozen.hardware.boards import LINK_SHARE, NODE_GPUS, board, peak_tflops
+from unfrozen.hardware.reached import product_tflops
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import find
 from unfrozen.plan import plan_job
 from unfrozen.plan.host import Reading, Writing, host_bytes
-from unfrozen.plan.step_time import StepTime, card_of, step_time, step_tokens, utilisation
+from unfrozen.plan.step_time import card_of, step_time, step_tokens
+from unfrozen.plan.timing.collectives import CROWD
+from unfrozen.plan.timing.parts import StepTime
 
 PAGE: Final = Path(__file__).parent / "scale.md"
 BEGIN: Final = "<!-- docs/scaling_table.py -->"
@@ -127,16 +130,16 @@ def assumptions() -> str:
     """What the numbers rest on, read from the planner."""
     asked = job(MODELS[0], 1)
     card = card_of(asked)
-    used = utilisation(card, asked.recipe)
+    rate, peak = product_tflops(card, asked.recipe.compute), peak_tflops(card, asked.recipe.compute)
     return (
         f"✗ marks what does not fit a {card.name}. Weights, gradients and moments in fp32, products"
         " in bf16, full activation checkpointing; as many sequences at once as fit, the rest"
         " accumulated."
-        f" Matrix products are assumed to reach {used:.0%} of the card's peak;"
+        f" Matrix products last at {rate:.0f} of the card's {peak:g} TFLOP/s;"
         f" {NODE_GPUS} cards of a machine talk at {board(card).link_gb_s:.0f} GB/s, machines at"
         f" {board(card).network_gb_s:.0f} GB/s a card, of which {LINK_SHARE:.0%} is reached; every"
         " micro-batch gathers the weights twice and scatters its gradients once; communication"
-        " hides behind matrix products as far as they last."
+        f" hides behind the layers as far as they last, and slows them by {CROWD:.0%} of its time."
         " These are estimates, not measurements."
     )
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 STEPS: Final = Path(__file__).parents[1] / "web" / "truth" / "steps.json"
 
+TINY = "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T"
 BF16: Final = {"params": "bf16", "compute": "bf16", "grads": "bf16", "moments": "bf16"}
 FP32: Final = {"params": "fp32", "compute": "fp32", "grads": "fp32", "moments": "fp32"}
 AUTOCAST: Final = FP32 | {"compute": "bf16"}
@@ -90,9 +91,14 @@ WHOLE: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (
     ("mistralai/Mixtral-8x7B-v0.1", 1, 2048, BF16 | CHECKPOINTED),
     ("Qwen/Qwen3-30B-A3B", 1, 2048, BF16),
     ("Qwen/Qwen1.5-MoE-A2.7B", 1, 1024, BF16 | CHECKPOINTED),
-    ("TinyLlama/TinyLlama_v1.1", 4, 2048, BF16),
-    ("TinyLlama/TinyLlama_v1.1", 2, 1024, BF16 | EAGER | CHECKPOINTED),
-    ("TinyLlama/TinyLlama_v1.1", 2, 1024, AUTOCAST | CHECKPOINTED | {"grad_accum": 2}),
+    (TINY, 4, 2048, BF16),
+    (TINY, 2, 1024, BF16 | EAGER | CHECKPOINTED),
+    (
+        TINY,
+        2,
+        1024,
+        AUTOCAST | CHECKPOINTED | {"grad_accum": 2},
+    ),
     ("meta-llama/Llama-2-7b-hf", 1, 1024, BF16 | {"step": "foreach"}),
     ("google/gemma-2-2b", 1, 2048, BF16 | EAGER | CHECKPOINTED),
     ("google/gemma-7b", 1, 1024, BF16 | CHECKPOINTED),

@@ -31,8 +31,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "olmo2": {"num_key_value_heads": 4},
     "gpt2": {},
     "smollm3": {"num_key_value_heads": 2},
+    "qwen2": {},
+    "gemma2": {"head_dim": 16, "sliding_window": 32},
+    "gpt_neox": {},
+    "phi": {"num_key_value_heads": 4},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
 }
+
+
+SIX: tuple[str, ...] = ("llama", "qwen2", "gemma2", "gpt2", "gpt_neox", "phi")
+"""Families that every kind of trainer is held to."""
 
 
 def model_of(family: str = "llama", seed: int = 0, **more: Any) -> Any:

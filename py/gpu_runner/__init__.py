@@ -24,6 +24,7 @@ Reading order (each module uses only those above it; folders give their own orde
 - `forgetting` — what helps against forgetting: the same run with each control
 - `lora` — full fine-tuning beside LoRA, each at its own best rate
 - `trace` — a step that costs nothing
+- `calibrate` — what this machine really does, in place of what the planner assumes
 - `serve` — the page and its runs, on one loopback origin
 - `doctor` — what is installed, what is missing, what to type about it
 - `selftest` — whether this machine computes what it should

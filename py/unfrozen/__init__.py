@@ -24,6 +24,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `plan` — the planner's answer: memory, time, cost, advice
 - `answer` — … as data and as text, and beside what was measured
 - `planner` — the planner of the page: a state in, all it shows out
+- `frameworks` — a layout in the words of those who run it, and the best of all
 - `decision` — full, LoRA, QLoRA or a prompt: which first, and what would flip it
 - `exercises` — the quiz: random jobs to work out, and answers judged
 - `ask` — what the page's own interpreter is asked

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import gc
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,19 +17,25 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards, text
+from unfrozen.answer.chosen import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
+from unfrozen.frameworks.known import FRAMEWORKS
+from unfrozen.frameworks.solved import KEYS, Inverse, solved_data, solved_text
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
 from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
-from unfrozen.plan.solve import MOST, solved
+from unfrozen.plan.step_time import card_of
+from unfrozen.plan.timing.calibration import Calibration
+from unfrozen.units import counted
 
+CALIBRATION_ENV: Final = "UNFROZEN_CALIBRATION"
 _CLUSTER_KEYS: Final = frozenset(field.name for field in fields(Cluster))
-_SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _EXAMPLES: Final = """examples:
   unfrozen plan --model Llama-3.1-8B --gpu H100
   unfrozen plan job.json --solve seq_len
+  unfrozen plan job.json --solve layout --gpus 64 --run-by torchtitan
   unfrozen plan job.json --compare zero1,zero2,zero3
   unfrozen plan job.json --compare micro_batch=1,micro_batch=8
   unfrozen plan job.json --tokens 1B --price 2.50
@@ -104,23 +109,20 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     add("--recipe", metavar="JSON", help="keys of the recipe, such as '{\"micro_batch\": 4}'")
     add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
     add("--gpu", metavar="NAME", help="the card, such as H100")
+    add("--framework", metavar="NAME", help="whose defaults count where the job says nothing")
     add("--explain", action="store_true", help="the peak taken apart, formula by formula")
     add("--all-gpus", action="store_true", help="which cards hold the job")
-    add("--solve", choices=(*MOST, "gpus"), help="the most that fits, or the fewest cards")
+    add("--solve", choices=KEYS, help="the most that fits, fewest cards, best layout")
+    add("--gpus", type=int, metavar="N", help="cards of --solve layout; else those of the job")
+    add("--sequences", type=int, metavar="N", help="of a step, the same in each layout")
+    add("--run-by", choices=tuple(FRAMEWORKS), help="layouts that it runs, and its command")
     add("--compare", metavar="A,B", help="side by side: none, zero1, zero2, zero3 or key=value")
-    add("--tokens", type=_number, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
-    add("--price", type=_number, metavar="P", help="of a card for an hour; adds the cost")
-    add("--mfu", type=_number, metavar="M", help="measured share of peak FLOPs, such as 0.4")
+    add("--tokens", type=counted, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
+    add("--price", type=counted, metavar="P", help="of a card for an hour; adds the cost")
+    add("--mfu", type=counted, metavar="M", help="measured share of peak FLOPs, such as 0.4")
+    add("--calibration", metavar="FILE", help=f"of `unfrozen calibrate`; else ${CALIBRATION_ENV}")
     add("--json", action="store_true", help="answer in JSON")
     return top
-
-
-def _number(text: str) -> float:
-    scale = _SUFFIXES.get(text[-1:].upper(), 1.0)
-    number = float(text if scale == 1 else text[:-1]) * scale
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
 
 
 # --- what is asked ------------------------------------------------------------------------------
@@ -129,14 +131,16 @@ def _given(options: argparse.Namespace) -> object:
     if options.job is None and options.model is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
     for name in ("price", "mfu"):
-        if getattr(options, name) is not None and options.tokens is None:
+        used = options.tokens is not None or (name == "price" and options.solve == "layout")
+        if getattr(options, name) is not None and not used:
             raise PlanError(name, getattr(options, name), "it needs a number of tokens", "--tokens")
     given = {} if options.job is None else _read_json(options.job, "job")
     changes: dict[str, Any] = {}
     if options.model is not None:
         changes["model"] = _model(options.model)
-    if options.gpu is not None:
-        changes["gpu"] = options.gpu
+    for name in ("gpu", "framework"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
     parts = {
         name: _object(getattr(options, name), f"--{name}")
         for name in ("recipe", "cluster")
@@ -214,7 +218,7 @@ def _answer(options: argparse.Namespace, one: Asked, advised: bool) -> dict[str,
     if options.all_gpus:
         found["gpus"] = on_all_cards(one.planned)
     if options.solve:
-        found["solve"] = {options.solve: solved(one.planned, options.solve)}
+        found["solve"] = solved_data(one.planned, _asked_of(options))
     if options.compare:
         pairs = _compared(one.given, options.compare)
         found["compare"] = {name: answer(p, with_advice=False) for name, p in pairs}
@@ -237,18 +241,27 @@ def _text(options: argparse.Namespace, one: Asked) -> str:
     if options.all_gpus:
         parts.append(text.cards_table(on_all_cards(one.planned)))
     if options.solve:
-        found = solved(one.planned, options.solve)
-        parts.append(text.solved_text(one.planned, options.solve, found))
+        parts.append(solved_text(one.planned, _asked_of(options)))
     if options.compare:
         parts.append(text.compare_table(_compared(one.given, options.compare)))
     if options.tokens is not None:
         parts.append(text.estimate_text(one.planned.job, _estimate(options, one)))
-    title = text.title(one.planned.job)
-    return "\n\n".join([title, *parts]) if parts else text.report(one.planned)
+    if not parts:
+        return text.report(one.planned)
+    job = one.planned.job
+    return "\n\n".join(filter(None, [text.title(job), framework_text(job), *parts]))
+
+
+def _asked_of(options: argparse.Namespace) -> Inverse:
+    return Inverse(options.solve, options.gpus, options.sequences, options.run_by, options.price)
 
 
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:
-    return estimate(one.planned.job, options.tokens, options.mfu, options.price)
+    job, path = one.planned.job, options.calibration or os.environ.get(CALIBRATION_ENV)
+    measured = Calibration.read(_read_json(path, "calibration")) if path else None
+    if measured and measured.card != card_of(job).name:
+        measured = None
+    return estimate(job, options.tokens, options.mfu, options.price, measured)
 
 
 def _compared(given: object, text: str) -> list[tuple[str, Plan]]:

@@ -11,6 +11,7 @@ from unfrozen import planner
 ELSEWHERE: Final = {
     **dict.fromkeys(("decide", "reversals"), "unfrozen.decision"),
     **dict.fromkeys(("exercise", "judge", "lie"), "unfrozen.exercises"),
+    "layouts": "unfrozen.frameworks.page",
     **dict.fromkeys(("import_files", "import_piece", "import_lines"), "unfrozen.imported.page"),
 }
 """Questions that others than the planner answer, by their module. It is imported when it is first

@@ -112,3 +112,15 @@ def parse_bytes(text: str) -> int:
             f"cannot read {text!r} as a size; write a number and one of {', '.join(_SCALE)}"
         )
     return round(number * scale)
+
+
+_SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+def counted(text: str) -> float:
+    """A finite number as it is typed: "1B" is 1e9. Raises ValueError for anything else."""
+    scale = _SUFFIXES.get(text[-1:].upper(), 1.0)
+    number = float(text if scale == 1 else text[:-1]) * scale
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

@@ -7,7 +7,7 @@ import pytest
 
 import foreign_runs
 from accessibility import violations
-from browser.run_reader import RunReader
+from browser.run_reader import RunReader, written
 from conftest import Server
 
 INPUT = "run-chooser input[type=file]"
@@ -141,3 +141,69 @@ def test_markup_in_a_name_is_text(reader: RunReader) -> None:
     assert reader.page.title() != "owned"
     assert reader.page.locator("run-view img").count() == 0
     assert evil in text(reader, ".run-alerts")
+
+
+def drop_folder(reader: RunReader, folder: Path) -> None:
+    """Drop a folder of this machine on the run view, as a file manager does."""
+    view = reader.page.locator("run-view").first
+    view.scroll_into_view_if_needed()
+    box = view.bounding_box()
+    assert box is not None
+    files = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    place = {"x": box["x"] + 60, "y": box["y"] + 60, "data": files}
+    wire = reader.page.context.new_cdp_session(reader.page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        wire.send("Input.dispatchDragEvent", {"type": kind, **place})
+
+
+def test_a_folder_of_event_files_is_read_as_one_run(reader: RunReader, tmp_path: Path) -> None:
+    inner = tmp_path / "logs" / "exp"
+    foreign_runs.event_file(inner, [{"train/loss": 2.0 / n} for n in range(1, 11)])
+    (first,) = inner.iterdir()
+    first.rename(inner / "events.out.tfevents.1000.host")
+    foreign_runs.event_file(inner, [{"train/loss": 0.1}] * 5, first=11)
+    (tmp_path / "logs" / "notes.txt").write_text("no log")
+    drop_folder(reader, tmp_path / "logs")
+    reader.wait_notice("imported")
+    assert reader.state["series"]["train/loss"]["x"] == list(range(1, 16))
+
+
+def test_a_folder_of_wandb_and_one_of_ours_are_read(reader: RunReader, tmp_path: Path) -> None:
+    run = foreign_runs.offline_run(tmp_path / "wandb")
+    drop_folder(reader, run.parent)
+    reader.wait_notice("finished")
+    assert text(reader, ".run-model") == "a run"
+    log = written(tmp_path / "runs", "ours", "--steps", "4")
+    drop_folder(reader, log.parent.parent)
+    reader.wait(lambda: reader.state["run"] == "ours", "our own run")
+
+
+def test_a_folder_without_a_run_says_so(reader: RunReader, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no log")
+    drop_folder(reader, tmp_path / "empty")
+    reader.wait_notice("not-readable")
+
+
+def test_a_chart_of_one_value_shows_a_dot(reader: RunReader) -> None:
+    view = reader.page.locator("run-view").first
+    one = {"log_history": [{"step": 3, "loss": 1.5}], "global_step": 3, "max_steps": 3}
+    view.evaluate(DROP, ["trainer_state.json", json.dumps(one)])
+    reader.wait_notice("finished")
+    canvas = view.locator("run-chart canvas").first
+    canvas.wait_for()
+    drawn = """(canvas) => {
+      const color = getComputedStyle(canvas).getPropertyValue("--series-1").trim();
+      const one = new OffscreenCanvas(1, 1).getContext("2d");
+      one.fillStyle = color;
+      one.fillRect(0, 0, 1, 1);
+      const [r, g, b] = one.getImageData(0, 0, 1, 1).data;
+      const { width, height } = canvas;
+      const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+      let count = 0;
+      for (let at = 0; at < data.length; at += 4) {
+        count += data[at] === r && data[at + 1] === g && data[at + 2] === b && data[at + 3] === 255;
+      }
+      return count;
+    }"""
+    reader.wait(lambda: canvas.evaluate(drawn) > 8, "a dot")

@@ -25,12 +25,13 @@ BUILD_COMMANDS = {
 UNFROZEN_COMMANDS = {
     "plan": {
         *("job", "--model", "--recipe", "--cluster", "--gpu", "--json", "--explain"),
-        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu"),
+        *("--all-gpus", "--solve", "--compare", "--tokens", "--price", "--mfu", "--calibration"),
+        *("--framework", "--gpus", "--sequences", "--run-by"),
     },
 }
 RUNNER_COMMANDS = {
     *("train", "plan", "resume", "serve"),
-    *("export", "import", "doctor", "selftest", "bench", "trace", "data"),
+    *("export", "import", "doctor", "selftest", "bench", "trace", "data", "calibrate"),
 }
 
 

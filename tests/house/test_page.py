@@ -20,6 +20,7 @@ LOADING = {
 }
 
 NAMESPACES = "www.w3.org"  # names of SVG and MathML, which nobody fetches
+HUB = "huggingface.co"
 
 
 class Links(HTMLParser):
@@ -91,7 +92,8 @@ def test_style_sheets_and_scripts_name_no_other_origin(site: Path) -> None:
     assert suffixes.count(".js") >= 10
     for path in ours:
         text = path.read_text()
-        assert named_origins(text) <= {NAMESPACES}, path.name
+        asked = {HUB} if path.name.startswith("memory-planner") else set()  # by a button
+        assert named_origins(text) <= {NAMESPACES} | asked, path.name
         assert path.suffix != ".css" or "@import" not in text, path.name
 
 

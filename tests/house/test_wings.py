@@ -14,7 +14,9 @@ DECISION = ROOT / "docs" / "decisions" / "0027-wings.md"
 
 MOST = 12  # files of a folder
 LARGE = {  # looked through in the order that their docstring gives, each file upon those before it
+    "py/unfrozen/model": "one count, from a config.json to its tensors",
     "py/unfrozen/memory": "one model of one step",
+    "py/unfrozen/plan": "one answer, from what a step takes to which layout is best",
     "py/unfrozen/planner": "one state, from what is typed to what to type",
     "py/unfrozen/lab": "one fine-tune, from matrix products to its page",
 }

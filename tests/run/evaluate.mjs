@@ -14,7 +14,7 @@ import { healthOf } from "../../web/run/stall.js";
 import { followLines } from "../../web/run/stream.js";
 import { Hub } from "../../web/run/tabs/hub.js";
 import { Link } from "../../web/run/tabs/link.js";
-import { alignedData } from "../../web/run/view/align.js";
+import { alignedData, lonePoints } from "../../web/run/view/align.js";
 import * as numbers from "../../web/run/number.js";
 import { shown } from "../../web/run/view/shown.js";
 import { h, toHtml } from "../../web/figures/vnode.js";
@@ -28,7 +28,7 @@ const folded = (events) => events.reduce(fold, emptyRun());
 const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
-const known = { alignedData, emptyRun, fold, folded, followLines, healthOf, hurry, noticeOf, numbers };
+const known = { alignedData, emptyRun, fold, folded, followLines, healthOf, hurry, lonePoints, noticeOf, numbers };
 Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, startOf, typed });
 Object.assign(known, { h, Hub, Link, parseLines, rowsView, shown, Spoken, toHtml });
 const AsyncFunction = (async () => {}).constructor;

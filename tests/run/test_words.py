@@ -189,6 +189,24 @@ def test_lines_with_steps_of_their_own_meet_on_one_axis(js: JavaScript) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([3], [0]),
+        (["-", 3, "-"], [1]),
+        ([3, "-", 4], []),
+        ([3, None, 4, 5, None, "-", 6], [0, 6]),
+        ([None, None], []),
+        ([], []),
+    ],
+)
+def test_a_point_without_a_neighbour_needs_a_dot(
+    js: JavaScript, values: list[object], places: list[int]
+) -> None:
+    body = "return lonePoints(input.map((v) => (v === '-' ? undefined : v)));"
+    assert js(body, values) == places
+
+
+@pytest.mark.parametrize(
     ("status", "reason", "title", "text"),
     [
         ("finished", "", "Finished", "7 steps, as T logged them."),

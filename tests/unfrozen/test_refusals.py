@@ -48,7 +48,7 @@ def with_cluster(**cluster: Any) -> dict[str, Any]:
         (with_model(num_key_value_heads=7), "model.num_key_value_heads: got 7; it must divide"),
         (with_model(num_attention_heads=31), "it must divide"),
         (with_model(padding=["x" * 10] * 500_000), "smaller than 1,000,000 bytes"),
-        (with_model(model_type="mamba"), "model.model_type: got 'mamba'; this architecture cannot"),
+        (with_model(model_type="rwkv7"), "model.model_type: got 'rwkv7'; this architecture cannot"),
         (with_model(model_type=None), "model.model_type: got 'nothing'"),
         ({"model": LLAMA, "gpu": "T4"}, "recipe.params: got 'bf16'; the T4 has no bf16; use fp16"),
         ({"model": LLAMA, "gpu": "V100", "recipe": {"params": "fp32"}}, "has no bf16"),

@@ -211,14 +211,19 @@ function commandView(name, text, label) {
   );
 }
 
-function applyButton(way, text, label) {
+/** A button that changes the plan. */
+export function applyButton(way, text, label) {
   return h("button", { type: "button", class: "button mp-apply", "data-way": way, "aria-label": label }, text);
 }
 
 /** The state a button of these leads to. @param {string} way its `data-way` */
-export function stateOf(way, { cheapest, advice, solves }) {
+export function stateOf(way, { cheapest, advice, solves, layouts }) {
   if (way === "cheapest") return cheapest.state;
-  const ways = [...advice.map((each) => [`advice-${each.key}`, each]), ...solves.map((each) => [`solve-${each.key}`, each])];
+  const ways = [
+    ...advice.map((each) => [`advice-${each.key}`, each]),
+    ...solves.map((each) => [`solve-${each.key}`, each]),
+    ...(layouts?.rows ?? []).map((each, index) => [`layouts-${index}`, each]),
+  ];
   return new Map(ways).get(way).state;
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { nearestStop } from "./controls.js";
+import { SENT } from "./hub.js";
 
 /**
  * @param {HTMLElement} root
@@ -78,7 +79,10 @@ function errorNodes({ text, link }) {
   const anchor = document.createElement("a");
   Object.assign(anchor, { href: link, target: "_blank", rel: "noopener noreferrer" });
   anchor.textContent = "Open its config.json on the hub";
-  return [`${text} `, anchor, ", then drop the file here or paste it below."];
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", textContent: "Ask huggingface.co for its config.json" });
+  button.dataset.asks = link;
+  return [`${text} `, button, ` (${SENT}). `, anchor, ", then drop the file here or paste it below."];
 }
 
 function reveal(slot) {

@@ -7,6 +7,9 @@ import { toDom } from "../figures/vnode.js";
 import { stateOf } from "./answers.js";
 import { AskingElement } from "./asking-element.js";
 import { editOf, field, syncControls } from "./form.js";
+import { configText } from "./hub.js";
+import { LayoutSearch } from "./layout-search.js";
+import { FIND } from "./layouts.js";
 import { ModelSearch } from "./models.js";
 import { openFolds, PlannerParts, reopen } from "./parts.js";
 import { memoryPlannerView, PART_NAMES } from "./view.js";
@@ -18,6 +21,7 @@ const PARTS = { first: PART_NAMES.filter((name) => !LATER.includes(name)), later
 export class MemoryPlanner extends AskingElement {
   static asks = { name: "planner", first: "glance", later: "ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
+  #layouts = new LayoutSearch(() => this.#drawLayouts());
 
   /** The same tree as the baked one, with controls that work. */
   build() {
@@ -32,6 +36,9 @@ export class MemoryPlanner extends AskingElement {
     for (const kind of ["input", "change"]) {
       this.addEventListener(kind, ({ target }) => this.edit(editOf(target, this.controls.sliders)));
     }
+    this.addEventListener("change", ({ target }) => {
+      if (target.dataset.way === `${FIND}-by`) void this.#layouts.find(this.shown.state, target.value);
+    });
     this.addEventListener("click", ({ target }) => this.#onClick(target.closest("button")));
     this.addEventListener("dragover", (event) => this.#onDrag(event, true));
     this.addEventListener("dragleave", (event) => this.#onDrag(event, false));
@@ -39,7 +46,16 @@ export class MemoryPlanner extends AskingElement {
   }
 
   draw(when) {
-    this.#parts.draw(this.shown, PARTS[when]);
+    this.#parts.draw(this.#all, PARTS[when]);
+  }
+
+  #drawLayouts() {
+    this.#parts.draw(this.#all, ["layouts"]);
+  }
+
+  /** The view, and the layouts that were asked for beside it. */
+  get #all() {
+    return { ...this.shown, layouts: this.#layouts.about(this.shown.state) };
   }
 
   sync(skip) {
@@ -57,11 +73,26 @@ export class MemoryPlanner extends AskingElement {
 
   #onClick(pressed) {
     if (!pressed) return;
-    const { preset, unit, way, copies } = pressed.dataset;
+    const { preset, unit, way, copies, asks } = pressed.dataset;
     if (preset) this.#choose(pressed, this.controls.presets.find(({ key }) => key === preset).state);
     else if (unit) this.#choose(pressed, { ...this.state, unit });
-    else if (way) this.go(stateOf(way, this.shown));
+    else if (way === FIND) void this.#layouts.find(this.shown.state, this.#all.layouts?.framework);
+    else if (way) this.go(stateOf(way, this.#all));
     else if (copies) void this.copy(pressed, copies);
+    else if (asks) void this.#askHub(pressed, asks);
+  }
+
+  /** A model of no list: its file comes from the hub, and is read like one that was dropped. */
+  async #askHub(pressed, link) {
+    pressed.disabled = true;
+    try {
+      const text = await configText(link);
+      field(this, "config").value = text;
+      this.edit({ config: text });
+    } catch (error) {
+      pressed.disabled = false;
+      pressed.after(` ${error.message}`);
+    }
   }
 
   /** One button of a row: it shows at once that it was chosen, whatever Python takes. */

@@ -9,7 +9,7 @@ const PAGE = 8;
 const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
 const NONE = "No model of the list matches. Type owner/name as on the hub, or paste a config.json.";
 const VARIANT = "Trained further on instructions, a model has the tensors of its base.";
-const ELSEWHERE = "Not in the list. Press Enter for the way to its config.json.";
+const ELSEWHERE = "Not in the list. Press Enter, and you can ask the hub for its config.json.";
 
 export class ModelSearch {
   /**

@@ -8,6 +8,7 @@
 import { adviceView, commandsView, numbersView, partsList, solvesView, verdictView } from "./answers.js";
 import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
+import { layoutsView } from "./layouts.js";
 import { h } from "../figures/vnode.js";
 
 const BAKED = "Computed when this page was built.";
@@ -20,6 +21,7 @@ const PARTS = [
   ["timeline", "The step, instant by instant", (view) => timelineView(view.timeline)],
   ["advice", "What to change", (view) => view.advice && adviceView(view)],
   ["solves", "Turned around: the edge of what fits", (view) => view.solves && solvesView(view.solves)],
+  ["layouts", "Shared out: the fastest layout", (view) => layoutsView(view.layouts)],
   ["run", "How long it takes", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],
   ["commands", "Run it, or plan it elsewhere", (view) => commandsView(view.commands)],
 ];

@@ -2,7 +2,7 @@
 
 Reading order: errors, formats, facts, project, highlight, listing, renderings, cells, citations,
 context, sliders, syntax, wheels, demo_wheel, fonts, assets, examples, recordings, lab, truth,
-accuracy, lora_runs, drawings, blocks, rules, questions, quiz, chapters, compress, page,
+later, accuracy, lora_runs, drawings, blocks, rules, questions, quiz, chapters, compress, page,
 __main__.
 
 A chapter is Markdown; a live cell is a fenced block that is run here, by the code that runs it in

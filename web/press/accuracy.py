@@ -6,6 +6,7 @@
     published   every step that was measured and published, with its source
     traced      every traced step, in a table that sorts
     others      what other calculators answer
+    …           and the parts of press.later
 
 Positions are percentages of the drawing, because the page's policy refuses style attributes.
 """
@@ -21,6 +22,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from press import later
 from press.cells import data_element
 from press.errors import PressError
 from press.formats import NO_BREAK
@@ -44,8 +46,11 @@ def draw(part: str, where: str, renderings: Renderings) -> str:
     parts = {"strips": _strips, "published": _published, "others": _others}
     if part == "traced":
         return _traced(where, renderings)
+    if part in later.PARTS:
+        return later.draw(part, where, renderings)
     if part not in parts:
-        raise PressError(where, f"there is no ::: accuracy {part}; choose {sorted(parts)}, traced")
+        names = ", ".join([*sorted(parts), "traced", *later.PARTS])
+        raise PressError(where, f"there is no ::: accuracy {part}; choose one of {names}")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -11,6 +11,7 @@ from typing import Any
 
 from press.assets import WEB
 from unfrozen.answer.accuracy import TruthRow, Verdict, judge
+from unfrozen.answer.later import LaterRow, Look, look, read_rows
 
 TRUTH = WEB / "truth"
 REFERENCE = "traced with transformers 5.24 and torch 2.13, published with its job"
@@ -55,3 +56,31 @@ def others() -> dict[str, Any]:
     """What other calculators answer: a note, and answers by row of measured.json."""
     answers: dict[str, Any] = _read("others.json")
     return answers
+
+
+def later_rows() -> list[LaterRow]:
+    """Every row of memory_later.json, speeds_later.json and found_later.json."""
+    said = _read("said.json")
+    return [
+        *read_rows(_read("memory_later.json"), said, found=False),
+        *read_rows(_read("speeds_later.json"), said, found=False),
+        *read_rows(_read("found_later.json"), said, found=True),
+    ]
+
+
+@cache
+def later() -> tuple[Look, ...]:
+    """Each of them beside what the planner says of it today."""
+    return tuple(look(row) for row in later_rows())
+
+
+@cache
+def first_looks() -> dict[str, float]:
+    """Signed errors as they were when a row was first compared, by the key of the row."""
+    known = _read("first_look.json")["rows"]
+    return {key: float(row["error"]) for key, row in known.items()}
+
+
+def whole_looks() -> dict[str, dict[str, Any]]:
+    """What was counted over all rows at once, memory and speed, before any was looked at alone."""
+    return {row["of"]: row for row in _read("first_look.json")["whole"]}

@@ -7,6 +7,7 @@ shell completes them, because that loads all of it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from inspect import Parameter, Signature
@@ -16,10 +17,11 @@ import typer
 
 from gpu_runner.cli import commands
 from gpu_runner.cli.bringing import import_
+from gpu_runner.cli.calibrating import calibrate
 from gpu_runner.cli.commands import EXIT_CODES
 from gpu_runner.cli.data import data
 
-COMMANDS: Final[tuple[Callable[..., None], ...]] = (*commands.COMMANDS, data, import_)
+COMMANDS: Final[tuple[Callable[..., None], ...]] = (*commands.COMMANDS, data, import_, calibrate)
 SAYS: Final = "An article on full fine-tuning that you can run, and a runner that does it for real."
 
 
@@ -66,8 +68,11 @@ def unfrozen(
 
 def plan() -> None:
     """What a training job will hold, before it is started. Needs no PyTorch."""
+    from gpu_runner.system.calibration import FILE_ENV, place
     from unfrozen.__main__ import main
 
+    if place().is_file():
+        os.environ.setdefault(FILE_ENV, str(place()))
     sys.exit(main(sys.argv[1:], "unfrozen"))
 
 

@@ -87,7 +87,7 @@ class EventLog:
         self._unreported = 0  # dropped, and not yet said in the log
         self._reason = ""
         self._torn = False  # the file ends inside a line
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # whose run is garbage may end inside of a write
         self._fd = _open_new(path) if attempt == 0 else _open_again(path)
         try:
             _lock_for_writing(self._fd, path)

@@ -13,6 +13,8 @@ import torch
 from gpu_runner.data.example import lengths
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import recipe
+from gpu_runner.system.calibration import kept
+from gpu_runner.system.names import cpu_name
 from unfrozen.hardware.gpus import GPUS, Gpu
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
@@ -53,17 +55,29 @@ def pace(planned: RunPlan) -> Pace | None:
     ranks = planned.feed.ranks
     job = Job(planned.shape, asked, Cluster(ranks, "zero3" if ranks > 1 else "none"))
     if planned.device.type == "cpu":
-        rate = product_rate(torch.bfloat16 if planned.compute == "bf16" else torch.float32)
-        seconds = flops(job).total * tokens / (CPU_SHARE * rate)
-        source = f"from a matrix product measured now, {rate / 1e9:,.0f} GFLOP/s"
-        return Pace(seconds, source, least=planned.shape.num_parameters < SMALL)
+        return _on_processor(job, tokens, planned.compute)
     properties = torch.cuda.get_device_properties(planned.device)
     gpu = card(properties.name, properties.total_memory)
     if gpu is None:
         return None
     job = job.on(gpu)
-    seconds = step_time(job).seconds * tokens / step_tokens(job)
-    return Pace(seconds, f"the planner's estimate for {gpu.name}")
+    measured = kept(properties.name)
+    seconds = step_time(job, measured).seconds * tokens / step_tokens(job)
+    source = f"; m{measured.words()[1:]}" if measured else ""
+    return Pace(seconds, f"the planner's estimate for {gpu.name}{source}".rstrip("."))
+
+
+def _on_processor(job: Job, tokens: float, compute: str) -> Pace:
+    """The pace on a CPU: by what `unfrozen calibrate` measured, else by one product now."""
+    measured, least = kept(cpu_name()), job.model.num_parameters < SMALL
+    rates = dict(measured.products) if measured else {}
+    if measured and compute in rates:
+        share = measured.step_share or CPU_SHARE
+        seconds = flops(job).total * tokens / (share * 1e12 * rates[compute])
+        return Pace(seconds, f"m{measured.words()[1:]}".rstrip("."), least)
+    rate = product_rate(torch.bfloat16 if compute == "bf16" else torch.float32)
+    seconds = flops(job).total * tokens / (CPU_SHARE * rate)
+    return Pace(seconds, f"from a matrix product measured now, {rate / 1e9:,.0f} GFLOP/s", least)
 
 
 def peak_rate(device: torch.device, width: str) -> float | None:

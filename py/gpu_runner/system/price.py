@@ -77,8 +77,8 @@ class Price:
 class Spending:
     """What a run has cost since `earlier`, which attempts before this one have cost, and will.
 
-    `steps` are those of the whole run. The steps to come cost what those of this attempt did on
-    average, evaluations and checkpoints counted and pauses not.
+    `steps` are those of the whole run, 0 where nobody knows. The steps to come cost what those of
+    this attempt did on average, evaluations and checkpoints counted and pauses not.
     """
 
     def __init__(
@@ -109,11 +109,13 @@ class Spending:
 
     def after(self, step: int, worked_seconds: float) -> dict[str, float]:
         """The metrics after a step, when this attempt has worked for so long without its pauses."""
+        if not self._steps:
+            return self.now()
         if self._first is None:
             self._first = step, worked_seconds
         since, begun = self._first
         if step == since and step < self._steps:
             return self.now()
         pace = (worked_seconds - begun) / (step - since) if step > since else 0.0
-        to_come = self.price.of_seconds(pace * (self._steps - step))
+        to_come = self.price.of_seconds(pace * max(0, self._steps - step))
         return self.now() | {"cost/total": round(self.spent + to_come, 6)}

@@ -85,11 +85,15 @@ class Sampler:
             self._say("warn", f"The machine is not sampled: {error}.")
 
     def stop(self) -> None:
-        """End, within LEAVE_SECONDS. In a child that was forked off there is nothing to end."""
+        """End, within LEAVE_SECONDS. In a child that was forked off there is nothing to end.
+
+        The thread itself may be the one that stops: garbage is collected wherever it is noticed.
+        """
         if self._thread is None or os.getpid() != self._owner:
             return
         self._over.set()
-        self._thread.join(LEAVE_SECONDS)
+        if self._thread is not threading.current_thread():
+            self._thread.join(LEAVE_SECONDS)
         self._thread = None
 
     def __enter__(self) -> Sampler:

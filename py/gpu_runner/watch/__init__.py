@@ -12,9 +12,7 @@ Reading order:
 - `spending` — how often what costs something is done
 - `memory` — foretold and measured
 - `looking` — held-out losses, drift and samples, unfelt by the training
-- `described` — what is wished for, and the first event
-- `findings` — what is said of the first steps
-- `telling` — the log, and what the page asks
+- `told` — the log, and what a person hears
 - `watching` — all of it together
 - `begin` — for any loop
 - `callback` — for transformers and TRL

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpu_runner.watch.described import Wishes
 from gpu_runner.watch.looking import Rows
+from gpu_runner.watch.memory.foretelling import Habits
+from gpu_runner.watch.memory.holding import Known
 from gpu_runner.watch.memory.metering import States
-from gpu_runner.watch.taps import unwrapped
+from gpu_runner.watch.taps import doubles_gradients, unwrapped
+from gpu_runner.watch.told.described import Wishes
 from gpu_runner.watch.watching import WatchedRun
 
 
@@ -32,6 +34,9 @@ def watch(
     measure: bool = True,
     config: Mapping[str, Any] | None = None,
     trainer: str = "a loop of its own",
+    lengths: Sequence[int] = (),
+    price: float | None = None,
+    currency: str = "USD",
 ) -> WatchedRun:
     """Follow the training of `model` from now on, into `runs/<name>/events.jsonl`.
 
@@ -44,6 +49,9 @@ def watch(
     measure        whether the memory of some steps is measured by component
     config         choices of the loop that the page is to show
     trainer        what the page calls whoever trains
+    lengths        tokens of the rows that it trains on: whether the longest of them will fit is
+                   told before they come
+    price          of an hour of one card, on a CPU of the machine, in `currency`
 
     The training computes what it would without this, bit by bit. Whatever goes wrong here is told
     once, and training goes on; only arguments of a wrong kind raise `TypeError`.
@@ -64,10 +72,16 @@ def watch(
         eval_every=eval_every,
         prompts=prompts,
         new_tokens=new_tokens,
-        measure=measure,
         config=config or {},
         trainer=trainer,
         processes=processes(),
+        memory=Known(
+            measure=measure,
+            habits=Habits(buckets=doubles_gradients(model)),
+            lengths=tuple(lengths),
+        ),
+        price=price,
+        currency=currency,
         can=("pause", "evaluate") if processes() == 1 else (),  # the others would not stand still
     )
     return WatchedRun(model, States(*map(unwrapped, given)), wishes)

@@ -16,11 +16,14 @@ import transformers
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from gpu_runner.watch.begin import processes
-from gpu_runner.watch.described import Wishes
 from gpu_runner.watch.looking import Rows
 from gpu_runner.watch.memory.foretelling import Habits
+from gpu_runner.watch.memory.holding import Known
 from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.memory.settings import Words
+from gpu_runner.watch.memory.to_come import lengths_of
 from gpu_runner.watch.taps import unwrapped
+from gpu_runner.watch.told.described import Wishes
 from gpu_runner.watch.watching import WatchedRun
 
 MOST_POINTS: Final = 300  # of the planned learning rate
@@ -44,6 +47,8 @@ class Callback(TrainerCallback):
         prompts: Sequence[str] = (),
         new_tokens: int = 48,
         measure: bool = True,
+        price: float | None = None,
+        currency: str = "USD",
     ) -> None:
         self.run: WatchedRun | None = None
         self._wishes = Wishes(
@@ -55,7 +60,9 @@ class Callback(TrainerCallback):
             eval_every=eval_every,
             prompts=prompts,
             new_tokens=new_tokens,
-            measure=measure,
+            memory=Known(measure=measure),
+            price=price,
+            currency=currency,
         )
 
     def on_train_begin(
@@ -67,12 +74,14 @@ class Callback(TrainerCallback):
         processing_class: Any = None,
         optimizer: Any = None,
         lr_scheduler: Any = None,
+        train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
         """Begin to watch. A second start (auto_find_batch_size) ends the first."""
         del control, kwargs
         if self.run is not None:
             self.run.close("stopped", "the trainer started anew")
+        rows, collator = (getattr(train_dataloader, one, None) for one in ("dataset", "collate_fn"))
         given = [] if optimizer is None else [unwrapped(optimizer)]
         many = processes()
         wishes = replace(
@@ -83,9 +92,15 @@ class Callback(TrainerCallback):
             can=("pause", "checkpoint", "evaluate", "stop") if many == 1 else (),
             config=args.to_sanitized_dict(),
             plan=planned_rates(lr_scheduler, int(state.max_steps)),
-            habits=Habits(int(args.gradient_accumulation_steps), keeps_output=False),
             start_step=int(state.global_step),
             processes=many,
+            memory=Known(
+                measure=self._wishes.memory.measure,
+                habits=Habits(int(args.gradient_accumulation_steps), keeps_output=False),
+                words=words_of(args),
+                lengths=_lengths(rows, collator),
+                rows_at_once=int(args.per_device_train_batch_size),
+            ),
         )
         self.run = WatchedRun(model, States(*given), wishes)
 
@@ -132,6 +147,24 @@ class Callback(TrainerCallback):
             early = state.global_step < state.max_steps
             asked = "asked by the page" if self.run.should_stop else "the trainer stopped early"
             self.run.close("stopped" if early else "finished", asked if early else "")
+
+
+def words_of(args: TrainingArguments) -> Words:
+    """How such a Trainer is told to need less memory."""
+    again = "activation_checkpointing" if hasattr(args, "activation_checkpointing") else ""
+    return Words(
+        "per_device_train_batch_size={rows}, gradient_accumulation_steps={parts}",
+        f"{again or 'gradient_checkpointing'}=True",
+        "max_length={length}" if hasattr(args, "max_length") else Words().length,
+    )
+
+
+def _lengths(rows: Any, collator: Any) -> tuple[int, ...]:
+    """Of the rows to come, where they can be read; whatever is wrong with them is not ours."""
+    try:
+        return tuple(lengths_of(rows, collator))
+    except Exception:
+        return ()
 
 
 def planned_rates(scheduler: Any, steps: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.train.anchor import Anchor, Drift
 from gpu_runner.train.evaluate import Evaluator, Score, continuation
 from gpu_runner.watch.memory.metering import is_compiled
+from gpu_runner.world import Meeting, is_cut
 
 EVAL_ROWS: Final = 256
 """Rows of a set that are scored, at most."""
@@ -36,6 +37,7 @@ LONGEST: Final = 1024
 INITIAL: Final = "initial.safetensors"
 ROOM: Final = 4.0  # free disk by the size of θ₀, below which it is not kept
 
+Autocast = Callable[[], AbstractContextManager[Any]]
 Rows = str | Path | Sequence[Mapping[str, Any]] | Any
 
 
@@ -135,6 +137,7 @@ class Looker:
         self._tokenizer = tokenizer
         self._device = device
         self._anchor: Anchor | None = None
+        self._meeting = Meeting() if is_cut(model) else None
         self.rows_at_once = 8
 
     @property
@@ -149,7 +152,7 @@ class Looker:
         model = self._model
         if not all(parameter.requires_grad for parameter in model.parameters()):
             return "some weights are frozen: drift is not measured"
-        if any(isinstance(p, torch.distributed.tensor.DTensor) for p in model.parameters()):
+        if is_cut(model):
             return "its weights are spread over processes: drift is not measured"
         size = sum(parameter.nbytes for parameter in model.parameters())
         free = shutil.disk_usage(run).free
@@ -160,29 +163,45 @@ class Looker:
         self._anchor = Anchor((run / INITIAL,), tuple(named))
         return ""
 
-    def scores(self, autocast: Callable[[], AbstractContextManager[Any]]) -> list[Score]:
-        """The loss of every set, by the code that scores them for `unfrozen train`."""
+    def meets(self) -> bool:
+        """Whether every process of a model that is spread over them comes to look at it; else true.
+
+        Each of them gathers what the others hold: one that looked alone would wait for ever.
+        """
+        return self._meeting is None or not self.sets or self._meeting.all_come()
+
+    def look(
+        self, autocast: Autocast, prompts: Sequence[str], new_tokens: int
+    ) -> tuple[list[Score], Drift | None, list[tuple[str, str]]]:
+        """The loss of every set, by the code that scores them for `unfrozen train`; how far the
+        weights are from θ₀, None where that was not kept; and what the model writes after prompts.
+        """
+        scores = self._scores(autocast) if self.sets else []
+        drift = None if self._anchor is None else self._anchor.drift(self._model)
+        asked = prompts if self._tokenizer is not None and not is_cut(self._model) else ()
+        with autocast():
+            said = [(one, self._say(one, new_tokens)) for one in asked]
+        return scores, drift, said
+
+    def _scores(self, autocast: Autocast) -> list[Score]:
         pad = pad_token(self._tokenizer)
         evaluator = Evaluator(self.sets, self.rows_at_once, pad, self._device, autocast, loss=_loss)
         return evaluator.run(self._model)
 
-    def drift(self) -> Drift | None:
-        """How far the weights are from θ₀; None where that was not kept."""
-        return None if self._anchor is None else self._anchor.drift(self._model)
-
-    def say(self, prompt: str, new_tokens: int) -> str:
-        """What the model writes after `prompt`."""
+    def _say(self, prompt: str, new_tokens: int) -> str:
         return continuation(self._model, self._tokenizer, prompt, new_tokens)
 
-    def forget(self, run: Path) -> None:
+    def forget(self) -> None:
         """Remove the copy of θ₀."""
+        for file in () if self._anchor is None else self._anchor.files:
+            file.unlink(missing_ok=True)
         self._anchor = None
-        (run / INITIAL).unlink(missing_ok=True)
 
 
 def _loss(model: Any, batch: Batch) -> tuple[Tensor, int]:
     """As the runner has it where the model is one of transformers; else from its logits."""
-    if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is not None and not is_cut(model):  # whose head is together in its forward pass only
         return loss_sum(model, batch)
     output = model(batch.input_ids)
     logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)

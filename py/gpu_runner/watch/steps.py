@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.feed import IGNORED
+from gpu_runner.train.place import BETWEEN
 from gpu_runner.watch.taps import Inputs
 
 ITEMS: Final = "num_items_in_batch"
@@ -100,6 +101,8 @@ class StepCollector:
 
     number: int = 0
     parts: list[MicroBatch] = field(default_factory=list)
+    doing: str = BETWEEN
+    """What the loop does now, in the words of `gpu_runner.oom.scene`."""
     updated: bool = False
     """Whether an optimizer has stepped since the step began."""
     norm: Tensor | None = None
@@ -114,6 +117,7 @@ class StepCollector:
         self.parts = [part for part in self.parts if part.went_back]
         part = micro_batch(inputs)
         self.parts.append(part)
+        self.doing = "forward"
         return part
 
     def output(self, inputs: Inputs, output: Any) -> None:
@@ -126,11 +130,18 @@ class StepCollector:
 
     def went_back(self) -> None:
         """The newest forward pass is one that trains."""
+        self.doing = "backward"
         if self.parts:
             self.parts[-1].went_back = True
 
+    def leave_out(self) -> None:
+        """The newest forward pass, or the backward pass after it, was left by an error."""
+        if self.parts:
+            self.parts[-1].went_back = False
+
     def went_back_from(self, losses: list[Tensor]) -> None:
         """Gradients of these were asked for."""
+        self.doing = "backward"
         if self.parts and self.parts[-1].loss is None and losses:
             self.parts[-1].loss = losses[0]
             self.parts[-1].is_share = True
@@ -145,6 +156,7 @@ class StepCollector:
         parts = [part for part in self.parts if part.went_back]
         done = WatchedStep(self.number, parts, self.norm, self.lr, seconds, self.right)
         self.parts, self.norm, self.right, self.updated, self._since = [], None, None, False, now
+        self.doing = BETWEEN
         return done
 
     def restart_clock(self) -> None:

@@ -13,6 +13,8 @@ told; nor is one inside `silence`, which is ours. Hooks return None: nothing tha
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +40,12 @@ class Listener(Protocol):
 
     def forward_ended(self, inputs: Inputs, output: Any) -> None:
         """… and has ended."""
+
+    def raised(self, error: BaseException) -> None:
+        """A forward or backward pass was left by this, which goes on."""
+
+    def went_back(self) -> None:
+        """A backward pass has ended."""
 
     def backward_began(self) -> None:
         """The backward pass through the newest output has begun."""
@@ -67,6 +75,9 @@ class Taps:
         self._handles: list[Any] = []
         self._patched: list[tuple[Any, str, Any, Any]] = []
         self._silent = False
+        self._process = os.getpid()
+        self._deep = 0
+        """Backward passes that are under way: checkpointing of the older kind has them nested."""
 
     def install(self) -> None:
         """Listen from now on."""
@@ -78,6 +89,9 @@ class Taps:
         self._handles += [
             model.register_forward_pre_hook(before, prepend=True, with_kwargs=True),
             model.register_forward_hook(after, with_kwargs=True),
+            model.register_forward_hook(
+                hook("an error could not be looked at", self._forward_raised), always_call=True
+            ),
         ]
         begins = self._of_ours(listener.update_begins)
         ended = self._of_ours(listener.update_ended)
@@ -85,7 +99,7 @@ class Taps:
             register_optimizer_step_pre_hook(hook("an update could not be watched", begins)),
             register_optimizer_step_post_hook(hook("an update could not be watched", ended)),
         ]
-        self._patch(torch.autograd, "backward", self._before_backward)
+        self._patch(torch.autograd, "backward", self._before_backward, self._after_backward)
         self._patch(torch.nn.utils, "clip_grad_norm_", after=self._after_clipping)
 
     def remove(self) -> None:
@@ -109,7 +123,12 @@ class Taps:
             self._silent = before
 
     def _hears(self) -> bool:
-        return not self._silent and torch.is_grad_enabled()
+        return not self._silent and torch.is_grad_enabled() and not self.forked
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process was forked off from the one that is watched: the log is not its."""
+        return os.getpid() != self._process
 
     def _forward_begins(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del module
@@ -127,6 +146,13 @@ class Taps:
         for one in tensors_of(output):  # any of them may be what the loop goes back from
             if one.requires_grad:
                 one.register_hook(began)
+
+    def _forward_raised(self, module: Any, args: Any, output: Any) -> None:
+        """Called after every pass; one without an output was left by an error."""
+        del module, args
+        error = sys.exc_info()[1]
+        if output is None and error is not None and self._hears():
+            self._listener.raised(error)
 
     def _backward_began(self, gradient: Tensor) -> None:
         del gradient
@@ -153,13 +179,25 @@ class Taps:
 
     def _before_backward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         roots = args[0] if args else kwargs.get("tensors")
+        self._deep += 1
         found = [roots] if isinstance(roots, Tensor) else list(roots or ())
         if not self._silent:
             self._listener.went_back_from([one.detach() for one in found if one.numel() == 1])
 
+    def _after_backward(self, found: Any) -> None:
+        del found
+        self._deep -= 1
+        if not self._silent and not self._deep:
+            self._listener.went_back()
+
     def _after_clipping(self, norm: Any) -> None:
         if not self._silent and isinstance(norm, Tensor):
             self._listener.clipped(norm.detach())
+
+    def _raised(self, error: BaseException) -> None:
+        self._deep = 0
+        if not self._silent:
+            self._listener.raised(error)
 
     def _patch(
         self,
@@ -177,7 +215,12 @@ class Taps:
             if before is not None:
                 with guard.around("a loss could not be read"):
                     before(args, kwargs)
-            found = own(*args, **kwargs)
+            try:
+                found = own(*args, **kwargs)
+            except BaseException as error:
+                with guard.around("an error could not be looked at"):
+                    self._raised(error)
+                raise
             if after is not None:
                 with guard.around("a gradient norm could not be read"):
                     after(found)
@@ -205,6 +248,14 @@ def alone(model: torch.nn.Module) -> torch.nn.Module:
     """What one process can call by itself: without the shell that averages gradients."""
     shells = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
     return model.module if isinstance(model, shells) else model
+
+
+def doubles_gradients(model: torch.nn.Module) -> bool:
+    """Whether what averages gradients keeps a copy of all, in buckets that are sent: as PyTorch
+    documents `gradient_as_bucket_view` of DistributedDataParallel, where it is not set.
+    """
+    ddp = torch.nn.parallel.DistributedDataParallel
+    return isinstance(model, ddp) and not model.gradient_as_bucket_view
 
 
 def tensors_of(output: Any) -> Iterable[Tensor]:

@@ -6,6 +6,8 @@ the parts of one copy lie along the second, and every copy holds the same.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -14,6 +16,11 @@ from torch.distributed.tensor import DTensor
 def local(tensor: Tensor) -> Tensor:
     """The part of `tensor` that this process holds; of a whole tensor, all of it."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def is_cut(model: Any) -> bool:
+    """Whether any parameter of a model is spread over processes."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from unfrozen.answer.text import recipe_words
 from unfrozen.job import Job
+from unfrozen.memory.holder import layout_words
 from unfrozen.plan import Plan, plan
 from unfrozen.units import GIB
 
@@ -186,5 +187,6 @@ def setting(job: Job) -> str:
         _SHARDING.get(cluster.sharding, ""),
         f"tensor parallel {cluster.tensor_parallel}" if cluster.tensor_parallel > 1 else "",
         f"context parallel {cluster.context_parallel}" if cluster.context_parallel > 1 else "",
+        *layout_words(cluster),
     ]
     return ", ".join(part for part in parts if part)

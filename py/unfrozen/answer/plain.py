@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
+from unfrozen.answer.chosen import framework_json
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.memory.holder import holder
 from unfrozen.plan import Plan
 from unfrozen.plan.advice import advise
 from unfrozen.plan.solve import min_gpus
@@ -17,7 +19,10 @@ ADVISED_JOBS: Final = 100
 
 
 def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
-    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the card holds."""
+    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the card holds. One
+    more key, `framework`, where the job names one: what it set, why, and where that is read; and
+    `holder` where cards hold different layers: the one that this is the answer for, of how many.
+    """
     return {
         "allocated_gib": gib(planned.allocated_bytes),
         "reserved_gib": gib(planned.reserved_bytes),
@@ -28,7 +33,14 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
         "min_gpus": min_gpus(planned),
         "band": list(planned.band_gib),
         "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
+        **framework_json(planned.job),
+        **_holder_json(planned),
     }
+
+
+def _holder_json(planned: Plan) -> dict[str, object]:
+    found = holder(planned.job)
+    return {} if found is None else {"holder": asdict(found)}
 
 
 def on_all_cards(planned: Plan) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from unfrozen.answer.chosen import framework_text
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
 from unfrozen.memory.explain import Term
+from unfrozen.memory.holder import holder_words, layout_words
 from unfrozen.plan import DEFAULT_GPU, Plan, card_words
 from unfrozen.plan.advice import advise, cheapest_fit
 from unfrozen.plan.compute import Estimate
@@ -35,7 +38,8 @@ def table(rows: Iterable[Sequence[str]], left: int = 1) -> str:
 
 def report(planned: Plan) -> str:
     """Components by instant, the verdict, and what to change."""
-    parts = [title(planned.job), instants_table(planned), verdict(planned), advice_text(planned)]
+    parts = [title(planned.job), framework_text(planned.job), instants_table(planned)]
+    parts += [verdict(planned), advice_text(planned)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -44,6 +48,7 @@ def title(job: Job) -> str:
     cards = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
     where = job.gpu.name if job.gpu else "one card" if job.cluster.gpus == 1 else "cards"
     sharding = f", {_sharding(job)}" if job.cluster.stage else ""
+    sharding += "".join(f", {words}" for words in layout_words(job.cluster))
     count = format_count(job.model.num_parameters)
     return (
         f"{job.model.architecture.model_type}, {count} parameters, {recipe_words(job)},"
@@ -59,7 +64,7 @@ def recipe_words(job: Job) -> str:
         precision = f"fp32 with {recipe.compute} autocast"
     elif recipe.master:
         precision += " with an fp32 master copy"
-    method = {"lora": "LoRA, ", "qlora": "QLoRA, "}.get(recipe.method, "")
+    method = {"lora": "LoRA, ", "qlora": "QLoRA, ", "lisa": "LISA, "}.get(recipe.method, "")
     return f"{method}{recipe.optimizer} in {precision}"
 
 
@@ -85,6 +90,9 @@ def verdict(planned: Plan) -> str:
         f"The card holds {need} at the peak, {INSTANTS[planned.peak_instant].lower()}"
         f" ({sig3(low)}–{sig3(high)} GiB by card and driver)."
     )
+    first += "".join(f"\n{line}" for line in textwrap.wrap(holder_words(planned.job), 100))
+    if guesses := planned.job.model.architecture.guesses:
+        first += f" Estimated: {guesses}; its activations may be half as much, or twice."
     gpu = planned.job.gpu
     if gpu is None:
         return f"{first}\nName a card to see whether it fits: --gpu H100."
@@ -92,9 +100,9 @@ def verdict(planned: Plan) -> str:
     if spare >= 0:
         return f"{first}\nFits the {card_words(gpu)} with {format_bytes(spare)} to spare."
     cards = min_gpus(planned)
-    more = f"{cards:,} of them would hold it under ZeRO-3" if cards else "no number of them would"
-    short = format_bytes(-spare)
-    return f"{first}\nDoes not fit the {card_words(gpu)}: {short} short; {more}."
+    alone = "no number of them would under ZeRO-3 alone"
+    more = f"{cards:,} of them would hold it under ZeRO-3" if cards else alone
+    return f"{first}\nDoes not fit the {card_words(gpu)}: {format_bytes(-spare)} short; {more}."
 
 
 def advice_text(planned: Plan) -> str:
@@ -189,14 +197,9 @@ def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:
 
 
 def solved_text(planned: Plan, key: str, found: int) -> str:
-    """The answer of an inverse question."""
+    """The largest micro-batch or the longest sequence, in a sentence."""
     gpu = planned.job.gpu
     card = f"the {card_words(gpu)}" if gpu else DEFAULT_GPU
-    if key == "gpus":
-        stage = _sharding(planned.job)
-        if not found:
-            return f"No number of cards holds this job, {stage}, on {card}."
-        return f"Fewest cards, {stage}: {found:,} × {gpu.name if gpu else DEFAULT_GPU}."
     what = {"micro_batch": "micro-batch", "seq_len": "sequence"}[key]
     if not found:
         return f"Not even a {what} of 1 fits {card}."
@@ -235,7 +238,8 @@ def estimate_text(job: Job, found: Estimate) -> str:
             "Speed",
             f"{_large(found.tokens_per_second)} tokens/s, {100 * found.mfu:.0f}% of peak (MFU)",
         ],
-        ["Step", f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"],
+        ["Step", _step(job, found)],
+        *([["Spent on", found.spent]] if found.spent else []),
         ["FLOPs", f"{found.total_flops:.3g}, {found.flops_per_token:.3g} a token"],
         ["Time", f"{format_duration(found.seconds)}, {_large(found.gpu_hours)} GPU-hours"],
         ["Energy", f"{_large(found.energy_kwh)} kWh"],
@@ -243,7 +247,16 @@ def estimate_text(job: Job, found: Estimate) -> str:
     if found.cost is not None:
         rows.append(["Cost", f"{_large(found.cost)}, in the currency of the price"])
     head = f"{format_count(found.tokens)} tokens on {cards}; an estimate"
-    return "\n".join([head, table(rows, left=2), *found.assumptions])
+    told = [table(rows, left=2), *filter(None, [found.bound]), *found.assumptions]
+    return "\n".join([head, *told])
+
+
+def _step(job: Job, found: Estimate) -> str:
+    told = f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"
+    if found.step_band is None:
+        return told
+    low, high = map(format_duration, found.step_band)
+    return f"{told}; others of its kind {low} to {high}"
 
 
 def change(ratio: float) -> str:

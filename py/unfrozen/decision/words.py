@@ -19,6 +19,7 @@ from unfrozen.decision.ranking import WORTH_CARD_HOURS, decided_by, sort_keys
 from unfrozen.decision.serving import prompt_tokens
 from unfrozen.decision.training import EIGHT_BIT, EXACT, ROUNDED
 from unfrozen.hardware.gpus import find
+from unfrozen.plan.record import overall
 from unfrozen.planner.figures import Json
 from unfrozen.planner.sizes import duration_text
 from unfrozen.units import format_bytes, format_count, gib, sig3, small
@@ -34,8 +35,8 @@ _RULE: Final = (
     " tasks the same cards can hold ready together."
 )
 NOTE: Final = (
-    "Times are estimates; real runs differ by a third. Room is counted at two bits a trained"
-    " weight and one bit a token."
+    f"Times are estimates; {overall()}. Room is counted at two bits a trained weight and one bit a"
+    " token."
 )
 _WANTED: Final = {
     "enough": f"Among equals, more than {WORTH_CARD_HOURS:g} card-hour saved decides; below that,"

@@ -4,4 +4,5 @@ Reading order:
 
 - `gpus` — what a card holds, and who says so
 - `boards` — what it draws, how fast it computes and talks
+- `reached` — what it was measured to reach of that
 """

@@ -43,6 +43,9 @@ SOURCES: Final = (
     "RahulSChand/gpu_poor src/gpu_config.json @ad2fc0ef: memory and bandwidth",
     "public reports of PyTorch out-of-memory messages: usable GiB",
     "NVIDIA T4 data sheet: 320 GB/s, a bus of 256 bits at 10 Gb/s",
+    "NVIDIA A10 data sheet: bf16 125, dense; 600 GB/s",
+    "NVIDIA H20: bf16 148, 96 GB, 4.0 TB/s (zangshuxian.com, willitrunai.com/es/gpus/h20-96gb)",
+    "AMD at Hot Chips 2025 (wccftech.com): MI350X 1000 W, 2.2 GHz; eight cards fp16 18.5 PFLOP/s",
     "NVIDIA A10G data sheet for AWS: bf16 70, dense; the 125 of the A10 is another card's",
     "verda.com, NVIDIA GB300 NVL72 architecture: GB300 279 GB, B300 270 GB",
 )
@@ -56,6 +59,7 @@ GPUS: Final = (
     Gpu("L4", 24, 22.03, 121, 300, None, note="ECC on"),
     Gpu("L40S", 48, 44.3, 362, 864, None),
     Gpu("A10G", 24, None, 70, 600, None, note="made for AWS; the A10 has bf16 125"),
+    Gpu("A10", 24, None, 125, 600, None),
     Gpu("T4", 16, 14.56, None, 320, None, bf16=False, note="no bf16 hardware; fp16 65 TFLOP/s"),
     Gpu(
         "V100 SXM 32GB",
@@ -84,6 +88,7 @@ GPUS: Final = (
     Gpu("H100 PCIe", 80, 79.1, 756, 2000, None),
     Gpu("H100 NVL", 94, None, 835, 3900, None),
     Gpu("H200", 141, 139.72, 989, 4800, 794.5, note='"H200 is the same" as H100 in MAMF'),
+    Gpu("H20", 96, None, 148, 4000, None, note="made for China; another has 141 GB"),
     Gpu("B200", 180, None, 2250, 8000, 1745, note="192 GB marketed, 180 usable on HGX"),
     Gpu("GB200", 186, 184.3, 2500, 8000, 1822),
     Gpu("B300", 270, None, 2250, 8000, 1769, note="288 GB marketed; HGX lists 2.1 TB for eight"),
@@ -98,6 +103,7 @@ GPUS: Final = (
         note="AMD sheet 1307.4; torchtitan/stas00 round to 1300",
     ),
     Gpu("MI325X", 256, None, 1307, 6000, 784.9),
+    Gpu("MI350X", 288, None, 2300, 8000, None, note="air-cooled: 2.2 GHz where the MI355X has 2.4"),
     Gpu("MI355X", 288, None, 2500, 8000, 1565, note="2300 in the matmul table"),
     Gpu(
         "MI250X",

@@ -51,6 +51,7 @@ _BRAIN: Final = "brain.Event:"
 _FINISHED: Final = "train/train_runtime"  # Trainer's last words, in its own TensorBoard log
 _MOST_TAGS: Final = 10_000
 _MOST_NOTES: Final = 20
+_MOST_NAMES: Final = 12  # of what was passed over, told
 
 
 class EventFilesReader:
@@ -63,6 +64,7 @@ class EventFilesReader:
         self._plugins: dict[str, str] = {}
         self._notes: list[str] = []
         self._others = 0
+        self._other_names: dict[str, str] = {}  # tag → its plugin, of what is no scalar
         self._known = False  # this file said that it is an event file
 
     def begin(self, file: str) -> None:
@@ -97,7 +99,9 @@ class EventFilesReader:
             raise ForeignFileError(self._file, problem, remedy)
         last = self.points.last_step
         if self._others:
-            self._note(f"{self._others:,} values that are no scalars were passed over")
+            self._note(
+                f"{self._others:,} values that are no scalars were passed over{self._named()}"
+            )
         over = _FINISHED in self.points.names
         return ForeignRun(
             "tensorboard",
@@ -108,6 +112,16 @@ class EventFilesReader:
             reason="" if over else "an event file does not say how its run ended",
             notes=self._notes,
         )
+
+    def _named(self) -> str:
+        """The tags of what was passed over, with what they hold where the file says it."""
+        told = [
+            f"{tag} ({plugin})" if plugin else tag
+            for tag, plugin in list(self._other_names.items())[:_MOST_NAMES]
+        ]
+        more = len(self._other_names) - len(told)
+        told += [f"and {more:,} more"] if more else []
+        return f": {', '.join(told)}" if told else ""
 
     def _note(self, words: str, offset: int | None = None) -> None:
         if len(self._notes) < _MOST_NOTES:
@@ -155,6 +169,8 @@ class EventFilesReader:
             found = scalar(tensor)
         if found is None:
             self._others += 1
+            if len(self._other_names) < _MOST_TAGS:
+                self._other_names[tag] = text(self._plugins.get(tag, ""))
         else:
             self.points.add(tag, step, found, time)
 

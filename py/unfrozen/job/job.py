@@ -1,9 +1,11 @@
 """A job: which model, trained how, on what; the one input of `unfrozen plan`.
 
-    {"model": {a Hugging Face config.json}, "recipe": {…}, "cluster": {…}, "gpu": "A100-80GB"}
+    {"model": {a Hugging Face config.json}, "recipe": {…}, "cluster": {…}, "gpu": "A100-80GB",
+     "framework": "torchtitan"}
 
 Only `model` is needed. `recipe` and `cluster` document their keys and defaults; `gpu` names a card
-of `unfrozen.hardware.gpus`, and without it the question whether the job fits has no answer.
+of `unfrozen.hardware.gpus`, and without it the question whether the job fits has no answer;
+`framework` sets what it does by default where the job does not say it (`unfrozen.job.framework`).
 """
 
 from __future__ import annotations
@@ -18,11 +20,17 @@ from unfrozen.errors import ModelError, PlanError
 from unfrozen.hardware.boards import board
 from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.job.cluster import Cluster
+from unfrozen.job.framework import Chosen, apply
+from unfrozen.job.layout import check_layout
 from unfrozen.job.recipe import Recipe
 from unfrozen.job.targets import targets
 from unfrozen.model import ModelConfig
 
-KEYS: Final = ("model", "recipe", "cluster", "gpu")
+KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
+_BLACKWELL: Final = ("B200", "GB200", "B300", "GB300", "RTX 5090", "RTX PRO 6000 Blackwell")
+BLOCK_SCALED: Final = {"mxfp8": (*_BLACKWELL, "MI355X"), "nvfp4": _BLACKWELL}
+"""Cards whose matrix units multiply blocks with scales of their own: NVIDIA's from Blackwell on
+(PTX ISA 9.0, `.block_scale`), AMD's from CDNA 4 on (its white paper)."""
 LARGEST_CONFIG_BYTES: Final = 1_000_000
 
 
@@ -34,6 +42,7 @@ class Job:
     recipe: Recipe
     cluster: Cluster
     gpu: Gpu | None = None
+    framework: Chosen | None = None
 
     @classmethod
     def read(cls, given: object) -> Job:
@@ -45,11 +54,18 @@ class Job:
                 raise PlanError(str(key), value, f"known keys are {', '.join(KEYS)}", "drop it")
         if "model" not in given:
             raise PlanError("model", "nothing", "a job needs a model", "give its config.json")
+        model = read_model(given["model"])
+        recipe, cluster, chosen = given.get("recipe") or {}, given.get("cluster") or {}, None
+        if given.get("framework") is not None:
+            _check_objects(recipe, cluster)
+            experts = model.architecture.experts is not None
+            chosen, recipe, cluster = apply(given["framework"], recipe, cluster, experts=experts)
         job = cls(
-            read_model(given["model"]),
-            Recipe.read(given.get("recipe") or {}),
-            Cluster.read(given.get("cluster") or {}),
+            model,
+            Recipe.read(recipe),
+            Cluster.read(cluster),
             _gpu(given.get("gpu")),
+            chosen,
         )
         job = _within_positions(job, given.get("recipe") or {})
         _check_dtype(job)
@@ -109,8 +125,15 @@ def _check_parts(job: Job) -> None:
     if sharing > length:
         bound = f"a sequence of {length} has no token for each of them"
         raise PlanError("cluster.context_parallel", sharing, bound, "use fewer ranks")
+    check_layout(job.model, job.recipe, job.cluster)
     if job.recipe.lora:
         targets(local, job.recipe.lora)
+
+
+def _check_objects(recipe: object, cluster: object) -> None:
+    for name, part in (("recipe", recipe), ("cluster", cluster)):
+        if not isinstance(part, Mapping):
+            raise PlanError(name, part, "it must be an object", "give {} for the defaults")
 
 
 def _gpu(given: object) -> Gpu | None:
@@ -128,6 +151,10 @@ def _check_dtype(job: Job) -> None:
     if recipe.compute == "fp8" and not board(job.gpu).fp8:
         bound = f"the {job.gpu.name} has no fp8"
         raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a card that has it")
+    if recipe.compute in BLOCK_SCALED and job.gpu.name not in BLOCK_SCALED[recipe.compute]:
+        bound = f"the {job.gpu.name} has no {recipe.compute}"
+        remedy = f"use bf16, or one of {', '.join(BLOCK_SCALED[recipe.compute])}"
+        raise PlanError("recipe.compute", recipe.compute, bound, remedy)
     if job.gpu.bf16:
         return
     for key in ("params", "compute", "grads", "moments"):

@@ -12,112 +12,40 @@ from dataclasses import asdict, dataclass, fields
 from typing import Final, cast
 
 from unfrozen.errors import PlanError
+from unfrozen.job.choices import BYTES, HAS_MOMENTS, LOW_BITS, PROJECTED, check, join
+from unfrozen.job.lora import Lora
 
-BYTES: Final[dict[str, int]] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 2}
-"""Bytes of one number in each precision; fp8 products read 16-bit tensors and cast them there."""
-
-_CHOICES: Final[dict[str, tuple[object, ...]]] = {
-    "method": ("full", "lora", "qlora"),
-    "params": ("fp32", "bf16", "fp16"),
-    "compute": ("bf16", "fp16", "fp32", "fp8"),
-    "master": (None, "fp32"),
-    "grads": ("fp32", "bf16", "fp16"),
-    "optimizer": ("adamw", "sgd", "sgd_momentum", "adafactor", "lion", "muon", "lomo"),
-    "moments": ("fp32", "bf16", "int8", None),
-    "paged": (False, True),
-    "optimizer_in_backward": (False, True),
-    "step": ("fused", "foreach", "for_loop", "rows"),
-    "attention": ("flash", "sdpa", "sdpa_masked", "eager"),
-    "kernels": ("eager", "fused", "fused_block"),
-    "checkpointing": ("none", "selective", "full"),
-    "activation_offload": (False, True),
-    "loss": (
-        "logits_fp32",
-        "logits_bf16",
-        "chunked",
-        "fused_linear",
-        "linear",
-        "vocab_parallel",
-        "classification",
-    ),
-    "base": (None, "nf4", "nf4-dq", "int8"),
-    "zero_in_place": (None, False, True),
-    "packed": (False, True),
-    "rounding": ("nearest", "stochastic", "kahan"),
-}
-MOST_RANK: Final = 65_536
-_HAS_MOMENTS: Final = ("adamw", "sgd_momentum", "lion", "muon")
-_SIZES: Final = {"micro_batch": 65_536, "seq_len": 16_777_216, "grad_accum": 1_000_000}
-
-
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """Adapters: two thin matrices beside each target, rank · (in + out) parameters together.
-
-    rank     inner width
-    dtype    precision of the adapters; a wider one than that of the weights casts their inputs
-    targets  names of linear layers as transformers gives them, or "all-linear"
-    library  litgpt, whose published measurements the model is tested on: one product for q, k and
-             v, a dropout before each adapter, outputs scattered into the product; or peft
-             without dropout, where each adapter reads the layer's own input
-    """
-
-    rank: int = 16
-    dtype: str = "bf16"
-    targets: tuple[str, ...] = ("all-linear",)
-    library: str = "litgpt"
-
-    @classmethod
-    def read(cls, given: object) -> Lora:
-        """The adapters of a recipe; raises PlanError. Whether targets exist is for the model."""
-        if isinstance(given, Lora):
-            return given
-        if not isinstance(given, Mapping):
-            raise PlanError("recipe.lora", given, "it must be an object", 'give {"rank": 16}')
-        known = [field.name for field in fields(cls)]
-        for key, value in given.items():
-            if key not in known:
-                raise PlanError(
-                    f"recipe.lora.{key}", value, f"known keys are {_join(known)}", "drop it"
-                )
-        rank, dtype = given.get("rank", 16), given.get("dtype", "bf16")
-        targets = given.get("targets", ["all-linear"])
-        if type(rank) is not int or not 1 <= rank <= MOST_RANK:
-            bound = f"it must be a whole number in 1 … {MOST_RANK:,}"
-            raise PlanError("recipe.lora.rank", rank, bound, "correct it")
-        if dtype not in ("fp32", "bf16", "fp16"):
-            bound = "it must be one of fp32, bf16, fp16"
-            raise PlanError("recipe.lora.dtype", dtype, bound, "choose one")
-        library = given.get("library", "litgpt")
-        if library not in ("litgpt", "peft"):
-            bound = "it must be one of litgpt, peft"
-            raise PlanError("recipe.lora.library", library, bound, "choose one")
-        names = [targets] if isinstance(targets, str) else targets
-        good = isinstance(names, (list, tuple)) and names and all(type(n) is str for n in names)
-        if not good:
-            bound = "it must be a list of names of linear layers"
-            raise PlanError("recipe.lora.targets", targets, bound, 'give ["all-linear"]')
-        return cls(rank, dtype, tuple(names), library)
+__all__ = ["BYTES", "Lora", "Recipe"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One way to train. Every field is a key of the job's `recipe`; defaults are those below.
 
-    method        full; lora trains adapters beside frozen weights; qlora quantises those too
+    method        full; lora trains adapters beside frozen weights; qlora quantises those too; lisa
+                  trains what is outside the layers and some layers at a time
     params        precision of the weights the forward pass reads
     compute       precision of the matrix products; default: that of the weights, bf16 for fp32
     master        "fp32" keeps a second, exact copy for the optimizer; default for 16-bit weights
                   that train
     grads         precision of the gradients; default: that of the weights that train
+    reduce        precision in which sharded gradients are summed (FSDP's `reduce_dtype`); default:
+                  that of the gradients, fp32 under `cluster.outer_apart`
     optimizer     adamw, sgd, sgd_momentum, adafactor, lion, muon (AdamW for what is outside the
-                  layers and no matrix) or lomo (SGD inside the backward pass)
+                  layers and no matrix), lomo (SGD inside the backward pass), galore and apollo
+                  (AdamW, of the layers' matrices in a space of lower rank)
+    projection_rank  that rank; default 128, GaLore's own
     moments       precision of the optimizer's moments; default fp32, or that of the weights that
                   train where there is no master copy
     paged         moments wait in the memory of the host
     optimizer_in_backward  each tensor is updated, and its gradient freed, as soon as it is known
+    no_sync       gradients of all micro-batches but the last are not summed over cards, and stay
+                  whole where they are sharded
+    grad_buckets  PyTorch's DDP keeps gradients a second time, in the buckets it sums; default: with
+                  several whole copies of the model. False: gradient_as_bucket_view, Megatron
     step          fused updates in place; foreach makes lists of temporaries, for_loop one tensor's,
-                  rows those of some rows (`gpu_runner`)
+                  rows those of some rows (`gpu_runner`), sub_groups the fp32 gradients of 10⁹
+                  weights (DeepSpeed's stage 3)
     micro_batch   sequences that go through the model at once, each of seq_len tokens
     grad_accum    micro-batches before a step; with more than one the gradients outlive the forward
     attention     flash takes no mask (rows without padding, or FlashAttention itself); sdpa is what
@@ -127,17 +55,28 @@ class Recipe:
     kernels       eager, or fused (torch.compile, Liger, Transformer Engine), or fused_block: norms
                   and gated feed-forward part in one operation with their products, as in Unsloth
                   and `gpu_runner`
+    whole_compile the model is compiled as one: its backward pass answers with all gradients at once
     checkpointing none; full recomputes each layer in the backward pass; selective recomputes the
                   scores of eager attention, else every second matrix product and all that is cheap
+    checkpoint_every  only each so manieth layer is recomputed
     activation_offload  what layers keep waits in the memory of the host
+    expert_padding  null: experts take the tokens they are sent; "fullest": each is padded to the
+                  fullest, at worst to all tokens; a number: each has so many times its even share
+                  of places, and drops the rest
+    router_held   routers keep their auxiliary loss by name: what leads to it is held, once a layer
+                  is made again, until the next forward pass
     dropout       probability; default: what the model's config says
     loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not; chunked
                   keeps 16-bit logits and upcasts a chunk; fused_linear never builds them, nor
-                  does linear (by 256 tokens); vocab_parallel spreads them over tensor-parallel
-                  ranks; classification has none
+                  does linear (by 256 tokens), nor fused_vocab (by 2048 words); vocab_parallel
+                  spreads them over tensor-parallel ranks, as loss_parallel (PyTorch's) does;
+                  classification has none
+    compiled_loss whether the loss is compiled; default: where kernels are fused
+    keeps_outputs the caller holds the logits through the backward pass
     lora          {"rank", "dtype", "targets"}; see `Lora`
+    lisa_layers   how many layers train at a time under lisa; default 2
     base          precision of the frozen linear layers under qlora: nf4, nf4-dq (scales quantised
-                  as well) or int8
+                  as well) or int8; int8 also where all weights train (torchao, Q-GaLore)
     zero_in_place gradients are zeroed after a step instead of freed, PyTorch's habit before 2.0;
                   default no, but for BERT, whose published measurements are of that time
     packed        documents share a sequence, of whose attention no output is copied (`gpu_runner`)
@@ -150,21 +89,32 @@ class Recipe:
     compute: str = "bf16"
     master: str | None = "fp32"
     grads: str = "bf16"
+    reduce: str | None = None
     optimizer: str = "adamw"
+    projection_rank: int | None = None
     moments: str | None = "fp32"
     paged: bool = False
     optimizer_in_backward: bool = False
+    no_sync: bool = False
+    grad_buckets: bool | None = None
     step: str = "fused"
     micro_batch: int = 1
     seq_len: int = 2048
     grad_accum: int = 1
     attention: str = "sdpa"
     kernels: str = "eager"
+    whole_compile: bool = False
     checkpointing: str = "none"
+    checkpoint_every: int = 1
     activation_offload: bool = False
+    expert_padding: str | float | None = None
+    router_held: bool = False
     dropout: float | None = None
     loss: str = "logits_fp32"
+    compiled_loss: bool | None = None
+    keeps_outputs: bool = False
     lora: Lora | None = None
+    lisa_layers: int | None = None
     base: str | None = None
     zero_in_place: bool | None = None
     packed: bool = False
@@ -179,6 +129,16 @@ class Recipe:
     def early_update(self) -> bool:
         """Whether tensors are updated during the backward pass."""
         return self.optimizer_in_backward or self.optimizer == "lomo"
+
+    @property
+    def loss_compiled(self) -> bool:
+        """Whether the loss is one kernel."""
+        return self.kernels == "fused" if self.compiled_loss is None else self.compiled_loss
+
+    @property
+    def accumulates_whole(self) -> bool:
+        """Whether gradients of earlier micro-batches wait whole, not summed over cards."""
+        return self.no_sync and self.grad_accum > 1 and self.lora is None
 
     @property
     def rounds(self) -> bool:
@@ -205,9 +165,10 @@ class Recipe:
             raise PlanError("recipe", given, "it must be an object", "give {} for the defaults")
         for key, value in given.items():
             if key not in _KNOWN:
-                bound = f"known keys are {_join(sorted(_KNOWN))}"
+                bound = f"known keys are {join(sorted(_KNOWN))}"
                 raise PlanError(f"recipe.{key}", value, bound, "drop it")
-            _check(key, value)
+            if key != "lora":
+                check(key, value)
         values = {**_defaults(given), **given}
         if values.get("lora") is not None:
             values["lora"] = Lora.read(values["lora"])
@@ -216,6 +177,10 @@ class Recipe:
         return recipe
 
 
+DEFAULT_RANK: Final = 128
+"""Of GaLore's own examples (jiaweizzhao/GaLore, README: rank 128)."""
+DEFAULT_LISA: Final = 2
+"""Layers at a time, of the paper's smaller setting (Pan et al., arXiv 2403.17919, table 1)."""
 _KNOWN: Final = frozenset(field.name for field in fields(Recipe))
 
 
@@ -226,7 +191,7 @@ def _defaults(given: Mapping[str, object]) -> dict[str, object]:
     optimizer = given.get("optimizer", "adamw")
     trained = params
     lora: object = None
-    if method != "full":
+    if method in ("lora", "qlora"):
         lora = Lora.read(given.get("lora") or {})
         trained = lora.dtype
     lomo = optimizer == "lomo"
@@ -236,65 +201,81 @@ def _defaults(given: Mapping[str, object]) -> dict[str, object]:
         "compute": "bf16" if params == "fp32" else params,
         "master": master,
         "grads": trained,
-        "moments": ("fp32" if exact else trained) if optimizer in _HAS_MOMENTS else None,
+        "moments": ("fp32" if exact else trained) if optimizer in HAS_MOMENTS else None,
+        "projection_rank": DEFAULT_RANK if optimizer in PROJECTED else None,
         "lora": lora,
+        "lisa_layers": DEFAULT_LISA if method == "lisa" else None,
         "base": "nf4" if method == "qlora" else None,
     }
 
 
-def _check(key: str, value: object) -> None:
-    name = f"recipe.{key}"
-    if key in _SIZES:
-        if type(value) is not int or not 1 <= value <= _SIZES[key]:
-            bound = f"it must be a whole number in 1 … {_SIZES[key]:,}"
-            raise PlanError(name, value, bound, "correct it")
-    elif key == "dropout":
-        good = value is None or (type(value) in (int, float) and 0 <= value < 1)  # type: ignore[operator]
-        if not good:
-            raise PlanError(name, value, "it must be at least 0 and below 1", "correct it")
-    elif key == "lora":
-        if value is not None:
-            Lora.read(value)
-    # True == 1 in Python: compare types too
-    elif not any(value == choice and type(value) is type(choice) for choice in _CHOICES[key]):
-        raise PlanError(name, value, f"it must be one of {_join(_CHOICES[key])}", "choose one")
-
-
 def _check_together(recipe: Recipe) -> None:
-    has_moments = recipe.optimizer in _HAS_MOMENTS
+    """Refuse choices that contradict each other."""
+    _check_precisions(recipe)
+    _check_optimizer(recipe)
+    _check_adapters(recipe)
+    _check_kernels(recipe)
+
+
+def _check_precisions(recipe: Recipe) -> None:
     if recipe.master and recipe.params == "fp32":
         bound = "fp32 weights are their own master copy"
         raise PlanError("recipe.master", recipe.master, bound, "set it to null")
+    if recipe.params != "fp32" and recipe.compute not in (recipe.params, *LOW_BITS):
+        bound = f"16-bit weights compute in their own precision, {recipe.params}, or in fp8"
+        remedy = f"set it to {recipe.params}, or params to fp32"
+        raise PlanError("recipe.compute", recipe.compute, bound, remedy)
+
+
+def _check_optimizer(recipe: Recipe) -> None:
+    has_moments = recipe.optimizer in HAS_MOMENTS
     if not has_moments and recipe.moments is not None:
         bound = f"{recipe.optimizer} keeps no moments"
         raise PlanError("recipe.moments", recipe.moments, bound, "set it to null")
     if has_moments and recipe.moments is None:
         bound = f"{recipe.optimizer} keeps moments"
-        raise PlanError("recipe.moments", None, bound, "choose fp32, bf16 or int8")
-    if recipe.params != "fp32" and recipe.compute not in (recipe.params, "fp8"):
-        bound = f"16-bit weights compute in their own precision, {recipe.params}, or in fp8"
-        remedy = f"set it to {recipe.params}, or params to fp32"
-        raise PlanError("recipe.compute", recipe.compute, bound, remedy)
+        raise PlanError("recipe.moments", None, bound, "choose fp32, bf16, int8 or int4")
     if recipe.early_update and recipe.grad_accum > 1:
         bound = "tensors that are updated during the backward pass cannot wait for more gradients"
         raise PlanError("recipe.grad_accum", recipe.grad_accum, bound, "set it to 1")
-    _check_adapters(recipe)
+    projected = recipe.optimizer in PROJECTED
+    if recipe.projection_rank is not None and not projected:
+        bound = f"{recipe.optimizer} projects no gradients"
+        remedy = "drop it, or set optimizer to galore or apollo"
+        raise PlanError("recipe.projection_rank", recipe.projection_rank, bound, remedy)
+    if projected and recipe.lora:
+        bound = "gradients of adapters are as thin as what they would be projected to"
+        raise PlanError("recipe.optimizer", recipe.optimizer, bound, "choose adamw")
 
 
 def _check_adapters(recipe: Recipe) -> None:
-    if recipe.method == "full" and recipe.lora is not None:
+    if recipe.method in ("full", "lisa") and recipe.lora is not None:
         bound = "full fine-tuning has no adapters"
         raise PlanError("recipe.lora", recipe.lora.rank, bound, "drop it, or set method to lora")
-    if recipe.method != "qlora" and recipe.base is not None:
-        bound = "only the frozen weights of qlora are quantised"
+    trains = recipe.method == "full" and recipe.base == "int8"
+    if recipe.method != "qlora" and recipe.base is not None and not trains:
+        bound = "only the frozen weights of qlora are quantised, or all to int8 where they train"
         raise PlanError("recipe.base", recipe.base, bound, "drop it, or set method to qlora")
+    if trains and (recipe.master or recipe.params == "fp32"):
+        bound = "int8 weights train without another copy, beside 16-bit norms and embeddings"
+        raise PlanError("recipe.base", recipe.base, bound, "set params to bf16 and master to null")
     if recipe.method == "qlora" and recipe.base is None:
         bound = "qlora quantises the frozen weights"
         raise PlanError("recipe.base", None, bound, "choose nf4, nf4-dq or int8")
     if recipe.lora and recipe.lora.dtype == "fp32" and recipe.master is not None:
         bound = "fp32 adapters are their own master copy"
         raise PlanError("recipe.master", recipe.master, bound, "set it to null")
+    if recipe.method != "lisa" and recipe.lisa_layers is not None:
+        bound = "only lisa trains some layers at a time"
+        remedy = "drop it, or set method to lisa"
+        raise PlanError("recipe.lisa_layers", recipe.lisa_layers, bound, remedy)
 
 
-def _join(values: object) -> str:
-    return ", ".join("null" if value is None else str(value).lower() for value in values)  # type: ignore[attr-defined]
+def _check_kernels(recipe: Recipe) -> None:
+    if recipe.whole_compile and recipe.kernels == "eager":
+        bound = "a compiled model has fused kernels"
+        raise PlanError("recipe.whole_compile", True, bound, "set kernels to fused")
+    if recipe.checkpoint_every > 1 and recipe.checkpointing == "none":
+        bound = "no layer is made again"
+        remedy = "set checkpointing to full or selective, or it to 1"
+        raise PlanError("recipe.checkpoint_every", recipe.checkpoint_every, bound, remedy)

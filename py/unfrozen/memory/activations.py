@@ -27,15 +27,23 @@ from unfrozen.memory.attention import (
 from unfrozen.memory.experts import experts_items
 from unfrozen.memory.flow import Adapters, Flow, Item
 from unfrozen.model import Architecture
+from unfrozen.model.mixers import Latent
 
 # tensors of width f that the activation function and what surrounds it save, and how many of them
 # are read by nothing but the weight of the last linear layer
-_GATED_SAVES: Final = {"silu": (4, 1), "gelu": (4, 1), "gelu_pytorch_tanh": (4, 1), "relu": (3, 1)}
+_GATED_SAVES: Final = {
+    "silu": (4, 1),
+    "gelu": (4, 1),
+    "gelu_pytorch_tanh": (4, 1),
+    "relu": (3, 1),
+    "gelu_new": (7, 1),
+}
 _PLAIN_SAVES: Final = {
     "gelu": (2, 1),
     "gelu_pytorch_tanh": (2, 1),
     "silu": (2, 1),
     "relu": (1, 0),
+    "relu2": (2, 1),
     "gelu_new": (5, 1),
 }
 
@@ -54,7 +62,7 @@ def layer_items(a: Architecture, flow: Flow, sparse: bool = False) -> tuple[Item
         items += experts_items(a, flow) if sparse else [_mlp(a, flow)]
     if flow.adapters:
         items.append(_ranks(flow))
-    if flow.dropout and not a.gated:
+    if flow.dropout and (not a.gated or a.dropout):
         noise = flow.noise(flow.compute)
         items.append(Item("masks of two dropouts", f"2·{noise}·h", 2 * noise * a.hidden, True))
     return tuple(item for item in items if item.size)
@@ -67,23 +75,29 @@ def layer_bytes(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: 
     return sum(item.size / whole_ranks if item.whole else item.size for item in items)
 
 
+@lru_cache(maxsize=4096)
+def before_experts_bytes(a: Architecture, flow: Flow, whole_ranks: int = 1) -> float:
+    """Bytes a token that a sparse layer keeps up to its router."""
+    items = experts_items(a, flow)
+    after = sum(item.size / whole_ranks if item.whole else item.size for item in items)
+    return layer_bytes(a, flow, True, whole_ranks) - after
+
+
 def outside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What is kept outside the layers: ids, mask, rotary tables, the last norm."""
-    found = norm_bytes(a, flow, a.hidden)
-    norm = Item("last norm", _norm_formula(a, flow, "h"), found, True)
-    return [*beside_items(a, flow, checkpointed, batch), norm]
+    norm = Item("last norm", _norm_formula(a, flow, "h"), norm_bytes(a, flow, a.hidden), True)
+    return [*beside_items(a, flow, checkpointed, batch), *([norm] if a.has_head else [])]
 
 
 def beside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) -> list[Item]:
     """What of it all layers read, so that it stays until the first of them is differentiated."""
-    mask = 0
-    if flow.kernels != "fused":  # truth values, which only a checkpoint keeps; or one for all
-        masks = {"flash": 0, "sdpa_masked": flow.compute}
-        mask = masks.get(flow.attention, int(checkpointed))
-    rotary = 0 if a.positions else 2 * a.head_dim * flow.stream // batch
-    noise = flow.noise(flow.stream) if a.positions else 0
-    items = [
-        Item("token ids", "8", 0 if flow.adapters else 8),  # a frozen embedding needs none
+    masks = {"flash": 0, "sdpa_masked": flow.compute}  # … or truth values, kept by a checkpoint
+    mask = 0 if flow.kernels == "fused" else masks.get(flow.attention, int(checkpointed))
+    turned = a.mixer.rope if isinstance(a.mixer, Latent) else a.head_dim
+    rotary = 0 if a.positions else 2 * turned * flow.stream // batch
+    noise = flow.noise(flow.stream) if a.positions and a.has_embedding else 0
+    items = [  # a frozen embedding needs no ids
+        Item("token ids", "8", 0 if flow.adapters or not a.has_embedding else 8),
         Item("attention mask", f"{mask}·s", mask * flow.seq_len),
         Item("rotary tables", f"2·{flow.stream}·d / b", rotary),
         Item("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),
@@ -103,6 +117,8 @@ def norm_bytes(a: Architecture, flow: Flow, width: int, rows: int = 1) -> int:
         return stream * width + 2 * stream * rows
     if a.norm == "layer_fp32":
         return 4 * width + 8 * rows
+    if a.norm == "layer_scaled":  # two differences to the mean, and what the weight multiplies
+        return 12 * width + 4 * rows
     normalised = 4 if a.norm == "rms_fp32" else stream
     return (4 + (0 if flow.adapters else normalised)) * width + 4 * rows
 
@@ -125,10 +141,10 @@ def _norm_formula(a: Architecture, flow: Flow, width: str) -> str:
 
 
 def _norms(a: Architecture, flow: Flow) -> Item:
-    count = 4 if a.norm_places == "sandwich" else 2
+    count = a.norms or (4 if a.norm_places == "sandwich" else 2)
     total = count * norm_bytes(a, flow, a.hidden)
     formula = f"{count}·({_norm_formula(a, flow, 'h')})"
-    if a.parallel_residual:  # both norms read, and save, the same tensor
+    if a.parallel_residual and count > 1:  # both norms read, and save, the same tensor
         total -= flow.stream * a.hidden
         formula += f" − {flow.stream}·h"
     if a.qk_norm != "none":
@@ -148,7 +164,7 @@ def _inputs(a: Architecture, flow: Flow, sparse: bool) -> list[Item]:
     """Inputs of the q, k, v and of the gate and up projections (those of o and down are below)."""
     if flow.adapters:
         return _adapter_inputs(a, flow)
-    copies = 2
+    copies = 1 if a.norms == 1 else 2
     if flow.autocast:
         readers = (1 if a.fused_projections else 3) + (2 if a.gated and not sparse else 1)
         if sparse and a.experts and a.experts.shared_ffn:  # gate, up and the gate of the whole

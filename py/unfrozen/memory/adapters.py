@@ -4,7 +4,9 @@ LoRA (Hu et al., arXiv 2106.09685, section 4.1) puts two thin matrices beside a 
 rank · (in + out) parameters. QLoRA (Dettmers et al., arXiv 2305.14314, section 3) stores the frozen
 linear layers in 4-bit NormalFloat, with one fp32 scale for 64 weights (nf4), or with scales that
 are quantised in turn, 8 bits each and one fp32 scale for 256 of them (nf4-dq). Embeddings, head
-and norms stay as they are. int8 has one fp32 scale for each row.
+and norms stay as they are. int8 has one fp32 scale for each row, also where
+the weights train in it (torchao/prototype/quantized_training/int8.py, after Q-GaLore, Zhang et al.,
+arXiv 2407.08296).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.job.recipe import BYTES, Lora, Recipe
-from unfrozen.job.targets import layer_of_kind, targets
+from unfrozen.job.targets import targets
 from unfrozen.model import ModelConfig
 
 QUANTISED_BITS: Final = {"nf4": 4, "nf4-dq": 4, "int8": 8}
@@ -30,12 +32,10 @@ def adapter_parameters(model: ModelConfig, lora: Lora) -> int:
 @lru_cache(maxsize=1024)
 def linear_parameters(model: ModelConfig) -> int:
     """Parameters of the linear layers inside the layers, experts included: what is quantised."""
-    layers, sparse = model.architecture.layers, model.sparse_layers
     found = 0
-    for is_sparse, count in ((False, layers - sparse), (True, sparse)):
-        if count:
-            tensors = model.layer_tensors(layer_of_kind(model, is_sparse))
-            found += count * sum(tensor.size for tensor in tensors if len(tensor.shape) > 1)
+    for kind in model.kinds:
+        tensors = model.layer_tensors(kind.first)
+        found += kind.layers * sum(tensor.size for tensor in tensors if len(tensor.shape) > 1)
     return found
 
 

@@ -17,6 +17,9 @@ def attention_items(a: Architecture, flow: Flow) -> list[Item]:
     if a.copies_rotated and not eager and reads_output and not flow.packed:
         outputs += 1  # a copy is made where the layout differs
     found.append(Item("attention output", f"{outputs}·{c}·q", outputs * c * q))
+    if a.gates_output:
+        gates = 3 if c == 4 else 2  # in fp32 the norm of q saves a view of both
+        found.append(Item("gate of the attention output", f"{gates}·{c}·q", gates * c * q))
     return found + scores_items(a, flow)
 
 
@@ -29,6 +32,8 @@ def scores_items(a: Architecture, flow: Flow) -> list[Item]:
             Item("mask, cast in each layer", f"{c}·s", mask),
             Item("log-sum-exp of the scores", "4·a", 4 * heads),
         ]
+    if a.sinks:  # a column more, and the place of the largest score of each row
+        return [Item("attention weights", f"{c}·a·(s + 1) + 8·a", (c * (s + 1) + 8) * heads)]
     upcasts = _upcasts_softmax(a, flow)
     found = [
         Item("attention weights", f"{c}·a·s", c * heads * s),

@@ -5,33 +5,23 @@ The pieces of a point are those of `unfrozen.memory.pieces`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.activations import (
-    beside_items,
-    first_norm_bytes,
-    layer_bytes,
-    outside_items,
-)
-from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
-from unfrozen.memory.flow import Flow, Item
 from unfrozen.memory.gathering import Gathering
-from unfrozen.memory.loss import loss_memory
+from unfrozen.memory.kept import KeptLayers
+from unfrozen.memory.loss import held_bytes, loss_kind, loss_memory
 from unfrozen.memory.pieces import Point
-from unfrozen.memory.working import feed_forward_size, working_points
+from unfrozen.memory.states import trained_parameters
+from unfrozen.memory.working import feed_forward_size, low_casts, working_points
 from unfrozen.model import ModelConfig
 
 
-class Pass:
+class Pass(KeptLayers):
     """Forward and backward pass of one micro-batch of `model`, this card's share of it.
 
-    `grads_bytes` is what all gradients of this card take, `loss_tokens` the positions whose logits
-    are computed, `vocab` the logits of one of them on this card. In bytes: `layer` is what the
-    largest layer keeps without checkpointing, `kept` what one keeps, checkpointing considered,
-    `layers` what all of them keep on the card, `outside` what is kept outside them but for the
-    head's input.
+    `grads_bytes` is what all gradients of this card take during the pass, `loss_tokens` the
+    positions whose logits are computed, `vocab` the logits of one of them on this card; see
+    `KeptLayers` for the rest.
     """
 
     def __init__(
@@ -43,67 +33,28 @@ class Pass:
         loss_tokens: int,
         vocab: int,
     ) -> None:
-        self.model, self.recipe, self.cluster = model, recipe, cluster
+        super().__init__(model, recipe, cluster)
         self.grads_bytes, self.loss_tokens, self.vocab = grads_bytes, loss_tokens, vocab
-        self.flow = Flow.of(model, recipe, sharded_weights=cluster.stage == 3)
-        self.tokens = -(-recipe.tokens // cluster.context_parallel)
-        self._whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
         a = model.architecture
-        self.head_size = 0 if a.labels else a.vocab * a.hidden
+        self.head_size = a.head_size
         self.gathering = Gathering(model, recipe, cluster)
         self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
         self.head_trains = recipe.lora is None and self.head_size > 0
         self._resident = recipe.resident_grads(encoder=a.labels > 0)
+        self._at_once = recipe.whole_compile and self._resident and recipe.lora is None
         at_once = model.largest_tensor
         if recipe.kernels == "fused_block":
             at_once = max(at_once, feed_forward_size(model))
-        self._largest_grad = round(grads_bytes * at_once / model.num_parameters)
-        self.layer = self._layer_bytes()
-        self.kept = self._kept_bytes()
-        self.layers = self._layers_bytes()
-        self.outside = self._outside_bytes(outside_items)
-        self.beside = self._outside_bytes(beside_items)
-        self.loss_kind = "classification" if a.labels else recipe.loss
-        if recipe.loss == "vocab_parallel" and cluster.stage == 3:
-            self.loss_kind = "loss_parallel"
+        of = trained_parameters(model, recipe) if recipe.lisa_layers else model.num_parameters
+        self._largest_grad = round(grads_bytes * min(1.0, at_once / of))
+        self.loss_kind = loss_kind(a, recipe, sharded_weights=cluster.stage == 3)
         sizes = self.flow.compute, loss_tokens, a.hidden, vocab
-        self.loss = loss_memory(self.loss_kind, recipe.kernels, *sizes, capped=a.caps_logits)
-
-    def _layer_bytes(self) -> int:
-        a = self.model.architecture
-        kinds = {a.is_sparse(index) for index in (0, a.layers - 1)}
-        each = (layer_bytes(a, self.flow, sparse, self._whole_ranks) for sparse in kinds)
-        return round(self.tokens * max(each))
-
-    def _kept_bytes(self) -> int:
-        a, recipe = self.model.architecture, self.recipe
-        if recipe.checkpointing == "full":
-            return round(self.tokens * self.flow.stream * a.hidden / self._whole_ranks)
-        if recipe.checkpointing == "selective":
-            sparse = self.model.sparse_layers > 0
-            kept = selective_bytes(a, self.flow, self._whole_ranks, sparse)
-            return round(self.tokens * kept)
-        return self.layer
-
-    def _layers_bytes(self) -> int:
-        a = self.model.architecture
-        if self.recipe.activation_offload:  # those of two layers are on their way
-            return min(2, a.layers) * self.kept
-        sparse = self.model.sparse_layers
-        if self.recipe.checkpointing != "none":
-            return a.layers * self.kept
-        if sparse in (0, a.layers):
-            return a.layers * self.kept - self.tokens * first_norm_bytes(a, self.flow)
-        dense, mixed = (layer_bytes(a, self.flow, s, self._whole_ranks) for s in (False, True))
-        return round(self.tokens * (sparse * mixed + (a.layers - sparse) * dense))
-
-    def _outside_bytes(self, items: Callable[..., list[Item]]) -> int:
-        a, recipe = self.model.architecture, self.recipe
-        checkpointed = recipe.checkpointing != "none"
-        found = items(a, self.flow, checkpointed, recipe.micro_batch)
-        ranks = self._whole_ranks
-        return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
+        compiled = recipe.loss_compiled
+        self.loss = loss_memory(self.loss_kind, compiled, *sizes, capped=a.caps_logits)
+        held = held_bytes(self.loss_kind, self.flow.compute) if recipe.keeps_outputs else 0
+        self.held = held * loss_tokens * vocab
+        self._held: Point = {"held": self.held} if self.held else {}
 
     def kept_point(self) -> Point:
         """What is kept when the loss is computed."""
@@ -111,12 +62,14 @@ class Pass:
         inputs = self.flow.compute * a.hidden * self.loss_tokens if self.head_trains else 0
         kept = {"layers": self.layers, "outside": self.outside, "head_input": inputs}
         head = self.loss_kind != "linear"  # which casts it for itself
-        return kept | {"casts": self.casts(a.layers, head=head)} | self._flowing(layer=False)
+        return kept | {"casts": self.casts(a.layers, head=head)} | self.flowing(layer=False)
 
     def forward_points(self) -> tuple[Point, ...]:
-        """The loss with its way back, and the head's backward pass."""
+        """The loss with its way back, and the head's backward pass; what is kept without a head."""
         a, loss = self.model.architecture, self.loss
         more = self.kept_point()
+        if not a.has_head:
+            return (self._point(0, more),)
         early = self.head_size if loss.early and self.head_trains else 0
         selected = 0  # the last norm's output; under autocast also its rows, before they are cast
         if self.loss_kind == "linear":
@@ -154,21 +107,24 @@ class Pass:
     def layer_points(self) -> tuple[Point, ...]:
         """The last norm, the first layer differentiated, the last one, and the embedding."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        ids, embedding = 8 * t, a.vocab * a.hidden
+        ids, embedding = 8 * t if a.has_embedding else 0, a.embedding_size
         sum_of_two = 2 * self._grad_width * embedding if a.tied and self.head_trains else 0
-        return (
+        norm = (
             self._point(
                 self.head_size,
                 {
                     "layers": self.layers,
                     "outside": self.outside,
-                    "norm": 20 * t * a.hidden // self._whole_ranks,
+                    "norm": 20 * t * a.hidden // self.whole_ranks,
                     "casts": self.casts(a.layers),
                 }
                 | self.gathering.at_norm(),
                 late=self.gathering.late,
                 here=self._tied,
             ),
+        )
+        return (
+            *(norm if a.has_head else ()),
             *self._inside_points(),
             self._point(
                 model.num_parameters,
@@ -176,6 +132,8 @@ class Pass:
                     "outside": ids,
                     "embedding": t * self.flow.stream * a.hidden,
                     "tied": sum_of_two,
+                    "widened": self._widened(),
+                    "routers": self.routers(a.layers),
                 }
                 | self.gathering.at_embedding(),
                 late=self.gathering.last,
@@ -183,7 +141,7 @@ class Pass:
             ),
             self._point(
                 model.num_parameters,
-                {"outside": ids} | self.gathering.at_end(),
+                {"outside": ids, "routers": self.routers(a.layers)} | self.gathering.at_end(),
                 late=self.gathering.last,
             ),
         )
@@ -191,18 +149,22 @@ class Pass:
     def _inside_points(self) -> list[Point]:
         """The highest points inside the layers that are differentiated first and last."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        recomputed = self.recomputed
-        shared = {"outside": self.beside} | self._flowing(layer=True)
-        working = working_points(model, self.flow, self._whole_ranks)
+        shared = {"outside": self.beside} | self.flowing(layer=True)
+        working = working_points(model, self.flow, self.whole_ranks)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
+        few = low_casts(model, self.recipe.compute, t)
+        low: Point = {"low_casts": few} if few else {}
         found = []
         for index, reached in self._places():
             left, first = a.layers - index, index == 0
-            layers = self.layers if first else min(self.layers, left * self.kept)
+            recomputed = self.recomputed(left - 1)
+            layers = self.layers if first else self.first_layers(left)
             for name, freed, added, grads in working:
-                pieces = {"layers": layers, "recomputed": recomputed}
+                pieces = {"layers": layers, "recomputed": recomputed} | low
                 pieces["casts"] = self.casts(left) + cast
+                if self.recipe.router_held:
+                    pieces["routers"] = self.routers(index)
                 pieces["recomputed" if recomputed else "layers"] -= t * freed
                 pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
                 late = self.gathering.late + grads
@@ -210,6 +172,11 @@ class Pass:
                 here = self._tied + (grads if name == "feed_forward" else 0)
                 found.append(self._point(reached + grads, point, late, here))
         return found
+
+    def _widened(self) -> int:
+        """The fp32 sum that a compiled embedding's backward pass makes of 16-bit gradients."""
+        inside = self.recipe.whole_compile and not self.gathering.largest and self.head_trains
+        return 4 * self.head_size if inside and self.flow.compute < 4 else 0
 
     def _places(self) -> list[tuple[int, int]]:
         """Layers where a point may be highest, counted from the last one, and the parameters whose
@@ -220,36 +187,17 @@ class Pass:
         but these.
         """
         a, model = self.model.architecture, self.model
-        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden
+        below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden + model.tower_parameters
+        below *= a.has_embedding
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
-        if self.gathering.largest:
-            each = (model.num_parameters - model.outer_parameters) // a.layers
-            between = {index for index in (1, a.layers - 2) if 0 < index < a.layers - 1}
-            found |= {index: self.head_size + index * each for index in between}
+        between = {1, a.layers - 2} if self.gathering.largest else set()
+        if self.recipe.checkpoint_every > 1:  # the last one that is made again
+            between |= {(a.layers - 1) % self.recipe.checkpoint_every}
+        each = (model.num_parameters - model.outer_parameters) // a.layers
+        inside = {index for index in between if 0 < index < a.layers - 1}
+        found |= {index: self.head_size + index * each for index in inside}
         return sorted(found.items())
-
-    @property
-    def recomputed(self) -> int:
-        """What a layer that is made again holds beside what was kept of it; 0 where none is."""
-        kind = self.recipe.checkpointing
-        if kind == "none":
-            return 0
-        sparse = self.model.sparse_layers > 0
-        shared = shared_bytes(self.model.architecture, self.flow, kind, self._whole_ranks, sparse)
-        return self.layer - round(self.tokens * shared)
-
-    def _flowing(self, layer: bool) -> Point:
-        """Buffers of parallelism and of quantised weights, inside a layer or outside."""
-        a, cluster, c = self.model.architecture, self.cluster, self.flow.compute
-        found: Point = {}
-        if cluster.sequence_parallel and cluster.tensor_parallel > 1:
-            found["gathered_inputs"] = (2 if layer else 1) * c * self.tokens * a.hidden
-        if cluster.context_parallel > 1 and layer:
-            found["ring"] = 4 * c * self.tokens * a.kv_width
-        if self.recipe.base and layer:
-            found["dequantised"] = c * self.model.largest_matrix
-        return found
 
     def _point(self, reached: int, pieces: Point, late: int = 0, here: int = 0) -> Point:
         """The pieces, with the gradients of `reached` parameters, or all when accumulating; on
@@ -259,35 +207,28 @@ class Pass:
         cut = self.gathering.largest > 0
         grads = self.grads_of(self.gathering.scattered(reached, late))
         if self.recipe.early_update:  # those of a unit are in a buffer that is counted
-            return pieces | {"grads": 0 if cut else self.grads_of(here)}
+            return pieces | self._held | {"grads": 0 if cut else self.grads_of(here)}
         if self._resident:
-            fresh = 0 if cut else min(grads, self._largest_grad)
-            return pieces | {"grads": self.grads_bytes, "fresh": fresh}
-        return pieces | {"grads": grads}
+            fresh = grads if self._at_once else min(grads, self._largest_grad)
+            fresh = 0 if cut else fresh
+            return pieces | self._held | {"grads": self.grads_bytes, "fresh": fresh}
+        return pieces | self._held | {"grads": grads}
 
     def grads_of(self, parameters: int) -> int:
         """Bytes of the gradients of so many parameters on this card."""
         return round(self.grads_bytes * self._share_reached(parameters))
 
     def _share_reached(self, parameters: int) -> float:
-        """The share of all gradients that exist; adapters sit inside the layers only."""
-        if self.recipe.lora is None:
-            return parameters / self.model.num_parameters
-        inside = self.model.num_parameters - self.model.outer_parameters
-        return min(1.0, max(0, parameters - self.head_size) / inside)
-
-    def casts(self, layers: int, *, forward: bool = False, head: bool = False) -> int:
-        """16-bit copies of the weights of `layers` layers that autocast makes, and of the `head`.
-
-        Until its context ends, after the loss, it keeps them all; then the graph keeps those that
-        no checkpoint will make again, and that of a head which is not differentiated yet.
+        """The share of all gradients that exist; adapters sit inside the layers only. Of sampled
+        layers, those that are differentiated first.
         """
-        if not self.flow.autocast:
-            return 0
-        a = self.model.architecture
-        once = self.recipe.checkpointing != "none" and not forward
-        kept = self.model.layer_linears
-        if self.flow.kernels == "fused_block":  # it casts the others again
-            kept = a.q_width * a.hidden
-        copies = (min(layers, 1) if once else layers) * kept
-        return self.flow.compute * (copies + (self.head_size if head else 0))
+        model = self.model
+        if self.recipe.lora is None and not self.recipe.lisa_layers:
+            return parameters / model.num_parameters
+        inside = model.num_parameters - model.outer_parameters
+        reached = min(max(0, parameters - self.head_size), inside)
+        if self.recipe.lisa_layers:
+            trained = trained_parameters(model, self.recipe)
+            sampled = trained - model.outer_parameters
+            return (parameters - reached + min(reached, sampled)) / trained
+        return reached / inside

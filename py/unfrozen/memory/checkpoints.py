@@ -48,7 +48,7 @@ def shared_bytes(
     """
     if kind == "selective" and flow.attention == "eager":
         return selective_bytes(a, flow, whole_ranks, sparse)
-    entrance = flow.stream * a.hidden / whole_ranks if _keeps_input(a, flow) else 0
+    entrance = flow.stream * a.hidden / whole_ranks if keeps_input(a, flow) else 0
     if kind == "full":
         return entrance
     q, k, c = a.q_width, a.kv_width, flow.compute
@@ -74,7 +74,7 @@ def _routed(a: Architecture) -> int:
     return experts.count
 
 
-def _keeps_input(a: Architecture, flow: Flow) -> bool:
+def keeps_input(a: Architecture, flow: Flow) -> bool:
     """Whether the first operation of a layer saves the layer's input itself, not a wider copy."""
     if flow.kernels != "eager":
         return True

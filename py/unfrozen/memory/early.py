@@ -38,7 +38,7 @@ def layer_updates(part: Pass) -> tuple[Point, ...]:
         return first, _updated(part, end, part.gathering.largest)
     fused = flow.kernels == "fused_block"  # else its last product has become its gradient, no more
     freed = part.tokens * feed_forward_bytes(a, flow) if fused else 0
-    again = part.recomputed
+    again = part.recomputed(a.layers - 1)
     kept = {"layers": part.layers - (0 if again else freed), "outside": part.beside}
     kept |= {"recomputed": again - freed if again else 0, "casts": part.casts(a.layers)}
     together = feed_forward_size(model) if fused else a.ffn * a.hidden
@@ -51,4 +51,5 @@ def _updated(part: Pass, point: Point, here: int, more: int = 0, tensor: int = 0
     """`point` with the gradients of `here` + `more` parameters and the update of a tensor."""
     largest = tensor or min(here, part.model.largest_tensor)
     update = update_bytes(part.model, part.recipe, part.cluster.shards, largest)
+    point = point | {"held": part.held}
     return point | {"grads": part.grads_of(here + more), "update": update}

@@ -3,12 +3,25 @@
 Each token goes to t of E experts of width f. transformers sorts the copies by expert and runs two
 grouped products over stacked weights, on CPU and on CUDA; those run in the precision of the
 weights, also under autocast. Traced with torch 2.13; the tests compare with a real forward pass.
+
+Others pad: each expert to the fullest, which is at worst sent every token (KempnerForge,
+kempnerforge/model/moe.py @bc775fe, `grouped_expert_forward`), or to a capacity, times the even
+share (GShard, Lepikhin et al., arXiv 2006.16668, section 2.2; Switch, Fedus et al., arXiv
+2101.03961, section 2.2), beyond which tokens are dropped. Places cost what tokens do; what is sent
+back to the tokens does not grow.
+
+Where cards share the experts out, a card gets as many copies for its experts as it sends away, if
+the router is balanced; in the backward pass gradients of the copies go back the same way, out of
+one buffer into another (Megatron-LM `megatron/core/transformer/moe/token_dispatcher.py`,
+`MoEAlltoAllTokenDispatcher`; torchtitan `torchtitan/distributed/expert_parallel.py`,
+`ExpertParallel`).
 """
 
 from __future__ import annotations
 
 from unfrozen.memory.flow import Flow, Item
 from unfrozen.model import Architecture
+from unfrozen.model.architecture import Experts
 
 
 def experts_items(a: Architecture, flow: Flow) -> list[Item]:
@@ -20,21 +33,52 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     experts = a.experts
     assert experts is not None
     t, f, e = experts.per_token, experts.ffn, flow.stream
-    inner = 4 if flow.kernels == "eager" else 3  # the activation function is recomputed when fused
-    weights = 4 if a.model_type == "mixtral" else e
-    divided = 4 * t + 4 if experts.normalised else 0
-    routing = 4 * experts.count + 32 * t + weights * t + divided
+    places = flow.padding * t
+    inner = _inner(flow)
+    if a.sinks and flow.kernels == "eager":  # gpt-oss' function is written out, with its bounds
+        inner = 7
+    if not experts.gated:
+        inner = 2
     found = [
-        Item("routing", "4·E + indices", routing, True),
-        Item("copies for the experts, in and out", f"2·{e}·t·h", 2 * e * t * a.hidden, True),
-        Item("experts", f"{inner}·{e}·t·f", inner * e * t * f),
+        Item("routing", "4·E + indices", _routing(a, experts, e), True),
+        Item(
+            "copies for the experts, in and out",
+            f"2·{e}·t·h" if places == t else f"{e}·({flow.padding:g} + 1)·t·h",
+            round(e * (places + t) * a.hidden),
+            True,
+        ),
+        Item(
+            "experts",
+            f"{inner}·{e}·t·f" if places == t else f"{inner}·{e}·{flow.padding:g}·t·f",
+            round(inner * e * places * f),
+        ),
     ]
     if experts.shared_ffn:
         shared = inner * flow.compute * experts.shared_ffn
-        gate = flow.compute * (a.hidden + 1)
+        gate = flow.compute * (a.hidden + 1) if experts.shared_gate else 0
         found.append(Item("shared expert", f"{inner}·{flow.compute}·f_shared", shared))
         found.append(Item("gate of the shared expert", f"{flow.compute}·h", gate, True))
     return found
+
+
+def dispatched_bytes(a: Architecture, flow: Flow, tokens: int) -> int:
+    """The buffer in which copies, or their gradients, come from other cards; 0 without experts."""
+    return flow.stream * tokens * a.experts.per_token * a.hidden if a.experts else 0
+
+
+def _routing(a: Architecture, experts: Experts, e: int) -> int:
+    """What the choice of experts leaves: scores, places, weights, and what divides them."""
+    t = experts.per_token
+    cast = 4 * a.hidden if e < 4 else 0  # the router's input in fp32
+    if experts.router == "gpt_oss":  # the scores of the chosen alone
+        return 40 * t + 2 * e * t
+    if experts.router == "sigmoid":  # fp32 scores of the input in fp32, groups of them, a mask
+        groups = 16 * experts.groups + 8 * experts.kept_groups
+        return cast + 5 * experts.count + 40 * t + groups + 4
+    if a.model_type == "deepseek_v2":  # the same in fp32, without groups
+        return cast + 4 * experts.count + 40 * t
+    weights = 4 if a.model_type == "mixtral" else e
+    return 4 * experts.count + 32 * t + weights * t + (4 * t + 4 if experts.normalised else 0)
 
 
 def experts_working(
@@ -50,9 +94,15 @@ def experts_working(
     assert experts is not None
     t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden // whole_ranks
     wide = 4 if a.model_type == "mixtral" else e  # its routing weights are fp32
-    last = experts.count * f * a.hidden
+    last = experts.held * experts.held_ffn * a.hidden
+    p = flow.padding * t
     return (
         (0, 3 * wide * t * h + e * h, 0),
-        (e * t * (f + h) + 12 * t, 3 * e * t * f + e * h, last),
-        (e * t * (4 * f + h), e * t * (2 * f + h) + e * h, 3 * last),
+        (round(e * p * (f + h)) + 12 * t, round(3 * e * p * f) + e * h, last),
+        (round(e * p * (_inner(flow) * f + h)), round(e * p * (2 * f + h)) + e * h, 3 * last),
     )
+
+
+def _inner(flow: Flow) -> int:
+    """Tensors as wide as the experts that are kept: the activation's is made again when fused."""
+    return 4 if flow.kernels == "eager" else 3

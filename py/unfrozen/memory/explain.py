@@ -11,12 +11,16 @@ from typing import Final, Protocol
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.activations import layer_items, outside_items
+from unfrozen.memory.activations import outside_items
 from unfrozen.memory.flow import Item
+from unfrozen.memory.gathering import summed_bytes
+from unfrozen.memory.in_flight import SOURCES
 from unfrozen.memory.instants import Step
+from unfrozen.memory.kinds import layer_kinds
 from unfrozen.memory.loss import FORMULAS
+from unfrozen.memory.mixed import items_of
 from unfrozen.memory.pieces import PIECES, Point
-from unfrozen.memory.states import trained_parameters
+from unfrozen.memory.states import INT4_BYTES, INT8_BYTES, trained_parameters
 from unfrozen.model import ModelConfig
 
 ZERO: Final = "Rajbhandari et al., arXiv 1910.02054, section 3.1"
@@ -24,6 +28,15 @@ AUTOGRAD: Final = "tensors that autograd saves in transformers' layers; tested a
 KORTHIKANTI: Final = "Korthikanti et al., arXiv 2205.05198, section 4"
 FSDP: Final = "PyTorch FSDP, measured: the root, the layer at work and the next"
 TRACED: Final = "traced steps of transformers models"
+_SOURCES: Final = {
+    "grads": ZERO,
+    "gathered": FSDP,
+    "buckets": "PyTorch, torch/nn/parallel/distributed.py: gradient_as_bucket_view",
+    "held": "the caller's loop: what is bound to a name is not freed",
+    "routers": "PyTorch, torch/utils/checkpoint.py: outputs of the second pass alone are let go of",
+    "widened": "PyTorch, torch/_decomp/decompositions.py: embedding_dense_backward",
+    "low_casts": "OCP Microscaling Formats 1.0, section 5.2; arXiv 2509.25149, section 2",
+}
 _STATE_SOURCES: Final = {
     "quant_constants": "Dettmers et al., arXiv 2305.14314, section 3",
     "adapters": "Hu et al., arXiv 2106.09685, section 4.1",
@@ -124,6 +137,7 @@ SYMBOLS: Final = {
 }
 """What the symbols of the formulas mean."""
 
+_FEW_BITS: Final = {"int8": "(1 + 4/256)", "int4": "(1/2 + 4/128)"}
 _LABELS: Final = {
     "params": "weights",
     "master": "exact copy of the weights",
@@ -141,10 +155,10 @@ def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> 
     if component == "quant_constants":
         return "scales", count
     if component == "moments":
+        if recipe.projection_rank:
+            return f"low rank {recipe.projection_rank}", count
         copies = {"adamw": 2}.get(recipe.optimizer, 1)
-        width = (
-            "(1 + 4/256)" if recipe.moments == "int8" else str(BYTES.get(str(recipe.moments), 4))
-        )
+        width = _FEW_BITS.get(str(recipe.moments)) or str(BYTES.get(str(recipe.moments), 4))
         return f"{copies}·{width}", trained
     kinds = {
         "master": recipe.master,
@@ -156,7 +170,9 @@ def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> 
 
 def _width_bytes(width: str) -> float:
     """The bytes that such a text names; 0 where it names no number."""
-    parts = width.replace("(1 + 4/256)", "1.015625").split("·")
+    for text, value in _FEW_BITS.items():
+        width = width.replace(value, str({"int8": INT8_BYTES, "int4": INT4_BYTES}[text]))
+    parts = width.split("·")
     total = 1.0
     for part in parts:
         if not part.replace(".", "").isdigit():
@@ -169,8 +185,8 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     piece, size, part = PIECES[key], point[key], step.micro_batch
     if key == "layers" and _keeps_everything(step):
         sparse = step.local.sparse_layers > 0
-        items = layer_items(step.local.architecture, part.flow, sparse)
-        return _item_terms(step, items, step.local.architecture.layers, size)
+        items = items_of(step.local.architecture.of_layer(0), part.flow, sparse)
+        return _item_terms(step, items, part.model.architecture.layers, size)
     if key == "outside" and size > 8 * part.tokens:
         recipe = step.recipe
         checkpointed = recipe.checkpointing != "none"
@@ -180,20 +196,25 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     formula = FORMULAS[part.loss_kind] if key == "loss" else piece.formula
     formula = "8·T" if key == "outside" else formula  # all but the ids is gone
     source = KORTHIKANTI if key in ("layers", "recomputed") else TRACED
-    source = {"grads": ZERO, "gathered": FSDP}.get(key, source)
+    source = _SOURCES.get(key, source)
     inputs = _symbols(step, formula)
     if key in ("layers", "recomputed"):
-        layers = step.local.architecture.layers if key == "layers" else 1
+        layers = part.model.architecture.layers if key == "layers" else 1
         inputs = (*inputs, ("kept", f"{size / (part.tokens * layers):,.0f} bytes"))
+    if key == "in_flight":
+        source = SOURCES[step.cluster.pipeline_schedule]
+        inputs = (("micro-batches", str(step.in_flight)), ("rank", str(step.rank)))
     if key == "grads":
         width = BYTES[step.recipe.grads]
+        if step.recipe.accumulates_whole and step.cluster.stage >= 2:
+            width = summed_bytes(step.recipe, step.cluster)
         inputs = (("bytes", str(width)), ("reached", f"{size // width:,}"))
     return [Term(piece.component, piece.label, formula, inputs, size, source)]
 
 
 def _keeps_everything(step: Step) -> bool:
     recipe = step.recipe
-    mixed = 0 < step.local.sparse_layers < step.local.architecture.layers
+    mixed = len(layer_kinds(step.local)) > 1
     return recipe.checkpointing == "none" and not recipe.activation_offload and not mixed
 
 
@@ -220,7 +241,7 @@ def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
     a, part = step.local.architecture, step.micro_batch
     values = {
         "T": part.tokens,
-        "L": a.layers,
+        "L": part.model.architecture.layers,
         "V": part.vocab,
         "c": part.flow.compute,
         "h": a.hidden,

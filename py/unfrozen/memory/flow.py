@@ -56,6 +56,7 @@ class Flow:
     `adapters` is None where every weight trains. `noise` is the bytes of one entry of a dropout
     mask, 0 without dropout: the width of its input in eager kernels (what PyTorch keeps on a CPU,
     and what published CUDA measurements of BERT agree with), one byte where it is fused.
+    `padding`: places that experts have for each token that is sent to one.
     `keeps_inputs`: the 4-bit products of bitsandbytes keep the inputs of frozen layers.
     """
 
@@ -69,6 +70,7 @@ class Flow:
     adapters: Adapters | None = None
     keeps_inputs: bool = False
     packed: bool = False
+    padding: float = 1.0
 
     @property
     def autocast(self) -> bool:
@@ -99,7 +101,16 @@ class Flow:
             _adapters(model, recipe.lora) if recipe.lora else None,
             recipe.base is not None and recipe.kernels == "eager",
             recipe.packed,
+            _padding(model, recipe.expert_padding),
         )
+
+
+def _padding(model: ModelConfig, chosen: str | float | None) -> float:
+    """Places of all experts over the tokens sent to them; the fullest may have to take them all."""
+    experts = model.architecture.experts
+    if experts is None or chosen is None:
+        return 1.0
+    return experts.count / experts.per_token if chosen == "fullest" else float(chosen)
 
 
 @lru_cache(maxsize=1024)

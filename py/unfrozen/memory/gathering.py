@@ -4,8 +4,12 @@ Under ZeRO-3, as FSDP does it, a unit's weights are gathered when it computes; i
 all of them are there, are copied into a buffer and summed into shards. A unit is a layer, or the
 root: everything outside the layers. The root stays gathered for the whole pass, and its gradients,
 that of the head first, wait until the pass is over. Where embedding and head are not tied they can
-be units of their own (`Cluster.outer_apart`). Under ZeRO-2 weights are whole, and a unit's
-gradients pass through a buffer where they are wider when they are summed.
+be units of their own (`Cluster.outer_apart`). A root that is let go of after its forward pass
+(`Cluster.root_resharded`) is not there while a loss outside the model is computed. Where gradients
+are not summed but for the last micro-batch, they wait whole, in the precision in which they will be
+summed, and are added to in place: no buffer waits beside them (torch/distributed/fsdp/
+_fully_shard/_fsdp_param.py, `to_accumulated_grad_if_needed`, torch 2.13). Under ZeRO-2 weights are
+whole, and a unit's gradients pass through a buffer where they are wider when they are summed.
 """
 
 from __future__ import annotations
@@ -15,6 +19,11 @@ from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import QUANTISED_BITS
 from unfrozen.memory.pieces import Point
 from unfrozen.model import ModelConfig
+
+
+def summed_bytes(recipe: Recipe, cluster: Cluster) -> int:
+    """Bytes of a gradient in the precision in which cards sum it."""
+    return BYTES[recipe.reduce or ("fp32" if cluster.outer_apart else recipe.grads)]
 
 
 class Gathering:
@@ -28,15 +37,27 @@ class Gathering:
         self._model = model
         self._whole = cluster.stage == 3
         self._scatters = cluster.stage >= 2 and recipe.lora is None
-        self._vocab = 0 if a.labels else a.vocab * a.hidden
-        self._apart = self._whole and cluster.outer_apart and not a.tied and self._vocab > 0
+        self._vocab = a.head_size or (0 if a.labels else a.embedding_size)
+        both = a.has_embedding and a.has_head
+        self._apart = (
+            self._whole and cluster.outer_apart and not a.tied and self._vocab > 0 and both
+        )
         self._width = BYTES[recipe.compute]
         self._layer_width = QUANTISED_BITS[recipe.base] / 8 if recipe.base else self._width
-        summed = BYTES["fp32" if cluster.outer_apart else recipe.grads]
-        self._summed = summed if self._whole or summed > self._width else 0
+        summed = summed_bytes(recipe, cluster)
+        waits = not recipe.accumulates_whole and (self._whole or summed > self._width)
+        self._summed = summed if waits else 0
+        self._leaves_root = cluster.root_resharded
         outer = model.outer_parameters
         self._root = outer - 2 * self._vocab if self._apart else outer
+        if cluster.whole_embedding:
+            self._root += (cluster.tensor_parallel - 1) * self._vocab
         self.late = self._vocab if self._whole and not self._apart else 0
+
+    @property
+    def summed_width(self) -> int:
+        """Bytes of a gradient while it waits, whole, to be summed over cards."""
+        return self._summed or self._width
 
     @property
     def grad_width(self) -> int | None:
@@ -63,7 +84,7 @@ class Gathering:
         In the `forward` pass, of the unit gathered last the buffer it came in is there too, until
         another is gathered; in the backward pass the last layer is on its way.
         """
-        found = self._gathered(2)
+        found = {} if self._leaves_root and not early else self._gathered(2)
         if self._apart:
             layers, heads = (0, 2) if forward else (1, 1)
             found = self._gathered(layers, heads * self._vocab)

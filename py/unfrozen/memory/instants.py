@@ -7,6 +7,11 @@
     end_of_backward  every gradient, no activation
     optimizer_step   the update and its temporaries
 
+Gradients that are not summed but for the last micro-batch stay whole until then, however the rest
+is shared out, and become shards in its backward pass. Where cards hold whole gradients, PyTorch's
+DDP has them a second time in the buckets in which it sums them, from its first step on
+(torch/nn/parallel/distributed.py, `gradient_as_bucket_view`).
+
 Gradients of earlier micro-batches live through the forward pass; without accumulation they do not
 exist yet, which is why a peak is a maximum and not a sum. Steps are those after the first, whose
 forward pass runs before the moments exist.
@@ -14,14 +19,23 @@ forward pass runs before the moments exist.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from unfrozen.errors import PlanError
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.early import head_update, layer_updates
+from unfrozen.memory.gathering import summed_bytes
 from unfrozen.memory.pieces import PIECES, Point, highest
-from unfrozen.memory.sharding import per_card
-from unfrozen.memory.states import state_bytes, update_bytes, whole_moment_bytes
+from unfrozen.memory.pipeline import InFlight, alike, held_stages, together
+from unfrozen.memory.sharding import ExpertShare, per_card
+from unfrozen.memory.states import (
+    state_bytes,
+    trained_parameters,
+    update_bytes,
+    whole_moment_bytes,
+)
 from unfrozen.model import ModelConfig
 
 Components = dict[str, int]
@@ -33,9 +47,11 @@ class Step:
 
     `loss_tokens` counts the positions of a micro-batch whose logits are computed; None means all.
     Raises PlanError where it does not lie in 1 … micro_batch · seq_len, and ModelError where
-    tensor parallelism does not divide the model. `local` is the part of the model that this card's
+    tensor parallelism does not divide the model. `rank` is that of a pipeline, or a card of a
+    device map; None: the one that holds most. `local` is the part of the model that this card's
     rank holds, `states` the bytes of weights, master copy, gradients and moments on the card,
-    `micro_batch` one forward and backward pass.
+    `micro_batch` one forward and backward pass, of a rank with several stages through that of them
+    that needs most.
     """
 
     def __init__(
@@ -44,34 +60,102 @@ class Step:
         recipe: Recipe,
         cluster: Cluster | None = None,
         loss_tokens: int | None = None,
+        rank: int | None = None,
     ) -> None:
         tokens = recipe.tokens
         if loss_tokens is not None and not 1 <= loss_tokens <= tokens:
             bound = f"it must lie in 1 … {tokens}, the tokens of a micro-batch"
             raise PlanError("loss_tokens", loss_tokens, bound, "correct it")
         self.recipe, self.cluster = recipe, cluster or Cluster()
-        self.local = model.split(self.cluster.tensor_parallel)
-        whole = whole_moment_bytes(self.local, recipe)
-        self.states = per_card(state_bytes(self.local, recipe), self.cluster, whole)
-        everywhere = recipe.loss != "vocab_parallel"
-        self.micro_batch = Pass(
-            self.local,
-            recipe,
-            self.cluster,
-            self.states["grads"],
-            -(-(loss_tokens or tokens) // self.cluster.context_parallel),
-            (model if everywhere else self.local).architecture.vocab,
+        one = self.cluster
+        split = model.split(one.tensor_parallel, one.expert_parallel, one.expert_tensor_parallel)
+        apart = one.device_map or one.pipeline_parallel > 1
+        if rank is None:
+            rank = fullest_rank(model, recipe, one, loss_tokens) if apart else 0
+        self.rank = rank
+        stages = held_stages(split, one, rank) if apart else (split,)
+        self.local = together(stages, split)
+        self.states = self._states(self.local)
+        everywhere = recipe.loss not in ("vocab_parallel", "loss_parallel")
+        vocab = (model if everywhere else split).architecture.vocab
+        rows = -(-(loss_tokens or tokens) // one.context_parallel)
+        self._passes = tuple(
+            Pass(stage, recipe, one, self._grads_of(stage), rows, vocab) for stage in stages
         )
+        apart = one.pipeline_parallel > 1
+        self._kept = (
+            InFlight(self._passes, rank, self.local, model.architecture.layers) if apart else None
+        )
+        self._beside = self._beside_work()
+        self.micro_batch = self._passes[0]
+        if len(stages) > 1:
+            self.micro_batch = max(zip(self._passes, self._beside, strict=True), key=_highest)[0]
+
+    def _states(self, held: ModelConfig) -> dict[str, int]:
+        share = ExpertShare(held.expert_parameters, held.num_parameters)
+        whole = whole_moment_bytes(held, self.recipe)
+        sizes = state_bytes(held, self.recipe)
+        more = self._embedding_share(held)
+        if more > 1:
+            sizes = {name: round(size * more) for name, size in sizes.items()}
+        return per_card(sizes, self.cluster, whole, share)
+
+    def _grads_of(self, stage: ModelConfig) -> int:
+        """Bytes of all gradients during a pass: those of the shards, unless they wait whole."""
+        if self.recipe.accumulates_whole and self.cluster.stage >= 2:
+            trained = trained_parameters(stage, self.recipe) * self._embedding_share(stage)
+            return round(summed_bytes(self.recipe, self.cluster) * trained)
+        return self.states["grads"] if stage is self.local else self._states(stage)["grads"]
+
+    def _embedding_share(self, held: ModelConfig) -> float:
+        """This rank's parameters over those that it would hold of a split embedding."""
+        a = held.architecture
+        if not self.cluster.whole_embedding or self.recipe.lora or not a.has_embedding:
+            return 1.0
+        return 1 + (self.cluster.tensor_parallel - 1) * a.vocab * a.hidden / held.num_parameters
+
+    def _beside_work(self) -> tuple[Point, ...]:
+        """What a rank of a pipeline holds beside the pass at work, stage by stage."""
+        kept = self._kept
+        if kept is None:
+            return ({},)
+        more = kept.shared() | ({"grads": self.states["grads"]} if len(self._passes) > 1 else {})
+        return tuple(kept.beside(stage) | more for stage in range(len(self._passes)))
+
+    @property
+    def in_flight(self) -> int:
+        """Micro-batches, of one stage each, that a rank of a pipeline keeps beside the pass."""
+        return self._kept.counted(self._passes.index(self.micro_batch)) if self._kept else 0
+
+    @property
+    def buckets(self) -> int:
+        """Bytes of the buckets in which cards that hold whole gradients sum them."""
+        recipe, cluster = self.recipe, self.cluster
+        by_default = cluster.stage == 0 and cluster.alike > 1
+        chosen = by_default if recipe.grad_buckets is None else recipe.grad_buckets and by_default
+        return self.states["grads"] if chosen and not recipe.early_update else 0
 
     def points(self) -> dict[str, Point]:
         """The pieces of each instant that computes; states apart."""
-        part = self.micro_batch
+        forward: list[Point] = []
+        backward: list[Point] = []
+        for part, beside in zip(self._passes, self._beside, strict=True):
+            first = (*part.forward_points(), *head_update(part))
+            second = (*part.layer_points(), *layer_updates(part))
+            forward += [p | beside for p in first] if beside else first
+            backward += [p | beside for p in second] if beside else second
+        last = self.micro_batch
+        still = {"held": last.held, "routers": last.routers(last.model.architecture.layers)}
         step = {"update": update_bytes(self.local, self.recipe, self.cluster.shards)}
-        return {
-            "end_of_forward": highest((*part.forward_points(), *head_update(part))),
-            "backward": highest((*part.layer_points(), *layer_updates(part))),
-            "optimizer_step": step,
+        found = {
+            "end_of_forward": highest(tuple(forward)),
+            "backward": highest(tuple(backward)),
+            "end_of_backward": still,
+            "optimizer_step": still | step,
         }
+        if self.buckets:
+            found = {name: point | {"buckets": self.buckets} for name, point in found.items()}
+        return found
 
     def instants(self) -> Instants:
         """Bytes by instant and component; components that are 0 are left out."""
@@ -84,13 +168,34 @@ class Step:
             "load": {name: states[name] for name in resident},
             "end_of_forward": merged(states, points["end_of_forward"]),
             "backward": merged(states, points["backward"]),
-            "end_of_backward": states | {"grads": grads},
+            "end_of_backward": merged(states | {"grads": grads}, points["end_of_backward"]),
             "optimizer_step": merged(states | {"grads": grads}, points["optimizer_step"]),
         }
         return {
             name: {key: size for key, size in components.items() if size}
             for name, components in found.items()
         }
+
+
+@lru_cache(maxsize=1024)
+def fullest_rank(
+    model: ModelConfig, recipe: Recipe, cluster: Cluster, loss_tokens: int | None = None
+) -> int:
+    """The rank of the pipeline, or card of the device map, whose peak is highest; 0 without one."""
+    split = model.split(
+        cluster.tensor_parallel, cluster.expert_parallel, cluster.expert_tensor_parallel
+    )
+
+    def bytes_of(rank: int) -> int:
+        return peak(Step(model, recipe, cluster, loss_tokens, rank).instants())[1]
+
+    return max(alike(split, cluster), key=bytes_of)
+
+
+def _highest(stage: tuple[Pass, Point]) -> int:
+    part, beside = stage
+    points = [p | beside for p in (*part.forward_points(), *part.layer_points())]
+    return sum(highest(tuple(points)).values())
 
 
 def peak(instants: Instants) -> tuple[str, int]:

@@ -15,12 +15,23 @@ and the backward pass of the head.
     fused_linear   the forward pass computes the gradients chunk by chunk, each chunk of
                    ⌈T / ⌈V/h⌉⌉ tokens, rounded up to a power of two: 4 + c a logit of one chunk, the
                    gradients of the head's input and weight beside it (Liger, arXiv 2410.10989)
-    linear         the same with chunks of 256 tokens, whose fp32 logits become their own gradient:
-                   4 a logit of one chunk, and c for their 16-bit copy (this project's runner)
+    fused_vocab    the logits of 2048 words at a time, for all tokens. In the backward pass those of
+                   a chunk, c and 4; its softmax and the difference that goes into it; softmax and
+                   gradient of the chunk before, whose names are still bound: 20 + c (prime-rl,
+                   src/prime_rl/trainer/models/layers/lm_head.py @c95bd79)
+    linear         like fused_linear with chunks of 256 tokens, whose fp32 logits become their own
+                   gradient: 4 a logit of one chunk, and c for their 16-bit copy (this project's
+                   runner)
     vocab_parallel fp32 probabilities and the logits, 4 + c, over tensor-parallel ranks (Megatron,
-                   which works in place). Under ZeRO-3, where ranks are PyTorch's, its loss_parallel
-                   holds four fp32 matrices at once: 16
+                   core/tensor_parallel/cross_entropy.py, which works in place)
+    loss_parallel  the same by PyTorch's tensors, which hold four fp32 matrices at once: 16. It is
+                   meant where sharded weights are their own master copy, as with FSDP2; with
+                   another (Megatron-FSDP) the optimizer, and the loss, are Megatron's
     classification none
+
+A caller may hold what the model answered through backward pass and update, because it is still
+bound to a name (prime-rl, trainer/sft/train.py: `out`; KempnerForge, scripts/train.py: `logits`):
+one more matrix of logits, in fp32 where they were upcast.
 
 Logits that pass a soft cap (Gemma 2) keep what the tanh gave: c more.
 """
@@ -29,8 +40,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from unfrozen.job.recipe import Recipe
+from unfrozen.model import Architecture
+
 CHUNKS: Final = 8  # of a chunked loss
 LINEAR_CHUNK: Final = 256  # tokens whose logits exist at once in a linear loss
+FUSED_WORDS: Final = 2048  # of the vocabulary that a loss by words takes at once
 
 
 class LossMemory(NamedTuple):
@@ -51,6 +66,7 @@ FORMULAS: Final = {
     "logits_bf16": "3c·T·V, 2c·T·V in one kernel",
     "chunked": "c·T·V",
     "fused_linear": "(4 + c)·chunk·V + c·T·h",
+    "fused_vocab": "(20 + c)·T·2048 + c·T·h",
     "linear": "(4 + c in 16 bits)·chunk·V + c·T·h",
     "vocab_parallel": "(4 + c)·T·V / ranks",
     "loss_parallel": "16·T·V / ranks",
@@ -59,15 +75,33 @@ FORMULAS: Final = {
 """The bytes at the loss, by the recipe's `loss`."""
 
 
+def loss_kind(a: Architecture, recipe: Recipe, *, sharded_weights: bool) -> str:
+    """The loss that is meant: none of its own kind without a vocabulary, PyTorch's where sharded
+    weights are their own master copy.
+    """
+    if not a.head_size:
+        return "classification"
+    pytorch = sharded_weights and recipe.master is None
+    if recipe.loss == "vocab_parallel" and pytorch:
+        return "loss_parallel"
+    return recipe.loss
+
+
+def held_bytes(kind: str, c: int) -> int:
+    """Bytes a logit of what a caller holds that keeps the model's answer."""
+    narrow = {"logits_bf16": c, "chunked": c, "vocab_parallel": c}
+    return narrow.get(kind, 4 if kind in ("logits_fp32", "loss_parallel") else 0)
+
+
 def loss_memory(
-    kind: str, kernels: str, c: int, tokens: int, hidden: int, vocab: int, capped: bool = False
+    kind: str, compiled: bool, c: int, tokens: int, hidden: int, vocab: int, capped: bool = False
 ) -> LossMemory:
     """Memory of `tokens` losses over `vocab` logits each, in a compute precision of `c` bytes."""
     logits, inputs = tokens * vocab, c * tokens * hidden
     if kind == "classification":
         return LossMemory(0, 0)
     if kind == "chunked":
-        if kernels == "fused":
+        if compiled:
             return LossMemory(c * logits, c * logits + inputs, weight_gradients=1)
         chunk = -(-tokens // CHUNKS) * vocab
         softmax = (8 if c < 4 else 4) * chunk
@@ -81,7 +115,11 @@ def loss_memory(
         copy = c if c < 4 else 0
         chunk = min(tokens, LINEAR_CHUNK)
         return LossMemory((4 + copy) * chunk * vocab + inputs, inputs, 0, early=True)
-    matrices = 2 if kernels == "fused" else 3
+    if kind == "fused_vocab":
+        return LossMemory(
+            (20 + c) * tokens * min(FUSED_WORDS, vocab) + inputs, inputs, 0, early=True
+        )
+    matrices = 2 if compiled else 3
     width = {
         "logits_fp32": 12,
         "logits_bf16": matrices * c,

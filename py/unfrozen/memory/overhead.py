@@ -43,6 +43,8 @@ def _other_streams(step: Step, peak_instant: str) -> int:
     recipe, cluster = step.recipe, step.cluster
     if cluster.stage < 3 or cluster.shards == 1 or recipe.lora:
         return 0
+    if recipe.accumulates_whole:  # they are shards after the peak, in the place of whole ones
+        return 0
     counted = peak_instant in ("end_of_backward", "optimizer_step") or recipe.resident_grads()
     shards = 0 if counted else step.states["grads"]
     return shards + BYTES[recipe.grads] * step.local.largest_tensor

@@ -2,12 +2,14 @@
 
 With Ψ parameters, 2Ψ bytes of weights, 2Ψ of gradients and KΨ of optimizer state (K = 12 for
 mixed-precision Adam), N cards hold each, by stage: 0: (4 + K)Ψ; 1: 4Ψ + KΨ/N; 2: 2Ψ + (2 + K)Ψ/N;
-3: (4 + K)Ψ/N.
+3: (4 + K)Ψ/N. N can be some of the cards, whose states the others repeat: HSDP (PyTorch FSDP's
+hybrid sharding, Zhao et al., arXiv 2304.11277, section 3.2.2), or Megatron-LM's
+`num_distributed_optimizer_instances`.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from unfrozen.job.cluster import Cluster
 
@@ -24,22 +26,41 @@ _OFFLOADED: Final = {
 }
 
 
-def per_card(states: dict[str, int], cluster: Cluster, whole_moments: int = 0) -> dict[str, int]:
+class ExpertShare(NamedTuple):
+    """How many of a card's `parameters` are those of experts."""
+
+    experts: int
+    parameters: int
+
+
+def per_card(
+    states: dict[str, int],
+    cluster: Cluster,
+    whole_moments: int = 0,
+    share: ExpertShare | None = None,
+) -> dict[str, int]:
     """Bytes of each component on one card, rounded up; what is offloaded takes none.
 
     Of the moments `whole_moments` bytes stay whole where tensors are cut (stage 3); below, whole
-    tensors are dealt out with all that belongs to them.
+    tensors are dealt out with all that belongs to them. The `share` of experts is spread over the
+    cards alone that hold the same experts (Megatron-LM `megatron/core/parallel_state.py`,
+    `get_expert_data_parallel_group`; torchtitan `torchtitan/distributed/parallel_dims.py`).
     """
     whole = {"moments": whole_moments if cluster.stage == 3 else 0}
     sharded, away = _SHARDED[cluster.stage], _OFFLOADED[cluster.offload]
     if cluster.offload != "none" and cluster.stage >= 2:
         away = away | {"grads"}
+    shards, own = cluster.shards, cluster.expert_shards
+    apart = share if share and own != shards else None
+
+    def on_card(name: str, size: int) -> int:
+        if apart is None:
+            return _share(size, whole.get(name, 0), shards)
+        experts = 0 if name == "adapters" else size * apart.experts // apart.parameters
+        return _share(size - experts, whole.get(name, 0), shards) + _share(experts, 0, own)
+
     return {
-        name: 0
-        if name in away
-        else _share(size, whole.get(name, 0), cluster.shards)
-        if name in sharded
-        else size
+        name: 0 if name in away else on_card(name, size) if name in sharded else size
         for name, size in states.items()
     }
 

@@ -3,7 +3,10 @@
 Sources: mixed-precision Adam 2 + 2 + 12, Rajbhandari et al., arXiv 1910.02054, section 3.1; 8-bit
 moments with one fp32 scale for 256 values, Dettmers et al., arXiv 2110.02861; Adafactor's row and
 column sums, Shazeer & Stern, arXiv 1804.04235; Muon's single moment for matrices, Jordan 2024;
-LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.09782.
+LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.09782; LISA, whose
+gradients and moments are those of what is outside the layers and of the sampled ones, Pan et al.,
+arXiv 2403.17919; 4-bit moments with one fp32 scale for 128 values, Li et al., arXiv 2309.01507, as
+in torchao/optim/subclass_4bit.py: smaller tensors, and those that 128 does not divide, stay whole.
 """
 
 from __future__ import annotations
@@ -15,13 +18,17 @@ from typing import Final
 
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import adapter_parameters, frozen_bytes, linear_parameters
+from unfrozen.memory.low_rank import projected_numbers
 from unfrozen.model import ModelConfig, Tensor
 
 BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK
 CHUNK: Final = 2**20  # weights that an elementwise update "by rows" takes at once
+SUB_GROUP: Final = 10**9  # weights of DeepSpeed's sub_group_size (runtime/zero/config.py @edaa722)
 ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor takes together
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
+FOUR_BIT_BLOCK: Final = 128
+INT4_BYTES: Final = 1 / 2 + 4 / FOUR_BIT_BLOCK
 
 _MOMENTS: Final = {"adamw": 2, "sgd_momentum": 1, "lion": 1}
 
@@ -64,7 +71,12 @@ STATE_TABLE: Final = (
 
 
 def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
-    """How many parameters get gradients: all, or those of the adapters."""
+    """How many parameters get gradients: all, those of the adapters, or under LISA those of the
+    sampled layers and of what is outside the layers.
+    """
+    if recipe.lisa_layers:
+        sampled = min(recipe.lisa_layers, model.architecture.layers)
+        return model.outer_parameters + sampled * model.largest_layer
     return adapter_parameters(model, recipe.lora) if recipe.lora else model.num_parameters
 
 
@@ -76,11 +88,18 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
         copies = _MOMENTS.get(recipe.optimizer, 1)  # Muon keeps one for matrices: all there are
         width = _width(recipe) if recipe.moments else 0.0  # row and column sums vanish
         return round(copies * width * trained_parameters(model, recipe))
+    if recipe.lisa_layers:
+        copies = _MOMENTS.get(recipe.optimizer, 2 if recipe.moments else 0)
+        return round(copies * _width(recipe) * trained_parameters(model, recipe)) if copies else 0
     counters = whole_moment_bytes(model, recipe)
+    if recipe.projection_rank:
+        moments, projections, covered = projected_numbers(model, recipe.projection_rank)
+        rest = 2 * (model.num_parameters - covered)
+        return round(_width(recipe) * (moments + rest)) + BYTES[recipe.grads] * projections
     if recipe.rounds and recipe.rounding == "kahan":  # what was rounded away
         counters += BYTES[recipe.params] * model.num_parameters
     if recipe.optimizer == "adafactor":
-        return counters + sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
+        return counters + _adafactor_bytes(model)[0]
     if recipe.optimizer == "muon":
         matrices = linear_parameters(model)
         return round(_width(recipe) * (matrices + 2 * (model.num_parameters - matrices)))
@@ -101,7 +120,7 @@ def whole_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     counters = 4 * model.num_tensors
     if recipe.optimizer == "adamw":
         return counters
-    return counters + sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
+    return counters + _adafactor_bytes(model)[1]
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
@@ -135,12 +154,15 @@ def update_bytes(
     trained = trained_parameters(model, recipe)
     largest = (tensor or model.largest_tensor) * trained // model.num_parameters
     if recipe.optimizer == "muon":
-        kinds = {model.architecture.is_sparse(i): i for i in range(model.architecture.layers)}
-        inside = (tensor for index in kinds.values() for tensor in model.layer_tensors(index))
+        inside = (tensor for kind in model.kinds for tensor in model.layer_tensors(kind.first))
         sizes = (_orthogonal_bytes(t.shape, shards) for t in inside if not _is_vector(t))
         return max(sizes) * trained // model.num_parameters
-    if recipe.moments == "int8" and not recipe.paged:
+    if recipe.moments in ("int8", "int4") and not recipe.paged:
         return 3 * 4 * largest // shards
+    if recipe.projection_rank:
+        return _projected_bytes(model, recipe, largest) // shards
+    if recipe.step == "sub_groups":
+        return 4 * min(SUB_GROUP, trained // shards)
     if recipe.step == "rows":
         if recipe.optimizer == "adafactor":
             largest = min(largest, _largest_at_once(model))
@@ -170,6 +192,17 @@ def _orthogonal_bytes(shape: tuple[int, ...], shards: int = 1) -> int:
     return 2 * stack + max(2 * 2 * at_once * (size + square), widened)
 
 
+def _projected_bytes(model: ModelConfig, recipe: Recipe, largest: int) -> int:
+    """Temporaries of an update by GaLore or APOLLO, one tensor at a time: what is projected back
+    and scaled, two copies of a matrix; of the largest tensor, which is not projected, the root of
+    its second moment and the quotient. Every so often a matrix is taken apart in fp32: itself, and
+    factors as large (`torch.linalg.svd`).
+    """
+    width = round(_width(recipe)) or 1
+    apart = 3 * 4 if recipe.optimizer == "galore" else 2 * BYTES[recipe.grads]
+    return max(2 * width * largest, apart * model.largest_matrix)
+
+
 def _rows_bytes(recipe: Recipe, largest: int) -> int:
     """Temporaries of an update that takes some rows of a tensor at a time, as `gpu_runner` does.
 
@@ -190,7 +223,8 @@ def _rows_bytes(recipe: Recipe, largest: int) -> int:
 
 
 def _width(recipe: Recipe) -> float:
-    return INT8_BYTES if recipe.moments == "int8" else BYTES[str(recipe.moments)]
+    few = {"int8": INT8_BYTES, "int4": INT4_BYTES}
+    return few.get(str(recipe.moments)) or BYTES[str(recipe.moments)]
 
 
 @lru_cache(maxsize=1024)
@@ -202,9 +236,17 @@ def _largest_at_once(model: ModelConfig) -> int:
 @lru_cache(maxsize=1024)
 def _held_bytes(model: ModelConfig, moments: str) -> int:
     """Bytes of one moment of every tensor."""
-    if moments != "int8":
+    if moments not in ("int8", "int4"):
         return BYTES[moments] * model.num_parameters
-    return sum(_int8_bytes(tensor.size) for tensor in model.tensors)
+    each = _int8_bytes if moments == "int8" else _int4_bytes
+    return sum(each(tensor.size) for tensor in model.tensors)
+
+
+@lru_cache(maxsize=1024)
+def _adafactor_bytes(model: ModelConfig) -> tuple[int, int]:
+    """Bytes of Adafactor's second moments: of vectors, and the sums of rows and columns."""
+    vectors = sum(4 * tensor.size for tensor in model.tensors if _is_vector(tensor))
+    return vectors, sum(_sums_bytes(t) for t in model.tensors if not _is_vector(t))
 
 
 def _is_vector(tensor: Tensor) -> bool:
@@ -222,3 +264,9 @@ def _sums_bytes(tensor: Tensor) -> int:
 
 def _int8_bytes(size: int) -> int:
     return 4 * size if size < INT8_LEAST else size + 4 * -(-size // BLOCK)
+
+
+def _int4_bytes(size: int) -> int:
+    if size < INT8_LEAST or size % FOUR_BIT_BLOCK:
+        return 4 * size
+    return size // 2 + 4 * (size // FOUR_BIT_BLOCK)

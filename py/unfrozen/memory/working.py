@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from unfrozen.memory.activations import norm_bytes, softmax_point
 from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow
 from unfrozen.model import ModelConfig
+
+_LOW_WIDTH: Final = {"fp8": 1.0, "int8": 1.0, "mxfp8": 1 + 1 / 32, "nvfp4": 1 / 2 + 1 / 16}
+"""Bytes of one number with its share of a scale: one byte for 32 numbers in mxfp8 (OCP
+Microscaling Formats 1.0, section 5.2), for 16 in nvfp4 (arXiv 2509.25149, section 2); those of fp8
+and int8 belong to a tensor or a row, and vanish."""
 
 
 class Working(NamedTuple):
@@ -25,6 +30,15 @@ def feed_forward_size(model: ModelConfig) -> int:
     """Parameters of a dense feed-forward part."""
     a = model.architecture
     return (3 if a.gated else 2) * a.ffn * a.hidden
+
+
+def low_casts(model: ModelConfig, compute: str, tokens: int) -> int:
+    """Bytes of the factors of the last product of a feed-forward part, cast to few bits for its
+    backward pass: gradient and weight, then gradient and input. 0 where products read 16 bits.
+    """
+    a, width = model.architecture, _LOW_WIDTH.get(compute, 0.0)
+    ffn = a.experts.ffn * a.experts.per_token if a.experts else a.ffn
+    return round(width * max(a.hidden * (tokens + ffn), tokens * (a.hidden + ffn)))
 
 
 def working_points(model: ModelConfig, flow: Flow, whole_ranks: int = 1) -> list[Working]:

@@ -10,31 +10,33 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from unfrozen.errors import ModelError
+from unfrozen.model.blueprint import Blueprint, Tensor
+from unfrozen.model.mixers import Delta, Dual, Mixer, Selective, Vision
+
+__all__ = ["Architecture", "Experts", "Tensor", "divided"]
 
 QkNorm = Literal["none", "head", "width"]
 # rms multiplies by its weight in the compute dtype, rms_fp32 in fp32 (Gemma, OLMo 2);
-# layer_fp32 has no weight (OLMo)
-NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32"]
+# layer_fp32 has no weight (OLMo), layer_scaled is written out in fp32 and has one (Cohere)
+NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32", "layer_scaled"]
 NormPlaces = Literal["pre", "post", "sandwich"]
+
+ENCODERS: Final = (
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "electra",
+    "deberta-v2",
+    "distilbert",
+    "modernbert",
+    "t5",
+    "mt5",
+    "umt5",
+)
+"""Model types with another task than the next word; `unfrozen.model.families` reads them."""
 
 FUSED_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
 """Models whose blocks `gpu_runner.model.fused` has written as operations that keep less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One trainable tensor, under the name transformers gives it."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,39 @@ class Experts:
     every: int = 1
     dense_layers: frozenset[int] = frozenset()
     normalised: bool = False  # the weights of a token's experts are divided by their sum
+    shared_gate: bool = True  # a shared expert has a gate of its own (Qwen)
+    router: str = "softmax"  # how it scores: see `unfrozen.memory.experts`
+    gated: bool = True  # gate and up, or up alone
+    groups: int = 0  # of experts, of which a token's are chosen first
+    kept_groups: int = 0
+    sharers: int = 1  # cards that share the experts out, each with some of them whole
+    widths: tuple[int, int] = (1, 1)  # cards that divide `ffn`, and those that divide weights
+
+    @property
+    def held(self) -> int:
+        """How many of the experts a card holds."""
+        return self.count // self.sharers
+
+    @property
+    def held_ffn(self) -> int:
+        """Width of the weights of one of them."""
+        return self.ffn * self.widths[0] // self.widths[1]
 
     def in_layer(self, index: int) -> bool:
         """Whether layer `index` (from 0) is sparse."""
         return index not in self.dense_layers and (index + 1) % self.every == 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPart:
+    """Some layers of a model, by their numbers in it, with or without what stands at its ends."""
+
+    layers: tuple[int, ...]
+    embedding: bool = True
+    head: bool = True
+
+
+_WHOLE: Final = ModelPart(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +107,7 @@ class Architecture:
     qk_norm: QkNorm = "none"
     norm: NormKind = "rms"
     norm_places: NormPlaces = "pre"
+    norms: int = 0  # of a layer, where the places do not tell: one for both parts side by side
     fused_projections: bool = False  # one qkv and one gate-up matrix
     copies_rotated: bool = False  # partial rotary: q and k are rebuilt by a concatenation
     parallel_residual: bool = False
@@ -85,6 +117,17 @@ class Architecture:
     caps_logits: bool = False  # so do the logits
     types: int = 0  # token-type embeddings (BERT)
     labels: int = 0  # classes of a classification head in place of the language-model head
+    part: ModelPart | None = None  # these of its layers alone, in a pipeline
+    mixer: Mixer | None = None  # what stands in place of attention
+    beside: bool = False  # … or beside it (Falcon-H1)
+    feeds: bool = True  # a feed-forward part follows
+    sinks: bool = False  # a further score a head that no value answers (gpt-oss)
+    gates_output: bool = False  # the attention's output passes a gate as wide (Qwen3-Next)
+    blueprint: Blueprint | None = None  # the tensors, where no style writes them
+    variants: tuple[Architecture, ...] = ()  # the kinds of layers, where attention differs
+    order: tuple[int, ...] = ()  # which of them each layer is
+    vision: Vision | None = None  # the tower that sees pictures
+    estimated: str = ""  # what of its activations is not known exactly, in words
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -109,6 +152,26 @@ class Architecture:
         return self.model_type in FUSED_TYPES and self.activation == "silu" and plain
 
     @property
+    def has_embedding(self) -> bool:
+        """Whether this part of a model, or the whole of it, begins with the embedding."""
+        return (self.part or _WHOLE).embedding
+
+    @property
+    def has_head(self) -> bool:
+        """Whether this part of a model, or the whole of it, ends with last norm and head."""
+        return (self.part or _WHOLE).head
+
+    @property
+    def head_size(self) -> int:
+        """Parameters of a language-model head, tied or not; 0 where there is none."""
+        return self.vocab * self.hidden if self.has_head and not self.labels else 0
+
+    @property
+    def embedding_size(self) -> int:
+        """Parameters of the embedding of tokens; 0 where another part of the model has it."""
+        return self.vocab * self.hidden if self.has_embedding else 0
+
+    @property
     def q_width(self) -> int:
         """Width of the queries, H · d."""
         return self.heads * self.head_dim
@@ -118,12 +181,34 @@ class Architecture:
         """Width of the keys, and of the values, K · d."""
         return self.kv_heads * self.head_dim
 
-    def split(self, ranks: int) -> Architecture:
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it reads in both directions, or encodes before it decodes."""
+        return bool(self.labels) or self.model_type in ENCODERS
+
+    @property
+    def guesses(self) -> str:
+        """What of its activations is estimated, in words; empty where all of it is known."""
+        mixers = {type(layer.mixer) for layer in (self, *self.variants)}
+        if mixers & {Selective, Dual}:
+            return self.estimated or "its state spaces"
+        if Delta in mixers:
+            return self.estimated or "its linear attention"
+        return self.estimated or (
+            "what its tower keeps of pictures, left out here" if self.vision else ""
+        )
+
+    def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> Architecture:
         """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.
 
         Ranks that outnumber the kv heads hold a copy of one each; the vocabulary is padded to a
-        multiple of 128 a rank, as Megatron does. Raises ModelError where a size does not divide.
+        multiple of 128 a rank, as Megatron does. `sharers` ranks share the experts out, and `own`
+        ranks the matrices of one (None: as many as of the rest). Raises ModelError where a size
+        does not divide.
         """
+        if self.experts and (sharers > 1 or (own or ranks) != ranks):
+            shared_out = replace(self.experts, sharers=sharers, widths=(ranks, own or ranks))
+            return replace(self, experts=shared_out).split(ranks)
         if ranks == 1:
             return self
         sizes = {"num_attention_heads": self.heads, "intermediate_size": self.ffn}
@@ -144,11 +229,33 @@ class Architecture:
             ffn=self.ffn // ranks,
             vocab=128 * -(-self.vocab // (128 * ranks)),
             experts=experts,
+            mixer=self.mixer.split(ranks) if self.mixer else None,
+            blueprint=self.blueprint.split(ranks) if self.blueprint else None,
+            variants=tuple(variant.split(ranks) for variant in self.variants),
         )
+
+    def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> Architecture:
+        """A part of the model. Where one end of two that are tied is elsewhere, each is its own."""
+        part, tied = ModelPart(layers, embedding, head), self.tied and embedding and head
+        order = tuple(self.order[index] for index in layers) if self.order else ()
+        return replace(self, layers=len(layers), part=part, tied=tied, order=order)
+
+    def number(self, index: int) -> int:
+        """The number in the whole model of the layer that is number `index` here."""
+        return self.part.layers[index] if self.part else index
+
+    def of_layer(self, index: int) -> Architecture:
+        """The sizes and choices of layer `index`: those of its kind, where kinds differ."""
+        return self.variants[self.order[index]] if self.variants else self
+
+    def with_vocabulary(self, rows: int) -> Architecture:
+        """The same with an embedding, and an untied head, of so many rows."""
+        written = self.blueprint.with_vocabulary(rows) if self.blueprint else None
+        return replace(self, vocab=rows, blueprint=written)
 
     def is_sparse(self, index: int) -> bool:
         """Whether layer `index` routes its tokens to experts."""
-        return self.experts is not None and self.experts.in_layer(index)
+        return self.experts is not None and self.experts.in_layer(self.number(index))
 
 
 def divided(name: str, width: int, heads: int) -> int:

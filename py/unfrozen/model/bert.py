@@ -1,7 +1,7 @@
-"""BERT with a classification head: post-norm encoder, learned positions, token types, GELU.
+"""BERT with a head of classes or of words: post-norm encoder, learned positions, token types, GELU.
 
-Names, order and defaults are those of BertForSequenceClassification in transformers 5;
-a config.json without labels gets two classes, as there.
+Names, order and defaults are those of BertForSequenceClassification in transformers 5, with two
+classes where a config.json names none, as there; one that names BertForMaskedLM has that head.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ MODEL_TYPES: Final = ("bert",)
 
 def read(model_type: str, fields: Fields) -> Architecture:
     """The architecture named by BERT's config.json; raises ModelError."""
+    masked = fields.first_class("architectures").endswith("ForMaskedLM")
     hidden = fields.whole("hidden_size", default=768)
     heads = fields.whole("num_attention_heads", default=12)
     return Architecture(
@@ -39,7 +40,7 @@ def read(model_type: str, fields: Fields) -> Architecture:
         norm_places="post",
         dropout=fields.share("hidden_dropout_prob", default=0.1),
         types=fields.whole("type_vocab_size", default=2),
-        labels=fields.whole("num_labels", default=2),
+        labels=0 if masked else fields.whole("num_labels", default=2),
     )
 
 
@@ -65,7 +66,13 @@ def layer(a: Architecture, index: int) -> Iterator[Tensor]:
 
 
 def after(a: Architecture) -> Iterator[Tensor]:
-    """The pooler and the classifier."""
+    """The pooler and the classifier, or the head over the words, tied to the embedding."""
+    if not a.labels:
+        at = "cls.predictions"
+        yield Tensor(f"{at}.bias", (a.vocab,), 0, vocabulary=True)
+        yield from _linear(f"{at}.transform.dense", (a.hidden, a.hidden))
+        yield from _linear(f"{at}.transform.LayerNorm", (a.hidden,))
+        return
     yield from _linear("bert.pooler.dense", (a.hidden, a.hidden))
     yield from _linear("classifier", (a.labels, a.hidden))
 

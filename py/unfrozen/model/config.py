@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from unfrozen.errors import ModelError
-from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
 from unfrozen.model.architecture import Architecture, Tensor
-from unfrozen.model.fields import Fields
+from unfrozen.model.shared_out import copied_head, held, of_experts
+from unfrozen.model.styles import STYLES, SUPPORTED, read
+
+__all__ = ["SUPPORTED", "Kind", "ModelConfig"]
 
 
-class _Style(NamedTuple):
-    read: Callable[[str, Fields], Architecture]
-    before: Callable[[Architecture], Iterator[Tensor]]
-    layer: Callable[[Architecture, int], Iterator[Tensor]]
-    after: Callable[[Architecture], Iterator[Tensor]]
+class Kind(NamedTuple):
+    """Layers of one kind: the number of the first, how many there are, and what each holds."""
 
-
-_STYLES: Final[dict[str, _Style]] = {
-    model_type: _Style(style.read, style.before, style.layer, style.after)
-    for style in (llama, gpt2, gpt_neox, bert, megatron)
-    for model_type in style.MODEL_TYPES
-}
-
-SUPPORTED: Final = tuple(_STYLES)
-"""Every `model_type` that can be counted exactly."""
-
-# the heads that are counted, by the names of transformers' classes
-_HEADS: Final = ("ForCausalLM", "LMHeadModel")
-_CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
+    first: int
+    layers: int
+    parameters: int
+    sparse: bool
 
 
 @dataclass(frozen=True)
@@ -58,8 +48,7 @@ class ModelConfig:
         """
         if not isinstance(config, Mapping):
             raise ModelError("model", config, "it must be an object", "pass a config.json")
-        model_type = _model_type(config)
-        return cls(_STYLES[model_type].read(model_type, Fields(config)))
+        return cls(read(config))
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -67,118 +56,161 @@ class ModelConfig:
 
         As `named_parameters()` does, it lists a tied head once, as the embedding.
         """
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        layers = (tensor for index in range(a.layers) for tensor in style.layer(a, index))
-        return (*style.before(a), *layers, *style.after(a))
+        layers = (t for index in range(self.architecture.layers) for t in self._layer(index))
+        return (*self._before, *layers, *self._after)
 
     @cached_property
     def num_parameters(self) -> int:
         """Trainable parameters, each counted once: equal to the real model's, exactly."""
-        sparse, layers = self.sparse_layers, self.architecture.layers
-        in_layers = (layers - sparse) * self._layer_size(False) + sparse * self._layer_size(True)
-        return self.outer_parameters + in_layers
+        inside = sum(kind.layers * kind.parameters for kind in self.kinds)
+        return self.outer_parameters + inside
 
     @cached_property
     def outer_parameters(self) -> int:
-        """Parameters outside the layers: embeddings, last norm, an untied head."""
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        return sum(tensor.size for part in (style.before(a), style.after(a)) for tensor in part)
+        """Parameters outside the layers: embeddings, last norm, an untied head, towers."""
+        return sum(tensor.size for part in (self._before, self._after) for tensor in part)
+
+    @cached_property
+    def tower_parameters(self) -> int:
+        """Of them, those of what sees pictures."""
+        written = self.architecture.blueprint
+        if written is None:
+            return 0
+        parts = (*self._before, *self._after)
+        return sum(t.size for t in parts if written.is_tower(t))
+
+    @cached_property
+    def expert_parameters(self) -> int:
+        """Parameters of all experts that tokens are routed to."""
+        sparse = [kind for kind in self.kinds if kind.sparse]
+        layers = ((kind.layers, self.layer_tensors(kind.first)) for kind in sparse)
+        return sum(n * sum(t.size for t in layer if of_experts(t)) for n, layer in layers)
 
     @cached_property
     def num_tensors(self) -> int:
         """How many trainable tensors there are."""
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        outer = sum(1 for part in (style.before(a), style.after(a)) for _ in part)
-        if a.experts:
-            return len(self.tensors)
-        return outer + a.layers * sum(1 for _ in style.layer(a, 0))
+        inside = sum(kind.layers * len(self.layer_tensors(kind.first)) for kind in self.kinds)
+        return len(self._before) + len(self._after) + inside
 
     @cached_property
     def layer_matrices(self) -> int:
         """Parameters of the first layer that belong to matrices: all but norms and biases."""
-        layer = _STYLES[self.architecture.model_type].layer(self.architecture, 0)
-        return sum(tensor.size for tensor in layer if len(tensor.shape) > 1)
+        return sum(tensor.size for tensor in self.layer_tensors(0) if len(tensor.shape) > 1)
 
     @cached_property
     def layer_linears(self) -> int:
-        """Parameters of the linear layers of the first layer: its matrices but stacked experts."""
-        return sum(t.size for t in self.layer_tensors(0) if len(t.shape) == 2)
+        """Parameters of the linear layers of a layer, the mean of all: no stacked experts."""
+        each = ((kind.layers, self.layer_tensors(kind.first)) for kind in self.kinds)
+        total = sum(n * sum(t.size for t in found if len(t.shape) == 2) for n, found in each)
+        return total // self.architecture.layers
 
     @cached_property
     def largest_matrix(self) -> int:
         """Elements of the largest matrix inside a layer."""
-        kinds = {self.architecture.is_sparse(i): i for i in range(self.architecture.layers)}
-        layers = (self.layer_tensors(index) for index in kinds.values())
+        layers = (self.layer_tensors(kind.first) for kind in self.kinds)
         return max(t.size for layer in layers for t in layer if len(t.shape) > 1)
 
     @cached_property
     def largest_tensor(self) -> int:
         """Elements of the largest tensor."""
-        a, style = self.architecture, _STYLES[self.architecture.model_type]
-        kinds = (
-            {a.is_sparse(index): index for index in range(a.layers)} if a.experts else {False: 0}
-        )
-        parts = [style.before(a), style.after(a), *(style.layer(a, i) for i in kinds.values())]
-        return max(tensor.size for part in parts for tensor in part)
+        layers = (self.layer_tensors(kind.first) for kind in self.kinds)
+        return max(t.size for part in (self._before, self._after, *layers) for t in part)
 
     @cached_property
     def largest_layer(self) -> int:
         """Parameters of the largest layer."""
-        return max(self._layer_size(False), self._layer_size(True))
+        return max(kind.parameters for kind in self.kinds)
 
     @cached_property
     def sparse_layers(self) -> int:
         """How many layers route their tokens to experts."""
-        return sum(map(self.architecture.is_sparse, range(self.architecture.layers)))
+        return sum(kind.layers for kind in self.kinds if kind.sparse)
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of its layers, in the order in which they come first."""
+        found: dict[object, list[int]] = {}
+        for index in range(self.architecture.layers):
+            found.setdefault(self._key(index), []).append(index)
+        return tuple(
+            Kind(
+                where[0],
+                len(where),
+                sum(tensor.size for tensor in self.layer_tensors(where[0])),
+                self.architecture.is_sparse(where[0]),
+            )
+            for where in found.values()
+        )
 
     def with_vocabulary(self, rows: int) -> ModelConfig:
         """The same model with an embedding, and an untied head, of so many rows."""
-        return ModelConfig(replace(self.architecture, vocab=rows))
+        return ModelConfig(self.architecture.with_vocabulary(rows))
 
-    def split(self, ranks: int) -> ModelConfig:
-        """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide."""
-        return self if ranks == 1 else _split(self, ranks)
+    def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> ModelConfig:
+        """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide.
+
+        `sharers` and `own` ranks share out the experts and each of them, see `Architecture.split`.
+        """
+        alone = ranks == sharers == (own or 1) == 1
+        return self if alone else _split(self, ranks, sharers, own)
+
+    def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> ModelConfig:
+        """These layers of the model, with or without what stands at its ends."""
+        return _part(self, layers, embedding, head)
 
     def layer_tensors(self, index: int) -> tuple[Tensor, ...]:
-        """The tensors of layer `index`, from 0."""
-        return tuple(_STYLES[self.architecture.model_type].layer(self.architecture, index))
+        """The tensors of layer `index`, from 0; of experts that are shared out those of a card."""
+        return tuple(self._layer(index))
 
     def layer_parameters(self, index: int) -> int:
-        """Parameters of layer `index` (dense and sparse layers differ, others do not)."""
-        return self._layer_size(self.architecture.is_sparse(index))
+        """Parameters of layer `index`."""
+        return self._sizes[self._key(index)]
 
-    def _layer_size(self, sparse: bool) -> int:
-        return self._layer_sizes[sparse]
+    def _key(self, index: int) -> object:
+        """What tells layers of different tensors, or different sizes, apart."""
+        a = self.architecture
+        drawn = a.blueprint.order[a.number(index)] if a.blueprint else 0
+        return drawn, a.order[index] if a.order else 0, a.is_sparse(index)
 
     @cached_property
-    def _layer_sizes(self) -> dict[bool, int]:
-        """Parameters of a layer without and with experts, 0 where there is none."""
-        a, found = self.architecture, {False: 0, True: 0}
-        for sparse in found:
-            index = next((i for i in range(a.layers) if a.is_sparse(i) == sparse), None)
-            if index is not None:
-                found[sparse] = sum(tensor.size for tensor in self.layer_tensors(index))
-        return found
+    def _sizes(self) -> dict[object, int]:
+        return {self._key(kind.first): kind.parameters for kind in self.kinds}
+
+    @cached_property
+    def _before(self) -> tuple[Tensor, ...]:
+        a = self.architecture
+        if not a.has_embedding:
+            return ()
+        return a.blueprint.before if a.blueprint else (*STYLES[a.model_type].before(a),)
+
+    @cached_property
+    def _after(self) -> tuple[Tensor, ...]:
+        a = self.architecture
+        if not a.has_head:
+            return ()
+        if a.blueprint is None:
+            return (*STYLES[a.model_type].after(a),)
+        heads = any(tensor.vocabulary for tensor in a.blueprint.after)
+        own = () if a.tied or heads or a.has_embedding else (copied_head(a),)
+        return (*a.blueprint.after, *own)
+
+    def _layer(self, index: int) -> Iterator[Tensor]:
+        a = self.architecture
+        if a.blueprint:
+            tensors = a.blueprint.layer(a.number(index))
+        else:
+            tensors = STYLES[a.model_type].layer(a, index)
+        experts = a.experts
+        if experts is None or (experts.sharers == 1 and experts.widths[0] == experts.widths[1]):
+            return tensors
+        return (held(tensor, experts) if of_experts(tensor) else tensor for tensor in tensors)
 
 
 @lru_cache(maxsize=1024)
-def _split(model: ModelConfig, ranks: int) -> ModelConfig:
-    return ModelConfig(model.architecture.split(ranks))
+def _split(model: ModelConfig, ranks: int, sharers: int, own: int | None) -> ModelConfig:
+    return ModelConfig(model.architecture.split(ranks, sharers, own))
 
 
-def _model_type(config: Mapping[str, object]) -> str:
-    value = config.get("model_type")
-    remedy = f"supported are {', '.join(SUPPORTED)}"
-    if value is None:
-        raise ModelError("model_type", "nothing", "config.json must name its model type", remedy)
-    if not isinstance(value, str) or value not in _STYLES:
-        bound = "this architecture cannot be counted exactly yet"
-        if isinstance(config.get("text_config"), Mapping):
-            remedy = f"pass its text_config alone; {remedy}"
-        raise ModelError("model_type", value, bound, remedy)
-    classes = config.get("architectures")
-    heads = _CLASSIFIERS if value == "bert" else _HEADS
-    if isinstance(classes, list) and classes and not str(classes[0]).endswith(heads):
-        bound = "only causal language models are counted, and this class has another head"
-        raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
-    return value
+@lru_cache(maxsize=4096)
+def _part(model: ModelConfig, layers: tuple[int, ...], embedding: bool, head: bool) -> ModelConfig:
+    return ModelConfig(model.architecture.only(layers, embedding=embedding, head=head))

@@ -14,10 +14,15 @@ _T = TypeVar("_T", int, bool, str)
 
 
 class Fields:
-    """A config.json whose values are taken one by one; null counts as missing."""
+    """A config.json whose values are taken one by one; null counts as missing.
 
-    def __init__(self, config: Mapping[str, object]) -> None:
-        self._config = config
+    `defaults` are what transformers takes for keys that the file leaves out.
+    """
+
+    def __init__(
+        self, config: Mapping[str, object], defaults: Mapping[str, object] | None = None
+    ) -> None:
+        self._config, self._defaults = config, defaults or {}
 
     def whole(self, *names: str, default: int | None = None, at_most: int = LARGEST) -> int:
         """A whole number under the first of `names` that is there, else the default.
@@ -36,6 +41,16 @@ class Fields:
             raise ModelError(name, value, bound, "copy it from the model's config.json")
         return value
 
+    def count(self, *names: str, default: int = 0) -> int:
+        """As `whole`, but it may be 0."""
+        _, value = self._first(names)
+        return 0 if value == 0 and type(value) is int else self.whole(*names, default=default)
+
+    def last(self, name: str, layers: int) -> int:
+        """The number of a layer; that of the last one where it says -1 or nothing."""
+        _, value = self._first((name,))
+        return layers - 1 if value == -1 else self.count(name, default=layers - 1)
+
     def flag(self, name: str, default: bool) -> bool:
         """A truth value, else the default; ModelError for anything else."""
         return self._typed(name, bool, default, "true or false")
@@ -44,9 +59,42 @@ class Fields:
         """Whether the key has a value that is not null; the default where the key is missing."""
         return self._config[name] is not None if name in self._config else default
 
+    def is_number(self, name: str) -> bool:
+        """Whether a whole number stands under the key."""
+        return type(self._first((name,))[1]) is int
+
+    def is_positive(self, name: str) -> bool:
+        """Whether a whole number above 0 stands under the key."""
+        return self.is_number(name) and self._first((name,))[1] != -1
+
+    def names(self, name: str) -> list[str]:
+        """Words from a list, or from one text that | divides."""
+        _, value = self._first((name,))
+        if isinstance(value, str):
+            return value.lower().split("|")
+        return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
+
+    def is_list(self, name: str) -> bool:
+        """Whether a list stands under the key."""
+        return isinstance(self._first((name,))[1], list)
+
+    def length(self, name: str, default: int) -> int:
+        """How many entries a list has, else the default."""
+        _, value = self._first((name,))
+        return len(value) if isinstance(value, list) else default
+
+    def first_class(self, name: str) -> str:
+        """The first of a list of names, empty where there is none."""
+        _, value = self._first((name,))
+        return str(value[0]) if isinstance(value, list) and value else ""
+
+    def has(self, name: str) -> bool:
+        """Whether the file itself has the key."""
+        return self._config.get(name) is not None
+
     def share(self, name: str, default: float) -> float:
         """A probability in 0 … 1 (1 left out), else the default; ModelError for anything else."""
-        value = self._config.get(name)
+        _, value = self._first((name,))
         if value is None:
             return default
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
@@ -62,7 +110,7 @@ class Fields:
 
     def indices(self, name: str) -> frozenset[int]:
         """A list of layer numbers, empty where missing; ModelError for anything else."""
-        value = self._config.get(name)
+        _, value = self._first((name,))
         if value is None:
             return frozenset()
         found = [item for item in value if type(item) is int] if isinstance(value, list) else []
@@ -71,8 +119,70 @@ class Fields:
             raise ModelError(name, value, bound, "copy it from the model's config.json")
         return frozenset(found)
 
+    def each(self, name: str, layers: int) -> list[int]:
+        """A whole number for each layer, from a list of them or from one for all."""
+        _, value = self._first((name,))
+        if not isinstance(value, list):
+            return [self.whole(name)] * layers
+        bound = f"it must be a whole number for each of {layers} layers"
+        if len(value) != layers or not all(type(v) is int and 0 < v <= LARGEST for v in value):
+            raise ModelError(name, value, bound, "copy it from the model's config.json")
+        return value
+
+    def words(self, name: str, known: tuple[str, ...]) -> list[str] | None:
+        """A list of words of `known`, None where the key is missing; ModelError otherwise."""
+        _, value = self._first((name,))
+        if value is None:
+            return None
+        found = [word for word in value if word in known] if isinstance(value, list) else []
+        if not isinstance(value, list) or not 0 < len(found) == len(value) <= MOST_LAYERS:
+            bound = f"it must be a list of {', '.join(known)}"
+            raise ModelError(name, value, bound, "copy it from the model's config.json")
+        return found
+
+    def kinds(self, name: str, layers: int, known: tuple[str, ...]) -> list[str] | None:
+        """As `words`, one for each layer."""
+        value = self.words(name, known)
+        if value is not None and len(value) != layers:
+            bound = f"it must name the kind of each of {layers} layers"
+            raise ModelError(name, value, bound, "copy it from the model's config.json")
+        return value
+
+    def numbers(self, name: str, default: list[int]) -> list[int]:
+        """A list of whole numbers, else the default; ModelError for anything else."""
+        _, value = self._first((name,))
+        if value is None:
+            return default
+        if not isinstance(value, list) or not all(
+            type(v) is int and 0 <= v <= LARGEST for v in value
+        ):
+            bound = "it must be a list of whole numbers"
+            raise ModelError(name, value, bound, "copy it from the model's config.json")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        """A positive number, else the default; ModelError for anything else."""
+        _, value = self._first((name,))
+        if value is None:
+            return default
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6
+        if not good:
+            raise ModelError(
+                name, value, "it must be a positive number", "copy it from config.json"
+            )
+        return float(value)  # type: ignore[arg-type]
+
+    def inner(self, name: str) -> Mapping[str, object]:
+        """The object under a key, empty where it is missing; ModelError for anything else."""
+        _, value = self._first((name,))
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise ModelError(name, value, "it must be an object", "copy it from config.json")
+        return value
+
     def _typed(self, name: str, kind: type[_T], default: _T, what: str) -> _T:
-        value = self._config.get(name)
+        _, value = self._first((name,))
         if value is None:
             return default
         if not isinstance(value, kind):
@@ -80,7 +190,10 @@ class Fields:
         return value
 
     def _first(self, names: tuple[str, ...]) -> tuple[str, object]:
-        for name in names:
-            if self._config.get(name) is not None:
-                return name, self._config[name]
+        for source in (self._config, self._defaults):
+            for name in names:
+                if source.get(name) is not None:
+                    return name, source[name]
+            if any(name in source for name in names):
+                break  # null is said, and no default
         return names[0], None

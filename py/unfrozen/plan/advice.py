@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
-from unfrozen.plan.changes import Change, Patch, candidates, patched
+from unfrozen.plan.changes import Change, Patch, candidates, nobody_has, patched
 from unfrozen.plan.fit import DEFAULT_GPU, Plan, plan_job
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.units import gib
@@ -85,11 +85,12 @@ def _legal(planned: Plan) -> list[tuple[Change, Plan]]:
 
 
 def _applied(job: Job, changes: tuple[Change, ...]) -> Plan | None:
-    """The plan after changes, or None where they are not legal together."""
+    """The plan after changes, or None where they are not legal together or nobody has them."""
     recipe = {key: value for change in changes for key, value in change.recipe.items()}
     cluster = {key: value for change in changes for key, value in change.cluster.items()}
     try:
-        return plan_job(patched(job, {"recipe": recipe, "cluster": cluster}))
+        changed = patched(job, {"recipe": recipe, "cluster": cluster})
+        return None if nobody_has(changed.recipe) else plan_job(changed)
     except PlanError:
         return None
 

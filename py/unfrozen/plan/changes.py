@@ -105,6 +105,18 @@ CHANGES: Final = (
         cluster={"offload": "optimizer"},
     ),
     Change(
+        "sync",
+        "Gradients summed after each micro-batch",
+        "Each card waits with its share of them, and talks more often.",
+        {"no_sync": False},
+    ),
+    Change(
+        "outputs",
+        "Logits let go of before the backward pass",
+        "`del` what the model answered once the loss is there.",
+        {"keeps_outputs": False},
+    ),
+    Change(
         "moments_int8",
         "8-bit moments",
         "One scale for 256 values.",
@@ -144,6 +156,8 @@ def candidates(job: Job) -> Iterator[Change]:
     """Changes that would change something here."""
     now = {"recipe": job.recipe, "cluster": job.cluster}
     for change in (*CHANGES, *_of_this_job(job)):
+        if job.recipe.rounds and "moments" in change.recipe and change.recipe["moments"] == "int8":
+            change = replace(change, note=_BYTES)
         parts = change.patch.items()
         if any(getattr(now[part], key) != v for part, patch in parts for key, v in patch.items()):
             yield change
@@ -163,7 +177,7 @@ def _of_this_job(job: Job) -> Iterator[Change]:
             {"micro_batch": fewer, "grad_accum": more},
         )
     if _rounds_at_random(job.recipe):
-        yield _PURE
+        yield replace(_PURE, note=_BYTES) if job.recipe.moments == "int8" else _PURE
     yield from _adapters(job.recipe)
     if job.cluster.tensor_parallel > 1:
         yield from _BESIDE_TENSOR_PARALLEL
@@ -180,6 +194,16 @@ _PURE: Final = Change(
     {"master": None, "rounding": "stochastic"},
     kind="rounding",
 )
+
+
+_BYTES: Final = "torchao's AdamW8bit does both; bitsandbytes and the runner round to the nearest."
+
+
+def nobody_has(recipe: Recipe) -> bool:
+    """Whether no optimizer does what a recipe asks for: moments that wait in the host are those of
+    bitsandbytes (its PagedAdamW), which rounds 16-bit weights to the nearest.
+    """
+    return recipe.paged and recipe.rounds
 
 
 def _rounds_at_random(recipe: Recipe) -> bool:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from unfrozen.errors import PlanError
 from unfrozen.hardware.boards import HOST_MEMORY_GB_S, LINK_SHARE, board, peak_tflops
 from unfrozen.hardware.gpus import Gpu
-from unfrozen.job import Job
-from unfrozen.plan.flops import flops, frozen
-from unfrozen.plan.step_time import (
-    SCORE_BYTES,
+from unfrozen.hardware.reached import (
+    SUSTAINED_SHARE,
     UNMEASURED_SHARE,
-    card_of,
-    step_time,
-    step_tokens,
-    utilisation,
+    product_tflops,
+    reached,
+    reached_sources,
 )
+from unfrozen.job import Job
+from unfrozen.job.choices import LOW_BITS
+from unfrozen.plan.flops import flops
+from unfrozen.plan.record import band
+from unfrozen.plan.step_time import card_of, step_time, step_tokens
+from unfrozen.plan.timing.attention import SCORE_BYTES
+from unfrozen.plan.timing.calibration import Calibration
+from unfrozen.plan.timing.words import RECORD, bound_words, record_words, spent_words
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What training on a number of tokens takes. Cost is None without a price."""
+    """What training on a number of tokens takes. Cost is None without a price.
+
+    `parts` are the seconds of a step by cause, `spent` their shares in words, `bound` the sentence
+    that names the largest; all empty where a utilisation was given. `step_band` is what nine in ten
+    published steps took beside such an estimate, in seconds.
+    """
 
     tokens: float
     flops_per_token: float
@@ -39,16 +49,24 @@ class Estimate:
     cost: float | None
     gpu: str
     assumptions: tuple[str, ...]
+    parts: dict[str, float] = field(default_factory=dict)
+    spent: str = ""
+    bound: str = ""
+    step_band: tuple[float, float] | None = None
 
 
 def estimate(
-    job: Job, tokens: float, mfu: float | None = None, price: float | None = None
+    job: Job,
+    tokens: float,
+    mfu: float | None = None,
+    price: float | None = None,
+    measured: Calibration | None = None,
 ) -> Estimate:
     """Time, energy and cost of training on `tokens`.
 
     `mfu` is the measured share of the peak, by the model's own FLOPs; without it the step is
-    estimated. `price` is that of one card for one hour, in any currency. Raises PlanError for
-    numbers out of bounds.
+    estimated, with what was `measured` on the reader's own machine. `price` is that of one card for
+    one hour, in any currency. Raises PlanError for numbers out of bounds.
     """
     _check("tokens", tokens, 1, LARGEST)
     if mfu is not None:
@@ -57,10 +75,10 @@ def estimate(
         _check("price", price, 0, 1e6)
     gpu, gpus, model = card_of(job), job.cluster.gpus, flops(job).model
     peak = 1e12 * peak_tflops(gpu, job.recipe.compute)
-    speed = step_tokens(job) / step_time(job).seconds
-    if mfu is not None:
-        speed = gpus * mfu * peak / model
+    step = None if mfu is not None else step_time(job, measured)
+    speed = step_tokens(job) / step.seconds if step else gpus * (mfu or 0) * peak / model
     hours = gpus * tokens / speed / 3600
+    low, high = (edge * step_tokens(job) / speed for edge in (RECORD.low, RECORD.high))
     return Estimate(
         tokens=tokens,
         flops_per_token=model,
@@ -73,23 +91,24 @@ def estimate(
         energy_kwh=hours * board(gpu).power_watts / 1000,
         cost=None if price is None else price * hours,
         gpu=gpu.name,
-        assumptions=_assumptions(job, gpu, mfu),
+        assumptions=_assumptions(job, gpu, mfu, measured),
+        parts=step.parts() if step else {},
+        spent=spent_words(step) if step else "",
+        bound=bound_words(step) if step else "",
+        step_band=(low, high) if step else None,
     )
 
 
-def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
+def _assumptions(
+    job: Job, gpu: Gpu, mfu: float | None, measured: Calibration | None
+) -> tuple[str, ...]:
     found = []
     if job.gpu is None:
         found.append(f"No card is named; these are {gpu.name}.")
     if mfu is None:
-        share = utilisation(gpu, job.recipe)
-        kernels = job.recipe.kernels.replace("_", " ")
-        found.append(
-            f"Assumed: matrix products reach {100 * share:.0f}% of"
-            f" {peak_tflops(gpu, job.recipe.compute):g} TFLOP/s ({kernels} kernels);"
-            f" {_confidence(job)}"
-        )
-        found += _unmeasured(job, gpu) + _links(job, gpu)
+        found.append(measured.words() if measured else _products(job, gpu))
+        found.append(f"How sure: {_confidence(job)}")
+        found += _unmeasured(job) + _links(job, gpu)
     found.append(
         f"Each card is counted at its limit of {board(gpu).power_watts} W, the most it may draw;"
         " hosts and cooling are not counted (PUE 1.0)."
@@ -97,25 +116,32 @@ def _assumptions(job: Job, gpu: Gpu, mfu: float | None) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _products(job: Job, gpu: Gpu) -> str:
+    """At which rate products last, and who says so."""
+    compute = job.recipe.compute
+    rate, peak = product_tflops(gpu, compute), peak_tflops(gpu, compute)
+    told = f"matrix products last at {rate:.0f} of {peak:g} TFLOP/s"
+    exact = reached(gpu).fp8 if compute in LOW_BITS else reached(gpu).products
+    if exact and compute != "fp32":
+        return f"Measured elsewhere: {told} ({reached_sources(gpu)[0].partition(':')[0]})."
+    if gpu.matmul_tflops:
+        return f"Assumed: {told}, {SUSTAINED_SHARE:g} of the best product that anyone measured."
+    return (
+        f"Assumed: {told}; the best product of a {gpu.name}, which nobody measured, reaches"
+        f" {100 * UNMEASURED_SHARE:.0f}% of its peak."
+    )
+
+
 def _confidence(job: Job) -> str:
-    """How far published runs are from such an estimate (`SPEEDS`, `UNEXPLAINED` of the tests)."""
-    if frozen(job):
-        return (
-            "speeds of adapters are untested, and the few published are up to three times as high."
-        )
-    return "real runs differ by a third."
+    """How far estimates were off for published runs of the same kind, and of all kinds."""
+    return f"{band(job)}; {record_words()}"
 
 
-def _unmeasured(job: Job, gpu: Gpu) -> list[str]:
+def _unmeasured(job: Job) -> list[str]:
     """What is assumed because nobody measured it."""
     found = []
-    if gpu.matmul_tflops is None:
-        found.append(
-            f"Assumed: the best product of a {gpu.name}, which nobody measured, reaches"
-            f" {100 * UNMEASURED_SHARE:.0f}% of its peak."
-        )
     if job.recipe.kernels == "fused_block":
-        found.append("Assumed: fused blocks are as fast as eager ones; no card has measured them.")
+        found.append("Assumed: fused blocks move what eager ones do outside norm and product.")
     if job.recipe.attention == "eager":
         found.append(f"Assumed: eager attention moves {SCORE_BYTES} bytes a score and direction.")
     return found
@@ -124,9 +150,9 @@ def _unmeasured(job: Job, gpu: Gpu) -> list[str]:
 def _links(job: Job, gpu: Gpu) -> list[str]:
     """What is assumed of the ways between cards, machines and the host, where the job uses them."""
     found, cards = [], job.cluster.gpus
-    reached = f"reach {100 * LINK_SHARE:.0f}% of their speed on paper"
+    reaches = f"reach {100 * (reached(gpu).link_share or LINK_SHARE):.0f}% of their speed on paper"
     if cards > 1:
-        found.append(f"Assumed: communication hides behind them as far as it can; links {reached}.")
+        found.append(f"Assumed: communication hides behind products where it can; links {reaches}.")
     if cards > board(gpu).machine and cards > board(gpu).linked:
         found.append(
             f"Assumed: {board(gpu).machine} cards in a machine,"
@@ -134,7 +160,8 @@ def _links(job: Job, gpu: Gpu) -> list[str]:
         )
     offloads = job.cluster.offload != "none"
     if offloads or job.recipe.paged or job.recipe.activation_offload:
-        found.append(f"Assumed: links to the host ({board(gpu).host_gb_s:g} GB/s) {reached}.")
+        share = f"{100 * LINK_SHARE:.0f}% of their speed on paper"
+        found.append(f"Assumed: links to the host ({board(gpu).host_gb_s:g} GB/s) reach {share}.")
     if offloads:
         found.append(f"Assumed: the host updates {HOST_MEMORY_GB_S:g} GB/s for each card.")
     return found

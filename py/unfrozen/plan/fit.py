@@ -46,12 +46,21 @@ class Plan:
         return None if self.job.gpu is None else self.device_bytes <= self.job.gpu.capacity_bytes
 
     @property
+    def guessed_bytes(self) -> int:
+        """Activations at the peak that are estimated, and may be half as much or twice: those of a
+        model whose layers nobody has traced.
+        """
+        guesses = self.job.model.architecture.guesses
+        return self.instants[self.peak_instant].get("activations", 0) if guesses else 0
+
+    @property
     def band_gib(self) -> tuple[float, float]:
         """Lowest and highest `device` that the overheads seen in public rows allow."""
         extra = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
-        low = RESERVED_RANGE[0] * self.allocated_bytes + CONTEXT_RANGE[0] + extra
+        guessed = self.guessed_bytes
+        low = RESERVED_RANGE[0] * (self.allocated_bytes - guessed / 2) + CONTEXT_RANGE[0] + extra
         high = (
-            max(RESERVED_RANGE[1] * self.allocated_bytes, self.reserved_bytes)
+            max(RESERVED_RANGE[1] * (self.allocated_bytes + guessed), self.reserved_bytes)
             + CONTEXT_RANGE[1]
             + 2 * extra
         )

@@ -37,6 +37,9 @@ class Flops:
 @lru_cache(maxsize=1024)
 def layer_matrices(a: Architecture) -> int:
     """Weights of matrices in all layers that act on one token: active experts, no embedding."""
+    if a.blueprint:
+        share = a.experts.per_token / a.experts.count if a.experts else 1.0
+        return round(a.blueprint.active(share))
     attention = a.hidden * (2 * a.q_width + 2 * a.kv_width)
     each = a.hidden * (3 if a.gated else 2)
     dense = attention + each * a.ffn
@@ -71,7 +74,7 @@ def flops(job: Job) -> Flops:
 
 def frozen(job: Job) -> bool:
     """Whether only adapters train."""
-    return job.recipe.method != "full"
+    return job.recipe.lora is not None
 
 
 def adapter_parameters(job: Job) -> int:

@@ -36,8 +36,8 @@ _KEPT: Final = ("activations", "logits_loss")  # no fewer bytes on more cards
 def min_gpus(planned: Plan) -> int:
     """The least number of cards, sharding everything (ZeRO-3), on which the job fits; 0: none.
 
-    Counts cards of the job's kind, or 80 GB cards where it names none. Tensor and context
-    parallelism stay as they are, so that the answer is a multiple of their ranks.
+    Counts cards of the job's kind, or 80 GB cards where it names none. What else they share out
+    stays as it is, so that the answer is a multiple of the cards of one replica.
     """
     return _fewest(planned, "zero3")
 
@@ -54,7 +54,7 @@ def largest(planned: Plan, key: str) -> int:
     for another key and for a job that names no card.
     """
     if key not in MOST:
-        raise PlanError("solve", key, f"solvable are {', '.join(MOST)}, gpus", "choose one")
+        raise PlanError("solve", key, f"solvable are {', '.join(MOST)}", "choose one")
     job = planned.job
     if job.gpu is None:
         raise PlanError("gpu", "nothing", "only a card sets a limit to solve for", "name a card")
@@ -75,21 +75,17 @@ def largest(planned: Plan, key: str) -> int:
     return _last(lambda value: device_bytes(value) <= capacity, guess, most)
 
 
-def solved(planned: Plan, key: str) -> int:
-    """The answer for `micro_batch`, `seq_len` or `gpus`; raises PlanError as `largest` does."""
-    return fewest_gpus(planned) if key == "gpus" else largest(planned, key)
-
-
 def _fewest(planned: Plan, sharding: str) -> int:
-    """Fewest cards under a sharding, in multiples of those that share out one sequence."""
+    """Fewest cards under a sharding over all of them, in multiples of one replica's."""
     job = planned.job
     capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
-    unit = job.cluster.tensor_parallel * job.cluster.context_parallel
+    over_all = replace(job.cluster, device_map=False, shard_size=None)
+    unit = over_all.unit
     known = {job.cluster: planned}
 
     def at(replicas: int) -> Plan:
-        shared = sharding if replicas * job.cluster.context_parallel > 1 else "none"
-        cluster = replace(job.cluster, gpus=replicas * unit, sharding=shared)
+        cluster = replace(over_all, gpus=replicas * unit)
+        cluster = replace(cluster, sharding=sharding if cluster.alike > 1 else "none")
         if cluster not in known:
             known[cluster] = plan_job(Job(job.model, job.recipe, cluster, job.gpu))
         return known[cluster]
@@ -127,8 +123,7 @@ def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
     """At each instant: bytes that a sharding spreads, whole, and bytes that every card holds."""
     cluster = near.job.cluster
     now, then = _SHARDED[cluster.stage], _SHARDED[SHARDINGS.index(sharding)]
-    shards = max(1, cluster.gpus // cluster.tensor_parallel)
-    found = []
+    found, shards = [], cluster.shards
     for parts in near.instants.values():
         spread = rest = 0
         for name, size in parts.items():

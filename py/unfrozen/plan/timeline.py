@@ -100,14 +100,14 @@ def _way_back(step: Step, start: float, end: float) -> list[tuple[float, Point]]
 def _durations(job: Job) -> dict[str, float]:
     """Seconds of the parts of a step."""
     a, each, time = job.model.architecture, flops(job), step_time(job)
-    second = time.compute / each.total
+    second = time.passes / each.total
     head = 0.0 if job.recipe.loss == "classification" else 2.0 * a.vocab * a.hidden
     return {
         "layers": second * (each.forward - head),
         "head": second * head,
         "head_back": second * 2 * head,
         "layers_back": second * (each.backward + each.recompute - 2 * head),
-        "update": time.seconds - time.compute,
+        "update": time.seconds - time.passes,
     }
 
 

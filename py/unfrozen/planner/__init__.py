@@ -6,20 +6,22 @@ and computes none of it. The build bakes `view({})` into the page with the same 
 Reading order:
 
 1. `sizes` — bytes in the reader's unit
-2. `launch` — cards as processes on machines
-3. `runner` — what the runner does where nobody chooses, and the job it makes of a plan
-4. `entries` — what readers and addresses write, as a state holds it
-5. `state` — a flat record that an address can carry, and its job
-6. `presets` — common recipes
-7. `knobs` — every control: its words and choices
-8. `refusals` — a refusal in the words of the controls
-9. `controls` — … and where it stands
-10. `peak` — the peak in words
-11. `figures` — the bar, the step by instant, the verdict
-12. `formulas` — the peak taken apart
-13. `numbers` — the numbers beside the figures
-14. `ways` — advice and inverse answers
-15. `command` — what to type
+2. `elsewhere` — layouts that the runner lacks, in the words of who has them
+3. `launch` — cards as processes on machines
+4. `runner` — what the runner does where nobody chooses, and the job it makes of a plan
+5. `entries` — what readers and addresses write, as a state holds it
+6. `keys` — the keys of a state
+7. `state` — a flat record that an address can carry, and its job
+8. `presets` — common recipes
+9. `knobs` — every control: its words and choices
+10. `refusals` — a refusal in the words of the controls
+11. `controls` — … and where it stands
+12. `peak` — the peak in words
+13. `figures` — the bar, the step by instant, the verdict
+14. `formulas` — the peak taken apart
+15. `numbers` — the numbers beside the figures
+16. `ways` — advice and inverse answers
+17. `command` — what to type
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from unfrozen import runner
 from unfrozen.job import Job
+from unfrozen.job.choices import LOW_BITS
 from unfrozen.job.recipe import Recipe
 from unfrozen.plan import Plan, plan_job
 from unfrozen.planner import launch as launching
@@ -28,7 +29,7 @@ def commands(plan: Plan, state: State) -> Json:
     job["recipe"]["seq_len"] = plan.job.recipe.seq_len  # said even where it is the default
     differs = [*launching.differences(plan.job, found), *_differences(plan.job, run, found)]
     return {
-        "run": _run(run, found, state),
+        "run": typed_command(run, found, _model(state)),
         "where": launching.where(found),
         "differs": differs,
         "needs": _needs(plan, plan_job(run), unit(state)) if differs else None,
@@ -41,8 +42,12 @@ _LOSS_WORDS: Final = {"logits_fp32": "full"}
 """The runner's word for a loss where it has another."""
 
 
-def _run(run: Job, found: Launch, state: State) -> str:
-    model = "PATH" if setting(state, "config") else quote(setting(state, "model"))
+def _model(state: State) -> str:
+    return "PATH" if setting(state, "config") else quote(setting(state, "model"))
+
+
+def typed_command(run: Job, found: Launch, model: str) -> str:
+    """What to type for a job that the runner trains as it is, of `model`, a word of the shell."""
     recipe = run.recipe
     options = [
         f"--params {recipe.params}",
@@ -83,6 +88,8 @@ def _settings(run: Job) -> dict[str, str]:
         chosen["momentum"] = "0.9"
     if recipe.rounding != "nearest":
         chosen["rounding"] = recipe.rounding
+    if run.cluster.shard_size:
+        chosen["shard_size"] = str(run.cluster.shard_size)
     return chosen
 
 
@@ -91,7 +98,8 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
     recipe, told, a = job.recipe, run.recipe, job.model.architecture
     asked = (
         (not can_train(a), f"it cannot train a model of type {a.model_type}"),
-        (recipe.method != "full", "it trains every weight, without adapters"),
+        (recipe.lora is not None, "it trains every weight, without adapters"),
+        (recipe.lisa_layers is not None, "it trains every layer at once"),
         *_state_differences(job, told),
         (
             recipe.activation_offload and found.cards > 1,
@@ -104,7 +112,8 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
         (recipe.dropout not in (None, a.dropout), "its dropout is the model's own"),
         *_kernel_differences(recipe, told),
         ("fp16" in (recipe.params, recipe.compute), "it does not compute in fp16"),
-        (recipe.compute == "fp8", "it does not compute in fp8"),
+        (recipe.compute in LOW_BITS, f"it does not compute in {recipe.compute}"),
+        *_habit_differences(job),
     )
     return [words for differs, words in asked if differs]
 
@@ -148,6 +157,26 @@ def _state_differences(job: Job, told: Recipe) -> tuple[tuple[bool, str], ...]:
             recipe.optimizer_in_backward and not told.optimizer_in_backward,
             "its weights move after the backward pass",
         ),
+    )
+
+
+def _habit_differences(job: Job) -> tuple[tuple[bool, str], ...]:
+    """Habits of other training loops."""
+    recipe, cluster = job.recipe, job.cluster
+    sharded = cluster.stage == 3 and cluster.gpus > 1
+    return (
+        (recipe.accumulates_whole, "it sums gradients over cards after each micro-batch"),
+        (bool(recipe.grad_buckets), "it has no second copy of gradients"),
+        (recipe.whole_compile, "it compiles blocks, not the model as one"),
+        (recipe.keeps_outputs, "its logits are gone before the backward pass"),
+        (recipe.compiled_loss is not None, "its loss is compiled with its kernels"),
+        (recipe.checkpoint_every > 1, "it makes every layer again, or none"),
+        (recipe.expert_padding is not None, "its experts take as many tokens as they are sent"),
+        (recipe.router_held, "its routers hold no graph"),
+        (recipe.reduce not in (None, "fp32"), "it sums gradients in fp32"),
+        (recipe.base is not None and recipe.lora is None, "its weights train in 16 or 32 bits"),
+        (sharded and cluster.root_resharded, "what is outside its layers stays gathered"),
+        (cluster.whole_embedding, "its embedding is shared out"),
     )
 
 

@@ -7,13 +7,9 @@ from typing import Final
 from unfrozen.hardware.gpus import GPUS
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.planner.keys import FLAGS, LORA, OWN, RECIPE, YIELDS
 from unfrozen.planner.knobs import GROUPS, SLIDERS, Knob
 from unfrozen.planner.state import (
-    FLAGS,
-    LORA,
-    OWN,
-    RECIPE,
-    YIELDS,
     State,
     as_text,
     job_without,
@@ -24,9 +20,17 @@ from unfrozen.units import format_count, gib, sig3
 
 _COUNTS: Final = (
     "lora_rank",
+    "projection_rank",
+    "lisa_layers",
+    "checkpoint_every",
     "grad_accum",
     "tensor_parallel",
     "context_parallel",
+    "shard_size",
+    "pipeline_parallel",
+    "pipeline_chunks",
+    "expert_parallel",
+    "expert_tensor_parallel",
     "dropout",
     "tokens",
     "price",

@@ -12,7 +12,9 @@ from typing import Final, cast
 
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import find
+from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.model.published.defaults import DEFAULTS
 from unfrozen.reader.typed import Unread, read_number
 
 _THOUSANDS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "t": 10**12}
@@ -20,19 +22,6 @@ _POWERS: Final = {"": 1, "k": 2**10, "m": 2**20}
 """A sequence of "4k" tokens has 4,096 of them: lengths come in powers of two."""
 _EXACT: Final = 2**53  # whole numbers up to here are exact as floats
 _VARIANT: Final = re.compile(r"-(?:instruct|chat|it|pt|hf)(?=-|$)")
-_TEXT_PARTS: Final = {
-    "qwen2_vl_text": "qwen2",
-    "qwen2_5_vl_text": "qwen2",
-    "qwen3_vl_text": "qwen3",
-}
-"""Language models inside others that have the tensors of another type (transformers 5)."""
-_GEMMA3: Final = {
-    "vocab_size": 262_208,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-}
-"""What Gemma3TextConfig of transformers takes where a published text_config says nothing."""
 
 
 def whole_text(key: str, text: str) -> str:
@@ -93,11 +82,11 @@ def text_part(config: Mapping[str, object]) -> dict[str, object]:
     if not has_text_part(config):
         return dict(config)
     inner = cast("Mapping[str, object]", config["text_config"])
-    named = str(inner.get("model_type", ""))
-    found = (_GEMMA3 if named == "gemma3_text" else {}) | dict(inner)
-    return found | ({"model_type": _TEXT_PARTS[named]} if named in _TEXT_PARTS else {})
+    return DEFAULTS.get(str(inner.get("model_type")), {}) | dict(inner)
 
 
 def has_text_part(config: Mapping[str, object]) -> bool:
-    """Whether the language model stands in a `text_config` of its own."""
+    """Whether only the language model, in a `text_config` of its own, can be counted."""
+    if config.get("model_type") in SUPPORTED:
+        return False
     return isinstance(config.get("text_config"), Mapping) and "hidden_size" not in config

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from unfrozen.events import COMPONENTS, in_order
+from unfrozen.memory.holder import holder_words
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.plan import Plan
 from unfrozen.planner.peak import gone_by, instant_label, peak_sentence
@@ -106,13 +107,15 @@ def verdict(plan: Plan, unit: str) -> Json:
     room = card.capacity_bytes
     low, high = (edge * GIB for edge in plan.band_gib)
     of = f"{size_text(need, unit)} of {size_text(room, unit)}{each}"
+    whose = holder_words(plan.job)
+    after = f" {whose}" if whose else ""
     if need <= room:
-        free = f"{of}; {size_text(room - need, unit)} stay free."
+        free = f"{of}; {size_text(room - need, unit)} stay free.{after}"
         if high <= room:
             return {"kind": "yes", "title": "It fits.", "text": free}
         text = f"{free} The error band reaches past the edge: try it before you rely on it."
         return {"kind": "narrow", "title": "It fits, narrowly.", "text": text}
-    missing = f"{of}; {size_text(need - room, unit)} are missing."
+    missing = f"{of}; {size_text(need - room, unit)} are missing.{after}"
     if low > room:
         return {"kind": "no", "title": "It does not fit.", "text": missing}
     text = f"{missing} The lower end of the error band would fit; do not count on it."

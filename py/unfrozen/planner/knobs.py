@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from unfrozen.job.habits import FRAMEWORKS
+
 _SEQ_LENS: Final = tuple(
     size for power in range(7, 20) for size in (2**power, 3 * 2 ** (power - 1)) if size <= 524_288
 )
@@ -40,8 +42,14 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                 "method",
                 "Method",
                 "what has gradients and optimizer state",
-                {"full": "full: every weight", "lora": "LoRA: adapters", "qlora": "QLoRA"},
+                {
+                    "full": "full: every weight",
+                    "lora": "LoRA: adapters",
+                    "qlora": "QLoRA",
+                    "lisa": "LISA: some layers at a time",
+                },
             ),
+            _knob("lisa_layers", "Layers at a time", "that LISA trains"),
             _knob(
                 "base",
                 "Frozen weights",
@@ -69,7 +77,10 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
         (
             _knob("params", "Weights", "what the forward pass reads", _PRECISIONS),
             _knob(
-                "compute", "Products", "precision of the arithmetic", _PRECISIONS | {"fp8": "fp8"}
+                "compute",
+                "Products",
+                "precision of the arithmetic",
+                _PRECISIONS | {"fp8": "fp8", "mxfp8": "MXFP8", "nvfp4": "NVFP4", "int8": "int8"},
             ),
             _knob(
                 "master",
@@ -78,11 +89,12 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                 {"null": "none", "fp32": "fp32"},
             ),
             _knob("grads", "Gradients", "as they wait for the step", _PRECISIONS),
+            _knob("reduce", "Sums of gradients", "over cards that share them out", _PRECISIONS),
             _knob(
                 "moments",
                 "Moments",
                 "the optimizer's running means",
-                {"fp32": "fp32", "bf16": "bf16", "int8": "8-bit", "null": "none"},
+                {"fp32": "fp32", "bf16": "bf16", "int8": "8-bit", "int4": "4-bit", "null": "none"},
             ),
         ),
     ),
@@ -101,8 +113,11 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                     "lion": "Lion",
                     "muon": "Muon",
                     "lomo": "LOMO",
+                    "galore": "GaLore",
+                    "apollo": "APOLLO",
                 },
             ),
+            _knob("projection_rank", "Rank of moments", "under GaLore and APOLLO"),
             _knob(
                 "step",
                 "Update",
@@ -112,6 +127,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                     "foreach": "foreach: lists",
                     "for_loop": "one by one",
                     "rows": "some rows at a time",
+                    "sub_groups": "in sub-groups, fp32",
                 },
             ),
             _knob("paged", "Paged moments", "parked in the host's memory"),
@@ -133,6 +149,8 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
         "Forward and backward",
         (
             _knob("grad_accum", "Accumulation", "micro-batches before a step"),
+            _knob("no_sync", "Summed at the end only", "until then gradients wait whole"),
+            _knob("grad_buckets", "Buckets of their own", "gradients a second time, as in DDP"),
             _knob("packed", "Packed rows", "documents share a sequence, kept apart"),
             _knob(
                 "attention",
@@ -151,12 +169,14 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                 "what each layer keeps",
                 {"eager": "eager", "fused": "fused", "fused_block": "fused blocks"},
             ),
+            _knob("whole_compile", "Compiled as one", "all gradients come at once"),
             _knob(
                 "checkpointing",
                 "Checkpointing",
                 "what is computed again",
                 {"none": "none", "selective": "selective", "full": "full: every layer"},
             ),
+            _knob("checkpoint_every", "Each so manieth layer", "is computed again, others not"),
             _knob(
                 "loss",
                 "Loss",
@@ -167,10 +187,16 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                     "chunked": "in chunks",
                     "fused_linear": "fused with the head",
                     "linear": "by 256 tokens",
+                    "fused_vocab": "by 2,048 words",
                     "vocab_parallel": "split over cards",
+                    "loss_parallel": "split over cards, PyTorch",
                     "classification": "classification head",
                 },
             ),
+            _knob("compiled_loss", "Loss in one kernel", "one matrix of logits less"),
+            _knob("keeps_outputs", "Logits held", "by the loop, through the backward pass"),
+            _knob("expert_padding", "Places of experts", "times the even share, or fullest"),
+            _knob("router_held", "Routers' losses held", "with all that leads to them"),
             _knob("dropout", "Dropout", "each mask is kept: 0 … 1"),
             _knob("activation_offload", "Offload activations", "to the host, layer by layer"),
         ),
@@ -189,9 +215,12 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                     "zero3": "ZeRO-3: + weights",
                 },
             ),
+            _knob("shard_size", "Shared among", "so many cards; groups of them are copies (HSDP)"),
             _knob("tensor_parallel", "Tensor parallel", "cards that split each layer"),
             _knob("context_parallel", "Context parallel", "cards that split each sequence"),
             _knob("outer_apart", "Embedding and head apart", "gathered on their own under ZeRO-3"),
+            _knob("root_resharded", "Ends let go of", "between forward and backward pass"),
+            _knob("whole_embedding", "Embedding whole", "on each tensor-parallel card"),
             _knob(
                 "offload",
                 "Offload",
@@ -202,8 +231,42 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
         ),
     ),
     (
+        "Layers and experts on cards of their own",
+        (
+            _knob("pipeline_parallel", "Pipeline parallel", "cards that hold layers of their own"),
+            _knob(
+                "pipeline_schedule",
+                "Schedule",
+                "how many micro-batches are in flight",
+                {
+                    "gpipe": "GPipe: all",
+                    "1f1b": "1F1B: one a rank",
+                    "interleaved": "interleaved 1F1B",
+                    "zero_bubble": "zero bubble (ZB-H1)",
+                    "zb_h2": "zero bubble (ZB-H2)",
+                    "zb_v": "zero bubble, V-shaped",
+                    "dualpipe_v": "DualPipeV",
+                    "dualpipe": "DualPipe: weights twice",
+                },
+            ),
+            _knob(
+                "pipeline_chunks", "Stages a card", "of smaller size, where they are interleaved"
+            ),
+            _knob("pipeline_layers", "Layers of each stage", "in order, like 8, 8, 8, 7"),
+            _knob("expert_parallel", "Expert parallel", "cards that share out the experts"),
+            _knob("expert_tensor_parallel", "Expert tensor parallel", "cards that split an expert"),
+            _knob("device_map", "Device map", "layers over the cards of one machine, one at work"),
+        ),
+    ),
+    (
         "The whole run",
         (
+            _knob(
+                "framework",
+                "Framework",
+                "whose defaults count where nothing is said here",
+                {name: name for name in sorted(FRAMEWORKS)},
+            ),
             _knob("tokens", "Tokens", "seen in training, all passes together"),
             # The range over providers in May 2026 (mercatus-ai.com, cloud GPU pricing).
             _knob(

@@ -14,6 +14,8 @@ from typing import Final
 
 from unfrozen.hardware.boards import NODE_GPUS, board
 from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.planner.elsewhere import copies, experts, pipeline
 from unfrozen.runner import MOST_AT_ONCE, MOST_MICRO_BATCHES
 
 PROGRAM: Final = "unfrozen"
@@ -118,6 +120,7 @@ def differences(job: Job, found: Launch) -> list[str]:
             cluster.context_parallel > 1,
             "no two cards share a sequence (context parallel)",
         ),
+        *_layouts(cluster, found),
         (
             found.cards < cluster.gpus,
             f"it starts {found.cards:,} of {cluster.gpus:,} cards, the most that take an equal"
@@ -134,3 +137,38 @@ def differences(job: Job, found: Launch) -> list[str]:
         ),
     )
     return [words for differs, words in asked if differs]
+
+
+def copies_of(cluster: Cluster, cards: int) -> int | None:
+    """Cards that hold one copy of the model together, where the runner keeps several copies."""
+    size = cluster.shard_size
+    fits = size is not None and 1 < size < cards and cards % size == 0
+    return size if fits and cluster.stage == 3 else None
+
+
+def _layouts(cluster: Cluster, found: Launch) -> tuple[tuple[bool, str], ...]:
+    """Layers and experts that lie on cards of their own, and copies."""
+
+    def told(words: str, elsewhere: str) -> str:
+        return f"{words}; {elsewhere}" if elsewhere else words
+
+    shares = cluster.shard_size is not None and cluster.shards < cluster.alike
+    same = copies_of(cluster, found.cards) is not None
+    return (
+        (
+            cluster.pipeline_parallel > 1,
+            told("no card has layers of its own (pipeline parallel)", pipeline(cluster)),
+        ),
+        (
+            cluster.expert_parallel > 1 or cluster.expert_ranks != cluster.tensor_parallel,
+            told("no card has experts of its own (expert parallel)", experts(cluster)),
+        ),
+        (
+            shares and not same,
+            told("all its cards hold one copy together", copies(cluster)),
+        ),
+        (
+            cluster.device_map,
+            "its cards work at the same time, each on sequences of its own (device_map)",
+        ),
+    )

@@ -9,7 +9,9 @@ from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
+from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_tokens
+from unfrozen.plan.timing.parts import CAUSES
 from unfrozen.planner.figures import Json, band_text, overhead
 from unfrozen.planner.formulas import why
 from unfrozen.planner.peak import instant_label
@@ -17,7 +19,6 @@ from unfrozen.planner.sizes import duration_text, size_text
 from unfrozen.units import format_count, gib, sig3, small
 
 _ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14"
-_GUESS: Final = "an estimate: real runs differ by a third"
 
 
 def memory_numbers(plan: Plan, unit: str) -> list[Json]:
@@ -93,7 +94,8 @@ def _speed(job: Job, found: Estimate) -> Json:
         "speed",
         "Speed",
         f"{small(found.tokens_per_second)} tokens/s",
-        f"a step of {step_tokens(job):,} tokens in {duration_text(found.step_seconds)}",
+        f"a step of {step_tokens(job):,} tokens in {duration_text(found.step_seconds)};"
+        f" {found.bound[:1].lower()}{found.bound[1:].rstrip('.')}",
         "tokens of a step ÷ seconds of a step",
         [
             ("tokens of a step", f"{step_tokens(job):,}"),
@@ -101,8 +103,9 @@ def _speed(job: Job, found: Estimate) -> Json:
             ("operations a token", format_count(found.flops_per_token)),
             ("peak of a card", f"{peak:g} TFLOP/s"),
             ("share of it used", f"{100 * found.mfu:.0f}%"),
+            *((CAUSES[name], f"{sig3(value)} s") for name, value in found.parts.items()),
         ],
-        _GUESS,
+        f"an estimate: {band(job)}",
     )
 
 
@@ -119,7 +122,7 @@ def _time(job: Job, found: Estimate) -> Json:
             ("speed", f"{small(found.tokens_per_second)} tokens/s"),
             ("cards", f"{cards:,}"),
         ],
-        _GUESS,
+        f"an estimate: {band(job)}",
     )
 
 

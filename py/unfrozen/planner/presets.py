@@ -12,7 +12,8 @@ from typing import Final
 
 from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
-from unfrozen.planner.state import LORA, State, read_state, recipe_json, setting
+from unfrozen.planner.keys import LORA
+from unfrozen.planner.state import State, read_state, recipe_json, setting
 
 _KEYS: Final = (
     "method",
@@ -25,6 +26,7 @@ _KEYS: Final = (
     "moments",
     "paged",
     "optimizer_in_backward",
+    "rounding",
     *LORA,
     "sharding",
     "offload",
@@ -81,14 +83,14 @@ PRESETS: Final = (
     Preset(
         "bf16",
         "Pure bf16",
-        "every number in 16 bits; small updates are rounded away",
-        {"master": "null", "moments": "bf16"},
+        "every number in 16 bits, updates rounded at random",
+        {"master": "null", "moments": "bf16", "rounding": "stochastic"},
     ),
     Preset(
         "int8",
         "8-bit moments",
-        "bf16 weights without a master copy, moments in a byte each",
-        {"master": "null", "moments": "int8"},
+        "bf16 weights, fp32 master copy, moments in a byte each",
+        {"moments": "int8"},
     ),
     Preset(
         "lora",

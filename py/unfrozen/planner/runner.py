@@ -15,7 +15,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.model import Architecture
-from unfrozen.planner.launch import Launch
+from unfrozen.planner.launch import Launch, copies_of
 
 _OTHERS: Final = ("bert", "gpt")  # model types that it cannot load, or that are no language models
 
@@ -24,7 +24,7 @@ def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str |
     """Attention, kernels, loss and update of a run that says nothing of them, beside what `recipe`
     says: `unfrozen.runner`, where blocks are compiled only if that is asked for.
     """
-    if a.model_type in _OTHERS:
+    if not can_train(a):
         return {}
     return {
         "attention": runner.ATTENTION,
@@ -51,7 +51,7 @@ SHARED_OUT: Final[dict[str, Any]] = {"outer_apart": True}
 
 def can_train(a: Architecture) -> bool:
     """Whether it fine-tunes such models at all."""
-    return a.model_type not in _OTHERS
+    return a.model_type not in _OTHERS and a.vision is None and not a.is_encoder
 
 
 def run_of(job: Job, found: Launch) -> Job:
@@ -79,7 +79,8 @@ def run_of(job: Job, found: Launch) -> Job:
         optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.cards,
         **own,
     )
-    cluster = replace(Cluster.of_runner(found.cards), **SHARED_OUT)  # of one card it says nothing
+    copies = copies_of(job.cluster, found.cards)
+    cluster = replace(Cluster.of_runner(found.cards), shard_size=copies, **SHARED_OUT)
     return replace(job, recipe=told, cluster=cluster)
 
 

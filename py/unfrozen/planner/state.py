@@ -18,74 +18,23 @@ from unfrozen.frontier.address import settings
 from unfrozen.job import Job, read_model
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.entries import card_name, hub_id, real_text, text_part, whole_text
+from unfrozen.planner.keys import (
+    CLUSTER,
+    DEFAULTS,
+    FLAGS,
+    KEYS,
+    LORA,
+    MAY_BE_EMPTY,
+    MAY_BE_ON,
+    REAL,
+    RECIPE,
+    WHOLE,
+    YIELDS,
+)
 from unfrozen.planner.runner import SHARED_OUT, left_alone
 
 State = dict[str, str]
 
-DEFAULTS: Final[State] = {
-    "model": "meta-llama/Llama-3.1-8B",
-    "config": "",
-    "gpu": "A100 80GB SXM",
-    "gpus": "1",
-    "seq_len": "2048",
-    "micro_batch": "1",
-    "tokens": "10000000",
-    "unit": "GiB",
-}
-"""The view that is baked into the page; a key that is not here is empty by default."""
-
-FLAGS: Final = frozenset(
-    {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
-    | {"outer_apart", "packed"}
-)
-_MAY_BE_ON: Final = frozenset({"outer_apart", "packed", "zero_in_place"})
-"""Flags that may be set while the reader leaves them alone; others are off then."""
-_MAY_BE_EMPTY: Final = frozenset({"gpu"})
-"""Emptied, it says something: no card, sizes alone."""
-WHOLE: Final = frozenset(
-    {"gpus", "seq_len", "micro_batch", "grad_accum", "tensor_parallel", "context_parallel"}
-    | {"lora_rank", "tokens"}
-)
-REAL: Final = frozenset({"dropout", "price"})
-RECIPE: Final = (
-    "method",
-    "base",
-    "params",
-    "compute",
-    "master",
-    "grads",
-    "optimizer",
-    "moments",
-    "paged",
-    "optimizer_in_backward",
-    "zero_in_place",
-    "rounding",
-    "step",
-    "micro_batch",
-    "seq_len",
-    "grad_accum",
-    "packed",
-    "attention",
-    "kernels",
-    "checkpointing",
-    "activation_offload",
-    "dropout",
-    "loss",
-)
-YIELDS: Final = frozenset({"seq_len"})
-"""Left to the job while the reader leaves it alone: a model may read no sequence that long."""
-LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
-CLUSTER: Final = (
-    "gpus",
-    "sharding",
-    "tensor_parallel",
-    "sequence_parallel",
-    "context_parallel",
-    "offload",
-    "outer_apart",
-)
-OWN: Final = ("model", "config", "gpu", "tokens", "price", "unit")
-KEYS: Final = (*OWN, *RECIPE, *LORA, *CLUSTER)
 UNITS: Final = ("GiB", "GB")
 LONGEST_CONFIG: Final = 100_000
 MOST_TOKENS: Final = 10**15
@@ -104,7 +53,7 @@ def read_state(given: Mapping[str, object]) -> State:
             bound = "the planner has no control of this name"
             raise PlanError(str(key), value, bound, "leave it out of the address")
         text = as_text(value).strip()
-        if key in FLAGS - _MAY_BE_ON and text == "false":
+        if key in FLAGS - MAY_BE_ON and text == "false":
             text = ""
         state[key] = _as_held(key, text)
     unused = unused_keys(state) | ({"model"} if state.get("config") else set())
@@ -117,7 +66,7 @@ def read_state(given: Mapping[str, object]) -> State:
 
 def _as_held(key: str, text: str) -> str:
     """A value in its one spelling; a field that was emptied falls back to its default."""
-    if text == "" and key not in _MAY_BE_EMPTY:
+    if text == "" and key not in MAY_BE_EMPTY:
         return DEFAULTS.get(key, "")
     if key in WHOLE:
         return whole_text(key, text)
@@ -180,7 +129,8 @@ def recipe_json(state: State) -> dict[str, object]:
     given = [key for key in RECIPE if setting(state, key) and key not in (YIELDS - state.keys())]
     recipe = {key: _value(key, state, "recipe") for key in given}
     model = read_model(model_config(state)).architecture
-    recipe = left_alone(model, recipe) | recipe
+    if not setting(state, "framework"):  # whose defaults then count
+        recipe = left_alone(model, recipe) | recipe
     lora = {
         key.removeprefix("lora_"): _value(key, state, "recipe") for key in LORA if state.get(key)
     }
@@ -193,10 +143,10 @@ def job_json(state: State) -> dict[str, object]:
     job: dict[str, object] = {
         "model": model_config(state),
         "recipe": recipe_json(state),
-        "cluster": SHARED_OUT | cluster,
+        "cluster": cluster if setting(state, "framework") else SHARED_OUT | cluster,
     }
-    card = setting(state, "gpu")
-    return job | ({"gpu": card} if card else {})
+    named = {key: setting(state, key) for key in ("gpu", "framework")}
+    return job | {key: name for key, name in named.items() if name}
 
 
 def read_job(state: State) -> Job:
@@ -292,6 +242,27 @@ def _value(key: str, state: State, part: str) -> object:
                 raise PlanError(name, text, "it must be a number", "write digits only") from None
             bound, remedy = "it must be a whole number", "write digits only, or one like 4k"
             raise PlanError(name, text, bound, remedy) from None
+    if key == "expert_padding":
+        return _padding(text)
     if key == "lora_targets":
         return text.replace(",", " ").split()
+    if key == "pipeline_layers":
+        return _counts(name, text)
     return None if text == "null" else text
+
+
+def _counts(name: str, text: str) -> list[int] | None:
+    if text == "null":
+        return None
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        bound = "it must be whole numbers, one for each stage"
+        raise PlanError(name, text, bound, "write them like 8, 8") from None
+
+
+def _padding(text: str) -> str | float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None if text == "null" else text

@@ -15,8 +15,9 @@ from unfrozen.plan.advice import Advice, advise, cheapest_fit
 from unfrozen.plan.changes import Patch
 from unfrozen.plan.solve import largest, min_gpus
 from unfrozen.planner.figures import Json
+from unfrozen.planner.keys import RECIPE, YIELDS
 from unfrozen.planner.sizes import size_text
-from unfrozen.planner.state import RECIPE, YIELDS, State, patched, read_job, read_state, recipe_json
+from unfrozen.planner.state import State, patched, read_job, read_state, recipe_json
 from unfrozen.units import GIB
 
 _MOST_ADVICE = 14

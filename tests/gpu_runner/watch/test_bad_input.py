@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 import tiny_llama
 import unfrozen
 from gpu_runner.watch.boundary import MOST_ERRORS, ErrorBoundary
+from run_process import runner
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
 
@@ -113,7 +115,7 @@ def test_a_loss_that_is_not_finite_is_shown_as_it_is(tmp_path: Path) -> None:
     assert "NaN" in series(run, "train/loss")
 
 
-def test_the_folder_may_be_taken_away(tmp_path: Path) -> None:
+def test_the_folder_may_be_taken_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = model_of()
     optimizer = adamw(model)
     run = unfrozen.watch(model, optimizer, runs=tmp_path)
@@ -122,6 +124,55 @@ def test_the_folder_may_be_taken_away(tmp_path: Path) -> None:
     shutil.rmtree(run.place)
     assert len(train(model, optimizer, 2)) == 2
     run.close()
+    assert capsys.readouterr().err.count("is gone, and with it what was told there") == 1
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_is_not_noticed(tmp_path: Path) -> None:
+    server = runner("serve", "--runs", str(tmp_path), "--port", "0", "--allow-control")
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline()
+        model = model_of()
+        optimizer = adamw(model)
+        with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
+            losses = train(model, optimizer, 1)
+            server.kill()
+            server.wait()
+            losses += train(model, optimizer, 2)
+    finally:
+        server.kill()
+        server.communicate()
+    assert series(run, "train/loss") == pytest.approx(losses)
+    assert events(run)[-1]["status"] == "finished"
+
+
+def test_a_process_that_was_forked_off_writes_nothing(tmp_path: Path) -> None:
+    model = model_of()
+    optimizer = adamw(model)
+    with unfrozen.watch(model, optimizer, runs=tmp_path, measure=False) as run:
+        train(model, optimizer, 1)
+        if (child := os.fork()) == 0:
+            model(**next(batches(1)))
+            run.close("failed", "of the child")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        train(model, optimizer, 1)
+    assert events(run)[-1]["status"] == "finished"
+    assert "of the child" not in str(events(run))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"price": "much"}, "price is a str"),
+        ({"price": 2.0, "currency": "gold sovereigns"}, "give a word of 1 to 8"),
+        ({"lengths": [16, "long"]}, "lengths hold 'long'"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_at_once(options: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        unfrozen.watch(model_of(), **options)
 
 
 def test_a_full_disk_stops_nobody(tmp_path: Path, full_disk: int) -> None:
@@ -133,7 +184,10 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, full_disk: int) -> None:
     assert "could not be written" in alerts(run)
 
 
-def test_a_compiled_model_is_watched_and_not_measured(tmp_path: Path) -> None:
+def test_a_compiled_model_is_watched_and_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # so that it is foretold here
     model = model_of()
     compiled = torch.compile(model, backend="eager")
     optimizer = adamw(model)

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from trl import SFTConfig, SFTTrainer
 
 import tiny_llama
 import unfrozen
 from gpu_runner.log import mailbox
-from watched_loops import alerts, batches, events, model_of, rows, series
+from watched_loops import SIX, alerts, batches, events, model_of, rows, series
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +89,23 @@ def test_a_trainer_holds_what_was_foretold(
 ) -> None:
     callback = unfrozen.Callback(runs=tmp_path)
     trained(tmp_path, [callback], family, max_steps=3, per_device_train_batch_size=8, **more)
+    summary = events(callback.run, "run.end")[0]["summary"]
+    assert summary["memory_ratio"] == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("family", SIX)
+def test_an_sft_trainer_holds_what_was_foretold(tmp_path: Path, family: str) -> None:
+    settings: dict[str, Any] = {
+        **{"max_steps": 3, "per_device_train_batch_size": 8, "max_length": 64, "use_cpu": True},
+        **{"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "bf16": False},
+        "activation_checkpointing": SIX.index(family) % 2 == 1,
+    }
+    callback = unfrozen.Callback(runs=tmp_path)
+    given: dict[str, Any] = {"train_dataset": Dataset.from_list(rows(24)), "callbacks": [callback]}
+    arguments = SFTConfig(str(tmp_path / "out"), **settings)
+    tokenizer = tiny_llama.tokenizer()
+    SFTTrainer(model_of(family), args=arguments, processing_class=tokenizer, **given).train()
+    assert len(series(callback.run, "train/loss")) == 3
     summary = events(callback.run, "run.end")[0]["summary"]
     assert summary["memory_ratio"] == pytest.approx(1, abs=0.03)
 

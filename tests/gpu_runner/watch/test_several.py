@@ -1,52 +1,131 @@
-"""Two processes that train together: the first one is watched, and both compute as they would."""
+"""Two processes that train together: watched, they compute as they would, and nobody waits."""
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed.fsdp import fully_shard
 
 import run_process
+import tiny_llama
 import unfrozen
-from watched_loops import events, model_of, series, train
+from watched_loops import alerts, events, model_of, rows, series, train
 
 pytestmark = pytest.mark.slow
 
 
-def distributed(options: dict[str, Any]) -> None:
-    """A loop under DistributedDataParallel, watched or not; its weights go to a file."""
+def together(options: dict[str, Any]) -> None:
+    """A loop of two processes, watched or not; the first writes the weights to a file.
+
+    kind      "copies" (DistributedDataParallel) or "parts" (FSDP2)
+    watchers  how many of the processes watch
+    dies      the step after which the second is gone
+    """
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
-    model = torch.nn.parallel.DistributedDataParallel(model_of())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     rank = torch.distributed.get_rank()
+    model: Any = model_of()
+    if options["kind"] == "copies":
+        model = torch.nn.parallel.DistributedDataParallel(model)
+    else:
+        for block in model.model.layers:
+            fully_shard(block)
+        fully_shard(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     run = (
-        unfrozen.watch(model, optimizer, runs=options["runs"], name="both")
-        if options["watched"]
-        else None
+        unfrozen.watch(model, optimizer, **options["watch"]) if rank < options["watchers"] else None
     )
-    train(model, optimizer, 3, seed=rank)
+    try:
+        _steps(model, optimizer, rank, options)
+    except Exception as error:
+        if run is not None:
+            run.__exit__(type(error), error, None)
+        Path(options["weights"]).write_text(f"{type(error).__name__}: {error}")
+        return
     if run is not None:
         run.close()
+    named = {name: whole(value) for name, value in model.state_dict().items()}
     if rank == 0:
-        torch.save(model.module.state_dict(), options["weights"])
+        torch.save(named, options["weights"])
     del model, optimizer, run  # the wrapper, if it lets go of the group last, may wait for ever
     torch.distributed.destroy_process_group()
 
 
-def test_the_first_of_two_processes_is_watched(tmp_path: Path) -> None:
+def _steps(model: Any, optimizer: Any, rank: int, options: dict[str, Any]) -> None:
+    for step in range(4):
+        if rank == 1 and step == options.get("dies"):
+            os._exit(9)
+        train(model, optimizer, 1, seed=2 * step + rank, rows=8, length=64)
+
+
+def whole(value: Any) -> torch.Tensor:
+    """All of a tensor of which this process may hold a part."""
+    found: torch.Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return found
+
+
+def run(place: Path, kind: str, watchers: int, **more: Any) -> tuple[Path, list[int]]:
+    """Let them train; the file of the weights, and how each process ended."""
+    weights = place / f"{kind}-{watchers}.pt"
+    watch: dict[str, Any] = {"runs": str(place), "name": f"{kind}-{watchers}", "eval_every": 2}
+    watch |= {"task": rows(), "tokenizer": tiny_llama.tokenizer()}
+    options = {"kind": kind, "watchers": watchers, "watch": watch, "weights": str(weights), **more}
+    started = run_process.together(together, options)
+    for child in started:
+        child.join(300)
+    return weights, [child.exitcode for child in started]
+
+
+@pytest.mark.parametrize(("kind", "watchers"), [("copies", 1), ("copies", 2), ("parts", 2)])
+def test_both_compute_what_they_would_alone_and_forgetting_is_measured(
+    tmp_path: Path, kind: str, watchers: int
+) -> None:
     found = []
-    for watched in (False, True):
-        weights = tmp_path / f"{watched}.pt"
-        options = {"runs": str(tmp_path), "watched": watched, "weights": str(weights)}
-        for child in run_process.together(distributed, options):
-            child.join(300)
-            assert child.exitcode == 0
+    for count in (0, watchers):
+        weights, codes = run(tmp_path, kind, count)
+        assert codes == [0, 0]
         found.append(torch.load(weights))
     assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
-    assert len(series(tmp_path / "both", "train/loss")) == 3
-    (start,) = events(tmp_path / "both", "run.start")
+    log = tmp_path / f"{kind}-{watchers}"
+    assert len(series(log, "train/loss")) == 4
+    (start,) = events(log, "run.start")
     assert start["hardware"]["processes"] == 2
     assert start["can"] == []  # one that pauses alone would leave the other waiting
+    assert [event["step"] for event in events(log, "eval")] == [0, 2, 4]
+    end = events(log, "run.end")[0]
+    assert end["status"] == "finished"
+    if kind == "copies":
+        assert end["summary"]["memory_ratio"] == pytest.approx(1, abs=0.03)
+    else:
+        assert "spread over processes: their memory is measured, and not foretold" in alerts(log)
+        assert "drift is not measured" in alerts(log)
+        assert {event["instant"] for event in events(log, "mem")} >= {"backward", "optimizer_step"}
+        assert alerts(log).count("spread over processes") == 2
+    assert [one.name for one in tmp_path.iterdir() if one.is_dir()] == [log.name]
+
+
+def test_parts_of_which_only_some_are_watched_are_not_scored(tmp_path: Path) -> None:
+    weights, codes = run(tmp_path, "parts", 1)
+    assert codes == [0, 0]
+    log = tmp_path / "parts-1"
+    assert len(series(log, "train/loss")) == 4
+    assert not events(log, "eval")
+    assert "Call unfrozen.watch in every process" in alerts(log)
+    assert torch.load(weights)
+
+
+@pytest.mark.parametrize("kind", ["copies", "parts"])
+def test_a_process_that_is_gone_is_how_the_run_ended(tmp_path: Path, kind: str) -> None:
+    begun = time.monotonic()
+    told, codes = run(tmp_path, kind, 2, dies=2)
+    assert codes == [0, 9]
+    assert time.monotonic() - begun < 250  # nobody waits for who is gone
+    assert "RuntimeError" in told.read_text()  # gloo's own, as without us
+    end = events(tmp_path / f"{kind}-2")[-1]
+    assert end["status"] == "failed"
+    assert "another process is gone" in end["reason"]

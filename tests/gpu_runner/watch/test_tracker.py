@@ -10,15 +10,16 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 import unfrozen
-from watched_loops import batches, events, model_of, series
+from watched_loops import SIX, batches, events, model_of, series
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_a_loop_with_accelerate_is_watched(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize("family", SIX)
+def test_a_loop_with_accelerate_is_watched(tmp_path: Path, family: str) -> None:
     AcceleratorState._reset_state(True)
     PartialState._reset_state()
-    model = model_of()
+    precision = "bf16" if SIX.index(family) % 2 else "no"
+    model = model_of(family)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     tracker = unfrozen.Tracker(model, optimizer, runs=tmp_path)
     accelerator = Accelerator(

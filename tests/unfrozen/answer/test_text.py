@@ -102,17 +102,14 @@ def test_plans_stand_side_by_side() -> None:
 def test_an_estimate_says_time_energy_cost_and_what_it_assumes() -> None:
     job = planned().job
     text = estimate_text(job, estimate(job, 1e9, price=2))
-    for words in ("tokens/s", "GPU-hours", "kWh", "Cost", "Assumed", "an estimate"):
+    for words in ("tokens/s", "GPU-hours", "kWh", "Cost", "Bound by", "How sure", "an estimate"):
         assert words in text
     assert "Cost" not in estimate_text(job, estimate(job, 1e9))
 
 
 def test_an_inverse_answer_is_a_sentence() -> None:
-    assert solved_text(planned(), "gpus", 3) == "Fewest cards, not sharded: 3 × H100 SXM."
     assert "Not even a micro-batch of 1 fits" in solved_text(planned(), "micro_batch", 0)
-    assert "holds this job" in solved_text(planned(), "gpus", 0)
     assert solved_text(planned(), "seq_len", 5000).endswith("fits the H100 SXM (79.1 GiB): 5,000.")
-    assert "A100 80GB SXM" in solved_text(planned(gpu=None), "gpus", 2)
 
 
 def test_a_title_without_a_card_says_so() -> None:

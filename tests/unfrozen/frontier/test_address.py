@@ -10,7 +10,7 @@ from security.damage import HOSTILE
 from unfrozen import ask
 from unfrozen.errors import PlanError
 from unfrozen.frontier.address import readable, settings
-from unfrozen.planner.state import KEYS
+from unfrozen.planner.keys import KEYS
 
 QUERIES = [
     "a=b&" * 101,

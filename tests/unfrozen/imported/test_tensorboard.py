@@ -39,6 +39,21 @@ def test_every_scalar_is_the_one_that_tensorboard_reads(tmp_path: Path, new_styl
         assert times[step] == pytest.approx(time, abs=2)
 
 
+def test_what_is_no_curve_is_named(tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path) as writer:
+        writer.add_scalar("train/loss", 2.0, 1)
+        writer.add_text("args", "lr = 1e-3")
+        writer.add_text("config", "{}")
+        for number in range(20):
+            writer.add_text(f"note/{number}", "…")
+    said = " ".join(e["text"] for e in of_kind(events(reading(*files(tmp_path))), "alert"))
+    assert "22 values that are no scalars were passed over: args/text_summary (text)" in said
+    assert "config/text_summary (text)" in said
+    assert "and 10 more" in said
+
+
 def test_steps_that_go_back_are_another_attempt(tmp_path: Path) -> None:
     foreign_runs.event_file(tmp_path, [{"train/loss": n / 10} for n in range(8)])
     first = files(tmp_path)[0]

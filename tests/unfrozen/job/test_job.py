@@ -100,6 +100,14 @@ def test_a_job_moves_to_another_card_that_has_its_precision() -> None:
         job.on(find("T4"))
 
 
+@pytest.mark.parametrize(("compute", "has"), [("mxfp8", "MI355X"), ("nvfp4", "B200")])
+def test_block_scaled_products_need_a_card_that_has_them(compute: str, has: str) -> None:
+    given: dict[str, Any] = {"model": LLAMA, "recipe": {"compute": compute}}
+    assert Job.read(given | {"gpu": has}).recipe.compute == compute
+    with pytest.raises(PlanError, match=f"H100 SXM has no {compute}.*B200"):
+        Job.read(given | {"gpu": "H100"})
+
+
 def test_a_card_without_bf16_takes_fp16() -> None:
     assert Job.read({"model": LLAMA, "gpu": "T4", "recipe": {"params": "fp16"}}).gpu is not None
 

@@ -32,6 +32,9 @@ def test_an_empty_recipe_is_the_classic_mixed_precision_one() -> None:
         ({"optimizer": "lomo"}, ("bf16", "bf16", None, "bf16", None)),
         ({"method": "lora"}, ("bf16", "bf16", None, "bf16", "bf16")),
         ({"method": "lora", "lora": {"dtype": "fp32"}}, ("bf16", "bf16", None, "fp32", "fp32")),
+        ({"method": "lisa"}, ("bf16", "bf16", "fp32", "bf16", "fp32")),
+        ({"optimizer": "galore", "master": None}, ("bf16", "bf16", None, "bf16", "bf16")),
+        ({"compute": "mxfp8", "moments": "int4"}, ("bf16", "mxfp8", "fp32", "bf16", "int4")),
     ],
 )
 def test_what_is_left_out_follows_from_what_is_given(
@@ -40,6 +43,29 @@ def test_what_is_left_out_follows_from_what_is_given(
     recipe = Recipe.read(given)
     found = (recipe.params, recipe.compute, recipe.master, recipe.grads, recipe.moments)
     assert found == expected
+
+
+def test_what_a_method_or_an_optimizer_needs_has_a_default() -> None:
+    assert Recipe.read({"method": "lisa"}).lisa_layers == 2
+    assert Recipe.read({"optimizer": "galore"}).projection_rank == 128
+    assert Recipe.read({"expert_padding": 1}).expert_padding == 1
+    assert (Recipe().lisa_layers, Recipe().projection_rank) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "compiled"),
+    [
+        ({}, False),
+        ({"kernels": "fused"}, True),
+        ({"kernels": "fused_block"}, False),
+        ({"kernels": "fused", "compiled_loss": False}, False),
+        ({"compiled_loss": True}, True),
+    ],
+)
+def test_a_loss_is_compiled_as_its_kernels_are_unless_that_is_said(
+    given: dict[str, Any], compiled: bool
+) -> None:
+    assert Recipe.read(given).loss_compiled == compiled
 
 
 def test_tokens_are_sequences_times_length() -> None:
@@ -80,6 +106,29 @@ def test_tokens_are_sequences_times_length() -> None:
         ({"optimizer": "sgd", "moments": "fp32"}, "recipe.moments", "null"),
         ({"moments": None}, "recipe.moments", "choose fp32"),
         ({"params": "bf16", "compute": "fp32"}, "recipe.compute", "bf16"),
+        ({"no_sync": 1}, "recipe.no_sync", "false, true"),
+        ({"keeps_outputs": "yes"}, "recipe.keeps_outputs", "false, true"),
+        ({"compiled_loss": "no"}, "recipe.compiled_loss", "null, false, true"),
+        ({"grad_buckets": 0}, "recipe.grad_buckets", "null, false, true"),
+        ({"router_held": None}, "recipe.router_held", "false, true"),
+        ({"reduce": "fp8"}, "recipe.reduce", "null, fp32, bf16, fp16"),
+        ({"whole_compile": True}, "recipe.whole_compile", "set kernels to fused"),
+        ({"checkpoint_every": 0}, "recipe.checkpoint_every", "1 … 10,000"),
+        ({"checkpoint_every": 2}, "recipe.checkpoint_every", "checkpointing"),
+        ({"expert_padding": 0.5}, "recipe.expert_padding", "from 1"),
+        ({"expert_padding": "most"}, "recipe.expert_padding", "fullest"),
+        ({"expert_padding": True}, "recipe.expert_padding", "fullest"),
+        ({"expert_padding": float("nan")}, "recipe.expert_padding", "fullest"),
+        ({"projection_rank": 8}, "recipe.projection_rank", "galore or apollo"),
+        ({"optimizer": "galore", "projection_rank": 0}, "recipe.projection_rank", "1 … 65,536"),
+        ({"optimizer": "apollo", "method": "lora"}, "recipe.optimizer", "adamw"),
+        ({"optimizer": "galore", "moments": None}, "recipe.moments", "choose fp32"),
+        ({"lisa_layers": 2}, "recipe.lisa_layers", "set method to lisa"),
+        ({"method": "lisa", "lisa_layers": 1.5}, "recipe.lisa_layers", "whole number"),
+        ({"method": "lisa", "lora": {"rank": 8}}, "recipe.lora", "set method to lora"),
+        ({"base": "int8"}, "recipe.base", "master to null"),
+        ({"base": "int8", "params": "fp32"}, "recipe.base", "params to bf16"),
+        ({"base": "nf4", "master": None}, "recipe.base", "set method to qlora"),
     ],
 )
 def test_a_recipe_that_cannot_be_planned_is_refused_by_name(

@@ -40,7 +40,7 @@ def test_every_change_saves_what_a_new_plan_says() -> None:
         assert entry.saved_gib == gib(before.device_bytes - after.device_bytes)
         assert entry.saved_gib > 0
         assert entry.fits == after.fits
-        assert 0.1 < entry.time_ratio < 3
+        assert 0.1 < entry.time_ratio < 5
         assert entry.label
         assert entry.note.endswith(".")
 
@@ -172,6 +172,40 @@ def test_no_set_that_fits_leaves_16_bit_weights_to_the_nearest() -> None:
             for step in cheapest_fit(before) or []:
                 job = patched(job, step.patch)
             assert job.recipe.method != "full" or job.recipe.master or job.recipe.rounds
+
+
+RECIPES: tuple[dict[str, Any], ...] = (
+    {},
+    {"moments": "int8"},
+    {"paged": True},
+    {"optimizer": "lion"},
+    {"optimizer": "adafactor"},
+    {"params": "fp32"},
+    {"master": None, "rounding": "stochastic"},
+    {"master": None, "rounding": "kahan"},
+)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("gpu", ["RTX 4090", "A100-80GB"])
+def test_nothing_that_is_advised_is_worse_than_what_the_article_teaches(
+    recipe: dict[str, Any], gpu: str
+) -> None:
+    """Weights of 16 bits alone only with updates that are rounded at random, by somebody."""
+    for name in ("meta-llama/Llama-3.2-3B", "meta-llama/Llama-3.1-8B"):
+        before = planned(recipe, gpu=gpu, model=CATALOGUE[name].config)
+        single = [[entry] for entry in advise(before)]
+        for steps in [*single, cheapest_fit(before) or []]:
+            job = before.job
+            for step in steps:
+                job = patched(job, step.patch)
+            kept = job.recipe
+            exact = kept.params == "fp32" or kept.master == "fp32" or kept.method != "full"
+            assert exact or kept.rounds, [step.key for step in steps]
+            assert not (kept.paged and kept.rounds), [step.key for step in steps]
+            if kept.rounds and kept.moments == "int8" and len(steps) == 1:
+                note = steps[0].note
+                assert "torchao" in note or before.job.recipe.moments == "int8"
 
 
 def test_adapters_are_the_last_resort() -> None:

@@ -31,6 +31,18 @@ def test_a_measured_utilisation_takes_the_place_of_the_estimate() -> None:
     assert not [text for text in found.assumptions if "Assumed" in text]
 
 
+def test_an_estimate_says_what_binds_it_and_how_sure_it_is() -> None:
+    found = estimate(JOB, 1e9)
+    assert found.bound.startswith("Bound by ")
+    assert sum(found.parts.values()) == pytest.approx(found.step_seconds)
+    assert found.step_band is not None
+    assert found.step_band[0] < found.step_seconds < found.step_band[1]
+    given = estimate(JOB, 1e9, mfu=0.4)
+    assert not given.parts
+    assert not given.bound
+    assert given.step_band is None
+
+
 def test_no_price_no_cost() -> None:
     assert estimate(JOB, 1e9).cost is None
 
@@ -38,7 +50,8 @@ def test_no_price_no_cost() -> None:
 def test_what_is_assumed_is_said() -> None:
     told = " ".join(estimate(Job.read({"model": CONFIG}), 1e6).assumptions)
     assert "No card is named" in told
-    assert "a third" in told
+    assert "published runs on one card, half were within" in told
+    assert "nine in ten" in told
     assert "limit of 400 W" in told
     assert "communication" in " ".join(estimate(JOB, 1e6).assumptions)
 
@@ -53,7 +66,7 @@ def test_what_is_assumed_of_links_is_said_where_they_are_used() -> None:
     assert "in a machine" not in told({}, shared, "GB200")
     assert "in a machine" not in told({}, {"gpus": 8, "sharding": "zero3"})
     assert "links to the host (63 GB/s) reach 80%" in told({"activation_offload": True}, {})
-    assert "100 GB/s for each card" in told({}, shared | {"offload": "optimizer"})
+    assert "41 GB/s for each card" in told({}, shared | {"offload": "optimizer"})
     assert "host updates" not in told({"paged": True}, {})
 
 
@@ -63,10 +76,11 @@ def test_what_nobody_measured_is_said() -> None:
         return " ".join(estimate(Job.read(given), 1e6).assumptions)
 
     assert "nobody measured" in told({}, "RTX 4090")
+    assert "SemiAnalysis" in told({})
     assert "nobody measured" not in told({})
     assert "fused blocks" in told({"kernels": "fused_block"})
     assert "12 bytes a score" in told({"attention": "eager"})
-    assert "adapters are untested" in told({"method": "lora"})
+    assert "published runs with adapters, half were within" in told({"method": "lora"})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from unfrozen.answer import answer
 from unfrozen.errors import PlanError
+from unfrozen.job.habits import FRAMEWORKS
 from unfrozen.memory.explain import explain
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
@@ -34,6 +35,8 @@ KEYS = {
         *("method", "params", "compute", "master", "grads", "optimizer", "moments", "paged"),
         *("optimizer_in_backward", "step", "micro_batch", "seq_len", "grad_accum", "attention"),
         *("kernels", "checkpointing", "activation_offload", "dropout", "loss", "lora", "base"),
+        *("no_sync", "reduce", "grad_buckets", "keeps_outputs", "compiled_loss", "whole_compile"),
+        *("checkpoint_every", "expert_padding", "router_held", "projection_rank", "lisa_layers"),
     ],
     "cluster": [
         *("gpus", "sharding", "tensor_parallel", "sequence_parallel", "context_parallel"),
@@ -41,26 +44,35 @@ KEYS = {
     ],
 }
 RECIPES: dict[str, st.SearchStrategy[Any]] = {
-    "method": st.sampled_from(["full", "lora", "qlora"]),
+    "method": st.sampled_from(["full", "lora", "qlora", "lisa"]),
     "params": st.sampled_from(["fp32", "bf16", "fp16"]),
-    "optimizer": st.sampled_from(["adamw", "sgd", "adafactor", "lion", "muon", "lomo"]),
-    "moments": st.sampled_from(["fp32", "bf16", "int8", None]),
+    "optimizer": st.sampled_from(
+        ["adamw", "sgd", "adafactor", "lion", "muon", "lomo", "galore", "apollo"]
+    ),
+    "moments": st.sampled_from(["fp32", "bf16", "int8", "int4", None]),
     "master": st.sampled_from([None, "fp32"]),
     "attention": st.sampled_from(["flash", "sdpa", "sdpa_masked", "eager"]),
     "kernels": st.sampled_from(["eager", "fused", "fused_block"]),
     "checkpointing": st.sampled_from(["none", "selective", "full"]),
     "loss": st.sampled_from(
-        ["logits_fp32", "logits_bf16", "chunked", "fused_linear", "vocab_parallel"]
+        ["logits_fp32", "logits_bf16", "chunked", "fused_linear", "fused_vocab", "vocab_parallel"]
     ),
+    "no_sync": st.booleans(),
+    "reduce": st.sampled_from(["fp32", "bf16", None]),
+    "grad_buckets": st.sampled_from([None, True, False]),
+    "keeps_outputs": st.booleans(),
+    "compiled_loss": st.sampled_from([None, True, False]),
+    "expert_padding": st.sampled_from([None, 1, 1.25, 4, "fullest"]),
+    "router_held": st.booleans(),
     "optimizer_in_backward": st.booleans(),
     "dropout": st.sampled_from([0, 0.1]),
-    "compute": st.sampled_from(["bf16", "fp32", "fp8"]),
+    "compute": st.sampled_from(["bf16", "fp32", "fp8", "mxfp8", "nvfp4", "int8"]),
     "micro_batch": st.integers(1, 64),
     "seq_len": st.integers(2, 40_000),
     "grad_accum": st.integers(1, 8),
     "paged": st.booleans(),
     "activation_offload": st.booleans(),
-    "step": st.sampled_from(["fused", "foreach", "for_loop"]),
+    "step": st.sampled_from(["fused", "foreach", "for_loop", "sub_groups"]),
 }
 legal_values = st.fixed_dictionaries({}, optional=RECIPES)
 models = st.sampled_from(sorted(CATALOGUE))
@@ -200,3 +212,67 @@ def test_a_higher_stage_of_zero_never_holds_more_states(
         last = [p.instants["optimizer_step"] for p in (lower, higher)]
         held = [sum(parts.get(name, 0) for name in states) for parts in last]
         assert held[1] <= held[0]
+
+
+GROWING: dict[str, list[Any]] = {
+    "no_sync": [False, True],
+    "keeps_outputs": [False, True],
+    "router_held": [False, True],
+    "grad_buckets": [False, True],
+    "compiled_loss": [True, False],
+    "checkpoint_every": [1, 2, 3, 7, 100],
+    "expert_padding": [1, 1.25, 2, 8],
+    "projection_rank": [1, 8, 128, 4096],
+    "lisa_layers": [1, 2, 8, 1000],
+    "reduce": ["bf16", "fp32"],
+    "moments": ["int4", "int8"],  # wider ones are not widened while they are updated
+}
+"""Words of a recipe with values of which each needs as much as the one before, or more."""
+NEEDED: dict[str, dict[str, Any]] = {
+    "checkpoint_every": {"checkpointing": "full"},
+    "projection_rank": {"optimizer": "galore", "method": "full"},
+    "lisa_layers": {"method": "lisa"},
+    "moments": {"optimizer": "adamw", "method": "full", "step": "fused"},
+}
+
+
+@settings(max_examples=200)
+@given(
+    models,
+    legal_values,
+    ways_to_share,
+    st.sampled_from(["none", "zero1", "zero2", "zero3"]),
+    st.sampled_from(sorted(GROWING)),
+)
+def test_a_word_that_holds_more_never_takes_less(
+    hub_id: str, recipe: dict[str, Any], shared: dict[str, Any], sharding: str, key: str
+) -> None:
+    asked = {name: value for name, value in recipe.items() if name not in ("lora", key)}
+    if key == "moments":
+        asked.pop("paged", None)
+    if key == "checkpoint_every":  # a layer that is made again leaves its router's graph
+        asked.pop("router_held", None)
+    job = {"model": CATALOGUE[hub_id].config, "cluster": {"gpus": 8, "sharding": sharding} | shared}
+    plans = [
+        planned(job | {"recipe": asked | NEEDED.get(key, {}) | {key: value}})
+        for value in GROWING[key]
+    ]
+    for less, more in pairwise(found for found in plans if found):
+        assert more.allocated_bytes >= less.allocated_bytes
+
+
+@settings(max_examples=150)
+@given(
+    models,
+    legal_values,
+    ways_to_share,
+    st.sampled_from(["none", "zero2", "zero3"]),
+    st.sampled_from(sorted(FRAMEWORKS)) | st.text(max_size=3),
+)
+def test_any_framework_is_planned_or_refused(
+    hub_id: str, recipe: dict[str, Any], shared: dict[str, Any], sharding: str, name: str
+) -> None:
+    job = {"model": CATALOGUE[hub_id].config, "recipe": recipe, "framework": name}
+    found = planned(job | {"cluster": {"gpus": 8, "sharding": sharding} | shared})
+    if found is not None:
+        assert sum(term.bytes for term in explain(found)) == found.allocated_bytes

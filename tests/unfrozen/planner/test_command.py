@@ -25,7 +25,7 @@ from unfrozen.plan import plan_job
 from unfrozen.planner import glance
 from unfrozen.planner.launch import launch
 from unfrozen.planner.presets import PRESETS
-from unfrozen.planner.runner import run_of
+from unfrozen.planner.runner import can_train, run_of
 from unfrozen.planner.state import State, job_json
 
 RECIPES: dict[str, State] = {preset.key: preset.applied({}) for preset in PRESETS} | {
@@ -152,7 +152,16 @@ def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state:
         assert f"{plan_job(run).device_bytes / 2**30:.3g}"[:3] in needs(state)["text"]
 
 
-@pytest.mark.parametrize("hub_id", CATALOGUE)
+TRAINABLE = [name for name, found in CATALOGUE.items() if can_train(found.model.architecture)]
+
+
+def test_what_reads_both_ways_or_sees_is_planned_and_not_trained_here() -> None:
+    others = set(CATALOGUE) - set(TRAINABLE)
+    assert {"FacebookAI/roberta-base", "google-t5/t5-base", "google/gemma-3-4b-pt"} < others
+    assert "cannot train" in differs({"model": "google/gemma-3-4b-pt"})
+
+
+@pytest.mark.parametrize("hub_id", TRAINABLE)
 def test_a_plan_left_alone_is_that_of_the_shortest_command(hub_id: str) -> None:
     for cards in ({}, CLUSTERS["machine"]):
         state = {"model": hub_id, "params": "fp32"} | cards

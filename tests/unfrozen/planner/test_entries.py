@@ -11,9 +11,10 @@ from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
 from unfrozen.planner.entries import hub_id, real_text, text_part, whole_text
+from unfrozen.planner.keys import DEFAULTS
 from unfrozen.planner.knobs import GROUPS
 from unfrozen.planner.presets import PRESETS
-from unfrozen.planner.state import DEFAULTS, parse_query, read_state
+from unfrozen.planner.state import parse_query, read_state
 
 QWEN3 = CATALOGUE["Qwen/Qwen3-8B"].config
 GEMMA3 = {
@@ -120,7 +121,7 @@ LABELS = {knob.key: knob.label for _, knobs in GROUPS for knob in knobs}
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ("moments=null", "AdamW keeps moments. Choose fp32, bf16 or 8-bit."),
+        ("moments=null", "AdamW keeps moments. Choose fp32, bf16, 8-bit or 4-bit."),
         ("optimizer=sgd&moments=fp32", "SGD keeps no moments. Set it to none (null)."),
         (
             "gpus=8&tensor_parallel=3",

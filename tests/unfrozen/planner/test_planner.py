@@ -8,11 +8,13 @@ import pytest
 from unfrozen.job import KEYS as JOB_KEYS
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
+from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.planner import answer, glance, view, ways
 from unfrozen.planner.knobs import GROUPS, SLIDERS
 from unfrozen.planner.presets import PRESETS
+from unfrozen.planner.state import read_job
 
 STATES: dict[str, dict[str, str]] = {
     preset.key: preset.applied({"seq_len": "1024"}) for preset in PRESETS
@@ -152,6 +154,12 @@ def test_a_preset_is_marked_when_it_is_chosen_and_undoes_the_others(preset: Any)
         assert [each["key"] for each in found["presets"] if each["chosen"]] == [preset.key]
 
 
+def test_no_preset_leaves_16_bit_weights_to_the_nearest() -> None:
+    for preset in PRESETS:
+        recipe = read_job(preset.applied({})).recipe
+        assert recipe.params == "fp32" or recipe.master or recipe.rounds or recipe.lora, preset.key
+
+
 def test_a_preset_leaves_batch_and_length_alone() -> None:
     state = {"seq_len": "8192", "micro_batch": "3", "checkpointing": "full"}
     for preset in PRESETS:
@@ -162,7 +170,8 @@ def test_there_is_a_control_for_every_key_of_a_job() -> None:
     knobs = {knob.key for _, group in GROUPS for knob in group} | set(SLIDERS)
     recipe = {field for field in Recipe.__dataclass_fields__ if field != "lora"}
     assert recipe | set(Cluster.__dataclass_fields__) <= knobs
-    assert JOB_KEYS == ("model", "recipe", "cluster", "gpu")
+    assert JOB_KEYS == ("model", "recipe", "cluster", "gpu", "framework")
+    assert "framework" in knobs
 
 
 def test_every_choice_of_a_control_is_one_the_job_knows() -> None:
@@ -212,7 +221,8 @@ def test_every_model_of_the_list_can_be_planned_at_once(hub_id: str) -> None:
     found: Any = glance({"model": hub_id})
     assert found["problem"] is None
     length = {slider["key"]: slider["value"] for slider in found["sliders"]}["seq_len"]
-    assert length == ("1024" if "gpt2" in hub_id else "2048")
+    positions = ModelConfig.from_hf(CATALOGUE[hub_id].config).architecture.positions
+    assert length == str(min(2048, positions or 2048))
     assert f"--seq-len {length} " in found["commands"]["run"]
 
 

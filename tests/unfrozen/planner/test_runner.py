@@ -8,10 +8,11 @@ from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
 from unfrozen.planner import glance, view
+from unfrozen.planner.keys import FLAGS
 from unfrozen.planner.knobs import GROUPS
 from unfrozen.planner.launch import launch
 from unfrozen.planner.runner import left_alone, run_of
-from unfrozen.planner.state import FLAGS, State, job_json, read_state
+from unfrozen.planner.state import State, job_json, read_state
 
 EXACT: State = {"params": "fp32"}
 NARROW: State = {"params": "bf16", "master": "null"}

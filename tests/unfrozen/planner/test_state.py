@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from unfrozen.errors import PlanError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
+from unfrozen.planner.keys import DEFAULTS, KEYS
 from unfrozen.planner.sizes import scale, share_text, size_text
 from unfrozen.planner.state import (
-    DEFAULTS,
-    KEYS,
     LONGEST_CONFIG,
     as_query,
     config_address,
     parse_query,
     patched,
+    read_job,
     read_state,
 )
 
@@ -42,6 +42,25 @@ def test_an_address_brings_back_the_same_view() -> None:
     assert query == "model=Qwen/Qwen3-8B&master=null&paged=true&seq_len=8192"
     assert parse_query(query) == state
     assert view(query) == view(state)
+
+
+def test_a_framework_travels_in_the_address_and_its_defaults_count() -> None:
+    state = read_state({"framework": "kempnerforge", "grad_accum": 4, "no_sync": False, "gpus": 8})
+    assert parse_query(as_query(state)) == state
+    job = read_job(state)
+    assert (job.recipe.no_sync, job.recipe.keeps_outputs) == (False, True)
+    assert job.framework is not None
+    assert job.framework.name == "kempnerforge"
+    knobs = [knob for group in glance(state)["groups"] for knob in group["knobs"]]  # type: ignore[attr-defined]
+    shown = {knob["key"]: knob["value"] for knob in knobs}
+    assert (shown["framework"], shown["no_sync"], shown["keeps_outputs"]) == (
+        "kempnerforge",
+        "false",
+        "true",
+    )
+    assert problem({"framework": "lightning"})["control"] == "framework"
+    padded = read_job(read_state({"expert_padding": "1.5", "model": "Qwen/Qwen3-30B-A3B"}))
+    assert padded.recipe.expert_padding == 1.5
 
 
 def test_a_pasted_config_travels_in_the_address() -> None:
@@ -103,7 +122,7 @@ def test_whatever_is_set_there_is_a_plan_or_one_reason(state: dict[str, str]) ->
         ({"config": "[" * 50_000}, "config", "nested too deeply"),
         ({"config": "x" * (LONGEST_CONFIG + 1)}, "config", "longer than"),
         ({"config": json.dumps(SMALL | {"vocab_size": 0})}, "config", "vocab_size"),
-        ({"config": '{"model_type": "mamba"}'}, "config", "Supported are"),
+        ({"config": '{"model_type": "rwkv7"}'}, "config", "Supported are"),
     ],
 )
 def test_what_cannot_be_planned_is_told_at_its_control(

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from unfrozen.planner import view
-from unfrozen.planner.state import KEYS
+from unfrozen.planner.keys import KEYS
 from widgets.node import Node, texts, with_class
 
 STATES: dict[str, dict[str, str]] = {

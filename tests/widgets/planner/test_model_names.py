@@ -24,7 +24,7 @@ def found(node: Node, typed: str) -> list[str]:
         ("llama 2 7b chat", "meta-llama/Llama-2-7b-hf"),
         ("mistral-7b-instruct-v0.3", "mistralai/Mistral-7B-v0.3"),
         ("gemma-3-1b-it", "google/gemma-3-1b-pt"),
-        ("phi4", "microsoft/phi-4"),
+        ("phi4 mini", "microsoft/Phi-4-mini-instruct"),
         ("8x7b", "mistralai/Mixtral-8x7B-v0.1"),
         ("qwen 3 30b", "Qwen/Qwen3-30B-A3B"),
         ("smollm2 135m", "HuggingFaceTB/SmolLM2-135M"),

@@ -37,7 +37,7 @@ def _row(kind: str, layers: int, at: int) -> dict[str, Any]:
     job = Job.read({"model": MODEL.config, "recipe": {"checkpointing": kind}})
     part = Step(job.model, job.recipe).micro_batch
     again = flops(job).recompute / flops(replace(job, recipe=Recipe())).total
-    kept, layer, made = part.kept, part.layer, part.recomputed
+    kept, layer, made = part.kept, part.layer, part.recomputed(0)
     title, words = KINDS[kind]
     bars = []
     for index in range(layers):  # 0 is the layer nearest the input

@@ -10,6 +10,30 @@ export function alignedData(lines) {
   return [steps, ...lines.map((line) => column(line, steps))];
 }
 
+/**
+ * Points that no line is drawn to, because there is no other one before the next gap: they need a dot.
+ * @param {(number | null | undefined)[]} values a column of `alignedData`
+ * @returns {number[]} their places
+ */
+export function lonePoints(values) {
+  const lone = [];
+  let last = -1; // of the stretch without a gap that ends here
+  let count = 0;
+  const close = () => count === 1 && lone.push(last);
+  values.forEach((value, place) => {
+    if (value === undefined) return;
+    if (value === null) {
+      close();
+      count = 0;
+    } else {
+      last = place;
+      count += 1;
+    }
+  });
+  close();
+  return lone;
+}
+
 function commonSteps(lists) {
   const longest = lists.reduce((a, b) => (b.length > a.length ? b : a), []);
   const known = new Set(longest);

@@ -1,5 +1,6 @@
 /** How a run's chart looks: uPlot's options out of our own tokens. */
 
+import { lonePoints } from "./align.js";
 import { exactText, tickLabels } from "../../plots/number.js";
 import { logTicks } from "../../plots/scale.js";
 
@@ -88,7 +89,12 @@ function seriesOf(line, color) {
     alpha: line.faint ? 0.55 : line.pale ? 0.45 : 1,
     dash: line.dashed ? [5, 4] : undefined,
     spanGaps: false,
-    points: { show: Boolean(line.dots), size: 6, fill: color(line.color) },
+    points: {
+      show: Boolean(line.dots),
+      size: 6,
+      fill: color(line.color),
+      filter: (plot, index) => (line.dots ? null : lonePoints(plot.data[index])),
+    },
   };
 }
 

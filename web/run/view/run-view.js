@@ -7,6 +7,7 @@
  */
 
 import { control } from "../control.js";
+import { droppedFiles } from "../dropped.js";
 import { pageRuns } from "../page-runs.js";
 import { listRecordings } from "../recordings.js";
 import { runner } from "../runner.js";
@@ -137,8 +138,8 @@ export class RunView extends HTMLElement {
     this.addEventListener("drop", (event) => {
       event.preventDefault();
       this.toggleAttribute("data-drop", false);
-      const files = [...event.dataTransfer.files];
-      if (files.length) this.#choose({ kind: "file", files });
+      const dropped = droppedFiles(event.dataTransfer); // what was dropped is there during the event alone
+      void dropped.then((files) => files.length && this.#choose({ kind: "file", files }));
     });
   }
 

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import traceback
 from itertools import islice
-from typing import Final
-
-import torch
 
 from gpu_runner.data.feed import BatchShape
+from gpu_runner.oom.bound import budget, held_on, others_on, room
 from gpu_runner.oom.report import PostMortem, post_mortem
-from gpu_runner.oom.scene import DOING, BatchSize, Held, Other, Proposal, Scene
+from gpu_runner.oom.scene import DOING, BatchSize, Held, Proposal, Scene
 from gpu_runner.oom.thrown import Thrown
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import Components, predict
 from gpu_runner.plan.proposals import settings_for
 from gpu_runner.plan.remedy import MARGIN
 from gpu_runner.run.events.record import Recorder
-from gpu_runner.system import limits
-from gpu_runner.system.cards import Cards, NoCards, process_name
 from gpu_runner.train.loop import State
 from gpu_runner.train.place import StepPlace
-from unfrozen.memory.overhead import ROUNDING
-
-HOLES: Final = 3
-"""Largest blocks of a step that live at once: logits, their log-softmax, and its gradient."""
 
 
 def examine(
@@ -36,8 +28,8 @@ def examine(
     some memory itself.
     """
     thrown = Thrown.of(error)
-    held = _held(planned.device)
-    others = _others(thrown, planned.device)
+    held = held_on(planned.device)
+    others = others_on(thrown, planned.device)
     traceback.clear_frames(error.__traceback__)
     shape = _shape(planned, place)
     predicted = _predicted(planned, shape)
@@ -49,7 +41,7 @@ def examine(
         now = now or ("optimizer_step" if place.doing == "optimizer_step" else "end_of_forward")
         measured[now] = place.held
     peak_bytes = max((sum(sizes.values()) for sizes in predicted.values()), default=0)
-    budget = _budget(planned, held, place.held, thrown.asked_bytes, peak_bytes)
+    most = _budget(planned, held, place.held, thrown.asked_bytes, peak_bytes)
     in_step = place.micro_batch > 0
     other = recorder.doing.replace(" ", "_")
     scene = Scene(
@@ -65,8 +57,8 @@ def examine(
         lumped=planned.device.type == "cuda",
         held=held,
         others=others,
-        budget_bytes=budget,
-        settings=_settings(planned, budget, predicted.get(now, {}), measured.get(now, {})),
+        budget_bytes=most,
+        settings=_settings(planned, most, predicted.get(now, {}), measured.get(now, {})),
     )
     return post_mortem(error, scene)
 
@@ -94,58 +86,17 @@ def _predicted(planned: RunPlan, shape: BatchShape | None) -> dict[str, Componen
     ).instants
 
 
-def _held(device: torch.device) -> Held:
-    """The bound that was met: the card, or the tightest limit of this process."""
-    if device.type != "cuda":
-        limit = limits.tightest()
-        return Held(limit.name, limit.total_bytes, limit.left_bytes)
-    free, total = torch.cuda.mem_get_info(device)
-    segments = torch.cuda.memory_snapshot()
-    index = torch.cuda.current_device() if device.index is None else device.index
-    blocks = [b for s in segments if s["device"] == index for b in s["blocks"]]
-    return Held(
-        "the card",
-        total,
-        free,
-        torch.cuda.memory_allocated(device),
-        torch.cuda.memory_reserved(device),
-        max((int(b["size"]) for b in blocks if b["state"] == "inactive"), default=0),
-    )
-
-
-def _others(thrown: Thrown, device: torch.device) -> tuple[Other, ...]:
-    """Other processes on the card, by NVML, else those that the message names."""
-    named = tuple(Other(pid, process_name(pid), size) for pid, size in thrown.others)
-    if device.type != "cuda":
-        return named
-    properties = torch.cuda.get_device_properties(device)
-    try:
-        cards = Cards.open([str(properties.uuid)])
-    except NoCards:
-        return named
-    found = cards.others(0)
-    cards.close()
-    return tuple(Other(*one) for one in found) or named
-
-
 def _budget(
     planned: RunPlan, held: Held, living: Components, asked_bytes: int, peak_bytes: int
 ) -> int:
     """Bytes that tensors could have taken in all: a part of what was free at the start, or, where
-    that is less, of what they held and the bound still left; and less than what was refused makes.
-
-    A heap keeps holes: as many of its largest blocks as live at once may lie empty in pieces while
-    the next ones are asked for. That share of this step's peak is no room for tensors.
+    that is less, of what they held and the bound still left.
     """
-    room, share = planned.available_bytes, MARGIN
-    if planned.device.type == "cuda":
-        room = min(room, round((held.free_bytes + held.reserved_bytes) / (1 + ROUNDING)))
-    elif peak_bytes:
-        share = min(share, peak_bytes / (peak_bytes + HOLES * asked_bytes))
-    if planned.device.type != "cuda" and living:
-        room = min(room, sum(living.values()) + held.free_bytes)
-    most = round(share * room)
-    return min(most, sum(living.values()) + asked_bytes) if living and asked_bytes else most
+    card = planned.device.type == "cuda"
+    most = planned.available_bytes
+    if card or living:
+        most = min(most, room(held, living, card=card))
+    return budget(most, living, asked_bytes, peak_bytes, MARGIN, card=card)
 
 
 def _settings(

@@ -6,7 +6,6 @@ import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -16,6 +15,7 @@ from gpu_runner.config.bounds import WITH_BETAS
 from gpu_runner.config.tables import TABLES
 from gpu_runner.plan import predict
 from gpu_runner.plan.plan import RunPlan
+from gpu_runner.system.names import cpu_name
 from unfrozen.schedules import Schedule
 
 MOST_POINTS: Final = 300  # of the planned learning rate
@@ -75,16 +75,6 @@ def hardware(device: torch.device) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(device)
         parts |= {"gpu": properties.name, "gpu_bytes": properties.total_memory}
     return parts
-
-
-def cpu_name() -> str:
-    """The processor's marketing name where Linux tells it, else its architecture."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def data_counts(plan: RunPlan) -> dict[str, int]:

@@ -5,5 +5,9 @@ Reading order:
 - `metering` — the runner's meters, driven by hooks
 - `measuring` — which steps are measured
 - `foretelling` — the step itself, on tensors that hold nothing
+- `settings` — … and otherwise, so that it fits
 - `forecasts` — when it is foretold, and when again
+- `to_come` — the heaviest batch to come
+- `shortage` — no memory was left
+- `holding` — all of it together
 """

@@ -7,15 +7,15 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from torch import Tensor
 
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.watch.memory.foretelling import Given, Habits, foretell
+from gpu_runner.watch.memory.foretelling import Autocast, Given, Habits, foretell
 from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.memory.settings import LoopStep
 from gpu_runner.watch.steps import MicroBatch, WatchedStep
 from gpu_runner.watch.taps import Inputs, tensors_of
 
@@ -23,6 +23,28 @@ HEAVIER: Final = 1.02
 """So many times the tokens of all batches before it makes one worth a forecast of its own."""
 MOST: Final = 8
 """Forecasts of a run."""
+
+
+Found = TypeVar("Found")
+
+
+def aside(work: Callable[[], Found]) -> Found:
+    """Do `work` in a thread of its own, where no mode and no autocast of the loop reaches."""
+    found: list[Found] = []
+    problem: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except Exception as error:  # what a model's own code does with tensors of no values
+            problem.append(error)
+
+    thread = threading.Thread(target=run, name="unfrozen-forecast")
+    thread.start()
+    thread.join()
+    if problem:
+        raise problem[0]
+    return found[0]
 
 
 class Forecasts:
@@ -55,34 +77,33 @@ class Forecasts:
         self._given = Given.of(inputs)
         return True
 
-    def make(self, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
-        """Foretell the heaviest batch so far and tell it; nothing where no optimizer is known.
-
-        In a thread of its own, where no mode and no autocast of the loop reaches.
-        """
-        model = self._model()
-        if not self._states.optimizers or self._given is None or model is None:
-            return
-        if self._made == MOST:
+    def make(self, autocast: Autocast) -> None:
+        """Foretell the heaviest batch so far and tell it; nothing where no optimizer is known."""
+        step = self.step(autocast)
+        if step is None or self._made == MOST:
             return
         self._made += 1
         self._assumed = self._seen
-        found: list[Prediction | Exception] = []
+        given = step.model, step.states, step.given, self._assumed, autocast
+        self.newest = aside(lambda: foretell(*given))
+        if self.newest is not None:
+            self._tell(self.newest)
 
-        def work() -> None:
-            try:
-                given = model, self._states, self._given, self._assumed, autocast
-                found.append(foretell(*given))  # type: ignore[arg-type]
-            except Exception as error:  # what a model's own code does with tensors of no values
-                found.append(error)
+    def step(self, autocast: Autocast) -> LoopStep | None:
+        """The heaviest step so far, as the loop does it; None where it is not known yet."""
+        model = self._model()
+        if not self._states.optimizers or self._given is None or model is None:
+            return None
+        return LoopStep(model, self._states, self._given, self._seen, autocast, self.micro_batches)
 
-        thread = threading.Thread(target=work, name="unfrozen-forecast")
-        thread.start()
-        thread.join()
-        if isinstance(found[0], Exception):
-            raise found[0]
-        self.newest = found[0]
-        self._tell(found[0])
+    @property
+    def micro_batches(self) -> int:
+        """Of a step, as far as is known."""
+        return self._seen.micro_batches
+
+    def share_of(self, part: MicroBatch) -> float:
+        """The tokens of a micro-batch over those of the heaviest, which was foretold."""
+        return part.rows * part.length / max(1, self._heaviest)
 
     def saw_output(self, output: Any) -> None:
         """What the model returned: does the loop still hold it when it goes back?"""

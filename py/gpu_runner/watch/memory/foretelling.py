@@ -14,7 +14,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -29,7 +29,7 @@ from gpu_runner.model.loss import cross_entropy_of
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.train.foretold import keep, kept, kept_place, weightless
 from gpu_runner.train.measure import TensorTracker
-from gpu_runner.watch.memory.metering import States
+from gpu_runner.watch.memory.metering import States, is_compiled
 from gpu_runner.watch.steps import loss_in
 from gpu_runner.watch.taps import Inputs
 
@@ -45,6 +45,10 @@ class Habits:
     """Whether what the model returned is still held when the backward pass begins."""
     zeroes: bool = False
     """Whether gradients are set to zero after a step, not freed."""
+    checkpointing: bool = False
+    """Whether what a layer computes is computed again in the backward pass: only asked what if."""
+    buckets: bool = False
+    """Whether gradients are there a second time, to be sent to other processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,23 @@ class Given:
         positions = inputs.get("position_ids")
         packed = isinstance(positions, Tensor) and _begins_anew(positions)
         return Given(tuple(tensors), tuple(others), packed)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, tokens a row) of the tensor that tells them: the first of two dimensions."""
+        return next((one[:2] for _, one, _ in self.tensors if len(one) > 1), (1, 1))  # type: ignore[return-value]
+
+    def cut(self, rows: int, length: int) -> Given:
+        """The same for another size of batch: whatever has its rows, or its tokens, has these."""
+        now = self.shape
+
+        def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
+            if shape[:2] == now:
+                return rows, length, *shape[2:]
+            return (shape[0], length, *shape[2:]) if shape[1:2] == now[1:] else shape
+
+        tensors = tuple((name, sized(shape), dtype) for name, shape, dtype in self.tensors)
+        return replace(self, tensors=tensors)
 
     def fake(self, device: torch.device) -> dict[str, Any]:
         """Arguments of such shapes; to be made under a fake mode."""
@@ -127,7 +148,7 @@ def _name(
         given.tensors,
         given.others,
         given.packed,
-        [habits.micro_batches > 1, habits.keeps_output, habits.zeroes],
+        [habits.micro_batches > 1, *astuple(habits)[1:]],
         None if autocast is None else _told(autocast),
         [torch.__version__, transformers.__version__, installed_version()],
     ]
@@ -152,7 +173,12 @@ def _traced(
     mode = FakeTensorMode()
     with FakeCopyMode(mode):
         double = copy.deepcopy(model)  # without gradients: a parameter's copy has none
-    with weightless(mode), _packed(given.packed):
+    if habits.checkpointing:
+        double.config.use_cache = False  # which cannot be beside it, and is told of otherwise
+        double.activation_checkpointing_enable()
+    # What is compiled stays as it is: compiled from fakes, its real forward would be cut in pieces.
+    eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+    with weightless(mode), _packed(given.packed), eager:
         moves = _doubles(model, double, states)
         inputs = given.fake(next(double.parameters()).device)
         for _ in range(2):  # the first makes the moments appear
@@ -162,7 +188,16 @@ def _traced(
         count = sum(parameter.numel() for parameter in double.parameters())
     whole = tracker.memory.instants["end_of_backward"]
     held = sum(whole.get(name, 0) for name in ("params", "grads", "moments"))
-    return Prediction(tracker.memory.instants, round(held / max(1, count)))
+    instants = tracker.memory.instants
+    if habits.buckets:
+        instants = {at: _with_buckets(at, parts, model) for at, parts in instants.items()}
+    return Prediction(instants, round(held / max(1, count)))
+
+
+def _with_buckets(at: str, parts: Mapping[str, int], model: Any) -> dict[str, int]:
+    """What is held with a second copy of all gradients, from before the first step on."""
+    size = sum(p.nbytes for p in model.parameters() if p.requires_grad) if at != "load" else 0
+    return {**parts, "workspace": parts.get("workspace", 0) + size}
 
 
 def _step(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from gpu_runner.train.meter import StepMemory
-from gpu_runner.watch.memory.metering import StallProbe, States, StepMeter, is_compiled
+from gpu_runner.watch.memory.metering import Seen, StallProbe, States, StepMeter, is_compiled
 
 MEASURED_EVERY: Final = 100
 
@@ -80,6 +80,17 @@ class Measuring:
             self._memory, self._meter = self._meter.end(), None
         found = self._memory, self._stalled
         self._memory, self._stalled, self._updated = None, None, set()
+        return found
+
+    def seen(self) -> Seen:
+        """What lives now, as far as the step at hand is measured; then the step is left alone.
+
+        To be asked where an error comes out of it: another step is measured for this one.
+        """
+        if self._meter is None:
+            return Seen()
+        found, self._again = self._meter.seen(), True
+        self.drop()
         return found
 
     def drop(self) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import weakref
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from gpu_runner.train.measure import TensorTracker
-from gpu_runner.train.meter import CudaMeter, Phase, StepMemory
-from gpu_runner.world import blocks_of
+from gpu_runner.train.meter import Components, CudaMeter, Phase, StepMemory
+from gpu_runner.world import blocks_of, local
 
 LOOKED_AT: Final = 4096
 """Numbers of each 16-bit tensor that are compared before and after an update."""
@@ -46,12 +48,32 @@ class States:
         """The groups of all of them."""
         return [group for one in self.optimizers for group in one.param_groups]
 
+    def gradient_norm(self) -> Tensor | None:
+        """The L2 norm of all gradients that there are; None where others would be asked."""
+        found = [p.grad for group in self.param_groups for p in group["params"]]
+        if any(isinstance(gradient, DTensor) for gradient in found):
+            return None
+        with torch.no_grad():
+            return torch.nn.utils.get_total_norm([one for one in found if one is not None])
+
     def add(self, optimizer: torch.optim.Optimizer) -> bool:
         """Take one in; whether it is new."""
         if any(one is optimizer for one in self.optimizers):
             return False
         self._found.append(weakref.ref(optimizer))
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a meter knows in the middle of a step: by instant so far, and `now`, at `instant`, where
+    what appears is of the kind `growing`.
+    """
+
+    instants: dict[str, Components] = field(default_factory=dict)
+    now: Components = field(default_factory=dict)
+    instant: str = ""
+    growing: str = ""
 
 
 class StepMeter:
@@ -73,12 +95,28 @@ class StepMeter:
         if phase is not None:
             self._phase.enter_context(self._meter.phase(phase))
 
+    def seen(self) -> Seen:
+        """What lives at this moment, in the middle of a step."""
+        if isinstance(self._meter, TensorTracker):
+            meter = self._meter
+            return Seen(dict(meter.memory.instants), _held(meter.now), meter.instant, meter.kind)
+        return Seen(dict(self._meter.memory.instants))
+
     def end(self) -> StepMemory:
         """The step is over: what it held. Safe to call at any point, also after an error."""
         self._phase.close()
         self._whole.close()
         found: StepMemory = self._meter.memory
         return found
+
+
+def _some(parameter: Tensor) -> Tensor:
+    """A few numbers of the part that is here: what asks no other process."""
+    return local(parameter.detach()).flatten()[:LOOKED_AT]
+
+
+def _held(sizes: Components) -> Components:
+    return {name: size for name, size in sizes.items() if size}
 
 
 def is_compiled(model: Any) -> bool:
@@ -100,7 +138,7 @@ class StallProbe:
 
     def __init__(self, model: Any) -> None:
         self._before = [
-            (p, p.detach().flatten()[:LOOKED_AT].clone())
+            (p, _some(p).clone())
             for p in model.parameters()
             if p.requires_grad and p.dtype in NARROW and p.grad is not None
         ]
@@ -109,7 +147,7 @@ class StallProbe:
         """To be asked after the update; None where there is no such weight."""
         if not self._before:
             return None
-        same = sum((p.detach().flatten()[:LOOKED_AT] == old).sum() for p, old in self._before)
+        same = sum((_some(p) == old).sum() for p, old in self._before)
         count = sum(len(old) for _, old in self._before)
         self._before = []
         return float(same) / count

@@ -17,6 +17,18 @@ from unfrozen.units import format_count
 MUCH_PADDING: Final = 0.2
 
 
+def at_first(model: Any, states: States, inputs: Inputs, tokenizer: Any) -> Iterator[str]:
+    """What is said before the first step."""
+    yield from of_model(model, states)
+    yield from of_rows(inputs, tokenizer)
+
+
+def after_first(step: WatchedStep, model: Any, states: States) -> Iterator[str]:
+    """What is said after it."""
+    yield from of_step(step)
+    yield from of_precision(model, states)
+
+
 def of_model(model: Any, states: States) -> Iterator[str]:
     """What does not train, and why."""
     parameters = dict(model.named_parameters())

@@ -11,8 +11,9 @@ import torch
 
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.run.events.start_event import hardware, versions
+from gpu_runner.system.price import MOST_LETTERS, Price, Spending
 from gpu_runner.watch.looking import Rows
-from gpu_runner.watch.memory.foretelling import Habits
+from gpu_runner.watch.memory.holding import Known
 from gpu_runner.watch.memory.metering import States, layers_of
 from gpu_runner.watch.steps import MicroBatch
 
@@ -37,16 +38,32 @@ class Wishes:
     eval_every: int | None = None
     prompts: Sequence[str] = ()
     new_tokens: int = 48
-    measure: bool = True
     trainer: str = "a loop of its own"
     can: tuple[str, ...] = ("pause", "evaluate")
     config: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
     """Steps and learning rates as `run.start` has them, where they are known."""
-    habits: Habits = field(default_factory=Habits)
+    memory: Known = field(default_factory=Known)
     start_step: int = 0
     """Steps that were made before: more than 0 where the loop goes on with an earlier one."""
     processes: int = 1
+    price: float | None = None
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none, in words of another kind. Raises `TypeError`."""
+        if self.price is not None and not isinstance(self.price, int | float):
+            raise TypeError(f"price is a {type(self.price).__name__}: give a number, of an hour.")
+        if not isinstance(self.currency, str) or not 0 < len(self.currency) <= MOST_LETTERS:
+            raise TypeError(f"currency {self.currency!r}: give a word of 1 to {MOST_LETTERS}.")
+        odd = [one for one in self.memory.lengths if not isinstance(one, int)]
+        if odd:
+            raise TypeError(f"lengths hold {odd[0]!r}: give the tokens of each row.")
+
+    def spending(self, device: torch.device) -> Spending | None:
+        """What the run costs from now on; None without a price."""
+        price = Price.of(self.price, self.currency, device.type, self.processes)
+        return None if price is None else Spending(price, self.steps or 0)
 
     @property
     def looks_every(self) -> int:

@@ -1,0 +1,126 @@
+"""Compare the planner with rows that it was never compared with, and count how far it is off.
+
+    PYTHONPATH=web .venv/bin/python docs/first_look.py           what is missing in first_look.json
+    … --table   kinds, medians, nine in ten, worst, and nothing written
+    … --bars    what tests/unfrozen/plan/test_later_rows.py holds the planner to
+
+A first look is written once, with the commit whose planner took it, and never again: what is done
+about a miss later does not change it. A row that the planner has no words for waits. The spread of
+all speeds, as this code estimates them, is written into py/unfrozen/plan/record.py each time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from press.truth import TRUTH, later
+from unfrozen.answer.later import SPEED, Look, grouped
+from unfrozen.plan.record import KINDS, Spread
+
+ROOT: Final = Path(__file__).parents[1]
+FIRST: Final = TRUTH / "first_look.json"
+RECORD: Final = ROOT / "py" / "unfrozen" / "plan" / "record.py"
+BLOCK: Final = re.compile(r"(# counted by docs/first_look\.py\n).*?(# end\n)", re.DOTALL)
+PLANNER: Final = [
+    *(f"py/unfrozen/{room}" for room in ("model", "hardware", "job", "memory", "plan")),
+    ":!py/unfrozen/plan/record.py",
+]
+
+
+def main() -> None:
+    """Take every first look that is missing, or print the table."""
+    looks = list(later())
+    if "--table" in sys.argv[1:]:
+        for of in ("memory", "speed"):
+            print_table(of, [item for item in looks if item.row.of == of])
+        return
+    if "--bars" in sys.argv[1:]:
+        print_bars(looks)
+        return
+    taken = write_first_looks(looks)
+    RECORD.write_text(BLOCK.sub(counted(looks), RECORD.read_text()))
+    print(f"{taken} first looks taken, {sum(bool(item.refused) for item in looks)} rows refused")
+
+
+def write_first_looks(looks: list[Look]) -> int:
+    """Add the errors of rows that have none; how many."""
+    known = json.loads(FIRST.read_text(encoding="utf-8"))
+    commit = committed()
+    new = {
+        item.row.key: {"commit": commit, "error": round(item.error, 4)}
+        for item in looks
+        if item.error is not None and item.row.key not in known["rows"]
+    }
+    known["rows"] |= new
+    lines = [f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in known["rows"].items()]
+    head = json.dumps({key: value for key, value in known.items() if key != "rows"}, indent=1)
+    rows = ",\n".join(lines)
+    FIRST.write_text(f'{head.removesuffix("}").rstrip()},\n "rows": {{\n{rows}\n }}\n}}\n')
+    return len(new)
+
+
+def committed() -> str:
+    """The last commit that changed the planner; ends where a change is not committed yet."""
+    if git("status", "--porcelain", "--", *PLANNER):
+        sys.exit("commit the planner first: a first look names the commit that took it")
+    return git("log", "-1", "--format=%h", "--abbrev=7", "--", *PLANNER)
+
+
+def git(*words: str) -> str:
+    """What git answers, in this repository."""
+    answer = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+def counted(looks: list[Look]) -> str:
+    """The lines of `SPEEDS`: of every kind, of rows that nobody has tuned on, and of all."""
+    errors: dict[str, list[float]] = {kind: [] for kind in (*KINDS, "unseen", "all")}
+    for item in looks:
+        if item.row.of == SPEED and item.error is not None:
+            errors[item.kind].append(item.error)
+            errors["all"].append(item.error)
+            if item.row.found:
+                errors["unseen"].append(item.error)
+    rows = "".join(f'    "{kind}": {shown(Spread.of(found))},\n' for kind, found in errors.items())
+    return rf"\1SPEEDS: Final[dict[str, Spread]] = {{\n{rows}}}\n\2"
+
+
+def shown(spread: Spread) -> str:
+    """A spread as source, to a thousandth."""
+    return f"Spread({spread.runs}, {spread.half:.3f}, {spread.most:.3f}, {spread.worst:.3f})"
+
+
+def print_table(of: str, looks: list[Look]) -> None:
+    """One line a kind, the largest first, and one for all."""
+    print(of)
+    for group in grouped(looks):
+        spread = group.spread
+        told = "no row is planned"
+        if spread:
+            told = f"{spread.half:7.1%} {spread.most:7.1%} {group.worst:+8.1%}"
+        print(f"  {group.name:34} {group.rows:3} {told} {' '.join(group.refused)}")
+    errors = [item.error for item in looks if item.error is not None]
+    whole = Spread.of(errors)
+    print(f"  {'all':34} {len(looks):3} {whole.half:7.1%} {whole.most:7.1%}")
+
+
+def print_bars(looks: list[Look]) -> None:
+    """Half and nine in ten of the rows that were looked at since, 3% above what is reached."""
+    for of in ("memory", "speed"):
+        seen = [item for item in looks if item.row.of == of and not item.row.found]
+        for kind in (*KINDS, "all"):
+            errors = [i.error for i in seen if i.error is not None and kind in (i.kind, "all")]
+            if errors:
+                found = Spread.of(errors)
+                half, most = (math.ceil(1030 * size) / 1000 for size in (found.half, found.most))
+                print(f'    ("{of}", "{kind}"): ({half:.3f}, {most:.3f}),')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Writes what transformers takes for keys that a file leaves out: model/published/defaults.py.
+
+    PYTHONPATH=py python docs/model_defaults.py
+
+Every reader is given a file with all of a class's values and watched: a key that it takes, and that
+it would fill in otherwise than the class does, is written down.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig
+
+from unfrozen.model import config as reading
+from unfrozen.model.families import READERS
+from unfrozen.model.fields import Fields
+
+OUT = Path(__file__).parent.parent / "py/unfrozen/model/published/defaults.py"
+UNKNOWN = {"kimi_k2": "deepseek_v3", "minicpm": "llama"}  # to transformers
+# what some classes cannot do without, though they have no default for it
+NEEDED: dict[str, dict[str, Any]] = {
+    "dots1": {"head_dim": 128, "n_routed_experts": 128, "n_shared_experts": 1},
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"head_dim": 128},
+    "lfm2_moe": {"layer_types": ["conv"] * 32},
+}
+# what a class computes when it is made, and what it is computed from
+COMPUTED: dict[str, dict[str, Any]] = {
+    "jamba": {"mamba_dt_rank": "auto"},
+    "mamba": {"time_step_rank": "auto"},
+    "falcon_mamba": {"time_step_rank": "auto"},
+    "ernie4_5_moe": {"moe_layer_end_index": -1},
+    "glm4v_text": {"attention_bias": True},  # always
+    "gemma3n_text": {"intermediate_size": 16384},
+}
+HEAD = '''"""What transformers takes for keys that a config.json leaves out, by model type.
+
+Read off the configuration classes of transformers {version} by docs/model_defaults.py; left out is
+what a reader takes anyway.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_TABLE: Final = """
+{table}
+"""
+
+
+def _value(word: str) -> object:
+    if word in ("True", "False"):
+        return word == "True"
+    if word.startswith("["):
+        return [int(part) for part in word[1:-1].split(",") if part]
+    try:
+        return float(word) if "." in word else int(word)
+    except ValueError:
+        return word
+
+
+def _read() -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {{}}
+    latest: dict[str, object] = {{}}
+    for word in _TABLE.split():
+        key, said, value = word.partition("=")
+        if said:
+            latest[key] = _value(value)
+        else:
+            latest = found[key] = {{}}
+    return found
+
+
+DEFAULTS: Final = _read()
+"""By model type, then by key."""
+'''
+
+
+class Watched(Fields):
+    """Fields that note which keys are taken, and what stands in for one that is missing."""
+
+    taken: dict[str, object]
+
+    def __init__(self, config: Mapping[str, object]) -> None:
+        super().__init__(config)
+        self.taken = {}
+
+    def _first(self, names: tuple[str, ...]) -> tuple[str, object]:
+        for name in names:
+            self.taken.setdefault(name, None)
+        return super()._first(names)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """As the original, noted."""
+        self.taken[name] = default
+        return super().flag(name, default)
+
+    def word(self, *names: str, default: str) -> str:
+        """As the original, noted."""
+        self.taken |= dict.fromkeys(names, default)
+        return super().word(*names, default=default)
+
+
+def defaults_of(model_type: str) -> dict[str, Any]:
+    """The keys and values to write down for one type."""
+    needed = NEEDED.get(model_type, {})
+    made = AutoConfig.for_model(UNKNOWN.get(model_type, model_type), **needed)
+    values = {key: value for key, value in made.to_dict().items() if value is not None}
+    watched = Watched(values)
+    read_with(model_type, watched)
+    declared = getattr(type(made), "__dataclass_fields__", {})
+    found = {}
+    for key, instead in watched.taken.items():
+        value = values.get(key)
+        if key in needed or not plain(value) or value == instead:
+            continue
+        if key in declared and declared[key].default is None:
+            continue  # computed
+        if key not in declared and key not in type(made).attribute_map:
+            continue
+        found[key] = value
+    return found | COMPUTED.get(model_type, {})
+
+
+def read_with(model_type: str, fields: Watched) -> None:
+    """Let the reader of a type take what it wants."""
+    model_type = reading.SAME.get(model_type, model_type)
+    if model_type in READERS:
+        READERS[model_type](model_type, fields)
+    else:
+        reading._STYLES[model_type].read(model_type, fields)
+
+
+def plain(value: object) -> bool:
+    """Whether a value fits into one word."""
+    if isinstance(value, list):
+        return len(value) <= 12 and all(type(item) is int for item in value)
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and " " not in value)
+
+
+def main() -> None:
+    """Write the table."""
+    nested = [t for t in reading._STYLES if t not in ("gpt2", "gpt_neox", "bert", "gpt")]
+    blocks = []
+    for model_type in (*nested, *READERS, *reading.SAME):
+        words = [f"{k}={str(v).replace(' ', '')}" for k, v in defaults_of(model_type).items()]
+        line = " ".join([model_type, *words])
+        blocks += textwrap.wrap(
+            line, 99, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    text = HEAD.format(version=transformers.__version__, table="\n".join(blocks))
+    OUT.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""One calibration of a device: what is measured now, and what its earlier runs took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gpu_runner.calibrate import measuring, steps
+from gpu_runner.plan.pace import card
+from unfrozen.plan.timing.calibration import Calibration
+
+
+def measure(
+    device: torch.device, runs: Path, day: str, seconds: float = measuring.SECONDS
+) -> Calibration:
+    """Measure a device for about five times `seconds`, and read the runs in a folder."""
+    name, gpu = measuring.device_name(device), None
+    if device.type == "cuda":
+        gpu = card(name, torch.cuda.get_device_properties(device).total_memory)
+    rates = measuring.products(device, seconds)
+    found = Calibration(
+        device=name,
+        card=gpu.name if gpu else None,
+        day=day,
+        products=tuple(sorted(rates.items())),
+        memory_gb_s=measuring.memory_gb_s(device, seconds),
+        launch_us=measuring.launch_us(device, seconds),
+    )
+    ran = list(steps.measured_steps(runs, name, gpu))
+    if device.type == "cpu":
+        reached = steps.share(ran, rates)
+        return replace(found, step_share=reached[0], steps=reached[1]) if reached else found
+    beside = steps.ratio(ran, found) if gpu else None
+    return replace(found, step_ratio=beside[0], steps=beside[1]) if beside else found

@@ -1,0 +1,98 @@
+"""Megatron-LM: `megatron/training/arguments.py` @d98e8a64 and the classes its options come from.
+
+`--bf16` keeps 16-bit weights, fp32 main weights and, summed, fp32 main gradients (`core/optimizer/
+optimizer_config.py`). The distributed optimizer is ZeRO-1; Megatron-FSDP shards gradients and
+weights too (`--data-parallel-sharding-strategy`), in groups by `--num-distributed-optimizer-
+instances`. Logits are always split by vocabulary over tensor ranks. Its selective recomputation is
+of the attention's core, which flash attention never stores; ours is another, so it is not offered.
+Stages have equal layers (`core/transformer/transformer_block.py`). The checkpoint names the model
+(`--use-checkpoint-args`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.words import lines, refuse, torchrun, trained_by_adamw
+from unfrozen.job import Job
+from unfrozen.plan.dimensions import WHOLE_LOGITS
+
+NAME: Final = "megatron"
+_STRATEGIES: Final = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
+
+
+def takes(job: Job) -> Job:
+    """The job as Megatron-LM trains it. Raises PlanError where it cannot."""
+    cluster, layers = job.cluster, job.model.architecture.layers
+    refuse(
+        job,
+        NAME,
+        offload=("none",),
+        checkpointing=("none", "full"),
+        pipeline_schedule=("1f1b", "interleaved"),
+        pipeline_layers=(None,),
+    )
+    if cluster.shard_size and cluster.stage < 3:
+        bound = "only Megatron-FSDP spreads states over groups of cards here"
+        raise PlanError("cluster.shard_size", cluster.shard_size, bound, "use zero3")
+    if layers % cluster.stages:
+        bound = f"Megatron-LM cuts {layers} layers into equal stages"
+        raise PlanError("cluster.pipeline_parallel", cluster.pipeline_parallel, bound, "use less")
+    own = replace(cluster, sequence_parallel=cluster.tensor_parallel > 1, outer_apart=False)
+    states = {"params": "bf16", "master": "fp32", "grads": "fp32", "grad_buckets": False}
+    if job.recipe.loss in WHOLE_LOGITS:
+        states["loss"] = "vocab_parallel"
+    return trained_by_adamw(
+        replace(job, cluster=own), NAME, kernels="fused", attention="flash", **states
+    )
+
+
+def command(job: Job) -> str:
+    """What to type on every machine."""
+    cluster, recipe = job.cluster, job.recipe
+    sequences = recipe.micro_batch * recipe.grad_accum * cluster.replicas
+    return lines(
+        torchrun(job),
+        "pretrain_gpt.py --use-checkpoint-args --load CHECKPOINT --finetune --bf16",
+        f"--seq-length {recipe.seq_len} --max-position-embeddings {recipe.seq_len}",
+        f"--micro-batch-size {recipe.micro_batch} --global-batch-size {sequences}",
+        " ".join(_shared(job)),
+        " ".join(_sharded(job)),
+        "--recompute-granularity full --recompute-method uniform --recompute-num-layers 1"
+        if recipe.checkpointing == "full"
+        else "",
+    )
+
+
+def _shared(job: Job) -> list[str]:
+    """Who shares a layer, a sequence, the depth, the experts."""
+    cluster = job.cluster
+    ranks = {
+        "tensor-model-parallel-size": cluster.tensor_parallel,
+        "context-parallel-size": cluster.context_parallel,
+        "pipeline-model-parallel-size": cluster.pipeline_parallel,
+        "expert-model-parallel-size": cluster.expert_parallel,
+    }
+    found = [f"--{name} {count}" for name, count in ranks.items() if count > 1]
+    if cluster.sequence_parallel:
+        found.append("--sequence-parallel")
+    if cluster.expert_tensor_parallel is not None:
+        found.append(f"--expert-tensor-parallel-size {cluster.expert_tensor_parallel}")
+    if cluster.pipeline_parallel > 1 and cluster.pipeline_schedule == "interleaved":
+        found.append(f"--num-virtual-stages-per-pipeline-rank {cluster.chunks}")
+    return found
+
+
+def _sharded(job: Job) -> list[str]:
+    cluster = job.cluster
+    if cluster.stage == 0:
+        return []
+    if cluster.stage == 1:
+        return ["--use-distributed-optimizer"]
+    strategy = _STRATEGIES[cluster.sharding]
+    found = ["--use-megatron-fsdp", f"--data-parallel-sharding-strategy {strategy}"]
+    if cluster.shards < cluster.alike:
+        found.append(f"--num-distributed-optimizer-instances {cluster.alike // cluster.shards}")
+    return [*found, "--ckpt-format fsdp_dtensor"]

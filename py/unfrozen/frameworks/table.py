@@ -1,0 +1,149 @@
+"""Ranked layouts as text for a terminal of 80 columns, and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from unfrozen.answer.text import table
+from unfrozen.frameworks.known import FRAMEWORKS, commands
+from unfrozen.job import Job
+from unfrozen.plan import card_words
+from unfrozen.plan.layouts import Layout
+from unfrozen.plan.step_time import card_of
+from unfrozen.plan.timing.words import RECORD
+from unfrozen.units import gib, sig3
+
+WIDEST: Final = 80
+SHOWN: Final = 10
+"""Layouts of a table; data has them all."""
+CAUSES: Final = {
+    "products": "products",
+    "attention": "attention",
+    "memory": "memory",
+    "launches": "launches",
+    "update": "update",
+    "host": "host",
+    "inside": "links",
+    "between": "network",
+    "bubbles": "pipeline",
+}
+"""What binds a step, in a word for each cause of `StepTime`."""
+RECOMPUTED: Final = {"none": "–", "selective": "some", "full": "all"}
+MESH: Final = {
+    "tensor_parallel": "tp",
+    "context_parallel": "cp",
+    "pipeline_parallel": "pp",
+    "expert_parallel": "ep",
+}
+"""What cards share beside data, in the letters that every framework uses."""
+
+
+def mesh(job: Job) -> str:
+    """Who shares what: "dp32 tp2", replicas first."""
+    cluster = job.cluster
+    counts = {name: getattr(cluster, key) for key, name in MESH.items()}
+    shared = [f"{name}{count}" for name, count in counts.items() if count > 1]
+    if cluster.pipeline_parallel > 1 and cluster.pipeline_schedule == "interleaved":
+        shared[-1 - (cluster.expert_parallel > 1)] += f"×{cluster.chunks}"
+    return " ".join([f"dp{cluster.replicas}", *shared])
+
+
+def spread(job: Job) -> str:
+    """The stage of ZeRO by which states are spread: "–", "3", in groups of eight "3/8"."""
+    cluster = job.cluster
+    if not cluster.stage:
+        return "–"
+    grouped = f"/{cluster.shards}" if cluster.shards < cluster.alike else ""
+    return f"{cluster.stage}{grouped}"
+
+
+def layouts_text(
+    job: Job, gpus: int, found: Sequence[Layout], framework: str | None, price: float | None
+) -> str:
+    """The best layouts, a line each, and what to type for the first."""
+    gpu = card_of(job)
+    if not found:
+        run = f" that {FRAMEWORKS[framework].label} runs" if framework else ""
+        return f"No layout{run} fits {gpus:,} × {card_words(gpu)}; --solve gpus finds how many do."
+    first = found[0]
+    head = (
+        f"{gpus:,} × {gpu.name}, {first.sequences:,} × {first.job.recipe.seq_len:,} tokens a step:"
+        " the fastest layouts that fit"
+    )
+    rows = [_head(price), *(_row(one, price) for one in found[:SHOWN])]
+    lines = table(rows, left=3)
+    if max(map(len, lines.splitlines())) > WIDEST:
+        lines = table([[*cells, last.partition(" ")[0]] for *cells, last in rows], left=3)
+    return "\n".join([head, "", lines, "", _notes(price), "", _typed(first, framework)])
+
+
+def layouts_data(found: Sequence[Layout], price: float | None) -> list[dict[str, Any]]:
+    """Every layout, the fastest first: its recipe and cluster as a job takes them, sizes in GiB,
+    times in seconds, what it costs for a billion tokens, and the commands that start just this.
+    """
+    return [_data(one, price) for one in found]
+
+
+def _data(one: Layout, price: float | None) -> dict[str, Any]:
+    cause, share = one.binds
+    return {
+        "cluster": asdict(one.job.cluster),
+        "recipe": one.job.recipe.as_json(),
+        "device_gib": gib(one.device_bytes),
+        "step_seconds": one.seconds,
+        "seconds": asdict(one.time),
+        "tokens_per_second": one.tokens_per_second,
+        "card_hours_per_billion_tokens": one.card_hours,
+        "cost_per_billion_tokens": None if price is None else price * one.card_hours,
+        "bound_by": cause,
+        "bound_share": share,
+        "commands": commands(one.job),
+    }
+
+
+def _head(price: float | None) -> list[str]:
+    cost = "h/B" if price is None else "cost/B"
+    return ["layout", "ZeRO", "redo", "batch", "GiB", "tokens/s", cost, "bound by"]
+
+
+def _row(one: Layout, price: float | None) -> list[str]:
+    recipe, (cause, share) = one.job.recipe, one.binds
+    cost = one.card_hours * (1 if price is None else price)
+    return [
+        mesh(one.job),
+        spread(one.job),
+        RECOMPUTED[recipe.checkpointing],
+        f"{recipe.grad_accum}×{recipe.micro_batch}",
+        sig3(gib(one.device_bytes)),
+        f"{one.tokens_per_second:,.0f}",
+        f"{cost:,.0f}" if cost >= 100 else sig3(cost),
+        f"{CAUSES[cause]} {100 * share:.0f}%",
+    ]
+
+
+def _notes(price: float | None) -> str:
+    cost = "h/B: card-hours" if price is None else "cost/B: what"
+    return (
+        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redo: what the\n"
+        "backward pass computes again. batch: micro-batches of a replica × sequences in\n"
+        f"each. {cost} a billion tokens take. Estimates: {_record()}"
+    )
+
+
+def _record() -> str:
+    return f"nine in ten published\nsteps took {RECORD.low:.2f} to {RECORD.high:.2f} times as long."
+
+
+def _typed(first: Layout, framework: str | None) -> str:
+    """The command of the framework that was named, or of each that starts the first as it is."""
+    if framework:
+        chosen = FRAMEWORKS[framework]
+        return f"The first, with {chosen.label}:\n\n{chosen.command(first.job)}"
+    known = commands(first.job)
+    if not known:
+        names = ", ".join(FRAMEWORKS)
+        return f"For a command say who runs it, which may change the recipe: --run-by\n{names}."
+    parts = [f"The first, with {FRAMEWORKS[name].label}:\n\n{text}" for name, text in known.items()]
+    return "\n\n".join(parts)

@@ -1,0 +1,94 @@
+"""torchtitan: `torchtitan/config/configs.py` @b5bcd76c, class by class the groups of its options.
+
+Weights and optimizer are fp32, products bf16 (`training.dtype`, `mixed_precision_param`), and
+FSDP's precision is there without sharding too (`models/llama3/parallelize.py`). States are spread
+over data and context together (`distributed/parallel_dims.py`: fsdp = dp_shard · cp); weights that
+stay after the forward pass are ZeRO-2. A pipeline takes all micro-batches of a step (`trainer.py`:
+accumulation comes on top). Experts are whole on each card: their ranks come from data and tensor.
+MODULE and CONFIG name model, loss and data of its registry, such as llama3 and llama3_8b.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.words import lines, refuse, torchrun, trained_by_adamw
+from unfrozen.job import Job
+
+NAME: Final = "torchtitan"
+SCHEDULES: Final = {
+    "gpipe": "GPipe",
+    "1f1b": "1F1B",
+    "interleaved": "Interleaved1F1B",
+    "zb_v": "ZBVZeroBubble",
+    "dualpipe_v": "DualPipeV",
+}
+"""Names of PyTorch's schedules (`torch/distributed/pipelining/schedules.py`, 2.13)."""
+_RESHARD: Final = {"zero2": "never", "zero3": "always"}
+
+
+def takes(job: Job) -> Job:
+    """The job as torchtitan trains it. Raises PlanError where it cannot."""
+    cluster = job.cluster
+    refuse(
+        job,
+        NAME,
+        sharding=("none", *_RESHARD),
+        offload=("none",),
+        pipeline_schedule=tuple(SCHEDULES),
+        pipeline_layers=(None,),
+        pipeline_chunks=(None, cluster.chunks if cluster.chunks == 2 else None),
+        expert_tensor_parallel=(None, 1),
+    )
+    shards = cluster.shards if cluster.stage else 1
+    if shards % cluster.context_parallel:
+        bound = "torchtitan spreads states over all cards that share a sequence"
+        raise PlanError("cluster.context_parallel", cluster.context_parallel, bound, "use zero3")
+    experts = 1 if cluster.expert_parallel > 1 else cluster.expert_tensor_parallel
+    own = replace(
+        cluster,
+        outer_apart=cluster.stage == 3,
+        sequence_parallel=cluster.tensor_parallel > 1,
+        expert_tensor_parallel=experts,
+    )
+    kernels = "fused" if job.recipe.kernels == "fused" else "eager"
+    states = {"params": "fp32", "master": None, "grads": "fp32", "grad_buckets": False}
+    if job.recipe.loss == "vocab_parallel":
+        states["loss"] = "loss_parallel"
+    return trained_by_adamw(
+        replace(job, cluster=own), NAME, kernels=kernels, attention="flash", **states
+    )
+
+
+def command(job: Job) -> str:
+    """What to type on every machine."""
+    cluster, recipe = job.cluster, job.recipe
+    shards = cluster.shards if cluster.stage else 1
+    ranks = {
+        "data_parallel_replicate_degree": cluster.alike // shards,
+        "data_parallel_shard_degree": shards // cluster.context_parallel,
+        "tensor_parallel_degree": cluster.tensor_parallel,
+        "context_parallel_degree": cluster.context_parallel,
+        "pipeline_parallel_degree": cluster.pipeline_parallel,
+        "expert_parallel_degree": cluster.expert_parallel,
+    }
+    shared = [f"--parallelism.{name} {count}" for name, count in ranks.items() if count > 1]
+    if cluster.stage:
+        shared.append(f"--parallelism.fsdp_reshard_after_forward {_RESHARD[cluster.sharding]}")
+    if cluster.pipeline_parallel > 1:
+        schedule = SCHEDULES[cluster.pipeline_schedule]
+        shared.append(f"--parallelism.pipeline_parallel_schedule {schedule}")
+        shared.append(f"--parallelism.num_pp_microbatches {recipe.grad_accum}")
+    step = recipe.tokens * recipe.grad_accum * cluster.replicas
+    return lines(
+        torchrun(job),
+        "-m torchtitan.train --module MODULE --config CONFIG",
+        f"--training.max_context_length {recipe.seq_len}",
+        f"--training.num_tokens_per_microbatch_per_dp_rank {recipe.tokens}",
+        f"--training.num_tokens_per_train_step {step}",
+        *(shared if shards > 1 else ["--parallelism.data_parallel_shard_degree 1", *shared]),
+        "--compile.enable" if recipe.kernels == "fused" else "",
+        f"activation-checkpoint:{recipe.checkpointing}",
+    )

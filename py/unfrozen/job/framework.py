@@ -1,0 +1,113 @@
+"""What a framework does where a job does not say it: `"framework": "torchtitan"`.
+
+`unfrozen.job.habits` names for each word that a framework sets the file it was read in. A job's own
+words always count; what was set, and why, stays with the job (`Chosen`) and is printed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from unfrozen.errors import PlanError
+from unfrozen.job.habits import FRAMEWORKS, Words
+
+PARTS: Final = ("recipe", "cluster")
+
+
+class Word(NamedTuple):
+    """A word of `part` ("recipe" or "cluster") that a framework sets: to what, why, read where."""
+
+    part: str
+    key: str
+    value: object
+    why: str
+    source: str
+
+
+class Chosen(NamedTuple):
+    """The framework of a job, and the words that it set."""
+
+    name: str
+    words: tuple[Word, ...]
+
+
+_OF_EXPERTS: Final = frozenset({"expert_padding", "router_held"})
+_CLUSTER: Final = frozenset({"outer_apart", "root_resharded", "whole_embedding"})
+
+
+class _Reading(NamedTuple):
+    """A word that a framework means in its own way: `value` for `asked`, where `when` holds."""
+
+    key: str
+    asked: str
+    value: str
+    why: str
+    source: str
+    when: Callable[[Words], bool]
+
+
+def _checkpointed(asked: Words) -> bool:
+    return asked.get("checkpointing", "none") != "none"
+
+
+def _always(asked: Words) -> bool:
+    return bool(asked)
+
+
+_READINGS: Final = {
+    "prime-rl": (
+        _Reading(
+            *("loss", "fused_linear", "fused_vocab"),
+            "its fused head takes 2048 words of the vocabulary at a time, for all tokens",
+            "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer/models/layers/lm_head.py",
+            _always,
+        ),
+        _Reading(
+            *("kernels", "fused", "eager"),
+            "FlashAttention breaks the graph of a compiled layer; within a checkpoint PyTorch then"
+            " compiles none of it",
+            "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer/model.py (apply_compile);"
+            " torch/utils/checkpoint.py (_disable_dynamo)",
+            _checkpointed,
+        ),
+    )
+}
+"""Words of a job that a framework has in another form than most."""
+
+
+def apply(
+    name: object, recipe: Words, cluster: Words, *, experts: bool = False
+) -> tuple[Chosen, Words, Words]:
+    """The framework called `name`, and recipe and cluster of a job with what it sets; `experts`
+    says whether the model has any. Raises PlanError where nobody knows the framework.
+    """
+    if not isinstance(name, str) or name not in FRAMEWORKS:
+        bound = f"known frameworks are {', '.join(sorted(FRAMEWORKS))}"
+        raise PlanError("framework", name, bound, "choose one, or drop it and say what it does")
+    asked = {**recipe, **cluster}
+    words = []
+    for habit in FRAMEWORKS[name]:
+        idle = habit.key in _OF_EXPERTS and not experts
+        holds = habit.when is None or habit.when(asked)
+        if not idle and holds and habit.key not in asked and _makes_sense(habit.key, asked):
+            asked[habit.key] = habit.value
+            part = "cluster" if habit.key in _CLUSTER else "recipe"
+            words.append(Word(part, habit.key, habit.value, habit.why, habit.source))
+    for key, said, value, why, source, when in _READINGS.get(name, ()):
+        if recipe.get(key) == said and when(asked):
+            words.append(Word("recipe", key, value, why, source))
+    set_by = {part: {w.key: w.value for w in words if w.part == part} for part in PARTS}
+    both = {**recipe, **set_by["recipe"]}, {**cluster, **set_by["cluster"]}
+    return Chosen(name, tuple(words)), *both
+
+
+def _makes_sense(key: str, asked: Words) -> bool:
+    """Whether the recipe may have the word: what else is asked for excludes some."""
+    if key in ("master", "grads") and asked.get("method") in ("lora", "qlora"):
+        return False
+    if key == "master":
+        return asked.get("params", "bf16") != "fp32" and asked.get("optimizer") != "lomo"
+    if key == "params":
+        return not asked.get("base") and asked.get("master") is None
+    return True

@@ -1,0 +1,240 @@
+"""Encoders with a masked-language-model head, and T5, which encodes and decodes.
+
+RoBERTa, XLM-R, DistilBERT, ELECTRA's generator, DeBERTa-v2 and ModernBERT: names and defaults are
+those of the `…ForMaskedLM` classes of transformers 5.24. Their head is tied to the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from unfrozen.model import parts
+from unfrozen.model.architecture import Architecture, divided
+from unfrozen.model.blueprint import Blueprint, Tensor
+from unfrozen.model.fields import MOST_LAYERS, Fields
+
+
+def read(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    return _READERS[model_type](model_type, fields)
+
+
+def _sizes(model_type: str, fields: Fields, names: tuple[tuple[str, ...], ...]) -> Architecture:
+    width, layers, heads, ffn = names
+    hidden, count = fields.whole(*width), fields.whole(*heads)
+    return Architecture(
+        model_type=model_type,
+        hidden=hidden,
+        layers=fields.whole(*layers, at_most=MOST_LAYERS),
+        heads=count,
+        kv_heads=count,
+        head_dim=divided(heads[0], hidden, count),
+        ffn=fields.whole(*ffn),
+        vocab=fields.whole("vocab_size"),
+        tied=True,
+        activation=fields.word("hidden_act", "hidden_activation", "activation", default="gelu"),
+        gated=False,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        norm="layer",
+        norm_places="post",
+        dropout=fields.share("hidden_dropout_prob", 0.1),
+    )
+
+
+_BERT: Final = (
+    ("hidden_size",),
+    ("num_hidden_layers",),
+    ("num_attention_heads",),
+    ("intermediate_size",),
+)
+
+
+def bert_layer(
+    a: Architecture, qkv: tuple[str, str, str] = ("query", "key", "value")
+) -> list[Tensor]:
+    """The layer of BERT and of those that kept it."""
+    found: list[Tensor] = []
+    for name in qkv:
+        found += parts.linear(f"attention.self.{name}", a.hidden, a.hidden, True, 0)
+    found += parts.linear("attention.output.dense", a.hidden, a.hidden, True, 1)
+    found += parts.norm("attention.output.LayerNorm", a.hidden, True)
+    found += parts.linear("intermediate.dense", a.ffn, a.hidden, True, 0)
+    found += parts.linear("output.dense", a.hidden, a.ffn, True, 1)
+    return found + parts.norm("output.LayerNorm", a.hidden, True)
+
+
+def masked_head(at: str, vocab: int, hidden: int, width: int) -> list[Tensor]:
+    """BERT's head over the words: a bias for each, and a transform before the tied embedding."""
+    found = [Tensor(f"{at}.bias", (vocab,), 0, vocabulary=True)]
+    found += parts.linear(f"{at}.transform.dense", width, hidden, True)
+    return found + parts.norm(f"{at}.transform.LayerNorm", width, True)
+
+
+def _embedded(
+    at: str, a: Architecture, width: int, types: int, positions: int
+) -> dict[str, list[Tensor]]:
+    return {
+        "words": parts.embedding(f"{at}.word_embeddings", a.vocab, width),
+        "positions": [Tensor(f"{at}.position_embeddings.weight", (positions, width))],
+        "types": [Tensor(f"{at}.token_type_embeddings.weight", (types, width))] if types else [],
+        "norm": parts.norm(f"{at}.LayerNorm", width, True),
+    }
+
+
+def _drawn(
+    a: Architecture, before: list[Tensor], layer: list[Tensor], after: list[Tensor], at: str
+) -> Architecture:
+    return replace(a, blueprint=Blueprint(before, [layer], [0] * a.layers, after, at))
+
+
+def _roberta(model_type: str, fields: Fields) -> Architecture:
+    positions, types = fields.whole("max_position_embeddings"), fields.whole("type_vocab_size")
+    a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
+    found = _embedded("roberta.embeddings", a, a.hidden, types, positions)
+    before = [t for key in ("words", "types", "norm", "positions") for t in found[key]]
+    after = [Tensor("lm_head.bias", (a.vocab,), 0, vocabulary=True)]
+    after += parts.linear("lm_head.dense", a.hidden, a.hidden, True)
+    after += parts.norm("lm_head.layer_norm", a.hidden, True)
+    return _drawn(a, before, bert_layer(a), after, "roberta.encoder.layer.{}")
+
+
+def _electra(model_type: str, fields: Fields) -> Architecture:
+    positions, types = fields.whole("max_position_embeddings"), fields.whole("type_vocab_size")
+    a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
+    width = fields.whole("embedding_size")
+    found = _embedded("electra.embeddings", a, width, types, positions)
+    before = [t for key in ("words", "positions", "types", "norm") for t in found[key]]
+    if width != a.hidden:
+        before += parts.linear("electra.embeddings_project", a.hidden, width, True)
+    after = parts.norm("generator_predictions.LayerNorm", width, True)
+    after += parts.linear("generator_predictions.dense", width, a.hidden, True)
+    after.append(Tensor("generator_lm_head.bias", (a.vocab,), 0, vocabulary=True))
+    return _drawn(a, before, bert_layer(a), after, "electra.encoder.layer.{}")
+
+
+def _deberta(model_type: str, fields: Fields) -> Architecture:
+    positions = fields.whole("max_position_embeddings")
+    types = fields.count("type_vocab_size")
+    a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
+    width = fields.whole("embedding_size", default=a.hidden)
+    found = _embedded("deberta.embeddings", a, width, types, positions)
+    keys = ["words", "positions", "types"]
+    if not fields.flag("position_biased_input", True):
+        keys.remove("positions")
+    before = [t for key in keys for t in found[key]]
+    if width != a.hidden:
+        before += parts.linear("deberta.embeddings.embed_proj", a.hidden, width)
+    before += parts.norm("deberta.embeddings.LayerNorm", a.hidden, True)
+    layer = bert_layer(a, ("query_proj", "key_proj", "value_proj"))
+    layer, outside = _relative(fields, a, layer)
+    after = [*outside, *masked_head("cls.predictions", a.vocab, a.hidden, width)]
+    a = replace(a, estimated="its attention to distances")
+    return _drawn(a, before, layer, after, "deberta.encoder.layer.{}")
+
+
+def _relative(
+    fields: Fields, a: Architecture, layer: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What attention to distances adds to a layer, and outside the layers."""
+    if not fields.flag("relative_attention", False):
+        return layer, []
+    told = fields.names("pos_att_type")
+    if not fields.flag("share_att_key", False):
+        extra = {"c2p": "pos_key_proj", "p2c": "pos_query_proj"}
+        for word in (word for word in extra if word in told):
+            at = next(i for i, t in enumerate(layer) if t.name.startswith("attention.output"))
+            layer[at:at] = parts.linear(
+                f"attention.self.{extra[word]}", a.hidden, a.hidden, True, 0
+            )
+    reach = (
+        fields.whole("max_relative_positions")
+        if fields.is_positive("max_relative_positions")
+        else a.positions
+    )
+    buckets = fields.whole("position_buckets") if fields.is_positive("position_buckets") else reach
+    outside = [Tensor("deberta.encoder.rel_embeddings.weight", (2 * buckets, a.hidden))]
+    if "layer_norm" in fields.word("norm_rel_ebd", default="none"):
+        outside += parts.norm("deberta.encoder.LayerNorm", a.hidden, True)
+    kernel = fields.count("conv_kernel_size")
+    if kernel:
+        groups = fields.whole("conv_groups", default=1)
+        outside.append(
+            Tensor("deberta.encoder.conv.conv.weight", (a.hidden, a.hidden // groups, kernel))
+        )
+        outside.append(Tensor("deberta.encoder.conv.conv.bias", (a.hidden,)))
+        outside += parts.norm("deberta.encoder.conv.LayerNorm", a.hidden, True)
+    return layer, outside
+
+
+def _distilbert(model_type: str, fields: Fields) -> Architecture:
+    names = (("dim", "hidden_size"), ("n_layers", "num_hidden_layers"))
+    heads = ("n_heads", "num_attention_heads")
+    a = _sizes(model_type, fields, (*names, heads, ("hidden_dim",)))
+    positions = fields.whole("max_position_embeddings")
+    a = replace(a, positions=positions, dropout=fields.share("dropout", 0.1))
+    found = _embedded("distilbert.embeddings", a, a.hidden, 0, positions)
+    before = [t for key in ("words", "positions", "norm") for t in found[key]]
+    qkv = ("q_lin", "k_lin", "v_lin", "out_lin")
+    layer = [
+        *parts.attention("attention", a.hidden, (a.heads, a.heads, a.head_dim), True, True, qkv),
+        *parts.norm("sa_layer_norm", a.hidden, True),
+        *parts.plain("ffn", a.hidden, a.ffn, True, ("lin1", "lin2")),
+        *parts.norm("output_layer_norm", a.hidden, True),
+    ]
+    after = parts.linear("vocab_transform", a.hidden, a.hidden, True)
+    after += parts.norm("vocab_layer_norm", a.hidden, True)
+    after.append(Tensor("vocab_projector.bias", (a.vocab,), 0, vocabulary=True))
+    return _drawn(a, before, layer, after, "distilbert.transformer.layer.{}")
+
+
+def _modernbert(model_type: str, fields: Fields) -> Architecture:
+    a = _sizes(model_type, fields, _BERT)
+    biases = {key: fields.flag(key, False) for key in ("norm_bias", "attention_bias", "mlp_bias")}
+    a = replace(
+        a,
+        gated=True,
+        norm_places="pre",
+        qkv_bias=biases["attention_bias"],
+        out_bias=biases["attention_bias"],
+        mlp_bias=biases["mlp_bias"],
+        dropout=fields.share("mlp_dropout", 0.0),
+        fused_projections=True,
+        tied=fields.flag("tie_word_embeddings", True),
+        estimated="its windows and rotated copies",
+    )
+    normed = biases["norm_bias"]
+    layer = [
+        *parts.linear("attn.Wqkv", 3 * a.hidden, a.hidden, a.qkv_bias, 0),
+        *parts.linear("attn.Wo", a.hidden, a.hidden, a.out_bias, 1),
+        *parts.norm("mlp_norm", a.hidden, normed),
+        *parts.linear("mlp.Wi", 2 * a.ffn, a.hidden, a.mlp_bias, 0),
+        *parts.linear("mlp.Wo", a.hidden, a.ffn, a.mlp_bias, 1),
+    ]
+    before = parts.embedding("model.embeddings.tok_embeddings", a.vocab, a.hidden)
+    before += parts.norm("model.embeddings.norm", a.hidden, normed)
+    after = parts.norm("model.final_norm", a.hidden, normed)
+    after += parts.linear("head.dense", a.hidden, a.hidden, fields.flag("classifier_bias", False))
+    after += parts.norm("head.norm", a.hidden, normed)
+    if not a.tied:
+        after += parts.embedding("decoder", a.vocab, a.hidden)
+    if fields.flag("decoder_bias", True):
+        after.append(Tensor("decoder.bias", (a.vocab,), 0, vocabulary=True))
+    kinds = [layer, [*parts.norm("attn_norm", a.hidden, normed), *layer]]
+    order = [0, *([1] * (a.layers - 1))]
+    return replace(a, blueprint=Blueprint(before, kinds, order, after))
+
+
+_READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
+    "roberta": _roberta,
+    "xlm-roberta": _roberta,
+    "camembert": _roberta,
+    "electra": _electra,
+    "deberta-v2": _deberta,
+    "distilbert": _distilbert,
+    "modernbert": _modernbert,
+}
+MODEL_TYPES: Final = tuple(_READERS)

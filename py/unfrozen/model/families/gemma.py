@@ -1,0 +1,181 @@
+"""The text models of Gemma 3n and Gemma 4: rows for each layer, shared keys and values, experts.
+
+Names and defaults are those of transformers 5.24 (`models/gemma3n`, `models/gemma4`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from unfrozen.model import parts
+from unfrozen.model.architecture import Architecture, Experts
+from unfrozen.model.blueprint import Blueprint, Tensor
+from unfrozen.model.families import dense
+from unfrozen.model.fields import Fields
+
+MODEL_TYPES: Final = ("gemma3n_text", "gemma4_text")
+
+_LAYOUT: Final[dense.Traits] = {
+    "bias": "attention_bias",
+    "out_bias": "attention_bias",
+    "norm": "rms_fp32",
+    "norm_places": "sandwich",
+    "qk_norm": "head",
+}
+_NORMS: Final = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
+_WORDS: Final = ("full_attention", "sliding_attention")
+
+
+def read(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    return _three(fields) if model_type == "gemma3n_text" else _four(fields)
+
+
+def _attention(
+    a: Architecture, keys: bool, values: bool = True, k_first: bool = False
+) -> list[Tensor]:
+    """Attention whose keys and values may be those of an earlier layer."""
+    at, q, kv = "self_attn", a.q_width, a.kv_width
+    found = parts.linear(f"{at}.q_proj", q, a.hidden, a.qkv_bias, 0)
+    found += parts.norm(f"{at}.q_norm", a.head_dim)
+    if keys:
+        norm = parts.norm(f"{at}.k_norm", a.head_dim)
+        found += norm if k_first else []
+        for name in ("k_proj", "v_proj") if values else ("k_proj",):
+            found += parts.linear(f"{at}.{name}", kv, a.hidden, a.qkv_bias, 0, a.head_dim)
+        found += [] if k_first else norm
+    return found + parts.linear(f"{at}.o_proj", a.hidden, q, a.out_bias, 1)
+
+
+def _per_layer(width: int, hidden: int) -> list[Tensor]:
+    """The way in of what each layer is told of a token beside the stream."""
+    found = parts.linear("per_layer_input_gate", width, hidden)
+    found += parts.linear("per_layer_projection", hidden, width)
+    return found + parts.norm("post_per_layer_input_norm", hidden)
+
+
+def _rows(fields: Fields, a: Architecture, width: int) -> list[Tensor]:
+    """Embeddings of all layers, and the projection beside them."""
+    rows = fields.whole("vocab_size_per_layer_input")
+    found = [Tensor("model.embed_tokens_per_layer.weight", (rows, a.layers * width))]
+    found += parts.linear("model.per_layer_model_projection", a.layers * width, a.hidden)
+    return found + parts.norm("model.per_layer_projection_norm", width)
+
+
+def _three(fields: Fields) -> Architecture:
+    a = dense.sizes("gemma3n_text", fields, _LAYOUT, feeds=False)
+    each = fields.each("intermediate_size", a.layers)
+    a = replace(
+        a,
+        ffn=max(each),
+        caps_logits=True,
+        estimated="its alternating streams",
+    )
+    streams, narrow = fields.whole("altup_num_inputs"), fields.whole("hidden_size_per_layer_input")
+    rank, scaled = fields.whole("laurel_rank"), fields.flag("altup_correct_scale", True)
+    beside = [Tensor("altup.correct_output_scale", (a.hidden,))] if scaled else []
+    beside += parts.linear("altup.correction_coefs", streams, streams)
+    beside += parts.linear("altup.prediction_coefs", streams**2, streams)
+    beside += parts.linear("altup.modality_router", streams, a.hidden)
+    beside += parts.norm("altup.router_norm", a.hidden)
+    beside += parts.linear("laurel.linear_left", rank, a.hidden)
+    beside += parts.linear("laurel.linear_right", a.hidden, rank)
+    beside += parts.norm("laurel.post_laurel_norm", a.hidden)
+    beside += _per_layer(narrow, a.hidden)
+    norms = [t for name in _NORMS for t in parts.norm(name, a.hidden)]
+    shared = a.layers - fields.count("num_kv_shared_layers")
+    wanted = [(index < shared, ffn) for index, ffn in enumerate(each)]
+    kinds = sorted(set(wanted))
+    drawn = [
+        [*_attention(a, keys), *parts.gated("mlp", a.hidden, ffn), *norms, *beside]
+        for keys, ffn in kinds
+    ]
+    after = [*parts.norm("model.norm", a.hidden), *_rows(fields, a, narrow)]
+    for name in ("altup_projections", "altup_unembed_projections"):
+        for index in range(streams - 1):
+            after += parts.linear(f"model.{name}.{index}", a.hidden, a.hidden)
+    after += parts.head(a.tied, a.vocab, a.hidden)
+    before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
+    return replace(a, blueprint=Blueprint(before, drawn, map(kinds.index, wanted), after))
+
+
+def _four(fields: Fields) -> Architecture:
+    a = dense.sizes("gemma4_text", fields, _LAYOUT)
+    a = replace(a, caps_logits=fields.given("final_logit_softcapping", False))
+    moe = fields.flag("enable_moe_block", False)
+    narrow = fields.count("hidden_size_per_layer_input")
+    if moe:
+        experts = Experts(
+            count=fields.whole("num_experts"),
+            per_token=fields.whole("top_k_experts", "num_experts_per_tok"),
+            ffn=fields.whole("moe_intermediate_size"),
+            shared_ffn=a.ffn,
+            normalised=True,
+            shared_gate=False,
+        )
+        a = replace(a, experts=experts, estimated="its experts beside a dense part")
+    wanted = _wanted(fields, a)
+    kinds = sorted(set(wanted))
+    drawn, variants = [], []
+    for full, keys in kinds:
+        of = _of_kind(fields, a, full)
+        wide = 2 if fields.flag("use_double_wide_mlp", False) and not keys else 1
+        of = replace(of, ffn=wide * a.ffn)
+        drawn.append(_four_layer(of, keys, not full or not _same(fields), narrow))
+        variants.append(of)
+    order = tuple(map(kinds.index, wanted))
+    after = parts.norm("model.norm", a.hidden)
+    after += _rows(fields, a, narrow) if narrow else []
+    after += parts.head(a.tied, a.vocab, a.hidden)
+    before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
+    drawn_model = Blueprint(before, drawn, order, after)
+    return replace(a, blueprint=drawn_model, variants=tuple(variants), order=order)
+
+
+def _wanted(fields: Fields, a: Architecture) -> list[tuple[bool, bool]]:
+    """Of each layer, whether it attends to everything and whether it has keys of its own."""
+    default = [_WORDS[bool((index + 1) % 6)] for index in range(a.layers)]
+    words = list(fields.kinds("layer_types", a.layers, _WORDS) or default)
+    words[-1] = "full_attention"
+    shared = a.layers - fields.count("num_kv_shared_layers")
+    if shared <= 0:
+        shared = 0
+    return [(word == "full_attention", index < shared) for index, word in enumerate(words)]
+
+
+def _same(fields: Fields) -> bool:
+    """Whether full attention takes its keys for its values."""
+    return fields.flag("attention_k_eq_v", False)
+
+
+def _of_kind(fields: Fields, a: Architecture, full: bool) -> Architecture:
+    if not full:
+        return a
+    heads = a.kv_heads
+    if _same(fields) and fields.is_number("num_global_key_value_heads"):
+        heads = fields.whole("num_global_key_value_heads")
+    return replace(a, head_dim=fields.whole("global_head_dim", default=512), kv_heads=heads)
+
+
+def _four_layer(a: Architecture, keys: bool, values: bool, narrow: int) -> list[Tensor]:
+    found = _attention(a, keys, values, k_first=True)
+    found += parts.gated("mlp", a.hidden, a.ffn)
+    found += [t for name in _NORMS for t in parts.norm(name, a.hidden)]
+    found += _per_layer(narrow, a.hidden) if narrow else []
+    if e := a.experts:
+        found += [
+            Tensor("router.scale", (a.hidden,)),
+            Tensor("router.per_expert_scale", (e.count,)),
+        ]
+        found += parts.linear("router.proj", e.count, a.hidden)
+        found += parts.stacked("experts", e.count, a.hidden, e.ffn)
+        names = ("post_feedforward", "post_feedforward", "pre_feedforward")
+        for name, number in zip(names, (1, 2, 2), strict=True):
+            found += parts.norm(f"{name}_layernorm_{number}", a.hidden)
+    return found

@@ -1,0 +1,266 @@
+"""Mixtures of experts beside Mixtral's and Qwen's: routers, shared experts and first dense layers.
+
+Names, order and defaults are those of transformers 5.24, which keeps the experts of a layer in two
+stacked tensors; gpt-oss' checkpoints hold theirs in MXFP4, which training unpacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from unfrozen.model import parts
+from unfrozen.model.architecture import Architecture, Experts
+from unfrozen.model.blueprint import Blueprint, Tensor
+from unfrozen.model.families import dense
+from unfrozen.model.fields import Fields
+
+_PRE: Final = ("input_layernorm", "post_attention_layernorm")
+_BIASED: Final[dense.Traits] = {"bias": "attention_bias", "out_bias": "attention_bias"}
+_WIDE: Final[dense.Traits] = {**_BIASED, "qk_norm": "width"}
+
+_LAYOUTS: Final[dict[str, dense.Traits]] = {
+    "gpt_oss": {**_BIASED, "norm": "rms_fp32"},
+    "glm4_moe": {
+        "bias": "attention_bias",
+        "qk_norm": "head",
+        "qk_key": "use_qk_norm",
+        "copies_rotated": True,
+        "floors": True,
+    },
+    "dots1": {**_BIASED, "qk_norm": "head"},
+    "ernie4_5_moe": {"bias": "use_bias", "out_bias": "use_bias", "mlp_bias": "use_bias"},
+    "granitemoe": _BIASED,
+    "granitemoeshared": _BIASED,
+    "phimoe": {**_BIASED, "norm": "layer"},
+    "olmoe": _WIDE,
+    "flex_olmo": {**_WIDE, "norm": "rms_fp32", "norm_places": "post"},
+    "minimax_m2": {"qk_norm": "width", "copies_rotated": True},
+    "llama4_text": _BIASED,
+}
+
+MODEL_TYPES: Final = tuple(_LAYOUTS)
+
+
+def read(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `MODEL_TYPES`; raises ModelError."""
+    a = replace(
+        dense.sizes(model_type, fields, _LAYOUTS[model_type]),
+        experts=_EXPERTS[model_type](fields),
+        sinks=model_type == "gpt_oss",
+    )
+    if model_type == "llama4_text":
+        a = replace(a, ffn=fields.whole("intermediate_size_mlp"))
+    attention = dense.attend(a, _LAYOUTS[model_type])
+    if a.sinks:
+        attention = [Tensor("self_attn.sinks", (a.heads,), 0), *attention]
+    keys = {"phimoe": "lm_head_bias", "ernie4_5_moe": "use_bias"}
+    biased = model_type in keys and fields.flag(keys[model_type], False)
+    return assembled(a, attention, _MIXTURES.get(model_type, deepseek_mixture), biased)
+
+
+def assembled(
+    a: Architecture,
+    attention: list[Tensor],
+    mixture: Callable[[Architecture], list[Tensor]],
+    head_bias: bool = False,
+) -> Architecture:
+    """The architecture with its tensors: dense layers and layers with a `mixture`, as it says."""
+    order = [int(a.is_sparse(index)) for index in range(a.layers)]
+    bias = a.norm == "layer"
+    names = _PRE if a.norm_places != "post" else (_PRE[1], "post_feedforward_layernorm")
+    norms = [t for name in names for t in parts.norm(name, a.hidden, bias)]
+    early = a.model_type.startswith("granitemoe")  # which registers its experts last
+    kinds = []
+    for sparse in (False, True):
+        feed = mixture(a) if sparse else _dense(a)
+        kinds.append([*attention, *norms, *feed] if early else [*attention, *feed, *norms])
+    before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
+    last = parts.norm("model.norm", a.hidden, bias)
+    end = parts.head(a.tied, a.vocab, a.hidden, head_bias)
+    return replace(a, blueprint=Blueprint(before, kinds, order, [*last, *end]))
+
+
+def _dense(a: Architecture) -> list[Tensor]:
+    name = "feed_forward" if a.model_type == "llama4_text" else "mlp"
+    return parts.gated(name, a.hidden, a.ffn, a.mlp_bias)
+
+
+def first_dense(fields: Fields) -> frozenset[int]:
+    """The layers before the first mixture."""
+    return frozenset(range(min(fields.count("first_k_dense_replace"), 10_000)))
+
+
+def grouped(fields: Fields) -> Experts:
+    """DeepSeek's: routed ones and, as one, those that every token passes."""
+    ffn = fields.whole("moe_intermediate_size")
+    return Experts(
+        count=fields.whole("n_routed_experts", "num_experts"),
+        per_token=fields.whole("num_experts_per_tok", default=1),
+        ffn=ffn,
+        shared_ffn=ffn * fields.count("n_shared_experts"),
+        dense_layers=first_dense(fields),
+        normalised=fields.flag("norm_topk_prob", False),
+        shared_gate=False,
+        router="sigmoid",
+        groups=fields.whole("n_group", default=1),
+        kept_groups=fields.whole("topk_group", default=1),
+    )
+
+
+def _local(fields: Fields) -> Experts:
+    """Experts as wide as `intermediate_size`."""
+    return Experts(
+        count=fields.whole("num_local_experts", "num_experts"),
+        per_token=fields.whole("num_experts_per_tok"),
+        ffn=fields.whole("intermediate_size"),
+        normalised=fields.flag("norm_topk_prob", False),
+        shared_gate=False,
+    )
+
+
+def _gpt_oss(fields: Fields) -> Experts:
+    return replace(_local(fields), router="gpt_oss")
+
+
+def _minimax(fields: Fields) -> Experts:
+    return replace(_local(fields), router="sigmoid", normalised=True)
+
+
+def _granite(fields: Fields) -> Experts:
+    shared = fields.count("shared_intermediate_size")
+    return replace(_local(fields), router="top", shared_ffn=shared)
+
+
+def _ernie(fields: Fields) -> Experts:
+    layers, ffn = fields.whole("num_hidden_layers"), fields.whole("moe_intermediate_size")
+    every = fields.whole("moe_layer_interval")
+    last = fields.last("moe_layer_end_index", layers)
+    within = range(fields.count("moe_layer_start_index"), last + 1)
+    outside = {i for i in range(layers) if (i + 1) % every or i not in within}
+    return Experts(
+        count=fields.whole("moe_num_experts", "num_experts"),
+        per_token=fields.whole("moe_k", "num_experts_per_tok"),
+        ffn=ffn,
+        shared_ffn=ffn * fields.count("moe_num_shared_experts"),
+        dense_layers=frozenset(outside),
+        normalised=True,
+        shared_gate=False,
+        router="ernie",
+    )
+
+
+def _llama4(fields: Fields) -> Experts:
+    layers, ffn = fields.whole("num_hidden_layers"), fields.whole("intermediate_size")
+    every = fields.whole("interleave_moe_layer_step")
+    sparse = set(fields.numbers("moe_layers", list(range(every - 1, layers, every))))
+    return Experts(
+        count=fields.whole("num_local_experts"),
+        per_token=fields.whole("num_experts_per_tok"),
+        ffn=ffn,
+        shared_ffn=ffn,
+        dense_layers=frozenset(range(layers)) - sparse,
+        shared_gate=False,
+        router="every",
+    )
+
+
+_EXPERTS: Final[dict[str, Callable[[Fields], Experts]]] = {
+    "gpt_oss": _gpt_oss,
+    "glm4_moe": grouped,
+    "dots1": grouped,
+    "ernie4_5_moe": _ernie,
+    "granitemoe": _granite,
+    "granitemoeshared": _granite,
+    "phimoe": _local,
+    "olmoe": _local,
+    "flex_olmo": _local,
+    "minimax_m2": _minimax,
+    "llama4_text": _llama4,
+}
+
+
+def _of(a: Architecture) -> tuple[int, int, Experts]:
+    assert a.experts is not None
+    return a.experts.count, a.experts.ffn, a.experts
+
+
+def deepseek_mixture(a: Architecture) -> list[Tensor]:
+    """Routed experts, their router and those that every token passes."""
+    count, ffn, e = _of(a)
+    found = parts.mixture("mlp", a.hidden, count, ffn)
+    return found + (
+        parts.gated("mlp.shared_experts", a.hidden, e.shared_ffn) if e.shared_ffn else []
+    )
+
+
+def _router_first(a: Architecture) -> list[Tensor]:
+    count, ffn, _ = _of(a)
+    return parts.mixture("mlp", a.hidden, count, ffn, "gate", first=True)
+
+
+def _phimoe(a: Architecture) -> list[Tensor]:
+    count, ffn, _ = _of(a)
+    return parts.mixture("mlp", a.hidden, count, ffn, "router", first=True)
+
+
+def _ernie_mixture(a: Architecture) -> list[Tensor]:
+    count, ffn, e = _of(a)
+    found = parts.linear("mlp.gate", count, a.hidden)
+    found.append(Tensor("mlp.gate.moe_statics.e_score_correction_bias", (1, count)))
+    found += parts.stacked("mlp.experts", count, a.hidden, ffn)
+    if e.shared_ffn:
+        found += parts.gated("mlp.shared_experts", a.hidden, e.shared_ffn, a.mlp_bias)
+    return found
+
+
+def granite_mixture(a: Architecture) -> list[Tensor]:
+    """Granite's experts, and the part that every token passes, its gate and up in one matrix."""
+    count, ffn, e = _of(a)
+    found = parts.mixture("block_sparse_moe", a.hidden, count, ffn, "router", first=True)
+    return found + granite_shared(a.hidden, e.shared_ffn)
+
+
+def granite_shared(hidden: int, shared: int) -> list[Tensor]:
+    """The part that every token passes."""
+    if not shared:
+        return []
+    found = parts.linear("shared_mlp.input_linear", 2 * shared, hidden, cut=0)
+    return found + parts.linear("shared_mlp.output_linear", hidden, shared, cut=1)
+
+
+def _gpt_oss_mixture(a: Architecture) -> list[Tensor]:
+    count, ffn, _ = _of(a)
+    at = "mlp.experts"
+    return [
+        *parts.linear("mlp.router", count, a.hidden, True),
+        Tensor(f"{at}.gate_up_proj", (count, a.hidden, 2 * ffn), 2),
+        Tensor(f"{at}.gate_up_proj_bias", (count, 2 * ffn), 1),
+        Tensor(f"{at}.down_proj", (count, ffn, a.hidden), 1),
+        Tensor(f"{at}.down_proj_bias", (count, a.hidden)),
+    ]
+
+
+def _llama4_mixture(a: Architecture) -> list[Tensor]:
+    count, ffn, _ = _of(a)
+    at = "feed_forward"
+    return [
+        Tensor(f"{at}.experts.gate_up_proj", (count, a.hidden, 2 * ffn), 2),
+        Tensor(f"{at}.experts.down_proj", (count, ffn, a.hidden), 1),
+        *parts.linear(f"{at}.router", count, a.hidden),
+        *parts.gated(f"{at}.shared_expert", a.hidden, ffn),
+    ]
+
+
+_MIXTURES: Final[dict[str, Callable[[Architecture], list[Tensor]]]] = {
+    "gpt_oss": _gpt_oss_mixture,
+    "ernie4_5_moe": _ernie_mixture,
+    "granitemoe": granite_mixture,
+    "granitemoeshared": granite_mixture,
+    "phimoe": _phimoe,
+    "olmoe": _router_first,
+    "flex_olmo": _router_first,
+    "minimax_m2": _router_first,
+    "llama4_text": _llama4_mixture,
+}

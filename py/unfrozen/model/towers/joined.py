@@ -1,0 +1,266 @@
+"""Vision-language models by their `model_type`: which tower, what joins it, which language model.
+
+Names, order and defaults are those of the `…ForConditionalGeneration` classes of transformers 5.24.
+The head is tied as the whole model's file says, not as that of its language model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from unfrozen.errors import ModelError
+from unfrozen.model import parts
+from unfrozen.model.architecture import Architecture
+from unfrozen.model.blueprint import Tensor
+from unfrozen.model.fields import Fields
+from unfrozen.model.mixers import Vision
+from unfrozen.model.towers import grid
+from unfrozen.model.towers.vit import TOWERS, Tower
+
+
+class Joint(NamedTuple):
+    """What joins a tower of `patches` to a model: its tensors, and the tokens it makes of them."""
+
+    tensors: list[Tensor]
+    tokens: int
+
+
+class Wrapper(NamedTuple):
+    """One kind of vision-language model."""
+
+    text_type: str
+    tower_type: str
+    join: Callable[[Fields, Tower, int], Joint]
+    tower_at: str = "model.vision_tower"
+    model_at: str = "model.language_model"
+    tied: bool = False
+    tower: Callable[[str, Fields], Tower] | None = None
+    fixed: bool = True
+    head_at: str = "lm_head"
+    joint_last: bool = False
+    inner_ties: bool = False  # also where only the file of the language model says so
+
+    def text(self, config: Mapping[str, object]) -> dict[str, object]:
+        """The file of its language model, tied as the whole says; ModelError where it is none."""
+        found = config.get("text_config")
+        if found is None and "hidden_size" in config:  # as Qwen2-VL's file was first written
+            found = {**config, "model_type": self.text_type}
+        if not isinstance(found, Mapping):
+            bound = "a model that sees pictures has a language model"
+            raise ModelError("text_config", found, bound, "copy it from the model's config.json")
+        text = dict(found)
+        text.setdefault("model_type", self.text_type)
+        text.pop("architectures", None)
+        tied = config.get("tie_word_embeddings")
+        tied = self.tied if tied is None else tied
+        if self.inner_ties and not tied:
+            tied = text.get("tie_word_embeddings") or False
+        return text | {"tie_word_embeddings": tied}
+
+    def read(self, fields: Fields, text: Architecture) -> Architecture:
+        """The whole model, around the architecture of its language model."""
+        given = fields.inner("vision_config")
+        if not given:
+            bound = "a model that sees pictures has a tower"
+            raise ModelError("vision_config", None, bound, "copy it, or pass text_config alone")
+        seen = Fields(given)
+        kind = given.get("model_type", self.tower_type)
+        build = self.tower or TOWERS.get(str(kind))
+        if build is None:
+            bound = f"towers that are counted are {', '.join(TOWERS)}"
+            raise ModelError("vision_config.model_type", kind, bound, "pass text_config alone")
+        tower = build(self.tower_at, seen)
+        joint = self.join(fields, tower, text.hidden)
+        assert text.blueprint is not None
+        written = text.blueprint.under(
+            self.model_at,
+            _ordered([*tower.tensors, *([] if self.joint_last else joint.tensors)]),
+            joint.tensors if self.joint_last else (),
+            self.head_at,
+        )
+        size = sum(t.size for t in (*tower.tensors, *joint.tensors))
+        vision = Vision(
+            hidden=tower.hidden,
+            layers=tower.layers,
+            heads=tower.heads,
+            ffn=tower.ffn,
+            patches=tower.patches,
+            tokens=joint.tokens,
+            parameters=size,
+            projector=sum(t.size for t in joint.tensors),
+            gated=tower.gated,
+            fixed=self.fixed,
+        )
+        return replace(text, blueprint=written, vision=vision)
+
+
+def _ordered(tensors: list[Tensor]) -> list[Tensor]:
+    """A line of its own for the end of a row comes before everything."""
+    return sorted(tensors, key=lambda t: not t.name.endswith("image_newline"))
+
+
+_AT: Final = "model.multi_modal_projector"
+
+
+def _llava(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    layers = fields.length("vision_feature_layer", 1)
+    bias = fields.flag("multimodal_projector_bias", True)
+    found = parts.linear(f"{_AT}.linear_1", hidden, layers * tower.hidden, bias)
+    return Joint(found + parts.linear(f"{_AT}.linear_2", hidden, hidden, bias), tower.patches)
+
+
+def _llava_next(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    """Five pictures: the whole and its quarters."""
+    line = Tensor("model.image_newline", (hidden,))
+    return Joint([line, *_llava(fields, tower, hidden).tensors], 5 * tower.patches)
+
+
+def _gemma3(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    found = [Tensor(f"{_AT}.mm_input_projection_weight", (tower.hidden, hidden))]
+    tokens = fields.whole("mm_tokens_per_image", default=256)
+    return Joint(found + parts.norm(f"{_AT}.mm_soft_emb_norm", tower.hidden), tokens)
+
+
+def _paligemma(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    out = fields.whole("projection_dim", default=hidden)
+    return Joint(parts.linear(f"{_AT}.linear", out, tower.hidden, True), tower.patches)
+
+
+def _internvl(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    each = int(1 / fields.number("downsample_ratio", 0.5)) ** 2
+    found = parts.norm(f"{_AT}.layer_norm", each * tower.hidden, True)
+    found += parts.linear(f"{_AT}.linear_1", hidden, each * tower.hidden, True)
+    found += parts.linear(f"{_AT}.linear_2", hidden, hidden, True)
+    return Joint(found, tower.patches // each)
+
+
+def _mistral3(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    each = fields.whole("spatial_merge_size", default=2) ** 2
+    bias = fields.flag("multimodal_projector_bias", False)
+    found = parts.norm(f"{_AT}.norm", tower.hidden)
+    found += parts.linear(f"{_AT}.patch_merger.merging_layer", tower.hidden, each * tower.hidden)
+    layers = fields.length("vision_feature_layer", 1)
+    found += parts.linear(f"{_AT}.linear_1", hidden, layers * tower.hidden, bias)
+    found += parts.linear(f"{_AT}.linear_2", hidden, hidden, bias)
+    return Joint(found, tower.patches // each)
+
+
+def _idefics3(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    each = fields.whole("scale_factor", default=2) ** 2
+    name = "model.connector.modality_projection.proj"
+    return Joint(parts.linear(name, hidden, each * tower.hidden), tower.patches // each)
+
+
+def _lfm2(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    each = fields.whole("downsample_factor", default=2) ** 2
+    inner, bias = (
+        fields.whole("projector_hidden_size", default=2560),
+        fields.flag("projector_bias", True),
+    )
+    wide = each * tower.hidden
+    found = (
+        parts.norm(f"{_AT}.layer_norm", wide, True)
+        if fields.flag("projector_use_layernorm", True)
+        else []
+    )
+    found += parts.linear(f"{_AT}.linear_1", inner, wide, bias)
+    return Joint(
+        found + parts.linear(f"{_AT}.linear_2", hidden, inner, bias), tower.patches // each
+    )
+
+
+def _cohere2(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    each, inner = (
+        fields.whole("downsample_factor", default=2) ** 2,
+        fields.whole("alignment_intermediate_size", default=36864),
+    )
+    found = parts.linear(f"{_AT}.linear_1", inner, each * tower.hidden, True)
+    return Joint(
+        found + parts.linear(f"{_AT}.linear_2", hidden, inner // 2, True), tower.patches // each
+    )
+
+
+def _llama4(fields: Fields, tower: Tower, hidden: int) -> Joint:
+    seen = Fields(fields.inner("vision_config"))
+    into = seen.whole("vision_output_dim", default=7680)
+    bias = seen.flag("multi_modal_projector_bias", False)
+    found = parts.linear("multi_modal_projector.linear_1", hidden, into, bias)
+    return Joint(found, int(tower.patches * seen.number("pixel_shuffle_ratio", 0.5) ** 2))
+
+
+def _within(_: Fields, __: Tower, ___: int) -> Joint:
+    """Nothing: the tower merges its patches itself."""
+    return Joint([], grid.TOKENS)
+
+
+def _mllama(fields: Fields, _: Tower, hidden: int) -> Joint:
+    """One token: the layers between look at the picture itself."""
+    into = Fields(fields.inner("vision_config")).whole("vision_output_dim", default=7680)
+    return Joint(parts.linear(_AT, hidden, into, True), 1)
+
+
+def _shallow(at: str, fields: Fields) -> Tower:
+    return grid.qwen3(at, fields, ())
+
+
+WRAPPERS: Final[dict[str, Wrapper]] = {
+    "llava": Wrapper("llama", "clip_vision_model", _llava, inner_ties=True),
+    "llava_next": Wrapper("llama", "clip_vision_model", _llava_next),
+    "llava_onevision": Wrapper("qwen2", "siglip_vision_model", _llava_next),
+    "gemma3": Wrapper("gemma3_text", "siglip_vision_model", _gemma3, tied=True),
+    "paligemma": Wrapper("gemma", "siglip_vision_model", _paligemma, tied=True),
+    "internvl": Wrapper("qwen2", "internvl_vision", _internvl, tied=True),
+    "mistral3": Wrapper("mistral", "pixtral", _mistral3, tied=True),
+    "smolvlm": Wrapper(
+        "llama", "smolvlm_vision", _idefics3, "model.vision_model", "model.text_model"
+    ),
+    "idefics3": Wrapper(
+        "llama", "idefics3_vision", _idefics3, "model.vision_model", "model.text_model"
+    ),
+    "lfm2_vl": Wrapper("lfm2", "siglip2_vision_model", _lfm2, tied=True, fixed=False),
+    "cohere2_vision": Wrapper("cohere2", "siglip_vision_model", _cohere2, tied=True),
+    "llama4": Wrapper(
+        "llama4_text",
+        "llama4_vision_model",
+        _llama4,
+        "vision_model",
+        "language_model.model",
+        head_at="language_model.lm_head",
+    ),
+    "mllama": Wrapper(
+        "mllama_text_model", "mllama_vision_model", _mllama, "model.vision_model", joint_last=True
+    ),
+    "qwen2_vl": Wrapper(
+        "qwen2_vl_text", "", _within, tower=grid.qwen2, tower_at="model.visual", fixed=False
+    ),
+    "qwen2_5_vl": Wrapper(
+        "qwen2_5_vl_text", "", _within, tower=grid.qwen2_5, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_vl": Wrapper(
+        "qwen3_vl_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_vl_moe": Wrapper(
+        "qwen3_vl_moe_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_5": Wrapper(
+        "qwen3_5_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False
+    ),
+    "qwen3_5_moe": Wrapper(
+        "qwen3_5_moe_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False
+    ),
+    "glm4v": Wrapper(
+        "glm4v_text",
+        "",
+        _within,
+        tower=grid.glm4v,
+        tower_at="model.visual",
+        fixed=False,
+        inner_ties=True,
+    ),
+    "glm4v_moe": Wrapper(
+        "glm4v_moe_text", "", _within, tower=grid.glm4v, tower_at="model.visual", fixed=False
+    ),
+}
+"""By `model_type`."""

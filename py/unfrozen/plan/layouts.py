@@ -1,0 +1,263 @@
+"""The layouts of a job over a number of cards that fit them, the fastest first.
+
+A layout says which cards share a layer, a sequence, the depth or the experts (`dimensions`), how
+states are spread, what is recomputed, and how many sequences go through at once. The sequences of a
+step stay the same, so that all layouts train alike and compare by time; of each cluster the fastest
+is kept.
+
+The search goes by the least time that a cluster could take, and ends where that is more than what
+was found. Within a cluster, not planned is what cannot win:
+
+- recomputation where the same micro-batch fits with less of it;
+- q sequences shared by q times as many cards, where each could take one of its own: a card computes
+  the same, and only has more to send;
+- larger micro-batches where a smaller one is too large with everything recomputed. Memory never
+  falls with the micro-batch while gradients are accumulated: a pipeline that has fewer of them in
+  flight has larger ones. The step without accumulation, which frees gradients earlier, is planned
+  apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from math import gcd, inf
+from typing import Final
+
+from unfrozen.errors import PlanError
+from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.layout import check_layout
+from unfrozen.plan.dimensions import MOST_CARDS, RECOMPUTED, clusters, divisors, laid_out
+from unfrozen.plan.fit import Plan, plan_job
+from unfrozen.plan.solve import fewest_gpus, min_gpus
+from unfrozen.plan.step_time import card_of, step_time
+from unfrozen.plan.timing.parts import StepTime
+
+MOST_SEQUENCES: Final = 1_000_000
+MOST_KEPT: Final = 20
+Takes = Callable[[Job], Job]
+"""What a framework makes of a job; raises PlanError where it cannot run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A layout that fits: its job, what a card holds (bytes), and seconds of a step by cause."""
+
+    job: Job
+    device_bytes: int
+    time: StepTime
+
+    @property
+    def seconds(self) -> float:
+        """Of one step."""
+        return self.time.seconds
+
+    @property
+    def tokens_per_second(self) -> float:
+        """All cards together."""
+        return self.sequences * self.job.recipe.seq_len / self.seconds
+
+    @property
+    def sequences(self) -> int:
+        """Of one step, all cards together."""
+        return step_sequences(self.job, self.job.cluster.gpus)
+
+    @property
+    def card_hours(self) -> float:
+        """Of a billion tokens."""
+        return self.job.cluster.gpus * 1e9 / self.tokens_per_second / 3600
+
+    @property
+    def binds(self) -> tuple[str, float]:
+        """What takes the largest share of a step: a cause of `StepTime`, and that share."""
+        cause, seconds = next(iter(self.time.parts().items()))
+        return cause, seconds / self.seconds
+
+
+def layouts(
+    job: Job,
+    gpus: int,
+    sequences: int | None = None,
+    takes: Takes | None = None,
+    most: int = MOST_KEPT,
+) -> list[Layout]:
+    """The fastest layouts of this many cards that fit, at most `most`; see `Search`."""
+    search = Search(job, gpus, sequences, takes, most)
+    while search.go_on():
+        pass
+    return search.found
+
+
+class Search:
+    """A search for layouts that can be left between two plans.
+
+    `sequences` of a step default to the job's own, in proportion where the number of cards is
+    another. The card is the job's, or one of 80 GB where it names none. Raises PlanError for a
+    number that cannot be searched. `found` has the fastest layouts so far, `most` at the end.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        gpus: int,
+        sequences: int | None = None,
+        takes: Takes | None = None,
+        most: int = MOST_KEPT,
+    ) -> None:
+        self.sequences = step_sequences(job, gpus) if sequences is None else sequences
+        if type(self.sequences) is not int or not 1 <= self.sequences <= MOST_SEQUENCES:
+            bound = f"a step has a whole number of them in 1 … {MOST_SEQUENCES:,}"
+            raise PlanError("sequences", self.sequences, bound, "correct it")
+        self.found: list[Layout] = []
+        self.looked = self.planned = 0  # clusters that can run the step; plans of their jobs
+        self.over = False
+        self._work: Iterator[bool] = iter(())
+        self._job, self._takes, self._most = job, takes, most
+        self._left = clusters(job, gpus)
+        self._queue: list[tuple[float, int, list[list[Job]]]] = []
+
+    def go_on(self) -> bool:
+        """One more cluster, or one more plan of it; False where nothing is left to be found."""
+        if next(self._work, None) is not None:
+            return True
+        cluster = next(self._left, None)
+        if cluster is not None:
+            return self._enqueue(cluster)
+        least, _, jobs = heappop(self._queue) if self._queue else (inf, 0, [])
+        if not jobs or (len(self.found) == self._most and least > self.found[-1].seconds):
+            self._queue.clear()
+            self.over = True
+            return False
+        self._work = self._looked_into(jobs)
+        return True
+
+    def _enqueue(self, cluster: Cluster) -> bool:
+        if self.sequences % cluster.replicas == 0:
+            jobs = _jobs(self._job, cluster, self.sequences // cluster.replicas, self._takes)
+            if jobs:
+                self.looked += 1
+                heappush(self._queue, (_least_seconds(jobs), len(self._queue), jobs))
+        return True
+
+    def _looked_into(self, jobs: list[list[Job]]) -> Iterator[bool]:
+        """Finds the fastest of a cluster that fits, and could be kept; a plan at a time."""
+        limit = self.found[-1].seconds if len(self.found) == self._most else inf
+        best: Layout | None = None
+        first, last = jobs[0], jobs[-1]
+        too_large = self._holds(first[-1]) is None
+        yield True
+        for taken in jobs:
+            if too_large and taken is not last:
+                continue
+            for job in taken:
+                time = step_time(job)
+                if time.seconds > limit:  # and so are those that recompute more
+                    break
+                device_bytes = self._holds(job)
+                yield True
+                if device_bytes is not None:
+                    layout = Layout(job, device_bytes, time)
+                    best = layout if best is None else min(best, layout, key=_rank)
+                    limit = best.seconds
+                    break
+            else:
+                too_large = True
+        if best:
+            self.found = sorted([*self.found, best], key=_rank)[: self._most]
+
+    def _holds(self, job: Job) -> int | None:
+        """What a card holds of a job, in bytes; None where that is too much."""
+        self.planned += 1
+        size = plan_job(job).device_bytes
+        return size if size <= card_of(job).capacity_bytes else None
+
+
+def step_sequences(job: Job, gpus: int) -> int:
+    """Sequences of a step of the job, scaled to a number of cards; at least one."""
+    recipe, cluster = job.recipe, job.cluster
+    own = recipe.micro_batch * recipe.grad_accum * cluster.replicas
+    return max(1, own * gpus // cluster.gpus)
+
+
+def fewest_cards(planned: Plan) -> Job | None:
+    """The job on the fewest cards that hold it; None where no number does.
+
+    As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the
+    fewest cards in powers of two.
+    """
+    job = planned.job
+    for sharding, count in ((job.cluster.sharding, fewest_gpus), ("zero3", min_gpus)):
+        if gpus := count(planned):
+            over_all = replace(job.cluster, gpus=gpus, device_map=False, shard_size=None)
+            shared = sharding if over_all.alike > 1 else "none"
+            return replace(job, cluster=replace(over_all, sharding=shared))
+    gpus = 1
+    while gpus <= MOST_CARDS:
+        if _holds(job, gpus) and (found := layouts(job, gpus, most=1)):
+            return found[0].job
+        gpus *= 2
+    return None
+
+
+def _holds(job: Job, gpus: int) -> bool:
+    """Whether a layout of this many cards holds the job, of those with the least on a card."""
+    capacity, sequences = card_of(job).capacity_bytes, step_sequences(job, gpus)
+    for cluster in clusters(job, gpus):
+        least = cluster.sharding == "zero3" or cluster.alike == 1
+        if least and not cluster.shard_size and sequences % cluster.replicas == 0:
+            jobs = _jobs(job, cluster, sequences // cluster.replicas, None)
+            ends = (jobs[0][-1], jobs[-1][-1]) if jobs else ()
+            if any(plan_job(one).device_bytes <= capacity for one in ends):
+                return True
+    return False
+
+
+def _jobs(job: Job, cluster: Cluster, own: int, takes: Takes | None) -> list[list[Job]]:
+    """What can run on a cluster with `own` sequences a replica and step: by micro-batch, the
+    smallest first, and in each the least recomputed first.
+    """
+    found = []
+    for micro in divisors(own):
+        if gcd(micro, cluster.context_parallel) == 1:
+            size = {"micro_batch": micro, "grad_accum": own // micro}
+            asked = (laid_out(job, cluster, checkpointing=name, **size) for name in RECOMPUTED)
+            taken = [legal for one in asked if (legal := _taken(one, takes))]
+            found += [taken] if taken else []
+    return found
+
+
+def _least_seconds(jobs: list[list[Job]]) -> float:
+    """No job of a cluster is faster: what a token takes falls with the micro-batch, and what a
+    pipeline's ranks wait for each other rises with it; recomputing takes time.
+    """
+    small, large = step_time(jobs[0][0]), step_time(jobs[-1][0])
+    return large.seconds - large.bubbles + min(small.bubbles, large.bubbles)
+
+
+def _taken(job: Job, takes: Takes | None) -> Job | None:
+    """The job as it will run, or None where it cannot."""
+    try:
+        check_layout(job.model, job.recipe, job.cluster)
+        _check_rounds(job)
+        return takes(job) if takes else job
+    except PlanError:
+        return None
+
+
+def _check_rounds(job: Job) -> None:
+    """Interleaved pipelines take micro-batches in rounds of one a rank, and nothing that is updated
+    early waits for a second micro-batch.
+    """
+    cluster, count = job.cluster, job.recipe.grad_accum
+    rounds = cluster.pipeline_parallel if cluster.pipeline_schedule == "interleaved" else 1
+    if count % rounds or (job.recipe.early_update and count > 1):
+        raise PlanError("recipe.grad_accum", count, "it cannot be dealt out so", "use another")
+
+
+def _rank(one: Layout) -> tuple[float, int, int, int, int]:
+    cluster = one.job.cluster
+    shared = cluster.tensor_parallel * cluster.context_parallel * cluster.pipeline_parallel
+    seconds = float(f"{one.seconds:.9g}")  # sums in another order differ in the last digits
+    return seconds, one.device_bytes, shared, cluster.expert_parallel, cluster.stage

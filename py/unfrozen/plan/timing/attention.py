@@ -1,0 +1,123 @@
+"""Seconds of attention, by the kernel that runs it.
+
+Forward it takes two products of a score and a head, backward five (Dao, arXiv 2307.08691, section
+3.1); under a causal mask half the scores are computed. Attention never runs at the rate of plain
+products: between them lies a softmax. Rates are published ones of `unfrozen.hardware.reached`, for
+heads of 128 and 4,096 positions, moved to other lengths and heads by the same figures.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
+
+from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware.reached import ATTENTION_SHARE, best_tflops, reached
+from unfrozen.job import Job
+from unfrozen.job.recipe import BYTES
+from unfrozen.model import Architecture
+
+Kernel = Literal["flash-1", "flash-2", "newest", "masked", "eager"]
+
+_LENGTHS: Final = {
+    "forward": (191.0, 260.0, 298.0, 319.0, 333.0, 335.0),
+    "backward": (132.0, 193.0, 240.0, 269.0, 286.0, 292.0),
+}
+"""TFLOP/s of FlashAttention-2 on an H100 at 512, 1k … 16k positions, causal, heads of 128 (arXiv
+2407.08608, figures 5 and 6); backward the paper has no causal bars for FlashAttention-2: those
+without mask, times causal over not of the forward pass."""
+_SHORTEST: Final = 512
+_NARROW: Final = 284 / 319
+"""Heads of 64 over heads of 128 at 4,096 positions (the same figure)."""
+FIRST_VERSION: Final = 1 / 1.8
+"""FlashAttention in Triton over the second version: that is 1.3 to 2.5 times as fast (arXiv
+2307.08691, section 4.1); this is the geometric mean."""
+MASKED_SHARE: Final = 0.6
+"""Assumed: PyTorch's memory-efficient kernel with a mask, over FlashAttention-2; it computes both
+halves of the scores."""
+SCORE_BYTES: Final = 12
+"""Assumed: bytes a score that eager attention moves forward (product, mask, fp32 softmax, cast),
+and again backward."""
+BACKWARD: Final = 2.5
+"""Products backward over those forward: five to two."""
+
+
+class Attention(NamedTuple):
+    """One layer's attention of the tokens of one card: seconds of each direction."""
+
+    forward: float
+    backward: float
+
+
+def kernel(job: Job) -> Kernel:
+    """The kernel that a job's attention runs.
+
+    A job that names its framework says it. Else recipes that sum 16-bit gradients in fp32 are
+    Megatron's, whose Transformer Engine takes cuDNN from Hopper on. GPT without biases, trained
+    from fp32 weights, is llm-foundry's MPT of 2023, whose published runs took the Triton kernel
+    (scripts/train/benchmarking/submit_benchmarks.py). PyTorch drops a causal mask that pads
+    nothing, so that "sdpa" is FlashAttention-2 as well.
+    """
+    recipe, a = job.recipe, job.model.architecture
+    if recipe.attention == "eager" or recipe.compute == "fp32":
+        return "eager" if recipe.attention == "eager" else "masked"
+    if recipe.attention == "sdpa_masked":
+        return "masked"
+    named = job.framework.name if job.framework else ""
+    if named == "megatron" or (not named and BYTES[recipe.grads] > BYTES[recipe.params]):
+        return "newest"
+    if named == "llm-foundry":
+        return "flash-1"
+    if not named and a.model_type == "gpt" and not a.mlp_bias and recipe.params == "fp32":
+        return "flash-1"
+    return "flash-2"
+
+
+def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: float) -> Attention:
+    """One layer's attention on one card, of a model's tensor-parallel share; `products` operations
+    and `memory` bytes a second are those of the card's plain kernels.
+    """
+    recipe, ranks = job.recipe, job.cluster.context_parallel
+    chosen = kernel(job)
+    flops = 4.0 * recipe.tokens * recipe.seq_len * local.q_width / ranks
+    if chosen == "eager":
+        width = SCORE_BYTES * (2 if recipe.compute == "fp32" else 1)
+        moved = width * recipe.tokens * recipe.seq_len * local.heads / ranks / memory
+        return Attention(flops / products + moved, 2 * flops / products + moved)
+    forward, backward = _rates(chosen, gpu, recipe.seq_len, local.head_dim)
+    flops *= 1.0 if chosen == "masked" else 0.5
+    return Attention(flops / forward, BACKWARD * flops / backward)
+
+
+@lru_cache(maxsize=4096)
+def _rates(chosen: Kernel, gpu: Gpu, length: int, head_dim: int) -> tuple[float, float]:
+    found = reached(gpu)
+    best = best_tflops(gpu)
+    forward, backward = found.attention or tuple(share * best for share in ATTENTION_SHARE)
+    if chosen == "newest" and found.newest:
+        forward, backward = found.newest
+    scale = {"flash-1": FIRST_VERSION, "masked": MASKED_SHARE}.get(chosen, 1.0)
+    scale *= 1e12 * _heads(head_dim)
+    return (
+        scale * forward * _at("forward", length),
+        scale * backward * _at("backward", length),
+    )
+
+
+def _heads(head_dim: int) -> float:
+    """Kernels exist for heads of 32, 64, 96 …; what lies between is padded."""
+    padded = 32 * math.ceil(head_dim / 32)
+    narrow = 1.0 if padded >= 128 else _NARROW if padded >= 64 else _NARROW**2
+    return narrow * head_dim / padded
+
+
+def _at(direction: str, length: int) -> float:
+    """Share of the rate at 4,096 positions; between the figures' lengths by their logarithm."""
+    rates = _LENGTHS[direction]
+    place = max(-2.0, math.log2(max(1, length) / _SHORTEST))
+    if place < 0:
+        return rates[0] * 2**place / rates[3]
+    left = min(int(place), len(rates) - 2)
+    share = min(1.0, place - left)
+    return (rates[left] + share * (rates[left + 1] - rates[left])) / rates[3]

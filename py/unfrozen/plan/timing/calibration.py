@@ -1,0 +1,104 @@
+"""What was measured on the reader's own machine, and takes the place of published figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from unfrozen.errors import PlanError
+
+PRECISIONS: Final = ("fp32", "bf16", "fp16", "fp8")
+_LARGEST: Final = 1e6
+_KEYS: Final = (
+    *("device", "card", "day", "products", "memory_gb_s", "launch_us"),
+    *("step_ratio", "step_share", "steps"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Rates of one device.
+
+    device       its name as the system tells it
+    card         the planner's card that it is, None for a processor or a card it does not know
+    day          when it was measured, as 2026-11-27
+    products     TFLOP/s of large matrix products by precision
+    memory_gb_s  read and written by a kernel that does nothing else; None: not measured
+    launch_us    of the host for one small kernel; None: not measured
+    step_ratio   seconds of measured steps of runs on this device over the estimate, in the median
+    step_share   on a processor: share of the TFLOP/s of products that those steps reached
+    steps        how many steps that is of; 0 without
+    """
+
+    device: str
+    card: str | None = None
+    day: str = ""
+    products: tuple[tuple[str, float], ...] = ()
+    memory_gb_s: float | None = None
+    launch_us: float | None = None
+    step_ratio: float | None = None
+    step_share: float | None = None
+    steps: int = 0
+
+    @classmethod
+    def read(cls, given: object) -> Calibration:
+        """A calibration from plain data. Raises PlanError with key, value, bound and remedy."""
+        if not isinstance(given, Mapping):
+            raise PlanError("calibration", given, "it must be an object", _AGAIN)
+        for key, value in given.items():
+            if key not in _KEYS:
+                bound = f"known keys are {', '.join(_KEYS)}"
+                raise PlanError(f"calibration.{key}", value, bound, _AGAIN)
+        products = given.get("products", {})
+        if not isinstance(products, Mapping):
+            raise PlanError("calibration.products", products, "it must be an object", _AGAIN)
+        for name, value in products.items():
+            if name not in PRECISIONS:
+                bound = f"known precisions are {', '.join(PRECISIONS)}"
+                raise PlanError("calibration.products", name, bound, _AGAIN)
+            _positive(f"products.{name}", value)
+        for key in ("memory_gb_s", "launch_us", "step_ratio", "step_share"):
+            if given.get(key) is not None:
+                _positive(key, given[key])
+        for key in ("device", "day"):
+            _text(key, given.get(key, ""))
+        if given.get("card") is not None:
+            _text("card", given["card"])
+        if type(given.get("steps", 0)) is not int or given.get("steps", 0) < 0:
+            raise PlanError("calibration.steps", given["steps"], "it must be a count", _AGAIN)
+        return cls(**{**given, "products": tuple(sorted(products.items()))})
+
+    def as_json(self) -> dict[str, object]:
+        """Plain data that `read` takes back."""
+        found: dict[str, object] = {key: getattr(self, key) for key in _KEYS}
+        return found | {"products": dict(self.products)}
+
+    def words(self) -> str:
+        """What takes the place of assumptions: "Measured on this machine (…): …"."""
+        parts = [f"{value:.3g} TFLOP/s in {name}" for name, value in self.products]
+        if self.memory_gb_s:
+            parts.append(f"{self.memory_gb_s:.3g} GB/s of memory")
+        if self.launch_us:
+            parts.append(f"{self.launch_us:.2g} µs a launch")
+        if self.step_ratio:
+            parts.append(f"{self.steps:,} steps took {self.step_ratio:.2f} of the estimate")
+        if self.step_share:
+            parts.append(f"{self.steps:,} steps reached {self.step_share:.0%} of the products")
+        return f"Measured on {self.device or 'this machine'} ({self.day}): {', '.join(parts)}."
+
+
+_AGAIN: Final = "measure again: unfrozen calibrate"
+
+
+def _positive(key: str, value: object) -> None:
+    good = type(value) in (int, float) and math.isfinite(value) and 0 < value <= _LARGEST  # type: ignore[arg-type,operator]
+    if not good:
+        bound = f"it must be a number above 0 and up to {_LARGEST:g}"
+        raise PlanError(f"calibration.{key}", value, bound, _AGAIN)
+
+
+def _text(key: str, value: object) -> None:
+    if type(value) is not str or len(value) > 200:
+        raise PlanError(f"calibration.{key}", value, "it must be a short text", _AGAIN)

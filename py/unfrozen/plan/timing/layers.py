@@ -1,0 +1,169 @@
+"""What one layer computes, moves and launches, a micro-batch on one card.
+
+Products are listed by their sizes. Everything else of a layer only reads and writes: it costs bytes
+over bandwidth, and each kernel a launch. Eager kernels write what the next one reads; compiled and
+fused ones keep it. Symbols: D width, q = heads · d, k = kv heads · d, F ffn, T tokens.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from unfrozen.memory.flow import Flow
+from unfrozen.model import Architecture
+
+
+class Product(NamedTuple):
+    """T x `inputs` by `inputs` x `outputs`, so many `times`; experts run as `groups` in one kernel,
+    each of which sees `share` of the tokens.
+    """
+
+    outputs: int
+    inputs: int
+    times: int = 1
+    groups: int = 1
+    share: float = 1.0
+
+    @property
+    def weights(self) -> int:
+        """Weights of all of them."""
+        return self.outputs * self.inputs * self.times * self.groups
+
+
+class Moved(NamedTuple):
+    """Bytes a token through memory and kernels, forward and backward."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+    kernels: float = 0.0
+    kernels_back: float = 0.0
+
+    def plus(self, other: Moved, times: float = 1.0) -> Moved:
+        """Both after each other, the other so many times."""
+        return Moved(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+@lru_cache(maxsize=4096)
+def layer_products(
+    a: Architecture, sparse: bool = False, expert_ranks: int = 1, places: float = 1.0
+) -> tuple[Product, ...]:
+    """The products of one layer of a tensor-parallel rank, forward. Cards that share the experts
+    send each other their tokens: each has fewer experts, and each of those more tokens. `places`
+    are those of an expert over its even share of the tokens.
+    """
+    d, q, kv = a.hidden, a.q_width, a.kv_width
+    attention: tuple[Product, ...] = (Product(q + 2 * kv, d), Product(d, q))
+    if not a.fused_projections:
+        attention = (Product(q, d), Product(kv, d, 2), Product(d, q))
+    if not sparse:
+        return (*attention, *_feed_forward(a, a.ffn))
+    e = a.experts
+    assert e is not None
+    own = max(1, e.count // expert_ranks)
+    experts = tuple(
+        p._replace(groups=own, share=places * e.per_token / own) for p in _feed_forward(a, e.ffn)
+    )
+    shared = _feed_forward(a, e.shared_ffn) if e.shared_ffn else ()
+    return (*attention, Product(e.count, d), *experts, *shared)
+
+
+def _feed_forward(a: Architecture, width: int) -> tuple[Product, ...]:
+    if a.gated and a.fused_projections:
+        return (Product(2 * width, a.hidden), Product(a.hidden, width))
+    return (Product(width, a.hidden, 2 if a.gated else 1), Product(a.hidden, width))
+
+
+@lru_cache(maxsize=4096)
+def layer_moved(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: int = 1) -> Moved:
+    """What one layer moves beside its products, a token; `whole_ranks` cards share what tensor
+    parallelism leaves whole.
+    """
+    fused = flow.kernels == "fused"
+    whole = _stream_fused(a, flow) if fused else _stream_eager(a, flow)
+    own = _inner_fused(a, flow) if fused else _inner_eager(a, flow)
+    if sparse:
+        own = own.plus(_routing(a, flow))
+    if flow.autocast:
+        own = own.plus(_casts(a, flow))
+    if flow.adapters:
+        extra = flow.adapters.in_layer
+        width = 6 * flow.compute * extra * a.hidden
+        own = own.plus(Moved(width, width, 4 * extra, 8 * extra))
+    return Moved(whole.forward / whole_ranks, whole.backward / whole_ranks, *whole[2:]).plus(own)
+
+
+def norm_moved(a: Architecture, flow: Flow, width: int, fused: bool) -> Moved:
+    """One norm over `width` numbers. LayerNorm is one kernel; RMSNorm is written out in eager
+    models: to fp32, square, mean, scale, back, times its weight.
+    """
+    s = flow.stream
+    if fused or a.norm in ("layer", "layer_fp32"):
+        return Moved(2 * s * width, 5 * s * width, 1, 2)
+    forward = (s + 4) + 8 + 4 + 8 + (4 + s) + 2 * s
+    if s == 4:
+        forward = 8 + 4 + 8 + 8
+    return Moved(forward * width, 2 * forward * width, 6, 12)
+
+
+def _stream_eager(a: Architecture, flow: Flow) -> Moved:
+    """Norms and residual additions: two reads and a write each, and again for the gradients."""
+    norms = 4 if a.norm_places == "sandwich" else 2
+    fused = flow.kernels == "fused_block"
+    one = norm_moved(a, flow, a.hidden, fused)
+    s, d = flow.stream, a.hidden
+    added = Moved(2 * 3 * s * d, 2 * 3 * s * d, 2, 2)
+    dropped = 2 * (2 * s + 1) * d if flow.dropout else 0
+    dropout = Moved(dropped, dropped, 2 if dropped else 0, 2 if dropped else 0)
+    return added.plus(one, norms).plus(dropout)
+
+
+def _stream_fused(a: Architecture, flow: Flow) -> Moved:
+    """A norm with the addition before it: reads both, writes the sum and what is normed."""
+    norms = 4 if a.norm_places == "sandwich" else 2
+    s, c, d = flow.stream, flow.compute, a.hidden
+    return Moved(norms * (2 * s + 2 * c) * d, norms * (3 * s + 2 * c) * d, norms, 2 * norms)
+
+
+def _inner_eager(a: Architecture, flow: Flow) -> Moved:
+    """Rotary positions and the activation function, kernel by kernel."""
+    c, turned = flow.compute, a.q_width + a.kv_width
+    rotary = Moved()
+    if not a.positions:  # half turned and joined, two products, a sum
+        rotary = Moved(10 * c * turned, 10 * c * turned, 10, 10)
+    if a.qk_norm != "none":
+        rotary = rotary.plus(norm_moved(a, flow, turned, False))
+    f = a.ffn
+    if flow.kernels == "fused_block":
+        return rotary.plus(Moved(3 * c * f, 5 * c * f, 1, 2))
+    if a.gated:  # function, product; their gradients
+        return rotary.plus(Moved(5 * c * f, 9 * c * f, 2, 3))
+    many = 7 if a.activation == "gelu_new" else 1
+    return rotary.plus(Moved(2 * many * c * f, 3 * many * c * f, many, many))
+
+
+def _inner_fused(a: Architecture, flow: Flow) -> Moved:
+    c, turned = flow.compute, a.q_width + a.kv_width
+    positions = 0 if a.positions else 2 * c * turned
+    inner = (3, 5) if a.gated else (2, 3)
+    return Moved(positions + inner[0] * c * a.ffn, positions + inner[1] * c * a.ffn, 3, 4)
+
+
+def _routing(a: Architecture, flow: Flow) -> Moved:
+    """Experts instead of the dense part: scores in fp32, copies for t experts sorted and summed."""
+    e = a.experts
+    assert e is not None
+    c, t, d = flow.compute, e.per_token, a.hidden
+    inner = (5 if a.gated else 2) * c * (t * e.ffn + e.shared_ffn - a.ffn)
+    copies = c * t * d * (2 + 2 + 2) + 12 * e.count
+    return Moved(copies + inner, 2 * copies + 1.8 * inner, 14, 24)
+
+
+def _casts(a: Architecture, flow: Flow) -> Moved:
+    """Autocast: each linear layer's input and weight to 16 bits, and their gradients back; what the
+    weights move is counted apart, for it does not grow with the tokens.
+    """
+    width = (1 if a.fused_projections else 3) * a.hidden + (2 if a.gated else 1) * a.hidden
+    each = (flow.stream + flow.compute) * width
+    count = (2 if a.fused_projections else 4) + (3 if a.gated else 2)
+    return Moved(each, each, 2 * count, 2 * count)

@@ -1,0 +1,229 @@
+"""Seconds of one micro-batch on one card, layer by layer: forward, backward, what is made again."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware.reached import memory_bytes_per_second, product_tflops, reached
+from unfrozen.job import Job
+from unfrozen.job.choices import LOW_BITS
+from unfrozen.job.recipe import BYTES
+from unfrozen.memory.flow import Flow
+from unfrozen.model import Architecture
+from unfrozen.plan.flops import frozen
+from unfrozen.plan.timing.attention import attention, kernel
+from unfrozen.plan.timing.calibration import Calibration
+from unfrozen.plan.timing.layers import Product, layer_moved, layer_products
+from unfrozen.plan.timing.outside import IN_PARTS, embedding_bytes, head_bytes, trained_share
+from unfrozen.plan.timing.products import Rates, product_seconds
+
+KERNEL_SECONDS: Final = 1.3e-6
+"""Between one kernel and the next on the card, however they were launched (NVIDIA, Constant time
+launch for straight-line CUDA graphs, 2024)."""
+ATTENTION_KERNELS: Final = {"eager": (6, 9), "masked": (2, 4)}
+"""Kernels of one layer's attention forward and backward; one and three of FlashAttention."""
+UNPACKED_BYTES: Final = 4.5
+"""A quantised weight: half a byte or one read, two written, two read by the product."""
+CAST_BYTES: Final = 5
+"""fp8: a number is read for its largest value, read again and written in one byte."""
+FUSED_CAST_BYTES: Final = 2
+"""Where the kernel that makes a number casts it too (Transformer Engine): one byte written for the
+product, and one turned over for its gradient."""
+
+
+WEIGHT_GRADIENT: Final = 1 / 0.955
+"""Products that add to a weight's gradient take longer than those of the same size forward: 0.704
+of the peak against 0.738 in the median (simumax-a100; on a B200 0.476 against 0.491)."""
+
+
+class Seconds(NamedTuple):
+    """Device time by cause, and kernels launched."""
+
+    products: float = 0.0
+    attention: float = 0.0
+    memory: float = 0.0
+    kernels: float = 0.0
+
+    @property
+    def busy(self) -> float:
+        """Time that the card computes or moves."""
+        return self.products + self.attention + self.memory
+
+    def plus(self, other: Seconds, times: float = 1.0) -> Seconds:
+        """The sum with `times` the other."""
+        return Seconds(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class LayerTime(NamedTuple):
+    """One layer: its forward pass, its backward pass with what is made again there."""
+
+    forward: Seconds
+    backward: Seconds
+
+
+class Machine(NamedTuple):
+    """The rates of a card for one job: its products, those that stay in 16 bits, its memory."""
+
+    gpu: Gpu
+    rates: Rates
+    wide: Rates
+
+    @classmethod
+    def of(cls, gpu: Gpu, compute: str, measured: Calibration | None = None) -> Machine:
+        """The machine of a card and a precision of products; what was `measured` on the reader's
+        own takes the place of what is published.
+        """
+        memory, units = memory_bytes_per_second(gpu), reached(gpu).multiprocessors
+        half = "bf16" if compute in LOW_BITS else compute
+        rates = {name: product_tflops(gpu, name) for name in (compute, half)}
+        if measured:
+            rates |= {name: value for name, value in measured.products if name in rates}
+            memory = 1e9 * (measured.memory_gb_s or memory / 1e9)
+        own, wide = (Rates(1e12 * rates[name], units, memory) for name in (compute, half))
+        return cls(gpu, own, wide)
+
+
+class BatchTime:
+    """One micro-batch of a job on one card: its layers and what stands outside them."""
+
+    def __init__(self, job: Job, machine: Machine) -> None:
+        self.job, self.machine = job, machine
+        self.local = job.model.architecture.split(job.cluster.tensor_parallel)
+        self.flow = Flow.of(job.model, job.recipe, job.cluster.stage == 3)
+        self.tokens = job.recipe.tokens / job.cluster.context_parallel
+        rates = machine.wide
+        self.attention = attention(job, self.local, machine.gpu, rates.flops, rates.memory)
+
+    def products(self, sparse: bool) -> tuple[Product, ...]:
+        """The products of one layer on this card; experts compute their places, empty ones too."""
+        padding = self.job.recipe.expert_padding
+        places = float(padding) if isinstance(padding, (int, float)) else 1.0
+        return layer_products(self.local, sparse, self.job.cluster.expert_parallel, places)
+
+    def layer(self, sparse: bool) -> LayerTime:
+        """One layer, dense or sparse."""
+        products = self.products(sparse)
+        forward, inputs, weights = self._products(products)
+        moved = self._moved(sparse)
+        ahead = Seconds(
+            forward, self.attention.forward, moved[0], moved[2] + self._kernels(products, 0)
+        )
+        gradients = inputs + (0.0 if frozen(self.job) else weights * trained_share(self.job))
+        back = Seconds(
+            gradients, self.attention.backward, moved[1], moved[3] + self._kernels(products, 1)
+        )
+        return LayerTime(ahead, self._with_recomputation(ahead, back, sparse))
+
+    def outside(self) -> LayerTime:
+        """Embedding, last norm, head and loss."""
+        job, local, rates = self.job, self.local, self.machine.wide
+        width = BYTES[job.recipe.compute]
+        whole = local if job.recipe.loss in IN_PARTS else job.model.architecture
+        memory = head_bytes(job, whole) * self.tokens / 2 / rates.memory
+        looked_up = embedding_bytes(job, local) / 2 / rates.memory
+        if job.recipe.loss == "classification":
+            return LayerTime(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
+        t, d, v = int(self.tokens), local.hidden, local.vocab
+        head = product_seconds(t, v, d, rates, width, width)
+        back = product_seconds(t, d, v, rates, width, width)
+        weight = 0.0 if frozen(job) else WEIGHT_GRADIENT * product_seconds(v, d, t, rates)
+        return LayerTime(
+            Seconds(head, 0, memory + looked_up, 12),
+            Seconds(back + weight, 0, memory + looked_up, 14),
+        )
+
+    def _products(self, products: tuple[Product, ...]) -> tuple[float, float, float]:
+        """Seconds of the products themselves, of their inputs' and their weights' gradients."""
+        width = BYTES[self.job.recipe.compute]
+        out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
+        return _directions(products, self.tokens, self.machine.rates, width, out)
+
+    def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
+        """Seconds of memory-bound kernels forward and backward, and how many they are."""
+        cluster, recipe = self.job.cluster, self.job.recipe
+        whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        moved = layer_moved(self.local, self.flow, sparse, whole_ranks)
+        memory = self.machine.wide.memory
+        forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
+        if recipe.compute in LOW_BITS:
+            engine = kernel(self.job) == "newest"
+            forward += self._cast(sparse, weights=not engine)
+            backward += 2 * self._cast(sparse, weights=False)
+        added = self._accumulated(sparse)
+        if recipe.base:
+            weights = sum(p.outputs * p.inputs * p.times for p in layer_products(self.local))
+            forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
+        return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
+
+    def _cast(self, sparse: bool, weights: bool) -> float:
+        """Bytes of casting to fp8: what products read, and the weights where that is not done once
+        a step, as Transformer Engine does.
+        """
+        width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
+        products = self.products(sparse)
+        inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in products)
+        own = sum(p.weights for p in products) if weights else 0
+        return width * (inputs + own)
+
+    def _accumulated(self, sparse: bool) -> float:
+        """Bytes of adding gradients to those of earlier micro-batches: both read, one written."""
+        recipe, cluster = self.job.recipe, self.job.cluster
+        if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
+            return 0.0
+        weights = sum(p.weights for p in self.products(sparse))
+        return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
+
+    def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
+        """Kernels of products and attention; experts run as one grouped product each."""
+        count = sum(p.times for p in products)
+        flash = (1, 3)
+        return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
+
+    def _with_recomputation(self, ahead: Seconds, back: Seconds, sparse: bool) -> Seconds:
+        """Full checkpointing repeats the layer; selective the scores of eager attention, else every
+        second product and all that only moves bytes (see `Recipe`).
+        """
+        chosen, eager = self.job.recipe.checkpointing, kernel(self.job) == "eager"
+        if chosen == "full":
+            again = ahead.plus(Seconds(self._spared(sparse)), -1.0)
+            return back.plus(again, 1 / self.job.recipe.checkpoint_every)
+        if chosen == "selective" and eager:
+            return back.plus(Seconds(0, ahead.attention, 0, 6))
+        if chosen == "selective":
+            return back.plus(Seconds(ahead.products / 2, 0, ahead.memory, ahead.kernels / 2))
+        return back
+
+    def _spared(self, sparse: bool) -> float:
+        """The last product of a dense layer, which PyTorch does not repeat: it stops as soon as the
+        last tensor is known that the backward pass reads (torch/utils/checkpoint.py,
+        `_StopRecomputationError`). Megatron repeats it.
+        """
+        if sparse or kernel(self.job) == "newest":
+            return 0.0
+        return self._products(self.products(False)[-1:])[0]
+
+
+@lru_cache(maxsize=4096)
+def _directions(
+    products: tuple[Product, ...], tokens: float, rates: Rates, width: int, out: int
+) -> tuple[float, float, float]:
+    """Seconds of products forward, for their inputs and for their weights, whose gradients are
+    `out` bytes wide.
+    """
+    totals = [0.0, 0.0, 0.0]
+    for p in products:
+        t = max(1, round(tokens * p.share))
+        sizes = ((t, p.outputs, p.inputs), (t, p.inputs, p.outputs), (p.outputs, p.inputs, t))
+        for place, size in enumerate(sizes):
+            written = out if place == 2 else width
+            each = product_seconds(*size, rates, width, written, p.groups)
+            totals[place] += p.times * each * (WEIGHT_GRADIENT if place == 2 else 1.0)
+    return totals[0], totals[1], totals[2]
+
+
+@lru_cache(maxsize=4096)
+def sparse_layers(a: Architecture) -> int:
+    """How many layers route their tokens to experts."""
+    return sum(map(a.is_sparse, range(a.layers)))

@@ -1,0 +1,80 @@
+"""Layouts in the page: ranked when asked, one chosen sets the knobs, nothing waits for them."""
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+from browser.planner_reader import SECONDS, PlannerReader
+from conftest import StaticSite
+from unfrozen.frameworks.page import layouts
+from unfrozen.planner.state import as_query
+
+SIXTEEN = {"gpu": "H100 SXM", "gpus": "16", "sharding": "zero3", "grad_accum": "4"}
+ROWS = ".mp-layouts-row"
+
+
+def told(state: dict[str, str], framework: str = "") -> dict[str, Any]:
+    """What Python says at the end of the search."""
+    found = layouts({"state": state, "framework": framework})
+    while not found["done"]:
+        found = layouts({"state": state, "framework": framework})
+    return found
+
+
+def opened(page: Page, url: str) -> PlannerReader:
+    """A planner of sixteen cards."""
+    reader = PlannerReader(page, f"{url}#planner?{as_query(SIXTEEN)}")
+    reader.shows(SIXTEEN)
+    return reader
+
+
+def test_layouts_are_ranked_and_one_that_is_used_is_the_plan(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = opened(page, static_site.url)
+    assert page.locator(ROWS).count() == 0
+    page.locator("[data-way=layouts]").click()
+    page.locator(ROWS).first.wait_for(timeout=SECONDS * 1000)
+    rows = told(SIXTEEN)["rows"]
+    assert page.locator(ROWS).count() == len(rows)
+    assert rows[0]["label"] in page.locator(ROWS).first.inner_text()
+    page.locator("[data-way=layouts-2]").click()
+    reader.shows(rows[2]["state"])
+    assert reader.view["verdict"]["kind"] == "yes"
+    assert rows[2]["memory"] in reader.view["bar"]["total"]["text"]
+    page.locator(f"{ROWS} .mp-tag").wait_for()
+    assert page.locator(ROWS).count() == len(rows)
+    assert reader.control("micro_batch").input_value() == rows[2]["state"].get("micro_batch", "1")
+
+
+def test_the_layouts_of_a_framework_come_with_what_to_type(
+    page: Page, static_site: StaticSite
+) -> None:
+    opened(page, static_site.url)
+    page.locator("[data-way=layouts]").click()
+    page.locator(ROWS).first.wait_for(timeout=SECONDS * 1000)
+    page.locator("[data-way=layouts-by]").select_option("megatron")
+    fold = page.locator("[data-key=layouts-command]")
+    fold.wait_for(timeout=SECONDS * 1000)
+    fold.locator("summary").click()
+    expected = told(SIXTEEN, "megatron")["rows"][0]["command"]
+    assert fold.locator("code").text_content() == expected
+
+
+def test_another_plan_ends_the_search_and_is_shown_at_once(
+    page: Page, static_site: StaticSite
+) -> None:
+    reader = opened(page, static_site.url)
+    page.locator("[data-way=layouts]").click()
+    changed = SIXTEEN | {"seq_len": "4096"}
+    reader.type("seq_len", "4096")
+    reader.shows(changed)
+    assert page.locator(ROWS).count() == 0
+    assert page.locator("[data-way=layouts]").inner_text() == "Rank the layouts"
+
+
+def test_what_cannot_be_held_is_said(page: Page, static_site: StaticSite) -> None:
+    reader = PlannerReader(page, f"{static_site.url}#planner?gpu=L4")
+    reader.shows({"gpu": "L4"})
+    page.locator("[data-way=layouts]").click()
+    page.get_by_text("Nothing that fits").wait_for(timeout=SECONDS * 1000)

@@ -1,0 +1,44 @@
+"""`unfrozen calibrate` on this processor: measured, kept, and used by the next plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from gpu_runner.__main__ import app
+from gpu_runner.calibrate import measuring
+from gpu_runner.calibrate.all import measure
+from gpu_runner.config.resolve import resolve
+from gpu_runner.plan import pace, plan
+from gpu_runner.system.calibration import FILE_ENV, kept
+
+
+def test_a_processor_is_measured_whole(tmp_path: Path) -> None:
+    found = measure(torch.device("cpu"), tmp_path, "2026-11-27", seconds=0.02)
+    assert found.card is None
+    assert dict(found.products)["fp32"] > 0
+    assert found.memory_gb_s
+    assert found.launch_us
+    assert found.steps == 0
+    assert "2026-11-27" in found.words()
+
+
+def test_the_command_keeps_what_it_measured_and_the_next_plan_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings" / "calibration.json"
+    monkeypatch.setenv(FILE_ENV, str(file))
+    monkeypatch.setattr(measuring.products, "__defaults__", (0.02, measuring.time.perf_counter))
+    done = CliRunner().invoke(
+        app, ["calibrate", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "Measured on" in done.output
+    found = kept()
+    assert found is not None
+    told = pace.pace(plan.make(resolve({"model": "demo", "device": "cpu"})))
+    assert told is not None
+    assert told.source.startswith("measured on")

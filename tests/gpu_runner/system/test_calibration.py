@@ -1,0 +1,42 @@
+"""The file of a calibration: written whole, read with care, of one device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpu_runner.errors import UsageError
+from gpu_runner.system.calibration import FILE_ENV, keep, kept, place
+from unfrozen.plan.timing.calibration import Calibration
+
+FOUND = Calibration(device="mine", day="2026-11-27", products=(("fp32", 0.05),))
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "deep" / "calibration.json"
+    monkeypatch.setenv(FILE_ENV, str(path))
+    return path
+
+
+def test_what_is_kept_comes_back_for_its_own_device(file: Path) -> None:
+    assert place() == file
+    assert kept() is None
+    keep(FOUND, file)
+    assert kept() == kept("mine") == FOUND
+    assert kept("another") is None
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_damaged_file_is_refused_with_its_remedy(file: Path) -> None:
+    keep(FOUND, file)
+    file.write_text('{"device": 3}')
+    with pytest.raises(UsageError, match="unfrozen calibrate"):
+        kept()
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--to"):
+        keep(FOUND, tmp_path / "file" / "calibration.json")

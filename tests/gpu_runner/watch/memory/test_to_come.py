@@ -1,0 +1,109 @@
+"""The heaviest batch to come, told before it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments, default_data_collator
+
+import unfrozen
+from gpu_runner.watch.memory.settings import Words
+from gpu_runner.watch.memory.to_come import Outlook, lengths_of
+from starved import MIB, at_most_more
+from watched_loops import alerts, events, model_of, train
+
+ROWS = [{"input_ids": [1] * length} for length in (3, 40, 7)]
+
+
+def outlook(lengths: list[int], at_once: int = 0) -> Outlook:
+    """Of rows on a CPU; it tells nobody."""
+    return Outlook(torch.device("cpu"), Words(), lengths, at_once, lambda _: None)
+
+
+def test_lengths_are_read_where_no_code_of_others_runs() -> None:
+    assert lengths_of(ROWS) == [3, 40, 7]
+    assert lengths_of(Dataset.from_list(ROWS)) == [3, 40, 7]
+    assert lengths_of(Dataset.from_list(ROWS).select([2, 0])) == [7, 3]
+    assert lengths_of([{"text": "no ids"}, 3, None]) == []
+
+
+def test_code_of_others_is_not_called_for_them() -> None:
+    class Draws(torch.utils.data.Dataset[Any]):
+        def __getitem__(self, index: int) -> Any:
+            raise AssertionError("asked")
+
+        def __len__(self) -> int:
+            return 3
+
+    assert lengths_of(Draws()) == []
+    drawn = Dataset.from_list(ROWS).with_transform(lambda _: Draws()[0])
+    assert lengths_of(drawn) == []
+    assert lengths_of(None) == []
+
+
+def test_a_collator_pads_and_cuts_them() -> None:
+    collator = SimpleNamespace(pad_to_multiple_of=8, max_length=32)
+    assert lengths_of(ROWS, collator) == [8, 32, 8]
+
+
+def test_padded_the_longest_row_decides_and_end_to_end_the_longest_of_all() -> None:
+    assert outlook([3, 40, 7], at_once=2).heaviest(2, 10) == (2, 40)
+    assert outlook([3, 40, 7]).heaviest(4, 10) == (4, 40)
+    assert outlook([3, 40, 7], at_once=2).heaviest(1, 10) == (1, 47)
+    assert outlook([3, 4]).heaviest(2, 10) == (2, 10)
+    assert outlook([]).heaviest(2, 10) == (2, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("kept")
+def test_a_loop_is_told_before_the_heaviest_batch_comes_and_once(tmp_path: Path) -> None:
+    model = model_of(vocab_size=4096, num_hidden_layers=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    options: dict[str, Any] = {"runs": tmp_path, "lengths": [16, 120, 30]}
+    with at_most_more(500 * MIB), unfrozen.watch(model, optimizer, **options) as run:
+        for length in (16, 24, 32):
+            train(model, optimizer, 1, rows=128, length=length)
+    (told,) = [text for text in alerts(run).splitlines() if "will not fit" in text]
+    assert told.startswith("A batch that is to come will not fit: 128 × 120 tokens")
+    assert "rows at once, gradients of" in told
+    first = next(event for event in events(run, "alert") if "will not fit" in event["text"])
+    assert first["step"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("kept")
+def test_a_trainer_reads_the_lengths_of_its_rows(tmp_path: Path) -> None:
+    rows = [{"input_ids": [5] * 16, "labels": [5] * 16}] * 256
+    rows += [{"input_ids": [5] * 120, "labels": [5] * 120}] * 128
+    callback = unfrozen.Callback(runs=tmp_path / "runs")
+    quiet: dict[str, Any] = {"report_to": [], "disable_tqdm": True, "save_strategy": "no"}
+    options: dict[str, Any] = {"max_steps": 2, "per_device_train_batch_size": 128, "use_cpu": True}
+    options |= {"train_sampling_strategy": "sequential", **quiet}
+    trainer = Trainer(
+        model_of(vocab_size=4096, num_hidden_layers=1),
+        TrainingArguments(str(tmp_path / "out"), **options),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=default_data_collator,
+        callbacks=[callback],
+    )
+    with at_most_more(500 * MIB):
+        trainer.train()
+    (told,) = [text for text in alerts(callback.run).splitlines() if "will not fit" in text]
+    assert told.startswith("A batch that is to come will not fit: 128 × 120 tokens")
+    assert "per_device_train_batch_size=" in told
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("kept")
+def test_where_there_is_room_nothing_is_said(tmp_path: Path) -> None:
+    model = model_of()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with unfrozen.watch(model, optimizer, runs=tmp_path, lengths=[64]) as run:
+        train(model, optimizer, 2, length=16)
+    assert "will not fit" not in alerts(run)
+    assert len(events(run, "predicted")) == 1

@@ -1,0 +1,170 @@
+"""Frameworks: what they set where a job says nothing, told with its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+from unfrozen.answer import answer
+from unfrozen.answer.chosen import framework_text
+from unfrozen.errors import PlanError
+from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.habits import FRAMEWORKS
+from unfrozen.job.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import plan, plan_job
+
+LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
+MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].config
+SHARDED = {"gpus": 8, "sharding": "zero3"}
+
+
+def job(name: str, **parts: Any) -> Job:
+    return Job.read({"model": LLAMA, "framework": name, **parts})
+
+
+@pytest.mark.parametrize("name", sorted(FRAMEWORKS))
+@pytest.mark.parametrize("kernels", ["eager", "fused"])
+@pytest.mark.parametrize("method", ["full", "lora", "qlora", "lisa"])
+@pytest.mark.parametrize("model", [LLAMA, MIXTRAL], ids=["dense", "experts"])
+def test_whatever_a_framework_sets_can_be_planned(
+    name: str, kernels: str, method: str, model: Any
+) -> None:
+    asked = {"method": method, "kernels": kernels, "grad_accum": 4, "seq_len": 512}
+    for cluster in ({}, SHARDED, SHARDED | {"tensor_parallel": 2}):
+        given = {"model": model, "recipe": asked, "cluster": cluster, "framework": name}
+        found = Job.read(given)
+        assert found.framework is not None
+        for word in found.framework.words:
+            assert getattr(getattr(found, word.part), word.key) == word.value
+            meant_otherwise = (name, word.key) == ("prime-rl", "kernels")
+            assert word.key not in {**asked, **cluster} or meant_otherwise
+        assert plan_job(found).allocated_bytes > 0
+
+
+def test_every_word_has_a_reason_and_a_file() -> None:
+    for habits in FRAMEWORKS.values():
+        for habit in habits:
+            assert habit.key in Recipe.__dataclass_fields__ | Cluster.__dataclass_fields__
+            assert habit.why
+            assert "/" in habit.source
+
+
+def test_what_the_job_says_is_never_changed() -> None:
+    said = {"no_sync": False, "reduce": "bf16", "loss": "logits_fp32"}
+    found = job("kempnerforge", recipe=said, cluster=SHARDED)
+    assert (found.recipe.no_sync, found.recipe.reduce) == (False, "bf16")
+    assert found.framework is not None
+    assert said.keys().isdisjoint(word.key for word in found.framework.words)
+
+
+def test_what_the_others_follow_from_a_framework_follows_too() -> None:
+    found = job("megatron")
+    assert (found.recipe.params, found.recipe.master, found.recipe.grads) == (
+        "bf16",
+        "fp32",
+        "fp32",
+    )
+    assert job("torchtitan").recipe.moments == "fp32"
+    assert job("torchtune").recipe.moments == "bf16"
+
+
+def test_a_habit_counts_only_where_it_has_something_to_do() -> None:
+    alone, shared = job("torchtitan"), job("torchtitan", cluster=SHARDED)
+    assert not alone.cluster.outer_apart
+    assert shared.cluster.outer_apart
+    assert job("kempnerforge").recipe.expert_padding is None
+    mixed = Job.read({"model": MIXTRAL, "framework": "kempnerforge"})
+    assert mixed.recipe.expert_padding == "fullest"
+    eager, fused = (
+        job("torchtitan", recipe={"kernels": k}).recipe.loss for k in ("eager", "fused")
+    )
+    assert (eager, fused) == ("logits_fp32", "logits_bf16")
+
+
+class Layer(torch.nn.Module):
+    """A layer whose graph is whole, or broken as by FlashAttention's wrapper."""
+
+    def __init__(self, broken: bool) -> None:
+        super().__init__()
+        self.linear, self.broken = torch.nn.Linear(8, 8), broken
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = torch.nn.functional.silu(self.linear(x))
+        if self.broken:
+            torch._dynamo.graph_break()
+        return torch.nn.functional.silu(inner) * x
+
+
+@pytest.mark.parametrize(("broken", "graphs"), [(False, 1), (True, 0)])
+def test_of_a_checkpointed_layer_with_a_broken_graph_pytorch_compiles_nothing(
+    broken: bool, graphs: int
+) -> None:
+    compiled: list[Any] = []
+
+    def kept(graph: Any, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    layer = checkpoint_wrapper(Layer(broken), preserve_rng_state=False)
+    layer.compile(backend=kept)
+    layer(torch.randn(2, 8, requires_grad=True)).sum().backward()
+    assert len(compiled) == graphs
+
+
+def test_so_a_compiled_layer_of_prime_rl_that_is_made_again_is_eager() -> None:
+    asked = {"kernels": "fused", "checkpointing": "full"}
+    assert job("prime-rl", recipe=asked).recipe.kernels == "eager"
+    assert job("prime-rl", recipe={"kernels": "fused"}).recipe.kernels == "fused"
+    assert job("torchtitan", recipe=asked).recipe.kernels == "fused"
+
+
+def test_a_fused_loss_means_what_the_framework_has() -> None:
+    asked = {"loss": "fused_linear"}
+    assert job("prime-rl", recipe=asked).recipe.loss == "fused_vocab"
+    assert job("torchtitan", recipe=asked).recipe.loss == "fused_linear"
+
+
+@pytest.mark.parametrize("name", ["pytorch", "", 3, ["torchtitan"], True])
+def test_an_unknown_framework_is_refused_with_those_that_are_known(name: object) -> None:
+    with pytest.raises(PlanError) as caught:
+        Job.read({"model": LLAMA, "framework": name})
+    assert caught.value.key == "framework"
+    assert "torchtitan" in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["recipe", "cluster"])
+def test_a_part_that_is_no_object_is_refused_before_anything_is_set(part: str) -> None:
+    with pytest.raises(PlanError, match=f"{part}.*object"):
+        Job.read({"model": LLAMA, "framework": "trl", part: "zero3"})
+
+
+def test_the_answer_names_each_word_its_reason_and_its_file() -> None:
+    found = plan({"model": LLAMA, "framework": "prime-rl", "cluster": SHARDED})
+    told: Any = answer(found)["framework"]
+    assert told["name"] == "prime-rl"
+    reduced = next(word for word in told["words"] if word["key"] == "reduce")
+    assert reduced["value"] == "fp32"
+    assert "config.py" in reduced["source"]
+    text = framework_text(found.job)
+    assert "recipe.reduce = fp32" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_without_a_framework_nothing_is_said() -> None:
+    found = plan({"model": LLAMA})
+    assert "framework" not in answer(found)
+    assert framework_text(found.job) == ""
+    assert plan({"model": LLAMA, "framework": None}).job == found.job
+
+
+def test_a_job_that_says_everything_is_left_alone() -> None:
+    asked = {"no_sync": False, "loss": "chunked", "step": "rows"}
+    found = job("trl", recipe=asked)
+    assert found.framework == ("trl", ())
+    assert framework_text(found) == "trl: the job says all that it would set."

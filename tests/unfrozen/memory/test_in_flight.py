@@ -1,0 +1,113 @@
+"""Micro-batches in flight, by schedule; the orders are those of PyTorch's own schedules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch.distributed.pipelining.schedules as theirs
+
+from unfrozen.job.cluster import SCHEDULES, Cluster
+from unfrozen.memory.in_flight import Action, moments, order
+
+KINDS = {
+    theirs.FORWARD: "F",
+    theirs.FULL_BACKWARD: "B",
+    theirs.BACKWARD_INPUT: "I",
+    theirs.BACKWARD_WEIGHT: "W",
+}
+CLASSES = {
+    "interleaved": theirs.ScheduleInterleaved1F1B,
+    "zero_bubble": theirs.ScheduleInterleavedZeroBubble,
+    "zb_v": theirs.ScheduleZBVZeroBubble,
+    "dualpipe_v": theirs.ScheduleDualPipeV,
+}
+
+
+def pipeline(schedule: str, ranks: int = 4, chunks: int | None = None) -> Cluster:
+    return Cluster(
+        ranks, pipeline_parallel=ranks, pipeline_schedule=schedule, pipeline_chunks=chunks
+    )
+
+
+def most(schedule: str, rank: int, micro_batches: int = 32, **given: Any) -> int:
+    """Micro-batches, of the size of a stage, that a rank keeps at most, that at work among them."""
+    found = moments(pipeline(schedule, **given), micro_batches, rank)
+    return 1 + max(sum(moment.whole) + sum(moment.late) for moment in found)
+
+
+def pytorchs(schedule: str, ranks: int, chunks: int, micro_batches: int, rank: int) -> list[Action]:
+    """PyTorch's order for one rank, without the gaps; no process group is needed to compute it."""
+    made: Any = object.__new__(CLASSES[schedule])
+    made.pp_group_size, made._n_microbatches, made.n_local_stages = ranks, micro_batches, chunks
+    made.num_stages = made._num_stages = ranks * chunks
+    made.number_of_rounds = max(1, micro_batches // ranks)
+    made.microbatches_per_round = micro_batches // made.number_of_rounds
+    steps = [one for one in made._calculate_single_rank_operations(rank) if one is not None]
+    single = [part for one in steps for part in (one.sub_actions or (one,))]
+    both_ends = schedule in ("zb_v", "dualpipe_v")
+
+    def local(stage: int) -> int:
+        return int(stage != rank) if both_ends else stage // ranks
+
+    return [(KINDS[one.computation_type], local(one.stage_index)) for one in single]
+
+
+def test_gpipe_keeps_every_micro_batch() -> None:
+    assert [most("gpipe", rank, 32) for rank in range(4)] == [32] * 4
+
+
+def test_one_forward_one_backward_keeps_as_many_as_ranks_follow() -> None:
+    assert [most("1f1b", rank) for rank in range(4)] == [4, 3, 2, 1]
+    assert [most("1f1b", rank, 2) for rank in range(4)] == [2, 2, 2, 1]
+
+
+def test_interleaving_keeps_more_of_smaller_stages() -> None:
+    assert [most("interleaved", rank) for rank in range(4)] == [4 + 2 * 4 - 1, 9, 7, 5]
+    # of a rank's layers 11/8 as many as 1F1B: 1 + (p − 1)/(p · v), Narayanan et al., section 2.2
+    assert most("interleaved", 0) / 2 == 4 * (1 + 3 / 8)
+    assert most("interleaved", 0, 4) == 8  # all there are
+
+
+def test_zero_bubble_keeps_as_many_on_every_rank_and_the_second_kind_twice_that() -> None:
+    assert [most("zero_bubble", rank) for rank in range(4)] == [4] * 4
+    assert [most("zb_h2", rank) for rank in range(4)] == [7] * 4
+    late = max(sum(moment.late) for moment in moments(pipeline("zero_bubble"), 32, 3))
+    assert late == 3  # of the last rank all but one wait for the gradients of weights alone
+
+
+def test_from_both_ends_half_stages_are_kept() -> None:
+    assert [most("zb_v", rank) / 2 for rank in range(4)] == [4] * 4
+    assert [most("dualpipe_v", rank) for rank in range(4)] == [9] * 4
+    assert [most("dualpipe", rank) for rank in range(4)] == [5] * 4  # DeepSeek: PP + 1
+
+
+@pytest.mark.parametrize("schedule", CLASSES)
+@pytest.mark.parametrize("ranks", [2, 3, 4, 6])
+def test_the_order_is_pytorchs(schedule: str, ranks: int) -> None:
+    chunks = {"interleaved": (2, 3), "zero_bubble": (1, 2)}.get(schedule, (2,))
+    for count in chunks:
+        for micro_batches in (2 * ranks, 3 * ranks, 5 * ranks):
+            for rank in range(ranks):
+                ours = order(pipeline(schedule, ranks, count), micro_batches, rank)
+                assert list(ours) == pytorchs(schedule, ranks, count, micro_batches, rank)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_micro_batch_goes_through_every_stage_and_back(schedule: str) -> None:
+    cluster = pipeline(schedule)
+    each = 4 if schedule == "dualpipe" else 8  # half of them from either end
+    for rank in range(4):
+        found = Counter(order(cluster, 8, rank))
+        for stage in range(cluster.chunks):
+            assert found["F", stage] == found["B", stage] + found["I", stage] == each
+            assert found["I", stage] == found["W", stage]
+
+
+@pytest.mark.parametrize("schedule", sorted(set(SCHEDULES) - {"gpipe"}))
+def test_more_micro_batches_keep_no_more_once_the_pipeline_is_full(schedule: str) -> None:
+    cluster = pipeline(schedule)
+    for rank in range(4):
+        assert set(moments(cluster, 16, rank)) <= set(moments(cluster, 4096, rank))
+        assert most(schedule, rank, 16) == most(schedule, rank, 4096)

@@ -1,0 +1,138 @@
+"""What layers keep: each n-th made again, sampled ones, routers that hold what leads to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.checkpoint import checkpoint
+
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
+from unfrozen.memory.activations import layer_items
+from unfrozen.memory.instants import Step
+from unfrozen.memory.kept import KeptLayers
+from unfrozen.memory.states import state_bytes, trained_parameters
+from unfrozen.model.catalogue import CATALOGUE
+
+LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
+MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
+FULL = {"checkpointing": "full", "attention": "flash"}
+
+
+def kept(model: Any = LLAMA, **recipe: Any) -> KeptLayers:
+    return KeptLayers(model, Recipe.read(recipe), Cluster())
+
+
+@pytest.mark.parametrize(("every", "again"), [(1, 32), (2, 16), (3, 11), (32, 1), (99, 1)])
+def test_of_each_n_layers_the_first_is_made_again(every: int, again: int) -> None:
+    found = kept(**FULL, checkpoint_every=every)
+    assert sum(found.made_again(layer) for layer in range(32)) == again
+    assert found.layers == again * found.kept + (32 - again) * found.layer
+    assert found.first_layers(32) == found.layers
+    assert found.first_layers(1) == found.kept
+    assert found.recomputed(0) > 0
+    assert found.recomputed(1) == (0 if every > 1 else found.recomputed(0))
+
+
+@pytest.mark.parametrize(("every", "whole"), [(1, 0), (2, 1), (3, 2), (9, 2)])
+def test_of_two_layers_on_their_way_to_the_host_some_are_whole(every: int, whole: int) -> None:
+    found = kept(**FULL, checkpoint_every=every, activation_offload=True)
+    assert found.layers == whole * found.layer + (2 - whole) * found.kept
+
+
+def test_fewer_layers_made_again_hold_more_and_all_of_them_as_much_as_none() -> None:
+    peaks = [
+        max(sum(c.values()) for c in Step(LLAMA, Recipe.read(given)).instants().values())
+        for given in (
+            *(FULL | {"micro_batch": 8, "checkpoint_every": every} for every in (1, 2, 4, 8, 32)),
+            FULL | {"micro_batch": 8, "checkpointing": "none"},
+        )
+    ]
+    assert peaks == sorted(peaks)
+    assert len(set(peaks)) == len(peaks)
+
+
+def test_sampled_layers_train_and_the_others_keep_what_frozen_ones_do() -> None:
+    recipe = Recipe.read({"method": "lisa", "lisa_layers": 4, "master": None})
+    trained = LLAMA.outer_parameters + 4 * LLAMA.largest_layer
+    assert trained_parameters(LLAMA, recipe) == trained
+    held = state_bytes(LLAMA, recipe)
+    assert (held["grads"], held["moments"]) == (2 * trained, 4 * trained)
+    assert held["params"] == 2 * LLAMA.num_parameters
+    some, every = kept(method="lisa", lisa_layers=4), kept()
+    assert some.layer == every.layer
+    assert 4 * some.layer < some.layers < every.layers
+    assert kept(method="lisa", lisa_layers=32).layers == every.layers
+    assert kept(method="lisa", lisa_layers=99).layers == every.layers
+
+
+def test_more_sampled_layers_never_take_less() -> None:
+    sizes = [
+        sum(Step(LLAMA, Recipe.read({"method": "lisa", "lisa_layers": n})).states.values())
+        for n in (1, 2, 8, 32)
+    ]
+    assert sizes == sorted(set(sizes))
+
+
+class Router(torch.nn.Module):
+    """A gate that keeps its auxiliary loss by name, as KempnerForge's does, or does not."""
+
+    def __init__(self, named: bool) -> None:
+        super().__init__()
+        self.gate = torch.nn.Linear(64, 4)
+        self.named, self.aux = named, torch.zeros(())
+        self.seen: list[StorageWeakRef] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = x * 2
+        self.seen.append(StorageWeakRef(hidden.untyped_storage()))
+        scores = self.gate(hidden).softmax(-1)
+        if self.named:
+            self.aux = scores.square().mean()
+        return x + hidden * hidden * scores.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_loss_that_a_router_names_holds_what_leads_to_it_after_the_backward_pass(
+    named: bool,
+) -> None:
+    router = Router(named)
+    x = torch.randn(8, 64, requires_grad=True)
+    out = checkpoint(router, x, use_reentrant=False)
+    (out.sum() + (router.aux if named else 0)).backward()
+    first, second = router.seen
+    assert first.expired()
+    assert second.expired() != named
+
+
+def test_held_routers_add_up_while_layers_are_made_again() -> None:
+    recipe = FULL | {"router_held": True}
+    found = kept(MIXTRAL, **recipe)
+    one = found.routers(1)
+    assert 0 < one < found.layer
+    assert found.routers(32) == 32 * one
+    for other in (recipe | {"router_held": False}, recipe | {"checkpointing": "none"}):
+        assert kept(MIXTRAL, **other).routers(32) == 0
+    assert kept(LLAMA, **recipe).routers(32) == 0
+    after = Step(MIXTRAL, Recipe.read(recipe)).instants()["optimizer_step"]
+    assert after["activations"] == 32 * one
+
+
+@pytest.mark.parametrize(("padding", "places"), [(None, 1), (1, 1), (1.5, 1.5), ("fullest", 4)])
+def test_padded_experts_have_places_for_more_tokens_than_they_are_sent(
+    padding: Any, places: float
+) -> None:
+    flow = kept(MIXTRAL, expert_padding=padding).flow
+    plain = {
+        item.label: item.size
+        for item in layer_items(MIXTRAL.architecture, kept(MIXTRAL).flow, True)
+    }
+    found = {item.label: item.size for item in layer_items(MIXTRAL.architecture, flow, True)}
+    assert found["experts"] == places * plain["experts"]
+    copies = "copies for the experts, in and out"
+    assert found[copies] == plain[copies] * (places + 1) / 2  # what goes back does not grow
+    assert found["q, k and v"] == plain["q, k and v"]
+    assert kept(LLAMA, expert_padding=padding).layer == kept(LLAMA).layer

@@ -1,0 +1,68 @@
+"""The band of an estimate: which runs are like a job, and how far such estimates were off."""
+
+from typing import Any
+
+import pytest
+
+from unfrozen.job import Job
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.record import ENOUGH, KINDS, SPEEDS, Spread, band, kind_of, overall
+
+LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
+MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].config
+
+
+def job(model: Any = LLAMA, gpu: str = "H100", gpus: int = 1, **recipe: Any) -> Job:
+    """A job that differs from the plainest in what is given."""
+    return Job.read({"model": model, "recipe": recipe, "cluster": {"gpus": gpus}, "gpu": gpu})
+
+
+def test_half_and_nine_in_ten_and_all_of_the_errors_lie_within_a_spread() -> None:
+    errors = [0.3, -0.1, 0.2, -0.4, 1.5, 0.0, 0.15, -0.25, 0.05, 0.6]
+    found = Spread.of(errors)
+    assert found.runs == 10
+    assert sum(abs(error) <= found.half for error in errors) == 5
+    assert sum(abs(error) <= found.most for error in errors) == 9
+    assert found.worst == 1.5
+
+
+def test_a_single_error_is_half_most_and_worst() -> None:
+    assert Spread.of([-0.25]) == Spread(1, 0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({}, "one"),
+        ({"gpus": 8}, "machine"),
+        ({"gpus": 16}, "machines"),
+        ({"gpus": 8, "gpu": "GB200"}, "machines"),
+        ({"compute": "fp8", "gpus": 16}, "low"),
+        ({"model": MIXTRAL, "compute": "fp8"}, "experts"),
+        ({"model": MIXTRAL, "method": "lora"}, "adapters"),
+    ],
+)
+def test_a_job_is_of_the_first_kind_that_it_is(given: dict[str, Any], kind: str) -> None:
+    assert kind_of(job(**given)) == kind
+
+
+def test_every_kind_has_a_spread_and_all_runs_are_in_one() -> None:
+    assert list(SPEEDS) == [*KINDS, "unseen", "all"]
+    assert SPEEDS["all"].runs == sum(SPEEDS[kind].runs for kind in KINDS)
+    for found in SPEEDS.values():
+        assert 0 <= found.half <= found.most <= found.worst
+
+
+def test_a_band_says_of_how_many_runs_it_is() -> None:
+    told = band(job(gpus=16))
+    found = SPEEDS["machines"]
+    assert told.startswith(f"of {found.runs} published runs on several machines, half were within ")
+    assert told.endswith(f"nine in ten within {100 * found.most:.0f}%")
+    assert f"half of {SPEEDS['all'].runs} published runs" in overall()
+    assert f"of the {SPEEDS['unseen'].runs} among them" in overall()
+
+
+def test_of_few_runs_the_worst_is_told() -> None:
+    few = [kind for kind in KINDS if SPEEDS[kind].runs < ENOUGH]
+    adapters = band(job(method="lora"))
+    assert ("the worst within" in adapters) == ("adapters" in few)

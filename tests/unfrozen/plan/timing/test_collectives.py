@@ -1,0 +1,56 @@
+"""Collectives: by hand, over the link that is slowest, and beside what others measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from unfrozen.hardware.gpus import find
+from unfrozen.plan.timing.collectives import BASE_SECONDS, CROWD, HOP_SECONDS, ring
+
+GB = 1e9
+
+
+def test_a_gather_inside_a_machine_by_hand() -> None:
+    found = ring(find("H100"), 8)
+    assert not found.outside
+    hops = BASE_SECONDS + 7 * HOP_SECONDS["nvlink"]
+    assert found.gather(8 * GB) == pytest.approx(hops + 7 * GB / (0.8 * 450 * GB))
+    assert found.reduce(GB) == 2 * found.gather(GB)
+
+
+def test_a_ring_between_machines_uses_all_of_their_adapters() -> None:
+    """Eight of 400 Gb/s: 400 GB/s, of which 0.8 is reached; NVLink would be 360."""
+    found = ring(find("H100"), 64)
+    assert found.outside
+    assert found.rate == pytest.approx(0.8 * 8 * 50 * GB)
+
+
+def test_replicas_of_tensor_parallel_ranks_have_one_adapter_each() -> None:
+    found = ring(find("H100"), 8, stride=8)
+    assert found.outside
+    assert found.rate == pytest.approx(0.8 * 50 * GB)
+    assert ring(find("H100"), 8, stride=4).rate == pytest.approx(0.8 * 2 * 50 * GB)
+
+
+def test_a_card_alone_waits_for_nobody() -> None:
+    assert ring(find("H100"), 1).gather(GB) == 0
+
+
+def test_busbw_of_a_dgx_a100_is_met() -> None:
+    """NCCL's own table caps it at 235 GB/s (src/graph/tuning.cc); 230 to 250 are reported."""
+    assert 230 * GB <= ring(find("A100-80GB"), 8).rate <= 250 * GB
+
+
+def test_cards_without_links_talk_over_pcie_and_geforces_through_the_host() -> None:
+    paper, relayed = ring(find("A100 80GB PCIe"), 8), ring(find("RTX 4090"), 8)
+    assert paper.rate == pytest.approx(14.2 * GB, rel=0.01)  # 13.5 measured, SimuMax a100_pcie.json
+    assert relayed.rate == pytest.approx(paper.rate / 2)
+
+
+def test_a_hidden_second_costs_what_was_measured_elsewhere() -> None:
+    assert pytest.approx(0.61, abs=0.005) == CROWD
+
+
+def test_a_faster_link_is_never_slower() -> None:
+    times = [ring(find(name), 8).gather(GB) for name in ("B200", "H100", "A100-80GB", "RTX 4090")]
+    assert times == sorted(times)

@@ -1,0 +1,59 @@
+"""Outside the layers: logits by their loss, rows looked up, bytes of an update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unfrozen.job import Job
+from unfrozen.job.recipe import Recipe
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.timing.outside import (
+    embedding_bytes,
+    head_bytes,
+    logit_bytes,
+    moment_width,
+    trained,
+    update_bytes,
+)
+
+CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
+
+
+def job(recipe: dict[str, Any]) -> Job:
+    return Job.read({"model": CONFIG, "recipe": recipe})
+
+
+def test_a_compiled_loss_moves_less_and_none_where_there_is_no_head() -> None:
+    assert logit_bytes(Recipe(kernels="fused")) < logit_bytes(Recipe())
+    assert logit_bytes(Recipe(loss="classification")) == 0
+
+
+def test_a_linear_loss_adds_its_gradient_up_chunk_by_chunk() -> None:
+    found = job({"loss": "linear"})
+    a = found.model.architecture
+    assert head_bytes(found, a) == 14 * a.vocab + 2 * 2 * a.vocab * a.hidden / 256
+
+
+def test_a_frozen_embedding_has_no_gradient_to_zero() -> None:
+    found, frozen = job({}), job({"method": "lora"})
+    a = found.model.architecture
+    assert embedding_bytes(found, a) - embedding_bytes(frozen, a) == 2 * a.vocab * a.hidden
+
+
+@pytest.mark.parametrize(
+    ("recipe", "width"),
+    [({}, 8), ({"moments": "int8"}, 2), ({"optimizer": "lion"}, 4), ({"optimizer": "sgd"}, 0)],
+)
+def test_moments_by_their_width(recipe: dict[str, Any], width: float) -> None:
+    assert moment_width(job(recipe).recipe) == width
+
+
+def test_the_classic_update_by_hand() -> None:
+    # weights 2, master 4, moments 8: read and written; gradient 2, read, and thrice to clip it
+    assert update_bytes(job({}).recipe) == 2 * 14 + 4 * 2
+
+
+def test_adapters_are_what_trains() -> None:
+    assert trained(job({"method": "lora"})) < 0.01 * trained(job({}))

@@ -1,0 +1,77 @@
+"""One micro-batch: products at the rate that lasts, recomputation, accumulation, casts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unfrozen.hardware.gpus import find
+from unfrozen.job import Job
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
+
+LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
+
+
+def part(recipe: dict[str, Any] | None = None, gpu: str = "H100", **cluster: Any) -> BatchTime:
+    given = {"attention": "flash", "micro_batch": 4, "seq_len": 4096} | (recipe or {})
+    job = Job.read({"model": LLAMA, "recipe": given, "cluster": cluster, "gpu": gpu})
+    return BatchTime(job, Machine.of(find(gpu), job.recipe.compute))
+
+
+def test_products_of_a_layer_take_their_operations_at_the_rate_that_lasts() -> None:
+    found = part().layer(sparse=False)
+    weights = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
+    by_hand = 2 * 16384 * weights / 720e12
+    assert by_hand < found.forward.products < 1.1 * by_hand
+    back = found.backward.products / found.forward.products
+    assert back == pytest.approx(1 + WEIGHT_GRADIENT, rel=0.05)
+
+
+def test_full_checkpointing_repeats_all_but_the_last_product() -> None:
+    plain, again = part().layer(False), part({"checkpointing": "full"}).layer(False)
+    repeated = again.backward.products - plain.backward.products
+    last = 14336 / (2 * 4096 + 2 * 1024 + 3 * 14336)
+    assert repeated == pytest.approx((1 - last) * plain.forward.products, rel=0.02)
+    assert again.backward.attention == plain.backward.attention + plain.forward.attention
+
+
+def test_megatron_repeats_all_of_it() -> None:
+    megatron = {"params": "bf16", "grads": "fp32"}
+    plain, again = (
+        part(megatron).layer(False),
+        part(megatron | {"checkpointing": "full"}).layer(False),
+    )
+    repeated = again.backward.products - plain.backward.products
+    assert repeated == pytest.approx(plain.forward.products)
+
+
+def test_frozen_weights_need_no_gradient() -> None:
+    trained, frozen = part().layer(False), part({"method": "lora"}).layer(False)
+    assert frozen.backward.products < 0.6 * trained.backward.products
+
+
+def test_fp8_products_are_faster_and_cast_and_the_head_stays_in_16_bits() -> None:
+    half, eighth = part(), part({"compute": "fp8"})
+    assert eighth.layer(False).forward.products < 0.65 * half.layer(False).forward.products
+    assert eighth.layer(False).forward.memory > half.layer(False).forward.memory
+    assert eighth.layer(False).forward.attention == half.layer(False).forward.attention
+    assert eighth.outside().forward.products == half.outside().forward.products
+
+
+def test_micro_batches_that_add_up_read_and_write_whole_gradients() -> None:
+    one, more = part().layer(False), part({"grad_accum": 8}).layer(False)
+    assert more.backward.memory > one.backward.memory
+    sharded = {"gpus": 8, "sharding": "zero3"}
+    alike = part({}, **sharded).layer(False), part({"grad_accum": 8}, **sharded).layer(False)
+    assert alike[0].backward.memory == alike[1].backward.memory
+
+
+def test_a_classifier_has_no_head_of_words() -> None:
+    assert part({"loss": "classification"}).outside().forward.products == 0
+
+
+def test_seconds_add_up_by_cause() -> None:
+    assert Seconds(1, 2, 3, 4).plus(Seconds(1, 1, 1, 1), 2) == Seconds(3, 4, 5, 6)
+    assert Seconds(1, 2, 3, 4).busy == 6

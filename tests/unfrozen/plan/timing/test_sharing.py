@@ -1,0 +1,72 @@
+"""Sharing: what waits for other cards, by hand, and never more with a faster network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from unfrozen.hardware import boards
+from unfrozen.job import Job
+from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan.step_time import step_time
+from unfrozen.plan.timing.collectives import CROWD, ring
+from unfrozen.plan.timing.passes import BatchTime, Machine, Seconds
+from unfrozen.plan.timing.sharing import Sharing, Waits
+
+CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
+
+
+def job(recipe: dict[str, Any] | None = None, **cluster: Any) -> Job:
+    given = {"attention": "flash", "micro_batch": 2} | (recipe or {})
+    return Job.read({"model": CONFIG, "recipe": given, "cluster": cluster, "gpu": "H100"})
+
+
+def sharing(found: Job) -> Sharing:
+    assert found.gpu is not None
+    return Sharing(found, BatchTime(found, Machine.of(found.gpu, "bf16")))
+
+
+def test_what_products_hide_slows_them_and_the_rest_is_waited_for() -> None:
+    found = sharing(job(gpus=8, sharding="zero3"))
+    assert found._beside(2.0, Seconds(5.0)) == Waits(0.0, 0.0, CROWD * 2.0)
+    assert found._beside(5.0, Seconds(2.0)) == Waits(3.0, 0.0, CROWD * 2.0)
+
+
+def test_tensor_parallel_sums_by_hand() -> None:
+    """Two a layer and direction, each twice (n − 1) / n of T · D numbers, over NVLink."""
+    found = sharing(job(gpus=4, tensor_parallel=4))
+    size = 2 * 2048 * 4096 * 2
+    each = 2 * (8.4e-6 + 3 * 3.4e-6 + size * 3 / 4 / (0.8 * 450e9))
+    assert found._tensor().inside == pytest.approx(4 * each)
+
+
+def test_context_parallel_exchange_hides_behind_long_attention() -> None:
+    short = sharing(job({"seq_len": 2048}, gpus=8, context_parallel=8))._context()
+    long = sharing(job({"seq_len": 131_072, "micro_batch": 1}, gpus=8, context_parallel=8))
+    assert short.inside > 0
+    assert long._context() == Waits()
+
+
+def test_a_card_alone_waits_for_nobody() -> None:
+    assert step_time(job()).communication == 0
+
+
+@pytest.mark.parametrize("sharding", ["none", "zero1", "zero2", "zero3"])
+def test_a_faster_network_is_never_slower(sharding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = job({"micro_batch": 1}, gpus=64, sharding=sharding)
+    slow = step_time(asked).seconds
+    faster = replace(boards.BOARDS["H100 SXM"], network_gb_s=100.0, link_gb_s=900.0)
+    monkeypatch.setitem(boards.BOARDS, "H100 SXM", faster)
+    ring.cache_clear()
+    again = job({"micro_batch": 1, "dropout": 0.0}, gpus=64, sharding=sharding)
+    quick = step_time(again).seconds
+    ring.cache_clear()
+    assert quick < slow
+
+
+def test_copies_of_a_sharded_group_sum_their_gradients() -> None:
+    one = step_time(job(gpus=64, sharding="zero3", shard_size=8))
+    assert one.seconds > 0
+    assert sharing(job(gpus=64, sharding="zero3", shard_size=8)).copies.cards == 8
