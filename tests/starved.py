@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import resource
 from collections.abc import Iterator
@@ -9,17 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MIB = 2**20
+_M_MMAP_THRESHOLD = -3  # glibc's malloc.h: blocks from so many bytes on are the kernel's own
+_libc = ctypes.CDLL(None)
 
 
 @contextmanager
 def at_most_more(size: int) -> Iterator[None]:
-    """Inside, this process's data may grow by `size` bytes, as under `ulimit -d`."""
+    """Inside, this process's data may grow by `size` bytes, as under `ulimit -d`.
+
+    No tensor fills a gap that another left in the heap: with gaps there would be more room.
+    """
     gc.collect()  # what is garbage now would be room later
     status = Path("/proc/self/status").read_text("ascii", "replace")
     used = 1024 * int(status.partition("VmData:")[2].split()[0])
     before = resource.getrlimit(resource.RLIMIT_DATA)
+    _libc.mallopt(_M_MMAP_THRESHOLD, 64 * 1024)
     resource.setrlimit(resource.RLIMIT_DATA, (used + size, before[1]))
     try:
         yield
     finally:
+        _libc.mallopt(_M_MMAP_THRESHOLD, 32 * MIB)  # the most it grows to by itself
         resource.setrlimit(resource.RLIMIT_DATA, before)

@@ -146,7 +146,7 @@ def test_markup_in_a_name_is_text(reader: RunReader) -> None:
 def drop_folder(reader: RunReader, folder: Path) -> None:
     """Drop a folder of this machine on the run view, as a file manager does."""
     view = reader.page.locator("run-view").first
-    view.scroll_into_view_if_needed()
+    view.hover(position={"x": 60, "y": 60})  # brings that place into the window, once it rests
     box = view.bounding_box()
     assert box is not None
     files = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}

@@ -10,6 +10,8 @@ from accessibility import is_wider_than_the_window, violations
 from browser.decision_reader import SECONDS, DecisionReader
 from conftest import StaticSite
 from unfrozen.decision import view
+from unfrozen.decision.choices import read_choice
+from unfrozen.decision.flips import flips
 from unfrozen.planner import glance
 
 OPEN_ALL = (
@@ -80,11 +82,12 @@ def test_a_flip_is_pressed_and_its_method_comes_first_and_back_undoes_it(
 ) -> None:
     reader = DecisionReader(page, static_site.url)
     assert reader.order[0] == "Full fine-tuning"
+    tasks = flips(read_choice({}), "lora")[0].value
     reader.root.locator("[data-flip^=lora]").first.click()
     reader.shows("LoRA")
-    reader.settle("#decision?tasks=5")
+    reader.settle(f"#decision?tasks={tasks}")
     assert reader.order[0].startswith("LoRA")
-    assert reader.control("tasks").input_value() == "5"
+    assert reader.control("tasks").input_value() == str(tasks)
     focus = page.evaluate("() => document.activeElement.className")
     assert focus == "md-title"
     page.go_back()

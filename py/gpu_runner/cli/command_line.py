@@ -21,7 +21,7 @@ Unfrozen: an article on full fine-tuning that you can run, and a runner that doe
   {1}                       the memory a run will hold, before it starts
   {0} doctor                what this machine has, and what it lacks
 
-data, import, resume, export, selftest, bench and trace are there too: --help says what each does.
+data, import, resume, export, calibrate, selftest, bench and trace are there too: see --help.
 --install-completion teaches your shell their names. Runs are kept in {2}.
 """
 

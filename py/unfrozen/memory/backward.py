@@ -184,7 +184,7 @@ class Pass(KeptLayers):
 
         What is kept falls, and gradients grow, by the same amount a layer, so that the ends are
         enough; but cards that gather have another layer on its way, and one behind them, in all
-        but these.
+        but these, and where not all layers are made again, or train, any may be the highest.
         """
         a, model = self.model.architecture, self.model
         below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden + model.tower_parameters
@@ -192,8 +192,8 @@ class Pass(KeptLayers):
         above_first = model.num_parameters - model.layer_parameters(0) - below
         found = {0: self.head_size, a.layers - 1: above_first}
         between = {1, a.layers - 2} if self.gathering.largest else set()
-        if self.recipe.checkpoint_every > 1:  # the last one that is made again
-            between |= {(a.layers - 1) % self.recipe.checkpoint_every}
+        if self.recipe.checkpoint_every > 1 or self.recipe.lisa_layers:
+            between = set(range(a.layers))
         each = (model.num_parameters - model.outer_parameters) // a.layers
         inside = {index for index in between if 0 < index < a.layers - 1}
         found |= {index: self.head_size + index * each for index in inside}

@@ -107,7 +107,7 @@ def test_a_shell_completes_commands_options_names_and_runs(tmp_path: Path) -> No
     assert completed("unfrozen train --see") == ["--seed"]
     assert completed("unfrozen plan --mod") == ["--model"]
     assert completed("unfrozen plan --gpu H2") == ["H200", "H20"]
-    assert completed("unfrozen plan --solve ") == ["micro_batch", "seq_len", "gpus"]
+    assert completed("unfrozen plan --solve ") == ["micro_batch", "seq_len", "gpus", "layout"]
     assert "Llama-3.1-8B" in completed("unfrozen plan --model Llama-3")
     for name in ("20260101-a", "20260102-a", "other"):
         (tmp_path / name).mkdir()

@@ -12,23 +12,22 @@ from gpu_runner.errors import UsageError
 from gpu_runner.plan import fitting, plan
 from gpu_runner.train.foretold import foretell
 
-STABLE = {
+PERSIMMON = {
     "vocab_size": 257,
     "hidden_size": 64,
     "intermediate_size": 172,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
 
 
 @pytest.fixture
-def stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny StableLM, a type the planner does not know, and an empty cache of traces."""
+def persimmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny Persimmon, a type the planner does not know, and an empty cache of traces."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    config = transformers.AutoConfig.for_model("stablelm", **STABLE)
-    place = tmp_path / "stable"
+    config = transformers.AutoConfig.for_model("persimmon", **PERSIMMON)
+    place = tmp_path / "persimmon"
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(place)
     tiny_llama.tokenizer().save_pretrained(place)
     return place
@@ -36,9 +35,9 @@ def stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_a_model_that_nobody_knows_is_traced_for_each_size(
-    stable: Path, sums_file: Path, monkeypatch: pytest.MonkeyPatch
+    persimmon: Path, sums_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"model": str(stable), "data": str(sums_file), "general": (), "steps": 2}
+    given = {"model": str(persimmon), "data": str(sums_file), "general": (), "steps": 2}
     given |= {"micro_batch": 8, "grad_accum": 2}
     peaks = {}
     for rows in (16, 8, 4, 2, 1):
@@ -54,15 +53,15 @@ def test_a_model_that_nobody_knows_is_traced_for_each_size(
     assert found.prediction.peak_bytes == peaks[4]
 
 
-def test_where_nobody_can_tell_it_is_said_why(stable: Path, sums_file: Path) -> None:
-    given = {"model": str(stable), "data": str(sums_file), "auto_micro_batch": True, "general": ()}
+def test_where_nobody_can_tell_it_is_said_why(persimmon: Path, sums_file: Path) -> None:
+    given = {"model": str(persimmon), "data": str(sums_file), "auto_micro_batch": True, "general": ()}
     with pytest.raises(UsageError, match=r"its step cannot be traced \(it needs code of its own"):
         plan.make(resolve(given), foretell=lambda *_: None)
 
 
 @pytest.mark.slow
-def test_a_traced_model_with_more_tokens_is_traced_with_them(stable: Path, sums_file: Path) -> None:
-    given = {"model": str(stable), "data": str(sums_file), "general": (), "steps": 2}
+def test_a_traced_model_with_more_tokens_is_traced_with_them(persimmon: Path, sums_file: Path) -> None:
+    given = {"model": str(persimmon), "data": str(sums_file), "general": (), "steps": 2}
     plain, grown = (
         plan.make(resolve({**given, **more}), foretell=foretell).prediction
         for more in ({}, {"add_tokens": tuple(f"<{n}>" for n in range(100))})

@@ -21,24 +21,23 @@ from gpu_runner.train.meter import SilentMeter
 from measured_steps import CPU, RATE, ROWS
 from unfrozen.schedules import Schedule
 
-STABLE = {
+PERSIMMON = {
     "vocab_size": 512,
     "hidden_size": 64,
     "intermediate_size": 172,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
 
 
 @pytest.fixture
-def stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny StableLM, a type the memory model does not know, and an empty cache."""
+def persimmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny Persimmon, a type the memory model does not know, and an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model("stablelm", **STABLE)
-    place = tmp_path / "stable"
+    config = transformers.AutoConfig.for_model("persimmon", **PERSIMMON)
+    place = tmp_path / "persimmon"
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(place)
     tiny_llama.tokenizer().save_pretrained(place)
     return place
@@ -50,16 +49,16 @@ def stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [{}, {"checkpointing": "full", "optimizer": "muon"}, {"params": "bf16", "grad_accum": 3}],
     ids=str,
 )
-def test_a_step_holds_what_its_trace_foretold(stable: Path, choices: dict[str, Any]) -> None:
-    given = {"model": str(stable), "data": "y", "micro_batch": 8, "grad_accum": 1, **choices}
+def test_a_step_holds_what_its_trace_foretold(persimmon: Path, choices: dict[str, Any]) -> None:
+    given = {"model": str(persimmon), "data": "y", "micro_batch": 8, "grad_accum": 1, **choices}
     config = resolve(given)
-    source = find(str(stable))
+    source = find(str(persimmon))
     feed = Feed(ROWS, 0, config.micro_batch, config.grad_accum, 0)
     shape = max(feed.shapes(2), key=lambda found: found.rows * found.length)
     found = foretold.foretell(source, config, config.params, shape)
     assert found is not None
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-        stable, dtype=torch.bfloat16 if config.params == "bf16" else torch.float32
+        persimmon, dtype=torch.bfloat16 if config.params == "bf16" else torch.float32
     ).train()
     blocks.prepare(model, config.checkpointing, compiled=False)
     choice = optim.OptimizerChoice(config.optimizer)
@@ -73,12 +72,12 @@ def test_a_step_holds_what_its_trace_foretold(stable: Path, choices: dict[str, A
 
 
 def test_what_was_traced_once_is_kept_and_a_damaged_record_is_traced_again(
-    stable: Path, monkeypatch: pytest.MonkeyPatch
+    persimmon: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = resolve({"model": str(stable), "data": "y"})
-    asked = find(str(stable)), config, "fp32", next(iter(Feed(ROWS, 0, 2, 1, 0).shapes(1)))
+    config = resolve({"model": str(persimmon), "data": "y"})
+    asked = find(str(persimmon)), config, "fp32", next(iter(Feed(ROWS, 0, 2, 1, 0).shapes(1)))
     found = foretold.foretell(*asked)
-    (kept,) = stable.parent.glob("cache/unfrozen/traced/*.json")
+    (kept,) = persimmon.parent.glob("cache/unfrozen/traced/*.json")
     kept.write_text(kept.read_text().replace("null", "1")[:-20])
     assert foretold.foretell(*asked) == found
     assert json.loads(kept.read_text())["bytes_per_parameter"] == 16
@@ -92,5 +91,5 @@ def test_what_was_traced_once_is_kept_and_a_damaged_record_is_traced_again(
     assert foretold.foretell(*asked[:3], other) is None
 
 
-def test_the_memory_model_does_not_know_this_type(stable: Path) -> None:
-    assert read_config(find(str(stable)))[1] is None
+def test_the_memory_model_does_not_know_this_type(persimmon: Path) -> None:
+    assert read_config(find(str(persimmon)))[1] is None

@@ -25,7 +25,7 @@ from watched_loops import alerts, batches, events, model_of, series, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept", "patience")]
 
-ROOM = 500 * MIB  # logits of 128 rows take 256 MiB, and a loss needs four times that
+ROOM = 440 * MIB  # logits of 128 rows take 256 MiB, and a loss needs four times that
 ROWS, LENGTH = 128, 128
 
 
