@@ -165,7 +165,9 @@ class Pass(KeptLayers):
                 pieces["casts"] = self.casts(left) + cast
                 if self.recipe.router_held:
                     pieces["routers"] = self.routers(index)
-                pieces["recomputed" if recomputed else "layers"] -= t * freed
+                gone = min(t * freed, recomputed)  # what was made again, then what was kept
+                pieces["recomputed"] -= gone
+                pieces["layers"] -= t * freed - gone
                 pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
                 late = self.gathering.late + grads
                 point = shared | pieces | {name: t * added}
