@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from unfrozen.errors import PlanError
-from unfrozen.job.habits import FRAMEWORKS, Words
+from unfrozen.job.habits import FRAMEWORKS, OTHER_NAMES, Words
 
 PARTS: Final = ("recipe", "cluster")
 
@@ -82,9 +82,7 @@ def apply(
     """The framework called `name`, and recipe and cluster of a job with what it sets; `experts`
     says whether the model has any. Raises PlanError where nobody knows the framework.
     """
-    if not isinstance(name, str) or name not in FRAMEWORKS:
-        bound = f"known frameworks are {', '.join(sorted(FRAMEWORKS))}"
-        raise PlanError("framework", name, bound, "choose one, or drop it and say what it does")
+    name = _known(name)
     asked = {**recipe, **cluster}
     words = []
     for habit in FRAMEWORKS[name]:
@@ -100,6 +98,20 @@ def apply(
     set_by = {part: {w.key: w.value for w in words if w.part == part} for part in PARTS}
     both = {**recipe, **set_by["recipe"]}, {**cluster, **set_by["cluster"]}
     return Chosen(name, tuple(words)), *both
+
+
+def _known(name: object) -> str:
+    """The framework that is meant, however its name is spelt: Megatron-LM, torchTitan."""
+    letters = _letters(name) if isinstance(name, str) else ""
+    found = {_letters(each): each for each in FRAMEWORKS} | OTHER_NAMES
+    if letters not in found:
+        bound = f"known frameworks are {', '.join(sorted(FRAMEWORKS))}"
+        raise PlanError("framework", name, bound, "choose one, or drop it and say what it does")
+    return found[letters]
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _makes_sense(key: str, asked: Words) -> bool:

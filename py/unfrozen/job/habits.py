@@ -86,6 +86,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("loss", "logits_fp32", _UPCAST, _eager, "torchtitan/components/loss.py"),
     ),
     "transformers": _habits(_BELOW, *_TRAINER),
+    "accelerate": _habits(_BELOW, *_TRAINER[:2]),
     "trl": _habits(f"its trainers are those of {_BELOW}", *_TRAINER),
     "axolotl": _habits(f"its trainers are those of {_BELOW}", *_TRAINER),
     "ms-swift": _habits(f"its trainers are those of {_BELOW}", *_TRAINER),
@@ -193,3 +194,21 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
     ),
 }
 """Every framework a job can name, and what it does by default."""
+
+OTHER_NAMES: Final = {
+    "automodel": "nemo-automodel",
+    "bridge": "megatron",
+    "composer": "llm-foundry",
+    "hf": "transformers",
+    "huggingface": "transformers",
+    "mcore": "megatron",
+    "megatronbridge": "megatron",
+    "megatroncore": "megatron",
+    "megatronlm": "megatron",
+    "nemo": "megatron",
+    "peft": "transformers",
+    "swift": "ms-swift",
+    "torchao": "torchtitan",
+    "trainer": "transformers",
+}
+"""What else they are called, or what trains by them: letters and digits of a name, in lower case."""

@@ -13,7 +13,7 @@ from unfrozen.answer.chosen import framework_text
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.habits import FRAMEWORKS
+from unfrozen.job.habits import FRAMEWORKS, OTHER_NAMES
 from unfrozen.job.recipe import Recipe
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan, plan_job
@@ -128,6 +128,24 @@ def test_a_fused_loss_means_what_the_framework_has() -> None:
     asked = {"loss": "fused_linear"}
     assert job("prime-rl", recipe=asked).recipe.loss == "fused_vocab"
     assert job("torchtitan", recipe=asked).recipe.loss == "fused_linear"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("KempnerForge", "kempnerforge"),
+        ("Megatron-LM", "megatron"),
+        ("LLM Foundry", "llm-foundry"),
+        ("prime_rl", "prime-rl"),
+        ("NeMo", "megatron"),
+        *OTHER_NAMES.items(),
+    ],
+)
+def test_a_framework_is_known_however_its_name_is_spelt(name: str, meant: str) -> None:
+    found = job(name).framework
+    assert found is not None
+    assert found.name == meant
+    assert job(name) == job(meant)
 
 
 @pytest.mark.parametrize("name", ["pytorch", "", 3, ["torchtitan"], True])
