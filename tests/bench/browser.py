@@ -17,14 +17,15 @@ def new_page() -> Iterator[tuple[Page, str]]:
     site, port, quiet = build.site(), free_port(), subprocess.DEVNULL
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     command += ["--directory", str(site)]
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as host:
-        url = f"http://127.0.0.1:{port}/"
-        wait_for(url)
-        with sync_playwright() as playwright:
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as host, sync_playwright() as player:
+        try:
+            url = f"http://127.0.0.1:{port}/"
+            wait_for(url)
             program = str(build.chromium())
-            browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+            browser = player.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
             page = browser.new_page()
             page.set_default_timeout(120_000)
             yield page, url
             browser.close()
-        host.terminate()
+        finally:
+            host.terminate()

@@ -106,8 +106,8 @@ def measured_kernel(page: Page, url: str) -> tuple[list[Ratio], bool]:
         name = Path(route.request.url).name
         route.fulfill(body=(SOURCES / name).read_text(), content_type="text/javascript")
 
-    for name in ("boot", "download", "packages", "seal"):
-        page.route(f"{url}python/{name}.js", source)
+    for path in SOURCES.glob("*.js"):
+        page.route(f"{url}python/{path.name}", source)
     page.goto(f"{url}python/")
     code = CODE.replace("ROUNDS", str(ROUNDS))
     given = {"packages": {"numpy": numpy_of_the_site()}, "files": list(FILES), "code": code}

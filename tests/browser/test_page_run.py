@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 from browser.page_run_reader import SHORT, PageRunReader
 from browser.plain_host import hosted
 from conftest import StaticSite, watched_page
+from unfrozen.lab.choices import Choices
 from unfrozen.lab.page_run import CHALLENGE, PRESETS
 
 QUICK = {"eval_rows": 4, "eval_every": 400, "sample_tokens": 0, "fisher_rows": 4}
@@ -72,6 +73,12 @@ def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: Page
     )
     assert losses["task"][1] < losses["task"][0] / 10
     assert losses["general/capitals"][1] > 20 * losses["general/capitals"][0]
+    refused, planned, predicted = page.evaluate(
+        "() => { const { refusedLines, plan, memory } = document.querySelector('page-run').state;"
+        " return [refusedLines, plan.x.length, Object.keys(memory.predicted)] }"
+    )
+    assert (refused, planned) == (0, Choices().steps)
+    assert "backward" in predicted
     shown = reader.root.locator("run-view")
     assert shown.locator("run-chart").count() >= 3
     assert reader.dots.count() == 1

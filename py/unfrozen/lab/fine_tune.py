@@ -228,6 +228,7 @@ class FineTune:
         config, steps = self._demo.config, self._choices.steps
         held = sum(state_bytes(config, recipe(1)).values())
         suites = self._demo.suites
+        rates = self.trainer.schedule.planned()[:steps]
         return {
             "config": {"model": "demo", "data": "demo"} | self._choices.as_json(),
             "versions": dict(self._place.versions or {}),
@@ -244,7 +245,7 @@ class FineTune:
                 "eval_rows": min(self._choices.eval_rows, len(suites[TASK])),
             },
             "recipe": recipe(self._shape.tokens).as_json() | {"lr": self._choices.lr},
-            "plan": {"steps": steps, "lr": self.trainer.schedule.planned()[:steps]},
+            "plan": {"steps": steps, "lr": rates, "lr_steps": list(range(1, len(rates) + 1))},
             "bytes_per_parameter": round(held / config.num_parameters),
             "predicted": {
                 "peak_instant": instant,

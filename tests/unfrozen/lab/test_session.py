@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lab_demo import files
+from unfrozen.frontier import read_event
 from unfrozen.lab.fine_tune import ClockFunctions
 from unfrozen.lab.session import LabSession
 
@@ -49,6 +50,7 @@ def test_a_run_is_a_log_under_the_name_it_was_given(session: LabSession) -> None
     assert "--steps 2" in found["command"]
     log = worked(session)
     assert {event["run"] for event in log} == {"page-1"}
+    assert not [problem for event in log if (problem := read_event(event).problem)]
     assert log[-1]["kind"] == "run.end"
 
 
