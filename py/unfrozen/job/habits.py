@@ -211,4 +211,4 @@ OTHER_NAMES: Final = {
     "torchao": "torchtitan",
     "trainer": "transformers",
 }
-"""What else they are called, or what trains by them: letters and digits of a name, in lower case."""
+"""What else they are called, or what trains by them: letters and digits, in lower case."""

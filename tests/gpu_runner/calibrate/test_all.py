@@ -26,6 +26,7 @@ def test_a_processor_is_measured_whole(tmp_path: Path) -> None:
     assert "2026-11-27" in found.words()
 
 
+@pytest.mark.slow
 def test_the_command_keeps_what_it_measured_and_the_next_plan_uses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,7 @@ def test_a_hostile_line_is_told_by_its_number_in_few_words(line: str, tmp_path: 
     assert (len(rows.examples), len(rows.bad_rows)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_very_long_text_is_cut_and_counted(tmp_path: Path) -> None:
     path = tiny_llama.write_rows(tmp_path / "rows.jsonl", [{"text": "ab " * 3_000_000}])
     rows = load_set("training", read_rows(str(path)), Encoder(tiny_llama.tokenizer(), 60))

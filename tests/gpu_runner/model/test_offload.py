@@ -80,6 +80,7 @@ def model() -> Any:
     return tiny_families.model("llama", **SIZES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_bytes", [1 << 28, 1 << 17])
 @pytest.mark.parametrize("lane", [HostLane, LateLane])
 def test_step_after_step_the_gradients_are_the_same(lane: Any, block_bytes: int) -> None:
@@ -121,6 +122,7 @@ def test_from_the_second_step_on_layers_leave_while_the_next_compute() -> None:
     assert fetched == begun - under_way, "the last layers never left: they are needed at once"
 
 
+@pytest.mark.slow
 def test_what_is_needed_next_is_asked_for_before_it_is_needed() -> None:
     trained, way = model(), LateLane()
     saving = Offload(trained, lambda _: way)
@@ -164,6 +166,7 @@ def test_memory_is_used_again_only_when_nothing_in_it_is_needed() -> None:
     assert fourth.data_ptr() == first.data_ptr()
 
 
+@pytest.mark.slow
 def test_two_passes_at_once_do_not_write_over_each_other() -> None:
     trained = model()
     plain = passed(None, trained)

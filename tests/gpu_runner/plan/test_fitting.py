@@ -54,13 +54,20 @@ def test_a_model_that_nobody_knows_is_traced_for_each_size(
 
 
 def test_where_nobody_can_tell_it_is_said_why(persimmon: Path, sums_file: Path) -> None:
-    given = {"model": str(persimmon), "data": str(sums_file), "auto_micro_batch": True, "general": ()}
+    given = {
+        "model": str(persimmon),
+        "data": str(sums_file),
+        "auto_micro_batch": True,
+        "general": (),
+    }
     with pytest.raises(UsageError, match=r"its step cannot be traced \(it needs code of its own"):
         plan.make(resolve(given), foretell=lambda *_: None)
 
 
 @pytest.mark.slow
-def test_a_traced_model_with_more_tokens_is_traced_with_them(persimmon: Path, sums_file: Path) -> None:
+def test_a_traced_model_with_more_tokens_is_traced_with_them(
+    persimmon: Path, sums_file: Path
+) -> None:
     given = {"model": str(persimmon), "data": str(sums_file), "general": (), "steps": 2}
     plain, grown = (
         plan.make(resolve({**given, **more}), foretell=foretell).prediction

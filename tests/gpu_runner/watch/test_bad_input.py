@@ -184,6 +184,7 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, full_disk: int) -> None:
     assert "could not be written" in alerts(run)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_watched_and_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_size_is_not_found_inside_another(node: Node) -> None:
     assert found(node, "1b") == [name for name in CATALOGUE if "-1B" in name.replace("-1b", "-1B")]
 
 
+@pytest.mark.slow
 def test_every_model_is_found_by_its_own_name_and_letter_by_letter(node: Node) -> None:
     for name in CATALOGUE:
         assert name in found(node, name)

@@ -19,6 +19,8 @@ from gpu_runner.data.store.mixing import with_replay
 from gpu_runner.data.store.sequences import Joined, Stored
 from gpu_runner.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def encoder() -> Encoder:

@@ -32,6 +32,7 @@ def test_a_prediction_is_scaled_where_it_hangs_on_tokens() -> None:
     assert found == {"end_of_forward": {"params": 10, "activations": 4, "logits_loss": 2}}
 
 
+@pytest.mark.slow
 def test_what_costs_nothing_comes_first_and_each_fits(loop: Any) -> None:
     step, _, now = loop
     found = settings_for(step, now.instants, now.peak_bytes // 2, BRIEF)
@@ -54,6 +55,7 @@ def _rows(options: str) -> int:
     return int(options.split()[1]) if options.startswith("rows") else 16
 
 
+@pytest.mark.slow
 def test_where_nothing_fits_those_that_need_least_are_told(loop: Any) -> None:
     step, _, now = loop
     found = settings_for(step, now.instants, 1000, BRIEF)
