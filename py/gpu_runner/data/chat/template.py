@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 import jinja2
@@ -34,6 +34,7 @@ from gpu_runner.data.chat.messages import Message
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # Unicode calls them noncharacters: no text has them
 _MARKED: Final = re.compile(f"([{_OPEN}{_CLOSE}])")
 MOST_CHARACTERS: Final = 50_000_000  # a template that grows has to end somewhere
+_AT_ONCE: Final = 64  # pieces of which the characters are counted together
 _DEVELOPER: Final = re.compile(r"""['"]developer['"]""")
 _NO_TOOLS: Final = (
     ". It may know no tools: give --chat-template a file with one that does, or leave such rows out"
@@ -113,7 +114,8 @@ class Template:
         told |= {"messages": list(messages), "tools": tools or None, "documents": None}
         told |= {"add_generation_prompt": answer_next, "strftime_now": self._today.strftime}
         try:
-            text = _bounded(_compiled(self.source(tools)).generate(**told))
+            program = _compiled(self.source(tools))
+            text = _bounded(program.root_render_func(program.new_context(told)))
         except BadRow:
             raise
         except Exception as error:  # the template is a program of the model's author: any error
@@ -149,9 +151,9 @@ class Template:
 
 def _bounded(pieces: Iterator[str]) -> str:
     found, length = [], 0
-    for piece in pieces:
-        found.append(piece)
-        length += len(piece)
+    while some := list(islice(pieces, _AT_ONCE)):
+        found.append("".join(some))
+        length += len(found[-1])
         if length > MOST_CHARACTERS:
             raise BadRow(
                 f"the tokenizer's chat template writes more than {MOST_CHARACTERS:,} of it"
