@@ -195,7 +195,8 @@ class _ChatAnswers:
             header = self._sample(place, "\ufdd2")
         if not text.startswith(header):
             header = header[: alike(header, self._sample(place, "\ufdd3"))]
-        header = _THOUGHT.sub("", header[: alike(header, text)])
+            header = header[: alike(header, text)]
+        header = _THOUGHT.sub("", header)
         if not header.strip():
             raise BadRow(
                 "the chat template writes nothing of what stands before an answer: give"
