@@ -8,6 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
+from browser.drawing import drawn
+
 PATIENCE_SECONDS = 240.0
 SHORT = {"steps": 4, "warmup": 1, "eval_rows": 2, "eval_every": 2, "sample_tokens": 2}
 """Choices of a run that takes a moment."""
@@ -117,6 +119,7 @@ class PageRunReader:
                 f"no {what}: {self.phase}, {self.said}, {self.state}"
             )
             self.page.wait_for_timeout(30)
+        drawn(self.page)
 
     def shows(self, text: str) -> None:
         """Wait until the status line holds `text`."""

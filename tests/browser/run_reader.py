@@ -11,6 +11,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 import build
+from browser.drawing import drawn
 
 WRITER = build.ROOT / "tests" / "run" / "writer.py"
 STATE = "() => document.querySelector('run-view').state"
@@ -78,6 +79,7 @@ class RunReader:
         while not until():
             assert time.monotonic() < deadline, f"no {what}: {self.notice}, {self.brief}"
             self.page.wait_for_timeout(40)
+        drawn(self.page)
 
     def wait_notice(self, name: str) -> None:
         """Wait until the view says that it is in state `name`."""
