@@ -1,4 +1,4 @@
-"""Writes what transformers takes for keys that a file leaves out: model/published/defaults.py.
+"""Writes what transformers takes for keys that a file leaves out into model/published/defaults.py.
 
     PYTHONPATH=py python docs/model_defaults.py
 
@@ -8,6 +8,7 @@ it would fill in otherwise than the class does, is written down.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import transformers
 from transformers import AutoConfig
 
-from unfrozen.model import config as reading
+from unfrozen.model import styles
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
 
@@ -39,47 +40,8 @@ COMPUTED: dict[str, dict[str, Any]] = {
     "glm4v_text": {"attention_bias": True},  # always
     "gemma3n_text": {"intermediate_size": 16384},
 }
-HEAD = '''"""What transformers takes for keys that a config.json leaves out, by model type.
-
-Read off the configuration classes of transformers {version} by docs/model_defaults.py; left out is
-what a reader takes anyway.
-"""
-
-from __future__ import annotations
-
-from typing import Final
-
-_TABLE: Final = """
-{table}
-"""
-
-
-def _value(word: str) -> object:
-    if word in ("True", "False"):
-        return word == "True"
-    if word.startswith("["):
-        return [int(part) for part in word[1:-1].split(",") if part]
-    try:
-        return float(word) if "." in word else int(word)
-    except ValueError:
-        return word
-
-
-def _read() -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = {{}}
-    latest: dict[str, object] = {{}}
-    for word in _TABLE.split():
-        key, said, value = word.partition("=")
-        if said:
-            latest[key] = _value(value)
-        else:
-            latest = found[key] = {{}}
-    return found
-
-
-DEFAULTS: Final = _read()
-"""By model type, then by key."""
-'''
+TABLE = re.compile(r'(?<=_TABLE: Final = """\n).*?(?=\n""")', re.DOTALL)
+VERSION = re.compile(r"(?<=classes of transformers )\S+")
 
 
 class Watched(Fields):
@@ -130,11 +92,11 @@ def defaults_of(model_type: str) -> dict[str, Any]:
 
 def read_with(model_type: str, fields: Watched) -> None:
     """Let the reader of a type take what it wants."""
-    model_type = reading.SAME.get(model_type, model_type)
+    model_type = styles.SAME.get(model_type, model_type)
     if model_type in READERS:
         READERS[model_type](model_type, fields)
     else:
-        reading._STYLES[model_type].read(model_type, fields)
+        styles.STYLES[model_type].read(model_type, fields)
 
 
 def plain(value: object) -> bool:
@@ -144,19 +106,19 @@ def plain(value: object) -> bool:
     return isinstance(value, (bool, int, float)) or (isinstance(value, str) and " " not in value)
 
 
-def main() -> None:
-    """Write the table."""
-    nested = [t for t in reading._STYLES if t not in ("gpt2", "gpt_neox", "bert", "gpt")]
+def placed(text: str) -> str:
+    """The file with the table, and whose it is, in the place of those that stand there."""
+    nested = [t for t in styles.STYLES if t not in ("gpt2", "gpt_neox", "bert", "gpt")]
     blocks = []
-    for model_type in (*nested, *READERS, *reading.SAME):
+    for model_type in (*nested, *READERS, *styles.SAME):
         words = [f"{k}={str(v).replace(' ', '')}" for k, v in defaults_of(model_type).items()]
         line = " ".join([model_type, *words])
         blocks += textwrap.wrap(
             line, 99, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
-    text = HEAD.format(version=transformers.__version__, table="\n".join(blocks))
-    OUT.write_text(text)
+    text = TABLE.sub(lambda _: "\n".join(blocks), text, count=1)
+    return VERSION.sub(transformers.__version__, text, count=1)
 
 
 if __name__ == "__main__":
-    main()
+    OUT.write_text(placed(OUT.read_text(encoding="utf-8")), encoding="utf-8")

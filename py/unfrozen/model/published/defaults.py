@@ -82,9 +82,11 @@ gpt_oss hidden_size=2880 num_attention_heads=64 head_dim=64 num_hidden_layers=36
   num_local_experts=128 num_experts_per_tok=4
 glm4_moe hidden_size=4096 num_attention_heads=96 num_hidden_layers=46 num_key_value_heads=8
   intermediate_size=10944 vocab_size=151552 moe_intermediate_size=1408 n_routed_experts=128
-  num_experts_per_tok=8 n_shared_experts=1 first_k_dense_replace=1 norm_topk_prob=True
+  num_experts_per_tok=8 n_shared_experts=1 first_k_dense_replace=1 norm_topk_prob=True n_group=1
+  topk_group=1
 dots1 hidden_size=4608 num_attention_heads=32 num_hidden_layers=62 num_key_value_heads=32
   intermediate_size=10944 vocab_size=152064 moe_intermediate_size=1408 first_k_dense_replace=0
+  n_group=1 topk_group=1
 ernie4_5_moe hidden_size=2560 num_attention_heads=20 num_hidden_layers=28 num_key_value_heads=4
   intermediate_size=12288 vocab_size=103424 tie_word_embeddings=True moe_intermediate_size=1536
   moe_layer_interval=1 moe_layer_end_index=-1 moe_layer_start_index=1 moe_num_experts=64 moe_k=6
@@ -113,11 +115,12 @@ deepseek_v2 hidden_size=4096 num_attention_heads=32 num_hidden_layers=32 interme
 deepseek_v3 hidden_size=7168 num_attention_heads=128 num_hidden_layers=61 num_key_value_heads=128
   intermediate_size=18432 vocab_size=129280 q_lora_rank=1536 kv_lora_rank=512 qk_nope_head_dim=128
   qk_rope_head_dim=64 v_head_dim=128 moe_intermediate_size=2048 n_routed_experts=256
-  num_experts_per_tok=8 n_shared_experts=1 first_k_dense_replace=3 norm_topk_prob=True
+  num_experts_per_tok=8 n_shared_experts=1 first_k_dense_replace=3 norm_topk_prob=True n_group=8
+  topk_group=4
 glm4_moe_lite hidden_size=2048 num_attention_heads=20 num_hidden_layers=47 num_key_value_heads=20
   intermediate_size=10240 vocab_size=154880 q_lora_rank=768 kv_lora_rank=512 qk_nope_head_dim=192
   qk_rope_head_dim=64 v_head_dim=256 moe_intermediate_size=1536 n_routed_experts=64
-  num_experts_per_tok=4 n_shared_experts=1 norm_topk_prob=True
+  num_experts_per_tok=4 n_shared_experts=1 norm_topk_prob=True n_group=1 topk_group=1
 minicpm3 hidden_size=2560 num_attention_heads=40 num_hidden_layers=62 num_key_value_heads=40
   intermediate_size=6400 vocab_size=73448 tie_word_embeddings=True q_lora_rank=768 kv_lora_rank=256
   qk_nope_head_dim=64 qk_rope_head_dim=32
@@ -152,8 +155,8 @@ falcon_h1 hidden_size=4096 num_attention_heads=32 num_hidden_layers=32 num_key_v
 nemotron_h hidden_size=4096 num_attention_heads=32 head_dim=128 num_key_value_heads=8
   intermediate_size=21504 vocab_size=131072 mamba_num_heads=128 mamba_head_dim=64
   ssm_state_size=128 n_groups=8 conv_kernel=4 chunk_size=128 moe_intermediate_size=7688
-  n_routed_experts=8 num_experts_per_tok=2 n_shared_experts=1 norm_topk_prob=True
-  moe_shared_expert_intermediate_size=7688
+  n_routed_experts=8 num_experts_per_tok=2 n_shared_experts=1 norm_topk_prob=True n_group=1
+  topk_group=1 moe_shared_expert_intermediate_size=7688
 zamba2 hidden_size=2560 num_hidden_layers=54 num_attention_heads=32 vocab_size=32000
   n_mamba_heads=8 mamba_expand=2 mamba_d_state=64 mamba_ngroups=1 mamba_d_conv=4 chunk_size=256
   num_mem_blocks=1 adapter_rank=128
@@ -211,7 +214,8 @@ mllama_text_model hidden_size=4096 num_attention_heads=32 num_hidden_layers=40
 kimi_k2 hidden_size=7168 num_attention_heads=128 num_hidden_layers=61 num_key_value_heads=128
   intermediate_size=18432 vocab_size=129280 q_lora_rank=1536 kv_lora_rank=512 qk_nope_head_dim=128
   qk_rope_head_dim=64 v_head_dim=128 moe_intermediate_size=2048 n_routed_experts=256
-  num_experts_per_tok=8 n_shared_experts=1 first_k_dense_replace=3 norm_topk_prob=True
+  num_experts_per_tok=8 n_shared_experts=1 first_k_dense_replace=3 norm_topk_prob=True n_group=8
+  topk_group=4
 minicpm hidden_size=4096 num_attention_heads=32 num_hidden_layers=32 intermediate_size=11008
   vocab_size=32000
 qwen2_vl_text hidden_size=8192 num_attention_heads=64 num_hidden_layers=80 num_key_value_heads=8
@@ -228,7 +232,7 @@ glm4v_text hidden_size=4096 num_attention_heads=32 num_hidden_layers=40 num_key_
 glm4v_moe_text hidden_size=4096 num_attention_heads=96 num_hidden_layers=46 num_key_value_heads=8
   intermediate_size=10944 vocab_size=151424 attention_bias=True moe_intermediate_size=1408
   n_routed_experts=128 num_experts_per_tok=8 n_shared_experts=1 first_k_dense_replace=1
-  norm_topk_prob=True
+  norm_topk_prob=True n_group=1 topk_group=1
 """
 
 
