@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unfrozen.answer import answer
@@ -65,6 +65,11 @@ def _one_line(error: PlanError) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([DENSE, SPARSE, "openai-community/gpt2"]), recipes, layouts)
+@example(
+    "Qwen/Qwen3-30B-A3B",
+    {"checkpointing": "selective", "attention": "eager", "seq_len": 16, "grad_accum": 2},
+    {"gpus": 1},
+)
 def test_any_layout_is_planned_in_numbers_that_add_up_or_refused(
     hub_id: str, recipe: dict[str, Any], cluster: dict[str, Any]
 ) -> None:

@@ -245,6 +245,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     st.sampled_from(["none", "zero1", "zero2", "zero3"]),
     st.sampled_from(sorted(GROWING)),
 )
+@example("openai/gpt-oss-120b", {"method": "lisa"}, {}, "none", "checkpoint_every")
 def test_a_word_that_holds_more_never_takes_less(
     hub_id: str, recipe: dict[str, Any], shared: dict[str, Any], sharding: str, key: str
 ) -> None:
