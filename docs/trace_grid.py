@@ -32,6 +32,8 @@ EAGER: Final = {"attention": "eager"}
 EXACT: Final = {"grads": "fp32", "moments": "fp32"}
 NARROW: Final = {"rank": 16, "dtype": "bf16", "targets": ["all-linear"], "library": "peft"}
 LORA: Final = BF16 | {"method": "lora", "lora": NARROW}
+WIDE: Final = LORA | {"lora": NARROW | {"dtype": "fp32"}, **EXACT}
+CAST: Final = LORA | {"lora": NARROW | {"dtype": "fp32", "autocast": True}, **EXACT}
 RECIPE: Final[dict[str, Any]] = {
     "method": "full",
     "master": None,
@@ -143,7 +145,18 @@ TURNS: Final[tuple[tuple[str, int, int, dict[str, Any]], ...]] = (  # one thing 
     (LLAMA, 4, 2048, LORA),
     (LLAMA, 4, 1024, LORA | CHECKPOINTED),
     (LLAMA, 2, 1024, LORA | {"lora": NARROW | {"targets": ["q_proj", "v_proj"]}}),
-    (LLAMA, 2, 1024, LORA | {"lora": NARROW | {"dtype": "fp32"}, **EXACT}),
+    (LLAMA, 2, 1024, WIDE),
+    (LLAMA, 4, 1024, WIDE | CHECKPOINTED),
+    (LLAMA, 2, 1024, CAST),
+    (LLAMA, 4, 1024, CAST | CHECKPOINTED),
+    (LLAMA, 2, 512, WIDE | AUTOCAST),
+    (LLAMA, 2, 512, WIDE | AUTOCAST | CHECKPOINTED),
+    (LLAMA, 2, 512, WIDE | {"lora": NARROW | {"targets": ["up_proj", "down_proj"]}, **BF16}),
+    (GPT2, 2, 512, WIDE),
+    (GPT2, 4, 1024, CAST | CHECKPOINTED),
+    ("microsoft/Phi-3-mini-4k-instruct", 4, 1024, WIDE | CHECKPOINTED),
+    ("Qwen/Qwen3-4B", 4, 1024, CAST | FLASH | CHECKPOINTED),
+    ("google/gemma-2b", 2, 1024, CAST | EAGER),
     ("mistralai/Mistral-7B-v0.3", 4, 2048, LORA),
     ("mistralai/Mistral-7B-v0.3", 2, 1024, LORA | EAGER),
     ("Qwen/Qwen3-4B", 4, 1024, LORA | {"grad_accum": 2}),

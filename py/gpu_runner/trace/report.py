@@ -62,7 +62,8 @@ def row_id(job: Mapping[str, Any], name: str | None = None) -> str:
     ]
     if lora:
         targets = [target for target in lora.targets if target != "all-linear"]
-        parts += ["lora", f"r{lora.rank}", lora.dtype, *targets]
+        cast = ["cast"] if lora.autocast else []
+        parts += ["lora", f"r{lora.rank}", lora.dtype, *cast, *targets]
     usual = {"attention": "sdpa", "optimizer": "adamw", "step": "fused"}
     parts += [getattr(recipe, key) for key in usual if getattr(recipe, key) != usual[key]]
     if recipe.checkpointing != "none":

@@ -103,6 +103,9 @@ def read(given: Mapping[str, Any]) -> Job:
             _refuse(f"recipe.{key}", getattr(recipe, key), bound)
     if recipe.lora and recipe.lora.library != "peft":
         _refuse("recipe.lora.library", recipe.lora.library, "a trace knows peft")
+    if recipe.lora and recipe.lora.drops:
+        bound = "a trace runs the processor's dropout, whose masks are wider than a card's"
+        _refuse("recipe.lora.dropout", recipe.lora.dropout, bound)
     if job.model.architecture.experts and recipe.params != "bf16":
         bound = "PyTorch knows the shapes of grouped products in bf16 only"
         _refuse("recipe.params", recipe.params, f"a mixture of experts: {bound}")
@@ -226,6 +229,7 @@ class _Tracing:
         return loss
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self._recipe.compute == self._recipe.params:
+        adapters = self._recipe.lora
+        if self._recipe.compute == self._recipe.params and not (adapters and adapters.autocast):
             return nullcontext()
         return torch.autocast("cpu", dtype=DTYPES[self._recipe.compute])

@@ -141,7 +141,7 @@ def look(row: LaterRow, overlay: bool = True) -> Look:
 def merged(job: Json, said: Json) -> dict[str, Any]:
     """A job with further words: those inside one of its parts join the part."""
     new = {
-        key: {**job.get(key, {}), **value} if isinstance(value, Mapping) else value
+        key: merged(job.get(key) or {}, value) if isinstance(value, Mapping) else value
         for key, value in said.items()
     }
     return {**job, **new}

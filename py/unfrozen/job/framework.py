@@ -6,13 +6,15 @@ words always count; what was set, and why, stays with the job (`Chosen`) and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from unfrozen.errors import PlanError
 from unfrozen.job.habits import FRAMEWORKS, OTHER_NAMES, Words
 
 PARTS: Final = ("recipe", "cluster")
+LORA: Final = "lora."
+"""What the words of adapters begin with."""
 
 
 class Word(NamedTuple):
@@ -83,7 +85,7 @@ def apply(
     says whether the model has any. Raises PlanError where nobody knows the framework.
     """
     name = _known(name)
-    asked = {**recipe, **cluster}
+    asked = {**recipe, **cluster, **_adapter_words(recipe)}
     words = []
     for habit in FRAMEWORKS[name]:
         idle = habit.key in _OF_EXPERTS and not experts
@@ -96,8 +98,20 @@ def apply(
         if recipe.get(key) == said and when(asked):
             words.append(Word("recipe", key, value, why, source))
     set_by = {part: {w.key: w.value for w in words if w.part == part} for part in PARTS}
+    lora = {
+        key[len(LORA) :]: set_by["recipe"].pop(key) for key in [*set_by["recipe"]] if LORA in key
+    }
+    if lora:
+        given = recipe.get("lora")
+        set_by["recipe"]["lora"] = {**lora, **(given if isinstance(given, Mapping) else {})}
     both = {**recipe, **set_by["recipe"]}, {**cluster, **set_by["cluster"]}
     return Chosen(name, tuple(words)), *both
+
+
+def _adapter_words(recipe: Words) -> dict[str, object]:
+    """Words of adapters by the names that habits give them."""
+    given = recipe.get("lora")
+    return {LORA + key: v for key, v in given.items()} if isinstance(given, Mapping) else {}
 
 
 def _known(name: object) -> str:
@@ -118,6 +132,8 @@ def _makes_sense(key: str, asked: Words) -> bool:
     """Whether the recipe may have the word: what else is asked for excludes some."""
     if key in ("master", "grads") and asked.get("method") in ("lora", "qlora"):
         return False
+    if key.startswith(LORA):
+        return asked.get("method") in ("lora", "qlora")
     if key == "master":
         return asked.get("params", "bf16") != "fp32" and asked.get("optimizer") != "lomo"
     if key == "params":

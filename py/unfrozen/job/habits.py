@@ -15,7 +15,8 @@ When = Callable[[Words], bool]
 class Habit(NamedTuple):
     """A word that a framework sets where `when` holds of what is asked, recipe and cluster in one.
 
-    Whose word it is, of the recipe or of the cluster, is told by its name.
+    Whose word it is, of the recipe or of the cluster, is told by its name; `lora.dtype` is the
+    adapters' dtype.
     """
 
     key: str
@@ -49,6 +50,10 @@ def _full(asked: Words) -> bool:
     return asked.get("method", "full") == "full"
 
 
+def _not_quantised(asked: Words) -> bool:
+    return asked.get("method") == "lora"
+
+
 def _habits(source: str, *habits: tuple[object, ...]) -> tuple[Habit, ...]:
     """(key, value, why, when, file below `source`), the last two left out where they go without."""
     found = []
@@ -71,6 +76,10 @@ _TRAINER: Final = (
     ("loss", "logits_fp32", _UPCAST, "loss/loss_utils.py"),
     ("step", "fused", "adamw_torch_fused", "training_args.py (optim)"),
 )
+_PEFT: Final = ("lora.library", "peft", "adapters are PEFT's")
+_WIDE: Final = ("lora.dtype", "fp32", "PEFT keeps adapters in fp32 (autocast_adapter_dtype)")
+_AUTOCAST: Final = ("lora.autocast", True, "bf16=True: their products run in bf16")
+_APART: Final = ("lora.library", "peft", "every adapter stands alone")
 _BELOW: Final = "transformers 5.24 src/transformers"
 _KEMPNER: Final = "KempnerInstitute/KempnerForge @bc775fe"
 _PRIME: Final = "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer"
@@ -85,10 +94,24 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("loss", "logits_bf16", "the upcast is compiled away", _compiled, "components/loss.py"),
         ("loss", "logits_fp32", _UPCAST, _eager, "torchtitan/components/loss.py"),
     ),
-    "transformers": _habits(_BELOW, *_TRAINER),
+    "transformers": _habits(
+        _BELOW, *_TRAINER, (*_PEFT, "integrations/peft.py"), (*_WIDE, "integrations/peft.py")
+    ),
     "accelerate": _habits(_BELOW, *_TRAINER[:2]),
-    "trl": _habits(f"its trainers are those of {_BELOW}", *_TRAINER),
-    "axolotl": _habits(f"its trainers are those of {_BELOW}", *_TRAINER),
+    "trl": _habits(
+        f"its trainers are those of {_BELOW}",
+        *_TRAINER,
+        (*_PEFT, "TRL 1.16 trl/trainer/sft_trainer.py"),
+        (*_WIDE, _not_quantised, "TRL 1.16 trl/trainer/sft_trainer.py"),
+        (*_AUTOCAST, _not_quantised, "TRL 1.16 trl/trainer/base_config.py"),
+    ),
+    "axolotl": _habits(
+        f"its trainers are those of {_BELOW}",
+        *_TRAINER,
+        (*_PEFT, "axolotl @067b021 src/axolotl/loaders/adapter.py"),
+        (*_WIDE, "axolotl @067b021 src/axolotl/loaders/adapter.py"),
+        (*_AUTOCAST, "axolotl @067b021 src/axolotl/core/builders/base.py"),
+    ),
     "ms-swift": _habits(f"its trainers are those of {_BELOW}", *_TRAINER),
     "torchtune": _habits(
         "meta-pytorch/torchtune @bd2a0fc",
@@ -97,6 +120,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("loss", "chunked", "LinearCrossEntropyLoss in chunks", "torchtune/modules/loss"),
         ("outer_apart", True, "custom_sharded_layers", _weights_sharded, "recipes/configs/llama3"),
         ("reduce", "bf16", "no other precision is asked for", _sharded, "training/_distributed.py"),
+        (*_APART, "torchtune/modules/peft/lora.py"),
     ),
     "megatron": _habits(
         "NVIDIA/Megatron-LM @d98e8a6",
@@ -164,6 +188,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("master", None, _PURE, _full, "nemo_automodel/_transformers/auto_model.py"),
         ("kernels", "fused", "Liger's kernels", "auto_model.py (use_liger_kernel)"),
         ("compiled_loss", False, "F.cross_entropy", "nemo_automodel/components/loss"),
+        (*_APART, "nemo_automodel/components/_peft/lora.py"),
         ("reduce", "fp32", _SUMMED, _sharded, "components/distributed/config.py"),
         (
             "no_sync",
@@ -184,6 +209,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("kernels", "fused_block", "norms and MLP with their products", "unsloth/kernels"),
         ("loss", "logits_bf16", "Fast_CrossEntropyLoss", "unsloth/kernels/cross_entropy_loss.py"),
         ("compiled_loss", True, "one kernel", "unsloth/kernels/cross_entropy_loss.py"),
+        (*_PEFT, "unsloth/models/llama.py"),
     ),
     "deepspeed": _habits(
         "deepspeedai/DeepSpeed",

@@ -24,7 +24,8 @@ class Recipe:
 
     method        full; lora trains adapters beside frozen weights; qlora quantises those too; lisa
                   trains what is outside the layers and some layers at a time
-    params        precision of the weights the forward pass reads
+    params        precision of the weights the forward pass reads; under qlora those that are not
+                  quantised: fp32 after PEFT's prepare_model_for_kbit_training
     compute       precision of the matrix products; default: that of the weights, bf16 for fp32
     master        "fp32" keeps a second, exact copy for the optimizer; default for 16-bit weights
                   that train
@@ -73,7 +74,7 @@ class Recipe:
                   classification has none
     compiled_loss whether the loss is compiled; default: where kernels are fused
     keeps_outputs the caller holds the logits through the backward pass
-    lora          {"rank", "dtype", "targets"}; see `Lora`
+    lora          {"rank", "dtype", "targets", …}; see `Lora`
     lisa_layers   how many layers train at a time under lisa; default 2
     base          precision of the frozen linear layers under qlora: nf4, nf4-dq (scales quantised
                   as well) or int8; int8 also where all weights train (torchao, Q-GaLore)
@@ -152,7 +153,8 @@ class Recipe:
         (Megatron's main gradients).
         """
         zeroed = encoder if self.zero_in_place is None else self.zero_in_place
-        return self.grad_accum > 1 or zeroed or BYTES[self.grads] > BYTES[self.params]
+        trained = self.lora.dtype if self.lora else self.params
+        return self.grad_accum > 1 or zeroed or BYTES[self.grads] > BYTES[trained]
 
     def as_json(self) -> dict[str, object]:
         """Plain data that `read` takes back."""

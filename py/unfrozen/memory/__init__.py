@@ -3,11 +3,11 @@
 Reading order:
 
 1. `classic` — 16 bytes a parameter, s·b·d·L·k, minimum GPUs
-2. `adapters` — what LoRA trains, what quantised weights take
-3. `low_rank` — moments in a space of lower rank
-4. `states` — weights, gradients, master copy, moments, the update's temporaries
-5. `sharding` — what ZeRO and offload leave on a card
-6. `flow` — what flows through a layer, and one line of its account
+2. `flow` — what flows through a layer, and one line of its account
+3. `adapters` — what LoRA trains and keeps, what quantised weights take
+4. `low_rank` — moments in a space of lower rank
+5. `states` — weights, gradients, master copy, moments, the update's temporaries
+6. `sharding` — what ZeRO and offload leave on a card
 7. `attention` — q, k, v and the scores
 8. `experts` — the sparse part of a mixture of experts
 9. `activations` — what the forward pass keeps for the backward pass

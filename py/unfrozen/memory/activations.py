@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.errors import PlanError
+from unfrozen.memory.adapters import adapter_inputs, inner_values, output_read, reads_product
 from unfrozen.memory.attention import (
     attention_items,
     qkv_numbers,
@@ -25,7 +26,7 @@ from unfrozen.memory.attention import (
     softmax_working,
 )
 from unfrozen.memory.experts import experts_items
-from unfrozen.memory.flow import Adapters, Flow, Item
+from unfrozen.memory.flow import Flow, Item
 from unfrozen.model import Architecture
 from unfrozen.model.mixers import Latent
 
@@ -61,7 +62,7 @@ def layer_items(a: Architecture, flow: Flow, sparse: bool = False) -> tuple[Item
         items = [_norms(a, flow), *_inputs(a, flow, sparse), *attention_items(a, flow)]
         items += experts_items(a, flow) if sparse else [_mlp(a, flow)]
     if flow.adapters:
-        items.append(_ranks(flow))
+        items.append(inner_values(flow.adapters))
     if flow.dropout and (not a.gated or a.dropout):
         noise = flow.noise(flow.compute)
         items.append(Item("masks of two dropouts", f"2·{noise}·h", 2 * noise * a.hidden, True))
@@ -123,12 +124,40 @@ def norm_bytes(a: Architecture, flow: Flow, width: int, rows: int = 1) -> int:
     return (4 + (0 if flow.adapters else normalised)) * width + 4 * rows
 
 
-def first_norm_bytes(a: Architecture, flow: Flow) -> int:
+def unreached_bytes(a: Architecture, flow: Flow) -> int:
     """Bytes a token that the first layer need not keep: no gradient goes into a frozen embedding,
-    so its first norm is not differentiated.
+    so what comes before the layer's first adapter is not differentiated.
     """
-    pre = a.norm_places != "post"
-    return norm_bytes(a, flow, a.hidden) if flow.adapters and pre else 0
+    adapters = flow.adapters
+    if not adapters or a.norm_places == "post":
+        return 0
+    norm = norm_bytes(a, flow, a.hidden)
+    if adapters.qkv or flow.kernels != "eager" or a.mixer or a.experts:
+        return norm
+    found = norm + sum(item.size for item in attention_items(a, flow))
+    if adapters.out:  # which reads the output, or a copy of it
+        return found - (flow.compute * a.q_width if output_read(flow) else 0)
+    if a.norm_places != "pre" or a.parallel_residual:
+        return found
+    found += norm
+    if not adapters.up:
+        found += _mlp(a, flow).size - (flow.compute * a.ffn if reads_product(flow) else 0)
+    return found
+
+
+def unreached_weights(a: Architecture, flow: Flow) -> int:
+    """Frozen weights of the first layer that nothing keeps: no gradient goes into their input."""
+    adapters = flow.adapters
+    if not adapters or a.norm_places == "post":
+        return 0
+    found = a.hidden * (a.q_width + 2 * a.kv_width)
+    if adapters.qkv or a.mixer or a.experts:
+        return found
+    found += a.hidden * a.q_width
+    if adapters.out:
+        return found
+    up = (2 if a.gated else 1) * a.hidden * a.ffn
+    return found + up + (0 if adapters.up else a.hidden * a.ffn)
 
 
 def _norm_formula(a: Architecture, flow: Flow, width: str) -> str:
@@ -163,7 +192,7 @@ def _qk_norm_bytes(a: Architecture, flow: Flow) -> int:
 def _inputs(a: Architecture, flow: Flow, sparse: bool) -> list[Item]:
     """Inputs of the q, k, v and of the gate and up projections (those of o and down are below)."""
     if flow.adapters:
-        return _adapter_inputs(a, flow)
+        return adapter_inputs(a, flow)
     copies = 1 if a.norms == 1 else 2
     if flow.autocast:
         readers = (1 if a.fused_projections else 3) + (2 if a.gated and not sparse else 1)
@@ -172,54 +201,6 @@ def _inputs(a: Architecture, flow: Flow, sparse: bool) -> list[Item]:
         copies = 2 if a.fused_projections else readers
     size = copies * flow.compute * a.hidden
     return [Item("inputs of the linear layers", f"{copies}·{flow.compute}·h", size, True)]
-
-
-def _adapter_inputs(a: Architecture, flow: Flow) -> list[Item]:
-    """What adapters keep of the tensors they read, and what 4-bit products keep beside it."""
-    adapters, c = flow.adapters, flow.compute
-    assert adapters is not None
-    places = (
-        ("attention", adapters.qkv, a.hidden, "h", True),
-        ("attention output", adapters.out, a.q_width, "q", False),
-        ("feed-forward", adapters.up, a.hidden, "h", True),
-        ("inner product", adapters.down, a.ffn, "f", False),
-    )
-    if adapters.library == "litgpt":
-        return _dropped_inputs(flow, adapters, places)
-    found = []
-    for label, readers, width, symbol, whole in places:
-        casts = readers if adapters.width > c else 0
-        # the attention keeps its output itself, and the inner product is counted with its layer
-        shared = int((readers > casts or flow.keeps_inputs) and whole)
-        size = (casts * adapters.width + shared * c) * width
-        formula = f"({casts}·{adapters.width} + {shared}·{c})·{symbol}"
-        found.append(Item(f"inputs of adapters: {label}", formula, size, whole))
-    return found
-
-
-_Place = tuple[str, int, int, str, bool]
-
-
-def _dropped_inputs(flow: Flow, adapters: Adapters, places: tuple[_Place, ...]) -> list[Item]:
-    """Each adapter keeps a dropped copy of its input and the mask; q, k and v share one."""
-    found, c = [], flow.compute
-    for label, readers, width, symbol, whole in places:
-        copies = min(readers, 1) if label == "attention" else readers
-        shared = int(flow.keeps_inputs and whole)
-        size = (copies * (1 + adapters.width) + shared * c) * width
-        formula = f"({copies}·(1 + {adapters.width}) + {shared}·{c})·{symbol}"
-        found.append(Item(f"inputs of adapters: {label}", formula, size, whole))
-    if 0 < adapters.qkv < 3:
-        size = c * adapters.qkv_out
-        found.append(Item("outputs of adapters, scattered", f"{c}·(widths of q, k, v)", size))
-    return found
-
-
-def _ranks(flow: Flow) -> Item:
-    adapters = flow.adapters
-    assert adapters is not None
-    size = adapters.in_layer * adapters.width * adapters.rank
-    return Item("inner values of adapters", f"{adapters.in_layer}·{adapters.width}·r", size)
 
 
 def softmax_point(a: Architecture, flow: Flow) -> tuple[int, int]:
@@ -241,19 +222,9 @@ def _saves(a: Architecture) -> tuple[int, int]:
     return saves[a.activation]
 
 
-def _reads_product(flow: Flow) -> bool:
-    """Whether anything keeps the input of the last linear layer."""
-    adapters = flow.adapters
-    return (
-        adapters is None
-        or flow.keeps_inputs
-        or (adapters.down > 0 and adapters.width <= flow.compute)
-    )
-
-
 def _mlp(a: Architecture, flow: Flow) -> Item:
     count, unread = _saves(a)
-    count -= 0 if _reads_product(flow) else unread
+    count -= 0 if reads_product(flow) else unread
     c = flow.compute
     return Item("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
 
@@ -278,7 +249,7 @@ def _fused_items(a: Architecture, flow: Flow) -> list[Item]:
 
 def _fused_mlp(a: Architecture, flow: Flow) -> Item:
     _saves(a)
-    count = (3 if a.gated else 2) - (0 if _reads_product(flow) else 1)
+    count = (3 if a.gated else 2) - (0 if reads_product(flow) else 1)
     c = flow.compute
     return Item("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
 

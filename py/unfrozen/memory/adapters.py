@@ -16,7 +16,8 @@ from typing import Final
 
 from unfrozen.job.recipe import BYTES, Lora, Recipe
 from unfrozen.job.targets import targets
-from unfrozen.model import ModelConfig
+from unfrozen.memory.flow import Adapters, Flow, Item
+from unfrozen.model import Architecture, ModelConfig
 
 QUANTISED_BITS: Final = {"nf4": 4, "nf4-dq": 4, "int8": 8}
 _SCALE_BITS: Final = {"nf4": 32 / 64, "nf4-dq": 8 / 64 + 32 / (64 * 256)}
@@ -50,3 +51,63 @@ def frozen_bytes(model: ModelConfig, recipe: Recipe) -> tuple[int, int]:
     else:
         scales = round(_SCALE_BITS[recipe.base] / 8 * linear)
     return rest + QUANTISED_BITS[recipe.base] * linear // 8, scales
+
+
+def adapter_inputs(a: Architecture, flow: Flow) -> list[Item]:
+    """What adapters keep of the tensors they read, and what 4-bit products keep beside it.
+
+    Those that drop keep each a copy and a mask of one byte; LitGPT's q, k and v share one. Where
+    the input has another precision than the adapter, or autocast another than both, each keeps a
+    cast copy. What nothing copies is kept once for all that read it.
+    """
+    adapters, c = flow.adapters, flow.compute
+    assert adapters is not None
+    places = (
+        ("attention", adapters.qkv, a.hidden, "h", True),
+        ("attention output", adapters.out, a.q_width, "q", False),
+        ("feed-forward", adapters.up, a.hidden, "h", True),
+        ("inner product", adapters.down, a.ffn, "f", False),
+    )
+    one_product = adapters.library == "litgpt"
+    found = []
+    for label, readers, width, symbol, whole in places:
+        mask = int(adapters.drops)
+        as_is = {adapters.width, adapters.reads} == {flow.stream if whole else c} and not mask
+        copies = 0 if as_is else readers
+        if one_product and label == "attention":
+            copies = min(copies, 1)
+        # the attention keeps its output itself, and the inner product is counted with its layer
+        shared = int(whole and (flow.keeps_inputs or (readers > 0 and not copies)))
+        size = (copies * (mask + adapters.reads) + shared * c) * width
+        each = f"(1 + {adapters.reads})" if mask else str(adapters.reads)
+        formula = f"({copies}·{each} + {shared}·{c})·{symbol}"
+        found.append(Item(f"inputs of adapters: {label}", formula, size, whole))
+    if one_product and 0 < adapters.qkv < 3:
+        size = c * adapters.qkv_out
+        found.append(Item("outputs of adapters, scattered", f"{c}·(widths of q, k, v)", size))
+    return found
+
+
+def inner_values(adapters: Adapters) -> Item:
+    """What lies between the two matrices of each adapter."""
+    size = adapters.in_layer * adapters.reads * adapters.rank
+    return Item("inner values of adapters", f"{adapters.in_layer}·{adapters.reads}·r", size)
+
+
+def output_read(flow: Flow) -> bool:
+    """Whether the attention's output itself is the input of a product that trains."""
+    adapters = flow.adapters
+    return adapters is None or (adapters.out > 0 and _as_is(flow))
+
+
+def reads_product(flow: Flow) -> bool:
+    """Whether anything keeps the input of the last linear layer itself."""
+    adapters = flow.adapters
+    return adapters is None or flow.keeps_inputs or (adapters.down > 0 and _as_is(flow))
+
+
+def _as_is(flow: Flow) -> bool:
+    """Whether adapters read what products return without a copy of it."""
+    adapters = flow.adapters
+    assert adapters is not None
+    return {adapters.width, adapters.reads} == {flow.compute} and not adapters.drops

@@ -31,7 +31,8 @@ class Item(NamedTuple):
 class Adapters(NamedTuple):
     """How many adapters of a layer read each of its tensors; see `unfrozen.job.recipe.Lora`.
 
-    `width` is bytes of one of their numbers; `qkv_out` the numbers they add to q, k and v.
+    `width` is bytes of one of their numbers, `reads` of one that their products read; `qkv_out` the
+    numbers they add to q, k and v; `drops` whether they read dropped copies.
     """
 
     qkv: int
@@ -42,6 +43,13 @@ class Adapters(NamedTuple):
     rank: int
     qkv_out: int
     library: str
+    reads: int = 0
+    drops: bool = False
+
+    @property
+    def cast(self) -> bool:
+        """Whether autocast makes their products narrower than they are."""
+        return self.reads < self.width
 
     @property
     def in_layer(self) -> int:
@@ -98,7 +106,7 @@ class Flow:
             recipe.seq_len,
             recipe.micro_batch > 1,
             dropout > 0,
-            _adapters(model, recipe.lora) if recipe.lora else None,
+            _adapters(model, recipe.lora, _product_width(recipe)) if recipe.lora else None,
             recipe.base is not None and recipe.kernels == "eager",
             recipe.packed,
             _padding(model, recipe.expert_padding),
@@ -113,8 +121,16 @@ def _padding(model: ModelConfig, chosen: str | float | None) -> float:
     return experts.count / experts.per_token if chosen == "fullest" else float(chosen)
 
 
+def _product_width(recipe: Recipe) -> int:
+    """Bytes of one number in products of adapters: their own, or under autocast the model's."""
+    assert recipe.lora is not None
+    own, compute = BYTES[recipe.lora.dtype], BYTES[recipe.compute]
+    autocast = recipe.lora.autocast or BYTES[recipe.params] > compute
+    return min(own, compute) if autocast else own
+
+
 @lru_cache(maxsize=1024)
-def _adapters(model: ModelConfig, lora: Lora) -> Adapters:
+def _adapters(model: ModelConfig, lora: Lora, reads: int) -> Adapters:
     found = targets(model, lora)
     read = [target.reads for target in found]
     return Adapters(
@@ -126,4 +142,6 @@ def _adapters(model: ModelConfig, lora: Lora) -> Adapters:
         rank=lora.rank,
         qkv_out=sum(target.shape[0] for target in found if target.reads == "qkv"),
         library=lora.library,
+        reads=reads,
+        drops=lora.drops,
     )

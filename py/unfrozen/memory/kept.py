@@ -20,10 +20,12 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.memory.activations import (
     before_experts_bytes,
     beside_items,
-    first_norm_bytes,
     layer_bytes,
     outside_items,
+    unreached_bytes,
+    unreached_weights,
 )
+from unfrozen.memory.adapters import adapter_parameters
 from unfrozen.memory.experts import dispatched_bytes
 from unfrozen.memory.flow import Adapters, Flow, Item
 from unfrozen.memory.kinds import kind_bytes, layer_kinds
@@ -118,7 +120,7 @@ class KeptLayers:
             return self._sampled_bytes(self.recipe.lisa_layers)
         each = kind_bytes(self.model, self.flow, self.whole_ranks)
         if len(each) == 1:
-            return a.layers * self.kept - self.tokens * first_norm_bytes(a, self.flow)
+            return a.layers * self.kept - self.tokens * unreached_bytes(a, self.flow)
         return round(self.tokens * sum(count * size for size, count in each))
 
     def _sampled_bytes(self, sampled: int) -> int:
@@ -154,15 +156,25 @@ class KeptLayers:
     def casts(self, layers: int, *, forward: bool = False, head: bool = False) -> int:
         """16-bit copies of the weights of `layers` layers that autocast makes, and of the `head`.
 
-        Until its context ends, after the loss, it keeps them all; then the graph keeps those that
-        no checkpoint will make again, and that of a head which is not differentiated yet.
+        Until its context ends, after the loss, it keeps those of all that train; the graph keeps
+        those that no checkpoint will make again, and that of a head which is not differentiated
+        yet. Quantised weights are none that it casts.
         """
-        if not self.flow.autocast:
-            return 0
-        a = self.model.architecture
-        once = self.recipe.checkpointing != "none" and not forward
-        kept = self.model.layer_linears
-        if self.flow.kernels == "fused_block":  # it casts the others again
+        a, flow, recipe = self.model.architecture, self.flow, self.recipe
+        remade = recipe.checkpointing != "none"
+        adapters = 0
+        if recipe.lora and flow.adapters and flow.adapters.cast:
+            each = adapter_parameters(self.model, recipe.lora) // a.layers
+            adapters = each * (min(layers, 1) if remade and not forward else layers)
+        if not flow.autocast:
+            return flow.compute * adapters
+        kept = 0 if recipe.base else self.model.layer_linears
+        if flow.kernels == "fused_block":  # it casts the others again
             kept = a.q_width * a.hidden
-        copies = (min(layers, 1) if once else layers) * kept
-        return self.flow.compute * (copies + (a.head_size if head else 0))
+        if recipe.lora and remade:  # frozen ones are there within their layer only
+            copies = 0 if forward or head else kept
+        elif recipe.lora and kept:
+            copies = layers * kept - unreached_weights(a, flow)
+        else:
+            copies = kept * (min(layers, 1) if remade and not forward else layers)
+        return flow.compute * (copies + adapters + (a.head_size if head else 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from unfrozen.memory.activations import norm_bytes, softmax_point
+from unfrozen.memory.adapters import reads_product
 from unfrozen.memory.experts import experts_working
 from unfrozen.memory.flow import Flow
 from unfrozen.model import ModelConfig
@@ -55,7 +56,7 @@ def working_points(model: ModelConfig, flow: Flow, whole_ranks: int = 1) -> list
     # gelu, which is written out, that with 1 + tanh
     wide = (2 if a.gated or a.activation == "gelu_new" else 1) * a.ffn
     after = norm_bytes(a, flow, a.hidden) if a.norm_places != "pre" else 0
-    added = flow.compute * (a.hidden + wide)
+    added = flow.compute * (a.hidden + wide) + (flow.compute - _product_width(flow)) * a.ffn
     found = [Working("feed_forward", after, added, a.hidden * a.ffn)]
     if after:  # the norm after the feed-forward part comes first, while all of that is there
         found.append(Working("norm", 0, (16 + flow.stream) * a.hidden // whole_ranks, 0))
@@ -64,8 +65,44 @@ def working_points(model: ModelConfig, flow: Flow, whole_ranks: int = 1) -> list
         incoming = flow.compute + (flow.stream if flow.autocast else 0)  # the residual's, too
         added = (by_input + incoming) * a.hidden + flow.compute * wide
         found = [Working("feed_forward", 0, added, feed_forward_size(model))]
+    if flow.adapters and flow.adapters.width > flow.compute:
+        found += _casting(model, flow)
     if flow.attention == "eager" and flow.kernels != "fused":
         freed, added = softmax_point(a, flow)
         left = a.hidden * (a.q_width + 2 * a.kv_width)
         found.append(Working("scores", freed, added, model.layer_parameters(0) - left))
     return found
+
+
+def _casting(model: ModelConfig, flow: Flow) -> list[Working]:
+    """Adapters that are wider than the layer's products, where these are made again and after.
+
+    Before the last product both terms of another, and their sum, are there, all as wide as the
+    adapter unless autocast narrows them; at the last one its input, the wide copy of that which
+    autocast casts in turn, and its output. Beside them are the gradient that waits, in as many
+    precisions as it is read, the stream (in fp32 a norm keeps it) and its norm. Then the gradient
+    by the adapter's input is as wide as that input.
+    """
+    a, adapters, c, stream = model.architecture, flow.adapters, flow.compute, flow.stream
+    assert adapters is not None
+    reads, waits = adapters.reads, 2 * stream + (stream if stream < 4 else 0)
+    if adapters.down:  # scaled, and, unless no cast is needed, narrowed for the frozen product
+        waits += reads + (c if stream > reads or reads > c else 0)
+    found = []
+    if adapters.up:
+        freed = reads + int(adapters.drops) if adapters.down else 0
+        terms = c + reads + (0 if adapters.cast else reads)
+        found.append((freed * a.ffn, terms * a.ffn + waits * a.hidden))
+    if adapters.down:
+        wide = adapters.width if adapters.cast else 0
+        found.append((0, (c + wide) * a.ffn + (waits + c) * a.hidden))
+        found.append((0, reads * a.ffn + (c + stream) * a.hidden))
+    return [Working("feed_forward", freed, added, 0) for freed, added in found]
+
+
+def _product_width(flow: Flow) -> int:
+    """Bytes of a number of what is kept of the input of the last product, and freed by it."""
+    adapters = flow.adapters
+    if adapters is None or reads_product(flow):
+        return flow.compute
+    return adapters.reads + int(adapters.drops) if adapters.down else 0

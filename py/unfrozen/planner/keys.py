@@ -19,7 +19,14 @@ DEFAULTS: Final[dict[str, str]] = {
 FLAGS: Final = frozenset(
     {"paged", "optimizer_in_backward", "activation_offload", "sequence_parallel", "zero_in_place"}
     | {"outer_apart", "packed", "no_sync", "grad_buckets", "whole_compile", "compiled_loss"}
-    | {"keeps_outputs", "router_held", "root_resharded", "whole_embedding", "device_map"}
+    | {
+        "lora_autocast",
+        "keeps_outputs",
+        "router_held",
+        "root_resharded",
+        "whole_embedding",
+        "device_map",
+    }
 )
 MAY_BE_ON: Final = FLAGS - {
     "paged",
@@ -37,7 +44,7 @@ WHOLE: Final = frozenset(
     | {"pipeline_parallel", "pipeline_chunks", "expert_parallel", "expert_tensor_parallel"}
     | {"shard_size"}
 )
-REAL: Final = frozenset({"dropout", "price"})
+REAL: Final = frozenset({"dropout", "lora_dropout", "price"})
 RECIPE: Final = (
     "method",
     "base",
@@ -76,7 +83,14 @@ RECIPE: Final = (
 )
 YIELDS: Final = frozenset({"seq_len"})
 """Left to the job while the reader leaves it alone: a model may read no sequence that long."""
-LORA: Final = ("lora_rank", "lora_targets", "lora_dtype", "lora_library")
+LORA: Final = (
+    "lora_rank",
+    "lora_targets",
+    "lora_dtype",
+    "lora_library",
+    "lora_dropout",
+    "lora_autocast",
+)
 CLUSTER: Final = (
     "gpus",
     "sharding",

@@ -70,6 +70,8 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
                 "what it keeps beside the adapters",
                 {"litgpt": "LitGPT", "peft": "PEFT"},
             ),
+            _knob("lora_dropout", "Adapter dropout", "each keeps a dropped copy of its input"),
+            _knob("lora_autocast", "Adapters under autocast", "their products run in 16 bits"),
         ),
     ),
     (

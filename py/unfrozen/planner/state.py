@@ -106,7 +106,7 @@ def patched(state: State, patch: Mapping[str, object]) -> State:
         if "lora" in values:
             lora = cast("Mapping[str, object]", values.pop("lora") or {})
             changed = {key: text for key, text in changed.items() if key not in LORA}
-            changed |= {f"lora_{name}": value for name, value in lora.items()}
+            changed |= {f"lora_{name}": word for name, word in lora.items() if word is not None}
         changed |= values
     return read_state(changed)
 

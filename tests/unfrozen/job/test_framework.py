@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -14,12 +16,13 @@ from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.habits import FRAMEWORKS, OTHER_NAMES
-from unfrozen.job.recipe import Recipe
+from unfrozen.job.recipe import Lora, Recipe
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan, plan_job
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
 MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].config
+KEYS = {field.name for part in (Recipe, Cluster, Lora) for field in fields(part)}
 SHARDED = {"gpus": 8, "sharding": "zero3"}
 
 
@@ -40,7 +43,7 @@ def test_whatever_a_framework_sets_can_be_planned(
         found = Job.read(given)
         assert found.framework is not None
         for word in found.framework.words:
-            assert getattr(getattr(found, word.part), word.key) == word.value
+            assert attrgetter(f"{word.part}.{word.key}")(found) == word.value
             meant_otherwise = (name, word.key) == ("prime-rl", "kernels")
             assert word.key not in {**asked, **cluster} or meant_otherwise
         assert plan_job(found).allocated_bytes > 0
@@ -49,7 +52,7 @@ def test_whatever_a_framework_sets_can_be_planned(
 def test_every_word_has_a_reason_and_a_file() -> None:
     for habits in FRAMEWORKS.values():
         for habit in habits:
-            assert habit.key in Recipe.__dataclass_fields__ | Cluster.__dataclass_fields__
+            assert habit.key.removeprefix("lora.") in KEYS
             assert habit.why
             assert "/" in habit.source
 
@@ -186,3 +189,14 @@ def test_a_job_that_says_everything_is_left_alone() -> None:
     found = job("trl", recipe=asked)
     assert found.framework == ("trl", ())
     assert framework_text(found) == "trl: the job says all that it would set."
+
+
+def test_adapters_are_those_of_the_framework_where_the_job_leaves_them_alone() -> None:
+    lora = {"method": "lora", "lora": {"rank": 8, "dtype": "bf16"}}
+    assert job("trl", recipe=lora).recipe.lora == Lora(8, "bf16", library="peft", autocast=True)
+    assert job("trl", recipe={"method": "lora"}).recipe.lora == Lora(
+        dtype="fp32", library="peft", autocast=True
+    )
+    assert job("trl", recipe={"method": "qlora"}).recipe.lora == Lora(library="peft")
+    assert job("trl").recipe.lora is None
+    assert "recipe.lora.dtype = fp32" in framework_text(job("axolotl", recipe={"method": "qlora"}))

@@ -157,3 +157,27 @@ def test_adapters_sit_beside_every_linear_layer_unless_named() -> None:
     assert Recipe.read({"method": "lora", "lora": {"targets": "q_proj"}}).lora == Lora(
         targets=("q_proj",)
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"),
+    [
+        ("dropout", 1, "it must be a number in 0 … 1, 1 left out"),
+        ("dropout", -0.1, "it must be a number in 0 … 1, 1 left out"),
+        ("dropout", True, "it must be a number in 0 … 1, 1 left out"),
+        ("dropout", float("nan"), "it must be a number in 0 … 1, 1 left out"),
+        ("autocast", "yes", "it must be true or false"),
+    ],
+)
+def test_wrong_words_of_adapters_are_refused(key: str, value: object, bound: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        Recipe.read({"method": "lora", "lora": {key: value}})
+    assert caught.value.key == f"recipe.lora.{key}"
+    assert bound in str(caught.value)
+
+
+def test_adapters_drop_as_their_library_does_unless_told() -> None:
+    assert Lora().drops
+    assert not Lora(dropout=0).drops
+    assert not Lora(library="peft").drops
+    assert Lora(library="peft", dropout=0.05).drops

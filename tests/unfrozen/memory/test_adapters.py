@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from unfrozen.job.recipe import Lora, Recipe
-from unfrozen.memory.adapters import adapter_parameters, frozen_bytes, linear_parameters
+from unfrozen.memory.adapters import (
+    adapter_inputs,
+    adapter_parameters,
+    frozen_bytes,
+    linear_parameters,
+)
+from unfrozen.memory.flow import Flow
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import plan
 
 SEVEN_B = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
 
@@ -33,3 +42,68 @@ def test_only_linear_layers_are_quantised(base: str, weight_bits: int, scale_bit
 def test_without_quantisation_the_frozen_weights_stay_as_they_are() -> None:
     lora = Recipe.read({"method": "lora"})
     assert frozen_bytes(SEVEN_B, lora) == (2 * SEVEN_B.num_parameters, 0)
+
+
+def kept(**recipe: Any) -> dict[str, int]:
+    """Bytes a token that a layer keeps for what adapters read, by where they sit."""
+    given = {"method": "lora", "params": "bf16", "grads": "fp32", "moments": "fp32"} | recipe
+    flow = Flow.of(SEVEN_B, Recipe.read(given))
+    found = adapter_inputs(SEVEN_B.architecture, flow)
+    return {item.label.rpartition(": ")[2]: item.size for item in found if ":" in item.label}
+
+
+H, F = 4096, 11008
+PLACES = {"attention": 3 * H, "attention output": H, "feed-forward": 2 * H, "inner product": F}
+
+
+def peft(dtype: str, **more: Any) -> dict[str, Any]:
+    return {"library": "peft", "dtype": dtype, **more}
+
+
+def test_adapters_as_wide_as_the_model_share_what_they_read() -> None:
+    assert kept(lora=peft("bf16"), grads="bf16", moments="bf16") == {
+        "attention": 2 * H,
+        "attention output": 0,  # the attention keeps it
+        "feed-forward": 2 * H,
+        "inner product": 0,  # its layer keeps it
+    }
+
+
+@pytest.mark.parametrize(("autocast", "width"), [(False, 4), (True, 2)])
+@pytest.mark.parametrize(("dropout", "mask"), [(0, 0), (0.1, 1)])
+def test_wider_adapters_keep_each_a_copy_and_a_mask_where_they_drop(
+    autocast: bool, width: int, dropout: float, mask: int
+) -> None:
+    found = kept(lora=peft("fp32", autocast=autocast, dropout=dropout))
+    assert found == {place: (width + mask) * size for place, size in PLACES.items()}
+
+
+def test_fp32_weights_under_autocast_cast_for_every_adapter() -> None:
+    found = kept(params="fp32", compute="bf16", lora=peft("fp32"))
+    assert found == {place: 2 * size for place, size in PLACES.items()}
+    assert kept(params="fp32", compute="bf16", lora=peft("fp32", autocast=True)) == found
+
+
+def test_litgpts_adapters_of_q_k_and_v_share_a_dropped_copy() -> None:
+    found = kept(lora={"library": "litgpt", "dtype": "bf16"}, grads="bf16", moments="bf16")
+    assert found["attention"] == 3 * H
+    assert found["feed-forward"] == 2 * 3 * H
+
+
+def peak(**recipe: Any) -> int:
+    given = {"method": "qlora", "base": "nf4", "seq_len": 1024, **recipe}
+    return plan(
+        {"model": CATALOGUE["meta-llama/Llama-2-7b-hf"].config, "recipe": given}
+    ).allocated_bytes
+
+
+def test_autocast_makes_no_copy_of_quantised_weights() -> None:
+    lora = peft("fp32")
+    exact = peak(params="fp32", compute="fp32", lora=lora)
+    assert peak(params="fp32", compute="bf16", lora=lora) < exact
+
+
+def test_fp32_adapters_beside_16_bit_weights_hold_no_gradients_through_the_forward_pass() -> None:
+    recipe = Recipe.read({"method": "lora", "lora": peft("fp32")})
+    assert not recipe.resident_grads()
+    assert Recipe.read({"params": "bf16", "grads": "fp32"}).resident_grads()

@@ -12,12 +12,13 @@ from unfrozen.plan.record import KINDS, SPEEDS, Spread
 
 # from docs/first_look.py --bars
 BARS: dict[tuple[str, str], tuple[float, float]] = {
+    ("memory", "adapters"): (0.073, 0.203),
     ("memory", "experts"): (0.043, 0.095),
     ("memory", "low"): (0.063, 0.173),
     ("memory", "one"): (0.033, 0.171),
     ("memory", "machine"): (0.020, 0.147),
     ("memory", "machines"): (0.012, 0.062),
-    ("memory", "all"): (0.033, 0.130),
+    ("memory", "all"): (0.036, 0.147),
     ("speed", "adapters"): (0.154, 0.238),
     ("speed", "experts"): (1.797, 2.481),
     ("speed", "low"): (0.117, 0.625),

@@ -28,7 +28,9 @@ odd = (
     | st.sampled_from(["fp32", "bf16", "int8", "nf4", "zero3", "full", "lora", "eager", "T4", ""])
     | st.text(max_size=3)
     | st.lists(st.integers(), max_size=2)
-    | st.dictionaries(st.sampled_from(["rank", "dtype", "targets", "x"]), st.integers(), max_size=2)
+    | st.dictionaries(
+        st.sampled_from(["rank", "dtype", "dropout", "autocast", "x"]), st.integers(), max_size=2
+    )
 )
 KEYS = {
     "model": [*CATALOGUE["Qwen/Qwen3-30B-A3B"].config, "attention_bias", "architectures"],
