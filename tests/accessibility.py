@@ -1,10 +1,14 @@
 """What axe-core finds wrong in a page, and whether the page scrolls sideways."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from playwright.sync_api import Page
 
 import build
+from browser.drawing import drawn
+
+Look = tuple[Literal["light", "dark"], int]
 
 STRICT = {
     rule: {"enabled": True} for rule in ("focus-order-semantics", "p-as-heading", "target-size")
@@ -29,3 +33,22 @@ def is_wider_than_the_window(page: Page) -> bool:
     """Whether something sticks out, so that the page can be scrolled sideways."""
     wide: bool = page.evaluate("() => document.documentElement.scrollWidth > innerWidth")
     return wide
+
+
+def looks(page: Page, *wanted: Look) -> Iterator[Look]:
+    """The page in each scheme and width, drawn, and without movement: it is opened once for all."""
+    for scheme, width in wanted:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": 900})
+        drawn(page)
+        yield scheme, width
+
+
+def objections(page: Page, within: str, *wanted: Look) -> list[str]:
+    """What axe finds inside `within`, and whether anything sticks out, in each of the looks."""
+    found = []
+    for look in looks(page, *wanted):
+        found += [f"{look}: {line}" for line in violations(page, within)]
+        if is_wider_than_the_window(page):
+            found.append(f"{look}: it scrolls sideways")
+    return found

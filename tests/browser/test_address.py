@@ -1,6 +1,5 @@
 """A plan stays in the address: through links, a reload, and Back."""
 
-import pytest
 from playwright.sync_api import Page
 
 from browser.decision_reader import DecisionReader
@@ -39,23 +38,21 @@ def follow(page: Page, selector: str) -> None:
     page.locator(selector).first.evaluate("(link) => link.click()")
 
 
-@pytest.mark.parametrize(
-    ("selector", "place"),
-    [
-        (".toc a[href='#references']", "references"),
-        ("a.cite[href='#ref-hu2021']", "ref-hu2021"),
-        (".anchor[href='#forgetting']", "forgetting"),
-        (".skip", "article"),
-        ("a.note-ref", "note-1"),
-    ],
-)
-def test_a_link_leads_to_its_place_and_keeps_the_plan(
-    page: Page, static_site: StaticSite, selector: str, place: str
-) -> None:
+LINKS = {
+    ".toc a[href='#references']": "references",
+    "a.cite[href='#ref-hu2021']": "ref-hu2021",
+    ".anchor[href='#forgetting']": "forgetting",
+    ".skip": "article",
+    "a.note-ref": "note-1",
+}
+
+
+def test_a_link_leads_to_its_place_and_keeps_the_plan(page: Page, static_site: StaticSite) -> None:
     reader = planned(page, static_site.url)
-    follow(page, selector)
-    stands(page, f"#{place}&{PLAN}", "" if place == "article" else place)
-    assert reader.view["state"] == STATE
+    for selector, place in LINKS.items():
+        follow(page, selector)
+        stands(page, f"#{place}&{PLAN}", "" if place == "article" else place)
+        assert reader.view["state"] == STATE
 
 
 def test_a_reload_keeps_the_plan_and_the_place(page: Page, static_site: StaticSite) -> None:

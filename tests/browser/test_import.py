@@ -1,14 +1,16 @@
 """Files of other tools, dropped on the page: read by its own Python, shown as runs."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, expect
 
 import foreign_runs
 from accessibility import violations
 from browser.run_reader import RunReader, written
-from conftest import Server
+from conftest import Server, watched_page
 
 INPUT = "run-chooser input[type=file]"
 DROP = """(view, [name, text]) => {
@@ -36,10 +38,18 @@ def state(steps: int) -> str:
     return json.dumps({"log_history": history, "global_step": steps, "max_steps": steps})
 
 
-def test_a_dropped_trainer_state_becomes_a_run(reader: RunReader) -> None:
-    view = reader.page.locator("run-view").first
-    view.evaluate(DROP, ["trainer_state.json", state(40)])
-    reader.wait_notice("finished")
+@pytest.fixture(scope="module")
+def dropped(chromium: Browser, serve_site: Server) -> Iterator[RunReader]:
+    """A page on which the state of a Trainer was dropped."""
+    with watched_page(chromium.new_context(bypass_csp=True)) as page:
+        reader = RunReader(page, serve_site.url)
+        page.locator("run-view").first.evaluate(DROP, ["trainer_state.json", state(40)])
+        reader.wait_notice("finished")
+        yield reader
+
+
+def test_a_dropped_trainer_state_becomes_a_run(dropped: RunReader) -> None:
+    reader = dropped
     series = reader.state["series"]
     assert series["train/loss"]["x"] == list(range(5, 41, 5))
     assert series["train/loss"]["y"][0] == 1.8
@@ -47,10 +57,8 @@ def test_a_dropped_trainer_state_becomes_a_run(reader: RunReader) -> None:
     assert "40 steps, as Hugging Face Trainer logged them" in text(reader, ".run-state")
 
 
-def test_what_it_lacks_is_said_and_no_box_stays_empty(reader: RunReader) -> None:
-    view = reader.page.locator("run-view").first
-    view.evaluate(DROP, ["trainer_state.json", state(40)])
-    reader.wait_notice("finished")
+def test_what_it_lacks_is_said_and_no_box_stays_empty(dropped: RunReader) -> None:
+    reader, view = dropped, dropped.page.locator("run-view").first
     view.scroll_into_view_if_needed()
     said = text(reader, ".run-lacks")
     assert "Hugging Face Trainer did not log" in said
@@ -66,10 +74,8 @@ def test_what_it_lacks_is_said_and_no_box_stays_empty(reader: RunReader) -> None
     assert "No measurement yet" not in view.inner_text()
 
 
-def test_curves_without_a_name_here_are_drawn_under_their_own(reader: RunReader) -> None:
-    view = reader.page.locator("run-view").first
-    view.evaluate(DROP, ["trainer_state.json", state(40)])
-    reader.wait_notice("finished")
+def test_curves_without_a_name_here_are_drawn_under_their_own(dropped: RunReader) -> None:
+    reader, view = dropped, dropped.page.locator("run-view").first
     others = view.locator(".run-others")
     others.locator("summary").click()
     titles = others.locator(".run-chart-title").all_inner_texts()
@@ -99,24 +105,21 @@ def test_an_offline_run_of_wandb_becomes_a_run(reader: RunReader, tmp_path: Path
     assert text(reader, ".run-model") == "a run"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("config.json", '{"hidden_size": 8}', "config.json: it is JSON without a log_history"),
-        ("trainer_state.json", state(40)[:60], "at byte 60: it is no whole JSON"),
-        ("run-x.wandb", ":W&B what", "its first 7 bytes are not those of W&B's format"),
-        ("notes.txt", "no log", "notes.txt holds no event of a run. Choose an events.jsonl"),
-    ],
-)
-def test_a_wrong_file_says_what_was_expected(
-    reader: RunReader, name: str, content: str, said: str
-) -> None:
-    reader.page.locator("run-view").first.evaluate(DROP, [name, content])
-    reader.wait_notice("not-readable")
-    assert said in text(reader, ".run-state")
-    assert "trainer_state.json of Hugging Face Trainer" in text(reader, ".run-state") or (
-        "copy it again" in text(reader, ".run-state")
-    )
+WRONG = {
+    "config.json": ('{"hidden_size": 8}', "config.json: it is JSON without a log_history"),
+    "trainer_state.json": (state(40)[:60], "at byte 60: it is no whole JSON"),
+    "run-x.wandb": (":W&B what", "its first 7 bytes are not those of W&B's format"),
+    "notes.txt": ("no log", "notes.txt holds no event of a run. Choose an events.jsonl"),
+}
+
+
+def test_a_wrong_file_says_what_was_expected(reader: RunReader) -> None:
+    for name, (content, expected) in WRONG.items():
+        reader.page.locator("run-view").first.evaluate(DROP, [name, content])
+        reader.wait_notice("not-readable")
+        expect(reader.page.locator("run-view .run-state").first).to_contain_text(expected)
+        said = text(reader, ".run-state")
+        assert "trainer_state.json of Hugging Face Trainer" in said or "copy it again" in said
 
 
 def test_reading_can_be_stopped_and_the_page_goes_on(reader: RunReader) -> None:

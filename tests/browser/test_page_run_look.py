@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
-
 from playwright.sync_api import Browser, Page
 
-from accessibility import is_wider_than_the_window, violations
+from accessibility import Look, objections
 from browser.page_run_reader import SHORT, PageRunReader
 from conftest import StaticSite
-from slowness import slowness
 from unfrozen.lab.page_run import PRESETS
 
-LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 390), ("light", 320)]
-
-
-def looks(page: Page) -> Iterator[None]:
-    """The page in each scheme and width."""
-    for scheme, width in LOOKS:
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(200 * slowness())
-        yield
+LOOKS: tuple[Look, ...] = ("light", 1280), ("dark", 390), ("light", 320)
 
 
 def test_axe_finds_nothing_before_and_after_a_run(
@@ -30,15 +17,13 @@ def test_axe_finds_nothing_before_and_after_a_run(
 ) -> None:
     context = chromium.new_context(bypass_csp=True)
     reader = PageRunReader(context.new_page(), static_site.url)
-    for _ in looks(reader.page):
-        assert violations(reader.page, "page-run") == []
+    assert objections(reader.page, "page-run", *LOOKS) == []
     assert reader.train(SHORT)["ok"]
     reader.root.locator(".pr-known summary").click()
     reader.root.locator(".pr-ask button").click()
     reader.root.locator(".pr-answer").first.wait_for()
-    for _ in looks(reader.page):
-        assert violations(reader.page, "page-run") == []
-        assert not is_wider_than_the_window(reader.page)
+    for look in LOOKS:
+        assert objections(reader.page, "page-run", look) == []
         for button in reader.root.locator("button:visible").all():
             box = button.bounding_box()
             assert box is not None

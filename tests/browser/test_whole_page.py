@@ -1,11 +1,8 @@
 """The whole page for everybody: axe with best practices, forced colours, no scripts."""
 
-from typing import Any, Literal
-
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from accessibility import violations
+from accessibility import objections
 from browser.decision_reader import DecisionReader
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
@@ -25,22 +22,19 @@ def awake(page: Page, url: str) -> None:
     page.evaluate(OPEN)
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing_before_any_script_and_nothing_when_all_is_alive(
-    chromium: Browser, static_site: StaticSite, scheme: Literal["light", "dark"], width: int
+    chromium: Browser, static_site: StaticSite
 ) -> None:
-    size: Any = {"width": width, "height": 900}
-    context = chromium.new_context(
-        viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
-    )
+    context = chromium.new_context(bypass_csp=True)
+    looks = ("light", 1440), ("dark", 390)
     page = context.new_page()
     page.route("**/assets/main-*.js", lambda route: route.abort())
     page.goto(static_site.url)
     page.evaluate(OPEN)
-    before = violations(page)
+    before = objections(page, "html", *looks)
     page.unroute("**/assets/main-*.js")
     awake(page, static_site.url)
-    after = violations(page)
+    after = objections(page, "html", *looks, ("dark", 1440), ("light", 390))
     context.close()
     assert (before, after) == ([], [])
 

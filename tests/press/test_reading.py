@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from accessibility import violations
 from conftest import StaticSite
 
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
@@ -134,21 +133,3 @@ def test_the_article_is_whole_without_javascript(
     expect(page.locator("#first-step .cell-stdout")).to_contain_text("gradient")
     expect(page.locator("math").first).to_be_visible()
     context.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_axe_finds_nothing_to_object_to(
-    chromium: Browser, static_site: StaticSite, scheme: str, width: int
-) -> None:
-    context = chromium.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme="dark" if scheme == "dark" else "light",
-        bypass_csp=True,  # to put axe into the page
-    )
-    page = context.new_page()
-    page.goto(static_site.url)
-    page.locator("live-cell button").first.wait_for()
-    found = violations(page)
-    context.close()
-    assert found == []

@@ -150,7 +150,6 @@ class Pass(KeptLayers):
         """The highest points inside the layers that are differentiated first and last."""
         a, model, t = self.model.architecture, self.model, self.tokens
         shared = {"outside": self.beside} | self.flowing(layer=True)
-        working = working_points(model, self.flow, self.whole_ranks)
         again = self.flow.autocast and self.flow.kernels == "fused_block"
         cast = self.flow.compute * a.ffn * a.hidden if again else 0
         few = low_casts(model, self.recipe.compute, t)
@@ -160,7 +159,9 @@ class Pass(KeptLayers):
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
             layers = self.layers if first else self.first_layers(left)
-            for name, freed, added, grads in working:
+            for name, freed, added, grads in working_points(
+                model, self.flow, self.whole_ranks, left - 1
+            ):
                 pieces = {"layers": layers, "recomputed": recomputed} | low
                 pieces["casts"] = self.casts(left) + cast
                 if self.recipe.router_held:

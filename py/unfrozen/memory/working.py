@@ -42,14 +42,16 @@ def low_casts(model: ModelConfig, compute: str, tokens: int) -> int:
     return round(width * max(a.hidden * (tokens + ffn), tokens * (a.hidden + ffn)))
 
 
-def working_points(model: ModelConfig, flow: Flow, whole_ranks: int = 1) -> list[Working]:
-    """Those of one layer.
+def working_points(
+    model: ModelConfig, flow: Flow, whole_ranks: int = 1, layer: int = -1
+) -> list[Working]:
+    """Those of a layer, counted from the first.
 
     In the feed-forward part the incoming gradient and those of its products are added, the first
     of which takes the place of the product it frees.
     """
     a = model.architecture
-    if model.sparse_layers:
+    if a.is_sparse(layer % a.layers):
         points = experts_working(a, flow, whole_ranks)
         return [Working("feed_forward", *point) for point in points]
     # a product is differentiated by both of its factors: that with the gate, and in GPT-2's
