@@ -6,6 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
+from browser.planner_reader import ANEW
+
 SECONDS = 90  # a first start of Python on a busy machine
 SHOWN = "() => document.querySelector('method-decision').view"
 
@@ -20,6 +22,14 @@ class DecisionReader:
         self.root = page.locator("method-decision")
         self.root.scroll_into_view_if_needed()
         page.locator("method-decision[data-standing]:not([data-standing=quiet])").wait_for()
+
+    def begin_anew(self) -> None:
+        """Have what the page first shows, every fold closed, with Python up."""
+        self.page.evaluate("() => document.activeElement.blur()")  # which may tell of a change
+        self.page.locator("method-decision:not([data-waits])").wait_for()  # the address follows
+        self.page.evaluate(ANEW)
+        self.settle("")
+        self.shows("Full fine-tuning.")
 
     @property
     def view(self) -> dict[str, Any]:

@@ -7,6 +7,13 @@ from typing import Any
 from playwright.sync_api import Locator, Page
 
 SECONDS = 90  # a first start of Python on a busy machine
+ANEW = """() => {
+  const folds = ":is(memory-planner, method-decision) details[open]";
+  for (const fold of document.querySelectorAll(folds)) fold.open = false;
+  const state = { shown: {} };
+  history.pushState(state, "", location.pathname);
+  dispatchEvent(new PopStateEvent("popstate", { state }));
+}"""
 SHOWN = "() => document.querySelector('memory-planner').view"
 
 
@@ -20,6 +27,14 @@ class PlannerReader:
         self.root = page.locator("memory-planner")
         self.root.scroll_into_view_if_needed()
         self.page.locator("memory-planner[data-standing]:not([data-standing=quiet])").wait_for()
+
+    def begin_anew(self) -> None:
+        """Have what the page first shows, every fold closed, with Python up."""
+        self.page.evaluate("() => document.activeElement.blur()")  # which may tell of a change
+        self.page.locator("memory-planner:not([data-waits])").wait_for()  # the address follows
+        self.page.evaluate(ANEW)
+        self.settle("")
+        self.shows({})
 
     @property
     def view(self) -> dict[str, Any]:

@@ -60,62 +60,59 @@ def test_what_turns_live_says_what_was_baked(page: Page, static_site: StaticSite
     assert reader.address == ""
 
 
-def test_an_edit_gives_the_answer_of_the_command_line(page: Page, static_site: StaticSite) -> None:
-    reader = DecisionReader(page, static_site.url)
-    reader.control("model").select_option("meta-llama/Llama-3.1-8B")
-    reader.control("gpu").select_option("RTX 4090")
-    reader.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090")
+def test_an_edit_gives_the_answer_of_the_command_line(decision: DecisionReader) -> None:
+    decision.control("model").select_option("meta-llama/Llama-3.1-8B")
+    decision.control("gpu").select_option("RTX 4090")
+    decision.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090")
     state = {"model": "meta-llama/Llama-3.1-8B", "gpu": "RTX 4090"}
-    assert reader.view == json.loads(json.dumps(view(state)))
-    assert reader.title == reader.view["title"]
-    assert reader.order == [method["name"] for method in reader.view["methods"]]
-    reader.root.locator("[data-slides=gpus]").focus()
-    page.keyboard.press("End")
-    reader.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090&gpus=64")
-    assert reader.control("gpus").input_value() == "64"
-    text = reader.root.locator("[data-slides=gpus]").get_attribute("aria-valuetext")
+    assert decision.view == json.loads(json.dumps(view(state)))
+    assert decision.title == decision.view["title"]
+    assert decision.order == [method["name"] for method in decision.view["methods"]]
+    decision.root.locator("[data-slides=gpus]").focus()
+    decision.page.keyboard.press("End")
+    decision.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090&gpus=64")
+    assert decision.control("gpus").input_value() == "64"
+    text = decision.root.locator("[data-slides=gpus]").get_attribute("aria-valuetext")
     assert text == "64 cards"
 
 
 def test_a_flip_is_pressed_and_its_method_comes_first_and_back_undoes_it(
-    page: Page, static_site: StaticSite
+    decision: DecisionReader,
 ) -> None:
-    reader = DecisionReader(page, static_site.url)
-    assert reader.order[0] == "Full fine-tuning"
+    assert decision.order[0] == "Full fine-tuning"
     tasks = flips(read_choice({}), "lora")[0].value
-    reader.root.locator("[data-flip^=lora]").first.click()
-    reader.shows("LoRA")
-    reader.settle(f"#decision?tasks={tasks}")
-    assert reader.order[0].startswith("LoRA")
-    assert reader.control("tasks").input_value() == str(tasks)
-    focus = page.evaluate("() => document.activeElement.className")
+    decision.root.locator("[data-flip^=lora]").first.click()
+    decision.shows("LoRA")
+    decision.settle(f"#decision?tasks={tasks}")
+    assert decision.order[0].startswith("LoRA")
+    assert decision.control("tasks").input_value() == str(tasks)
+    focus = decision.page.evaluate("() => document.activeElement.className")
     assert focus == "md-title"
-    page.go_back()
-    reader.shows("Full fine-tuning")
-    page.go_forward()
-    reader.shows("LoRA")
+    decision.page.go_back()
+    decision.shows("Full fine-tuning")
+    decision.page.go_forward()
+    decision.shows("LoRA")
 
 
-def test_a_method_opens_in_the_planner_with_the_same_memory(
-    page: Page, static_site: StaticSite
-) -> None:
-    reader = DecisionReader(page, static_site.url)
-    reader.root.locator("[data-key=md-lora] > summary").click()
-    link = reader.root.locator("[data-key=md-lora] .md-planner")
-    query = reader.view["methods"][1]["planner"]
+def test_a_method_opens_in_the_planner_with_the_same_memory(decision: DecisionReader) -> None:
+    decision.root.locator("[data-key=md-lora] > summary").click()
+    link = decision.root.locator("[data-key=md-lora] .md-planner")
+    query = decision.view["methods"][1]["planner"]
     assert link.get_attribute("href") == f"#planner?{query}"
     link.click()
-    page.locator("memory-planner[data-standing=live]").wait_for(timeout=SECONDS * 1000)
-    shown = page.evaluate("() => document.querySelector('memory-planner').view.bar.total.text")
+    decision.page.locator("memory-planner[data-standing=live]").wait_for(timeout=SECONDS * 1000)
+    shown = decision.page.evaluate(
+        "() => document.querySelector('memory-planner').view.bar.total.text"
+    )
     expected: Any = glance(query)
     assert shown == expected["bar"]["total"]["text"]
-    memory = reader.view["methods"][1]["numbers"][0]["text"]
+    memory = decision.view["methods"][1]["numbers"][0]["text"]
     assert shown.replace("\xa0", " ") == memory
-    top = page.evaluate(
+    top = decision.page.evaluate(
         "() => document.querySelector('memory-planner').getBoundingClientRect().top"
     )
     assert -200 < top < 400
-    assert reader.title.startswith("Full fine-tuning")
+    assert decision.title.startswith("Full fine-tuning")
 
 
 def test_a_link_brings_the_same_decision(page: Page, static_site: StaticSite) -> None:
@@ -144,20 +141,19 @@ def test_a_wrong_number_is_told_at_its_control_and_the_answer_stays(
     assert reader.root.locator("#md-error-gpus").is_hidden()
 
 
-def test_everything_is_reached_by_keyboard(page: Page, static_site: StaticSite) -> None:
-    reader = DecisionReader(page, static_site.url)
-    reader.root.locator("[value=enough]").focus()
-    page.keyboard.press("ArrowDown")
-    reader.settle("#decision?want=most")
-    reader.root.locator("[data-key=md-full] > summary").focus()
-    page.keyboard.press("Enter")
-    assert reader.root.locator("[data-copy=full]").is_visible()
-    reader.control("tasks").focus()
-    page.keyboard.press("Control+A")
-    page.keyboard.type("50")
-    reader.settle("#decision?tasks=50&want=most")
-    assert reader.root.locator("[data-copy=full]").is_visible()  # a fold stays open
-    assert page.evaluate("() => document.activeElement.dataset.key") == "tasks"
+def test_everything_is_reached_by_keyboard(decision: DecisionReader) -> None:
+    decision.root.locator("[value=enough]").focus()
+    decision.page.keyboard.press("ArrowDown")
+    decision.settle("#decision?want=most")
+    decision.root.locator("[data-key=md-full] > summary").focus()
+    decision.page.keyboard.press("Enter")
+    assert decision.root.locator("[data-copy=full]").is_visible()
+    decision.control("tasks").focus()
+    decision.page.keyboard.press("Control+A")
+    decision.page.keyboard.type("50")
+    decision.settle("#decision?tasks=50&want=most")
+    assert decision.root.locator("[data-copy=full]").is_visible()  # a fold stays open
+    assert decision.page.evaluate("() => document.activeElement.dataset.key") == "tasks"
 
 
 def test_a_command_is_copied(chromium: Browser, static_site: StaticSite) -> None:

@@ -9,49 +9,42 @@ from conftest import StaticSite
 DEFAULT = "meta-llama/Llama-3.1-8B"
 
 
-def test_typing_after_a_model_was_chosen_begins_a_new_search(
-    page: Page, static_site: StaticSite
-) -> None:
-    reader = PlannerReader(page, static_site.url)
-    search = reader.control("model")
+def test_typing_after_a_model_was_chosen_begins_a_new_search(planner: PlannerReader) -> None:
+    search = planner.control("model")
     search.click()
-    page.keyboard.type("llama3.1 70b")
-    page.keyboard.press("Enter")
+    planner.page.keyboard.type("llama3.1 70b")
+    planner.page.keyboard.press("Enter")
     expect(search).to_have_value("meta-llama/Llama-3.1-70B")
-    page.keyboard.type("qwen3 8b")
+    planner.page.keyboard.type("qwen3 8b")
     expect(search).to_have_value("qwen3 8b")
-    page.keyboard.press("Enter")
+    planner.page.keyboard.press("Enter")
     expect(search).to_have_value("Qwen/Qwen3-8B")
     search.click()
-    page.keyboard.type("phi4")
+    planner.page.keyboard.type("phi4")
     expect(search).to_have_value("phi4")
-    page.keyboard.press("Enter")
-    reader.settle("#planner?model=microsoft/phi-4")
+    planner.page.keyboard.press("Enter")
+    planner.settle("#planner?model=microsoft/phi-4")
 
 
-def test_escape_gives_a_search_up_even_where_it_found_nothing(
-    page: Page, static_site: StaticSite
-) -> None:
-    reader = PlannerReader(page, static_site.url)
-    search = reader.control("model")
+def test_escape_gives_a_search_up_even_where_it_found_nothing(planner: PlannerReader) -> None:
+    search = planner.control("model")
     search.click()
-    page.keyboard.type("no such model")
-    expect(reader.root.locator(".mp-none")).to_contain_text("No model of the list")
-    page.keyboard.press("Escape")
+    planner.page.keyboard.type("no such model")
+    expect(planner.root.locator(".mp-none")).to_contain_text("No model of the list")
+    planner.page.keyboard.press("Escape")
     expect(search).to_have_value(DEFAULT)
-    expect(reader.root.locator(".mp-none")).to_be_empty()
-    assert reader.plan == ""
+    expect(planner.root.locator(".mp-none")).to_be_empty()
+    assert planner.plan == ""
 
 
 def test_a_version_with_instructions_is_found_as_its_base_and_says_why(
-    page: Page, static_site: StaticSite
+    planner: PlannerReader,
 ) -> None:
-    reader = PlannerReader(page, static_site.url)
-    reader.control("model").fill("Llama-3.2-3B-Instruct")
-    expect(reader.root.locator("[role=option]:visible")).to_have_count(1)
-    expect(reader.root.locator(".mp-none")).to_contain_text("tensors of its base")
-    page.keyboard.press("Enter")
-    reader.settle("#planner?model=meta-llama/Llama-3.2-3B")
+    planner.control("model").fill("Llama-3.2-3B-Instruct")
+    expect(planner.root.locator("[role=option]:visible")).to_have_count(1)
+    expect(planner.root.locator(".mp-none")).to_contain_text("tensors of its base")
+    planner.page.keyboard.press("Enter")
+    planner.settle("#planner?model=meta-llama/Llama-3.2-3B")
 
 
 @pytest.mark.parametrize(
@@ -59,21 +52,20 @@ def test_a_version_with_instructions_is_found_as_its_base_and_says_why(
     [("seq_len", "4k", "4096"), ("tokens", "1e9", "1,000,000,000"), ("gpus", "1e1", "10")],
 )
 def test_a_number_is_understood_and_an_emptied_field_falls_back(
-    page: Page, static_site: StaticSite, key: str, typed: str, shown: str
+    planner: PlannerReader, key: str, typed: str, shown: str
 ) -> None:
-    reader = PlannerReader(page, static_site.url)
     if key == "tokens":
-        reader.fold("settings")
-    field = reader.control(key)
+        planner.fold("settings")
+    field = planner.control(key)
     before = field.input_value()
     field.fill(typed)
     field.blur()
     expect(field).to_have_value(shown, timeout=90_000)
-    reader.settle(f"#planner?{key}={shown.replace(',', '')}")
+    planner.settle(f"#planner?{key}={shown.replace(',', '')}")
     field.fill("")
     field.blur()
     expect(field).to_have_value(before)
-    reader.settle("#planner")
+    planner.settle("#planner")
 
 
 def test_a_name_of_the_command_line_stands_in_the_list_of_cards(
@@ -84,12 +76,9 @@ def test_a_name_of_the_command_line_stands_in_the_list_of_cards(
     expect(reader.control("gpu")).to_have_value("H100 SXM")
 
 
-def test_a_unit_is_a_word_of_its_own_to_a_screen_reader(
-    page: Page, static_site: StaticSite
-) -> None:
-    reader = PlannerReader(page, static_site.url)
-    expect(reader.root.get_by_role("textbox", name="Sequence length tokens")).to_be_visible()
-    expect(reader.root.get_by_role("textbox", name="Micro-batch sequences")).to_be_visible()
+def test_a_unit_is_a_word_of_its_own_to_a_screen_reader(planner: PlannerReader) -> None:
+    expect(planner.root.get_by_role("textbox", name="Sequence length tokens")).to_be_visible()
+    expect(planner.root.get_by_role("textbox", name="Micro-batch sequences")).to_be_visible()
 
 
 def test_the_bar_says_that_the_planner_computes(page: Page, static_site: StaticSite) -> None:

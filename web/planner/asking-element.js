@@ -90,11 +90,14 @@ export class AskingElement extends HTMLElement {
   /** Shows a state that an address carries, which stands in it already. */
   #show(query) {
     this.#query = query;
-    void this.#ask(query, () => {});
+    void this.#ask(query, () => {}, null);
   }
 
-  /** @param {(before: string, query: string) => void} keep puts the state into the history */
-  async #ask(given, keep) {
+  /**
+   * @param {(before: string, query: string) => void} keep puts the state into the history
+   * @param {Element | null} [typing] the field the reader types into: it is left as it is
+   */
+  async #ask(given, keep, typing = this.#typing()) {
     const call = ++this.#asked;
     clearTimeout(this.#quiet);
     planner.drop(this.#asks.later);
@@ -106,7 +109,7 @@ export class AskingElement extends HTMLElement {
     if (call !== this.#asked) return; // a newer edit is on its way; controls already stand there
     this.state = view.state ?? this.state;
     this.controls = view;
-    this.#sync();
+    this.sync(typing && this.#typing());
     this.#say();
     if (view.problem) this.voice.textContent = `${view.problem.label ?? view.problem.key}: ${view.problem.text}`;
     else this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
@@ -129,10 +132,9 @@ export class AskingElement extends HTMLElement {
     this.draw(when);
   }
 
-  #sync() {
+  #typing() {
     const { activeElement } = document;
-    const isTyping = this.contains(activeElement) && activeElement.matches(this.#asks.typing);
-    this.sync(isTyping ? activeElement : null);
+    return this.contains(activeElement) && activeElement.matches(this.#asks.typing) ? activeElement : null;
   }
 
   /** Says where the answer comes from, and what is missing. */

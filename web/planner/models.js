@@ -43,9 +43,14 @@ export class ModelSearch {
   /** A click into the name of a chosen model begins a new search, as the first focus does. */
   #clicked() {
     const rests = this.list.hidden && this.input.value === this.kept;
-    // A browser puts its caret there after this event; what was typed meanwhile stays.
-    if (rests) setTimeout(() => this.input.value === this.kept && this.input.select());
+    // A browser puts its caret there after this event, and a key may come before the timer does.
+    if (rests) this.caret = setTimeout(() => this.#select());
     this.#open();
+  }
+
+  #select() {
+    this.caret = clearTimeout(this.caret);
+    if (this.input.value === this.kept) this.input.select();
   }
 
   #open() {
@@ -76,6 +81,7 @@ export class ModelSearch {
   }
 
   #onKey(event) {
+    if (this.caret) this.#select();
     const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: PAGE, PageUp: -PAGE };
     if (event.key in moves) {
       event.preventDefault();
