@@ -98,9 +98,8 @@ def apply(
         if recipe.get(key) == said and when(asked):
             words.append(Word("recipe", key, value, why, source))
     set_by = {part: {w.key: w.value for w in words if w.part == part} for part in PARTS}
-    lora = {
-        key[len(LORA) :]: set_by["recipe"].pop(key) for key in [*set_by["recipe"]] if LORA in key
-    }
+    of_adapters = [key for key in set_by["recipe"] if key.startswith(LORA)]
+    lora = {key.removeprefix(LORA): set_by["recipe"].pop(key) for key in of_adapters}
     if lora:
         given = recipe.get("lora")
         set_by["recipe"]["lora"] = {**lora, **(given if isinstance(given, Mapping) else {})}

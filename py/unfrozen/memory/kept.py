@@ -168,13 +168,15 @@ class KeptLayers:
             adapters = each * (min(layers, 1) if remade and not forward else layers)
         if not flow.autocast:
             return flow.compute * adapters
-        kept = 0 if recipe.base else self.model.layer_linears
+        kept = self.model.layer_linears
         if flow.kernels == "fused_block":  # it casts the others again
             kept = a.q_width * a.hidden
+        if recipe.base:
+            kept = 0
         if recipe.lora and remade:  # frozen ones are there within their layer only
             copies = 0 if forward or head else kept
-        elif recipe.lora and kept:
-            copies = layers * kept - unreached_weights(a, flow)
+        elif recipe.lora:
+            copies = max(0, layers * kept - unreached_weights(a, flow))
         else:
             copies = kept * (min(layers, 1) if remade and not forward else layers)
         return flow.compute * (copies + adapters + (a.head_size if head else 0))

@@ -67,7 +67,7 @@ def working_points(
         incoming = flow.compute + (flow.stream if flow.autocast else 0)  # the residual's, too
         added = (by_input + incoming) * a.hidden + flow.compute * wide
         found = [Working("feed_forward", 0, added, feed_forward_size(model))]
-    if flow.adapters and flow.adapters.width > flow.compute:
+    if flow.adapters and flow.adapters.width > flow.compute and flow.kernels == "eager":
         found += _casting(model, flow)
     if flow.attention == "eager" and flow.kernels != "fused":
         freed, added = softmax_point(a, flow)
