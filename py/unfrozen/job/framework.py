@@ -79,13 +79,13 @@ _READINGS: Final = {
 
 
 def apply(
-    name: object, recipe: Words, cluster: Words, *, experts: bool = False
+    name: object, recipe: Words, cluster: Words, model_type: str = "", *, experts: bool = False
 ) -> tuple[Chosen, Words, Words]:
-    """The framework called `name`, and recipe and cluster of a job with what it sets; `experts`
-    says whether the model has any. Raises PlanError where nobody knows the framework.
+    """The framework called `name`, and recipe and cluster of a job with what it sets for a model
+    of this type; `experts` says whether it has any. PlanError where nobody knows the framework.
     """
     name = _known(name)
-    asked = {**recipe, **cluster, **_adapter_words(recipe)}
+    asked = {**recipe, **cluster, **_adapter_words(recipe), "model_type": model_type}
     words = []
     for habit in FRAMEWORKS[name]:
         idle = habit.key in _OF_EXPERTS and not experts

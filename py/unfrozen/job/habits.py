@@ -54,6 +54,10 @@ def _not_quantised(asked: Words) -> bool:
     return asked.get("method") == "lora"
 
 
+def _llama4(asked: Words) -> bool:
+    return str(asked["model_type"]).startswith("llama4")
+
+
 def _habits(source: str, *habits: tuple[object, ...]) -> tuple[Habit, ...]:
     """(key, value, why, when, file below `source`), the last two left out where they go without."""
     found = []
@@ -75,6 +79,10 @@ _TRAINER: Final = (
     ("no_sync", True, _WHOLE, _sharded, "trainer.py (accelerator.no_sync)"),
     ("loss", "logits_fp32", _UPCAST, "loss/loss_utils.py"),
     ("step", "fused", "adamw_torch_fused", "training_args.py (optim)"),
+    (
+        *("expert_padding", "fullest", "every expert of Llama 4 computes all tokens", _llama4),
+        "models/llama4/modeling_llama4.py (routed_in)",
+    ),
 )
 _PEFT: Final = ("lora.library", "peft", "adapters are PEFT's")
 _WIDE: Final = ("lora.dtype", "fp32", "PEFT keeps adapters in fp32 (autocast_adapter_dtype)")

@@ -58,8 +58,9 @@ class Job:
         recipe, cluster, chosen = given.get("recipe") or {}, given.get("cluster") or {}, None
         if given.get("framework") is not None:
             _check_objects(recipe, cluster)
-            experts = model.architecture.experts is not None
-            chosen, recipe, cluster = apply(given["framework"], recipe, cluster, experts=experts)
+            a = model.architecture
+            name, experts = given["framework"], a.experts is not None
+            chosen, recipe, cluster = apply(name, recipe, cluster, a.model_type, experts=experts)
         job = cls(
             model,
             Recipe.read(recipe),

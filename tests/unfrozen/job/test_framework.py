@@ -200,3 +200,11 @@ def test_adapters_are_those_of_the_framework_where_the_job_leaves_them_alone() -
     assert job("trl", recipe={"method": "qlora"}).recipe.lora == Lora(library="peft")
     assert job("trl").recipe.lora is None
     assert "recipe.lora.dtype = fp32" in framework_text(job("axolotl", recipe={"method": "qlora"}))
+
+
+def test_every_expert_of_llama_4_computes_all_tokens_in_transformers_alone() -> None:
+    llama4 = CATALOGUE["meta-llama/Llama-4-Scout-17B-16E"].config
+    for name, padding in (("trl", "fullest"), ("transformers", "fullest"), ("torchtitan", None)):
+        found = Job.read({"model": llama4, "framework": name})
+        assert found.recipe.expert_padding == padding
+    assert Job.read({"model": MIXTRAL, "framework": "trl"}).recipe.expert_padding is None

@@ -74,7 +74,7 @@ _LAYOUTS: Final[dict[str, Traits]] = {
         "mlp_bias": "mlp_bias",
         "dropout": "residual_dropout",
     },
-    "helium": {"bias": "attention_bias", "mlp_bias": "mlp_bias"},
+    "helium": {"bias": "attention_bias", "mlp_bias": "mlp_bias", "norm": "rms_fp32"},
     "hunyuan_v1_dense": {
         "bias": "attention_bias",
         "out_bias": "attention_bias",
