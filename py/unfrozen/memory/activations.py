@@ -61,6 +61,8 @@ def layer_items(a: Architecture, flow: Flow, sparse: bool = False) -> tuple[Item
     else:
         items = [_norms(a, flow), *_inputs(a, flow, sparse), *attention_items(a, flow)]
         items += experts_items(a, flow) if sparse else [_mlp(a, flow)]
+    if a.told:
+        items.append(_told(a, flow))
     if flow.adapters:
         items.append(inner_values(flow.adapters))
     if flow.dropout and (not a.gated or a.dropout):
@@ -102,8 +104,29 @@ def beside_items(a: Architecture, flow: Flow, checkpointed: bool, batch: int) ->
         Item("attention mask", f"{mask}·s", mask * flow.seq_len),
         Item("rotary tables", f"2·{flow.stream}·d / b", rotary),
         Item("mask of the embedding's dropout", f"{noise}·h", noise * a.hidden, True),
+        _told_before(a, flow),
     ]
     return [item for item in items if item.size]
+
+
+def _told(a: Architecture, flow: Flow) -> Item:
+    """What a layer keeps of what it is told: the gate before and after its activation function, and
+    the inputs of both products, where these train.
+    """
+    c, trained = flow.compute, int(not flow.adapters)
+    size = (2 + trained) * c * a.told + trained * c * a.hidden
+    return Item(
+        "gate of what the layer is told", f"{2 + trained}·{c}·p + {trained * c}·h", size, True
+    )
+
+
+def _told_before(a: Architecture, flow: Flow) -> Item:
+    """What all layers are told, and the norm that it came out of."""
+    normalised = 0 if flow.adapters else 4
+    size = a.layers * a.told * (flow.compute + 4 + normalised) + (4 * a.layers if a.told else 0)
+    return Item(
+        "what the layers are told", f"L·(p·({flow.compute} + {4 + normalised}) + 4)", size, True
+    )
 
 
 def norm_bytes(a: Architecture, flow: Flow, width: int, rows: int = 1) -> int:
@@ -186,7 +209,9 @@ def _qk_norm_bytes(a: Architecture, flow: Flow) -> int:
     """The norms of queries and keys, which read 16-bit projections."""
     q_rows, k_rows = (a.heads, a.kv_heads) if a.qk_norm == "head" else (1, 1)
     narrow = replace(flow, stream=flow.compute)
-    return norm_bytes(a, narrow, a.q_width, q_rows) + norm_bytes(a, narrow, a.kv_width, k_rows)
+    values = 4 * (a.kv_width + k_rows) if a.v_norm else 0
+    both = norm_bytes(a, narrow, a.q_width, q_rows) + norm_bytes(a, narrow, a.kv_width, k_rows)
+    return both + values
 
 
 def _inputs(a: Architecture, flow: Flow, sparse: bool) -> list[Item]:

@@ -134,6 +134,7 @@ SYMBOLS: Final = {
     "t": "experts a token",
     "E": "experts",
     "r": "rank of the adapters",
+    "p": "width of what each layer is told of a token (Gemma 4)",
 }
 """What the symbols of the formulas mean."""
 

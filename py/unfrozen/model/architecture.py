@@ -105,6 +105,7 @@ class Architecture:
     out_bias: bool = False
     mlp_bias: bool = False
     qk_norm: QkNorm = "none"
+    v_norm: bool = False  # so are the values, by a norm without weights (Gemma 4)
     norm: NormKind = "rms"
     norm_places: NormPlaces = "pre"
     norms: int = 0  # of a layer, where the places do not tell: one for both parts side by side
@@ -123,6 +124,7 @@ class Architecture:
     feeds: bool = True  # a feed-forward part follows
     sinks: bool = False  # a further score a head that no value answers (gpt-oss)
     gates_output: bool = False  # the attention's output passes a gate as wide (Qwen3-Next)
+    told: int = 0  # width of what each layer is told of a token beside the stream (Gemma 4)
     blueprint: Blueprint | None = None  # the tensors, where no style writes them
     variants: tuple[Architecture, ...] = ()  # the kinds of layers, where attention differs
     order: tuple[int, ...] = ()  # which of them each layer is

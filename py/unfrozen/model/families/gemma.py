@@ -110,6 +110,7 @@ def _four(fields: Fields) -> Architecture:
     a = replace(a, caps_logits=fields.given("final_logit_softcapping", False))
     moe = fields.flag("enable_moe_block", False)
     narrow = fields.count("hidden_size_per_layer_input")
+    a = replace(a, v_norm=True, told=narrow, norms=5 if narrow else 0)
     if moe:
         experts = Experts(
             count=fields.whole("num_experts"),
