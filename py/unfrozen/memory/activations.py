@@ -121,12 +121,11 @@ def _told(a: Architecture, flow: Flow) -> Item:
 
 
 def _told_before(a: Architecture, flow: Flow) -> Item:
-    """What all layers are told, and the norm that it came out of."""
-    normalised = 0 if flow.adapters else 4
-    size = a.layers * a.told * (flow.compute + 4 + normalised) + (4 * a.layers if a.told else 0)
-    return Item(
-        "what the layers are told", f"L·(p·({flow.compute} + {4 + normalised}) + 4)", size, True
-    )
+    """What all layers are told, the norm that it came out of, and the embedding that it is of."""
+    c, normalised, trained = flow.compute, 0 if flow.adapters else 4, int(not flow.adapters)
+    each = f"L·(p·({c} + {4 + normalised}) + 4) + {trained * c}·h"
+    size = a.layers * (a.told * (c + 4 + normalised) + 4) + trained * c * a.hidden
+    return Item("what the layers are told", each, size if a.told else 0, True)
 
 
 def norm_bytes(a: Architecture, flow: Flow, width: int, rows: int = 1) -> int:
