@@ -74,11 +74,15 @@ def _routing(a: Architecture, experts: Experts, e: int) -> int:
         return 40 * t + 2 * e * t
     if experts.router == "sigmoid":  # fp32 scores of the input in fp32, groups of them, a mask
         groups = 16 * experts.groups + 8 * experts.kept_groups
+        cast = 0 if a.model_type == "minimax_m2" else cast
         return cast + 5 * experts.count + 40 * t + groups + 4
     if a.model_type == "deepseek_v2":  # the same in fp32, without groups
         return cast + 4 * experts.count + 40 * t
     weights = 4 if a.model_type == "mixtral" else e
-    return 4 * experts.count + 32 * t + weights * t + (4 * t + 4 if experts.normalised else 0)
+    cast = cast if experts.router == "ernie" else 0
+    return (
+        cast + 4 * experts.count + 32 * t + weights * t + (4 * t + 4 if experts.normalised else 0)
+    )
 
 
 def experts_working(

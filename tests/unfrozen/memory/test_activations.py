@@ -110,6 +110,12 @@ LATER: dict[str, dict[str, Any]] = {
     | {"model_type": "deepseek_v3", "n_shared_experts": 2, "first_k_dense_replace": 1},
     "lfm2": LLAMA | {"model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
     "qwen3_5": LLAMA | HYBRID | {"model_type": "qwen3_5_text"},
+    "ernie4_5_moe": LLAMA
+    | {"model_type": "ernie4_5_moe", "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 48}
+    | {"moe_layer_start_index": 0},
+    "minimax_m2": LLAMA
+    | {"model_type": "minimax_m2", "num_local_experts": 4, "num_experts_per_tok": 2}
+    | {"head_dim": 16},
     "helium": LLAMA | {"model_type": "helium", "head_dim": 16},
     "seed_oss": LLAMA | {"model_type": "seed_oss", "head_dim": 16, **UNDROPPED},
     "gemma4": LLAMA | GEMMA4 | {"hidden_size_per_layer_input": 24},
@@ -204,7 +210,8 @@ def test_later_families_and_hybrids_add_up_to_what_autograd_saves(
     sizes = {"micro_batch": BATCH, "seq_len": LENGTH}
     recipe = Recipe.read({"params": narrow, "compute": narrow, "attention": attention} | sizes)
     real = saved_bytes(LATER[name], recipe)
-    small = 0.02 if name.startswith("gemma4") else 0.01  # its norms' second number a row
+    # norms' second number a row, tables of each layer: nothing in a model of usual width
+    small = 0.02 if name.startswith(("gemma4", "ernie")) else 0.01
     assert predicted_bytes(LATER[name], recipe) == pytest.approx(real, rel=small)
 
 
