@@ -1,10 +1,10 @@
-"""A host of the page that a test may slow down, break and mend."""
+"""A host that a test may slow down, break and mend; planner and decision with Python up."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from browser.decision_reader import DecisionReader
 from browser.plain_host import Host, hosted
@@ -20,14 +20,19 @@ def host(site: Path, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def planner_up(chromium: Browser, static_site: StaticSite) -> Iterator[PlannerReader]:
-    """A page whose planner computes: Python takes seconds to start, and one start serves many."""
-    permissions = ["clipboard-read", "clipboard-write"]
-    with watched_page(chromium.new_context(permissions=permissions)) as page:
-        reader = PlannerReader(page, static_site.url)
-        reader.type("micro_batch", "4")
-        reader.settle("#planner?micro_batch=4")
-        yield reader
+def page_up(chromium: Browser) -> Iterator[Page]:
+    """A page for many tests: Python takes seconds to start in each."""
+    with watched_page(chromium.new_context()) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def planner_up(page_up: Page, static_site: StaticSite) -> PlannerReader:
+    """A page whose planner computes."""
+    reader = PlannerReader(page_up, static_site.url)
+    reader.type("micro_batch", "4")
+    reader.settle("#planner?micro_batch=4")
+    return reader
 
 
 @pytest.fixture
@@ -38,14 +43,12 @@ def planner(planner_up: PlannerReader) -> PlannerReader:
 
 
 @pytest.fixture(scope="module")
-def decision_up(chromium: Browser, static_site: StaticSite) -> Iterator[DecisionReader]:
+def decision_up(page_up: Page, static_site: StaticSite) -> DecisionReader:
     """A page whose decision computes."""
-    permissions = ["clipboard-read", "clipboard-write"]
-    with watched_page(chromium.new_context(permissions=permissions)) as page:
-        reader = DecisionReader(page, static_site.url)
-        reader.control("tasks").fill("5")
-        reader.settle("#decision?tasks=5")
-        yield reader
+    reader = DecisionReader(page_up, static_site.url)
+    reader.control("tasks").fill("5")
+    reader.settle("#decision?tasks=5")
+    return reader
 
 
 @pytest.fixture

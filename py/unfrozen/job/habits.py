@@ -87,6 +87,7 @@ _TRAINER: Final = (
 _PEFT: Final = ("lora.library", "peft", "adapters are PEFT's")
 _WIDE: Final = ("lora.dtype", "fp32", "PEFT keeps adapters in fp32 (autocast_adapter_dtype)")
 _AUTOCAST: Final = ("lora.autocast", True, "bf16=True: their products run in bf16")
+_ONCE: Final = ("lora.library", "peft", "q, k and v keep their input once, as it is")
 _APART: Final = ("lora.library", "peft", "every adapter stands alone")
 _BELOW: Final = "transformers 5.24 src/transformers"
 _KEMPNER: Final = "KempnerInstitute/KempnerForge @bc775fe"
@@ -103,7 +104,10 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("loss", "logits_fp32", _UPCAST, _eager, "torchtitan/components/loss.py"),
     ),
     "transformers": _habits(
-        _BELOW, *_TRAINER, (*_PEFT, "integrations/peft.py"), (*_WIDE, "integrations/peft.py")
+        _BELOW,
+        *_TRAINER,
+        (*_PEFT, "with PEFT 0.21 src/peft/mapping_func.py"),
+        (*_WIDE, "with PEFT 0.21 src/peft/mapping_func.py (autocast_adapter_dtype)"),
     ),
     "accelerate": _habits(_BELOW, *_TRAINER[:2]),
     "trl": _habits(
@@ -217,7 +221,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         ("kernels", "fused_block", "norms and MLP with their products", "unsloth/kernels"),
         ("loss", "logits_bf16", "Fast_CrossEntropyLoss", "unsloth/kernels/cross_entropy_loss.py"),
         ("compiled_loss", True, "one kernel", "unsloth/kernels/cross_entropy_loss.py"),
-        (*_PEFT, "unsloth/models/llama.py"),
+        (*_ONCE, "unsloth/kernels/fast_lora.py"),
     ),
     "deepspeed": _habits(
         "deepspeedai/DeepSpeed",

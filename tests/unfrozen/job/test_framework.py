@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from dataclasses import fields
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +58,19 @@ def test_every_word_has_a_reason_and_a_file() -> None:
             assert habit.key.removeprefix("lora.") in KEYS
             assert habit.why
             assert "/" in habit.source
+
+
+READ = re.compile(r"(?:src/| )(transformers|peft|trl)[ /]([\w/]+\.py)(?: \(([\w.]+)\))?$")
+
+
+def test_what_was_read_in_a_package_that_is_here_stands_there() -> None:
+    found = [READ.search(habit.source) for habits in FRAMEWORKS.values() for habit in habits]
+    read = {match.groups() for match in found if match}
+    assert {package for package, _, _ in read} == {"transformers", "peft", "trl"}
+    for package, file, word in read:
+        places = importlib.util.find_spec(package).submodule_search_locations
+        text = (Path(places[0]) / file).read_text(encoding="utf-8")
+        assert (word or "").rpartition(".")[2] in text, (package, file, word)
 
 
 def test_what_the_job_says_is_never_changed() -> None:
