@@ -10,6 +10,7 @@ Reading order:
 - `blocks` — what a block keeps: recomputed, moved to the host, compiled
 - `loss` — cross-entropy as (sum, count)
 - `noise` — noise on the embeddings of a training step
+- `routing` — what a router says and whom it chooses, in any mixture of experts
 - `router` — where tokens go in a mixture of experts, and what spreads them
 - `vocabulary` — tokens that a run adds: tokenizer, embedding and head
 """

@@ -74,9 +74,10 @@ def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def is_plain(model: Any, head: Any) -> bool:
-    """Whether logits are the head's product and nothing else: no bias, no soft cap (Gemma 2)."""
+    """Whether logits are the head's product and nothing else: no bias, no soft cap (Gemma 2), no
+    rows left out (Inkling)."""
     settings = model.config.get_text_config()
-    changed = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+    changed = ("final_logit_softcapping", "logits_scaling", "logit_scale", "unpadded_vocab_size")
     return (
         isinstance(head, nn.Linear)
         and head.bias is None

@@ -22,33 +22,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpu_runner.data.feed import Batch
 from gpu_runner.errors import UsageError, everyones
+from gpu_runner.model.routing import Listener, Routed, Site, sites_of
 from gpu_runner.world import World
-
-FAMILIES: Final = ("mixtral", "qwen2_moe", "qwen3_moe")
-"""Types whose routers are known: softmax over all experts, of which the highest are chosen."""
-NAMES: Final = ("gate", "router")
-_SUMS_TO_ONE: Final = 1e-3
 
 
 class Routers:
     """Looks at the routers of a model while batches go through it; without any, does nothing."""
 
-    def __init__(
-        self, routers: Sequence[Any] = (), per_token: int = 0, strength: float = 0.0
-    ) -> None:
-        self._routers = routers
-        self._per_token = per_token
+    def __init__(self, sites: Sequence[Site] = (), strength: float = 0.0) -> None:
+        self._sites = sites
         self._strength = strength
         self._real: Tensor | None = None
-        self._counts: list[Tensor] = []  # of choices, (E,) a layer
-        self._sums: list[Tensor] = []  # of probabilities, likewise
+        self._counts: dict[int, Tensor] = {}  # of choices, (E,) by the place of the router
+        self._sums: dict[int, Tensor] = {}  # of probabilities, likewise
         self._losses: list[Tensor] = []
         self._tokens = 0
         self._share = 0.0
@@ -57,8 +51,8 @@ class Routers:
 
     def begin(self, tokens: Callable[[], int] | None = None) -> None:
         """Forget what was counted. `tokens` tells those of the training step that begins."""
-        self._counts, self._sums = [], []
-        self._tokens = tokens() if tokens and self._routers else 0
+        self._counts, self._sums = {}, {}
+        self._tokens = tokens() if tokens and self._sites else 0
 
     @contextmanager
     def watching(self, batch: Batch) -> Iterator[None]:
@@ -67,32 +61,40 @@ class Routers:
         The backward pass of a training step must be inside too: a block that is computed again does
         what it did.
         """
-        if not self._routers:
+        if not self._sites:
             yield
             return
         self._real, self._losses, self._open = batch.real(), [], True
         self._share = sum(batch.lengths) / self._tokens if self._tokens else 0.0
-        hooks = [
-            router.register_forward_hook(lambda _, __, out, at=place: self._seen(at, out))
-            for place, router in enumerate(self._routers)
+        listeners = [
+            Listener(site, partial(self._seen, place)) for place, site in enumerate(self._sites)
         ]
         try:
             yield
         finally:
-            for hook in hooks:
+            for hook in (hook for listener in listeners for hook in listener.hooks):
                 hook.remove()
             self._losses, self._real = [], None
 
     def added(self, part: Tensor) -> Tensor:
-        """A micro-batch's part of the loss with what its routers add to it; closes the forward."""
+        """A micro-batch's part of the loss with what its routers add to it; closes the forward.
+
+        Raises `UsageError` where no router was understood.
+        """
         self._open = False
+        if self._strength and not self._losses and torch.is_grad_enabled():
+            raise everyones(UsageError(no_routers(self._strength)))
         if not self._losses:
             return part
         return part + self._strength * self._share * torch.stack(self._losses).mean()
 
-    def _seen(self, place: int, output: Any) -> None:
-        p, chosen = self._read(output)  # (T, E), (T, k)
-        counts = _counted(chosen, self._real, p.shape[1])
+    def _seen(self, place: int, routed: Routed | None) -> None:
+        if routed is None:
+            return
+        if self._are_probabilities is None:  # once a run: a wait for the device
+            self._are_probabilities = routed.sums_to_one()
+        p = routed.probabilities(already=self._are_probabilities)  # (T, E)
+        counts = _counted(routed.chosen, self._real, p.shape[1])
         if self._strength and torch.is_grad_enabled():
             total = p.shape[0] if self._real is None else self._real.sum()
             seen = p if self._real is None else p * self._real[:, None]
@@ -105,44 +107,28 @@ class Routers:
             self._keep(place, counts, sums.sum(0))
 
     def _keep(self, place: int, counts: Tensor, sums: Tensor) -> None:
-        if place == len(self._counts):
-            self._counts.append(counts)
-            self._sums.append(sums)
-        else:
-            self._counts[place] = self._counts[place] + counts
-            self._sums[place] = self._sums[place] + sums
-
-    def _read(self, output: Any) -> tuple[Tensor, Tensor]:
-        """Probabilities (T, E) in fp32 and the chosen experts (T, k) from what a router returned.
-
-        Some versions of transformers return probabilities in place of logits.
-        """
-        found = output if isinstance(output, tuple) else (output,)
-        logits = found[0].flatten(0, -2)
-        if self._are_probabilities is None:
-            with torch.no_grad():  # once a run: a wait for the device
-                off = (logits.float().sum(-1) - 1).abs().max()
-                self._are_probabilities = bool((logits >= 0).all() & (off < _SUMS_TO_ONE))
-        p = logits.float()
-        p = p if self._are_probabilities else p.softmax(-1)
-        whole = [one for one in found[1:] if not one.is_floating_point()]
-        chosen = whole[-1] if whole else p.detach().topk(self._per_token).indices
-        return p, chosen.flatten(0, -2)
+        if place in self._counts:
+            counts, sums = self._counts[place] + counts, self._sums[place] + sums
+        self._counts[place], self._sums[place] = counts, sums
 
     def load(self, world: World) -> Tensor | None:
         """Shares of the choices that fell on each expert (L, E); None without routers."""
-        if not self._routers:
+        if not self._sites:
             return None
-        none = [torch.zeros(len(one.weight), device=world.device) for one in self._routers]
-        here = self._counts or none  # where other processes had all batches
-        counts = world.sum(torch.stack(here).double())
+        here = [self._counts[place] for place in sorted(self._counts)]
+        layers, experts = max(world.everyones((len(here), len(here[0]) if here else 0)))
+        if not layers:
+            return None  # of a kind that is not understood
+        none = torch.zeros(layers, experts, device=world.device)  # if others had all batches
+        counts = world.sum((torch.stack(here) if here else none).double())
         return (counts / counts.sum(1, keepdim=True)).cpu()
 
     def balance(self, world: World) -> float | None:
         """The mean over layers of what was counted; None where routers are not balanced."""
         if not self._strength or not self._counts:
             return None
-        counts, sums = (world.sum(torch.stack(one).double()) for one in (self._counts, self._sums))
+        found = ([one[place] for place in sorted(one)] for one in (self._counts, self._sums))
+        counts, sums = (world.sum(torch.stack(one).double()) for one in found)
         f, p = (one / one.sum(1, keepdim=True) for one in (counts, sums))
         return float((f.shape[1] * (f * p).sum(1)).mean())
 
@@ -158,27 +144,19 @@ def _counted(chosen: Tensor, real: Tensor | None, experts: int) -> Tensor:
 def routers_of(model: Any, strength: float = 0.0) -> Routers:
     """Those of a mixture of experts; of another model, none.
 
-    A router stands beside the experts of its layer. Raises `UsageError` where there is none and one
-    is to be balanced.
+    Raises `UsageError` where there is none and one is to be balanced.
     """
-    if model.config.model_type in FAMILIES:
-        found = [
-            router
-            for module in model.modules()
-            if hasattr(module, "experts")
-            for name in NAMES
-            if isinstance(router := getattr(module, name, None), nn.Module)
-        ]
-        if found:
-            return Routers(found, model.config.num_experts_per_tok, strength)
-    if strength:
+    sites = sites_of(model)
+    if strength and not sites:
         raise everyones(UsageError(no_routers(strength)))
-    return Routers()
+    return Routers(sites, strength)
 
 
 def no_routers(strength: float) -> str:
     """What is said where there is nothing to balance."""
     return (
-        f"router_balance {strength:g}: this model has no experts that a router chooses from, or is"
-        f" of a type whose router is not known ({', '.join(FAMILIES)} are). Leave it out."
+        f"router_balance {strength:g}: this model has no experts that a router chooses from, or"
+        " chooses in a way that is not understood (looked for: a module gate or router beside its"
+        " experts, that scores by softmax or sigmoid and takes the highest). The strength can only"
+        " be 0 here: leave it out."
     )

@@ -246,10 +246,10 @@ def _added(config: TrainConfig, tokenizer: Any, architecture: Any) -> Vocabulary
 
 def _check_parts(config: TrainConfig, shape: ModelConfig | None) -> None:
     """Refuse, before a weight is loaded, what belongs to no part of this model. `UsageError`."""
-    if config.router_balance and (shape is None or not shape.sparse_layers):
-        raise UsageError(no_routers(config.router_balance))
     if shape is None:
-        return  # the optimizer will look
+        return  # the optimizer will look, and who looks for routers
+    if config.router_balance and not shape.sparse_layers:
+        raise UsageError(no_routers(config.router_balance))
     tensors = shape.tensors
     factors("rates", config.rates, [tensor.name for tensor in tensors])
     factors("decays", config.decays, [t.name for t in tensors if len(t.shape) > 1])

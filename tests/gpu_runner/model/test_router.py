@@ -13,6 +13,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.router import Routers, routers_of
+from gpu_runner.model.routing import Site
 from gpu_runner.world import World
 
 FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe")
@@ -177,20 +178,21 @@ def test_a_model_without_experts_has_no_routers_and_cannot_be_balanced() -> None
 def test_probabilities_in_place_of_logits_are_seen_for_what_they_are() -> None:
     """As some versions of transformers return them."""
     logits = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
-    indices = logits.topk(2).indices
     batch = Batch(torch.zeros(1, 20), torch.zeros(1, 20), 1, lengths=(20,))
 
     class Gate(torch.nn.Module):
-        def forward(self, given: Any) -> Any:
-            return given
+        def forward(self, scores: bool) -> Any:
+            p = logits.softmax(-1)
+            weights, chosen = p.topk(2)
+            return p if scores else logits, weights, chosen
 
     found = []
-    for shown in (logits, logits.softmax(-1)):
+    for scores in (False, True):
         gate = Gate()
-        routers = Routers([gate], 2, STRENGTH)
+        routers = Routers([Site(gate, gate, None)], STRENGTH)
         routers.begin(lambda: 20)
         with routers.watching(batch):
-            gate((shown, None if shown is None else shown[:, :2], indices))
+            gate(scores)
             found.append(float(routers.added(torch.zeros(()))))
     assert found[0] == pytest.approx(found[1])
     assert found[0] == pytest.approx(STRENGTH * float(by_hand([logits], 2)), rel=1e-5)
