@@ -10,9 +10,14 @@ from playwright.sync_api import Page
 from browser.cell_reader import CellReader
 from browser.plain_host import Host
 from conftest import Server
-from press.assets import PYODIDE_FILES, ROOT
 
-SIZES = ROOT / "web" / "python" / "download.js"
+COMPILED_HERE = """
+import sys
+from zipimport import zipimporter
+zipped = [m for m in sys.modules.values() if isinstance(m.__spec__ and m.__loader__, zipimporter)]
+assert len(zipped) > 100
+[m.__name__ for m in zipped if not m.__file__.endswith(".pyc")]
+"""
 
 
 @pytest.fixture
@@ -112,6 +117,12 @@ def test_python_is_fetched_at_the_first_run_and_not_before(page: Page, host: Hos
     assert said[-3:] == ["Python starting", "Python running", "Python ready"]
 
 
+def test_a_start_compiles_nothing_and_sources_are_still_at_hand(reader: CellReader) -> None:
+    assert reader.run(COMPILED_HERE)["value"] == "[]"
+    source = "import inspect, typing\ninspect.getsource(typing.cast).splitlines()[0]"
+    assert reader.run(source)["value"] == "'def cast(typ, val):'"
+
+
 def test_a_restart_after_stop_downloads_nothing_it_has(reader: CellReader) -> None:
     reader.start("sum(range(10**11))")
     asked: list[str] = []
@@ -138,11 +149,3 @@ def test_a_second_visit_starts_python_from_what_the_browser_kept(
 
     first, second = visit(), visit()
     assert second < first / 20, f"{first:.0f} bytes at the first visit, {second:.0f} at the second"
-
-
-def test_the_byte_counts_of_the_progress_are_those_of_the_runtime() -> None:
-    text = SIZES.read_text()
-    for name in PYODIDE_FILES:
-        if name.endswith((".wasm", ".zip")):
-            size = (ROOT / "node_modules" / "pyodide" / name).stat().st_size
-            assert f'"{name}": {size},' in text, f"{name} has {size} bytes: write it in {SIZES}"

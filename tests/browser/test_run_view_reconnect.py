@@ -77,6 +77,7 @@ def test_a_page_that_gets_no_frames_folds_and_does_not_draw(page: Page, server: 
     hold = "() => { window.held = []; window.requestAnimationFrame = (draw) => held.push(draw); }"
     with write(server.runs, "one", "--steps", "80", "--pace", "0.02", "--end", "finished"):
         reader.wait(lambda: reader.state["step"] > 5, "steps")
+        page.locator("run-view .run-step").wait_for()
         page.evaluate(hold)  # what a browser does to a hidden tab
         page.wait_for_timeout(100 * slowness())
         drawn = page.locator("run-view .run-step").inner_text()

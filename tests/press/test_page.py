@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from press.assets import python_sources
+from press.browser_python import python_sources
 from press.chapters import Chapter
 from press.citations import Bibliography
 from press.page import press

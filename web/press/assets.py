@@ -6,18 +6,16 @@ same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from press import demo_wheel, wheels
+from press.browser_python import counted_bytes, python_files
 from press.errors import PressError
 from press.fonts import PRELOADED, licences, write_fonts
 from press.formats import mb
@@ -32,8 +30,6 @@ FONT_LICENCES = "font-licences.txt"
 THEME = "web/page/theme-first.js"
 WORKERS = ("python/worker", "python/lab-worker", "run/hub-worker")
 DEMO = ROOT / "py" / "gpu_runner" / "demo"
-PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
-_OLDEST = (1980, 1, 1, 0, 0, 0)  # the first date a zip can carry
 
 
 @dataclass(frozen=True)
@@ -50,18 +46,18 @@ class Assets:
 
 def write_assets(out: Path) -> Assets:
     """Write all assets below `out`. Raises PressError when a source is missing or altered."""
-    _copy_pyodide(out / "pyodide")
+    _write_python(out)
     packages = _copy_wheels(out / "pyodide")
     assets = _bundle(out, packages)
     _bundle_workers(out, packages, _copy_demo(out / "demo"))
     _assemble(out / "python" / "product.wasm")
-    _zip_python(out / "python" / "unfrozen.zip")
     _copy_recordings(out / "recordings")
     _write_view(out / "planner.json", planner.view({}))
     _write_view(out / "decision.json", decision.view({}))
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     (out / FONT_LICENCES).write_text(licences(), encoding="utf-8")
-    first = _first_bytes(out)
+    worker = (out / "python" / "worker.js").stat().st_size
+    first = worker + sum(map(len, python_files().values()))
     return replace(
         assets,
         python=_about_python(first, packages["numpy"]["bytes"]),
@@ -69,11 +65,10 @@ def write_assets(out: Path) -> Assets:
     )
 
 
-def _first_bytes(out: Path) -> int:
-    """What the browser fetches before the first cell runs, before any compression."""
-    fetched = [out / "pyodide" / name for name in PYODIDE_FILES]
-    fetched += [out / "python" / name for name in ("worker.js", "unfrozen.zip")]
-    return sum(path.stat().st_size for path in fetched)
+def _write_python(out: Path) -> None:
+    for path, data in python_files().items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(data)
 
 
 def _about_python(first_bytes: int, numpy_bytes: int) -> str:
@@ -108,7 +103,7 @@ def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
 def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
     """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name.
 
-    `PACKAGES` and `LINE_MOST` in their sources become what the site carries and reads.
+    `PACKAGES`, `RUNTIME_BYTES` and `LINE_MOST` in their sources become what the site carries.
     """
     faces = out / ".faces"
     write_fonts(faces)
@@ -135,8 +130,8 @@ def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
 def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -> None:
     """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
 
-    `PACKAGES`, `DEMO` and `LINE_MOST` in their sources become what the site carries and reads, so
-    that no list is kept by hand.
+    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `LINE_MOST` in their sources become what the site
+    carries and reads, so that no list is kept by hand.
     """
     known = _defined(PACKAGES=packages, DEMO=demo)
     for name in WORKERS:
@@ -147,23 +142,8 @@ def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -
 def _defined(**values: Any) -> list[str]:
     """Options for esbuild: names in the sources, by what they become."""
     values["LINE_MOST"] = LINE_MOST  # scripts that have no page to read it from cut lines too
+    values["RUNTIME_BYTES"] = counted_bytes()
     return [f"--define:{name}={json.dumps(value)}" for name, value in values.items()]
-
-
-def _copy_pyodide(folder: Path) -> None:
-    """Copy the runtime, each file against its known sha256."""
-    source = ROOT / "node_modules" / "pyodide"
-    folder.mkdir(parents=True, exist_ok=True)
-    expected = _checksums()
-    for name in PYODIDE_FILES:
-        data = (source / name).read_bytes()
-        found = hashlib.sha256(data).hexdigest()
-        if found != expected.get(name):
-            problem = (
-                f"has sha256 {found}, pyodide.sha256 says {expected.get(name)}; run `npm ci` again"
-            )
-            raise PressError(f"node_modules/pyodide/{name}", problem)
-        (folder / name).write_bytes(data)
 
 
 def _copy_demo(folder: Path) -> dict[str, Any]:
@@ -200,31 +180,6 @@ def _copy_wheels(folder: Path) -> dict[str, Any]:
         packages[name] = entry | {"bytes": len(data)}
     (folder / "pyodide-lock.json").write_text(json.dumps(lock, sort_keys=True))
     return packages | {demo_wheel.NAME: demo_wheel.write_wheel(folder)}
-
-
-def _checksums() -> dict[str, str]:
-    """Read `pyodide.sha256`, which `sha256sum -c` reads too."""
-    lines = Path(__file__).with_name("pyodide.sha256").read_text().splitlines()
-    return {name: digest for digest, name in (line.split() for line in lines)}
-
-
-def python_sources() -> Iterator[tuple[str, Path]]:
-    """Name in the archive and path of every file the browser's Python imports."""
-    for package, folder in (("unfrozen", ROOT / "py" / "unfrozen"), ("pycell", WEB / "pycell")):
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in {".py", ".json"} and "__pycache__" not in path.parts:
-                yield f"{package}/{path.relative_to(folder).as_posix()}", path
-
-
-def _zip_python(target: Path) -> None:
-    """Pack our Python, without clock or owner in it: the same sources give the same archive."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in python_sources():
-            entry = zipfile.ZipInfo(name, _OLDEST)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, path.read_bytes())
 
 
 def _copy_recordings(folder: Path) -> None:

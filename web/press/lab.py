@@ -6,7 +6,8 @@ import json
 from functools import cache
 from typing import Any
 
-from press.assets import DEMO, PYODIDE_FILES, ROOT, WEB
+from press.assets import DEMO, WEB
+from press.browser_python import python_files
 from press.formats import mb
 from press.wheels import WHEELS, lock
 from unfrozen.lab import page_run
@@ -41,9 +42,8 @@ def view() -> dict[str, Any]:
 def fetches() -> str:
     """What pressing the button loads, the first time."""
     numpy = WHEELS / lock()["packages"]["numpy"]["file_name"]
-    runtime = [ROOT / "node_modules" / "pyodide" / name for name in PYODIDE_FILES]
-    paths = [*runtime, numpy, *(DEMO / name for name in FILES)]
-    total = sum(path.stat().st_size for path in paths)
+    paths = [numpy, *(DEMO / name for name in FILES)]
+    total = sum(path.stat().st_size for path in paths) + sum(map(len, python_files().values()))
     return (
         f"The first time, it loads {mb(total)}: Python, numpy and a language model with its rows."
         " Nothing leaves this page."

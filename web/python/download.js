@@ -2,19 +2,13 @@
  * The files Python needs, fetched with a truthful count of bytes.
  *
  * Sizes are those of the unpacked files: what a stream yields is unpacked too, while a
- * Content-Length counts packed bytes. A test compares them with the pinned package.
+ * Content-Length counts packed bytes.
  */
 
 import { BootError, orExplain } from "./errors.js";
 
 // Kept by the workers that seal themselves after a start; the reader's has no part of this file.
 const fetch = globalThis.fetch.bind(globalThis);
-
-/** @type {Record<string, number>} bytes by file name, Pyodide 314.0.4 */
-export const RUNTIME_BYTES = {
-  "pyodide.asm.wasm": 9596386,
-  "python_stdlib.zip": 2545198,
-};
 
 const INCOMPLETE = "Try again; if it stays so, this copy of the site is incomplete.";
 

@@ -9,7 +9,9 @@
  * made of what the site sent, whatever a cell has done to the reader's own.
  */
 
-import { RUNTIME_BYTES, fetchBytes, fetchCounted } from "./download.js";
+/* global RUNTIME_BYTES -- written in by web/press/assets.py: bytes by name of what it ships */
+
+import { fetchBytes, fetchCounted } from "./download.js";
 import { BootError, orExplain } from "./errors.js";
 
 const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
