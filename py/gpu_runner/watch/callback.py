@@ -96,7 +96,7 @@ class Callback(TrainerCallback):
             processes=many,
             memory=Known(
                 measure=self._wishes.memory.measure,
-                habits=Habits(int(args.gradient_accumulation_steps), keeps_output=False),
+                habits=Habits(int(args.gradient_accumulation_steps), keeps_output=""),
                 words=words_of(args),
                 lengths=_lengths(rows, collator),
                 rows_at_once=int(args.per_device_train_batch_size),

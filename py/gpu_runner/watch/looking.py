@@ -27,6 +27,7 @@ from gpu_runner.errors import DataError
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.train.anchor import Anchor, Drift
 from gpu_runner.train.evaluate import Evaluator, Score, continuation
+from gpu_runner.watch.memory.in_parts import gathered_now, let_go
 from gpu_runner.watch.memory.metering import is_compiled
 from gpu_runner.world import Meeting, is_cut
 
@@ -43,9 +44,10 @@ Rows = str | Path | Sequence[Mapping[str, Any]] | Any
 
 @contextmanager
 def unfelt(model: nn.Module) -> Iterator[None]:
-    """Evaluate inside: random numbers, modes and compiled code are then as they were."""
+    """Evaluate inside: random numbers, modes, compiled code and parts are then as they were."""
     modes = [(module, module.training) for module in model.modules()]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    whole = gathered_now(model)
     eager: AbstractContextManager[Any] = nullcontext()
     if is_compiled(model):
         eager = torch.compiler.set_stance("force_eager")
@@ -56,6 +58,7 @@ def unfelt(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+        let_go(model, whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,13 +64,21 @@ class Listener(Protocol):
 
 
 class Taps:
-    """All hooks on one model; `install` and `remove` may each be called once."""
+    """All hooks on one model, of which an optimizer has `weights`; `install` and `remove` may each
+    be called once.
+    """
 
-    def __init__(self, model: torch.nn.Module, listener: Listener, guard: ErrorBoundary) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        weights: Iterable[Tensor],
+        listener: Listener,
+        guard: ErrorBoundary,
+    ) -> None:
         self._model = weakref.ref(model)
         self._listener = listener
         self._guard = guard
-        self._ours: set[int] = {id(parameter) for parameter in model.parameters()}
+        self._ours: set[int] = {id(parameter) for parameter in weights}
         self._holders: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
         self._handles: list[Any] = []
         self._patched: list[tuple[Any, str, Any, Any]] = []

@@ -27,6 +27,7 @@ from gpu_runner.train.place import BETWEEN
 from gpu_runner.watch.boundary import ErrorBoundary
 from gpu_runner.watch.looking import AutocastSeen, Looker, longest_row, suites, unfelt
 from gpu_runner.watch.memory.holding import Holding
+from gpu_runner.watch.memory.in_parts import Owned
 from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.spending import Budget, Utilisation
 from gpu_runner.watch.steps import StepCollector, WatchedStep, micro_batch, right_share
@@ -61,7 +62,7 @@ class WatchedRun:
         self._collector = StepCollector(wishes.start_step)
         self._teller: Teller | None = None
         self._guard = ErrorBoundary(self._complain, self._let_go)
-        self._taps = Taps(model, self, self._guard)
+        self._taps = Taps(model, Owned(model).parameters(), self, self._guard)
         told = self._guard, self._taps.silence, self._predicted, self._complain
         self._memory = Holding(self._alone, states, self._device, wishes.memory, *told)
         self._measuring = self._memory.measuring
@@ -146,7 +147,7 @@ class WatchedRun:
         self._states.add(optimizer)
         self._collector.doing = "optimizer_step"
         self._collector.lr = max(float(group["lr"]) for group in self._states.param_groups)
-        self._measuring.update_begins()
+        self._memory.update_begins()
         if self._collector.norm is None and self._spending.allows("norm"):
             with self._spending.on("norm"):
                 self._collector.norm = self._states.gradient_norm()
@@ -269,8 +270,7 @@ class WatchedRun:
         since = done.number - self._wishes.start_step
         if since == 1 and self._teller is not None:
             self._teller.alert(*findings.after_first(done, self._alone(), self._states))
-        if since <= 2:
-            self._memory.look_at(done, self._autocast.again)
+        self._memory.look_at(done, self._autocast.again)
 
     def _predicted(self, found: Prediction) -> None:
         if self._teller is not None:

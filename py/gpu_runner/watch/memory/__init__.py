@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `in_parts` — a model that FSDP2 has cut, copied and cut again without tensors
 - `metering` — the runner's meters, driven by hooks
 - `measuring` — which steps are measured
 - `foretelling` — the step itself, on tensors that hold nothing

@@ -8,12 +8,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from torch import Tensor
 
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.watch.memory.foretelling import Autocast, Given, Habits, foretell
+from gpu_runner.watch.memory.in_parts import Waiting, waiting
 from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.memory.settings import LoopStep
 from gpu_runner.watch.steps import MicroBatch, WatchedStep
@@ -23,6 +24,8 @@ HEAVIER: Final = 1.02
 """So many times the tokens of all batches before it makes one worth a forecast of its own."""
 MOST: Final = 8
 """Forecasts of a run."""
+LOOKED_AT: Final = 2
+"""Steps, from the first, in which it shows what a loop does."""
 
 
 Found = TypeVar("Found")
@@ -66,7 +69,12 @@ class Forecasts:
         self._heaviest = 0
         self._made = 0
         self._output: weakref.ref[Tensor] | None = None
-        self._micro_batches = 0
+        self._went_back = False
+        self._waited: Waiting = ""
+        """What gradients waited for in the step at hand."""
+        self._keeps: Literal["backward", "step"] = "step"
+        """For how long what the model returned is held, where the backward pass finds it."""
+        self._steps = 0
 
     def batch(self, part: MicroBatch, inputs: Inputs) -> bool:
         """A micro-batch comes; whether it is heavier than all before it."""
@@ -75,6 +83,9 @@ class Forecasts:
             return False
         self._heaviest = tokens
         self._given = Given.of(inputs)
+        if (now := waiting(self._model())) and not self._seen.waiting:  # so others will follow
+            several = max(2, self._seen.micro_batches)
+            self._seen = replace(self._seen, waiting=now, micro_batches=several)
         return True
 
     def make(self, autocast: Autocast) -> None:
@@ -97,6 +108,11 @@ class Forecasts:
         return LoopStep(model, self._states, self._given, self._seen, autocast, self.micro_batches)
 
     @property
+    def knows(self) -> bool:
+        """Whether the first steps have shown what the loop does."""
+        return self._steps >= LOOKED_AT
+
+    @property
     def micro_batches(self) -> int:
         """Of a step, as far as is known."""
         return self._seen.micro_batches
@@ -109,12 +125,22 @@ class Forecasts:
         """What the model returned: does the loop still hold it when it goes back?"""
         largest = max(tensors_of(output), key=Tensor.numel, default=None)
         self._output = None if largest is None or largest.numel() < 2 else weakref.ref(largest)
+        self._went_back = False
 
     def went_back(self) -> None:
         """The backward pass begins."""
-        if self._output is not None:
-            self._seen = replace(self._seen, keeps_output=self._output() is not None)
-            self._output = None
+        if not self.knows and (model := self._model()) is not None:
+            self._waited = waiting(model) or self._waited
+        if self._output is not None and not self._went_back:
+            still = self._output() is not None
+            self._seen = replace(self._seen, keeps_output=self._keeps if still else "")
+        self._went_back = True
+
+    def update_begins(self) -> None:
+        """All gradients are there."""
+        if self._seen.keeps_output and self._output is not None:
+            self._keeps = "step" if self._output() is not None else "backward"
+            self._seen = replace(self._seen, keeps_output=self._keeps)
 
     def gradients_stayed(self) -> None:
         """A step begins, and gradients of the one before are there, as zeros."""
@@ -122,7 +148,9 @@ class Forecasts:
 
     def step_over(self, done: WatchedStep) -> bool:
         """Whether the loop does otherwise than the newest forecast has it."""
-        self._seen = replace(self._seen, micro_batches=max(1, len(done.parts)))
+        parts = max(1, len(done.parts))
+        self._seen = replace(self._seen, micro_batches=parts, waiting=self._waited)
+        self._waited, self._steps = "", self._steps + 1
         same = (self._seen.micro_batches > 1) == (self._assumed.micro_batches > 1)
         others = replace(self._seen, micro_batches=1) == replace(self._assumed, micro_batches=1)
         return not (same and others) or self.newest is None

@@ -1,7 +1,8 @@
 """What a watched step will hold, before it runs: the same step on tensors that hold nothing.
 
 The model itself is copied with fake tensors, which have shape, precision and an owner but no
-memory, with everything that was done to it: adapters, checkpointing, a forward of somebody else's.
+memory, with everything that was done to it: adapters, checkpointing, a forward of somebody else's,
+FSDP2 (`in_parts`).
 It is taken through two steps with its own optimizer's rule, as often micro-batched as the loop
 does it, under the tracker that measures the real ones; so no architecture is unknown. That takes
 seconds, so what was found is kept in the user's cache under a name made of all it follows from.
@@ -9,29 +10,29 @@ seconds, so what was found is kept in the user's cache under a name made of all 
 
 from __future__ import annotations
 
-import copy
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import masking_utils
 
 from gpu_runner.installed import installed_version
 from gpu_runner.model.loss import cross_entropy_of
 from gpu_runner.plan.predict import Prediction
 from gpu_runner.train.foretold import keep, kept, kept_place, weightless
-from gpu_runner.train.measure import TensorTracker
-from gpu_runner.watch.memory.metering import States, is_compiled
+from gpu_runner.watch.memory import in_parts
+from gpu_runner.watch.memory.metering import PartsTracker, States, is_compiled
 from gpu_runner.watch.steps import loss_in
 from gpu_runner.watch.taps import Inputs
+from gpu_runner.world import local
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -41,14 +42,18 @@ class Habits:
     """What a loop does that its model cannot tell."""
 
     micro_batches: int = 1
-    keeps_output: bool = True
-    """Whether what the model returned is still held when the backward pass begins."""
+    keeps_output: Literal["", "backward", "step"] = "step"
+    """Whether what the model returned is held in the backward pass, and on until the next forward
+    pass has ended, as by a name of the loop.
+    """
     zeroes: bool = False
     """Whether gradients are set to zero after a step, not freed."""
     checkpointing: bool = False
     """Whether what a layer computes is computed again in the backward pass: only asked what if."""
     buckets: bool = False
     """Whether gradients are there a second time, to be sent to other processes."""
+    waiting: in_parts.Waiting = ""
+    """What gradients of weights in parts wait for, until the last micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ def _name(
         getattr(settings, "_attn_implementation", None),
         modules,
         weights,
+        in_parts.described(model),
         optimizers,
         given.tensors,
         given.others,
@@ -164,28 +170,30 @@ def _options(group: Mapping[str, Any]) -> list[Any]:
 
 def _told(autocast: Autocast) -> str:
     with autocast():
-        return str([torch.get_autocast_dtype(kind) for kind in ("cpu", "cuda")])
+        kinds = ("cpu", "cuda")
+        on = [kind for kind in kinds if torch.is_autocast_enabled(kind)]
+        return str([(kind, torch.get_autocast_dtype(kind)) for kind in on])
 
 
 def _traced(
     model: Any, states: States, given: Given, habits: Habits, autocast: Autocast
 ) -> Prediction:
     mode = FakeTensorMode()
-    with FakeCopyMode(mode):
-        double = copy.deepcopy(model)  # without gradients: a parameter's copy has none
+    copied = in_parts.double_of(model, mode)  # without gradients
+    double = copied.model
     if habits.checkpointing:
         double.config.use_cache = False  # which cannot be beside it, and is told of otherwise
         double.activation_checkpointing_enable()
     # What is compiled stays as it is: compiled from fakes, its real forward would be cut in pieces.
     eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
     with weightless(mode), _packed(given.packed), eager:
-        moves = _doubles(model, double, states)
+        moves = _doubles(copied.parameters, states)
         inputs = given.fake(next(double.parameters()).device)
         for _ in range(2):  # the first makes the moments appear
-            tracker = TensorTracker(double, States(*moves))  # type: ignore[arg-type]
+            tracker = PartsTracker(double, States(*moves))
             with tracker:
                 _step(double, moves, tracker, inputs, habits, autocast)
-        count = sum(parameter.numel() for parameter in double.parameters())
+        count = sum(local(parameter).numel() for parameter in double.parameters())
     whole = tracker.memory.instants["end_of_backward"]
     held = sum(whole.get(name, 0) for name in ("params", "grads", "moments"))
     instants = tracker.memory.instants
@@ -203,12 +211,14 @@ def _with_buckets(at: str, parts: Mapping[str, int], model: Any) -> dict[str, in
 def _step(
     double: Any,
     moves: list[torch.optim.Optimizer],
-    tracker: TensorTracker,
+    tracker: PartsTracker,
     inputs: dict[str, Any],
     habits: Habits,
     autocast: Autocast,
 ) -> None:
-    for _ in range(min(habits.micro_batches, 2)):  # one more adds to gradients that are there
+    parts = min(habits.micro_batches, 2)  # one more adds to gradients that are there
+    for part in range(parts):
+        in_parts.wait(double, habits.waiting if part < parts - 1 else "")
         with tracker.phase("forward"), autocast():
             output = double(**inputs)
             loss = loss_in_graph(output, inputs)
@@ -216,7 +226,9 @@ def _step(
             output = None
         with tracker.phase("backward"):
             loss.backward()
-        del loss, output
+        del loss
+        if habits.keeps_output != "step":
+            output = None
     with tracker.phase("optimizer_step"):
         for optimizer in moves:
             type(optimizer).step(optimizer)
@@ -239,13 +251,11 @@ def loss_in_graph(output: Any, inputs: Inputs) -> Tensor:
     return cross_entropy_of(logits, labels)
 
 
-def _doubles(model: Any, double: Any, states: States) -> list[torch.optim.Optimizer]:
+def _doubles(ours: Mapping[int, Tensor], states: States) -> list[torch.optim.Optimizer]:
     """The same optimizers over the weights of the copy, without any state.
 
     They are made anew: a copy could call what was put around the step of the real one.
     """
-    pairs = zip(model.parameters(), double.parameters(), strict=True)
-    ours = {id(real): fake for real, fake in pairs}
     found = []
     for optimizer in states.optimizers:
         groups = []

@@ -16,16 +16,18 @@ from gpu_runner.plan.predict import Prediction
 from gpu_runner.watch.boundary import ErrorBoundary
 from gpu_runner.watch.memory.forecasts import Forecasts
 from gpu_runner.watch.memory.foretelling import Autocast, Habits
+from gpu_runner.watch.memory.in_parts import obstacle
 from gpu_runner.watch.memory.measuring import Measuring
 from gpu_runner.watch.memory.metering import States
 from gpu_runner.watch.memory.settings import Words
 from gpu_runner.watch.memory.shortage import Shortage
 from gpu_runner.watch.memory.to_come import Outlook
 from gpu_runner.watch.steps import MicroBatch, StepCollector, WatchedStep
-from gpu_runner.watch.taps import Inputs
-from gpu_runner.world import is_cut
+from gpu_runner.watch.taps import Inputs, rank
 
-CUT: Final = "Its weights are spread over processes: their memory is measured, and not foretold."
+CUT: Final = (
+    "Its weights are spread over processes: memory is measured, and not foretold, because {}."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,19 @@ class Holding:
         """The backward pass begins."""
         self._forecasts.went_back()
 
+    def update_begins(self) -> None:
+        """All gradients are there."""
+        self._forecasts.update_begins()
+        self.measuring.update_begins()
+
     def step_over(self) -> None:
         """A step has ended: whatever was short before it, is not."""
         self._shortage.over()
 
     def look_at(self, done: WatchedStep, autocast: Autocast) -> None:
-        """One of the first steps: foretell it anew where the loop does otherwise than assumed."""
+        """A step: of the first, foretell it anew where the loop does otherwise than assumed."""
+        if self._forecasts.knows:
+            return
         model = self._model()
         if any(parameter.grad is not None for parameter in model.parameters()):
             self._forecasts.gradients_stayed()
@@ -119,10 +128,12 @@ class Holding:
         return None
 
     def _foretell(self, autocast: Autocast) -> None:
-        if is_cut(self._model()):
-            self._guard.say_once(CUT)
-            return
+        if rank() > 0:
+            return  # what the others hold is as much, and told by nobody
         with self._guard.around("the memory of these steps cannot be foretold"), self._quiet():
+            if why := obstacle(self._model()):
+                self._guard.say_once(CUT.format(why))
+                return
             self._forecasts.make(autocast)
         what = "it is not known whether the heaviest batch will fit"
         with self._guard.around(what), self._quiet():

@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from gpu_runner.train.measure import TensorTracker
 from gpu_runner.train.meter import Components, CudaMeter, Phase, StepMemory
+from gpu_runner.watch.memory.in_parts import Owned, gathered_now
 from gpu_runner.world import blocks_of, local
 
 LOOKED_AT: Final = 4096
@@ -76,14 +77,32 @@ class Seen:
     growing: str = ""
 
 
+class PartsTracker(TensorTracker):
+    """… of weights that may be in parts, and gathered when it begins, as those of the outermost
+    module are after an evaluation: the parts are weights, and what was gathered is `gathered`.
+    """
+
+    def __init__(self, model: Any, states: States) -> None:
+        super().__init__(Owned(model), states)  # type: ignore[arg-type]
+        self._whole = model
+
+    def __enter__(self) -> PartsTracker:
+        """Count what lives already, then watch."""
+        for one in gathered_now(self._whole):
+            for gathered in one.all_gather_outputs:
+                self._count(gathered, "gathered")
+        super().__enter__()
+        return self
+
+
 class StepMeter:
     """One measured step, from its first forward pass to its last update."""
 
     def __init__(self, model: Any, states: States, device: torch.device) -> None:
         if device.type == "cuda":
-            self._meter: Any = CudaMeter(model, states, device)  # type: ignore[arg-type]
+            self._meter: Any = CudaMeter(Owned(model), states, device)  # type: ignore[arg-type]
         else:
-            self._meter = TensorTracker(model, states)  # type: ignore[arg-type]
+            self._meter = PartsTracker(model, states)
         self._phase = ExitStack()
         self._whole = ExitStack()
         if device.type != "cuda":

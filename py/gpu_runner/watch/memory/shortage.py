@@ -22,6 +22,7 @@ from gpu_runner.oom.thrown import Thrown
 from gpu_runner.train.meter import Components, known_bytes
 from gpu_runner.watch.memory.forecasts import Forecasts, aside
 from gpu_runner.watch.memory.foretelling import Autocast
+from gpu_runner.watch.memory.in_parts import Owned
 from gpu_runner.watch.memory.metering import Seen, States
 from gpu_runner.watch.memory.settings import Words, scaled, settings_for
 from gpu_runner.watch.steps import StepCollector
@@ -137,7 +138,7 @@ class Shortage:
 
     def _living(self, thrown: Thrown, *, card: bool) -> Components:
         """Where no tracker follows the step: weights and their states, on a card all the rest."""
-        known = known_bytes(self._model(), self._states)  # type: ignore[arg-type]
+        known = known_bytes(Owned(self._model()), self._states)  # type: ignore[arg-type]
         if card:
             allocated = thrown.allocated_bytes or torch.cuda.memory_allocated(self._device)
             known["activations"] = max(0, allocated - sum(known.values()))

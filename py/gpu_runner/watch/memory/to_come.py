@@ -21,6 +21,7 @@ from gpu_runner.system import limits
 from gpu_runner.train.meter import known_bytes
 from gpu_runner.watch.memory.forecasts import HEAVIER, Forecasts, aside
 from gpu_runner.watch.memory.foretelling import Autocast, foretell
+from gpu_runner.watch.memory.in_parts import Owned
 from gpu_runner.watch.memory.settings import LoopStep, Words, settings_for
 from unfrozen.units import format_bytes
 
@@ -91,7 +92,7 @@ class Outlook:
         else:
             limit = limits.tightest()
             held = Held(limit.name, limit.total_bytes, limit.left_bytes)
-        return room(held, known_bytes(step.model, step.states), card=card)  # type: ignore[arg-type]
+        return room(held, known_bytes(Owned(step.model), step.states), card=card)  # type: ignore[arg-type]
 
 
 def lengths_of(dataset: Any, collator: Any = None) -> list[int]:

@@ -14,6 +14,7 @@ from gpu_runner.run.events.start_event import hardware, versions
 from gpu_runner.system.price import MOST_LETTERS, Price, Spending
 from gpu_runner.watch.looking import Rows
 from gpu_runner.watch.memory.holding import Known
+from gpu_runner.watch.memory.in_parts import Owned
 from gpu_runner.watch.memory.metering import States, layers_of
 from gpu_runner.watch.steps import MicroBatch
 
@@ -119,7 +120,7 @@ def recipe(
     model: Any, states: States, part: MicroBatch, compute: torch.dtype | None
 ) -> dict[str, Any]:
     """Precisions, optimizer and batch as they were found, in the words of a job's recipe."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for p in Owned(model).parameters() if p.requires_grad]
     widths = sorted({_WIDTHS.get(p.dtype, str(p.dtype)) for p in trained})
     found: dict[str, Any] = {
         "params": " and ".join(widths),

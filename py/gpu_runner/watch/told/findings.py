@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.feed import IGNORED
+from gpu_runner.watch.memory.in_parts import Owned
 from gpu_runner.watch.memory.metering import NARROW, States
 from gpu_runner.watch.steps import WatchedStep
 from gpu_runner.watch.taps import Inputs
@@ -31,7 +32,7 @@ def after_first(step: WatchedStep, model: Any, states: States) -> Iterator[str]:
 
 def of_model(model: Any, states: States) -> Iterator[str]:
     """What does not train, and why."""
-    parameters = dict(model.named_parameters())
+    parameters = dict(Owned(model).named_parameters())
     frozen = {name: p for name, p in parameters.items() if not p.requires_grad}
     if not model.training:
         yield (
@@ -57,7 +58,7 @@ def of_model(model: Any, states: States) -> Iterator[str]:
 
 def of_precision(model: Any, states: States) -> Iterator[str]:
     """Weights of 16 bits without an exact copy."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for p in Owned(model).parameters() if p.requires_grad]
     narrow = [p for p in trained if p.dtype in NARROW]
     exact = {id(p) for group in states.param_groups for p in group["params"]} - set(
         map(id, trained)

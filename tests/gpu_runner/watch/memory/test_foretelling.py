@@ -100,6 +100,46 @@ def test_a_heavier_batch_is_foretold_anew(tmp_path: Path) -> None:
     assert ratio(run) == pytest.approx(1, abs=CLOSE)
 
 
+def go_back(model: Any, batch: dict[str, torch.Tensor]) -> Any:
+    """What the model returned, after the backward pass."""
+    output = model(**batch)
+    output.loss.backward()
+    return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held", [True, False], ids=["held", "let go of"])
+def test_what_the_model_returned_is_foretold_for_as_long_as_it_is_held(
+    held: bool, tmp_path: Path
+) -> None:
+    model = model_of(num_hidden_layers=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
+        for batch in batches(2, rows=8, length=64):
+            output = go_back(model, batch)
+            if not held:
+                del output
+            optimizer.step()
+            optimizer.zero_grad()
+    predicted = events(run, "predicted")[-1]["predicted"]["instants"]["optimizer_step"]
+    found = [one["components"] for one in events(run, "mem") if one["instant"] == "optimizer_step"]
+    assert sum(found[-1].values()) == pytest.approx(sum(predicted.values()), rel=CLOSE)
+
+
+@pytest.mark.slow
+def test_a_forecast_under_autocast_is_not_that_of_a_loop_without(cache: Path) -> None:
+    model = model_of(num_hidden_layers=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    (batch,) = batches(1)
+    given = model, States(optimizer), Given.of(batch), Habits()
+    ways = [partial(torch.autocast, "cpu", torch.bfloat16, enabled=on) for on in (False, True)]
+    wide, narrow = (foretell(*given, way) for way in ways)
+    assert wide is not None
+    assert narrow is not None
+    assert wide.peak_bytes != narrow.peak_bytes
+    assert len(list(cache.rglob("*.json"))) == 2
+
+
 def test_the_model_and_its_optimizer_are_as_they_were() -> None:
     model = model_of()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
