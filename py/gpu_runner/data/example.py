@@ -47,6 +47,8 @@ def trainable(examples: Sequence[Example]) -> int:
 
 def known(examples: Sequence[Example], others: Sequence[Example]) -> int:
     """How many of `others` are among some rows, token for token."""
+    if (count := getattr(others, "among", None)) is not None:
+        return int(count(examples))
     if (look := getattr(examples, "known", None)) is not None:
         return int(sum(look(others)))
     there = {example.ids for example in examples}

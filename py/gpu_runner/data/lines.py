@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,15 +26,20 @@ _MOST_DEEP: Final = 100  # lists and objects in each other; a description of a t
 _LONGEST: Final = 600  # characters of a reason
 
 
-def read_rows(source: str, bad: list[str] | None = None) -> list[tuple[str, Row]]:
+def read_rows(
+    source: str, bad: list[str] | None = None, most: int | None = None
+) -> list[tuple[str, Row]]:
     """(where, row) pairs of a source; see `config.source` for how one is named.
+
+    With `most`, only the first so many; what follows them is not looked at.
 
     Raises `DataError` with file, line number and reason for the first row that is none, and for a
     source that is neither a file nor a data set that can be loaded. With a list `bad`, such rows
     are left out and told there.
     """
     before = len(bad or ())
-    rows = list(stream_rows(source, bad))
+    with closing(stream_rows(source, bad)) as every:
+        rows = list(islice(every, most))
     if not rows:
         raise no_rows(source, (bad or [])[before:])
     return rows
@@ -54,7 +60,7 @@ def refusal(where: str, reason: object) -> str:
 
 def stream_rows(
     source: str, bad: list[str] | None = None, reading: opened.ReadShare | None = None
-) -> Iterator[tuple[str, Row]]:
+) -> Generator[tuple[str, Row]]:
     """The same one after the other, none where there are none; `reading` is how far it is."""
     reading = reading or opened.ReadShare()
     wanted = parse(source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import compress
@@ -262,7 +262,7 @@ def _nothing_to_train(
     )
 
 
-def fingerprint(examples: Sequence[Example]) -> str:
+def fingerprint(examples: Iterable[Example]) -> str:
     """SHA-256 of the encoded rows: a resumed run must see the same numbers in the same order."""
     digest = hashlib.sha256()
     for example in examples:

@@ -59,7 +59,7 @@ def read(
 ) -> tuple[RowSet, dict[str, RowSet]]:
     """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`.
 
-    Where a source is large, all that is trained on lies on disk.
+    Where a source is large, all that is trained on lies on disk; of what is scored, each large one.
     """
     _, held_out = _task_files(config)
     _check_apart(config)
@@ -74,15 +74,16 @@ def read(
         train, task, made_of = _from_memory(sources, held_out, config, encoder, watch)
     named = dict(zip(_names(config), made_of, strict=True))
     if replay:
-        earlier = _replayed(replay[0], config, encoder, watch, large=large)
+        earlier = whole("replay", replay[0], config, encoder, watch, large=large)
         train = mixing.with_replay(train, earlier, config.replay_share, config.seed)
         named["--replay " + _short(replay[0])] = (earlier.sha256, 1.0)
     if task is None:
-        task = _read_and_scored("held-out", str(held_out), config, encoder)
+        task = _read_and_scored("held-out", str(held_out), config, encoder, watch)
     train = replace(train, made_of=named)
     suites = {TASK: task}
     for skill, path in _general_files(config):
-        suites[f"{GENERAL}/{skill}"] = _read_and_scored(f"general {skill}", path, config, encoder)
+        name = f"general {skill}"
+        suites[f"{GENERAL}/{skill}"] = _read_and_scored(name, path, config, encoder, watch)
     return train, {name: _shared(rows, train) for name, rows in suites.items()}
 
 
@@ -107,7 +108,8 @@ def _from_memory(
     train = _trained(sources, rows, config, encoder, bad, watch)
     if held_out is not None:
         return train, None, made_of
-    task = _scored("held-out", [row for _, row in held], config, encoder, _list(config))
+    scored = [row for _, row in held[: config.eval_rows]]
+    task = data.load_set("held-out", scored, encoder, _list(config))
     return train, task, made_of
 
 
@@ -115,14 +117,21 @@ def _encoded(source: str, config: TrainConfig, encoder: Encoder, watch: Watch) -
     return selected.encoded(source, encoder, watch, skip=config.skip_bad_rows)
 
 
-def _replayed(
-    source: str, config: TrainConfig, encoder: Encoder, watch: Watch, *, large: bool
+def whole(
+    name: str,
+    source: str,
+    config: TrainConfig,
+    encoder: Encoder,
+    watch: Watch = unwatched,
+    *,
+    large: bool,
 ) -> RowSet:
+    """Every row of a source, on disk if it is `large`. Raises `DataError`."""
     if large:
         found = _encoded(source, config, encoder, watch)
-        return selected.every("replay", found.arrays, found.place, found.bad)
+        return selected.every(name, found.arrays, found.place, found.bad)
     bad = _list(config)
-    return data.load_set("replay", read_rows(source, bad), encoder, bad, watch)
+    return data.load_set(name, read_rows(source, bad), encoder, bad, watch)
 
 
 def _names(config: TrainConfig) -> list[str]:
@@ -201,19 +210,17 @@ def _list(config: TrainConfig) -> list[str] | None:
     return [] if config.skip_bad_rows else None
 
 
-def _read_and_scored(name: str, path: str, config: TrainConfig, encoder: Encoder) -> RowSet:
-    bad = _list(config)
-    return _scored(name, read_rows(path, bad), config, encoder, bad)
-
-
-def _scored(
-    name: str,
-    sources: list[Any],
-    config: TrainConfig,
-    encoder: Encoder,
-    bad: list[str] | None,
+def _read_and_scored(
+    name: str, path: str, config: TrainConfig, encoder: Encoder, watch: Watch
 ) -> RowSet:
-    return data.load_set(name, sources[: config.eval_rows], encoder, bad)
+    """The first `eval_rows` rows of a source; of a large one what follows them is not read."""
+    most, bad = config.eval_rows, _list(config)
+    large = cache.is_large(path)
+    if large and most > cache.FEW:
+        skip = config.skip_bad_rows
+        return selected.scored(name, path, encoder, watch, skip=skip, most=most)
+    rows = read_rows(path, bad, most if large else None)
+    return data.load_set(name, rows[:most], encoder, bad)
 
 
 def _shared(scored: RowSet, train: RowSet) -> RowSet:

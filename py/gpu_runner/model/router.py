@@ -30,7 +30,7 @@ from torch import Tensor
 
 from gpu_runner.data.feed import Batch
 from gpu_runner.errors import UsageError, everyones
-from gpu_runner.model.routing import Listener, Routed, Site, sites_of
+from gpu_runner.model.routing import Routed, RouterListener, Site, sites_of
 from gpu_runner.world import World
 
 
@@ -67,7 +67,8 @@ class Routers:
         self._real, self._losses, self._open = batch.real(), [], True
         self._share = sum(batch.lengths) / self._tokens if self._tokens else 0.0
         listeners = [
-            Listener(site, partial(self._seen, place)) for place, site in enumerate(self._sites)
+            RouterListener(site, partial(self._seen, place))
+            for place, site in enumerate(self._sites)
         ]
         try:
             yield

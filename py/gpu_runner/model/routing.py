@@ -126,7 +126,7 @@ class _Notes(TorchFunctionMode):
         return out
 
 
-class Listener:
+class RouterListener:
     """Hears one router, from its beginning until its experts are called; then `told` is called.
 
     A block that is computed again is heard again, and may end in the middle: whatever happens,

@@ -11,10 +11,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gpu_runner.data.encode import Example, pad_token
+from gpu_runner.data.example import lengths
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.data.rows import GENERAL, RowSet
 from gpu_runner.model.blocks import as_written
@@ -65,14 +67,15 @@ class Evaluator:
         return scores
 
     def _score(self, model: Any, suite: str, rows: RowSet) -> Score:
-        by_length = sorted(rows.examples, key=lambda example: len(example.ids))  # little padding
+        by_length = np.argsort(lengths(rows.examples), kind="stable")  # little padding
         starts = range(0, len(by_length), self.batch_rows)
         total, tokens = 0.0, 0
         with torch.no_grad(), self.autocast():
             for turn in range(0, len(starts), self.world.size):
                 mine = turn + self.world.rank < len(starts)  # else look on: weights are gathered
                 start = starts[turn + self.world.rank if mine else 0]
-                batch = collate(by_length[start : start + self.batch_rows], self.pad_id)
+                chosen = by_length[start : start + self.batch_rows]
+                batch = collate([rows.examples[index] for index in chosen], self.pad_id)
                 batch = batch.to(self.device)
                 with self.routers.watching(batch) if mine else nullcontext():
                     part, count = self.loss(model, batch)

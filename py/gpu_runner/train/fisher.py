@@ -20,11 +20,12 @@ from torch import Tensor
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.together import FISHER, publish_together
 from gpu_runner.checkpoint.training_state import shards_of
-from gpu_runner.data import rows as data
+from gpu_runner.data import sets
 from gpu_runner.data.encode import Example, pad_token
 from gpu_runner.data.feed import Batch, collate
-from gpu_runner.data.lines import read_rows
 from gpu_runner.data.rows import GENERAL
+from gpu_runner.data.store import cache
+from gpu_runner.data.store.sequences import Joined
 from gpu_runner.errors import CheckpointError, DataError, UsageError
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
@@ -121,16 +122,16 @@ def rows(planned: RunPlan) -> tuple[str, Sequence[Example], list[str]]:
     """
     config = planned.config
     if config.fisher_data is not None:
-        bad: list[str] | None = [] if config.skip_bad_rows else None
-        source = read_rows(config.fisher_data, bad)
-        read = data.load_set("fisher_data", source, planned.encoder, bad)
+        source = config.fisher_data
+        large = cache.is_large(source)
+        read = sets.whole("fisher_data", source, config, planned.encoder, large=large)
         return "fisher_data", _spread(read.examples, config.fisher_rows), read.remarks()
     if planned.train.replayed_rows:
         replayed = planned.train.examples[-planned.train.replayed_rows :]
         return "replayed", _spread(tuple(dict.fromkeys(replayed)), config.fisher_rows), []
     suites = [s for name, s in planned.suites.items() if name.startswith(f"{GENERAL}/")]
-    general = [example for suite in suites for example in suite.examples]
-    if not general:
+    general = Joined([suite.examples for suite in suites])
+    if not len(general):
         raise UsageError(
             "ewc has no rows to estimate the Fisher on: give fisher_data, --replay or --general."
         )

@@ -25,6 +25,7 @@ from gpu_runner.installed import installed_version
 
 CACHE_ENV: Final = "UNFROZEN_CACHE"
 LEAST_BYTES: Final = 16 * 2**20  # of a source that is worth it
+FEW: Final = 2_000  # rows that are encoded in about a second: these are not worth it
 MOST_BYTES: Final = 20 * 2**30  # of everything that is kept
 _VERSION: Final = 2  # of how rows are read, encoded and kept
 _BLOCK: Final = 4 * 2**20
@@ -46,8 +47,10 @@ def is_large(source: str) -> bool:
     return bool(hub.fingerprint(found)) and hub.size_bytes(found) >= LEAST_BYTES
 
 
-def place_of(source: str, encoder: Encoder, watch: Watch, *, skip: bool) -> Path:
-    """The folder of what is made of a source, whether it is there or not."""
+def place_of(
+    source: str, encoder: Encoder, watch: Watch, *, skip: bool, most: int | None = None
+) -> Path:
+    """The folder of what is made of a source or its first rows, whether it is there or not."""
     wanted = parse(source)
     path = Path(wanted.place).expanduser()
     whole = hashlib.sha256(_content(path, watch) if path.exists() else _named(wanted))
@@ -58,6 +61,7 @@ def place_of(source: str, encoder: Encoder, watch: Watch, *, skip: bool) -> Path
         skip,
         path.suffixes,
         encoder.identity(),
+        *([] if most is None else [most]),
     )
     whole.update(repr(follows).encode("utf-8", "surrogatepass"))
     return _folder() / whole.hexdigest()[:40]

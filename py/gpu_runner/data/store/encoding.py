@@ -22,6 +22,7 @@ from gpu_runner.config.source import parse
 from gpu_runner.data.encode import BadRow, Encoder
 from gpu_runner.data.lines import Row, no_rows, refusal, stream_rows
 from gpu_runner.data.opened import ReadShare, Watch, unwatched
+from gpu_runner.data.rows import fingerprint
 from gpu_runner.data.store import arrays, cache
 from gpu_runner.errors import DataError, SystemFailure
 
@@ -39,13 +40,18 @@ class _Job(NamedTuple):
 
 
 def stored(
-    source: str, encoder: Encoder, bad: list[str] | None, watch: Watch = unwatched
+    source: str,
+    encoder: Encoder,
+    bad: list[str] | None,
+    watch: Watch = unwatched,
+    most: int | None = None,
 ) -> arrays.Arrays:
     """The encoded rows of a source. Raises `DataError` for the first row that is none.
 
-    With a list `bad`, such rows are left out and told there.
+    With a list `bad`, such rows are left out and told there. With `most`, only the first so many
+    rows are read, and their fingerprint (`rows.fingerprint`) is in the meta data as `sha256`.
     """
-    place = cache.place_of(source, encoder, watch, skip=bad is not None)
+    place = cache.place_of(source, encoder, watch, skip=bad is not None, most=most)
     before = len(bad or ())
     with cache.alone(place):
         try:
@@ -53,7 +59,7 @@ def stored(
             os.utime(place)
         except (OSError, ValueError, KeyError):
             shutil.rmtree(place, ignore_errors=True)
-            found = _made(source, encoder, bad, place, watch)
+            found = _made(source, encoder, bad, place, watch, most)
         else:
             if bad is not None:
                 bad += found.meta["bad"]
@@ -79,7 +85,12 @@ def total(found: arrays.Arrays, name: str) -> int:
 
 
 def _made(
-    source: str, encoder: Encoder, bad: list[str] | None, place: Path, watch: Watch
+    source: str,
+    encoder: Encoder,
+    bad: list[str] | None,
+    place: Path,
+    watch: Watch,
+    most: int | None,
 ) -> arrays.Arrays:
     """Encode all rows, into the cache where it can be written, else where it is forgotten."""
     told: list[str] = [] if bad is None else bad
@@ -90,10 +101,11 @@ def _made(
     except OSError:
         folder = Path(mkdtemp(prefix="unfrozen-rows-"))
     try:
-        with closing(_encoded(source, encoder, bad, watch)) as parts:
+        with closing(_encoded(source, encoder, bad, watch, most)) as parts:
             arrays.write(folder, parts, {"source": source})
-        meta = json.loads((folder / arrays.META).read_text("utf-8"))
-        (folder / arrays.META).write_text(json.dumps({**meta, "bad": told[before:]}), "utf-8")
+        found = arrays.Arrays(folder)
+        more = {"bad": told[before:], "sha256": None if most is None else _fingerprint(found)}
+        (folder / arrays.META).write_text(json.dumps({**found.meta, **more}), "utf-8")
         if folder.parent == place.parent:
             folder.rename(place)
             cache.make_room(place)
@@ -113,13 +125,19 @@ def _made(
         raise
 
 
+def _fingerprint(found: arrays.Arrays) -> str:
+    """That of the rows with something to train on, as a set in memory has it."""
+    return fingerprint(found.example(index) for index in found.trainable.nonzero()[0])
+
+
 def _encoded(
-    source: str, encoder: Encoder, bad: list[str] | None, watch: Watch
+    source: str, encoder: Encoder, bad: list[str] | None, watch: Watch, most: int | None
 ) -> Generator[arrays.EncodedRows]:
     """Parts in the order of their rows, encoded by as many processes as there are cores."""
     reading, rows = ReadShare(), 0
     what = f"encoding {Path(parse(source).place).name}"
-    for job, part in _in_order(_jobs(stream_rows(source, bad, reading), reading), encoder):
+    wanted = islice(stream_rows(source, bad, reading), most)
+    for job, part in _in_order(_jobs(wanted, reading), encoder):
         found = part.told.pop("bad")
         if found and bad is None:
             raise DataError(found[0])

@@ -46,6 +46,18 @@ def encoded(source: str, encoder: Encoder, watch: Watch, *, skip: bool) -> Encod
     return Encoded(source, stored(source, encoder, bad, watch), bad)
 
 
+def scored(
+    name: str, source: str, encoder: Encoder, watch: Watch, *, skip: bool, most: int
+) -> RowSet:
+    """The first rows of a source, at most `most`, as a set that nothing is trained on.
+
+    Its fingerprint is that of the same rows in memory. Raises `DataError`.
+    """
+    bad: list[str] | None = [] if skip else None
+    found = stored(source, encoder, bad, watch, most)
+    return replace(every(name, found, parse(source).place, bad), sha256=found.meta["sha256"])
+
+
 def task(
     sources: Sequence[Encoded], seed: int, most: int
 ) -> tuple[RowSet, RowSet | None, list[tuple[str, float]]]:

@@ -85,6 +85,13 @@ class _OnDisk(Sequence[Example]):
         found: list[bool] = np.isin(wanted, self.digests).tolist()
         return found
 
+    def among(self, examples: Sequence[Example]) -> int:
+        """How many of these are among some other rows, token for token."""
+        there = getattr(examples, "digests", None)
+        if there is None:
+            there = np.array([digest(example.ids) for example in examples], np.uint64)
+        return int(np.isin(self.digests, there).sum())
+
     def repeated(self) -> list[int]:
         """Which of these rows are there before, token for token."""
         first = np.unique(self.digests, return_index=True)[1]
