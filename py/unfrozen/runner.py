@@ -23,9 +23,24 @@ ROUNDED: Final = ("adamw", "adafactor")
 WHOLE: Final = ("adamw8bit",)
 """Those that need whole tensors: parts have other blocks of 256, and so other numbers."""
 
+OWN_ATTENTION: Final = ("bloom", "falcon", "mpt")
+"""Types that attend by code of their own, where transformers' interface is not asked."""
+_UNTOLD: Final = ("nemotron", "stablelm")
+"""Types whose layers, in transformers 5.24, do not pass on where documents end."""
 
 ATTENTION: Final = "flash"
 """Rows are packed, so that no attention needs a mask; windows and soft caps are in its kernel."""
+
+
+def packs(a: Architecture) -> bool:
+    """Whether its rows can share a sequence and not see each other.
+
+    Attention is told where documents end. A state, a convolution or a delta rule goes on from one
+    into the next, and the values of latent attention are narrower than its keys, for which kernels
+    of documents have no place.
+    """
+    told = a.model_type not in (*OWN_ATTENTION, *_UNTOLD)
+    return told and all(kind.mixer is None for kind in (a, *a.variants))
 
 
 def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[str, str | None]:

@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_runner.model.documents import documents
+from unfrozen.model import ModelConfig
+from unfrozen.runner import OWN_ATTENTION
 
 NAME: Final = "unfrozen_documents"
 WIDEST: Final = 256
@@ -40,6 +42,13 @@ def register() -> str:
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, _no_mask)
     return NAME
+
+
+def arguments_for(shape: ModelConfig | None) -> dict[str, Any]:
+    """What a model of a known type is made with so that it attends by documents."""
+    if shape is None or shape.architecture.model_type in OWN_ATTENTION:
+        return {}
+    return {"attn_implementation": register()}
 
 
 def isolates(model: Any) -> bool:

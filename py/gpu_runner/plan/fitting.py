@@ -18,6 +18,7 @@ from gpu_runner.plan.machine import free_bytes
 from gpu_runner.plan.predict import Prediction, heaviest, predict
 from gpu_runner.plan.schedule import schedule_for
 from unfrozen.model import ModelConfig
+from unfrozen.runner import packs
 
 Foretell = Callable[[Source, TrainConfig, str, BatchShape, int], Prediction | None]
 """Memory of a model that `unfrozen.model` does not know, of one process; the last is the rows of
@@ -52,7 +53,7 @@ class Fitting:
             config.grad_accum,
             self.pad,
             ranks=self.ranks,
-            packed=config.packing and self.shape is not None,
+            packed=config.packing and self.shape is not None and packs(self.shape.architecture),
             fixed=config.compile,
         )
 

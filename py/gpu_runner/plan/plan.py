@@ -36,6 +36,7 @@ from gpu_runner.plan.schedule import schedule_for
 from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
 from unfrozen.model import ModelConfig
+from unfrozen.runner import packs
 from unfrozen.schedules import Schedule
 from unfrozen.units import gib
 
@@ -122,12 +123,7 @@ class RunPlan:
                 f" has {self.train.longest_tokens:,}: --seq-len {self.positions} stays with what"
                 " it knows."
             )
-        if self.shape is None:
-            how = "cannot be predicted" if self.prediction is None else "was traced, not computed"
-            found.append(
-                f"{self.source.name}: its memory {how} for this model type, and its rows are"
-                " padded, not packed."
-            )
+        found += self._padded()
         if self.prediction is None:
             pass
         elif self.prediction.peak_bytes > self.available_bytes:
@@ -148,6 +144,17 @@ class RunPlan:
                 " small learning rates stall. Give --set rounding=stochastic, or --params fp32."
             )
         return found
+
+    def _padded(self) -> list[str]:
+        """Why rows are padded, where nobody asked for it."""
+        if self.shape is None:
+            how = "cannot be predicted" if self.prediction is None else "was traced, not computed"
+            why = f"its memory {how} for this model type, and its rows are padded, not packed"
+        elif self.config.packing and not packs(self.shape.architecture):
+            why = "its rows are padded: in a model of this type they cannot share a sequence"
+        else:
+            return []
+        return [f"{self.source.name}: {why}."]
 
     def advice(self) -> str:
         """The changes that lower the memory for the least time, with their predicted peaks."""

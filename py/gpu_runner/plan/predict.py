@@ -71,7 +71,7 @@ def recipe(
         master=None,
         grads=config.params,
         **chosen,
-        packed=config.packing and model is not None,
+        packed=config.packing and model is not None and runner.packs(model.architecture),
         micro_batch=shape.rows,
         seq_len=shape.length,
         grad_accum=shape.parts,

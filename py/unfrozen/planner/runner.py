@@ -28,7 +28,7 @@ def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str |
         return {}
     return {
         "attention": runner.ATTENTION,
-        "packed": True,
+        "packed": runner.packs(a),
         "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),
         "loss": runner.loss(a, "linear"),
         "step": _step(recipe),

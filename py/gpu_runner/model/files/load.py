@@ -189,7 +189,7 @@ def load(
 
     config, shape = read_config(source)
     check_vocabulary(source, len(tokenizer) - added, config.vocab_size)
-    known = {} if shape is None else {"attn_implementation": attention.register()}
+    known = attention.arguments_for(shape)
     with readable_errors(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,

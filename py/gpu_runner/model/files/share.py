@@ -138,7 +138,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> Share:
     own = written_in_parts(place)
     files = sorted((place / WEIGHTS).glob("*.safetensors")) if own else _files(source)
     _refuse(source, config, files)
-    known = {} if shape is None else {"attn_implementation": attention.register()}
+    known = attention.arguments_for(shape)
     with readable_errors(source, "weights"):
         model = _skeleton(source, config, DTYPES[params], known)
     try:
