@@ -33,7 +33,19 @@ from playwright.sync_api import (
 import build
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other processors have tests of their own
-CHROMIUM_FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SPARED: Final = (
+    # Two pages under the address bar, drawn for each window: a third of what opening ours takes.
+    *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),
+    # What Playwright switches off; of two such flags only the last counts.
+    *("AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync"),
+    *("DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable", "HttpsUpgrades"),
+    *("LensOverlay", "MediaRouter", "NetworkTimeServiceQuerying", "OptimizationHints"),
+    *("PaintHolding", "PreconnectToSearch", "ThirdPartyStoragePartitioning"),
+)
+CHROMIUM_FLAGS: Final = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    f"--disable-features={','.join(SPARED)}",
+]
 expect.set_options(timeout=60_000)  # what is awaited comes sooner; a busy machine is no failure
 BROWSER_FIXTURES: Final = {"chromium", "page", "serve_site", "static_site"}
 START_SECONDS: Final = 120.0
