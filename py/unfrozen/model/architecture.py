@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from unfrozen.errors import ModelError
 from unfrozen.model.blueprint import Blueprint, Tensor
-from unfrozen.model.mixers import Delta, Dual, Mixer, Selective, Vision
+from unfrozen.model.mixers import Delta, Dual, Latent, Mixer, Selective, Vision
 
 __all__ = ["Architecture", "Experts", "Tensor", "divided"]
 
@@ -172,6 +172,23 @@ class Architecture:
     def embedding_size(self) -> int:
         """Parameters of the embedding of tokens; 0 where another part of the model has it."""
         return self.vocab * self.hidden if self.has_embedding else 0
+
+    @property
+    def scored(self) -> tuple[int, int]:
+        """Widths of all heads whose products are the scores, and whose sum the scores weigh; 0
+        where a layer has no scores.
+        """
+        if isinstance(self.mixer, Latent):
+            m = self.mixer
+            return m.heads * (m.nope + m.rope), m.heads * m.value
+        return (self.q_width, self.q_width) if self.mixer is None or self.beside else (0, 0)
+
+    @property
+    def kv_widths(self) -> tuple[int, int]:
+        """Widths of the keys and of the values, as attention reads them."""
+        if self.mixer is None or self.beside:
+            return self.kv_width, self.kv_width
+        return self.scored
 
     @property
     def q_width(self) -> int:

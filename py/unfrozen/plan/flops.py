@@ -52,13 +52,22 @@ def layer_matrices(a: Architecture) -> int:
     return count * sparse + (a.layers - count) * dense
 
 
+@lru_cache(maxsize=1024)
+def score_widths(a: Architecture) -> int:
+    """Widths of queries and of values, summed over all layers that have scores."""
+    if not a.variants:
+        return a.layers * sum(a.scored)
+    return sum(sum(a.of_layer(index).scored) for index in range(a.layers))
+
+
 def flops(job: Job) -> Flops:
     """FLOPs a token of a job. Only flash skips the half of the scores that the mask hides."""
     a, recipe = job.model.architecture, job.recipe
     layers = 2 * layer_matrices(a)
     head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden
-    causal = 2 * (recipe.seq_len + 1) * a.q_width * a.layers
-    scores = causal if recipe.attention == "flash" else 4 * recipe.seq_len * a.q_width * a.layers
+    scored = score_widths(a)
+    causal = (recipe.seq_len + 1) * scored
+    scores = causal if recipe.attention == "flash" else 2 * recipe.seq_len * scored
     beside = 2 * adapter_parameters(job)
     forward = layers + head + beside
     backward = (1 if frozen(job) else 2) * (layers + head) + 2 * beside

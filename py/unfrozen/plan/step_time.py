@@ -27,7 +27,7 @@ from unfrozen.plan.timing.passes import (
     BatchTime,
     Machine,
     Seconds,
-    sparse_layers,
+    layer_kinds,
 )
 from unfrozen.plan.timing.pipeline import bubble_seconds
 from unfrozen.plan.timing.sharing import Sharing, Waits
@@ -76,13 +76,11 @@ def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, W
     """Device time and waits of one micro-batch on one card, all its layers."""
     job, a = part.job, part.job.model.architecture
     forward, backward, waits = Seconds(), Seconds(), sharing.stages()
-    sparse, stages = sparse_layers(a), job.cluster.pipeline_parallel
-    for is_sparse, count in ((False, a.layers - sparse), (True, sparse)):
-        if count:
-            one = part.layer(is_sparse)
-            forward = forward.plus(one.forward, count / stages)
-            backward = backward.plus(one.backward, count / stages)
-            waits = waits.plus(sharing.layer(one, is_sparse), count / stages)
+    for kind, sparse, count in layer_kinds(part.local):
+        one, times = part.layer(sparse, kind), count / job.cluster.pipeline_parallel
+        forward = forward.plus(one.forward, times)
+        backward = backward.plus(one.backward, times)
+        waits = waits.plus(sharing.layer(one, sparse, kind), times)
     ends = part.outside()
     outer = a.vocab * a.hidden * (1 if a.tied else 2) / job.cluster.tensor_parallel
     waits = waits.plus(sharing.ends(outer)).plus(sharing.logits())

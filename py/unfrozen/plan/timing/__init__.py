@@ -5,6 +5,8 @@ Reading order:
 - `calibration` — what was measured on the reader's own machine
 - `parts` — a step's seconds by cause
 - `products` — one matrix product, from its sizes
+- `work` — what a card is given to do: products, and bytes with their kernels
+- `mixing` — what stands in place of attention
 - `attention` — by the kernel that runs it
 - `layers` — what one layer multiplies, moves and launches
 - `outside` — embedding, head, loss, and the bytes of an update

@@ -2,7 +2,8 @@
 
 Forward it takes two products of a score and a head, backward five (Dao, arXiv 2307.08691, section
 3.1); under a causal mask half the scores are computed. Attention never runs at the rate of plain
-products: between them lies a softmax. Rates are published ones of `unfrozen.hardware.reached`, for
+products: between them lies a softmax. Scans in chunks are products of the same sizes, and are taken
+to run as fast. Rates are published ones of `unfrozen.hardware.reached`, for
 heads of 128 and 4,096 positions, moved to other lengths and heads by the same figures.
 """
 
@@ -17,6 +18,7 @@ from unfrozen.hardware.reached import ATTENTION_SHARE, best_tflops, reached
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
+from unfrozen.plan.timing.mixing import AGAIN, scan_flops
 
 Kernel = Literal["flash-1", "flash-2", "newest", "masked", "eager"]
 
@@ -75,28 +77,35 @@ def kernel(job: Job) -> Kernel:
 
 
 def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: float) -> Attention:
-    """One layer's attention on one card, of a model's tensor-parallel share; `products` operations
-    and `memory` bytes a second are those of the card's plain kernels.
+    """One layer's attention on one card, or the scan in its place, of a model's tensor-parallel
+    share; `products` operations and `memory` bytes a second are those of the card's plain kernels.
     """
     recipe, ranks = job.recipe, job.cluster.context_parallel
     chosen = kernel(job)
-    flops = 4.0 * recipe.tokens * recipe.seq_len * local.q_width / ranks
+    scans = recipe.tokens / ranks * scan_flops(local.mixer) / (_best(gpu)[0] * 1e12)
+    flops = 2.0 * recipe.tokens * recipe.seq_len * sum(local.scored) / ranks
+    if not flops:
+        return Attention(scans, AGAIN * scans)
     if chosen == "eager":
         width = SCORE_BYTES * (2 if recipe.compute == "fp32" else 1)
         moved = width * recipe.tokens * recipe.seq_len * local.heads / ranks / memory
         return Attention(flops / products + moved, 2 * flops / products + moved)
     forward, backward = _rates(chosen, gpu, recipe.seq_len, local.head_dim)
     flops *= 1.0 if chosen == "masked" else 0.5
-    return Attention(flops / forward, BACKWARD * flops / backward)
+    return Attention(flops / forward + scans, BACKWARD * flops / backward + AGAIN * scans)
+
+
+def _best(gpu: Gpu) -> tuple[float, float]:
+    """TFLOP/s of FlashAttention-2 forward and backward on a card, at 4,096 positions."""
+    best = best_tflops(gpu)
+    forward, backward = reached(gpu).attention or (share * best for share in ATTENTION_SHARE)
+    return forward, backward
 
 
 @lru_cache(maxsize=4096)
 def _rates(chosen: Kernel, gpu: Gpu, length: int, head_dim: int) -> tuple[float, float]:
-    found = reached(gpu)
-    best = best_tflops(gpu)
-    forward, backward = found.attention or tuple(share * best for share in ATTENTION_SHARE)
-    if chosen == "newest" and found.newest:
-        forward, backward = found.newest
+    newest = reached(gpu).newest
+    forward, backward = newest if chosen == "newest" and newest else _best(gpu)
     scale = {"flash-1": FIRST_VERSION, "masked": MASKED_SHARE}.get(chosen, 1.0)
     scale *= 1e12 * _heads(head_dim)
     return (

@@ -8,40 +8,12 @@ fused ones keep it. Symbols: D width, q = heads · d, k = kv heads · d, F ffn, 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 from unfrozen.memory.flow import Flow
 from unfrozen.model import Architecture
-
-
-class Product(NamedTuple):
-    """T x `inputs` by `inputs` x `outputs`, so many `times`; experts run as `groups` in one kernel,
-    each of which sees `share` of the tokens.
-    """
-
-    outputs: int
-    inputs: int
-    times: int = 1
-    groups: int = 1
-    share: float = 1.0
-
-    @property
-    def weights(self) -> int:
-        """Weights of all of them."""
-        return self.outputs * self.inputs * self.times * self.groups
-
-
-class Moved(NamedTuple):
-    """Bytes a token through memory and kernels, forward and backward."""
-
-    forward: float = 0.0
-    backward: float = 0.0
-    kernels: float = 0.0
-    kernels_back: float = 0.0
-
-    def plus(self, other: Moved, times: float = 1.0) -> Moved:
-        """Both after each other, the other so many times."""
-        return Moved(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+from unfrozen.model.mixers import Absent
+from unfrozen.plan.timing.mixing import mixer_moved, mixer_products
+from unfrozen.plan.timing.work import Moved, Product
 
 
 @lru_cache(maxsize=4096)
@@ -52,20 +24,29 @@ def layer_products(
     send each other their tokens: each has fewer experts, and each of those more tokens. `places`
     are those of an expert over its even share of the tokens.
     """
-    d, q, kv = a.hidden, a.q_width, a.kv_width
-    attention: tuple[Product, ...] = (Product(q + 2 * kv, d), Product(d, q))
-    if not a.fused_projections:
-        attention = (Product(q, d), Product(kv, d, 2), Product(d, q))
+    mixed = mixer_products(a.mixer, a.hidden) if a.mixer else ()
+    if a.mixer is None or a.beside:
+        mixed = (*_attention(a), *mixed)
+    if not a.feeds:
+        return mixed
     if not sparse:
-        return (*attention, *_feed_forward(a, a.ffn))
-    e = a.experts
+        return (*mixed, *_feed_forward(a, a.ffn))
+    d, e = a.hidden, a.experts
     assert e is not None
     own = max(1, e.count // expert_ranks)
     experts = tuple(
         p._replace(groups=own, share=places * e.per_token / own) for p in _feed_forward(a, e.ffn)
     )
     shared = _feed_forward(a, e.shared_ffn) if e.shared_ffn else ()
-    return (*attention, Product(e.count, d), *experts, *shared)
+    return (*mixed, Product(e.count, d), *experts, *shared)
+
+
+def _attention(a: Architecture) -> tuple[Product, ...]:
+    d, q, kv = a.hidden, a.q_width, a.kv_width
+    gate = q if a.gates_output else 0
+    if a.fused_projections:
+        return (Product(q + gate + 2 * kv, d), Product(d, q))
+    return (Product(q + gate, d), Product(kv, d, 2), Product(d, q))
 
 
 def _feed_forward(a: Architecture, width: int) -> tuple[Product, ...]:
@@ -82,6 +63,8 @@ def layer_moved(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: 
     fused = flow.kernels == "fused"
     whole = _stream_fused(a, flow) if fused else _stream_eager(a, flow)
     own = _inner_fused(a, flow) if fused else _inner_eager(a, flow)
+    if a.mixer:
+        own = own.plus(mixer_moved(a.mixer, flow))
     if sparse:
         own = own.plus(_routing(a, flow))
     if flow.autocast:
@@ -106,13 +89,20 @@ def norm_moved(a: Architecture, flow: Flow, width: int, fused: bool) -> Moved:
     return Moved(forward * width, 2 * forward * width, 6, 12)
 
 
+def _norms(a: Architecture) -> int:
+    """Norms of the stream in one layer; a part that stands alone has half of them."""
+    both = 4 if a.norm_places == "sandwich" else 2
+    return both if a.feeds and not isinstance(a.mixer, Absent) else both // 2
+
+
 def _stream_eager(a: Architecture, flow: Flow) -> Moved:
     """Norms and residual additions: two reads and a write each, and again for the gradients."""
-    norms = 4 if a.norm_places == "sandwich" else 2
+    norms = _norms(a)
     fused = flow.kernels == "fused_block"
     one = norm_moved(a, flow, a.hidden, fused)
     s, d = flow.stream, a.hidden
-    added = Moved(2 * 3 * s * d, 2 * 3 * s * d, 2, 2)
+    parts = 1 if norms == 1 else 2
+    added = Moved(parts * 3 * s * d, parts * 3 * s * d, parts, parts)
     dropped = 2 * (2 * s + 1) * d if flow.dropout else 0
     dropout = Moved(dropped, dropped, 2 if dropped else 0, 2 if dropped else 0)
     return added.plus(one, norms).plus(dropout)
@@ -120,7 +110,7 @@ def _stream_eager(a: Architecture, flow: Flow) -> Moved:
 
 def _stream_fused(a: Architecture, flow: Flow) -> Moved:
     """A norm with the addition before it: reads both, writes the sum and what is normed."""
-    norms = 4 if a.norm_places == "sandwich" else 2
+    norms = _norms(a)
     s, c, d = flow.stream, flow.compute, a.hidden
     return Moved(norms * (2 * s + 2 * c) * d, norms * (3 * s + 2 * c) * d, norms, 2 * norms)
 
@@ -128,12 +118,12 @@ def _stream_fused(a: Architecture, flow: Flow) -> Moved:
 def _inner_eager(a: Architecture, flow: Flow) -> Moved:
     """Rotary positions and the activation function, kernel by kernel."""
     c, turned = flow.compute, a.q_width + a.kv_width
-    rotary = Moved()
-    if not a.positions:  # half turned and joined, two products, a sum
+    rotary, attends = Moved(), a.mixer is None or a.beside
+    if not a.positions and attends:  # half turned and joined, two products, a sum
         rotary = Moved(10 * c * turned, 10 * c * turned, 10, 10)
-    if a.qk_norm != "none":
+    if a.qk_norm != "none" and attends:
         rotary = rotary.plus(norm_moved(a, flow, turned, False))
-    f = a.ffn
+    f = a.ffn if a.feeds else 0
     if flow.kernels == "fused_block":
         return rotary.plus(Moved(3 * c * f, 5 * c * f, 1, 2))
     if a.gated:  # function, product; their gradients
@@ -144,16 +134,18 @@ def _inner_eager(a: Architecture, flow: Flow) -> Moved:
 
 def _inner_fused(a: Architecture, flow: Flow) -> Moved:
     c, turned = flow.compute, a.q_width + a.kv_width
-    positions = 0 if a.positions else 2 * c * turned
-    inner = (3, 5) if a.gated else (2, 3)
-    return Moved(positions + inner[0] * c * a.ffn, positions + inner[1] * c * a.ffn, 3, 4)
+    attends = a.mixer is None or a.beside
+    positions = 0 if a.positions or not attends else 2 * c * turned
+    inner, f = (3, 5) if a.gated else (2, 3), a.ffn if a.feeds else 0
+    return Moved(positions + inner[0] * c * f, positions + inner[1] * c * f, 3, 4)
 
 
 def _routing(a: Architecture, flow: Flow) -> Moved:
     """Experts instead of the dense part: scores in fp32, copies for t experts sorted and summed."""
     e = a.experts
     assert e is not None
-    c, t, d = flow.compute, e.per_token, a.hidden
+    c, d = flow.compute, a.hidden
+    t = e.per_token * flow.padding
     inner = (5 if a.gated else 2) * c * (t * e.ffn + e.shared_ffn - a.ffn)
     copies = c * t * d * (2 + 2 + 2) + 12 * e.count
     return Moved(copies + inner, 2 * copies + 1.8 * inner, 14, 24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -13,11 +14,12 @@ from unfrozen.job.recipe import BYTES
 from unfrozen.memory.flow import Flow
 from unfrozen.model import Architecture
 from unfrozen.plan.flops import frozen
-from unfrozen.plan.timing.attention import attention, kernel
+from unfrozen.plan.timing.attention import Attention, attention, kernel
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.layers import Product, layer_moved, layer_products
+from unfrozen.plan.timing.layers import layer_moved, layer_products
 from unfrozen.plan.timing.outside import IN_PARTS, embedding_bytes, head_bytes, trained_share
 from unfrozen.plan.timing.products import Rates, product_seconds
+from unfrozen.plan.timing.work import Product
 
 KERNEL_SECONDS: Final = 1.3e-6
 """Between one kernel and the next on the card, however they were launched (NVIDIA, Constant time
@@ -93,28 +95,28 @@ class BatchTime:
         self.local = job.model.architecture.split(job.cluster.tensor_parallel)
         self.flow = Flow.of(job.model, job.recipe, job.cluster.stage == 3)
         self.tokens = job.recipe.tokens / job.cluster.context_parallel
-        rates = machine.wide
-        self.attention = attention(job, self.local, machine.gpu, rates.flops, rates.memory)
 
-    def products(self, sparse: bool) -> tuple[Product, ...]:
+    def attention(self, kind: Architecture) -> Attention:
+        """One layer's attention, or the scan that stands in its place."""
+        rates = self.machine.wide
+        return attention(self.job, kind, self.machine.gpu, rates.flops, rates.memory)
+
+    def products(self, sparse: bool, kind: Architecture | None = None) -> tuple[Product, ...]:
         """The products of one layer on this card; experts compute their places, empty ones too."""
-        padding = self.job.recipe.expert_padding
-        places = float(padding) if isinstance(padding, (int, float)) else 1.0
-        return layer_products(self.local, sparse, self.job.cluster.expert_parallel, places)
+        ranks = self.job.cluster.expert_parallel
+        return layer_products(kind or self.local, sparse, ranks, self.flow.padding)
 
-    def layer(self, sparse: bool) -> LayerTime:
-        """One layer, dense or sparse."""
-        products = self.products(sparse)
+    def layer(self, sparse: bool, kind: Architecture | None = None) -> LayerTime:
+        """One layer, dense or sparse; of this `kind` where layers differ."""
+        kind = kind or self.local
+        products, scores = self.products(sparse, kind), self.attention(kind)
         forward, inputs, weights = self._products(products)
-        moved = self._moved(sparse)
-        ahead = Seconds(
-            forward, self.attention.forward, moved[0], moved[2] + self._kernels(products, 0)
-        )
+        moved = self._moved(sparse, kind, products)
+        ahead = Seconds(forward, scores.forward, moved[0], moved[2] + self._kernels(products, 0))
         gradients = inputs + (0.0 if frozen(self.job) else weights * trained_share(self.job))
-        back = Seconds(
-            gradients, self.attention.backward, moved[1], moved[3] + self._kernels(products, 1)
-        )
-        return LayerTime(ahead, self._with_recomputation(ahead, back, sparse))
+        back = Seconds(gradients, scores.backward, moved[1], moved[3] + self._kernels(products, 1))
+        spared = 0.0 if sparse else self._spared(products)
+        return LayerTime(ahead, self._with_recomputation(ahead, back, spared))
 
     def outside(self) -> LayerTime:
         """Embedding, last norm, head and loss."""
@@ -140,39 +142,40 @@ class BatchTime:
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
         return _directions(products, self.tokens, self.machine.rates, width, out)
 
-    def _moved(self, sparse: bool) -> tuple[float, float, float, float]:
+    def _moved(
+        self, sparse: bool, kind: Architecture, products: tuple[Product, ...]
+    ) -> tuple[float, float, float, float]:
         """Seconds of memory-bound kernels forward and backward, and how many they are."""
         cluster, recipe = self.job.cluster, self.job.recipe
         whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
-        moved = layer_moved(self.local, self.flow, sparse, whole_ranks)
+        moved = layer_moved(kind, self.flow, sparse, whole_ranks)
         memory = self.machine.wide.memory
         forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
         if recipe.compute in LOW_BITS:
             engine = kernel(self.job) == "newest"
-            forward += self._cast(sparse, weights=not engine)
-            backward += 2 * self._cast(sparse, weights=False)
-        added = self._accumulated(sparse)
+            forward += self._cast(products, weights=not engine)
+            backward += 2 * self._cast(products, weights=False)
+        added = self._accumulated(products)
         if recipe.base:
-            weights = sum(p.outputs * p.inputs * p.times for p in layer_products(self.local))
+            weights = sum(p.weights for p in products if p.groups == 1)
             forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
         return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
 
-    def _cast(self, sparse: bool, weights: bool) -> float:
+    def _cast(self, products: tuple[Product, ...], weights: bool) -> float:
         """Bytes of casting to fp8: what products read, and the weights where that is not done once
         a step, as Transformer Engine does.
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
-        products = self.products(sparse)
         inputs = sum(self.tokens * p.share * p.groups * p.inputs * p.times for p in products)
         own = sum(p.weights for p in products) if weights else 0
         return width * (inputs + own)
 
-    def _accumulated(self, sparse: bool) -> float:
+    def _accumulated(self, products: tuple[Product, ...]) -> float:
         """Bytes of adding gradients to those of earlier micro-batches: both read, one written."""
         recipe, cluster = self.job.recipe, self.job.cluster
         if frozen(self.job) or recipe.grad_accum == 1 or cluster.stage == 3:
             return 0.0
-        weights = sum(p.weights for p in self.products(sparse))
+        weights = sum(p.weights for p in products)
         return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
     def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
@@ -181,13 +184,13 @@ class BatchTime:
         flash = (1, 3)
         return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
 
-    def _with_recomputation(self, ahead: Seconds, back: Seconds, sparse: bool) -> Seconds:
+    def _with_recomputation(self, ahead: Seconds, back: Seconds, spared: float) -> Seconds:
         """Full checkpointing repeats the layer; selective the scores of eager attention, else every
         second product and all that only moves bytes (see `Recipe`).
         """
         chosen, eager = self.job.recipe.checkpointing, kernel(self.job) == "eager"
         if chosen == "full":
-            again = ahead.plus(Seconds(self._spared(sparse)), -1.0)
+            again = ahead.plus(Seconds(spared), -1.0)
             return back.plus(again, 1 / self.job.recipe.checkpoint_every)
         if chosen == "selective" and eager:
             return back.plus(Seconds(0, ahead.attention, 0, 6))
@@ -195,14 +198,14 @@ class BatchTime:
             return back.plus(Seconds(ahead.products / 2, 0, ahead.memory, ahead.kernels / 2))
         return back
 
-    def _spared(self, sparse: bool) -> float:
+    def _spared(self, products: tuple[Product, ...]) -> float:
         """The last product of a dense layer, which PyTorch does not repeat: it stops as soon as the
         last tensor is known that the backward pass reads (torch/utils/checkpoint.py,
         `_StopRecomputationError`). Megatron repeats it.
         """
-        if sparse or kernel(self.job) == "newest":
+        if kernel(self.job) == "newest":
             return 0.0
-        return self._products(self.products(False)[-1:])[0]
+        return self._products(products[-1:])[0]
 
 
 @lru_cache(maxsize=4096)
@@ -224,6 +227,11 @@ def _directions(
 
 
 @lru_cache(maxsize=4096)
-def sparse_layers(a: Architecture) -> int:
-    """How many layers route their tokens to experts."""
-    return sum(map(a.is_sparse, range(a.layers)))
+def layer_kinds(a: Architecture) -> tuple[tuple[Architecture, bool, int], ...]:
+    """The kinds of layers: sizes, whether tokens are routed to experts, and how many there are."""
+    if not a.variants:
+        sparse = sum(map(a.is_sparse, range(a.layers)))
+        found = ((a, False, a.layers - sparse), (a, True, sparse))
+        return tuple(kind for kind in found if kind[2])
+    counted = Counter((a.order[index], a.is_sparse(index)) for index in range(a.layers))
+    return tuple((a.variants[at], sparse, n) for (at, sparse), n in counted.items())

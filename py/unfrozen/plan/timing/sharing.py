@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
+from unfrozen.model import Architecture
 from unfrozen.plan.timing.collectives import CROWD, Ring, ring
 from unfrozen.plan.timing.outside import IN_PARTS, trained
 from unfrozen.plan.timing.passes import BatchTime, LayerTime, Seconds
+from unfrozen.plan.timing.work import Product
 
 
 class Waits(NamedTuple):
@@ -53,14 +55,15 @@ class Sharing:
             gpu, max(1, cluster.expert_shards), cluster.expert_ranks * cluster.expert_parallel
         )
 
-    def layer(self, layer: LayerTime, sparse: bool) -> Waits:
-        """One layer, forward and backward."""
-        found = self._tensor().plus(self._context())
+    def layer(self, layer: LayerTime, sparse: bool, kind: Architecture | None = None) -> Waits:
+        """One layer, forward and backward; of this `kind` where layers differ."""
+        kind = kind or self.part.local
+        found = self._tensor().plus(self._context(kind))
         if sparse:
             found = found.plus(self._dispatch())
         stage = self.job.cluster.stage
         summed = stage == 2 or (stage == 1 and self.job.recipe.grad_accum == 1)
-        gathered, scattered = self._sharded(sparse)
+        gathered, scattered = self._sharded(self.part.products(sparse, kind))
         if self.job.recipe.accumulates_whole:  # once for all micro-batches
             scattered /= self.job.recipe.grad_accum
         if stage == 3:
@@ -68,9 +71,8 @@ class Sharing:
             return found.plus(self._beside(gathered + scattered, layer.backward))
         return found.plus(self._beside(scattered, layer.backward)) if summed else found
 
-    def _sharded(self, sparse: bool) -> tuple[float, float]:
+    def _sharded(self, products: tuple[Product, ...]) -> tuple[float, float]:
         """Seconds to gather one layer's weights, and to scatter its gradients."""
-        products = self.part.products(sparse)
         own = sum(p.weights for p in products if p.groups == 1)
         experts = sum(p.weights for p in products if p.groups > 1)
         found = []
@@ -166,15 +168,16 @@ class Sharing:
         times = 6 if recipe.checkpointing == "full" else 4
         return Waits.on(self.tensor, times * self.tensor.reduce(size))
 
-    def _context(self) -> Waits:
+    def _context(self, kind: Architecture) -> Waits:
         """Keys and values to each of the others; backward their gradients too."""
         ranks = self.context.cards
         if ranks <= 1:
             return Waits()
         part, recipe = self.part, self.job.recipe
-        sent = 2 * part.local.kv_width * part.tokens * BYTES[recipe.compute] * (ranks - 1)
+        sent = sum(kind.kv_widths) * part.tokens * BYTES[recipe.compute] * (ranks - 1)
         seconds = self.context.latency + sent / self.context.rate
         again = 2 if recipe.checkpointing == "full" else 1
-        forward = again * max(0.0, seconds - part.attention.forward)
-        backward = max(0.0, 2 * seconds - part.attention.backward)
+        scores = part.attention(kind)
+        forward = again * max(0.0, seconds - scores.forward)
+        backward = max(0.0, 2 * seconds - scores.backward)
         return Waits.on(self.context, forward + backward)
