@@ -4,11 +4,9 @@ Reading order:
 
 - `calibration` — what was measured on the reader's own machine
 - `parts` — a step's seconds by cause
-- `products` — one matrix product, from its sizes
-- `work` — what a card is given to do: products, and bytes with their kernels
-- `mixing` — what stands in place of attention
+- `products` — what a card is given to do; one matrix product, from its sizes
+- `layers` — what one layer multiplies, scans, moves and launches
 - `attention` — by the kernel that runs it
-- `layers` — what one layer multiplies, moves and launches
 - `outside` — embedding, head, loss, and the bytes of an update
 - `passes` — one micro-batch on one card
 - `collectives` — what cards send each other, by what joins them

@@ -18,7 +18,7 @@ from unfrozen.hardware.reached import ATTENTION_SHARE, best_tflops, reached
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
-from unfrozen.plan.timing.mixing import AGAIN, scan_flops
+from unfrozen.plan.timing.layers import AGAIN, scan_flops
 
 Kernel = Literal["flash-1", "flash-2", "newest", "masked", "eager"]
 

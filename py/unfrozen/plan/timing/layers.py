@@ -2,18 +2,29 @@
 
 Products are listed by their sizes. Everything else of a layer only reads and writes: it costs bytes
 over bandwidth, and each kernel a launch. Eager kernels write what the next one reads; compiled and
-fused ones keep it. Symbols: D width, q = heads · d, k = kv heads · d, F ffn, T tokens.
+fused ones keep it. What stands in place of attention has products of its own: latent attention
+narrow ones (DeepSeek-V2, arXiv 2405.04434, section 2.1). State spaces and the delta rule are
+computed in chunks, by products as attention is: within a chunk and from chunk to chunk (Mamba-2,
+arXiv 2405.21060, section 6; gated delta rule, arXiv 2412.06464, section 3.3). Mamba's scan and
+LFM2's convolution only read and write. Symbols: D width, q = heads · d, k = kv heads · d, F ffn,
+T tokens.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 from unfrozen.memory.flow import Flow
 from unfrozen.model import Architecture
-from unfrozen.model.mixers import Absent
-from unfrozen.plan.timing.mixing import mixer_moved, mixer_products
-from unfrozen.plan.timing.work import Moved, Product
+from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
+from unfrozen.plan.timing.products import Moved, Product
+
+DELTA_CHUNK: Final = 64
+"""Tokens of a chunk (flash-linear-attention, fla/ops/gated_delta_rule/chunk.py)."""
+AGAIN: Final = 3.0
+"""Products of a scan backward over those forward: two gradients, and all of it made again, which
+its kernels save nothing of (mamba_ssm/ops/triton/ssd_combined.py)."""
 
 
 @lru_cache(maxsize=4096)
@@ -159,3 +170,74 @@ def _casts(a: Architecture, flow: Flow) -> Moved:
     each = (flow.stream + flow.compute) * width
     count = (2 if a.fused_projections else 4) + (3 if a.gated else 2)
     return Moved(each, each, 2 * count, 2 * count)
+
+
+def mixer_products(mixer: Mixer, d: int) -> tuple[Product, ...]:
+    """The products whose weights a mixer holds, from D numbers a token and back to D."""
+    if isinstance(mixer, Latent):
+        return _latent(mixer, d)
+    if isinstance(mixer, Delta):
+        wide = 2 * mixer.keys + 2 * mixer.values
+        return (
+            Product(wide, d),
+            Product(2 * mixer.value_heads, d),
+            Product(d, mixer.values),
+        )
+    if isinstance(mixer, Dual):
+        return (Product(mixer.inner + mixer.convolved + mixer.heads, d), Product(d, mixer.inner))
+    if isinstance(mixer, Selective):
+        narrow = Product(mixer.rank + 2 * mixer.state, mixer.inner)
+        steps = Product(mixer.inner, mixer.rank)
+        return (Product(2 * mixer.inner, d), narrow, steps, Product(d, mixer.inner))
+    if isinstance(mixer, Convolution):
+        return (Product(3 * mixer.width, d), Product(d, mixer.width))
+    return ()
+
+
+def _latent(m: Latent, d: int) -> tuple[Product, ...]:
+    queries = m.heads * (m.nope + m.rope)
+    compressed = (Product(m.q_rank, d), Product(queries, m.q_rank))
+    return (
+        *(compressed if m.q_rank else (Product(queries, d),)),
+        Product(m.kv_rank + m.rope, d),
+        Product(m.heads * (m.nope + m.value), m.kv_rank),
+        Product(d, m.heads * m.value),
+    )
+
+
+def scan_flops(mixer: Mixer | None) -> float:
+    """Operations a token that a chunked scan takes forward; 0 where nothing is computed so."""
+    if isinstance(mixer, Dual):  # C·Bᵀ, that times X, states in, states out
+        inside = mixer.groups * mixer.state + mixer.inner
+        return 2.0 * mixer.chunk * inside + 4.0 * mixer.state * mixer.inner
+    if isinstance(mixer, Delta):  # K·Kᵀ, W, Q·Kᵀ; U, scores times V; three with the state
+        k, v = mixer.key_dim, mixer.value_dim
+        head = DELTA_CHUNK * (6.0 * k + 4.0 * v) + 6.0 * k * v
+        return mixer.value_heads * head
+    return 0.0
+
+
+def mixer_moved(mixer: Mixer, flow: Flow) -> Moved:
+    """Bytes a token of a mixer's kernels; backward each number is read once more, with its gradient
+    and to write one.
+    """
+    numbers, kernels = _numbers(mixer)
+    forward = flow.compute * numbers
+    return Moved(forward, 2 * forward, kernels, 2 * kernels)
+
+
+def _numbers(mixer: Mixer) -> tuple[int, int]:
+    """Numbers a token that are read and written forward, and by how many kernels."""
+    if isinstance(
+        mixer, Latent
+    ):  # norms of what is compressed; q and k put together with positions
+        return 2 * (mixer.q_rank + mixer.kv_rank) + 4 * mixer.heads * (mixer.nope + mixer.rope), 8
+    if isinstance(mixer, Dual):  # convolution; scan; gate and norm
+        return 3 * mixer.convolved + 5 * mixer.inner, 7
+    if isinstance(mixer, Delta):  # convolution; lengths of q and k; rule; gate and norm
+        return 3 * (2 * mixer.keys + mixer.values) + 4 * mixer.keys + 4 * mixer.values, 10
+    if isinstance(mixer, Selective):  # convolution; scan
+        return 6 * mixer.inner + 2 * mixer.state, 4
+    if isinstance(mixer, Convolution):  # gate, convolution, gate
+        return 8 * mixer.width, 4
+    return 0, 0

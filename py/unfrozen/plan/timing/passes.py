@@ -18,8 +18,7 @@ from unfrozen.plan.timing.attention import Attention, attention, kernel
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.plan.timing.layers import layer_moved, layer_products
 from unfrozen.plan.timing.outside import IN_PARTS, embedding_bytes, head_bytes, trained_share
-from unfrozen.plan.timing.products import Rates, product_seconds
-from unfrozen.plan.timing.work import Product
+from unfrozen.plan.timing.products import Product, Rates, product_seconds
 
 KERNEL_SECONDS: Final = 1.3e-6
 """Between one kernel and the next on the card, however they were launched (NVIDIA, Constant time

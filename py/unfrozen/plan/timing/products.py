@@ -1,4 +1,4 @@
-"""Seconds of one matrix product, from its sizes.
+"""What a layer gives a card to do; and the seconds of a matrix product, from its sizes.
 
 A product of m x k and k x n numbers takes 2·m·n·k operations. The card computes its result in
 tiles, one a multiprocessor at a time, so that a last wave of few tiles costs as much as a full one
@@ -17,6 +17,36 @@ _TILES: Final = ((256, 128), (128, 256), (128, 128))
 FILL_SECONDS: Final = 1e-6
 """Of a tile, to fetch its first operands and to write its result: two trips to memory, of 466 to
 479 cycles on A100 and H100 (Luo et al., arXiv 2402.13499, table 4)."""
+
+
+class Product(NamedTuple):
+    """T x `inputs` by `inputs` x `outputs`, so many `times`; experts run as `groups` in one kernel,
+    each of which sees `share` of the tokens.
+    """
+
+    outputs: int
+    inputs: int
+    times: int = 1
+    groups: int = 1
+    share: float = 1.0
+
+    @property
+    def weights(self) -> int:
+        """Weights of all of them."""
+        return self.outputs * self.inputs * self.times * self.groups
+
+
+class Moved(NamedTuple):
+    """Bytes a token through memory and kernels, forward and backward."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+    kernels: float = 0.0
+    kernels_back: float = 0.0
+
+    def plus(self, other: Moved, times: float = 1.0) -> Moved:
+        """Both after each other, the other so many times."""
+        return Moved(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class Rates(NamedTuple):

@@ -17,7 +17,7 @@ from unfrozen.model import Architecture
 from unfrozen.plan.timing.collectives import CROWD, Ring, ring
 from unfrozen.plan.timing.outside import IN_PARTS, trained
 from unfrozen.plan.timing.passes import BatchTime, LayerTime, Seconds
-from unfrozen.plan.timing.work import Product
+from unfrozen.plan.timing.products import Product
 
 
 class Waits(NamedTuple):

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.flow import Flow
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Selective
 from unfrozen.plan.flops import layer_matrices
-from unfrozen.plan.timing.layers import layer_moved, layer_products
+from unfrozen.plan.step_time import step_time
+from unfrozen.plan.timing.layers import (
+    layer_moved,
+    layer_products,
+    mixer_moved,
+    mixer_products,
+    scan_flops,
+)
 from unfrozen.plan.timing.passes import layer_kinds
 
 ROUGH = ("google-t5/t5-base",)  # of its decoder's layers the second attention is left out
+LATENT = Latent(heads=128, q_rank=1536, kv_rank=512, nope=128, rope=64, value=128)
 NAMES = ("meta-llama/Llama-3.1-8B", "google/gemma-2-9b", "microsoft/Phi-3-mini-4k-instruct")
 
 
@@ -75,3 +87,66 @@ def test_sequence_parallel_ranks_share_norms_and_additions() -> None:
     flow = Flow.of(found, Recipe())
     whole = layer_moved(found.architecture, flow)
     assert layer_moved(found.architecture, flow, whole_ranks=4).forward < whole.forward
+
+
+def weights(mixer: Any, width: int) -> int:
+    return sum(p.weights for p in mixer_products(mixer, width))
+
+
+def seconds(config: dict[str, Any], **recipe: Any) -> float:
+    given = {"attention": "flash", "kernels": "fused", "micro_batch": 1} | recipe
+    job = {"model": config, "recipe": given, "gpu": "H100 SXM"}
+    return step_time(Job.read(job)).seconds
+
+
+def test_latent_attention_goes_through_narrow_products() -> None:
+    queries = 5120 * 1536 + 1536 * 128 * 192
+    keys = 5120 * (512 + 64) + 512 * 128 * (128 + 128)
+    assert weights(LATENT, 5120) == queries + keys + 128 * 128 * 5120
+    whole = LATENT._replace(q_rank=0)
+    assert weights(whole, 5120) == 5120 * 128 * 192 + keys + 128 * 128 * 5120
+
+
+def test_latent_attention_scores_by_wider_heads_than_it_weighs() -> None:
+    a = ModelConfig.from_hf(CATALOGUE["deepseek-ai/DeepSeek-V3"].config).architecture
+    assert a.scored == (128 * 192, 128 * 128)
+
+
+@pytest.mark.parametrize(
+    ("mixer", "flops"),
+    [
+        (Dual(heads=8, head_dim=64, state=128, groups=1, conv=4, chunk=256), 589_824),
+        (Delta(key_heads=4, value_heads=8, key_dim=64, value_dim=64, conv=4), 524_288),
+        (Selective(inner=512, state=16, rank=16, conv=4), 0),
+        (Convolution(width=512, conv=3), 0),
+        (LATENT, 0),
+        (None, 0),
+    ],
+)
+def test_scans_in_chunks_are_products_within_them_and_between(mixer: Any, flops: float) -> None:
+    """2·256·(128 + 512) + 4·128·512, and 8·(64·(6·64 + 4·64) + 6·64·64)."""
+    assert scan_flops(mixer) == flops
+
+
+def test_what_is_not_there_computes_and_moves_nothing() -> None:
+    flow = Flow.of(ModelConfig.from_hf(CATALOGUE["openai-community/gpt2"].config), Recipe())
+    assert mixer_products(Absent(), 512) == ()
+    assert mixer_moved(Absent(), flow).forward == 0
+
+
+def test_a_state_space_is_as_fast_a_token_however_long_the_sequence() -> None:
+    config = CATALOGUE["state-spaces/mamba-2.8b-hf"].config
+    short = seconds(config, seq_len=2048, micro_batch=16)
+    long = seconds(config, seq_len=32_768, micro_batch=1)
+    assert long == pytest.approx(short, rel=0.01)
+
+
+def test_a_hybrid_scores_in_its_layers_of_attention_alone() -> None:
+    """Each layer of a kind has that kind's time: more positions cost a hybrid less than Llama."""
+
+    def longer(name: str) -> float:
+        config = CATALOGUE[name].config
+        short = seconds(config, seq_len=2048, micro_batch=16)
+        return seconds(config, seq_len=32_768, micro_batch=1) / short
+
+    assert 1.0 < longer("ai21labs/Jamba-v0.1") < longer("meta-llama/Llama-3.1-8B")
