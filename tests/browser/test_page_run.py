@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,15 @@ def test_nothing_is_fetched_for_it_before_the_button_is_pressed(
         page.wait_for_timeout(300)
         heavy = ("demo/", "pyodide/", "python/")
         assert not [path for path in host.asked if path.lstrip("/").startswith(heavy)]
-        assert "loads 1" in reader.root.locator(".pr-note").inner_text()
+        told = re.search(r"loads ([\d.]+)", reader.root.locator(".pr-note").inner_text())
         reader.begin(SHORT)
         reader.ended()
         fetched = {path.lstrip("/") for path in host.asked}
         assert {"demo/model/model.safetensors", "python/product.wasm"} <= fetched
+        heaviest = [name for name in fetched if name.startswith(heavy)]
+        total = sum((site / name).stat().st_size for name in heaviest)
+        assert told
+        assert float(told[1]) == pytest.approx(total / 1e6, rel=0.01)
 
 
 def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: PageRunReader) -> None:

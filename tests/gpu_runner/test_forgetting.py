@@ -1,4 +1,4 @@
-"""What helps against forgetting: the direction of each effect, on the demo, with three seeds."""
+"""What helps against forgetting: the direction of each effect, on the demo, with two seeds."""
 
 import json
 from dataclasses import replace
@@ -32,7 +32,7 @@ CONTROLS = [control.id for control in SHORT.controls if control.id != "plain"]
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]]:
     """Control → what it ends with, seed by seed."""
     return {
-        control.id: [run(SHORT, control, seed, tmp_path_factory.mktemp("runs")) for seed in SEEDS]
+        control.id: [run(SHORT, control, seed, tmp_path_factory.mktemp("runs")) for seed in SEEDS[:2]]
         for control in SHORT.controls
     }
 
