@@ -128,6 +128,7 @@ class Architecture:
     blueprint: Blueprint | None = None  # the tensors, where no style writes them
     variants: tuple[Architecture, ...] = ()  # the kinds of layers, where attention differs
     order: tuple[int, ...] = ()  # which of them each layer is
+    windows: tuple[int, ...] = ()  # positions that each layer attends to, 0 for all; () all do
     vision: Vision | None = None  # the tower that sees pictures
     estimated: str = ""  # what of its activations is not known exactly, in words
 
@@ -257,7 +258,9 @@ class Architecture:
         """A part of the model. Where one end of two that are tied is elsewhere, each is its own."""
         part, tied = ModelPart(layers, embedding, head), self.tied and embedding and head
         order = tuple(self.order[index] for index in layers) if self.order else ()
-        return replace(self, layers=len(layers), part=part, tied=tied, order=order)
+        windows = tuple(self.windows[index] for index in layers) if self.windows else ()
+        own = replace(self, layers=len(layers), order=order, windows=windows)
+        return replace(own, part=part, tied=tied)
 
     def number(self, index: int) -> int:
         """The number in the whole model of the layer that is number `index` here."""

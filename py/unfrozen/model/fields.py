@@ -59,6 +59,20 @@ class Fields:
         """Whether the key has a value that is not null; the default where the key is missing."""
         return self._config[name] is not None if name in self._config else default
 
+    def above_zero(self, name: str, default: int) -> int:
+        """A whole number above 0, and 0 for anything else; the default where the key is missing.
+
+        For what changes no tensor, where a file that says something odd is no reason to refuse it.
+        """
+        if not any(name in source for source in (self._config, self._defaults)):
+            return default
+        _, value = self._first((name,))
+        return value if type(value) is int and 0 < value <= LARGEST else 0
+
+    def is_true(self, name: str) -> bool:
+        """Whether the key says true."""
+        return self._first((name,))[1] is True
+
     def is_number(self, name: str) -> bool:
         """Whether a whole number stands under the key."""
         return type(self._first((name,))[1]) is int

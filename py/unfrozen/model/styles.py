@@ -14,6 +14,7 @@ from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
 from unfrozen.model.published.defaults import DEFAULTS
 from unfrozen.model.towers import WRAPPERS
+from unfrozen.model.windows import windows
 
 
 class _Style(NamedTuple):
@@ -73,9 +74,10 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
         return _read(str(text["model_type"]), text, nested=True)
     if not nested:  # a file that names no size is not the file of a model
         known = {key: value for key, value in known.items() if key not in _SIZES}
-    if model_type in READERS:
-        return READERS[model_type](model_type, Fields(config, known))
-    return STYLES[model_type].read(model_type, Fields(config, known if nested else {}))
+    fields = Fields(config, known if nested or model_type in READERS else {})
+    reader = READERS[model_type] if model_type in READERS else STYLES[model_type].read
+    found = reader(model_type, fields)
+    return replace(found, windows=windows(model_type, fields, found.layers))
 
 
 def _is_text_alone(config: Mapping[str, object]) -> bool:

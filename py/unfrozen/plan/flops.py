@@ -3,9 +3,9 @@
 A matrix of n weights costs each token 2n FLOPs forward, 2n for the gradient of its input and 2n for
 that of its weights: 6 a parameter (Kaplan et al., arXiv 2001.08361, section 2.1). Attention adds
 the products of scores and values, 4·c·H·d forward and twice that backward for c positions a token
-sees on average: (s + 1)/2 under a causal mask (half of arXiv 2204.02311, appendix B). Full
-checkpointing repeats the layers' forward pass, selective only the scores of eager attention (arXiv
-2205.05198), else every second matrix product.
+sees on average: (s + 1)/2 under a causal mask (half of arXiv 2204.02311, appendix B), fewer where
+a window slides. Full checkpointing repeats the layers' forward pass, selective only the scores of
+eager attention (arXiv 2205.05198), else every second matrix product.
 Frozen weights need no gradient of their own: 4 a parameter, plus 6 for each one of an adapter.
 """
 
@@ -17,6 +17,7 @@ from functools import lru_cache
 from unfrozen.job import Job
 from unfrozen.memory import adapters
 from unfrozen.model import Architecture
+from unfrozen.model.windows import seen_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def flops(job: Job) -> Flops:
     layers = 2 * layer_matrices(a)
     head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden
     scored = score_widths(a)
-    causal = (recipe.seq_len + 1) * scored
+    causal = (recipe.seq_len + 1) * scored * seen_share(a.windows, recipe.seq_len)
     scores = causal if recipe.attention == "flash" else 2 * recipe.seq_len * scored
     beside = 2 * adapter_parameters(job)
     forward = layers + head + beside

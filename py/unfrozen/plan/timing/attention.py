@@ -18,6 +18,7 @@ from unfrozen.hardware.reached import ATTENTION_SHARE, best_tflops, reached
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
+from unfrozen.model.windows import seen_share
 from unfrozen.plan.timing.layers import AGAIN, scan_flops
 
 Kernel = Literal["flash-1", "flash-2", "newest", "masked", "eager"]
@@ -86,6 +87,8 @@ def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: 
     flops = 2.0 * recipe.tokens * recipe.seq_len * sum(local.scored) / ranks
     if not flops:
         return Attention(scans, AGAIN * scans)
+    if recipe.attention == "flash":  # the others compute what a window hides
+        flops *= seen_share(local.windows, recipe.seq_len)
     if chosen == "eager":
         width = SCORE_BYTES * (2 if recipe.compute == "fp32" else 1)
         moved = width * recipe.tokens * recipe.seq_len * local.heads / ranks / memory
