@@ -32,7 +32,9 @@ CONTROLS = [control.id for control in SHORT.controls if control.id != "plain"]
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]]:
     """Control → what it ends with, seed by seed."""
     return {
-        control.id: [run(SHORT, control, seed, tmp_path_factory.mktemp("runs")) for seed in SEEDS[:2]]
+        control.id: [
+            run(SHORT, control, seed, tmp_path_factory.mktemp("runs")) for seed in SEEDS[:2]
+        ]
         for control in SHORT.controls
     }
 

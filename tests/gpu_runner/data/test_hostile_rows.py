@@ -20,6 +20,8 @@ from gpu_runner.data.store import cache, encoding
 from gpu_runner.errors import DataError
 from security.damage import HOSTILE, damaged
 
+pytestmark = pytest.mark.slow
+
 CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"a": [1]}'}}
 GOOD: list[dict[str, Any]] = [
     {"prompt": "a", "completion": "b"},
@@ -78,7 +80,6 @@ def answered(encoder: Encoder, row: dict[str, Any]) -> None:
         encoder.spelled(one.row, example)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_stands_in_a_row_there_is_an_answer_in_words(seed: int) -> None:
     random_ = random.Random(seed)
@@ -154,7 +155,6 @@ def test_a_hostile_line_is_told_by_its_number_in_few_words(line: str, tmp_path: 
     assert (len(rows.examples), len(rows.bad_rows)) == (1, 1)
 
 
-@pytest.mark.slow
 def test_a_very_long_text_is_cut_and_counted(tmp_path: Path) -> None:
     path = tiny_llama.write_rows(tmp_path / "rows.jsonl", [{"text": "ab " * 3_000_000}])
     rows = load_set("training", read_rows(str(path)), Encoder(tiny_llama.tokenizer(), 60))

@@ -22,6 +22,8 @@ from gpu_runner.model.router import Routers, routers_of
 from gpu_runner.model.routing import Site, sites_of
 from gpu_runner.world import World
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = tuple(sparse_families.FAMILIES)
 KINDS = (  # one of each way from scores to experts
     *("mixtral", "gpt_oss", "deepseek_v2", "phimoe", "dbrx", "gemma4_text"),

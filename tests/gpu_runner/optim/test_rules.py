@@ -14,6 +14,8 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
 from gpu_runner.optim.rules import UpdateRule
 
+pytestmark = pytest.mark.slow
+
 ON_DEVICE = [
     OptimizerChoice(),
     OptimizerChoice(name="sgd"),
@@ -111,7 +113,6 @@ def test_adafactor_agrees_with_that_of_transformers() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("choice", ON_DEVICE[3:], ids=NAMES[3:])
 def test_a_tensor_is_moved_piece_by_piece_as_it_would_be_at_once(
     choice: OptimizerChoice, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,8 @@ from gpu_runner.world import World
 from resumed_runs import assert_same_result, kinds, said, the_run
 from run_process import events
 
+pytestmark = pytest.mark.slow
+
 StoppedEarly = Callable[[TrainConfig], Path]
 
 
@@ -193,7 +195,6 @@ def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
         directory._seal(file.parent)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("least", [1, 10**9])
 def test_of_a_mix_the_set_that_changed_is_named(
     least: int,

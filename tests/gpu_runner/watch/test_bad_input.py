@@ -16,6 +16,8 @@ from gpu_runner.watch.boundary import MOST_ERRORS, ErrorBoundary
 from run_process import runner
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
+pytestmark = pytest.mark.slow
+
 
 def adamw(model: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -127,7 +129,6 @@ def test_the_folder_may_be_taken_away(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.count("is gone, and with it what was told there") == 1
 
 
-@pytest.mark.slow
 def test_a_server_that_dies_is_not_noticed(tmp_path: Path) -> None:
     server = runner("serve", "--runs", str(tmp_path), "--port", "0", "--allow-control")
     try:
@@ -184,7 +185,6 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, full_disk: int) -> None:
     assert "could not be written" in alerts(run)
 
 
-@pytest.mark.slow
 def test_a_compiled_model_is_watched_and_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ import unfrozen
 from unfrozen.frontier import Order, read_event
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
+pytestmark = pytest.mark.slow
+
 AUTOCAST = partial(torch.autocast, "cpu", torch.bfloat16)
 
 

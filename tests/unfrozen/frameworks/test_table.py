@@ -31,6 +31,7 @@ def test_every_cause_and_every_way_to_recompute_has_a_word() -> None:
     assert set(RECOMPUTED) == set(SEARCHED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["meta-llama/Llama-3.1-70B", "Qwen/Qwen3-30B-A3B"])
 def test_a_table_is_no_wider_than_a_terminal(name: str) -> None:
     asked = job(name)
@@ -83,12 +84,18 @@ def test_data_has_everything_of_every_layout() -> None:
         (job(), Cluster(8, "zero3"), "Fewest cards, ZeRO-3: 3 × H100 SXM."),
         (job("meta-llama/Llama-3.2-1B"), Cluster(8), "Fewest cards, not sharded: 1 × H100 SXM."),
         (job("meta-llama/Llama-3.2-1B", None), Cluster(), "1 × A100 80GB SXM."),
-        (
+        pytest.param(
             job(seq_len=1_048_576, loss="fused_linear", checkpointing="full", kernels="fused"),
             Cluster(),
             "under ZeRO-3 alone, no number of them holds the job.",
+            marks=pytest.mark.slow,
         ),
-        (job(seq_len=4_000_001), Cluster(), "No number of cards holds this job"),
+        pytest.param(
+            job(seq_len=4_000_001),
+            Cluster(),
+            "No number of cards holds this job",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_fewest_cards_are_a_sentence(asked: Job, cluster: Cluster, says: str) -> None:

@@ -86,6 +86,7 @@ def test_a_length_beyond_all_bounds_takes_no_memory_and_is_counted() -> None:
     assert (cutter.large, cutter.damage, cutter.is_inside) == (1, "", True)
 
 
+@pytest.mark.slow
 def test_a_large_record_is_passed_over_and_what_follows_is_read() -> None:
     large = record(b"z" * (MOST_RECORD + 1))
     cutter = RecordCutter()

@@ -18,6 +18,8 @@ from gpu_runner.model.files import share
 from gpu_runner.model.files.names import WholeOnly
 from gpu_runner.world.shards import Shard, write
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 FAMILIES = {
     "llama-tied": ("llama", {"tie_word_embeddings": True}),

@@ -14,6 +14,8 @@ from gpu_runner.watch.memory.foretelling import Given, Habits, foretell
 from gpu_runner.watch.memory.metering import States
 from watched_loops import FAMILIES, batches, events, model_of, train
 
+pytestmark = pytest.mark.slow
+
 CLOSE = 0.03
 
 
@@ -29,7 +31,6 @@ def ratio(run: Any) -> float:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_holds_what_was_foretold(family: str, tmp_path: Path) -> None:
     model = model_of(family)
@@ -39,7 +40,6 @@ def test_a_family_holds_what_was_foretold(family: str, tmp_path: Path) -> None:
     assert ratio(run) == pytest.approx(1, abs=CLOSE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "options"),
     [
@@ -107,7 +107,6 @@ def go_back(model: Any, batch: dict[str, torch.Tensor]) -> Any:
     return output
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("held", [True, False], ids=["held", "let go of"])
 def test_what_the_model_returned_is_foretold_for_as_long_as_it_is_held(
     held: bool, tmp_path: Path
@@ -126,7 +125,6 @@ def test_what_the_model_returned_is_foretold_for_as_long_as_it_is_held(
     assert sum(found[-1].values()) == pytest.approx(sum(predicted.values()), rel=CLOSE)
 
 
-@pytest.mark.slow
 def test_a_forecast_under_autocast_is_not_that_of_a_loop_without(cache: Path) -> None:
     model = model_of(num_hidden_layers=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
