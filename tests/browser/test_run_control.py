@@ -228,7 +228,7 @@ def test_axe_finds_nothing_in_the_buttons_and_nothing_sticks_out(
     chromium: Browser, server: Server
 ) -> None:
     context = chromium.new_context(bypass_csp=True)
-    looks = ("light", 1280), ("dark", 390), ("light", 320)
+    looks = ("light", 1280), ("dark", 320)
     with write(server.runs, "look", "--steps", "20", "--hang") as trainer:
         reader = RunReader(context.new_page(), server.url)
         reader.choose("live:look")
