@@ -13,6 +13,8 @@ from press import browser_python
 from press.browser_python import LIBRARY, OURS, counted_bytes, python_files, python_sources
 from press.errors import PressError
 
+pytestmark = pytest.mark.slow  # they print the site, or start its Python
+
 
 @pytest.fixture(scope="module", autouse=True)
 def node(node: str) -> str:

@@ -17,6 +17,8 @@ from press.page import press
 from unfrozen.frontier import policy
 from unfrozen.planner import glance
 
+pytestmark = pytest.mark.slow  # they print the site, or start its Python
+
 ARTICLE = Path(__file__).parents[2] / "web" / "article"
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr", "source"}
 
@@ -89,7 +91,6 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
 def test_the_same_sources_give_the_same_bytes(
     printed: tuple[Path, list[Chapter]], tmp_path: Path
 ) -> None:
@@ -97,7 +98,6 @@ def test_the_same_sources_give_the_same_bytes(
     assert digests(tmp_path / "again") == digests(printed[0])
 
 
-@pytest.mark.slow
 def test_every_result_is_on_the_page_before_any_script_runs(outline: Outline) -> None:
     assert outline.drawn
     for cell, tags in outline.drawn.items():
