@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from decoder_configs import decoders
 from unfrozen.errors import ModelError
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
@@ -33,17 +30,9 @@ def expected(config: Any, model_type: str, layers: int) -> tuple[int, ...]:
     return found if any(found) else ()
 
 
-def configs() -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Every type of decoder that transformers has, its config by default, and the file of that."""
-    for model_type, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
-        with suppress(StrictDataclassError):  # a few types have no default that they accept
-            config = AutoConfig.for_model(model_type)
-            yield model_type, config, config.to_dict() | {"architectures": [name]}
-
-
 def test_windows_are_those_of_every_config_of_transformers_listed_or_not() -> None:
     met = set()
-    for model_type, config, given in configs():
+    for model_type, config, given in decoders():
         text = config if hasattr(config, "num_hidden_layers") else config.get_text_config(True)
         for left_out in ("nothing", "layer_types"):
             file = {key: value for key, value in given.items() if key != left_out}
