@@ -15,6 +15,7 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.router import Routers, routers_of
 from gpu_runner.model.routing import Site
 from gpu_runner.world import World
+from heard_routers import heard
 
 FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe")
 STRENGTH = 0.5
@@ -52,16 +53,6 @@ def by_hand(logits: list[torch.Tensor], k: int, real: torch.Tensor | None = None
     return torch.stack(found).mean()
 
 
-def watched(model: Any, batch: Batch, strength: float = STRENGTH) -> tuple[Routers, torch.Tensor]:
-    """The routers after a batch, and what they add to a loss of 0."""
-    routers = routers_of(model, strength)
-    routers.begin(lambda: sum(batch.lengths))
-    with routers.watching(batch):
-        loss_sum(model, batch)
-        added = routers.added(torch.zeros(()))
-    return routers, added
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("packed", [True, False])
 def test_the_balance_is_that_of_the_formula(
@@ -69,7 +60,7 @@ def test_the_balance_is_that_of_the_formula(
 ) -> None:
     model = tiny_families.model(family)
     (batch,) = Feed(examples, 0, 8, 1, 0, packed=packed).step(1)
-    routers, added = watched(model, batch)
+    routers, added = heard(model, batch, STRENGTH)
     real = None if packed else batch.real()
     assert (batch.real() is None) is packed
     expected = by_hand(logits_of(model, batch), 2, real)
@@ -85,7 +76,7 @@ def test_transformers_own_loss_is_twice_ours_where_there_is_one_layer(
 
     model = tiny_families.model("mixtral", num_hidden_layers=1)
     batch = collate(examples[:5], 0)
-    _, added = watched(model, batch)
+    _, added = heard(model, batch, STRENGTH)
     real = batch.real()
     assert real is not None
     mask = real.view(batch.input_ids.shape).long()
@@ -98,12 +89,12 @@ def test_an_even_router_is_1_and_one_that_takes_one_expert_is_as_many_as_there_a
     batch = collate([Example(tuple(range(1, 9)), (False,) + (True,) * 7)], 0)
     for layer in model.model.layers:
         layer.mlp.gate.weight.data.zero_()
-    assert float(watched(model, batch)[1].detach()) == pytest.approx(STRENGTH)
+    assert float(heard(model, batch, STRENGTH)[1].detach()) == pytest.approx(STRENGTH)
     for layer in model.model.layers:  # all rows are sent where they are large along a direction
         layer.post_attention_layernorm.weight.data.zero_()
         layer.mlp.gate.register_forward_pre_hook(lambda _, given: (torch.ones_like(given[0]),))
         layer.mlp.gate.weight.data[0] = 10.0
-    assert float(watched(model, batch)[1].detach()) == pytest.approx(4 * STRENGTH, rel=1e-4)
+    assert float(heard(model, batch, STRENGTH)[1].detach()) == pytest.approx(4 * STRENGTH, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["none", "selective", "full"])

@@ -4,39 +4,26 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import chat_corpus
+import small_store
 import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import sets
-from gpu_runner.data.encode import Encoder
 from gpu_runner.data.example import lengths
 from gpu_runner.data.rows import RowSet
 from gpu_runner.data.store import cache as cache_of_rows
 from gpu_runner.data.store import encoding
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.plan import plan
-
-ROWS: list[dict[str, Any]] = [
-    *tiny_llama.sums(40),
-    {"prompt": "1" * 90, "completion": "cut away"},
-    {"prompt": "x", "completion": "", "meta": 1},
-    *(chat_corpus.CHATS["thinking"] for _ in range(3)),
-]
+from small_store import ROWS, encoder, folders
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test's own, one process, and files that are large from 1 KB on."""
-    monkeypatch.setenv(cache_of_rows.CACHE_ENV, str(tmp_path / "cache"))
-    monkeypatch.setattr(cache_of_rows, "LEAST_BYTES", 1_000)
-    monkeypatch.setattr(encoding, "_TOGETHER", 7)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    return tmp_path / "cache" / "rows"
+    return small_store.begin(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -44,16 +31,8 @@ def file(tmp_path: Path) -> Path:
     return tiny_llama.write_rows(tmp_path / "rows.jsonl", ROWS)
 
 
-def encoder(seq_len: int = 60) -> Encoder:
-    return Encoder(chat_corpus.tokenizer(chat_corpus.source("hybrid")), seq_len)
-
-
 def config(file: Path, **choices: object) -> TrainConfig:
     return resolve({"model": "x", "data": str(file), "general": (), **choices})
-
-
-def folders(cache: Path) -> list[Path]:
-    return [path for path in cache.iterdir() if path.is_dir()]
 
 
 def both_ways(

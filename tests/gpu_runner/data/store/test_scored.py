@@ -1,7 +1,6 @@
 """Held-out and general rows of large files: encoded once, found again, read batch by batch."""
 
 import json
-import os
 import tracemalloc
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import chat_corpus
+import small_store
 import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
@@ -25,13 +24,8 @@ from gpu_runner.errors import DataError
 from gpu_runner.plan import plan
 from gpu_runner.train import fisher
 from gpu_runner.train.evaluate import Evaluator
+from small_store import ROWS, encoder, folders
 
-ROWS: list[dict[str, Any]] = [
-    *tiny_llama.sums(40),
-    {"prompt": "1" * 90, "completion": "cut away"},
-    {"prompt": "x", "completion": "", "meta": 1},
-    *(chat_corpus.CHATS["thinking"] for _ in range(3)),
-]
 FIELDS = (
     *("name", "rows_read", "cut_rows", "cut_tokens", "untrainable_rows", "sha256", "bad_rows"),
     *("trained_rows", "notes", "split_rows", "template_rows", "tokens", "trainable_tokens"),
@@ -41,13 +35,8 @@ FIELDS = (
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test's own, one process; large from 1 KB on, and no number is few."""
-    monkeypatch.setenv(cache_of_rows.CACHE_ENV, str(tmp_path / "cache"))
-    monkeypatch.setattr(cache_of_rows, "LEAST_BYTES", 1_000)
-    monkeypatch.setattr(cache_of_rows, "FEW", 0)
-    monkeypatch.setattr(encoding, "_TOGETHER", 7)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    return tmp_path / "cache" / "rows"
+    monkeypatch.setattr(cache_of_rows, "FEW", 0)  # no number is few
+    return small_store.begin(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -60,17 +49,9 @@ def trained(tmp_path: Path) -> Path:
     return tiny_llama.write_rows(tmp_path / "rows.jsonl", tiny_llama.sums(7))
 
 
-def encoder() -> Encoder:
-    return Encoder(chat_corpus.tokenizer(chat_corpus.source("hybrid")), 60)
-
-
 def config(trained: Path, held: Path, **choices: object) -> TrainConfig:
     files = {"data": str(trained), "eval_data": str(held), "general": (("more", str(held)),)}
     return resolve({"model": "x", **files, **choices})
-
-
-def folders(cache: Path) -> list[Path]:
-    return [path for path in cache.iterdir() if path.is_dir()] if cache.exists() else []
 
 
 @pytest.mark.parametrize("choices", [{}, {"eval_rows": 41}, {"eval_rows": 44, "seed": 3}])
