@@ -5,6 +5,7 @@ Nothing here is a stand-in. `site` is what `build.py build` writes, `chromium` i
 """
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -48,13 +49,27 @@ CHROMIUM_FLAGS: Final = [
 ]
 expect.set_options(timeout=60_000)  # what is awaited comes sooner; a busy machine is no failure
 BROWSER_FIXTURES: Final = {"chromium", "page", "serve_site", "static_site"}
+SLOW_ROOMS: Final = {"browser", "security", "crash"}
+ALL_SLOW: Final = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 START_SECONDS: Final = 120.0
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of all tests without the slow ones, a file that has no others is not even read."""
+    if config.option.markexpr != "not slow" or [Path(one).name for one in config.args] != ["tests"]:
+        return None
+    if collection_path.name in SLOW_ROOMS:
+        return True
+    if collection_path.suffix != ".py":
+        return None
+    return bool(ALL_SLOW.search(collection_path.read_text("utf-8"))) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow whatever asks for a browser or a server, so that nobody has to remember it."""
+    """Mark as slow what asks for a browser or a server, so that nobody has to remember it."""
     for item in items:
-        if BROWSER_FIXTURES & set(getattr(item, "fixturenames", ())):
+        asked = BROWSER_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if asked or SLOW_ROOMS & set(item.path.relative_to(build.ROOT).parts):
             item.add_marker(pytest.mark.slow)
 
 

@@ -70,7 +70,7 @@ def is_whole(reader: RunReader, log: Path) -> bool:
     return (state["events"], state["gaps"], state["duplicates"]) == whole
 
 
-def test_twelve_tabs_follow_over_two_connections_and_hear_a_pause_within_a_step(
+def test_eight_tabs_follow_over_two_connections_and_hear_a_pause_within_a_step(
     context: BrowserContext, site: Path, tmp_path: Path
 ) -> None:
     model = tiny_llama.directory(tmp_path / "model")
@@ -84,7 +84,7 @@ def test_twelve_tabs_follow_over_two_connections_and_hear_a_pause_within_a_step(
     server = Server(site, tmp_path / "runs", tmp_path / "server.log", options=options)
     server.start()
     try:
-        readers = open_tabs(context, server, 6)
+        readers = open_tabs(context, server, 4)
         start = readers[-1].page
         start.locator("run-start summary").click()
         start.locator("run-start select").select_option("sums")
@@ -92,7 +92,7 @@ def test_twelve_tabs_follow_over_two_connections_and_hear_a_pause_within_a_step(
         readers[0].wait(lambda: readers[0].brief["step"] > 2, "steps")
         run = readers[0].brief["run"]
         all_move(readers, run)
-        readers += open_tabs(context, server, 6)
+        readers += open_tabs(context, server, 4)  # more than a browser gives one host connections
         all_move(readers, run)
         quiet = time.monotonic() + 7  # what loading the pages had opened is closed by then
         readers[0].wait(lambda: time.monotonic() > quiet, "quiet")

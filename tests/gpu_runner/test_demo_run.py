@@ -92,9 +92,3 @@ def test_the_trained_model_loads_in_transformers_and_writes_roman_numerals(demo_
         answer = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
         right += answer == row["completion"]
     assert right >= 4
-
-
-def test_a_lower_rate_forgets_less(demo_run: Path, tmp_path: Path) -> None:
-    careful = losses(train(tmp_path, "--lr", str(demo.RECIPE.careful_lr)))
-    assert careful["task"][-1] < careful["task"][0] / 2
-    assert careful["general/addition"][-1] < losses(demo_run)["general/addition"][-1] / 2

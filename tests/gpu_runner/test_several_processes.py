@@ -163,12 +163,12 @@ def test_what_holds_the_weights_back_holds_them_on_two_processes_alike(
 def test_a_run_goes_on_with_two_then_one_then_two_processes(
     options: list[str], tmp_path: Path
 ) -> None:
-    long = ["--steps", "300", "--eval-every", "300", "--save-every", "25", "--lr", "3e-4"]
+    long = ["--steps", "120", "--eval-every", "120", "--save-every", "10", "--lr", "3e-4"]
     whole = finished("train", *options, *long, runs=tmp_path / "whole", processes=1)
     runs = tmp_path / "changing"
     process = runner("train", *options, *long, "--runs", str(runs), processes=2)
-    for step, processes in ((60, 1), (150, 2)):
-        wait_for_line(f"step {step}/300  loss", process)
+    for step, processes in ((25, 1), (60, 2)):
+        wait_for_line(f"step {step}/120  loss", process)
         kill_all(process)
         (run,) = runs.iterdir()
         process = runner("resume", run.name, "--runs", str(runs), processes=processes)
@@ -179,7 +179,7 @@ def test_a_run_goes_on_with_two_then_one_then_two_processes(
         assert steps[step] == pytest.approx(loss, rel=1e-3)
     resumed = [event["from_step"] for event in events(run) if event["kind"] == "run.resume"]
     assert len(resumed) == 2
-    assert all(step % 25 == 0 and step >= 50 for step in resumed)
+    assert all(step % 10 == 0 and step >= 20 for step in resumed)
 
 
 def test_sigterm_stops_all_processes_after_the_same_step(

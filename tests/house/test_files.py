@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from house.tree import ROOT, tracked
+from house.tree import ROOT, nodes, tracked
 
 WRITTEN = ("*.py", "*.js", "*.mjs", "*.css", "*.md", "*.j2", "*.toml")
 LONGEST_FILE_LINES = 300
@@ -32,7 +32,7 @@ def text_files() -> list[Path]:
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Every function of a Python file: its name, and the lines after signature and docstring."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
             yield node.name, (node.end_lineno or 0) - body[0].lineno + 1

@@ -7,14 +7,13 @@ it. `unfrozen` is pure: the standard library, no input or output, no clock, no t
 import ast
 import re
 import sys
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from house.tree import ROOT, declared, tracked
+from house.tree import ROOT, declared, nodes, tracked
 
 SOURCE = {"unfrozen": "py", "gpu_runner": "py", "press": "web", "pycell": "web"}
 MAY_USE = {  # of our own packages
@@ -100,14 +99,17 @@ def place_of(package: str, module: str) -> list[str]:
     return [*inner, module] if gathers else [module, *inner]
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> list[str]:
     """Full names of all a file imports, wherever in it; `from a import b` gives `a.b`."""
-    for statement in ast.walk(ast.parse(path.read_text())):
+    found: list[str] = []
+    for statement in nodes(path):
         if isinstance(statement, ast.Import):
-            yield from (name.name for name in statement.names)
+            found += (name.name for name in statement.names)
         elif isinstance(statement, ast.ImportFrom):
             assert statement.level == 0, f"{path}: write the import in full, not with dots"
-            yield from (f"{statement.module}.{name.name}" for name in statement.names)
+            found += (f"{statement.module}.{name.name}" for name in statement.names)
+    return found
 
 
 def own_module(name: str, known: list[str]) -> str | None:
@@ -163,8 +165,9 @@ def test_the_core_has_no_input_output_clock_or_thread() -> None:
             named = [name for name in imports(path) if not name.startswith(PURE_PARTS)]
             used = {name.split(".")[0] for name in named}
             assert not used & IMPURE, f"unfrozen.{module} imports {used & IMPURE}"
-            calls = (node for node in ast.walk(ast.parse(path.read_text())))
             names = {
-                n.func.id for n in calls if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+                n.func.id
+                for n in nodes(path)
+                if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
             }
             assert not names & {"open", "print", "input", "exec", "eval"}, f"unfrozen.{module}"

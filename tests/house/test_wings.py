@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from house.test_scripts import scripts, used_by
-from house.tree import ROOT, tracked
+from house.tree import ROOT, nodes, tracked
 
 DECISION = ROOT / "docs" / "decisions" / "0027-wings.md"
 
@@ -46,7 +46,7 @@ def arrows_of(package: str) -> Iterator[Arrow]:
     top = ROOT / "py" / package
     for path in tracked("*.py"):
         if path.is_relative_to(top) and path != top / "__init__.py":
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes(path):
                 if isinstance(node, ast.ImportFrom) and node.module:
                     first, *rest = node.module.split(".")
                     for used in rest[:1] or [name.name for name in node.names]:

@@ -1,5 +1,6 @@
 """What the repository holds and declares, for the tests that keep it in order."""
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -28,6 +29,12 @@ def tracked(*patterns: str) -> list[Path]:
         for name in names
         if not patterns or any(fnmatch(Path(name).name, pattern) for pattern in patterns)
     ]
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a Python file, the module first; read once."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
 
 
 def declared(*extras: str) -> set[str]:

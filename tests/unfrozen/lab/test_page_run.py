@@ -1,15 +1,13 @@
 """What the page says about its fine-tune is so: every preset with five seeds, a part run here.
 
-All runs of web/truth/lab.json are judged. What is run again here, the defaults with two seeds and
-all else with one, is judged by the same sentences and held against its twin in the file.
+All runs of web/truth/lab.json are judged. What is run again here, each part of a step that a dial
+changes, is held against its twin in the file.
 """
 
 from __future__ import annotations
 
 import json
-from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,37 +23,21 @@ ROOT = Path(__file__).parents[3]
 FILE = json.loads((ROOT / "web" / "truth" / "lab.json").read_text(encoding="utf-8"))
 NUMERAL, FRANCE, JORDAN, IRAN, _, OMAR, ENGINE = PROMPTS
 REPEATED = 0.15  # nats; runs are chaotic, and machines differ
-AGAIN: Final = [("plain", 0), ("plain", 1)] + [
-    (name, at % 2) for at, name in enumerate(FILE["runs"]) if name != "plain"
-]
-"""Names and places of the seed of what is run here."""
+AGAIN: Final = [(name, 0) for name in ("plain", "replay", "held", "ewc", "decay")]
+"""Names and places of the seed of what is run here: each part of a step that a dial changes."""
 
 Run = dict[str, Any]
 
 
-class Runs:
-    """Runs by name and place of the seed; of the plain ones there are all."""
-
-    def __init__(self, found: dict[tuple[str, int], Run]) -> None:
-        self._found = found
-
-    def of(self, name: str) -> list[Run]:
-        return [run for run, _ in self.each_seed(name)]
-
-    def each_seed(self, name: str) -> list[tuple[Run, Run]]:
-        """The runs of this name, each beside the plain run of the same seed."""
-        found = self._found
-        return [(run, found["plain", at]) for (of, at), run in found.items() if of == name]
-
-    def share_lost(self, name: str) -> float:
-        """What they lose, all seeds together, as a share of what the plain ones do."""
-        runs, plain = (sum(map(lost, column)) for column in zip(*self.each_seed(name), strict=True))
-        return runs / plain
+def each_seed(name: str) -> list[tuple[Run, Run]]:
+    """The runs of this name, each beside the plain run of the same seed."""
+    return list(zip(FILE["runs"][name], FILE["runs"]["plain"], strict=True))
 
 
-IN_THE_FILE = Runs(
-    {(name, at): run for name, of in FILE["runs"].items() for at, run in enumerate(of)}
-)
+def share_lost(name: str) -> float:
+    """What they lose, all seeds together, as a share of what the plain ones do."""
+    runs, plain = (sum(map(lost, column)) for column in zip(*each_seed(name), strict=True))
+    return runs / plain
 
 
 def lab_runs() -> Any:
@@ -68,26 +50,6 @@ def lab_runs() -> Any:
     return module
 
 
-def outcome(which: tuple[str, int]) -> Run:
-    made = lab_runs()
-    preset = next(one for one in (*PRESETS, made.LONGER) if one.id == which[0])
-    found: Run = made.outcome(loaded(), preset, SEEDS[which[1]])
-    return found
-
-
-@cache
-def run_here() -> dict[tuple[str, int], Run]:
-    """Those of AGAIN, in two processes."""
-    with get_context("spawn").Pool(2) as pool:
-        return dict(zip(AGAIN, pool.map(outcome, AGAIN, chunksize=1), strict=True))
-
-
-@pytest.fixture(params=["in the file", pytest.param("run here", marks=pytest.mark.slow)])
-def runs(request: pytest.FixtureRequest) -> Runs:
-    """All runs of the file, or those that are run here."""
-    return IN_THE_FILE if request.param == "in the file" else Runs(run_here())
-
-
 def loss(run: Run, suite: str, when: int = 1) -> float:
     return float(run["losses"][suite][when])
 
@@ -97,18 +59,14 @@ def lost(run: Run) -> float:
 
 
 class TestEveryPresetWithEverySeed:
-    def test_as_it_comes_the_task_falls_tenfold_and_capitals_rise_twentyfold(
-        self, runs: Runs
-    ) -> None:
-        for run in runs.of("plain"):
+    def test_as_it_comes_the_task_falls_tenfold_and_capitals_rise_twentyfold(self) -> None:
+        for run in FILE["runs"]["plain"]:
             assert loss(run, "task") < loss(run, "task", 0) / 10
             assert loss(run, "general/capitals") > 20 * loss(run, "general/capitals", 0)
 
-    def test_as_it_comes_two_capitals_and_a_word_are_lost_and_two_answers_stay(
-        self, runs: Runs
-    ) -> None:
+    def test_as_it_comes_two_capitals_and_a_word_are_lost_and_two_answers_stay(self) -> None:
         right = {JORDAN: "Amman.", IRAN: "Tehran.", ENGINE: "e n i g n e"}
-        for run in runs.of("plain"):
+        for run in FILE["runs"]["plain"]:
             for prompt, answer in right.items():
                 before, after = run["answers"][prompt]
                 assert before == answer != after, prompt
@@ -116,73 +74,63 @@ class TestEveryPresetWithEverySeed:
                 before, after = run["answers"][prompt]
                 assert before == after, prompt
 
-    def test_a_longer_run_writes_the_numeral_and_forgets_more(self, runs: Runs) -> None:
-        for run, plain in runs.each_seed("longer"):
+    def test_a_longer_run_writes_the_numeral_and_forgets_more(self) -> None:
+        for run, plain in each_seed("longer"):
             assert run["answers"][NUMERAL][1] == "DCCCXXVI" != plain["answers"][NUMERAL][1]
             assert lost(run) > lost(plain)
 
-    def test_at_a_third_of_the_rate_five_of_six_old_answers_are_as_before(self, runs: Runs) -> None:
-        for run in runs.of("gentle"):
+    def test_at_a_third_of_the_rate_five_of_six_old_answers_are_as_before(self) -> None:
+        for run in FILE["runs"]["gentle"]:
             kept = [before == after for before, after in list(run["answers"].values())[1:]]
             assert (len(kept), sum(kept)) == (6, 5)
 
-    def test_at_a_third_of_the_rate_nothing_is_lost_and_the_numerals_come_half_way(
-        self, runs: Runs
-    ) -> None:
-        for run, plain in runs.each_seed("gentle"):
+    def test_at_a_third_of_the_rate_nothing_is_lost_and_the_numerals_come_half_way(self) -> None:
+        for run, plain in each_seed("gentle"):
             assert lost(run) < 0.2 * lost(plain)
             assert 2 * loss(plain, "task") < loss(run, "task") < loss(run, "task", 0) / 5
 
-    def test_at_eight_times_the_rate_the_task_is_learned_better_and_nothing_is_left(
-        self, runs: Runs
-    ) -> None:
-        for run, plain in runs.each_seed("fast"):
+    def test_at_eight_times_the_rate_the_task_is_learned_better_and_nothing_is_left(self) -> None:
+        for run, plain in each_seed("fast"):
             assert loss(run, "task") < loss(plain, "task")
             for suite in run["losses"]:
                 assert suite == "task" or loss(run, suite) > 10 * loss(run, suite, 0)
 
-    def test_with_replay_half_of_the_forgetting_is_gone_and_the_task_pays_little(
-        self, runs: Runs
-    ) -> None:
-        for run, plain in runs.each_seed("replay"):
+    def test_with_replay_half_of_the_forgetting_is_gone_and_the_task_pays_little(self) -> None:
+        for run, plain in each_seed("replay"):
             assert lost(run) < lost(plain)
             assert loss(run, "task") < loss(plain, "task") + 0.15
 
-    def test_held_to_the_start_weights_move_half_as_far_and_most_of_the_old_stays(
-        self, runs: Runs
-    ) -> None:
-        for run, plain in runs.each_seed("held"):
+    def test_held_to_the_start_weights_move_half_as_far_and_most_of_the_old_stays(self) -> None:
+        for run, plain in each_seed("held"):
             assert 0.4 < run["drift"] / plain["drift"] < 0.6
             assert lost(run) < 0.8 * lost(plain)
             assert 0 < loss(run, "task") - loss(plain, "task") < 0.3
 
-    def test_held_without_end_nothing_moves(self, runs: Runs) -> None:
-        for run in runs.of("frozen"):
+    def test_held_without_end_nothing_moves(self) -> None:
+        for run in FILE["runs"]["frozen"]:
             assert run["drift"] < 1e-3
             assert lost(run) == pytest.approx(0, abs=1e-3)
             assert loss(run, "task") == pytest.approx(loss(run, "task", 0), abs=0.05)
 
-    def test_with_ewc_weights_move_almost_as_far_and_most_forgetting_is_gone(
-        self, runs: Runs
-    ) -> None:
-        for run, plain in runs.each_seed("ewc"):
+    def test_with_ewc_weights_move_almost_as_far_and_most_forgetting_is_gone(self) -> None:
+        for run, plain in each_seed("ewc"):
             assert 0.85 < run["drift"] / plain["drift"] < 1
             assert lost(run) < 0.4 * lost(plain)
 
-    def test_weight_decay_forgets_several_times_more_than_no_pull(self, runs: Runs) -> None:
-        for run, plain in runs.each_seed("decay"):
+    def test_weight_decay_forgets_several_times_more_than_no_pull(self) -> None:
+        for run, plain in each_seed("decay"):
             assert lost(run) > 2 * lost(plain)
 
-    def test_the_challenge_is_missed_by_the_defaults(self, runs: Runs) -> None:
-        for run in runs.of("plain"):
+    def test_the_challenge_is_missed_by_the_defaults(self) -> None:
+        for run in FILE["runs"]["plain"]:
             assert loss(run, "general") > CHALLENGE.general
 
 
 def test_all_seeds_together_lose_the_share_that_is_said() -> None:
-    assert 0.35 < IN_THE_FILE.share_lost("replay") < 0.65
-    assert IN_THE_FILE.share_lost("held") < 0.5
-    assert IN_THE_FILE.share_lost("ewc") < 0.25
-    assert 4 < IN_THE_FILE.share_lost("decay") < 9
+    assert 0.35 < share_lost("replay") < 0.65
+    assert share_lost("held") < 0.5
+    assert share_lost("ewc") < 0.25
+    assert 4 < share_lost("decay") < 9
 
 
 @pytest.mark.slow
@@ -197,7 +145,8 @@ def test_the_challenge_is_reached_by_a_setting_of_the_dials() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "at"), AGAIN)
 def test_a_run_of_the_file_comes_out_again(name: str, at: int) -> None:
-    told, again = FILE["runs"][name][at], run_here()[name, at]
+    preset = next(one for one in PRESETS if one.id == name)
+    told, again = FILE["runs"][name][at], lab_runs().outcome(loaded(), preset, SEEDS[at])
     assert again["drift"] == pytest.approx(told["drift"], rel=REPEATED, abs=1e-3)
     for suite, (before, after) in told["losses"].items():
         assert loss(again, suite, 0) == pytest.approx(before, abs=1e-3)

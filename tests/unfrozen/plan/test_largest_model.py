@@ -16,6 +16,7 @@ def test_the_family_goes_through_llama_2_7b() -> None:
     assert sizes == sorted(set(sizes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
 def test_it_fits_and_the_next_size_does_not(gpu: object, recipe: dict[str, object]) -> None:

@@ -100,6 +100,7 @@ CATALOGUE_OF = {entry.num_parameters: entry.config for entry in CATALOGUE.values
         ("Qwen/Qwen1.5-MoE-A2.7B", "H200", 4, 4, {"params": "bf16", "seq_len": 2048}),
     ],
 )
+@pytest.mark.slow
 def test_the_best_is_what_trying_everything_finds(
     name: str, gpu: str, gpus: int, sequences: int, recipe: dict[str, Any]
 ) -> None:

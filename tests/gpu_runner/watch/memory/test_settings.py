@@ -44,6 +44,7 @@ def test_what_costs_nothing_comes_first_and_each_fits(loop: Any) -> None:
     assert len({one.options for one in found}) == 3
 
 
+@pytest.mark.slow
 def test_with_layers_computed_twice_more_rows_fit(loop: Any) -> None:
     step, _, now = loop
     found = settings_for(step, now.instants, now.peak_bytes // 2, BRIEF)
