@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGUFReader, dequantize
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from gpu_runner.model.files.load import find, read_config
 from unfrozen.training.optimizers import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def gguf() -> Path:
 def run(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-m", "gpu_runner", "train", "--model", str(gguf)]
-    command += ["--data", "instruct", "--steps", "3", "--lr", "5e-5", "--eval-rows", "12"]
+    command += ["--data", "instruct", "--steps", "2", "--lr", "5e-5", "--eval-rows", "6"]
     command += ["--save-every", "0", "--sample-tokens", "8", "--runs", str(runs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,6 +55,22 @@ def test_all_its_weights_are_trained_and_the_loss_falls(run: Path) -> None:
 def test_its_memory_is_predicted_within_three_percent(run: Path) -> None:
     summary = events(run, "run.end")[0]["summary"]
     assert summary["memory_ratio"] == pytest.approx(1.0, abs=0.03)  # type: ignore[index]
+
+
+def test_its_vocabulary_is_parsed_once_for_its_configuration(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, parsed = find(str(gguf)), []
+    true = AutoConfig.from_pretrained
+    monkeypatch.setattr(
+        AutoConfig, "from_pretrained", lambda *a, **k: parsed.append(a) or true(*a, **k)
+    )
+    first, _ = read_config(source)
+    first.vocab_size = 1  # of one that was given away, the next knows nothing
+    again, shape = read_config(source)
+    assert shape is not None
+    assert again.vocab_size == shape.architecture.vocab > 1
+    assert len(parsed) <= 1
 
 
 def test_what_comes_out_is_an_ordinary_tied_model(run: Path) -> None:

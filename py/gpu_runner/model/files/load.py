@@ -12,7 +12,9 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,6 +26,7 @@ from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
 from gpu_runner.model import attention
 from gpu_runner.model.files import own_code
+from gpu_runner.model.files.checks import check_count, check_vocabulary, check_weights
 from gpu_runner.world.shards import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
@@ -152,6 +155,19 @@ def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
 
 
 def _transformers_config(source: Source) -> Any:
+    if source.kind != "gguf":
+        return _read_by_transformers(source)
+    file = Path(source.place, source.gguf_file or "").stat()
+    return deepcopy(_read_of_gguf(source, file.st_mtime_ns, file.st_size))
+
+
+@lru_cache(maxsize=1)
+def _read_of_gguf(source: Source, *_: int) -> Any:
+    """Kept until the file changes: to parse a vocabulary of 50,000 takes seconds, each time."""
+    return _read_by_transformers(source)
+
+
+def _read_by_transformers(source: Source) -> Any:
     from transformers import AutoConfig
 
     with readable_errors(source, "configuration"):
@@ -188,8 +204,8 @@ def load(
     from transformers import AutoModelForCausalLM
 
     config, shape = read_config(source)
-    check_vocabulary(source, len(tokenizer) - added, config.vocab_size)
-    known = attention.arguments_for(shape)
+    check_vocabulary(source.name, len(tokenizer) - added, config.vocab_size)
+    known = attention.arguments_for(shape) | ({"config": config} if source.gguf_file else {})
     with readable_errors(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.place,
@@ -200,24 +216,13 @@ def load(
             **source.arguments,
         )
         model, report = loaded
-    check_weights(source, report)
+    check_weights(source.name, report)
     _unquantize(source, model)
     if not source.trusted:
         own_code.forget(model.config)
     model.to(device).requires_grad_(True).train()
-    check_count(source, model, shape)
+    check_count(source.name, model, shape)
     return model
-
-
-def check_count(source: Source, model: Any, shape: ModelConfig | None) -> None:
-    """Refuse a model that has another number of parameters than is counted."""
-    counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
-    if shape is not None and counted != shape.num_parameters:
-        raise ModelLoadError(
-            f"{source.name} has {counted:,} parameters, but its configuration says"
-            f" {shape.num_parameters:,}: the memory prediction would be wrong. Please report the"
-            " model's config.json."
-        )
 
 
 def _unquantize(source: Source, model: Any) -> None:
@@ -231,31 +236,6 @@ def _unquantize(source: Source, model: Any) -> None:
             " model, in bf16 or fp32."
         )
     quantizer.remove_quantization_config(model)  # what is saved then loads like any other model
-
-
-def check_vocabulary(source: Source, tokens: int, rows: int) -> None:
-    """Refuse a tokenizer with more `tokens` than the embedding has `rows`."""
-    if tokens > rows:
-        raise ModelLoadError(
-            f"{source.name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows:"
-            " ids beyond it would crash the model. Use the tokenizer that belongs to this model."
-        )
-
-
-def check_weights(source: Source, report: dict[str, Any]) -> None:
-    """Refuse weights that are missing, unexpected or mismatched, by the library's `report`."""
-    for what, remedy in (
-        ("missing", "the file is incomplete, or the configuration belongs to another model"),
-        ("unexpected", "the configuration belongs to another model"),
-        ("mismatched", "the configuration's sizes are not those of the file"),
-    ):
-        names = sorted(map(str, report.get(f"{what}_keys") or ()))
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            raise ModelLoadError(
-                f"{source.name}: {len(names)} {what} weights: {', '.join(names[:5])}{more}."
-                f" Refused: {remedy}."
-            )
 
 
 def _about_file(place: Path, reason: str) -> str:

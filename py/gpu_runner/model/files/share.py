@@ -27,12 +27,10 @@ from gpu_runner.config.bounds import Precision
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model import attention
 from gpu_runner.model.files import own_code
+from gpu_runner.model.files.checks import check_count, check_vocabulary, check_weights
 from gpu_runner.model.files.load import (
     DTYPES,
     Source,
-    check_count,
-    check_vocabulary,
-    check_weights,
     read_config,
     read_json,
     readable_errors,
@@ -133,7 +131,7 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> Share:
     Raises `WholeOnly` where its files cannot be read in part, `ModelLoadError` as `load` does.
     """
     config, shape = read_config(source)
-    check_vocabulary(source, len(tokenizer), config.vocab_size)
+    check_vocabulary(source.name, len(tokenizer), config.vocab_size)
     place = Path(source.place)
     own = written_in_parts(place)
     files = sorted((place / WEIGHTS).glob("*.safetensors")) if own else _files(source)
@@ -147,12 +145,12 @@ def begin(source: Source, tokenizer: Any, params: Precision) -> Share:
         raise WholeOnly(str(error)) from None
     _keep_precisions(model, DTYPES[params], stored if own else None)
     found, report = takes(model, stored, [] if own else conversions(model))
-    check_weights(source, report)
+    check_weights(source.name, report)
     if not source.trusted:
         own_code.forget(model.config)
     model.requires_grad_(True)
     model.train()
-    check_count(source, model, shape)
+    check_count(source.name, model, shape)
     return Share(source, model, stored, found)
 
 
