@@ -43,6 +43,11 @@ def packs(a: Architecture) -> bool:
     return told and all(kind.mixer is None for kind in (a, *a.variants))
 
 
+def casts_experts(a: Architecture, *, compiled: bool = False) -> bool:
+    """Whether experts compute as other layers do under autocast; in compiled blocks they do not."""
+    return a.experts is not None and not compiled
+
+
 def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[str, str | None]:
     """Optimizer, moments and step of a recipe, for one of OPTIMIZERS over weights of `width`.
 

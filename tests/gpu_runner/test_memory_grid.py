@@ -81,6 +81,8 @@ EXPERTS = [
         {"router_balance": 0.01, "checkpointing": "selective"},
         {"router_balance": 0.01, "checkpointing": "full", **NARROW},
         {"checkpointing": "full", **NARROW},
+        {"checkpointing": "full", "compute": "bf16"},
+        {"checkpointing": "full", "compute": "bf16", "optimizer": "sgd", "grad_accum": 4},
     )
 ]
 COMPILED = [

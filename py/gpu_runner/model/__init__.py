@@ -6,6 +6,7 @@ Reading order:
 - `attention` — attention that never crosses a document
 - `files` — found, read whole or in part, written
 - `fused` — Llama-like blocks that keep less: norms and feed-forward part, fused
+- `experts` — experts that take part in autocast
 - `offload` — what waits on the host for the backward pass, and its way there and back
 - `blocks` — what a block keeps: recomputed, moved to the host, compiled
 - `loss` — cross-entropy as (sum, count)

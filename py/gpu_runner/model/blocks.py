@@ -17,6 +17,7 @@ from torch.utils.checkpoint import (
 
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import ModelLoadError, UsageError
+from gpu_runner.model.experts import narrow
 from gpu_runner.model.fused import fuse
 from gpu_runner.model.offload import Offload
 from gpu_runner.world import blocks_of
@@ -47,6 +48,8 @@ def prepare(
     """Let each block of `model` run as asked. Raises `UsageError` where the model cannot."""
     if fused:
         fuse(model)
+    if not compiled:
+        narrow(model)
     if checkpointing != "none":
         _checkpoint(model, checkpointing)
     if compiled:

@@ -58,6 +58,7 @@ def recipe(
                 fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),  # see `loss.is_plain`
+            "experts_cast": runner.casts_experts(a, compiled=config.compile),
         }
     else:
         chosen |= {

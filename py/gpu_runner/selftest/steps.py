@@ -14,6 +14,7 @@ from torch import Tensor
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks
+from gpu_runner.model.experts import GroupedProducts
 from gpu_runner.model.files.load import find, load
 from gpu_runner.model.files.save import save
 from gpu_runner.model.fused import fuses
@@ -45,6 +46,7 @@ EXPERTS: Final = {
     "qwen3_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
 }
 MOST_OFF: Final = 0.05  # of predicted memory: what README promises
+AUTOCAST: Final = 0.03  # routers choose by rounded scores, too
 COMPILED: Final = 1e-4  # sums in another order, exponentials by other code
 
 
@@ -119,6 +121,20 @@ def experts(bench: Bench) -> Figure:
         found = gradients(model, tokens().to(bench.device))
         worst = max(worst, apart(found, gradients(plain, tokens())))
     return Figure(worst, BOUNDS[torch.float32], ", ".join(sorted(ways)))
+
+
+def autocast_experts(bench: Bench) -> Figure:
+    """Under autocast experts compute in bf16, and give the gradient in fp32 to within 8 bits."""
+    width, worst, narrow = bench.narrow(), 0.0, 0
+    for family, sizes in EXPERTS.items():
+        model = tiny(family, bench.device, **sizes)
+        plain = [gradient.clone() for gradient in gradients(model, tokens().to(bench.device))]
+        blocks.prepare(model, "none", compiled=False)
+        with torch.autocast(bench.device.type, dtype=width), GroupedProducts() as products:
+            found = gradients(model, tokens().to(bench.device))
+        narrow += products.widths == {width}
+        worst = max(worst, apart(found, plain))
+    return Figure(worst if narrow == len(EXPERTS) else torch.inf, AUTOCAST)
 
 
 def _grouped(dtype: torch.dtype, bench: Bench) -> Figure:
@@ -208,6 +224,7 @@ STEPS: Final = (
         for kind in ("full", "chunked", "linear")
     ),
     Check.of(experts),
+    Check.of(autocast_experts),
     *(
         Check(f"Grouped products give those of each group, {name}", partial(_grouped, dtype))
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))

@@ -47,6 +47,7 @@ CHOICES: Final[dict[str, tuple[object, ...]]] = {
         "classification",
     ),
     "router_held": (False, True),
+    "experts_cast": (False, True),
     "compiled_loss": (None, False, True),
     "keeps_outputs": (False, True),
     "base": (None, "nf4", "nf4-dq", "int8"),

@@ -34,7 +34,7 @@ class Chosen(NamedTuple):
     words: tuple[Word, ...]
 
 
-_OF_EXPERTS: Final = frozenset({"expert_padding", "router_held"})
+_OF_EXPERTS: Final = frozenset({"expert_padding", "router_held", "experts_cast"})
 _CLUSTER: Final = frozenset({"outer_apart", "root_resharded", "whole_embedding"})
 
 

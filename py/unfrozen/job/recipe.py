@@ -66,6 +66,8 @@ class Recipe:
                   of places, and drops the rest
     router_held   routers keep their auxiliary loss by name: what leads to it is held, once a layer
                   is made again, until the next forward pass
+    experts_cast  under autocast experts compute in `compute`, of fp32 weights that are cast at each
+                  use (`gpu_runner`); else in the precision of their weights (transformers)
     dropout       probability; default: what the model's config says
     loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not; chunked
                   keeps 16-bit logits and upcasts a chunk; fused_linear never builds them, nor
@@ -110,6 +112,7 @@ class Recipe:
     activation_offload: bool = False
     expert_padding: str | float | None = None
     router_held: bool = False
+    experts_cast: bool = False
     dropout: float | None = None
     loss: str = "logits_fp32"
     compiled_loss: bool | None = None

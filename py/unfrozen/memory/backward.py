@@ -159,7 +159,7 @@ class Pass(KeptLayers):
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
             layers = self.layers if first else self.first_layers(left)
-            for name, freed, added, grads in working_points(
+            for name, freed, added, grads, fixed in working_points(
                 model, self.flow, self.whole_ranks, left - 1
             ):
                 pieces = {"layers": layers, "recomputed": recomputed} | low
@@ -171,7 +171,7 @@ class Pass(KeptLayers):
                 pieces["layers"] -= t * freed - gone
                 pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
                 late = self.gathering.late + grads
-                point = shared | pieces | {name: t * added}
+                point = shared | pieces | {name: t * added + fixed}
                 here = self._tied + (grads if name == "feed_forward" else 0)
                 found.append(self._point(reached + grads, point, late, here))
         return found

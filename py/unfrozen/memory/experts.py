@@ -2,7 +2,8 @@
 
 Each token goes to t of E experts of width f. transformers sorts the copies by expert and runs two
 grouped products over stacked weights, on CPU and on CUDA; those run in the precision of the
-weights, also under autocast. Traced with torch 2.13; the tests compare with a real forward pass.
+weights, also under autocast, unless weights are cast at each use (`Recipe.experts_cast`). Traced
+with torch 2.13; the tests compare with a real forward pass.
 
 Others pad: each expert to the fullest, which is at worst sent every token (KempnerForge,
 kempnerforge/model/moe.py @bc775fe, `grouped_expert_forward`), or to a capacity, times the even
@@ -32,7 +33,7 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     """
     experts = a.experts
     assert experts is not None
-    t, f, e = experts.per_token, experts.ffn, flow.stream
+    t, f, e = experts.per_token, experts.ffn, flow.in_experts
     places = flow.padding * t
     inner = _inner(flow)
     if a.sinks and flow.kernels == "eager":  # gpt-oss' function is written out, with its bounds
@@ -40,7 +41,7 @@ def experts_items(a: Architecture, flow: Flow) -> list[Item]:
     if not experts.gated:
         inner = 2
     found = [
-        Item("routing", "4·E + indices", _routing(a, experts, e), True),
+        Item("routing", "4·E + indices", _routing(a, experts, flow.stream), True),
         Item(
             "copies for the experts, in and out",
             f"2·{e}·t·h" if places == t else f"{e}·({flow.padding:g} + 1)·t·h",
@@ -87,8 +88,9 @@ def _routing(a: Architecture, experts: Experts, e: int) -> int:
 
 def experts_working(
     a: Architecture, flow: Flow, whole_ranks: int = 1
-) -> tuple[tuple[int, int, int], ...]:
-    """Points of the backward pass: bytes a token freed and added, gradients that exist by then.
+) -> tuple[tuple[int, int, int, int], ...]:
+    """Points of the backward pass: bytes a token freed and added, gradients that exist by then,
+    and bytes that are there whatever the tokens.
 
     Where the weighted sum of the experts is undone; where the activation function is, after the
     last product; where the first products are, whose gradient is the largest tensor of the layer.
@@ -97,14 +99,27 @@ def experts_working(
     experts = a.experts
     assert experts is not None
     t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden // whole_ranks
-    wide = 4 if a.model_type == "mixtral" else e  # its routing weights are fp32
+    w = flow.in_experts
+    wide = 4 if a.model_type == "mixtral" or (w < e and _has_wide_shares(a)) else w
     last = experts.held * experts.held_ffn * a.hidden
     p = flow.padding * t
-    return (
-        (0, 3 * wide * t * h + e * h, 0),
-        (round(e * p * (f + h)) + 12 * t, round(3 * e * p * f) + e * h, last),
-        (round(e * p * (_inner(flow) * f + h)), round(e * p * (2 * f + h)) + e * h, 3 * last),
-    )
+    points = [
+        (0, 3 * wide * t * h + e * h, 0, 0),
+        (round(w * p * (f + h)) + 12 * t, round(3 * w * p * f) + e * h, last, 0),
+        (round(w * p * (_inner(flow) * f + h)), round(w * p * (2 * f + h)) + e * h, 3 * last, 0),
+    ]
+    if w < e:  # a product's weights are cast again, once their gradient is as wide as they are
+        points[2] = (*points[2][:3], 2 * w * last)
+        points.append((0, round(w * p * (h + f)) + e * h, last, w * last))
+    return tuple(points)
+
+
+def _has_wide_shares(a: Architecture) -> bool:
+    """Whether experts are weighted in fp32 under autocast: by scores that are cast to the width of
+    the stream, not left in that of the router's product."""
+    assert a.experts is not None
+    own = ("mixtral", "deepseek_v2", "gemma4_text", "minimax_m2")
+    return a.experts.router in ("top", "ernie") or a.model_type in own
 
 
 def _inner(flow: Flow) -> int:

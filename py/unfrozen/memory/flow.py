@@ -79,11 +79,19 @@ class Flow:
     keeps_inputs: bool = False
     packed: bool = False
     padding: float = 1.0
+    experts_cast: bool = False
 
     @property
     def autocast(self) -> bool:
         """Whether linear layers cast their inputs and weights themselves."""
         return self.stream > self.compute
+
+    @property
+    def in_experts(self) -> int:
+        """Bytes of a number in the products of experts, which take no part in autocast of PyTorch's
+        own: they are of the precision of their weights, unless those are cast.
+        """
+        return self.compute if self.experts_cast else self.stream
 
     def noise(self, width: int) -> int:
         """Bytes of one entry of a dropout mask whose input has numbers of `width` bytes."""
@@ -110,6 +118,7 @@ class Flow:
             recipe.base is not None and recipe.kernels == "eager",
             recipe.packed,
             _padding(model, recipe.expert_padding),
+            recipe.experts_cast,
         )
 
 

@@ -17,14 +17,15 @@ and int8 belong to a tensor or a row, and vanish."""
 
 
 class Working(NamedTuple):
-    """A point inside a layer: the piece it adds, bytes a token freed and added, and how many
-    parameters of the layer have their gradient.
+    """A point inside a layer: the piece it adds, bytes a token freed and added, how many parameters
+    of the layer have their gradient, and bytes that it adds whatever the tokens.
     """
 
     piece: str
     freed: int
     added: int
     reached: int
+    fixed: int = 0
 
 
 def feed_forward_size(model: ModelConfig) -> int:

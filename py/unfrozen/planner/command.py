@@ -113,6 +113,7 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
         *_kernel_differences(recipe, told),
         ("fp16" in (recipe.params, recipe.compute), "it does not compute in fp16"),
         (recipe.compute in LOW_BITS, f"it does not compute in {recipe.compute}"),
+        *_expert_differences(job, told),
         *_habit_differences(job),
     )
     return [words for differs, words in asked if differs]
@@ -157,6 +158,16 @@ def _state_differences(job: Job, told: Recipe) -> tuple[tuple[bool, str], ...]:
             recipe.optimizer_in_backward and not told.optimizer_in_backward,
             "its weights move after the backward pass",
         ),
+    )
+
+
+def _expert_differences(job: Job, told: Recipe) -> tuple[tuple[bool, str], ...]:
+    """In which precision a mixture's experts compute where others are autocast."""
+    asked, autocast = job.recipe.experts_cast, told.params != told.compute
+    differ = asked != told.experts_cast and autocast and job.model.architecture.experts is not None
+    return (
+        (differ and not asked, "its experts compute in 16 bits, as other layers do"),
+        (differ and asked, "its compiled experts compute in fp32"),
     )
 
 

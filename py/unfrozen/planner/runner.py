@@ -32,6 +32,7 @@ def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str |
         "kernels": runner.kernels(a, str(recipe.get("checkpointing"))),
         "loss": runner.loss(a, "linear"),
         "step": _step(recipe),
+        "experts_cast": runner.casts_experts(a, compiled=recipe.get("kernels") == "fused"),
     }
 
 
@@ -59,7 +60,9 @@ def run_of(job: Job, found: Launch) -> Job:
     recipe, a = job.recipe, job.model.architecture
     exact = recipe.params == "fp32" or recipe.master == "fp32"
     width = "fp32" if exact else "bf16"
-    own: dict[str, Any] = left_alone(a, {"checkpointing": recipe.checkpointing})
+    own: dict[str, Any] = left_alone(
+        a, {"checkpointing": recipe.checkpointing, "kernels": recipe.kernels}
+    )
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
     if recipe.loss in runner.LOSSES.values() and not a.caps_logits:
         own["loss"] = recipe.loss

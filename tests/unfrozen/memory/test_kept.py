@@ -15,6 +15,7 @@ from unfrozen.memory.activations import layer_items
 from unfrozen.memory.instants import Step
 from unfrozen.memory.kept import KeptLayers
 from unfrozen.memory.states import state_bytes, trained_parameters
+from unfrozen.memory.working import working_points
 from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
@@ -136,3 +137,33 @@ def test_padded_experts_have_places_for_more_tokens_than_they_are_sent(
     assert found[copies] == plain[copies] * (places + 1) / 2  # what goes back does not grow
     assert found["q, k and v"] == plain["q, k and v"]
     assert kept(LLAMA, expert_padding=padding).layer == kept(LLAMA).layer
+
+
+def test_experts_that_are_cast_keep_half_and_have_one_products_weights_twice() -> None:
+    wide, cast = (
+        kept(MIXTRAL, params="fp32", experts_cast=way, checkpointing="none").flow
+        for way in (False, True)
+    )
+    plain, found = (
+        {item.label: item.size for item in layer_items(MIXTRAL.architecture, flow, True)}
+        for flow in (wide, cast)
+    )
+    for label in ("experts", "copies for the experts, in and out"):
+        assert found[label] == plain[label] / 2
+    assert {label for label in plain if plain[label] != found[label]} <= {
+        "experts",
+        "copies for the experts, in and out",
+    }
+    e = MIXTRAL.architecture.experts
+    assert e is not None
+    down = e.count * e.ffn * MIXTRAL.architecture.hidden
+    fixed = [point.fixed for point in working_points(MIXTRAL, cast)]
+    assert sorted(fixed)[-2:] == [2 * down, 4 * down]
+    assert not any(point.fixed for point in working_points(MIXTRAL, wide))
+
+
+def test_without_autocast_it_makes_no_difference_whether_experts_are_cast() -> None:
+    for params in ("bf16", "fp16"):
+        flows = [kept(MIXTRAL, params=params, experts_cast=way).flow for way in (False, True)]
+        assert working_points(MIXTRAL, flows[0]) == working_points(MIXTRAL, flows[1])
+        assert kept(MIXTRAL, params=params, experts_cast=True).layer == kept(MIXTRAL).layer

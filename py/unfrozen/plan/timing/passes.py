@@ -65,11 +65,14 @@ class LayerTime(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """The rates of a card for one job: its products, those that stay in 16 bits, its memory."""
+    """The rates of a card for one job: its products, those that stay in 16 bits, those of experts
+    that take no part in autocast, its memory.
+    """
 
     gpu: Gpu
     rates: Rates
     wide: Rates
+    widest: Rates
 
     @classmethod
     def of(cls, gpu: Gpu, compute: str, measured: Calibration | None = None) -> Machine:
@@ -78,12 +81,12 @@ class Machine(NamedTuple):
         """
         memory, units = memory_bytes_per_second(gpu), reached(gpu).multiprocessors
         half = "bf16" if compute in LOW_BITS else compute
-        rates = {name: product_tflops(gpu, name) for name in (compute, half)}
+        rates = {name: product_tflops(gpu, name) for name in (compute, half, "fp32")}
         if measured:
             rates |= {name: value for name, value in measured.products if name in rates}
             memory = 1e9 * (measured.memory_gb_s or memory / 1e9)
-        own, wide = (Rates(1e12 * rates[name], units, memory) for name in (compute, half))
-        return cls(gpu, own, wide)
+        names = (compute, half, "fp32")
+        return cls(gpu, *(Rates(1e12 * rates[name], units, memory) for name in names))
 
 
 class BatchTime:
@@ -139,7 +142,16 @@ class BatchTime:
         """Seconds of the products themselves, of their inputs' and their weights' gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
-        return _directions(products, self.tokens, self.machine.rates, width, out)
+        found = _directions(products, self.tokens, self.machine.rates, width, out)
+        experts = tuple(p for p in products if p.groups > 1)
+        if self.flow.in_experts <= width or not experts:
+            return found
+        asked = _directions(experts, self.tokens, self.machine.rates, width, out)
+        wide = _directions(experts, self.tokens, self.machine.widest, self.flow.in_experts, out)
+        forward, inputs, weights = (
+            all_of + w - a for all_of, w, a in zip(found, wide, asked, strict=True)
+        )
+        return forward, inputs, weights
 
     def _moved(
         self, sparse: bool, kind: Architecture, products: tuple[Product, ...]

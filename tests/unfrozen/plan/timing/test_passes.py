@@ -75,3 +75,17 @@ def test_a_classifier_has_no_head_of_words() -> None:
 def test_seconds_add_up_by_cause() -> None:
     assert Seconds(1, 2, 3, 4).plus(Seconds(1, 1, 1, 1), 2) == Seconds(3, 4, 5, 6)
     assert Seconds(1, 2, 3, 4).busy == 6
+
+
+def test_experts_that_take_no_part_in_autocast_go_at_the_rate_of_fp32() -> None:
+    def products(recipe: dict[str, Any], **cluster: Any) -> float:
+        config = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+        given = {"model": config, "recipe": recipe, "cluster": cluster, "gpu": "H100"}
+        job = Job.read(given)
+        found = BatchTime(job, Machine.of(find("H100"), job.recipe.compute))
+        return found.layer(sparse=True).forward.products
+
+    wide = {"params": "fp32"}
+    narrow = products(wide | {"experts_cast": True})
+    assert narrow == products({}) == products(wide, gpus=8, sharding="zero3")
+    assert 3 < products(wide) / narrow < 15  # 67 TFLOP/s on the sheet, not 990
