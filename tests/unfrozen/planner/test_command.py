@@ -161,14 +161,6 @@ def test_what_reads_both_ways_or_sees_is_planned_and_not_trained_here() -> None:
     assert "cannot train" in differs({"model": "google/gemma-3-4b-pt"})
 
 
-def test_experts_that_would_compute_in_fp32_are_said_to_be_cast() -> None:
-    experts = {"model": "mistralai/Mixtral-8x7B-v0.1", "params": "fp32"}
-    assert "its experts compute in 16 bits" in differs(experts | {"experts_cast": "false"})
-    assert "its compiled experts" in differs(experts | {"experts_cast": "true", "kernels": "fused"})
-    for state in (experts, experts | {"kernels": "fused"}, {"experts_cast": "true"}):
-        assert "experts" not in differs(state)
-
-
 @pytest.mark.parametrize("hub_id", TRAINABLE)
 def test_a_plan_left_alone_is_that_of_the_shortest_command(hub_id: str) -> None:
     for cards in ({}, CLUSTERS["machine"]):

@@ -22,6 +22,7 @@ STARTS: dict[str, State] = {
     "classic": {},
     "shared out": EXACT | {"gpus": "8", "sharding": "zero3"},
     "capped": EXACT | {"model": "google/gemma-2-2b"},
+    "experts": EXACT | {"model": "Qwen/Qwen3-30B-A3B"},
     "learned positions": EXACT | {"model": "openai-community/gpt2"},
 }
 TYPED = {"dropout": ("0", "0.1"), "grad_accum": ("4",), "tensor_parallel": ("2",)}
@@ -92,3 +93,16 @@ def test_the_first_advice_of_an_untouched_page_is_rounded_by_the_runner_as_it_sa
     assert advised["rounding"] == "stochastic"
     assert "rounded" not in "; ".join(glance(advised)["commands"]["differs"])  # type: ignore[index]
     assert "--set rounding=stochastic" in glance(advised)["commands"]["run"]  # type: ignore[index]
+
+
+def test_experts_that_would_compute_in_fp32_are_said_to_be_cast() -> None:
+    experts = {"model": "Qwen/Qwen3-30B-A3B", "params": "fp32"}
+    asked, fused = experts | {"experts_cast": "true"}, experts | {"kernels": "fused"}
+    assert "its experts compute in 16 bits" in _told(experts | {"experts_cast": "false"})
+    assert "its compiled experts" in _told(asked | fused)
+    assert not any("experts" in _told(one) for one in (asked, fused, {"experts_cast": "true"}))
+
+
+def _told(state: dict[str, str]) -> str:
+    """What the page says the command does otherwise."""
+    return "; ".join(glance(state)["commands"]["differs"])  # type: ignore[index]
