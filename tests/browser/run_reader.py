@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page, expect
 
 import build
 from browser.drawing import drawn
@@ -21,6 +21,18 @@ BRIEF = """() => {
 }"""
 CHOOSER = "run-chooser label:first-of-type"
 NOTICE = "() => document.querySelector('run-view').dataset.state ?? ''"
+# The same, once it is that of the run in the state: what stood there before says nothing of it.
+NOTICE_OF_THE_RUN = """() => {
+  const view = document.querySelector('run-view');
+  const [log, { run, events }] = [view.querySelector('.run-log'), view.state];
+  const isDrawn = log.hidden ? events === 0 : events > 0 && log.textContent.startsWith(`${run} · `);
+  return isDrawn ? view.dataset.state : '';
+}"""
+# Whether the window has this width, and every plot that of its place.
+FITS = """(width) => {
+  const fits = (plot) => plot.offsetWidth === plot.closest('.run-stage').clientWidth;
+  return innerWidth === width && [...document.querySelectorAll('run-chart .u-wrap')].every(fits);
+}"""
 PATIENCE_SECONDS = 120.0
 
 
@@ -44,6 +56,11 @@ def written(runs: Path, name: str, *options: str) -> Path:
     with write(runs, name, *options) as writer:
         assert writer.wait(60) == 0
     return runs / name / "events.jsonl"
+
+
+def reaches(chart: Locator, step: int) -> None:
+    """Wait until a chart shows all steps to `step`: it is drawn after what is written around it."""
+    expect(chart.locator(".run-stage")).to_have_attribute("data-range", f"0 {step}")
 
 
 class RunReader:
@@ -74,16 +91,25 @@ class RunReader:
         return str(self.page.evaluate(NOTICE))
 
     def wait(self, until: Callable[[], bool], what: str) -> None:
-        """Poll: `wait_for_function` needs eval, which the page's policy refuses."""
+        """Wait until something is so, and drawn."""
+        self.poll(until, what)
+        drawn(self.page)
+
+    def poll(self, until: Callable[[], bool], what: str) -> None:
+        """Ask again and again: `wait_for_function` needs eval, which the page's policy refuses."""
         deadline = time.monotonic() + self.patience_seconds
         while not until():
             assert time.monotonic() < deadline, f"no {what}: {self.notice}, {self.brief}"
             self.page.wait_for_timeout(40)
-        drawn(self.page)
 
     def wait_notice(self, name: str) -> None:
-        """Wait until the view says that it is in state `name`."""
-        self.wait(lambda: self.notice == name, name)
+        """Wait until the view says of the run in its state that it is in state `name`."""
+        self.wait(lambda: bool(self.page.evaluate(NOTICE_OF_THE_RUN) == name), name)
+
+    def resize(self, width: int, height: int) -> None:
+        """Have a window of this size, and every plot drawn for it."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.wait(lambda: bool(self.page.evaluate(FITS, width)), f"a page of {width} pixels")
 
     def choose(self, value: str) -> None:
         """Pick a run by the value of its option, such as "live:some-run"."""

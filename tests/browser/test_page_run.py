@@ -40,6 +40,7 @@ def warm(chromium: Browser, static_site: StaticSite) -> Iterator[PageRunReader]:
         reader = PageRunReader(page, static_site.url)
         reader.root.get_by_role("button", name="Fine-tune it here").click()
         reader.wait(lambda: reader.state["status"] == "finished", "first run")
+        reader.wait(lambda: reader.phase == "ready", "its last word")
         yield reader
 
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from accessibility import objections
-from browser.run_reader import RunReader, written
+from browser.run_reader import RunReader, reaches, written
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.oom.report import PostMortem, post_mortem
 from gpu_runner.oom.scene import BatchSize, Held, Other, Proposal, Scene
@@ -96,7 +96,7 @@ def test_the_machine_has_charts_in_its_units_and_a_line_for_every_card(reader: R
     for title, unit in (("Card power", "W"), ("Card temperature", "°C"), ("Processors", "%")):
         chart = page.locator("run-view run-chart", has=page.get_by_role("heading", name=title))
         chart.scroll_into_view_if_needed()
-        chart.locator("canvas").wait_for()
+        reaches(chart, STEPS)
         chart.locator(".run-stage").focus()
         page.keyboard.press("End")
         readout = chart.locator(".run-readout").inner_text().replace("\xa0", " ")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from accessibility import objections
-from browser.run_reader import CHOOSER, RunReader, written
+from browser.run_reader import CHOOSER, RunReader, reaches, written
 
 STATES = {
     "finished": ("--steps", "60", "--end", "finished"),
@@ -44,7 +44,7 @@ def test_a_chart_is_read_with_the_arrow_keys(page: Page, serve_site: Any) -> Non
     reader.choose("live:look-finished")
     reader.wait_notice("finished")
     chart = page.locator("run-view run-chart").first
-    chart.locator("canvas").wait_for()
+    reaches(chart, 60)
     chart.locator(".run-stage").focus()
     page.keyboard.press("Home")
     readout = chart.locator(".run-readout")

@@ -65,5 +65,5 @@ def test_a_watched_run_says_who_trains_and_hears_what_it_can(page: Page, server:
         child.join()
     reader.wait_notice("trainer-gone")
     expect(page.get_by_role("button", name="Resume", exact=True)).to_be_hidden()
-    page.set_viewport_size({"width": 390, "height": 844})
+    reader.resize(390, 844)
     assert not is_wider_than_the_window(page)
