@@ -1,13 +1,15 @@
 """The run view in a real browser, on real logs: live, finished, diverged, dropped, recorded."""
 
 import json
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
-from browser.run_reader import CHOOSER, RunReader, write, written
+from browser.run_reader import CHOOSER, RunReader, reaches, write, written
 from slowness import slowness
 
 # How many pixels in the upper third of a chart have the colour of its line.
@@ -64,9 +66,11 @@ def test_the_token_leaves_the_address_and_survives_a_reload(reader: RunReader) -
 
 
 def test_a_live_run_arrives_whole_and_ends(reader: RunReader, serve_site: Any) -> None:
-    with write(serve_site.runs, "live-1", "--steps", "60", "--pace", "0.03", "--end", "finished"):
+    options = ("--steps", "60", "--pace", "0.03", "--linger", "--end", "finished")
+    with write(serve_site.runs, "live-1", *options) as trainer:
         reader.wait(lambda: reader.state["run"] == "live-1", "live-1")
         reader.wait_notice("live")
+        trainer.send_signal(signal.SIGUSR1)
         reader.wait_notice("finished")
     state = reader.state
     events = (serve_site.runs / "live-1" / "events.jsonl").read_text().splitlines()
@@ -121,13 +125,13 @@ def test_a_killed_trainer_is_called_gone_and_comes_back_when_resumed(
 ) -> None:
     with write(serve_site.runs, "killed", "--steps", "400", "--pace", "0.05") as trainer:
         reader.wait(lambda: reader.state["run"] == "killed" and reader.state["step"] > 5, "steps")
-        assert reader.notice == "live"
+        reader.wait_notice("live")
         trainer.kill()
     reader.wait_notice("trainer-gone")
     step = reader.state["step"]
     assert f"ended after step {step}" in text(reader.page, ".run-state")
     option = reader.page.locator(f"{CHOOSER} option[value='live:killed']")
-    assert option.inner_text().endswith("gone")
+    expect(option).to_have_text(re.compile("gone$"))
     resume = ("--steps", "400", "--first", str(step - 2), "--until", str(step + 5))
     with write(serve_site.runs, "killed", *resume, "--end", "stopped"):
         reader.wait_notice("stopped")
@@ -155,7 +159,7 @@ def test_a_dropped_file_is_read_like_a_run(reader: RunReader, tmp_path: Path) ->
     reader.wait(lambda: reader.state["run"] == "elsewhere", "the file")
     reader.wait(lambda: "2 damaged lines" in text(reader.page, ".run-log"), "the damage")
     assert reader.state["series"]["train/loss"]["x"] == list(range(1, 31))
-    assert reader.notice == "finished"
+    reader.wait_notice("finished")
 
 
 def test_a_file_that_is_no_log_is_said_to_be_none(reader: RunReader, tmp_path: Path) -> None:
@@ -183,6 +187,7 @@ def test_text_from_a_log_is_never_markup(reader: RunReader, tmp_path: Path) -> N
     reader.page.locator("run-chooser input[type=file]").set_input_files(path)
     reader.wait_notice("failed")
     reader.page.locator("run-view summary").click()
+    reader.page.locator("run-view data-table table").first.wait_for()
     assert reader.page.title() != "owned"
     assert reader.page.locator("run-view img, run-view script, run-view [onclick]").count() == 0
     assert evil in text(reader.page, ".run-model")
@@ -195,5 +200,5 @@ def test_a_hundred_thousand_events_replay_in_two_seconds(reader: RunReader) -> N
     assert measured["drawnMs"] < 3000 * slowness()
     chart = reader.page.locator("run-view run-chart").first
     chart.scroll_into_view_if_needed()
-    reader.page.wait_for_timeout(500 * slowness())
-    assert chart.evaluate(INK_ABOVE) > 10, "the one step in a hundred thousand is not to be seen"
+    reaches(chart, 99_999)
+    reader.wait(lambda: chart.evaluate(INK_ABOVE) > 10, "sight of one step in a hundred thousand")

@@ -1,5 +1,6 @@
 """The server dies again and again under an open page while a real log grows: nothing is missed."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,15 @@ from playwright.sync_api import Page
 
 from browser.run_reader import RunReader, write
 from conftest import Server
-from slowness import slowness
 
 KILLS = 10
+# What a browser does to a hidden tab, once what was asked for before is drawn.
+HOLD = """() => new Promise((done) => {
+  const frame = window.requestAnimationFrame.bind(window);
+  window.held = [];
+  window.requestAnimationFrame = (draw) => held.push(draw);
+  frame(() => frame(() => done()));
+})"""
 EXPECTED_ON_THE_CONSOLE = ["Failed to load resource", "net::ERR_"]
 
 
@@ -60,13 +67,15 @@ def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_addre
 ) -> None:
     page.allowed_errors += [*EXPECTED_ON_THE_CONSOLE, "401"]  # type: ignore[attr-defined]
     reader = RunReader(page, server.url)
-    with write(server.runs, "one", "--steps", "20", "--pace", "0.2", "--end", "finished"):
+    options = ("--steps", "20", "--pace", "0.2", "--linger", "--end", "finished")
+    with write(server.runs, "one", *options) as trainer:
         reader.wait(lambda: reader.state["step"] > 2, "steps")
         server.kill()
         server.token = server.token[::-1]
         server.start()
         reader.wait_notice("not-let-in")
         page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
+        trainer.send_signal(signal.SIGUSR1)
         reader.wait_notice("finished")
     assert "#" not in page.url
     assert reader.state["gaps"] == 0
@@ -74,15 +83,17 @@ def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_addre
 
 def test_a_page_that_gets_no_frames_folds_and_does_not_draw(page: Page, server: Server) -> None:
     reader = RunReader(page, server.url)
-    hold = "() => { window.held = []; window.requestAnimationFrame = (draw) => held.push(draw); }"
-    with write(server.runs, "one", "--steps", "80", "--pace", "0.02", "--end", "finished"):
+    shown = page.locator("run-view .run-step")
+    options = ("--steps", "9000", "--pace", "0.02", "--end", "finished")
+    with write(server.runs, "one", *options) as trainer:
         reader.wait(lambda: reader.state["step"] > 5, "steps")
-        page.locator("run-view .run-step").wait_for()
-        page.evaluate(hold)  # what a browser does to a hidden tab
-        page.wait_for_timeout(100 * slowness())
-        drawn = page.locator("run-view .run-step").inner_text()
-        reader.wait(lambda: bool(reader.state["status"] == "finished"), "the end")
-    assert page.locator("run-view .run-step").inner_text() == drawn
+        shown.wait_for()
+        page.evaluate(HOLD)
+        drawn, step = shown.inner_text(), reader.state["step"]
+        reader.poll(lambda: reader.state["step"] > step + 20, "steps that are not drawn")
+        trainer.send_signal(signal.SIGUSR1)
+        reader.poll(lambda: bool(reader.state["status"] == "finished"), "the end")
+    assert shown.inner_text() == drawn
     assert page.evaluate("held.length") <= 2  # one drawing is asked for, not one an event
     page.evaluate("() => held.splice(0).forEach((draw) => draw(performance.now()))")
-    assert page.locator("run-view .run-step").inner_text() == "Step 80 of 80"
+    assert shown.inner_text() == f"Step {reader.state['step']} of 9000"

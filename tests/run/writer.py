@@ -4,7 +4,8 @@
 
 It stands for the trainer where a test is about the log, the server or the page: the same file, the
 same lock, the same way to die. After every event it prints the event's number once it is safe.
-SIGUSR1 lets it end after the step that it is in.
+SIGUSR1 lets it end after the step that it is in; one that lingers takes all its steps, and then
+waits for that.
 """
 
 import argparse
@@ -114,6 +115,21 @@ def train_step(log: EventLog, step: int, steps: int, nan_at: int) -> None:
         log.emit("beat", step, expect_next_in=1.0)
 
 
+def train(log: EventLog, args: argparse.Namespace, last: int) -> None:
+    """The steps to `last`, or to the one in which SIGUSR1 comes."""
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
+    for step in range(args.first, last + 1):
+        train_step(log, step, args.steps, args.nan_at)
+        print(step, flush=True)
+        time.sleep(args.pace)
+        if asked and not args.linger:
+            break
+    while args.linger and not asked:
+        log.emit("beat", last, expect_next_in=1.0)
+        time.sleep(0.2)
+
+
 def main() -> None:
     """Write, flush after each event, and stop when told or killed."""
     parser = argparse.ArgumentParser()
@@ -128,6 +144,9 @@ def main() -> None:
     parser.add_argument(
         "--hang", action="store_true", help="stay alive and silent after the last step"
     )
+    parser.add_argument(
+        "--linger", action="store_true", help="beat after the last step until SIGUSR1, then end"
+    )
     args = parser.parse_args()
     path = args.runs / args.run_id / "events.jsonl"
     log = EventLog(path, run=args.run_id, clock=SystemClock(), attempt=int(args.first > 1))
@@ -136,14 +155,7 @@ def main() -> None:
     else:
         start(log, args.steps)
     last = min(args.steps, args.until)
-    asked: list[int] = []
-    signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
-    for step in range(args.first, last + 1):
-        train_step(log, step, args.steps, args.nan_at)
-        print(step, flush=True)
-        time.sleep(args.pace)
-        if asked:
-            break
+    train(log, args, last)
     if args.end:
         for prompt, text in (("reverse: planet", "tenalp"), ("capital of Norway?", "olsO")):
             log.emit("sample", last, prompt=prompt, text=text, when="after")
