@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Locator, Page
@@ -28,8 +29,8 @@ class DecisionReader:
         self.page.evaluate("() => document.activeElement.blur()")  # which may tell of a change
         self.page.locator("method-decision:not([data-waits])").wait_for()  # the address follows
         self.page.evaluate(ANEW)
+        self.wait_for(lambda: self.view["state"] == {}, "it does not show what it first did")
         self.settle("")
-        self.shows("Full fine-tuning.")
 
     @property
     def view(self) -> dict[str, Any]:
@@ -66,11 +67,18 @@ class DecisionReader:
         """Wait until this is in the address and all that belongs to it is shown."""
         ready = "method-decision[data-standing=live]:not([data-waits])"
         self.page.locator(ready).wait_for(timeout=SECONDS * 1000)
+        self.wait_for(
+            lambda: self.address == address and self.page.locator(ready).count() == 1,
+            f"the address does not say {address!r}",
+        )
+
+    def wait_for(self, true: Callable[[], bool], otherwise: str) -> None:
+        """Wait until something is so."""
         for _ in range(SECONDS * 20):
-            if self.address == address and self.page.locator(ready).count():
+            if true():
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"the address says {self.address!r}, not {address!r}")
+        raise AssertionError(f"{otherwise}: {self.address!r}, {self.view['state']}")
 
     def shows(self, title: str) -> None:
         """Wait until this is the answer."""

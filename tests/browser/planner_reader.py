@@ -33,8 +33,8 @@ class PlannerReader:
         self.page.evaluate("() => document.activeElement.blur()")  # which may tell of a change
         self.page.locator("memory-planner:not([data-waits])").wait_for()  # the address follows
         self.page.evaluate(ANEW)
-        self.settle("")
         self.shows({})
+        self.settle("")
 
     @property
     def view(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from browser.planner_reader import SECONDS, PlannerReader
 from conftest import StaticSite
@@ -11,6 +11,7 @@ from unfrozen.planner.state import as_query
 
 SIXTEEN = {"gpu": "H100 SXM", "gpus": "16", "sharding": "zero3", "grad_accum": "4"}
 ROWS = ".mp-layouts-row"
+FIND = "[data-way=layouts]"
 
 
 def told(state: dict[str, str], framework: str = "") -> dict[str, Any]:
@@ -28,13 +29,18 @@ def opened(page: Page, url: str) -> PlannerReader:
     return reader
 
 
+def ranked(page: Page) -> None:
+    """Wait for the end of a search that was begun: until then, the ranking is the one so far."""
+    expect(page.locator(FIND)).to_have_text("Rank the layouts", timeout=SECONDS * 1000)
+
+
 def test_layouts_are_ranked_and_one_that_is_used_is_the_plan(
     page: Page, static_site: StaticSite
 ) -> None:
     reader = opened(page, static_site.url)
     assert page.locator(ROWS).count() == 0
-    page.locator("[data-way=layouts]").click()
-    page.locator(ROWS).first.wait_for(timeout=SECONDS * 1000)
+    page.locator(FIND).click()
+    ranked(page)
     rows = told(SIXTEEN)["rows"]
     assert page.locator(ROWS).count() == len(rows)
     assert rows[0]["label"] in page.locator(ROWS).first.inner_text()
@@ -51,11 +57,12 @@ def test_the_layouts_of_a_framework_come_with_what_to_type(
     page: Page, static_site: StaticSite
 ) -> None:
     opened(page, static_site.url)
-    page.locator("[data-way=layouts]").click()
+    page.locator(FIND).click()
     page.locator(ROWS).first.wait_for(timeout=SECONDS * 1000)
     page.locator("[data-way=layouts-by]").select_option("megatron")
     fold = page.locator("[data-key=layouts-command]")
     fold.wait_for(timeout=SECONDS * 1000)
+    ranked(page)
     fold.locator("summary").click()
     expected = told(SIXTEEN, "megatron")["rows"][0]["command"]
     assert fold.locator("code").text_content() == expected
@@ -65,16 +72,16 @@ def test_another_plan_ends_the_search_and_is_shown_at_once(
     page: Page, static_site: StaticSite
 ) -> None:
     reader = opened(page, static_site.url)
-    page.locator("[data-way=layouts]").click()
+    page.locator(FIND).click()
     changed = SIXTEEN | {"seq_len": "4096"}
     reader.type("seq_len", "4096")
     reader.shows(changed)
     assert page.locator(ROWS).count() == 0
-    assert page.locator("[data-way=layouts]").inner_text() == "Rank the layouts"
+    assert page.locator(FIND).inner_text() == "Rank the layouts"
 
 
 def test_what_cannot_be_held_is_said(page: Page, static_site: StaticSite) -> None:
     reader = PlannerReader(page, f"{static_site.url}#planner?gpu=L4")
     reader.shows({"gpu": "L4"})
-    page.locator("[data-way=layouts]").click()
+    page.locator(FIND).click()
     page.get_by_text("Nothing that fits").wait_for(timeout=SECONDS * 1000)

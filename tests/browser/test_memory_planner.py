@@ -221,9 +221,10 @@ def test_everything_is_reached_and_kept_by_keyboard(planner: PlannerReader) -> N
     assert planner.root.locator("[data-key=number-device] .mp-formula").is_visible()
     assert planner.page.evaluate("() => document.activeElement.dataset.key") == "micro_batch"
     planner.root.locator(".mp-advice .mp-apply").first.focus()
+    before = planner.page.url
     planner.page.keyboard.press("Enter")
-    planner.wait()
-    planner.page.locator("memory-planner:not([data-waits])").wait_for()
+    expect(planner.page).not_to_have_url(before)
+    planner.settle(planner.plan)
     inside = "() => document.activeElement.closest('memory-planner') !== null"
     assert planner.page.evaluate(inside)
 

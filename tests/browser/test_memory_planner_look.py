@@ -24,6 +24,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     context = chromium.new_context(bypass_csp=True)
     reader = PlannerReader(context.new_page(), static_site.url + fragment)
     reader.wait(standing)
+    reader.page.locator("memory-planner:not([data-waits])").wait_for()
     reader.page.evaluate(OPEN_ALL)
     looks = ("light", 1440), ("dark", 320)
     assert objections(reader.page, "memory-planner", *looks) == []

@@ -202,6 +202,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     context = chromium.new_context(bypass_csp=True)
     reader = DecisionReader(context.new_page(), static_site.url + fragment)
     reader.wait(standing)
+    reader.page.locator("method-decision:not([data-waits])").wait_for()
     reader.page.evaluate(OPEN_ALL)
     looks = ("light", 1440), ("dark", 390)
     assert objections(reader.page, "method-decision", *looks) == []
