@@ -48,17 +48,19 @@ WATCH = """() => {
 # Logs given to the view as files, one after the other: what each left behind, by its name.
 READ_LOGS = """async (logs) => {
   const view = document.querySelector('run-view');
+  const picked = view.querySelector('run-chooser select');
   const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   const found = {};
   for (const [name, text] of logs) {
     const file = new File([text], `log-${name.slice(0, 40)}.jsonl`);
     view.dispatchEvent(new CustomEvent('choose', { detail: { kind: 'file', file } }));
-    await frame();
+    // What is drawn is of this file as soon as the chooser names it.
+    const isDrawn = () => picked.value === `file:${file.name}` && view.dataset.state !== 'reading';
     const late = performance.now() + 30_000;
-    while (view.dataset.state === 'reading' && performance.now() < late) await frame();
+    while (!isDrawn() && performance.now() < late) await frame();
     for (let n = 0; n < 2; n += 1) await frame();
     const said = window.attacked();
-    if (view.dataset.state === 'reading') said.push('still reading');
+    if (!isDrawn()) said.push('still reading');
     const { refusedLines, events, skippedLines } = view.state;
     if (refusedLines + events + skippedLines === 0) said.push('nothing read');
     if (said.length) found[name] = said;
