@@ -55,14 +55,18 @@ def assert_same(live: Any, baked: Any, where: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["serve_site", "static_site"])
-def test_every_cell_computes_what_was_baked(
+def test_every_cell_computes_what_was_baked_and_moves_nothing(
     page: Page, host: str, request: pytest.FixtureRequest
 ) -> None:
     reader = CellReader(page, request.getfixturevalue(host).url)
     assert len(reader.cells) >= 2
-    for cell in reader.cells:
-        baked = reader.shown(cell)
+    shown = {cell: reader.shown(cell) for cell in reader.cells}
+    reader.run_as_is(reader.cells[0])  # Python is here; figures have their tools
+    before = page.evaluate(BOXES)
+    page.evaluate(WATCH_SHIFTS)
+    for cell, baked in shown.items():
         assert baked["note"] == "Computed when this page was built"
+        page.locator(f"#{cell}").scroll_into_view_if_needed()
         result = reader.run_as_is(cell)
         assert (result["ok"], result["error"]) == (True, None), cell
         live = reader.shown(cell)
@@ -70,18 +74,8 @@ def test_every_cell_computes_what_was_baked(
         assert_same({**live, "note": baked["note"]}, baked, cell)
         assert result["stdout"] == (baked["stdout"] or ""), cell
         assert result["value"] == baked["value"], cell
-
-
-def test_nothing_moves_when_cells_turn_live(page: Page, serve_site: Any) -> None:
-    reader = CellReader(page, serve_site.url)
-    reader.run_as_is(reader.cells[0])  # Python is here; figures have their tools
-    before = reader.page.evaluate(BOXES)
-    reader.page.evaluate(WATCH_SHIFTS)
-    for cell in reader.cells:
-        reader.page.locator(f"#{cell}").scroll_into_view_if_needed()
-        reader.run_as_is(cell)
-    assert reader.page.evaluate(BOXES) == before
-    assert reader.page.evaluate("window.shifts.map((entry) => entry.value)") == []
+    assert page.evaluate(BOXES) == before
+    assert page.evaluate("window.shifts.map((entry) => entry.value)") == []
 
 
 def test_opening_the_editor_moves_nothing(page: Page, static_site: Any) -> None:
