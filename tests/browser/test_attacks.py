@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from browser.planner_reader import PlannerReader
 from browser.run_reader import RunReader
+from conftest import watched_page
 from security import attacks
 from slowness import slowness
 
 LOGS_AT_ONCE = 12
+WHOLE = [name for name, _ in attacks.whole_logs()]
 LAST = 2**52 + 1
 HANG_MS = 4000  # of a machine with other things to do; a hang is twenty seconds
 
@@ -111,17 +113,29 @@ TOLD = {
 }
 
 
+@pytest.fixture(scope="module")
+def opened(chromium: Browser, static_site: Any) -> Iterator[Page]:
+    """A page on a host that sends no policy, for one attack after the other."""
+    with watched_page(chromium.new_context()) as page:
+        page.goto(static_site.url)
+        page.locator("run-view[data-state]").wait_for(state="attached")
+        yield page
+
+
 @pytest.fixture
-def attacked(page: Page, static_site: Any) -> Iterator[Page]:
-    """A page on a host that sends no policy; whatever it asks for beside its own files is told."""
+def attacked(opened: Page, static_site: Any) -> Iterator[Page]:
+    """That page; whatever it asks for meanwhile beside its own files is told."""
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(static_site.url)
-    page.locator("run-view[data-state]").wait_for(state="attached")
-    page.evaluate(WATCH)
-    yield page
-    assert page.evaluate("() => window.attacked()") == []
-    assert page.evaluate("() => window.stoodStill") < HANG_MS * slowness()
+
+    def note(request: Request) -> None:
+        asked.append(request.url)
+
+    opened.on("request", note)
+    opened.evaluate(WATCH)
+    yield opened
+    opened.remove_listener("request", note)
+    assert opened.evaluate("() => window.attacked()") == []
+    assert opened.evaluate("() => window.stoodStill") < HANG_MS * slowness()
     strange = [url for url in asked if "owned" in url or not url.startswith(static_site.url)]
     assert not [url for url in strange if not url.startswith(("blob:", "data:"))]
 
@@ -141,19 +155,20 @@ def test_no_line_of_a_log_is_drawn_that_is_not_an_event(attacked: Page) -> None:
     assert attacked.evaluate(READ_LOGS, logs) == {}
 
 
-@pytest.mark.parametrize("name", [name for name, _ in attacks.whole_logs()])
+@pytest.mark.parametrize("name", WHOLE)
 def test_no_log_of_any_size_or_order_holds_the_page(
     attacked: Page, name: str, tmp_path: Path
 ) -> None:
-    lines = dict(attacks.whole_logs())[name]
-    last = attacks.line(LAST, {"kind": "alert", "text": "the last word", "step": 9, "att": 9000})
+    lines, end = dict(attacks.whole_logs())[name], LAST + WHOLE.index(name)
+    alert = {"kind": "alert", "text": f"the last word of {name}", "step": 9, "att": 9000}
+    last = attacks.line(end, alert)
     path = tmp_path / "hostile.jsonl"
     path.write_text("\n".join([*lines, last, ""]), "utf-8", "surrogatepass")
     reader = RunReader(attacked)
     attacked.locator("run-chooser input[type=file]").set_input_files(path)
-    reader.wait(lambda: reader.brief["lastSeq"] == LAST, "end of the log")
+    reader.wait(lambda: reader.brief["lastSeq"] == end, "end of the log")
     first = attacked.locator("run-view .run-alert-list li").first
-    expect(first).to_contain_text("the last word")
+    expect(first).to_contain_text(str(alert["text"]))
     told = attacked.locator("run-view .run-log").inner_text()
     assert name not in TOLD or TOLD[name] in told
 
