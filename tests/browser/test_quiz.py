@@ -1,10 +1,11 @@
 """The quiz in a browser: answered without scripts, by keyboard, and by the planner's own Python."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from accessibility import objections
 from conftest import StaticSite
@@ -120,7 +121,7 @@ def test_a_choice_is_answered_at_once_and_another_replaces_it(quiz: Quiz) -> Non
 def test_an_answer_leads_to_its_paragraph(quiz: Quiz) -> None:
     quiz.end.locator("label").first.click()
     quiz.end.locator(".quiz-said a").click()
-    assert quiz.page.url.endswith("#sixteen-bytes-a-parameter")
+    expect(quiz.page).to_have_url(re.compile("#sixteen-bytes-a-parameter$"))
 
 
 def test_questions_do_not_answer_each_other_and_no_score_is_kept(quiz: Quiz) -> None:
