@@ -64,7 +64,7 @@ def test_a_death_runs_the_cells_above_again_with_one_button(reader: CellReader) 
     assert "exit code 1" in str(reader.shown()["message"])
     assert page.locator(f"#{second} .cell-status").inner_text() == "Python ended"
     page.locator(f"#{second} .cell-message button", has_text="cells above").click()
-    page.locator(f"#{first} .cell-status", has_text="Done").wait_for()
+    page.locator(f"#{first} .cell-status", has_text="Done").wait_for(timeout=90_000)
     assert reader.run("shared + 1")["value"] == "21"
     reader.cell = first
 

@@ -124,7 +124,7 @@ def test_the_cells_above_can_be_run_again_with_one_button(reader: CellReader) ->
     reader.start("sum(range(10**11))")
     assert reader.stop()["cleared"]
     page.locator(f"#{second} .cell-message button", has_text="cells above").click()
-    page.locator(f"#{first} .cell-status", has_text="Done").wait_for()
+    page.locator(f"#{first} .cell-status", has_text="Done").wait_for(timeout=90_000)
     assert reader.run("shared + 1")["value"] == "21"
     reader.cell = first
 

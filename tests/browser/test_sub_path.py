@@ -3,6 +3,7 @@
 from playwright.sync_api import Page, Response
 
 from browser.cell_reader import CellReader
+from browser.drawing import drawn
 from conftest import StaticSite
 
 
@@ -22,7 +23,7 @@ def test_whatever_a_reader_does_is_fetched_from_below_the_path(
     for place in (".chapter h2", "memory-planner", "run-view"):  # fetched when one comes near
         for index in range(page.locator(place).count()):
             page.locator(place).nth(index).evaluate("(element) => element.scrollIntoView()")
-            page.wait_for_timeout(100)
+            drawn(page)
     assert reader.run_as_is("memory-table")["ok"]
     page.wait_for_load_state("networkidle")
     fetched = [url for url in asked if not url.startswith(("data:", "blob:"))]
