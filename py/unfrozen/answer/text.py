@@ -49,7 +49,8 @@ def title(job: Job) -> str:
     where = job.gpu.name if job.gpu else "one card" if job.cluster.gpus == 1 else "cards"
     sharding = f", {_sharding(job)}" if job.cluster.stage else ""
     sharding += "".join(f", {words}" for words in layout_words(job.cluster))
-    count = format_count(job.model.num_parameters)
+    held = (job.model.num_parameters, job.model.frozen)
+    count = " and frozen ".join(format_count(many) for many in held if many)
     return (
         f"{job.model.architecture.model_type}, {count} parameters, {recipe_words(job)},"
         f" {_batch(job)} tokens, {cards}{where}{sharding}"
@@ -58,8 +59,7 @@ def title(job: Job) -> str:
 
 def recipe_words(job: Job) -> str:
     """How a job trains: "adamw in bf16 with an fp32 master copy"."""
-    recipe = job.recipe
-    precision = recipe.params
+    recipe, precision = job.recipe, job.recipe.params
     if recipe.params == "fp32" and recipe.compute != "fp32":
         precision = f"fp32 with {recipe.compute} autocast"
     elif recipe.master:

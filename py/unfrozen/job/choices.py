@@ -47,6 +47,7 @@ CHOICES: Final[dict[str, tuple[object, ...]]] = {
         "classification",
     ),
     "router_held": (False, True),
+    "frozen_tower": (False, True),
     "experts_cast": (False, True),
     "compiled_loss": (None, False, True),
     "keeps_outputs": (False, True),

@@ -79,16 +79,24 @@ _READINGS: Final = {
 
 
 def apply(
-    name: object, recipe: Words, cluster: Words, model_type: str = "", *, experts: bool = False
+    name: object,
+    recipe: Words,
+    cluster: Words,
+    model_type: str = "",
+    *,
+    experts: bool = False,
+    tower: bool = False,
 ) -> tuple[Chosen, Words, Words]:
     """The framework called `name`, and recipe and cluster of a job with what it sets for a model
-    of this type; `experts` says whether it has any. PlanError where nobody knows the framework.
+    of this type; `experts` and `tower` say whether it has any. PlanError where nobody knows the
+    framework.
     """
     name = _known(name)
     asked = {**recipe, **cluster, **_adapter_words(recipe), "model_type": model_type}
     words = []
     for habit in FRAMEWORKS[name]:
-        idle = habit.key in _OF_EXPERTS and not experts
+        of_others = not experts and habit.key in _OF_EXPERTS
+        idle = of_others or (habit.key == "frozen_tower" and not tower)
         holds = habit.when is None or habit.when(asked)
         if not idle and holds and habit.key not in asked and _makes_sense(habit.key, asked):
             asked[habit.key] = habit.value

@@ -50,6 +50,10 @@ def _full(asked: Words) -> bool:
     return asked.get("method", "full") == "full"
 
 
+def _whole_and_full(asked: Words) -> bool:
+    return _full(asked) and not _weights_sharded(asked)
+
+
 def _not_quantised(asked: Words) -> bool:
     return asked.get("method") == "lora"
 
@@ -90,6 +94,9 @@ _AUTOCAST: Final = ("lora.autocast", True, "bf16=True: their products run in bf1
 _ONCE: Final = ("lora.library", "peft", "q, k and v keep their input once, as it is")
 _APART: Final = ("lora.library", "peft", "every adapter stands alone")
 _BELOW: Final = "transformers 5.24 src/transformers"
+_BLIND: Final = ("frozen_tower", True, "what sees pictures does not train")
+_FACTORY: Final = "hiyouga/LLaMA-Factory @01d87b8 src/llamafactory"
+_FACTORY_ADAPTER: Final = f"{_FACTORY} model/adapter.py (cast_trainable_params_to_fp32)"
 _KEMPNER: Final = "KempnerInstitute/KempnerForge @bc775fe"
 _PRIME: Final = "PrimeIntellect-ai/prime-rl @c95bd79 src/prime_rl/trainer"
 
@@ -124,7 +131,24 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
         (*_WIDE, "axolotl @067b021 src/axolotl/loaders/adapter.py"),
         (*_AUTOCAST, "axolotl @067b021 src/axolotl/core/builders/base.py"),
     ),
-    "ms-swift": _habits(f"its trainers are those of {_BELOW}", *_TRAINER),
+    "ms-swift": _habits(
+        f"its trainers are those of {_BELOW}",
+        *_TRAINER,
+        (*_BLIND, "ms-swift @040e95f docs (freeze_vit, freeze_aligner)"),
+    ),
+    "llama-factory": _habits(
+        f"its trainers are those of {_BELOW}",
+        *_TRAINER,
+        ("params", "fp32", "what trains is cast to fp32", _whole_and_full, _FACTORY_ADAPTER),
+        (
+            *("checkpointing", "full", "it is on unless it is switched off"),
+            f"{_FACTORY} model/model_utils/checkpointing.py",
+        ),
+        (*_BLIND, f"{_FACTORY} hparams/finetuning_args.py (freeze_vision_tower)"),
+        (*_PEFT, _FACTORY_ADAPTER),
+        ("lora.dtype", "fp32", "what trains is cast to fp32", _FACTORY_ADAPTER),
+        (*_AUTOCAST, f"{_FACTORY} hparams/parser.py (compute_dtype)"),
+    ),
     "torchtune": _habits(
         "meta-pytorch/torchtune @bd2a0fc",
         ("params", "bf16", "recipes/configs: dtype: bf16"),
@@ -237,6 +261,7 @@ OTHER_NAMES: Final = {
     "automodel": "nemo-automodel",
     "bridge": "megatron",
     "composer": "llm-foundry",
+    "factory": "llama-factory",
     "hf": "transformers",
     "huggingface": "transformers",
     "mcore": "megatron",

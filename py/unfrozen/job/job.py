@@ -59,11 +59,14 @@ class Job:
         if given.get("framework") is not None:
             _check_objects(recipe, cluster)
             a = model.architecture
-            name, experts = given["framework"], a.experts is not None
-            chosen, recipe, cluster = apply(name, recipe, cluster, a.model_type, experts=experts)
+            has = {"experts": a.experts is not None, "tower": a.vision is not None}
+            chosen, recipe, cluster = apply(
+                given["framework"], recipe, cluster, a.model_type, **has
+            )
+        read = Recipe.read(recipe)
         job = cls(
-            model,
-            Recipe.read(recipe),
+            model.language if read.frozen_tower else model,
+            read,
             Cluster.read(cluster),
             _gpu(given.get("gpu")),
             chosen,

@@ -68,6 +68,8 @@ class Recipe:
                   is made again, until the next forward pass
     experts_cast  under autocast experts compute in `compute`, of fp32 weights that are cast at each
                   use (`gpu_runner`); else in the precision of their weights (transformers)
+    frozen_tower  what sees pictures, and joins them to the model, does not train: of it weights are
+                  there, as wide as the others, and nothing else
     dropout       probability; default: what the model's config says
     loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not; chunked
                   keeps 16-bit logits and upcasts a chunk; fused_linear never builds them, nor
@@ -113,6 +115,7 @@ class Recipe:
     expert_padding: str | float | None = None
     router_held: bool = False
     experts_cast: bool = False
+    frozen_tower: bool = False
     dropout: float | None = None
     loss: str = "logits_fp32"
     compiled_loss: bool | None = None

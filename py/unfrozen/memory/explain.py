@@ -104,7 +104,7 @@ def _pieces_of(component: str, point: Point) -> list[str]:
 
 def _state_term(step: Step, component: str, size: int) -> Term:
     recipe, cluster = step.recipe, step.cluster
-    count = step.local.num_parameters
+    count = step.local.num_parameters + (step.local.frozen if component == "params" else 0)
     trained = trained_parameters(step.local, recipe)
     width, number = _state_formula(recipe, component, count, trained)
     formula = f"{width} · {'N' if number == count else 'adapters'}"

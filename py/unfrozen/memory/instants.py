@@ -23,7 +23,7 @@ from functools import lru_cache
 
 from unfrozen.errors import PlanError
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.recipe import Recipe
+from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.backward import Pass
 from unfrozen.memory.early import head_update, layer_updates
 from unfrozen.memory.gathering import summed_bytes
@@ -98,6 +98,7 @@ class Step:
         more = self._embedding_share(held)
         if more > 1:
             sizes = {name: round(size * more) for name, size in sizes.items()}
+        sizes["params"] += BYTES[self.recipe.params] * held.frozen
         return per_card(sizes, self.cluster, whole, share)
 
     def _grads_of(self, stage: ModelConfig) -> int:

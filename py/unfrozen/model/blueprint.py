@@ -90,6 +90,13 @@ class Blueprint:
         """Whether a tensor belongs to what sees pictures."""
         return bool(self.towers) and tensor.name.startswith(self.towers)
 
+    def without_towers(self) -> Blueprint:
+        """The language model alone."""
+        before, after = (
+            [t for t in part if not self.is_tower(t)] for part in (self.before, self.after)
+        )
+        return Blueprint(before, self.kinds, self.order, after, self.at)
+
     def active(self, share: float) -> float:
         """Weights of matrices in all layers that act on one token, which passes this `share` of the
         experts that are stacked.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -26,9 +26,13 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model that can be counted exactly; `from_hf` reads it from a config.json."""
+    """A model that can be counted exactly; `from_hf` reads it from a config.json.
+
+    `frozen` parameters more stand beside it, which never train: those of a tower.
+    """
 
     architecture: Architecture
+    frozen: int = 0
 
     def __hash__(self) -> int:
         """Computed once: plans of one model are looked up by it."""
@@ -144,7 +148,12 @@ class ModelConfig:
 
     def with_vocabulary(self, rows: int) -> ModelConfig:
         """The same model with an embedding, and an untied head, of so many rows."""
-        return ModelConfig(self.architecture.with_vocabulary(rows))
+        return replace(self, architecture=self.architecture.with_vocabulary(rows))
+
+    @property
+    def language(self) -> ModelConfig:
+        """Its language model, beside what sees pictures and does not train."""
+        return _language(self) if self.tower_parameters else self
 
     def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> ModelConfig:
         """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide.
@@ -208,9 +217,18 @@ class ModelConfig:
 
 @lru_cache(maxsize=1024)
 def _split(model: ModelConfig, ranks: int, sharers: int, own: int | None) -> ModelConfig:
-    return ModelConfig(model.architecture.split(ranks, sharers, own))
+    return replace(model, architecture=model.architecture.split(ranks, sharers, own))
 
 
 @lru_cache(maxsize=4096)
 def _part(model: ModelConfig, layers: tuple[int, ...], embedding: bool, head: bool) -> ModelConfig:
-    return ModelConfig(model.architecture.only(layers, embedding=embedding, head=head))
+    found = model.architecture.only(layers, embedding=embedding, head=head)
+    return ModelConfig(found, model.frozen if embedding else 0)
+
+
+@lru_cache(maxsize=1024)
+def _language(model: ModelConfig) -> ModelConfig:
+    a = model.architecture
+    assert a.blueprint is not None
+    alone = replace(a, vision=None, blueprint=a.blueprint.without_towers())
+    return ModelConfig(alone, model.tower_parameters)

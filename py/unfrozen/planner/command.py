@@ -98,6 +98,7 @@ def _differences(job: Job, run: Job, found: Launch) -> list[str]:
     recipe, told, a = job.recipe, run.recipe, job.model.architecture
     asked = (
         (not can_train(a), f"it cannot train a model of type {a.model_type}"),
+        (job.model.frozen > 0, "it cannot train a model that sees pictures"),
         (recipe.lora is not None, "it trains every weight, without adapters"),
         (recipe.lisa_layers is not None, "it trains every layer at once"),
         *_state_differences(job, told),

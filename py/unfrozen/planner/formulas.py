@@ -26,9 +26,10 @@ def model_facts(model: ModelConfig, state: State) -> Json:
     shape.append(f"vocabulary {a.vocab:,}")
     if a.experts:
         shape.insert(1, f"{a.experts.count} experts")
+    frozen = f", {format_count(model.frozen)} frozen" if model.frozen else ""
     return {
         "name": _pasted(setting(state, "config")) or setting(state, "model"),
-        "size": f"{format_count(model.num_parameters)} parameters",
+        "size": f"{format_count(model.num_parameters)} parameters{frozen}",
         "exact": f"{model.num_parameters:,}",
         "shape": ", ".join(shape),
     }

@@ -200,6 +200,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Knob, ...]], ...]] = (
             _knob("expert_padding", "Places of experts", "times the even share, or fullest"),
             _knob("router_held", "Routers' losses held", "with all that leads to them"),
             _knob("experts_cast", "Experts under autocast", "in 16 bits, as other layers"),
+            _knob("frozen_tower", "What sees pictures", "does not train"),
             _knob("dropout", "Dropout", "each mask is kept: 0 … 1"),
             _knob("activation_offload", "Offload activations", "to the host, layer by layer"),
         ),
