@@ -49,10 +49,10 @@ def title(job: Job) -> str:
     where = job.gpu.name if job.gpu else "one card" if job.cluster.gpus == 1 else "cards"
     sharding = f", {_sharding(job)}" if job.cluster.stage else ""
     sharding += "".join(f", {words}" for words in layout_words(job.cluster))
-    held = (job.model.num_parameters, job.model.frozen)
-    count = " and frozen ".join(format_count(many) for many in held if many)
+    held = {"parameters": job.model.num_parameters, "frozen": job.model.frozen}
+    count = ", ".join(f"{format_count(many)} {word}" for word, many in held.items() if many)
     return (
-        f"{job.model.architecture.model_type}, {count} parameters, {recipe_words(job)},"
+        f"{job.model.architecture.model_type}, {count}, {recipe_words(job)},"
         f" {_batch(job)} tokens, {cards}{where}{sharding}"
     )
 

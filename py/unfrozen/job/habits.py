@@ -5,6 +5,7 @@ A habit that differs between versions is that of the commit which is named.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
 
@@ -62,13 +63,18 @@ def _llama4(asked: Words) -> bool:
     return str(asked["model_type"]).startswith("llama4")
 
 
+_WITH_VERSION: Final = re.compile(r" @\w|\d\.\d")
+"""What a file begins with that is not of the framework's own source."""
+
+
 def _habits(source: str, *habits: tuple[object, ...]) -> tuple[Habit, ...]:
     """(key, value, why, when, file below `source`), the last two left out where they go without."""
     found = []
     for key, value, why, *rest in habits:
         file = next((part for part in rest if isinstance(part, str)), "")
         when = next((part for part in rest if not isinstance(part, str)), None)
-        where = f"{source} {file}".rstrip()
+        of_others = _WITH_VERSION.search(file) and not file.startswith("with ")
+        where = file if of_others else f"{source} {file}".rstrip()
         found.append(Habit(str(key), value, str(why), where, cast(When | None, when)))
     return tuple(found)
 
@@ -134,7 +140,7 @@ FRAMEWORKS: Final[dict[str, tuple[Habit, ...]]] = {
     "ms-swift": _habits(
         f"its trainers are those of {_BELOW}",
         *_TRAINER,
-        (*_BLIND, "ms-swift @040e95f docs (freeze_vit, freeze_aligner)"),
+        (*_BLIND, "modelscope/ms-swift @815aa28 swift/llm/argument/tuner_args.py (freeze_vit)"),
     ),
     "llama-factory": _habits(
         f"its trainers are those of {_BELOW}",
