@@ -66,6 +66,7 @@ CASES: dict[str, dict[str, Any]] = {
     "experts of bf16 weights on Hopper": {
         "family": "qwen3_moe", "params": "bf16", "capability": (9, 0)
     },
+    "experts of fp32 weights under autocast": {"family": "qwen3_moe"},
     "the full loss": {"loss": "full"},
     "the chunked loss": {"loss": "chunked"},
     "checkpointing full": {"checkpointing": "full"},
