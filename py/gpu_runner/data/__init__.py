@@ -3,7 +3,7 @@
 Reading order:
 
 - `hub` — whether there is a way to the Hugging Face hub
-- `opened` — files by what they hold: compressed or not, text or a table
+- `opened` — files by what they hold: compressed or not, text, a table, an array
 - `tables` — rows of CSV, TSV and Parquet
 - `lines` — rows of JSON, of a table or of a hub data set, refused by line
 - `chat` — a chat as its model speaks it, and which of its characters are learned

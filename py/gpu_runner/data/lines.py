@@ -24,6 +24,7 @@ from unfrozen.errors import is_deep
 Row = dict[str, Any]
 _MOST_DEEP: Final = 100  # lists and objects in each other; a description of a tool has ten
 _LONGEST: Final = 600  # characters of a reason
+MOST_HELD: Final = 2**26  # characters of an array that is parsed as one
 
 
 def read_rows(
@@ -121,7 +122,9 @@ def _file_rows(path: Path, reading: opened.ReadShare) -> Iterator[tuple[str, Row
             for where, row in tables.cells(path, file):
                 yield where, row if isinstance(row, str) else _whole(row)
         elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-            yield from _array(path, file.read())
+            text = file.read(MOST_HELD)
+            whole = len(text) < MOST_HELD
+            yield from _array(path, text) if whole else _long_array(path, text, file)
         else:
             yield from _lines(path, file)
 
@@ -148,6 +151,19 @@ def _array(path: Path, text: str) -> Iterator[tuple[str, Row | str]]:
         raise DataError(f"{path}: {error}.") from None
     for number, row in enumerate(rows):
         yield f"{path}[{number}]", row if isinstance(row, dict) else _no_object(row)
+
+
+def _long_array(path: Path, begun: str, file: TextIOWrapper) -> Iterator[tuple[str, Row | str]]:
+    """The same of one that is not held whole: what is wrong with it is found when it is reached."""
+    try:
+        for number, row in enumerate(opened.array_values(begun, file, _decoded)):
+            yield f"{path}[{number}]", row if isinstance(row, dict) else _no_object(row)
+    except opened.NotAnArray as error:
+        raise DataError(
+            f"{path}:{error.line}: {error}: it begins as an array, which must be whole."
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.") from None
 
 
 def _decoded(text: str) -> Any:

@@ -1,21 +1,24 @@
 """Files of rows, told apart by their first bytes: compressed or not, text or a table.
 
-Reading tells how far it has come, for those who watch.
+Reading tells how far it has come, for those who watch. An array that is too long to be held at
+once is read value by value.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import os
+import re
 import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TextIO
 
 from gpu_runner.errors import DataError
 
@@ -102,3 +105,98 @@ def damage(path: Path) -> Iterator[None]:
             f"{path} is compressed, and cut off or damaged ({str(error).rstrip('.')}): fetch or"
             " pack it again."
         ) from None
+
+
+CHUNK: Final = 2**20
+"""Characters that are read at a time."""
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+
+class NotAnArray(ValueError):
+    """What stands in a line that is no JSON, or more than one array."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def array_values(begun: str, file: TextIO, decoded: Callable[[str], Any]) -> Iterator[Any]:
+    """Each value of the array that begins in `begun` and goes on in `file`, by `decoded` of its
+    text. Raises `NotAnArray` where it ends too early, goes on too long or is no JSON.
+    """
+    text = _Text(begun, file)
+    text.expect("[")
+    if text.next() == "]":
+        text.expect("]")
+    else:
+        yield decoded(text.value())
+        while text.expect(",", "]") == ",":
+            yield decoded(text.value())
+    if text.next():
+        raise NotAnArray(text.line, "the array has ended, and more follows")
+
+
+class _Text:
+    """What is read of a file and not yet taken; more is read when it is looked for."""
+
+    def __init__(self, begun: str, file: TextIO) -> None:
+        self._text, self._at, self._file = begun, 0, file
+        self._lines = 1
+
+    @property
+    def line(self) -> int:
+        """Where it is."""
+        return self._lines + self._text.count("\n", 0, self._at)
+
+    def next(self) -> str:
+        """The next character that is no space; none at the end."""
+        while True:
+            found = _SPACE.match(self._text, self._at)
+            self._at = found.end() if found else self._at
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more(CHUNK):
+                return ""
+
+    def expect(self, *signs: str) -> str:
+        """Take one of these characters."""
+        if self.next() not in signs:
+            raise NotAnArray(self.line, f"{' or '.join(map(repr, signs))} is missing")
+        self._at += 1
+        return self._text[self._at - 1]
+
+    def value(self) -> str:
+        """Take the text of one value, of which as much is read as it is long."""
+        size = CHUNK
+        self.next()
+        while True:
+            try:
+                _, end = _END.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if self._is_wrong(error) or not self._more(size):
+                    line = self._lines + self._text.count("\n", 0, error.pos)
+                    raise NotAnArray(line, f"not JSON ({error.msg})") from None
+            else:
+                if end < len(self._text) or not self._more(size):  # a number may go on
+                    found = self._text[self._at : end]
+                    self._at = end
+                    return found
+            size *= 2
+
+    def _is_wrong(self, error: json.JSONDecodeError) -> bool:
+        """Whether it is so far from the end that no more text would mend it."""
+        return len(self._text) - error.pos > CHUNK and not error.msg.startswith("Unterminated")
+
+    def _more(self, size: int) -> bool:
+        """Read on; what was taken is let go of."""
+        self._lines = self.line
+        found = self._file.read(size)
+        self._text = self._text[self._at :] + found
+        self._at = 0
+        return bool(found)
+
+
+_END: Final = json.JSONDecoder(
+    object_pairs_hook=lambda _: None, parse_int=len, parse_float=len, parse_constant=len
+)
+"""Finds where a value ends, and makes nothing of it."""
