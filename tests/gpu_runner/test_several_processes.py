@@ -167,7 +167,7 @@ def test_a_run_goes_on_with_two_then_one_then_two_processes(
     whole = finished("train", *options, *long, runs=tmp_path / "whole", processes=1)
     runs = tmp_path / "changing"
     process = runner("train", *options, *long, "--runs", str(runs), processes=2)
-    for step, processes in ((25, 1), (60, 2)):
+    for step, processes in ((24, 1), (60, 2)):  # it tells each twelfth
         wait_for_line(f"step {step}/120  loss", process)
         kill_all(process)
         (run,) = runs.iterdir()
