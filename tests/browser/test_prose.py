@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from accessibility import objections
+from browser.drawing import drawn
 from conftest import StaticSite
 
 OPEN = "() => document.querySelectorAll('details').forEach((d) => (d.open = true))"
@@ -87,8 +88,19 @@ def test_controls_of_a_slider_move_nothing_when_they_arrive(
 def test_a_term_shows_its_meaning_beside_its_link(page: Page, static_site: StaticSite) -> None:
     page.goto(static_site.url)
     link = page.locator('a[href="#term-optimizer-moments"]').first
-    link.focus()
-    expect(page.locator(".hover-card")).to_contain_text("They appear in the first update")
+    link.focus()  # far below: the page scrolls there
+    card = page.locator(".hover-card")
+    expect(card).to_contain_text("They appear in the first update")
+    expect(link).to_be_in_viewport()
+    drawn(page)
+    expect(card).to_be_visible()
+    boxes = [one.bounding_box() for one in (link, card)]
+    assert all(boxes)
+    tops = [box["y"] for box in boxes if box]
+    assert abs(tops[1] - tops[0]) < 300  # beside it, where it came to stand
+    page.mouse.wheel(0, 40)
+    drawn(page)
+    expect(card).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator(".hover-card")).to_be_hidden()
 

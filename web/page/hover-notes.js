@@ -20,21 +20,24 @@ export function addHoverNotes(article) {
   document.body.append(card);
 
   let leaving = 0;
+  let link = null; // whose card is shown
 
   const hide = () => {
     clearTimeout(leaving);
     card.hidden = true;
-    article.querySelector("[aria-describedby='hover-card']")?.removeAttribute("aria-describedby");
+    link?.removeAttribute("aria-describedby");
+    link = null;
   };
   const show = (event) => {
-    const link = event.target.closest?.(NOTED);
-    if (!link) return;
+    const noted = event.target.closest?.(NOTED);
+    if (!noted) return;
     hide();
-    const target = document.getElementById(link.hash.slice(1));
+    const target = document.getElementById(noted.hash.slice(1));
     const words = target?.querySelector(".work") ?? target?.nextElementSibling;
     if (!words) return;
     card.replaceChildren(...words.cloneNode(true).childNodes);
     card.hidden = false;
+    link = noted;
     link.setAttribute("aria-describedby", card.id);
     place(card, link.getBoundingClientRect());
   };
@@ -50,7 +53,8 @@ export function addHoverNotes(article) {
   card.addEventListener("pointerenter", () => clearTimeout(leaving));
   card.addEventListener("pointerleave", hideSoon);
   addEventListener("keydown", (event) => event.key === "Escape" && hide());
-  addEventListener("scroll", hide, { passive: true });
+  const follow = () => link && place(card, link.getBoundingClientRect()); // focus may have scrolled
+  addEventListener("scroll", follow, { passive: true });
 }
 
 /** Puts the card under the link, or above it where there is no room, inside the window. */
