@@ -86,6 +86,8 @@ class ControlRoutes:
         if (log := self._index.log(run_id)) is None:
             raise CommandRefused(404, f"there is no run {run_id!r} here")
         told, info = read_told(log), describe(run_id, log, time.time())
+        if told == "" and self._launcher.is_of(run_id):  # it has not written its first line
+            return {"seq": mailbox.post(log.parent, run_id, 0, command).seq}
         status = info.status if info else "empty"
         if isinstance(told, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
             raise CommandRefused(409, f"run {run_id} is {status}: nobody is there to {command} it")

@@ -133,6 +133,11 @@ class Launcher:
             "lines": [] if alive or run else self._last_lines(),
         }
 
+    def is_of(self, run: str) -> bool:
+        """Whether the last start has come to this run, and goes on."""
+        last = self._last()
+        return last is not None and self._run() == run and self._alive(last)
+
     def _begin(self, verb: str, words: list[str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, *self._words(verb), *words]
         kept = {k: value for k, value in os.environ.items() if k not in self._secret_names}

@@ -194,6 +194,23 @@ def test_one_run_at_a_time_and_the_end_of_the_server_is_not_its_end(
     assert control(client)["started"]["alive"] is False
 
 
+def test_a_run_that_has_not_written_its_first_line_hears_what_it_is_told(
+    server: Server, client: httpx.Client
+) -> None:
+    process = psutil.Process(start_of(server, start(client, "sums")))
+    name = wait(lambda: control(client)["started"]["run"], "run")
+    log = server.runs / name / "events.jsonl"
+    wait(lambda: b'"train/loss"' in log.read_bytes(), "a step")
+    process.suspend()
+    told = log.read_bytes()
+    log.write_bytes(b"")
+    assert tell(client, name, "stop")
+    log.write_bytes(told)
+    process.resume()
+    wait(lambda: not control(client)["started"]["alive"], "end")
+    assert b'"status":"stopped"' in log.read_bytes().replace(b" ", b"")
+
+
 def test_a_start_that_still_loads_is_cancelled_and_leaves_nothing(
     server: Server, client: httpx.Client
 ) -> None:
