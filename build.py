@@ -22,16 +22,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-VENV, NODE_MODULES = ROOT / ".venv", ROOT / "node_modules"
+VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-DIST, CACHE = ROOT / "dist", ROOT / ".cache"
+NODE_MODULES = ROOT / "node_modules"
+DIST = ROOT / "dist"
+CACHE = ROOT / ".cache"
 SITE_SOURCES = "web py/unfrozen py/gpu_runner/train/loop.py py/gpu_runner/demo package-lock.json"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = "If this machine is offline, connect it once and give the same command again."
 PROGRESS_SECONDS = 15.0
-PROCESSORS = os.cpu_count() or 1
-WORKERS = [f"-n{min(PROCESSORS, 4)}", "--dist", "loadfile"]
-ONE_MORE = f"-n{min(PROCESSORS + 1, 4)}"  # where many tests wait for something
+WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
 
 
 class BuildError(Exception):
@@ -214,7 +214,7 @@ def test(options: argparse.Namespace) -> int:
     smollm2()
     if not options.extra:
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
-    return module("pytest", *(options.extra or ["--cov", *WORKERS, ONE_MORE]))
+    return module("pytest", *(options.extra or ["--cov", *WORKERS]))
 
 
 def check(_: argparse.Namespace) -> int:
