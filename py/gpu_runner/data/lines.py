@@ -155,15 +155,17 @@ def _array(path: Path, text: str) -> Iterator[tuple[str, Row | str]]:
 
 def _long_array(path: Path, begun: str, file: TextIOWrapper) -> Iterator[tuple[str, Row | str]]:
     """The same of one that is not held whole: what is wrong with it is found when it is reached."""
+    number = 0
     try:
-        for number, row in enumerate(opened.array_values(begun, file, _decoded)):
+        for row in opened.array_values(begun, file, _decoded):
             yield f"{path}[{number}]", row if isinstance(row, dict) else _no_object(row)
+            number += 1
     except opened.NotAnArray as error:
         raise DataError(
             f"{path}:{error.line}: {error}: it begins as an array, which must be whole."
         ) from None
     except ValueError as error:
-        raise DataError(f"{path}: {error}.") from None
+        raise DataError(f"{path}[{number}]: {error}.") from None
 
 
 def _decoded(text: str) -> Any:

@@ -109,6 +109,8 @@ def damage(path: Path) -> Iterator[None]:
 
 CHUNK: Final = 2**20
 """Characters that are read at a time."""
+_LONGEST_WORD: Final = 16
+"""More than the characters of what can be cut, texts apart: -Infinity, two escapes of one sign."""
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -176,6 +178,8 @@ class _Text:
                 if self._is_wrong(error) or not self._more(size):
                     line = self._lines + self._text.count("\n", 0, error.pos)
                     raise NotAnArray(line, f"not JSON ({error.msg})") from None
+            except RecursionError:
+                raise NotAnArray(self.line, "not usable JSON (nested too deeply)") from None
             else:
                 if end < len(self._text) or not self._more(size):  # a number may go on
                     found = self._text[self._at : end]
@@ -185,7 +189,8 @@ class _Text:
 
     def _is_wrong(self, error: json.JSONDecodeError) -> bool:
         """Whether it is so far from the end that no more text would mend it."""
-        return len(self._text) - error.pos > CHUNK and not error.msg.startswith("Unterminated")
+        left = len(self._text) - error.pos
+        return left > _LONGEST_WORD and not error.msg.startswith("Unterminated")
 
     def _more(self, size: int) -> bool:
         """Read on; what was taken is let go of."""
