@@ -13,7 +13,6 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 WAY: Final = "unfrozen"
 """The name of this way among the implementations of experts in transformers."""
@@ -28,21 +27,6 @@ def narrow(model: Any) -> None:
     if getattr(own, "_experts_implementation", None) == OF_TRANSFORMERS:
         ALL_EXPERTS_FUNCTIONS.register(WAY, _forward)
         model.set_experts_implementation(WAY)
-
-
-class GroupedProducts(TorchDispatchMode):
-    """Hears in which precisions grouped products are computed while it is on."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.widths: set[torch.dtype] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if "grouped_mm" in str(func):
-            self.widths.add(args[0].dtype)
-        return func(*args, **(kwargs or {}))
 
 
 def _forward(experts: Any, hidden: Tensor, chosen: Tensor, shares: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
@@ -178,3 +179,18 @@ def refuse_ending(name: str) -> None:
     """Raise `UsageError` for a report that is neither JSON nor Markdown."""
     if not name.endswith((".json", ".md")):
         raise UsageError(f"--report {name}: give a name that ends in .json or .md.")
+
+
+class GroupedProducts(TorchDispatchMode):
+    """Hears in which precisions grouped products are computed while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.widths: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if "grouped_mm" in str(func):
+            self.widths.add(args[0].dtype)
+        return func(*args, **(kwargs or {}))

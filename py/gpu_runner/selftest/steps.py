@@ -14,7 +14,6 @@ from torch import Tensor
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks
-from gpu_runner.model.experts import GroupedProducts
 from gpu_runner.model.files.load import find, load
 from gpu_runner.model.files.save import save
 from gpu_runner.model.fused import fuses
@@ -27,6 +26,7 @@ from gpu_runner.selftest.figures import (
     Bench,
     Check,
     Figure,
+    GroupedProducts,
     Skipped,
     apart,
     gradients,

@@ -11,8 +11,9 @@ import sparse_families
 from gpu_runner.data.example import Example
 from gpu_runner.data.feed import collate
 from gpu_runner.model import blocks
-from gpu_runner.model.experts import OF_TRANSFORMERS, WAY, GroupedProducts
+from gpu_runner.model.experts import OF_TRANSFORMERS, WAY
 from gpu_runner.model.loss import loss_sum
+from gpu_runner.selftest.figures import GroupedProducts
 
 pytestmark = pytest.mark.slow
 
