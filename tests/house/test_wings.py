@@ -10,17 +10,6 @@ import pytest
 from house.test_scripts import scripts, used_by
 from house.tree import ROOT, nodes, tracked
 
-DECISION = ROOT / "docs" / "decisions" / "0027-wings.md"
-
-MOST = 12  # files of a folder
-LARGE = {  # looked through in the order that their docstring gives, each file upon those before it
-    "py/unfrozen/model": "one count, from a config.json to its tensors",
-    "py/unfrozen/memory": "one model of one step",
-    "py/unfrozen/plan": "one answer, from what a step takes to which layout is best",
-    "py/unfrozen/planner": "one state, from what is typed to what to type",
-    "py/unfrozen/lab": "one fine-tune, from matrix products to its page",
-}
-
 Arrow = tuple[str, str]
 
 
@@ -80,20 +69,3 @@ def test_no_two_rooms_use_each_other_even_by_a_detour(
     for one, other in between(arrows()):
         graph.setdefault(one, set()).add(other)
     assert list(TopologicalSorter(graph).static_order())
-
-
-def test_the_decision_counts_rooms_and_arrows_as_they_are() -> None:
-    text = DECISION.read_text()
-    for arrows in ARROWS:
-        found = between(arrows())
-        rooms = {name for arrow in found for name in arrow}
-        assert f"{len(rooms)} with {len(found)} arrows" in text
-
-
-def test_a_folder_holds_more_than_one_file_and_few_enough_to_look_through() -> None:
-    counts: dict[str, int] = {}
-    for path in tracked("*.py"):
-        if path.is_relative_to(ROOT / "py") and path.name != "__init__.py":
-            folder = str(path.parent.relative_to(ROOT))
-            counts[folder] = counts.get(folder, 0) + 1
-    assert {folder for folder, count in counts.items() if not 1 < count <= MOST} == LARGE.keys()
