@@ -6,9 +6,9 @@ saved to continue exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import islice
 from typing import Final, NamedTuple
@@ -211,7 +211,7 @@ class Feed:
 
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of step `number` (1-based), each (B, T)."""
-        rows = self._rows(number)
+        rows = self._sequences(number)
         for places in islice(self._shared_out(rows), self.rank, None, self.ranks):
             draws = tuple(draw(self.seed, number, place) for place in places)
             yield replace(self._batch([rows[place] for place in places]), draws=draws)
@@ -226,15 +226,15 @@ class Feed:
 
     def trainable_tokens(self, number: int) -> int:
         """Trainable tokens of all micro-batches of a step, known before any is computed."""
-        return sum(example.trainable_tokens for example in self._rows(number))
+        return sum(example.trainable_tokens for example in self._sequences(number))
 
     def tokens(self, number: int) -> int:
         """All tokens of a step's rows, padding left out."""
-        return sum(lengths(self._rows(number)))
+        return sum(lengths(self._sequences(number)))
 
     def shapes(self, number: int) -> Iterator[BatchShape]:
         """The shapes of a step's micro-batches, without making them."""
-        step = self._rows(number)
+        step = self._sequences(number)
         chosen = self._shared_out(step)
         for places in chosen:
             examples = [step[place] for place in places]
@@ -252,6 +252,15 @@ class Feed:
         every = list(range(len(rows)))
         return [every[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
 
-    def _rows(self, number: int) -> list[Example]:
-        chosen = step_rows(number, self.rows_per_step, len(self.examples), self.seed)
-        return [self.examples[index] for index in chosen]
+    def _sequences(self, number: int) -> list[Example]:
+        """The sequences of a step, in order; those of the last step asked for are remembered."""
+        return self._read(number)
+
+    @cached_property
+    def _read(self) -> Callable[[int], list[Example]]:
+        @lru_cache(maxsize=1)
+        def read(number: int) -> list[Example]:
+            chosen = step_rows(number, self.rows_per_step, len(self.examples), self.seed)
+            return [self.examples[index] for index in chosen]
+
+        return read

@@ -48,7 +48,7 @@ class Early:
     def _arrived(self, parameter: Tensor) -> None:
         here = optim.gradient_norm([parameter])
         norm = self._world.norm(here)
-        skipped = self._optimizer.update(self._rate(), norm, 0.0)  # nothing else has a gradient
+        skipped = self._optimizer.update_one(parameter, self._rate(), norm)
         self._square += here.square()
         self._skipped = torch.maximum(self._skipped, skipped)
 

@@ -53,6 +53,10 @@ class AdamW8bit:
         groups: list[dict[str, Any]] = self._inner.param_groups
         return groups
 
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        self._inner.param_groups = groups
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
         """Update, unless the step is to be skipped."""

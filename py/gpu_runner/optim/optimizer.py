@@ -8,9 +8,10 @@ Rates may differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 import torch
@@ -77,8 +78,8 @@ class Optimizer:
         self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for part in parts:
             part.state = self.state
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        self._gauge = StallGauge(parameters if rounding == "nearest" else ())
+        self._parameters = [p for group in self.param_groups for p in group["params"]]
+        self._gauge = StallGauge(self._parameters if rounding == "nearest" else ())
         self._steps = 0
 
     @property
@@ -97,15 +98,40 @@ class Optimizer:
         return skipped
 
     def update(self, lr: float, norm: Tensor, clip: float) -> Tensor:
-        """As `step`, for the parameters that have a gradient by now; `end_step` follows the last.
+        """Update every parameter that has a gradient, and return what `step` returns.
 
-        A step in one call is `step`; in the backward pass (`early`) it is one call a parameter.
+        `end_step` follows the last update of a step.
         """
+        return self._update(self.parts, self._parameters, lr, norm, clip)
+
+    def update_one(self, parameter: Tensor, lr: float, norm: Tensor) -> Tensor:
+        """Update one parameter, the only one with a gradient, in time that no other adds to."""
+        part, group = self._owners[parameter]
+        groups, parameters = part.param_groups, group["params"]
+        part.param_groups, group["params"] = [group], [parameter]
+        try:
+            return self._update([part], [parameter], lr, norm, 0.0)
+        finally:
+            part.param_groups, group["params"] = groups, parameters
+
+    @cached_property
+    def _owners(self) -> dict[Tensor, tuple[Any, dict[str, Any]]]:
+        """The optimizer and the group that each parameter is in."""
+        return {
+            parameter: (part, group)
+            for part in self.parts
+            for group in part.param_groups
+            for parameter in group["params"]
+        }
+
+    def _update(
+        self, parts: list[Any], parameters: list[Tensor], lr: float, norm: Tensor, clip: float
+    ) -> Tensor:
         skipped = (~torch.isfinite(norm)).float()
         scale = (norm / clip).clamp(min=1.0) if clip > 0 else torch.ones_like(norm)
         watched = self._gauge.useful and self._steps % STALL_EVERY == 0
-        earlier = self._gauge.before() if watched else []
-        for part in self.parts:
+        earlier = self._gauge.before(parameters) if watched else []
+        for part in parts:
             for group in part.param_groups:
                 rate = lr * group["rate_share"]
                 group["lr"] = group["lr"].fill_(rate) if torch.is_tensor(group["lr"]) else rate
@@ -113,9 +139,8 @@ class Optimizer:
             part.step()
         if watched:
             self._gauge.after(earlier, skipped)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+        for parameter in parameters:
+            parameter.grad = None
         return skipped
 
     def norm(self, parameters: Iterable[Tensor]) -> Tensor:
@@ -233,13 +258,14 @@ def _hidden_matrices(model: Any) -> set[Tensor]:
 
 def assert_full(model: Any, optimizer: Optimizer) -> None:
     """Full means full: every parameter trainable, every one in the optimizer, none twice."""
-    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    held = Counter(p for group in optimizer.param_groups for p in group["params"])
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
-    left_out = [name for name, p in model.named_parameters() if id(p) not in set(held)]
-    if frozen or left_out or len(held) != len(set(held)):
+    left_out = [name for name, p in model.named_parameters() if p not in held]
+    twice = held.total() - len(held)
+    if frozen or left_out or twice:
         raise AssertionError(
             f"not a full fine-tune: frozen {frozen[:5]}, not in the optimizer {left_out[:5]},"
-            f" {len(held) - len(set(held))} held twice"
+            f" {twice} in it twice"
         )
 
 

@@ -146,12 +146,12 @@ class StallGauge:
         """Whether there is any 16-bit weight."""
         return bool(self._watched)
 
-    def before(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(weight, sampled values, whether they have a gradient), before an update."""
+    def before(self, moving: Iterable[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(weight, sampled values, whether they have a gradient) of those about to be updated."""
         return [
             (p, _spread(local(p.detach())), _spread(local(p.grad)) != 0)
-            for p in self._watched
-            if p.grad is not None
+            for p in moving
+            if p.grad is not None and p.dtype != torch.float32
         ]
 
     def after(self, earlier: list[tuple[Tensor, Tensor, Tensor]], skipped: Tensor) -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -35,6 +37,20 @@ def test_the_tokens_of_a_step_are_known_before_it(examples: tuple[Example, ...])
     for number in (1, 2, 3):
         made = sum(batch.trainable_tokens for batch in feed.step(number))
         assert feed.trainable_tokens(number) == made
+
+
+def test_the_sequences_of_a_step_are_read_once(examples: tuple[Example, ...]) -> None:
+    class Counting(tuple[Example, ...]):
+        read = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            Counting.read += 1
+            return super().__getitem__(index)
+
+    feed = Feed(Counting(examples), 0, 3, 2, 0)
+    list(feed.step(1))
+    assert feed.trainable_tokens(1) < feed.tokens(1)
+    assert Counting.read == 6, "three sequences in each of two micro-batches"
 
 
 @pytest.mark.parametrize("packed", [False, True])

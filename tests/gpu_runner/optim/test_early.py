@@ -1,7 +1,10 @@
+from typing import Any
+
 import pytest
 import torch
 
 import tiny_families
+from counted_lines import count_lines
 from gpu_runner.config.resolve import resolve
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import pack
@@ -96,3 +99,21 @@ def test_it_stands_for_the_optimizer_it_moves_weights_with() -> None:
     model = tiny_families.model("llama")
     optimizer = optim.build(model, lr=1e-2, weight_decay=0.0)
     assert Early(model, optimizer, lambda: 1e-2, CPU).state is optimizer.state
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd", "muon"])
+def test_twice_the_weights_take_twice_the_work(name: Any) -> None:
+    def work(tensors: int) -> int:
+        model = torch.nn.Module()
+        model.layers = torch.nn.ParameterList(torch.ones(2, 2) for _ in range(tensors))
+        choice = optim.OptimizerChoice(name)
+        optimizer = optim.build(model, lr=1e-3, weight_decay=0.1, choice=choice)
+        Early(model, optimizer, lambda: 1e-3, CPU)
+
+        def backward() -> None:
+            torch.stack([p.sum() for p in model.parameters()]).sum().backward()
+
+        backward()  # makes the optimizer's states
+        return count_lines(backward)
+
+    assert work(64) <= 2.1 * work(32)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -32,6 +34,20 @@ def test_a_frozen_parameter_is_refused_by_name() -> None:
     model.model.norm.weight.requires_grad_(False)
     with pytest.raises(AssertionError, match=r"frozen \['model.norm.weight'\]"):
         optim.build(model, lr=1e-3, weight_decay=0.0)
+
+
+def test_a_full_model_is_recognized_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.ParameterList(torch.ones(2, 2) for _ in range(50))
+    optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
+    made = []
+
+    def counted_set(items: Any) -> set[Any]:
+        made.append(set(items))
+        return made[-1]
+
+    monkeypatch.setattr(optim, "set", counted_set, raising=False)
+    optim.assert_full(model, optimizer)
+    assert len(made) <= 2, f"{len(made)} sets of {len(made[0])} parameters"
 
 
 def test_the_step_equals_clip_then_adamw() -> None:

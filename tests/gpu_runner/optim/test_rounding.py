@@ -101,14 +101,14 @@ def test_the_gauge_counts_what_does_not_move_and_only_what_should() -> None:
     parameter.grad = torch.tensor([1, 1, 1, 1, 1, 1, 0, 0], dtype=torch.bfloat16)
     gauge = StallGauge([parameter])
     assert gauge.share() is None
-    before = gauge.before()
+    before = gauge.before([parameter])
     with torch.no_grad():
         parameter[:2] += 1  # two of the six that have a gradient
     gauge.after(before, GOES_ON)
     assert gauge.share() is None, "the step may have another update"
     gauge.end_step()
     assert gauge.share() == pytest.approx(4 / 6)
-    gauge.after(gauge.before(), SKIPPED)
+    gauge.after(gauge.before([parameter]), SKIPPED)
     gauge.end_step()
     assert gauge.share() is None
 

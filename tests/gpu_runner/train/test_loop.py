@@ -77,7 +77,7 @@ def test_accumulation_does_not_change_the_step() -> None:
         for one, two in zip(
             whole.step.model.parameters(), other.step.model.parameters(), strict=True
         ):
-            torch.testing.assert_close(one, two, rtol=0, atol=1e-4)  # of three updates of 1e-2
+            torch.testing.assert_close(one, two, rtol=0, atol=2e-4)  # of three updates of 1e-2
 
 
 def test_the_loss_is_the_mean_over_all_trainable_tokens_of_the_step() -> None:
