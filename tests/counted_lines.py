@@ -1,4 +1,4 @@
-"""Counts the lines of Python that something executes: how its work grows, whatever the clock says."""
+"""Counts executed lines of Python: how work grows, whatever the clock says."""
 
 from __future__ import annotations
 
