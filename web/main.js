@@ -10,14 +10,13 @@ import "./cells/live-cell.js";
 import "./page/prose-slider.js";
 import "./run/view/run-view.js";
 import "./lab/page-run.js";
-import { isAddressed, keepStates } from "./planner/address.js";
-import { spellCommands } from "./run/program.js";
+import { goToPlace, isAddressed, keepStates } from "./page/address.js";
+import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/token.js";
 import { bringContents } from "./page/contents.js";
 import { addCopyButtons } from "./page/copy-listings.js";
 import { addHoverNotes } from "./page/hover-notes.js";
 import { nearTheWindow } from "./page/near-the-window.js";
-import { goToPlace } from "./page/place.js";
 import { followReading } from "./page/toc.js";
 
 takeToken();

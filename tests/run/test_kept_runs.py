@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route
 import build
 
 ORIGIN = "http://localhost:9"
-CALL = """([name, ...args]) => import("/web/run/kept-runs.js").then((kept) => kept[name](...args))
+CALL = """([name, ...args]) => import("/web/run/page-runs.js").then((kept) => kept[name](...args))
   .then((value) => ({ value: value ?? null }), ({ name }) => ({ refused: name }))"""
 PUT = """(rows) => new Promise((resolve) => {
   const opening = indexedDB.open("unfrozen-runs", 1);
@@ -84,7 +84,7 @@ def test_a_run_that_is_too_large_is_refused_and_what_was_kept_stays(tab: Page) -
 
 def test_what_cannot_be_copied_is_refused_in_words_and_the_next_run_is_kept(tab: Page) -> None:
     found = tab.evaluate(
-        "() => import('/web/run/kept-runs.js').then((kept) => kept.keep({ id: 'page-1',"
+        "() => import('/web/run/page-runs.js').then((kept) => kept.keep({ id: 'page-1',"
         " title: 't', choices: { bad: () => 1 }, command: '', lines: [] }))"
         ".then(() => 'kept', ({ name }) => name)"
     )

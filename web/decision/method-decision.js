@@ -4,7 +4,7 @@
  */
 
 import { toDom } from "../figures/vnode.js";
-import { fragment } from "../planner/address.js";
+import { fragment } from "../page/address.js";
 import { AskingElement } from "../planner/asking-element.js";
 import { openFolds, reopen } from "../planner/parts.js";
 import { editOf, syncControls } from "./controls.js";

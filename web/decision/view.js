@@ -2,7 +2,7 @@
  * The whole decision as a tree: what is baked when the site is built, and what turns live in place.
  */
 
-import { typed } from "../run/program.js";
+import { typed } from "../run/command-line.js";
 import { controlsView } from "./controls.js";
 import { commandWords } from "../planner/answers.js";
 import { bakedStatus } from "../planner/view.js";

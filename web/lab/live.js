@@ -3,10 +3,9 @@
  * place and shows the newest run in a `<run-view>` of its own.
  */
 
-import { forget, keep, keptRuns } from "../run/kept-runs.js";
-import { eventsOf, pageRuns } from "../run/page-runs.js";
+import { eventsOf, forget, keep, keptRuns, pageRuns } from "../run/page-runs.js";
 import { trainer } from "../run/page-trainer.js";
-import { typed } from "../run/program.js";
+import { typed } from "../run/command-line.js";
 import { planeView } from "./plane.js";
 import { answersView, pageRunView, runsView } from "./view.js";
 import "../run/view/run-view.js";

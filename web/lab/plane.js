@@ -4,7 +4,7 @@
  * these, which no other beats at both, are joined. Pure: data in, tree out.
  */
 
-import { lossText } from "../run/number.js";
+import { lossText } from "../figures/number.js";
 import { logScale } from "../plots/scale.js";
 import { h } from "../figures/vnode.js";
 

@@ -3,7 +3,7 @@
  */
 
 import { planeView } from "./plane.js";
-import { lossText } from "../run/number.js";
+import { lossText } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
 
 const BAKED = [

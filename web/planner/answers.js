@@ -1,6 +1,6 @@
 /** The planner's words and numbers: verdict, parts, advice, inverse answers, what to type. */
 
-import { typed } from "../run/program.js";
+import { typed } from "../run/command-line.js";
 import { swatch } from "./figures.js";
 import { h } from "../figures/vnode.js";
 

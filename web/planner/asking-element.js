@@ -15,7 +15,7 @@
 
 import { copyText } from "../figures/file.js";
 import { planner } from "../python/planner.js";
-import { followHistory, isAddressed, queryOfAddress, remember } from "./address.js";
+import { followHistory, isAddressed, queryOfAddress, remember } from "../page/address.js";
 import { statusOf } from "./status.js";
 
 const QUIET_MS = 150;

@@ -1,10 +1,9 @@
 /** The reading under the pointer or the arrow keys: which point, what it says, how it is drawn. */
 
-import { FONT_SIZE, LEADING } from "./size.js";
+import { fitText, FONT_SIZE, LEADING, textWidth } from "./text.js";
 import { swatchView } from "./legend.js";
-import { positionsOf } from "./line.js";
-import { exactText, exactTexts, withUnit } from "./number.js";
-import { fitText, textWidth } from "./text.js";
+import { positionsOf } from "./marks.js";
+import { exactText, exactTexts, withUnit } from "../figures/number.js";
 import { h } from "../figures/vnode.js";
 
 const PAD = 9;

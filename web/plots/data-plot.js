@@ -9,21 +9,18 @@
  *   drag (mouse)        zoom into that stretch of x       Escape                              leave
  */
 
-import { bakedData, DataTable } from "../tables/data-table.js";
 import { fileName, placeName, saveFile } from "../figures/file.js";
 import { stateView } from "../figures/state.js";
-import { plotFault } from "../frontier/published.js";
 import { keepFocus, toolViews } from "../figures/tools.js";
-import { cursorStops, cursorView, nearestStop, readout, spoken } from "./cursor.js";
-import { plotTable, zoomed } from "./data.js";
-import { plotFile } from "./export.js";
-import { hasData } from "./extent.js";
-import { layoutPlot } from "./layout.js";
-import { WIDE } from "./size.js";
-import { plotProblem, readPlot } from "./model.js";
-import { PlotZoom } from "./zoom.js";
-import { descriptionOf, figureView, pictureView } from "./view.js";
 import { h, toDom } from "../figures/vnode.js";
+import { plotFault } from "../frontier/published.js";
+import { cursorStops, cursorView, nearestStop, readout, spoken } from "./cursor.js";
+import { hasData, plotProblem, plotTable, readPlot, zoomed } from "./model.js";
+import { plotFile } from "./export.js";
+import { layoutPlot } from "./layout.js";
+import { WIDE } from "./text.js";
+import { descriptionOf, figureView, pictureView } from "./view.js";
+import { bakedData, DataTable } from "../tables/data-table.js";
 
 const KEYS_HINT = "Arrow keys read its values, Home and End jump, Escape leaves.";
 
@@ -295,3 +292,64 @@ export class DataPlot extends HTMLElement {
 }
 
 if (!customElements.get("data-plot")) customElements.define("data-plot", DataPlot);
+
+/** Shorter drags are clicks. */
+const SHORTEST_DRAG = 8;
+
+/**
+ * Dragging across a plot to zoom: it remembers the start, draws the selected stretch and returns the range
+ * of x. One drag at a time; pixels are in the picture's own units.
+ */
+export class PlotZoom {
+  #from = null;
+  #to = null;
+  #box = null;
+
+  get isDragging() {
+    return this.#from !== null;
+  }
+
+  start(at) {
+    this.#from = at;
+    this.#to = at;
+  }
+
+  /**
+   * Draws the stretch from the start to here.
+   * @param {number} at pixel x
+   * @param {object} layout from `layoutPlot`
+   * @param {SVGSVGElement} picture
+   */
+  drag(at, layout, picture) {
+    const { left, right, top, bottom } = layout.frame;
+    this.#to = at;
+    const [from, to] = this.#span(left, right);
+    this.#box?.remove();
+    const box = { class: "plot-zoom-box", x: from, y: top, width: to - from, height: bottom - top };
+    this.#box = picture.appendChild(toDom(h("rect", box), true));
+  }
+
+  #span(left, right) {
+    return [this.#from, this.#to]
+      .map((at) => Math.max(left, Math.min(right, at)))
+      .sort((a, b) => a - b);
+  }
+
+  cancel() {
+    this.#box?.remove();
+    this.#from = null;
+    this.#box = null;
+  }
+
+  /**
+   * Ends the drag.
+   * @param {object | null} layout from `layoutPlot`
+   * @returns {[number, number] | null} range of x, or null when it was a click
+   */
+  end(layout) {
+    if (!this.isDragging || !layout) return null;
+    const [from, to] = this.#span(layout.frame.left, layout.frame.right);
+    this.cancel();
+    return to - from < SHORTEST_DRAG ? null : [layout.x.invert(from), layout.x.invert(to)];
+  }
+}

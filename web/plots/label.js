@@ -1,6 +1,6 @@
 /** Labels beside the ends of lines and thresholds, moved apart so that none covers another. */
 
-import { exactText, withUnit } from "./number.js";
+import { exactText, withUnit } from "../figures/number.js";
 import { textWidth, wrapText } from "./text.js";
 
 const MOST_DIRECT_LABELS = 16;

@@ -3,13 +3,12 @@
  * read the same layout, so a dot lands on its line.
  */
 
-import { xExtent, yExtent } from "./extent.js";
+import { xExtent, yExtent } from "./model.js";
 import { endLabels, spread } from "./label.js";
 import { LEGEND_ROW, legendLayout } from "./legend.js";
-import { shortText } from "./number.js";
+import { shortText } from "../figures/number.js";
 import { bandScale, linearScale, logScale } from "./scale.js";
-import { FONT_SIZE, heightFor, LEADING, NARROW_BELOW } from "./size.js";
-import { textWidth, wrapText } from "./text.js";
+import { FONT_SIZE, heightFor, LEADING, NARROW_BELOW, textWidth, wrapText } from "./text.js";
 
 const LABEL_GAP = 8;
 const TICK_SPACING = 76;

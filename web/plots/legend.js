@@ -1,6 +1,6 @@
 /** A legend above the plot, for bars and for lines whose names do not fit at their ends. */
 
-import { barView } from "./bar.js";
+import { barView } from "./marks.js";
 import { fitText, textWidth } from "./text.js";
 import { h } from "../figures/vnode.js";
 

@@ -1,5 +1,9 @@
-/** A plot as cells give it, checked and put into the one shape that layout and marks use. */
+/**
+ * A plot as a cell publishes it, checked and brought into the one shape that layout and marks use; how far
+ * its data reach on each axis; its numbers as a table.
+ */
 
+import { decimalUnit } from "../figures/number.js";
 import { describe } from "../figures/state.js";
 import { paints } from "./color.js";
 
@@ -12,13 +16,6 @@ import { paints } from "./color.js";
 
 const LARGEST = 1e300;
 const TYPES = ["line", "bar", "stacked_bar"];
-const BYTE_UNITS = [
-  [1e12, "TB"],
-  [1e9, "GB"],
-  [1e6, "MB"],
-  [1e3, "kB"],
-  [0, "B"],
-];
 
 /**
  * What is wrong with a value meant as one plot, or null when nothing is.
@@ -142,8 +139,8 @@ function byteScale(data) {
   for (const { data: values } of data.lines) {
     for (const y of values) if (Number.isFinite(y)) largest = Math.max(largest, Math.abs(y));
   }
-  const [size, name] = BYTE_UNITS.find(([bound]) => largest >= bound);
-  return { factor: size || 1, unit: name };
+  const [factor, name] = decimalUnit(largest);
+  return { factor, unit: name };
 }
 
 /** Whether the y axis is logarithmic; bars keep zero, and values without a logarithm are gaps. */
@@ -162,4 +159,92 @@ function readYLog(asked, type, lines, notes) {
       `${dropped} ${dropped === 1 ? "value" : "values"} at or below zero cannot stand on a log axis.`,
     );
   return true;
+}
+
+/** Smallest and largest of the given numbers; null when there is none. */
+function extentOf(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value === null) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return low > high ? null : [low, high];
+}
+
+/** Whether there is anything to draw. */
+export function hasData(plot) {
+  return (
+    plot.x.length > 0 && plot.lines.some((line) => line.values.some((value) => value !== null))
+  );
+}
+
+/**
+ * For every line and index, where its bar begins and ends. Stacked bars pile up from zero, negative
+ * ones downwards; other bars begin at zero.
+ * @returns {([number, number] | null)[][]} [line][index]
+ */
+export function barSpans(plot) {
+  const above = plot.x.map(() => 0);
+  const below = plot.x.map(() => 0);
+  return plot.lines.map((line) =>
+    line.values.map((value, index) => {
+      if (value === null) return null;
+      if (plot.type === "bar") return [0, value];
+      const pile = value < 0 ? below : above;
+      pile[index] += value;
+      return [pile[index] - value, pile[index]];
+    }),
+  );
+}
+
+/** The y extent: bars and thresholds from zero; lines from zero too unless that would waste half. */
+export function yExtent(plot) {
+  const marks =
+    plot.type === "line" ? plot.lines.map((line) => line.values) : barSpans(plot).flat();
+  const limits = plot.thresholds.map(({ value }) => value);
+  const extents = [...marks.map((each) => extentOf(each ?? [])), extentOf(limits)].filter(Boolean);
+  const [low, high] = extentOf(extents.flat());
+  if (plot.yLog) return [low, high];
+  if (plot.type !== "line") return [Math.min(0, low), Math.max(0, high)];
+  return low > 0 && low < high / 2 ? [0, high] : [low, high];
+}
+
+/** The x extent of a numeric axis. */
+export function xExtent(plot) {
+  return extentOf(plot.x);
+}
+
+/**
+ * The plot's data as a table of the cell contract, in the units it was given in.
+ * @param {Plot} data
+ * @returns {import("../tables/view.js").Table}
+ */
+export function plotTable(data) {
+  const value = data.y_label ? String(data.y_label) : "Value";
+  return {
+    headers: [
+      data.x_label ? String(data.x_label) : "x",
+      ...data.lines.map(({ label }) => (label ? String(label) : value)),
+    ],
+    units: [data.x_unit ?? "", ...data.lines.map(() => data.y_unit ?? "")],
+    rows: data.x_data.map((x, index) => [x, ...data.lines.map((line) => line.data[index])]),
+    caption: data.title ? String(data.title) : undefined,
+  };
+}
+
+/**
+ * The plot with only the points whose x lies in a range; null when fewer than two do.
+ * @param {object} plot from `readPlot`, with a numeric x axis
+ * @param {[number, number]} range
+ */
+export function zoomed(plot, [low, high]) {
+  const kept = plot.x.flatMap((x, index) => (x >= low && x <= high ? [index] : []));
+  if (kept.length < 2) return null;
+  const pick = (values) => kept.map((index) => values[index]);
+  return {
+    ...plot,
+    x: pick(plot.x),
+    lines: plot.lines.map((line) => ({ ...line, values: pick(line.values) })),
+  };
 }

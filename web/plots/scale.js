@@ -4,7 +4,7 @@
  * numeric axes, `invert` gives the value back.
  */
 
-import { logLabels, tickLabels } from "./number.js";
+import { logLabels, tickLabels } from "../figures/number.js";
 
 /** An axis that ends at 990 may as well end at 1000: ends this near a tick, of the span, move to it. */
 const SNAP_SHARE = 0.025;

@@ -1,6 +1,6 @@
 /**
- * How wide a text will be, without a browser: label columns are sized at build time, in Node.
- * Advances of Inter at weight 500, measured in hundredths of the font size.
+ * The sizes on which every part of a plot agrees, and the width of a text without a browser: label columns
+ * are sized when the site is built, in Node. Advances of Inter at weight 500, in hundredths of the font size.
  */
 
 /** Characters 32 to 126; digits are counted as tabular. */
@@ -12,7 +12,7 @@ const ADVANCES = [
 ];
 const OTHER_ADVANCE = 67;
 const WIDE_ADVANCE = 105;
-const WIDE = /[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uff00-\uff60\u{1f000}-\u{1faff}]/u;
+const WIDE_CHARACTERS = /[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uff00-\uff60\u{1f000}-\u{1faff}]/u;
 
 /**
  * Width in pixels of a text in the interface face.
@@ -24,7 +24,7 @@ export function textWidth(text, size) {
   let hundredths = 0;
   for (const character of text) {
     const code = character.codePointAt(0);
-    const isWide = WIDE.test(character);
+    const isWide = WIDE_CHARACTERS.test(character);
     hundredths +=
       ADVANCES[code - 32] ?? (isWide ? WIDE_ADVANCE : code === 0xa0 ? 27 : OTHER_ADVANCE);
   }
@@ -66,4 +66,19 @@ export function wrapText(text, width, size, most = 2) {
 /** Whether `word` continues the hyphenated end of `line` in the original text. */
 function isHyphenated(text, line, word) {
   return line.endsWith("-") && text.includes(`${line.split(" ").at(-1)}${word}`);
+}
+
+/** Font size and line height of every text in a plot, in pixels. */
+export const FONT_SIZE = 12;
+export const LEADING = 15;
+
+/** Widths baked into the page: one for a text column, one for a telephone. */
+export const WIDE = 680;
+export const NARROW = 360;
+/** Below this width a plot takes the proportions of the narrow one. */
+export const NARROW_BELOW = 520;
+
+/** The height that goes with a width, so that turning live moves nothing. */
+export function heightFor(width) {
+  return Math.round(width * (width < NARROW_BELOW ? 0.85 : 0.56) * 10) / 10;
 }

@@ -6,8 +6,8 @@
  * worker itself asks for nothing over the network but `pyodide.mjs` and `pyodide.asm.mjs`.
  */
 
-import { BootError, orExplain } from "./errors.js";
-import { jsGlobals } from "./seal.js";
+import { BootError, orExplain } from "./exit-reasons.js";
+import { jsGlobals } from "./sandbox.js";
 
 /** What the packages of this Pyodide are built for. */
 export const INFO = {
@@ -21,7 +21,7 @@ const LOCK = { info: INFO, packages: {} };
 
 /**
  * Start an interpreter and give it the article's own Python.
- * @param {import("./files.js").Files} files
+ * @param {import("./runtime-files.js").Files} files
  * @param {(memory: WebAssembly.Memory) => void} [onMemory] gets the memory that its arrays lie in
  * @returns {Promise<any>} the Pyodide API
  */

@@ -21,12 +21,11 @@
  * heard.js allows it.
  */
 
-import { FULL_BYTES, whyEmptied } from "./ends.js";
-import { Errands } from "./errands.js";
-import { runtime } from "./files.js";
-import { mayBeSaid } from "./heard.js";
+import { crash, ended, FULL_BYTES, whyEmptied } from "./exit-reasons.js";
+import { Errands } from "./package-fetcher.js";
+import { runtime } from "./runtime-files.js";
+import { mayBeSaid } from "./messages.js";
 import { START_SILENCE_MS, WorkerLife } from "./life.js";
-import { crash, ended } from "./outcome.js";
 
 const INTERRUPT = 2;
 const GRACE_MS = 250;
@@ -87,7 +86,7 @@ export class PythonClient extends EventTarget {
   /**
    * Queue a run; Python starts at the first.
    * @param {Job} job
-   * @returns {{done: Promise<import("./outcome.js").Outcome>, stop: () => void}} `done` never rejects
+   * @returns {{done: Promise<import("./exit-reasons.js").Outcome>, stop: () => void}} `done` never rejects
    */
   run(job) {
     const entry = { ...job, run: ++this.lastRun };

@@ -23,12 +23,11 @@
 /* global DEMO -- written in by web/press/assets.py: name → {sha256, bytes} of the demo's files */
 
 import { startPyodide } from "./boot.js";
-import { fetchBytes } from "./download.js";
-import { BootError } from "./errors.js";
-import { fetchFiles } from "./files.js";
+import { fetchBytes, fetchFiles } from "./runtime-files.js";
+import { BootError } from "./exit-reasons.js";
 import { installPackage } from "./packages.js";
-import { seal } from "./seal.js";
-import { fetchPackage } from "./supply.js";
+import { seal } from "./sandbox.js";
+import { fetchPackage } from "./package-fetcher.js";
 
 const SEND_MS = 50;
 

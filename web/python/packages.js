@@ -9,7 +9,7 @@
 
 /* global PACKAGES -- written in by web/press/assets.py, from the lock of the Pyodide we ship */
 
-import { BootError } from "./errors.js";
+import { BootError } from "./exit-reasons.js";
 
 /** @type {Record<string, {file_name: string, sha256: string, bytes: number, version: string}>} */
 export const packages = PACKAGES;

@@ -11,8 +11,8 @@
  * planner. Both are made of what the page has fetched (files.js), which no worker hands back.
  */
 
-import { runtime } from "./files.js";
-import { mayBeSaid } from "./heard.js";
+import { runtime } from "./runtime-files.js";
+import { mayBeSaid } from "./messages.js";
 import { START_SILENCE_MS, WorkerLife } from "./life.js";
 
 const ANSWER_SILENCE_MS = 20_000;

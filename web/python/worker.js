@@ -16,10 +16,10 @@
  */
 
 import { INFO, startPyodide } from "./boot.js";
-import { whyEnded } from "./ends.js";
-import { Outbox } from "./outbox.js";
+import { whyEnded } from "./exit-reasons.js";
+import { Outbox } from "./output-buffer.js";
 import { installPackage, packages } from "./packages.js";
-import { seal } from "./seal.js";
+import { seal } from "./sandbox.js";
 
 const INTERRUPT = 2; // SIGINT, the value Pyodide looks for in its interrupt buffer
 const TURNS_MISSED = 3; // pulses that found Python idle, and its event loop no further

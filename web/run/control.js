@@ -35,7 +35,7 @@ class Control extends EventTarget {
     this.#runnerChanged();
   }
 
-  /** @returns {Promise<Partial<import("./orders.js").Asked>>} the command's number, or why not */
+  /** @returns {Promise<Partial<import("./commands.js").Asked>>} the command's number, or why not */
   async tell(run, command) {
     const { data, problem } = await post(`api/runs/${encodeURIComponent(run)}/control`, { command });
     if (data?.started) this.#take({ ...this, started: data.started });

@@ -1,12 +1,11 @@
 /**
  * A run as the page knows it: the fold of its events, the same for a live run, a recording and a
  * file from another machine. No clock, no DOM. Nothing here computes a number a reader sees: values
- * are copied out of events; only lines, gaps and repetitions are counted, and seconds (`fold-time.js`).
+ * are copied out of events; only lines, gaps and repetitions are counted, and seconds.
  */
 
 import { judge, newOrder } from "../frontier/log.js";
-import { takeMemory, takePlan, takePredicted, takeRows, takeStart } from "./fold-start.js";
-import { newTime, takeTime } from "./fold-time.js";
+import { schema } from "../frontier/shapes.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
 export const ALERT_LIMIT = 200;
@@ -68,7 +67,7 @@ function table() {
  * Takes one event into `run` and returns it. Events arrive in the order of the log; one whose
  * sequence number was seen already is counted and left out, one that cannot come now is refused.
  * @param {ReturnType<typeof emptyRun>} run changed in place
- * @param {import("./line.js").Line} event a line as `parseEvent` gives it
+ * @param {import("./log-lines.js").Line} event a line as `parseEvent` gives it
  */
 export function fold(run, event) {
   const problem = event.refused ?? judge(run.order, event);
@@ -120,7 +119,7 @@ function number(value) {
 
 function takeMetrics(run, { step = run.step, m }) {
   for (const [name, value] of Object.entries(m ?? {})) {
-    const series = held(run, run.series, name, newSeries);
+    const series = seriesNamed(run, run.series, name, newSeries);
     if (!series) continue;
     series.x.push(step);
     series.y.push(number(value));
@@ -139,7 +138,7 @@ function newSuite() {
 }
 
 /** What stands under a name, made if there is room for one more; else null, and it is counted. */
-function held(run, names, name, make) {
+function seriesNamed(run, names, name, make) {
   if (names[name]) return names[name];
   if (Object.keys(names).length < SERIES_LIMIT) return (names[name] = make());
   run.unknownSeries += 1;
@@ -147,7 +146,7 @@ function held(run, names, name, make) {
 }
 
 function takeEval(run, event) {
-  const suite = held(run, run.evals, event.suite, newSuite);
+  const suite = seriesNamed(run, run.evals, event.suite, newSuite);
   if (!suite) return;
   suite.x.push(event.step);
   suite.y.push(number(event.loss));
@@ -207,4 +206,133 @@ function setAside(points, fromStep) {
 function takeEnd(run, { status, reason, summary, t, post_mortem: postMortem }) {
   run.status = status;
   run.end = { reason: reason ?? "", summary: summary ?? {}, time: t, postMortem: postMortem ?? null };
+}
+
+/** `run.start`: the head of the run, its planned learning rates and its predicted memory. */
+export function takeStart(run, event) {
+  const { config, versions, hardware, model, data, recipe, plan } = event;
+  run.start = {
+    config,
+    versions,
+    hardware,
+    model: model ?? {},
+    data: data ?? {},
+    recipe: recipe ?? {},
+    bytesPerParameter: event.bytes_per_parameter ?? null,
+    source: event.source ?? "",
+    tool: event.tool ?? "",
+    lacks: event.lacks ?? [],
+    meanings: Object.assign(Object.create(null), event.meanings),
+    price: event.price ?? null, // {hourly, currency, per}
+    trainer: event.source === "watched" ? (event.trainer ?? "a loop of its own") : "",
+    can: event.can ?? null, // what may be asked of it; null: everything
+  };
+  takePlan(run, plan);
+  takePredicted(run, event);
+}
+
+/** `run.start`, or `predicted` where it is known later: the newest one counts. */
+export function takePredicted(run, { predicted, bytes_per_parameter: each }) {
+  if (run.start && each !== undefined) run.start.bytesPerParameter = each;
+  run.memory.predicted = Object.assign(Object.create(null), predicted?.instants);
+  run.memory.peakInstant = predicted?.peak_instant ?? "";
+  run.memory.peakBytes = predicted?.peak_bytes ?? 0;
+}
+
+/** How many steps, and the rate at each: of `run.start`, or of a `run.resume` that changed them. */
+export function takePlan(run, plan) {
+  run.plan = { steps: plan?.steps ?? 0, lr: plan?.lr ?? [], x: plan?.lr_steps ?? [] };
+}
+
+const INSTANT_LIMIT = 16; // a step of ours has five
+
+/** `mem`: of every instant the largest measurement is kept, as the peak is what must fit. */
+export function takeMemory(run, { step, instant, components, total_bytes: bytes, source }) {
+  const { measured } = run.memory;
+  const before = measured[instant];
+  if (before && before.bytes >= bytes) return;
+  if (!before && Object.keys(measured).length === INSTANT_LIMIT) return void (run.unknownSeries += 1);
+  measured[instant] = { step, components: components ?? {}, bytes, source };
+}
+
+const OF_ROWS = "how counts trained_ratio repeated_first notes ends lengths padding first scored".split(" ");
+
+/** `rows`: what is trained. What a later one tells is added, or takes the place of what was told. */
+export function takeRows(run, event) {
+  const told = OF_ROWS.filter((name) => event[name] !== undefined).map((name) => [name, event[name]]);
+  run.rows = { ...run.rows, ...Object.fromEntries(told) };
+}
+
+/** @typedef {ReturnType<typeof newTime>} RunTime */
+
+/** The state before the first event; seconds. */
+export function newTime() {
+  return {
+    elapsed: 0,
+    left: null, // at the pace of this attempt; null while nothing can be told
+    before: 0, // elapsed in earlier attempts
+    from: null, // when this attempt began
+    pace: null, // {step, t}: its first step
+    held: 0, // of that on request
+    heldSince: null,
+  };
+}
+
+/**
+ * Takes the time of one event.
+ * @param {ReturnType<typeof emptyRun>} run
+ */
+export function takeTime(run, { kind, t, step, paused }) {
+  const { time } = run;
+  if (!Number.isFinite(t)) return;
+  if (kind === "run.resume" || time.from === null) begin(time, t);
+  time.elapsed = time.before + Math.max(0, t - time.from);
+  if (kind === "beat") hold(time, t, paused === true);
+  if (kind === "metrics") time.pace ??= { step, t };
+  time.left = leftOf(time, t, step, run.plan.steps);
+}
+
+function begin(time, t) {
+  Object.assign(time, { before: time.elapsed, from: t, pace: null, held: 0, heldSince: null });
+}
+
+function hold(time, t, paused) {
+  if (paused) time.heldSince ??= t;
+  else if (time.heldSince !== null) {
+    time.held += t - time.heldSince;
+    time.heldSince = null;
+  }
+}
+
+function leftOf({ pace, held, heldSince }, t, step, steps) {
+  if (!pace || !(step > pace.step) || !(steps >= step)) return null;
+  const worked = (heldSince ?? t) - pace.t - held;
+  return worked > 0 ? (worked / (step - pace.step)) * (steps - step) : null;
+}
+
+/** @typedef {ReturnType<typeof emptyRun>} Run */
+
+/** @param {Run} run @returns {boolean} whether another tool's files are all there is of it */
+export function isImported(run) {
+  return run.start?.source === "imported";
+}
+
+/** @param {Run} run @param {string} name of a number @returns {string} how it was taken, where not as ours are */
+export function meaningOf(run, name) {
+  return run.start?.meanings?.[name] ?? "";
+}
+
+/** @param {Run} run @returns {string[]} series under the names that its tool gave them */
+export function otherSeries(run) {
+  return Object.keys(run.series).filter((name) => name.startsWith(schema().other));
+}
+
+/** @param {string} name @returns {string} as its tool has it */
+export function otherName(name) {
+  return name.slice(schema().other.length);
+}
+
+/** @param {Run} run @param {{x: number[]}} suite @returns {number} the step from which its change counts */
+export function firstStep(run, suite) {
+  return isImported(run) ? suite.x[0] : 0;
 }

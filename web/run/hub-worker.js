@@ -3,7 +3,7 @@
  * worker of a cell cannot reach it: such workers have no `SharedWorker`.
  */
 
-import { followLines } from "./stream.js";
+import { followLines } from "./event-stream.js";
 import { Hub } from "./tabs/hub.js";
 
 const NEVER = new Promise(() => {});

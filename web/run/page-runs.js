@@ -1,9 +1,10 @@
 /**
- * The runs that were trained in this page, as logs: `trainer` writes them, run views show them. What
- * is kept lies in this browser alone (`kept-runs.js`).
+ * The runs that were trained in this page, as logs: the page's trainer writes them, run views show them.
+ * A run that the reader saves lies in this browser alone, in IndexedDB; where the browser refuses that, a run
+ * lives as long as the page.
  */
 
-import { parseEvent } from "./line.js";
+import { parseEvent } from "./log-lines.js";
 
 /**
  * @typedef {object} PageRun
@@ -48,10 +49,67 @@ class PageRuns extends EventTarget {
   }
 }
 
-/** @returns {import("./line.js").Line[]} the events in lines of a log; damaged ones left out */
+/** @returns {import("./log-lines.js").Line[]} the events in lines of a log; damaged ones left out */
 export function eventsOf(lines) {
   return lines.map(parseEvent).filter((event) => event !== null);
 }
 
 /** The runs of this page. */
 export const pageRuns = new PageRuns();
+
+const NAME = "unfrozen-runs";
+const STORE = "runs";
+
+/**
+ * What is damaged, or was left there by something else, is left out.
+ * @returns {Promise<PageRun[]>} in the order in which they began
+ */
+export async function keptRuns() {
+  const found = (await inStore("readonly", (store) => store.getAll())).filter(isRun);
+  return found.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/**
+ * Kept when the promise is fulfilled: the browser may refuse the space as late as that.
+ * @param {PageRun} run
+ */
+export function keep(run) {
+  const { id, title, choices, command, lines } = run;
+  return inStore("readwrite", (store) => store.put({ id, title, choices, command, lines }));
+}
+
+/** @param {string} id */
+export function forget(id) {
+  return inStore("readwrite", (store) => store.delete(id));
+}
+
+function isRun({ id, title, command, lines }) {
+  const texts = [id, title, command, ...(Array.isArray(lines) ? lines : [null])];
+  return texts.every((text) => typeof text === "string");
+}
+
+async function inStore(mode, use) {
+  const database = await opened();
+  try {
+    return await done(database.transaction(STORE, mode), use);
+  } finally {
+    database.close();
+  }
+}
+
+function opened() {
+  return new Promise((resolve, reject) => {
+    const opening = indexedDB.open(NAME, 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "id" });
+    opening.onerror = () => reject(opening.error);
+    opening.onsuccess = () => resolve(opening.result);
+  });
+}
+
+function done(transaction, use) {
+  return new Promise((resolve, reject) => {
+    const asked = use(transaction.objectStore(STORE));
+    transaction.oncomplete = () => resolve(asked.result);
+    transaction.onabort = () => reject(transaction.error ?? asked.error);
+  });
+}

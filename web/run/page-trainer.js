@@ -14,7 +14,7 @@
 import { scriptAddress } from "../frontier/script.js";
 import { python } from "../python/client.js";
 import { pageRuns } from "./page-runs.js";
-import { parseEvent } from "./line.js";
+import { parseEvent } from "./log-lines.js";
 
 const DOWNLOAD_SILENCE_MS = 30_000;
 const START_SILENCE_MS = 120_000;

@@ -1,10 +1,10 @@
 /**
- * Reads a whole log, a recording of this site or a file from another machine, through the same fold
- * as a live run. The main thread is given back between batches, so that the page stays alive.
+ * Recordings of this site, and the reading of a whole log (a recording, or a file from another machine)
+ * through the same fold as a live run. The main thread is given back between batches, so that the page
+ * stays responsive.
  */
 
-import { LineCutter } from "./line-cutter.js";
-import { parseEvent } from "./line.js";
+import { LineCutter, parseEvent } from "./log-lines.js";
 
 const BATCH_LINES = 2000;
 
@@ -44,4 +44,24 @@ function breathe() {
     port1.onmessage = () => (port1.close(), resolve());
     port2.postMessage(null);
   });
+}
+
+/** @typedef {{name: string, title: string, description: string}} Recording */
+
+/** @returns {Promise<Recording[]>} empty when the list cannot be read */
+export async function listRecordings() {
+  try {
+    const answer = await fetch("recordings/index.json");
+    const listed = answer.ok ? await answer.json() : [];
+    return listed.map(({ file, title, description }) => ({ name: file, title, description }));
+  } catch {
+    return []; // offline: the chooser says that there are none
+  }
+}
+
+/** The recording as a stream of bytes. Throws when it cannot be fetched. */
+export async function openRecording(name) {
+  const answer = await fetch(`recordings/${encodeURIComponent(name)}`);
+  if (!answer.ok) throw new Error(`the recording ${name} cannot be read (${answer.status})`);
+  return answer;
 }

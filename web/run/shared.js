@@ -5,7 +5,7 @@
 
 import { Link } from "./tabs/link.js";
 import { scriptAddress } from "../frontier/script.js";
-import { parseLines } from "./line.js";
+import { parseLines } from "./log-lines.js";
 
 const NAME = "unfrozen-runs";
 const MOST_FAILURES = 2; // of shared workers that never said a word; then the tab helps itself
@@ -43,7 +43,7 @@ function connect({ hung, failures, welcomed }) {
 function ownHub() {
   const { port1, port2 } = new MessageChannel();
   const open = async () => {
-    const [{ Hub }, { followLines }] = await Promise.all([import("./tabs/hub.js"), import("./stream.js")]);
+    const [{ Hub }, { followLines }] = await Promise.all([import("./tabs/hub.js"), import("./event-stream.js")]);
     const effects = { follow: followLines, fetch: fetch.bind(window), whenGone: () => NEVER, lock: "" };
     new Hub(effects).connect(port2);
   };
@@ -56,7 +56,7 @@ function ownHub() {
  * @param {string} source.run id
  * @param {AbortSignal} source.signal
  * @param {(events: object[], skipped: number) => void} source.onEvents every batch, in order
- * @param {(state: import("./stream.js").StreamState) => void} source.onState
+ * @param {(state: import("./event-stream.js").StreamState) => void} source.onState
  * @param {() => void} source.onRestart the log is not the one we read: begin again from nothing
  * @param {(alive: "yes" | "no" | "unknown") => void} source.onWriter whether the trainer lives
  * @param {(caughtUp: boolean) => void} source.onCaughtUp whether all that the log holds was read

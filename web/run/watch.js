@@ -4,10 +4,9 @@
  */
 
 import { emptyRun, fold } from "./fold.js";
-import { EXPECTED, foreignLog, isForeign } from "./foreign.js";
+import { EXPECTED, foreignLog, isForeign } from "./log-files.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
-import { openRecording } from "./recordings.js";
-import { replay } from "./replay.js";
+import { openRecording, replay } from "./replay.js";
 import { followRun } from "./shared.js";
 
 const BACK_MS = 4000;
@@ -19,7 +18,7 @@ export class RunWatch extends EventTarget {
   run = emptyRun();
   /** @type {Source} */
   source = { kind: "none", name: "" };
-  /** @type {import("./stream.js").StreamState | "loading" | "unreadable"} */
+  /** @type {import("./event-stream.js").StreamState | "loading" | "unreadable"} */
   stream = "connecting";
   /** @type {"yes" | "no" | "unknown"} */
   writer = "unknown";

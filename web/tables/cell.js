@@ -3,6 +3,8 @@
  * cells is a column of numbers. Python writes the numbers; nothing here changes what they mean.
  */
 
+import { exponential, grouped, typeset } from "../figures/number.js";
+
 /** Factors that let "350M" sort below "7B", "900 MB" below "2 GB" and "40 ms" below "1 s". */
 const FACTORS = {
   "": 1,
@@ -87,17 +89,8 @@ export function cellText(cell, decimals = 0) {
   if (cell === null || cell === undefined) return "–";
   if (typeof cell === "boolean") return cell ? "yes" : "no";
   if (typeof cell !== "number") return String(cell);
-  if (!Number.isFinite(cell) || isExtreme(cell)) return exponentText(cell);
-  const text = cell.toFixed(decimals);
-  if (Math.abs(cell) < 10000) return text.replace("-", "−");
-  const [whole, fraction] = text.split(".");
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
-  return (fraction ? `${grouped}.${fraction}` : grouped).replace("-", "−");
-}
-
-function exponentText(value) {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "–" : value > 0 ? "∞" : "−∞";
-  return String(Number(value.toPrecision(6)).toExponential()).replace("e+", "e");
+  if (!Number.isFinite(cell)) return Number.isNaN(cell) ? "–" : cell > 0 ? "∞" : "−∞";
+  return isExtreme(cell) ? exponential(cell, 6) : typeset(grouped(cell.toFixed(decimals)));
 }
 
 /** The cell as other programs want it: numbers unrounded, blanks empty. */

@@ -14,7 +14,7 @@ def test_hatching_stays_inside_its_box(
     node: Node, series: int, width: float, height: float
 ) -> None:
     box = {"left": 10, "top": 20, "width": width, "height": height}
-    path = node.call("plots/hatch", "hatchPath", series, box)
+    path = node.call("plots/marks", "hatchPath", series, box)
     for x, y in re.findall(r"[ML]([\d.]+),([\d.]+)", path):
         assert 10 - 0.06 <= float(x) <= 10 + width + 0.06
         assert 20 - 0.06 <= float(y) <= 20 + height + 0.06
@@ -22,7 +22,7 @@ def test_hatching_stays_inside_its_box(
 
 def test_neighbours_in_a_stack_are_hatched_differently(node: Node) -> None:
     box = {"left": 0, "top": 0, "width": 40, "height": 40}
-    paths = [node.call("plots/hatch", "hatchPath", series, box) for series in range(6)]
+    paths = [node.call("plots/marks", "hatchPath", series, box) for series in range(6)]
     assert len(set(paths)) == 6
 
 

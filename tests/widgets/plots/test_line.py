@@ -13,7 +13,7 @@ def test_thinning_keeps_ends_and_extremes_of_every_pixel_column(
 ) -> None:
     points = sorted(run, key=lambda point: point[0])
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    indices = node.call("plots/line", "thinned", xs, ys, 0, len(points) - 1)
+    indices = node.call("plots/marks", "thinned", xs, ys, 0, len(points) - 1)
     assert indices == sorted(set(indices))
     kept = [points[index] for index in indices]
     assert kept[0] == points[0]
@@ -26,4 +26,4 @@ def test_thinning_keeps_ends_and_extremes_of_every_pixel_column(
 
 
 def test_thinning_leaves_a_short_line_as_it_is(node: Node) -> None:
-    assert node.call("plots/line", "thinned", [0, 10, 20], [5, 6, 7], 0, 2) == [0, 1, 2]
+    assert node.call("plots/marks", "thinned", [0, 10, 20], [5, 6, 7], 0, 2) == [0, 1, 2]

@@ -24,8 +24,8 @@ def test_without_a_width_a_plot_is_drawn_for_a_column_and_for_a_telephone(node: 
 
 def test_nothing_moves_when_the_picture_is_drawn_for_its_exact_width(node: Node) -> None:
     for baked, width in ((680, 655), (680, 520), (360, 358), (360, 519)):
-        scaled = node.call("plots/size", "heightFor", baked) * width / baked
-        assert abs(node.call("plots/size", "heightFor", width) - scaled) < 0.2
+        scaled = node.call("plots/text", "heightFor", baked) * width / baked
+        assert abs(node.call("plots/text", "heightFor", width) - scaled) < 0.2
 
 
 def test_few_lines_are_named_at_their_ends_and_need_no_legend(node: Node) -> None:

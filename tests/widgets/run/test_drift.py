@@ -16,7 +16,7 @@ def bars(
     node: Node, layers: Mapping[str, float | str], width: int = 480
 ) -> list[tuple[str, float]]:
     """What each bar says, and how high it is."""
-    tree = node.tree("run/view/drift", "driftView", layers, width)
+    tree = node.tree("run/view/bars", "driftView", layers, width)
     found = with_class(tree, "run-moved")
     return [("".join(bar.itertext()), float(bar.get("height", ""))) for bar in found]
 
@@ -34,7 +34,7 @@ def test_every_layer_has_a_bar_as_high_as_it_has_moved(node: Node) -> None:
 
 
 def test_the_axis_starts_at_zero_and_is_in_per_cent(node: Node) -> None:
-    tree = node.tree("run/view/drift", "driftView", SMALL, 480)
+    tree = node.tree("run/view/bars", "driftView", SMALL, 480)
     marks = list(texts(with_class(tree, "run-grid")))
     assert marks[0] == "0"
     assert marks[-1] == "15%"
@@ -42,13 +42,13 @@ def test_the_axis_starts_at_zero_and_is_in_per_cent(node: Node) -> None:
 
 @pytest.mark.parametrize(("layers", "apart"), [(SMALL, 2), (DEEP, 2), (GPT2, 3)])
 def test_what_is_no_layer_is_set_apart(node: Node, layers: dict[str, float], apart: int) -> None:
-    tree = node.tree("run/view/drift", "driftView", layers, 480)
+    tree = node.tree("run/view/bars", "driftView", layers, 480)
     assert len(with_class(tree, "run-moved-apart")) == apart
 
 
 @pytest.mark.parametrize("width", [320, 480, 900])
 def test_names_below_the_bars_do_not_touch(node: Node, width: int) -> None:
-    tree = node.tree("run/view/drift", "driftView", DEEP, width)
+    tree = node.tree("run/view/bars", "driftView", DEEP, width)
     names = [text for text in tree.iter() if text.get("text-anchor") == "middle"]
     places = sorted(float(text.get("x", "")) for text in names)
     assert names[0].text == "embed"
@@ -62,7 +62,7 @@ def test_a_layer_that_is_no_number_has_no_bar_and_says_so(node: Node) -> None:
 
 @pytest.mark.parametrize("layers", [{}, {"layers.0": 0}, {"layers.0": "NaN"}])
 def test_nothing_is_drawn_while_nothing_has_moved(node: Node, layers: dict[str, float]) -> None:
-    assert node.call("run/view/drift", "driftView", layers, 480) is None
+    assert node.call("run/view/bars", "driftView", layers, 480) is None
 
 
 def test_the_table_lists_every_layer_and_the_whole(node: Node) -> None:

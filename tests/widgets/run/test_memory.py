@@ -15,14 +15,14 @@ MEMORY = {
 
 
 def test_columns_stand_in_the_order_of_the_words_with_unknown_ones_last(node: Node) -> None:
-    (column,) = node.call("run/view/memory", "columnsOf", MEMORY)
+    (column,) = node.call("run/view/bars", "columnsOf", MEMORY)
     for parts in (column["predicted"], column["measured"]):
         assert [name for name, _ in parts] == ORDER
     assert column["label"] == "Backward"
 
 
 def test_the_legend_has_that_order_too(node: Node) -> None:
-    tree = node.tree("run/view/memory", "memoryLegend", MEMORY)
+    tree = node.tree("run/view/bars", "memoryLegend", MEMORY)
     assert texts(list(tree))[: len(LABELS)] == LABELS
     assert with_class(tree, "run-c-grads")
 

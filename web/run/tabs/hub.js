@@ -54,7 +54,7 @@ export class Hub {
 
   /**
    * @param {object} effects
-   * @param {typeof import("../stream.js").followLines} effects.follow
+   * @param {typeof import("../event-stream.js").followLines} effects.follow
    * @param {typeof fetch} effects.fetch
    * @param {(lock: string) => Promise<void>} effects.whenGone kept when nobody holds the lock any more
    * @param {string} effects.lock that tells the tabs whether this hub lives

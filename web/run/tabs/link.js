@@ -13,7 +13,7 @@ const LAST_AGAIN_MS = 4000;
  * @property {string} run
  * @property {AbortSignal} signal
  * @property {(texts: string[], skipped: number) => void} onLines every batch, in order
- * @property {(state: import("../stream.js").StreamState) => void} onState
+ * @property {(state: import("../event-stream.js").StreamState) => void} onState
  * @property {(alive: "yes" | "no" | "unknown") => void} onWriter whether the trainer lives
  * @property {() => void} onRestart the log is not the one that was read: begin again from nothing
  * @property {(caughtUp: boolean) => void} onCaughtUp whether all that the log holds has been read

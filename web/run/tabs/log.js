@@ -33,7 +33,7 @@ export class Reading {
 
   /**
    * Sends lines, all behind `offset`.
-   * @param {import("../stream.js").Line[]} lines
+   * @param {import("../event-stream.js").Line[]} lines
    */
   send(lines) {
     const text = lines.map(({ data }) => data).join("\n");
@@ -94,7 +94,7 @@ export class SharedLog {
   /**
    * Hands out lines that follow `start`; waits for the quickest tab when none takes any more.
    * @param {number} start
-   * @param {import("../stream.js").Line[]} lines
+   * @param {import("../event-stream.js").Line[]} lines
    */
   async hand(start, lines) {
     const end = lines.at(-1).id;

@@ -1,7 +1,6 @@
 /** How a run's chart looks: uPlot's options out of our own tokens. */
 
-import { lonePoints } from "./align.js";
-import { exactText, tickLabels } from "../../plots/number.js";
+import { exactText, tickLabels } from "../../figures/number.js";
 import { logTicks } from "../../plots/scale.js";
 
 const SHORTEST_DRAG = 8; // pixels: shorter ones are clicks
@@ -195,4 +194,80 @@ function drawMarks(plot, marks, font, color) {
     plot.ctx.fillText(label, at + (isLate ? -5 : 5) * ratio, top - 5 * ratio);
   }
   plot.ctx.restore();
+}
+
+/**
+ * @param {import("./chart.js").Line[]} lines each with rising x
+ * @returns {(number | null | undefined)[][]} steps, then one column a line. `undefined` where a line
+ *   has no point (it is drawn through), `null` where its value is not a finite number (a gap)
+ */
+export function alignedData(lines) {
+  const steps = commonSteps(lines.map((line) => line.x));
+  return [steps, ...lines.map((line) => column(line, steps))];
+}
+
+/**
+ * Points that no line is drawn to, because there is no other one before the next gap: they need a dot.
+ * @param {(number | null | undefined)[]} values a column of `alignedData`
+ * @returns {number[]} their places
+ */
+export function lonePoints(values) {
+  const lone = [];
+  let last = -1; // of the stretch without a gap that ends here
+  let count = 0;
+  const close = () => count === 1 && lone.push(last);
+  values.forEach((value, place) => {
+    if (value === undefined) return;
+    if (value === null) {
+      close();
+      count = 0;
+    } else {
+      last = place;
+      count += 1;
+    }
+  });
+  close();
+  return lone;
+}
+
+function commonSteps(lists) {
+  const longest = lists.reduce((a, b) => (b.length > a.length ? b : a), []);
+  const known = new Set(longest);
+  const extra = lists.flatMap((x) => (x === longest ? [] : x.filter((step) => !known.has(step))));
+  if (extra.length === 0) return longest.slice();
+  return [...new Set([...longest, ...extra])].sort((a, b) => a - b);
+}
+
+function column({ x, y }, steps) {
+  const values = new Array(steps.length).fill(undefined);
+  let place = 0;
+  for (let index = 0; index < x.length; index += 1) {
+    while (steps[place] < x[index]) place += 1;
+    values[place] = Number.isFinite(y[index]) ? y[index] : null;
+  }
+  return values;
+}
+
+const SHORTEST = 2; // steps: less is no line
+
+/**
+ * @param {[number, number]} range
+ * @param {[number, number]} whole
+ * @returns {[number, number] | null} the part of `range` inside `whole`, not too short; null for all
+ */
+export function clamped([low, high], [least, most]) {
+  const length = Math.max(high - low, SHORTEST);
+  if (length >= most - least) return null;
+  const from = Math.max(least, Math.min(low, most - length));
+  return [from, from + length];
+}
+
+/**
+ * @param {[number, number]} range
+ * @param {number} around the step that stays where it is
+ * @param {number} factor below 1 shows less, above 1 more
+ * @returns {[number, number]}
+ */
+export function stretched([low, high], around, factor) {
+  return [around - (around - low) * factor, around + (high - around) * factor];
 }

@@ -5,13 +5,10 @@
  * −, zoom into a stretch of steps; a double click, Escape or the button shows all of them again.
  */
 
-import { alignedData } from "./align.js";
-import { chartOptions, xRange } from "./chart-options.js";
-import { lineLegend } from "./legend.js";
-import { metricText } from "../number.js";
-import { clamped, stretched } from "./zoom.js";
+import { h, toDom } from "../../figures/vnode.js";
 import { turn } from "../../page/turn.js";
-import { toDom } from "../../figures/vnode.js";
+import { metricText } from "../../figures/number.js";
+import { alignedData, chartOptions, clamped, stretched, xRange } from "./chart-options.js";
 
 /**
  * @typedef {object} Line
@@ -236,3 +233,17 @@ export class RunChart extends HTMLElement {
 }
 
 customElements.define("run-chart", RunChart);
+
+/**
+ * @param {Line[]} lines
+ * @returns {import("../../figures/vnode.js").VNode} empty when no line has a name
+ */
+export function lineLegend(lines) {
+  const named = lines.filter((line) => line.end !== "");
+  return h("ul", { class: "run-legend" }, named.map(lineName));
+}
+
+function lineName({ color, dashed, end, label }) {
+  const key = h("span", { class: `run-key run-key${color}${dashed ? " run-key-dashed" : ""}` });
+  return h("li", null, key, end ?? label);
+}

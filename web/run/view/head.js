@@ -1,10 +1,10 @@
 /** The head of a run: whose weights, how far, how fast, and the one sentence about its state. */
 
-import { typed } from "../program.js";
-import { isImported, firstStep } from "../imported.js";
-import { bytesText, countText, deltaText, durationText, lossText, metricText, moneyText } from "../number.js";
-import { metricWords } from "../schema.js";
 import { h } from "../../figures/vnode.js";
+import { firstStep, isImported } from "../fold.js";
+import { bytesText, countText, deltaText, durationText, lossText, metricText, moneyText } from "../../figures/number.js";
+import { typed } from "../command-line.js";
+import { metricWords } from "../schema.js";
 
 /** Series whose newest value is a fact of its own, with what stands below it. */
 const MORE_FACTS = [
@@ -144,4 +144,31 @@ export function noticeView({ tone, title, text, command }) {
     text,
     command && [" ", h("code", null, typed(command))],
   );
+}
+
+// ==== /** Why memory ran out, and what would have fitted: the words of the trainer, laid out. */
+
+/**
+ * @param {ReturnType<typeof import("../fold.js").emptyRun>} run
+ * @returns {import("../../figures/vnode.js").VNode | null} null for a run that ended otherwise
+ */
+export function postMortemView({ end }) {
+  const { facts = [], advice, settings = [] } = end?.postMortem ?? {};
+  if (facts.length === 0 && settings.length === 0) return null;
+  return h(
+    "section",
+    { class: "run-section run-post-mortem" },
+    h("h4", { class: "run-chart-title" }, "Why memory ran out"),
+    facts.length > 0 && h("dl", null, facts.map(causeView)),
+    advice && h("p", null, advice),
+    settings.length > 0 && h("ul", null, settings.map(settingView)),
+  );
+}
+
+function causeView({ name, text }) {
+  return h("div", null, h("dt", null, name), h("dd", null, text));
+}
+
+function settingView({ options, text }) {
+  return h("li", null, h("code", null, options), h("span", { class: "run-note" }, text));
 }

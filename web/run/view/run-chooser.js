@@ -4,14 +4,14 @@
  * or {kind: "file", files} (`file` for one); the other one with "compare", `detail` {kind, name}, kind "none" for none.
  */
 
-import { EXPECTED } from "../foreign.js";
-import { dayText } from "../number.js";
+import { EXPECTED } from "../log-files.js";
+import { dayText } from "../../figures/number.js";
 
 /**
  * @typedef {object} Choices
  * @property {import("../runner.js").RunInfo[]} runs of the runner
  * @property {import("../page-runs.js").PageRun[]} own runs of this page
- * @property {import("../recordings.js").Recording[]} recordings
+ * @property {import("../replay.js").Recording[]} recordings
  * @property {import("../watch.js").Source} source what is shown now
  * @property {import("../watch.js").Source} beside what is laid beside it
  */

@@ -7,17 +7,16 @@
  */
 
 import { control } from "../control.js";
-import { droppedFiles } from "../dropped.js";
+import { droppedFiles } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
-import { listRecordings } from "../recordings.js";
+import { listRecordings } from "../replay.js";
 import { runner } from "../runner.js";
-import { healthOf } from "../stall.js";
+import { healthOf, noticeOf } from "../notices.js";
 import { RunWatch } from "../watch.js";
 import "./run-chooser.js";
 import { nearTheWindow } from "../../page/near-the-window.js";
-import { addControl, buildParts, drawControl, drawParts } from "./parts.js";
-import { Spoken } from "./spoken.js";
-import { noticeOf } from "../words.js";
+import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
+import { Spoken } from "./announcements.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;

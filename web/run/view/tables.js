@@ -1,9 +1,8 @@
 /** What the charts of a run show, as tables for readers who cannot see, or want to copy, them. */
 
-import { firstStep } from "../imported.js";
+import { firstStep } from "../fold.js";
 import { componentLabel, inOrder, metricWords } from "../schema.js";
-import { movedLayers } from "./drift.js";
-import { columnsOf } from "./memory.js";
+import { columnsOf, movedLayers } from "./bars.js";
 
 const MOST_ROWS = 200;
 

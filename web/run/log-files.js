@@ -1,0 +1,143 @@
+/**
+ * Log files that a reader chooses or drops. For those of other tools, the planner's Python, in which no
+ * reader code runs, writes a log of ours, piece by piece: between two pieces it answers other questions, and
+ * a reader can stop.
+ */
+
+import { planner } from "../python/planner.js";
+
+const HEAD_BYTES = 64;
+const PIECE_BYTES = 512 * 1024;
+
+/** What such a file is, for a reader who brought another one. */
+export const EXPECTED =
+  "Choose an events.jsonl, a trainer_state.json of Hugging Face Trainer, event files of TensorBoard " +
+  "(events.out.tfevents.…) or an offline run of W&B (run-….wandb)";
+
+/**
+ * Whether a file is another tool's, by its first bytes; whether it is whole is for Python to say.
+ * @param {File} file
+ */
+export async function isForeign(file) {
+  const head = new TextDecoder("latin1").decode(await file.slice(0, HEAD_BYTES).arrayBuffer());
+  if (head.startsWith(":W&B") || head.includes("brain.Event:") || file.name.includes("tfevents")) return true;
+  return /^\s*\{/.test(head) && file.name.endsWith(".json") && !head.startsWith('{"v":');
+}
+
+/**
+ * The log of a run that another tool has written.
+ * @param {File[]} files of one run
+ * @param {(words: string) => void} say how far it is; Python is loaded at the first file
+ * @param {AbortSignal} signal stops between two pieces
+ * @returns {Promise<Blob>} rejects with what is wrong, in words
+ */
+export async function foreignLog(files, say, signal) {
+  const tell = () => say(loading(planner.status));
+  planner.addEventListener("status", tell, { signal });
+  const given = files.map(({ name, lastModified }) => ({ name, modified: lastModified / 1000 }));
+  const reading = await ask("import_files", { files: given }, signal);
+  planner.removeEventListener("status", tell);
+  await read(reading, files, say, signal);
+  const parts = [];
+  for (let answer = { more: true }; answer.more; ) {
+    answer = await ask("import_lines", { import: reading.import }, signal);
+    parts.push(answer.lines);
+  }
+  return new Blob(parts);
+}
+
+async function read({ import: number, order }, files, say, signal) {
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  let done = 0;
+  for (const file of order.map((place) => files[place])) {
+    let at = 0;
+    do {
+      const piece = file.slice(at, at + PIECE_BYTES);
+      at += PIECE_BYTES;
+      await ask("import_piece", { import: number, data: await base64(piece), last: at >= file.size }, signal);
+      done += piece.size;
+      say(`${Math.floor((100 * done) / Math.max(1, total))}% of it is read.`);
+    } while (at < file.size);
+  }
+}
+
+async function ask(name, value, signal) {
+  const drop = () => planner.drop(name);
+  signal.throwIfAborted();
+  signal.addEventListener("abort", drop);
+  const answer = await planner.ask(name, value);
+  signal.removeEventListener("abort", drop);
+  signal.throwIfAborted();
+  if (answer === null) throw new Error(planner.status.reason || "It was put aside for another file");
+  if (answer.problem) throw new Error(answer.problem);
+  return answer;
+}
+
+function loading({ phase, starting, progress }) {
+  if (phase !== "loading") return "";
+  return starting ? "Python starts." : `Python loads: ${Math.floor(progress * 100)}%.`;
+}
+
+function base64(blob) {
+  return new Promise((settle, refuse) => {
+    const reader = new FileReader();
+    reader.onload = () => settle(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => refuse(new Error(`It cannot be read (${reader.error.message})`));
+    reader.readAsDataURL(blob);
+  });
+}
+
+const MOST_FILES = 5000; // looked at
+const DEEPEST = 8;
+
+/** By how much of a run each kind of file holds. */
+const KINDS = [/^events\.jsonl$/, /\.wandb$/, /tfevents/, /^trainer_state\.json$/];
+
+/**
+ * @param {DataTransfer} transfer of a drop, to be asked while its event lasts
+ * @returns {Promise<File[]>} the files of one run; those that were dropped, where none is a folder
+ */
+export async function droppedFiles(transfer) {
+  const files = [...transfer.files];
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return files;
+  const found = [];
+  for (const entry of entries) await lookThrough(entry, found, DEEPEST);
+  const run = await newestRun(found);
+  if (run.length || !found.length) return run.length ? run : files;
+  return [await opened(found[0])].filter(Boolean).map(({ file }) => file); // of which it is said that it is no run
+}
+
+async function lookThrough(entry, found, deep) {
+  if (found.length >= MOST_FILES) return;
+  if (entry.isFile) found.push(entry);
+  else if (deep > 0) for (const inner of await entriesOf(entry)) await lookThrough(inner, found, deep - 1);
+}
+
+/** All of a folder: its reader gives some at a time. */
+async function entriesOf(folder) {
+  const reader = folder.createReader();
+  const all = [];
+  for (let some = [null]; some.length > 0 && all.length < MOST_FILES; all.push(...some)) {
+    some = await new Promise((settle) => reader.readEntries(settle, () => settle([])));
+  }
+  return all;
+}
+
+/** The newest file of the most telling kind; event files together with those that lie beside it. */
+async function newestRun(entries) {
+  for (const kind of KINDS) {
+    const files = await Promise.all(entries.filter(({ name }) => kind.test(name)).map(opened));
+    const there = files.filter(Boolean).sort((a, b) => b.file.lastModified - a.file.lastModified);
+    if (there.length === 0) continue;
+    const [{ folder }] = there;
+    const together = there.filter((one) => one.folder === folder);
+    return (kind.test("tfevents") ? together : there.slice(0, 1)).map(({ file }) => file);
+  }
+  return [];
+}
+
+function opened(entry) {
+  const folder = entry.fullPath.slice(0, entry.fullPath.lastIndexOf("/"));
+  return new Promise((settle) => entry.file((file) => settle({ file, folder }), () => settle(null)));
+}

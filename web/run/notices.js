@@ -1,0 +1,212 @@
+/**
+ * What a run view says about itself: one sentence for every state it can be in, with what it means
+ * for the reader and what to do. Pure: state in, words out.
+ */
+
+import { isImported } from "./fold.js";
+import { clockText, dayText } from "../figures/number.js";
+import { silentAfter } from "./schema.js";
+
+/**
+ * @typedef {object} Notice
+ * @property {"quiet" | "good" | "warn" | "bad"} tone
+ * @property {string} title two or three words
+ * @property {string} text one or two sentences
+ * @property {string} [command] something to type in a terminal
+ */
+
+const SERVE = "unfrozen serve";
+const TRAIN = "unfrozen train --model demo";
+
+/**
+ * @param {object} view
+ * @param {ReturnType<typeof import("./fold.js").emptyRun>} view.run
+ * @param {import("./watch.js").Source} view.source
+ * @param {string} view.stream
+ * @param {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"} view.health
+ * @param {string} view.runner state of the runner
+ * @param {string} view.problem
+ * @param {string} [view.progress] how far a file is that takes its time
+ * @param {boolean} [view.reading] the log has not been read to its end yet: no verdict on half of it
+ * @returns {Notice}
+ */
+export function noticeOf(view) {
+  return connectionNotice(view) ?? lifeNotice(view) ?? endNotice(view) ?? replayNotice(view);
+}
+
+function connectionNotice({ source, stream, runner, problem, run, reading, progress }) {
+  if (stream === "unreadable") {
+    return { tone: "bad", title: "Not readable", text: /[.!?]$/.test(problem) ? problem : `${problem}.` };
+  }
+  if (source.kind === "none") return nothingNotice(runner);
+  if (stream === "loading") {
+    return { tone: "quiet", title: "Reading", text: `Reading ${source.name}. ${progress ?? ""}`.trim() };
+  }
+  if (source.kind === "live" && reading && ["live", "back"].includes(stream)) {
+    return { tone: "quiet", title: "Reading", text: "Reading the log…" };
+  }
+  if (source.kind !== "live" || run.end) return null;
+  if (stream === "refused") {
+    const text = "The server was started anew and has a new token. Open the address it printed.";
+    return { tone: "bad", title: "Not let in", text };
+  }
+  if (stream === "missing") {
+    const text = `The runner has no run ${source.name} any more. Choose another one.`;
+    return { tone: "warn", title: "Run removed", text };
+  }
+  if (stream === "gone") {
+    const text =
+      "The server does not answer, so this page stands still. The training goes on without it. " +
+      "Start the server again and the page continues where it stopped.";
+    return { tone: "warn", title: "Server gone", text, command: SERVE };
+  }
+  if (stream === "connecting") {
+    return { tone: "quiet", title: "Connecting", text: "Asking the runner for this run." };
+  }
+  return null;
+}
+
+function nothingNotice(runner) {
+  if (runner === "live") {
+    const text = "The runner is ready and has no run yet. Start one, and it appears here.";
+    return { tone: "quiet", title: "No run yet", text, command: TRAIN };
+  }
+  if (runner === "connecting") {
+    return { tone: "quiet", title: "Connecting", text: "Asking the runner for its runs." };
+  }
+  if (runner === "gone") {
+    const text = "The server that this page came from does not answer. Start it again.";
+    return { tone: "warn", title: "Server gone", text, command: SERVE };
+  }
+  if (runner === "refused") {
+    const text = "The server was started anew and has a new token. Open the address it printed.";
+    return { tone: "bad", title: "Not let in", text };
+  }
+  if (runner === "keyless") {
+    const text =
+      "A runner serves this page, but this address has no key, so its runs stay closed. Open the " +
+      "address that the server printed when it started: it ends in #t= and the key.";
+    return { tone: "warn", title: "No key in this address", text };
+  }
+  const text =
+    "This copy of the page has no trainer behind it. Choose a recorded run, open a log file, or " +
+    "serve the page from your own machine.";
+  return { tone: "quiet", title: "No runner", text, command: SERVE };
+}
+
+function lifeNotice({ run, health, stream }) {
+  if (health === "gone") {
+    const text =
+      `The training process ended after step ${run.step} without a last word: it was killed, or ` +
+      "the machine went down. What it logged until then is complete.";
+    return { tone: "bad", title: "Trainer gone", text, command: resumeCommand(run) };
+  }
+  if (health === "stalled") {
+    const text =
+      `Nothing since ${clockText(run.lastTime)}, though the trainer promised a sign of life every ` +
+      `${run.beat?.expectNextIn ?? 30} s. Its process still runs; a long step or a suspended ` +
+      "machine looks like this.";
+    return { tone: "warn", title: "Stalled", text };
+  }
+  if (health === "paused") {
+    const text =
+      `Training stands still after step ${run.step}, as a page asked. Everything stays in memory ` +
+      "until a page asks it to go on.";
+    return { tone: "quiet", title: "Paused", text };
+  }
+  if (stream === "back") {
+    const text = "The server answers again. Nothing was missed in between.";
+    return { tone: "good", title: "Back", text };
+  }
+  return null;
+}
+
+function resumeCommand(run) {
+  if (!run.checkpoint) return undefined;
+  const processes = run.start?.hardware?.processes;
+  const several = Number.isInteger(processes) && processes > 1;
+  const start = several ? `torchrun --nproc-per-node ${processes} -m gpu_runner` : "unfrozen";
+  return `${start} resume ${shellWord(run.run)}`;
+}
+
+/** A name as one word of a shell's command line, whatever it holds; never an option. */
+export function shellWord(name) {
+  const quoted = /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+  return name.startsWith("-") ? `-- ${quoted}` : quoted;
+}
+
+function endNotice({ run, source }) {
+  if (!run.end) return null;
+  if (isImported(run)) return importedNotice(run);
+  const reason = run.end.reason ? ` ${sentence(run.end.reason)}` : "";
+  const { time } = run.end;
+  const when = ["live", "page"].includes(source.kind) ? `At ${clockText(time)}` : `On ${dayText(time)}`;
+  if (run.nonFinite !== null && run.status !== "finished") {
+    const text = `The loss stopped being a number at step ${run.nonFinite}.${reason}`;
+    return { tone: "bad", title: "Diverged", text };
+  }
+  if (run.status === "failed" && run.end.reason.startsWith("it diverged")) {
+    return { tone: "bad", title: "Diverged", text: `At step ${run.step}.${reason}` };
+  }
+  const said = {
+    finished: { tone: "good", title: "Finished", text: `${when}, after ${run.step} steps.` },
+    stopped: {
+      ...{ tone: "quiet", title: "Stopped", text: `${when}, after step ${run.step}.${reason}` },
+      command: source.kind === "live" ? resumeCommand(run) : undefined,
+    },
+    failed: { tone: "bad", title: "Failed", text: `At step ${run.step}.${reason}` },
+    oom: { tone: "bad", title: "Out of memory", text: `At step ${run.step}.${reason}` },
+  };
+  return said[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
+}
+
+/** Of a run that another tool has logged: how it ended as far as that says so, and no day. */
+function importedNotice(run) {
+  const text = `${run.step} steps, as ${run.start.tool} logged them.`;
+  if (run.status === "finished") return { tone: "good", title: "Finished", text };
+  const said = run.end.reason ? `${text} ${sentence(run.end.reason)}` : text;
+  const [tone, title] = run.status === "failed" ? ["bad", "Failed"] : ["quiet", "Imported"];
+  return { tone, title, text: said };
+}
+
+function replayNotice({ run, source }) {
+  if (run.nonFinite !== null) {
+    const text = `The training loss has not been a number since step ${run.nonFinite}.`;
+    return { tone: "bad", title: "Diverging", text };
+  }
+  if (source.kind === "live") return { tone: "good", title: "Live", text: liveText(run) };
+  if (source.kind === "page") return { tone: "good", title: "Training", text: pageText(run) };
+  const text = `This log ends at step ${run.step} without saying that the run is over.`;
+  return { tone: "quiet", title: "Unfinished log", text };
+}
+
+function pageText(run) {
+  const steps = run.plan.steps ? ` of ${run.plan.steps}` : "";
+  return run.step ? `Step ${run.step}${steps}, in this page.` : "It is scored before the first step.";
+}
+
+function liveText(run) {
+  if (run.events === 0) return "Connected. The first events are due.";
+  const steps = run.plan.steps ? ` of ${run.plan.steps}` : "";
+  return `Step ${run.step}${steps}. Every event shows up here as it is written.`;
+}
+
+function sentence(text) {
+  const words = String(text).trim();
+  const trimmed = words.charAt(0).toUpperCase() + words.slice(1);
+  return /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
+}
+
+/**
+ * @param {ReturnType<typeof import("./fold.js").emptyRun>} run
+ * @param {"yes" | "no" | "unknown"} writer whether a process holds the log open
+ * @param {number} now Unix seconds, on the same machine as the trainer
+ * @returns {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"}
+ */
+export function healthOf(run, writer, now) {
+  if (run.end) return "ended";
+  if (run.events === 0) return "waiting";
+  if (writer === "no") return "gone";
+  if (now - run.lastTime > silentAfter(run.beat?.expectNextIn)) return "stalled";
+  return run.beat?.paused ? "paused" : "running";
+}

@@ -1,0 +1,248 @@
+/** What is trained: the first rows token by token, what is special of all of them, how long they are. */
+
+import { h } from "../../figures/vnode.js";
+import { coveringTicks } from "../../plots/scale.js";
+import { barFrame } from "./bars.js";
+import { countText, lossText, percentText } from "../../figures/number.js";
+
+const WIDEST = 704; // pixels, as the style has it
+const LEGEND = [
+  ["read", "only read"],
+  ["trained", "trained"],
+  ["end", "trained, and the end of an answer"],
+];
+
+/**
+ * @param {ReturnType<typeof import("../fold.js").emptyRun>["rows"]} rows
+ * @param {number} width pixels
+ * @returns {import("../../figures/vnode.js").VNode | null} null for a log that does not tell
+ */
+export function rowsView(rows, width) {
+  if (!rows) return null;
+  const { how, first = [], notes = [], scored } = rows;
+  return h(
+    "section",
+    { class: "run-section" },
+    h("h4", { class: "run-chart-title" }, "What is trained"),
+    how && h("p", { class: "run-rows-how" }, shown(how), "."),
+    rows.counts && factsView(rows),
+    notes.length > 0 && notesView(notes),
+    first.length > 0 && legendView(),
+    first.length > 0 && rowList(first, "The first rows"),
+    rows.lengths && lengthsView(rows.lengths, rows.padding, Math.min(width, WIDEST)),
+    scored && scoredView(scored),
+  );
+}
+
+function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: first }) {
+  const facts = [
+    ["Rows", many(counts.rows), `of ${many(counts.read)} read`],
+    ["Tokens", many(counts.tokens), ""],
+    ["Trained", ratio === undefined ? many(counts.trained) : percentText(ratio), `${many(counts.trained)} tokens`],
+    ends.length > 0 && ["Answers end in", shown(ends[0].text), `${many(ends[0].rows)} rows`],
+  ].filter(Boolean);
+  const flaws = flawsOf(counts, first);
+  return [
+    h(
+      "dl",
+      { class: "run-counts" },
+      facts.map(([name, value, note]) =>
+        h("div", null, h("dt", null, name), h("dd", null, value), note && h("dd", { class: "run-note" }, note)),
+      ),
+    ),
+    flaws.length === 0 && h("p", { class: "run-chart-note" }, "Every row is whole, tells where to stop and is there once."),
+    flaws.length > 0 && h("ul", { class: "run-rows-flaws" }, flaws.map((flaw) => h("li", null, flaw))),
+  ];
+}
+
+/** What is special of some rows, in sentences. */
+function flawsOf(counts, first) {
+  const rows = (count, one, more) => `${many(count)} ${count === 1 ? `row ${one}` : `rows ${more}`}`;
+  return [
+    [counts.cut, "is", "are", ` cut: ${many(counts.cut_tokens)} tokens are lost at the end.`],
+    [counts.repeated, "is", "are", [" there before, token for token; the first: ", shown(first ?? ""), "."]],
+    [counts.endless, "ends", "end", " in text: the model does not learn to stop there."],
+    [counts.untrained, "is", "are", " left out, with no token to train."],
+    [counts.bad, "is", "are", " left out, which cannot be read."],
+    [counts.replayed, "is", "are", " replayed from earlier data."],
+  ]
+    .filter(([count]) => count > 0)
+    .map(([count, one, more, what]) => [rows(count, one, more), what]);
+}
+
+function legendView() {
+  return h(
+    "p",
+    { class: "run-rows-legend" },
+    LEGEND.map(([as, words]) => h("span", null, partView({ as, texts: ["token"] }), ` ${words}`)),
+  );
+}
+
+function rowList(rows, label) {
+  return h("ol", { class: "run-rows", "aria-label": label }, rows.map(rowView));
+}
+
+function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts, loss }) {
+  const lost = cut > 0 ? `, ${many(cut)} more cut away` : "";
+  return h(
+    "li",
+    null,
+    h(
+      "p",
+      { class: "run-row-head" },
+      loss !== undefined && h("b", null, `${lossText(Number(loss))} nats`),
+      h("span", { class: "run-row-place" }, shown(place)),
+      h("span", null, `${tokensText(tokens)}, ${many(trained)} trained${lost}`),
+    ),
+    h(
+      "p",
+      { class: "run-row-text", dir: "auto" },
+      before > 0 && gapView(`… ${tokensText(before)} before`),
+      parts.map(partView),
+      after > 0 && gapView(`… ${tokensText(after)} more`),
+    ),
+  );
+}
+
+/** Tokens that are trained, or not, in one go. Brackets say it where lines and colours do not. */
+function partView({ as, texts }) {
+  const tokens = wholeCharacters(texts).map(tokenView);
+  if (as === "read") return h("span", { class: "run-part-read" }, tokens);
+  const [open, close] = as === "end" ? ["[end: ", "]"] : ["[", "]"];
+  return h("mark", { class: `run-part-${as}` }, unseen(open), tokens, unseen(close));
+}
+
+/** A text of "" is a token that goes on with a character: both are shown as one. */
+function wholeCharacters(texts) {
+  const whole = [];
+  for (const text of texts) {
+    if (text === "" && whole.length) whole.at(-1).count += 1;
+    else whole.push({ text, count: 1 });
+  }
+  return whole;
+}
+
+function tokenView({ text, count }) {
+  return h("span", { class: "run-token" }, shown(text), count > 1 && h("sub", null, `${count} tokens`));
+}
+
+function unseen(text) {
+  return h("span", { class: "visually-hidden" }, text);
+}
+
+function gapView(text) {
+  return h("span", { class: "run-row-gap" }, text);
+}
+
+function notesView(notes) {
+  return h(
+    "ul",
+    { class: "run-rows-flaws" },
+    notes.map(({ text, rows, first }) =>
+      h("li", null, `${many(rows)} ${rows === 1 ? "row" : "rows"}: `, shown(text), first && ["; the first: ", shown(first)], "."),
+    ),
+  );
+}
+
+function lengthsView(lengths, padding, width) {
+  const { shortest, median, nine_in_ten: most, longest } = lengths;
+  return h(
+    "figure",
+    { class: "run-figure" },
+    h("h4", { class: "run-chart-title" }, "How long the rows are"),
+    lengths.from?.length > 0 && histogram(lengths, width),
+    h(
+      "p",
+      { class: "run-chart-note" },
+      `From ${many(shortest)} to ${many(longest)} tokens: half have at most ${many(median)}, nine in ten ${many(most)}. `,
+      padding && paddingText(padding),
+    ),
+  );
+}
+
+function paddingText({ ratio, sequences, packed }) {
+  const share = `Padded, ${percentText(ratio)} of what is computed would be padding; `;
+  if (!packed) return `${share}this run pads.`;
+  return `${share}this run packs, and computes none of it, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
+}
+
+/** Bars on a common zero; what a bar holds is said when it is pointed at, and in the note below. */
+function histogram({ from, rows, shortest, longest, median }, width) {
+  const ticks = coveringTicks(0, Math.max(...rows), 3);
+  const frame = barFrame(ticks, { count: from.length, width, height: 96, below: 24, right: 8 });
+  const { y, band } = frame;
+  const bar = (count, index) =>
+    h(
+      "rect",
+      { class: "run-moved", x: frame.left(index) + 0.5, y: y(count), width: Math.max(1, band - 1), height: y(0) - y(count) },
+      h("title", null, `from ${many(from[index])} tokens on: ${many(count)} rows`),
+    );
+  const label = (x, anchor, text) => h("text", { x, y: y(0) + 18, "text-anchor": anchor }, text);
+  return frame.picture(
+    `Rows by length, from ${many(shortest)} to ${many(longest)} tokens; the middle one has ${many(median)}.`,
+    many,
+    rows.map(bar),
+    label(frame.left(0), "start", `${many(shortest)} tokens`),
+    longest > shortest && label(frame.left(from.length), "end", many(longest)),
+  );
+}
+
+function scoredView({ rows, mean, hardest = [], easiest = [] }) {
+  const told =
+    `${many(rows)} rows spread over the set, each scored alone before the first step: ` +
+    `${lossText(Number(mean))} nats a trained token in the mean. A row far above may be wrong; one near 0 teaches nothing.`;
+  const named = [
+    ["The hardest", hardest],
+    ["The easiest", easiest],
+  ].filter(([, some]) => some.length > 0);
+  return h(
+    "details",
+    { class: "run-rows-scored" },
+    h("summary", null, "The rows that the model finds hardest and easiest as it is"),
+    h("p", { class: "run-chart-note" }, told),
+    named.map(([title, some]) => [h("h4", { class: "run-chart-title" }, title), rowList(some, title)]),
+  );
+}
+
+function tokensText(count) {
+  return `${many(count)} ${count === 1 ? "token" : "tokens"}`;
+}
+
+function many(count) {
+  return countText(count ?? NaN);
+}
+
+const JOINED =
+  "Arabic Bengali Devanagari Gujarati Gurmukhi Kannada Khmer Malayalam Mongolian Myanmar Oriya Sinhala Tamil Telugu Tibetan";
+const before = JOINED.split(" ").map((script) => `\\p{Script=${script}}`);
+const HIDDEN = new RegExp(
+  [
+    "(?![\\u200c\\u200d])[\\p{Cc}\\p{Cf}\\p{Co}\\p{Cn}\\p{Cs}\\p{Zl}\\p{Zp}]", // controls, and what is nobody's
+    `(?<![${before.join("")}\\p{Extended_Pictographic}\\p{Emoji_Modifier}\\ufe0f])[\\u200c\\u200d]`, // joiners of nothing
+    "[\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000]", // spaces that look like another one
+    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u2800\\u3164\\uffa0]", // letters without a shape
+    "[\\ufe00-\\ufe0d\\u{e0100}-\\u{e01ef}]", // selectors of a form, but for those of emoji
+  ].join("|"),
+  "gu",
+);
+const SIGNS = { "\n": "⏎\n", "\t": "→\t" };
+
+/**
+ * @param {string} text
+ * @returns {(string | import("../../figures/vnode.js").VNode)[]} children for `h`
+ */
+export function shown(text) {
+  const found = [];
+  let from = 0;
+  for (const { 0: hidden, index } of text.matchAll(HIDDEN)) {
+    found.push(text.slice(from, index), sign(hidden));
+    from = index + hidden.length;
+  }
+  return [...found, text.slice(from)];
+}
+
+function sign(hidden) {
+  if (Object.hasOwn(SIGNS, hidden)) return h("span", { class: "run-sign" }, SIGNS[hidden]);
+  const number = hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return h("span", { class: "run-sign run-sign-number" }, `U+${number}`);
+}

@@ -1,0 +1,341 @@
+/** The pieces of a run view: made once, filled again and again, touched only when they changed. */
+
+import "./chart.js";
+import { h, toDom, toHtml } from "../../figures/vnode.js";
+import { isImported, otherName, otherSeries } from "../fold.js";
+import { clockText } from "../../figures/number.js";
+import { chartsOf, SERIES_CHARTS } from "./charts.js";
+import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
+import { headView, noticeView, postMortemView } from "./head.js";
+import { rowsView } from "./examples.js";
+import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
+
+const STEP_SERIES = ["train/loss", "opt/lr", "train/grad_norm", "perf/step_seconds"];
+const ALERTS_SHOWN = 20;
+
+/** Builds the empty frame inside `view` and returns its parts. */
+export function buildParts(view) {
+  const part = (tag, className) => Object.assign(document.createElement(tag), { className });
+  const parts = {
+    chooser: document.createElement("run-chooser"),
+    about: part("p", "run-about"),
+    notice: part("div", "run-state"),
+    spoken: part("p", "visually-hidden"),
+    postMortem: part("div", "run-post-mortem-slot"),
+    head: part("div", "run-head-slot"),
+    tools: part("div", "run-tools"),
+    options: { smooth: false, whole: false },
+    halt: Object.assign(part("button", "run-button run-halt"), { type: "button", textContent: "Stop reading", hidden: true }),
+    charts: part("div", "run-charts"),
+    others: buildOthers(),
+    lacks: part("div", "run-lacks"),
+    loss: document.createElement("run-chart"),
+    evals: document.createElement("run-chart"),
+    rate: document.createElement("run-chart"),
+    memory: part("div", "run-memory-slot"),
+    drift: part("div", "run-drift-slot"),
+    alerts: part("div", "run-alerts"),
+    rows: part("div", "run-rows-slot"),
+    samples: part("div", "run-samples"),
+    tables: part("details", "run-tables"),
+    log: part("p", "run-log"),
+    painted: new WeakMap(),
+    say: (text) => text && (parts.spoken.textContent = text),
+  };
+  parts.spoken.setAttribute("role", "status");
+  parts.rate.className = "run-chart-low";
+  for (const name of SERIES_CHARTS) {
+    parts[name] = Object.assign(document.createElement("run-chart"), { className: "run-chart-low", hidden: true });
+  }
+  const more = SERIES_CHARTS.map((name) => parts[name]);
+  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...more);
+  buildTools(parts);
+  buildTables(parts);
+  parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
+  const { chooser, about, notice, halt, spoken, postMortem, head, tools } = parts;
+  const { charts, lacks, alerts, rows, samples, tables, log } = parts;
+  view.replaceChildren(chooser, about, notice, halt, spoken, postMortem, head, tools);
+  view.append(charts, lacks, alerts, rows, samples, tables, log);
+  return parts;
+}
+
+/** Fetches the buttons for what the reader may change, and puts them where they belong. */
+export async function addControl(parts) {
+  if (parts.orders) return;
+  parts.orders = document.createElement("run-orders");
+  parts.start = document.createElement("run-start");
+  parts.chooser.after(parts.start);
+  parts.spoken.after(parts.orders);
+  await import("./run-controls.js");
+}
+
+/** Brings the buttons to the state of the view; a server that allows nothing has none. */
+export function drawControl({ orders, start }, view, allowed) {
+  if (!orders?.show) return;
+  start.hidden = !allowed;
+  start.show(view.runner);
+  if (allowed) orders.show(view);
+  else orders.hidden = true;
+}
+
+/**
+ * Brings every part to the state of a run.
+ * @param {object} view
+ * @param {ReturnType<typeof import("../fold.js").emptyRun>} view.run
+ * @param {import("../notices.js").Notice} view.notice
+ * @param {string} view.about what a recording shows
+ * @param {{run: object, title: string} | null} view.beside a run to compare it with
+ * @param {boolean} view.goesOn whether more steps are to come
+ * @param {boolean} [view.halts] whether a file is read that takes long enough to be stopped
+ */
+export function drawParts(parts, view) {
+  const { run, notice, about, goesOn, halts = false } = view;
+  const isEmpty = run.events === 0;
+  if (parts.about.textContent !== about) parts.about.textContent = about;
+  paint(parts, parts.notice, noticeView(notice));
+  paint(parts, parts.postMortem, postMortemView(run));
+  for (const part of [parts.head, parts.tools, parts.charts, parts.tables, parts.log]) part.hidden = isEmpty;
+  paint(parts, parts.head, isEmpty ? null : headView(run, goesOn));
+  parts.halt.hidden = !halts;
+  drawOthers(parts.others, run, parts.charts);
+  paint(parts, parts.lacks, lacksView(run));
+  paint(parts, parts.alerts, alertsView(run));
+  paint(parts, parts.rows, rowsView(run.rows, parts.rows.clientWidth || 480));
+  paint(parts, parts.samples, samplesView(run));
+  parts.view = view;
+  if (isEmpty) return;
+  parts.memory.hidden = isImported(run) && Object.keys(run.memory.measured).length === 0; // none will come
+  parts.drift.hidden = isImported(run) && run.drift.x.length === 0;
+  paint(parts, parts.memory, memoryFigure(run.memory, parts.memory.clientWidth || 480));
+  paint(parts, parts.drift, driftFigure(run.drift, parts.drift.clientWidth || 480));
+  paint(parts, parts.log, logView(run));
+  drawCharts(parts, view);
+  if (parts.tables.open) fillTables(parts, run);
+  else parts.run = run;
+}
+
+/** Replaces the content of `element` when the new one differs. */
+function paint(parts, element, node) {
+  const html = node ? toHtml(node) : "";
+  if (parts.painted.get(element) === html) return;
+  parts.painted.set(element, html);
+  element.replaceChildren(...(node ? [toDom(node)] : []));
+}
+
+/** A chart is drawn again when events came: every event has its own number. */
+function drawCharts(parts, { run, beside }) {
+  const runs = [run, beside?.run].map((one) => `${one?.run} ${one?.events} ${one?.firstTime}`);
+  const version = [...runs, ...Object.values(parts.options)].join();
+  if (parts.version === version) return;
+  parts.version = version;
+  for (const [name, chart] of Object.entries(chartsOf(run, beside, parts.options))) {
+    parts[name].hidden = chart === null;
+    if (chart) parts[name].chart = chart;
+  }
+}
+
+/** What the reader may choose for all charts at once. */
+function buildTools(parts) {
+  const choice = (name, text) => {
+    const label = document.createElement("label");
+    const box = Object.assign(document.createElement("input"), { type: "checkbox" });
+    box.addEventListener("change", () => {
+      parts.options[name] = box.checked;
+      drawCharts(parts, parts.view);
+    });
+    label.append(box, text);
+    return label;
+  };
+  parts.tools.append(choice("smooth", "Smooth the loss"), choice("whole", "Axis to the planned end"));
+}
+
+function memoryFigure(memory, width) {
+  const picture = memoryView(memory, width);
+  return h(
+    "figure",
+    { class: "run-figure" },
+    h("h4", { class: "run-chart-title" }, "Memory by instant"),
+    picture ?? h("p", { class: "run-nothing" }, "No measurement yet."),
+    picture && memoryLegend(memory),
+    h("p", { class: "run-chart-note" }, "The largest measurement of each instant, on the prediction made before the first step."),
+  );
+}
+
+function driftFigure({ x, total, layers }, width) {
+  if (x.length === 0) return null;
+  const picture = driftView(layers, width);
+  const whole = `The whole model: ${driftText(total.at(-1))} at step ${x.at(-1)}.`;
+  const note = `Each layer's change as a share of its pre-trained weights, both as norms. ${whole}`;
+  return h(
+    "figure",
+    { class: "run-figure" },
+    h("h4", { class: "run-chart-title" }, "How far each layer has moved"),
+    picture ?? h("p", { class: "run-nothing" }, "Nothing has moved yet."),
+    picture && h("p", { class: "run-chart-note" }, note),
+  );
+}
+
+/** What a run of ours has and this one has not, so that nobody takes its absence for zero. */
+function lacksView(run) {
+  const lacks = run.start?.lacks ?? [];
+  if (lacks.length === 0) return null;
+  return h(
+    "section",
+    { class: "run-section" },
+    h("h4", { class: "run-chart-title" }, "Not in this log"),
+    h("p", { class: "run-chart-note" }, `${run.start.tool || "Its trainer"} did not log ${lacks.join("; ")}.`),
+  );
+}
+
+function alertsView({ alerts, alertCount }) {
+  if (alerts.length === 0) return null;
+  const shown = alerts.slice(-ALERTS_SHOWN).reverse();
+  const hidden = alertCount - shown.length;
+  return h(
+    "section",
+    { class: "run-section" },
+    h("h4", { class: "run-chart-title" }, "Alerts"),
+    h("ol", { class: "run-alert-list" }, shown.map(alertView)),
+    hidden > 0 && h("p", { class: "run-chart-note" }, `${hidden} earlier ones are in the log.`),
+  );
+}
+
+function alertView({ level, text, step, time }) {
+  return h(
+    "li",
+    { class: `run-alert run-alert-${level}` },
+    h("span", { class: "run-alert-when" }, `step ${step}, ${clockText(time)}`),
+    h("span", null, text),
+  );
+}
+
+function samplesView({ samples }) {
+  if (samples.length === 0) return null;
+  const headers = ["Prompt", "Before training", "After training"];
+  const said = (text, isNew) => h("span", { class: isNew ? null : "run-nothing" }, text?.trimStart() ?? "not yet");
+  const row = ({ prompt, before, after }) =>
+    h(
+      "tr",
+      null,
+      h("th", { scope: "row" }, prompt),
+      h("td", { "data-name": headers[1] }, said(before, before !== null)),
+      h("td", { "data-name": headers[2] }, said(after, after !== null && after !== before)),
+    );
+  return h(
+    "section",
+    { class: "run-section" },
+    h("h4", { class: "run-chart-title" }, "What it writes"),
+    h(
+      "div",
+      { class: "run-scroll", tabindex: 0, role: "region", "aria-label": "Samples before and after" },
+      h(
+        "table",
+        { class: "run-sample-table" },
+        h("thead", null, h("tr", null, headers.map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", null, samples.map(row)),
+      ),
+    ),
+    h("p", { class: "run-chart-note" }, "The likeliest continuation of each prompt. Grey: as before."),
+  );
+}
+
+/** What the log holds and what it lacks. Anything lost is said in plain sight. */
+function logView(run) {
+  const flaws = [
+    [run.gaps, "missing"],
+    [run.duplicates, "repeated"],
+    [run.skippedLines, "damaged lines"],
+    [run.unknownKinds, "of a kind this page does not know"],
+    [run.unknownFields, "fields this page does not know"],
+    [run.unknownSeries, "values of too many names"],
+    [run.unheldSamples, "samples of too many prompts"],
+    [run.refusedLines, "refused"],
+  ].filter(([count]) => count > 0);
+  const said = flaws.length ? flaws.map(([count, what]) => `${count} ${what}`).join(", ") : "none missing";
+  const attempts = run.attempts.length ? ` · resumed ${run.attempts.length}×` : "";
+  const text = `${run.run} · ${run.events} events, ${said}${attempts}`;
+  return h("span", { class: flaws.length ? "run-log-flawed" : null }, text, refusalsView(run));
+}
+
+/** Why lines were refused, of the first few. */
+function refusalsView({ refusals, refusedLines }) {
+  if (refusedLines === 0) return null;
+  const more = refusedLines - refusals.length;
+  const said = more > 0 ? [...refusals, `and ${more} more`] : refusals;
+  return h("span", { class: "run-log-refused" }, ` · Refused: ${said.join("; ")}.`);
+}
+
+function buildTables(parts) {
+  const summary = document.createElement("summary");
+  summary.textContent = "The numbers of these charts as tables";
+  const names = ["evalTable", "memoryTable", "driftTable", "stepTable"];
+  for (const name of names) parts[name] = document.createElement("data-table");
+  parts.tables.append(summary, ...names.map((name) => parts[name]));
+  parts.tables.addEventListener("toggle", () => parts.tables.open && parts.run && fillTables(parts, parts.run));
+}
+
+function fillTables(parts, run) {
+  parts.run = run;
+  const tables = {
+    stepTable: stepTable(run, STEP_SERIES),
+    evalTable: evalTable(run),
+    memoryTable: memoryTable(run.memory),
+    driftTable: driftTable(run.drift),
+  };
+  for (const [name, data] of Object.entries(tables)) {
+    const text = JSON.stringify(data);
+    if (parts.painted.get(parts[name]) === text) continue;
+    parts.painted.set(parts[name], text);
+    parts[name].hidden = data.rows.length === 0;
+    parts[name].data = data;
+  }
+}
+
+const MOST_SHOWN = 24;
+
+/** What holds the charts, closed until a reader opens it. */
+export function buildOthers() {
+  const others = Object.assign(document.createElement("details"), { className: "run-tables run-others" });
+  const summary = document.createElement("summary");
+  const charts = Object.assign(document.createElement("div"), { className: "run-charts" });
+  const note = Object.assign(document.createElement("p"), { className: "run-chart-note" });
+  others.append(summary, charts, note);
+  others.addEventListener("toggle", () => others.open && others.run && fill(others, others.run));
+  return others;
+}
+
+/**
+ * Of a run without such curves nothing is there.
+ * @param {HTMLElement} others @param {import("./charts.js").Run} run @param {HTMLElement} before
+ */
+export function drawOthers(others, run, before) {
+  const count = otherSeries(run).length;
+  others.run = run;
+  if (count === 0) return others.remove();
+  if (!others.isConnected) before.after(others);
+  const text = `${count} more ${count === 1 ? "curve" : "curves"}, under the names that the run gave them`;
+  if (others.firstChild.textContent !== text) others.firstChild.textContent = text;
+  if (others.open) fill(others, run);
+}
+
+function fill(others, run) {
+  const names = otherSeries(run);
+  const [, charts, note] = others.children;
+  while (charts.children.length > Math.min(names.length, MOST_SHOWN)) charts.lastChild.remove();
+  names.slice(0, MOST_SHOWN).forEach((name, place) => {
+    const chart = charts.children[place] ?? charts.appendChild(document.createElement("run-chart"));
+    chart.className = "run-chart-low";
+    const version = `${run.run} ${run.events} ${name}`;
+    if (chart.dataset.version === version) return;
+    chart.dataset.version = version;
+    chart.chart = chartOf(run, name);
+  });
+  const more = names.length - MOST_SHOWN;
+  note.textContent = more > 0 ? `${more} more are in the log.` : "";
+}
+
+function chartOf(run, name) {
+  const { x, y } = run.series[name];
+  const line = { label: otherName(name), color: "--series-1", x, y, end: "", dots: x.length < 60 };
+  return { of: run.run, title: otherName(name), unit: "1", room: 24, note: "", lines: [line] };
+}
