@@ -1,7 +1,7 @@
 """The one entry to Unfrozen: serve · test · check · build · wheel · release · bench · clean.
 
     pyproject.toml    → .venv        ─┐
-    package-lock.json → node_modules ─┴→ web/press → dist/ → serve · test · wheel · bench
+    package-lock.json → node_modules ─┴→ web/site_builder → dist/ → serve · test · wheel · bench
 
 Standard library only. Each command sets up what it needs; a stage whose inputs hash as they did
 last time is skipped. What is made lies in .venv, node_modules, dist, packages and .cache. What
@@ -155,7 +155,7 @@ def front_end() -> Path:
         if needed:
             command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             run_stage("installing front-end packages", command, OFFLINE)
-    script = ROOT / "web" / "press" / "wheels.py"
+    script = ROOT / "web" / "site_builder" / "wheels.py"
     with once(CACHE / "wheels" / ".stamp", digest(script, ROOT / "package-lock.json")) as needed:
         if needed:
             run_stage("fetching numpy for the page", [PYTHON, script], OFFLINE)
@@ -173,7 +173,7 @@ def site() -> Path:
                 fresh, old = CACHE / "dist.new", CACHE / "dist.old"
                 for folder in (fresh, old):
                     shutil.rmtree(folder, ignore_errors=True)
-                if module("press", fresh) != 0:
+                if module("site_builder", fresh) != 0:
                     raise BuildError("The site was not built: mend what is named above.")
                 if DIST.exists():
                     DIST.rename(old)

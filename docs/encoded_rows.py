@@ -1,6 +1,6 @@
 """Rows as the runner sees them, for two drawings of the article.
 
-    .venv/bin/python docs/encoded_rows.py --write     put them into web/press/drawings/rows.json
+    .venv/bin/python docs/encoded_rows.py --write    write web/site_builder/diagrams/rows.json
 
 The page shows which tokens of a chat are trained, and how the rows of a step share one sequence.
 What it shows is what the encoder of the runner makes of real input; a test holds the file to that.
@@ -19,7 +19,7 @@ from gpu_runner.data.packing import bins
 from gpu_runner.model.files.load import find, load_tokenizer
 from unfrozen.training.order import epoch_order
 
-TARGET: Final = Path(__file__).parents[1] / "web" / "press" / "drawings" / "rows.json"
+TARGET: Final = Path(__file__).parents[1] / "web" / "site_builder" / "diagrams" / "rows.json"
 CHAT: Final = (
     ("user", "Write 14 in Roman numerals."),
     ("assistant", "XIV"),

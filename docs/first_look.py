@@ -19,12 +19,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from press.truth import TRUTH, later
+from site_builder.measurements import MEASUREMENTS, later
 from unfrozen.answer.later import SPEED, Look, grouped
 from unfrozen.plan.record import KINDS, Spread
 
 ROOT: Final = Path(__file__).parents[1]
-FIRST: Final = TRUTH / "first_look.json"
+FIRST: Final = MEASUREMENTS / "first_look.json"
 RECORD: Final = ROOT / "py" / "unfrozen" / "plan" / "record.py"
 BLOCK: Final = re.compile(r"(# counted by docs/first_look\.py\n).*?(# end\n)", re.DOTALL)
 PLANNER: Final = [

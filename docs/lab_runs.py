@@ -1,7 +1,7 @@
 """Runs every preset of the page's fine-tune with five seeds: `python docs/lab_runs.py`.
 
-Writes web/truth/lab.json, which chapter 3 quotes. tests/unfrozen/lab/test_page_run.py holds every
-sentence of a preset against every run in it, and runs a part of them again. Ten minutes.
+Writes web/measurements/lab.json, which chapter 3 quotes. tests/unfrozen/lab/test_page_run.py checks
+every sentence of a preset against every run in it, and repeats some of them. Ten minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unfrozen.lab.page_run import PRESETS, SEEDS, RunPreset
 
 LONGER: Final = RunPreset("longer", "", {"steps": 400}, "")
 """No preset, but chapter 3 speaks of it."""
-OUT: Final = Path(__file__).parents[1] / "web" / "truth" / "lab.json"
+OUT: Final = Path(__file__).parents[1] / "web" / "measurements" / "lab.json"
 
 
 def shipped() -> Demo:

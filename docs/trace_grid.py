@@ -1,4 +1,4 @@
-"""Trace a grid of training steps into web/truth/steps.json: what the memory model is tested on.
+"""Trace a grid of training steps into web/measurements/steps.json, to test the memory model on.
 
     .venv/bin/python docs/trace_grid.py           the rows that are missing
     .venv/bin/python docs/trace_grid.py --anew    all of them: after an update of torch
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-STEPS: Final = Path(__file__).parents[1] / "web" / "truth" / "steps.json"
+STEPS: Final = Path(__file__).parents[1] / "web" / "measurements" / "steps.json"
 
 TINY = "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T"
 BF16: Final = {"params": "bf16", "compute": "bf16", "grads": "bf16", "moments": "bf16"}

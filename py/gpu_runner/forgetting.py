@@ -251,7 +251,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--steps", type=int, help="instead of the trial's own number")
     parser.add_argument("--write", type=Path, help="the document, docs/forgetting.md")
-    parser.add_argument("--publish", type=Path, help="the page's copy, web/truth/forgetting.json")
+    parser.add_argument(
+        "--publish", type=Path, help="the page's copy, web/measurements/forgetting.json"
+    )
     parser.add_argument("--keep", type=Path, help="a file of the runs that are done, to go on from")
     given = parser.parse_args()
     trial = TRIALS[given.name]

@@ -1,8 +1,8 @@
 """The words the trainer writes and the page reads: event kinds, metric names, units.
 
 This is the only place where the two halves of Unfrozen meet by name. `gpu_runner.log.writer`
-refuses a name that is not here, and the press exports `schema()` to the page, so a metric that is
-renamed on one side cannot silently vanish on the other.
+refuses a name that is not here, and the site builder exports `schema()` to the page, so
+a metric that is renamed on one side cannot silently vanish on the other.
 """
 
 from __future__ import annotations

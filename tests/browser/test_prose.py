@@ -1,4 +1,4 @@
-"""What stands between the paragraphs, in a browser: sliders, answers, terms, drawings."""
+"""What stands between the paragraphs, in a browser: sliders, answers, terms, diagrams."""
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -105,7 +105,7 @@ def test_a_term_shows_its_meaning_beside_its_link(page: Page, static_site: Stati
     expect(page.locator(".hover-card")).to_be_hidden()
 
 
-def test_axe_finds_nothing_in_drawings_and_prose_and_nothing_sticks_out(
+def test_axe_finds_nothing_in_diagrams_and_prose_and_nothing_sticks_out(
     chromium: Browser, static_site: StaticSite
 ) -> None:
     context = chromium.new_context(bypass_csp=True)
@@ -113,13 +113,13 @@ def test_axe_finds_nothing_in_drawings_and_prose_and_nothing_sticks_out(
     page.goto(static_site.url)
     page.locator("prose-slider input").first.wait_for()
     page.evaluate(OPEN)
-    within = ".drawing, prose-slider, .takeaway, .problem, .glossary, .masthead"
+    within = ".diagram, prose-slider, .takeaway, .problem, .glossary, .masthead"
     assert objections(page, within, ("light", 1280), ("dark", 320)) == []
     context.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_words_of_a_drawing_stay_inside_it_and_off_each_other(
+def test_words_of_a_diagram_stay_inside_it_and_off_each_other(
     page: Page, static_site: StaticSite, width: int
 ) -> None:
     page.set_viewport_size({"width": width, "height": 900})
@@ -128,9 +128,9 @@ def test_words_of_a_drawing_stay_inside_it_and_off_each_other(
     problems = page.evaluate(
         """() => {
           const found = [];
-          for (const drawing of document.querySelectorAll(".drawing")) {
-            const frame = drawing.getBoundingClientRect();
-            const words = [...drawing.querySelectorAll("svg text")]
+          for (const diagram of document.querySelectorAll(".diagram")) {
+            const frame = diagram.getBoundingClientRect();
+            const words = [...diagram.querySelectorAll("svg text")]
               .filter((text) => text.getClientRects().length && text.textContent.trim())
               .map((text) => ({ text: text.textContent, box: text.getBoundingClientRect() }));
             for (const { text, box } of words)

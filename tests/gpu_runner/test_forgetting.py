@@ -93,7 +93,7 @@ def test_the_pages_copy_and_the_document_tell_the_same(name: str) -> None:
     text = (ROOT / "docs" / "forgetting.md").read_text(encoding="utf-8")
     rows = text.split(f"<!-- {name} -->")[1].split("<!-- end")[0].splitlines()
     told = {title: rest for title, *rest in (row.strip("| ").split(" | ") for row in rows)}
-    copy = json.loads((ROOT / "web" / "truth" / "forgetting.json").read_text("utf-8"))[name]
+    copy = json.loads((ROOT / "web" / "measurements" / "forgetting.json").read_text("utf-8"))[name]
     for control in copy["controls"]:
         task, general, _, drift = told[control["title"]]
         assert f"{control['task']:.3f}" == task

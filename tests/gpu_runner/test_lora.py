@@ -284,7 +284,7 @@ def test_what_the_command_cannot_use_it_refuses_in_one_line(
 
 
 def test_the_document_and_the_page_hold_the_same_runs() -> None:
-    found = json.loads((ROOT / "web" / "truth" / "lora.json").read_text(encoding="utf-8"))
+    found = json.loads((ROOT / "web" / "measurements" / "lora.json").read_text(encoding="utf-8"))
     text = (ROOT / "docs" / "lora.md").read_text(encoding="utf-8")
     assert written(text, found["setting"], tables(found)) == text
     assert found["choices"] == SETTINGS[found["setting"]].choices

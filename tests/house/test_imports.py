@@ -15,17 +15,17 @@ import pytest
 
 from house.tree import ROOT, declared, nodes, tracked
 
-SOURCE = {"unfrozen": "py", "gpu_runner": "py", "press": "web", "pycell": "web"}
+SOURCE = {"unfrozen": "py", "gpu_runner": "py", "site_builder": "web", "pycell": "web"}
 MAY_USE = {  # of our own packages
     "unfrozen": set(),
     "pycell": {"unfrozen"},
-    "press": {"unfrozen", "pycell"},
+    "site_builder": {"unfrozen", "pycell"},
     "gpu_runner": {"unfrozen"},
 }
 EXTRAS = {
     "unfrozen": [],
     "pycell": [],
-    "press": ["dev"],
+    "site_builder": ["dev"],
     "gpu_runner": ["base", "train", "hub", "lora"],
 }
 MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy"), "pycell": ("lab", "numpy")}  # nothing above them

@@ -10,8 +10,8 @@ from playwright.sync_api import Page
 
 from conftest import StaticSite
 from house.tree import ROOT
-from press import demo_wheel
-from press.wheels import CARRIED
+from site_builder import demo_wheel
+from site_builder.wheels import CARRIED
 
 WHOLE_LOCK = json.loads((ROOT / "node_modules" / "pyodide" / "pyodide-lock.json").read_text())
 

@@ -11,7 +11,7 @@ IMPORT = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["']([^"'`\n]+)["']""")
 
 
 def scripts() -> list[Path]:
-    """The tracked scripts of the page and the press."""
+    """The tracked scripts of the page and the site builder."""
     return [path for path in tracked("*.js", "*.mjs") if path.is_relative_to(ROOT / "web")]
 
 
@@ -41,7 +41,7 @@ def test_scripts_import_only_declared_packages() -> None:
     package = json.loads((ROOT / "package.json").read_text())
     for script in scripts():
         allowed = set(package["dependencies"])
-        if script.is_relative_to(ROOT / "web" / "press"):
+        if script.is_relative_to(ROOT / "web" / "site_builder"):
             allowed |= set(package["devDependencies"])
         for name in used_by(script):
             if name[0] != "." and not name.startswith("node:"):

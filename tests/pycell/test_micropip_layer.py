@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from awaited import awaited
-from press import wheels
 from pycell.micropip_layer import PageLayer
 from pycell.packages import Packages
 from pycell.wheels import unpack
+from site_builder import wheels
 
 LOCK = wheels.lock()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from press import wheels
 from pycell.wheels import refusal_of, unpack
+from site_builder import wheels
 
 ENTRY = wheels.lock()["packages"]["packaging"]
 

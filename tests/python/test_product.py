@@ -1,4 +1,4 @@
-"""The lab's kernel, assembled as the press does it, gives the bits of a sum in the order of k."""
+"""The lab's kernel, assembled as in the site builder, gives the bits of a sum in the order of k."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Kernel:
 
     def __init__(self, node: str, folder: Path) -> None:
         wasm = folder / "product.wasm"
-        press = build.ROOT / "web" / "press" / "wat.mjs"
+        assembler = build.ROOT / "web" / "site_builder" / "wat.mjs"
         source = build.ROOT / "web" / "python" / "product.wat"
-        subprocess.run([node, str(press), str(source), str(wasm)], check=True)
+        subprocess.run([node, str(assembler), str(source), str(wasm)], check=True)
         self.bytes = wasm.stat().st_size
         program = Path(__file__).with_name("product.mjs")
         self.process = subprocess.Popen(

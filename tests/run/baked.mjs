@@ -1,4 +1,4 @@
-// What the press writes into the page and its scripts; loaded before any of them.
+// What the site builder writes into the page and its scripts; loaded before any of them.
 const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } };
 globalThis.document = { getElementById: (id) => baked[id] ?? null };
 globalThis.PACKAGES = {};

@@ -3,7 +3,7 @@
 import { createInterface } from "node:readline";
 import { toHtml } from "../../web/figures/vnode.js";
 
-const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the press bakes it
+const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } }; // as the site builder bakes it
 globalThis.document = { getElementById: (id) => baked[id] ?? null };
 
 async function answer({ module, name, args, asHtml }) {

@@ -1,4 +1,4 @@
-// Prints a page with every example baked in, as the press would: the fixture of the browser tests.
+// Prints a page with every example baked in, as the site builder would: the fixture of the browser tests.
 import { readFileSync } from "node:fs";
 import { plotView } from "../../web/plots/view.js";
 import { tableView } from "../../web/tables/view.js";

@@ -1,5 +1,5 @@
 /**
- * What Python says of events, tables and plots, which the press puts into the page
+ * What Python says of events, tables and plots, which the site builder puts into the page
  * (`unfrozen.frontier.page`): the words that are shown, and the shapes that are checked.
  */
 

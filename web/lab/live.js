@@ -20,7 +20,7 @@ export class LivePageRun {
 
   /**
    * @param {HTMLElement} host the element
-   * @param {object} view what the press has baked
+   * @param {object} view what the site builder has baked
    */
   constructor(host, view) {
     this.host = host;

@@ -1,5 +1,5 @@
 /**
- * `<prose-slider>`: a sentence with a number to pull. The press has computed what it says at every
+ * `<prose-slider>`: a sentence with a number to pull. The site builder has computed what it says at every
  * stop and baked the first of them; here the words are looked up and nothing is computed.
  */
 

@@ -20,7 +20,7 @@
  * Between two pieces of work, a few tenths of a second at most, messages are heard.
  */
 
-/* global DEMO -- written in by web/press/assets.py: name → {sha256, bytes} of the demo's files */
+/* global DEMO -- written in by web/site_builder/assets.py: name → {sha256, bytes} of the demo's files */
 
 import { startPyodide } from "./boot.js";
 import { fetchBytes, fetchFiles } from "./runtime-files.js";

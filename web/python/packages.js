@@ -7,7 +7,7 @@
  * checks them, so whatever is imported is the file of the lock.
  */
 
-/* global PACKAGES -- written in by web/press/assets.py, from the lock of the Pyodide we ship */
+/* global PACKAGES -- written in by web/site_builder/assets.py, from the lock of the Pyodide we ship */
 
 import { BootError } from "./exit-reasons.js";
 

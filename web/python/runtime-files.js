@@ -11,7 +11,7 @@
 
 import { BootError, orExplain } from "./exit-reasons.js";
 
-/* global RUNTIME_BYTES -- written in by web/press/assets.py: bytes by name of what it ships */
+/* global RUNTIME_BYTES -- written in by web/site_builder/assets.py: bytes by name of what it ships */
 
 const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
 

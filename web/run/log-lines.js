@@ -25,7 +25,7 @@ export function parseLines(texts) {
   return { events, damaged: texts.length - events.length };
 }
 
-/* global LINE_MOST -- written in by web/press/assets.py: of an event's line, in `unfrozen.frontier.log` */
+/* global LINE_MOST -- written in by web/site_builder/assets.py: of an event's line, in `unfrozen.frontier.log` */
 
 const FIELD = 64; // of a line of server-sent events: "data: " before what it carries
 

@@ -1,5 +1,5 @@
 /**
- * The words of `unfrozen.events`, which the press puts into the page: labels, units, meanings. A name
+ * The words of `unfrozen.events`, which the site builder puts into the page: labels, units, meanings. A name
  * without an entry (a log from a newer trainer) is shown as it is.
  */
 

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="of torch; fewer leave room for other work")
     parser.add_argument("--keep", type=Path, help="a file of the runs that are done, to go on from")
     parser.add_argument("--logs", type=Path, help="a folder for the events of every run")
-    parser.add_argument("--publish", type=Path, help="the page's copy, web/truth/lora.json")
+    parser.add_argument("--publish", type=Path, help="the page's copy, web/measurements/lora.json")
     parser.add_argument("--write", type=Path, help="the document, docs/lora.md")
     parser.add_argument("--kept-only", action="store_true", help="train nothing")
     return parser

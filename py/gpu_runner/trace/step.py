@@ -70,7 +70,7 @@ class Trace:
         return max(sum(components.values()) for components in self.instants.values())
 
     def row(self, name: str) -> dict[str, Any]:
-        """The trace as plain data, in the schema of web/truth/traced.json, and by instant."""
+        """Return the trace in the schema of web/measurements/traced.json, and by instant."""
         return {
             "id": name,
             "job": self.job,

@@ -1,8 +1,8 @@
-"""How far estimates of time were from speeds that others measured: the band told with each.
+"""Errors of time estimates against speeds that others measured: the band of each estimate.
 
-An error is the estimated speed over the measured one, less 1. `SPEEDS` is counted from the truth
-set by `docs/first_look.py`, and tests/truth counts it again: it is no assumption and no bound, only
-what was seen so far.
+An error is the estimated speed over the measured one, less 1. `docs/first_look.py` computes
+`SPEEDS` from the published runs, and tests/measurements computes it again: it is neither an
+assumption nor a bound, only the error observed so far.
 """
 
 from __future__ import annotations

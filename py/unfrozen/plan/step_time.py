@@ -2,7 +2,7 @@
 do. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.reached`.
 
 A micro-batch computes, moves and launches; what it waits for comes on top as far as nothing hides
-it. No number here was fitted to a training run: those in web/truth judge it.
+it. No number here was fitted to a training run: those in web/measurements judge it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from unfrozen.job.recipe import Recipe
 
 pytestmark = pytest.mark.slow
 
-TRUTH = Path(__file__).parents[3] / "web" / "truth"
+MEASUREMENTS = Path(__file__).parents[3] / "web" / "measurements"
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -215,7 +215,7 @@ def test_rows_have_the_keys_of_the_published_traces() -> None:
     assert answer.exit_code == 0, answer.stderr
     rows = json.loads(answer.stdout)
     assert [row["id"] for row in rows] == ["llama-bf16-b2-s8", "llama-bf16-b2-s32-acc2"]
-    published = json.loads((TRUTH / "traced.json").read_text())[0]
+    published = json.loads((MEASUREMENTS / "traced.json").read_text())[0]
     for row in rows:
         assert set(row) == set(published) | {"instants", "versions", "command"}
         assert set(row["end_of_forward"]) == set(published["end_of_forward"])
@@ -262,7 +262,7 @@ def test_names_say_what_is_unusual() -> None:
     ["SmolLM2-135M-bf16-b4-s1024", "GPT-2-bf16-b4-s1024", "Llama-3.2-1B-bf16-b1-s1024-foreach"],
 )
 def test_published_traces_are_reproduced_to_the_byte(name: str) -> None:
-    (row,) = [r for r in json.loads((TRUTH / "traced.json").read_text()) if r["id"] == name]
+    (row,) = [r for r in json.loads((MEASUREMENTS / "traced.json").read_text()) if r["id"] == name]
     again = trace(row["job"]).row(name)
     assert {key: again[key] for key in row} == row
 

@@ -1,4 +1,4 @@
-"""Errors, classes and words of rows made for the test; the real rows are judged in tests/truth."""
+"""Errors, classes and words of rows made for the test; tests/measurements judges the real ones."""
 
 from dataclasses import replace
 from typing import Any

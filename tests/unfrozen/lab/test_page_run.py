@@ -1,7 +1,7 @@
 """What the page says about its fine-tune is so: every preset with five seeds, a part run here.
 
-All runs of web/truth/lab.json are judged. What is run again here, each part of a step that a dial
-changes, is held against its twin in the file.
+All runs of web/measurements/lab.json are judged. The runs repeated here, one for each part of a
+step that a dial changes, must equal their twins in the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unfrozen.lab.demo import PROMPTS
 from unfrozen.lab.page_run import CHALLENGE, DEFAULT, PRESETS, SEEDS
 
 ROOT = Path(__file__).parents[3]
-FILE = json.loads((ROOT / "web" / "truth" / "lab.json").read_text(encoding="utf-8"))
+FILE = json.loads((ROOT / "web" / "measurements" / "lab.json").read_text(encoding="utf-8"))
 NUMERAL, FRANCE, JORDAN, IRAN, _, OMAR, ENGINE = PROMPTS
 REPEATED = 0.15  # nats; runs are chaotic, and machines differ
 AGAIN: Final = [(name, 0) for name in ("plain", "replay", "held", "ewc", "decay")]

@@ -13,11 +13,11 @@ from unfrozen.memory.explain import SYMBOLS, Term, explain
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan
 
-TRUTH = Path(build.ROOT) / "web" / "truth"
+MEASUREMENTS = Path(build.ROOT) / "web" / "measurements"
 ROWS = [
     row
     for name in ("measured", "traced")
-    for row in json.loads((TRUTH / f"{name}.json").read_text())
+    for row in json.loads((MEASUREMENTS / f"{name}.json").read_text())
 ]
 
 

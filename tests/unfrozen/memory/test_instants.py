@@ -19,7 +19,7 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.memory.instants import Instants, instants, peak
 from unfrozen.model.catalogue import CATALOGUE
 
-TRACED = json.loads((Path(build.ROOT) / "web" / "truth" / "traced.json").read_text())
+TRACED = json.loads((Path(build.ROOT) / "web" / "measurements" / "traced.json").read_text())
 LLAMA_1B = CATALOGUE["meta-llama/Llama-3.2-1B"].model
 LLAMA_7B = CATALOGUE["meta-llama/Llama-2-7b-hf"].model
 

@@ -18,7 +18,8 @@ from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.units import GIB
 
-ROWS = json.loads((Path(__file__).parents[3] / "web/truth/pipelines.json").read_text("utf-8"))
+PIPELINES = Path(__file__).parents[3] / "web" / "measurements" / "pipelines.json"
+ROWS = json.loads(PIPELINES.read_text("utf-8"))
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 TIED = CATALOGUE["meta-llama/Llama-3.2-1B"].model
 VOCAB, HIDDEN, LAYER = 128_256, 4096, 218_112_000

@@ -6,7 +6,7 @@ what is reached: a change that makes a kind worse fails, and one that makes it b
 
 import pytest
 
-from press.truth import first_looks, later
+from site_builder.measurements import first_looks, later
 from unfrozen.answer.later import Look, look
 from unfrozen.plan.record import KINDS, SPEEDS, Spread
 

@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 
 RECORD: Final = Record(rows=189, median=0.063, nine_in_ten=0.294, low=0.905, high=1.528)
-"""Computed from web/truth/speeds_later.json; a test computes it again and compares."""
+"""Computed from web/measurements/speeds_later.json; a test computes it again and compares."""
 
 _NUMBERS: Final = (
     *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),

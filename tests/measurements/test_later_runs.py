@@ -1,0 +1,109 @@
+"""The rows that came later: every one says who says so in which words, and what its job lacks."""
+
+import json
+import re
+from collections import Counter
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from site_builder.measurements import (
+    MEASUREMENTS,
+    first_looks,
+    later,
+    later_rows,
+    rows,
+    whole_looks,
+)
+from unfrozen.answer.later import MEMORY, SPEED
+from unfrozen.units import GIB
+
+FIGURES = re.compile(r"\d[\d,]*(?:\.\d+)?")
+FILES = ("memory_later.json", "speeds_later.json", "found_later.json")
+
+
+def read(name: str) -> Any:
+    """The contents of a file of web/measurements."""
+    return json.loads((MEASUREMENTS / name).read_text(encoding="utf-8"))
+
+
+def figures(text: str) -> set[float]:
+    """The numbers of a quote."""
+    return {float(found.replace(",", "")) for found in FIGURES.findall(text)}
+
+
+def test_no_two_rows_are_called_the_same_and_none_is_among_the_first() -> None:
+    keys = Counter(row.key for row in later_rows())
+    assert not [key for key, times in keys.items() if times > 1]
+    assert not {row.id for row in later_rows() if row.of == MEMORY} & {row.id for row in rows()}
+
+
+def test_the_sets_are_as_large_as_promised() -> None:
+    assert [len(read(name)) for name in FILES] == [68, 189, 57]
+
+
+def test_every_row_has_a_source_a_quote_and_a_measurement() -> None:
+    for row in later_rows():
+        assert re.match(r"[\w.-]+/[\w.-]+ |PyTorch forum|gau-nernst/", row.source), row.key
+        assert figures(row.quote), row.key
+        assert row.quality in {"A", "B"}, row.key
+        if row.of == MEMORY:
+            assert row.counter in {"allocated", "reserved", "device"}, row.key
+            assert 0 < row.measured < 1024 * GIB, row.key
+        else:
+            assert row.of == SPEED, row.key
+            assert 10 < row.measured < 1e6, row.key
+
+
+@pytest.mark.parametrize("given", read("found_later.json"), ids=lambda given: given["id"])
+def test_what_we_found_ourselves_is_worked_out_from_the_quote(given: dict[str, Any]) -> None:
+    told, job = figures(given["quote"]), given["job"]
+    recipe, cluster = job["recipe"], job["cluster"]
+    if "measured_peak_gib" in given:
+        peak = given["measured_peak_gib"]
+        sizes = (peak, peak * GIB / 1e9, peak * GIB)
+        assert any(abs(size / number - 1) < 1e-3 for size in sizes for number in told if number)
+        return
+    speed = given["measured_tokens_per_second_per_gpu"]
+    copies = cluster["gpus"]
+    for key in ("tensor_parallel", "context_parallel", "pipeline_parallel"):
+        copies //= cluster.get(key, 1)
+    tokens = copies * recipe["micro_batch"] * recipe["grad_accum"] * recipe["seq_len"]
+    seconds = tokens / speed / cluster["gpus"]
+    sizes = (speed, seconds, 1000 * seconds)
+    assert any(abs(size / number - 1) < 1e-3 for size in sizes for number in told if number)
+
+
+def test_what_is_said_of_rows_is_about_rows_and_has_a_reason() -> None:
+    names = {row.id for row in later_rows() if not row.found}
+    for entry in read("said.json"):
+        assert set(entry) <= {"rows", "of", "job", "no_word", "because"}
+        assert entry.get("job") or entry.get("no_word"), entry
+        assert len(entry["because"]) > 20
+        for pattern in entry["rows"]:
+            assert any(fnmatchcase(name, pattern) for name in names), pattern
+
+
+def test_every_row_that_can_be_planned_has_its_first_look_and_a_commit() -> None:
+    known = read("first_look.json")["rows"]
+    planned = {item.row.key for item in later() if item.error is not None}
+    assert planned <= known.keys(), "run docs/first_look.py"
+    assert known.keys() <= {row.key for row in later_rows()}
+    assert all(re.fullmatch(r"[0-9a-f]{7}", row["commit"]) for row in known.values())
+
+
+def test_first_looks_are_those_that_were_told_when_the_rows_came() -> None:
+    known = first_looks()
+    came = [row for row in later_rows() if row.of == MEMORY and not row.found][:60]
+    peaks = sorted(abs(known[row.key]) for row in came)  # others were looked for, and moved
+    speeds = sorted(
+        abs(known[row.key]) for row in later_rows() if row.of == SPEED and not row.found
+    )
+    assert (len(peaks), len(speeds)) == (60, 189)
+    assert (peaks[29] + peaks[30]) / 2 == pytest.approx(0.116, abs=0.001)
+    assert speeds[94] == pytest.approx(0.217, abs=0.001)
+    assert {of: row["median"] for of, row in whole_looks().items()} == {
+        "memory": 0.104,
+        "speed": 0.215,
+    }

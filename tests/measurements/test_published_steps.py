@@ -1,0 +1,59 @@
+"""The measurements themselves: every row says what it is, who says so, and how far to trust it."""
+
+import re
+
+from site_builder.measurements import others, rows, verdict
+from unfrozen.answer.accuracy import PUBLISHED
+from unfrozen.units import GIB
+
+
+def test_ids_are_unique() -> None:
+    ids = [row.id for row in rows()]
+    assert len(ids) == len(set(ids)), sorted({row_id for row_id in ids if ids.count(row_id) > 1})
+
+
+def test_the_set_is_as_large_as_promised() -> None:
+    published = [row for row in rows() if row.group in PUBLISHED]
+    assert len(published) >= 24
+    assert len(rows()) - len(published) >= 10 + 40
+
+
+def test_every_row_has_a_source_a_quality_and_a_peak() -> None:
+    for row in rows():
+        assert row.name, row.id
+        assert row.framework, row.id
+        assert row.quality in {"A", "B", "C", "traced"}, row.id
+        assert row.counter in {"allocated", "reserved", "device"}, row.id
+        assert 0 < row.measured_bytes < 1024 * GIB, row.id
+        assert (row.parameters is None) == (row.group in PUBLISHED), row.id
+        if row.group in PUBLISHED:
+            assert re.search(r"https://|arXiv:", row.source), row.id
+        else:
+            assert {"transformers", "torch"} <= set(re.findall(r"\w+", row.source)), row.id
+
+
+def test_other_calculators_answer_published_rows_and_can_be_found() -> None:
+    for entry in others()["rows"]:
+        assert verdict(entry["row"]).row.group in PUBLISHED
+        for answer in entry["answers"]:
+            assert answer["url"].startswith("https://")
+            assert answer["answer"]
+            assert min(answer["answer"]) > 0
+            assert set(answer) == {"name", "answer", "url", "lacks"}
+
+
+def test_answers_with_a_known_formula_are_what_it_gives() -> None:
+    answers = {
+        answer["name"]: answer["answer"]
+        for entry in others()["rows"]
+        for answer in entry["answers"]
+    }
+    three, eight = verdict("torchtune-3b-01-packed").plan, verdict("titan-8b-cp1").plan
+    parameters = three.job.model.num_parameters
+    adam = [4 * width * parameters / GIB for width in (2, 4)]
+    assert [round(size) for size in adam] == answers["accelerate estimate-memory"]
+    assert [round(8 * parameters / 1e9)] == answers["LLaMA-Factory"]
+    model = eight.job.model
+    largest = model.architecture.vocab * model.architecture.hidden
+    states = (18 * model.num_parameters / eight.job.cluster.gpus + 4 * largest) / GIB
+    assert [round(states, 1)] == answers["DeepSpeed estimator"]

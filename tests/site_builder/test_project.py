@@ -1,0 +1,61 @@
+"""What the page says about itself comes from one file, and can be cited."""
+
+import datetime
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from site_builder.errors import SiteError
+from site_builder.project import PYPROJECT, Project
+
+MINIMAL = """
+[project]
+version = "1.2.0"
+license = "MIT"
+{urls}
+[tool.unfrozen]
+date = 2026-03-09
+"""
+
+
+def read(folder: Path, urls: str = "") -> Project:
+    """A project whose file holds these urls."""
+    path = folder / "pyproject.toml"
+    path.write_text(MINIMAL.format(urls=urls))
+    return Project.read(path)
+
+
+def test_version_and_licence_are_those_of_the_package() -> None:
+    given = tomllib.loads(PYPROJECT.read_text())["project"]
+    project = Project.read()
+    assert (project.version, project.licence) == (given["version"], given["license"])
+    assert project.date <= datetime.datetime.now(tz=datetime.UTC).date()
+
+
+def test_the_date_is_written_as_prose_writes_it(tmp_path: Path) -> None:
+    assert read(tmp_path).day == "9 March 2026"
+
+
+def test_the_entry_to_cite_is_bibtex_and_invents_no_address(tmp_path: Path) -> None:
+    entry = read(tmp_path).bibtex()
+    assert entry.startswith("@misc{unfrozen2026,\n")
+    assert entry.count("{") == entry.count("}")
+    fields = dict(re.findall(r"^  (\w+) += \{(.*)\},?$", entry, re.MULTILINE))
+    assert fields["author"] == "{The Unfrozen authors}"
+    assert fields["note"] == "Version 1.2.0, 9 March 2026"
+    assert "url" not in fields
+
+
+def test_an_address_of_the_source_is_cited_where_there_is_one(tmp_path: Path) -> None:
+    project = read(tmp_path, '[project.urls]\nSource = "https://example.org/unfrozen"')
+    assert project.source == "https://example.org/unfrozen"
+    assert "url    = {https://example.org/unfrozen}" in project.bibtex()
+
+
+def test_a_version_without_a_date_stops_the_build(tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text('[project]\nversion = "1"\nlicense = "MIT"\n')
+    with pytest.raises(SiteError, match="date"):
+        Project.read(path)

@@ -1,0 +1,166 @@
+"""The printed quiz: whole without a script, wrong answers with a name, links that arrive."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from site_builder.questions import PARTS, read_questions
+from unfrozen.exercises import compute_it, find_the_lie
+
+ARTICLE = Path(__file__).parents[2] / "web" / "article"
+ASKED = re.compile(r"^::: quiz (\S+)$", re.MULTILINE)
+QUESTIONS = read_questions(ARTICLE / "quiz.toml").by_key
+CHAPTERS = {path: ASKED.findall(path.read_text()) for path in sorted(ARTICLE.glob("[0-9]*.md"))}
+FOUR_OF_THE_BRIEF = {"memory-wall", "forgetting", "learning-rate", "when-full-wins"}
+SEEDS = range(1, 301)
+
+
+class Quizzes(HTMLParser):
+    """Every fieldset of the page: its legend, its radios by name, and what is said of each."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.quizzes: list[dict[str, Any]] = []
+        self.ids: list[str] = []
+        self.path: list[str] = []
+        self.feed(html)
+
+    @property
+    def fieldsets(self) -> list[dict[str, Any]]:
+        """All fieldsets, whichever element holds them."""
+        return [each for quiz in self.quizzes for each in quiz["fieldsets"]]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attrs}
+        self.ids += [named["id"]] if "id" in named else []
+        if tag == "article-quiz":
+            self.quizzes.append({"id": named.get("id", ""), "fieldsets": []})
+        if not self.quizzes or "article-quiz" not in (*self.path, tag):
+            return
+        self.path += [tag] if tag not in {"input", "br"} else []
+        if tag == "fieldset":
+            empty: dict[str, Any] = {"legend": "", "names": [], "labels": [], "told": []}
+            self.quizzes[-1]["fieldsets"].append(empty)
+        elif tag == "input":
+            self.fieldsets[-1]["names"].append((named["type"], named["name"], "label" in self.path))
+        elif tag == "label":
+            self.fieldsets[-1]["labels"].append("")
+        elif tag == "li" and "details" in self.path:
+            told = {"text": "", "links": [], "right": "data-right" in named}
+            self.fieldsets[-1]["told"].append(told)
+        elif tag == "a" and "details" in self.path:
+            self.fieldsets[-1]["told"][-1]["links"].append(named["href"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.path and self.path[-1] == tag:
+            self.path.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "legend" in self.path:
+            self.fieldsets[-1]["legend"] += data
+        elif "label" in self.path:
+            self.fieldsets[-1]["labels"][-1] += data
+        elif "details" in self.path and "li" in self.path:
+            self.fieldsets[-1]["told"][-1]["text"] += data
+
+
+@pytest.fixture(scope="module")
+def page(site: Path) -> Quizzes:
+    """The quizzes of the built page."""
+    return Quizzes((site / "index.html").read_text(encoding="utf-8"))
+
+
+def test_the_four_questions_every_reader_must_be_able_to_answer_are_there() -> None:
+    assert QUESTIONS.keys() >= FOUR_OF_THE_BRIEF
+
+
+def test_every_question_stands_once_at_a_chapters_end_and_once_among_all(page: Quizzes) -> None:
+    ends = [key for keys in CHAPTERS.values() for key in keys if key not in PARTS]
+    assert len(ends) == len(set(ends))
+    for path, keys in CHAPTERS.items():
+        if [key for key in keys if key not in PARTS]:
+            assert len(keys) == 1, path
+            assert path.read_text().endswith(f"::: quiz {keys[0]}\n:::\n"), path
+    assert set(ends) == QUESTIONS.keys()
+    assert [quiz["id"] for quiz in page.quizzes if quiz["id"]] == [f"quiz-{key}" for key in ends]
+    (together,) = [quiz for quiz in page.quizzes if len(quiz["fieldsets"]) > 1]
+    assert len(together["fieldsets"]) == len(QUESTIONS)
+
+
+def test_a_question_is_a_fieldset_of_labelled_radios_of_one_name(page: Quizzes) -> None:
+    seen = set()
+    for fieldset in page.fieldsets:
+        assert fieldset["legend"].strip().endswith("?")
+        assert len(fieldset["labels"]) == len(fieldset["names"]) >= 3
+        assert all(label.strip() for label in fieldset["labels"])
+        assert {(kind, inside) for kind, _, inside in fieldset["names"]} == {("radio", True)}
+        (name,) = {name for _, name, _ in fieldset["names"]}
+        assert name not in seen, f"two questions share the radios {name}"
+        seen.add(name)
+
+
+def test_exactly_one_option_is_right_and_every_other_has_a_name_and_a_reason(
+    page: Quizzes,
+) -> None:
+    for fieldset in page.fieldsets:
+        told = fieldset["told"]
+        assert len(told) == len(fieldset["labels"])
+        assert [each["right"] for each in told].count(True) == 1
+        for each in told:
+            assert each["text"].startswith("Right." if each["right"] else "Not so")
+            assert len(each["text"].split()) >= 8, each["text"]
+
+
+def test_every_option_leads_to_a_place_of_the_article(page: Quizzes) -> None:
+    for fieldset in page.fieldsets:
+        for each in fieldset["told"]:
+            assert each["links"]
+            assert all(link[1:] in page.ids for link in each["links"]), each["links"]
+
+
+def test_the_right_answer_leads_into_the_chapter_that_asks(site: Path) -> None:
+    html = (site / "index.html").read_text(encoding="utf-8")
+    for chapter in html.split('<section class="chapter" ')[1:]:
+        for key in re.findall(r'<article-quiz id="quiz-([^"]+)"', chapter):
+            (right,) = [option for option in QUESTIONS[key].options if option.slip is None]
+            assert f'id="{right.see.markdown}"' in chapter, key
+
+
+def test_no_slip_has_two_names_and_no_question_two_equal_answers() -> None:
+    slips = [o.slip.markdown for q in QUESTIONS.values() for o in q.options if o.slip]
+    assert len(set(slips)) == len(slips)
+    for question in QUESTIONS.values():
+        answers = [option.answer.markdown for option in question.options]
+        assert len(set(answers)) == len(answers)
+
+
+def test_the_right_answer_has_no_favourite_place() -> None:
+    places = [[o.slip is None for o in q.options].index(True) for q in QUESTIONS.values()]
+    assert all(places.count(place) <= len(places) / 2 for place in set(places))
+    longest = [
+        max(q.options, key=lambda o: len(o.answer.markdown)).slip is None
+        for q in QUESTIONS.values()
+    ]
+    assert longest.count(True) <= 2 * len(longest) / 3
+
+
+def test_exercises_and_lies_point_to_places_that_are_there(page: Quizzes) -> None:
+    hrefs = set()
+    for seed in SEEDS:
+        exercise: Any = compute_it.as_json(seed)
+        lie: Any = find_the_lie.as_json(seed)
+        hrefs |= {hint["see"][0] for hint in exercise["hints"] if hint["see"]}
+        hrefs |= {option["see"][0] for option in lie["options"]}
+    assert len(hrefs) >= 5
+    assert {href[1:] for href in hrefs} <= set(page.ids)
+
+
+def test_the_first_exercise_is_printed_with_hints_and_answer(site: Path) -> None:
+    html = (site / "index.html").read_text(encoding="utf-8")
+    printed = re.sub(r"<[^>]+>", "", html.split("<compute-it")[1].split("</compute-it>")[0])
+    found: Any = compute_it.as_json(1)
+    for text in (found["question"], found["answer"], *(hint["text"] for hint in found["hints"])):
+        assert text in printed

@@ -1,0 +1,32 @@
+"""The recorded runs as the prose quotes them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from site_builder.recordings import events, losses, said, steps
+
+RECORDINGS = Path(__file__).parents[2] / "web" / "recordings"
+NAMES = [entry["id"] for entry in json.loads((RECORDINGS / "index.json").read_text())]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recording_learns_its_task(name: str) -> None:
+    before, after = losses(name, "task")
+    assert after < 0.7 * before
+    assert steps(name) == max(event["step"] for event in events(name))
+
+
+def test_one_forgets_one_keeps_and_one_gains() -> None:
+    assert losses("demo", "general")[1] > 4 * losses("demo", "general")[0]
+    assert losses("demo-careful", "general")[1] < 1.1 * losses("demo-careful", "general")[0]
+    assert losses("smollm2", "general")[1] < losses("smollm2", "general")[0]
+
+
+def test_an_answer_is_that_of_its_prompt_and_its_time() -> None:
+    prompt = "Write 826 in Roman numerals:"
+    assert said("demo", prompt, "after") == "DCCCXXVI"
+    assert said("demo", prompt, "before") != said("demo", prompt, "after")
+    with pytest.raises(StopIteration):
+        said("demo", "Who are you?", "after")

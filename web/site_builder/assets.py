@@ -1,0 +1,197 @@
+"""Everything of the site that is not the page: scripts, styles, fonts, Python for the browser.
+
+Names carry a hash of their content, so a browser may keep them for ever. The same input gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from site_builder import demo_wheel, wheels
+from site_builder.browser_python import counted_bytes, python_files
+from site_builder.errors import SiteError
+from site_builder.fonts import PRELOADED, licences, write_fonts
+from site_builder.formats import mb
+from unfrozen import decision, planner
+from unfrozen.frontier.kinds import LINE_MOST
+from unfrozen.lab.demo import FILES
+
+ROOT = Path(__file__).resolve().parents[2]
+WEB = ROOT / "web"
+ENTRIES = {"main": "web/main.js", "style": "web/style/site.css"}
+FONT_LICENCES = "font-licences.txt"
+THEME = "web/page/theme-first.js"
+WORKERS = ("python/worker", "python/lab-worker", "run/hub-worker")
+DEMO = ROOT / "py" / "gpu_runner" / "demo"
+
+
+@dataclass(frozen=True)
+class Assets:
+    """Paths of the bundled files the page names, relative to its top; its Python, in words."""
+
+    main: str
+    style: str
+    theme: str
+    fonts: tuple[str, ...]
+    python: str = ""
+    cost: str = ""
+
+
+def write_assets(out: Path) -> Assets:
+    """Write all assets below `out`. Raises SiteError when a source is missing or altered."""
+    _write_python(out)
+    packages = _copy_wheels(out / "pyodide")
+    assets = _bundle(out, packages)
+    _bundle_workers(out, packages, _copy_demo(out / "demo"))
+    _assemble(out / "python" / "product.wasm")
+    _copy_recordings(out / "recordings")
+    _write_view(out / "planner.json", planner.view({}))
+    _write_view(out / "decision.json", decision.view({}))
+    shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
+    (out / FONT_LICENCES).write_text(licences(), encoding="utf-8")
+    worker = (out / "python" / "worker.js").stat().st_size
+    first = worker + sum(map(len, python_files().values()))
+    return replace(
+        assets,
+        python=_about_python(first, packages["numpy"]["bytes"]),
+        cost=f"The first Run loads {mb(first)}",
+    )
+
+
+def _write_python(out: Path) -> None:
+    for path, data in python_files().items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(data)
+
+
+def _about_python(first_bytes: int, numpy_bytes: int) -> str:
+    """Which Python runs the cells, and what the browser fetches for it."""
+    pyodide = json.loads((ROOT / "node_modules" / "pyodide" / "package.json").read_text())[
+        "version"
+    ]
+    version = wheels.lock()["info"]["python"].rpartition(".")[0]
+    return (
+        f"Cells run Python {version} in your browser (Pyodide {pyodide}): "
+        f"the first Run fetches {mb(first_bytes)}, import numpy {mb(numpy_bytes)} more."
+    )
+
+
+def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
+    """Run esbuild from the repository's top and return its metafile."""
+    program = next(ROOT.glob("node_modules/@esbuild/*/**/esbuild*"), None)  # no Node in between
+    if program is None:
+        problem = "esbuild is not installed; run `npm ci` or `python3 build.py build`"
+        raise SiteError("node_modules", problem)
+    metafile = out / ".metafile.json"
+    command = [str(program), *arguments, "--bundle", "--minify", "--log-level=warning"]
+    command += ["--target=es2022,chrome111,firefox115,safari16.4", f"--metafile={metafile}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SiteError("esbuild", done.stderr.strip())
+    outputs: dict[str, Any] = json.loads(metafile.read_text())["outputs"]
+    metafile.unlink()
+    return outputs
+
+
+def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
+    """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name.
+
+    `PACKAGES`, `RUNTIME_BYTES` and `LINE_MOST` in their sources become what the site carries.
+    """
+    faces = out / ".faces"
+    write_fonts(faces)
+    into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
+    into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
+    entries = [f"{name}={path}" for name, path in ENTRIES.items()]
+    known = _defined(PACKAGES=packages)
+    outputs = _esbuild([*entries, "--splitting", "--format=esm", *known, *into], out)
+    outputs |= _esbuild(
+        [f"theme={THEME}", "--format=iife", *into], out
+    )  # a plain script blocks paint
+    built = {output.get("entryPoint"): Path(path).name for path, output in outputs.items()}
+    named = {name: f"assets/{built[path]}" for name, path in (*ENTRIES.items(), ("theme", THEME))}
+    shutil.rmtree(faces)
+    files = {
+        name: f"assets/{Path(path).name}"
+        for path, output in outputs.items()
+        if path.endswith(".woff2")
+        for name in (Path(given).name for given in output["inputs"])
+    }
+    return Assets(fonts=tuple(files[f"{name}.woff2"] for name in PRELOADED), **named)
+
+
+def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -> None:
+    """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
+
+    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `LINE_MOST` in their sources become what the site
+    carries and reads, so that no list is kept by hand.
+    """
+    known = _defined(PACKAGES=packages, DEMO=demo)
+    for name in WORKERS:
+        target = out / f"{name}.js"
+        _esbuild([f"web/{name}.js", "--format=esm", *known, f"--outfile={target}"], out)
+
+
+def _defined(**values: Any) -> list[str]:
+    """Options for esbuild: names in the sources, by what they become."""
+    values["LINE_MOST"] = LINE_MOST  # scripts that have no page to read it from cut lines too
+    values["RUNTIME_BYTES"] = counted_bytes()
+    return [f"--define:{name}={json.dumps(value)}" for name, value in values.items()]
+
+
+def _copy_demo(folder: Path) -> dict[str, Any]:
+    """Copy the demo model and its rows, which the page fine-tunes; hash and size of each file."""
+    card = json.loads((DEMO / "card.json").read_text(encoding="utf-8"))["sha256"]
+    listed = {}
+    for name in FILES:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((DEMO / name).read_bytes())
+        listed[name] = {"sha256": card[name], "bytes": target.stat().st_size}
+    return listed
+
+
+def _assemble(target: Path) -> None:
+    """Assemble the lab's matrix products; SiteError with line and column where they are wrong."""
+    node = os.environ.get("UNFROZEN_NODE", "node")
+    script = [node, str(Path(__file__).with_name("wat.mjs")), str(WEB / "python" / "product.wat")]
+    done = subprocess.run([*script, str(target)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SiteError("web/python/product.wat", done.stderr.strip())
+
+
+def _copy_wheels(folder: Path) -> dict[str, Any]:
+    """Copy what cells may import, with a lock of Pyodide's part of it; all of its packages."""
+    lock = wheels.lock()  # of Pyodide's, 119 kB less than its catalogue of all packages
+    packages = {}
+    for name, entry in lock["packages"].items():
+        data = wheels.kept(entry)
+        if data is None:
+            problem = "is missing or damaged; remove .cache/wheels and run `python3 build.py build`"
+            raise SiteError(f".cache/wheels/{entry['file_name']}", problem)
+        (folder / entry["file_name"]).write_bytes(data)
+        packages[name] = entry | {"bytes": len(data)}
+    (folder / "pyodide-lock.json").write_text(json.dumps(lock, sort_keys=True))
+    return packages | {demo_wheel.NAME: demo_wheel.write_wheel(folder)}
+
+
+def _copy_recordings(folder: Path) -> None:
+    """Copy the recorded runs and their list (made by `python -m gpu_runner.demo.record`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = WEB / "recordings"
+    listed = json.loads((source / "index.json").read_text(encoding="utf-8"))
+    for name in ("index.json", *(recording["file"] for recording in listed)):
+        shutil.copy(source / name, folder / name)
+
+
+def _write_view(target: Path, view: dict[str, object]) -> None:
+    """Write an element's first view: it reads that when a reader comes near."""
+    text = json.dumps(view, ensure_ascii=False, separators=(",", ":"))
+    target.write_text(text, encoding="utf-8")

@@ -1,0 +1,64 @@
+"""What ZeRO leaves on each of four cards, stage by stage: weights, gradients, optimizer state."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from site_builder.diagrams.canvas import render, short
+from site_builder.formats import gb
+from unfrozen.job.cluster import SHARDINGS, Cluster
+from unfrozen.memory.classic import states_bytes
+from unfrozen.memory.sharding import per_card
+
+PARAMETERS: Final = 7e9
+CARDS: Final = 4
+HEIGHT: Final = 176.0
+BANDS: Final = {"params": ("params",), "grads": ("grads",), "moments": ("master", "moments")}
+"""Three bands, drawn from the bottom: the optimizer's is master copy and moments together."""
+WORDS: Final = {
+    "params": "Weights",
+    "grads": "Gradients",
+    "moments": "Optimizer: master copy and moments",
+}
+TITLES: Final = ("Nothing shared", "The optimizer shared", "Gradients, too", "Weights, too")
+
+
+def draw_zero() -> str:
+    """The diagram."""
+    whole = _bands(states_bytes(PARAMETERS))
+    stages = [_stage(number, name, whole) for number, name in enumerate(SHARDINGS)]
+    return render("zero.html.j2", stages=stages, height=HEIGHT, words=WORDS)
+
+
+def _bands(states: dict[str, int]) -> dict[str, int]:
+    return {band: sum(states[name] for name in names) for band, names in BANDS.items()}
+
+
+def _stage(number: int, sharding: str, whole: dict[str, int]) -> dict[str, Any]:
+    cluster = Cluster(gpus=CARDS, sharding=sharding)
+    held = _bands(per_card(states_bytes(PARAMETERS), cluster))
+    shared = [WORDS[name].partition(":")[0].lower() for name in held if held[name] < whole[name]]
+    each = gb(sum(held.values()))
+    says = f"{CARDS} cards with {each} each; shared out: {', '.join(shared) or 'nothing'}."
+    boxes, outlines = [], []
+    for card in range(CARDS):
+        x, width = short(100 * (card + 0.06) / CARDS), short(88 / CARDS)
+        bottom = HEIGHT
+        for name, size in whole.items():
+            band = HEIGHT * size / sum(whole.values())
+            part = band * held[name] / size
+            below = bottom - (part * card if held[name] < size else 0.0)
+            box = {"x": x, "width": width, "y": short(below - part), "height": short(part)}
+            boxes.append(box | {"name": name})
+            if held[name] < size:
+                outlines.append(box | {"y": short(bottom - band), "height": short(band)})
+            bottom -= band
+    title = TITLES[number]
+    return {
+        "number": number,
+        "title": title,
+        "each": each,
+        "says": says,
+        "boxes": boxes,
+        "outlines": outlines,
+    }
