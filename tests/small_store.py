@@ -8,8 +8,8 @@ import pytest
 
 import chat_corpus
 import tiny_llama
+from gpu_runner.data import cache
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.store import cache, encoding
 
 ROWS: list[dict[str, Any]] = [
     *tiny_llama.sums(40),
@@ -23,7 +23,7 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of one test's own, one process, files that are large from 1 KB on; its rows."""
     monkeypatch.setenv(cache.CACHE_ENV, str(folder / "cache"))
     monkeypatch.setattr(cache, "LEAST_BYTES", 1_000)
-    monkeypatch.setattr(encoding, "_TOGETHER", 7)
+    monkeypatch.setattr(cache, "_TOGETHER", 7)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     return folder / "cache" / "rows"
 

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.example import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.errors import ExitCode, is_out_of_memory
 from gpu_runner.model import attention, blocks

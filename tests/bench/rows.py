@@ -16,9 +16,8 @@ from transformers import AutoTokenizer
 from gpu_runner import demo
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data import sets
+from gpu_runner.data import cache, run_data
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.store import cache
 from tests.bench import Ratio, show
 
 ROWS = 1_000_000
@@ -47,7 +46,7 @@ def seconds(config: TrainConfig, encoder: Encoder) -> tuple[float, float]:
     taken = []
     for _ in range(2):
         start = time.perf_counter()
-        train, _ = sets.read(config, encoder)
+        train, _ = run_data.read(config, encoder)
         assert train.tokens > train.trainable_tokens > 0
         taken.append(time.perf_counter() - start)
     return taken[0], taken[1]

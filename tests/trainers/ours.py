@@ -10,9 +10,9 @@ from time import perf_counter
 
 import torch
 
+from gpu_runner.data.dataset import TASK, RowSet
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed
-from gpu_runner.data.rows import TASK, RowSet
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.model import attention, blocks
 from gpu_runner.model.files.load import Source

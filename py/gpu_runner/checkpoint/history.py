@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gpu_runner.data.rows import TASK
+from gpu_runner.data.dataset import TASK
 
 
 @dataclass(slots=True)

@@ -67,7 +67,7 @@ def data(
 
 def _show(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     console = console_with_libraries()
-    from gpu_runner.data import sets
+    from gpu_runner.data import run_data
     from gpu_runner.data.encode import pad_token
     from gpu_runner.model.files.load import find, load, load_tokenizer
     from gpu_runner.plan.machine import choose_device
@@ -78,9 +78,9 @@ def _show(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
 
     source = find(config.model, trusted=config.trust_remote_code)
     tokenizer = load_tokenizer(source)
-    encoder = sets.encoder(config, tokenizer)
+    encoder = run_data.encoder(config, tokenizer)
     with reading(console) as watch:
-        found = sets.all_rows(config, encoder, watch)
+        found = run_data.all_rows(config, encoder, watch)
     preview.show(console, config, found, encoder, tokenizer, _settings(source))
     preview.show_rows(console, found, encoder, rows)
     many = score if score is not None else 0 if source.kind == "hub" else _SCORED

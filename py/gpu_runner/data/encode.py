@@ -24,13 +24,75 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpu_runner.data import plain
 from gpu_runner.data.chat import messages
 from gpu_runner.data.chat.answers import Answers, Span
-from gpu_runner.data.chat.fields import BadRow, string, whole
+from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Chat, string, whole
 from gpu_runner.data.chat.template import Template
-from gpu_runner.data.example import Example, tokens_of
+from gpu_runner.data.examples import Example, tokens_of
 from gpu_runner.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of text, and whether the model learns to write it."""
+
+    text: str
+    trained: bool
+
+
+def question_and_answer(row: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What is asked and answered in a row of prompt or instruction; None for any other.
+
+    Raises `BadRow` for one that is not text.
+    """
+    if "prompt" in row or "completion" in row:
+        return string(row, "prompt"), string(row, "completion")
+    if "instruction" in row or "output" in row:
+        task, answer = string(row, "instruction"), string(row, "output")
+        extra = string(row, "input") if row.get("input") else ""
+        return (f"{task}\n\n{extra}" if extra else task), answer
+    return None
+
+
+def pair_segments(row: Mapping[str, Any], start: str, end: str) -> list[Segment]:
+    """A row of prompt or instruction between the tokens `start` and `end`."""
+    if "prompt" in row or "completion" in row:
+        prompt, answer = string(row, "prompt"), string(row, "completion")
+        return [Segment(start + prompt, False), Segment(answer + end, True)]
+    task, answer = string(row, "instruction"), string(row, "output")
+    extra = string(row, "input") if row.get("input") else ""
+    middle = f"Input: {extra}\n" if extra else ""
+    head = f"{start}Instruction: {task}\n{middle}Response:"
+    return [Segment(head, False), Segment(f" {answer}{end}", True)]
+
+
+def text_segments(row: Mapping[str, Any], start: str, end: str) -> list[Segment]:
+    """A row of text."""
+    return [Segment(start, False), Segment(string(row, "text") + end, True)]
+
+
+def chat_segments(found: Chat, trained: Iterable[int], start: str, end: str) -> list[Segment]:
+    """A chat of which some answers are trained. Raises `BadRow` for calls of tools."""
+    learned = set(trained)
+    segments = [Segment(start, False)]
+    for index, message in enumerate(found.messages):
+        if "tool_calls" in message:
+            raise BadRow(
+                f"message {index} calls a tool, and the tokenizer has no chat template that says"
+                " how: give --chat-template a file with one"
+            )
+        if THOUGHTS[0] in message:
+            found.notes.append(f'without a chat template "{THOUGHTS[0]}" is left out')
+        role, content = message["role"], message["content"]
+        if role == "assistant":
+            segments += [Segment("Assistant:", False)]
+            segments += [Segment(f" {content}{end}", index in learned), Segment("\n", False)]
+        else:
+            segments += [Segment(f"{role.capitalize()}: {content}\n", False)]
+    if found.tools:
+        found.notes.append('without a chat template "tools" are left out')
+    return segments
+
 
 __all__ = ["BadRow", "Encoder", "Example", "Rendered", "pad_token"]
 
@@ -111,11 +173,11 @@ class Encoder:
         if messages.is_chat(row):
             chat = messages.read(row)
             return self._chat(chat, row)
-        pair = plain.question_and_answer(row)
+        pair = question_and_answer(row)
         if pair is not None:
             return [self._pair(row, *pair)]
         if "text" in row:
-            segments = plain.text(row, self._start, self._end)
+            segments = text_segments(row, self._start, self._end)
             return [_joined(row, segments, list(messages.unused(row, ("text",))), self._end)]
         keys = ", ".join(map(str, list(row)[:6])) or "none"
         raise BadRow(
@@ -217,9 +279,9 @@ class Encoder:
         if not answer.strip():
             notes.append(_EMPTY)
         if not self.has_template:
-            segments = plain.asked(row, self._start, self._end)
+            segments = pair_segments(row, self._start, self._end)
             if self._train_on == "all":
-                segments = [plain.Segment(one.text, True) for one in segments]
+                segments = [Segment(one.text, True) for one in segments]
             return _joined(row, segments, notes, self._end)
         asked, said = {"role": "user", "content": question}, {"content": answer}
         chat = messages.Chat([asked, {"role": "assistant", **said}], [1])
@@ -233,9 +295,9 @@ class Encoder:
             wanted: Iterable[int] = chat.trained
             if self._train_on == "last":
                 wanted = set(chat.trained) & set(answers[-1:])
-            segments = plain.chat(chat, wanted, self._start, self._end)
+            segments = chat_segments(chat, wanted, self._start, self._end)
             if self._train_on == "all":
-                segments = [plain.Segment(one.text, True) for one in segments]
+                segments = [Segment(one.text, True) for one in segments]
             return [_joined(row, segments, chat.notes, self._end)]
         pieces = self._answers.pieces(chat, self._train_on)
         told = tuple(sorted(set(chat.notes)))
@@ -261,7 +323,7 @@ def _is_asked(row: Row) -> bool:
     return messages.is_chat(row) or any(k in row for k in ("prompt", "completion", "instruction"))
 
 
-def _joined(row: Row, segments: list[plain.Segment], notes: list[str], end: str) -> Rendered:
+def _joined(row: Row, segments: list[Segment], notes: list[str], end: str) -> Rendered:
     """Segments as one text with the spans of the trained ones."""
     spans, position = [], 0
     for segment in segments:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from gpu_runner.data.example import Example, lengths
+from gpu_runner.data.examples import Example, lengths
 from gpu_runner.data.packing import bins
 from unfrozen.training.order import step_rows
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpu_runner.data import example as of
+from gpu_runner.data import examples as of
+from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.data.packing import bins
-from gpu_runner.data.rows import RowSet
 from unfrozen.training.order import step_rows, steps_in
 
 MOST_STEPS: Final = 500  # of an epoch, looked at for padding

@@ -19,7 +19,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from gpu_runner.data.example import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.errors import UsageError
 from gpu_runner.text import counted
 

@@ -9,8 +9,8 @@ from typing import Final
 import torch
 
 from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.feed import BatchShape, Feed
-from gpu_runner.data.rows import RowSet
 from gpu_runner.errors import UsageError
 from gpu_runner.model.files.load import Source
 from gpu_runner.plan import remedy

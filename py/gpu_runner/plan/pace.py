@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-from gpu_runner.data.example import lengths
+from gpu_runner.data.examples import lengths
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import recipe
 from gpu_runner.system.calibration import kept

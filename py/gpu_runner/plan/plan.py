@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data import sets
+from gpu_runner.data import run_data
+from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
-from gpu_runner.data.opened import Watch, unwatched
-from gpu_runner.data.rows import RowSet
+from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.files import own_code
@@ -202,8 +202,8 @@ def _made(
     rows = 0 if vocabulary is None else vocabulary.rows
     shape = shape.with_vocabulary(rows) if shape and rows else shape
     _check_parts(config, shape)
-    encoder = sets.encoder(config, tokenizer)
-    train, suites = sets.read(config, encoder, watch)
+    encoder = run_data.encoder(config, tokenizer)
+    train, suites = run_data.read(config, encoder, watch)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute, pad = precision(config, device), pad_token(tokenizer)
     fitting = Fitting(source, shape, train, pad, compute, device, ranks, rows, foretell)

@@ -23,7 +23,7 @@ from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins
 from gpu_runner.checkpoint.together import DERIVED, Together
-from gpu_runner.data.rows import TASK
+from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
 from gpu_runner.model.files.save import save, save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer

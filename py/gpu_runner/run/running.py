@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from gpu_runner.data.dataset import TASK
 from gpu_runner.data.encode import pad_token
-from gpu_runner.data.rows import TASK
 from gpu_runner.errors import Diverged, ExitCode
 from gpu_runner.log.heartbeat import PATIENCE_SECONDS, Log
 from gpu_runner.log.mailbox import Mailbox

@@ -27,7 +27,7 @@ from rich.console import Console
 from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins, fingerprint
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.rows import RowSet
+from gpu_runner.data.dataset import RowSet
 from gpu_runner.errors import (
     CheckpointError,
     ExitCode,

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.example import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, collate, pack
 from gpu_runner.errors import UsageError
 from gpu_runner.model import attention

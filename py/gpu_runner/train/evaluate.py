@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_runner.data.dataset import GENERAL, RowSet
 from gpu_runner.data.encode import Example, pad_token
-from gpu_runner.data.example import lengths
+from gpu_runner.data.examples import lengths
 from gpu_runner.data.feed import Batch, collate
-from gpu_runner.data.rows import GENERAL, RowSet
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.router import Routers

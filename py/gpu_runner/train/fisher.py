@@ -20,12 +20,11 @@ from torch import Tensor
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.together import FISHER, publish_together
 from gpu_runner.checkpoint.training_state import shards_of
-from gpu_runner.data import sets
+from gpu_runner.data import cache, run_data
+from gpu_runner.data.dataset import GENERAL
 from gpu_runner.data.encode import Example, pad_token
 from gpu_runner.data.feed import Batch, collate
-from gpu_runner.data.rows import GENERAL
-from gpu_runner.data.store import cache
-from gpu_runner.data.store.sequences import Joined
+from gpu_runner.data.stored import Joined
 from gpu_runner.errors import CheckpointError, DataError, UsageError
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
@@ -124,7 +123,7 @@ def rows(planned: RunPlan) -> tuple[str, Sequence[Example], list[str]]:
     if config.fisher_data is not None:
         source = config.fisher_data
         large = cache.is_large(source)
-        read = sets.whole("fisher_data", source, config, planned.encoder, large=large)
+        read = run_data.whole("fisher_data", source, config, planned.encoder, large=large)
         return "fisher_data", _spread(read.examples, config.fisher_rows), read.remarks()
     if planned.train.replayed_rows:
         replayed = planned.train.examples[-planned.train.replayed_rows :]

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from gpu_runner.checkpoint import directory as checkpoint
+from gpu_runner.data.dataset import GENERAL, TASK, RowSet, load_set
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import Batch
-from gpu_runner.data.lines import Row, read_rows
-from gpu_runner.data.rows import GENERAL, TASK, RowSet, load_set
+from gpu_runner.data.sources import Row, read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.train.anchor import Anchor, Drift

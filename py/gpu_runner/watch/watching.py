@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpu_runner.data.rows import RowSet
+from gpu_runner.data.dataset import RowSet
 from gpu_runner.errors import is_out_of_memory
 from gpu_runner.log.mailbox import Orders
 from gpu_runner.plan.predict import Prediction

@@ -12,11 +12,10 @@ import pytest
 import chat_corpus
 import tiny_llama
 from gpu_runner.config.resolve import resolve
-from gpu_runner.data import sets
+from gpu_runner.data import cache, run_data
+from gpu_runner.data.dataset import load_set
 from gpu_runner.data.encode import BadRow, Encoder
-from gpu_runner.data.lines import read_rows
-from gpu_runner.data.rows import load_set
-from gpu_runner.data.store import cache, encoding
+from gpu_runner.data.sources import read_rows
 from gpu_runner.errors import DataError
 from security.damage import HOSTILE, damaged
 
@@ -179,8 +178,8 @@ def test_a_picture_in_a_message_is_refused_with_a_remedy_or_left_out_and_counted
     options = {"model": "x", "data": str(path), "general": ()}
     words = r"rows\.jsonl:13: message 0: .*part of type 'image_url', and only text is trained"
     with pytest.raises(DataError, match=f"{words}.*--skip-bad-rows"):
-        sets.read(resolve(options), next_template())
-    train, suites = sets.read(resolve({**options, "skip_bad_rows": True}), next_template())
+        run_data.read(resolve(options), next_template())
+    train, suites = run_data.read(resolve({**options, "skip_bad_rows": True}), next_template())
     assert len(train.examples) + len(suites["task"].examples) == 12
     assert len(train.bad_rows) == 1
     assert "1 bad row is left out" in " ".join(train.remarks())
@@ -190,6 +189,6 @@ def test_columns_that_json_has_no_word_for_do_not_stop_a_table() -> None:
     from datetime import datetime
 
     when = {"text": "a", "at": datetime(2026, 1, 1), "image": b"\x89PNG", "n": float("nan")}
-    (part,) = [encoding.encode_part(next_template(), 0, [("a[0]", when)])]
+    (part,) = [cache.encode_part(next_template(), 0, [("a[0]", when)])]
     told = json.loads(part.arrays["texts"])
     assert (told["at"], told["image"]) == ("2026-01-01 00:00:00", "4 bytes")

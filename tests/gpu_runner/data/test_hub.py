@@ -10,11 +10,10 @@ from transformers.utils.hub import constants
 
 import tiny_llama
 from gpu_runner.config.resolve import resolve
-from gpu_runner.data import hub, lines, sets
+from gpu_runner.data import cache, hub, run_data, sources
+from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.rows import RowSet
-from gpu_runner.data.store import cache, encoding
-from gpu_runner.data.store.sequences import StoredExamples
+from gpu_runner.data.stored import StoredExamples
 from gpu_runner.errors import DataError, ModelLoadError
 from gpu_runner.model.files import load
 
@@ -45,7 +44,7 @@ def test_a_name_that_only_the_hub_could_know_is_refused_at_once() -> None:
     with pytest.raises(ModelLoadError, match=r"hub cannot be reached, .* Check the name\."):
         load.read_config(load.find("nobody/nothing"))
     with pytest.raises(DataError, match=r"the Hugging Face hub cannot be reached|pip install"):
-        lines.read_rows("nobody/nothing")
+        sources.read_rows("nobody/nothing")
 
 
 class Revision(list[dict[str, object]]):
@@ -74,7 +73,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Revisi
 def start(**choices: object) -> RowSet:
     hub._loaded.cache_clear()  # another process
     options = {"model": "x", "data": "me/sums:main", "general": (), **choices}
-    return sets.read(resolve(options), Encoder(tiny_llama.tokenizer(), 60))[0]
+    return run_data.read(resolve(options), Encoder(tiny_llama.tokenizer(), 60))[0]
 
 
 def test_a_large_set_of_the_hub_is_encoded_once_for_its_revision_and_split(
@@ -82,14 +81,14 @@ def test_a_large_set_of_the_hub_is_encoded_once_for_its_revision_and_split(
 ) -> None:
     library["me/sums main train"] = Revision(tiny_llama.sums(40), "one")
     library["me/sums main test"] = Revision(tiny_llama.sums(9), "one-test")
-    read = encoding.stream_rows
+    read = cache.stream_rows
     asked: list[str] = []
 
     def stream(source: str, *more: Any) -> Iterator[tuple[str, Any]]:
         asked.append(source)
         return read(source, *more)
 
-    monkeypatch.setattr(encoding, "stream_rows", stream)
+    monkeypatch.setattr(cache, "stream_rows", stream)
     first, again = start(), start()
     assert asked == ["me/sums:main"]
     assert isinstance(first.examples, StoredExamples)

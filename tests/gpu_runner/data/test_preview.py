@@ -6,8 +6,8 @@ import pytest
 
 import tiny_llama
 from gpu_runner.data import preview
+from gpu_runner.data.dataset import RowSet, load_set
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.rows import RowSet, load_set
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import sparse_families
-from gpu_runner.data.example import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
 from gpu_runner.model import blocks
 from gpu_runner.model.experts import OF_TRANSFORMERS, WAY

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 import sparse_families
-from gpu_runner.data.example import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
 from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny_llama
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data.store import cache
+from gpu_runner.data import cache
 from gpu_runner.errors import CheckpointError, ExitCode, SystemFailure, UsageError
 from gpu_runner.run.resuming import Wish, resume
 from gpu_runner.run.start import claimed, start

@@ -6,9 +6,9 @@ import torch
 
 import tiny_families
 import tiny_llama
+from gpu_runner.data.dataset import RowSet, load_set
 from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import collate
-from gpu_runner.data.rows import RowSet, load_set
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.train.evaluate import Evaluator, continuation, row_losses
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 import tiny_llama
-from gpu_runner.data.example import Example
+from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.train.loop import State, Training, TrainingStep, timed_step

@@ -1,12 +1,8 @@
-"""A chat as its model speaks it, and which of its characters the model learns to write.
+"""A chat as its model writes it, and which of its characters are trained.
 
 Reading order:
 
-- `fields` — what a row may hold, refused with the key and the reason
-- `messages` — a chat in any of the forms people have, as one form
-- `forms` — the forms in which templates want it
-- `kept` — what a template has left out
+- `messages` — a chat in any of the formats people use, as one format
 - `template` — a chat through a tokenizer's chat template
-- `ends` — how a template ends answers
-- `answers` — where in the text the answers stand, their ends included
+- `answers` — where in the text the answers are, end tokens included
 """

@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, combinations, islice
 from typing import Any, Final, NamedTuple
 
 import jinja2
@@ -26,10 +27,160 @@ import jinja2.nodes
 import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from gpu_runner.data.chat import forms
-from gpu_runner.data.chat.fields import BadRow
-from gpu_runner.data.chat.kept import check_answers
-from gpu_runner.data.chat.messages import Message
+from gpu_runner.data.chat.messages import THOUGHTS, BadRow, Message, parsed
+
+_SHORT_ID: Final = 9  # letters: what templates of Mistral want
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a template wants its chats; what is false is as it was given, or as OpenAI has it."""
+
+    text_arguments: bool = False  # of calls: JSON as text, not an object
+    parts: bool = False  # words as [{"type": "text", "text": …}]
+    merged: bool = False  # what the system says stands before the first question
+    short_ids: bool = False  # of calls: nine letters
+    as_system: bool = False  # a developer's message is the system's
+
+
+def other_forms(messages: Sequence[Message], tried: Sequence[Form]) -> Iterator[Form]:
+    """Every other form that makes a difference to a chat, the nearest to what was given first."""
+    calls = any("tool_calls" in message for message in messages)
+    changes = {
+        "text_arguments": calls,
+        "parts": True,
+        "merged": messages[0]["role"] in ("system", "developer") and len(messages) > 1,
+        "short_ids": any("tool_call_id" in message for message in messages) or calls,
+    }
+    useful = [name for name, of_use in changes.items() if of_use]
+    for count in range(len(useful) + 1):
+        for names in combinations(useful, count):
+            form = Form(**dict.fromkeys(names, True))
+            if form not in tried:
+                yield form
+
+
+def shape_messages(messages: Sequence[Message], form: Form, *, developers: bool) -> list[Message]:
+    """The messages in a form; `developers` where the template knows that role."""
+    found = [_shaped_message(message, form, developers) for message in messages]
+    if form.merged and found[0]["role"] in ("system", "developer") and len(found) > 1:
+        system, first, *rest = found
+        found = [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+    if form.parts:
+        return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in found]
+    return found
+
+
+def _shaped_message(message: Message, form: Form, developers: bool) -> Message:
+    changed = message
+    if THOUGHTS[0] in message:
+        changed = {THOUGHTS[1]: message[THOUGHTS[0]], **changed}  # as gpt-oss calls them
+    if message["role"] == "developer" and not developers:
+        changed = {**changed, "role": "system"}
+    if form.short_ids and "tool_call_id" in message:
+        changed = {**changed, "tool_call_id": _short(message["tool_call_id"])}
+    if "tool_calls" in message:
+        changed = {**changed, "tool_calls": [_call(one, form) for one in message["tool_calls"]]}
+    return changed
+
+
+def _call(call: Mapping[str, Any], form: Form) -> dict[str, Any]:
+    function = call["function"]
+    given = function["arguments"]
+    if form.text_arguments:
+        given = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    else:
+        given = parsed(given)
+    named = {"id": _short(call["id"])} if form.short_ids and "id" in call else {}
+    return {**call, **named, "function": {**function, "arguments": given}}
+
+
+def _short(name: str) -> str:
+    """Nine letters or digits in place of an id: its last ones, which are what differs."""
+    letters = "".join(filter(str.isalnum, name)) or "0"
+    return letters[-_SHORT_ID:].rjust(_SHORT_ID, "0")
+
+
+_WORDS: Final = re.compile(r"\w+")
+
+
+def left_out(
+    messages: Sequence[Message], tools: list[dict[str, Any]] | None, text: str
+) -> Iterator[str]:
+    """What of a chat its text does not hold, in words, beside answers."""
+    for message in messages:
+        if message["role"] != "assistant" and not holds(text, message["content"]):
+            yield f"the chat template leaves out messages of the role {message['role']}"
+    for tool in tools or ():
+        if not holds(text, tool["function"]["name"]):
+            yield 'the chat template has no place for "tools", which are left out'
+            break
+
+
+def left_out_of_answer(index: int, message: Message, text: str) -> Iterator[str]:
+    """The same of an answer that is trained, in the text from its start.
+
+    Raises `BadRow` where that is a call.
+    """
+    for call in message.get("tool_calls", ()):
+        if call["function"]["name"] not in text:
+            raise BadRow(_no_call(call, index))
+    words = _words_of(message)
+    if message.get("tool_calls") and not holds(text, words):
+        yield "the chat template leaves out what is said beside the call of a tool"
+    if not words.strip() and "tool_calls" not in message:
+        yield "an answer is empty, so that only its end is trained"
+    thoughts = message.get(THOUGHTS[0])
+    if thoughts and not holds(text, thoughts):
+        yield f'the chat template has no place for "{THOUGHTS[0]}", which is left out'
+    before, thought, _ = words.rpartition("</think>")
+    if thought and not holds(text, before.replace("<think>", "")):
+        yield "the chat template leaves out what is thought before an answer"
+
+
+def holds(text: str, words: str) -> bool:
+    """Whether a text has these words, perhaps escaped or trimmed by a template."""
+    if words.strip() in text:
+        return True
+    longest = max(_WORDS.findall(words), key=len, default="")
+    return longest in text
+
+
+def check_answers(messages: Sequence[Message], text: str) -> None:
+    """Raises `BadRow` where a text does not hold what the answers of a chat say."""
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        calls = message.get("tool_calls", ())
+        for call in calls:
+            if call["function"]["name"] not in text:
+                raise BadRow(_no_call(call, index))
+        if any(repr(parsed(call["function"]["arguments"])) in text for call in calls if _odd(call)):
+            raise BadRow(f"the chat template writes the call in message {index} as Python")
+        if not calls and not holds(text, _words_of(message).rpartition("</think>")[2]):
+            raise BadRow(
+                f"the chat template leaves out what message {index}, the assistant's, says: give"
+                " --chat-template a file with one that writes it"
+            )
+
+
+def _no_call(call: Mapping[str, Any], index: int) -> str:
+    return (
+        f"the chat template leaves out the call of {call['function']['name']!r} in message {index}:"
+        " give --chat-template a file with one that writes calls, or leave such rows out with"
+        " --skip-bad-rows"
+    )
+
+
+def _odd(call: Mapping[str, Any]) -> bool:
+    """Whether the arguments of a call look different in Python than in JSON."""
+    arguments = parsed(call["function"]["arguments"])
+    return repr(arguments) != json.dumps(arguments, ensure_ascii=False, default=str)
+
+
+def _words_of(message: Message) -> str:
+    return str(message["content"])
+
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # Unicode calls them noncharacters: no text has them
 _MARKED: Final = re.compile(f"([{_OPEN}{_CLOSE}])")
@@ -83,7 +234,7 @@ class Template:
         self._today = date.fromisoformat(today) if today else date.today()
         self._used = used
         self._tokens = dict(tokenizer.special_tokens_map)
-        self._forms = [forms.Form()]  # the last that was of use, first
+        self._forms = [Form()]  # the last that was of use, first
 
     def identity(self) -> tuple[str, ...]:
         """All that what it renders follows from; () where it is not used."""
@@ -132,8 +283,8 @@ class Template:
         """
         first: BadRow | None = None
         known = _knows_developers(self.source(tools))
-        for form in chain(self._forms, forms.others(messages, self._forms)):
-            found = forms.shaped(messages, form, developers=known)
+        for form in chain(self._forms, other_forms(messages, self._forms)):
+            found = shape_messages(messages, form, developers=known)
             try:
                 text = self.render(found, tools, extra)
                 check_answers(messages, text.text)

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import preview
+from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.rows import RowSet
 from gpu_runner.text import counted, printable, sentence
 
 AROUND: Final = 16  # tokens before an answer in a short view, and twice those from its start on

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from gpu_runner.data.opened import Watch, unwatched
+from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.text import counted, printable
 
 SHORT_SECONDS: Final = 1.0  # until then nobody waits, and nothing is shown

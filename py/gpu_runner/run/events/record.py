@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.checkpoint.history import History
-from gpu_runner.data.rows import GENERAL, TASK
+from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS, Heartbeat, Log
 from gpu_runner.system.price import Spending
 from gpu_runner.train.anchor import Drift

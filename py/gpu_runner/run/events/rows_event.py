@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any, Final
 
 from gpu_runner.data import preview
+from gpu_runner.data.dataset import Note, RowSet
 from gpu_runner.data.encode import Encoder, pad_token
-from gpu_runner.data.rows import Note, RowSet
 from gpu_runner.model.blocks import as_written
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.shown.preview import what_is_trained

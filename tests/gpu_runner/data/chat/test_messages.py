@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from chat_corpus import CALL, RESULT, WEATHER, asks, says
-from gpu_runner.data.chat.fields import BadRow
-from gpu_runner.data.chat.messages import read
+from gpu_runner.data.chat.messages import BadRow, read
 
 ARGUMENTS = '{"city": "Oslo"}'
 

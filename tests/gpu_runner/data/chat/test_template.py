@@ -5,7 +5,7 @@ import pytest
 import chat_corpus
 from chat_corpus import CALL, CHATS, RESULT, asks, says
 from gpu_runner.data.chat import template as templates
-from gpu_runner.data.chat.fields import BadRow
+from gpu_runner.data.chat.messages import BadRow
 from gpu_runner.data.chat.template import Template
 from gpu_runner.data.encode import Encoder
 

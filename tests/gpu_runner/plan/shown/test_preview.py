@@ -6,8 +6,8 @@ from rich.console import Console
 
 import tiny_llama
 from gpu_runner.config.resolve import resolve
+from gpu_runner.data.dataset import load_set
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.rows import load_set
 from gpu_runner.plan.shown import preview
 
 ROWS = [

@@ -10,14 +10,14 @@ from typing import Any
 
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.config.source import parse
-from gpu_runner.data import rows as data
+from gpu_runner.data import cache, combine
+from gpu_runner.data import dataset as data
 from gpu_runner.data.chat.template import check_program
+from gpu_runner.data.dataset import GENERAL, TASK, RowSet
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
-from gpu_runner.data.example import known
-from gpu_runner.data.lines import Row, read_rows
-from gpu_runner.data.opened import Watch, unwatched
-from gpu_runner.data.rows import GENERAL, TASK, RowSet
-from gpu_runner.data.store import cache, mixing, selected
+from gpu_runner.data.examples import known
+from gpu_runner.data.files import Watch, unwatched
+from gpu_runner.data.sources import Row, read_rows
 from gpu_runner.errors import DataError, UsageError
 from gpu_runner.text import printable
 
@@ -69,13 +69,13 @@ def read(
     if large:
         found = [_encoded(source, config, encoder, watch) for source in sources]
         most = config.eval_rows if held_out is None else 0
-        train, task, made_of = selected.task(found, config.seed, most)
+        train, task, made_of = combine.task(found, config.seed, most)
     else:
         train, task, made_of = _from_memory(sources, held_out, config, encoder, watch)
     named = dict(zip(_names(config), made_of, strict=True))
     if replay:
         earlier = whole("replay", replay[0], config, encoder, watch, large=large)
-        train = mixing.with_replay(train, earlier, config.replay_share, config.seed)
+        train = combine.with_replay(train, earlier, config.replay_share, config.seed)
         named["--replay " + _short(replay[0])] = (earlier.sha256, 1.0)
     if task is None:
         task = _read_and_scored("held-out", str(held_out), config, encoder, watch)
@@ -113,8 +113,8 @@ def _from_memory(
     return train, task, made_of
 
 
-def _encoded(source: str, config: TrainConfig, encoder: Encoder, watch: Watch) -> selected.Encoded:
-    return selected.encoded(source, encoder, watch, skip=config.skip_bad_rows)
+def _encoded(source: str, config: TrainConfig, encoder: Encoder, watch: Watch) -> combine.Encoded:
+    return combine.encoded(source, encoder, watch, skip=config.skip_bad_rows)
 
 
 def whole(
@@ -129,7 +129,7 @@ def whole(
     """Every row of a source, on disk if it is `large`. Raises `DataError`."""
     if large:
         found = _encoded(source, config, encoder, watch)
-        return selected.every(name, found.arrays, found.place, found.bad)
+        return combine.every(name, found.arrays, found.place, found.bad)
     bad = _list(config)
     return data.load_set(name, read_rows(source, bad), encoder, bad, watch)
 
@@ -160,8 +160,8 @@ def all_rows(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) ->
     """
     source = _task_files(config)[0]
     if cache.is_large(source):
-        found = selected.encoded(source, encoder, watch, skip=True)
-        return selected.every("data", found.arrays, found.place, found.bad)
+        found = combine.encoded(source, encoder, watch, skip=True)
+        return combine.every("data", found.arrays, found.place, found.bad)
     bad: list[str] = []
     return data.load_set("data", read_rows(source, bad), encoder, bad, watch)
 
@@ -186,7 +186,7 @@ def _trained(
         told = bad if number == 0 or bad is None else []
         name = f"training {Path(parse(source).place).name}"
         parts.append((data.load_set(name, own, encoder, told, watch), weight))
-    return mixing.mixed(parts, config.seed)
+    return combine.mixed(parts, config.seed)
 
 
 def _sources(config: TrainConfig) -> list[str]:
@@ -218,7 +218,7 @@ def _read_and_scored(
     large = cache.is_large(path)
     if large and most > cache.FEW:
         skip = config.skip_bad_rows
-        return selected.scored(name, path, encoder, watch, skip=skip, most=most)
+        return combine.scored(name, path, encoder, watch, skip=skip, most=most)
     rows = read_rows(path, bad, most if large else None)
     return data.load_set(name, rows[:most], encoder, bad)
 

@@ -4,9 +4,9 @@ import pytest
 
 import chat_corpus
 import tiny_llama
+from gpu_runner.data.dataset import hold_out, load_set
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.lines import read_rows
-from gpu_runner.data.rows import hold_out, load_set
+from gpu_runner.data.sources import read_rows
 from gpu_runner.errors import DataError
 
 

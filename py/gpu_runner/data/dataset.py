@@ -15,9 +15,9 @@ from itertools import compress
 from typing import Any, Final
 
 from gpu_runner.data.encode import BadRow, Encoder, Rendered
-from gpu_runner.data.example import Example, lengths, trainable
-from gpu_runner.data.lines import Row, collecting, refusal
-from gpu_runner.data.opened import Watch, unwatched
+from gpu_runner.data.examples import Example, lengths, trainable
+from gpu_runner.data.files import Watch, unwatched
+from gpu_runner.data.sources import Row, collecting, refusal
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
 from unfrozen.training.order import epoch_order

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_runner.data.store import cache
+from gpu_runner.data import cache
 from gpu_runner.errors import ExitCode
 from run_process import ROOT
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpu_runner.data import lines, opened
-from gpu_runner.data.lines import read_rows, stream_rows
+from gpu_runner.data import files, sources
+from gpu_runner.data.sources import read_rows, stream_rows
 from gpu_runner.errors import DataError
 
 ROWS: list[dict[str, Any]] = [
@@ -25,8 +25,8 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def little_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "MOST_HELD", 5)
-    monkeypatch.setattr(opened, "CHUNK", 7)
+    monkeypatch.setattr(sources, "MOST_HELD", 5)
+    monkeypatch.setattr(files, "CHUNK", 7)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -96,8 +96,8 @@ def test_what_is_no_object_is_refused_by_its_place(tmp_path: Path) -> None:
 def test_a_long_file_takes_a_fraction_of_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "MOST_HELD", 2**16)
-    monkeypatch.setattr(opened, "CHUNK", 2**14)
+    monkeypatch.setattr(sources, "MOST_HELD", 2**16)
+    monkeypatch.setattr(files, "CHUNK", 2**14)
     path, count = tmp_path / "rows.json", 40_000
     path.write_text(json.dumps([{"text": f"row {n} " * 20} for n in range(count)]))
     tracemalloc.start()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.config.source import RowSource, parse
-from gpu_runner.data import hub, opened, tables
+from gpu_runner.data import files, hub
 from gpu_runner.errors import DataError
 from unfrozen.errors import is_deep
 
@@ -60,17 +60,17 @@ def refusal(where: str, reason: object) -> str:
 
 
 def stream_rows(
-    source: str, bad: list[str] | None = None, reading: opened.ReadShare | None = None
+    source: str, bad: list[str] | None = None, reading: files.ReadShare | None = None
 ) -> Generator[tuple[str, Row]]:
     """The same one after the other, none where there are none; `reading` is how far it is."""
-    reading = reading or opened.ReadShare()
+    reading = reading or files.ReadShare()
     wanted = parse(source)
     try:
         path = Path(wanted.place).expanduser()
         if path.is_dir():
             raise DataError(f"{path} is a directory: give one file of it.")
         found = _file_rows(path, reading) if path.exists() else _hub_rows(wanted, reading)
-        with opened.damage(path):
+        with files.damage(path):
             for where, row in found:
                 chosen = None
                 with collecting(bad):
@@ -109,17 +109,17 @@ def _chosen(where: str, row: Row | str, wanted: RowSource) -> Row:
     return {ours: row[name] for ours, name in wanted.columns}
 
 
-def _file_rows(path: Path, reading: opened.ReadShare) -> Iterator[tuple[str, Row | str]]:
-    start = opened.first_bytes(path)
-    if start.startswith(opened.PARQUET):
-        yield from tables.parquet(path, reading)
+def _file_rows(path: Path, reading: files.ReadShare) -> Iterator[tuple[str, Row | str]]:
+    start = files.first_bytes(path)
+    if start.startswith(files.PARQUET):
+        yield from files.parquet(path, reading)
         return
     with (
-        opened.unpacked(path, reading) as packed,
+        files.unpacked(path, reading) as packed,
         TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
     ):
-        if tables.is_table(path):
-            for where, row in tables.cells(path, file):
+        if files.is_table(path):
+            for where, row in files.cells(path, file):
                 yield where, row if isinstance(row, str) else _whole(row)
         elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
             text = file.read(MOST_HELD)
@@ -157,10 +157,10 @@ def _long_array(path: Path, begun: str, file: TextIOWrapper) -> Iterator[tuple[s
     """The same of one that is not held whole: what is wrong with it is found when it is reached."""
     number = 0
     try:
-        for row in opened.array_values(begun, file, _decoded):
+        for row in files.array_values(begun, file, _decoded):
             yield f"{path}[{number}]", row if isinstance(row, dict) else _no_object(row)
             number += 1
-    except opened.NotAnArray as error:
+    except files.NotAnArray as error:
         raise DataError(
             f"{path}:{error.line}: {error}: it begins as an array, which must be whole."
         ) from None
@@ -247,8 +247,8 @@ def _remedy(line: str, where: str) -> str:
     return f". If each line is a text: jq -cR '{{text: .}}' {quoted} > rows.jsonl"
 
 
-def _hub_rows(wanted: RowSource, reading: opened.ReadShare) -> Iterator[tuple[str, Row | str]]:
+def _hub_rows(wanted: RowSource, reading: files.ReadShare) -> Iterator[tuple[str, Row | str]]:
     found = hub.loaded(wanted)
     for index, row in enumerate(found):
         reading.share = index / len(found)
-        yield f"{wanted.place}[{index}]", tables.without_none(dict(row))
+        yield f"{wanted.place}[{index}]", files.without_none(dict(row))

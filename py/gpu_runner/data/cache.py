@@ -1,7 +1,13 @@
-"""The rows of a large source, encoded into arrays by several processes, or found there."""
+"""Where encoded rows are kept: under a name made of everything that they follow from.
+
+Another file, or another choice, makes other arrays; the same ones are never made twice, however
+many runs and processes ask. The oldest are removed when they take too much of the disk.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import multiprocessing
 import os
@@ -18,13 +24,109 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final, NamedTuple
 
-from gpu_runner.config.source import parse
+from platformdirs import user_cache_path
+
+from gpu_runner.config.source import RowSource, parse
+from gpu_runner.data import hub, stored
+from gpu_runner.data.dataset import fingerprint
 from gpu_runner.data.encode import BadRow, Encoder
-from gpu_runner.data.lines import Row, no_rows, refusal, stream_rows
-from gpu_runner.data.opened import ReadShare, Watch, unwatched
-from gpu_runner.data.rows import fingerprint
-from gpu_runner.data.store import arrays, cache
+from gpu_runner.data.files import ReadShare, Watch, unwatched
+from gpu_runner.data.sources import Row, no_rows, refusal, stream_rows
 from gpu_runner.errors import DataError, SystemFailure
+from gpu_runner.installed import installed_version
+
+CACHE_ENV: Final = "UNFROZEN_CACHE"
+LEAST_BYTES: Final = 16 * 2**20  # of a source that is worth it
+FEW: Final = 2_000  # rows that are encoded in about a second: these are not worth it
+MOST_BYTES: Final = 20 * 2**30  # of everything that is kept
+_VERSION: Final = 2  # of how rows are read, encoded and kept
+_BLOCK: Final = 4 * 2**20
+
+
+def is_large(source: str) -> bool:
+    """Whether a source is worth keeping encoded: a file, or a set of the hub that can be named.
+
+    Raises `DataError` for what is neither.
+    """
+    wanted = parse(source)
+    try:
+        path = Path(wanted.place).expanduser()
+    except RuntimeError:  # no home directory of that name: its reader tells
+        return False
+    if path.exists():
+        return path.is_file() and path.stat().st_size >= LEAST_BYTES
+    found = hub.loaded(wanted)
+    return bool(hub.fingerprint(found)) and hub.size_bytes(found) >= LEAST_BYTES
+
+
+def place_of(
+    source: str, encoder: Encoder, watch: Watch, *, skip: bool, most: int | None = None
+) -> Path:
+    """The folder of what is made of a source or its first rows, whether it is there or not."""
+    wanted = parse(source)
+    path = Path(wanted.place).expanduser()
+    whole = hashlib.sha256(_content(path, watch) if path.exists() else _named(wanted))
+    follows = (
+        installed_version(),
+        _VERSION,
+        wanted.columns,
+        skip,
+        path.suffixes,
+        encoder.identity(),
+        *([] if most is None else [most]),
+    )
+    whole.update(repr(follows).encode("utf-8", "surrogatepass"))
+    return _folder() / whole.hexdigest()[:40]
+
+
+def _content(path: Path, watch: Watch) -> bytes:
+    """A hash of what a file holds."""
+    whole, done, size = hashlib.sha256(), 0, max(1, path.stat().st_size)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            whole.update(block)
+            done += len(block)
+            watch(f"looking at {path.name}", done / size, 0)
+    return whole.digest()
+
+
+def _named(wanted: RowSource) -> bytes:
+    """What stands for the rows of a set of the hub: its name, and that of its revision."""
+    found = hub.loaded(wanted)
+    return repr((wanted.place, wanted.subset, wanted.split, hub.fingerprint(found))).encode()
+
+
+def _folder() -> Path:
+    given = os.environ.get(CACHE_ENV)
+    folder = Path(given).expanduser() if given else user_cache_path("unfrozen", appauthor=False)
+    return folder / "rows"
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """One process at a time makes or reads what is called `place`; where no lock can be, all do."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = place.with_suffix(".lock").open("a")
+    except OSError:
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make_room(newest: Path) -> None:
+    """Remove the oldest until the rest is small enough; never the newest."""
+    folders = [path for path in newest.parent.iterdir() if path.is_dir() and path != newest]
+    sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
+    held = sum(sizes.values()) + sum(file.stat().st_size for file in newest.iterdir())
+    for path in sorted(folders, key=lambda path: path.stat().st_mtime):
+        if held <= MOST_BYTES:
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        held -= sizes[path]
+
 
 _TOGETHER: Final = 2_000  # rows that one process encodes at once
 _AHEAD: Final = 4  # of those for each process, read before they are encoded
@@ -39,23 +141,23 @@ class _Job(NamedTuple):
     share: float
 
 
-def stored(
+def load_encoded(
     source: str,
     encoder: Encoder,
     bad: list[str] | None,
     watch: Watch = unwatched,
     most: int | None = None,
-) -> arrays.Arrays:
+) -> stored.Arrays:
     """The encoded rows of a source. Raises `DataError` for the first row that is none.
 
     With a list `bad`, such rows are left out and told there. With `most`, only the first so many
     rows are read, and their fingerprint (`rows.fingerprint`) is in the meta data as `sha256`.
     """
-    place = cache.place_of(source, encoder, watch, skip=bad is not None, most=most)
+    place = place_of(source, encoder, watch, skip=bad is not None, most=most)
     before = len(bad or ())
-    with cache.alone(place):
+    with alone(place):
         try:
-            found = arrays.Arrays(place)
+            found = stored.Arrays(place)
             os.utime(place)
         except (OSError, ValueError, KeyError):
             shutil.rmtree(place, ignore_errors=True)
@@ -68,7 +170,7 @@ def stored(
     return found
 
 
-def notes(found: arrays.Arrays) -> list[tuple[str, int, str]]:
+def notes(found: stored.Arrays) -> list[tuple[str, int, str]]:
     """What is to be said of the rows: the words, of how many, and where the first one is."""
     counts: Counter[str] = Counter()
     firsts: dict[str, str] = {}
@@ -79,7 +181,7 @@ def notes(found: arrays.Arrays) -> list[tuple[str, int, str]]:
     return [(text, count, firsts[text]) for text, count in counts.most_common()]
 
 
-def total(found: arrays.Arrays, name: str) -> int:
+def total(found: stored.Arrays, name: str) -> int:
     """The sum of a number that was told with every part."""
     return sum(told[name] for told in found.meta["told"])
 
@@ -91,7 +193,7 @@ def _made(
     place: Path,
     watch: Watch,
     most: int | None,
-) -> arrays.Arrays:
+) -> stored.Arrays:
     """Encode all rows, into the cache where it can be written, else where it is forgotten."""
     told: list[str] = [] if bad is None else bad
     before = len(told)
@@ -102,15 +204,15 @@ def _made(
         folder = Path(mkdtemp(prefix="unfrozen-rows-"))
     try:
         with closing(_encoded(source, encoder, bad, watch, most)) as parts:
-            arrays.write(folder, parts, {"source": source})
-        found = arrays.Arrays(folder)
-        more = {"bad": told[before:], "sha256": None if most is None else _fingerprint(found)}
-        (folder / arrays.META).write_text(json.dumps({**found.meta, **more}), "utf-8")
+            stored.write(folder, parts, {"source": source})
+        found = stored.Arrays(folder)
+        more = {"bad": told[before:], "sha256": None if most is None else _rows_fingerprint(found)}
+        (folder / stored.META).write_text(json.dumps({**found.meta, **more}), "utf-8")
         if folder.parent == place.parent:
             folder.rename(place)
-            cache.make_room(place)
+            make_room(place)
             folder = place
-        found = arrays.Arrays(folder)
+        found = stored.Arrays(folder)
         if folder != place:
             weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
         return found
@@ -118,21 +220,21 @@ def _made(
         shutil.rmtree(folder, ignore_errors=True)
         raise SystemFailure(
             f"encoded rows cannot be kept in {folder.parent} ({error.strerror}): give"
-            f" {cache.CACHE_ENV} another folder."
+            f" {CACHE_ENV} another folder."
         ) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _fingerprint(found: arrays.Arrays) -> str:
+def _rows_fingerprint(found: stored.Arrays) -> str:
     """That of the rows with something to train on, as a set in memory has it."""
     return fingerprint(found.example(index) for index in found.trainable.nonzero()[0])
 
 
 def _encoded(
     source: str, encoder: Encoder, bad: list[str] | None, watch: Watch, most: int | None
-) -> Generator[arrays.EncodedRows]:
+) -> Generator[stored.EncodedRows]:
     """Parts in the order of their rows, encoded by as many processes as there are cores."""
     reading, rows = ReadShare(), 0
     what = f"encoding {Path(parse(source).place).name}"
@@ -149,7 +251,7 @@ def _encoded(
     watch(what, 1.0, rows)
 
 
-def _in_order(jobs: Iterator[_Job], encoder: Encoder) -> Iterator[tuple[_Job, arrays.EncodedRows]]:
+def _in_order(jobs: Iterator[_Job], encoder: Encoder) -> Iterator[tuple[_Job, stored.EncodedRows]]:
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     first = list(islice(jobs, 2))
     if workers == 1 or len(first) < 2:
@@ -159,7 +261,7 @@ def _in_order(jobs: Iterator[_Job], encoder: Encoder) -> Iterator[tuple[_Job, ar
     context = multiprocessing.get_context("spawn")
     resource_tracker.ensure_running()  # or it would undo what follows when it starts
     with ProcessPoolExecutor(workers, context, _begin, (encoder,)) as pool:
-        waiting: list[tuple[_Job, Future[arrays.EncodedRows]]] = []
+        waiting: list[tuple[_Job, Future[stored.EncodedRows]]] = []
 
         def send(job: _Job) -> None:
             with _uninterrupted():
@@ -202,14 +304,14 @@ def _begin(encoder: Encoder) -> None:
     _encoder = encoder
 
 
-def _work(start: int, rows: list[tuple[str, Row]]) -> arrays.EncodedRows:
+def _work(start: int, rows: list[tuple[str, Row]]) -> stored.EncodedRows:
     assert _encoder is not None
     return encode_part(_encoder, start, rows)
 
 
 def encode_part(
     encoder: Encoder, start: int, rows: Iterable[tuple[str, Row]]
-) -> arrays.EncodedRows:
+) -> stored.EncodedRows:
     """Some rows, the first of them number `start` of its file; bad ones are told."""
     rendered, origins, bad = [], [], []
     counts: Counter[str] = Counter()
@@ -236,4 +338,4 @@ def encode_part(
         "split": split,
         "in_template": sum(one.in_template for one in rendered),
     }
-    return arrays.pack(zip(origins, texts_of, examples, strict=True), told)
+    return stored.pack(zip(origins, texts_of, examples, strict=True), told)

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from gpu_runner.data import hub
-from gpu_runner.data.lines import read_rows
+from gpu_runner.data.sources import read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.text import counted
 

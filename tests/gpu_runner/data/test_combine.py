@@ -9,14 +9,13 @@ import pytest
 import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.data import sets
+from gpu_runner.data import cache, run_data
+from gpu_runner.data.combine import with_replay
+from gpu_runner.data.dataset import RowSet, load_set
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.example import ends, repeated
+from gpu_runner.data.examples import ends, repeated
 from gpu_runner.data.feed import Feed
-from gpu_runner.data.rows import RowSet, load_set
-from gpu_runner.data.store import cache, encoding
-from gpu_runner.data.store.mixing import with_replay
-from gpu_runner.data.store.sequences import Joined, Stored
+from gpu_runner.data.stored import Joined, Stored
 from gpu_runner.errors import DataError
 
 pytestmark = pytest.mark.slow
@@ -81,7 +80,7 @@ DOGS: list[dict[str, object]] = [
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Three files, and a cache of this test's own."""
     monkeypatch.setenv(cache.CACHE_ENV, str(tmp_path / "cache"))
-    monkeypatch.setattr(encoding, "_TOGETHER", 7)
+    monkeypatch.setattr(cache, "_TOGETHER", 7)
     rows = {"sums": tiny_llama.sums(40), "cats": CATS, "dogs": DOGS}
     return {
         name: tiny_llama.write_rows(tmp_path / f"{name}.jsonl", some) for name, some in rows.items()
@@ -114,7 +113,7 @@ def both_ways(
     """Training and held-out rows: with sets on disk, and all in memory."""
     for least in (1, 10**9):
         monkeypatch.setattr(cache, "LEAST_BYTES", least)
-        train, suites = sets.read(chosen, WIDE)
+        train, suites = run_data.read(chosen, WIDE)
         yield train, suites["task"]
 
 
@@ -150,9 +149,9 @@ def test_the_second_start_of_a_mix_reads_and_encodes_nothing(
 ) -> None:
     monkeypatch.setattr(cache, "LEAST_BYTES", 1)
     chosen = config(files, WAYS[4])
-    first, _ = sets.read(chosen, WIDE)
-    monkeypatch.setattr(encoding, "stream_rows", None)
-    again, _ = sets.read(chosen, WIDE)
+    first, _ = run_data.read(chosen, WIDE)
+    monkeypatch.setattr(cache, "stream_rows", None)
+    again, _ = run_data.read(chosen, WIDE)
     assert again.sha256 == first.sha256
     assert again.made_of == first.made_of
 
@@ -162,7 +161,7 @@ def test_one_large_file_takes_the_small_ones_it_is_mixed_with_to_disk(
 ) -> None:
     monkeypatch.setattr(cache, "LEAST_BYTES", files["cats"].stat().st_size)
     assert files["sums"].stat().st_size > files["dogs"].stat().st_size
-    sets.read(config(files, {"data": "{dogs}", "replay": "{sums}"}), WIDE)
+    run_data.read(config(files, {"data": "{dogs}", "replay": "{sums}"}), WIDE)
     assert len([one for one in (tmp_path / "cache" / "rows").iterdir() if one.is_dir()]) == 2
 
 
@@ -188,10 +187,10 @@ def test_a_part_of_a_mix_of_which_nothing_is_left_is_told(
     for least in (1, 10**9):
         monkeypatch.setattr(cache, "LEAST_BYTES", least)
         with pytest.raises(DataError, match=r"none\.jsonl has no rows"):
-            sets.read(config(files, {"data": "{sums}", "mix": ("{none}",)}), WIDE)
+            run_data.read(config(files, {"data": "{sums}", "mix": ("{none}",)}), WIDE)
         tiny = {"data": "{one}:weight=0.1", "mix": ("{one}:weight=0.1",)}
         with pytest.raises(DataError, match="the weights leave no row"):
-            sets.read(config(files, {**tiny, "eval_data": "{sums}"}), WIDE)
+            run_data.read(config(files, {**tiny, "eval_data": "{sums}"}), WIDE)
         seeds = range(60)  # one of them holds out the only row of a file
         said = [_refused(config(files, _small(seed))) for seed in seeds]
         assert any("all of its rows are held out: give --eval-data" in text for text in said)
@@ -203,7 +202,7 @@ def _small(seed: int) -> dict[str, Any]:
 
 def _refused(chosen: TrainConfig) -> str:
     try:
-        sets.read(chosen, WIDE)
+        run_data.read(chosen, WIDE)
     except DataError as error:
         return str(error)
     return ""
@@ -215,12 +214,12 @@ def test_every_set_of_a_mix_is_fingerprinted_under_its_own_name(
 ) -> None:
     monkeypatch.setattr(cache, "LEAST_BYTES", least)
     given = {"data": "{sums}", "mix": ("{cats}:weight=0.5", "{cats}"), "replay": "{dogs}"}
-    first, _ = sets.read(config(files, given), WIDE)
+    first, _ = run_data.read(config(files, given), WIDE)
     names = ["--data sums.jsonl", "--mix cats.jsonl", "--mix cats.jsonl (2)", "--replay dogs.jsonl"]
     assert list(first.made_of) == names
     assert [weight for _, weight in first.made_of.values()] == [1, 0.5, 1, 1]
     with files["cats"].open("a") as file:
         file.write('{"text": "one more cat"}\n')
-    again, _ = sets.read(config(files, given), WIDE)
+    again, _ = run_data.read(config(files, given), WIDE)
     changed = [name for name in names if first.made_of[name] != again.made_of[name]]
     assert changed == ["--mix cats.jsonl", "--mix cats.jsonl (2)"]

@@ -1,21 +1,158 @@
-"""Rows on disk as sequences: some of one file's, and those of several files one after the other.
+"""Encoded rows as arrays on disk, mapped into memory: a row is read when it is asked for.
 
-Nothing is read before it is asked for, and no sequence holds more of a row than its number.
+    ids       (T,)    uint32   the tokens of all rows, one row after the other
+    trained   (T,)    bool     which of them are learned
+    starts    (N + 1,) int64   where each row begins
+    cut       (N,)    int64    tokens that truncation dropped
+    origin    (N,)    int64    number of the row of the file that each was made of
+    digest    (N,)    uint64   of the ids of each row
+    texts     bytes, (N + 1,)  the rows themselves, as JSON
+
+They are written by parts, in order, and are whole when `meta.json` is there.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Self, TypeVar, overload
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar, overload
 
 import numpy as np
 
-from gpu_runner.data.example import Example
-from gpu_runner.data.store.arrays import Arrays, digest
+from gpu_runner.data.examples import Example
+
+META: Final = "meta.json"
+_TOGETHER: Final = 100_000  # rows whose tokens are looked at in one go
+_KINDS: Final[dict[str, Any]] = {
+    "ids": np.uint32,
+    "trained": np.bool_,
+    "lengths": np.int64,
+    "cut": np.int64,
+    "origin": np.int64,
+    "digest": np.uint64,
+    "texts": np.uint8,
+    "text_lengths": np.int64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Some encoded rows as the bytes of each array, and what is to be said of them."""
+
+    arrays: dict[str, bytes]
+    told: dict[str, Any]
+
+
+def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, Any]) -> EncodedRows:
+    """Encoded rows, each with the number and the text of what it was made of, as bytes."""
+    made: dict[str, list[bytes]] = {name: [] for name in _KINDS}
+    for origin, row, example in rows:
+        ids = np.array(example.ids, np.uint32).tobytes()
+        text = json.dumps(row, ensure_ascii=False, default=_told).encode("utf-8", "surrogatepass")
+        made["ids"].append(ids)
+        made["trained"].append(bytes(example.trained))
+        made["texts"].append(text)
+        for name, number in (
+            ("lengths", len(example.ids)),
+            ("cut", example.cut_tokens),
+            ("origin", origin),
+            ("text_lengths", len(text)),
+        ):
+            made[name].append(number.to_bytes(8, "little"))
+        made["digest"].append(_digest(ids))
+    return EncodedRows({name: b"".join(pieces) for name, pieces in made.items()}, told)
+
+
+def _told(value: object) -> str:
+    """What JSON has no word for, in a column that nothing is made of: a date, a picture."""
+    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
+
+
+def digest(ids: Sequence[int]) -> int:
+    """Eight bytes of a hash of the ids of a row, as a number."""
+    return int.from_bytes(_digest(np.array(ids, np.uint32).tobytes()), "little")
+
+
+def _digest(ids: bytes) -> bytes:
+    return hashlib.blake2b(ids, digest_size=8).digest()
+
+
+def write(folder: Path, parts: Iterable[EncodedRows], meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write parts in order, and what was told with each into the meta data. Returns that too."""
+    told = []
+    with ExitStack() as open_files:
+        files = {name: open_files.enter_context((folder / name).open("wb")) for name in _KINDS}
+        for part in parts:
+            for name, content in part.arrays.items():
+                files[name].write(content)
+            told.append(part.told)
+    (folder / META).write_text(json.dumps({**meta, "told": told}), "utf-8")
+    return told
+
+
+class Arrays:
+    """The arrays of a folder. Raises OSError or ValueError where they are not whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.meta: dict[str, Any] = json.loads((folder / META).read_text("utf-8"))
+        found = {name: _mapped(folder / name, kind) for name, kind in _KINDS.items()}
+        self.ids, self.trained = found["ids"], found["trained"]
+        self.cut, self.origin, self.digest = found["cut"], found["origin"], found["digest"]
+        self.starts = np.concatenate([[0], np.cumsum(found["lengths"])])
+        self.texts = found["texts"]
+        self.text_starts = np.concatenate([[0], np.cumsum(found["text_lengths"])])
+        if self.starts[-1] != len(self.ids) or self.text_starts[-1] != len(self.texts):
+            raise ValueError(f"{folder} is not whole")
+
+    @cached_property
+    def trainable(self) -> Any:
+        """(N,) how many tokens of each row are learned."""
+        full = np.diff(self.starts) > 0
+        counts = np.zeros(len(full), np.int64)
+        if full.any():
+            counts[full] = np.add.reduceat(self.trained, self.starts[:-1][full], dtype=np.int64)
+        return counts
+
+    @cached_property
+    def last(self) -> Any:
+        """(N,) the last token of each row that is learned; −1 where there is none."""
+        found = np.full(len(self.cut), -1, np.int64)
+        for low in range(0, len(found), _TOGETHER):
+            starts = self.starts[low : low + _TOGETHER + 1]
+            learned = np.flatnonzero(self.trained[starts[0] : starts[-1]]) + starts[0]
+            before = np.searchsorted(learned, starts[1:]) - 1
+            rows = np.flatnonzero(before >= 0)
+            rows = rows[learned[before[rows]] >= starts[:-1][rows]]
+            found[low + rows] = self.ids[learned[before[rows]]]
+        return found
+
+    def example(self, index: int) -> Example:
+        """Row number `index`."""
+        low, high = self.starts[index], self.starts[index + 1]
+        ids, trained = self.ids[low:high].tolist(), self.trained[low:high].tolist()
+        return Example(tuple(ids), tuple(trained), int(self.cut[index]))
+
+    def row(self, index: int) -> dict[str, Any]:
+        """What row number `index` was made of."""
+        low, high = self.text_starts[index], self.text_starts[index + 1]
+        text = self.texts[low:high].tobytes().decode("utf-8", "surrogatepass")
+        row: dict[str, Any] = json.loads(text)
+        return row
+
+
+def _mapped(path: Path, kind: Any) -> Any:
+    if not path.stat().st_size:
+        return np.zeros(0, kind)
+    return np.memmap(path, kind, "r")
+
 
 T = TypeVar("T")
 
