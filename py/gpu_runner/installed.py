@@ -10,10 +10,14 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import shlex
 import shutil
 import sys
+import time
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +31,63 @@ NAME: Final = "unfrozen"
 RUNS_ENV: Final = "UNFROZEN_RUNS"
 PAGE: Final = "page"  # inside the package, in a wheel
 INDEX: Final = "index.html"
+SETUP: Final = "training-setup.json"  # in .venv, written and locked by build.py
+PIP_STEPS: Final = ("Collecting", "Installing collected")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSetup:
+    """An installation of PyTorch that is going on: its seconds so far and pip's latest line."""
+
+    seconds: float
+    doing: str
+
+
+def training_setup() -> TrainingSetup | None:
+    """What `build.py serve` is installing into this environment now; None when it is not.
+
+    The installer holds a lock on the file for as long as it lives, so that one that was killed
+    keeps nobody waiting.
+    """
+    if sys.platform == "win32":  # build.py does not run there
+        return None
+    import fcntl
+
+    try:
+        with (Path(sys.prefix) / SETUP).open() as status:
+            try:
+                fcntl.flock(status, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _read_setup(status.read())
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def _read_setup(text: str) -> TrainingSetup:
+    try:
+        written = json.loads(text)
+        log = Path(written["log"]).read_text("utf-8", "replace").split("\n")
+    except (OSError, ValueError):  # it has only just begun
+        return TrainingSetup(0.0, "")
+    steps = [line.strip() for line in log if line.startswith(PIP_STEPS) or "Downloading" in line]
+    return TrainingSetup(time.time() - written["since"], steps[-1][:60] if steps else "")
+
+
+def wait_for_training_setup() -> None:
+    """Return once PyTorch is installed, if it is being installed now; report on it meanwhile."""
+    next_report = 0.0
+    while (setup := training_setup()) is not None:
+        if setup.seconds >= next_report:
+            doing = f": {setup.doing}" if setup.doing else ""
+            print(
+                f"Waiting for PyTorch, which build.py is installing ({setup.seconds:.0f} s{doing})",
+                file=sys.stderr,
+                flush=True,
+            )
+            next_report = setup.seconds + 10
+        time.sleep(0.5)
+    importlib.invalidate_caches()
 
 
 def installed_version() -> str:

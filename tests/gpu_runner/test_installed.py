@@ -1,6 +1,12 @@
 """What is said of the place where this is installed: its command, its page, its runs."""
 
+import contextlib
+import fcntl
+import json
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,3 +130,44 @@ def test_the_version_is_that_of_the_project() -> None:
     assert unfrozen.__version__ == installed.installed_version() == project().version
     with pytest.raises(AttributeError, match="no attribute 'other'"):
         _ = unfrozen.other
+
+
+@contextlib.contextmanager
+def setup_going_on(folder: Path, log: str) -> Iterator[Path]:
+    """`build.py` at work in an environment: its status file, locked, and pip's log."""
+    (folder / "pip.log").write_text(log)
+    with (folder / installed.SETUP).open("w") as status:
+        fcntl.flock(status, fcntl.LOCK_EX)
+        json.dump({"since": time.time() - 30, "log": str(folder / "pip.log")}, status)
+        status.flush()
+        yield folder / installed.SETUP
+
+
+def test_an_installation_that_is_going_on_is_reported_with_its_latest_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert installed.training_setup() is None
+    with setup_going_on(
+        tmp_path, "Collecting torch\n  Downloading torch-2.12.whl (900 MB)\n   ━\n"
+    ):
+        going_on = installed.training_setup()
+        assert going_on
+        assert going_on.doing == "Downloading torch-2.12.whl (900 MB)"
+        assert 30 <= going_on.seconds < 60
+    assert installed.training_setup() is None  # also where the installer was killed: no lock
+
+
+def test_a_command_waits_for_an_installation_that_is_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with setup_going_on(tmp_path, "Collecting torch\n"):
+        waiting = threading.Thread(target=installed.wait_for_training_setup)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+    waiting.join(5)
+    assert not waiting.is_alive()
+    said = capsys.readouterr().err
+    assert said.startswith("Waiting for PyTorch, which build.py is installing (30 s: Collecting")

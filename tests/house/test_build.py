@@ -1,6 +1,9 @@
 """build.py: done once, done whole, one at a time, and never a traceback."""
 
+import argparse
 import ast
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import build
+
+ROOT = build.ROOT
 
 
 @pytest.fixture
@@ -91,6 +96,49 @@ def test_a_second_build_waits_for_the_first(
     assert order == ["first", "second"]
     assert "waiting for it" in capsys.readouterr().out
     assert elsewhere.is_dir()
+
+
+def test_the_page_is_served_before_pytorch_is_installed(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "pyproject.toml", elsewhere)
+    (elsewhere / ".venv").mkdir()
+    served, go_on = elsewhere / "served", elsewhere / "go-on"
+    program = (
+        f"import pathlib, time\nwhile not pathlib.Path({str(go_on)!r}).exists(): time.sleep(.01)"
+    )
+    monkeypatch.setattr(build, "VENV", elsewhere / ".venv")
+    monkeypatch.setattr(build, "site", lambda: elsewhere)
+    monkeypatch.setattr(
+        build, "install", lambda *_: build.run_stage("waiting", [sys.executable, "-c", program], "")
+    )
+    monkeypatch.setattr(build.os, "execv", lambda *_: served.touch())
+    with contextlib.suppress(TypeError):  # execv returns here, and never does otherwise
+        build.serve(argparse.Namespace(extra=[]))
+    assert served.exists()
+    assert not build.training_is_installed()
+    go_on.touch()
+    _, code = os.wait()
+    assert code == 0
+    assert build.training_is_installed()
+    assert "Training is set up: .venv/bin/unfrozen train --model demo" in capfd.readouterr().out
+
+
+def test_pytorch_that_cannot_be_installed_leaves_the_page_alone(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: str) -> None:
+        raise build.BuildError("No network.")
+
+    shutil.copy(ROOT / "pyproject.toml", elsewhere)
+    (elsewhere / ".venv").mkdir()
+    monkeypatch.setattr(build, "VENV", elsewhere / ".venv")
+    monkeypatch.setattr(build, "install", refuse)
+    build.install_training_behind()
+    _, code = os.wait()
+    assert os.waitstatus_to_exitcode(code) == 1
+    assert "build.py: No network. The page is not affected." in capfd.readouterr().err
+    assert not build.training_is_installed()
 
 
 def test_a_chromium_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

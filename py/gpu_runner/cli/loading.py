@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from gpu_runner.errors import NotReady
-from gpu_runner.installed import pip_install
+from gpu_runner.installed import pip_install, wait_for_training_setup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,7 @@ def console_with_libraries() -> Console:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: hence before it
+    wait_for_training_setup()
     if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
         raise NotReady(f"this needs {' and '.join(missing)}, not installed here: {pip_install()}")
     for name in ("torchao", "torch.utils._pytree"):

@@ -4,6 +4,7 @@ Nothing here imports torch: the server starts in a fraction of a second and surv
 
     GET /…                     the built site, from a table made when the server starts
     GET /api/runs              every run, the newest first
+    GET /api/setup             whether PyTorch is still being installed, and since when
     GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
     …                          and what `control` adds, where it is allowed
 """
@@ -19,6 +20,7 @@ import secrets
 import socket
 import sys
 import webbrowser
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +33,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpu_runner.errors import ExitCode, RunnerError, UsageError
-from gpu_runner.installed import package, program, short
+from gpu_runner.installed import package, program, short, training_setup
 from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.writer import SystemClock
 from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, Sparing
@@ -75,6 +77,10 @@ def make_app(
     def list_runs(_: Request) -> Response:  # starlette gives it a thread, as it is not async
         return JSONResponse([info.as_json() for info in index.infos()])
 
+    def setup(_: Request) -> Response:
+        going_on = training_setup()
+        return JSONResponse({"installing": going_on and asdict(going_on)})
+
     async def events(request: Request) -> Response:
         run_id: str = request.path_params["run_id"]
         try:
@@ -97,6 +103,7 @@ def make_app(
         routes=[
             *control,
             Route("/api/runs", list_runs),
+            Route("/api/setup", setup),
             Route("/api/runs/{run_id}/events", events),
             Route("/{path:path}", static),
         ]
