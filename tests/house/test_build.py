@@ -112,7 +112,7 @@ def test_the_page_is_served_before_pytorch_is_installed(
     monkeypatch.setattr(
         build, "install", lambda *_: build.run_stage("waiting", [sys.executable, "-c", program], "")
     )
-    monkeypatch.setattr(build.os, "execv", lambda *_: served.touch())
+    monkeypatch.setattr(os, "execv", lambda *_: served.touch())
     with contextlib.suppress(TypeError):  # execv returns here, and never does otherwise
         build.serve(argparse.Namespace(extra=[]))
     assert served.exists()
