@@ -25,7 +25,7 @@ MAY_USE = {  # of our own packages
 EXTRAS = {
     "unfrozen": [],
     "pycell": [],
-    "site_builder": ["dev"],
+    "site_builder": ["site"],
     "gpu_runner": ["base", "train", "hub", "lora"],
 }
 MAY_ALSO_USE = {"unfrozen": ("lab.", "numpy"), "pycell": ("lab", "numpy")}  # nothing above them
