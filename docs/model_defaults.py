@@ -1,4 +1,4 @@
-"""Writes what transformers takes for keys that a file leaves out into model/published/defaults.py.
+"""Writes what transformers takes for keys that a config.json leaves out into model/defaults.json.
 
     PYTHONPATH=py python docs/model_defaults.py
 
@@ -8,8 +8,7 @@ it would fill in otherwise than the class does, is written down.
 
 from __future__ import annotations
 
-import re
-import textwrap
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from unfrozen.model import styles
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
 
-OUT = Path(__file__).parent.parent / "py/unfrozen/model/published/defaults.py"
+OUT = Path(__file__).parent.parent / "py/unfrozen/model/defaults.json"
 UNKNOWN = {"kimi_k2": "deepseek_v3", "minicpm": "llama"}  # to transformers
 # what some classes cannot do without, though they have no default for it
 NEEDED: dict[str, dict[str, Any]] = {
@@ -40,8 +39,6 @@ COMPUTED: dict[str, dict[str, Any]] = {
     "glm4v_text": {"attention_bias": True},  # always
     "gemma3n_text": {"intermediate_size": 16384},
 }
-TABLE = re.compile(r'(?<=_TABLE: Final = """\n).*?(?=\n""")', re.DOTALL)
-VERSION = re.compile(r"(?<=classes of transformers )\S+")
 
 
 class Watched(Fields):
@@ -100,25 +97,19 @@ def read_with(model_type: str, fields: Watched) -> None:
 
 
 def plain(value: object) -> bool:
-    """Whether a value fits into one word."""
+    """Whether a value is a number, a name or a short list of numbers."""
     if isinstance(value, list):
         return len(value) <= 12 and all(type(item) is int for item in value)
     return isinstance(value, (bool, int, float)) or (isinstance(value, str) and " " not in value)
 
 
-def placed(text: str) -> str:
-    """The file with the table, and whose it is, in the place of those that stand there."""
+def table() -> dict[str, dict[str, Any]]:
+    """The keys and values of every type that has a reader."""
     nested = [t for t in styles.STYLES if t not in ("gpt2", "gpt_neox", "bert", "gpt")]
-    blocks = []
-    for model_type in (*nested, *READERS, *styles.SAME):
-        words = [f"{k}={str(v).replace(' ', '')}" for k, v in defaults_of(model_type).items()]
-        line = " ".join([model_type, *words])
-        blocks += textwrap.wrap(
-            line, 99, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    text = TABLE.sub(lambda _: "\n".join(blocks), text, count=1)
-    return VERSION.sub(transformers.__version__, text, count=1)
+    return {kind: defaults_of(kind) for kind in (*nested, *READERS, *styles.SAME)}
 
 
 if __name__ == "__main__":
-    OUT.write_text(placed(OUT.read_text(encoding="utf-8")), encoding="utf-8")
+    written = json.loads(OUT.read_text(encoding="utf-8"))
+    written |= {"transformers": transformers.__version__, "defaults": table()}
+    OUT.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from unfrozen.hardware.boards import LINK_SHARE, NODE_GPUS, board, peak_tflops
-from unfrozen.hardware.reached import product_tflops
+from unfrozen.hardware.gpus import NODE_GPUS
+from unfrozen.hardware.rates import LINK_SHARE, peak_tflops, sustained_tflops
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import find
@@ -130,14 +130,17 @@ def assumptions() -> str:
     """What the numbers rest on, read from the planner."""
     asked = job(MODELS[0], 1)
     card = card_of(asked)
-    rate, peak = product_tflops(card, asked.recipe.compute), peak_tflops(card, asked.recipe.compute)
+    rate, peak = (
+        sustained_tflops(card, asked.recipe.compute),
+        peak_tflops(card, asked.recipe.compute),
+    )
     return (
         f"✗ marks what does not fit a {card.name}. Weights, gradients and moments in fp32, products"
         " in bf16, full activation checkpointing; as many sequences at once as fit, the rest"
         " accumulated."
         f" Matrix products last at {rate:.0f} of the card's {peak:g} TFLOP/s;"
-        f" {NODE_GPUS} cards of a machine talk at {board(card).link_gb_s:.0f} GB/s, machines at"
-        f" {board(card).network_gb_s:.0f} GB/s a card, of which {LINK_SHARE:.0%} is reached; every"
+        f" {NODE_GPUS} cards of a machine talk at {card.link_gb_s:.0f} GB/s, machines at"
+        f" {card.network_gb_s:.0f} GB/s a card, of which {LINK_SHARE:.0%} is reached; every"
         " micro-batch gathers the weights twice and scatters its gradients once; communication"
         f" hides behind the layers as far as they last, and slows them by {CROWD:.0%} of its time."
         " These are estimates, not measurements."

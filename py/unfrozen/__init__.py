@@ -1,12 +1,14 @@
 """The pure core of Unfrozen: memory, schedules, optimizers and names; standard library only.
 
-Nothing here reads a file, a clock or a network, so CPython, the reader's browser and the trainer
-run the same files and get the same numbers. Only `__main__` touches files.
+Nothing here reads a clock, a network or a file of the reader, so CPython, the browser and the
+trainer run the same files and get the same numbers. `data_files` reads the tables of this package;
+only `__main__` touches other files.
 
 Reading order (each module uses only those above it; packages give their own order):
 
 - `moved` — where the modules of older names are
 - `errors` — one shape for every refusal: key, value, bound, remedy
+- `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — GB and GiB, three significant digits
 - `events` — the words the trainer writes and the page reads
 - `cell_json` — strict readers for what a cell assigned
@@ -17,7 +19,7 @@ Reading order (each module uses only those above it; packages give their own ord
 - `schedules` — learning rate as a pure function of the step
 - `training` — number formats, optimizers, layers, order: the step, as every part knows it
 - `model` — from config.json to the exact tensors of a model, and published ones
-- `hardware` — cards, what they hold, how fast they are
+- `hardware` — GPUs, what they hold, how fast they are
 - `job` — the planner's question: recipe, cluster, model, card
 - `runner` — what the runner can do, in its words and in those of a recipe
 - `memory` — what a training step holds, by component and by instant

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOVED: Final = {
     "accuracy": "answer.accuracy",
     "advice": "plan.advice",
-    "boards": "hardware.boards",
+    "boards": "hardware.rates",
     "catalogue": "model.catalogue",
     "changes": "plan.changes",
     "cluster": "job.cluster",

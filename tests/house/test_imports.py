@@ -57,6 +57,7 @@ IMPURE = {
 }
 PURE_PARTS = ("urllib.parse.",)  # takes addresses apart, opens none
 RIM = "__main__"  # the one file of a package that may read, write and exit
+DATA = "data_files"  # reads the tables that are shipped with the package, and nothing else
 
 
 def source_of(package: str, name: str = "") -> Path:
@@ -171,3 +172,5 @@ def test_the_core_has_no_input_output_clock_or_thread() -> None:
                 if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
             }
             assert not names & {"open", "print", "input", "exec", "eval"}, f"unfrozen.{module}"
+            methods = {n.attr for n in nodes(path) if isinstance(n, ast.Attribute)}
+            assert module == DATA or "get_data" not in methods, f"unfrozen.{module}"

@@ -25,7 +25,6 @@ from unfrozen.decision.serving import (
     prompts,
 )
 from unfrozen.decision.training import METHODS, Way, best_way
-from unfrozen.hardware.boards import board
 from unfrozen.hardware.gpus import find
 from unfrozen.memory.overhead import CONTEXT_BYTES
 from unfrozen.units import GB
@@ -177,7 +176,7 @@ def _prompt(choice: Choice) -> Option:
         device_bytes=held + CONTEXT_BYTES + _request_bytes(choice.model),
         hours=hours,
         card_hours=hours * choice.gpus,
-        kwh=hours * choice.gpus * board(find(choice.gpu)).power_watts / 1000,
+        kwh=hours * choice.gpus * find(choice.gpu).power_watts / 1000,
         cost=_cost(hours, choice),
         storage=storage,
         way=None,

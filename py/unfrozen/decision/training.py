@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from unfrozen.hardware.boards import board
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.planner.state import State, read_job, read_state
@@ -125,5 +124,5 @@ def _way(given: State, rung: str) -> Way:
     plan = plan_job(job)
     assert job.gpu is not None
     pace = step_time(job).seconds / step_tokens(job)
-    kilowatts = job.cluster.gpus * board(job.gpu).power_watts / 1000
+    kilowatts = job.cluster.gpus * job.gpu.power_watts / 1000
     return Way(state, plan, rung, bool(plan.fits), pace, kilowatts)

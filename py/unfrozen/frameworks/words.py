@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.boards import board
 from unfrozen.job import Job
 from unfrozen.plan.step_time import card_of
 from unfrozen.planner.launch import RENDEZVOUS
@@ -39,7 +38,7 @@ def trained_by_adamw(job: Job, framework: str, **own: Any) -> Job:
 
 def machines(job: Job) -> tuple[int, int]:
     """How many machines the cards of a job are in, and how many each has."""
-    gpus, each = job.cluster.gpus, board(card_of(job)).machine
+    gpus, each = job.cluster.gpus, card_of(job).node_gpus
     count = -(-gpus // each)
     return (count, each) if gpus % count else (count, gpus // count)
 

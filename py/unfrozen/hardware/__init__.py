@@ -1,8 +1,7 @@
-"""Cards: what they hold, how fast they are, and how they talk to each other.
+"""GPUs: what they hold, how fast they are, and how they talk to each other.
 
 Reading order:
 
-- `gpus` — what a card holds, and who says so
-- `boards` — what it draws, how fast it computes and talks
-- `reached` — what it was measured to reach of that
+- `gpus` — the table of GPUs, read from `gpus.json`, with the sources of its figures
+- `rates` — what a training step reaches of those figures: matmuls, memory, links
 """

@@ -17,7 +17,6 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.errors import ModelError, PlanError
-from unfrozen.hardware.boards import board
 from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.framework import Chosen, apply
@@ -152,7 +151,7 @@ def _check_dtype(job: Job) -> None:
     recipe = job.recipe
     if job.gpu is None:
         return
-    if recipe.compute == "fp8" and not board(job.gpu).fp8:
+    if recipe.compute == "fp8" and not job.gpu.fp8:
         bound = f"the {job.gpu.name} has no fp8"
         raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a card that has it")
     if recipe.compute in BLOCK_SCALED and job.gpu.name not in BLOCK_SCALED[recipe.compute]:

@@ -14,12 +14,11 @@ Reading order:
 10. `megatron` — GPT as Megatron-Core builds it
 11. `families` — seventy further types, by what they have in common
 12. `towers` — vision-language models
-13. `published` — tables of published models, and of what files leave out
-14. `windows` — how far back each layer attends
-15. `styles` — which module reads which type
-16. `shared_out` — stacks of experts on several cards, a head of its own
-17. `config` — `ModelConfig`: the count and the list of tensors
-18. `catalogue` — published models by name
+13. `windows` — how far back each layer attends
+14. `styles` — which module reads which type
+15. `shared_out` — stacks of experts on several cards, a head of its own
+16. `config` — `ModelConfig`: the count and the list of tensors
+17. `catalogue` — published models by name, from `published.json`
 """
 
 from unfrozen.errors import ModelError

@@ -1,6 +1,7 @@
-"""Published models: the keys of their config.json that decide their tensors, and their size.
+"""Published models by name, from `published.json`: the keys of their config.json that decide their
+tensors, and their number of parameters.
 
-The values are those of the config.json each owner publishes on huggingface.co; the tests build
+The values are those of the config.json that each owner publishes on huggingface.co; the tests build
 every one with transformers and compare names, shapes and counts.
 """
 
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
+from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
 from unfrozen.model.config import ModelConfig
-from unfrozen.model.published import ROWS
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,15 @@ class PublishedModel:
         return ModelConfig.from_hf(self.config)
 
 
-CATALOGUE: Final = {hub_id: PublishedModel(hub_id, config, count) for hub_id, config, count in ROWS}
+CATALOGUE: Final[dict[str, PublishedModel]] = {
+    hub_id: PublishedModel(hub_id, entry["config"], entry["parameters"])
+    for hub_id, entry in read_json("model/published.json")["models"].items()
+}
 """Every published model of this table by its hub id."""
 
 
 def find(name: str) -> PublishedModel:
-    """The model of this hub id, owner and case optional; PlanError naming those that are near."""
+    """Return the model of this hub id, owner and case optional; PlanError that names similar ones."""
     wanted = name.lower()
     for hub_id, published in CATALOGUE.items():
         if wanted in (hub_id.lower(), hub_id.lower().partition("/")[2]):

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
 from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
 from unfrozen.model.architecture import ENCODERS, Architecture, Tensor
 from unfrozen.model.blueprint import Blueprint
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
-from unfrozen.model.published.defaults import DEFAULTS
 from unfrozen.model.towers import WRAPPERS
 from unfrozen.model.windows import windows
 
@@ -42,6 +42,9 @@ SAME: Final = {
 }
 """Types whose tensors are, but for defaults, those of another."""
 
+CONFIG_DEFAULTS: Final[dict[str, dict[str, object]]] = read_json("model/defaults.json")["defaults"]
+"""By model type and key, what transformers takes for a key that a config.json leaves out."""
+
 SUPPORTED: Final = (*STYLES, *READERS, *SAME, *WRAPPERS)
 """Every `model_type` that can be counted exactly."""
 
@@ -60,7 +63,7 @@ def read(config: Mapping[str, object]) -> Architecture:
 
 def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
     """The architecture of a config; one that is nested in another may leave out what is usual."""
-    known: Mapping[str, object] = DEFAULTS.get(model_type, {})
+    known: Mapping[str, object] = CONFIG_DEFAULTS.get(model_type, {})
     model_type = SAME.get(model_type, model_type)
     if model_type in WRAPPERS and not _is_text_alone(config):
         text = WRAPPERS[model_type].text(config)

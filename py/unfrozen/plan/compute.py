@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from unfrozen.errors import PlanError
-from unfrozen.hardware.boards import HOST_MEMORY_GB_S, LINK_SHARE, board, peak_tflops
-from unfrozen.hardware.gpus import Gpu
-from unfrozen.hardware.reached import (
+from unfrozen.hardware.gpus import Gpu, measured_sources
+from unfrozen.hardware.rates import (
+    HOST_MEMORY_GB_S,
+    LINK_SHARE,
     SUSTAINED_SHARE,
     UNMEASURED_SHARE,
-    product_tflops,
-    reached,
-    reached_sources,
+    peak_tflops,
+    sustained_tflops,
 )
 from unfrozen.job import Job
 from unfrozen.job.choices import LOW_BITS
@@ -88,7 +88,7 @@ def estimate(
         mfu=speed * model / (gpus * peak),
         seconds=tokens / speed,
         gpu_hours=hours,
-        energy_kwh=hours * board(gpu).power_watts / 1000,
+        energy_kwh=hours * gpu.power_watts / 1000,
         cost=None if price is None else price * hours,
         gpu=gpu.name,
         assumptions=_assumptions(job, gpu, mfu, measured),
@@ -110,7 +110,7 @@ def _assumptions(
         found.append(f"How sure: {_confidence(job)}")
         found += _unmeasured(job) + _links(job, gpu)
     found.append(
-        f"Each card is counted at its limit of {board(gpu).power_watts} W, the most it may draw;"
+        f"Each card is counted at its limit of {gpu.power_watts} W, the most it may draw;"
         " hosts and cooling are not counted (PUE 1.0)."
     )
     return tuple(found)
@@ -119,11 +119,11 @@ def _assumptions(
 def _products(job: Job, gpu: Gpu) -> str:
     """At which rate products last, and who says so."""
     compute = job.recipe.compute
-    rate, peak = product_tflops(gpu, compute), peak_tflops(gpu, compute)
+    rate, peak = sustained_tflops(gpu, compute), peak_tflops(gpu, compute)
     told = f"matrix products last at {rate:.0f} of {peak:g} TFLOP/s"
-    exact = reached(gpu).fp8 if compute in LOW_BITS else reached(gpu).products
+    exact = gpu.sustained_fp8_tflops if compute in LOW_BITS else gpu.sustained_tflops
     if exact and compute != "fp32":
-        return f"Measured elsewhere: {told} ({reached_sources(gpu)[0].partition(':')[0]})."
+        return f"Measured elsewhere: {told} ({measured_sources(gpu)[0].partition(':')[0]})."
     if gpu.matmul_tflops:
         return f"Assumed: {told}, {SUSTAINED_SHARE:g} of the best product that anyone measured."
     return (
@@ -150,18 +150,18 @@ def _unmeasured(job: Job) -> list[str]:
 def _links(job: Job, gpu: Gpu) -> list[str]:
     """What is assumed of the ways between cards, machines and the host, where the job uses them."""
     found, cards = [], job.cluster.gpus
-    reaches = f"reach {100 * (reached(gpu).link_share or LINK_SHARE):.0f}% of their speed on paper"
+    reaches = f"reach {100 * (gpu.link_share or LINK_SHARE):.0f}% of their speed on paper"
     if cards > 1:
         found.append(f"Assumed: communication hides behind products where it can; links {reaches}.")
-    if cards > board(gpu).machine and cards > board(gpu).linked:
+    if cards > gpu.node_gpus and cards > gpu.linked_gpus:
         found.append(
-            f"Assumed: {board(gpu).machine} cards in a machine,"
-            f" {board(gpu).network_gb_s:g} GB/s a card between them."
+            f"Assumed: {gpu.node_gpus} cards in a machine,"
+            f" {gpu.network_gb_s:g} GB/s a card between them."
         )
     offloads = job.cluster.offload != "none"
     if offloads or job.recipe.paged or job.recipe.activation_offload:
         share = f"{100 * LINK_SHARE:.0f}% of their speed on paper"
-        found.append(f"Assumed: links to the host ({board(gpu).host_gb_s:g} GB/s) reach {share}.")
+        found.append(f"Assumed: links to the host ({gpu.host_gb_s:g} GB/s) reach {share}.")
     if offloads:
         found.append(f"Assumed: the host updates {HOST_MEMORY_GB_S:g} GB/s for each card.")
     return found

@@ -14,7 +14,6 @@ from math import prod
 from typing import Any, Final
 
 from unfrozen.errors import ModelError, PlanError
-from unfrozen.hardware.boards import board
 from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.plan.step_time import card_of
@@ -51,8 +50,8 @@ def divisors(number: int) -> list[int]:
 
 def joined(job: Job) -> int:
     """Cards of the job's kind that fast links join; those of a machine where there are none."""
-    found = board(card_of(job))
-    return found.linked if found.link_gb_s else found.machine
+    gpu = card_of(job)
+    return gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus
 
 
 def _meshes(job: Job, gpus: int, dimensions: tuple[Dimension, ...]) -> Iterator[dict[str, int]]:

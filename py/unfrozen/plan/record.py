@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from unfrozen.hardware.boards import board
 from unfrozen.job import Job
 from unfrozen.plan.flops import frozen
 from unfrozen.plan.step_time import card_of
@@ -75,7 +74,7 @@ def kind_of(job: Job) -> str:
         return "low"
     if job.cluster.gpus == 1:
         return "one"
-    return "machine" if job.cluster.gpus <= board(card_of(job)).machine else "machines"
+    return "machine" if job.cluster.gpus <= card_of(job).node_gpus else "machines"
 
 
 def band(job: Job) -> str:

@@ -1,5 +1,5 @@
 """Seconds of one optimizer step by cause: a roofline of the step, from what cards were measured to
-do. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.reached`.
+do. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.rates`.
 
 A micro-batch computes, moves and launches; what it waits for comes on top as far as nothing hides
 it. No number here was fitted to a training run: those in web/measurements judge it.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from unfrozen.hardware.gpus import Gpu, find
-from unfrozen.hardware.reached import slowest
+from unfrozen.hardware.rates import slowest_factor
 from unfrozen.job import Job
 from unfrozen.plan.fit import DEFAULT_GPU
 from unfrozen.plan.timing.calibration import Calibration
@@ -46,7 +46,7 @@ def _step_time(job: Job, measured: Calibration | None) -> StepTime:
     forward, backward, waits = _micro_batch(part, sharing)
     once = sharing.step(backward, forward)
     both = forward.plus(backward)
-    late = slowest(job.cluster.gpus) * times
+    late = slowest_factor(job.cluster.gpus) * times
     launches = times * _launches(job, both, measured)
     offloaded = max(0.0, activation_seconds(job, gpu) - times * both.busy)
     cluster = job.cluster

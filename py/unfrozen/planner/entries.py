@@ -14,7 +14,7 @@ from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import find
 from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.model.published.defaults import DEFAULTS
+from unfrozen.model.styles import CONFIG_DEFAULTS
 from unfrozen.reader.typed import Unread, read_number
 
 _THOUSANDS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "t": 10**12}
@@ -82,7 +82,7 @@ def text_part(config: Mapping[str, object]) -> dict[str, object]:
     if not has_text_part(config):
         return dict(config)
     inner = cast("Mapping[str, object]", config["text_config"])
-    return DEFAULTS.get(str(inner.get("model_type")), {}) | dict(inner)
+    return CONFIG_DEFAULTS.get(str(inner.get("model_type")), {}) | dict(inner)
 
 
 def has_text_part(config: Mapping[str, object]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Final
 
-from unfrozen.hardware.boards import NODE_GPUS, board
+from unfrozen.hardware.gpus import NODE_GPUS
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.planner.elsewhere import copies, experts, pipeline
@@ -66,7 +66,7 @@ def launch(job: Job) -> Launch:
     most = min(recipe.micro_batch, own, MOST_AT_ONCE)
     at_once = next(size for size in range(most, 0, -1) if own % size == 0)
     rounds = min(own // at_once, MOST_MICRO_BATCHES // cards)
-    machine = board(job.gpu).machine if job.gpu else NODE_GPUS
+    machine = job.gpu.node_gpus if job.gpu else NODE_GPUS
     return Launch(cards, sequences, at_once, rounds * cards, machine)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.hardware.boards import board, peak_tflops, sources
+from unfrozen.hardware.gpus import board_sources
+from unfrozen.hardware.rates import peak_tflops
 from unfrozen.job import Job
 from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
 from unfrozen.plan import Plan
@@ -127,7 +128,7 @@ def _time(job: Job, found: Estimate) -> Json:
 
 
 def _energy(job: Job, found: Estimate) -> Json:
-    watts = board(card_of(job)).power_watts
+    watts = card_of(job).power_watts
     return _number(
         "energy",
         "Energy",
@@ -135,7 +136,7 @@ def _energy(job: Job, found: Estimate) -> Json:
         "the cards alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
         [("GPU-hours", small(found.gpu_hours)), ("watts", f"{watts:,} a card")],
-        f"board power of the {card_of(job).name}: {'; '.join(sources(card_of(job)))}",
+        f"board power of the {card_of(job).name}: {'; '.join(board_sources(card_of(job)))}",
     )
 
 

@@ -1,10 +1,15 @@
-"""Cards: names people write, and what a card really holds."""
+"""The table of GPUs: names people write, fields and sources of every entry, no impossible figure."""
 
 import pytest
 
+from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
-from unfrozen.hardware.gpus import GPUS, SOURCES, find
+from unfrozen.hardware.gpus import COMPARED, GPUS, SOURCES, Gpu, board_sources, find
+from unfrozen.hardware.rates import peak_tflops
 from unfrozen.units import GB, gib
+
+EACH = pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
+WITHOUT_BF16 = {"T4", "V100 SXM 32GB", "V100 SXM 16GB"}
 
 
 @pytest.mark.parametrize(
@@ -18,26 +23,89 @@ from unfrozen.units import GB, gib
         ("L4", "L4"),
     ],
 )
-def test_a_card_is_found_by_the_name_people_write(written: str, name: str) -> None:
+def test_a_gpu_is_found_by_the_name_people_write(written: str, name: str) -> None:
     assert find(written).name == name
 
 
 @pytest.mark.parametrize("name", ["", "!!", "H1000", "TPU v5"])
-def test_an_unknown_card_is_refused_with_those_there_are(name: str) -> None:
+def test_an_unknown_gpu_is_refused_with_those_there_are(name: str) -> None:
     with pytest.raises(PlanError, match="RTX 3090, RTX 4090"):
         find(name)
 
 
-def test_an_80_gb_card_does_not_hold_80_gb_to_the_last_byte() -> None:
+def test_an_80_gb_gpu_does_not_hold_80_gb_to_the_last_byte() -> None:
     assert gib(find("A100-80GB").capacity_bytes) == pytest.approx(79.15)
     assert find("B200").capacity_bytes == 180 * GB
 
 
-def test_every_card_is_plausible_and_named_once() -> None:
+def test_an_entry_with_an_unknown_key_or_without_a_name_is_refused() -> None:
+    good = read_json("hardware/gpus.json")["gpus"][0]
+    assert Gpu.read(good) == GPUS[0]
+    with pytest.raises(TypeError, match="wattage"):
+        Gpu.read({**good, "wattage": 1})
+    with pytest.raises(TypeError, match="name"):
+        Gpu.read({key: value for key, value in good.items() if key != "name"})
+
+
+@EACH
+def test_every_figure_of_an_entry_has_its_type(gpu: Gpu) -> None:
+    for key, value in read_json("hardware/gpus.json")["gpus"][GPUS.index(gpu)].items():
+        if key in ("name", "note"):
+            assert isinstance(value, str)
+            assert value
+        elif key.endswith("_sources"):
+            assert all(source in SOURCES for source in value)
+        elif key in ("fp8", "fp4", "peer_to_peer"):
+            assert isinstance(value, bool)
+        elif key.endswith("attention_tflops") or key == "flash_attention_2_tflops":
+            assert len(value) == 2
+            assert value[0] > value[1] > 0
+        else:
+            assert type(value) in (int, float)
+            assert value > 0
+
+
+@EACH
+def test_every_figure_is_plausible(gpu: Gpu) -> None:
+    assert 0.9 * gpu.nominal_gb <= gib(gpu.capacity_bytes) <= gpu.nominal_gb
+    assert gpu.bf16 == (gpu.name not in WITHOUT_BF16) == (gpu.fp16_tflops is None)
+    assert 300 <= gpu.bandwidth_gb_s <= 8000
+    assert 50 <= gpu.power_watts <= 1500
+    assert 0 < gpu.fp32_tflops < peak_tflops(gpu, "fp16")
+    assert gpu.link_gb_s is None or gpu.host_gb_s < gpu.link_gb_s <= 900
+    assert 15 < gpu.host_gb_s <= 450
+    assert gpu.multiprocessors >= 40
+    assert gpu.board_sources
+    assert gpu.measured_sources
+
+
+def test_every_gpu_is_in_the_table_once_and_every_source_is_used() -> None:
     assert len({gpu.name for gpu in GPUS}) == len(GPUS)
-    assert {gpu.name for gpu in GPUS if not gpu.bf16} == {"T4", "V100 SXM 32GB", "V100 SXM 16GB"}
-    for gpu in GPUS:
-        assert 0.9 * gpu.nominal_gb <= gib(gpu.capacity_bytes) <= gpu.nominal_gb
-        assert gpu.bf16 == (gpu.bf16_tflops is not None)
-        assert 300 <= gpu.bandwidth_gb_s <= 8000
-    assert SOURCES
+    named = {
+        key
+        for gpu in GPUS
+        for key in (*gpu.memory_sources, *gpu.board_sources, *gpu.measured_sources)
+    }
+    of_constants = {"fa2", "a100-paper"}  # named in texts of hardware and plan
+    assert named | set(COMPARED) | of_constants == SOURCES.keys()
+    assert board_sources(find("A10G")) == [SOURCES["a10g"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "watts", "fp32", "link"),
+    [
+        ("A100-80GB", 400, 19.5, 300),
+        ("H100 SXM", 700, 67, 450),
+        ("H100 NVL", 400, 60, 300),
+        ("A10G", 300, 35, None),
+        ("B200", 1000, 75, 900),
+        ("B300", 1100, 75, 900),
+        ("GB300", 1400, 80, 900),
+        ("MI300X", 750, 163.4, 448),
+    ],
+)
+def test_an_entry_states_what_its_sources_print(
+    name: str, watts: int, fp32: float, link: float | None
+) -> None:
+    gpu = find(name)
+    assert (gpu.power_watts, gpu.fp32_tflops, gpu.link_gb_s) == (watts, fp32, link)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from unfrozen.hardware.boards import peak_tflops
 from unfrozen.hardware.gpus import find
+from unfrozen.hardware.rates import peak_tflops
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.flops import flops

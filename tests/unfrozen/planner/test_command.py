@@ -17,7 +17,7 @@ from gpu_runner.plan import predict
 from gpu_runner.run.start import check_together
 from gpu_runner.world import World
 from unfrozen import runner
-from unfrozen.hardware.boards import NODE_GPUS
+from unfrozen.hardware.gpus import NODE_GPUS
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE

@@ -3,7 +3,7 @@
 Forward it takes two products of a score and a head, backward five (Dao, arXiv 2307.08691, section
 3.1); under a causal mask half the scores are computed. Attention never runs at the rate of plain
 products: between them lies a softmax. Scans in chunks are products of the same sizes, and are taken
-to run as fast. Rates are published ones of `unfrozen.hardware.reached`, for
+to run as fast. Rates are published ones of `unfrozen.hardware.rates`, for
 heads of 128 and 4,096 positions, moved to other lengths and heads by the same figures.
 """
 
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from unfrozen.hardware.gpus import Gpu
-from unfrozen.hardware.reached import ATTENTION_SHARE, best_tflops, reached
+from unfrozen.hardware.rates import ATTENTION_SHARE, best_matmul_tflops
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
@@ -100,14 +100,14 @@ def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: 
 
 def _best(gpu: Gpu) -> tuple[float, float]:
     """TFLOP/s of FlashAttention-2 forward and backward on a card, at 4,096 positions."""
-    best = best_tflops(gpu)
-    forward, backward = reached(gpu).attention or (share * best for share in ATTENTION_SHARE)
+    best = best_matmul_tflops(gpu)
+    forward, backward = gpu.flash_attention_2_tflops or (share * best for share in ATTENTION_SHARE)
     return forward, backward
 
 
 @lru_cache(maxsize=4096)
 def _rates(chosen: Kernel, gpu: Gpu, length: int, head_dim: int) -> tuple[float, float]:
-    newest = reached(gpu).newest
+    newest = gpu.fastest_attention_tflops
     forward, backward = newest if chosen == "newest" and newest else _best(gpu)
     scale = {"flash-1": FIRST_VERSION, "masked": MASKED_SHARE}.get(chosen, 1.0)
     scale *= 1e12 * _heads(head_dim)

@@ -12,9 +12,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from unfrozen.hardware.boards import LINK_SHARE, board
 from unfrozen.hardware.gpus import Gpu
-from unfrozen.hardware.reached import reached
+from unfrozen.hardware.rates import LINK_SHARE
 from unfrozen.units import GB
 
 BASE_SECONDS: Final = 8.4e-6
@@ -29,7 +28,7 @@ collectives, C + M = 1.102 · 1.189 C, so that 0.189 C is lost where M = 0.310 C
 collective take multiprocessors, memory and power."""
 PCIE_SHARE: Final = 0.45
 """What a ring over PCIe reaches of a card's lane figure where eight share two host bridges, 13.5 of
-30 GB/s (simumax-a100 of `unfrozen.hardware.reached`)."""
+30 GB/s (simumax-a100 of `unfrozen.hardware.rates`)."""
 RELAY: Final = 0.5
 """Cards that cannot read each other's memory (GeForce from the 40 series on) pass every byte
 through the host's: written once and read once over the same lanes (NCCL, SHM transport)."""
@@ -61,23 +60,21 @@ class Ring(NamedTuple):
 @lru_cache(maxsize=4096)
 def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
     """The ring of `cards` cards that lie `stride` apart; neighbours share a machine."""
-    found = board(gpu)
-    machine = max(1, found.linked if found.link_gb_s else found.machine)
+    machine = max(1, gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus)
     near = max(1, min(cards, machine // stride)) if stride < machine else 1
     rate, hop = _inside(gpu)
     if near >= cards:
         return Ring(cards, rate, BASE_SECONDS + (cards - 1) * hop, False)
     machines = -(-cards // near)
-    far = LINK_SHARE * GB * found.network_gb_s * near
+    far = LINK_SHARE * GB * gpu.network_gb_s * near
     latency = (cards - machines) * hop + (machines - 1) * HOP_SECONDS["network"]
     slowest = min(rate, far) if near > 1 else far
     return Ring(cards, slowest, BASE_SECONDS + latency, True)
 
 
 def _inside(gpu: Gpu) -> tuple[float, float]:
-    found = board(gpu)
-    if found.link_gb_s:
-        share = reached(gpu).link_share or LINK_SHARE
-        return share * GB * found.link_gb_s, HOP_SECONDS["nvlink"]
-    share = PCIE_SHARE * (1.0 if found.peer_to_peer else RELAY)
-    return share * GB * found.host_gb_s, HOP_SECONDS["pcie"]
+    if gpu.link_gb_s:
+        share = gpu.link_share or LINK_SHARE
+        return share * GB * gpu.link_gb_s, HOP_SECONDS["nvlink"]
+    share = PCIE_SHARE * (1.0 if gpu.peer_to_peer else RELAY)
+    return share * GB * gpu.host_gb_s, HOP_SECONDS["pcie"]

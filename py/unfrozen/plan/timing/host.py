@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.hardware.boards import HOST_MEMORY_GB_S, host_link_gb_s
 from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware.rates import HOST_MEMORY_GB_S, host_link_gb_s
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan.fit import plan_job

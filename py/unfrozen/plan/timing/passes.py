@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from unfrozen.hardware.gpus import Gpu
-from unfrozen.hardware.reached import memory_bytes_per_second, product_tflops, reached
+from unfrozen.hardware.rates import memory_bytes_per_second, sustained_tflops
 from unfrozen.job import Job
 from unfrozen.job.choices import LOW_BITS
 from unfrozen.job.recipe import BYTES
@@ -79,9 +79,9 @@ class Machine(NamedTuple):
         """The machine of a card and a precision of products; what was `measured` on the reader's
         own takes the place of what is published.
         """
-        memory, units = memory_bytes_per_second(gpu), reached(gpu).multiprocessors
+        memory, units = memory_bytes_per_second(gpu), gpu.multiprocessors
         half = "bf16" if compute in LOW_BITS else compute
-        rates = {name: product_tflops(gpu, name) for name in (compute, half, "fp32")}
+        rates = {name: sustained_tflops(gpu, name) for name in (compute, half, "fp32")}
         if measured:
             rates |= {name: value for name, value in measured.products if name in rates}
             memory = 1e9 * (measured.memory_gb_s or memory / 1e9)

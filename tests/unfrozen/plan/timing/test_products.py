@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from unfrozen.hardware.gpus import find
-from unfrozen.hardware.reached import memory_bytes_per_second, product_tflops, reached
+from unfrozen.hardware.rates import memory_bytes_per_second, sustained_tflops
 from unfrozen.plan.timing.products import FILL_SECONDS, Rates, product_seconds
 
 RATES = Rates(100e12, 100, 1e12)
@@ -68,8 +68,8 @@ def test_more_of_anything_is_never_slower() -> None:
 
 def test_measured_products_of_an_a100_are_met_within_a_tenth() -> None:
     gpu = find("A100 80GB PCIe")
-    units = reached(gpu).multiprocessors
-    rates = Rates(1e12 * product_tflops(gpu, "bf16"), units, memory_bytes_per_second(gpu))
+    units = gpu.multiprocessors
+    rates = Rates(1e12 * sustained_tflops(gpu, "bf16"), units, memory_bytes_per_second(gpu))
     ratios = []
     for m, k, n, share in MEASURED:
         seconds = 2 * m * n * k / (share * PEAK * 1e12)

@@ -1,0 +1,20 @@
+"""Reads the data files that are part of this package: the one place where the core reads anything.
+
+`importlib.resources` does the same, but its import takes longer than all of these files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def read_json(name: str) -> Any:
+    """Return the content of a file of this package, such as "hardware/gpus.json".
+
+    Works from a folder, a wheel and the zip archive that the page imports from.
+    """
+    package = sys.modules["unfrozen"]
+    loader: Any = package.__spec__.loader if package.__spec__ else None
+    return json.loads(loader.get_data(f"{package.__path__[0]}/{name}"))
