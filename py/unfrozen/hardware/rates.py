@@ -14,7 +14,7 @@ from unfrozen.hardware.gpus import Gpu
 
 LINK_SHARE: Final = 0.8
 """Assumed share of a link's figure that a transfer reaches. ml-engineering (network/README.md)
-measured 0.78 in all-reduces over the NVLink of eight A100, 0.88 between two H200 and over PCIe 5."""
+measured 0.78 in all-reduces over the NVLink of eight A100, 0.88 between two H200, over PCIe 5."""
 HOST_MEMORY_GB_S: Final = 41.0
 """Assumed: what one GPU's share of the host's processors reads and writes. Two EPYC 7742 with eight
 channels of DDR4-3200 each have 410 GB/s for the eight GPUs of a DGX A100; a program reaches
@@ -59,7 +59,7 @@ def low_precision_speedup(gpu: Gpu, precision: str) -> int:
 
 
 def best_matmul_tflops(gpu: Gpu) -> float:
-    """Return TFLOP/s of the best 16-bit matmul anyone measured, or the assumed share of the peak."""
+    """Return TFLOP/s of the best measured 16-bit matmul, or the assumed share of the peak."""
     return gpu.matmul_tflops or UNMEASURED_SHARE * peak_tflops(gpu, "bf16")
 
 

@@ -38,7 +38,7 @@ CATALOGUE: Final[dict[str, PublishedModel]] = {
 
 
 def find(name: str) -> PublishedModel:
-    """Return the model of this hub id, owner and case optional; PlanError that names similar ones."""
+    """Return the model of this hub id, owner and case optional; PlanError names similar ones."""
     wanted = name.lower()
     for hub_id, published in CATALOGUE.items():
         if wanted in (hub_id.lower(), hub_id.lower().partition("/")[2]):

@@ -1,4 +1,4 @@
-"""The table of GPUs: names people write, fields and sources of every entry, no impossible figure."""
+"""The table of GPUs: names people write, types and sources of every entry, plausible figures."""
 
 import pytest
 
