@@ -1,12 +1,12 @@
-"""Files of other tools as logs of ours, each line let through by the frontier, in its order."""
+"""Files of other tools as logs of ours, each line checked against the schema, in order."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unfrozen.frontier.log import Order, read_line
 from unfrozen.imported.log import ForeignRun, lines
 from unfrozen.imported.reading import ForeignFiles, order
+from unfrozen.schema.event_log import LogOrder, read_line
 
 
 def reading(*files: Path, piece: int = 1 << 20) -> ForeignRun:
@@ -36,13 +36,13 @@ def events(run: ForeignRun, name: str = "", written: float = 0.0) -> list[dict[s
 
 
 def _checked(run: ForeignRun, name: str, written: float) -> Iterator[dict[str, Any]]:
-    order = Order()
+    order = LogOrder()
     for line in lines(run, name, written):
         assert line.endswith("\n")
         assert len(line.encode()) <= 16 * 1024
         found = read_line(line[:-1])
         assert (found.problem, found.unknown) == ("", 0), line[:300]
-        assert order.judge(found.value) == "", line[:300]
+        assert order.accept(found.value) == "", line[:300]
         yield found.value
     assert order.over
 

@@ -11,9 +11,8 @@ Reading order (each module uses only those above it; packages give their own ord
 - `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — GB and GiB, three significant digits
 - `events` — the words the trainer writes and the page reads
-- `cell_json` — strict readers for what a cell assigned
+- `schema` — the shape, type, length and order of everything that comes from outside
 - `publish` — the tables and plots a cell may hand to the page
-- `frontier` — what comes from outside, checked for shape, type, length and order
 - `imported` — files of other tools as runs of ours
 - `reader` — what a reader types, and what they expected
 - `schedules` — learning rate as a pure function of the step

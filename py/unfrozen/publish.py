@@ -23,24 +23,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal
 
-from unfrozen.cell_json import (
-    each,
-    flag,
-    items,
-    load,
-    mapping,
-    needed,
-    number,
-    number_or_gap,
-    one_of,
-    optional,
-    plain,
-    text,
-    text_or_number,
-)
 from unfrozen.errors import PublishError
+from unfrozen.schema.check import Fault, check, describe, is_unicode
+from unfrozen.schema.published import MAX_POINTS, PLOTS, TABLE
+from unfrozen.schema.shapes import Shape
 
 Cell = str | int | float | bool | None
 Align = Literal["left", "right", "center"]
@@ -58,13 +46,7 @@ __all__ = [
     "plots_as_json",
 ]
 
-
-MAX_ROWS: Final = 10_000
-MAX_COLUMNS: Final = 200
-MAX_POINTS: Final = 200_000
-MAX_LINES: Final = 200
-MAX_PLOTS: Final = 50
-
+MAX_JSON_LENGTH: Final = 32_000_000
 _Json = dict[str, object]
 
 
@@ -149,132 +131,115 @@ def plots_as_json(plots: Sequence[Plot]) -> str:
 
 
 def parse_table(json_text: object) -> Table:
-    """Check and read what a cell assigned to `py_table_data`; raises PublishError."""
+    """Return the table that a cell assigned to `py_table_data`, checked; raises PublishError."""
     where = "py_table_data"
-    given = mapping(load(json_text, where), where, Table)
-    headers = each(given, "headers", where, text, MAX_COLUMNS)
-    rows = each(given, "rows", where, _row, MAX_ROWS)
-    for index, row in enumerate(rows):
-        if len(row) != len(headers):
-            remedy = f"every row needs one cell for each of the {len(headers)} headers"
-            raise PublishError(f"{where}.rows[{index}]", _many(len(row), "cell"), remedy)
-    table = Table(
-        headers,
-        rows,
-        align=each(given, "align", where, _align, MAX_COLUMNS, optional=True),
-        units=each(given, "units", where, text, MAX_COLUMNS, optional=True),
-        caption=optional(given, "caption", where, text, ""),
-    )
-    for key, entries in (("align", len(table.align)), ("units", len(table.units))):
-        if entries not in (0, len(headers)):
-            remedy = f"give one entry for each of the {len(headers)} headers, or leave the key out"
-            raise PublishError(f"{where}.{key}", _many(entries, "entry"), remedy)
-    return table
+    given = _parse(json_text, where)
+    _check(TABLE, given, where)
+    fields: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    rows = tuple(tuple(row) for row in fields.pop("rows"))
+    fields |= {key: tuple(fields.get(key, ())) for key in ("headers", "align", "units")}
+    return Table(rows=rows, **fields)
 
 
 def parse_plots(json_text: object) -> list[Plot]:
-    """Check and read what a cell assigned to `py_plot_data`; raises PublishError."""
+    """Return the plots that a cell assigned to `py_plot_data`, checked; raises PublishError."""
     where = "py_plot_data"
-    loaded = load(json_text, where)
-    if not isinstance(loaded, list):
-        raise PublishError(where, loaded, "assign a list of plots: json.dumps([{…}])")
-    if len(loaded) > MAX_PLOTS:
-        raise PublishError(where, f"{len(loaded)} plots", f"draw at most {MAX_PLOTS}")
-    return [_plot(plot, f"{where}[{index}]") for index, plot in enumerate(loaded)]
+    given = _parse(json_text, where)
+    _check(PLOTS, given, where)
+    plots = [_plot(plot) for plot in given]
+    for index, plot in enumerate(plots):
+        _check_points(plot, f"{where}[{index}]")
+        _check_log_axes(plot, f"{where}[{index}]")
+    return plots
 
 
-def _plot(value: object, where: str) -> Plot:
-    given = mapping(value, where, Plot)
-    plot = Plot(
-        title=optional(given, "title", where, text, ""),
-        x_label=optional(given, "x_label", where, text, ""),
-        y_label=optional(given, "y_label", where, text, ""),
-        x_data=each(given, "x_data", where, text_or_number, MAX_POINTS),
-        lines=each(given, "lines", where, _line, MAX_LINES),
-        type=optional(given, "type", where, _plot_type, "line"),
-        thresholds=each(given, "thresholds", where, _threshold, MAX_LINES, optional=True),
-        x_log=optional(given, "x_log", where, flag, False),
-        y_log=optional(given, "y_log", where, flag, False),
-        x_unit=optional(given, "x_unit", where, text, ""),
-        y_unit=optional(given, "y_unit", where, text, ""),
-        caption=optional(given, "caption", where, text, ""),
+def _parse(text: object, where: str) -> Any:
+    """Return the value of JSON text; NaN and Infinity pass and are refused where they stand."""
+    if not isinstance(text, str):
+        raise PublishError(where, text, "assign JSON text: json.dumps(…)")
+    if len(text) > MAX_JSON_LENGTH:
+        remedy = f"publish at most {MAX_JSON_LENGTH:,} characters: summarise in the cell first"
+        raise PublishError(where, f"{len(text):,} characters", remedy)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, ValueError) else "it is nested too deeply"
+        raise PublishError(where, text, f"this is not JSON ({reason}); use json.dumps(…)") from None
+
+
+def _check(shape: Shape, value: object, where: str) -> None:
+    """Raise PublishError with the place, the value and the bound if `value` does not fit."""
+    fault = check(shape, value).fault
+    if fault is not None:
+        place = f"{where}.{fault.place}".replace(".[", "[").removesuffix(".")
+        raise PublishError(place, *_got_and_remedy(fault))
+
+
+def _got_and_remedy(fault: Fault) -> tuple[object, str]:
+    if fault.kind == "missing":
+        return "nothing", f"this key is needed; {fault.bound}"
+    if fault.kind == "value" and isinstance(fault.value, str):
+        bound = fault.bound if is_unicode(fault.value) else "encode a lone surrogate first"
+        return (fault.value if len(fault.value) < 80 else describe(fault.value)), bound
+    return fault.value, fault.bound
+
+
+def _plot(given: _Json) -> Plot:
+    fields: dict[str, Any] = {"title": "", "x_label": "", "y_label": ""}
+    fields |= {key: value for key, value in given.items() if value is not None}
+    lines = tuple(_line(line) for line in fields.pop("lines"))
+    thresholds = tuple(
+        Threshold(threshold.get("label") or "", threshold["value"])
+        for threshold in fields.pop("thresholds", ())
     )
-    _check_lengths(plot, where)
-    _check_log_axes(plot, where)
-    return plot
+    return Plot(x_data=tuple(fields.pop("x_data")), lines=lines, thresholds=thresholds, **fields)
 
 
-def _check_lengths(plot: Plot, where: str) -> None:
-    entries = len(plot.x_data)
-    for index, line in enumerate(plot.lines):
-        if len(line.data) != entries:
-            remedy = f"give one number or null for each of the {entries} entries of x_data"
-            raise PublishError(
-                f"{where}.lines[{index}].data", _many(len(line.data), "value"), remedy
-            )
-    if (points := entries * len(plot.lines)) > MAX_POINTS:
+def _line(given: _Json) -> Line:
+    fields: dict[str, Any] = {"label": ""}
+    fields |= {key: value for key, value in given.items() if value is not None}
+    return Line(data=tuple(fields.pop("data")), **fields)
+
+
+def _check_points(plot: Plot, where: str) -> None:
+    if (points := len(plot.x_data) * len(plot.lines)) > MAX_POINTS:
         remedy = f"draw at most {MAX_POINTS:,} points in one plot: take every n-th"
         raise PublishError(f"{where}.lines", f"{points:,} points", remedy)
 
 
 def _check_log_axes(plot: Plot, where: str) -> None:
-    remedy = "a logarithmic axis shows numbers above 0 only; use null or leave the log key out"
+    remedy = "a logarithmic axis shows numbers above 0 only; use None or leave the log key out"
     if plot.x_log:
         for index, x in enumerate(plot.x_data):
             if isinstance(x, str) or x <= 0:
                 raise PublishError(f"{where}.x_data[{index}]", x, remedy)
     if plot.y_log:
-        named = [(f"lines[{i}].data", y) for i, line in enumerate(plot.lines) for y in line.data]
-        named += [(f"thresholds[{i}].value", t.value) for i, t in enumerate(plot.thresholds)]
-        for key, y in named:
+        values = [(f"lines[{i}].data", y) for i, line in enumerate(plot.lines) for y in line.data]
+        values += [(f"thresholds[{i}].value", t.value) for i, t in enumerate(plot.thresholds)]
+        for key, y in values:
             if y is not None and y <= 0:
                 raise PublishError(f"{where}.{key}", y, remedy)
 
 
-def _line(value: object, where: str) -> Line:
-    given = mapping(value, where, Line)
-    return Line(
-        label=optional(given, "label", where, text, ""),
-        data=each(given, "data", where, number_or_gap, MAX_POINTS),
-        color=optional(given, "color", where, text, ""),
-        dashed=optional(given, "dashed", where, flag, False),
-    )
+def is_numpy(value: object) -> bool:
+    """Return whether a value is a numpy array or scalar, or one of a library like it."""
+    return hasattr(value, "dtype") and hasattr(value, "tolist")
 
 
-def _threshold(value: object, where: str) -> Threshold:
-    given = mapping(value, where, Threshold)
-    label = optional(given, "label", where, text, "")
-    return Threshold(label, number(needed(given, "value", where), f"{where}.value"))
+def plain(value: Any) -> object:
+    """Return an array as a list and a numpy scalar as Python's number; `default` of `json.dumps`.
 
-
-def _many(number: int, noun: str) -> str:
-    """A number with its noun: 1 cell, 2 cells; 1 entry, 2 entries."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
-
-
-def _row(value: object, where: str) -> tuple[Cell, ...]:
-    return items(value, where, _cell, MAX_COLUMNS)
-
-
-def _cell(value: object, where: str) -> Cell:
-    if value is None or isinstance(value, bool):
-        return value
-    remedy = "give a number a double can hold, or None for an empty cell"
-    return text(value, where) if isinstance(value, str) else number(value, where, remedy)
-
-
-def _align(value: object, where: str) -> Align:
-    return cast(Align, one_of(value, where, ("left", "right", "center")))
-
-
-def _plot_type(value: object, where: str) -> PlotType:
-    return cast(PlotType, one_of(value, where, ("line", "bar", "stacked_bar")))
+    Raises TypeError for anything else, as `json` itself does.
+    """
+    if not is_numpy(value):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    as_list: object = value.tolist()
+    return float(value) if isinstance(as_list, type(value)) else as_list  # a longdouble stays one
 
 
 def _json_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=plain)
 
 
-def _without_defaults(plain: dict[str, object], always: tuple[str, ...]) -> dict[str, object]:
-    return {key: value for key, value in plain.items() if key in always or value}
+def _without_defaults(fields: dict[str, object], always: tuple[str, ...]) -> dict[str, object]:
+    return {key: value for key, value in fields.items() if key in always or value}

@@ -139,7 +139,7 @@ def test_a_lower_rate_leaves_a_second_dot_and_a_line_between_them(reader: PageRu
     assert ended["ok"]
     assert ended["losses"]["task"][1] > CHALLENGE.task
     assert reader.dots.count() == before + 1
-    assert reader.root.locator(".pr-frontier").count() == 1
+    assert reader.root.locator(".pr-pareto").count() == 1
     spoken = reader.root.locator(".pr-svg").get_attribute("aria-label") or ""
     assert "A third of the rate" in spoken
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pycell.cell import run_cell
-from unfrozen.cell_json import plain
+from unfrozen.publish import plain
 
 
 def dumped(expression: str) -> Any:

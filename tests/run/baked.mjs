@@ -3,4 +3,4 @@ const baked = { "event-schema": { textContent: process.env.EVENT_SCHEMA } };
 globalThis.document = { getElementById: (id) => baked[id] ?? null };
 globalThis.PACKAGES = {};
 globalThis.RUNTIME_BYTES = {};
-globalThis.LINE_MOST = JSON.parse(process.env.EVENT_SCHEMA).frontier.most.line;
+globalThis.MAX_LINE_LENGTH = JSON.parse(process.env.EVENT_SCHEMA).shapes.max_line_length;

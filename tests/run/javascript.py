@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from unfrozen.frontier import page
+from unfrozen.schema import page_schema
 
 
 class JavaScript:
@@ -18,7 +18,7 @@ class JavaScript:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "EVENT_SCHEMA": json.dumps(page.schema())},
+            env={**os.environ, "EVENT_SCHEMA": json.dumps(page_schema())},
         )
 
     def __call__(self, body: str, value: object = None) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from run.javascript import JavaScript
 from run.told_rows import ROW, row, scored, told
-from unfrozen.frontier import read_event
+from unfrozen.schema import read_event
 
 SEEN = """
 const run = emptyRun();

@@ -16,7 +16,8 @@ from conftest import Server
 from security.hostile_runs import FAULTS, GOOD, LISTED, fill
 from security.wire import ask
 from slowness import slowness
-from unfrozen.frontier import Checked, check, served
+from unfrozen.schema import Checked, check
+from unfrozen.schema.server import ANSWER, RECIPE, RUN
 
 pytestmark = pytest.mark.slow
 
@@ -62,13 +63,13 @@ def test_what_cannot_be_read_is_listed_with_its_fault_after_all_others(server: S
 
 def test_all_that_is_answered_has_the_shape_that_the_page_lets_in(server: Server) -> None:
     for name, info in listed(server).items():
-        assert (check(served.RUN, info).problem, check(served.RUN, info).unknown) == ("", 0), name
+        assert (check(RUN, info).problem, check(RUN, info).unknown) == ("", 0), name
     answer = ask(server, "/api/control")
     assert answer is not None
     told = json.loads(answer.body)
-    assert [check(served.RECIPE, one).problem for one in told.pop("recipes")] == [""]
+    assert [check(RECIPE, one).problem for one in told.pop("recipes")] == [""]
     assert told.pop("started") is None
-    assert check(served.ANSWERED, told) == Checked(told, "", 0)
+    assert check(ANSWER, told) == Checked(told, "", 0)
 
 
 def test_the_good_run_is_as_it_would_be_alone(server: Server) -> None:

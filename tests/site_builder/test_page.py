@@ -14,8 +14,8 @@ from site_builder.browser_python import python_sources
 from site_builder.chapters import Chapter
 from site_builder.citations import Bibliography
 from site_builder.page import build_site
-from unfrozen.frontier import policy
 from unfrozen.planner import glance
+from unfrozen.schema import policy
 
 pytestmark = pytest.mark.slow  # they print the site, or start its Python
 

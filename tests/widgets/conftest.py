@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 import build
-from unfrozen.frontier import page
+from unfrozen.schema import page_schema
 from widgets.node import HERE, Node
 
 POLICY: Final = (
@@ -47,7 +47,7 @@ class PolicyHandler(http.server.SimpleHTTPRequestHandler):
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a page with every example baked in and the widgets loaded."""
     folder = tmp_path_factory.mktemp("gallery")
-    known = {**os.environ, "EVENT_SCHEMA": json.dumps(page.schema())}
+    known = {**os.environ, "EVENT_SCHEMA": json.dumps(page_schema())}
     command = ["node", str(HERE / "gallery.mjs")]
     printed = subprocess.run(command, capture_output=True, check=True, env=known)
     (folder / "index.html").write_bytes(printed.stdout)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 import build
-from unfrozen.frontier import page
+from unfrozen.schema import page_schema
 
 HERE: Final = Path(__file__).parent
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -30,7 +30,7 @@ class Node:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "EVENT_SCHEMA": json.dumps(page.schema())},
+            env={**os.environ, "EVENT_SCHEMA": json.dumps(page_schema())},
         )
 
     def ask(self, module: str, name: str, args: tuple[Any, ...], as_html: bool) -> Any:

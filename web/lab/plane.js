@@ -36,7 +36,7 @@ export function planeView(plane, challenge, runs, width = 640) {
       { class: "pr-svg", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
       axesView(x, y, width),
       challengeView(at(challenge), challenge),
-      frontierView(runs.map(at), x, y),
+      paretoView(runs.map(at), x, y),
       plane.known.map((dot, index) => knownView(at(dot), index, dot)),
       startView(at(plane.start)),
       runs.map((run) => runView(at(run), run)),
@@ -92,12 +92,12 @@ function challengeView([right, top]) {
 }
 
 /** Steps through the runs that no other beats at both losses. */
-function frontierView(points, x, y) {
+function paretoView(points, x, y) {
   const sorted = [...points].sort((a, b) => a[0] - b[0] || b[1] - a[1]);
   const best = sorted.filter(([, top], index) => sorted.slice(0, index).every(([, other]) => other < top));
   if (best.length < 2) return null;
   const path = best.map(([left, top], index) => (index === 0 ? `M${left},${top}` : `H${left}V${top}`)).join("");
-  return h("path", { class: "pr-frontier", d: path });
+  return h("path", { class: "pr-pareto", d: path });
 }
 
 function knownView([left, top], index, { title, flags }) {

@@ -13,7 +13,7 @@ import { fileName, placeName, saveFile } from "../figures/file.js";
 import { stateView } from "../figures/state.js";
 import { keepFocus, toolViews } from "../figures/tools.js";
 import { h, toDom } from "../figures/vnode.js";
-import { plotFault } from "../frontier/published.js";
+import { plotFault } from "../schema/published.js";
 import { cursorStops, cursorView, nearestStop, readout, spoken } from "./cursor.js";
 import { hasData, plotProblem, plotTable, readPlot, zoomed } from "./model.js";
 import { plotFile } from "./export.js";

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from unfrozen.cell_json import is_numpy, plain
+from unfrozen.publish import is_numpy, plain
 
 
 @contextmanager

@@ -15,7 +15,7 @@
  *   own policy ──"bare"──▶ page's policy ──it breaks before a word──▶ no policy
  */
 
-import { guardedAddress, scriptAddress } from "../frontier/script.js";
+import { guardedAddress, scriptAddress } from "../python/script-address.js";
 
 export const START_SILENCE_MS = 120_000; // starting says nothing, and a slow device takes its time
 

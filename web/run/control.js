@@ -3,7 +3,7 @@
  * may not has no buttons. Every command carries the token of this tab.
  */
 
-import { answerIn } from "../frontier/served.js";
+import { answerIn } from "../schema/server-answers.js";
 import { runner } from "./runner.js";
 import { link } from "./shared.js";
 import { currentToken } from "./token.js";

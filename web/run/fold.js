@@ -4,8 +4,8 @@
  * are copied out of events; only lines, gaps and repetitions are counted, and seconds.
  */
 
-import { judge, newOrder } from "../frontier/log.js";
-import { schema } from "../frontier/shapes.js";
+import { accept, newOrder } from "../schema/event-log.js";
+import { schema } from "../schema/schema.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
 export const ALERT_LIMIT = 200;
@@ -70,7 +70,7 @@ function table() {
  * @param {import("./log-lines.js").Line} event a line as `parseEvent` gives it
  */
 export function fold(run, event) {
-  const problem = event.refused ?? judge(run.order, event);
+  const problem = event.refused ?? accept(run.order, event);
   if (problem) {
     run.refusedLines += 1;
     if (run.refusals.length < REFUSAL_LIMIT) run.refusals.push(problem);

@@ -1,6 +1,6 @@
 /** One line of a log, checked where it enters: nothing of a run is drawn that did not pass here. */
 
-import { readLine } from "../frontier/log.js";
+import { readLine } from "../schema/event-log.js";
 
 /**
  * @typedef {Record<string, any> | {refused: string}} Line an event, its known fields only, with the
@@ -25,7 +25,7 @@ export function parseLines(texts) {
   return { events, damaged: texts.length - events.length };
 }
 
-/* global LINE_MOST -- written in by web/site_builder/assets.py: of an event's line, in `unfrozen.frontier.log` */
+/* global MAX_LINE_LENGTH -- written in by web/site_builder/assets.py: of an event's line, in `unfrozen.schema.event_log` */
 
 const FIELD = 64; // of a line of server-sent events: "data: " before what it carries
 
@@ -42,7 +42,7 @@ export class LineCutter {
    * @returns {string[]} the lines that are whole with it, without their newlines
    */
   push(text) {
-    const kept = LINE_MOST + FIELD;
+    const kept = MAX_LINE_LENGTH + FIELD;
     const [first, ...others] = text.split("\n");
     if (this.#rest.length < kept) this.#rest += first;
     if (this.#rest.length > kept) this.#rest = this.#rest.slice(0, kept);

@@ -11,7 +11,7 @@
  * A run is its log: lines of events, the same as a runner's, in `pageRuns`.
  */
 
-import { scriptAddress } from "../frontier/script.js";
+import { scriptAddress } from "../python/script-address.js";
 import { python } from "../python/client.js";
 import { pageRuns } from "./page-runs.js";
 import { parseEvent } from "./log-lines.js";

@@ -9,7 +9,7 @@
  *   refused     it answers, but not to our token: it was started anew
  */
 
-import { runsIn } from "../frontier/served.js";
+import { runsIn } from "../schema/server-answers.js";
 import { link } from "./shared.js";
 import { currentToken } from "./token.js";
 

@@ -3,7 +3,7 @@
  * without an entry (a log from a newer trainer) is shown as it is.
  */
 
-import { schema } from "../frontier/shapes.js";
+import { schema } from "../schema/schema.js";
 
 /** @returns {{name: string, unit: string, label: string, meaning: string}} */
 export function metricWords(name) {

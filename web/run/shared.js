@@ -4,7 +4,7 @@
  */
 
 import { Link } from "./tabs/link.js";
-import { scriptAddress } from "../frontier/script.js";
+import { scriptAddress } from "../python/script-address.js";
 import { parseLines } from "./log-lines.js";
 
 const NAME = "unfrozen-runs";

@@ -20,8 +20,8 @@ from site_builder.errors import SiteError
 from site_builder.fonts import PRELOADED, licences, write_fonts
 from site_builder.formats import mb
 from unfrozen import decision, planner
-from unfrozen.frontier.kinds import LINE_MOST
 from unfrozen.lab.demo import FILES
+from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
@@ -103,7 +103,7 @@ def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
 def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
     """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name.
 
-    `PACKAGES`, `RUNTIME_BYTES` and `LINE_MOST` in their sources become what the site carries.
+    `PACKAGES`, `RUNTIME_BYTES` and `MAX_LINE_LENGTH` in their sources become what the site carries.
     """
     faces = out / ".faces"
     write_fonts(faces)
@@ -130,7 +130,7 @@ def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
 def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -> None:
     """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
 
-    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `LINE_MOST` in their sources become what the site
+    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `MAX_LINE_LENGTH` in their sources become what the site
     carries and reads, so that no list is kept by hand.
     """
     known = _defined(PACKAGES=packages, DEMO=demo)
@@ -141,7 +141,9 @@ def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -
 
 def _defined(**values: Any) -> list[str]:
     """Options for esbuild: names in the sources, by what they become."""
-    values["LINE_MOST"] = LINE_MOST  # scripts that have no page to read it from cut lines too
+    values["MAX_LINE_LENGTH"] = (
+        MAX_LINE_LENGTH  # scripts that have no page to read it from cut lines too
+    )
     values["RUNTIME_BYTES"] = counted_bytes()
     return [f"--define:{name}={json.dumps(value)}" for name, value in values.items()]
 

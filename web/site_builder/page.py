@@ -13,8 +13,7 @@ from site_builder.cells import embedded_json
 from site_builder.chapters import Chapter, print_chapters
 from site_builder.compress import compress
 from site_builder.project import AUTHORS, SUBTITLE, TITLE, project
-from unfrozen.frontier import page as frontier
-from unfrozen.frontier import policy
+from unfrozen.schema import page_schema, policy
 
 DESCRIPTION = (
     "An article about full fine-tuning that you can run: live Python in the page, "
@@ -48,7 +47,7 @@ def build_site(out: Path, article: Path = WEB / "article") -> list[Chapter]:
         assets=write_assets(out),
         licences=FONT_LICENCES,
         chapters=chapters,
-        schema=Markup(embedded_json(frontier.schema(), element_id="event-schema")),
+        schema=Markup(embedded_json(page_schema(), element_id="event-schema")),
     )
     (out / "index.html").write_text(html + "\n", encoding="utf-8")
     compress(out)

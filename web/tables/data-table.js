@@ -7,7 +7,7 @@
 
 import { copyText, fileName, placeName, saveFile } from "../figures/file.js";
 import { stateView } from "../figures/state.js";
-import { tableFault } from "../frontier/published.js";
+import { tableFault } from "../schema/published.js";
 import { keepFocus, toolViews } from "../figures/tools.js";
 import { toCsv, toMarkdown, toTsv } from "./export.js";
 import { nextSort, sortedRows } from "./sort.js";

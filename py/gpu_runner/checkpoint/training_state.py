@@ -29,9 +29,9 @@ from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plain import read_whole
 from gpu_runner.world import World, is_copy, local, placed, rows_of, whole
 from gpu_runner.world.shards import WEIGHTS, RowReader, Shard, StoredTensors
-from unfrozen.frontier import check
-from unfrozen.frontier.files import STATE as STATE_SHAPE
-from unfrozen.frontier.shapes import Shape, listed, text
+from unfrozen.schema import check
+from unfrozen.schema.files import STATE as STATE_SHAPE
+from unfrozen.schema.shapes import Shape, array, string
 
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
@@ -39,13 +39,13 @@ VERSION: Final = 1
 """Of `state.json`: more of it is no other version, another meaning of what is there is one."""
 MOST_STATE_BYTES: Final = 64 * 1024 * 1024
 _HELD: Final = "held"  # which keys each parameter had, and what of it is no tensor
-_HISTORY: Final = STATE_SHAPE["fields"]["history"]
-_SAMPLES: Final = listed(listed(text(MOST_STATE_BYTES), 3), 1000)  # a prompt may be a whole row
+_HISTORY: Final = STATE_SHAPE["properties"]["history"]
+_SAMPLES: Final = array(array(string(MOST_STATE_BYTES), 3), 1000)  # a prompt may be a whole row
 _SHAPE: Final[Shape] = {
     **STATE_SHAPE,
-    "fields": {
-        **STATE_SHAPE["fields"],
-        "history": {**_HISTORY, "fields": {**_HISTORY["fields"], "samples": _SAMPLES}},
+    "properties": {
+        **STATE_SHAPE["properties"],
+        "history": {**_HISTORY, "properties": {**_HISTORY["properties"], "samples": _SAMPLES}},
     },
 }
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 from gpu_runner.config import tables, tokens
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
-from unfrozen.frontier.read import read as read_json
+from unfrozen.schema.check import read as read_json
 
 _TYPES: Final[dict[str, Any]] = get_type_hints(TrainConfig)
 _PAIRED: Final = ("general", *tables.TABLES)  # tables of the reader's own names

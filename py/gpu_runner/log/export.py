@@ -18,7 +18,7 @@ from typing import Any, Final
 from gpu_runner.errors import CheckpointError, SystemFailure, UsageError
 from gpu_runner.log.tail import LOG_NAME, Tail
 from gpu_runner.plain import open_plain
-from unfrozen.frontier import read_line
+from unfrozen.schema import read_line
 
 FORMATS: Final = ("csv", "tensorboard", "wandb-offline")
 Rows = dict[int, dict[str, float]]
@@ -55,7 +55,7 @@ def export(directory: Path, to: str) -> Path:
 def numbers(log: Path) -> Rows:
     """Step → name → number, of every metric, evaluation, drift and peak in the log.
 
-    What `unfrozen.frontier` refuses is left out, as the page leaves it out. Of a step that was
+    What `unfrozen.schema` refuses is left out, as the page leaves it out. Of a step that was
     taken twice, before and after a kill, the later one counts.
     """
     rows: Rows = {}

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from gpu_runner.plain import open_plain
-from unfrozen.frontier import ORDERS, read_file
+from unfrozen.schema import ORDERS, read_file
 
 if sys.platform != "win32":
     import fcntl

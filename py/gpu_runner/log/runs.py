@@ -30,7 +30,7 @@ from gpu_runner.log.writer import Clock
 from gpu_runner.plain import NotPlain, open_plain, read_plain
 from gpu_runner.text import printable
 from unfrozen.events import DEFAULT_BEAT_SECONDS, PATIENCE
-from unfrozen.frontier.log import read_event, read_line
+from unfrozen.schema.event_log import read_event, read_line
 
 CONFIG_NAME: Final = "config.json"
 """Of a run of `train`, written before its log."""

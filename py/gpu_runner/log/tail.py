@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from gpu_runner.plain import open_plain, read_plain
-from unfrozen.frontier.kinds import LINE_MOST
+from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 if sys.platform != "win32":
     import fcntl
 
 LOG_NAME: Final = "events.jsonl"
 CHUNK_BYTES: Final = 256 * 1024
-MOST_LINE_BYTES: Final = LINE_MOST
+MOST_LINE_BYTES: Final = MAX_LINE_LENGTH
 _HEAD: Final = {"run": str, "seq": int, "att": int, "kind": str}
 
 
@@ -82,7 +82,7 @@ class Tail:
 def parse(line: bytes) -> dict[str, Any] | None:
     """The event in `line`, or None when it is damaged (not JSON, or not an event).
 
-    Its head is what it should be; what else it holds is for `unfrozen.frontier` to check.
+    Its head is what it should be; what else it holds is for `unfrozen.schema` to check.
     """
     if len(line) > MOST_LINE_BYTES or not line.startswith(b"{"):
         return None

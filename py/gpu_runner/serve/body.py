@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gpu_runner.serve.guard import MAX_BODY_BYTES
-from unfrozen.frontier.read import read
+from unfrozen.schema.check import read
 
 Fields = Mapping[str, type]
 COMMAND: Final[Fields] = {"command": str}

@@ -30,7 +30,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unfrozen.frontier import policy
+from unfrozen.schema import policy
 
 MAX_TARGET_BYTES: Final = 2048
 MAX_HEADER_BYTES: Final = 16 * 1024

@@ -28,7 +28,7 @@ from gpu_runner.log.runs import RunIndex
 from gpu_runner.plain import open_plain, read_plain, read_whole
 from gpu_runner.serve.recipes import RunRecipe
 from gpu_runner.text import printable
-from unfrozen.frontier import STARTED, read_file
+from unfrozen.schema import STARTED, read_file
 
 STATE: Final = "started.json"
 OUTPUT: Final = "started.txt"

@@ -13,9 +13,9 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError
-from unfrozen.frontier.address import settings
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.schema.address import settings
 
 State = dict[str, str]
 

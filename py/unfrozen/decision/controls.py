@@ -20,10 +20,10 @@ from unfrozen.decision.choices import (
     as_state,
 )
 from unfrozen.errors import PlanError
-from unfrozen.frontier.address import readable, settings
 from unfrozen.hardware.gpus import find
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.figures import Json
+from unfrozen.schema.address import readable, settings
 from unfrozen.units import format_count, gib, sig3
 
 _COUNTS: Final = {

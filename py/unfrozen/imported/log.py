@@ -19,7 +19,7 @@ _CONFIG_MOST: Final = 8 * 1024
 _SUMMARY_MOST: Final = 4 * 1024
 _METRICS_MOST: Final = 8 * 1024  # characters of one event: half of what our writer allows a line
 _NAMES_SHOWN: Final = 12
-_LATEST: Final = 1e11  # seconds, as the frontier has them
+_LATEST: Final = 1e11  # seconds, as `unfrozen.schema` bounds them
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from unfrozen.events import finite
-from unfrozen.frontier.check import check
-from unfrozen.frontier.kinds import ANYTHING
+from unfrozen.schema.check import check
+from unfrozen.schema.event_log import ANYTHING
 
 NAME_MOST: Final = 120
 """Characters of a name; those of a log may have twice as many."""

@@ -14,7 +14,6 @@ from typing import Final, cast
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
-from unfrozen.frontier.address import settings
 from unfrozen.job import Job, read_model
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner.entries import card_name, hub_id, real_text, text_part, whole_text
@@ -32,6 +31,7 @@ from unfrozen.planner.keys import (
     YIELDS,
 )
 from unfrozen.planner.runner import SHARED_OUT, left_alone
+from unfrozen.schema.address import settings
 
 State = dict[str, str]
 

@@ -7,7 +7,7 @@ import pytest
 from gpu_runner.oom.report import post_mortem
 from gpu_runner.oom.scene import BatchSize, Held, Other, Proposal, Scene
 from gpu_runner.oom.thrown import Thrown
-from unfrozen.frontier import read_event
+from unfrozen.schema import read_event
 
 MIB, GIB = 2**20, 2**30
 CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 104857600")

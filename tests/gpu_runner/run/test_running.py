@@ -13,7 +13,7 @@ from gpu_runner.run.resuming import resume
 from gpu_runner.run.start import start
 from resumed_runs import the_run
 from run_process import events
-from unfrozen.frontier import read_event
+from unfrozen.schema import read_event
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from gpu_runner.serve.guard import (
     is_control,
     own_hosts,
 )
-from unfrozen.frontier import policy
+from unfrozen.schema import policy
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 HOST = "127.0.0.1:8765"
@@ -44,7 +44,7 @@ def scope(path: str = "/", method: str = "GET", query: str = "", **headers: str)
 
 
 def status(guard: Guard, asked: Scope) -> int:
-    refusal = guard.judge(asked)
+    refusal = guard.accept(asked)
     return refusal.status if refusal else 200
 
 
@@ -232,7 +232,7 @@ def test_a_short_json_body_passes_only_where_control_is_allowed(guard: Guard, pa
     asked = scope(path, "POST", **JSON)
     assert status(controlling(), asked) == 200
     assert status(guard, asked) == 403
-    refusal = guard.judge(asked)
+    refusal = guard.accept(asked)
     assert refusal is not None
     assert "--allow-control" in refusal.reason
     assert status(guard, scope(path, "POST", **JSON | {"authorization": ""})) == 401

@@ -15,7 +15,7 @@ from gpu_runner.system.cards import Cards
 from gpu_runner.system.sampler import MOST_ERRORS, Sampler
 from run_process import ROOT
 from stand_in_cards import Card, told
-from unfrozen.frontier import read_line
+from unfrozen.schema import read_line
 
 
 def opened(folder: Path) -> EventLog:

@@ -17,7 +17,7 @@ import torch
 
 import tiny_llama
 import unfrozen
-from unfrozen.frontier import Order, read_event
+from unfrozen.schema import LogOrder, read_event
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
 pytestmark = pytest.mark.slow
@@ -64,11 +64,11 @@ def test_what_is_written_is_let_in_by_the_page(tmp_path: Path) -> None:
     optimizer = adamw(model)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
         train(model, optimizer, 3)
-    order = Order()
+    order = LogOrder()
     for event in events(run):
         verdict = read_event(event)
         assert (verdict.problem, verdict.unknown) == ("", 0)
-        assert order.judge(verdict.value) == ""
+        assert order.accept(verdict.value) == ""
 
 
 @pytest.mark.parametrize("autocast", [AUTOCAST, None], ids=["bf16", "fp32"])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from lab_demo import files
-from unfrozen.frontier import read_event
 from unfrozen.lab.fine_tune import ClockFunctions
 from unfrozen.lab.session import LabSession
+from unfrozen.schema import read_event
 
 QUICK = {"steps": 2, "rows_per_step": 2, "eval_rows": 2, "sample_tokens": 2}
 

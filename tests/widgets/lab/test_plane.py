@@ -74,7 +74,7 @@ def test_runs_that_no_other_beats_at_both_are_joined_and_the_others_are_not(node
     best = [dot(1, 0.5, 0.3), dot(2, 1.0, 0.1), dot(3, 4.0, 0.05)]
     beaten = dot(4, 2.0, 0.2)
     tree = plane(node, *best, beaten)
-    (path,) = with_class(tree, "pr-frontier")
+    (path,) = with_class(tree, "pr-pareto")
     turns = [float(x) for x in re.findall(r"[MH]([\d.]+)", path.attrib["d"])]
     assert turns == [centre(group)[0] for group in with_class(tree, "pr-dot-run")[:3]]
 
@@ -83,7 +83,7 @@ def test_runs_that_no_other_beats_at_both_are_joined_and_the_others_are_not(node
 def test_without_two_runs_that_stand_for_themselves_there_is_no_line(
     node: Node, dots: list[dict[str, Any]]
 ) -> None:
-    assert with_class(plane(node, *dots), "pr-frontier") == []
+    assert with_class(plane(node, *dots), "pr-pareto") == []
 
 
 def test_every_run_is_told_to_who_cannot_see_the_plane(node: Node) -> None:

@@ -9,7 +9,7 @@ import pytest
 import tiny_llama
 from gpu_runner.errors import ExitCode
 from run_process import events, runner
-from unfrozen.frontier import read_event
+from unfrozen.schema import read_event
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.events import rows_event
 from resumed_runs import kinds
-from unfrozen.frontier import read_line
+from unfrozen.schema import read_line
 
 
 def planned(model: Path, rows: Path, **choices: Any) -> RunPlan:

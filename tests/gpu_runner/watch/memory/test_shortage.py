@@ -20,7 +20,7 @@ from transformers import Trainer, TrainingArguments
 import build
 import unfrozen
 from starved import MIB, at_most_more
-from unfrozen.frontier import read_event
+from unfrozen.schema import read_event
 from watched_loops import alerts, batches, events, model_of, series, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept", "patience")]

@@ -11,7 +11,7 @@ import pytest
 import build
 from security.damage import HOSTILE, damaged, lines
 from unfrozen.events import KINDS
-from unfrozen.frontier import Checked, Order, check, published, read_line
+from unfrozen.schema import Checked, LogOrder, check, published, read_line
 from widgets.node import Node
 
 RECORDINGS = sorted((build.ROOT / "web" / "recordings").glob("*.jsonl"))
@@ -50,7 +50,7 @@ def test_a_thousand_damaged_lines_get_the_same_verdict_in_both_languages(
     for line in lines(one_of_each(), 1000, seed):
         if line.isprintable() or not any("\ud800" <= c <= "\udfff" for c in line):
             python = read_line(line)
-            assert same(python, node.call("frontier/log", "readLine", line)), line[:300]
+            assert same(python, node.call("schema/event-log", "readLine", line)), line[:300]
             verdicts.add(python.problem)
     assert len(verdicts) > 50
     assert "" in verdicts
@@ -58,13 +58,13 @@ def test_a_thousand_damaged_lines_get_the_same_verdict_in_both_languages(
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: str(path.stem))
 def test_every_recorded_line_is_let_through_whole_and_in_order(node: Node, path: Path) -> None:
-    order = Order()
+    order = LogOrder()
     for line in path.read_text().splitlines():
         verdict = read_line(line)
         assert (verdict.problem, verdict.unknown) == ("", 0)
         assert verdict.value == json.loads(line)
-        assert order.judge(verdict.value) == ""
-        assert same(verdict, node.call("frontier/log", "readLine", line))
+        assert order.accept(verdict.value) == ""
+        assert same(verdict, node.call("schema/event-log", "readLine", line))
 
 
 def test_what_a_cell_publishes_is_judged_alike(node: Node) -> None:
@@ -77,7 +77,7 @@ def test_what_a_cell_publishes_is_judged_alike(node: Node) -> None:
     }
     line = {"label": "l", "data": [1, None, 2.5], "color": "red", "dashed": True}
     plot = {"title": "t", "x_data": [1, 2, "z"], "lines": [line], "type": "line", "x_log": False}
-    schema = node.call("frontier/shapes", "shapes")
+    schema = node.call("schema/schema", "shapes")
     random_ = random.Random(3)
     for shape, key, good in (
         (published.TABLE, "table", table),
@@ -89,7 +89,7 @@ def test_what_a_cell_publishes_is_judged_alike(node: Node) -> None:
             values.append(damaged(whole, random_).get("it"))
         for value in filter(writable, values):
             python = check(shape, value)
-            assert same(python, node.call("frontier/check", "check", schema[key], value)), value
+            assert same(python, node.call("schema/check", "check", schema[key], value)), value
 
 
 def writable(value: object) -> bool:
@@ -101,7 +101,7 @@ def test_the_order_of_lines_is_judged_alike(node: Node) -> None:
     kinds = ("run.start", "metrics", "eval", "alert", "run.resume", "run.end", "beat", "dream")
     random_ = random.Random(5)
     for _ in range(60):
-        order, events_, told = Order(), [], []
+        order, events_, told = LogOrder(), [], []
         for seq in itertools.accumulate(random_.choices((0, 1, 1, 1, 3), k=12)):
             event = {
                 "run": random_.choice("rrrrrrrs"),
@@ -111,5 +111,5 @@ def test_the_order_of_lines_is_judged_alike(node: Node) -> None:
                 "step": random_.randrange(6),
             }
             events_.append(event)
-            told.append(order.judge(event))
-        assert node.call("../tests/widgets/frontier/judged", "judged", events_) == told
+            told.append(order.accept(event))
+        assert node.call("../tests/widgets/schema/accepted", "accepted", events_) == told

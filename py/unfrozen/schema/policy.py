@@ -3,7 +3,7 @@
 The page carries it in a `<meta>`, for hosts that send none; our server sends it as a header, with
 `frame-ancestors`, which has no effect in a `<meta>`. Trusted Types are a net below it: no text
 becomes markup, code or the address of a script but through the policy `unfrozen` of
-`web/frontier/script.js`, which lets the site's own workers through. Firefox passes over both.
+`web/schema/script.js`, which lets the site's own workers through. Firefox passes over both.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ STARTED = {"name": "demo", "at": 1.5, "alive": True, "run": None, "code": None, 
 
 
 def runs(node: Node, listed: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = node.call("frontier/served", "runsIn", listed)
+    found: list[dict[str, Any]] = node.call("schema/server-answers", "runsIn", listed)
     return found
 
 
 def answer(node: Node, text: str) -> Any:
-    return node.call("frontier/served", "answerIn", text)
+    return node.call("schema/server-answers", "answerIn", text)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 /** The table and the plots of a cell as they reach the page: checked before they are drawn. */
 
 import { check } from "./check.js";
-import { shapes } from "./shapes.js";
+import { shapes } from "./schema.js";
 
 /**
  * @param {unknown} data of one table, parsed

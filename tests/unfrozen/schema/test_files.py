@@ -11,7 +11,7 @@ import pytest
 from gpu_runner.checkpoint.history import History
 from gpu_runner.log import mailbox
 from gpu_runner.train.loop import State
-from unfrozen.frontier import ORDERS, RECIPE, STARTED, STATE, check, read_file
+from unfrozen.schema import ORDERS, RECIPE, STARTED, STATE, check, read_file
 
 STARTED_GOOD: dict[str, Any] = {"name": "demo", "pid": 4711, "born": 1764061923.41, "at": 1.76e9}
 

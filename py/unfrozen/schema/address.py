@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from unfrozen.errors import PlanError
-from unfrozen.frontier.check import is_unicode
+from unfrozen.schema.check import is_unicode
 
 MOST_FIELDS: Final = 100
 LONGEST_QUERY: Final = 1_000_000

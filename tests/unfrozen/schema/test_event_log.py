@@ -8,7 +8,7 @@ import pytest
 
 from gpu_runner.log.writer import EventLog, SystemClock
 from unfrozen.events import KINDS, METRIC_NAMES
-from unfrozen.frontier import Order, read_event, read_line
+from unfrozen.schema import LogOrder, read_event, read_line
 
 
 def event(kind: str = "metrics", seq: int = 0, **more: Any) -> dict[str, Any]:
@@ -77,24 +77,24 @@ def test_what_the_writer_writes_is_let_through_kind_by_kind(tmp_path: Path) -> N
 
 
 def test_lines_of_another_run_a_second_start_and_steps_backwards_are_out_of_order() -> None:
-    order = Order()
-    assert order.judge(event("run.start", 0)) == ""
-    assert order.judge(event("run.start", 1)) == "kind is run.start; a run starts once"
-    assert order.judge(event(seq=5)) == ""
-    assert order.judge(event(seq=6, run="s")).startswith("run is another one")
-    assert order.judge(event(seq=6, step=4)) == "step is 4; the log had come to step 5"
-    assert order.judge(event("alert", seq=6, step=0)) == ""
-    assert order.judge(event(seq=2, step=2)) == ""  # a repetition, which is counted elsewhere
+    order = LogOrder()
+    assert order.accept(event("run.start", 0)) == ""
+    assert order.accept(event("run.start", 1)) == "kind is run.start; a run starts once"
+    assert order.accept(event(seq=5)) == ""
+    assert order.accept(event(seq=6, run="s")).startswith("run differs")
+    assert order.accept(event(seq=6, step=4)) == "step is 4; the log had come to step 5"
+    assert order.accept(event("alert", seq=6, step=0)) == ""
+    assert order.accept(event(seq=2, step=2)) == ""  # a repetition, which is counted elsewhere
 
 
 def test_an_end_is_the_end_until_a_resume() -> None:
-    order = Order()
+    order = LogOrder()
     for one in (event(seq=8), event("run.end", 9), event("alert", 10)):
-        assert order.judge(one) == ""
-    assert order.judge(event(seq=11)).startswith("kind is metrics; the run had ended")
-    assert order.judge(event("run.resume", 11, att=1, step=3, from_step=3)) == ""
-    assert order.judge(event(seq=12, att=1, step=4)) == ""
-    assert order.judge(event(seq=13, att=0, step=5)) == "att is 0; the log had come to attempt 1"
+        assert order.accept(one) == ""
+    assert order.accept(event(seq=11)).startswith("kind is metrics; the run had ended")
+    assert order.accept(event("run.resume", 11, att=1, step=3, from_step=3)) == ""
+    assert order.accept(event(seq=12, att=1, step=4)) == ""
+    assert order.accept(event(seq=13, att=0, step=5)) == "att is 0; the log had come to attempt 1"
 
 
 def test_a_damaged_line_is_no_json() -> None:

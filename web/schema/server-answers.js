@@ -1,7 +1,7 @@
-/** What a server of runs answers: checked before a word of it is drawn or acted on. */
+/** The answers of a server of runs, checked before they are drawn or acted on. */
 
 import { check } from "./check.js";
-import { shapes } from "./shapes.js";
+import { shapes } from "./schema.js";
 
 /**
  * @param {unknown} list of runs, parsed
@@ -38,7 +38,7 @@ export function answerIn(text) {
     return null; // whoever asked says so
   }
   const { recipes, ...rest } = Object(data);
-  const known = shape.answered && data !== null ? check(shape.answered, rest).value : null;
+  const known = shape.answer && data !== null ? check(shape.answer, rest).value : null;
   if (known === null) return null;
   return { ...known, ...(Array.isArray(recipes) && { recipes: recipes.map((one) => recipeIn(shape.recipe, one)) }) };
 }

@@ -1,0 +1,107 @@
+"""Small files that a person or a program may have written: what each must hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unfrozen.schema.event_log import BYTES, NAME, PROSE, SECONDS, SIZES, STEPS, WORD
+from unfrozen.schema.shapes import (
+    BOOLEAN,
+    METRIC,
+    Shape,
+    any_of,
+    array,
+    integer,
+    json,
+    mapping,
+    number,
+    record,
+    string,
+)
+
+STARTED: Final[Shape] = record(
+    {"name": NAME, "pid": integer(1, 2**31 - 1), "born": SECONDS, "at": SECONDS},
+    required=("name", "pid", "born", "at"),
+)
+"""`started.json`: which process the page started last, and when it was born."""
+
+ORDERS: Final[Shape] = record(
+    {
+        "v": integer(1, 1000),
+        "run": NAME,
+        "att": integer(0, 10**6),
+        "seq": integer(),
+        "paused": BOOLEAN,
+        "save": integer(),
+        "look": integer(),
+        "stop": BOOLEAN,
+    },
+    required=("v", "run", "att", "seq", "paused", "save", "stop"),
+)
+"""`orders.json`: what is wanted of a run."""
+
+_DIGEST: Final = string(64, r"[0-9a-f]*", "a hexadecimal digest")
+_LOSSES: Final = mapping(NAME, METRIC, 1000)
+_LOSS: Final = any_of(METRIC, {"type": "nothing", "is": "null"})
+
+STATE: Final[Shape] = record(
+    {
+        "state": record(
+            {
+                "step": STEPS,
+                "tokens": integer(),
+                "skipped": integer(),
+                "skipped_in_a_row": integer(),
+            },
+            required=("step", "tokens", "skipped", "skipped_in_a_row"),
+        ),
+        "history": record(
+            {
+                "first": _LOSSES,
+                "latest": _LOSSES,
+                "measured": mapping(WORD, SIZES, 64),
+                "peak_bytes": BYTES,
+                "drift": METRIC,
+                "samples": array(array(PROSE, 3), 1000),
+                "seconds": number(0, 1e11),
+                "best_step": STEPS,
+                "best_loss": _LOSS,
+                "looks_since_best": integer(),
+                "load": array(array(number(0, 1), 4096), 4096),
+            }
+        ),
+        "version": integer(1, 10**6),
+        "origins": record(
+            {
+                "model": _DIGEST,
+                "data": _DIGEST,
+                "suites": mapping(NAME, _DIGEST, 1000),
+                "choices": mapping(NAME, json(4, 10_000, 64 * 1024 * 1024), 1000),
+                "computed": mapping(NAME, string(256), 64),
+                "sets": mapping(
+                    NAME,
+                    record(
+                        {"sha256": _DIGEST, "weight": number(0, 1e6)}, required=("sha256", "weight")
+                    ),
+                    1000,
+                ),
+            },
+            required=("model", "data", "suites", "choices", "computed"),
+        ),
+    },
+    required=("state", "history"),
+)
+"""`state.json` of a checkpoint: where the run stood, what it remembered of itself, and what it is
+made of.
+"""
+
+_CHOICE: Final = any_of(
+    string(4096),
+    number(),
+    BOOLEAN,
+    array(any_of(string(4096), number(), BOOLEAN), 1000),
+    mapping(NAME, json(3, 1000), 1000),
+)
+
+RECIPE: Final[Shape] = mapping(NAME, _CHOICE, 1000)
+"""A `run.toml` once it is parsed: choices, or tables of them; what each may be, its config says."""

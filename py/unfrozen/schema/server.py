@@ -1,0 +1,83 @@
+"""The answers of a server of runs to its page: the list of runs, and what the page may change.
+
+The server is ours, but the names, folders and logs that it reports are not: one entry that does not
+fit its shape is shown as unreadable, and the rest of the list stays.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unfrozen.schema.event_log import BYTES, PROSE, SECONDS, STEPS, WORD
+from unfrozen.schema.shapes import (
+    BOOLEAN,
+    NULL,
+    Shape,
+    any_of,
+    array,
+    integer,
+    mapping,
+    number,
+    record,
+    string,
+)
+
+_FOLDER: Final = string(1024)
+"""The name of a folder, or of a recipe: control characters are shown as signs by who draws it."""
+
+RUN: Final[Shape] = record(
+    {
+        "id": _FOLDER,
+        "status": WORD,
+        "model": string(1024),
+        "step": STEPS,
+        "steps": STEPS,
+        "started": SECONDS,
+        "updated": SECONDS,
+        "bytes": BYTES,
+        "problem": PROSE,
+    },
+    required=("id", "status", "model", "step", "steps", "started", "updated", "bytes"),
+)
+"""One entry of `GET /api/runs`."""
+
+RECIPE: Final[Shape] = record(
+    {
+        "name": _FOLDER,
+        "problem": PROSE,
+        "numbers": mapping(
+            WORD,
+            record(
+                {
+                    "value": any_of(number(), NULL),
+                    "low": number(),
+                    "high": number(),
+                    "whole": BOOLEAN,
+                },
+                required=("value", "low", "high", "whole"),
+            ),
+            64,
+        ),
+    },
+    required=("name", "problem", "numbers"),
+)
+"""One recipe of `GET /api/control`, its numbers with their bounds."""
+
+_STARTED: Final = record(
+    {
+        "name": _FOLDER,
+        "at": SECONDS,
+        "alive": BOOLEAN,
+        "run": any_of(_FOLDER, NULL),
+        "code": any_of(integer(-(2**31), 2**31), NULL),
+        "lines": array(PROSE, 100),
+    },
+    required=("name", "at", "alive", "run", "code", "lines"),
+)
+
+ANSWER: Final[Shape] = record(
+    {"allowed": BOOLEAN, "seq": integer(), "started": any_of(_STARTED, NULL)}
+)
+"""An answer of `/api/control` or to a command, without its recipes: may this page change anything,
+the number of the command, how the last start stands.
+"""
