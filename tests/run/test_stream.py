@@ -165,7 +165,8 @@ def test_a_dropped_file_goes_through_the_same_fold_and_counts_its_damage(js: Jav
     text = "\n".join([*lines, '{"seq":3,"ki', "[]", "", lines[0]])
     answer = js(REPLAY, text)
     assert (answer["run"]["events"], answer["run"]["skippedLines"]) == (3, 2)
-    assert answer["run"]["refusals"] == ["the line is a list of 0; it must be an object"]
+    (refusal,) = answer["run"]["refusals"]
+    assert refusal.startswith("the line is a list of 0; it must be an object with run, seq")
 
 
 def test_a_line_of_fifty_megabytes_costs_its_newline_and_is_refused(js: JavaScript) -> None:
