@@ -178,7 +178,9 @@ def test_what_is_no_event_is_refused_and_the_first_reasons_are_told(js: JavaScri
     lines = [json.dumps(one) for one in bad]
     run = js("return input.map(parseEvent).reduce(fold, emptyRun());", lines)
     assert (run["events"], run["refusedLines"], len(run["refusals"])) == (0, 7, 5)
-    assert run["refusals"][3] == "the line is null; it must be an object with run, seq, att, t, kind"
+    assert (
+        run["refusals"][3] == "the line is null; it must be an object with run, seq, att, t, kind"
+    )
 
 
 def test_a_line_that_cannot_come_now_is_refused(js: JavaScript) -> None:
