@@ -27,7 +27,7 @@ const propertyLists = new WeakMap(); // of a shape
 function Bare() {}
 Bare.prototype = Object.create(null);
 
-class Fault {
+class ShapeFault {
   constructor(place, problem) {
     Object.assign(this, { place, problem });
   }
@@ -44,7 +44,7 @@ export function check(shape, value, name = "it") {
   try {
     return { value: checked(shape, value, count), problem: "", unknown: count.unknown };
   } catch (error) {
-    if (!(error instanceof Fault)) throw error;
+    if (!(error instanceof ShapeFault)) throw error;
     const place = error.place.replace(/^\./, "") || name;
     return { value: null, problem: `${place}${error.problem}`, unknown: count.unknown };
   }
@@ -98,7 +98,7 @@ function count(text, character, most) {
 /** The `typeof` of values that fit a type, to skip shapes that cannot fit. */
 const TYPE_OF = { string: "string", enum: "string", integer: "number", number: "number", boolean: "boolean" };
 
-/** Each takes (shape, value, count) and returns what may be used, or throws a `Fault` with its place. */
+/** Each takes (shape, value, count) and returns what may be used, or throws a `ShapeFault` with its place. */
 const CHECKS = {
   string(shape, value) {
     const fits = typeof value === "string" && value.length <= shape.maxLength && isUnicode(value);
@@ -144,12 +144,12 @@ function checked(shape, value, count) {
 }
 
 function refuse(shape, value) {
-  throw new Fault("", ` is ${describe(value)}; it must be ${shape.is}`);
+  throw new ShapeFault("", ` is ${describe(value)}; it must be ${shape.is}`);
 }
 
 /** A fault inside a value, as seen from outside of it. */
 function below(place, error) {
-  return error instanceof Fault ? new Fault(`${place}${error.place}`, error.problem) : error;
+  return error instanceof ShapeFault ? new ShapeFault(`${place}${error.place}`, error.problem) : error;
 }
 
 function checkArray(shape, value, count) {
@@ -175,7 +175,7 @@ function checkMap(shape, value, count) {
       found[name] = checked(shape.values, value[name], count);
     }
   } catch (error) {
-    if (!(error instanceof Fault)) throw error;
+    if (!(error instanceof ShapeFault)) throw error;
     throw firstFault(shape, value, names.sort());
   }
   return found;
@@ -206,7 +206,7 @@ function checkObject(shape, value, count) {
       const isThere = Object.hasOwn(value, property.name);
       if (isThere) known += 1;
       if ((!isThere || value[property.name] === null) && !property.isRequired) continue;
-      if (!isThere) throw new Fault("", ` is missing; it must be ${property.shape.is}`);
+      if (!isThere) throw new ShapeFault("", ` is missing; it must be ${property.shape.is}`);
       found[property.name] = checked(property.shape, value[property.name], count);
     }
   } catch (error) {
@@ -234,7 +234,7 @@ function checkAnyOf(shape, value, count) {
     try {
       return checked(one, value, count);
     } catch (error) {
-      if (!(error instanceof Fault)) throw error;
+      if (!(error instanceof ShapeFault)) throw error;
       count.unknown = before;
     }
   }
@@ -244,7 +244,7 @@ function checkAnyOf(shape, value, count) {
 function refuseExtra({ properties }, value) {
   const [first] = Object.keys(value).filter((name) => !Object.hasOwn(properties, name)).sort();
   const known = Object.keys(properties).join(", ");
-  throw new Fault(`.${quoteName(first)}`, ` is an unknown key; known keys are ${known}`);
+  throw new ShapeFault(`.${quoteName(first)}`, ` is an unknown key; known keys are ${known}`);
 }
 
 /** `first` names a list, the lists in a list (`rows[]`), or those in its objects. */
@@ -253,7 +253,7 @@ function checkSameLength(found, first, second) {
   for (const [name, each] of listsAt(found, first)) {
     if (each.length === wanted) continue;
     const must = `it must be as long as ${second}, ${grouped(wanted)}`;
-    throw new Fault(`.${name}`, ` is ${describe(each)}; ${must}`);
+    throw new ShapeFault(`.${name}`, ` is ${describe(each)}; ${must}`);
   }
 }
 
