@@ -256,7 +256,10 @@ def site() -> Path:
 
 def module(*arguments: "str | Path") -> int:
     """Run `python -m …` in .venv with py/, web/ and tests/ in reach, compiled once; its code."""
-    env = {"PYTHONPATH": f"{ROOT}/py:{ROOT}/web:{ROOT}/tests", "PYTHONDONTWRITEBYTECODE": ""}
+    env = {
+        "PYTHONPATH": f"{ROOT}/py:{ROOT}/web:{ROOT}/tests:{ROOT}/docs/experiments",
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
     return subprocess.run([PYTHON, "-m", *arguments], cwd=ROOT, env=os.environ | env).returncode
 
 

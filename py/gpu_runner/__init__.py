@@ -8,7 +8,7 @@ Reading order (each module uses only those above it; folders give their own orde
 - `text` — words for a terminal
 - `system` — the machine under a run, sampled from the side
 - `oom` — out of memory: where, what was larger than predicted, what would have fitted
-- `demo` — the small model of a first run, its data, and what made both
+- `demo` — the small model of a first run, and its data
 - `config` — what a run is asked for
 - `data` — from a row to a batch
 - `world` — several processes as one
@@ -21,8 +21,6 @@ Reading order (each module uses only those above it; folders give their own orde
 - `run` — one run from its command line to its last line
 - `cluster` — … on machines that come and go
 - `watch` — somebody else's training loop in the page
-- `forgetting` — what helps against forgetting: the same run with each control
-- `lora` — full fine-tuning beside LoRA, each at its own best rate
 - `trace` — a step that costs nothing
 - `calibrate` — what this machine really does, in place of what the planner assumes
 - `serve` — the page and its runs, on one loopback origin

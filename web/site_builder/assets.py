@@ -185,7 +185,7 @@ def _copy_wheels(folder: Path) -> dict[str, Any]:
 
 
 def _copy_recordings(folder: Path) -> None:
-    """Copy the recorded runs and their list (made by `python -m gpu_runner.demo.record`)."""
+    """Copy the recorded runs and their list (made by `python docs/experiments/record_runs.py`)."""
     folder.mkdir(parents=True, exist_ok=True)
     source = WEB / "recordings"
     listed = json.loads((source / "index.json").read_text(encoding="utf-8"))

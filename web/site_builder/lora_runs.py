@@ -60,7 +60,7 @@ class Best:
 
 @cache
 def known() -> dict[str, Any]:
-    """What `python -m gpu_runner.lora` published."""
+    """What `python docs/experiments/compare_lora.py` published."""
     found: dict[str, Any] = read_json("lora.json")
     return found
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import mean
 from typing import Any, Final
 
-from gpu_runner.lora.methods import ALPHA, TARGETS
-from gpu_runner.lora.study import METHODS, Done, best_rate
-from gpu_runner.lora.trial import Setting
+from lora.methods import ALPHA, TARGETS
+from lora.study import METHODS, Done, best_rate
+from lora.trial import Setting
 from unfrozen.units import format_bytes
 
 DIGITS: Final = 5  # of what is published: more than three seeds can tell apart

@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
+from demo_model.provenance import sha256
+from demo_model.skills import SKILLS, roman, task_rows
+from demo_model.task_files import generated_files
+from demo_model.words import VERBS
 from gpu_runner import demo
-from gpu_runner.demo.provenance import sha256
-from gpu_runner.demo.skills import SKILLS, roman, task_rows
-from gpu_runner.demo.task_files import generated_files
-from gpu_runner.demo.words import VERBS
 
 CARD = json.loads(demo.card().read_text(encoding="utf-8"))
 DATA = demo.task_train().parent

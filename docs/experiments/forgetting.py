@@ -1,4 +1,4 @@
-"""What helps against forgetting, side by side: `python -m gpu_runner.forgetting`.
+"""What helps against forgetting, side by side: `python docs/experiments/forgetting.py`.
 
 Each control is one choice of `gpu_runner train`, made alone; everything else is equal. A control is
 run with several seeds, which change the order of the rows. Rows for replay and for EWC's Fisher are
@@ -24,7 +24,7 @@ from rich.console import Console
 
 from gpu_runner import demo
 from gpu_runner.config.resolve import resolve
-from gpu_runner.demo.record import smollm2_gguf
+from record_runs import smollm2_gguf
 
 SEEDS: Final = (7, 8, 9)
 

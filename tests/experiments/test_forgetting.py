@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gpu_runner import demo
-from gpu_runner.demo.skills import SKILLS
-from gpu_runner.forgetting import (
+from demo_model.skills import SKILLS
+from forgetting import (
     SEEDS,
     TRIALS,
     ForgettingControl,
@@ -22,6 +21,7 @@ from gpu_runner.forgetting import (
     table,
     written,
 )
+from gpu_runner import demo
 
 ROOT = Path(__file__).parents[2]
 SHORT = replace(TRIALS["demo"], choices={"steps": 60, "micro_batch": 16, "eval_rows": 16})

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from gpu_runner.demo.skills import SKILLS, PromptCompletion, task_rows
+from demo_model.skills import SKILLS, PromptCompletion, task_rows
 
 EARLIER_ROWS: Final = 64  # of each skill
 

@@ -14,8 +14,8 @@ import torch
 import transformers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gpu_runner.demo.network import score
-from gpu_runner.demo.skills import SKILLS, task_rows
+from demo_model.network import score
+from demo_model.skills import SKILLS, task_rows
 
 
 def sha256(path: Path) -> str:

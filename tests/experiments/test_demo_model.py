@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from demo_model.provenance import scores
+from demo_model.skills import SKILLS, task_rows
+from demo_model.tokenizer import train_tokenizer
 from gpu_runner import demo
-from gpu_runner.demo.pretrain import SEED, what_was_done
-from gpu_runner.demo.provenance import scores
-from gpu_runner.demo.skills import SKILLS, task_rows
-from gpu_runner.demo.tokenizer import train_tokenizer
+from make_demo_model import SEED, what_was_done
 
 CARD = json.loads(demo.card().read_text(encoding="utf-8"))
 DOCUMENT = Path(__file__).parents[2] / "docs" / "demo-model.md"

@@ -1,4 +1,4 @@
-"""Record real runs for readers without a runner: `python -m gpu_runner.demo.record NAME …`.
+"""Record real runs for readers without a runner: `python docs/experiments/record_runs.py NAME …`.
 
 Each recording is one run of the command line a reader would type, as its own process in a
 temporary directory. The log is copied event by event, with the paths of this machine cut down to

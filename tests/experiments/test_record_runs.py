@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpu_runner import demo
-from gpu_runner.demo.record import (
+from record_runs import (
     MOST_BYTES,
     clean,
     cleaned_log,

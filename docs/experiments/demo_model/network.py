@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gpu_runner.demo.skills import PromptCompletion
+from demo_model.skills import PromptCompletion
 
 #: Label of a position that carries no loss.
 IGNORED: Final = -100

@@ -12,7 +12,7 @@ from functools import lru_cache
 from random import Random
 from typing import Final, NamedTuple
 
-from gpu_runner.demo.words import (
+from demo_model.words import (
     CAPITALS,
     CONSONANTS,
     PERSONS,

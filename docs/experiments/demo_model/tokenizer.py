@@ -12,7 +12,7 @@ from typing import Final
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from gpu_runner.demo.skills import SKILLS
+from demo_model.skills import SKILLS
 
 VOCABULARY_SIZE: Final = 768
 END_TOKEN: Final = "<|end|>"

@@ -1,4 +1,4 @@
-"""Make the demo model: `python -m gpu_runner.demo.pretrain [--steps N] [--out DIR]`.
+"""Make the demo model: `python docs/experiments/make_demo_model.py [--steps N] [--out DIR]`.
 
 Writes `model/`, `data/` (the generated files) and `card.json`. One seed decides everything: same
 seed, same torch build and same thread count give the same weights. About ten minutes on two cores.
@@ -20,11 +20,12 @@ from typing import Final
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gpu_runner.demo.network import encode, new_model, score, token_losses
-from gpu_runner.demo.provenance import write_card
-from gpu_runner.demo.skills import SKILLS
-from gpu_runner.demo.task_files import write_data
-from gpu_runner.demo.tokenizer import train_tokenizer
+from demo_model.network import encode, new_model, score, token_losses
+from demo_model.provenance import write_card
+from demo_model.skills import SKILLS
+from demo_model.task_files import write_data
+from demo_model.tokenizer import train_tokenizer
+from gpu_runner import demo
 from unfrozen.schedules import Schedule
 
 SEED: Final = 1234
@@ -107,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--out", type=Path, default=demo.model_dir().parent)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     started = time.monotonic()

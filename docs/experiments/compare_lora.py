@@ -1,4 +1,6 @@
-"""`python -m gpu_runner.lora NAME --keep FILE`: train what is not yet in FILE, print the table.
+"""Compare full fine-tuning with LoRA, each at its own best rate, and print the table.
+
+    python docs/experiments/compare_lora.py NAME --keep FILE    runs what FILE does not hold yet
 
 With `--publish` the runs go to the page's copy, with `--write` the table goes into the document.
 `--kept-only` trains nothing.
@@ -17,12 +19,12 @@ from pathlib import Path
 
 import torch
 
+from forgetting import written
 from gpu_runner.errors import RunnerError, UsageError
-from gpu_runner.forgetting import written
-from gpu_runner.lora.methods import Method
-from gpu_runner.lora.report import published, tables
-from gpu_runner.lora.study import METHODS, SEEDS, Done, ResultsFile, carry_out
-from gpu_runner.lora.trial import SETTINGS, Run, Setting, TrialResult, run
+from lora.methods import Method
+from lora.report import published, tables
+from lora.study import METHODS, SEEDS, Done, ResultsFile, carry_out
+from lora.trial import SETTINGS, Run, Setting, TrialResult, run
 
 
 def main() -> None:
@@ -45,7 +47,9 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m gpu_runner.lora", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python docs/experiments/compare_lora.py", description=__doc__
+    )
     parser.add_argument("name", nargs="?", choices=[*SETTINGS], default="smollm2")
     parser.add_argument("--methods", nargs="+", default=[method.id for method in METHODS])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))

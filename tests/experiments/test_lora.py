@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from compare_lora import main
+from forgetting import written
 from gpu_runner.errors import ExitCode, UsageError
-from gpu_runner.forgetting import written
-from gpu_runner.lora.__main__ import main
-from gpu_runner.lora.methods import ALPHA, AdapterDrift, Method, Trained, adapt
-from gpu_runner.lora.report import published, tables
-from gpu_runner.lora.study import (
+from gpu_runner.model.files.load import find, load, load_tokenizer
+from lora.methods import ALPHA, AdapterDrift, Method, Trained, adapt
+from lora.report import published, tables
+from lora.study import (
     FIRST_FULL,
     FIRST_LORA,
     LADDER,
@@ -26,8 +27,7 @@ from gpu_runner.lora.study import (
     ladder,
     missing,
 )
-from gpu_runner.lora.trial import SETTINGS, Run, Setting, TrialResult, outcome, run
-from gpu_runner.model.files.load import find, load, load_tokenizer
+from lora.trial import SETTINGS, Run, Setting, TrialResult, outcome, run
 
 ROOT = Path(__file__).parents[2]
 FULL, EIGHT = Method(), Method(8)

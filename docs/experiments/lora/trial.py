@@ -18,13 +18,11 @@ from typing import Any, Final, cast
 import torch
 from rich.console import Console
 
+from forgetting import earlier_english_rows
 from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.checkpoint.history import History
 from gpu_runner.config.resolve import resolve
-from gpu_runner.demo.record import smollm2_gguf
 from gpu_runner.errors import Diverged
-from gpu_runner.forgetting import earlier_english_rows
-from gpu_runner.lora.methods import AdapterDrift, Method, Trained, adapt
 from gpu_runner.model.files.load import find, load, load_tokenizer
 from gpu_runner.model.files.save import save
 from gpu_runner.optim import optimizer as optim
@@ -39,6 +37,8 @@ from gpu_runner.run.running import execute
 from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
+from lora.methods import AdapterDrift, Method, Trained, adapt
+from record_runs import smollm2_gguf
 from unfrozen.job.recipe import Lora
 from unfrozen.memory.instants import instants
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpu_runner.errors import UsageError
-from gpu_runner.lora.methods import ALPHA, TARGETS, Method
-from gpu_runner.lora.trial import Run, Setting, TrialResult, provenance
+from lora.methods import ALPHA, TARGETS, Method
+from lora.trial import Run, Setting, TrialResult, provenance
 
 METHODS: Final = (Method(), Method(1), Method(8), Method(64))
 SEEDS: Final = (7, 8, 9)
