@@ -16,7 +16,7 @@ from typing import Any, Final
 from gpu_runner import demo
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.packing import bins
-from gpu_runner.model.files.load import find, load_tokenizer
+from gpu_runner.model.load import find, load_tokenizer
 from unfrozen.training.order import epoch_order
 
 TARGET: Final = Path(__file__).parents[1] / "web" / "site_builder" / "diagrams" / "rows.json"

@@ -6,7 +6,7 @@ import torch
 
 from gpu_runner.data.feed import Batch
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.model.router import Routers, routers_of
+from gpu_runner.model.routers import Routers, routers_of
 
 
 def heard(model: Any, batch: Batch, strength: float) -> tuple[Routers, torch.Tensor]:

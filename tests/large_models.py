@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from gpu_runner.config.bounds import Precision
-from gpu_runner.model.files import share
-from gpu_runner.model.files.load import find, load, load_tokenizer
+from gpu_runner.model import sharded_load
+from gpu_runner.model.load import find, load, load_tokenizer
 from gpu_runner.world import World, join, local, parts_of, rows_of
 
 
@@ -39,7 +39,7 @@ def read(reading: Reading) -> None:
 def _read(folder: Path, reading: Reading, world: World) -> dict[str, Any]:
     source = find(str(folder))
     tokenizer = load_tokenizer(source)
-    found = share.begin(source, tokenizer, reading.params)
+    found = sharded_load.begin(source, tokenizer, reading.params)
     world.shard(found.model, None)
     found.fill(world.device)
     parameters = dict(found.model.named_parameters())

@@ -21,15 +21,14 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.model import blocks
-from gpu_runner.model.fused import fuses
-from gpu_runner.model.noise import training_loss
-from gpu_runner.model.router import Routers, routers_of
+from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.loss import training_loss
+from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.early import Early
+from gpu_runner.optim.optimizer_in_backward import Early
 from gpu_runner.plan.predict import Prediction, predict
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import StepMemory
+from gpu_runner.train.measure import StepMemory, measured
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig

@@ -30,8 +30,8 @@ from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.errors import ExitCode, is_out_of_memory
 from gpu_runner.model import attention, blocks
-from gpu_runner.model.files.load import DTYPES
-from gpu_runner.model.fused import fuses
+from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.load import DTYPES
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.machine import choose_device, free_bytes, precision, set_up
@@ -40,8 +40,7 @@ from gpu_runner.plan.predict import heaviest, predict, recipe
 from gpu_runner.plan.remedy import MARGIN
 from gpu_runner.text import printable
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import SilentMeter
+from gpu_runner.train.measure import SilentMeter, measured
 from gpu_runner.world import World
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster

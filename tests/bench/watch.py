@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import unfrozen
-from gpu_runner.model.files.load import find, load, load_tokenizer
+from gpu_runner.model.load import find, load, load_tokenizer
 from gpu_runner.watch.memory import measuring
 from tests.bench import Ratio, show
 

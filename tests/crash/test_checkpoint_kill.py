@@ -17,8 +17,8 @@ import torch
 import tiny_llama
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
-from gpu_runner.model.files import share
-from gpu_runner.model.files.load import Source
+from gpu_runner.model import sharded_load
+from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.run.checkpointer import CHECKPOINTS, Checkpointer
 from gpu_runner.run.events.record import History
@@ -172,7 +172,7 @@ def loads(path: Path) -> None:
     """The checkpoint is one: model, moments and random numbers can be read back."""
     if (path / "weights").is_dir():
         source = Source("directory", "x", str(path))
-        found = share.begin(source, tiny_llama.tokenizer(), "fp32")
+        found = sharded_load.begin(source, tiny_llama.tokenizer(), "fp32")
         found.fill(torch.device("cpu"))
         model = found.model
     else:

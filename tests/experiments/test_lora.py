@@ -10,7 +10,7 @@ import torch
 from compare_lora import main
 from forgetting import written
 from gpu_runner.errors import ExitCode, UsageError
-from gpu_runner.model.files.load import find, load, load_tokenizer
+from gpu_runner.model.load import find, load, load_tokenizer
 from lora.methods import ALPHA, AdapterDrift, Method, Trained, adapt
 from lora.report import published, tables
 from lora.study import (

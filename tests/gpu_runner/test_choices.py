@@ -17,7 +17,7 @@ import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
-from gpu_runner.model.files.load import find, load_tokenizer, read_config
+from gpu_runner.model.load import find, load_tokenizer, read_config
 from gpu_runner.plan import plan
 from gpu_runner.plan.shown.table import show_plan
 from gpu_runner.run.resuming import resume

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
-from gpu_runner.model.files.load import find
+from gpu_runner.model.load import find
 from gpu_runner.plan import plan
 from gpu_runner.plan.shown.table import show_plan
 from gpu_runner.run import start as set_up

@@ -15,9 +15,9 @@ import tiny_families
 import tiny_llama
 from gpu_runner.checkpoint import directory
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
-from gpu_runner.model.files.load import find
+from gpu_runner.model.load import find
 from gpu_runner.run.export import export
-from gpu_runner.world.shards import StoredTensors
+from gpu_runner.world.sharded_files import StoredTensors
 from run_process import events
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import torch
 from gguf import GGUFReader, dequantize
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from gpu_runner.model.files.load import find, read_config
+from gpu_runner.model.load import find, read_config
 from unfrozen.training.optimizers import SMOLLM2_DEVIATION, SMOLLM2_MOVED, moved_share
 
 ROOT = Path(__file__).parents[2]

@@ -15,13 +15,13 @@ from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.model import attention, blocks
-from gpu_runner.model.files.load import Source
+from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer
-from gpu_runner.train import host_memory
-from gpu_runner.train.anchor import anchor
+from gpu_runner.train import allocator
 from gpu_runner.train.evaluate import Evaluator
+from gpu_runner.train.initial_weights import anchor
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.meter import SilentMeter
+from gpu_runner.train.measure import SilentMeter
 from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS
@@ -38,7 +38,7 @@ def run(work: Work) -> Outcome:
     from transformers import AutoModelForCausalLM
 
     if not on_card():
-        host_memory.keep_freed()
+        allocator.keep_freed()
     model = AutoModelForCausalLM.from_pretrained(
         work.model, dtype=torch.float32, attn_implementation=attention.register()
     )

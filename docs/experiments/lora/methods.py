@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.errors import UsageError
-from gpu_runner.train.anchor import Drift
+from gpu_runner.train.initial_weights import Drift
 from unfrozen.training.layers import layer_of
 
 ALPHA: Final = 32

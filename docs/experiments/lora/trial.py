@@ -20,11 +20,11 @@ from rich.console import Console
 
 from forgetting import earlier_english_rows
 from gpu_runner.checkpoint.directory import Saved, publish
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.resolve import resolve
 from gpu_runner.errors import Diverged
-from gpu_runner.model.files.load import find, load, load_tokenizer
-from gpu_runner.model.files.save import save
+from gpu_runner.model.load import find, load, load_tokenizer
+from gpu_runner.model.save import save
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan, predict
 from gpu_runner.plan.plan import RunPlan
@@ -34,7 +34,7 @@ from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.events import start_event
 from gpu_runner.run.prepared import PreparedRun
 from gpu_runner.run.running import execute
-from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.initial_weights import Anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
 from lora.methods import AdapterDrift, Method, Trained, adapt

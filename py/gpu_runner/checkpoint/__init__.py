@@ -3,8 +3,7 @@
 Reading order:
 
 - `directory` — directories that are whole or absent
-- `together` — one that all processes write, each its own shards
-- `origins` — what a run is made of, in fingerprints; what has changed
-- `training_state` — what they hold beside the model
-- `history` — what a run remembers of itself, in every checkpoint
+- `sharded_directory` — one that all processes write, each its own shards
+- `origins` — fingerprints of a run's model, data and settings, and what has changed
+- `training_state` — optimizer states, random states and history beside the model
 """

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from gpu_runner.errors import CheckpointError, SystemFailure
 from gpu_runner.plain import read_whole
-from gpu_runner.world.shards import Written
+from gpu_runner.world.sharded_files import Written
 from unfrozen.units import format_bytes
 
 MANIFEST: Final = "manifest.json"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gpu_runner.world.shards import StoredTensors, bytes_of
+from gpu_runner.world.sharded_files import StoredTensors, bytes_of
 
 AT_ONCE: Final = 1 << 26  # bytes that are hashed at a time
 _ELSEWHERE: Final = frozenset(

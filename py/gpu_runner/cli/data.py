@@ -19,7 +19,7 @@ from gpu_runner.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from gpu_runner.config.schema import TrainConfig
     from gpu_runner.data.encode import Example
-    from gpu_runner.model.files.load import Source
+    from gpu_runner.model.load import Source
 
 MOST_SHOWN: Final = 10_000
 _SCORED: Final = 64  # rows, where the weights are here already
@@ -69,7 +69,7 @@ def _show(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
     console = console_with_libraries()
     from gpu_runner.data import run_data
     from gpu_runner.data.encode import pad_token
-    from gpu_runner.model.files.load import find, load, load_tokenizer
+    from gpu_runner.model.load import find, load, load_tokenizer
     from gpu_runner.plan.machine import choose_device
     from gpu_runner.plan.shown import preview
     from gpu_runner.plan.shown.reading import reading

@@ -2,6 +2,7 @@
 
 Reading order:
 
-- `mirror` — copies of runs in a bucket, which takes whole files only
-- `launch` — one machine's part of a run: begun, gone on with or done, and its exit code
+- `bucket` — copies of runs in a mounted bucket, which takes whole files only
+
+`python -m gpu_runner.cluster` is one machine's part of a run: begun, resumed or already finished.
 """

@@ -2,16 +2,17 @@
 
 Reading order:
 
-- `documents` — attention within each document, as one operator
+- `document_attention` — attention within each document, as one operator
 - `attention` — attention that never crosses a document
-- `files` — found, read whole or in part, written
-- `fused` — Llama-like blocks that keep less: norms and feed-forward part, fused
+- `custom_code` — code that a model brings along
+- `load` — a causal model is found, checked and loaded whole
+- `sharded_load` — each process reads only what it will hold
+- `save` — a model is written, whole or file by file
+- `fused_blocks` — Llama-like blocks that save less: fused norms and feed-forward part
 - `experts` — experts that take part in autocast
-- `offload` — what waits on the host for the backward pass, and its way there and back
-- `blocks` — what a block keeps: recomputed, moved to the host, compiled
-- `loss` — cross-entropy as (sum, count)
-- `noise` — noise on the embeddings of a training step
-- `routing` — what a router says and whom it chooses, in any mixture of experts
-- `router` — where tokens go in a mixture of experts, and what spreads them
-- `vocabulary` — tokens that a run adds: tokenizer, embedding and head
+- `offload` — activations that wait on the CPU for the backward pass
+- `blocks` — blocks recomputed, offloaded, compiled
+- `loss` — cross-entropy as (sum, count), and NEFTune's noise
+- `routers` — where tokens go in a mixture of experts, and the loss that balances them
+- `added_tokens` — tokens that a run adds: tokenizer, embedding and head
 """

@@ -5,7 +5,7 @@ bounds of its documents (`cu_seq_lens_q`, transformers' own name for them). Then
 attended to alone: exact isolation, and no score is computed only to be masked.
 
     CUDA, 16-bit                     PyTorch's variable-length FlashAttention, where the card has it
-    CPU; windows; soft caps          one operator of ours, see `gpu_runner.model.documents`
+    CPU; windows; soft caps          one operator of ours, see `gpu_runner.model.document_attention`
     anything else                    PyTorch's scaled_dot_product_attention, document by document
 
 Rows without bounds are padded on the right and need no mask either. Sliding windows count within a
@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpu_runner.model.documents import documents
+from gpu_runner.model.document_attention import documents
 from unfrozen.model import ModelConfig
 from unfrozen.runner import OWN_ATTENTION
 

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import (
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.model.experts import narrow
-from gpu_runner.model.fused import fuse
+from gpu_runner.model.fused_blocks import fuse
 from gpu_runner.model.offload import Offload
 from gpu_runner.world import blocks_of
 

@@ -14,8 +14,11 @@ value and gradient:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import torch
@@ -205,3 +208,48 @@ class _LinearEntropy(torch.autograd.Function):
         del ctx.gradients  # or the weight's gradient would be copied, not taken over
         moved = None if by_weight is None else by_weight.mul_(gradient)
         return (by_hidden * gradient).to(ctx.dtype), moved, None, None
+
+
+Loss = Callable[[Any, Batch], tuple[Tensor, int]]
+
+
+def training_loss(kind: Kind, alpha: float = 0.0) -> Loss:
+    """The loss of a training step: `loss_sum`, under noise where `alpha` is not 0."""
+    plain: Loss = partial(loss_sum, kind=kind)
+    return Noisy(alpha, plain) if alpha else plain
+
+
+@dataclass(frozen=True, slots=True)
+class Noisy:
+    """A loss, (model, batch) → (sum, count), whose embeddings are noisy."""
+
+    alpha: float
+    loss: Loss
+
+    def __call__(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
+        """The loss of the batch, under the noise of its `draws`."""
+        hook = model.get_input_embeddings().register_forward_hook(partial(self._add, batch))
+        try:
+            return self.loss(model, batch)
+        finally:
+            hook.remove()
+
+    def _add(self, batch: Batch, _module: Any, _inputs: Any, output: Tensor) -> Tensor:
+        """In place, a row at a time: output (B, T, d) is kept by nothing yet, and the gradient of
+        what is added to it is none.
+        """
+        packed = batch.bounds is not None
+        start = 0
+        with torch.no_grad():
+            for row, (length, draw) in enumerate(zip(batch.lengths, batch.draws, strict=True)):
+                place = output[0, start : start + length] if packed else output[row, :length]
+                place += self._noise(place, draw)
+                start += length
+        return output
+
+    def _noise(self, like: Tensor, draw: int) -> Tensor:
+        """(L, d) in fp32."""
+        random = torch.Generator(like.device).manual_seed(draw)
+        noise = torch.empty(like.shape, dtype=torch.float32, device=like.device)
+        most = self.alpha / math.sqrt(like.numel())
+        return noise.uniform_(-most, most, generator=random)

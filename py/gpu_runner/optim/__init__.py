@@ -2,12 +2,10 @@
 
 Reading order:
 
-- `rounding` — bf16 updates: how they are rounded, how many are lost
-- `rules` — Adafactor, rounded AdamW and SGD, in the fused kernels' protocol
-- `muon` — Muon: whole matrices, shared out to the processes
-- `eight_bit` — 8-bit moments, by bitsandbytes or torchao
-- `half_life` — how long AdamW remembers, also told in tokens
-- `parts` — rates and decay of one part of the model beside the others
-- `optimizer` — any of them over every parameter; clip and skip without a wait
-- `early` — the update within the backward pass, one gradient at a time
+- `rounding` — how updates of bf16 weights are rounded, and how many are lost
+- `rules` — Adafactor, rounded AdamW and SGD, with the interface of fused kernels
+- `muon` — Muon: whole matrices, each made orthogonal by one process
+- `eight_bit` — AdamW with 8-bit states, by bitsandbytes or torchao
+- `optimizer` — any of them over every parameter, in groups of equal rate and decay
+- `optimizer_in_backward` — the update within the backward pass, one gradient at a time
 """

@@ -9,7 +9,7 @@ Rates may differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Protocol
@@ -18,16 +18,63 @@ import torch
 from torch import Tensor
 
 from gpu_runner.config.bounds import Optimizer as Name
+from gpu_runner.config.schema import TrainConfig
 from gpu_runner.config.tables import Pairs
-from gpu_runner.errors import UsageError
+from gpu_runner.errors import UsageError, everyones
 from gpu_runner.optim.eight_bit import AdamW8bit
 from gpu_runner.optim.muon import Muon
-from gpu_runner.optim.parts import factors
 from gpu_runner.optim.rounding import Rounding, StallGauge
 from gpu_runner.optim.rules import SGD, Adafactor, RoundedAdamW
 from gpu_runner.world import local
 from unfrozen.runner import WHOLE
 from unfrozen.training.layers import layer_of, rate_shares
+from unfrozen.training.parts import PARTS, chosen, matching, multipliers, nearest
+
+
+def betas(config: TrainConfig, tokens_a_step: float) -> tuple[float, float]:
+    """β₁ and β₂ of a run whose updates see so many trained tokens on average."""
+    if config.beta2_tokens is None:
+        return config.beta1, config.beta2
+    return config.beta1, 0.5 ** (tokens_a_step / config.beta2_tokens)
+
+
+def factors(key: str, pairs: Pairs | None, names: Sequence[str]) -> dict[str, float]:
+    """Of each of the weights `names`, by what its rate (or decay) is multiplied; 1 is as it is.
+
+    `key` is the name of the choice, "rates" or "decays"; of the latter, `names` are the weights
+    that decay. Raises `UsageError` for a pattern without a weight, with the nearest names.
+    """
+    values = dict(pairs or ())
+    taken = set(chosen(list(values), names).values())
+    for pattern in values:
+        if pattern in taken:
+            continue
+        raise everyones(UsageError(f"{key}: {pattern!r} {_why(key, pattern, names)}"))
+    return multipliers(values, names)
+
+
+def _why(key: str, pattern: str, names: Sequence[str]) -> str:
+    """What is wrong with a pattern of which no weight is left, and what to give instead."""
+    if matching(pattern, names):
+        return "would change nothing, as later patterns are of all its weights: drop it."
+    if pattern == "head" and matching("embedding", names):
+        return "is no part of its own here, as the head is tied to the embedding: give embedding."
+    if key == "decays" and pattern == "norms":
+        return "would change nothing: only matrices decay. Drop it."
+    near = ", ".join(nearest(pattern, names))
+    hint = f"did you mean {near}?" if near else f"the parts are {', '.join(PARTS)}."
+    return f"is no part and of no weight of this model; {hint}"
+
+
+def shown(key: str, pairs: Pairs | None, names: Sequence[str]) -> list[str]:
+    """For a person: `rate × 0.1 for embedding (1 weight)`, in the order in which they count."""
+    what = {"rates": "rate", "decays": "decay"}[key]
+    by_pattern = list(chosen([pattern for pattern, _ in pairs or ()], names).values())
+    return [
+        f"{what} × {factor:g} for {pattern} ({by_pattern.count(pattern)} of {len(names)} weights)"
+        for pattern, factor in pairs or ()
+    ]
+
 
 STALL_EVERY: Final = 10  # steps between two looks at how many bf16 weights do not move
 

@@ -12,7 +12,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.errors import UsageError
-from gpu_runner.model.files.load import Source
+from gpu_runner.model.load import Source
 from gpu_runner.plan import remedy
 from gpu_runner.plan.machine import free_bytes
 from gpu_runner.plan.predict import Prediction, heaviest, predict

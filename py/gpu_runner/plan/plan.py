@@ -21,13 +21,12 @@ from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.errors import ModelLoadError, UsageError
+from gpu_runner.model import custom_code
+from gpu_runner.model.added_tokens import Vocabulary, add_tokens
 from gpu_runner.model.blocks import check_compiler
-from gpu_runner.model.files import own_code
-from gpu_runner.model.files.load import Source, find, load_tokenizer, read_config
-from gpu_runner.model.router import no_routers
-from gpu_runner.model.vocabulary import Vocabulary, add_tokens
-from gpu_runner.optim.half_life import betas
-from gpu_runner.optim.parts import factors
+from gpu_runner.model.load import Source, find, load_tokenizer, read_config
+from gpu_runner.model.routers import no_routers
+from gpu_runner.optim.optimizer import betas, factors
 from gpu_runner.plan import processor, remedy
 from gpu_runner.plan.fitting import Fitting, Foretell
 from gpu_runner.plan.machine import choose_device, free_bytes, precision
@@ -225,7 +224,7 @@ def _made(
         heaviest_step=step,
         heaviest=largest,
         positions=positions,
-        code="" if source.trusted else own_code.remark(source.name, vars(architecture)),
+        code="" if source.trusted else custom_code.remark(source.name, vars(architecture)),
         prediction=fitting.predicted(config, largest),
         vocabulary=vocabulary,
         available_bytes=free_bytes(device, ranks),

@@ -20,12 +20,12 @@ from torch import Tensor
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
-from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins
-from gpu_runner.checkpoint.together import DERIVED, Together
+from gpu_runner.checkpoint.sharded_directory import DERIVED, Together
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.dataset import TASK
 from gpu_runner.errors import CheckpointError
-from gpu_runner.model.files.save import save, save_around, save_weights
+from gpu_runner.model.save import save, save_around, save_weights
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, whole

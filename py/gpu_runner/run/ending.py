@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner.checkpoint.directory import finished, step_dir, step_of
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.errors import (
     Diverged,
     ExitCode,
@@ -27,7 +27,7 @@ from gpu_runner.run.events.progress import RunSummary
 from gpu_runner.system.price import Spending
 from gpu_runner.text import counted
 from gpu_runner.train.loop import State
-from gpu_runner.world.shards import WEIGHTS
+from gpu_runner.world.sharded_files import WEIGHTS
 from unfrozen.events import RunStatus
 from unfrozen.runner import ROUNDED
 from unfrozen.units import format_bytes

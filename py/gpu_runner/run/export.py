@@ -11,10 +11,10 @@ from pathlib import Path
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.errors import CheckpointError, UsageError
-from gpu_runner.model.files import share
-from gpu_runner.model.files.load import DTYPES, Source, load_tokenizer, read_config
-from gpu_runner.model.files.names import WholeOnly
-from gpu_runner.model.files.save import save_around, save_weights
+from gpu_runner.model import sharded_load
+from gpu_runner.model.load import DTYPES, Source, load_tokenizer, read_config
+from gpu_runner.model.save import save_around, save_weights
+from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.run.checkpointer import CHECKPOINTS, FINISHED
 
 
@@ -36,7 +36,7 @@ def export(
     tokenizer = load_tokenizer(source)
     narrow = str(getattr(own, "dtype", "")).removeprefix("torch.") == "bfloat16"
     try:
-        found = share.begin(source, tokenizer, "bf16" if narrow else "fp32")
+        found = sharded_load.begin(source, tokenizer, "bf16" if narrow else "fp32")
     except WholeOnly as why:
         raise CheckpointError(f"{place} cannot be exported: {why}.") from None
     wide = DTYPES[dtype] if dtype else None

@@ -9,11 +9,10 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.model import blocks, vocabulary
-from gpu_runner.model.files import share
-from gpu_runner.model.files.load import Source, load
-from gpu_runner.model.files.names import WholeOnly
-from gpu_runner.model.fused import fuses
+from gpu_runner.model import added_tokens, blocks, sharded_load
+from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.load import Source, load
+from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.text import printable
 from gpu_runner.world import World
@@ -28,12 +27,12 @@ def loaded(
     cannot be, each reads all of it into the memory of its host, and it is cut by `prepare`.
     """
     with console.status(Text(printable(f"loading {source.name}"))):
-        if world.size == 1 and not share.written_in_parts(Path(source.place)):
+        if world.size == 1 and not sharded_load.written_in_parts(Path(source.place)):
             return _loaded_whole(planned, source, planned.device), []
         try:
             if planned.vocabulary is not None and source is planned.source:
                 raise WholeOnly("tokens are added to it")
-            found = share.begin(source, planned.tokenizer, planned.config.params)
+            found = sharded_load.begin(source, planned.tokenizer, planned.config.params)
         except WholeOnly as why:
             model = _loaded_whole(planned, source, torch.device("cpu"))
             return model, [_read_whole(source, why)] if world.size > 1 else []
@@ -48,7 +47,7 @@ def _loaded_whole(planned: RunPlan, source: Source, device: torch.device) -> Any
     added = len(new.added) if new and untrained else 0
     model = load(source, planned.tokenizer, planned.config.params, device, added)
     if new:
-        vocabulary.grow(model, new, untrained=untrained)
+        added_tokens.grow(model, new, untrained=untrained)
     _prepare_blocks(planned, model)
     return model
 

@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint import training_state
 from gpu_runner.checkpoint.directory import Saved
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS
 from gpu_runner.run.events.record import Recorder
-from gpu_runner.train.anchor import Anchor
 from gpu_runner.train.evaluate import Evaluator, continuation
+from gpu_runner.train.initial_weights import Anchor
 from gpu_runner.train.loop import State, StepResult
 from gpu_runner.world import World
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.system.price import Spending
-from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.initial_weights import Anchor
 from gpu_runner.train.loop import State
-from gpu_runner.train.place import StepPlace
+from gpu_runner.train.step_position import StepPlace
 from gpu_runner.world import World
 
 

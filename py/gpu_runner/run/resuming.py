@@ -16,15 +16,15 @@ from rich.console import Console
 
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint import training_state
-from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Changes, Origins, changes
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config import bounds
 from gpu_runner.config.file import stored
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, RunnerError, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
-from gpu_runner.model.files.load import Source
+from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan

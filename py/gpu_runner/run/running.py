@@ -17,9 +17,9 @@ from gpu_runner.log.opened import open_log
 from gpu_runner.log.tail import LOG_NAME, last_value
 from gpu_runner.log.writer import EventLog
 from gpu_runner.model.blocks import offloading
-from gpu_runner.model.noise import training_loss
-from gpu_runner.model.router import Routers, routers_of
-from gpu_runner.optim.early import Early
+from gpu_runner.model.loss import training_loss
+from gpu_runner.model.routers import Routers, routers_of
+from gpu_runner.optim.optimizer_in_backward import Early
 from gpu_runner.plan.machine import card_names
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.plan.predict import step_as_written, steps_to_measure

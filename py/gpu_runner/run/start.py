@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from gpu_runner.checkpoint.history import History
 from gpu_runner.checkpoint.origins import Origins, fingerprint
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.dataset import RowSet
 from gpu_runner.errors import (
@@ -50,9 +50,9 @@ from gpu_runner.run.events.start_event import versions
 from gpu_runner.run.loading import gathered_in, loaded
 from gpu_runner.run.prepared import PreparedRun
 from gpu_runner.run.running import execute
-from gpu_runner.train import host_memory
-from gpu_runner.train.anchor import Anchor, anchor
+from gpu_runner.train import allocator
 from gpu_runner.train.foretold import foretell
+from gpu_runner.train.initial_weights import Anchor, anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, join
 from unfrozen.runner import WHOLE
@@ -89,7 +89,7 @@ def world_of(config: TrainConfig) -> Iterator[World]:
     """The processes of this run, for as long as it lasts."""
     device = choose_device(config.device)
     if device.type == "cpu":
-        host_memory.keep_freed()
+        allocator.keep_freed()
     set_up(config, device)
     world = join(device, config.shard_size)
     try:

@@ -17,7 +17,7 @@ from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Batch, collate, pack
 from gpu_runner.errors import UsageError
 from gpu_runner.model import attention
-from gpu_runner.model.files.load import load
+from gpu_runner.model.load import load
 from gpu_runner.model.loss import Kind, loss_sum
 from gpu_runner.plan.machine import computes_bf16
 from gpu_runner.plan.plan import RunPlan

@@ -14,10 +14,10 @@ from torch import Tensor
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks
-from gpu_runner.model.files.load import find, load
-from gpu_runner.model.files.save import save
-from gpu_runner.model.fused import fuses
+from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.load import find, load
 from gpu_runner.model.loss import Kind, loss_sum
+from gpu_runner.model.save import save
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.plan import make
 from gpu_runner.selftest.figures import (
@@ -37,8 +37,7 @@ from gpu_runner.selftest.figures import (
     tokens,
 )
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import SilentMeter
+from gpu_runner.train.measure import SilentMeter, measured
 from gpu_runner.world import World, blocks_of
 
 EXPERTS: Final = {

@@ -19,9 +19,9 @@ from gpu_runner.errors import UsageError
 from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.early import Early
 from gpu_runner.optim.eight_bit import installed
 from gpu_runner.optim.muon import COEFFICIENTS, MOMENTUM
+from gpu_runner.optim.optimizer_in_backward import Early
 from gpu_runner.optim.rounding import Rounding
 from gpu_runner.optim.rules import ADAFACTOR_DECAY, ADAFACTOR_LEAST
 from gpu_runner.selftest.figures import Bench, Check, Figure, Skipped, moved, need, tiny, tokens

@@ -21,7 +21,7 @@ from gpu_runner.data.examples import lengths
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.model.router import Routers
+from gpu_runner.model.routers import Routers
 from gpu_runner.world import World
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint.together import FISHER, publish_together
+from gpu_runner.checkpoint.sharded_directory import FISHER, publish_together
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.data import cache, run_data
 from gpu_runner.data.dataset import GENERAL
@@ -30,10 +30,10 @@ from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.initial_weights import Anchor
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.world import World, local, placed
-from gpu_runner.world.shards import WEIGHTS
+from gpu_runner.world.sharded_files import WEIGHTS
 from unfrozen.training.order import spread
 from unfrozen.units import format_bytes
 

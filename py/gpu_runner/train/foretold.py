@@ -28,13 +28,12 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import Batch, BatchShape, Targets
 from gpu_runner.installed import NAME, installed_version
 from gpu_runner.model import blocks
-from gpu_runner.model.files.load import DTYPES, Source, read_config
+from gpu_runner.model.load import DTYPES, Source, read_config
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.early import Early
+from gpu_runner.optim.optimizer_in_backward import Early
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.train.measure import TensorTracker
-from gpu_runner.train.meter import StepMemory
+from gpu_runner.train.measure import StepMemory, TensorTracker
 
 CPU: Final = torch.device("cpu")
 _MATTERS: Final = (

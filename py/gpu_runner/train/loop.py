@@ -20,12 +20,11 @@ from gpu_runner.data.feed import Batch, Feed
 from gpu_runner.errors import Diverged
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.model.router import Routers
+from gpu_runner.model.routers import Routers
 from gpu_runner.optim.optimizer import StepOptimizer
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import Meter, StepMemory
+from gpu_runner.train.measure import Meter, StepMemory, measured
 from gpu_runner.train.penalties import Penalty
-from gpu_runner.train.place import StepPlace, held_now
+from gpu_runner.train.step_position import StepPlace, held_now
 from gpu_runner.world import World
 from unfrozen.schedules import Schedule
 

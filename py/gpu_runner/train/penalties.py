@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.initial_weights import Anchor
 from gpu_runner.world import local, rows_of
-from gpu_runner.world.shards import WEIGHTS, StoredTensors
+from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 
 
 @dataclass(slots=True)

@@ -25,8 +25,8 @@ from gpu_runner.data.feed import Batch
 from gpu_runner.data.sources import Row, read_rows
 from gpu_runner.errors import DataError
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.train.anchor import Anchor, Drift
 from gpu_runner.train.evaluate import Evaluator, Score, continuation
+from gpu_runner.train.initial_weights import Anchor, Drift
 from gpu_runner.watch.memory.in_parts import gathered_now, let_go
 from gpu_runner.watch.memory.metering import is_compiled
 from gpu_runner.world import Meeting, is_cut

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.feed import IGNORED
-from gpu_runner.train.place import BETWEEN
+from gpu_runner.train.step_position import BETWEEN
 from gpu_runner.watch.taps import Inputs
 
 ITEMS: Final = "num_items_in_batch"

@@ -23,7 +23,7 @@ from gpu_runner.data.dataset import RowSet
 from gpu_runner.errors import is_out_of_memory
 from gpu_runner.log.mailbox import Orders
 from gpu_runner.plan.predict import Prediction
-from gpu_runner.train.place import BETWEEN
+from gpu_runner.train.step_position import BETWEEN
 from gpu_runner.watch.boundary import ErrorBoundary
 from gpu_runner.watch.looking import AutocastSeen, Looker, longest_row, suites, unfelt
 from gpu_runner.watch.memory.holding import Holding

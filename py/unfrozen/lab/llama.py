@@ -6,8 +6,8 @@
 
 The equations are those of transformers' LlamaForCausalLM, the tensors' names too, so that weights
 are read from any such model's file. What the forward pass keeps for the backward pass is what the
-runner's fused blocks keep (`gpu_runner.model.fused`), and `unfrozen.memory` predicts both. Norm:
-Zhang & Sennrich, arXiv 1910.07467. Rotary positions: Su et al., arXiv 2104.09864. Gated
+runner's fused blocks keep (`gpu_runner.model.fused_blocks`), and `unfrozen.memory` predicts both.
+Norm: Zhang & Sennrich, arXiv 1910.07467. Rotary positions: Su et al., arXiv 2104.09864. Gated
 feed-forward part: Shazeer, arXiv 2002.05202. Tests hold loss and gradients against PyTorch's.
 
 Shapes: T tokens of all documents, h width, H heads, K kv heads, d width of a head, f ffn, V

@@ -4,7 +4,7 @@ Read off autograd: each item names the tensors that transformers' modules save (
 kernels), and the tests compare the sum with what a real forward pass saves. For fused kernels the
 items are those of implementations that recompute norms and the activation function; without gates
 and with dropout that is the 34 h of Korthikanti et al., arXiv 2205.05198, section 4.1. A fused
-block (`gpu_runner.model.fused`) makes what norms and activation function return again as well.
+block (`gpu_runner.model.fused_blocks`) recomputes the outputs of norms and activation as well.
 
 With fp32 weights and 16-bit compute (autocast) the residual stream and the norms stay fp32, and
 every linear layer saves its own 16-bit copy of its input. A frozen linear layer saves no input:

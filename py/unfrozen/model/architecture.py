@@ -36,7 +36,7 @@ ENCODERS: Final = (
 """Model types with another task than the next word; `unfrozen.model.families` reads them."""
 
 FUSED_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
-"""Models whose blocks `gpu_runner.model.fused` has written as operations that keep less."""
+"""Models whose blocks `gpu_runner.model.fused_blocks` has written as operations that keep less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Architecture:
 
     @property
     def has_fused_block(self) -> bool:
-        """Whether `gpu_runner.model.fused` runs its blocks: Llama's, with any number of heads."""
+        """Whether `gpu_runner.model.fused_blocks` runs its blocks: Llama's, any number of heads."""
         plain = self.norm == "rms" and self.norm_places == "pre" and not self.mlp_bias
         return self.model_type in FUSED_TYPES and self.activation == "silu" and plain
 

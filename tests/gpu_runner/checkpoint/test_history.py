@@ -1,7 +1,7 @@
 import json
 import math
 
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 
 
 def test_the_best_evaluation_is_the_first_of_the_lowest_task_loss() -> None:

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 import tiny_llama
-from gpu_runner.cluster import launch
+from gpu_runner.cluster import __main__ as launch
 from gpu_runner.errors import ExitCode
 from run_process import ROOT, events, last_step, losses
 

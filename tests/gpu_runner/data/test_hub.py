@@ -15,7 +15,7 @@ from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.stored import StoredExamples
 from gpu_runner.errors import DataError, ModelLoadError
-from gpu_runner.model.files import load
+from gpu_runner.model import load
 
 
 @pytest.fixture(autouse=True)

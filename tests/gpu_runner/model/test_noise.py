@@ -9,8 +9,7 @@ import tiny_families
 import tiny_llama
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import Batch, Feed, collate
-from gpu_runner.model.loss import loss_sum
-from gpu_runner.model.noise import training_loss
+from gpu_runner.model.loss import loss_sum, training_loss
 
 ALPHA = 5.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.resolve import resolve
 from gpu_runner.errors import OutOfMemory, is_out_of_memory
 from gpu_runner.oom.report import PostMortem

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gpu_runner.checkpoint.directory import Saved
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.run.observe import EarlyStop, RunObserver
 from gpu_runner.train.loop import State
 

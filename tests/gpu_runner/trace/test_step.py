@@ -20,8 +20,7 @@ from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.trace import adapters
 from gpu_runner.trace.report import row_id, show
 from gpu_runner.trace.step import Trace, build, read, trace
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import StepMemory
+from gpu_runner.train.measure import StepMemory, measured
 from unfrozen.job.recipe import Recipe
 
 pytestmark = pytest.mark.slow

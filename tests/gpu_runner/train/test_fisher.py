@@ -19,7 +19,7 @@ from gpu_runner.optim import optimizer
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train import fisher
-from gpu_runner.train.anchor import Anchor
+from gpu_runner.train.initial_weights import Anchor
 from gpu_runner.world import World
 from unfrozen.lab import anchors
 

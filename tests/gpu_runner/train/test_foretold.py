@@ -12,12 +12,11 @@ import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.data.feed import Feed
 from gpu_runner.model import blocks
-from gpu_runner.model.files.load import find, read_config
+from gpu_runner.model.load import find, read_config
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.train import foretold
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import SilentMeter
+from gpu_runner.train.measure import SilentMeter, measured
 from measured_steps import CPU, RATE, ROWS
 from unfrozen.schedules import Schedule
 

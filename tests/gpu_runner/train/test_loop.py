@@ -11,7 +11,7 @@ from gpu_runner.errors import Diverged
 from gpu_runner.model import attention
 from gpu_runner.optim import optimizer
 from gpu_runner.train.loop import State, StepResult, Training, TrainingStep, train, train_step
-from gpu_runner.train.meter import SilentMeter
+from gpu_runner.train.measure import SilentMeter
 from unfrozen.schedules import Schedule
 
 

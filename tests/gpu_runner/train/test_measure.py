@@ -6,8 +6,7 @@ from gpu_runner.data.encode import Encoder
 from gpu_runner.data.feed import Feed
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import StepMemory, known_bytes
+from gpu_runner.train.measure import StepMemory, known_bytes, measured
 
 WEIGHTS = 4 * 27_040
 CPU = torch.device("cpu")

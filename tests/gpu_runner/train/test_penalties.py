@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 import tiny_llama
-from gpu_runner.model.files.load import find
+from gpu_runner.model.load import find
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
-from gpu_runner.train.anchor import Anchor, anchor
+from gpu_runner.train.initial_weights import Anchor, anchor
 from gpu_runner.train.penalties import Penalty
 from unfrozen.lab import adamw, anchors
 from unfrozen.lab.adamw import Weights

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.log import mailbox
 from gpu_runner.train.loop import State
 from unfrozen.schema import ORDERS, RECIPE, STARTED, STATE, check, read_file

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.config.tables import TABLES
-from gpu_runner.optim.parts import shown
+from gpu_runner.optim.optimizer import shown
 from gpu_runner.plan.pace import Pace, pace
 from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.predict import Prediction, recipe

@@ -16,7 +16,7 @@ from gpu_runner.plan.proposals import settings_for
 from gpu_runner.plan.remedy import MARGIN
 from gpu_runner.run.events.record import Recorder
 from gpu_runner.train.loop import State
-from gpu_runner.train.place import StepPlace
+from gpu_runner.train.step_position import StepPlace
 
 
 def examine(

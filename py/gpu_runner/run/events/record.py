@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from gpu_runner.checkpoint.directory import Saved
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.data.dataset import GENERAL, TASK
 from gpu_runner.log.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS, Heartbeat, Log
 from gpu_runner.system.price import Spending
-from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score
+from gpu_runner.train.initial_weights import Drift
 from gpu_runner.train.loop import State, StepResult
 
 STALLED_MUCH: Final = 0.2  # share of bf16 weights without movement that a reader is told of

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from gpu_runner.train.meter import StepMemory
+from gpu_runner.train.measure import StepMemory
 from gpu_runner.watch.memory.metering import Seen, StallProbe, States, StepMeter, is_compiled
 
 MEASURED_EVERY: Final = 100

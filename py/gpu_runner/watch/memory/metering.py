@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from gpu_runner.train.measure import TensorTracker
-from gpu_runner.train.meter import Components, CudaMeter, Phase, StepMemory
+from gpu_runner.train.measure import Components, CudaMeter, Phase, StepMemory, TensorTracker
 from gpu_runner.watch.memory.in_parts import Owned, gathered_now
 from gpu_runner.world import blocks_of, local
 

@@ -19,7 +19,7 @@ from gpu_runner.oom.bound import budget, held_on, others_on, room
 from gpu_runner.oom.report import PostMortem, post_mortem
 from gpu_runner.oom.scene import BatchSize, Scene, Sizes
 from gpu_runner.oom.thrown import Thrown
-from gpu_runner.train.meter import Components, known_bytes
+from gpu_runner.train.measure import Components, known_bytes
 from gpu_runner.watch.memory.forecasts import Forecasts, aside
 from gpu_runner.watch.memory.foretelling import Autocast
 from gpu_runner.watch.memory.in_parts import Owned

@@ -18,7 +18,7 @@ import torch
 from gpu_runner.oom.bound import room
 from gpu_runner.oom.scene import Held
 from gpu_runner.system import limits
-from gpu_runner.train.meter import known_bytes
+from gpu_runner.train.measure import known_bytes
 from gpu_runner.watch.memory.forecasts import HEAVIER, Forecasts, aside
 from gpu_runner.watch.memory.foretelling import Autocast, foretell
 from gpu_runner.watch.memory.in_parts import Owned

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 
-from gpu_runner.checkpoint.history import History
+from gpu_runner.checkpoint.training_state import History
 from gpu_runner.errors import SystemFailure
 from gpu_runner.log.heartbeat import Log
 from gpu_runner.log.mailbox import Mailbox, Orders
@@ -30,10 +30,10 @@ from gpu_runner.run.events.record import Recorder
 from gpu_runner.system.cards import Cards
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
-from gpu_runner.train.anchor import Drift
 from gpu_runner.train.evaluate import Score
+from gpu_runner.train.initial_weights import Drift
 from gpu_runner.train.loop import State, StepResult
-from gpu_runner.train.meter import StepMemory
+from gpu_runner.train.measure import StepMemory
 from gpu_runner.watch.steps import WatchedStep
 from gpu_runner.watch.told.described import foretold
 from gpu_runner.watch.told.voice import Voice

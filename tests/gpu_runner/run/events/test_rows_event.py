@@ -9,7 +9,7 @@ import pytest
 import tiny_llama
 from gpu_runner.config.resolve import resolve
 from gpu_runner.log.writer import MAX_LINE_BYTES, EventLog, SystemClock
-from gpu_runner.model.files.load import load
+from gpu_runner.model.load import load
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.events import rows_event

@@ -17,7 +17,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_modul
 import run_process
 import tiny_llama
 import unfrozen
-from gpu_runner.train.meter import known_bytes
+from gpu_runner.train.measure import known_bytes
 from gpu_runner.watch.memory import in_parts
 from gpu_runner.watch.memory.foretelling import Given, Habits, foretell
 from gpu_runner.watch.memory.metering import States

@@ -22,7 +22,7 @@ from gpu_runner.checkpoint import directory
 from gpu_runner.checkpoint.directory import Saved
 from gpu_runner.errors import SystemFailure, everyones
 from gpu_runner.world import World
-from gpu_runner.world.shards import Shard, Written, file_name, write
+from gpu_runner.world.sharded_files import Shard, Written, file_name, write
 
 OPTIMIZER: Final = "optimizer"
 INITIAL: Final = "initial"  # θ₀, where its source does not hold it under the same names

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpu_runner.checkpoint import directory
-from gpu_runner.cluster import mirror
+from gpu_runner.cluster import bucket as copies
 
 
 def save(run: Path, step: int, text: str = "weights") -> Path:
@@ -42,8 +42,8 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_what_is_copied_comes_back_as_it_was(run: Path, bucket: Path, tmp_path: Path) -> None:
-    mirror.push(run.parent, bucket)
-    mirror.fetch(bucket, tmp_path / "new")
+    copies.push_runs(run.parent, bucket)
+    copies.fetch_runs(bucket, tmp_path / "new")
     assert files(tmp_path / "new") == files(run.parent)
     directory.verify(tmp_path / "new" / run.name / "checkpoints" / "step-000004")
 
@@ -56,69 +56,69 @@ def test_what_several_processes_wrote_of_the_start_is_copied_too(
         (path / "weights" / "shard-00001-of-00002.safetensors").write_text("θ₀")
 
     directory.publish(run / "initial", fill)
-    mirror.push(run.parent, bucket)
-    mirror.fetch(bucket, tmp_path / "new")
+    copies.push_runs(run.parent, bucket)
+    copies.fetch_runs(bucket, tmp_path / "new")
     assert files(tmp_path / "new") == files(run.parent)
     directory.verify(tmp_path / "new" / run.name / "initial")
 
 
 def test_a_bucket_follows_its_run(run: Path, bucket: Path) -> None:
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     save(run, 6)
     directory.keep_only(run / "checkpoints", [directory.step_dir(run / "checkpoints", 6)])
     (run / "events.jsonl").write_text("one\ntwo\n")
     (run / "config.json").write_text('{"a": 1}')
     (run / "initial.safetensors").unlink()
     (run / "finished").write_text("6\n")
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     assert files(bucket) == files(run.parent)
     (run / "finished").unlink()  # it goes on to more steps
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     assert files(bucket) == files(run.parent)
 
 
 def test_a_checkpoint_that_was_written_anew_is_copied_anew(run: Path, bucket: Path) -> None:
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     save(run, 4, "others!")
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     assert files(bucket) == files(run.parent)
 
 
 def test_a_checkpoint_whose_copy_was_cut_short_is_not_fetched(
     run: Path, bucket: Path, tmp_path: Path
 ) -> None:
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     (bucket / run.name / "checkpoints" / "step-000004" / "manifest.json").unlink()
-    mirror.fetch(bucket, tmp_path / "new")
+    copies.fetch_runs(bucket, tmp_path / "new")
     found, refused = directory.newest(tmp_path / "new" / run.name / "checkpoints")
     assert (found and found.name, refused) == ("step-000002", [])
 
 
 def test_a_finished_run_stays_where_it_is(run: Path, bucket: Path, tmp_path: Path) -> None:
     (run / "finished").write_text("4\n")
-    mirror.push(run.parent, bucket)
-    mirror.fetch(bucket, tmp_path / "new")
+    copies.push_runs(run.parent, bucket)
+    copies.fetch_runs(bucket, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_what_is_on_this_machine_already_is_not_fetched_over_it(run: Path, bucket: Path) -> None:
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     (run / "events.jsonl").write_text("newer\n")
-    mirror.fetch(bucket, run.parent)
+    copies.fetch_runs(bucket, run.parent)
     assert (run / "events.jsonl").read_text() == "newer\n"
 
 
 def test_a_fetch_that_was_killed_is_begun_again(run: Path, bucket: Path, tmp_path: Path) -> None:
-    mirror.push(run.parent, bucket)
+    copies.push_runs(run.parent, bucket)
     half = tmp_path / "new" / f"{run.name}.coming"
     half.mkdir(parents=True)
     (half / "config.json").write_text("{}")
-    assert mirror.runs_in(tmp_path / "new") == []
-    mirror.fetch(bucket, tmp_path / "new")
+    assert copies.runs_in(tmp_path / "new") == []
+    copies.fetch_runs(bucket, tmp_path / "new")
     assert [path.name for path in (tmp_path / "new").iterdir()] == [run.name]
 
 
 def test_an_empty_folder_without_a_record_is_no_run(tmp_path: Path, bucket: Path) -> None:
     (tmp_path / "runs" / "x").mkdir(parents=True)
-    mirror.push(tmp_path / "runs", bucket)
+    copies.push_runs(tmp_path / "runs", bucket)
     assert list(bucket.iterdir()) == []

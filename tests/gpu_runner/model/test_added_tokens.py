@@ -8,7 +8,7 @@ import torch
 import tiny_llama
 from gpu_runner.data.encode import Encoder
 from gpu_runner.errors import UsageError
-from gpu_runner.model.vocabulary import Vocabulary, add_tokens, grow
+from gpu_runner.model.added_tokens import Vocabulary, add_tokens, grow
 
 NEW = ("<tool>", "<think>")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpu_runner.checkpoint.origins import fingerprint
 from gpu_runner.errors import CheckpointError
-from gpu_runner.world.shards import PLACES, Shard, StoredTensors, file_name, write
+from gpu_runner.world.sharded_files import PLACES, Shard, StoredTensors, file_name, write
 
 WHOLE = {
     "matrix": torch.arange(35.0).view(7, 5),

@@ -9,7 +9,7 @@ from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.train.loop import State, Training, TrainingStep, timed_step
-from gpu_runner.train.place import BETWEEN
+from gpu_runner.train.step_position import BETWEEN
 from unfrozen.schedules import Schedule
 
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from gpu_runner.__main__ import app
 from gpu_runner.errors import ExitCode
-from gpu_runner.model.files import load as model
-from gpu_runner.model.files.save import save
+from gpu_runner.model import load as model
+from gpu_runner.model.save import save
 
 CODE = """
 from pathlib import Path

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from gpu_runner.checkpoint import directory as checkpoint
-from gpu_runner.checkpoint.together import INITIAL, publish_together
+from gpu_runner.checkpoint.sharded_directory import INITIAL, publish_together
 from gpu_runner.checkpoint.training_state import shards_of
 from gpu_runner.errors import CheckpointError
-from gpu_runner.model.files.load import Source
+from gpu_runner.model.load import Source
 from gpu_runner.world import World, local, rows_of
-from gpu_runner.world.shards import WEIGHTS, StoredTensors
+from gpu_runner.world.sharded_files import WEIGHTS, StoredTensors
 from unfrozen.training.layers import layer_of
 
 

@@ -5,8 +5,8 @@ import torch
 
 import tiny_llama
 from gpu_runner.errors import CheckpointError, SystemFailure
-from gpu_runner.model.files.load import Source, find
-from gpu_runner.train.anchor import anchor
+from gpu_runner.model.load import Source, find
+from gpu_runner.train.initial_weights import anchor
 
 
 def test_an_untrained_model_has_not_moved(model_dir: Path, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import tiny_families
 import tiny_llama
 from gpu_runner.config.bounds import Precision
 from gpu_runner.errors import ModelLoadError
-from gpu_runner.model.files import load as model
-from gpu_runner.model.files import share
-from gpu_runner.model.files.names import WholeOnly
-from gpu_runner.world.shards import Shard, write
+from gpu_runner.model import load as model
+from gpu_runner.model import sharded_load
+from gpu_runner.model.sharded_load import WholeOnly
+from gpu_runner.world.sharded_files import Shard, write
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +43,12 @@ def written(folder: Path, case: str) -> Path:
     return folder
 
 
-def both(folder: Path, params: Precision = "fp32") -> tuple[Any, Any, share.Share]:
+def both(folder: Path, params: Precision = "fp32") -> tuple[Any, Any, sharded_load.Share]:
     """The model as transformers loads it, and filled row by row."""
     source = model.find(str(folder))
     tokenizer = model.load_tokenizer(source)
     expected = model.load(source, tokenizer, params, CPU)
-    found = share.begin(source, tokenizer, params)
+    found = sharded_load.begin(source, tokenizer, params)
     assert all(parameter.is_meta for parameter in found.model.parameters())
     found.fill(CPU)
     return expected, found.model, found
@@ -134,7 +134,7 @@ def test_shards_of_a_checkpoint_are_read_under_the_names_of_the_model(tmp_path: 
         }
         write(folder / "weights" / f"{part}.safetensors", shards, {})
     source = model.Source("directory", "x", str(folder))
-    found = share.begin(source, model.load_tokenizer(source), "fp32")
+    found = sharded_load.begin(source, model.load_tokenizer(source), "fp32")
     found.fill(CPU)
     assert_same(expected, found.model)
 
@@ -163,7 +163,7 @@ def test_what_load_refuses_is_refused_in_the_same_words(
     with pytest.raises(ModelLoadError) as expected:
         model.load(source, tokenizer, "fp32", CPU)
     with pytest.raises(ModelLoadError) as found:
-        share.begin(source, tokenizer, "fp32")
+        sharded_load.begin(source, tokenizer, "fp32")
     assert str(found.value) == str(expected.value)
     assert f"1 {what} weights" in str(found.value)
 
@@ -174,7 +174,7 @@ def test_a_missing_expert_is_refused(tmp_path: Path) -> None:
     altered(folder, **dict.fromkeys(names))
     source = model.find(str(folder))
     with pytest.raises((ModelLoadError, WholeOnly)):
-        share.begin(source, model.load_tokenizer(source), "fp32")
+        sharded_load.begin(source, model.load_tokenizer(source), "fp32")
 
 
 def test_frequencies_that_older_files_hold_are_passed_over(model_dir: Path, tmp_path: Path) -> None:
@@ -196,18 +196,18 @@ def test_what_only_transformers_can_read_is_left_to_it(model_dir: Path, tmp_path
     (folder / "model.safetensors").rename(folder / "other.safetensors")
     source = model.find(str(folder))
     with pytest.raises(WholeOnly, match="no safetensors files"):
-        share.begin(source, tokenizer, "fp32")
+        sharded_load.begin(source, tokenizer, "fp32")
     (folder / "other.safetensors").rename(folder / "model.safetensors")
     altered(folder, lm_head__weight=torch.ones(264, 32))
     with pytest.raises(WholeOnly, match="are tied, and differ in the files"):
-        share.begin(source, tokenizer, "fp32")
+        sharded_load.begin(source, tokenizer, "fp32")
     change_config(folder, quantization_config={"quant_method": "fp8"})
     with pytest.raises(WholeOnly, match="quantised"):
-        share.begin(source, tokenizer, "fp32")
+        sharded_load.begin(source, tokenizer, "fp32")
 
 
 def test_nothing_random_is_drawn_in_building_it(model_dir: Path) -> None:
     source = model.find(str(model_dir))
     before = torch.get_rng_state()
-    share.begin(source, tiny_llama.tokenizer(), "fp32")
+    sharded_load.begin(source, tiny_llama.tokenizer(), "fp32")
     assert torch.equal(torch.get_rng_state(), before)

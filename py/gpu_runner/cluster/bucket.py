@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from gpu_runner.checkpoint.directory import MANIFEST, finished
-from gpu_runner.checkpoint.together import DERIVED
+from gpu_runner.checkpoint.sharded_directory import DERIVED
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
 
@@ -33,13 +33,13 @@ _BESIDE: Final = tuple(f"{name}.safetensors" for name in DERIVED)
 _COMING: Final = ".coming"  # a run that is being fetched
 
 
-def push(runs: Path, bucket: Path) -> None:
+def push_runs(runs: Path, bucket: Path) -> None:
     """Bring every run of `runs` up to date in `bucket`. Raises `OSError` where it cannot be."""
     for run in runs_in(runs):
         _push(run, bucket / run.name)
 
 
-def fetch(bucket: Path, runs: Path) -> None:
+def fetch_runs(bucket: Path, runs: Path) -> None:
     """Bring every unfinished run of `bucket` that is not there to `runs`.
 
     Raises `OSError` where it cannot be.

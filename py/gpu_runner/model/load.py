@@ -24,12 +24,47 @@ from gpu_runner.config.bounds import Precision
 from gpu_runner.config.schema import DEMO
 from gpu_runner.data import hub
 from gpu_runner.errors import ModelLoadError, is_out_of_memory
-from gpu_runner.model import attention
-from gpu_runner.model.files import own_code
-from gpu_runner.model.files.checks import check_count, check_vocabulary, check_weights
-from gpu_runner.world.shards import WEIGHTS as SHARDS
+from gpu_runner.model import attention, custom_code
+from gpu_runner.world.sharded_files import WEIGHTS as SHARDS
 from unfrozen.errors import ModelError
 from unfrozen.model import SUPPORTED, ModelConfig
+
+
+def check_vocabulary(name: str, tokens: int, rows: int) -> None:
+    """Refuse a tokenizer with more `tokens` than the embedding has `rows`."""
+    if tokens > rows:
+        raise ModelLoadError(
+            f"{name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,} rows:"
+            " ids beyond it would crash the model. Use the tokenizer that belongs to this model."
+        )
+
+
+def check_weights(name: str, report: dict[str, Any]) -> None:
+    """Refuse weights that are missing, unexpected or mismatched, by the library's `report`."""
+    for what, remedy in (
+        ("missing", "the file is incomplete, or the configuration belongs to another model"),
+        ("unexpected", "the configuration belongs to another model"),
+        ("mismatched", "the configuration's sizes are not those of the file"),
+    ):
+        names = sorted(map(str, report.get(f"{what}_keys") or ()))
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise ModelLoadError(
+                f"{name}: {len(names)} {what} weights: {', '.join(names[:5])}{more}."
+                f" Refused: {remedy}."
+            )
+
+
+def check_count(name: str, model: Any, shape: ModelConfig | None) -> None:
+    """Refuse a model that has another number of parameters than is counted."""
+    counted = sum(parameter.numel() for parameter in model.parameters())  # tied ones once
+    if shape is not None and counted != shape.num_parameters:
+        raise ModelLoadError(
+            f"{name} has {counted:,} parameters, but its configuration says"
+            f" {shape.num_parameters:,}: the memory prediction would be wrong. Please report the"
+            " model's config.json."
+        )
+
 
 DTYPES: Final[dict[str, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TOKENIZERS: Final = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")  # files that make one
@@ -145,7 +180,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _shape(raw: dict[str, Any], source: Source) -> ModelConfig | None:
     known = raw.get("model_type") in (None, *SUPPORTED)
     if not source.trusted:
-        own_code.refuse(source.name, "config.json", raw, native=known)
+        custom_code.refuse(source.name, "config.json", raw, native=known)
     if not known:
         return None
     try:
@@ -186,7 +221,7 @@ def load_tokenizer(source: Source) -> Any:
         )
     settings = place / "tokenizer_config.json"
     if source.kind == "directory" and not source.trusted and settings.exists():
-        own_code.refuse(source.name, settings.name, read_json(settings))
+        custom_code.refuse(source.name, settings.name, read_json(settings))
     with readable_errors(source, "tokenizer"):
         return AutoTokenizer.from_pretrained(source.place, **source.arguments)
 
@@ -219,7 +254,7 @@ def load(
     check_weights(source.name, report)
     _unquantize(source, model)
     if not source.trusted:
-        own_code.forget(model.config)
+        custom_code.forget(model.config)
     model.to(device).requires_grad_(True).train()
     check_count(source.name, model, shape)
     return model
@@ -257,8 +292,8 @@ def readable_errors(source: Source, part: str) -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
         reason = " ".join(lines[: 1 + lines[0].endswith(":")]) or type(error).__name__
-        if own_code.is_asked_for(reason) and not source.trusted:
-            raise own_code.refusal(source.name, f"for its {part}") from None
+        if custom_code.is_asked_for(reason) and not source.trusted:
+            raise custom_code.refusal(source.name, f"for its {part}") from None
         if "does not recognize this architecture" in reason:
             reason = (
                 "transformers does not know its model_type. Update it (pip install -U"

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 import tiny_llama
 from gpu_runner.errors import ModelLoadError
-from gpu_runner.model.files import load as model
-from gpu_runner.model.files.save import save
+from gpu_runner.model import load as model
+from gpu_runner.model.save import save
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.train.measure import measured
-from gpu_runner.train.meter import CudaMeter
+from gpu_runner.train.measure import CudaMeter, measured
 
 MIB = 2**20
 CARD = torch.device("cuda", 0)

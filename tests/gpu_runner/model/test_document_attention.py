@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_runner.model import documents as kernels
+from gpu_runner.model import document_attention as kernels
 
 LENGTHS = (5, 64, 200, 200, 330)
 BOUNDS = [sum(LENGTHS[:end]) for end in range(len(LENGTHS) + 1)]

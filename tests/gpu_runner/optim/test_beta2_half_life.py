@@ -1,7 +1,7 @@
 import pytest
 
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.optim.half_life import betas
+from gpu_runner.optim.optimizer import betas
 
 
 def config(**choices: float) -> TrainConfig:

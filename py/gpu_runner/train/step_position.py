@@ -12,13 +12,13 @@ from contextlib import contextmanager
 import torch
 
 from gpu_runner.optim.optimizer import StepOptimizer
-from gpu_runner.train.measure import TensorTracker
-from gpu_runner.train.meter import (
+from gpu_runner.train.measure import (
     Components,
     Meter,
     Phase,
     SilentMeter,
     StepMemory,
+    TensorTracker,
     known_bytes,
 )
 

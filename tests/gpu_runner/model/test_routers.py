@@ -18,8 +18,7 @@ from gpu_runner.data.feed import collate
 from gpu_runner.errors import UsageError
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.model.router import Routers, routers_of
-from gpu_runner.model.routing import Site, sites_of
+from gpu_runner.model.routers import Routers, Site, routers_of, sites_of
 from gpu_runner.world import World
 from heard_routers import heard
 

@@ -12,9 +12,9 @@ import tiny_llama
 from gpu_runner.config.tables import Pairs
 from gpu_runner.errors import UsageError
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.optim.early import Early
 from gpu_runner.optim.eight_bit import LIBRARIES
-from gpu_runner.optim.parts import factors, shown
+from gpu_runner.optim.optimizer import factors, shown
+from gpu_runner.optim.optimizer_in_backward import Early
 from unfrozen.training.layers import rate_shares
 
 UNTIED = {"tie_word_embeddings": False}

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 import tiny_families
 import tiny_llama
-from gpu_runner.model.files.save import save, save_around, save_weights
+from gpu_runner.model.save import save, save_around, save_weights
 
 CASES = {
     "llama-tied": ("llama", {"tie_word_embeddings": True}),

@@ -20,18 +20,179 @@ micro-batches and processes. Padding counts nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from gpu_runner.data.feed import Batch
 from gpu_runner.errors import UsageError, everyones
-from gpu_runner.model.routing import Routed, RouterListener, Site, sites_of
 from gpu_runner.world import World
+
+NAMES: Final = ("gate", "router")
+_SCORES: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "softmax": lambda z: z.softmax(-1),
+    "sigmoid": lambda z: _in_parts(z.sigmoid()),
+    "logsigmoid": lambda z: _in_parts(z.sigmoid()),
+    "sqrt": lambda z: _in_parts(F.softplus(z).sqrt()),
+}
+_CHOICES: Final = ("topk", "max", "argmax")
+_SUMS_TO_ONE: Final = 1e-3
+
+
+def _in_parts(scores: Tensor) -> Tensor:
+    return scores / scores.sum(-1, keepdim=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A router, what holds it, and the experts that are called after it, if they are one module."""
+
+    router: nn.Module
+    holder: nn.Module
+    experts: nn.Module | None
+
+
+def sites_of(model: nn.Module) -> list[Site]:
+    """Every router of a model, in the order of its layers; of a model without experts none."""
+    found = []
+    for holder in model.modules():
+        for name in NAMES:
+            router = getattr(holder, name, None)
+            if isinstance(router, nn.Module) and _has_experts(holder, router):
+                experts = getattr(holder, "experts", None)
+                found.append(Site(router, holder, experts))
+    return found
+
+
+def _has_experts(holder: nn.Module, router: nn.Module) -> bool:
+    """Experts that are called as one, or siblings whose weights are stacked (E, out, in)."""
+    if isinstance(experts := getattr(holder, "experts", None), nn.Module):
+        return not isinstance(experts, nn.ModuleList)
+    siblings = (child for child in holder.children() if child is not router)
+    return any(
+        weight.dim() == 3
+        for child in siblings
+        if not isinstance(child, nn.Conv1d)
+        for weight in child.parameters(recurse=False)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What a router has said of T tokens: logits (T, E), how they are scored, experts (T, k)."""
+
+    logits: Tensor
+    scored: str
+    chosen: Tensor
+
+    def probabilities(self, *, already: bool = False) -> Tensor:
+        """(T, E) in fp32, 1 for each token; `already` where the logits are that themselves."""
+        z = self.logits.float()
+        return z if already else _SCORES[self.scored](z)
+
+    def sums_to_one(self) -> bool:
+        """Whether what should be logits are probabilities; waits for the device."""
+        with torch.no_grad():
+            off = (self.logits.float().sum(-1) - 1).abs().max()
+            return bool((self.logits >= 0).all() & (off < _SUMS_TO_ONE))
+
+
+class _Notes(TorchFunctionMode):
+    """Notes how scores are made and how experts are chosen, while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scored: list[tuple[str, int]] = []  # function, width of its input
+        self.chosen: Tensor | None = None  # by the last topk
+        self.width = 0  # of what was last chosen from
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if args and isinstance(args[0], Tensor) and args[0].dim():
+            width = args[0].shape[-1]
+            if name in _SCORES:
+                self.scored.append((name, width))
+            elif name in _CHOICES:
+                self.width = width
+                self.chosen = out[1] if name == "topk" else None
+        return out
+
+
+class RouterListener:
+    """Hears one router, from its beginning until its experts are called; then `told` is called.
+
+    A block that is computed again is heard again, and may end in the middle: whatever happens,
+    nothing is noted outside of the module that holds the router.
+    """
+
+    def __init__(self, site: Site, told: Callable[[Routed | None], None]) -> None:
+        self._told = told
+        self._notes: _Notes | None = None
+        self._on = ExitStack()
+        self._output: Any = None
+        self.hooks: list[RemovableHandle] = [
+            site.router.register_forward_pre_hook(lambda *_: self._begin())
+        ]
+        if site.experts is None:  # all that is chosen is chosen inside of the router
+            end = site.router.register_forward_hook(self._alone, always_call=True)
+            self.hooks.append(end)
+            return
+        self.hooks += [
+            site.router.register_forward_hook(self._hear),
+            site.experts.register_forward_pre_hook(lambda _, given: self._end(given)),
+            site.holder.register_forward_hook(lambda *_: self._drop(), always_call=True),
+        ]
+
+    def _begin(self) -> None:
+        self._drop()
+        self._notes = self._on.enter_context(_Notes())
+
+    def _hear(self, _: Any, __: Any, output: Any) -> None:
+        self._output = output
+
+    def _alone(self, _: Any, __: Any, output: Any) -> None:
+        self._output = output
+        if output is None:  # left in the middle
+            self._drop()
+        self._end(())
+
+    def _end(self, given: tuple[Any, ...]) -> None:
+        output, notes = self._output, self._notes
+        self._drop()
+        if notes is not None:
+            self._told(_routed(notes, output, given))
+
+    def _drop(self) -> None:
+        self._notes = self._output = None
+        self._on.close()
+
+
+def _routed(notes: _Notes, output: Any, given: Iterable[Any]) -> Routed | None:
+    """None where nothing was chosen by scores, or it is not understood how.
+
+    Llama 4's returns masked scores of the same width before its logits: the last is taken.
+    """
+    outputs = output if isinstance(output, tuple) else (output,)
+    tensors = [one for one in outputs if isinstance(one, Tensor) and one.dim() > 1]
+    wide = [t for t in tensors if t.is_floating_point() and t.shape[-1] == notes.width]
+    wide = [t for t in wide if t.dim() == 2] or wide
+    chosen = notes.chosen
+    if chosen is None:
+        experts = (t for t in (*tensors, *given) if isinstance(t, Tensor))
+        chosen = next((t for t in experts if not t.is_floating_point()), None)
+    scored = [name for name, width in notes.scored if name != "sqrt" or width == notes.width]
+    if not wide or not scored or chosen is None:
+        return None
+    return Routed(wide[-1].flatten(0, -2), scored[0], chosen.flatten(0, -2))
 
 
 class Routers:
