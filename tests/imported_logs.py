@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unfrozen.imported.foreign_files import ForeignFiles, order
 from unfrozen.imported.log import ForeignRun, lines
-from unfrozen.imported.reading import ForeignFiles, order
 from unfrozen.schema.event_log import LogOrder, read_line
 
 

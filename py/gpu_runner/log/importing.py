@@ -20,9 +20,9 @@ from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.log.tail import LOG_NAME
 from gpu_runner.plain import open_plain, read_plain
 from unfrozen.errors import ForeignFileError
+from unfrozen.imported.foreign_files import HEAD_BYTES, ForeignFiles, order, tool_of
 from unfrozen.imported.log import ForeignRun, lines
-from unfrozen.imported.reading import HEAD_BYTES, ForeignFiles, order, tool_of
-from unfrozen.imported.told import EXPECTED
+from unfrozen.imported.tools import EXPECTED
 
 MOST_ENTRIES: Final = 20_000
 """Files and folders that are looked at below a path."""

@@ -1,4 +1,4 @@
-"""Files of other tools as runs of ours: Trainer's state, TensorBoard's events, W&B's offline runs.
+"""Logs of other tools as runs: Trainer's state, TensorBoard's event files, W&B's offline runs.
 
     reading = ForeignFiles()
     reading.begin("trainer_state.json")       for TensorBoard once for each event file of the run
@@ -6,22 +6,20 @@
     found = reading.run()                     raises `ForeignFileError`
     for line in log.lines(found, …): …        the lines of an events.jsonl
 
-Nothing of a file is executed, no length in it is believed, and what is held of it is bounded. One
-that is damaged, cut short or still being written is read as far as its checksums go; the run says
-so.
+Nothing in a file is executed, no length in it is trusted, and memory is bounded. A file that is
+damaged, cut short or still being written is read as far as its checksums hold,
+and the run reports it.
 
 Reading order:
 
-- `plain` — foreign names, texts and numbers as they may be shown
-- `wire` — the fields of a protobuf message
-- `tfrecord` — records behind checksums, as TensorBoard frames them
+- `sanitize` — foreign names, texts and numbers, made fit for a log
+- `protobuf` — the fields of a protobuf message
 - `points` — numbers by name and step, and attempts
-- `names` — what other tools call what we have a name for
-- `told` — what a log of another tool means, and what it lacks
-- `log` — … all of that as the lines of an events.jsonl
+- `tools` — the tools: their names for our metrics, what their logs mean and lack
+- `log` — a foreign run as the lines of an events.jsonl
 - `trainer` — trainer_state.json
 - `tensorboard` — event files
 - `wandb` — run-….wandb
-- `reading` — which of them it is, from its first bytes
+- `foreign_files` — which of them a file is, from its first bytes
 - `page` — the same for the page's own interpreter, piece by piece
 """

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from unfrozen.events import OTHER, VERSION, RunStatus, line
-from unfrozen.imported.names import Placement, assigned
-from unfrozen.imported.plain import fitted, text
 from unfrozen.imported.points import LAST_STEP, Attempt, Points, first_step, moments
-from unfrozen.imported.told import TOOLS, lacks, meanings
+from unfrozen.imported.sanitize import fitted, text
+from unfrozen.imported.tools import TOOLS, Placement, assigned, lacks, meanings
 
 IMPORTED: Final = "imported"
 _CONFIG_MOST: Final = 8 * 1024

@@ -16,9 +16,9 @@ from itertools import islice
 from typing import Any, Final
 
 from unfrozen.errors import ForeignFileError
+from unfrozen.imported.foreign_files import ForeignFiles, order
 from unfrozen.imported.log import lines
-from unfrozen.imported.plain import number, text
-from unfrozen.imported.reading import ForeignFiles, order
+from unfrozen.imported.sanitize import number, text
 
 LINES_AT_ONCE: Final = 500
 MOST_FILES: Final = 200

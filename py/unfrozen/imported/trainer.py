@@ -12,9 +12,9 @@ from typing import Any, Final
 from unfrozen.errors import ForeignFileError, is_deep
 from unfrozen.events import RunStatus
 from unfrozen.imported.log import ForeignRun
-from unfrozen.imported.plain import number, whole
 from unfrozen.imported.points import LAST_STEP, Points
-from unfrozen.imported.told import EXPECTED
+from unfrozen.imported.sanitize import number, whole
+from unfrozen.imported.tools import EXPECTED
 
 MOST_BYTES: Final = 64 * 2**20
 _SETTINGS: Final = (

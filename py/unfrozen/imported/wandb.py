@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from unfrozen.errors import ForeignFileError, file_shown, is_deep
 from unfrozen.imported.log import ForeignRun
-from unfrozen.imported.plain import number, text, whole
 from unfrozen.imported.points import LAST_STEP, Points
-from unfrozen.imported.wire import WireError, fields, parts, signed, utf8
+from unfrozen.imported.protobuf import WireError, fields, parts, signed, utf8
+from unfrozen.imported.sanitize import number, text, whole
 
 MAGIC: Final = b":W&B\xe1\xbe\x00"
 """Name, 0xBEE1 and version 0 of the format."""

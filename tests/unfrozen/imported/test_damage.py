@@ -10,7 +10,7 @@ import pytest
 import foreign_runs
 from imported_logs import events, reading_bytes
 from unfrozen.errors import ForeignFileError
-from unfrozen.imported.reading import ForeignFiles
+from unfrozen.imported.foreign_files import ForeignFiles
 
 STATE = {
     "log_history": [

@@ -7,7 +7,7 @@ import pytest
 from imported_logs import curve, events, of_kind
 from unfrozen.imported.log import ForeignRun
 from unfrozen.imported.points import Points
-from unfrozen.imported.told import TOOLS
+from unfrozen.imported.tools import TOOLS
 
 
 def run(points: Points, tool: str = "wandb", **fields: object) -> ForeignRun:

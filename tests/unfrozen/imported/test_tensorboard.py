@@ -10,8 +10,7 @@ import pytest
 import foreign_runs
 from imported_logs import curve, events, of_kind, reading, reading_bytes
 from unfrozen.errors import ForeignFileError
-from unfrozen.imported.tensorboard import scalar
-from unfrozen.imported.tfrecord import masked
+from unfrozen.imported.tensorboard import masked, scalar
 
 ROWS: list[dict[str, float]] = [
     {"train/loss": 2.5, "train/learning_rate": 1e-3, "odd/one": 7.25},

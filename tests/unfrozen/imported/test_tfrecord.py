@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from unfrozen.imported.tfrecord import MOST_RECORD, RecordCutter, crc32c, is_head, masked
+from unfrozen.imported.tensorboard import MOST_RECORD, RecordCutter, crc32c, is_head, masked
 
 
 def record(data: bytes) -> bytes:

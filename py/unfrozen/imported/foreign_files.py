@@ -8,9 +8,8 @@ from typing import Final, Literal
 
 from unfrozen.errors import ForeignFileError
 from unfrozen.imported.log import ForeignRun
-from unfrozen.imported.tensorboard import EventFilesReader
-from unfrozen.imported.tfrecord import HEAD, is_head
-from unfrozen.imported.told import EXPECTED
+from unfrozen.imported.tensorboard import HEAD, EventFilesReader, is_head
+from unfrozen.imported.tools import EXPECTED
 from unfrozen.imported.trainer import TrainerStateReader
 from unfrozen.imported.wandb import MAGIC, OfflineRunReader
 

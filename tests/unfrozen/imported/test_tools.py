@@ -3,7 +3,7 @@
 import pytest
 
 from unfrozen.events import METRIC_NAMES
-from unfrozen.imported.names import assigned, placed
+from unfrozen.imported.tools import assigned, placed
 
 
 @pytest.mark.parametrize(

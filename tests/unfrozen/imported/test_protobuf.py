@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfrozen.imported.wire import WireError, double, fields, parts, signed, single, utf8, varints
+from unfrozen.imported.protobuf import (
+    WireError,
+    double,
+    fields,
+    parts,
+    signed,
+    single,
+    utf8,
+    varints,
+)
 
 
 def test_a_message_of_protobuf_is_read_field_by_field() -> None:
