@@ -19,8 +19,8 @@ from typing import Any, Final, NoReturn
 from unfrozen.answer import ADVISED_JOBS, answer, on_all_cards, text
 from unfrozen.answer.chosen import framework_text
 from unfrozen.errors import InputError, PlanError, strict_json
-from unfrozen.frameworks.known import FRAMEWORKS
-from unfrozen.frameworks.solved import KEYS, Inverse, solved_data, solved_text
+from unfrozen.frameworks.registry import FRAMEWORKS
+from unfrozen.frameworks.tables import KEYS, Inverse, solved_data, solved_text
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue

@@ -3,7 +3,7 @@
 import time
 
 from tests.bench import Ratio, show
-from unfrozen.frameworks.known import FRAMEWORKS
+from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.layouts import layouts
@@ -18,7 +18,7 @@ def seconds(name: str, framework: str = "") -> float:
     """Processor time of a search, its first and only one."""
     recipe = {"attention": "flash", "kernels": "fused", "seq_len": 4096}
     job = Job.read({"model": CATALOGUE[name].config, "gpu": "H100", "recipe": recipe})
-    takes = FRAMEWORKS[framework].takes if framework else None
+    takes = FRAMEWORKS[framework].adapt if framework else None
     start = time.process_time()
     assert layouts(job, CARDS, SEQUENCES, takes)
     return time.process_time() - start

@@ -24,7 +24,7 @@ TARGETS = """(least) => {
   const text = "p, li, dd, figcaption, td, th, h1, h2, h3, h4";
   const inText = (link) => link.localName === "a" && link.closest(text);
   const ticked = (input) => /checkbox|radio/.test(input.type);
-  const label = (input) => (ticked(input) ? input.closest("label, [data-knob]") : null);
+  const label = (input) => (ticked(input) ? input.closest("label, [data-setting]") : null);
   return [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
     .filter((each) => each.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
     .filter((each) => !inText(each) || each.closest(".toc"))

@@ -19,15 +19,21 @@ def test_it_is_one_page() -> None:
     assert GUIDE.count("\n") <= 90
 
 
-def test_the_four_kinds_of_addition_have_an_example_each() -> None:
-    assert set(EXAMPLES) == {"A widget", "A memory term", "An optimizer", "A chapter"}
+def test_every_kind_of_addition_has_an_example() -> None:
+    kinds = {"A widget", "A planner setting", "A memory term", "An optimizer", "A chapter"}
+    assert set(EXAMPLES) == kinds
+
+
+def test_a_planner_setting_is_added_in_two_product_files() -> None:
+    names = [name for _, name, _ in EXAMPLES["A planner setting"]]
+    assert sum(not name.startswith("tests/") for name in names) <= 2
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_the_steps_are_numbered_and_each_names_a_file_and_a_word(kind: str) -> None:
     steps = EXAMPLES[kind]
     assert [int(number) for number, _, _ in steps] == list(range(1, len(steps) + 1))
-    assert len(steps) >= 4
+    assert len(steps) >= 3
     part = GUIDE.split(f"## {kind}")[1].split("\n## ")[0]
     assert len(re.findall(r"^\d+\. ", part, re.MULTILINE)) == len(steps), "a step of another form"
 

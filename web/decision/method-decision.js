@@ -1,17 +1,17 @@
 /**
  * `<method-decision>`: full fine-tuning, LoRA, QLoRA or a prompt. It shows what
- * `unfrozen.decision` says of a task: which method first, and later what would flip that.
+ * `unfrozen.decision` answers for a task: which method first, and later what would flip that.
  */
 
 import { toDom } from "../figures/vnode.js";
 import { fragment } from "../page/address.js";
-import { AskingElement } from "../planner/asking-element.js";
-import { openFolds, reopen } from "../planner/parts.js";
+import { StateElement } from "../planner/state-element.js";
+import { openFolds, reopen } from "../planner/view.js";
 import { editOf, syncControls } from "./controls.js";
 import { methodDecisionView, resultView } from "./view.js";
 
-export class MethodDecision extends AskingElement {
-  static asks = { name: "decision", first: "decide", later: "reversals", typing: 'input[type="text"]', noun: "answer" };
+export class MethodDecision extends StateElement {
+  static questions = { name: "decision", first: "decide", later: "reversals", typing: 'input[type="text"]', noun: "answer" };
 
   build() {
     const open = openFolds(this);
@@ -43,7 +43,7 @@ export class MethodDecision extends AskingElement {
     return this.querySelector(`#md-error-${CSS.escape(key)}`);
   }
 
-  spoken({ title, text }) {
+  announcement({ title, text }) {
     return `${title} ${text}`;
   }
 

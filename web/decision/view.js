@@ -5,7 +5,7 @@
 import { typed } from "../run/command-line.js";
 import { controlsView } from "./controls.js";
 import { commandWords } from "../planner/answers.js";
-import { bakedStatus } from "../planner/view.js";
+import { bakedStatus } from "../planner/status-line.js";
 import { h } from "../figures/vnode.js";
 
 /**

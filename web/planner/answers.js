@@ -97,8 +97,8 @@ function whyView({ terms, inputs, sources }) {
 }
 
 /** The cheapest set of changes that fits, then every single one with its button, and what helps nothing. */
-export function adviceView({ cheapest, advice, held_back: heldBack }) {
-  const idle = heldBack && h("p", { class: "mp-sentence" }, heldBack);
+export function adviceView({ cheapest, advice, without_effect: withoutEffect }) {
+  const idle = withoutEffect && h("p", { class: "mp-sentence" }, withoutEffect);
   if (!cheapest && advice.length === 0) {
     return [h("p", { class: "mp-sentence" }, "No single change of this recipe saves memory."), idle];
   }

@@ -1,10 +1,12 @@
 /**
- * The planner's controls as they stand in a view. Drawn once; `form.js` keeps them in step.
+ * The planner's controls: drawn once, then kept in step with a view. A slider that is being dragged,
+ * or a field that is being typed in, must stay the same element.
  *
  * Every control carries its key of the state as `data-key`; its error stands below it.
  */
 
 import { h } from "../figures/vnode.js";
+import { SENT } from "./hub-config.js";
 
 /**
  * All controls. What only a live control can show (lists, closed folds) is left out until then.
@@ -15,10 +17,10 @@ export function controlsView(view, { live }) {
     "fieldset",
     { class: "mp-controls", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to plan"),
-    h("div", { class: "mp-line" }, modelField(view, live), cardField(view, live)),
+    h("div", { class: "mp-line" }, modelField(view, live), gpuField(view, live)),
     presetsView(view.presets),
     h("div", { class: "mp-sliders" }, view.sliders.map(sliderField)),
-    h("div", { class: "mp-folds" }, settingsView(live ? view.groups : []), configView(view.config), unitField(view)),
+    h("div", { class: "mp-folds" }, settingsView(live ? view.groups : [], view.also_set), configView(view.config), unitField(view)),
   );
 }
 
@@ -61,12 +63,12 @@ function modelField({ model, config, models }, live) {
   );
 }
 
-function cardField({ gpu, cards }, live) {
+function gpuField({ gpu, gpu_options: options }, live) {
   return h(
     "div",
     { class: "mp-field" },
-    h("label", { for: "mp-gpu" }, "Card"),
-    select("gpu", gpu, live ? cards : cards.filter(({ value }) => value === gpu)),
+    h("label", { for: "mp-gpu" }, "GPU"),
+    select("gpu", gpu, live ? options : options.filter(({ value }) => value === gpu)),
     errorSlot("gpu"),
   );
 }
@@ -133,7 +135,7 @@ export function nearestStop(steps, value) {
   return steps.reduce((best, step, index) => (distance(step) < distance(steps[best]) ? index : best), 0);
 }
 
-function settingsView(groups) {
+function settingsView(groups, alsoSet) {
   return h(
     "details",
     { class: "mp-fold", "data-fold": "settings" },
@@ -141,26 +143,27 @@ function settingsView(groups) {
     h(
       "div",
       { class: "mp-groups" },
-      groups.map(({ label, knobs }) =>
+      groups.map(({ label, settings }) =>
         h(
           "fieldset",
-          { class: "mp-group" },
+          { class: "mp-group", "data-group": label, hidden: settings.every(({ hidden }) => hidden) },
           h("legend", null, label),
-          knobs.map(knobField),
+          settings.map(settingField),
         ),
       ),
     ),
+    h("p", { class: "mp-quiet", "data-also-set": "", hidden: alsoSet === "" }, alsoSet),
   );
 }
 
-function knobField(knob) {
-  const { key, label, help, kind, value, off } = knob;
+function settingField(setting) {
+  const { key, label, help, kind, value, hidden } = setting;
   const name = h("span", { class: "mp-knob-name" }, label, " ", h("span", { class: "mp-knob-help" }, help));
-  const field = { class: `mp-knob mp-knob-${kind}`, "data-knob": key, hidden: Boolean(off) };
-  return h("div", field, h("label", { for: `mp-${key}` }, name), knobInput(knob, kind, value), errorSlot(key));
+  const field = { class: `mp-knob mp-knob-${kind}`, "data-setting": key, hidden: Boolean(hidden) };
+  return h("div", field, h("label", { for: `mp-${key}` }, name), settingInput(setting, kind, value), errorSlot(key));
 }
 
-function knobInput({ key, options, placeholder, numeric }, kind, value) {
+function settingInput({ key, options, placeholder, numeric }, kind, value) {
   const attrs = { id: `mp-${key}`, "data-key": key, ...describedBy(key) };
   if (kind === "choice") return select(key, value, options);
   if (kind === "flag") return h("input", { ...attrs, type: "checkbox", checked: value === "true" });
@@ -211,4 +214,112 @@ function describedBy(key) {
 
 function errorSlot(key) {
   return h("p", { id: `mp-error-${key}`, class: "mp-error", "data-error": key, hidden: true });
+}
+
+/**
+ * Puts every control where a view has it.
+ * @param {HTMLElement} root
+ * @param {object} view from `unfrozen.planner`
+ * @param {{skip?: Element | null}} [opts] skip: the field the reader is in; it keeps its text
+ */
+export function syncControls(root, view, { skip = null } = {}) {
+  const set = (element, value) => {
+    if (element && element !== skip && element.value !== value) element.value = value;
+  };
+  const model = field(root, "model");
+  set(model, view.config ? "" : view.model);
+  model.placeholder = view.config ? "your config.json" : "search, or owner/name of the hub";
+  set(field(root, "gpu"), view.gpu);
+  set(field(root, "config"), view.config);
+  for (const slider of view.sliders) syncSlider(root, slider, set);
+  for (const group of view.groups) syncGroup(root, group, set, !view.problem);
+  const alsoSet = root.querySelector("[data-also-set]");
+  alsoSet.textContent = view.also_set;
+  alsoSet.hidden = view.also_set === "";
+  for (const { key, chosen } of view.presets) press(root.querySelector(`[data-preset="${key}"]`), chosen);
+  for (const name of view.units) press(root.querySelector(`[data-unit="${name}"]`), name === view.unit);
+  syncErrors(root, view.problem ?? null);
+}
+
+/** The control of a key. */
+export function field(root, key) {
+  return root.querySelector(`[data-key="${CSS.escape(key)}"]:not(details)`);
+}
+
+function syncSlider(root, { key, value, steps, texts }, set) {
+  const range = root.querySelector(`[data-slides="${key}"]`);
+  const index = nearestStop(steps, value);
+  set(field(root, key), value);
+  set(range, String(index));
+  const isStop = steps[index] === value;
+  range.setAttribute("aria-valuetext", isStop ? texts[index] : value);
+}
+
+function syncGroup(root, { label, settings }, set, hasDefaults) {
+  for (const setting of settings) syncSetting(root, setting, set, hasDefaults);
+  root.querySelector(`[data-group="${CSS.escape(label)}"]`).hidden = settings.every(({ hidden }) => hidden);
+}
+
+/** `hasDefaults`: the view names the value of a setting left alone; one with a problem does not. */
+function syncSetting(root, { key, kind, value, options, placeholder, hidden }, set, hasDefaults) {
+  const element = field(root, key);
+  element.closest("[data-setting]").hidden = Boolean(hidden);
+  if (kind === "flag") {
+    element.checked = value === "true";
+    return;
+  }
+  if (kind === "choice") {
+    options.forEach(({ label }, index) => {
+      if (hasDefaults && element.options[index].textContent !== label) element.options[index].textContent = label;
+    });
+  } else if (hasDefaults) element.placeholder = placeholder;
+  set(element, value);
+}
+
+function press(button, isPressed) {
+  button.setAttribute("aria-pressed", String(isPressed));
+}
+
+/** Puts the problem below its control, and opens the fold it lies in. */
+function syncErrors(root, problem) {
+  for (const slot of root.querySelectorAll("[data-error]")) {
+    const isHere = slot.dataset.error === problem?.control;
+    const control = field(root, slot.dataset.error);
+    slot.hidden = !isHere;
+    slot.replaceChildren(...(isHere ? errorNodes(problem) : []));
+    if (isHere) control.setAttribute("aria-invalid", "true");
+    else control.removeAttribute("aria-invalid");
+    if (isHere) reveal(slot);
+  }
+}
+
+function errorNodes({ text, link }) {
+  if (!link) return [text];
+  const anchor = document.createElement("a");
+  Object.assign(anchor, { href: link, target: "_blank", rel: "noopener noreferrer" });
+  anchor.textContent = "Open its config.json on the hub";
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", textContent: "Ask huggingface.co for its config.json" });
+  button.dataset.asks = link;
+  return [`${text} `, button, ` (${SENT}). `, anchor, ", then drop the file here or paste it below."];
+}
+
+function reveal(slot) {
+  const fold = slot.closest("details");
+  if (fold) fold.open = true;
+  for (const hidden of [slot.closest("[data-setting]"), slot.closest("[data-group]")]) {
+    if (hidden) hidden.hidden = false;
+  }
+}
+
+/**
+ * The change of the state that an edited element asks for; null for none.
+ * @returns {Record<string, string> | null}
+ */
+export function editOf(target, sliders) {
+  const { key, slides } = target.dataset;
+  if (slides) return { [slides]: sliders.find((slider) => slider.key === slides).steps[target.value] };
+  if (!key || key === "model") return null;
+  if (target.type === "checkbox") return { [key]: String(target.checked) };
+  return { [key]: target.value.trim() }; // an emptied field falls back to its default
 }

@@ -1,5 +1,5 @@
 /**
- * The planner's pictures: what fills the card at the peak, and the step instant by instant.
+ * The planner's figures: GPU memory at the peak, and over one step.
  *
  * Drawn in per cent of the width, so that one drawing fits every screen, and in tints with an
  * outline: all of it is prediction. Every text comes from `unfrozen.planner`; what is
@@ -13,14 +13,14 @@ const ROW_HEIGHT = 26;
 const LABELLED = 0.3; // of the width: a part that wide carries its name
 const LABELLED_WIDE = 0.085; // the same where the figure has room
 
-/** The stacked bar of the card at its peak, with the card's line and the error band. */
+/** The stacked bar of GPU memory at the peak, with the GPU's limit and the error band. */
 export function barView(bar) {
   const at = scale(bar.most);
   const { top, height, below } = BAR;
   const bottom = top + height;
   const words = [
     `${bar.total.text} at the peak of a step`,
-    bar.limit && `on a card of ${bar.limit.label}`,
+    bar.limit && `on a GPU of ${bar.limit.label}`,
     `error band ${bar.band.text}`,
   ];
   return h(
@@ -118,7 +118,7 @@ function partsView(parts, at, top, height) {
   });
 }
 
-/** What does not fit: everything behind the card's line. */
+/** What does not fit: everything beyond the GPU's limit. */
 function overView({ total, limit }, at, top, height) {
   if (!limit || total.bytes <= limit.bytes) return null;
   const beyond = total.bytes - limit.bytes;
@@ -135,7 +135,7 @@ function limitView(limit, at, y1, y2) {
   return h("line", { class: "mp-limit", x1: at(limit.bytes), x2: at(limit.bytes), y1, y2 });
 }
 
-/** The card's name, on the side of its line that has more room. */
+/** The GPU's name, on the side of its line that has more room. */
 function limitLabel({ bytes, label }, most, at) {
   const end = bytes > most / 2;
   const attrs = { class: "mp-limit-label", x: at(bytes), y: 11, "text-anchor": end ? "end" : "start" };

@@ -1,30 +1,79 @@
-/** The ranked layouts of the plan's cards: the button that asks for them, and a row for each. */
+/** The ranked layouts of the plan's GPUs: the search, the button that starts it, and a row for each. */
 
 import { h } from "../figures/vnode.js";
 import { applyButton, commandWords } from "./answers.js";
 
-export const FIND = "layouts"; // the way of the button that asks
+export const FIND = "layouts"; // `data-way` of the button that asks
+const REDRAW_MS = 250;
 
 /** What tells one plan from another. */
 export function keyOf(state) {
   return JSON.stringify(Object.entries(state).sort());
 }
 
-/** The button that asks, then the ranking. @param {object | null | undefined} told */
-export function layoutsView(told) {
-  const reason = told?.problem?.text || told?.none;
+/**
+ * Asks Python for the layouts of a plan, in turns between which it answers everything else. Another
+ * plan than the one asked about, unless it is one of the layouts, ends the search.
+ */
+export class LayoutSearch {
+  #calls = 0;
+  #asked = ""; // the plan that was asked about
+  #ranking = null;
+
+  /**
+   * @param {(name: string, value: unknown) => Promise<object | null>} ask asks Python
+   * @param {() => void} redraw shows the ranking as it is now
+   */
+  constructor(ask, redraw) {
+    this.ask = ask;
+    this.redraw = redraw;
+  }
+
+  /** Searches the layouts of a plan that `framework` runs, or any framework. */
+  async find(state, framework = "") {
+    const call = ++this.#calls;
+    this.#asked = keyOf(state);
+    this.#ranking = { ...this.#ranking, done: false };
+    this.redraw();
+    let drawn = performance.now();
+    while (!this.#ranking.done) {
+      const ranking = await this.ask("layouts", { state, framework });
+      if (call !== this.#calls) return;
+      this.#ranking = ranking ?? { done: true, rows: [], none: "Python failed. Press the button again." };
+      if (!this.#ranking.done && performance.now() - drawn < REDRAW_MS) continue;
+      drawn = performance.now();
+      this.redraw();
+    }
+  }
+
+  /** What there is to show beside a plan; null where nothing was asked about it. */
+  about(state) {
+    const key = keyOf(state);
+    const rows = this.#ranking?.rows ?? [];
+    if (key !== this.#asked && !rows.some((row) => keyOf(row.state) === key)) {
+      this.#calls += 1; // an answer on its way is of no use now
+      this.#ranking = null;
+      this.#asked = "";
+    }
+    return this.#ranking && { ...this.#ranking, chosen: key };
+  }
+}
+
+/** The button that asks, then the ranking. @param {object | null | undefined} ranking */
+export function layoutsView(ranking) {
+  const reason = ranking?.problem?.text || ranking?.none;
   return [
     h(
       "p",
       { class: "mp-sentence" },
-      "Which cards share a layer, a sequence, the depth or the states, what is recomputed and how many sequences go " +
-        "through at once: the same step, the fastest way that fits. ",
-      applyButton(FIND, told && !told.done ? "Looking…" : "Rank the layouts", "Rank the layouts of these cards"),
+      "Tensor, context, pipeline and data parallelism, sharding, activation checkpointing and micro-batch size: the " +
+        "fastest combination that fits, for the same step. ",
+      applyButton(FIND, ranking && !ranking.done ? "Looking…" : "Rank the layouts", "Rank the layouts of these GPUs"),
     ),
-    told?.text && h("p", { class: "mp-quiet" }, told.text, " ", told.by && byView(told)),
+    ranking?.text && h("p", { class: "mp-quiet" }, ranking.text, " ", ranking.by && byView(ranking)),
     reason && h("p", { class: "mp-sentence" }, reason),
-    ...(told?.rows?.length ? rowsView(told) : []),
-    told?.framework && told.rows.length > 0 && commandView(told),
+    ...(ranking?.rows?.length ? rowsView(ranking) : []),
+    ranking?.framework && ranking.rows.length > 0 && commandView(ranking),
   ];
 }
 
@@ -57,7 +106,7 @@ function rowsView({ rows, unit, chosen }) {
     h(
       "p",
       { class: "mp-layouts-head", "aria-hidden": "true" },
-      ["Layout", "needs", "a step", "tokens/s", `${unit} for 10⁹ tokens`, "most of it"].map((text) => h("span", null, text)),
+      ["Layout", "memory", "step time", "tokens/s", `${unit} per 10⁹ tokens`, "bound by"].map((text) => h("span", null, text)),
     ),
     h("ol", { class: "mp-layouts" }, rows.map((row, index) => rowView(row, index, unit, chosen))),
   ];
@@ -69,11 +118,11 @@ function rowView({ label, note, memory, time, speed, cost, bound, state }, index
     "li",
     { class: isChosen ? "mp-layouts-row mp-fits" : "mp-layouts-row" },
     h("span", { class: "mp-layouts-what" }, label, h("span", { class: "mp-advice-note" }, note)),
-    cell("needs ", memory),
-    cell("a step takes ", time),
+    cell("memory ", memory),
+    cell("step time ", time),
     cell("", speed, " tokens/s"),
-    cell(`${unit} for a billion tokens: `, cost),
-    cell("most of it: ", bound),
+    cell(`${unit} per billion tokens: `, cost),
+    cell("bound by ", bound),
     isChosen ? h("span", { class: "mp-tag" }, "chosen") : applyButton(`${FIND}-${index}`, "Use", `Use ${label}, ${note}`),
   );
 }

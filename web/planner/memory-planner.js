@@ -1,27 +1,26 @@
 /**
- * `<memory-planner>`: will it fit, and what to change. It shows what `unfrozen.planner` says
- * of a state: verdict and figures first, advice and inverse answers later.
+ * `<memory-planner>`: will it fit, and what to change. It shows what `unfrozen.planner` answers
+ * for a state: verdict and figures first, advice and inverse answers later.
  */
 
 import { toDom } from "../figures/vnode.js";
 import { stateOf } from "./answers.js";
-import { AskingElement } from "./asking-element.js";
-import { editOf, field, syncControls } from "./form.js";
-import { configText } from "./hub.js";
-import { LayoutSearch } from "./layout-search.js";
-import { FIND } from "./layouts.js";
-import { ModelSearch } from "./models.js";
-import { openFolds, PlannerParts, reopen } from "./parts.js";
-import { memoryPlannerView, PART_NAMES } from "./view.js";
+import { planner } from "../python/planner.js";
+import { editOf, field, syncControls } from "./controls.js";
+import { configText } from "./hub-config.js";
+import { FIND, LayoutSearch } from "./layouts.js";
+import { ModelSearch } from "./model-search.js";
+import { StateElement } from "./state-element.js";
+import { memoryPlannerView, openFolds, PART_NAMES, PlannerParts, reopen } from "./view.js";
 
 const MOST_FILE_BYTES = 200_001; // Python refuses half of that; more need not be read to say so
 const LATER = ["advice", "solves"]; // parts that come with `ways`
 const PARTS = { first: PART_NAMES.filter((name) => !LATER.includes(name)), later: LATER };
 
-export class MemoryPlanner extends AskingElement {
-  static asks = { name: "planner", first: "glance", later: "ways", typing: "input:not([type=checkbox]), textarea" };
+export class MemoryPlanner extends StateElement {
+  static questions = { name: "planner", first: "glance", later: "ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
-  #layouts = new LayoutSearch(() => this.#drawLayouts());
+  #layouts = new LayoutSearch((name, value) => planner.ask(name, value), () => this.#drawLayouts());
 
   /** The same tree as the baked one, with controls that work. */
   build() {
@@ -67,7 +66,7 @@ export class MemoryPlanner extends AskingElement {
     return field(this, control);
   }
 
-  spoken({ verdict }) {
+  announcement({ verdict }) {
     return `${verdict.title} ${verdict.text}`;
   }
 

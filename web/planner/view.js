@@ -9,21 +9,20 @@ import { adviceView, commandsView, numbersView, partsList, solvesView, verdictVi
 import { controlsView } from "./controls.js";
 import { barView, timelineView } from "./figures.js";
 import { layoutsView } from "./layouts.js";
-import { h } from "../figures/vnode.js";
-
-const BAKED = "Computed when this page was built.";
+import { h, toDom, toHtml } from "../figures/vnode.js";
+import { bakedStatus } from "./status-line.js";
 
 /** Parts in order: name, heading, what it needs of a view. */
 const PARTS = [
   ["verdict", "", (view) => verdictView(view.verdict, view.facts)],
   ["bar", "", (view) => barView(view.bar)],
-  ["parts", "What fills the card at the peak", partsView],
-  ["timeline", "The step, instant by instant", (view) => timelineView(view.timeline)],
-  ["advice", "What to change", (view) => view.advice && adviceView(view)],
-  ["solves", "Turned around: the edge of what fits", (view) => view.solves && solvesView(view.solves)],
-  ["layouts", "Shared out: the fastest layout", (view) => layoutsView(view.layouts)],
-  ["run", "How long it takes", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],
-  ["commands", "Run it, or plan it elsewhere", (view) => commandsView(view.commands)],
+  ["parts", "GPU memory at the peak", partsView],
+  ["timeline", "Memory over one step", (view) => timelineView(view.timeline)],
+  ["advice", "Changes that save memory", (view) => view.advice && adviceView(view)],
+  ["solves", "The largest that fits", (view) => view.solves && solvesView(view.solves)],
+  ["layouts", "The fastest layout", (view) => layoutsView(view.layouts)],
+  ["run", "Time, energy and cost", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],
+  ["commands", "Commands", (view) => commandsView(view.commands)],
 ];
 
 /** Names of the parts, in order. */
@@ -42,11 +41,6 @@ export function memoryPlannerView(view, { live = false } = {}) {
     bakedStatus(),
     h("div", { class: "mp-result" }, PARTS.map(([name]) => partSlot(name, view))),
   );
-}
-
-/** Where the numbers come from until a script is here; without scripts, also what is missing. */
-export function bakedStatus() {
-  return h("p", { class: "mp-status" }, BAKED, " ", h("span", { class: "no-script" }, "The controls need JavaScript."));
 }
 
 function partsView({ bar, memory }) {
@@ -73,4 +67,69 @@ export function partContent(name, view) {
 
 function assumptionsView(sentences) {
   return h("p", { class: "mp-quiet" }, sentences.join(" "));
+}
+
+/** Redraws the parts of the planner that changed: what was open stays open, focus stays put. */
+export class PlannerParts {
+  /**
+   * @param {HTMLElement} root holds the drawn parts
+   * @param {object} view what they show
+   */
+  constructor(root, view) {
+    this.root = root;
+    this.printed = new Map(PART_NAMES.map((name) => [name, print(partContent(name, view))]));
+  }
+
+  /** Draws the named parts of a view. */
+  draw(view, names) {
+    for (const name of names) {
+      const content = partContent(name, view);
+      const html = print(content);
+      if (this.printed.get(name) === html) continue;
+      this.printed.set(name, html);
+      this.#replace(this.root.querySelector(`[data-part="${name}"]`), content);
+    }
+  }
+
+  #replace(part, content) {
+    const open = openFolds(part);
+    const focused = part.contains(document.activeElement) ? pathTo(document.activeElement) : "";
+    part.replaceChildren(...content.map((node) => toDom(node)));
+    reopen(part, open);
+    if (focused) (part.querySelector(focused) ?? headingOf(part)).focus({ preventScroll: true });
+  }
+}
+
+function print(content) {
+  return content.map(toHtml).join("");
+}
+
+/** The folds that stand open, by key. */
+export function openFolds(root) {
+  return [...root.querySelectorAll("details[open]")].map(({ dataset }) => dataset.key).filter(Boolean);
+}
+
+/** Opens the folds of these keys. */
+export function reopen(root, keys) {
+  for (const key of keys) {
+    const fold = root.querySelector(`details[data-key="${key}"]`);
+    if (fold) fold.open = true;
+  }
+}
+
+/** A selector that finds a control again after its part was redrawn. */
+function pathTo(element) {
+  const { way, copies, copy } = element.dataset;
+  if (way) return `[data-way="${way}"]`;
+  if (copies) return `[data-copies="${copies}"]`;
+  if (copy) return `[data-copy="${copy}"]`;
+  const fold = element.closest("details[data-key]");
+  if (element.localName === "summary") return `details[data-key="${fold.dataset.key}"] > summary`;
+  return element.classList.contains("mp-scroll") ? ".mp-scroll" : "h3";
+}
+
+function headingOf(part) {
+  const heading = part.querySelector("h3") ?? part;
+  heading.tabIndex = -1;
+  return heading;
 }

@@ -3,7 +3,7 @@
  * its answer; the planner's Python judges what the reader types, and makes other jobs.
  */
 
-import { askPlanner, voice } from "../planner/ask.js";
+import { announcer, askPlanner } from "./ask-python.js";
 import { helpView, jobView } from "./exercise-view.js";
 import { toDom } from "../figures/vnode.js";
 
@@ -12,7 +12,7 @@ export class ComputeIt extends HTMLElement {
     if (this.verdict) return;
     this.verdict = this.querySelector(".exercise-verdict");
     this.input = this.querySelector("input");
-    this.voice = this.appendChild(voice());
+    this.announcer = this.appendChild(announcer());
     this.addEventListener("submit", (event) => this.#check(event));
     this.querySelector(".quiz-more button").addEventListener("click", () => this.#another());
   }
@@ -39,7 +39,7 @@ export class ComputeIt extends HTMLElement {
     this.input.value = "";
     this.#say("");
     const given = exercise.given.map(([name, value]) => `${name}: ${value}.`);
-    this.voice.textContent = [...given, exercise.question].join(" ");
+    this.announcer.textContent = [...given, exercise.question].join(" ");
   }
 
   #say(words, standing = "") {

@@ -4,13 +4,13 @@
  */
 
 import { fill } from "./article-quiz.js";
-import { askPlanner, voice } from "../planner/ask.js";
+import { announcer, askPlanner } from "./ask-python.js";
 
 export class FindTheLie extends HTMLElement {
   connectedCallback() {
     if (this.status) return;
     this.status = this.querySelector(".quiz-more [role=status]");
-    this.voice = this.appendChild(voice());
+    this.announcer = this.appendChild(announcer());
     this.querySelector(".quiz-more button").addEventListener("click", () => this.#another());
   }
 
@@ -21,7 +21,7 @@ export class FindTheLie extends HTMLElement {
     this.dataset.next = lie.next;
     this.querySelector(".quiz-story").textContent = lie.story;
     fill(this.querySelector("fieldset"), lie);
-    this.voice.textContent = lie.story;
+    this.announcer.textContent = lie.story;
   }
 }
 

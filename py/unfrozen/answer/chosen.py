@@ -6,7 +6,7 @@ import textwrap
 from typing import Final
 
 from unfrozen.job import Job
-from unfrozen.job.framework import Word
+from unfrozen.job.framework_defaults import AppliedDefault
 
 WIDTH: Final = 100
 
@@ -29,9 +29,9 @@ def framework_json(job: Job) -> dict[str, object]:
     """{"framework": {"name", "words"}}; empty where none is named."""
     if job.framework is None:
         return {}
-    words = [word._asdict() for word in job.framework.words]
+    words = [word._asdict() for word in job.framework.defaults]
     return {"framework": {"name": job.framework.name, "words": words}}
 
 
-def _value(word: Word) -> str:
+def _value(word: AppliedDefault) -> str:
     return "null" if word.value is None else str(word.value).lower()

@@ -28,7 +28,7 @@ from unfrozen.decision.flips import flips
 from unfrozen.decision.options import KEYS, Option
 from unfrozen.decision.ranking import ranked
 from unfrozen.errors import PlanError, shown
-from unfrozen.planner.figures import Json
+from unfrozen.planner.controls import Json
 from unfrozen.planner.state import as_query as planner_query
 
 __all__ = ["decide", "reversals", "view"]

@@ -6,8 +6,8 @@ from typing import Final
 
 from unfrozen.decision.choices import Choice
 from unfrozen.decision.options import Option
-from unfrozen.planner import command as planner_command
-from unfrozen.planner.figures import Json
+from unfrozen.planner.commands import commands as planner_commands
+from unfrozen.planner.controls import Json
 from unfrozen.planner.state import State
 
 _ALPHA: Final = 32
@@ -41,7 +41,7 @@ def command(option: Option, choice: Choice) -> Json | None:
         return None
     if option.key != "full":
         return {"text": _settings(option), "note": _RATE}
-    found = planner_command.commands(option.way.plan, option.way.state)
+    found = planner_commands(option.way.plan, option.way.state, "GiB")
     differs = found["differs"]
     assert isinstance(differs, list)
     note = f"Differs from the plan: {'; '.join(differs)}." if differs else ""

@@ -22,7 +22,7 @@ from unfrozen.decision.choices import (
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import find
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.planner.figures import Json
+from unfrozen.planner.controls import Json
 from unfrozen.schema.address import readable, settings
 from unfrozen.units import format_count, gib, sig3
 

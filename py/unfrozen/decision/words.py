@@ -20,7 +20,7 @@ from unfrozen.decision.serving import prompt_tokens
 from unfrozen.decision.training import EIGHT_BIT, EXACT, ROUNDED
 from unfrozen.hardware.gpus import find
 from unfrozen.plan.record import overall
-from unfrozen.planner.figures import Json
+from unfrozen.planner.controls import Json
 from unfrozen.planner.sizes import duration_text
 from unfrozen.units import format_bytes, format_count, gib, sig3, small
 

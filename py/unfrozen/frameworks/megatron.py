@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.words import lines, refuse, torchrun, trained_by_adamw
+from unfrozen.frameworks.command_lines import lines, refuse, torchrun, trained_by_adamw
 from unfrozen.job import Job
 from unfrozen.plan.dimensions import WHOLE_LOGITS
 
@@ -23,7 +23,7 @@ NAME: Final = "megatron"
 _STRATEGIES: Final = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
 
 
-def takes(job: Job) -> Job:
+def megatron_job(job: Job) -> Job:
     """The job as Megatron-LM trains it. Raises PlanError where it cannot."""
     cluster, layers = job.cluster, job.model.architecture.layers
     refuse(
@@ -35,7 +35,7 @@ def takes(job: Job) -> Job:
         pipeline_layers=(None,),
     )
     if cluster.shard_size and cluster.stage < 3:
-        bound = "only Megatron-FSDP spreads states over groups of cards here"
+        bound = "only Megatron-FSDP shards states over groups of GPUs"
         raise PlanError("cluster.shard_size", cluster.shard_size, bound, "use zero3")
     if layers % cluster.stages:
         bound = f"Megatron-LM cuts {layers} layers into equal stages"
@@ -58,16 +58,16 @@ def command(job: Job) -> str:
         "pretrain_gpt.py --use-checkpoint-args --load CHECKPOINT --finetune --bf16",
         f"--seq-length {recipe.seq_len} --max-position-embeddings {recipe.seq_len}",
         f"--micro-batch-size {recipe.micro_batch} --global-batch-size {sequences}",
-        " ".join(_shared(job)),
-        " ".join(_sharded(job)),
+        " ".join(_model_parallel(job)),
+        " ".join(_data_parallel(job)),
         "--recompute-granularity full --recompute-method uniform --recompute-num-layers 1"
         if recipe.checkpointing == "full"
         else "",
     )
 
 
-def _shared(job: Job) -> list[str]:
-    """Who shares a layer, a sequence, the depth, the experts."""
+def _model_parallel(job: Job) -> list[str]:
+    """Options of tensor, context, pipeline and expert parallelism."""
     cluster = job.cluster
     ranks = {
         "tensor-model-parallel-size": cluster.tensor_parallel,
@@ -85,7 +85,7 @@ def _shared(job: Job) -> list[str]:
     return found
 
 
-def _sharded(job: Job) -> list[str]:
+def _data_parallel(job: Job) -> list[str]:
     cluster = job.cluster
     if cluster.stage == 0:
         return []

@@ -12,24 +12,24 @@ from itertools import islice
 from typing import Any, Final
 
 from unfrozen.errors import InputError
-from unfrozen.frameworks.known import FRAMEWORKS, Framework
-from unfrozen.frameworks.table import CAUSES, MESH, spread
+from unfrozen.frameworks.registry import FRAMEWORKS, Framework
+from unfrozen.frameworks.tables import CAUSES, MESH, zero_stage
 from unfrozen.job import Job
-from unfrozen.job.cluster import Cluster
-from unfrozen.job.recipe import Recipe
+from unfrozen.job.cluster import CLUSTER_SETTINGS, Cluster
+from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
 from unfrozen.plan.dimensions import LAID_OUT
 from unfrozen.plan.layouts import Layout, Search, step_sequences
-from unfrozen.planner.keys import CLUSTER, RECIPE, YIELDS
-from unfrozen.planner.refusals import as_problem
+from unfrozen.planner.controls import as_problem
 from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import (
+    LEFT_TO_JOB,
+    Question,
     State,
     as_text,
-    price,
     read_job,
+    read_question,
     read_state,
     recipe_json,
-    unit,
 )
 from unfrozen.units import format_duration, sig3
 
@@ -39,14 +39,14 @@ TURN: Final = (5, 1)
 
 
 @dataclass
-class _Kept:
-    """The question that is being looked into, and how far."""
+class _Current:
+    """The search under way, and the question it answers."""
 
     asked: tuple[State, str] | None = None
     search: Search | None = None
 
 
-_KEPT: Final = _Kept()
+_CURRENT: Final = _Current()
 
 
 def layouts(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,22 +56,22 @@ def layouts(given: Mapping[str, Any]) -> dict[str, Any]:
     state: State = {}
     try:
         state = read_state(given.get("state") or {})
+        question = read_question(state)
         framework = str(given.get("framework") or "")
-        job = read_job(state)
-        search = _search(job, state, framework)
+        search = _search(question, framework)
         done = _turn(search)
-        return _told(search, job, state, framework) | {"done": done, "problem": None}
+        return _ranking(search, question, framework) | {"done": done, "problem": None}
     except InputError as error:
         return {"done": True, "rows": [], "problem": as_problem(error, state)}
 
 
-def _search(job: Job, state: State, framework: str) -> Search:
-    asked = (state, framework)
-    if _KEPT.search is None or _KEPT.asked != asked:
-        takes = FRAMEWORKS[framework].takes if framework in FRAMEWORKS else None
-        _KEPT.search = Search(job, job.cluster.gpus, None, takes, SHOWN)
-        _KEPT.asked = asked
-    return _KEPT.search
+def _search(question: Question, framework: str) -> Search:
+    job, asked = question.job, (question.state, framework)
+    if _CURRENT.search is None or _CURRENT.asked != asked:
+        takes = FRAMEWORKS[framework].adapt if framework in FRAMEWORKS else None
+        _CURRENT.search = Search(job, job.cluster.gpus, None, takes, SHOWN)
+        _CURRENT.asked = asked
+    return _CURRENT.search
 
 
 def _turn(search: Search) -> bool:
@@ -83,18 +83,19 @@ def _turn(search: Search) -> bool:
     return search.over
 
 
-def _told(search: Search, job: Job, state: State, framework: str) -> dict[str, Any]:
+def _ranking(search: Search, question: Question, framework: str) -> dict[str, Any]:
+    job = question.job
     gpus, sequences = job.cluster.gpus, step_sequences(job, job.cluster.gpus)
-    cards = f"{gpus:,} card{'' if gpus == 1 else 's'}"
+    count = f"{gpus:,} GPU{'' if gpus == 1 else 's'}"
     step = f"{sequences:,} sequence{'' if sequences == 1 else 's'} a step"
     chosen = FRAMEWORKS.get(framework)
-    rows = [_row(one, state, chosen) for one in search.found] if search.over else []
-    none = "Nothing that fits: more cards, or another change of those above."
+    rows = [_row(one, question, chosen) for one in search.found] if search.over else []
+    none = "Nothing that fits: more GPUs, or another change of those above."
     return {
-        "text": f"{cards}, {step}: {search.looked:,} layouts looked at.",
+        "text": f"{count}, {step}: {search.looked:,} layouts looked at.",
         "none": none if search.over and not rows else "",
         "rows": rows,
-        "unit": "card-hours" if price(state) is None else "cost",
+        "unit": "GPU-hours" if question.price is None else "cost",
         "by": [{"value": "", "label": "anyone"}, *_OPTIONS],
         "framework": framework,
     }
@@ -103,45 +104,45 @@ def _told(search: Search, job: Job, state: State, framework: str) -> dict[str, A
 _OPTIONS: Final = [{"value": name, "label": one.label} for name, one in FRAMEWORKS.items()]
 
 
-def _row(one: Layout, state: State, framework: Framework | None) -> dict[str, Any]:
-    (cause, share), cost = one.binds, price(state)
+def _row(one: Layout, question: Question, framework: Framework | None) -> dict[str, Any]:
+    (cause, share), cost = one.binds, question.price
     spent = one.card_hours if cost is None else one.card_hours * cost
     return {
         "label": _label(one.job),
         "note": _note(one.job),
-        "memory": size_text(one.device_bytes, unit(state)),
+        "memory": size_text(one.device_bytes, question.unit),
         "time": format_duration(one.seconds),
         "speed": f"{one.tokens_per_second:,.0f}",
         "cost": f"{spent:,.0f}" if spent >= 100 else sig3(spent),
         "bound": f"{CAUSES[cause]}, {100 * share:.0f}%",
-        "state": state_of(one.job, state),
+        "state": state_of(one.job, question.state),
         "command": framework.command(one.job) if framework else "",
     }
 
 
 def _label(job: Job) -> str:
-    """Who shares what: "data 32 × tensor 2"."""
+    """The sizes of each parallelism: "data 32 × tensor 2"."""
     cluster = job.cluster
-    counts = {word: getattr(cluster, key) for key, word in _SHARED.items()}
+    counts = {name: getattr(cluster, key) for key, name in _SHARED.items()}
     counts = {"data": cluster.replicas} | counts
-    shared = [f"{word} {count:,}" for word, count in counts.items() if count > 1]
-    return " × ".join(shared) or "one card alone"
+    shared = [f"{name} {count:,}" for name, count in counts.items() if count > 1]
+    return " × ".join(shared) or "one GPU"
 
 
 _SHARED: Final = {key: key.removesuffix("_parallel") for key in MESH}
 
 
 def _note(job: Job) -> str:
-    """How states are spread, what is computed again, what goes through at once."""
-    cluster, recipe, stage = job.cluster, job.recipe, spread(job)
+    """Sharding, activation checkpointing and the batch of a layout."""
+    cluster, recipe, stage = job.cluster, job.recipe, zero_stage(job)
     count, at_once = recipe.grad_accum, recipe.micro_batch
     parts = [
-        "" if cluster.alike == 1 else "copies" if stage == "–" else f"ZeRO-{stage}",
+        "" if cluster.alike == 1 else "replicated" if stage == "–" else f"ZeRO-{stage}",
         {"none": "", "selective": "some recomputed", "full": "layers recomputed"}[
             recipe.checkpointing
         ],
         f"{count:,} × {at_once:,} sequence{'' if count * at_once == 1 else 's'}",
-        f"{cluster.chunks} stages a card" if cluster.chunks > 1 and cluster.stages > 1 else "",
+        f"{cluster.chunks} stages per rank" if cluster.chunks > 1 and cluster.stages > 1 else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -157,9 +158,9 @@ def state_of(wanted: Job, state: State) -> State:
     }
     found = read_state({**state, **texts})
     recipe = Recipe.read(recipe_json(found))
-    pinned = _differences(recipe, wanted.recipe, RECIPE, YIELDS - found.keys())
+    pinned = _differences(recipe, wanted.recipe, RECIPE_SETTINGS, LEFT_TO_JOB - found.keys())
     found = read_state({**found, **pinned})
-    rest = _differences(read_job(found).cluster, wanted.cluster, CLUSTER, LAID_OUT)
+    rest = _differences(read_job(found).cluster, wanted.cluster, CLUSTER_SETTINGS, LAID_OUT)
     return read_state({**found, **rest})
 
 
@@ -172,7 +173,3 @@ def _differences(
         for key in keys
         if key not in but and getattr(found, key) != getattr(wanted, key)
     }
-
-
-def _large(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else sig3(value)

@@ -1,6 +1,6 @@
 """torchtitan: `torchtitan/config/configs.py` @b5bcd76c, class by class the groups of its options.
 
-Weights and optimizer are fp32, products bf16 (`training.dtype`, `mixed_precision_param`), and
+Weights and optimizer are fp32, matmuls bf16 (`training.dtype`, `mixed_precision_param`), and
 FSDP's precision is there without sharding too (`models/llama3/parallelize.py`). States are spread
 over data and context together (`distributed/parallel_dims.py`: fsdp = dp_shard · cp); weights that
 stay after the forward pass are ZeRO-2. A pipeline takes all micro-batches of a step (`trainer.py`:
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.words import lines, refuse, torchrun, trained_by_adamw
+from unfrozen.frameworks.command_lines import lines, refuse, torchrun, trained_by_adamw
 from unfrozen.job import Job
 
 NAME: Final = "torchtitan"
@@ -29,7 +29,7 @@ SCHEDULES: Final = {
 _RESHARD: Final = {"zero2": "never", "zero3": "always"}
 
 
-def takes(job: Job) -> Job:
+def torchtitan_job(job: Job) -> Job:
     """The job as torchtitan trains it. Raises PlanError where it cannot."""
     cluster = job.cluster
     refuse(
@@ -44,7 +44,7 @@ def takes(job: Job) -> Job:
     )
     shards = cluster.shards if cluster.stage else 1
     if shards % cluster.context_parallel:
-        bound = "torchtitan spreads states over all cards that share a sequence"
+        bound = "torchtitan shards states over all GPUs that split a sequence"
         raise PlanError("cluster.context_parallel", cluster.context_parallel, bound, "use zero3")
     experts = 1 if cluster.expert_parallel > 1 else cluster.expert_tensor_parallel
     own = replace(

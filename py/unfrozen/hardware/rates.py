@@ -64,7 +64,7 @@ def best_matmul_tflops(gpu: Gpu) -> float:
 
 
 def sustained_tflops(gpu: Gpu, precision: str) -> float:
-    """Return TFLOP/s that large matmuls sustain in a precision of `unfrozen.job.choices`."""
+    """Return TFLOP/s that large matmuls sustain in a precision of `unfrozen.job.settings`."""
     if precision == "fp32":
         return SUSTAINED_SHARE * gpu.fp32_tflops
     half = gpu.sustained_tflops or SUSTAINED_SHARE * best_matmul_tflops(gpu)

@@ -2,14 +2,12 @@
 
 Reading order:
 
-- `choices` — what each key of a recipe may be
-- `lora` — the adapters of a recipe
+- `settings` — what a setting is: type, default, bounds, label, help
+- `lora` — the adapters of a recipe, and the layers they sit beside
 - `recipe` — how a model is trained
-- `cluster` — on how many cards
+- `cluster` — on how many GPUs
 - `layout` — whether a layout fits a model
-- `targets` — the layers that adapters sit beside
-- `habits` — what frameworks do by default
-- `framework` — … where a job does not say it
+- `framework_defaults` — what a framework does where a job does not say it
 - `job` — all of it, read from plain data and checked
 """
 

@@ -1,84 +1,238 @@
-"""How many cards train a model and what they share out; the `cluster` part of a job."""
+"""How many GPUs train a model and what they shard; the `cluster` part of a job."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from unfrozen.errors import PlanError
+from unfrozen.job.settings import (
+    Setting,
+    check_setting,
+    choice,
+    flag,
+    listing,
+    settings_of,
+    whole_number,
+)
 
 SHARDINGS: Final = ("none", "zero1", "zero2", "zero3")
-OFFLOADS: Final = ("none", "optimizer", "params")
-SCHEDULES: Final = (
-    "gpipe",
-    "1f1b",
-    "interleaved",
-    "zero_bubble",
-    "zb_h2",
-    "zb_v",
-    "dualpipe_v",
-    "dualpipe",
-)
-"""Orders of the micro-batches of a pipeline: `unfrozen.memory.schedules` says what each keeps."""
+SCHEDULE_LABELS: Final = {
+    "gpipe": "GPipe",
+    "1f1b": "1F1B",
+    "interleaved": "interleaved 1F1B",
+    "zero_bubble": "zero bubble (ZB-H1)",
+    "zb_h2": "zero bubble (ZB-H2)",
+    "zb_v": "zero bubble, V-shaped (ZB-V)",
+    "dualpipe_v": "DualPipeV",
+    "dualpipe": "DualPipe (two copies of the weights)",
+}
+"""Orders of the micro-batches of a pipeline; `unfrozen.memory` knows what each has in flight."""
+SCHEDULES: Final = tuple(SCHEDULE_LABELS)
 
 MOST_GPUS: Final = 1_000_000
-MOST_CHUNKS: Final = 64
 _TWO_CHUNKS: Final = ("zb_v", "dualpipe_v", "dualpipe")
 _LEAST_CHUNKS: Final = {"interleaved": 2, "zero_bubble": 1}
 
 
+def _shards(job: Any) -> bool:
+    return bool(job.cluster.stage > 0)
+
+
+def _shards_weights(job: Any) -> bool:
+    return bool(job.cluster.stage == 3)
+
+
+def _is_tensor_parallel(job: Any) -> bool:
+    return bool(job.cluster.tensor_parallel > 1)
+
+
+def _has_pipeline(job: Any) -> bool:
+    return bool(job.cluster.pipeline_parallel > 1)
+
+
+def _has_virtual_stages(job: Any) -> bool:
+    return _has_pipeline(job) and job.cluster.pipeline_schedule in _LEAST_CHUNKS
+
+
+def _has_experts(job: Any) -> bool:
+    return job.model.architecture.experts is not None
+
+
+def _splits_experts(job: Any) -> bool:
+    parallel = job.cluster.tensor_parallel > 1 or job.cluster.expert_parallel > 1
+    return _has_experts(job) and parallel
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The cards and what each of them holds of the model.
+    """The GPUs and what each of them holds of the model; every field is declared as a setting."""
 
-    gpus               number of cards
-    sharding           none, or ZeRO 1 (optimizer), 2 (and gradients), 3 (and weights), over all
-                       cards that hold the same part of a layer: arXiv 1910.02054
-    shard_size         cards over which that is spread; groups of so many hold the same (HSDP, or
-                       ZeRO over part of the replicas). None: all of them
-    tensor_parallel    cards that share the matrices of each layer
-    sequence_parallel  those cards share the rest of a layer too, along the sequence
-    context_parallel   cards that share one sequence, each with its own tokens
-    pipeline_parallel  cards, or groups of them, that hold layers of their own; the micro-batches
-                       that pass through are those of `recipe.grad_accum`
-    pipeline_schedule  the order in which they pass
-    pipeline_chunks    stages that a card holds, not next to each other, under "interleaved" (None:
-                       2) and "zero_bubble" (None: 1); where a card works from both ends ("zb_v",
-                       "dualpipe_v", "dualpipe") there are two
-    pipeline_layers    layers of each stage in order; None: as many each, or nearly
-    expert_parallel    cards, out of those that hold the same part of the other layers, that share
-                       the experts of a layer
-    expert_tensor_parallel  cards that share the matrices of one expert; None: as tensor_parallel
-    device_map         layers are spread over the cards of one machine, and one works at a time
-    outer_apart        under zero3, embedding and head are gathered and scattered on their own where
-                       they are not tied, and gradients are summed in fp32, whatever their own
-                       precision (`gpu_runner`, torchtitan since 2025); else with the root
-    root_resharded     under zero3, what is outside the layers is let go of after the forward pass
-                       (FSDP2's `reshard_after_forward=True`, given for the root as well)
-    whole_embedding    tensor-parallel ranks hold the whole embedding each (KempnerForge)
-    offload            "optimizer" keeps the optimizer (and, from stage 2 on, the gradients) in the
-                       memory of the host, "params" (stage 3) the weights too
-    """
-
-    gpus: int = 1
-    sharding: str = "none"
-    tensor_parallel: int = 1
-    sequence_parallel: bool = False
-    context_parallel: int = 1
-    offload: str = "none"
-    outer_apart: bool = False
-    root_resharded: bool = False
-    whole_embedding: bool = False
-    shard_size: int | None = None
-    pipeline_parallel: int = 1
-    pipeline_schedule: str = "1f1b"
-    pipeline_chunks: int | None = None
-    pipeline_layers: tuple[int, ...] | None = None
-    expert_parallel: int = 1
-    expert_tensor_parallel: int | None = None
-    device_map: bool = False
+    gpus: int = whole_number(
+        1,
+        "GPUs",
+        "GPUs that train the model (`--nproc-per-node` × `--nnodes`).",
+        "",
+        most=MOST_GPUS,
+    )
+    sharding: str = choice(
+        "none",
+        "Sharding (ZeRO / FSDP)",
+        "Which states data-parallel GPUs shard instead of replicating (`zero_optimization.stage`,"
+        " `reshard_after_forward`).",
+        "Data parallelism",
+        {
+            "none": "none (DDP)",
+            "zero1": "ZeRO-1: optimizer states",
+            "zero2": "ZeRO-2 / FSDP shard grad op",
+            "zero3": "ZeRO-3 / FSDP full shard",
+        },
+    )
+    """ZeRO 1 shards the optimizer, 2 the gradients too, 3 the weights too, over all GPUs that hold
+    the same part of a layer: arXiv 1910.02054."""
+    tensor_parallel: int = whole_number(
+        1,
+        "Tensor parallel size",
+        "GPUs that split the matrices of each layer (`--tensor-model-parallel-size`).",
+        "Model parallelism",
+        most=MOST_GPUS,
+    )
+    sequence_parallel: bool = flag(
+        False,
+        "Sequence parallel",
+        "Tensor-parallel GPUs split norms along the sequence (`--sequence-parallel`).",
+        "Model parallelism",
+        applies=_is_tensor_parallel,
+    )
+    context_parallel: int = whole_number(
+        1,
+        "Context parallel size",
+        "GPUs that split each sequence, each with its own tokens (`--context-parallel-size`).",
+        "Model parallelism",
+        most=MOST_GPUS,
+    )
+    offload: str = choice(
+        "none",
+        "CPU offload",
+        "Which states live in CPU memory (`offload_optimizer`, `offload_param` in DeepSpeed;"
+        " `CPUOffloadPolicy` in FSDP2).",
+        "Offload",
+        {
+            "none": "none",
+            "optimizer": "optimizer states",
+            "params": "optimizer states and weights",
+        },
+    )
+    """From ZeRO 2 on the gradients go with the optimizer; weights go under ZeRO 3 only."""
+    outer_apart: bool = flag(
+        False,
+        "Wrap embedding and head separately",
+        "Embedding and head are FSDP units of their own instead of part of the root, as in"
+        " torchtitan.",
+        "Data parallelism",
+        applies=_shards_weights,
+    )
+    """Where they are not tied; gradients are then reduced in fp32, whatever their own dtype
+    (`gpu_runner`, torchtitan since 2025)."""
+    root_resharded: bool = flag(
+        False,
+        "Reshard root after forward",
+        "What is outside the layers is freed after forward and gathered again"
+        " (`reshard_after_forward=True` of FSDP2, for the root too).",
+        "Data parallelism",
+        applies=_shards_weights,
+        json_only=True,
+        instead="it does not reshard the root after forward",
+    )
+    whole_embedding: bool = flag(
+        False,
+        "Replicate embedding under TP",
+        "Each tensor-parallel GPU holds the whole embedding, as in KempnerForge.",
+        "Model parallelism",
+        applies=_is_tensor_parallel,
+        json_only=True,
+        instead="its embedding is sharded",
+    )
+    shard_size: int | None = whole_number(
+        None,
+        "Shard group size (HSDP)",
+        "GPUs over which states are sharded, replicated between such groups"
+        " (`data_parallel_replicate_degree` in torchtitan).",
+        "Data parallelism",
+        most=MOST_GPUS,
+        optional=True,
+        applies=_shards,
+    )
+    """None: all GPUs that hold the same part of a layer."""
+    pipeline_parallel: int = whole_number(
+        1,
+        "Pipeline parallel size",
+        "Ranks that hold layers of their own (`--pipeline-model-parallel-size`).",
+        "Model parallelism",
+        most=MOST_GPUS,
+    )
+    """The micro-batches that pass through are those of `recipe.grad_accum`."""
+    pipeline_schedule: str = choice(
+        "1f1b",
+        "Pipeline schedule",
+        "Order of the micro-batches, which decides how many are in flight"
+        " (`pipeline_parallel_schedule` in torchtitan).",
+        "Model parallelism",
+        SCHEDULE_LABELS,
+        applies=_has_pipeline,
+    )
+    pipeline_chunks: int | None = whole_number(
+        None,
+        "Virtual stages per rank",
+        "Stages that each pipeline rank holds, not next to each other"
+        " (`--num-virtual-stages-per-pipeline-rank`).",
+        "Model parallelism",
+        most=64,
+        optional=True,
+        applies=_has_virtual_stages,
+    )
+    """Under "interleaved" (None: 2) and "zero_bubble" (None: 1). Where a rank works from both ends
+    ("zb_v", "dualpipe_v", "dualpipe") there are two."""
+    pipeline_layers: tuple[int, ...] | None = listing(
+        None,
+        "Layers per stage",
+        "Layers of each pipeline stage in order, such as 8, 8, 8, 7"
+        " (`--pipeline-model-parallel-layout`).",
+        "Model parallelism",
+        "counts",
+        least=0,
+        most=MOST_GPUS,
+        optional=True,
+        applies=_has_pipeline,
+    )
+    """None: as many each, or nearly."""
+    expert_parallel: int = whole_number(
+        1,
+        "Expert parallel size",
+        "GPUs that divide the experts of a layer among them (`--expert-model-parallel-size`).",
+        "Experts",
+        most=MOST_GPUS,
+        applies=_has_experts,
+    )
+    """They are among those that hold the same part of the other layers."""
+    expert_tensor_parallel: int | None = whole_number(
+        None,
+        "Expert tensor parallel size",
+        "GPUs that split the matrices of one expert (`--expert-tensor-parallel-size`).",
+        "Experts",
+        most=MOST_GPUS,
+        optional=True,
+        applies=_splits_experts,
+    )
+    """None: as tensor_parallel."""
+    device_map: bool = flag(
+        False,
+        'Layers across GPUs (`device_map="auto"`)',
+        "Layers are spread over the GPUs of one machine, of which one works at a time.",
+        "Model parallelism",
+    )
 
     @property
     def stage(self) -> int:
@@ -87,7 +241,7 @@ class Cluster:
 
     @property
     def alike(self) -> int:
-        """Cards that hold the same part of every layer outside the experts: data- and
+        """GPUs that hold the same part of every layer outside the experts: data- and
         context-parallel ones, over which gradients are summed.
         """
         if self.device_map:
@@ -96,32 +250,32 @@ class Cluster:
 
     @property
     def shards(self) -> int:
-        """Cards over which sharded states are spread: all that are alike, or `shard_size`."""
+        """GPUs over which sharded states are spread: all that are alike, or `shard_size`."""
         return self.shard_size or self.alike
 
     @property
     def replicas(self) -> int:
-        """Cards, or groups of them, that train on micro-batches of their own."""
+        """GPUs, or groups of them, that train on micro-batches of their own."""
         return self.alike // self.context_parallel
 
     @property
     def expert_ranks(self) -> int:
-        """Cards that share the matrices of one expert."""
+        """GPUs that share the matrices of one expert."""
         return self.expert_tensor_parallel or self.tensor_parallel
 
     @property
     def experts_alike(self) -> int:
-        """Cards that hold the same experts, over which their gradients are summed."""
+        """GPUs that hold the same experts, over which their gradients are summed."""
         return self.alike * self.tensor_parallel // (self.expert_parallel * self.expert_ranks)
 
     @property
     def expert_shards(self) -> int:
-        """Cards over which the sharded states of experts are spread."""
+        """GPUs over which the sharded states of experts are spread."""
         return self.shards * self.tensor_parallel // (self.expert_parallel * self.expert_ranks)
 
     @property
     def chunks(self) -> int:
-        """Stages that a card of the pipeline holds."""
+        """Stages that a rank of the pipeline holds."""
         if self.pipeline_schedule in _TWO_CHUNKS:
             return 2
         least = _LEAST_CHUNKS.get(self.pipeline_schedule)
@@ -137,7 +291,7 @@ class Cluster:
 
     @property
     def unit(self) -> int:
-        """The fewest cards that such a layout needs: those of one replica of everything."""
+        """The fewest GPUs that such a layout needs: those of one replica of everything."""
         if self.device_map:
             return self.gpus
         least = self.tensor_parallel * self.context_parallel * self.pipeline_parallel
@@ -145,20 +299,20 @@ class Cluster:
         return math.lcm(least, experts)
 
     @classmethod
-    def of_runner(cls, cards: int) -> Cluster:
-        """How `gpu_runner` shares a model out to so many cards: FSDP2, the ends apart."""
-        return cls(cards, "zero3", outer_apart=True) if cards > 1 else cls()
+    def of_runner(cls, gpus: int) -> Cluster:
+        """How `gpu_runner` shards a model over so many GPUs: FSDP2, embedding and head apart."""
+        return cls(gpus, "zero3", outer_apart=True) if gpus > 1 else cls()
 
     @classmethod
     def read(cls, given: object) -> Cluster:
         """The cluster of a job, defaults filled in; raises PlanError for what cannot be planned."""
         if not isinstance(given, Mapping):
-            raise PlanError("cluster", given, "it must be an object", "give {} for one card")
+            raise PlanError("cluster", given, "it must be an object", "give {} for one GPU")
         for key, value in given.items():
-            if key not in _KNOWN:
-                bound = f"known keys are {', '.join(_KNOWN)}"
+            if key not in CLUSTER_SETTINGS:
+                bound = f"known keys are {', '.join(CLUSTER_SETTINGS)}"
                 raise PlanError(f"cluster.{key}", value, bound, "drop it")
-            _check(key, value)
+            check_setting(CLUSTER_SETTINGS[key], value)
         cluster = cls(**given)
         if cluster.pipeline_layers is not None:
             cluster = replace(cluster, pipeline_layers=tuple(cluster.pipeline_layers))
@@ -166,50 +320,8 @@ class Cluster:
         return cluster
 
 
-_KNOWN: Final = tuple(field.name for field in fields(Cluster))
-_WHOLE: Final = {
-    "gpus": MOST_GPUS,
-    "tensor_parallel": MOST_GPUS,
-    "context_parallel": MOST_GPUS,
-    "pipeline_parallel": MOST_GPUS,
-    "expert_parallel": MOST_GPUS,
-    "expert_tensor_parallel": MOST_GPUS,
-    "shard_size": MOST_GPUS,
-    "pipeline_chunks": MOST_CHUNKS,
-}
-_MAY_BE_NONE: Final = ("expert_tensor_parallel", "shard_size", "pipeline_chunks", "pipeline_layers")
-_CHOICES: Final = {
-    "sharding": SHARDINGS,
-    "offload": OFFLOADS,
-    "pipeline_schedule": SCHEDULES,
-}
-
-
-def _check(key: str, value: object) -> None:
-    name = f"cluster.{key}"
-    if value is None and key in _MAY_BE_NONE:
-        return
-    if key in _WHOLE:
-        if type(value) is not int or not 1 <= value <= _WHOLE[key]:
-            bound = f"it must be a whole number in 1 … {_WHOLE[key]:,}"
-            raise PlanError(name, value, bound, "correct it")
-    elif key == "pipeline_layers":
-        _check_layers(name, value)
-    elif key in _CHOICES:
-        if value not in _CHOICES[key]:
-            bound = f"it must be one of {', '.join(_CHOICES[key])}"
-            raise PlanError(name, value, bound, "choose one")
-    elif type(value) is not bool:
-        raise PlanError(name, value, "it must be true or false", "correct it")
-
-
-def _check_layers(name: str, value: object) -> None:
-    if not isinstance(value, (list, tuple)) or not value:
-        raise PlanError(name, value, "it must be a list of whole numbers", "give [8, 8]")
-    for layers in value:
-        if type(layers) is not int or not 0 <= layers <= MOST_GPUS:
-            bound = f"a stage has a whole number of layers in 0 … {MOST_GPUS:,}"
-            raise PlanError(name, layers, bound, "correct it")
+CLUSTER_SETTINGS: Final[dict[str, Setting]] = settings_of(Cluster, "cluster")
+"""The settings of a cluster by key."""
 
 
 def _check_together(cluster: Cluster) -> None:
@@ -218,7 +330,7 @@ def _check_together(cluster: Cluster) -> None:
     _check_ranks(cluster)
     _check_pipeline(cluster)
     if cluster.offload == "params" and cluster.stage < 3:
-        bound = "weights wait in the memory of the host under zero3 only"
+        bound = "weights can be offloaded under zero3 only"
         raise PlanError("cluster.offload", cluster.offload, bound, 'set sharding to "zero3"')
 
 
@@ -230,12 +342,12 @@ def _check_ranks(cluster: Cluster) -> None:
         bound = f"{' · '.join(keys)} = {together} must divide it"
         raise PlanError("cluster.gpus", cluster.gpus, bound, f"use a multiple of {together}")
     if cluster.shard_size and cluster.alike % cluster.shard_size:
-        bound = f"it must divide the {cluster.alike} cards that hold the same part of a layer"
+        bound = f"it must divide the {cluster.alike} GPUs that hold the same part of a layer"
         raise PlanError("cluster.shard_size", cluster.shard_size, bound, "use a divisor of it")
     ranks, alike = cluster.expert_parallel * cluster.expert_ranks, cluster.shards
     alike *= cluster.tensor_parallel
     if alike % ranks:
-        bound = f"with {cluster.expert_ranks} cards an expert it must divide the {alike} of "
+        bound = f"with {cluster.expert_ranks} GPUs an expert it must divide the {alike} of "
         bound += "a stage" + (" that share their states" if cluster.shard_size else "")
         remedy = "use a divisor of it"
         raise PlanError("cluster.expert_parallel", cluster.expert_parallel, bound, remedy)
@@ -263,5 +375,5 @@ def _check_device_map(cluster: Cluster) -> None:
     for key in (*others, "sharding"):
         value = getattr(cluster, key)
         if value not in (1, "none"):
-            bound = "layers that are spread by device_map are whole, and one card works at a time"
+            bound = "device_map keeps layers whole, and one GPU works at a time"
             raise PlanError(f"cluster.{key}", value, bound, "drop it, or device_map")

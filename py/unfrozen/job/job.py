@@ -3,9 +3,9 @@
     {"model": {a Hugging Face config.json}, "recipe": {…}, "cluster": {…}, "gpu": "A100-80GB",
      "framework": "torchtitan"}
 
-Only `model` is needed. `recipe` and `cluster` document their keys and defaults; `gpu` names a card
-of `unfrozen.hardware.gpus`, and without it the question whether the job fits has no answer;
-`framework` sets what it does by default where the job does not say it (`unfrozen.job.framework`).
+Only `model` is needed. `recipe` and `cluster` document their keys and defaults; `gpu` names a GPU
+of the table, and without it the question whether the job fits has no answer; `framework` gives
+settings that the job leaves out that framework's defaults (`unfrozen.job.framework_defaults`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Final
 from unfrozen.errors import ModelError, PlanError
 from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.framework import Chosen, apply
+from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
+from unfrozen.job.lora import targets
 from unfrozen.job.recipe import Recipe
-from unfrozen.job.targets import targets
 from unfrozen.model import ModelConfig
 
 KEYS: Final = ("model", "recipe", "cluster", "gpu", "framework")
 _BLACKWELL: Final = ("B200", "GB200", "B300", "GB300", "RTX 5090", "RTX PRO 6000 Blackwell")
 BLOCK_SCALED: Final = {"mxfp8": (*_BLACKWELL, "MI355X"), "nvfp4": _BLACKWELL}
-"""Cards whose matrix units multiply blocks with scales of their own: NVIDIA's from Blackwell on
+"""GPUs whose matrix units multiply blocks with scales of their own: NVIDIA's from Blackwell on
 (PTX ISA 9.0, `.block_scale`), AMD's from CDNA 4 on (its white paper)."""
 LARGEST_CONFIG_BYTES: Final = 1_000_000
 
@@ -41,7 +41,7 @@ class Job:
     recipe: Recipe
     cluster: Cluster
     gpu: Gpu | None = None
-    framework: Chosen | None = None
+    framework: ChosenFramework | None = None
 
     @classmethod
     def read(cls, given: object) -> Job:
@@ -59,7 +59,7 @@ class Job:
             _check_objects(recipe, cluster)
             a = model.architecture
             has = {"experts": a.experts is not None, "tower": a.vision is not None}
-            chosen, recipe, cluster = apply(
+            chosen, recipe, cluster = apply_framework(
                 given["framework"], recipe, cluster, a.model_type, **has
             )
         read = Recipe.read(recipe)
@@ -76,7 +76,7 @@ class Job:
         return job
 
     def on(self, gpu: Gpu) -> Job:
-        """The same job on another card. Raises PlanError where that lacks a precision."""
+        """The same job on another GPU. Raises PlanError where that lacks a precision."""
         moved = replace(self, gpu=gpu)
         _check_dtype(moved)
         return moved
@@ -93,14 +93,14 @@ def read_model(given: object) -> ModelConfig:
         bound = f"a config.json is smaller than {LARGEST_CONFIG_BYTES:,} bytes"
         raise PlanError("model", given, bound, "give the model's own config.json")
     try:
-        return _known_model(key) if key else ModelConfig.from_hf(given)  # type: ignore[arg-type]
+        return _cached_model(key) if key else ModelConfig.from_hf(given)  # type: ignore[arg-type]
     except ModelError as error:
         key_of_job = error.key if error.key == "model" else f"model.{error.key}"
         raise PlanError(key_of_job, error.value, error.bound, error.remedy) from None
 
 
 @lru_cache(maxsize=128)
-def _known_model(key: bytes) -> ModelConfig:
+def _cached_model(key: bytes) -> ModelConfig:
     return ModelConfig.from_hf(marshal.loads(key))
 
 
@@ -143,7 +143,7 @@ def _gpu(given: object) -> Gpu | None:
     if given is None:
         return None
     if not isinstance(given, str):
-        raise PlanError("gpu", given, "it must be the name of a card", 'for example "A100-80GB"')
+        raise PlanError("gpu", given, "it must be the name of a GPU", 'for example "A100-80GB"')
     return find(given)
 
 
@@ -153,7 +153,7 @@ def _check_dtype(job: Job) -> None:
         return
     if recipe.compute == "fp8" and not job.gpu.fp8:
         bound = f"the {job.gpu.name} has no fp8"
-        raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a card that has it")
+        raise PlanError("recipe.compute", "fp8", bound, "use bf16, or a GPU that has it")
     if recipe.compute in BLOCK_SCALED and job.gpu.name not in BLOCK_SCALED[recipe.compute]:
         bound = f"the {job.gpu.name} has no {recipe.compute}"
         remedy = f"use bf16, or one of {', '.join(BLOCK_SCALED[recipe.compute])}"

@@ -43,13 +43,13 @@ def stages_of(rank: int, cluster: Cluster) -> tuple[int, ...]:
 
 
 def check_layout(model: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
-    """Raises PlanError where a model, or its micro-batches, cannot be shared out like this."""
+    """Raises PlanError where a model, or its micro-batches, cannot be divided like this."""
     if cluster.pipeline_parallel > 1:
         _check_stages(model.architecture.layers, cluster)
         _check_micro_batches(recipe, cluster)
     if cluster.device_map and cluster.gpus > model.architecture.layers:
         bound = f"each needs one of the {model.architecture.layers} layers"
-        raise PlanError("cluster.gpus", cluster.gpus, bound, "use fewer cards")
+        raise PlanError("cluster.gpus", cluster.gpus, bound, "use fewer GPUs")
     _check_experts(model, cluster)
 
 
@@ -68,7 +68,7 @@ def _check_stages(layers: int, cluster: Cluster) -> None:
         bound = f"the model has {layers} layers, and these are {sum(given)}"
         raise PlanError("cluster.pipeline_layers", list(given), bound, "make them add up")
     if given is None and stages > layers:
-        bound = f"{stages} stages would share {layers} layers"
+        bound = f"{stages} stages for {layers} layers"
         remedy = "use fewer ranks, or fewer chunks"
         raise PlanError("cluster.pipeline_parallel", cluster.pipeline_parallel, bound, remedy)
     counts = [len(held) for held in stage_layers(layers, cluster)]
@@ -88,7 +88,7 @@ def _check_micro_batches(recipe: Recipe, cluster: Cluster) -> None:
     """
     ranks, count = cluster.pipeline_parallel, recipe.grad_accum
     if recipe.early_update:
-        bound = "weights of a pipeline move when all micro-batches are through"
+        bound = "a pipeline updates its weights after the last micro-batch"
         key = "optimizer" if recipe.optimizer == "lomo" else "optimizer_in_backward"
         raise PlanError(f"recipe.{key}", getattr(recipe, key), bound, "use another")
     bound, remedy = "", ""
@@ -123,8 +123,8 @@ def _check_experts(model: ModelConfig, cluster: Cluster) -> None:
         raise PlanError("cluster.expert_tensor_parallel", own, bound, "use a divisor of it")
 
 
-class Card(NamedTuple):
-    """What of a model lies on a card of a device map."""
+class GpuPart(NamedTuple):
+    """What of a model lies on one GPU of a device map."""
 
     layers: Layers
     embedding: bool
@@ -132,34 +132,34 @@ class Card(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def spread(model: ModelConfig, cards: int) -> tuple[Card, ...]:
-    """Layers in order over the cards of one machine, as `device_map="auto"` of accelerate does it.
+def spread(model: ModelConfig, gpus: int) -> tuple[GpuPart, ...]:
+    """Layers in order over the GPUs of one machine, as `device_map="auto"` of accelerate does it.
 
-    Each card but the last takes modules until it holds its share of the model and 1.25 times a
+    Each GPU but the last takes modules until it holds its share of the model and 1.25 times a
     layer; the first keeps room for the largest that is to come (accelerate 1.15,
     `utils/modeling.py`: `get_balanced_memory`, `infer_auto_device_map`). A tied head goes with the
-    embedding. Cards that are left with nothing hold nothing.
+    embedding. GPUs without a module hold nothing.
     """
     a = model.architecture
     layer = model.largest_layer
     head = 0 if a.tied else a.head_size
     before = model.outer_parameters - head - a.hidden  # what is left is the last norm
     sizes = [before, *map(model.layer_parameters, range(a.layers)), a.hidden, head]
-    budget = model.num_parameters // cards + 5 * layer // 4
+    budget = model.num_parameters // gpus + 5 * layer // 4
     places: list[int] = []
-    card, held = 0, 0
+    gpu, held = 0, 0
     for index, size in enumerate(sizes):
-        kept = max((*sizes[index + 1 :], 0)) if card == 0 else 0
-        if card < cards - 1 and held + size > budget - kept:
-            card, held = card + 1, 0
-        places.append(card)
+        kept = max((*sizes[index + 1 :], 0)) if gpu == 0 else 0
+        if gpu < gpus - 1 and held + size > budget - kept:
+            gpu, held = gpu + 1, 0
+        places.append(gpu)
         held += size
     at_head = places[0] if a.tied else places[-1]
     return tuple(
-        Card(
+        GpuPart(
             tuple(index for index in range(a.layers) if places[index + 1] == number),
             places[0] == number,
             at_head == number,
         )
-        for number in range(cards)
+        for number in range(gpus)
     )

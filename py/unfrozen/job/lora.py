@@ -1,39 +1,102 @@
-"""Adapters: the `lora` part of a recipe (Hu et al., arXiv 2106.09685, section 4.1)."""
+"""Adapters: the `lora` part of a recipe (Hu et al., arXiv 2106.09685, section 4.1).
+
+LoRA puts two thin matrices beside a linear layer. Which layers get them is part of a recipe;
+whether a model has those layers is a question of the job.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import cast
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from unfrozen.errors import PlanError
-from unfrozen.job.choices import MOST_RANK, join
+from unfrozen.job.settings import (
+    DTYPES,
+    Setting,
+    check_setting,
+    choice,
+    flag,
+    join,
+    listing,
+    probability,
+    settings_of,
+    whole_number,
+)
+from unfrozen.model import ModelConfig, Tensor
+
+MOST_RANK: Final = 65_536
+
+
+def _has_adapters(job: Any) -> bool:
+    return job.recipe.lora is not None
+
+
+def _narrow_weights(job: Any) -> bool:
+    return _has_adapters(job) and job.recipe.lora.dtype == "fp32" and job.recipe.params != "fp32"
 
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Adapters: two thin matrices beside each target, rank · (in + out) parameters together.
+    """The adapters of a recipe: two thin matrices beside each target, rank · (in + out) parameters.
 
-    rank     inner width
-    dtype    precision of the adapters; a wider one than that of the weights casts their inputs
-    targets  names of linear layers as transformers gives them, or "all-linear"
-    library  litgpt, whose published measurements the model is tested on: one product for q, k and
-             v, outputs scattered into the product; or peft, where each adapter stands alone
-    dropout  probability, of each adapter's own input; default: litgpt's 0.05, peft's 0
-    autocast products of wider adapters run in the precision of the weights (Trainer's `bf16=True`
-             beside 16-bit weights); without it, in their own
+    An adapter dtype wider than that of the weights casts the adapters' inputs. LitGPT, whose
+    published measurements the model is tested on, has one matmul for q, k and v and scatters the
+    outputs; in PEFT each adapter stands alone. With `autocast` the matmuls of wider adapters run in
+    the dtype of the weights, without it in their own.
     """
 
-    rank: int = 16
-    dtype: str = "bf16"
-    targets: tuple[str, ...] = ("all-linear",)
-    library: str = "litgpt"
-    dropout: float | None = None
-    autocast: bool = False
+    rank: int = whole_number(
+        16,
+        "LoRA rank",
+        "Inner width of the adapters (`r` in PEFT).",
+        "Method",
+        most=MOST_RANK,
+        applies=_has_adapters,
+    )
+    dtype: str = choice(
+        "bf16",
+        "Adapter dtype",
+        "Dtype of the adapter weights; PEFT keeps fp32 unless `autocast_adapter_dtype=False`.",
+        "Method",
+        DTYPES,
+        applies=_has_adapters,
+    )
+    targets: tuple[str, ...] = listing(
+        ("all-linear",),
+        "Target modules",
+        "Names of the linear layers that get an adapter (`target_modules` in PEFT).",
+        "Method",
+        "names",
+        applies=_has_adapters,
+    )
+    library: str = choice(
+        "litgpt",
+        "LoRA implementation",
+        "The library that runs the adapters, which decides what it saves for backward.",
+        "Method",
+        {"litgpt": "LitGPT", "peft": "PEFT"},
+        applies=_has_adapters,
+    )
+    dropout: float | None = probability(
+        None,
+        "LoRA dropout",
+        "Dropout of each adapter's input, which saves a copy of it (`lora_dropout` in PEFT).",
+        "Method",
+        applies=_has_adapters,
+    )
+    autocast: bool = flag(
+        False,
+        "Autocast adapters",
+        "Adapter matmuls run in the dtype of the weights (`bf16=True` in the Trainer).",
+        "Method",
+        applies=_narrow_weights,
+    )
 
     @property
     def drops(self) -> bool:
-        """Whether adapters read a dropped copy of their inputs."""
+        """Whether adapters read a dropped copy of their inputs; by default LitGPT's do."""
         return self.library == "litgpt" if self.dropout is None else self.dropout > 0
 
     @classmethod
@@ -43,35 +106,76 @@ class Lora:
             return given
         if not isinstance(given, Mapping):
             raise PlanError("recipe.lora", given, "it must be an object", 'give {"rank": 16}')
-        known = [field.name for field in fields(cls)]
         for key, value in given.items():
-            if key not in known:
-                raise PlanError(
-                    f"recipe.lora.{key}", value, f"known keys are {join(known)}", "drop it"
-                )
-        rank, dtype = given.get("rank", 16), given.get("dtype", "bf16")
-        targets = given.get("targets", ["all-linear"])
-        if type(rank) is not int or not 1 <= rank <= MOST_RANK:
-            bound = f"it must be a whole number in 1 … {MOST_RANK:,}"
-            raise PlanError("recipe.lora.rank", rank, bound, "correct it")
-        if dtype not in ("fp32", "bf16", "fp16"):
-            bound = "it must be one of fp32, bf16, fp16"
-            raise PlanError("recipe.lora.dtype", dtype, bound, "choose one")
-        library = given.get("library", "litgpt")
-        if library not in ("litgpt", "peft"):
-            bound = "it must be one of litgpt, peft"
-            raise PlanError("recipe.lora.library", library, bound, "choose one")
-        dropout, autocast = given.get("dropout"), given.get("autocast", False)
-        real = type(dropout) in (int, float) and 0 <= cast(float, dropout) < 1
-        if dropout is not None and not real:
-            bound = "it must be a number in 0 … 1, 1 left out"
-            raise PlanError("recipe.lora.dropout", dropout, bound, "correct it, or drop it")
-        if type(autocast) is not bool:
-            bound = "it must be true or false"
-            raise PlanError("recipe.lora.autocast", autocast, bound, "choose one")
-        names = [targets] if isinstance(targets, str) else targets
-        good = isinstance(names, (list, tuple)) and names and all(type(n) is str for n in names)
-        if not good:
-            bound = "it must be a list of names of linear layers"
-            raise PlanError("recipe.lora.targets", targets, bound, 'give ["all-linear"]')
-        return cls(rank, dtype, tuple(names), library, cast("float | None", dropout), autocast)
+            if key not in LORA_SETTINGS:
+                bound = f"known keys are {join(LORA_SETTINGS)}"
+                raise PlanError(f"recipe.lora.{key}", value, bound, "drop it")
+            check_setting(LORA_SETTINGS[key], value)
+        targets = given.get("targets", ("all-linear",))
+        names = (targets,) if isinstance(targets, str) else tuple(targets)
+        return cls(**{**given, "targets": names})
+
+
+LORA_SETTINGS: Final[dict[str, Setting]] = settings_of(Lora, "recipe.lora", "lora_")
+"""The settings of adapters, by their name in JSON."""
+
+
+class Target(NamedTuple):
+    """A linear layer that gets an adapter: its short name, what it reads, its shape.
+
+    `reads` is "qkv" (the attention's input), "out" (its output), "up" (the feed-forward part's
+    input) or "down" (its inner product).
+    """
+
+    name: str
+    reads: str
+    shape: tuple[int, ...]
+
+
+_READS: Final = {
+    "qkv": "q_proj k_proj v_proj qkv_proj c_attn query_key_value linear_qkv query key value",
+    "out": "o_proj linear_proj attn.c_proj attention.dense attention.output.dense",
+    "up": "gate_proj up_proj gate_up_proj c_fc dense_h_to_4h linear_fc1 intermediate.dense"
+    " shared_expert_gate",
+}
+
+
+@lru_cache(maxsize=1024)
+def targets(model: ModelConfig, lora: Lora) -> tuple[Target, ...]:
+    """The linear layers of one layer that get an adapter; PlanError for a name that is not there.
+
+    Experts that are stacked in one tensor are no linear layers and get none.
+    """
+    found = tuple(
+        Target(_short(tensor), _reads(tensor), tensor.shape) for tensor in _linears(model)
+    )
+    if "all-linear" in lora.targets:
+        return found
+    names = list(dict.fromkeys(target.name for target in found))
+    for name in lora.targets:
+        if name not in names:
+            bound = f"the linear layers of {model.architecture.model_type} are {', '.join(names)}"
+            raise PlanError("recipe.lora.targets", name, bound, "choose among them")
+    return tuple(target for target in found if target.name in lora.targets)
+
+
+def layer_of_kind(model: ModelConfig, sparse: bool) -> int:
+    """The number of a layer with, or without, experts."""
+    a = model.architecture
+    return next(index for index in range(a.layers) if a.is_sparse(index) == sparse)
+
+
+def _linears(model: ModelConfig) -> list[Tensor]:
+    """Linear layers of one layer: matrices but the router, which is no linear layer."""
+    tensors = model.layer_tensors(layer_of_kind(model, model.sparse_layers > 0))
+    return [t for t in tensors if len(t.shape) == 2 and not t.name.endswith("mlp.gate.weight")]
+
+
+def _short(tensor: Tensor) -> str:
+    return tensor.name.removesuffix(".weight").rsplit(".", 1)[-1]
+
+
+def _reads(tensor: Tensor) -> str:
+    name = tensor.name.removesuffix(".weight")
+    ends = ((key, tuple(f".{end}" for end in names.split())) for key, names in _READS.items())
+    return next((key for key, endings in ends if name.endswith(endings)), "down")

@@ -1,131 +1,469 @@
-"""How a model is trained: precisions, optimizer, batch, kernels; the `recipe` part of a job.
+"""How a model is trained: dtypes, optimizer, batch, kernels; the `recipe` part of a job.
 
-Defaults are the classic mixed-precision recipe (2 + 2 + 12 bytes a parameter). `params: "fp32",
-compute: "bf16"` is autocast; `params: "bf16", master: "fp32"` the classic one; `params: "bf16",
+Defaults are classic mixed precision (2 + 2 + 12 bytes a parameter). `params: "fp32", compute:
+"bf16"` is autocast; `params: "bf16", master: "fp32"` the classic recipe; `params: "bf16",
 master: null` pure bf16. Wrong values are refused by name, with the bound and the remedy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Final, cast
+from dataclasses import asdict, dataclass
+from typing import Any, Final, cast
 
 from unfrozen.errors import PlanError
-from unfrozen.job.choices import BYTES, HAS_MOMENTS, LOW_BITS, PROJECTED, check, join
 from unfrozen.job.lora import Lora
+from unfrozen.job.settings import (
+    BYTES,
+    DTYPES,
+    LOW_BITS,
+    Setting,
+    check_setting,
+    choice,
+    flag,
+    join,
+    listing,
+    probability,
+    settings_of,
+    whole_number,
+)
 
 __all__ = ["BYTES", "Lora", "Recipe"]
+
+HAS_MOMENTS: Final = ("adamw", "sgd_momentum", "lion", "muon", "galore", "apollo")
+"""Optimizers that have moments."""
+PROJECTED: Final = ("galore", "apollo")
+"""Optimizers whose moments of a matrix live in a space of lower rank."""
+
+
+def _is_lisa(job: Any) -> bool:
+    return bool(job.recipe.method == "lisa")
+
+
+def _quantizes_base(job: Any) -> bool:
+    return bool(job.recipe.method == "qlora" or job.recipe.base is not None)
+
+
+def _has_vision_tower(job: Any) -> bool:
+    return bool(job.model.architecture.vision is not None or job.model.frozen > 0)
+
+
+def _has_experts(job: Any) -> bool:
+    return job.model.architecture.experts is not None
+
+
+def _has_narrow_weights(job: Any) -> bool:
+    return bool(job.recipe.params != "fp32" and job.recipe.lora is None)
+
+
+def _has_no_master(job: Any) -> bool:
+    optimizers = ("adamw", "adafactor")
+    narrow = _has_narrow_weights(job) and job.recipe.master is None
+    return narrow and job.recipe.optimizer in optimizers
+
+
+def _has_moments(job: Any) -> bool:
+    return job.recipe.optimizer in HAS_MOMENTS
+
+
+def _projects(job: Any) -> bool:
+    return job.recipe.optimizer in PROJECTED
+
+
+def _has_replicas(job: Any) -> bool:
+    return bool(job.cluster.alike > 1)
+
+
+def _shards_gradients(job: Any) -> bool:
+    return bool(job.cluster.alike > 1 and job.cluster.stage >= 2)
+
+
+def _replicates_gradients(job: Any) -> bool:
+    return bool(job.cluster.alike > 1 and job.cluster.stage < 2)
+
+
+def _accumulates_replicas(job: Any) -> bool:
+    return bool(job.cluster.alike > 1 and job.recipe.grad_accum > 1 and job.recipe.lora is None)
+
+
+def _compiles(job: Any) -> bool:
+    return bool(job.recipe.kernels != "eager")
+
+
+def _checkpoints(job: Any) -> bool:
+    return bool(job.recipe.checkpointing != "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to train. Every field is a key of the job's `recipe`; defaults are those below.
+    """One way to train. Every field is a key of the job's `recipe`, declared as a setting.
 
-    method        full; lora trains adapters beside frozen weights; qlora quantises those too; lisa
-                  trains what is outside the layers and some layers at a time
-    params        precision of the weights the forward pass reads; under qlora those that are not
-                  quantised: fp32 after PEFT's prepare_model_for_kbit_training
-    compute       precision of the matrix products; default: that of the weights, bf16 for fp32
-    master        "fp32" keeps a second, exact copy for the optimizer; default for 16-bit weights
-                  that train
-    grads         precision of the gradients; default: that of the weights that train
-    reduce        precision in which sharded gradients are summed (FSDP's `reduce_dtype`); default:
-                  that of the gradients, fp32 under `cluster.outer_apart`
-    optimizer     adamw, sgd, sgd_momentum, adafactor, lion, muon (AdamW for what is outside the
-                  layers and no matrix), lomo (SGD inside the backward pass), galore and apollo
-                  (AdamW, of the layers' matrices in a space of lower rank)
-    projection_rank  that rank; default 128, GaLore's own
-    moments       precision of the optimizer's moments; default fp32, or that of the weights that
-                  train where there is no master copy
-    paged         moments wait in the memory of the host
-    optimizer_in_backward  each tensor is updated, and its gradient freed, as soon as it is known
-    no_sync       gradients of all micro-batches but the last are not summed over cards, and stay
-                  whole where they are sharded
-    grad_buckets  PyTorch's DDP keeps gradients a second time, in the buckets it sums; default: with
-                  several whole copies of the model. False: gradient_as_bucket_view, Megatron
-    step          fused updates in place; foreach makes lists of temporaries, for_loop one tensor's,
-                  rows those of some rows (`gpu_runner`), sub_groups the fp32 gradients of 10⁹
-                  weights (DeepSpeed's stage 3)
-    micro_batch   sequences that go through the model at once, each of seq_len tokens
-    grad_accum    micro-batches before a step; with more than one the gradients outlive the forward
-    attention     flash takes no mask (rows without padding, or FlashAttention itself); sdpa is what
-                  transformers runs on padded rows: a mask of truth values that every layer casts,
-                  keys and values repeated for every head; sdpa_masked shares one mask in the
-                  compute precision; eager builds the score matrix
-    kernels       eager, or fused (torch.compile, Liger, Transformer Engine), or fused_block: norms
-                  and gated feed-forward part in one operation with their products, as in Unsloth
-                  and `gpu_runner`
-    whole_compile the model is compiled as one: its backward pass answers with all gradients at once
-    checkpointing none; full recomputes each layer in the backward pass; selective recomputes the
-                  scores of eager attention, else every second matrix product and all that is cheap
-    checkpoint_every  only each so manieth layer is recomputed
-    activation_offload  what layers keep waits in the memory of the host
-    expert_padding  null: experts take the tokens they are sent; "fullest": each is padded to the
-                  fullest, at worst to all tokens; a number: each has so many times its even share
-                  of places, and drops the rest
-    router_held   routers keep their auxiliary loss by name: what leads to it is held, once a layer
-                  is made again, until the next forward pass
-    experts_cast  under autocast experts compute in `compute`, of fp32 weights that are cast at each
-                  use (`gpu_runner`); else in the precision of their weights (transformers)
-    frozen_tower  what sees pictures, and joins them to the model, does not train: of it weights are
-                  there, as wide as the others, and nothing else
-    dropout       probability; default: what the model's config says
-    loss          cross-entropy from whole logits, upcast to fp32 (logits_fp32) or not; chunked
-                  keeps 16-bit logits and upcasts a chunk; fused_linear never builds them, nor
-                  does linear (by 256 tokens), nor fused_vocab (by 2048 words); vocab_parallel
-                  spreads them over tensor-parallel ranks, as loss_parallel (PyTorch's) does;
-                  classification has none
-    compiled_loss whether the loss is compiled; default: where kernels are fused
-    keeps_outputs the caller holds the logits through the backward pass
-    lora          {"rank", "dtype", "targets", …}; see `Lora`
-    lisa_layers   how many layers train at a time under lisa; default 2
-    base          precision of the frozen linear layers under qlora: nf4, nf4-dq (scales quantised
-                  as well) or int8; int8 also where all weights train (torchao, Q-GaLore)
-    zero_in_place gradients are zeroed after a step instead of freed, PyTorch's habit before 2.0;
-                  default no, but for BERT, whose published measurements are of that time
-    packed        documents share a sequence, of whose attention no output is copied (`gpu_runner`)
-    rounding      of updates of 16-bit weights without a master copy, by AdamW and Adafactor:
-                  stochastic, or kahan, which keeps what was rounded away in 16 more bits
+    A default of None that a field's type allows is filled in by `read`, from the other settings.
     """
 
-    method: str = "full"
-    params: str = "bf16"
-    compute: str = "bf16"
-    master: str | None = "fp32"
-    grads: str = "bf16"
-    reduce: str | None = None
-    optimizer: str = "adamw"
-    projection_rank: int | None = None
-    moments: str | None = "fp32"
-    paged: bool = False
-    optimizer_in_backward: bool = False
-    no_sync: bool = False
-    grad_buckets: bool | None = None
-    step: str = "fused"
-    micro_batch: int = 1
-    seq_len: int = 2048
-    grad_accum: int = 1
-    attention: str = "sdpa"
-    kernels: str = "eager"
-    whole_compile: bool = False
-    checkpointing: str = "none"
-    checkpoint_every: int = 1
-    activation_offload: bool = False
-    expert_padding: str | float | None = None
-    router_held: bool = False
-    experts_cast: bool = False
-    frozen_tower: bool = False
-    dropout: float | None = None
-    loss: str = "logits_fp32"
-    compiled_loss: bool | None = None
-    keeps_outputs: bool = False
+    method: str = choice(
+        "full",
+        "Method",
+        "Which weights train, and so have gradients and optimizer states.",
+        "Method",
+        {
+            "full": "full fine-tuning",
+            "lora": "LoRA",
+            "qlora": "QLoRA",
+            "lisa": "LISA (some layers at a time)",
+        },
+    )
+    params: str = choice(
+        "bf16",
+        "Weight dtype",
+        "Dtype of the weights the forward pass reads (`torch_dtype`); fp32 with bf16 compute is"
+        " autocast.",
+        "Precision",
+        DTYPES,
+    )
+    """Under qlora, of the weights that are not quantized: fp32 after PEFT's
+    prepare_model_for_kbit_training."""
+    compute: str = choice(
+        "bf16",
+        "Compute dtype (matmuls)",
+        "Dtype of the matrix multiplications: `bf16=True` in the Trainer, `--mixed_precision`,"
+        " `bnb_4bit_compute_dtype`.",
+        "Precision",
+        DTYPES | {"fp8": "fp8", "mxfp8": "MXFP8", "nvfp4": "NVFP4", "int8": "int8"},
+    )
+    """By default that of the weights, bf16 for fp32."""
+    master: str | None = choice(
+        "fp32",
+        "Master weights",
+        "An fp32 copy of 16-bit weights that the optimizer updates, as Megatron and DeepSpeed have"
+        " it.",
+        "Precision",
+        {"null": "none", "fp32": "fp32"},
+        applies=_has_narrow_weights,
+    )
+    grads: str = choice(
+        "bf16",
+        "Gradient dtype",
+        "Dtype of the stored gradients (`accumulate_allreduce_grads_in_fp32` in Megatron).",
+        "Precision",
+        DTYPES,
+    )
+    """By default that of the weights that train."""
+    reduce: str | None = choice(
+        None,
+        "Gradient reduce dtype",
+        "Dtype of the reduce-scatter of sharded gradients (`reduce_dtype` in FSDP2).",
+        "Precision",
+        DTYPES,
+        optional=True,
+        applies=_shards_gradients,
+    )
+    """By default that of the gradients, fp32 under `cluster.outer_apart`."""
+    optimizer: str = choice(
+        "adamw",
+        "Optimizer",
+        "The update rule, which decides how many states each weight has (`optim` in the Trainer).",
+        "Optimizer",
+        {
+            "adamw": "AdamW",
+            "sgd": "SGD",
+            "sgd_momentum": "SGD with momentum",
+            "adafactor": "Adafactor",
+            "lion": "Lion",
+            "muon": "Muon",
+            "lomo": "LOMO",
+            "galore": "GaLore",
+            "apollo": "APOLLO",
+        },
+    )
+    """Muon updates embeddings, head and vectors by AdamW; LOMO is SGD inside the backward pass;
+    GaLore and APOLLO are AdamW of the layers' matrices in a space of lower rank."""
+    projection_rank: int | None = whole_number(
+        None,
+        "Projection rank",
+        "Rank of the space in which GaLore and APOLLO store their moments (`rank`).",
+        "Optimizer",
+        most=65_536,
+        optional=True,
+        applies=_projects,
+    )
+    moments: str | None = choice(
+        "fp32",
+        "Optimizer state dtype",
+        "Dtype of the optimizer's moments; 8-bit is `adamw_bnb_8bit`, 4-bit torchao's `AdamW4bit`.",
+        "Precision",
+        {"fp32": "fp32", "bf16": "bf16", "int8": "8-bit", "int4": "4-bit", "null": "none"},
+        applies=_has_moments,
+    )
+    """By default fp32, or the dtype of the weights that train where there is no master copy."""
+    paged: bool = flag(
+        False,
+        "Paged optimizer states",
+        "Optimizer states live in CPU memory and are paged to the GPU (`paged_adamw`).",
+        "Offload",
+        applies=_has_moments,
+    )
+    optimizer_in_backward: bool = flag(
+        False,
+        "Optimizer step in backward",
+        "Each tensor is updated, and its gradient freed, as soon as the gradient is known"
+        " (`optimizer_in_bwd` in torchtune).",
+        "Optimizer",
+    )
+    no_sync: bool = flag(
+        False,
+        "No gradient sync while accumulating (`no_sync`)",
+        "Gradients are reduced after the last micro-batch only, and stay unsharded until then.",
+        "Batch",
+        applies=_accumulates_replicas,
+        instead="it reduces gradients after each micro-batch",
+    )
+    grad_buckets: bool | None = flag(
+        None,
+        "Separate gradient buckets (DDP)",
+        "DDP stores gradients a second time, in its buckets; `gradient_as_bucket_view=True` and"
+        " Megatron do not.",
+        "Batch",
+        optional=True,
+        applies=_replicates_gradients,
+        instead="it has no separate gradient buckets",
+    )
+    """By default with several whole copies of the model."""
+    step: str = choice(
+        "fused",
+        "Optimizer implementation",
+        "How the update is computed, and so its temporaries (`fused` and `foreach` in"
+        " `torch.optim`).",
+        "Optimizer",
+        {
+            "fused": "fused",
+            "foreach": "foreach",
+            "for_loop": "for-loop",
+            "rows": "for-loop over slices of a tensor",
+            "sub_groups": "sub-groups in fp32 (DeepSpeed)",
+        },
+    )
+    """fused updates in place; foreach makes lists of temporaries, for_loop one tensor's, rows those
+    of a slice (`gpu_runner`), sub_groups the fp32 gradients of 10⁹ weights (stage 3)."""
+    micro_batch: int = whole_number(
+        1,
+        "Micro-batch size",
+        "Sequences that go through the model at once on each GPU (`per_device_train_batch_size`).",
+        "",
+        most=65_536,
+    )
+    seq_len: int = whole_number(
+        2048,
+        "Sequence length",
+        "Tokens of each sequence (`max_length`, `--seq-length`).",
+        "",
+        most=16_777_216,
+    )
+    grad_accum: int = whole_number(
+        1,
+        "Gradient accumulation steps",
+        "Micro-batches of one optimizer step (`gradient_accumulation_steps`).",
+        "Batch",
+        most=1_000_000,
+    )
+    """With more than one, the gradients outlive the forward pass."""
+    attention: str = choice(
+        "sdpa",
+        "Attention implementation",
+        "Which kernel computes attention, and whether it stores the scores"
+        " (`attn_implementation`).",
+        "Activations",
+        {
+            "flash": "FlashAttention (no mask)",
+            "sdpa": "SDPA (mask in every layer)",
+            "sdpa_masked": "SDPA (one shared mask)",
+            "eager": "eager (stores the scores)",
+        },
+    )
+    """flash takes no mask (sequences without padding, or FlashAttention itself); sdpa is what
+    transformers runs on padded sequences: a boolean mask that every layer casts, keys and values
+    repeated for every head; sdpa_masked shares one mask in the compute dtype; eager builds the
+    score matrix."""
+    kernels: str = choice(
+        "eager",
+        "Kernels",
+        "Which kernels run the layers, and so what they save for backward (`torch_compile`,"
+        " `use_liger_kernel`).",
+        "Activations",
+        {"eager": "eager", "fused": "fused or compiled", "fused_block": "fused blocks"},
+    )
+    """fused is torch.compile, Liger or Transformer Engine; in fused_block norms and the gated
+    feed-forward part are one operation with their matmuls, as in Unsloth and `gpu_runner`."""
+    whole_compile: bool = flag(
+        False,
+        "Compile the whole model",
+        "`torch.compile(model)` instead of each layer, so that backward returns all gradients at"
+        " once.",
+        "Activations",
+        applies=_compiles,
+        instead="it compiles blocks, not the whole model",
+    )
+    checkpointing: str = choice(
+        "none",
+        "Activation checkpointing",
+        "Which activations backward recomputes instead of reading them"
+        " (`gradient_checkpointing`, `--recompute-granularity`).",
+        "Activations",
+        {"none": "none", "selective": "selective", "full": "full"},
+    )
+    """full recomputes each layer; selective recomputes the scores of eager attention, else every
+    second matmul and all that is cheap."""
+    checkpoint_every: int = whole_number(
+        1,
+        "Checkpoint every n-th layer",
+        "Only every n-th layer is recomputed, the others save their activations.",
+        "Activations",
+        most=10_000,
+        applies=_checkpoints,
+        instead="it recomputes every layer, or none",
+    )
+    activation_offload: bool = flag(
+        False,
+        "Offload activations to CPU",
+        "Saved activations wait in CPU memory until backward (`activation_offloading` in TRL).",
+        "Offload",
+    )
+    expert_padding: str | float | None = listing(
+        None,
+        "Expert capacity factor",
+        "Each expert has this multiple of its even share of tokens and drops the rest;"
+        " “fullest” pads all experts to the fullest one (`--moe-expert-capacity-factor`).",
+        "Experts",
+        "capacity",
+        most=1_000,
+        optional=True,
+        applies=_has_experts,
+        instead="its experts have no capacity limit",
+    )
+    """None: experts take the tokens they are sent. "fullest" is at worst all tokens."""
+    router_held: bool = flag(
+        False,
+        "Router auxiliary loss graph alive",
+        "Routers keep a reference to their auxiliary loss, so that its graph lives until the next"
+        " forward pass.",
+        "Experts",
+        applies=_has_experts,
+        json_only=True,
+        instead="its routers keep no graph alive",
+    )
+    experts_cast: bool = flag(
+        False,
+        "Autocast experts",
+        "Under autocast the experts' fp32 weights are cast to the compute dtype at each use, as"
+        " in `gpu_runner`; in transformers they compute in fp32.",
+        "Experts",
+        applies=_has_experts,
+        json_only=True,
+    )
+    frozen_tower: bool = flag(
+        False,
+        "Freeze vision tower",
+        "The vision encoder and its projector do not train (`freeze_vision_tower` in"
+        " LLaMA-Factory, `freeze_vit` in ms-swift).",
+        "Method",
+        applies=_has_vision_tower,
+    )
+    """Of it only the weights are there, in the dtype of the others."""
+    dropout: float | None = probability(
+        None,
+        "Dropout",
+        "Dropout of the model, of which each mask is saved; by default that of its config.json.",
+        "Activations",
+    )
+    loss: str = choice(
+        "logits_fp32",
+        "Cross-entropy",
+        "How the loss is computed, and so how many logits exist at once (`use_liger_kernel`,"
+        " `--cross-entropy-loss-fusion`).",
+        "Loss",
+        {
+            "logits_fp32": "full logits, fp32",
+            "logits_bf16": "full logits, bf16",
+            "chunked": "chunked",
+            "fused_linear": "fused linear (Liger)",
+            "linear": "fused linear, 256 tokens at a time",
+            "fused_vocab": "fused linear, 2,048 tokens of the vocabulary at a time",
+            "vocab_parallel": "vocabulary parallel (Megatron)",
+            "loss_parallel": "loss parallel (PyTorch)",
+            "classification": "classification head",
+        },
+    )
+    """logits_fp32 upcasts whole logits; chunked stores 16-bit logits and upcasts a chunk;
+    fused_linear never builds them, nor do linear and fused_vocab; vocab_parallel spreads them over
+    tensor-parallel ranks, as loss_parallel does; classification has none."""
+    compiled_loss: bool | None = flag(
+        None,
+        "Compile the loss",
+        "The loss is one kernel, with one matrix of logits less; by default where the model's"
+        " kernels are fused or compiled.",
+        "Loss",
+        optional=True,
+    )
+    keeps_outputs: bool = flag(
+        False,
+        "Logits alive through backward",
+        "The training loop still references the model's outputs while backward runs.",
+        "Loss",
+        json_only=True,
+        instead="it frees its logits before backward",
+    )
     lora: Lora | None = None
-    lisa_layers: int | None = None
-    base: str | None = None
-    zero_in_place: bool | None = None
-    packed: bool = False
-    rounding: str = "nearest"
+    lisa_layers: int | None = whole_number(
+        None,
+        "LISA layers",
+        "Layers that LISA trains at a time (`lisa_activated_layers` in LMFlow).",
+        "Method",
+        most=10_000,
+        optional=True,
+        applies=_is_lisa,
+    )
+    base: str | None = choice(
+        None,
+        "Base weights (quantization)",
+        "How QLoRA stores the frozen linear layers (`bnb_4bit_quant_type`,"
+        " `bnb_4bit_use_double_quant`).",
+        "Method",
+        {
+            "null": "none (16-bit)",
+            "nf4": "NF4",
+            "nf4-dq": "NF4 with double quantization",
+            "int8": "int8",
+        },
+        applies=_quantizes_base,
+    )
+    """int8 also where all weights train (torchao, Q-GaLore)."""
+    zero_in_place: bool | None = flag(
+        None,
+        "Keep zeroed gradients (`set_to_none=False`)",
+        "Gradients are zeroed after a step instead of freed, PyTorch's default before 2.0.",
+        "Optimizer",
+        optional=True,
+        json_only=True,
+        instead="its gradients are freed after a step",
+    )
+    """By default no, but for BERT, whose published measurements are of that time."""
+    packed: bool = flag(
+        False,
+        "Packing",
+        "Several documents share a sequence and do not attend to each other (`packing` in TRL).",
+        "Batch",
+    )
+    """No output of their attention is copied (`gpu_runner`)."""
+    rounding: str = choice(
+        "nearest",
+        "Rounding of bf16 updates",
+        "How AdamW and Adafactor round updates of 16-bit weights without master weights"
+        " (`bf16_stochastic_round` in torchao).",
+        "Precision",
+        {"nearest": "nearest", "stochastic": "stochastic", "kahan": "Kahan summation"},
+        applies=_has_no_master,
+    )
+    """kahan stores what was rounded away in 16 more bits."""
 
     @property
     def tokens(self) -> int:
@@ -144,7 +482,7 @@ class Recipe:
 
     @property
     def accumulates_whole(self) -> bool:
-        """Whether gradients of earlier micro-batches wait whole, not summed over cards."""
+        """Whether gradients of earlier micro-batches wait unsharded and unreduced."""
         return self.no_sync and self.grad_accum > 1 and self.lora is None
 
     @property
@@ -172,11 +510,11 @@ class Recipe:
         if not isinstance(given, Mapping):
             raise PlanError("recipe", given, "it must be an object", "give {} for the defaults")
         for key, value in given.items():
-            if key not in _KNOWN:
-                bound = f"known keys are {join(sorted(_KNOWN))}"
+            if key in RECIPE_SETTINGS:
+                check_setting(RECIPE_SETTINGS[key], value)
+            elif key != "lora":
+                bound = f"known keys are {join(sorted((*RECIPE_SETTINGS, 'lora')))}"
                 raise PlanError(f"recipe.{key}", value, bound, "drop it")
-            if key != "lora":
-                check(key, value)
         values = {**_defaults(given), **given}
         if values.get("lora") is not None:
             values["lora"] = Lora.read(values["lora"])
@@ -189,11 +527,12 @@ DEFAULT_RANK: Final = 128
 """Of GaLore's own examples (jiaweizzhao/GaLore, README: rank 128)."""
 DEFAULT_LISA: Final = 2
 """Layers at a time, of the paper's smaller setting (Pan et al., arXiv 2403.17919, table 1)."""
-_KNOWN: Final = frozenset(field.name for field in fields(Recipe))
+RECIPE_SETTINGS: Final[dict[str, Setting]] = settings_of(Recipe, "recipe")
+"""The settings of a recipe by key; those of its adapters are in `unfrozen.job.lora`."""
 
 
 def _defaults(given: Mapping[str, object]) -> dict[str, object]:
-    """The defaults that follow from other keys; see `Recipe`."""
+    """The defaults that follow from other settings."""
     params = cast(str, given.get("params", "bf16"))
     method = given.get("method", "full")
     optimizer = given.get("optimizer", "adamw")
@@ -238,10 +577,10 @@ def _check_precisions(recipe: Recipe) -> None:
 def _check_optimizer(recipe: Recipe) -> None:
     has_moments = recipe.optimizer in HAS_MOMENTS
     if not has_moments and recipe.moments is not None:
-        bound = f"{recipe.optimizer} keeps no moments"
+        bound = f"{recipe.optimizer} has no moments"
         raise PlanError("recipe.moments", recipe.moments, bound, "set it to null")
     if has_moments and recipe.moments is None:
-        bound = f"{recipe.optimizer} keeps moments"
+        bound = f"{recipe.optimizer} has moments"
         raise PlanError("recipe.moments", None, bound, "choose fp32, bf16, int8 or int4")
     if recipe.early_update and recipe.grad_accum > 1:
         bound = "tensors that are updated during the backward pass cannot wait for more gradients"
@@ -262,13 +601,13 @@ def _check_adapters(recipe: Recipe) -> None:
         raise PlanError("recipe.lora", recipe.lora.rank, bound, "drop it, or set method to lora")
     trains = recipe.method == "full" and recipe.base == "int8"
     if recipe.method != "qlora" and recipe.base is not None and not trains:
-        bound = "only the frozen weights of qlora are quantised, or all to int8 where they train"
+        bound = "only the frozen weights of qlora are quantized, or all to int8 where they train"
         raise PlanError("recipe.base", recipe.base, bound, "drop it, or set method to qlora")
     if trains and (recipe.master or recipe.params == "fp32"):
         bound = "int8 weights train without another copy, beside 16-bit norms and embeddings"
         raise PlanError("recipe.base", recipe.base, bound, "set params to bf16 and master to null")
     if recipe.method == "qlora" and recipe.base is None:
-        bound = "qlora quantises the frozen weights"
+        bound = "qlora quantizes the frozen weights"
         raise PlanError("recipe.base", None, bound, "choose nf4, nf4-dq or int8")
     if recipe.lora and recipe.lora.dtype == "fp32" and recipe.master is not None:
         bound = "fp32 adapters are their own master copy"
@@ -284,6 +623,6 @@ def _check_kernels(recipe: Recipe) -> None:
         bound = "a compiled model has fused kernels"
         raise PlanError("recipe.whole_compile", True, bound, "set kernels to fused")
     if recipe.checkpoint_every > 1 and recipe.checkpointing == "none":
-        bound = "no layer is made again"
+        bound = "no layer is recomputed"
         remedy = "set checkpointing to full or selective, or it to 1"
         raise PlanError("recipe.checkpoint_every", recipe.checkpoint_every, bound, remedy)

@@ -14,8 +14,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from unfrozen.job.lora import targets
 from unfrozen.job.recipe import BYTES, Lora, Recipe
-from unfrozen.job.targets import targets
 from unfrozen.memory.flow import Adapters, Flow, Item
 from unfrozen.model import Architecture, ModelConfig
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from unfrozen.job.lora import targets
 from unfrozen.job.recipe import BYTES, Lora, Recipe
-from unfrozen.job.targets import targets
 from unfrozen.model import ModelConfig
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from unfrozen.job.targets import layer_of_kind
+from unfrozen.job.lora import layer_of_kind
 from unfrozen.model import ModelConfig
 
 

@@ -17,7 +17,7 @@ from unfrozen.hardware.rates import (
     sustained_tflops,
 )
 from unfrozen.job import Job
-from unfrozen.job.choices import LOW_BITS
+from unfrozen.job.settings import LOW_BITS
 from unfrozen.plan.flops import flops
 from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_time, step_tokens

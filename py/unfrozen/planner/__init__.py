@@ -1,27 +1,21 @@
 """The planner of the page: what `<memory-planner>` shows of a state, as plain JSON.
 
-A state goes in, everything a reader sees comes out, words and numbers finished: the widget draws
-and computes none of it. The build bakes `view({})` into the page with the same code.
+A state goes in, everything a reader sees comes out, sentences and numbers finished: the widget
+draws and computes none of it. The build bakes `view({})` into the page with the same code.
+
+    state → question (its job, unit, tokens, price) → plan → view
 
 Reading order:
 
 1. `sizes` — bytes in the reader's unit
-2. `elsewhere` — layouts that the runner lacks, in the words of who has them
-3. `launch` — cards as processes on machines
-4. `runner` — what the runner does where nobody chooses, and the job it makes of a plan
-5. `entries` — what readers and addresses write, as a state holds it
-6. `keys` — the keys of a state
-7. `state` — a flat record that an address can carry, and its job
-8. `presets` — common recipes
-9. `knobs` — every control: its words and choices
-10. `refusals` — a refusal in the words of the controls
-11. `controls` — … and where it stands
-12. `peak` — the peak in words
-13. `figures` — the bar, the step by instant, the verdict
-14. `formulas` — the peak taken apart
-15. `numbers` — the numbers beside the figures
-16. `ways` — advice and inverse answers
-17. `command` — what to type
+2. `runner` — the runner's defaults, how a plan is launched, and the job that is run
+3. `state` — a flat record of settings that an address can carry, and its job
+4. `presets` — common recipes
+5. `controls` — every control, and a refusal in their labels
+6. `figures` — the bar, the step by instant, the verdict, the sentences about the peak
+7. `numbers` — the numbers beside the figures, and how each is computed
+8. `advice` — changes that save memory, and the largest that fits
+9. `commands` — what to type
 """
 
 from __future__ import annotations
@@ -29,68 +23,70 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from unfrozen.errors import InputError, PlanError
+from unfrozen.errors import InputError
 from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 from unfrozen.planner import controls, presets
-from unfrozen.planner.command import commands
-from unfrozen.planner.figures import Json, bar, timeline, verdict
-from unfrozen.planner.formulas import model_facts, with_terms
-from unfrozen.planner.numbers import assumptions, memory_numbers, run_numbers
-from unfrozen.planner.peak import held_back
-from unfrozen.planner.refusals import as_problem
+from unfrozen.planner.advice import advice, cheapest, solve
+from unfrozen.planner.commands import commands
+from unfrozen.planner.controls import Json, as_problem, nearest_job
+from unfrozen.planner.figures import bar, settings_without_effect, timeline, verdict
+from unfrozen.planner.numbers import (
+    assumptions,
+    memory_numbers,
+    model_facts,
+    run_numbers,
+    with_formulas,
+)
 from unfrozen.planner.state import (
     UNITS,
+    Question,
     State,
     as_query,
-    parse_query,
-    price,
-    read_job,
-    read_state,
-    setting,
-    tokens,
-    unit,
+    read_question,
+    readable_state,
+    text_of,
 )
-from unfrozen.planner.ways import advice, cheapest, inverse
 
 __all__ = ["answer", "glance", "view", "ways"]
 
+Given = Mapping[str, object] | str
 
-def view(given: Mapping[str, object] | str) -> Json:
+
+def view(given: Given) -> Json:
     """All that the planner shows of a state, or of the part of an address that carries one."""
-    found = glance(given) | {"models": controls.models(), "cards": controls.cards()}
-    return found | (ways(given) if found["problem"] is None else {})
+    found = glance(given)
+    lists: Json = {"models": controls.models(), "gpu_options": controls.gpu_options()}
+    return found | lists | (ways(given) if found["problem"] is None else {})
 
 
-def glance(given: Mapping[str, object] | str) -> Json:
+def glance(given: Given) -> Json:
     """What must follow a slider at once: controls, verdict, figures and their numbers.
 
     Never raises: what cannot be planned comes back as `problem`, naming the control it belongs to,
     without figures.
     """
-    state: State = {}
-    job: Job | None = None
     try:
-        state = _state(given)
-        unit(state)
-        job = read_job(state)
-        return _controls(state, job) | _figures(plan_job(job), state) | {"problem": None}
+        question = read_question(given)
+        figures = _figures(question, plan_job(question.job))
     except InputError as error:
-        state = state or _as_given(given)
-        return _controls(state, job) | {"problem": as_problem(error, state)}
+        state = readable_state(given)
+        problem = as_problem(error, state)
+        nearest = nearest_job(state, str(problem["control"]))
+        return _controls(state, None, nearest) | {"problem": problem}
+    return _controls(question.state, question.job, question.job) | figures | {"problem": None}
 
 
-def ways(given: Mapping[str, object] | str) -> Json:
-    """What may follow a moment later: advice, inverse answers, commands. Empty for a bad state."""
+def ways(given: Given) -> Json:
+    """What may follow a moment later: advice and what would fit; empty where there is a problem."""
     try:
-        state = _state(given)
-        plan = plan_job(read_job(state))
-        shown_in = unit(state)
+        question = read_question(given)
+        plan = plan_job(question.job)
         return {
-            "cheapest": cheapest(plan, state, shown_in),
-            "advice": advice(plan, state, shown_in),
-            "held_back": held_back(plan),
-            "solves": inverse(plan, state),
+            "cheapest": cheapest(plan, question.state, question.unit),
+            "advice": advice(plan, question.state, question.unit),
+            "without_effect": settings_without_effect(plan),
+            "solves": solve(plan, question.state),
         }
     except InputError:
         return {}
@@ -102,48 +98,32 @@ def answer(name: str, json_text: str) -> str:
     return json.dumps(ask(json.loads(json_text)), ensure_ascii=False, allow_nan=False)
 
 
-def _state(given: Mapping[str, object] | str) -> State:
-    return parse_query(given) if isinstance(given, str) else read_state(given)
-
-
-def _as_given(given: Mapping[str, object] | str) -> State:
-    """What can be kept of a state that cannot be read, so that controls show it."""
-    if not isinstance(given, Mapping):
-        return {}
-    kept: State = {}
-    for key, value in given.items():
-        try:
-            kept |= read_state({key: value})
-        except PlanError:
-            continue
-    return kept
-
-
-def _controls(state: State, job: Job | None) -> Json:
+def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:
+    """The controls of a state and its job; where it has none, as `nearest` would show them."""
     return {
         "state": state,
         "query": as_query(state),
-        "model": setting(state, "model"),
-        "config": setting(state, "config"),
-        "gpu": setting(state, "gpu"),
-        "unit": setting(state, "unit"),
+        "model": text_of(state, "model"),
+        "config": text_of(state, "config"),
+        "gpu": text_of(state, "gpu"),
+        "unit": text_of(state, "unit"),
         "units": list(UNITS),
         "presets": presets.as_json(state, job),
         "sliders": controls.sliders(state, job),
-        "groups": controls.groups(state, job),
+        "groups": controls.groups(state, job, nearest),
+        "also_set": controls.also_set(state),
     }
 
 
-def _figures(plan: Plan, state: State) -> Json:
-    shown_in = unit(state)
-    count, cost = tokens(state), price(state)
+def _figures(question: Question, plan: Plan) -> Json:
+    job, unit, tokens = question.job, question.unit, question.tokens
     return {
-        "facts": model_facts(plan.job.model, state),
-        "verdict": verdict(plan, shown_in),
-        "bar": with_terms(bar(plan, shown_in), plan, shown_in),
-        "timeline": timeline(plan, shown_in),
-        "memory": memory_numbers(plan, shown_in),
-        "run": run_numbers(plan.job, count, cost),
-        "assumptions": assumptions(plan.job, count),
-        "commands": commands(plan, state),
+        "facts": model_facts(job.model, question.state),
+        "verdict": verdict(plan, unit),
+        "bar": with_formulas(bar(plan, unit), plan, unit),
+        "timeline": timeline(plan, unit),
+        "memory": memory_numbers(plan, unit),
+        "run": run_numbers(job, tokens, question.price),
+        "assumptions": assumptions(job, tokens),
+        "commands": commands(plan, question.state, unit),
     }

@@ -1,100 +1,147 @@
-"""Every control of the planner as the page draws it: where it stands now, and what it offers."""
+"""The planner's controls as the page draws them, and a refusal in the labels of these controls.
+
+Labels, help and choices are those of `state.SETTINGS`. A setting that does nothing in the reader's
+job has no control, unless the state gives it a value; one that is JSON only never has, and is named
+in a line where it is set.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
+from unfrozen.errors import InputError, shown
 from unfrozen.hardware.gpus import GPUS
 from unfrozen.job import Job
+from unfrozen.job.lora import LORA_SETTINGS
+from unfrozen.job.settings import GROUPS, Setting
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.planner.keys import FLAGS, LORA, OWN, RECIPE, YIELDS
-from unfrozen.planner.knobs import GROUPS, SLIDERS, Knob
 from unfrozen.planner.state import (
+    LEFT_TO_JOB,
+    OWN,
+    SETTINGS,
     State,
     as_text,
+    config_address,
     job_without,
-    setting,
+    model_config,
+    read_job,
+    read_state,
+    text_of,
     unused_keys,
 )
 from unfrozen.units import format_count, gib, sig3
 
-_COUNTS: Final = (
-    "lora_rank",
-    "projection_rank",
-    "lisa_layers",
-    "checkpoint_every",
-    "grad_accum",
-    "tensor_parallel",
-    "context_parallel",
-    "shard_size",
-    "pipeline_parallel",
-    "pipeline_chunks",
-    "expert_parallel",
-    "expert_tensor_parallel",
-    "dropout",
-    "tokens",
-    "price",
+_SEQ_LENS: Final = tuple(
+    size for power in range(7, 20) for size in (2**power, 3 * 2 ** (power - 1)) if size <= 524_288
 )
+_BATCHES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_GPU_COUNTS: Final = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
+SLIDERS: Final = {
+    "seq_len": ("tokens", _SEQ_LENS),
+    "micro_batch": ("sequences", _BATCHES),
+    "gpus": ("GPUs", _GPU_COUNTS),
+}
+"""The unit and the stops of settings with a slider."""
+OFFERED: Final = {
+    group: tuple(
+        setting for setting in SETTINGS.values() if setting.group == group and not setting.json_only
+    )
+    for group in GROUPS
+}
+"""Settings with a control in the settings' fold, by the heading they stand under."""
+Json = dict[str, object]
 
 
-def sliders(state: State, job: Job | None) -> list[dict[str, object]]:
+def sliders(state: State, job: Job | None) -> list[Json]:
     """The three sliders; `steps` are their stops, `texts` what a screen reader says at each."""
-    yielded = {key: as_text(getattr(job.recipe, key)) for key in YIELDS - state.keys() if job}
+    own = {key: as_text(getattr(job.recipe, key)) for key in LEFT_TO_JOB - state.keys() if job}
     return [
         {
             "key": key,
-            "label": label,
-            "unit": "" if unit == label.lower() else unit,
-            "value": yielded.get(key, setting(state, key)),
+            "label": SETTINGS[key].label,
+            "unit": "" if unit == SETTINGS[key].label else unit,
+            "value": own.get(key, text_of(state, key)),
             "steps": [str(step) for step in steps],
             "texts": [f"{step:,} {unit}" for step in steps],
         }
-        for key, (label, unit, steps) in SLIDERS.items()
+        for key, (unit, steps) in SLIDERS.items()
     ]
 
 
-def groups(state: State, job: Job | None) -> list[dict[str, object]]:
-    """The settings in their groups; `job` tells what each comes out as if it is left alone."""
+def groups(state: State, job: Job | None, nearest: Job | None) -> list[Json]:
+    """The settings under their headings. `job` has the default of each setting; `nearest` decides
+    which of them apply.
+    """
     return [
-        {"label": label, "knobs": [_knob_json(knob, state, job) for knob in knobs]}
-        for label, knobs in GROUPS
+        {
+            "label": group,
+            "settings": [_control(setting, state, job, nearest) for setting in offered],
+        }
+        for group, offered in OFFERED.items()
     ]
 
 
-def _knob_json(knob: Knob, state: State, job: Job | None) -> dict[str, object]:
-    automatic = _automatic(knob, job_without(knob.key, state, job))
-    kind = "flag" if knob.key in FLAGS else "choice" if knob.choices else "text"
-    plain: dict[str, object] = {
-        "key": knob.key,
-        "label": knob.label,
-        "help": knob.help,
-        "kind": kind,
-        "off": knob.key in unused_keys(state),
-        "value": setting(state, knob.key),
+def also_set(state: State) -> str:
+    """The settings without a control that a state sets, with their values; empty for none."""
+    names = [
+        f"{SETTINGS[key].label}: {_value_label(SETTINGS[key], state[key])}"
+        for key in SETTINGS
+        if key in state and SETTINGS[key].json_only
+    ]
+    return f"Also set, without a control here: {'; '.join(names)}." if names else ""
+
+
+def nearest_job(state: State, wrong: str) -> Job | None:
+    """The job of a state without the value that is wrong; None where that has a problem too."""
+    rest = {key: text for key, text in state.items() if key != wrong}
+    try:
+        return read_job(read_state(rest))
+    except InputError:
+        return None
+
+
+def _control(setting: Setting, state: State, job: Job | None, nearest: Job | None) -> Json:
+    key = setting.key
+    default = _default(setting, job_without(key, state, job))
+    applies = nearest is not None and setting.applies(nearest)
+    is_shown = key not in unused_keys(state) and (key in state or applies)
+    control: Json = {
+        "key": key,
+        "label": setting.label,
+        "help": setting.help,
+        "kind": setting.kind if setting.kind in ("choice", "flag") else "text",
+        "hidden": not is_shown,
+        "value": text_of(state, key),
     }
-    if kind == "flag":
-        return plain | {"value": setting(state, knob.key) or automatic}
-    if kind == "choice":
-        first = {"value": "", "label": f"{automatic} (default)" if automatic else "default"}
-        rest = [{"value": value, "label": label} for value, label in knob.choices.items()]
-        return plain | {"options": [first, *rest]}
-    numeric = knob.key in _COUNTS
-    if knob.key == "tokens" and setting(state, "tokens").isdecimal():
-        plain["value"] = f"{int(setting(state, 'tokens')):,}"
-    return plain | {"placeholder": automatic, "numeric": numeric}
+    if setting.kind == "flag":
+        return control | {"value": text_of(state, key) or default}
+    if setting.kind == "choice":
+        first = {"value": "", "label": f"{default} (default)" if default else "default"}
+        rest = [{"value": value, "label": label} for value, label in setting.choices.items()]
+        return control | {"options": [first, *rest]}
+    if key == "tokens" and text_of(state, "tokens").isdecimal():
+        control["value"] = f"{int(text_of(state, 'tokens')):,}"
+    return control | {"placeholder": default, "numeric": setting.kind in ("whole", "real")}
 
 
-def _automatic(knob: Knob, job: Job | None) -> str:
-    """What the job makes of a setting that the reader left alone, in the control's words."""
-    if job is None or knob.key in OWN:
+def _default(setting: Setting, job: Job | None) -> str:
+    """What the job makes of a setting that the reader left alone, by the control's labels."""
+    if job is None or setting.key in OWN:
         return ""
-    if knob.key in LORA:
-        found: object = getattr(job.recipe.lora, knob.key.removeprefix("lora_"), None)
-    else:
-        found = getattr(job.recipe if knob.key in RECIPE else job.cluster, knob.key)
-    if found is None and "null" not in knob.choices:
+    parts: dict[str, Any] = {
+        "recipe": job.recipe,
+        "recipe.lora": job.recipe.lora,
+        "cluster": job.cluster,
+    }
+    found = getattr(parts[setting.part], setting.name, None)
+    if found is None and "null" not in setting.choices:
         return ""
-    return knob.choices.get(as_text(found), as_text(found))
+    return setting.choices.get(as_text(found), as_text(found))
+
+
+def _value_label(setting: Setting, text: str) -> str:
+    return {"true": "on", "false": "off"}.get(text, setting.choices.get(text, text))
 
 
 def models() -> list[dict[str, str]]:
@@ -105,10 +152,93 @@ def models() -> list[dict[str, str]]:
     ]
 
 
-def cards() -> list[dict[str, str]]:
-    """Every card with what a program can use of it, and none."""
+def gpu_options() -> list[dict[str, str]]:
+    """Every GPU with the memory a program can use of it, and none."""
     known = [
         {"value": gpu.name, "label": f"{gpu.name} · {sig3(gib(gpu.capacity_bytes))} GiB"}
         for gpu in GPUS
     ]
-    return [*known, {"value": "", "label": "no card: sizes alone"}]
+    return [*known, {"value": "", "label": "no GPU: sizes alone"}]
+
+
+_CONTROL_OF: Final = {"job": "model", "lora": "lora_rank", "solve": "gpu"}
+_NO_ENGLISH: Final = {"params", "master", "grads"}
+"""Keys without an underscore that no sentence would hold for another reason."""
+_SHORT: Final = re.compile(r": | \(| / ")
+_NAMES: Final[dict[str, str]] = {
+    value: _SHORT.split(label)[0]
+    for key in ("optimizer", "sharding", "method")
+    for value, label in SETTINGS[key].choices.items()
+    if value not in ("none", "full")
+}
+_WORD: Final = re.compile(r'"?\b([a-z][a-z0-9]*(?:[_-][a-z0-9]+)*)\b"?')
+
+
+def as_problem(error: InputError, state: State) -> Json:
+    """A refusal in the labels of the controls, with its control and, for a hub id, a link.
+
+    What refuses a job uses the keys of JSON ("set params to fp32"); a reader of the page sees
+    labels ("Weight dtype"). Keys of a pasted config.json stay: the reader has that file.
+    """
+    control = _control_of(error.key, state)
+    parts = [error.bound, error.remedy]
+    if error.key.startswith("model."):
+        parts.insert(0, _found_in_config(error, state))
+    else:
+        parts = [_with_labels(part, control) for part in parts]
+    return {
+        "key": error.key,
+        "label": SETTINGS[control].short_label if control in SETTINGS else control,
+        "value": shown(error.value),
+        "bound": error.bound,
+        "remedy": error.remedy,
+        "control": control,
+        "text": " ".join(_sentence(part) for part in parts if part),
+        "link": config_address(text_of(state, "model")) if error.key == "model" else "",
+    }
+
+
+def _control_of(key: str, state: State) -> str:
+    """The key of the control whose value is to be corrected."""
+    *parts, name = key.split(".")
+    if parts[:1] == ["model"]:
+        return "config" if text_of(state, "config") else "model"
+    if "lora" in parts:
+        return LORA_SETTINGS[name].key if name in LORA_SETTINGS else "lora_rank"
+    return _CONTROL_OF.get(name, name)
+
+
+def _found_in_config(error: InputError, state: State) -> str:
+    """What a config.json has under the key that is wrong, or that the key is missing."""
+    name = error.key.partition(".")[2]
+    missing = error.value == "nothing" and name not in model_config(state)
+    return f"{name} is {'missing' if missing else shown(error.value)}"
+
+
+def _with_labels(text: str, control: str) -> str:
+    """Keys and values of JSON as the controls spell them."""
+    own = SETTINGS[control].choices if control in SETTINGS else {}
+
+    def spelled(match: re.Match[str]) -> str:
+        word = match[1]
+        if word == "null":
+            return f"{_SHORT.split(own.get(word, 'none'))[0]} (null)"
+        if word in own:
+            return _quoted(_SHORT.split(own[word])[0])
+        if word in _NAMES:
+            return _quoted(_NAMES[word])
+        known = word in SETTINGS and ("_" in word or word in _NO_ENGLISH)
+        return _quoted(SETTINGS[word].short_label) if known else match[0]
+
+    return _WORD.sub(spelled, text)
+
+
+def _quoted(label: str) -> str:
+    """A label in quotation marks, if it has several words and would run into those around it."""
+    return f"“{label}”" if " " in label else label
+
+
+def _sentence(part: str) -> str:
+    """A part of an error as a sentence; a name of a file or a key keeps its first letter."""
+    first = part.split()[0]
+    return f"{part if '_' in first or '.' in first else part[:1].upper() + part[1:]}."

@@ -1,21 +1,24 @@
-"""What the planner draws of a plan: the bar of its peak, the step by instant, and the verdict."""
+"""What the planner draws of a plan: the bar of its peak, the step by instant, the verdict, and the
+sentences about the peak, each read off the plan.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from unfrozen.events import COMPONENTS, in_order
+from unfrozen.errors import InputError
+from unfrozen.events import COMPONENTS, INSTANTS, in_order
 from unfrozen.memory.holder import holder_words
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
-from unfrozen.plan import Plan
-from unfrozen.planner.peak import gone_by, instant_label, peak_sentence
+from unfrozen.plan import Plan, plan_job
+from unfrozen.plan.changes import patched
+from unfrozen.planner.controls import Json
 from unfrozen.planner.sizes import scale, share_text, size_text
+from unfrozen.planner.state import SETTINGS
 from unfrozen.units import GIB
 
-Json = dict[str, object]
-
 OVERHEAD: Final = {
-    "reserve": "Allocator's reserve",
+    "reserve": "Allocator reserve",
     "context": COMPONENTS["context"],
     "communication": "Communication buffers",
 }
@@ -23,7 +26,7 @@ _ROOM: Final = 1.02  # of what the scale shows beyond its largest value
 
 
 def overhead(plan: Plan) -> dict[str, int]:
-    """What the card holds beside tensors, in bytes, by the keys of `OVERHEAD`."""
+    """GPU memory beside tensors, in bytes, by the keys of `OVERHEAD`."""
     many = plan.job.cluster.gpus > 1
     parts = {
         "reserve": plan.reserved_bytes - plan.allocated_bytes,
@@ -34,8 +37,8 @@ def overhead(plan: Plan) -> dict[str, int]:
 
 
 def tensor_room_bytes(plan: Plan) -> int | None:
-    """What tensors may take on the plan's card while the allocator's reserve grows with them, in
-    the proportion of this plan; None without a card.
+    """The bytes tensors may take on the plan's GPU if the allocator's reserve grows with them in
+    the proportion of this plan; None without a GPU.
     """
     if plan.job.gpu is None:
         return None
@@ -45,18 +48,18 @@ def tensor_room_bytes(plan: Plan) -> int | None:
 
 
 def bar(plan: Plan, unit: str) -> Json:
-    """The card at the peak: tensors by component, then what is held beside them."""
+    """The GPU's memory at the peak: tensors by component, then the overhead."""
     low, high = (edge * GIB for edge in plan.band_gib)
-    card = plan.job.gpu
-    most, marks = scale(_ROOM * max(high, card.capacity_bytes if card else 0), unit)
+    gpu = plan.job.gpu
+    most, marks = scale(_ROOM * max(high, gpu.capacity_bytes if gpu else 0), unit)
     parts = _parts(plan.instants[plan.peak_instant], plan.device_bytes, unit)
     parts += [
         _part(key, OVERHEAD[key], size, plan.device_bytes, unit)
         for key, size in overhead(plan).items()
     ]
-    limit = card and {
-        "bytes": card.capacity_bytes,
-        "label": f"{card.name}: {size_text(card.capacity_bytes, unit)}",
+    limit = gpu and {
+        "bytes": gpu.capacity_bytes,
+        "label": f"{gpu.name}: {size_text(gpu.capacity_bytes, unit)}",
     }
     return {
         "most": most,
@@ -66,12 +69,12 @@ def bar(plan: Plan, unit: str) -> Json:
         "band": {"low": low, "high": high, "text": band_text(plan, unit)},
         "limit": limit,
         "marks": marks,
-        "note": gone_by(plan, unit),
+        "note": peak_note(plan, unit),
     }
 
 
 def timeline(plan: Plan, unit: str) -> Json:
-    """Every instant of the step on one scale, what tensors hold at each, the highest marked."""
+    """Every instant of the step on one scale with its components, the highest marked."""
     totals = {name: sum(parts.values()) for name, parts in plan.instants.items()}
     room = tensor_room_bytes(plan)
     most, marks = scale(_ROOM * max(plan.allocated_bytes, room or 0, 1), unit)
@@ -99,16 +102,16 @@ def timeline(plan: Plan, unit: str) -> Json:
 
 def verdict(plan: Plan, unit: str) -> Json:
     """Whether it fits, in a headline and a sentence; `kind` is yes, narrow, short, no or open."""
-    need, card = plan.device_bytes, plan.job.gpu
-    each = " on each card" if plan.job.cluster.gpus > 1 else ""
-    if card is None:
+    need, gpu = plan.device_bytes, plan.job.gpu
+    each = " on each GPU" if plan.job.cluster.gpus > 1 else ""
+    if gpu is None:
         title = f"It needs {size_text(need, unit)}{each}."
-        return {"kind": "open", "title": title, "text": "Choose a card to see whether it fits."}
-    room = card.capacity_bytes
+        return {"kind": "open", "title": title, "text": "Choose a GPU to see whether it fits."}
+    room = gpu.capacity_bytes
     low, high = (edge * GIB for edge in plan.band_gib)
     of = f"{size_text(need, unit)} of {size_text(room, unit)}{each}"
-    whose = holder_words(plan.job)
-    after = f" {whose}" if whose else ""
+    rank = holder_words(plan.job)
+    after = f" {rank}" if rank else ""
     if need <= room:
         free = f"{of}; {size_text(room - need, unit)} stay free.{after}"
         if high <= room:
@@ -143,3 +146,118 @@ def _part(key: str, label: str, size: int, whole: int, unit: str) -> Json:
         "text": size_text(size, unit),
         "share": share_text(size, whole),
     }
+
+
+_FEW: Final = 0.1  # of the largest size of a component in the step
+_WHY: Final = {
+    "load": "The weights alone are larger than anything the step adds.",
+    "end_of_forward": "Every activation is alive and the loss is being computed.",
+    "end_of_backward": "Every gradient is there; the activations are gone.",
+    "optimizer_step": "All optimizer states and gradients are there, and the update's temporaries.",
+}
+_TRANSIENT: Final = ("activations", "logits_loss")
+"""Components that are allocated and freed within a step."""
+_OF_TRANSIENT: Final = ("checkpointing", "kernels", "attention", "loss")
+"""Settings that change transient memory alone."""
+_OTHER_TASKS: Final = {"classification"}
+_VISIBLE: Final = 0.999  # of a size; a smaller change is lost in its three digits
+
+
+def instant_label(name: str) -> str:
+    """The name of an instant."""
+    return INSTANTS.get(name, name.replace("_", " ").capitalize())
+
+
+def peak_sentence(plan: Plan) -> str:
+    """Which instant sets the peak, and why it is that one."""
+    return f"{instant_label(plan.peak_instant)} sets the peak. {_why(plan)}"
+
+
+def peak_note(plan: Plan, unit: str) -> str:
+    """When the peak is, and what is allocated at another instant and not at this one: a list of the
+    peak alone reads as if that cost nothing.
+    """
+    at_peak = plan.instants[plan.peak_instant]
+    gone = [_freed(name, plan, unit) for name in _TRANSIENT if _most(name, plan) > 0]
+    gone = [text for text in gone if text]
+    when = f"At one instant, {_inside(plan.peak_instant)}."
+    if not gone:
+        share = sum(at_peak.get(name, 0) for name in _TRANSIENT) / max(1, plan.allocated_bytes)
+        return f"{when} {100 * share:.0f}% of it is allocated and freed within the step."
+    return " ".join((when, *gone))
+
+
+def settings_without_effect(plan: Plan) -> str:
+    """Which settings of transient memory do not lower the peak, in a sentence; empty for none."""
+    idle = [SETTINGS[key].label.lower() for key in _OF_TRANSIENT if not _lowers(key, plan)]
+    if not idle:
+        return ""
+    names = idle[0] if len(idle) == 1 else f"{', '.join(idle[:-1])} or {idle[-1]}"
+    low = plan.instants[plan.peak_instant].get("activations", 0) < _FEW * _most("activations", plan)
+    why = "few activations are left by then" if low else "the chosen ones take least"
+    return f"No other choice of {names} lowers this peak: {why}."
+
+
+def _lowers(key: str, plan: Plan) -> bool:
+    """Whether another choice of one setting lowers the peak by what a reader would see."""
+    for choice in SETTINGS[key].choices.keys() - _OTHER_TASKS:
+        try:
+            found = plan_job(patched(plan.job, {"recipe": {key: choice}}))
+        except InputError:
+            continue
+        if found.device_bytes < _VISIBLE * plan.device_bytes:
+            return True
+    return False
+
+
+def _why(plan: Plan) -> str:
+    if plan.peak_instant == "backward":
+        return _how_far_back(plan)
+    why = _WHY.get(plan.peak_instant, "")
+    if plan.peak_instant == "end_of_forward":
+        waits = plan.job.recipe.grad_accum > 1 and "grads" in plan.instants[plan.peak_instant]
+        gradients = "and so are the gradients of earlier micro-batches"
+        return f"{why[:-1]}; {gradients if waits else 'not one gradient exists yet'}."
+    return why
+
+
+def _how_far_back(plan: Plan) -> str:
+    """How far backward has come at the peak, read off the activations that are left."""
+    left = plan.instants["backward"].get("activations", 0) / max(1, _most("activations", plan))
+    if left < _FEW:
+        freed = plan.job.recipe.optimizer_in_backward
+        there = "" if freed else ": nearly every gradient is there"
+        left_over = "Few activations are left: recomputing layers would not help."
+        return f"Backward has reached the first layers{there}. {left_over}"
+    if left > 1 - _FEW:
+        return (
+            "Backward has begun: the first gradients are there, nearly all activations still are."
+        )
+    return "Backward is under way: gradients accumulate while activations are still there."
+
+
+def _most(name: str, plan: Plan) -> int:
+    """The largest size of a component in the step."""
+    return max(held.get(name, 0) for held in plan.instants.values())
+
+
+def _freed(name: str, plan: Plan, unit: str) -> str:
+    """How much larger a component is at another instant; empty where it is not."""
+    most, left = _most(name, plan), plan.instants[plan.peak_instant].get(name, 0)
+    if left >= _FEW * most:
+        return ""
+    [at, *_] = [instant for instant, held in plan.instants.items() if held.get(name, 0) == most]
+    here = size_text(left, unit) if left else "nothing"
+    return f"{COMPONENTS[name]} take {size_text(most, unit)} at {_inside(at)}, and {here} here."
+
+
+def _inside(instant: str) -> str:
+    """The name of an instant inside a sentence."""
+    names = {
+        "load": "the loaded model",
+        "end_of_forward": "the end of the forward pass",
+        "backward": "the backward pass",
+        "end_of_backward": "the end of the backward pass",
+        "optimizer_step": "the optimizer's step",
+    }
+    return names.get(instant, instant_label(instant).lower())

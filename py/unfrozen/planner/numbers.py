@@ -1,29 +1,32 @@
-"""The numbers beside the figures, each with its formula, its inputs and where it comes from."""
+"""The numbers beside the figures, and the formula, the inputs and the source of every number."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
+from unfrozen.errors import strict_json
 from unfrozen.hardware.gpus import board_sources
 from unfrozen.hardware.rates import peak_tflops
 from unfrozen.job import Job
-from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE
+from unfrozen.memory.explain import SYMBOLS, Term, explain
+from unfrozen.memory.overhead import CONTEXT_RANGE, RESERVED_RANGE, ROUNDING
+from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.record import band
 from unfrozen.plan.step_time import card_of, step_tokens
 from unfrozen.plan.timing.parts import CAUSES
-from unfrozen.planner.figures import Json, band_text, overhead
-from unfrozen.planner.formulas import why
-from unfrozen.planner.peak import instant_label
+from unfrozen.planner.controls import Json
+from unfrozen.planner.figures import band_text, instant_label, overhead
 from unfrozen.planner.sizes import duration_text, size_text
+from unfrozen.planner.state import State, has_text_config, text_of
 from unfrozen.units import format_count, gib, sig3, small
 
 _ALLOCATOR: Final = "reserved ÷ allocated in public measurements: 1.007 to 1.14"
 
 
 def memory_numbers(plan: Plan, unit: str) -> list[Json]:
-    """What tensors hold, what the card must hold, and how sure that is."""
+    """The memory of tensors, that of the GPU, and the error band."""
     parts = plan.instants[plan.peak_instant]
     beside = overhead(plan)
     inputs = [("tensors", size_text(plan.allocated_bytes, unit))]
@@ -37,7 +40,7 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
     return [
         _number(
             "allocated",
-            "Held by tensors",
+            "Tensors",
             size_text(plan.allocated_bytes, unit),
             f"the largest instant: {instant_label(plan.peak_instant).lower()}",
             " + ".join(parts),
@@ -46,9 +49,9 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
         ),
         _number(
             "device",
-            "Taken on the card",
+            "GPU memory",
             size_text(plan.device_bytes, unit),
-            "with the allocator's reserve and the driver",
+            "with the allocator reserve and the driver",
             f"tensors + reserve + context{extra}",
             inputs,
             "counters of PyTorch's caching allocator, and of the driver",
@@ -57,7 +60,7 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
             "band",
             "Error band",
             band_text(plan, unit),
-            "what overheads seen elsewhere allow",
+            "with the overheads of public measurements",
             f"{RESERVED_RANGE[0]} … {RESERVED_RANGE[1]} · tensors + context{extra}",
             [*inputs[:1], ("context", f"{sig3(low)} … {sig3(high)} GiB")],
             _ALLOCATOR,
@@ -85,7 +88,7 @@ def run_numbers(job: Job, tokens: int, price: float | None) -> list[Json]:
 
 
 def assumptions(job: Job, tokens: int) -> list[str]:
-    """What the estimates take for granted, in sentences."""
+    """The assumptions of the estimates, in sentences."""
     return list(estimate(job, tokens).assumptions)
 
 
@@ -101,8 +104,8 @@ def _speed(job: Job, found: Estimate) -> Json:
         [
             ("tokens of a step", f"{step_tokens(job):,}"),
             ("seconds of a step", sig3(found.step_seconds)),
-            ("operations a token", format_count(found.flops_per_token)),
-            ("peak of a card", f"{peak:g} TFLOP/s"),
+            ("FLOPs a token", format_count(found.flops_per_token)),
+            ("peak of a GPU", f"{peak:g} TFLOP/s"),
             ("share of it used", f"{100 * found.mfu:.0f}%"),
             *((CAUSES[name], f"{sig3(value)} s") for name, value in found.parts.items()),
         ],
@@ -111,7 +114,7 @@ def _speed(job: Job, found: Estimate) -> Json:
 
 
 def _time(job: Job, found: Estimate) -> Json:
-    cards = job.cluster.gpus
+    gpus = job.cluster.gpus
     return _number(
         "time",
         "Time",
@@ -121,7 +124,7 @@ def _time(job: Job, found: Estimate) -> Json:
         [
             ("tokens", f"{found.tokens:,.0f}"),
             ("speed", f"{small(found.tokens_per_second)} tokens/s"),
-            ("cards", f"{cards:,}"),
+            ("GPUs", f"{gpus:,}"),
         ],
         f"an estimate: {band(job)}",
     )
@@ -133,9 +136,9 @@ def _energy(job: Job, found: Estimate) -> Json:
         "energy",
         "Energy",
         f"{small(found.energy_kwh)} kWh",
-        "the cards alone, at their power limit",
+        "the GPUs alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
-        [("GPU-hours", small(found.gpu_hours)), ("watts", f"{watts:,} a card")],
+        [("GPU-hours", small(found.gpu_hours)), ("watts", f"{watts:,} a GPU")],
         f"board power of the {card_of(job).name}: {'; '.join(board_sources(card_of(job)))}",
     )
 
@@ -149,5 +152,103 @@ def _number(
     inputs: list[tuple[str, str]],
     source: str,
 ) -> Json:
-    told = why([(label, formula, text)], [(name, "", value) for name, value in inputs], [source])
-    return {"key": key, "label": label, "text": text, "note": note, "why": told}
+    why = explanation(
+        [(label, formula, text)], [(name, "", value) for name, value in inputs], [source]
+    )
+    return {"key": key, "label": label, "text": text, "note": note, "why": why}
+
+
+_PASTED: Final = "your config.json"
+_LANGUAGE_MODEL: Final = "the language model in your config.json, without the rest"
+
+
+def model_facts(model: ModelConfig, state: State) -> Json:
+    """The model in a line: its name, its size, its shape."""
+    a = model.architecture
+    shape = [f"{a.layers} layers", f"width {a.hidden:,}", f"{a.heads} heads"]
+    shape.append(f"vocabulary {a.vocab:,}")
+    if a.experts:
+        shape.insert(1, f"{a.experts.count} experts")
+    frozen = f", {format_count(model.frozen)} frozen" if model.frozen else ""
+    return {
+        "name": _pasted(text_of(state, "config")) or text_of(state, "model"),
+        "size": f"{format_count(model.num_parameters)} parameters{frozen}",
+        "exact": f"{model.num_parameters:,}",
+        "shape": ", ".join(shape),
+    }
+
+
+def _pasted(config: str) -> str:
+    """The name of a pasted config.json: the whole, or the part of it that is counted."""
+    if not config:
+        return ""
+    given = strict_json(config)
+    return _LANGUAGE_MODEL if isinstance(given, dict) and has_text_config(given) else _PASTED
+
+
+def with_formulas(bar: Json, plan: Plan, unit: str) -> Json:
+    """The bar with `why` in each part: its terms, their inputs, and their sources."""
+    explained = _tensor_terms(plan, unit) | _overhead_terms(plan, unit)
+    parts = [
+        part | {"why": explained[str(part["key"])]} for part in cast("list[Json]", bar["parts"])
+    ]
+    return bar | {"parts": parts}
+
+
+def explanation(
+    terms: list[tuple[str, str, str]], inputs: list[tuple[str, str, str]], sources: list[str]
+) -> Json:
+    """How a number is computed: (label, formula, size) of each term, (symbol, meaning, value) of
+    each input, and the sources.
+    """
+    return {
+        "terms": [list(term) for term in terms],
+        "inputs": [list(entry) for entry in dict.fromkeys(inputs)],
+        "sources": list(dict.fromkeys(sources)),
+    }
+
+
+def _tensor_terms(plan: Plan, unit: str) -> dict[str, Json]:
+    """The terms of the peak by component."""
+    groups: dict[str, list[Term]] = {}
+    for term in explain(plan):
+        groups.setdefault(term.component, []).append(term)
+    return {
+        component: explanation(
+            [(term.label, term.formula, size_text(term.bytes, unit)) for term in terms],
+            [(name, SYMBOLS.get(name, ""), value) for term in terms for name, value in term.inputs],
+            [term.source for term in terms],
+        )
+        for component, terms in groups.items()
+    }
+
+
+def _overhead_terms(plan: Plan, unit: str) -> dict[str, Json]:
+    low, high = RESERVED_RANGE
+    least, most = (sig3(gib(edge)) for edge in CONTEXT_RANGE)
+    tensors = size_text(plan.allocated_bytes, unit)
+    beside = {key: size_text(size, unit) for key, size in overhead(plan).items()}
+    reserve = f"max({ROUNDING} · tensors, freed 16-bit logits) + buffers of other streams"
+    return {
+        "reserve": explanation(
+            [
+                (
+                    "what the allocator has reserved and no tensor uses",
+                    reserve,
+                    beside.get("reserve", ""),
+                )
+            ],
+            [("tensors", "", tensors)],
+            [f"reserved ÷ allocated in public measurements: {low} to {high}"],
+        ),
+        "context": explanation(
+            [("driver and libraries", "a constant", beside["context"])],
+            [],
+            [f"{least} to {most} GiB in public reports, by GPU and version"],
+        ),
+        "communication": explanation(
+            [("buffers of NCCL", "a constant", beside.get("communication", ""))],
+            [],
+            ["1 to 2 GiB in public reports"],
+        ),
+    }

@@ -12,8 +12,7 @@ from typing import Final
 
 from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
-from unfrozen.planner.keys import LORA
-from unfrozen.planner.state import State, read_state, recipe_json, setting
+from unfrozen.planner.state import LORA, State, read_state, recipe_json, text_of
 
 _KEYS: Final = (
     "method",
@@ -45,15 +44,15 @@ class Preset:
     sets: dict[str, str]
 
     def applied(self, state: State) -> State:
-        """The state with this recipe in it. Sharded ones bring eight cards where there is one, and
-        those eight go again with the recipe.
+        """The state with this recipe in it. Sharded ones bring eight GPUs where there is one, and
+        those eight leave with the recipe.
         """
         kept = {key: text for key, text in state.items() if key not in _KEYS}
         changed = kept | self.sets
         brought = "sharding" in state and state.get("gpus") == SHARDED_GPUS
         if brought and "sharding" not in self.sets:
             del changed["gpus"]
-        if "sharding" in self.sets and setting(kept, "gpus") == "1":
+        if "sharding" in self.sets and text_of(kept, "gpus") == "1":
             changed["gpus"] = SHARDED_GPUS
         return read_state(changed)
 
@@ -68,46 +67,48 @@ class Preset:
 
 @lru_cache(maxsize=64)
 def _recipe(state: tuple[tuple[str, str], ...]) -> Recipe:
-    """The recipe of a state without its batch, of one token; a slider asks for it at every move."""
+    """The recipe of a state with a batch of one token; every move of a slider asks for it."""
     return Recipe.read(recipe_json({**dict(state), "micro_batch": "1", "seq_len": "1"}))
 
 
 PRESETS: Final = (
-    Preset("classic", "Classic mixed", "bf16 weights, fp32 master copy and moments", {}),
+    Preset(
+        "classic", "Mixed precision", "bf16 weights, fp32 master weights and optimizer states", {}
+    ),
     Preset(
         "autocast",
         "Autocast",
-        "fp32 weights, bf16 products",
+        "fp32 weights, bf16 matmuls",
         {"params": "fp32", "compute": "bf16"},
     ),
     Preset(
         "bf16",
         "Pure bf16",
-        "every number in 16 bits, updates rounded at random",
+        "weights, gradients and optimizer states in bf16, stochastic rounding",
         {"master": "null", "moments": "bf16", "rounding": "stochastic"},
     ),
     Preset(
         "int8",
-        "8-bit moments",
-        "bf16 weights, fp32 master copy, moments in a byte each",
+        "8-bit optimizer",
+        "bf16 weights, fp32 master weights, 8-bit optimizer states",
         {"moments": "int8"},
     ),
     Preset(
         "lora",
         "LoRA",
-        "frozen 16-bit weights, small adapters train",
+        "frozen 16-bit weights, trained adapters",
         {"method": "lora"},
     ),
     Preset(
         "qlora",
         "QLoRA",
-        "frozen 4-bit weights, small adapters train",
+        "frozen 4-bit weights, trained adapters",
         {"method": "qlora"},
     ),
     Preset(
         "fsdp",
         "FSDP / ZeRO-3",
-        "fp32 states shared out over all cards, bf16 products",
+        "fp32 states sharded over all GPUs, bf16 matmuls",
         {"params": "fp32", "compute": "bf16", "sharding": "zero3"},
     ),
 )

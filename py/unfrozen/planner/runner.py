@@ -1,28 +1,41 @@
-"""What the runner makes of a plan: its own choices where the reader made none, and the job it runs.
+"""What the runner makes of a plan: its defaults, how it is launched, and the job that it runs.
 
-A setting left alone is what `gpu_runner` does with that model, so that the plan of a page nobody
-touched is that of the command beside it.
+A setting left alone is what `gpu_runner` does with that model, so that the plan of an untouched
+page is that of the command beside it. The plan counts micro-batches a replica, the runner those of
+all GPUs together, so that the number of GPUs never changes what a step computes (docs/scale.md).
+The runner shards everything over all GPUs, and each takes sequences of its own: `micro_batch ·
+grad_accum` is therefore the plan's sequences of a step, dealt out evenly.
+
+Layouts that the runner lacks are named by the options of frameworks that have them: torchtitan
+(`torchtitan/config/configs.py` @b5bcd76, names of schedules from
+`torch/distributed/pipelining/schedules.py`, `get_schedule_class`) and Megatron-LM
+(`megatron/training/arguments.py` @d98e8a64).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any, Final
 
 from unfrozen import runner
+from unfrozen.hardware.gpus import NODE_GPUS
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.model import Architecture
-from unfrozen.planner.launch import Launch, copies_of
+from unfrozen.runner import MOST_AT_ONCE, MOST_MICRO_BATCHES
 
-_OTHERS: Final = ("bert", "gpt")  # model types that it cannot load, or that are no language models
+_UNTRAINABLE: Final = (
+    "bert",
+    "gpt",
+)  # model types that it cannot load, or that are no language models
 
 
-def left_alone(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str | bool]:
-    """Attention, kernels, loss and update of a run that says nothing of them, beside what `recipe`
-    says: `unfrozen.runner`, where blocks are compiled only if that is asked for.
+def runner_defaults(a: Architecture, recipe: Mapping[str, object]) -> dict[str, str | bool]:
+    """The runner's settings for a model beside those that `recipe` has: attention, kernels, loss
+    and update (`unfrozen.runner`). Blocks are compiled only where the recipe asks for it.
     """
     if not can_train(a):
         return {}
@@ -46,13 +59,227 @@ def _step(recipe: Mapping[str, object]) -> str:
     return str(runner.optimizer(name, "fp32", momentum=False, rounding=rounding)["step"])
 
 
-SHARED_OUT: Final[dict[str, Any]] = {"outer_apart": True}
-"""How its cards share a model out, where nobody chooses: `Cluster.of_runner`."""
+SHARDED: Final[dict[str, Any]] = {"outer_apart": True}
+"""How the runner shards a model over its GPUs by default: `Cluster.of_runner`."""
 
 
 def can_train(a: Architecture) -> bool:
     """Whether it fine-tunes such models at all."""
-    return a.model_type not in _OTHERS and a.vision is None and not a.is_encoder
+    return a.model_type not in _UNTRAINABLE and a.vision is None and not a.is_encoder
+
+
+PROGRAM: Final = "unfrozen"
+TORCHRUN: Final = "torchrun"
+"""Both without a path, which the page adds where its server knows it."""
+RENDEZVOUS: Final = "--rdzv-id 1 --rdzv-backend c10d --rdzv-endpoint FIRST_HOST:29500"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Processes, one a GPU, and a step by the runner's options.
+
+    gpus         all processes; fewer than the plan's where a step has too few sequences for all
+    sequences    of one step of the plan, all GPUs together
+    micro_batch  sequences that one GPU computes at once
+    grad_accum   micro-batches of a step, all GPUs together: a multiple of `gpus`
+    machine      GPUs that a machine has
+    """
+
+    gpus: int
+    sequences: int
+    micro_batch: int
+    grad_accum: int
+    machine: int = NODE_GPUS
+
+    @property
+    def machines(self) -> int:
+        """How many machines hold them."""
+        return -(-self.gpus // self.machine)
+
+    @property
+    def each(self) -> int:
+        """GPUs of each machine; where they differ, of each but the last."""
+        return self.machine if self.gpus % self.machines else self.gpus // self.machines
+
+    @property
+    def last(self) -> int:
+        """GPUs of the last machine."""
+        return self.gpus - self.each * (self.machines - 1)
+
+
+def launch(job: Job) -> Launch:
+    """The most GPUs of the plan that can take an equal part of its step, and that part."""
+    recipe, cluster = job.recipe, job.cluster
+    sequences = recipe.micro_batch * recipe.grad_accum * cluster.replicas
+    gpus = min(gcd(sequences, cluster.gpus), MOST_MICRO_BATCHES)
+    own = sequences // gpus
+    most = min(recipe.micro_batch, own, MOST_AT_ONCE)
+    at_once = next(size for size in range(most, 0, -1) if own % size == 0)
+    rounds = min(own // at_once, MOST_MICRO_BATCHES // gpus)
+    machine = job.gpu.node_gpus if job.gpu else NODE_GPUS
+    return Launch(gpus, sequences, at_once, rounds * gpus, machine)
+
+
+def launch_command(found: Launch) -> list[str]:
+    """The lines of the command up to `train`."""
+    if found.gpus == 1:
+        return [f"{PROGRAM} train"]
+    if found.machines == 1:
+        return [f"{TORCHRUN} --standalone --nproc-per-node {found.each}", "-m gpu_runner train"]
+    nodes = f"--nnodes {found.machines} --nproc-per-node {found.each}"
+    return [TORCHRUN, nodes, RENDEZVOUS, "-m gpu_runner train"]
+
+
+def launch_notes(found: Launch) -> str:
+    """Where to type the command, and what is counted how; empty for one GPU."""
+    if found.gpus == 1:
+        return ""
+    counted = f"--grad-accum counts the micro-batches of all {found.gpus:,} GPUs together."
+    if found.machines == 1:
+        return f"This starts {found.gpus} processes, one per GPU. {counted}"
+    last = f", on the last with --nproc-per-node {found.last}" if found.last != found.each else ""
+    return (
+        f"Type it on each of {found.machines:,} machines{last}; {found.machine} GPUs per machine"
+        " are assumed. Each needs the same files at the same paths, and a shared runs/ folder."
+        " FIRST_HOST is the name of one machine whose port 29500 the others can reach."
+        f" {counted} docs/scale.md has scripts for Slurm and SkyPilot."
+    )
+
+
+def launch_differences(job: Job, found: Launch) -> list[str]:
+    """What the plan's GPUs do and the runner's do not."""
+    cluster, recipe = job.cluster, job.recipe
+    several = found.gpus > 1
+    sequences = found.micro_batch * found.grad_accum
+    checks = (
+        (cluster.gpus == 1 and cluster.stage > 0, "one GPU has nothing to shard"),
+        (
+            several and cluster.stage < 3,
+            "it shards weights, gradients and optimizer states over all GPUs (FSDP2, as zero3)",
+        ),
+        (
+            several and cluster.stage == 3 and not cluster.outer_apart,
+            "it wraps embedding and head separately",
+        ),
+        (
+            cluster.tensor_parallel > 1,
+            "it has no tensor or sequence parallelism: each GPU takes sequences of its own",
+        ),
+        (
+            cluster.context_parallel > 1,
+            "it has no context parallelism",
+        ),
+        *_layout_differences(cluster, found),
+        (
+            found.gpus < cluster.gpus,
+            f"it starts {found.gpus:,} of {cluster.gpus:,} GPUs, the most that take an equal"
+            f" number of the step's sequences ({found.sequences:,})",
+        ),
+        (
+            found.micro_batch != recipe.micro_batch,
+            f"its micro-batch is {found.micro_batch:,}, not {recipe.micro_batch:,}",
+        ),
+        (
+            sequences != found.sequences,
+            f"a step has {sequences:,} sequences, not {found.sequences:,}: it accumulates at most"
+            f" {MOST_MICRO_BATCHES:,} micro-batches",
+        ),
+    )
+    return [text for differs, text in checks if differs]
+
+
+def replica_size(cluster: Cluster, gpus: int) -> int | None:
+    """GPUs that hold one replica of the model, where the runner has several replicas."""
+    size = cluster.shard_size
+    fits = size is not None and 1 < size < gpus and gpus % size == 0
+    return size if fits and cluster.stage == 3 else None
+
+
+def _layout_differences(cluster: Cluster, found: Launch) -> tuple[tuple[bool, str], ...]:
+    """Layers and experts on GPUs of their own, and replicas."""
+
+    def with_options(text: str, options: str) -> str:
+        return f"{text}; {options}" if options else text
+
+    shards = cluster.shard_size is not None and cluster.shards < cluster.alike
+    same = replica_size(cluster, found.gpus) is not None
+    return (
+        (
+            cluster.pipeline_parallel > 1,
+            with_options("it has no pipeline parallelism", pipeline_options(cluster)),
+        ),
+        (
+            cluster.expert_parallel > 1 or cluster.expert_ranks != cluster.tensor_parallel,
+            with_options("it has no expert parallelism", expert_options(cluster)),
+        ),
+        (
+            shards and not same,
+            with_options("all its GPUs shard one replica", replica_options(cluster)),
+        ),
+        (
+            cluster.device_map,
+            "its GPUs work at the same time, each on sequences of its own (no device_map)",
+        ),
+    )
+
+
+_TITAN: Final = {
+    "gpipe": "GPipe",
+    "1f1b": "1F1B",
+    "interleaved": "Interleaved1F1B",
+    "zero_bubble": "InterleavedZeroBubble",
+    "zb_v": "ZBVZeroBubble",
+    "dualpipe_v": "DualPipeV",
+}
+"""PyTorch's names of schedules; the others have none there."""
+_MEGATRON: Final = ("1f1b", "interleaved")
+
+
+def pipeline_options(cluster: Cluster) -> str:
+    """A pipeline in options of torchtitan and Megatron-LM; empty if neither has the schedule."""
+    ranks, schedule = cluster.pipeline_parallel, cluster.pipeline_schedule
+    found = []
+    if schedule in _TITAN and cluster.pipeline_layers is None:
+        found.append(
+            f"torchtitan has it: --parallelism.pipeline_parallel_degree {ranks}"
+            f" --parallelism.pipeline_parallel_schedule {_TITAN[schedule]}"
+        )
+    if schedule in _MEGATRON:
+        options = f"--pipeline-model-parallel-size {ranks}"
+        if cluster.pipeline_layers:
+            options += (
+                f" --pipeline-model-parallel-layout '{_megatron_layout(cluster.pipeline_layers)}'"
+            )
+        elif cluster.chunks > 1:
+            options += f" --num-virtual-stages-per-pipeline-rank {cluster.chunks}"
+        found.append(f"Megatron-LM{' has it' if not found else ''}: {options}")
+    return "; ".join(found)
+
+
+def expert_options(cluster: Cluster) -> str:
+    """The options of expert parallelism in torchtitan and Megatron-LM."""
+    ranks, own = cluster.expert_parallel, cluster.expert_ranks
+    found = []
+    if own in (1, cluster.tensor_parallel):
+        found.append(f"torchtitan has it: --parallelism.expert_parallel_degree {ranks}")
+    options = f"--expert-model-parallel-size {ranks}"
+    if own != cluster.tensor_parallel:
+        options += f" --expert-tensor-parallel-size {own}"
+    return "; ".join([*found, f"Megatron-LM{' has it' if not found else ''}: {options}"])
+
+
+def replica_options(cluster: Cluster) -> str:
+    """The option of hybrid sharding in torchtitan or Megatron-LM."""
+    groups = cluster.alike // cluster.shards
+    if cluster.stage == 3:
+        return f"torchtitan has it: --parallelism.data_parallel_replicate_degree {groups}"
+    return f"Megatron-LM has it: --num-distributed-optimizer-instances {groups}"
+
+
+def _megatron_layout(layers: tuple[int, ...]) -> str:
+    """Embedding, layers and loss of each stage, in the letters of Megatron's option."""
+    stages = [f"t*{count}" if count else "" for count in layers]
+    return "|".join(["E" + stages[0], *stages[1:-1], stages[-1] + "L"])
 
 
 def run_of(job: Job, found: Launch) -> Job:
@@ -60,7 +287,7 @@ def run_of(job: Job, found: Launch) -> Job:
     recipe, a = job.recipe, job.model.architecture
     exact = recipe.params == "fp32" or recipe.master == "fp32"
     width = "fp32" if exact else "bf16"
-    own: dict[str, Any] = left_alone(
+    own: dict[str, Any] = runner_defaults(
         a, {"checkpointing": recipe.checkpointing, "kernels": recipe.kernels}
     )
     own |= {"kernels": recipe.kernels} if recipe.kernels in ("eager", "fused") else {}
@@ -68,7 +295,7 @@ def run_of(job: Job, found: Launch) -> Job:
         own["loss"] = recipe.loss
     optimizer = _optimizer(recipe, found, width)
     own["step"] = optimizer.pop("step")
-    told = Recipe(
+    run = Recipe(
         params=width,
         compute=recipe.compute if recipe.compute in ("fp32", "bf16") else "bf16",
         master=None,
@@ -76,19 +303,19 @@ def run_of(job: Job, found: Launch) -> Job:
         **optimizer,
         micro_batch=found.micro_batch,
         seq_len=min(max(runner.LENGTHS[0], recipe.seq_len), runner.LENGTHS[1]),
-        grad_accum=found.grad_accum // found.cards,
+        grad_accum=found.grad_accum // found.gpus,
         checkpointing=recipe.checkpointing,
-        activation_offload=recipe.activation_offload and found.cards == 1,
-        optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.cards,
+        activation_offload=recipe.activation_offload and found.gpus == 1,
+        optimizer_in_backward=recipe.optimizer_in_backward and found.grad_accum == found.gpus,
         **own,
     )
-    copies = copies_of(job.cluster, found.cards)
-    cluster = replace(Cluster.of_runner(found.cards), shard_size=copies, **SHARED_OUT)
-    return replace(job, recipe=told, cluster=cluster)
+    replica = replica_size(job.cluster, found.gpus)
+    cluster = replace(Cluster.of_runner(found.gpus), shard_size=replica, **SHARDED)
+    return replace(job, recipe=run, cluster=cluster)
 
 
 def optimizer_name(recipe: Recipe) -> str:
-    """The runner's word for an optimizer; AdamW in the place of one it lacks."""
+    """The runner's name of an optimizer; AdamW instead of one it lacks."""
     if recipe.optimizer == "adamw" and recipe.moments == "int8":
         return "adamw8bit"
     name = recipe.optimizer.removesuffix("_momentum")
@@ -98,7 +325,7 @@ def optimizer_name(recipe: Recipe) -> str:
 def _optimizer(recipe: Recipe, found: Launch, width: str) -> dict[str, Any]:
     """Optimizer, moments, step and rounding; AdamW for one that needs whole tensors."""
     name = optimizer_name(recipe)
-    if found.cards > 1 and name in runner.WHOLE:
+    if found.gpus > 1 and name in runner.WHOLE:
         name = "adamw"
     rounds = width == "bf16" and name in runner.ROUNDED
     rounding = recipe.rounding if rounds else "nearest"

@@ -1,37 +1,35 @@
 """What the planner is set to: a flat record of texts that an address can carry, and its job.
 
 A state holds only what differs from `DEFAULTS`, every value as text: "4096", "true", "null". An
-empty text leaves the choice to the runner (`runner.left_alone`) or to the job's own default.
-`config` is the text of a config.json that the reader gave; it then stands in the place of `model`,
-a hub id of the catalogue.
+empty text leaves the setting to the runner (`runner.runner_defaults`) or to the job's own default.
+`config` is the text of a config.json that the reader gave; it replaces `model`, a hub id of the
+catalogue. The keys are those of the settings of a job, and the planner's own (`SETTINGS`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, cast
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
+from unfrozen.schema.address import readable, settings
+from unfrozen.hardware.gpus import find
 from unfrozen.job import Job, read_model
+from unfrozen.job.cluster import CLUSTER_SETTINGS
+from unfrozen.job.framework_defaults import FRAMEWORKS
+from unfrozen.job.lora import LORA_SETTINGS
+from unfrozen.job.recipe import RECIPE_SETTINGS
+from unfrozen.job.settings import Setting
+from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.planner.entries import card_name, hub_id, real_text, text_part, whole_text
-from unfrozen.planner.keys import (
-    CLUSTER,
-    DEFAULTS,
-    FLAGS,
-    KEYS,
-    LORA,
-    MAY_BE_EMPTY,
-    MAY_BE_ON,
-    REAL,
-    RECIPE,
-    WHOLE,
-    YIELDS,
-)
-from unfrozen.planner.runner import SHARED_OUT, left_alone
-from unfrozen.schema.address import settings
+from unfrozen.model.styles import CONFIG_DEFAULTS
+from unfrozen.planner.runner import SHARDED, runner_defaults
+from unfrozen.reader.typed import Unread, read_number
 
 State = dict[str, str]
 
@@ -41,6 +39,98 @@ MOST_TOKENS: Final = 10**15
 MOST_PRICE: Final = 10_000
 HUB: Final = "https://huggingface.co"
 
+DEFAULTS: Final[dict[str, str]] = {
+    "model": "meta-llama/Llama-3.1-8B",
+    "config": "",
+    "gpu": "A100 80GB SXM",
+    "gpus": "1",
+    "seq_len": "2048",
+    "micro_batch": "1",
+    "tokens": "10000000",
+    "unit": "GiB",
+}
+"""The view that is baked into the page; a key that is not here is empty by default."""
+LORA: Final = tuple(setting.key for setting in LORA_SETTINGS.values())
+_OWN: Final = {
+    "model": Setting("Model", "A model of the catalogue, by its hub id.", "", "names", ""),
+    "config": Setting("config.json", "The config.json of another model.", "", "names", ""),
+    "gpu": Setting("GPU", "The GPU whose memory the plan has to fit.", "", "names", ""),
+    "unit": Setting("Unit", "GiB or GB.", "", "names", ""),
+    "framework": Setting(
+        "Framework",
+        "The framework whose defaults apply to every setting that is left alone here.",
+        "Run",
+        "choice",
+        "",
+        {name: name for name in sorted(FRAMEWORKS)},
+    ),
+    "tokens": Setting(
+        "Training tokens",
+        "Tokens that the whole run sees, in all its epochs.",
+        "Run",
+        "whole",
+        "",
+        most=MOST_TOKENS,
+    ),
+    # The range over providers in May 2026 (mercatus-ai.com, cloud GPU pricing).
+    "price": Setting(
+        "Price per GPU-hour",
+        "What a GPU costs an hour, in your currency; in May 2026 an A100 rented at $1 to $3, an"
+        " H100 at $2 to $5.",
+        "Run",
+        "real",
+        "",
+        least=0,
+        most=MOST_PRICE,
+    ),
+}
+SETTINGS: Final[dict[str, Setting]] = (
+    {key: replace(setting, key=key) for key, setting in _OWN.items()}
+    | RECIPE_SETTINGS
+    | {setting.key: setting for setting in LORA_SETTINGS.values()}
+    | CLUSTER_SETTINGS
+)
+"""Every setting that a state can hold, by its key."""
+KEYS: Final = tuple(SETTINGS)
+OWN: Final = tuple(_OWN)
+LEFT_TO_JOB: Final = frozenset({"seq_len"})
+"""Left to the job until the reader sets it: a model may have fewer positions than the default."""
+_MAY_BE_EMPTY: Final = frozenset({"gpu"})
+"""Emptied, it means no GPU: sizes alone."""
+_FRAMEWORKS_SET: Final = {
+    default.key.replace(".", "_") for defaults in FRAMEWORKS.values() for default in defaults
+}
+_RUNNER_SETS: Final = {"packed", "experts_cast", *SHARDED}
+_STAYS_OFF: Final = frozenset(
+    key
+    for key, setting in SETTINGS.items()
+    if setting.kind == "flag" and not setting.optional and key not in _FRAMEWORKS_SET | _RUNNER_SETS
+)
+"""Flags that nothing but the reader turns on, so that a state need not say that they are off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A state and what was read from it: the job, and what the page shows beside its plan.
+
+    tokens  that the run sees; price  of a GPU for an hour, None where the reader gave none
+    """
+
+    state: State
+    job: Job
+    unit: str
+    tokens: int
+    price: float | None
+
+
+def read_question(given: Mapping[str, object] | str) -> Question:
+    """The question of a state, or of the part of an address that carries one. Raises PlanError."""
+    state = parse_query(given) if isinstance(given, str) else read_state(given)
+    unit = text_of(state, "unit")
+    if unit not in UNITS:
+        raise PlanError("unit", unit, "sizes are shown in GiB or in GB", "choose one")
+    return Question(state, read_job(state), unit, _tokens(state), _price(state))
+
 
 def read_state(given: Mapping[str, object]) -> State:
     """A state in its shortest form: no defaults, nothing that its method does not use.
@@ -49,13 +139,11 @@ def read_state(given: Mapping[str, object]) -> State:
     """
     state: State = {}
     for key, value in settings(given, {"config": LONGEST_CONFIG}).items():
-        if key not in KEYS:
-            bound = "the planner has no control of this name"
+        if key not in SETTINGS:
+            bound = "the planner has no setting of this name"
             raise PlanError(str(key), value, bound, "leave it out of the address")
         text = as_text(value).strip()
-        if key in FLAGS - MAY_BE_ON and text == "false":
-            text = ""
-        state[key] = _as_held(key, text)
+        state[key] = _canonical(key, "" if key in _STAYS_OFF and text == "false" else text)
     unused = unused_keys(state) | ({"model"} if state.get("config") else set())
     return {
         key: text
@@ -64,20 +152,19 @@ def read_state(given: Mapping[str, object]) -> State:
     }
 
 
-def _as_held(key: str, text: str) -> str:
-    """A value in its one spelling; a field that was emptied falls back to its default."""
-    if text == "" and key not in MAY_BE_EMPTY:
-        return DEFAULTS.get(key, "")
-    if key in WHOLE:
-        return whole_text(key, text)
-    if key in REAL:
-        return real_text(text)
-    named = {"gpu": card_name, "model": hub_id}.get(key)
-    return named(text) if named and text else text
+def readable_state(given: Mapping[str, object] | str) -> State:
+    """What can be read of a state that cannot be planned, so that controls show it."""
+    with suppress(PlanError):
+        return parse_query(given) if isinstance(given, str) else read_state(given)
+    state: State = {}
+    for key, value in readable(given).items():
+        with suppress(PlanError):
+            state |= read_state({key: value})
+    return state
 
 
 def unused_keys(state: State) -> set[str]:
-    """Settings that say nothing under the state's method: adapters under full fine-tuning."""
+    """Settings without a meaning under the state's method: adapters under full fine-tuning."""
     method = state.get("method", "")
     unused = set() if method in ("lora", "qlora") else set(LORA)
     return unused if method == "qlora" else unused | {"base"}
@@ -93,20 +180,20 @@ def as_query(state: State) -> str:
     return urlencode([(key, state[key]) for key in KEYS if key in state], safe="/:, ")
 
 
-def setting(state: State, key: str) -> str:
+def text_of(state: State, key: str) -> str:
     """What a control shows: the state's text, or the default."""
     return state.get(key, DEFAULTS.get(key, ""))
 
 
 def patched(state: State, patch: Mapping[str, object]) -> State:
-    """The state after a patch in the words of a job: {"recipe": {…}, "cluster": {…}}."""
+    """The state after a patch with the keys of a job: {"recipe": {…}, "cluster": {…}}."""
     changed: dict[str, object] = dict(state)
     for part in ("recipe", "cluster"):
         values = dict(cast("Mapping[str, object]", patch.get(part) or {}))
         if "lora" in values:
             lora = cast("Mapping[str, object]", values.pop("lora") or {})
             changed = {key: text for key, text in changed.items() if key not in LORA}
-            changed |= {f"lora_{name}": word for name, word in lora.items() if word is not None}
+            changed |= {f"lora_{name}": value for name, value in lora.items() if value is not None}
         changed |= values
     return read_state(changed)
 
@@ -123,29 +210,28 @@ def as_text(value: object) -> str:
 
 
 def recipe_json(state: State) -> dict[str, object]:
-    """The recipe of the state's job, what is left alone as the runner does it. Raises PlanError for
-    what is no number where one must be, and for a model that cannot be read.
+    """The recipe of the state's job, with the runner's defaults. Raises PlanError for what is no
+    number where one must be, and for a model that cannot be read.
     """
-    given = [key for key in RECIPE if setting(state, key) and key not in (YIELDS - state.keys())]
-    recipe = {key: _value(key, state, "recipe") for key in given}
+    left = LEFT_TO_JOB - state.keys()
+    given = [key for key in RECIPE_SETTINGS if text_of(state, key) and key not in left]
+    recipe = {key: _value(key, state) for key in given}
     model = read_model(model_config(state)).architecture
-    if not setting(state, "framework"):  # whose defaults then count
-        recipe = left_alone(model, recipe) | recipe
-    lora = {
-        key.removeprefix("lora_"): _value(key, state, "recipe") for key in LORA if state.get(key)
-    }
+    if not text_of(state, "framework"):  # whose defaults then apply
+        recipe = runner_defaults(model, recipe) | recipe
+    lora = {SETTINGS[key].name: _value(key, state) for key in LORA if state.get(key)}
     return recipe | ({"lora": lora} if lora else {})
 
 
 def job_json(state: State) -> dict[str, object]:
     """The state as the job that `unfrozen plan` reads. Raises PlanError."""
-    cluster = {key: _value(key, state, "cluster") for key in CLUSTER if setting(state, key)}
+    cluster = {key: _value(key, state) for key in CLUSTER_SETTINGS if text_of(state, key)}
     job: dict[str, object] = {
         "model": model_config(state),
         "recipe": recipe_json(state),
-        "cluster": cluster if setting(state, "framework") else SHARED_OUT | cluster,
+        "cluster": cluster if text_of(state, "framework") else SHARDED | cluster,
     }
-    named = {key: setting(state, key) for key in ("gpu", "framework")}
+    named = {key: text_of(state, key) for key in ("gpu", "framework")}
     return job | {key: name for key, name in named.items() if name}
 
 
@@ -155,7 +241,7 @@ def read_job(state: State) -> Job:
 
 
 def job_without(key: str, state: State, job: Job | None) -> Job | None:
-    """The state's job had the reader left this setting alone; None where there would be none."""
+    """The state's job if the reader had left this setting alone; None where there would be none."""
     if job is None or key not in state:
         return job
     try:
@@ -164,38 +250,11 @@ def job_without(key: str, state: State, job: Job | None) -> Job | None:
         return None
 
 
-def tokens(state: State) -> int:
-    """How many tokens the run sees. Raises PlanError unless it is a whole number above 0."""
-    count = cast(int, _value("tokens", state, ""))
-    if not 1 <= count <= MOST_TOKENS:
-        bound = f"it must lie in 1 … {MOST_TOKENS:,}"
-        raise PlanError("tokens", count, bound, "correct it")
-    return count
-
-
-def price(state: State) -> float | None:
-    """What a card costs an hour, in any currency; None where the reader named no price."""
-    if not setting(state, "price"):
-        return None
-    found = cast(float, _value("price", state, ""))
-    if not 0 <= found <= MOST_PRICE:  # a NaN is not in it either
-        raise PlanError("price", found, f"it must lie in 0 … {MOST_PRICE:,}", "correct it")
-    return found
-
-
-def unit(state: State) -> str:
-    """GiB or GB. Raises PlanError for another unit."""
-    found = setting(state, "unit")
-    if found not in UNITS:
-        raise PlanError("unit", found, "sizes are shown in GiB or in GB", "choose one")
-    return found
-
-
 def model_config(state: State) -> dict[str, object]:
     """The config.json of the state's model. Raises PlanError where there is none."""
-    if setting(state, "config"):
+    if text_of(state, "config"):
         return dict(_parsed(state["config"]))
-    hub_id = setting(state, "model")
+    hub_id = text_of(state, "model")
     if hub_id in CATALOGUE:
         return dict(CATALOGUE[hub_id].config)
     bound = "this model is not in the list"
@@ -213,6 +272,23 @@ def config_address(hub_id: str) -> str:
     return f"{HUB}/{hub_id}/raw/main/config.json" if good else ""
 
 
+def text_config(config: Mapping[str, object]) -> dict[str, object]:
+    """The language model of a config.json: its `text_config` where only that can be counted, else
+    all of it.
+    """
+    if not has_text_config(config):
+        return dict(config)
+    inner = cast("Mapping[str, object]", config["text_config"])
+    return CONFIG_DEFAULTS.get(str(inner.get("model_type")), {}) | dict(inner)
+
+
+def has_text_config(config: Mapping[str, object]) -> bool:
+    """Whether only the language model, in a `text_config` of its own, can be counted."""
+    if config.get("model_type") in SUPPORTED:
+        return False
+    return isinstance(config.get("text_config"), Mapping) and "hidden_size" not in config
+
+
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> dict[str, object]:
     try:
@@ -223,46 +299,121 @@ def _parsed(text: str) -> dict[str, object]:
     if not isinstance(config, dict):
         remedy = "paste the config.json of a model"
         raise PlanError("config", config, "it must be one object", remedy)
-    return text_part(config)
+    return text_config(config)
 
 
-def _value(key: str, state: State, part: str) -> object:
-    """The typed value of a key for a job."""
-    text = setting(state, key)
-    name = f"{part}.{key}" if part else key
-    if key in FLAGS:
-        if text not in ("true", "false"):
-            raise PlanError(name, text, "it must be true or false", "choose one")
-        return text == "true"
-    if key in WHOLE or key in REAL:
-        try:
-            return float(text) if key in REAL else int(text.replace(",", ""))
-        except ValueError:
-            if key in REAL:
-                raise PlanError(name, text, "it must be a number", "write digits only") from None
-            bound, remedy = "it must be a whole number", "write digits only, or one like 4k"
-            raise PlanError(name, text, bound, remedy) from None
-    if key == "expert_padding":
-        return _padding(text)
-    if key == "lora_targets":
-        return text.replace(",", " ").split()
-    if key == "pipeline_layers":
-        return _counts(name, text)
-    return None if text == "null" else text
+def _tokens(state: State) -> int:
+    count = cast(int, _value("tokens", state))
+    if not 1 <= count <= MOST_TOKENS:
+        raise PlanError("tokens", count, f"it must lie in 1 … {MOST_TOKENS:,}", "correct it")
+    return count
 
 
-def _counts(name: str, text: str) -> list[int] | None:
-    if text == "null":
+def _price(state: State) -> float | None:
+    if not text_of(state, "price"):
         return None
-    try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        bound = "it must be whole numbers, one for each stage"
-        raise PlanError(name, text, bound, "write them like 8, 8") from None
+    found = cast(float, _value("price", state))
+    if not 0 <= found <= MOST_PRICE:  # a NaN is not in it either
+        raise PlanError("price", found, f"it must lie in 0 … {MOST_PRICE:,}", "correct it")
+    return found
 
 
-def _padding(text: str) -> str | float | None:
+def _value(key: str, state: State) -> object:
+    """The typed value of a key for a job. Raises PlanError for a text of another type."""
+    setting, text = SETTINGS[key], text_of(state, key)
+    path = setting.path if setting.part else key
+    if text == "null" and setting.kind in ("choice", "counts", "capacity"):
+        return None
+    if setting.kind == "flag":
+        if text not in ("true", "false"):
+            raise PlanError(path, text, "it must be true or false", "choose one")
+        return text == "true"
+    if setting.kind == "names":
+        return text.replace(",", " ").split()
+    if setting.kind == "choice" or text == "fullest":
+        return text
     try:
-        return float(text)
+        if setting.kind == "counts":
+            return [int(part) for part in text.replace(",", " ").split()]
+        return int(text.replace(",", "")) if setting.kind == "whole" else float(text)
     except ValueError:
-        return None if text == "null" else text
+        bound, remedy = _NO_NUMBER[setting.kind]
+        raise PlanError(path, text, bound, remedy) from None
+
+
+_NO_NUMBER: Final = {
+    "whole": ("it must be a whole number", "write digits only, or one like 4k"),
+    "real": ("it must be a number", "write digits only"),
+    "counts": ("it must be whole numbers, one for each stage", "write them like 8, 8"),
+    "capacity": ('it must be a number or "fullest"', "write a number like 1.25"),
+}
+
+
+def _canonical(key: str, text: str) -> str:
+    """A value in its one spelling; an emptied field falls back to its default. What cannot be read
+    stays as it was written, and is refused where it is used, with its reason.
+    """
+    if text == "" and key not in _MAY_BE_EMPTY:
+        return DEFAULTS.get(key, "")
+    if key in ("gpu", "model"):
+        return (gpu_name if key == "gpu" else hub_id)(text) if text else text
+    kind = SETTINGS[key].kind
+    return whole_text(key, text) if kind == "whole" else real_text(text) if kind == "real" else text
+
+
+_THOUSANDS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "t": 10**12}
+_POWERS: Final = {"": 1, "k": 2**10, "m": 2**20}
+"""A sequence of "4k" tokens has 4,096 of them: lengths come in powers of two."""
+_EXACT: Final = 2**53  # whole numbers up to here are exact as floats
+_VARIANT: Final = re.compile(r"-(?:instruct|chat|it|pt|hf)(?=-|$)")
+
+
+def whole_text(key: str, text: str) -> str:
+    """Digits of a whole number, however it is written: "16,384", "4k", "1e3", "10 M"."""
+    digits = text.replace(",", "")
+    if digits.isdecimal():
+        return digits
+    try:
+        typed = read_number(text)
+    except Unread:
+        return text
+    factor = (_POWERS if key == "seq_len" else _THOUSANDS).get(typed.unit.lower())
+    value = typed.value * (factor or 0)
+    is_exact = factor is not None and value == int(value) and value <= _EXACT
+    return str(int(value)) if is_exact else text
+
+
+def real_text(text: str) -> str:
+    """A number that need not be whole, with a decimal point: "2,50" → "2.5"."""
+    try:
+        float(text)
+    except ValueError:
+        pass
+    else:
+        return text
+    try:
+        typed = read_number(text)
+    except Unread:
+        return text
+    return f"{typed.value:g}" if typed.unit == "" else text
+
+
+def gpu_name(text: str) -> str:
+    """A GPU by its name in the table: "H100" → "H100 SXM"."""
+    try:
+        return find(text).name
+    except PlanError:
+        return text
+
+
+def hub_id(text: str) -> str:
+    """A model of the list by its hub id: owner and case are optional, and a model tuned on
+    instructions is its base here, whose tensors it has.
+    """
+    wanted = text.lower()
+    for same in (lambda name: name, lambda name: _VARIANT.sub("", name)):
+        for known in CATALOGUE:
+            names = (known.lower(), known.lower().partition("/")[2])
+            if same(wanted) in map(same, names):
+                return known
+    return text

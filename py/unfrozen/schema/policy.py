@@ -17,7 +17,7 @@ PAGE: Final = "; ".join(
         "style-src 'self'",
         "font-src 'self'",
         "img-src 'self' data: blob:",
-        "connect-src 'self' https://huggingface.co",  # for a config.json: web/planner/hub.js
+        "connect-src 'self' https://huggingface.co",  # for a config.json: web/planner/hub-config.js
         "worker-src 'self' blob:",  # of a blob, a worker has this policy: web/python/life.js
         "manifest-src 'self'",
         "base-uri 'none'",

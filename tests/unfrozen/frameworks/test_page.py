@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from unfrozen.frameworks.known import FRAMEWORKS
 from unfrozen.frameworks.page import SHOWN, layouts
+from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.plan import plan_job
 from unfrozen.plan.layouts import layouts as ranked
 from unfrozen.planner.state import read_job
@@ -28,7 +28,7 @@ def asked(state: dict[str, str], framework: str = "") -> tuple[dict[str, Any], i
 @pytest.mark.parametrize("framework", ["", *FRAMEWORKS])
 def test_the_page_ranks_what_the_command_line_ranks(framework: str) -> None:
     found, turns = asked(SIXTEEN, framework)
-    takes = FRAMEWORKS[framework].takes if framework else None
+    takes = FRAMEWORKS[framework].adapt if framework else None
     job = read_job(SIXTEEN)
     best = ranked(job, 16, None, takes, SHOWN)
     assert [row["speed"] for row in found["rows"]] == [f"{o.tokens_per_second:,.0f}" for o in best]
@@ -69,7 +69,7 @@ def test_where_nothing_fits_and_where_nothing_can_be_read_it_says_so() -> None:
 def test_a_price_turns_hours_into_cost() -> None:
     hours, _ = asked(SIXTEEN)
     cost, _ = asked(SIXTEEN | {"price": "2"})
-    assert (hours["unit"], cost["unit"]) == ("card-hours", "cost")
+    assert (hours["unit"], cost["unit"]) == ("GPU-hours", "cost")
     assert float(cost["rows"][0]["cost"]) == pytest.approx(
         2 * float(hours["rows"][0]["cost"]), rel=0.02
     )

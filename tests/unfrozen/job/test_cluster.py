@@ -10,7 +10,7 @@ from unfrozen.errors import PlanError
 from unfrozen.job.cluster import Cluster
 
 
-def test_the_default_is_one_card_that_shares_nothing() -> None:
+def test_the_default_is_one_gpu_that_shares_nothing() -> None:
     cluster = Cluster.read({})
     assert (cluster.gpus, cluster.stage) == (1, 0)
     assert Cluster.read({"gpus": 8, "sharding": "zero3", "tensor_parallel": 1}).stage == 3
@@ -41,6 +41,6 @@ def test_a_cluster_that_cannot_be_planned_is_refused_by_name(given: Any, key: st
     assert caught.value.key == key
 
 
-def test_states_are_spread_over_all_cards_that_hold_the_same_part_of_a_layer() -> None:
+def test_states_are_spread_over_all_gpus_that_hold_the_same_part_of_a_layer() -> None:
     cluster = Cluster.read({"gpus": 16, "tensor_parallel": 2, "context_parallel": 4})
     assert (cluster.shards, cluster.replicas) == (8, 2)

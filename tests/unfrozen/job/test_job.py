@@ -1,4 +1,4 @@
-"""Jobs: what they need, and which card lacks which precision."""
+"""Jobs: what they need, and which GPU lacks which precision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_model_is_all_a_job_needs() -> None:
         ({"model": "llama"}, "model", "config.json"),
         ({"model": {"model_type": "llama"}}, "model.hidden_size", "add this key"),
         ({"model": LLAMA | {"vocab_size": 0}}, "model.vocab_size", "1 … 10,000,000"),
-        ({"model": LLAMA, "gpu": 80}, "gpu", "name of a card"),
+        ({"model": LLAMA, "gpu": 80}, "gpu", "name of a GPU"),
         ({"model": LLAMA, "gpu": "ZX81"}, "gpu", "choose one of RTX 3090"),
         ({"model": LLAMA, "gpu": "T4"}, "recipe.params", "T4 has no bf16"),
         (
@@ -93,7 +93,7 @@ def test_a_value_nested_without_end_is_refused_in_one_line() -> None:
         Job.read({"model": LLAMA, "recipe": nested})
 
 
-def test_a_job_moves_to_another_card_that_has_its_precision() -> None:
+def test_a_job_moves_to_another_gpu_that_has_its_precision() -> None:
     job = Job.read({"model": LLAMA})
     assert job.on(find("H100")).gpu == find("H100")
     with pytest.raises(PlanError, match="T4 has no bf16"):
@@ -101,14 +101,14 @@ def test_a_job_moves_to_another_card_that_has_its_precision() -> None:
 
 
 @pytest.mark.parametrize(("compute", "has"), [("mxfp8", "MI355X"), ("nvfp4", "B200")])
-def test_block_scaled_products_need_a_card_that_has_them(compute: str, has: str) -> None:
+def test_block_scaled_products_need_a_gpu_that_has_them(compute: str, has: str) -> None:
     given: dict[str, Any] = {"model": LLAMA, "recipe": {"compute": compute}}
     assert Job.read(given | {"gpu": has}).recipe.compute == compute
     with pytest.raises(PlanError, match=f"H100 SXM has no {compute}.*B200"):
         Job.read(given | {"gpu": "H100"})
 
 
-def test_a_card_without_bf16_takes_fp16() -> None:
+def test_a_gpu_without_bf16_takes_fp16() -> None:
     assert Job.read({"model": LLAMA, "gpu": "T4", "recipe": {"params": "fp16"}}).gpu is not None
 
 

@@ -55,7 +55,7 @@ def test_all_of_it_trains_where_nobody_says_otherwise() -> None:
     states = [plan.instants["load"] for plan in (whole, held)]
     assert states[0]["params"] == states[1]["params"]
     assert states[0]["master"] - states[1]["master"] == 4 * 676_550_144
-    assert "pictures" in whole.job.model.architecture.guesses
+    assert "cannot train a vision-language model" in whole.job.model.architecture.guesses
 
 
 def test_cards_share_it_out() -> None:
@@ -92,15 +92,15 @@ def test_a_model_without_one_is_as_it_was() -> None:
 
 @pytest.mark.parametrize("framework", ["ms-swift", "LLaMA-Factory"])
 def test_some_frameworks_freeze_it(framework: str) -> None:
-    words = plan({"model": CATALOGUE[QWEN].config, "framework": framework}).job.framework
-    assert words is not None
-    assert ("frozen_tower", True) in [(word.key, word.value) for word in words.words]
+    found = plan({"model": CATALOGUE[QWEN].config, "framework": framework}).job.framework
+    assert found is not None
+    assert ("frozen_tower", True) in [(each.key, each.value) for each in found.defaults]
     text = plan({"model": CATALOGUE["Qwen/Qwen3-8B"].config, "framework": framework}).job.framework
     assert text is not None
-    assert "frozen_tower" not in {word.key for word in text.words}
+    assert "frozen_tower" not in {each.key for each in text.defaults}
 
 
 def test_the_page_says_that_the_runner_trains_no_such_model() -> None:
     found: Any = glance({"model": QWEN, "frozen_tower": "true"})
-    assert "pictures" in "; ".join(found["commands"]["differs"])
+    assert "cannot train a vision-language model" in "; ".join(found["commands"]["differs"])
     assert found["facts"]["size"] == "7.62B parameters, 677M frozen"

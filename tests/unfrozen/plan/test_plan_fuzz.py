@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from unfrozen.answer import answer
 from unfrozen.errors import PlanError
 from unfrozen.job import read_model
-from unfrozen.job.habits import FRAMEWORKS
+from unfrozen.job.framework_defaults import FRAMEWORKS
 from unfrozen.memory.explain import explain
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan

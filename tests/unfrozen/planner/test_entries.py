@@ -10,11 +10,17 @@ from unfrozen.hardware.gpus import GPUS
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
-from unfrozen.planner.entries import hub_id, real_text, text_part, whole_text
-from unfrozen.planner.keys import DEFAULTS
-from unfrozen.planner.knobs import GROUPS
 from unfrozen.planner.presets import PRESETS
-from unfrozen.planner.state import parse_query, read_state
+from unfrozen.planner.state import (
+    DEFAULTS,
+    SETTINGS,
+    hub_id,
+    parse_query,
+    read_state,
+    real_text,
+    text_config,
+    whole_text,
+)
 
 QWEN3 = CATALOGUE["Qwen/Qwen3-8B"].config
 GEMMA3 = {
@@ -61,10 +67,10 @@ def test_a_field_that_is_emptied_falls_back_to_its_default(key: str) -> None:
 
 
 def test_an_address_takes_the_names_that_the_command_line_takes() -> None:
-    for name, card in (("H100", "H100 SXM"), ("rtx4090", "RTX 4090"), ("NVIDIA L4", "L4")):
+    for name, gpu in (("H100", "H100 SXM"), ("rtx4090", "RTX 4090"), ("NVIDIA L4", "L4")):
         found: Any = glance(f"gpu={name}")
         assert found["problem"] is None
-        assert found["gpu"] == card
+        assert found["gpu"] == gpu
     assert parse_query("gpu=A100-80GB") == {}
     assert all(read_state({"gpu": gpu.name})["gpu"] == gpu.name for gpu in GPUS[:8])
     assert parse_query("model=qwen3-8b") == {"model": "Qwen/Qwen3-8B"}
@@ -109,32 +115,30 @@ def test_a_model_that_also_sees_is_counted_by_its_language_model_and_says_so() -
 
 def test_what_a_text_config_leaves_out_is_what_transformers_takes() -> None:
     told = Gemma3TextConfig().to_dict()
-    filled = text_part({"text_config": GEMMA3})
+    filled = text_config({"text_config": GEMMA3})
     assert filled.keys() > GEMMA3.keys()
     assert all(filled[key] == told[key] for key in filled.keys() - GEMMA3.keys())
     assert ModelConfig.from_hf(filled).architecture.vocab == told["vocab_size"]
 
 
-LABELS = {knob.key: knob.label for _, knobs in GROUPS for knob in knobs}
-
-
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ("moments=null", "AdamW keeps moments. Choose fp32, bf16, 8-bit or 4-bit."),
-        ("optimizer=sgd&moments=fp32", "SGD keeps no moments. Set it to none (null)."),
+        ("moments=null", "AdamW has moments. Choose fp32, bf16, 8-bit or 4-bit."),
+        ("optimizer=sgd&moments=fp32", "SGD has no moments. Set it to none (null)."),
         (
             "gpus=8&tensor_parallel=3",
-            "“Tensor parallel” · “Context parallel” = 3 must divide it. Use a multiple of 3.",
+            "“Tensor parallel size” · “Context parallel size” = 3 must divide it. "
+            "Use a multiple of 3.",
         ),
         (
             "offload=params",
-            "Weights wait in the memory of the host under ZeRO-3 only. Set sharding to ZeRO-3.",
+            "Weights can be offloaded under ZeRO-3 only. Set sharding to ZeRO-3.",
         ),
         (
             "compute=fp32",
             "16-bit weights compute in their own precision, bf16, or in fp8. "
-            "Set it to bf16, or Weights to fp32.",
+            "Set it to bf16, or “Weight dtype” to fp32.",
         ),
     ],
 )
@@ -145,14 +149,14 @@ def test_a_refusal_speaks_in_the_labels_of_the_controls(state: str, text: str) -
 
 def test_a_refusal_carries_the_label_of_its_control() -> None:
     for state, label in (
-        ("method=lora&lora_rank=x", "Rank"),
+        ("method=lora&lora_rank=x", "LoRA rank"),
         ("seq_len=x", "Sequence length"),
-        ("gpu=x", "Card"),
+        ("gpu=x", "GPU"),
         ("model=x", "Model"),
     ):
         problem: Any = glance(state)["problem"]
         assert problem["label"] == label
-        assert problem["control"] in LABELS | DEFAULTS
+        assert problem["control"] in SETTINGS
 
 
 def test_a_key_that_a_config_lacks_is_missing_and_not_nothing() -> None:
@@ -162,7 +166,7 @@ def test_a_key_that_a_config_lacks_is_missing_and_not_nothing() -> None:
     assert named["text"].startswith("model_type is 'nothing'.")
 
 
-def test_the_cards_that_a_sharded_recipe_brought_go_with_it() -> None:
+def test_the_gpus_that_a_sharded_recipe_brought_go_with_it() -> None:
     recipes = {preset.key: preset for preset in PRESETS}
     sharded = recipes["fsdp"].applied({})
     assert sharded["gpus"] == "8"
@@ -174,8 +178,8 @@ def test_the_cards_that_a_sharded_recipe_brought_go_with_it() -> None:
 @pytest.mark.parametrize(
     ("state", "note"),
     [
-        ("", "Held at one instant, the backward pass. Activations take"),
-        ("kernels=eager&loss=logits_fp32", "the end of the forward pass. 13% of it comes and goes"),
+        ("", "At one instant, the backward pass. Activations take"),
+        ("kernels=eager&loss=logits_fp32", "the end of the forward pass. 13% of it is allocated"),
     ],
 )
 def test_the_list_of_the_peak_says_when_it_is_and_what_is_gone_by_then(
@@ -195,15 +199,14 @@ def test_the_list_of_the_peak_says_when_it_is_and_what_is_gone_by_then(
 @pytest.mark.parametrize("state", ["", "micro_batch=8", "method=qlora", "gpus=8&sharding=zero3"])
 def test_settings_that_lower_nothing_are_named_and_none_of_them_does(state: str) -> None:
     found: Any = view(state)
-    told = found["held_back"]
-    choices = {knob.key: knob for _, knobs in GROUPS for knob in knobs}
+    told = found["without_effect"]
     assert told.startswith("No other choice of ")
     for key in ("checkpointing", "kernels", "attention", "loss"):
         lower = []
-        for choice in choices[key].choices:
+        for choice in SETTINGS[key].choices:
             other: Any = glance({**found["state"], key: choice})
             if other["problem"] is None and choice != "classification":
                 lower.append(
                     other["bar"]["total"]["bytes"] < 0.999 * found["bar"]["total"]["bytes"]
                 )
-        assert any(lower) != (choices[key].label.lower() in told), key
+        assert any(lower) != (SETTINGS[key].label.lower() in told), key

@@ -12,9 +12,9 @@ from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 from unfrozen.planner import answer, glance, view, ways
-from unfrozen.planner.knobs import GROUPS, SLIDERS
+from unfrozen.planner.controls import OFFERED, SLIDERS
 from unfrozen.planner.presets import PRESETS
-from unfrozen.planner.state import read_job
+from unfrozen.planner.state import SETTINGS, read_job
 
 STATES: dict[str, dict[str, str]] = {
     preset.key: preset.applied({"seq_len": "1024"}) for preset in PRESETS
@@ -62,8 +62,8 @@ def test_a_view_is_plain_json_and_never_empty_handed(state: dict[str, str]) -> N
     ("state", "said"),
     [
         ({}, "reached the first layers: nearly every gradient is there"),
-        ({"micro_batch": "8"}, "has begun: first gradients arrive"),
-        ({"micro_batch": "8", "checkpointing": "full"}, "gradients pile up"),
+        ({"micro_batch": "8"}, "has begun: the first gradients are there"),
+        ({"micro_batch": "8", "checkpointing": "full"}, "gradients accumulate"),
         ({"kernels": "eager", "loss": "logits_fp32"}, "not one gradient exists yet"),
     ],
 )
@@ -139,7 +139,7 @@ def test_the_largest_that_fits_is_the_largest(key: str) -> None:
     assert glance(beyond)["verdict"]["kind"] in ("short", "no")  # type: ignore[index]
 
 
-def test_the_fewest_cards_fit_and_one_less_does_not() -> None:
+def test_the_fewest_gpus_fit_and_one_less_does_not() -> None:
     [*_, cards] = view({})["solves"]  # type: ignore[misc]
     assert glance(cards["state"])["verdict"]["kind"] in ("yes", "narrow")  # type: ignore[index]
     count = int(cards["state"]["gpus"])
@@ -166,31 +166,45 @@ def test_a_preset_leaves_batch_and_length_alone() -> None:
         assert state.items() <= preset.applied(state).items()
 
 
-def test_there_is_a_control_for_every_key_of_a_job() -> None:
-    knobs = {knob.key for _, group in GROUPS for knob in group} | set(SLIDERS)
+def test_every_setting_of_a_job_has_a_control_or_is_json_only() -> None:
+    offered = {setting.key for group in OFFERED.values() for setting in group} | set(SLIDERS)
+    parts = {"model", "config", "gpu", "unit"}
+    hidden = {key for key, setting in SETTINGS.items() if setting.json_only}
+    assert offered | parts | hidden == set(SETTINGS)
+    assert not offered & hidden
     recipe = {field for field in Recipe.__dataclass_fields__ if field != "lora"}
-    assert recipe | set(Cluster.__dataclass_fields__) <= knobs
+    assert recipe | set(Cluster.__dataclass_fields__) <= set(SETTINGS)
     assert JOB_KEYS == ("model", "recipe", "cluster", "gpu", "framework")
-    assert "framework" in knobs
+
+
+def test_every_label_is_a_noun_phrase_of_its_own_and_every_help_a_sentence() -> None:
+    labels = [setting.label for setting in SETTINGS.values()]
+    assert len(set(labels)) == len(labels)
+    for setting in SETTINGS.values():
+        assert setting.help.endswith("."), setting.key
+        assert setting.help[0].isupper() or setting.help[0] == "`", setting.key
+        assert len(setting.help.split()) >= 3, setting.key
 
 
 def test_every_choice_of_a_control_is_one_the_job_knows() -> None:
-    for _, group in GROUPS:
-        for knob in group:
-            for value in knob.choices:
-                state = {knob.key: value} | ({"method": "lora"} if "lora" in knob.key else {})
-                problem: Any = glance(state)["problem"]
-                assert problem is None or "must be one of" not in problem["bound"], knob.key
+    checked = 0
+    for key, setting in SETTINGS.items():
+        for value in setting.choices:
+            state = {key: value} | ({"method": "lora"} if "lora" in key else {})
+            problem: Any = glance(state)["problem"]
+            assert problem is None or "must be one of" not in problem["bound"], key
+            checked += 1
+    assert checked > 80
 
 
 def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
     found: Any = glance({"params": "fp32"})
-    knobs = {knob["key"]: knob for group in found["groups"] for knob in group["knobs"]}
-    assert knobs["compute"]["options"][0] == {"value": "", "label": "bf16 (default)"}
-    assert knobs["master"]["options"][0]["label"] == "none (default)"
-    assert knobs["kernels"]["options"][0]["label"] == "fused blocks (default)"
-    assert knobs["base"]["off"]
-    assert knobs["tokens"]["value"] == "10,000,000"
+    shown = {each["key"]: each for group in found["groups"] for each in group["settings"]}
+    assert shown["compute"]["options"][0] == {"value": "", "label": "bf16 (default)"}
+    assert shown["master"]["options"][0]["label"] == "none (default)"
+    assert shown["kernels"]["options"][0]["label"] == "fused blocks (default)"
+    assert shown["base"]["hidden"]
+    assert shown["tokens"]["value"] == "10,000,000"
 
 
 @pytest.mark.parametrize(
@@ -203,17 +217,19 @@ def test_a_setting_left_alone_shows_what_it_comes_out_as() -> None:
 )
 def test_the_default_is_named_as_such_whatever_is_chosen(state: dict[str, str], label: str) -> None:
     found: Any = glance(state)
-    [knob] = [k for group in found["groups"] for k in group["knobs"] if k["key"] == "kernels"]
-    assert knob["value"] == state["kernels"]
-    assert knob["options"][0]["label"] == label
-    assert [each["value"] for each in knob["options"]].count(knob["value"]) == 1
+    [kernels] = [
+        each for group in found["groups"] for each in group["settings"] if each["key"] == "kernels"
+    ]
+    assert kernels["value"] == state["kernels"]
+    assert kernels["options"][0]["label"] == label
+    assert [each["value"] for each in kernels["options"]].count(kernels["value"]) == 1
 
 
 def test_a_choice_that_needs_another_has_no_default_to_name() -> None:
     found: Any = glance({"optimizer": "sgd", "moments": "null", "params": "fp32", "master": "null"})
-    knobs = {knob["key"]: knob for group in found["groups"] for knob in group["knobs"]}
-    assert knobs["moments"]["options"][0]["label"] == "none (default)"
-    assert knobs["optimizer"]["options"][0]["label"] == "default"
+    shown = {each["key"]: each for group in found["groups"] for each in group["settings"]}
+    assert shown["moments"]["options"][0]["label"] == "none (default)"
+    assert shown["optimizer"]["options"][0]["label"] == "default"
 
 
 @pytest.mark.parametrize("hub_id", CATALOGUE)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from unfrozen.errors import PlanError
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.planner import glance, view
-from unfrozen.planner.keys import DEFAULTS, KEYS
 from unfrozen.planner.sizes import scale, share_text, size_text
 from unfrozen.planner.state import (
+    DEFAULTS,
+    KEYS,
     LONGEST_CONFIG,
     as_query,
     config_address,
@@ -28,6 +29,12 @@ SMALL = CATALOGUE["HuggingFaceTB/SmolLM2-135M"].config
 def problem(state: dict[str, object] | str) -> Any:
     """The refusal of a state."""
     return glance(state)["problem"]
+
+
+def values(state: dict[str, str]) -> dict[str, str]:
+    """What the controls of a state show, by key."""
+    found: Any = glance(state)
+    return {each["key"]: each["value"] for group in found["groups"] for each in group["settings"]}
 
 
 def test_the_default_has_an_empty_address() -> None:
@@ -51,13 +58,9 @@ def test_a_framework_travels_in_the_address_and_its_defaults_count() -> None:
     assert (job.recipe.no_sync, job.recipe.keeps_outputs) == (False, True)
     assert job.framework is not None
     assert job.framework.name == "kempnerforge"
-    knobs = [knob for group in glance(state)["groups"] for knob in group["knobs"]]  # type: ignore[attr-defined]
-    shown = {knob["key"]: knob["value"] for knob in knobs}
-    assert (shown["framework"], shown["no_sync"], shown["keeps_outputs"]) == (
-        "kempnerforge",
-        "false",
-        "true",
-    )
+    shown = values(state)
+    assert (shown["framework"], shown["no_sync"]) == ("kempnerforge", "false")
+    assert "keeps_outputs" not in shown
     assert problem({"framework": "lightning"})["control"] == "framework"
     padded = read_job(read_state({"expert_padding": "1.5", "model": "Qwen/Qwen3-30B-A3B"}))
     assert padded.recipe.expert_padding == 1.5
@@ -136,7 +139,7 @@ def test_what_cannot_be_planned_is_told_at_its_control(
 
 
 def test_an_unknown_key_of_an_address_is_named() -> None:
-    assert "no control" in problem({"speed": "11"})["text"]
+    assert "no setting" in problem({"speed": "11"})["text"]
     assert problem("speed=11")["key"] == "speed"
 
 
@@ -165,8 +168,7 @@ def test_settings_of_another_method_are_left_out() -> None:
 def test_a_flag_that_is_on_by_itself_can_be_taken_off_and_no_other_is_kept_as_off() -> None:
     assert read_state({"outer_apart": False, "paged": False}) == {"outer_apart": "false"}
     for state, shown in (({}, "true"), ({"outer_apart": "false"}, "false")):
-        knobs = [knob for group in glance(state)["groups"] for knob in group["knobs"]]  # type: ignore[attr-defined]
-        assert {knob["key"]: knob["value"] for knob in knobs}["outer_apart"] == shown
+        assert values(state)["outer_apart"] == shown
 
 
 def test_numbers_may_be_written_with_commas() -> None:
@@ -185,7 +187,7 @@ def test_a_patch_of_a_job_becomes_flat() -> None:
         "master": "null",
         "gpus": "4",
     }
-    with pytest.raises(PlanError, match="no control"):
+    with pytest.raises(PlanError, match="no setting"):
         patched({}, {"recipe": {"colour": "blue"}})
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from unfrozen.planner import view
-from unfrozen.planner.keys import KEYS
+from unfrozen.planner.state import KEYS, SETTINGS
 from widgets.node import Node, texts, with_class
 
 STATES: dict[str, dict[str, str]] = {
@@ -120,7 +120,8 @@ def test_every_control_has_a_label_and_a_place_for_its_error(node: Node) -> None
             [slot] = [each for each in tree.iter() if each.get("id") == f"mp-error-{key}"]
             assert slot.get("data-error") == key
             assert control.get("aria-describedby") == slot.get("id")
-    assert {slot.get("data-error") for slot in with_class(tree, "mp-error")} == set(KEYS) - {"unit"}
+    offered = {key for key, setting in SETTINGS.items() if not setting.json_only} - {"unit"}
+    assert {slot.get("data-error") for slot in with_class(tree, "mp-error")} == offered
 
 
 def test_controls_rest_until_the_page_is_alive(node: Node) -> None:
@@ -180,7 +181,7 @@ def test_a_slider_stands_at_the_stop_nearest_to_the_number(
 def test_the_planner_says_where_its_numbers_come_from(
     node: Node, python: Any, planner: Any, standing: str, words: str
 ) -> None:
-    found = node.call("planner/status", "statusOf", python, {"problem": None} | planner)
+    found = node.call("planner/status-line", "statusOf", python, {"problem": None} | planner)
     assert found["standing"] == standing
     assert words in found["text"]
 
@@ -188,7 +189,7 @@ def test_the_planner_says_where_its_numbers_come_from(
 def test_a_problem_without_a_control_is_told_above_the_figures(node: Node) -> None:
     problem = {"placed": False, "key": "speed", "text": "No control."}
     about = {"changed": True, "computed": True, "problem": problem}
-    found = node.call("planner/status", "statusOf", {"phase": "ready"}, about)
+    found = node.call("planner/status-line", "statusOf", {"phase": "ready"}, about)
     assert found["standing"] == "stale"
     assert found["text"].startswith("speed: No control.")
 
@@ -228,4 +229,4 @@ def test_what_the_command_needs_stands_beside_it_louder_where_that_does_not_fit(
 def test_a_flag_that_is_taken_off_says_so(node: Node) -> None:
     for checked, said in ((True, "true"), (False, "false")):
         box = {"dataset": {"key": "outer_apart"}, "type": "checkbox", "checked": checked}
-        assert node.call("planner/form", "editOf", box, []) == {"outer_apart": said}
+        assert node.call("planner/controls", "editOf", box, []) == {"outer_apart": said}

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.hardware.rates import memory_bytes_per_second, sustained_tflops
 from unfrozen.job import Job
-from unfrozen.job.choices import LOW_BITS
 from unfrozen.job.recipe import BYTES
+from unfrozen.job.settings import LOW_BITS
 from unfrozen.memory.flow import Flow
 from unfrozen.model import Architecture
 from unfrozen.plan.flops import frozen

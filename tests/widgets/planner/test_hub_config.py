@@ -14,8 +14,8 @@ def test_nothing_but_a_config_of_the_hub_is_asked_for(node: Node) -> None:
         "http://huggingface.co/owner/name/raw/main/config.json",
         "",
     ):
-        assert not node.call("planner/hub", "isConfig", link)
-    assert node.call("planner/hub", "isConfig", LINK)
+        assert not node.call("planner/hub-config", "isConfig", link)
+    assert node.call("planner/hub-config", "isConfig", LINK)
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ def test_nothing_but_a_config_of_the_hub_is_asked_for(node: Node) -> None:
     [(401, "sign in"), (404, "sign in"), (500, "error (500)"), (200, "")],
 )
 def test_an_answer_without_a_file_is_told_in_a_sentence(node: Node, status: int, says: str) -> None:
-    told = node.call("planner/hub", "refusal", status, LINK.replace("raw", "resolve"))
+    told = node.call("planner/hub-config", "refusal", status, LINK.replace("raw", "resolve"))
     assert says in told if says else told == ""
 
 
 def test_an_answer_from_elsewhere_is_not_read(node: Node) -> None:
     assert "elsewhere" in node.call(
-        "planner/hub", "refusal", 200, "https://cdn.example/config.json"
+        "planner/hub-config", "refusal", 200, "https://cdn.example/config.json"
     )

@@ -1,4 +1,4 @@
-"""What commands of frameworks have in common: refusals, machines, lines."""
+"""What the commands of all frameworks need: refusals, launchers, lines."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any, Final
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.plan.step_time import card_of
-from unfrozen.planner.launch import RENDEZVOUS
+from unfrozen.planner.runner import RENDEZVOUS
 
 FIRST_HOST: Final = "FIRST_HOST"
-"""Stands for the name of one machine, which the others reach."""
+"""A placeholder for the name of one machine that the others can reach."""
 _COMMON: Final = {"method": "full", "optimizer": "adamw", "rounding": "nearest"}
 _OFF: Final = ("paged", "optimizer_in_backward", "activation_offload", "packed", "no_sync")
 
 
 def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
-    """Raises PlanError where a key of the cluster or the recipe is none of what is allowed."""
+    """Raises PlanError where a key of the cluster or the recipe has a value that is not allowed."""
     for key, values in allowed.items():
         part = "cluster" if hasattr(job.cluster, key) else "recipe"
         value = getattr(getattr(job, part), key)
         if value not in values:
             bound = f"{framework} has no option for it"
-            words = ", ".join("null" if each is None else str(each) for each in values)
-            raise PlanError(f"{part}.{key}", value, bound, f"use {words}")
+            options = ", ".join("null" if each is None else str(each) for each in values)
+            raise PlanError(f"{part}.{key}", value, bound, f"use {options}")
 
 
 def trained_by_adamw(job: Job, framework: str, **own: Any) -> Job:
-    """A job of AdamW with all weights, in the precisions of a framework. Raises PlanError."""
+    """A job of AdamW with all weights, in the dtypes of a framework. Raises PlanError."""
     refuse(job, framework, **{key: (value,) for key, value in _COMMON.items()})
     refuse(job, framework, compute=("bf16", "fp32"), device_map=(False,))
     off = dict.fromkeys(_OFF, False)
@@ -37,14 +37,14 @@ def trained_by_adamw(job: Job, framework: str, **own: Any) -> Job:
 
 
 def machines(job: Job) -> tuple[int, int]:
-    """How many machines the cards of a job are in, and how many each has."""
+    """The number of machines of a job, and of GPUs in each."""
     gpus, each = job.cluster.gpus, card_of(job).node_gpus
     count = -(-gpus // each)
     return (count, each) if gpus % count else (count, gpus // count)
 
 
 def torchrun(job: Job) -> str:
-    """The launcher that starts a process a card, the same line on every machine."""
+    """The launcher that starts a process per GPU, the same line on every machine."""
     count, each = machines(job)
     if count == 1:
         return f"torchrun --standalone --nproc-per-node {each}"

@@ -5,13 +5,13 @@ import pytest
 from unfrozen.model.catalogue import CATALOGUE
 from widgets.node import Node
 
-MODULE = "planner/model-names"
+MODULE = "planner/model-search"
 
 
 def found(node: Node, typed: str) -> list[str]:
     """The models of the list that what is typed can mean."""
-    asked = node.call(MODULE, "wanted", typed)
-    return [name for name in CATALOGUE if node.call(MODULE, "means", name, asked)]
+    asked = node.call(MODULE, "parseQuery", typed)
+    return [name for name in CATALOGUE if node.call(MODULE, "matchesQuery", name, asked)]
 
 
 @pytest.mark.parametrize(

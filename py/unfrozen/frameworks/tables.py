@@ -1,16 +1,19 @@
-"""Ranked layouts as text for a terminal of 80 columns, and as plain data."""
+"""Ranked layouts and inverse questions, as text for a terminal of 80 columns and as plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from unfrozen.answer.text import solved_text as largest_text
 from unfrozen.answer.text import table
-from unfrozen.frameworks.known import FRAMEWORKS, commands
+from unfrozen.errors import PlanError
+from unfrozen.frameworks.registry import FRAMEWORKS, LAUNCHED, commands
 from unfrozen.job import Job
-from unfrozen.plan import card_words
-from unfrozen.plan.layouts import Layout
+from unfrozen.plan import Plan, card_words
+from unfrozen.plan.layouts import Layout, fewest_cards, layouts
+from unfrozen.plan.solve import MOST, largest, min_gpus
 from unfrozen.plan.step_time import card_of
 from unfrozen.plan.timing.words import RECORD
 from unfrozen.units import gib, sig3
@@ -19,7 +22,7 @@ WIDEST: Final = 80
 SHOWN: Final = 10
 """Layouts of a table; data has them all."""
 CAUSES: Final = {
-    "products": "products",
+    "products": "matmuls",
     "attention": "attention",
     "memory": "memory",
     "launches": "launches",
@@ -37,11 +40,11 @@ MESH: Final = {
     "pipeline_parallel": "pp",
     "expert_parallel": "ep",
 }
-"""What cards share beside data, in the letters that every framework uses."""
+"""Parallelisms beside data, in the letters that every framework uses."""
 
 
 def mesh(job: Job) -> str:
-    """Who shares what: "dp32 tp2", replicas first."""
+    """The sizes of each parallelism: "dp32 tp2", replicas first."""
     cluster = job.cluster
     counts = {name: getattr(cluster, key) for key, name in MESH.items()}
     shared = [f"{name}{count}" for name, count in counts.items() if count > 1]
@@ -50,8 +53,8 @@ def mesh(job: Job) -> str:
     return " ".join([f"dp{cluster.replicas}", *shared])
 
 
-def spread(job: Job) -> str:
-    """The stage of ZeRO by which states are spread: "–", "3", in groups of eight "3/8"."""
+def zero_stage(job: Job) -> str:
+    """The ZeRO stage of a job: "–", "3", in groups of eight "3/8"."""
     cluster = job.cluster
     if not cluster.stage:
         return "–"
@@ -113,7 +116,7 @@ def _row(one: Layout, price: float | None) -> list[str]:
     cost = one.card_hours * (1 if price is None else price)
     return [
         mesh(one.job),
-        spread(one.job),
+        zero_stage(one.job),
         RECOMPUTED[recipe.checkpointing],
         f"{recipe.grad_accum}×{recipe.micro_batch}",
         sig3(gib(one.device_bytes)),
@@ -124,10 +127,10 @@ def _row(one: Layout, price: float | None) -> list[str]:
 
 
 def _notes(price: float | None) -> str:
-    cost = "h/B: card-hours" if price is None else "cost/B: what"
+    cost = "h/B: GPU-hours" if price is None else "cost/B: what"
     return (
-        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redo: what the\n"
-        "backward pass computes again. batch: micro-batches of a replica × sequences in\n"
+        "dp data, tp tensor, cp context, pp pipeline, ep expert parallel. redo: what\n"
+        "backward recomputes. batch: micro-batches of a replica × sequences in\n"
         f"each. {cost} a billion tokens take. Estimates: {_record()}"
     )
 
@@ -144,6 +147,80 @@ def _typed(first: Layout, framework: str | None) -> str:
     known = commands(first.job)
     if not known:
         names = ", ".join(FRAMEWORKS)
-        return f"For a command say who runs it, which may change the recipe: --run-by\n{names}."
+        return f"For a command, name the framework, which may change the recipe: --run-by\n{names}."
     parts = [f"The first, with {FRAMEWORKS[name].label}:\n\n{text}" for name, text in known.items()]
     return "\n\n".join(parts)
+
+
+KEYS: Final = (*MOST, "gpus", "layout")
+MOST_PRICE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """What is solved, one of KEYS; of layouts, for how many GPUs (None: the job's) and sequences
+    of a step (None: the job's, in proportion), run by whom, and what a GPU costs an hour.
+    """
+
+    key: str
+    gpus: int | None = None
+    sequences: int | None = None
+    run_by: str | None = None
+    price: float | None = None
+
+
+def solved_data(planned: Plan, asked: Inverse) -> dict[str, Any]:
+    """The answer under the key that was asked for. Raises PlanError as the solvers do."""
+    if asked.key == "layout":
+        return {"layout": layouts_data(_layouts(planned, asked), asked.price)}
+    if asked.key != "gpus":
+        return {asked.key: largest(planned, asked.key)}
+    found = fewest_cards(planned)
+    count = found.cluster.gpus if found else 0
+    return {"gpus": count, "cluster": asdict(found.cluster) if found else None}
+
+
+def solved_text(planned: Plan, asked: Inverse) -> str:
+    """The answer as text. Raises PlanError as the solvers do."""
+    if asked.key == "layout":
+        found = _layouts(planned, asked)
+        gpus, by = _gpus(planned, asked), _by(planned, asked)
+        return layouts_text(planned.job, gpus, found, by, asked.price)
+    if asked.key == "gpus":
+        return fewest_text(planned, fewest_cards(planned))
+    return largest_text(planned, asked.key, largest(planned, asked.key))
+
+
+def fewest_text(planned: Plan, found: Job | None) -> str:
+    """The fewest GPUs in a sentence, and their sharding where it differs from the job's."""
+    job, card = planned.job, card_of(planned.job)
+    own = f"ZeRO-{job.cluster.stage}" if job.cluster.stage else "not sharded"
+    if found is None:
+        return f"No number of GPUs holds this job on the {card_words(card)}, however sharded."
+    count = f"{found.cluster.gpus:,} × {card.name}"
+    if found.cluster.stage == job.cluster.stage or found.cluster.alike == 1:
+        return f"Fewest GPUs, {own}: {count}."
+    if min_gpus(planned):
+        return f"Fewest GPUs, ZeRO-3: {count}; {own}, no number of them holds the job."
+    stage = zero_stage(found)
+    how = mesh(found) if stage == "–" else f"{mesh(found)}, ZeRO-{stage}"
+    return f"Fewest GPUs: {count} ({how}); under ZeRO-3 alone, no number of them holds the job."
+
+
+def _layouts(planned: Plan, asked: Inverse) -> list[Layout]:
+    if asked.price is not None and not 0 <= asked.price <= MOST_PRICE:
+        bound = f"it must lie in 0 … {MOST_PRICE:,}"
+        raise PlanError("price", asked.price, bound, "correct it")
+    by = _by(planned, asked)
+    takes = FRAMEWORKS[by].adapt if by else None
+    return layouts(planned.job, _gpus(planned, asked), asked.sequences, takes)
+
+
+def _by(planned: Plan, asked: Inverse) -> str | None:
+    """The framework that runs it: the one asked for, else the one whose defaults the job has."""
+    chosen = planned.job.framework
+    return asked.run_by or (LAUNCHED.get(chosen.name) if chosen else None)
+
+
+def _gpus(planned: Plan, asked: Inverse) -> int:
+    return planned.job.cluster.gpus if asked.gpus is None else asked.gpus

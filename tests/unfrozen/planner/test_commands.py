@@ -23,9 +23,8 @@ from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
 from unfrozen.planner import glance
-from unfrozen.planner.launch import launch
 from unfrozen.planner.presets import PRESETS
-from unfrozen.planner.runner import can_train, run_of
+from unfrozen.planner.runner import can_train, launch, run_of
 from unfrozen.planner.state import State, job_json
 
 RECIPES: dict[str, State] = {preset.key: preset.applied({}) for preset in PRESETS} | {
@@ -85,8 +84,8 @@ def told(state: State) -> Told:
     torchrun = get_args_parser().parse_args(found[1:])
     assert (torchrun.module, torchrun.training_script) == (True, "gpu_runner")
     machines, each = int(torchrun.nnodes.split(":")[0]), int(torchrun.nproc_per_node)
-    cards = launch(Job.read(job_json(state))).cards
-    return Told(machines, each, read(torchrun.training_script_args, cards), torchrun)
+    gpus = launch(Job.read(job_json(state))).gpus
+    return Told(machines, each, read(torchrun.training_script_args, gpus), torchrun)
 
 
 def read(arguments: list[str], processes: int) -> TrainConfig:
@@ -126,16 +125,16 @@ def test_the_command_is_one_the_runner_takes_and_computes_the_plans_step(state: 
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_its_processes_are_the_plans_cards_or_the_page_says_why_not(cluster: str) -> None:
+def test_its_processes_are_the_plans_gpus_or_the_page_says_why_not(cluster: str) -> None:
     state = CLUSTERS[cluster]
     cluster_ = Job.read(job_json(state)).cluster
     found, planned = told(state), launch(Job.read(job_json(state)))
-    assert found.machines * found.each >= planned.cards > (found.machines - 1) * found.each
+    assert found.machines * found.each >= planned.gpus > (found.machines - 1) * found.each
     assert found.each <= NODE_GPUS
-    assert (planned.cards < cluster_.gpus) == ("of the step's" in differs(state))
-    assert planned.cards == cluster_.gpus or cluster_.replicas < cluster_.gpus
+    assert (planned.gpus < cluster_.gpus) == ("of the step's" in differs(state))
+    assert planned.gpus == cluster_.gpus or cluster_.replicas < cluster_.gpus
     if not cluster_.tensor_parallel > 1 and not cluster_.context_parallel > 1:
-        assert planned.cards == cluster_.gpus
+        assert planned.gpus == cluster_.gpus
 
 
 @pytest.mark.slow
@@ -147,7 +146,7 @@ def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state:
     shape = BatchShape(step.micro_batch, step.seq_len, step.tokens, step.grad_accum)
     on_card = replace(config, device="cuda")  # where the page's command runs, and measures
     assert predict.recipe(on_card, config.compute, shape, run.model) == step
-    assert run.cluster == Cluster.of_runner(launch(job).cards) or run.cluster.gpus == 1
+    assert run.cluster == Cluster.of_runner(launch(job).gpus) or run.cluster.gpus == 1
     if differs(state):
         assert f"{plan_job(run).device_bytes / 2**30:.3g}"[:3] in needs(state)["text"]
 
@@ -163,8 +162,8 @@ def test_what_reads_both_ways_or_sees_is_planned_and_not_trained_here() -> None:
 
 @pytest.mark.parametrize("hub_id", TRAINABLE)
 def test_a_plan_left_alone_is_that_of_the_shortest_command(hub_id: str) -> None:
-    for cards in ({}, CLUSTERS["machine"]):
-        state = {"model": hub_id, "params": "fp32"} | cards
+    for gpus in ({}, CLUSTERS["machine"]):
+        state = {"model": hub_id, "params": "fp32"} | gpus
         job = Job.read(job_json(state))
         assert run_of(job, launch(job)) == job
         assert "--set" not in words(state)
@@ -177,18 +176,20 @@ def test_where_the_command_needs_more_than_the_plan_it_says_whether_that_fits() 
     assert glance(state)["verdict"]["kind"] == "yes"  # type: ignore[index]
     assert needs(state)["worse"]
     assert "of 79.1\xa0GiB: it does not fit." in needs(state)["text"]
-    batch = state | {"micro_batch": "8"}  # of which each card takes one sequence, and a share
-    assert "on each card: it fits." in needs(batch)["text"]
+    batch = state | {"micro_batch": "8"}  # of which each GPU takes one sequence, and a share
+    assert "on each GPU: it fits." in needs(batch)["text"]
     assert not needs(batch)["worse"]
-    assert needs(batch | {"gpu": ""})["text"].endswith("GiB on each card.")
+    assert needs(batch | {"gpu": ""})["text"].endswith("GiB on each GPU.")
 
 
 def test_what_blocks_logits_and_attention_of_a_model_are_is_said_where_the_plan_differs() -> None:
     assert "needs no mask" in differs({"attention": "sdpa"})
     assert "rounded to the nearest" in differs(RECIPES["8-bit"] | {"rounding": "kahan"})
     assert "rounded" not in differs(RECIPES["kahan"])
-    assert "beside selective" in differs(RECIPES["selective"])
-    assert "transformers' own" in differs({"model": "google/gemma-2-2b", "kernels": "fused_block"})
+    assert "with selective checkpointing" in differs(RECIPES["selective"])
+    assert "as transformers has them" in differs(
+        {"model": "google/gemma-2-2b", "kernels": "fused_block"}
+    )
     capped = differs({"model": "google/gemma-2-2b", "attention": "eager", "loss": "linear"})
     assert "needs no mask" in capped
     assert "caps its logits" in capped
@@ -197,16 +198,16 @@ def test_what_blocks_logits_and_attention_of_a_model_are_is_said_where_the_plan_
 def test_a_rack_of_trays_is_started_tray_by_tray() -> None:
     state = {"gpu": "GB200", "gpus": "72", "sharding": "zero3"}
     assert (told(state).machines, told(state).each) == (18, 4)
-    assert "18 machines; 4 cards in a machine" in where(state)
+    assert "18 machines; 4 GPUs per machine" in where(state)
     assert (told({**state, "gpus": "4"}).machines, told({**state, "gpus": "8"}).machines) == (1, 2)
 
 
-def test_one_card_needs_no_torchrun_and_one_machine_no_meeting_place() -> None:
+def test_one_gpu_needs_no_torchrun_and_one_machine_no_meeting_place() -> None:
     assert told({}).torchrun is None
     assert where({}) == ""
     machine = told(CLUSTERS["machine"])
     assert (machine.torchrun.standalone, machine.machines, machine.each) == (True, 1, 8)
-    assert "all 8 cards together" in where(CLUSTERS["machine"])
+    assert "all 8 GPUs together" in where(CLUSTERS["machine"])
 
 
 def test_machines_meet_at_the_first_of_them() -> None:
@@ -214,10 +215,10 @@ def test_machines_meet_at_the_first_of_them() -> None:
     assert (found.machines, found.each, found.torchrun.standalone) == (4, 8, False)
     assert (found.torchrun.rdzv_backend, found.torchrun.rdzv_id) == ("c10d", "1")
     assert found.torchrun.rdzv_endpoint == "FIRST_HOST:29500"
-    assert "on each of 4 machines; 8 cards" in where({"gpus": "32", "sharding": "zero3"})
+    assert "on each of 4 machines; 8 GPUs per" in where({"gpus": "32", "sharding": "zero3"})
 
 
-def test_cards_that_fill_no_machine_leave_the_last_one_fewer() -> None:
+def test_gpus_that_fill_no_machine_leave_the_last_one_fewer() -> None:
     assert told(CLUSTERS["odd"]).each == 8
     assert "on the last with --nproc-per-node 5" in where(CLUSTERS["odd"])
     twelve = {"gpus": "12", "sharding": "zero3"}
@@ -225,7 +226,7 @@ def test_cards_that_fill_no_machine_leave_the_last_one_fewer() -> None:
     assert "on the last" not in where(twelve)
 
 
-def test_accumulation_counts_the_micro_batches_of_all_cards() -> None:
+def test_accumulation_counts_the_micro_batches_of_all_gpus() -> None:
     config = told(CLUSTERS["machine"] | {"micro_batch": "6", "grad_accum": "4"}).config
     assert (config.micro_batch, config.grad_accum) == (6, 32)
     config = told(CLUSTERS["tensor"] | {"micro_batch": "6", "grad_accum": "4"}).config
@@ -234,27 +235,29 @@ def test_accumulation_counts_the_micro_batches_of_all_cards() -> None:
     assert (config.micro_batch, config.grad_accum) == (3, 8)
 
 
-def test_what_cards_share_in_the_plan_and_not_in_the_run_is_said() -> None:
+def test_what_gpus_share_in_the_plan_and_not_in_the_run_is_said() -> None:
     exact = {"params": "fp32"}
     assert differs(CLUSTERS["machine"] | exact) == ""
     assert "FSDP2" in differs(CLUSTERS["pair"] | exact)
-    assert "tensor and sequence parallel" in differs(CLUSTERS["tensor"])
-    assert "context parallel" in differs(CLUSTERS["context"])
-    assert "embedding and head" in differs(CLUSTERS["machine"] | exact | {"outer_apart": "false"})
-    assert "keeps weights and optimizer on the card" in differs(CLUSTERS["offload"])
+    assert "no tensor or sequence parallelism" in differs(CLUSTERS["tensor"])
+    assert "no context parallelism" in differs(CLUSTERS["context"])
+    assert "embedding and head separately" in differs(
+        CLUSTERS["machine"] | exact | {"outer_apart": "false"}
+    )
+    assert "keeps weights and optimizer states on the GPU" in differs(CLUSTERS["offload"])
     assert "its micro-batch is 3, not 6" in differs(CLUSTERS["tensor"] | {"micro_batch": "6"})
 
 
-def test_what_several_cards_cannot_do_is_left_out_and_said() -> None:
+def test_what_several_gpus_cannot_do_is_left_out_and_said() -> None:
     state = RECIPES["8-bit"] | {"activation_offload": "true"}
     assert told(state).config.optimizer == "adamw8bit"
     config = told(state | CLUSTERS["machine"]).config
     assert (config.optimizer, config.activation_offload) == ("adamw", False)
     assert "no adamw8bit" in differs(state | CLUSTERS["machine"])
-    assert "what layers keep stays on the card" in differs(state | CLUSTERS["machine"])
+    assert "does not offload activations" in differs(state | CLUSTERS["machine"])
 
 
-def test_what_several_cards_can_do_is_asked_of_them() -> None:
+def test_what_several_gpus_can_do_is_asked_of_them() -> None:
     assert told(RECIPES["muon"] | CLUSTERS["machine"]).config.optimizer == "muon"
     early = told(RECIPES["early"] | CLUSTERS["machine"]).config
     assert (early.optimizer_in_backward, early.grad_accum, early.clip) == (True, 8, 0)
@@ -262,7 +265,7 @@ def test_what_several_cards_can_do_is_asked_of_them() -> None:
     assert told(shared).config.optimizer_in_backward
     many = RECIPES["early"] | {"micro_batch": str(2 * runner.MOST_AT_ONCE)}
     assert not told(many).config.optimizer_in_backward
-    assert "after the backward pass" in differs(many)
+    assert "comes after backward" in differs(many)
 
 
 def test_the_command_says_what_the_runner_can_do_of_the_plan() -> None:

@@ -1,6 +1,6 @@
-"""Ways out of a job that does not fit, and ways on from one that does: advice and inverse answers.
+"""Changes that save memory, and the largest batch, the longest sequence, the fewest GPUs that fit.
 
-Everything here can be applied: it carries the state that the planner would have afterwards.
+Each carries the state that the planner would have afterwards, so that a button can apply it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,21 @@ from collections.abc import Iterable
 
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
-from unfrozen.job.recipe import Recipe
+from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
 from unfrozen.plan import Plan, changes, plan_job
 from unfrozen.plan.advice import Advice, advise, cheapest_fit
 from unfrozen.plan.changes import Patch
 from unfrozen.plan.solve import largest, min_gpus
-from unfrozen.planner.figures import Json
-from unfrozen.planner.keys import RECIPE, YIELDS
+from unfrozen.planner.controls import Json
 from unfrozen.planner.sizes import size_text
-from unfrozen.planner.state import State, patched, read_job, read_state, recipe_json
+from unfrozen.planner.state import (
+    LEFT_TO_JOB,
+    State,
+    patched,
+    read_job,
+    read_state,
+    recipe_json,
+)
 from unfrozen.units import GIB
 
 _MOST_ADVICE = 14
@@ -31,14 +37,14 @@ def advice(plan: Plan, state: State, unit: str) -> list[Json]:
 def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
     """The set of changes that makes the job fit at the least cost in time.
 
-    None where it fits already or no card is named; without a state where nothing helps.
+    None where it fits already or no GPU is named; without a state where nothing helps.
     """
     if plan.fits is not False:
         return None
     steps = cheapest_fit(plan)
     if not steps:
         text = (
-            "No set of these changes makes it fit. Use more cards, larger ones, or a smaller model."
+            "No set of these changes makes it fit. Use more GPUs, larger ones, or a smaller model."
         )
         return {"what": "", "text": text, "state": None}
     changed = _all(plan.job, state, steps)
@@ -48,18 +54,18 @@ def cheapest(plan: Plan, state: State, unit: str) -> Json | None:
     return {"what": _list([step.label for step in steps]), "text": text, "state": changed}
 
 
-def inverse(plan: Plan, state: State) -> list[Json]:
-    """The largest batch, the longest sequence and the fewest cards, each exact for the model."""
+def solve(plan: Plan, state: State) -> list[Json]:
+    """The largest batch, the longest sequence and the fewest GPUs, each exact for the model."""
     found = []
     if plan.job.gpu is not None:
         batch, length = largest(plan, "micro_batch"), largest(plan, "seq_len")
         found += [
-            _answer("micro_batch", "Largest micro-batch", batch, "sequence", state),
-            _answer("seq_len", "Longest sequence", length, "token", state),
+            _solution("micro_batch", "Largest micro-batch", batch, "sequence", state),
+            _solution("seq_len", "Longest sequence", length, "token", state),
         ]
-    cards = min_gpus(plan)
-    sharded = {"gpus": str(cards)} | ({"sharding": "zero3"} if cards > 1 else {"sharding": ""})
-    found.append(_answer("gpus", "Fewest cards", cards, "card", state, sharded))
+    gpus = min_gpus(plan)
+    sharded = {"gpus": str(gpus)} | ({"sharding": "zero3"} if gpus > 1 else {"sharding": ""})
+    found.append(_solution("gpus", "Fewest GPUs", gpus, "GPU", state, sharded))
     return found
 
 
@@ -72,28 +78,28 @@ def _advice_json(each: Advice, plan: Plan, state: State, unit: str) -> Json:
         "total": size_text(each.device_gib * GIB, unit),
         "time": _time_text(each.time_ratio),
         "fits": each.fits,
-        "state": after(plan.job, state, each.patch),
+        "state": apply_patch(plan.job, state, each.patch),
     }
 
 
-def after(job: Job, state: State, patch: Patch) -> State:
-    """The state whose job is `job` with the patch in it: what a default would now make of the rest
-    is pinned to what it was, so that a button does what its line says and no more.
+def apply_patch(job: Job, state: State, patch: Patch) -> State:
+    """The state whose job is `job` with the patch. Settings whose defaults would change with it are
+    pinned to their values, so that a button does what its line says and no more.
     """
     wanted, found = changes.patched(job, patch), patched(state, patch)
     recipe = Recipe.read(recipe_json(found))
     pinned = {
         key: getattr(wanted.recipe, key)
-        for key in RECIPE
+        for key in RECIPE_SETTINGS
         if getattr(recipe, key) != getattr(wanted.recipe, key)
-        and key not in (YIELDS - found.keys())
+        and key not in (LEFT_TO_JOB - found.keys())
     }
     return patched(found, {"recipe": pinned})
 
 
 def _all(job: Job, state: State, steps: Iterable[Advice]) -> State:
     for step in steps:
-        state = after(job, state, step.patch)
+        state = apply_patch(job, state, step.patch)
         job = changes.patched(job, step.patch)
     return state
 
@@ -101,8 +107,8 @@ def _all(job: Job, state: State, steps: Iterable[Advice]) -> State:
 def _list(labels: list[str]) -> str:
     """Labels in a sentence: "8-bit moments, ZeRO-3 and no master copy"."""
     first, *rest = labels
-    words = [first, *(_inside(label) for label in rest)]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    parts = [first, *(_inside(label) for label in rest)]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _inside(label: str) -> str:
@@ -125,16 +131,16 @@ def _time_text(ratio: float) -> str:
     return f"{ratio:.2f}× the time" if ratio > 1 else f"{100 * (1 - ratio):.0f}% less time"
 
 
-def _answer(
+def _solution(
     key: str, label: str, count: int, noun: str, state: State, sets: State | None = None
 ) -> Json:
     if count == 0:
-        text = "none is enough" if key == "gpus" else "not even one fits"
+        text = "no number is enough" if key == "gpus" else "not even one fits"
         return {"key": key, "label": label, "text": text, "note": _not_even(key), "state": None}
     text = f"{count:,} {noun}{'' if count == 1 else 's'}"
     changed = read_state({**state, **(sets or {key: str(count)})})
     same = changed == state or not _can_be_planned(changed)
-    note = "sharing everything out (ZeRO-3)" if key == "gpus" and count > 1 else "all else as it is"
+    note = "with ZeRO-3 / FSDP full shard" if key == "gpus" and count > 1 else "all else unchanged"
     return {
         "key": key,
         "label": label,
@@ -146,8 +152,8 @@ def _answer(
 
 def _not_even(key: str) -> str:
     if key == "gpus":
-        return "what one card computes is too large by itself"
-    return "the states alone fill the card"
+        return "one GPU's own activations do not fit"
+    return "the model states alone fill the GPU"
 
 
 def _can_be_planned(state: State) -> bool:

@@ -1,6 +1,18 @@
-/** The planner's line about itself: where its numbers come from, and what it waits for. */
+/** The line below the controls: where the numbers come from, and what they wait for. */
+
+import { h } from "../figures/vnode.js";
 
 const BUILT = "Computed when this page was built.";
+
+/** The line until a script is here; without scripts, also what is missing. */
+export function bakedStatus() {
+  return h("p", { class: "mp-status" }, BUILT, " ", h("span", { class: "no-script" }, "The controls need JavaScript."));
+}
+
+/** How far Python has loaded. @param {import("../python/planner.js").Status} python */
+export function loadingText({ starting, progress }) {
+  return starting ? "Python starts." : `Python loads: ${Math.floor(progress * 100)}%.`;
+}
 
 /**
  * @typedef {"baked" | "loading" | "live" | "stale" | "failed"} Standing
@@ -21,15 +33,14 @@ export function statusOf(python, { changed, computed, problem, noun = "plan" }) 
   if (python.phase === "absent") return { standing: "failed", text: `${BUILT} The controls could not be loaded: reload the page.` };
   if (python.phase === "failed") return { standing: "failed", text: `${python.reason} ${below}` };
   if (python.phase === "loading" && changed) {
-    const words = python.starting ? "Python starts." : `Python loads: ${Math.floor(python.progress * 100)}%.`;
-    return { standing: "loading", text: `${words} ${below}` };
+    return { standing: "loading", text: `${loadingText(python)} ${below}` };
   }
-  if (problem) return { standing: "stale", text: elsewhere(problem) + (computed ? `Below is the last ${noun} that could be made.` : below) };
+  if (problem) return { standing: "stale", text: unplacedText(problem) + (computed ? `Below is the last ${noun} that could be made.` : below) };
   if (computed) return { standing: "live", text: `Computed in your browser. Nothing is sent anywhere; the address of this page keeps your ${noun}.` };
   return { standing: "baked", text: `${BUILT} Change anything, and Python starts in this page.` };
 }
 
-/** A problem that has no control of its own is told here. */
-function elsewhere({ placed, label, key, text }) {
+/** A problem that has no control of its own. */
+function unplacedText({ placed, label, key, text }) {
   return placed ? "" : `${label ?? key}: ${text} `;
 }

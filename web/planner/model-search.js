@@ -1,15 +1,57 @@
 /**
  * The search for a model: a combobox as the ARIA practices describe it. Typing narrows the list,
- * arrows move, Enter takes, Escape gives up. A name that is not in the list is handed on as it is.
+ * arrows move, Enter takes, Escape gives up. A name that is not in the list is passed on unchanged.
+ *
+ * Spelling varies where meaning does not: "llama3.1 8b", "Llama-3.1-8B" and "llama 3.1" are one model,
+ * "8b" is no part of "14.8b", and a version tuned on instructions has the tensors of its base.
  */
-
-import { means, wanted } from "./model-names.js";
 
 const PAGE = 8;
 const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
 const NONE = "No model of the list matches. Type owner/name as on the hub, or paste a config.json.";
-const VARIANT = "Trained further on instructions, a model has the tensors of its base.";
+const VARIANT = "A model tuned on instructions has the tensors of its base.";
 const ELSEWHERE = "Not in the list. Press Enter, and you can ask the hub for its config.json.";
+
+const PIECES = /[a-z]+|\d+(?:\.\d+)*/g;
+const VARIANTS = new Set(["instruct", "chat", "it"]);
+
+/** Letters and numbers of a text in turn: "Llama-3.1-8B" → llama, 3.1, 8, b. */
+function piecesOf(text) {
+  return text.toLowerCase().match(PIECES) ?? [];
+}
+
+/**
+ * What was typed, ready to be searched for; blanks separate words.
+ * @param {string} typed
+ * @returns {{words: string[][], variant: boolean}} pieces of each word; whether a word only names
+ *   tuning on instructions
+ */
+export function parseQuery(typed) {
+  const words = typed.split(/[\s,]+/).map(piecesOf);
+  const kept = words.map((pieces) => pieces.filter((piece) => !VARIANTS.has(piece)));
+  const variant = kept.some(({ length }, index) => length < words[index].length);
+  return { words: kept.filter(({ length }) => length), variant };
+}
+
+/** Whether the pieces of a name hold those of every word, each word's in one stretch. */
+export function matchesQuery(name, { words }) {
+  const pieces = piecesOf(name);
+  return words.every((word) => pieces.some((_, start) => matchesWord(pieces.slice(start, start + word.length), word)));
+}
+
+/** The first piece may begin inside a word, the last may be unfinished; numbers begin at their start. */
+function matchesWord(pieces, word) {
+  return (
+    pieces.length === word.length &&
+    word.every((piece, index) => {
+      const isLast = index === word.length - 1;
+      const found = pieces[index];
+      if (/\d/.test(piece)) return isLast ? found.startsWith(piece) : found === piece;
+      if (index === 0 && isLast) return found.includes(piece);
+      return isLast ? found.startsWith(piece) : index === 0 ? found.endsWith(piece) : found === piece;
+    })
+  );
+}
 
 export class ModelSearch {
   /**
@@ -59,8 +101,8 @@ export class ModelSearch {
 
   /** Shows what every word that was typed can mean. */
   #filter(text) {
-    const asked = wanted(text);
-    for (const option of this.options) option.hidden = !means(option.textContent, asked);
+    const asked = parseQuery(text);
+    for (const option of this.options) option.hidden = !matchesQuery(option.textContent, asked);
     this.list.hidden = this.#shown().length === 0;
     if (this.list.hidden) this.none.textContent = HUB_ID.test(text.trim()) ? ELSEWHERE : NONE;
     else this.none.textContent = asked.variant && asked.words.length ? VARIANT : "";

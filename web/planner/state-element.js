@@ -1,5 +1,5 @@
 /**
- * An element that shows what Python says of a state, and computes no number itself.
+ * An element that shows what Python answers for a state, and computes no number itself.
  *
  *   edit, link ─▶ Python: `first` ─▶ controls and answer                  at once
  *                  └─ 150 ms without an edit ─▶ Python: `later` ─▶ the rest, and the address
@@ -7,21 +7,21 @@
  * The newest state wins: one that waits is replaced, never queued. A state that cannot be read puts
  * its reason at its control and leaves the last good answer, marked as such.
  *
- * An heir says in `static asks` its `name` in the address, what it asks `first` and `later`, which
- * controls (`typing`) keep their text while the reader is in them, and the `noun` of its answer. It
- * has `build`, `listen`, `draw` ("first" or "later"), `sync` (its controls but one), `controlOf` a
- * problem, and what is `spoken` of an answer.
+ * A subclass has in `static questions` its `name` in the address, the questions it asks `first` and
+ * `later`, the controls (`typing`) that keep their text while the reader is in them, and the `noun`
+ * of its answer. It implements `build`, `listen`, `draw` ("first" or "later"), `sync` (its controls
+ * but one), `controlOf` a problem, and the `announcement` of an answer.
  */
 
 import { copyText } from "../figures/file.js";
 import { planner } from "../python/planner.js";
 import { followHistory, isAddressed, queryOfAddress, remember } from "../page/address.js";
-import { statusOf } from "./status.js";
+import { statusOf } from "./status-line.js";
 
 const QUIET_MS = 150;
 const COPIED_MS = 2000;
 
-export class AskingElement extends HTMLElement {
+export class StateElement extends HTMLElement {
   shown = null; // the last good view
   controls = null; // the newest view, good or not: what the controls show
   state = {}; // where the reader is, answered or not
@@ -39,14 +39,14 @@ export class AskingElement extends HTMLElement {
     if (this.dataset.standing) return;
     this.dataset.standing = "quiet";
     try {
-      this.#begin(await (await fetch(`${this.#asks.name}.json`)).json());
+      this.#begin(await (await fetch(`${this.#questions.name}.json`)).json());
     } catch {
       this.querySelector(".mp-status").textContent = statusOf({ phase: "absent" }, {}).text;
     }
   }
 
-  get #asks() {
-    return this.constructor.asks;
+  get #questions() {
+    return this.constructor.questions;
   }
 
   /** Comes alive with the view that was baked. */
@@ -55,25 +55,25 @@ export class AskingElement extends HTMLElement {
     this.state = view.state;
     this.#query = view.query;
     this.build();
-    this.#furnish();
+    this.#addStatus();
     this.listen();
-    planner.addEventListener("status", () => this.#say());
-    followHistory((query) => query !== this.#query && this.#show(query), this.#asks.name);
-    this.#say();
-    const query = queryOfAddress(this.#asks.name);
-    if (isAddressed(this.#asks.name)) this.scrollIntoView();
+    planner.addEventListener("status", () => this.#updateStatus());
+    followHistory((query) => query !== this.#query && this.#show(query), this.#questions.name);
+    this.#updateStatus();
+    const query = queryOfAddress(this.#questions.name);
+    if (isAddressed(this.#questions.name)) this.scrollIntoView();
     if (query) this.#show(query);
   }
 
-  /** What only a live element has: a line that speaks, and a way to try again. */
-  #furnish() {
-    this.words = document.createElement("span");
+  /** What only a live element has: a status line, a button to try again, and a live region. */
+  #addStatus() {
+    this.status = document.createElement("span");
     this.retry = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Try again" });
     this.retry.addEventListener("click", () => this.go(this.state));
-    this.querySelector(".mp-status").replaceChildren(this.words, this.retry);
-    this.voice = Object.assign(document.createElement("p"), { className: "visually-hidden" });
-    this.voice.setAttribute("role", "status");
-    this.append(this.voice);
+    this.querySelector(".mp-status").replaceChildren(this.status, this.retry);
+    this.announcer = Object.assign(document.createElement("p"), { className: "visually-hidden" });
+    this.announcer.setAttribute("role", "status");
+    this.append(this.announcer);
   }
 
   /** Changes the state as the reader did; nothing for no change. */
@@ -84,7 +84,7 @@ export class AskingElement extends HTMLElement {
   /** Shows a state the reader made. */
   go(state) {
     this.state = state;
-    void this.#ask(state, (before, query) => remember(before, query, this.#asks.name));
+    void this.#ask(state, (before, query) => remember(before, query, this.#questions.name));
   }
 
   /** Shows a state that an address carries, which stands in it already. */
@@ -100,9 +100,9 @@ export class AskingElement extends HTMLElement {
   async #ask(given, keep, typing = this.#typing()) {
     const call = ++this.#asked;
     clearTimeout(this.#quiet);
-    planner.drop(this.#asks.later);
-    const answer = planner.ask(this.#asks.first, given);
-    this.#say();
+    planner.drop(this.#questions.later);
+    const answer = planner.ask(this.#questions.first, given);
+    this.#updateStatus();
     const view = await answer;
     if (!view) return;
     if (!view.problem) this.#draw(view, "first");
@@ -110,8 +110,8 @@ export class AskingElement extends HTMLElement {
     this.state = view.state ?? this.state;
     this.controls = view;
     this.sync(typing && this.#typing());
-    this.#say();
-    if (view.problem) this.voice.textContent = `${view.problem.label ?? view.problem.key}: ${view.problem.text}`;
+    this.#updateStatus();
+    if (view.problem) this.announcer.textContent = `${view.problem.label ?? view.problem.key}: ${view.problem.text}`;
     else this.#quiet = setTimeout(() => void this.#settle(call, view, keep), QUIET_MS);
   }
 
@@ -119,8 +119,8 @@ export class AskingElement extends HTMLElement {
   async #settle(call, view, keep) {
     keep(this.#query, view.query);
     this.#query = view.query;
-    this.voice.textContent = this.spoken(view);
-    const rest = await planner.ask(this.#asks.later, view.state);
+    this.announcer.textContent = this.announcement(view);
+    const rest = await planner.ask(this.#questions.later, view.state);
     if (rest && call === this.#asked) this.#draw(rest, "later");
   }
 
@@ -134,19 +134,19 @@ export class AskingElement extends HTMLElement {
 
   #typing() {
     const { activeElement } = document;
-    return this.contains(activeElement) && activeElement.matches(this.#asks.typing) ? activeElement : null;
+    return this.contains(activeElement) && activeElement.matches(this.#questions.typing) ? activeElement : null;
   }
 
-  /** Says where the answer comes from, and what is missing. */
-  #say() {
+  /** Shows where the answer comes from, and what is missing. */
+  #updateStatus() {
     const { problem } = this.controls;
-    const about = { changed: this.#asked > 0, computed: this.#computed, noun: this.#asks.noun };
+    const about = { changed: this.#asked > 0, computed: this.#computed, noun: this.#questions.noun };
     about.problem = problem && { ...problem, placed: Boolean(this.controlOf(problem)) };
     const { standing, text } = statusOf(planner.status, about);
     this.dataset.standing = standing;
     this.retry.hidden = standing !== "failed";
-    if (this.words.textContent !== text) this.words.textContent = text;
-    if (standing === "failed") this.voice.textContent = text;
+    if (this.status.textContent !== text) this.status.textContent = text;
+    if (standing === "failed") this.announcer.textContent = text;
   }
 
   /** Copies the text of a key, or selects it where that is not allowed; the button says which. */
@@ -154,9 +154,9 @@ export class AskingElement extends HTMLElement {
     const source = this.querySelector(`[data-copy="${key}"]`);
     const isCopied = await copyText(source.textContent);
     if (!isCopied) getSelection().selectAllChildren(source);
-    const [label, said] = [pressed.textContent, isCopied ? "Copied" : "Selected: copy it with the keyboard"];
-    this.voice.textContent = said;
-    pressed.textContent = said;
+    const [label, report] = [pressed.textContent, isCopied ? "Copied" : "Selected: copy it with the keyboard"];
+    this.announcer.textContent = report;
+    pressed.textContent = report;
     setTimeout(() => (pressed.textContent = label), COPIED_MS);
   }
 }

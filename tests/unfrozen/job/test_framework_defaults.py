@@ -19,7 +19,7 @@ from unfrozen.answer.chosen import framework_text
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
-from unfrozen.job.habits import FRAMEWORKS, OTHER_NAMES
+from unfrozen.job.framework_defaults import FRAMEWORKS, OTHER_NAMES
 from unfrozen.job.recipe import Lora, Recipe
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan, plan_job
@@ -45,7 +45,7 @@ def test_whatever_a_framework_sets_can_be_planned(name: str) -> None:
         given = {"model": model, "recipe": asked, "cluster": cluster, "framework": name}
         found = Job.read(given)
         assert found.framework is not None
-        for word in found.framework.words:
+        for word in found.framework.defaults:
             assert attrgetter(f"{word.part}.{word.key}")(found) == word.value
             meant_otherwise = (name, word.key) == ("prime-rl", "kernels")
             assert word.key not in {**asked, **cluster} or meant_otherwise
@@ -78,7 +78,7 @@ def test_what_the_job_says_is_never_changed() -> None:
     found = job("kempnerforge", recipe=said, cluster=SHARDED)
     assert (found.recipe.no_sync, found.recipe.reduce) == (False, "bf16")
     assert found.framework is not None
-    assert said.keys().isdisjoint(word.key for word in found.framework.words)
+    assert said.keys().isdisjoint(word.key for word in found.framework.defaults)
 
 
 def test_what_the_others_follow_from_a_framework_follows_too() -> None:

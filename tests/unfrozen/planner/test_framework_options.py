@@ -61,7 +61,7 @@ def test_stages_are_told_apart_by_commas() -> None:
 
 def test_a_pipeline_is_told_in_the_words_of_those_who_have_it() -> None:
     told = differs(INTERLEAVED)
-    assert "no card has layers of its own (pipeline parallel)" in told
+    assert "it has no pipeline parallelism" in told
     assert "--parallelism.pipeline_parallel_degree 4" in told
     assert "--parallelism.pipeline_parallel_schedule Interleaved1F1B" in told
     assert "--num-virtual-stages-per-pipeline-rank 4" in told
@@ -86,7 +86,7 @@ def test_experts_and_copies_are_told_too() -> None:
 def test_the_runner_itself_keeps_copies_of_sharded_models() -> None:
     told = shown(COPIES)["commands"]
     assert "--set shard_size=8" in told["run"].replace("\\\n  ", "")
-    assert "one copy" not in "; ".join(told["differs"])
+    assert "one replica" not in "; ".join(told["differs"])
 
 
 def test_the_verdict_says_whose_memory_it_is() -> None:

@@ -7,9 +7,20 @@ from typing import Any
 
 import pytest
 
-from unfrozen.frameworks.known import FRAMEWORKS
-from unfrozen.frameworks.solved import KEYS, Inverse, fewest_text, solved_data, solved_text
-from unfrozen.frameworks.table import CAUSES, RECOMPUTED, layouts_data, layouts_text, mesh, spread
+from unfrozen.frameworks.registry import FRAMEWORKS
+from unfrozen.frameworks.tables import (
+    CAUSES,
+    KEYS,
+    RECOMPUTED,
+    Inverse,
+    fewest_text,
+    layouts_data,
+    layouts_text,
+    mesh,
+    solved_data,
+    solved_text,
+    zero_stage,
+)
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
@@ -45,7 +56,7 @@ def test_a_table_is_no_wider_than_a_terminal(name: str) -> None:
 
 def test_the_first_comes_with_the_command_of_who_runs_it() -> None:
     asked = job()
-    found = layouts(asked, 8, 32, FRAMEWORKS["deepspeed"].takes)
+    found = layouts(asked, 8, 32, FRAMEWORKS["deepspeed"].adapt)
     assert "The first, with DeepSpeed, TRL:" in layouts_text(asked, 8, found, "deepspeed", None)
     assert '"zero_optimization"' in layouts_text(asked, 8, found, None, None)
 
@@ -58,10 +69,10 @@ def test_where_nothing_fits_it_says_so_and_how_to_go_on() -> None:
 
 def test_a_mesh_and_its_states_are_named_as_everybody_names_them() -> None:
     one = replace(job(), cluster=Cluster(64, "zero3", 2, context_parallel=4, shard_size=8))
-    assert (mesh(one), spread(one)) == ("dp8 tp2 cp4", "3/8")
+    assert (mesh(one), zero_stage(one)) == ("dp8 tp2 cp4", "3/8")
     interleaved = Cluster(16, pipeline_parallel=4, pipeline_schedule="interleaved")
     one = replace(job(), cluster=interleaved)
-    assert (mesh(one), spread(one)) == ("dp4 pp4×2", "–")
+    assert (mesh(one), zero_stage(one)) == ("dp4 pp4×2", "–")
 
 
 def test_data_has_everything_of_every_layout() -> None:
@@ -80,9 +91,9 @@ def test_data_has_everything_of_every_layout() -> None:
 @pytest.mark.parametrize(
     ("asked", "cluster", "says"),
     [
-        (job(), Cluster(), "Fewest cards, ZeRO-3: 3 × H100 SXM; not sharded, no number"),
-        (job(), Cluster(8, "zero3"), "Fewest cards, ZeRO-3: 3 × H100 SXM."),
-        (job("meta-llama/Llama-3.2-1B"), Cluster(8), "Fewest cards, not sharded: 1 × H100 SXM."),
+        (job(), Cluster(), "Fewest GPUs, ZeRO-3: 3 × H100 SXM; not sharded, no number"),
+        (job(), Cluster(8, "zero3"), "Fewest GPUs, ZeRO-3: 3 × H100 SXM."),
+        (job("meta-llama/Llama-3.2-1B"), Cluster(8), "Fewest GPUs, not sharded: 1 × H100 SXM."),
         (job("meta-llama/Llama-3.2-1B", None), Cluster(), "1 × A100 80GB SXM."),
         pytest.param(
             job(seq_len=1_048_576, loss="fused_linear", checkpointing="full", kernels="fused"),
@@ -93,12 +104,12 @@ def test_data_has_everything_of_every_layout() -> None:
         pytest.param(
             job(seq_len=4_000_001),
             Cluster(),
-            "No number of cards holds this job",
+            "No number of GPUs holds this job",
             marks=pytest.mark.slow,
         ),
     ],
 )
-def test_the_fewest_cards_are_a_sentence(asked: Job, cluster: Cluster, says: str) -> None:
+def test_the_fewest_gpus_are_a_sentence(asked: Job, cluster: Cluster, says: str) -> None:
     planned = plan_job(replace(asked, cluster=cluster))
     assert says in fewest_text(planned, fewest_cards(planned))
 

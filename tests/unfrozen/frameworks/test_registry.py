@@ -10,7 +10,7 @@ import pytest
 
 from frameworks_read import read
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.known import FRAMEWORKS, commands
+from unfrozen.frameworks.registry import FRAMEWORKS, commands
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
@@ -26,7 +26,7 @@ def job(name: str = "meta-llama/Llama-3.1-8B", gpu: str = "H100", **recipe: Any)
 
 
 def base(asked: Job) -> Job:
-    """The same job on one card: nothing of a layout is left."""
+    """The same job on one GPU: nothing of a layout is left."""
     loss = "logits_fp32" if "parallel" in asked.recipe.loss else asked.recipe.loss
     size = {"micro_batch": 1, "grad_accum": 1, "checkpointing": "none", "loss": loss}
     recipe = replace(asked.recipe, **size)
@@ -41,7 +41,7 @@ def taken(name: str, asked: Job, gpus: int) -> Iterator[Job]:
             loss = "vocab_parallel" if cluster.tensor_parallel > 1 else asked.recipe.loss
             recipe = replace(asked.recipe, loss=loss, **size)
             try:
-                yield FRAMEWORKS[name].takes(replace(asked, cluster=cluster, recipe=recipe))
+                yield FRAMEWORKS[name].adapt(replace(asked, cluster=cluster, recipe=recipe))
             except PlanError:
                 continue
 
@@ -55,7 +55,7 @@ def test_a_command_read_back_is_the_job_that_was_planned(
     asked = job(kernels=kernels)
     count = 0
     for one in taken(name, asked, gpus):
-        assert FRAMEWORKS[name].takes(one) == one
+        assert FRAMEWORKS[name].adapt(one) == one
         again = read(name, FRAMEWORKS[name].command(one), base(one))
         assert again == one
         count += 1
@@ -73,7 +73,7 @@ def test_experts_are_shared_out_as_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_layouts_of_a_framework_fit_and_keep_their_plan(name: str) -> None:
-    found = layouts(job(seq_len=2048), 8, 32, FRAMEWORKS[name].takes)
+    found = layouts(job(seq_len=2048), 8, 32, FRAMEWORKS[name].adapt)
     assert found
     for one in found:
         again = read(name, FRAMEWORKS[name].command(one.job), base(one.job))
@@ -109,7 +109,7 @@ def test_what_a_framework_has_no_option_for_is_refused(
     name: str, cluster: Cluster, key: str
 ) -> None:
     with pytest.raises(PlanError) as refused:
-        FRAMEWORKS[name].takes(replace(job(), cluster=cluster))
+        FRAMEWORKS[name].adapt(replace(job(), cluster=cluster))
     assert refused.value.key == key
     assert refused.value.remedy
 
@@ -117,12 +117,12 @@ def test_what_a_framework_has_no_option_for_is_refused(
 def test_two_machines_are_started_from_each_and_one_alone() -> None:
     for name in ("torchtitan", "megatron", "unfrozen"):
         one, two = (
-            FRAMEWORKS[name].command(FRAMEWORKS[name].takes(replace(job(), cluster=cluster)))
+            FRAMEWORKS[name].command(FRAMEWORKS[name].adapt(replace(job(), cluster=cluster)))
             for cluster in (Cluster(8, "zero3"), Cluster(16, "zero3"))
         )
         assert "--standalone --nproc-per-node 8" in one
         assert "--nnodes 2 --nproc-per-node 8" in two
         assert "FIRST_HOST" in two
     for name in ("accelerate", "deepspeed"):
-        asked = FRAMEWORKS[name].takes(replace(job(), cluster=Cluster(16, "zero3")))
+        asked = FRAMEWORKS[name].adapt(replace(job(), cluster=Cluster(16, "zero3")))
         assert "--num_machines 2 --num_processes 16" in FRAMEWORKS[name].command(asked)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from unfrozen.errors import PlanError
+from unfrozen.job.lora import targets
 from unfrozen.job.recipe import Lora
-from unfrozen.job.targets import targets
 from unfrozen.model.catalogue import CATALOGUE
 
 SEVEN_B = CATALOGUE["meta-llama/Llama-2-7b-hf"].model

@@ -1,4 +1,4 @@
-"""Layouts and fewest cards on the command line, as text and as data."""
+"""Layouts and fewest GPUs on the command line, as text and as data."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_fewest_cards_are_those_that_the_plan_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_fewest_gpus_are_those_that_the_plan_names(capsys: pytest.CaptureFixture[str]) -> None:
     job = SEVEN_B | {"gpu": "A100-80GB", "recipe": {"seq_len": 512}}
     assert "2 of them would hold it under ZeRO-3" in printed(capsys, job)
     text = printed(capsys, job, "--solve", "gpus")
-    assert "Fewest cards, ZeRO-3: 2 × A100 80GB SXM; not sharded, no number of them" in text
+    assert "Fewest GPUs, ZeRO-3: 2 × A100 80GB SXM; not sharded, no number of them" in text
     found = json.loads(printed(capsys, job, "--solve", "gpus", "--json"))["solve"]
     assert (found["gpus"], found["cluster"]["sharding"]) == (2, "zero3")
 

@@ -1,0 +1,92 @@
+"""The frameworks by name, `gpu_runner` (typed as `unfrozen train`) among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from unfrozen.errors import PlanError
+from unfrozen.frameworks import megatron, torchtitan, trl
+from unfrozen.frameworks.command_lines import refuse
+from unfrozen.job import Job
+from unfrozen.planner.commands import typed_command
+from unfrozen.planner.runner import can_train, launch, run_of
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """A framework: `adapt` turns a job into its own, or raises PlanError; `command` types it."""
+
+    name: str
+    label: str
+    adapt: Callable[[Job], Job]
+    command: Callable[[Job], str]
+
+
+UNFROZEN: Final = "unfrozen"
+
+
+def _runner_job(job: Job) -> Job:
+    """The job as the runner trains it. Raises PlanError where it cannot."""
+    cluster, recipe = job.cluster, job.recipe
+    refuse(
+        job,
+        UNFROZEN,
+        method=("full",),
+        tensor_parallel=(1,),
+        context_parallel=(1,),
+        pipeline_parallel=(1,),
+        expert_parallel=(1,),
+        shard_size=(None, cluster.alike),
+        device_map=(False,),
+        offload=("none",),
+        sharding=("none",) if cluster.gpus == 1 else ("zero3",),
+    )
+    model_type, found = job.model.architecture.model_type, launch(job)
+    if not can_train(job.model.architecture):
+        raise PlanError("model.model_type", model_type, "the runner cannot train it", "use another")
+    run = run_of(job, found)
+    same = (recipe.micro_batch, recipe.grad_accum, recipe.seq_len, cluster.gpus)
+    if same != (run.recipe.micro_batch, run.recipe.grad_accum, run.recipe.seq_len, found.gpus):
+        bound = "the runner cannot divide these sequences evenly"
+        raise PlanError("recipe.micro_batch", recipe.micro_batch, bound, "use another")
+    sharded = replace(run.cluster, shard_size=cluster.shard_size)
+    return replace(run, cluster=sharded)
+
+
+def _runner_command(job: Job) -> str:
+    """What to type on every machine; MODEL is a name of the hub or a folder."""
+    groups = job.cluster.shard_size
+    grouped = f" \\\n  --set shard_size={groups}" if groups else ""
+    return typed_command(job, launch(job), "MODEL") + grouped
+
+
+FRAMEWORKS: Final = {
+    found.name: found
+    for found in (
+        Framework(torchtitan.NAME, "torchtitan", torchtitan.torchtitan_job, torchtitan.command),
+        Framework(megatron.NAME, "Megatron-LM", megatron.megatron_job, megatron.command),
+        Framework(trl.DEEPSPEED, "DeepSpeed, TRL", trl.deepspeed_job, trl.deepspeed_command),
+        Framework(trl.ACCELERATE, "accelerate, TRL", trl.accelerate_job, trl.accelerate_command),
+        Framework(UNFROZEN, "unfrozen train", _runner_job, _runner_command),
+    )
+}
+
+LAUNCHED: Final = {
+    **{name: name for name in FRAMEWORKS},
+    **dict.fromkeys(("trl", "transformers"), trl.ACCELERATE),
+}
+"""Who starts a job that takes the defaults of a framework (`unfrozen.job.framework`)."""
+
+
+def commands(job: Job) -> dict[str, str]:
+    """What to type for this very job, by framework; without those that would change it."""
+    found = {}
+    for name, framework in FRAMEWORKS.items():
+        try:
+            if framework.adapt(job) == job:
+                found[name] = framework.command(job)
+        except PlanError:
+            continue
+    return found
