@@ -40,6 +40,23 @@ MOVED: Final = {
     "step_time": "plan.step_time",
     "timeline": "plan.timeline",
     "typed": "reader.typed",
+    "decision.choices": "decision.task",
+    "decision.commands": "decision.sentences",
+    "decision.controls": "decision.task",
+    "decision.flips": "decision.ranking",
+    "decision.training": "decision.options",
+    "decision.words": "decision.sentences",
+    "job.choices": "job.settings",
+    "job.framework": "job.framework_defaults",
+    "job.habits": "job.framework_defaults",
+    "job.targets": "job.lora",
+    "planner.command": "planner.commands",
+    "planner.entries": "planner.state",
+    "planner.formulas": "planner.numbers",
+    "planner.keys": "planner.state",
+    "planner.knobs": "planner.controls",
+    "planner.launch": "planner.runner",
+    "planner.ways": "planner.advice",
 }
 """Older names below `unfrozen.`, modules and packages, by what they are now."""
 
@@ -52,9 +69,11 @@ def newer_name(name: str) -> str | None:
     """
     package, _, rest = name.partition(".")
     first, dot, more = rest.partition(".")
-    return (
-        f"{package}.{MOVED[first]}{dot}{more}" if package == "unfrozen" and first in MOVED else None
-    )
+    if package != "unfrozen":
+        return None
+    newer = f"{MOVED[first]}{dot}{more}" if first in MOVED else rest
+    newer = MOVED.get(newer, newer) if "." in newer else newer
+    return None if newer == rest else f"{package}.{newer}"
 
 
 class MovedFinder:
@@ -87,8 +106,12 @@ class MovedFinder:
         newer = str(newer_name(name))
         module = sys.modules[name] = import_module(newer)
         # Imported one by one, each would be set on its package, over a function of that name.
-        for part in iter_modules(getattr(module, "__path__", ())):
-            sys.modules[f"{name}.{part.name}"] = import_module(f"{newer}.{part.name}")
+        parts = [part.name for part in iter_modules(getattr(module, "__path__", ()))]
+        package = f"{newer.removeprefix('unfrozen.')}."
+        parts += [key.removeprefix(package) for key in MOVED if key.startswith(package)]
+        for part in parts:
+            now = f"{newer}.{part}"
+            sys.modules[f"{name}.{part}"] = import_module(newer_name(now) or now)
 
 
 def serve_older_names() -> None:

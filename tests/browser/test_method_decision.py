@@ -10,8 +10,8 @@ from accessibility import objections, violations
 from browser.decision_reader import SECONDS, DecisionReader
 from conftest import StaticSite
 from unfrozen.decision import view
-from unfrozen.decision.choices import read_choice
-from unfrozen.decision.flips import flips
+from unfrozen.decision.ranking import flips
+from unfrozen.decision.task import read_task
 from unfrozen.planner import glance
 
 OPEN_ALL = (
@@ -73,14 +73,14 @@ def test_an_edit_gives_the_answer_of_the_command_line(decision: DecisionReader) 
     decision.settle("#decision?model=meta-llama/Llama-3.1-8B&gpu=RTX+4090&gpus=64")
     assert decision.control("gpus").input_value() == "64"
     text = decision.root.locator("[data-slides=gpus]").get_attribute("aria-valuetext")
-    assert text == "64 cards"
+    assert text == "64 GPUs"
 
 
 def test_a_flip_is_pressed_and_its_method_comes_first_and_back_undoes_it(
     decision: DecisionReader,
 ) -> None:
     assert decision.order[0] == "Full fine-tuning"
-    tasks = flips(read_choice({}), "lora")[0].value
+    tasks = flips(read_task({}), "lora")[0].value
     decision.root.locator("[data-flip^=lora]").first.click()
     decision.shows("LoRA")
     decision.settle(f"#decision?tasks={tasks}")

@@ -2,11 +2,10 @@
 
 import pytest
 
-from unfrozen.decision.choices import read_choice
 from unfrozen.decision.evidence import PUBLISHED, room_tokens, trained_parameters
-from unfrozen.decision.flips import flips, winner
-from unfrozen.decision.ranking import ranked
+from unfrozen.decision.ranking import flips, ranked, winner
 from unfrozen.decision.serving import copies, fewer_bytes_from, on_16_bits
+from unfrozen.decision.task import read_task
 from unfrozen.hardware.gpus import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
@@ -54,17 +53,17 @@ def test_lora_takes_about_two_thirds_of_the_arithmetic() -> None:
 
 
 def test_full_fine_tuning_is_first_by_a_judgement_and_lora_is_cheaper() -> None:
-    first, second = ranked(read_choice({}))[:2]
+    first, second = ranked(read_task({}))[:2]
     assert (first.key, second.key) == ("full", "lora")
-    assert second.card_hours < first.card_hours < second.card_hours + 1
+    assert second.gpu_hours < first.gpu_hours < second.gpu_hours + 1
 
 
 def test_the_exercise_goes_as_it_is_told() -> None:
-    [lora_from] = [flip for flip in flips(read_choice({}), "lora") if flip.key == "tasks"]
+    [lora_from] = [flip for flip in flips(read_task({}), "lora") if flip.key == "tasks"]
     tasks = {"tasks": str(lora_from.value)}
-    assert winner(read_choice(tasks)) == "lora"
-    assert winner(read_choice(tasks | {"want": "most"})) == "full"
-    fifty = read_choice({"tasks": "50", "want": "most"})
+    assert winner(read_task(tasks)) == "lora"
+    assert winner(read_task(tasks | {"want": "most"})) == "full"
+    fifty = read_task({"tasks": "50", "want": "most"})
     assert winner(fifty) == "lora"
     [cards] = [flip for flip in flips(fifty, "full") if flip.key == "gpus"]
     assert winner(cards.applied(fifty)) == "full"
@@ -75,4 +74,4 @@ def test_the_exercise_goes_as_it_is_told() -> None:
     ["model=meta-llama/Llama-3.1-70B&gpu=H100 SXM", "tasks=50", "tokens=100000000"],
 )
 def test_where_the_chapter_says_full_fine_tuning_loses_it_does(query: str) -> None:
-    assert winner(read_choice(query)) in ("lora", "qlora")
+    assert winner(read_task(query)) in ("lora", "qlora")

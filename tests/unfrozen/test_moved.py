@@ -124,6 +124,6 @@ from importlib import import_module
 for name in {sorted(OLD)!r}:
     import_module(name)
 import unfrozen.decision, unfrozen.planner
-print(callable(unfrozen.planner.ways), callable(unfrozen.decision.flips))
+print(callable(unfrozen.planner.ways), callable(unfrozen.decision.ranking.flips))
 """
     assert in_a_fresh_python(code).split() == ["True", "True"]

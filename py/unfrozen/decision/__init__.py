@@ -1,32 +1,32 @@
 """Full fine-tuning, LoRA, QLoRA or a prompt: what `<method-decision>` shows of a task.
 
 A task goes in, the four methods come out in an order, each with what it takes, by the planner, and
-with what would put it first. Words and numbers are finished: the element draws and computes none.
+with what would put it first. All texts and numbers are finished: the element computes none.
 
 Reading order:
 
-1. `choices` — what the reader says, as an address carries it
+1. `task` — a reader's task, as an address carries it, and its controls
 2. `evidence` — what others measured of how much each method learns
 3. `serving` — bytes of many tasks, on disk and ready to answer
-4. `training` — how each method would train: of the ways that fit, the fastest
-5. `options` — the four methods, measured alike
-6. `ranking` — which comes first, and by which question
-7. `flips` — the least change that puts another first
-8. `words` — all of it in sentences
-9. `commands` — what to type
-10. `controls` — the controls, and where they stand
+4. `options` — the four methods, measured alike: of the ways to train that fit, the fastest
+5. `ranking` — which comes first, by which question, and the least change that puts another first
+6. `sentences` — all of it in sentences, and what to type
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unfrozen.decision import controls, words
-from unfrozen.decision.choices import Choice, as_query, as_state, read_choice
-from unfrozen.decision.commands import command, planner_state
-from unfrozen.decision.flips import flips
+from unfrozen.decision import ranking, sentences
 from unfrozen.decision.options import KEYS, Option
-from unfrozen.decision.ranking import ranked
+from unfrozen.decision.task import (
+    Task,
+    as_query,
+    as_state,
+    controls_as_given,
+    controls_of,
+    read_task,
+)
 from unfrozen.errors import PlanError, shown
 from unfrozen.planner.controls import Json
 from unfrozen.planner.state import as_query as planner_query
@@ -47,19 +47,19 @@ def decide(given: Given) -> Json:
     decided comes back as `problem`, naming the control it belongs to, without an answer.
     """
     try:
-        choice = read_choice(given)
+        task = read_task(given)
     except PlanError as error:
         text = f"{error.bound[:1].upper()}{error.bound[1:]}: {error.remedy}."
         problem = {"key": error.key, "value": shown(error.value), "text": text}
-        return controls.as_given(given) | {"problem": problem}
-    found = ranked(choice)
-    return controls.of(choice) | {
-        "state": as_state(choice),
-        "query": as_query(choice),
-        "title": words.title(found[0]),
-        "text": words.verdict(found, choice),
-        "rule": f"{words.rule(choice)} {words.NOTE}",
-        "methods": [_method(option, choice) for option in found],
+        return controls_as_given(given) | {"problem": problem}
+    found = ranking.ranked(task)
+    return controls_of(task) | {
+        "state": as_state(task),
+        "query": as_query(task),
+        "title": sentences.title(found[0]),
+        "text": sentences.verdict(found, task),
+        "rule": f"{sentences.rule(task)} {sentences.NOTE}",
+        "methods": [_method(option, task) for option in found],
         "problem": None,
     }
 
@@ -67,22 +67,23 @@ def decide(given: Given) -> Json:
 def reversals(given: Given) -> Json:
     """What would put each method first, by its key. Empty for a task that cannot be read."""
     try:
-        choice = read_choice(given)
+        task = read_task(given)
     except PlanError:
         return {}
-    found = {key: [words.flip_json(flip, choice) for flip in flips(choice, key)] for key in KEYS}
-    return {"flips": found}
+    found = {key: ranking.flips(task, key) for key in KEYS}
+    flips = {key: [sentences.flip_json(flip, task) for flip in each] for key, each in found.items()}
+    return {"flips": flips}
 
 
-def _method(option: Option, choice: Choice) -> Json:
-    state = planner_state(option, choice)
+def _method(option: Option, task: Task) -> Json:
+    state = sentences.planner_state(option, task)
     return {
         "key": option.key,
-        "name": words.name(option),
+        "name": sentences.name(option),
         "does_it": option.does_it,
-        "numbers": words.numbers(option, choice),
-        "checks": words.checks(option, choice),
-        "recipe": words.recipe(option, choice),
-        "command": command(option, choice),
+        "numbers": sentences.numbers(option, task),
+        "checks": sentences.checks(option, task),
+        "recipe": sentences.recipe(option, task),
+        "command": sentences.command(option, task),
         "planner": None if state is None else planner_query(state),
     }

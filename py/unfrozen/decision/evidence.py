@@ -2,7 +2,7 @@
 
     full fine-tuning   every weight has room; no rank to choose
     LoRA               as good as full fine-tuning while its adapters have room for the data
-    a prompt           shows the model a manner, teaches it no matter
+    a prompt           shows the model a style or format, teaches no knowledge
 
 Room is counted as Schulman and Thinking Machines Lab count it ("LoRA Without Regret", 2025, the
 section on capacity): a network stores two bits a parameter (Allen-Zhu and Li, arXiv 2404.05405),

@@ -1,18 +1,24 @@
 """The four ways to a model that does the task, each measured by the same numbers.
 
-A prompt needs no training. Its keys and values are kept, and every token of every answer reads them
-again: that is what it takes. All numbers are of all tasks together, but `device_bytes`, which is of
-one card while it trains.
+Full fine-tuning tries several recipes: fp32 weights and optimizer states first; where they do not
+fit, bf16 ones with stochastic rounding; last, 8-bit optimizer states. All but the last is what
+`gpu_runner` does, sharded over the GPUs (FSDP2, as ZeRO-3). Adapters sit beside every linear layer
+of a frozen model, in 16 bits or, under QLoRA, in 4. Every way to train is a state of the planner:
+one sequence of at most 2048 tokens on a GPU, or eight where several GPUs wait for each other. Of
+the ways that fit, the fastest counts.
+
+A prompt needs no training. Its keys and values are cached, and every token of every answer reads
+them again: that is what it takes. All numbers are of all tasks together, but `device_bytes`, which
+is of one GPU while it trains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from unfrozen.decision.choices import Choice, config_of
 from unfrozen.decision.evidence import rank_for, room_tokens, trained_parameters
 from unfrozen.decision.serving import (
     PROMPT_TOKENS,
@@ -24,10 +30,122 @@ from unfrozen.decision.serving import (
     prompt_tokens,
     prompts,
 )
-from unfrozen.decision.training import METHODS, Way, best_way
+from unfrozen.decision.task import Task, config_of
 from unfrozen.hardware.gpus import find
 from unfrozen.memory.overhead import CONTEXT_BYTES
-from unfrozen.units import GB
+from unfrozen.plan import Plan, plan_job
+from unfrozen.plan.step_time import step_time, step_tokens
+from unfrozen.planner.state import State, read_job, read_state
+from unfrozen.units import GB, gib
+
+METHODS: Final = ("full", "lora", "qlora")
+EXACT, ROUNDED, EIGHT_BIT = "exact", "rounded", "8-bit"
+_PEFT: Final[State] = {"lora_library": "peft", "lora_dtype": "fp32"}
+"""PEFT trains adapters in fp32 beside 16-bit weights by default."""
+_LADDER: Final[dict[str, dict[str, State]]] = {
+    "full": {
+        EXACT: {"params": "fp32", "compute": "bf16"},
+        ROUNDED: {"master": "null", "moments": "bf16", "rounding": "stochastic"},
+        EIGHT_BIT: {"master": "null", "moments": "int8", "rounding": "stochastic"},
+    },
+    "lora": {EXACT: {"method": "lora", **_PEFT}},
+    "qlora": {EXACT: {"method": "qlora", "base": "nf4-dq", **_PEFT}},
+}
+_RECOMPUTED: Final[State] = {"checkpointing": "full"}
+_EIGHT: Final[State] = {"micro_batch": "8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to train, by the planner.
+
+    state    of the planner
+    plan     what it holds
+    rung     EXACT, ROUNDED or EIGHT_BIT
+    fits     whether the GPUs hold it
+    seconds_a_token  by all GPUs together
+    kilowatts        of all GPUs at their limit
+    """
+
+    state: State
+    plan: Plan
+    rung: str
+    fits: bool
+    seconds_a_token: float
+    kilowatts: float
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the planner's error band reaches past the GPU's memory."""
+        gpu = self.plan.job.gpu
+        return gpu is not None and self.plan.band_gib[1] > gib(gpu.capacity_bytes)
+
+    @property
+    def burden(self) -> float:
+        """Seconds a token, and a hundredth more for each complication: so little is no reason."""
+        eight = self.plan.job.recipe.micro_batch > 1
+        return self.seconds_a_token * 1.01 ** (self.sharded + self.recomputes + eight)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether layers are computed again in the backward pass."""
+        return self.plan.job.recipe.checkpointing == "full"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the GPUs shard the states."""
+        return self.plan.job.cluster.stage == 3
+
+
+@lru_cache(maxsize=4096)
+def best_way(method: str, model: str, gpu: str, gpus: int, rank: int) -> Way:
+    """The fastest way that fits, on the highest rung that has one; else the one that takes least.
+    What fits with room for the planner's error goes before what fits narrowly.
+
+    `rank` is that of the adapters and means nothing for full fine-tuning.
+    """
+    found: list[Way] = []
+    for rung, sets in _LADDER[method].items():
+        adapters = {} if method == "full" else {"lora_rank": str(rank)}
+        base = {"model": model, "gpu": gpu, "gpus": str(gpus), **sets, **adapters}
+        ways = [way for group in _groups(method, gpus) for way in _ways(base, group, rung)]
+        fitting = [way for way in ways if way.fits]
+        if fitting:
+            return min(fitting, key=lambda way: (way.narrow, way.burden))
+        found += ways
+    return min(found, key=lambda way: way.plan.device_bytes)
+
+
+def _groups(method: str, gpus: int) -> list[list[State]]:
+    """What to try: alone on one GPU; on several sharded, which adapters may do without; one
+    sequence at a time, or eight.
+    """
+    if gpus == 1:
+        return [[{}]]
+    sharded: State = {"sharding": "zero3"}
+    group = [sharded, sharded | _EIGHT]
+    return [group] if method == "full" else [[{}, _EIGHT], group]
+
+
+def _ways(base: State, group: list[State], rung: str) -> Iterator[Way]:
+    """The ways of a group; with layers recomputed only where the largest does not fit without,
+    since it costs time.
+    """
+    plain = [_way(base | more, rung) for more in group]
+    yield from plain
+    if plain[-1].narrow or not plain[-1].fits:
+        yield from (_way(base | more | _RECOMPUTED, rung) for more in group)
+
+
+def _way(given: State, rung: str) -> Way:
+    state = read_state(given)
+    job = read_job(state)
+    plan = plan_job(job)
+    assert job.gpu is not None
+    pace = step_time(job).seconds / step_tokens(job)
+    kilowatts = job.cluster.gpus * job.gpu.power_watts / 1000
+    return Way(state, plan, rung, bool(plan.fits), pace, kilowatts)
+
 
 KEYS: Final = ("prompt", *METHODS)
 LABELS: Final = {
@@ -43,16 +161,16 @@ HAS_ROOM, LACKS_ROOM, LEARNS_NOTHING = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One method for one choice.
+    """One method for one task.
 
-    fits          the cards can train it; of a prompt: they can run the model
+    fits          the GPUs can train it; of a prompt: they can run the model
     lacks         HAS_ROOM, LACKS_ROOM or LEARNS_NOTHING of what is to be learned, see `evidence`
-    serves        the same cards hold the models of all tasks at once, ready to answer
+    serves        the same GPUs hold the models of all tasks at once, ready to answer
     rank          of the adapters; 0 where there are none
     trained       weights that train
     room_tokens   tokens of data that they have room for; 0 for a prompt
-    device_bytes  what one card holds
-    hours         on all the cards; `card_hours`, `kwh` and `cost` follow from them
+    device_bytes  what one GPU holds
+    hours         on all the GPUs; `gpu_hours`, `kwh` and `cost` follow from them
     storage       on disk and in memory, by the number of tasks
     way           how it trains; None for a prompt
     """
@@ -66,7 +184,7 @@ class Option:
     room_tokens: int
     device_bytes: int
     hours: float
-    card_hours: float
+    gpu_hours: float
     kwh: float
     cost: float | None
     storage: Storage
@@ -79,29 +197,29 @@ class Option:
 
     @property
     def does_it(self) -> bool:
-        """Whether the cards can train it and it has room for what is to be learned."""
+        """Whether the GPUs can train it and it has room for what is to be learned."""
         return self.fits and self.lacks == HAS_ROOM
 
 
-def options(choice: Choice) -> list[Option]:
+def options(task: Task) -> list[Option]:
     """All four, in the order of `KEYS`."""
-    return [option(key, choice) for key in KEYS]
+    return [option(key, task) for key in KEYS]
 
 
-def option(key: str, choice: Choice) -> Option:
+def option(key: str, task: Task) -> Option:
     """One of them."""
-    return _prompt(choice) if key == "prompt" else _trained(key, choice)
+    return _prompt(task) if key == "prompt" else _trained(key, task)
 
 
-def serving_room_bytes(choice: Choice) -> int:
-    """What all cards together have for weights and prompts: each keeps the driver's context and
+def serving_room_bytes(task: Task) -> int:
+    """What all GPUs together have for weights and prompts: each keeps the driver's context and
     the keys and values of a request being answered.
     """
-    return choice.gpus * _card_room_bytes(choice.model, choice.gpu)
+    return task.gpus * _gpu_room_bytes(task.model, task.gpu)
 
 
 @lru_cache(maxsize=1024)
-def _card_room_bytes(model: str, gpu: str) -> int:
+def _gpu_room_bytes(model: str, gpu: str) -> int:
     return find(gpu).capacity_bytes - CONTEXT_BYTES - _request_bytes(model)
 
 
@@ -111,24 +229,24 @@ def _request_bytes(model: str) -> int:
     return PROMPT_TOKENS * cache_bytes(config_of(model))
 
 
-def _trained(key: str, choice: Choice) -> Option:
-    rank, learns, trained = _size(key, choice.model, choice.tokens, choice.learn)
-    way = best_way(key, choice.model, choice.gpu, choice.gpus, rank)
-    hours = way.seconds_a_token * choice.tokens * choice.tasks / 3600
-    storage = _storage(key, choice.model, rank)
+def _trained(key: str, task: Task) -> Option:
+    rank, learns, trained = _size(key, task.model, task.tokens, task.learn)
+    way = best_way(key, task.model, task.gpu, task.gpus, rank)
+    hours = way.seconds_a_token * task.tokens * task.tasks / 3600
+    storage = _storage(key, task.model, rank)
     return Option(
         key=key,
         fits=way.fits,
         lacks=HAS_ROOM if learns else LACKS_ROOM,
-        serves=storage.at(choice.tasks) <= serving_room_bytes(choice),
+        serves=storage.at(task.tasks) <= serving_room_bytes(task),
         rank=rank,
         trained=trained,
         room_tokens=room_tokens(trained),
         device_bytes=way.plan.device_bytes,
         hours=hours,
-        card_hours=hours * choice.gpus,
+        gpu_hours=hours * task.gpus,
         kwh=hours * way.kilowatts,
-        cost=_cost(hours, choice),
+        cost=_cost(hours, task),
         storage=storage,
         way=way,
     )
@@ -158,37 +276,37 @@ def _storage(key: str, name: str, rank: int) -> Storage:
     return lines[key]()
 
 
-def _prompt(choice: Choice) -> Option:
-    """The model as it is, in 16 bits or, where the cards hold only that, in 4."""
-    room = serving_room_bytes(choice)
-    wide, narrow = (_storage(key, choice.model, 0) for key in ("prompt", "prompt-4"))
-    storage = wide if wide.at(choice.tasks) <= room else narrow
-    hours = prompt_seconds(choice) * choice.requests * choice.tasks / choice.gpus / 3600
-    held = -(-storage.at(choice.tasks) // choice.gpus)
+def _prompt(task: Task) -> Option:
+    """The model as it is, in 16 bits or, where the GPUs hold only that, in 4."""
+    room = serving_room_bytes(task)
+    wide, narrow = (_storage(key, task.model, 0) for key in ("prompt", "prompt-4"))
+    storage = wide if wide.at(task.tasks) <= room else narrow
+    hours = prompt_seconds(task) * task.requests * task.tasks / task.gpus / 3600
+    held = -(-storage.at(task.tasks) // task.gpus)
     return Option(
         key="prompt",
         fits=storage.at(1) <= room,
-        lacks=HAS_ROOM if choice.learn == "manner" else LEARNS_NOTHING,
-        serves=storage.at(choice.tasks) <= room,
+        lacks=HAS_ROOM if task.learn == "manner" else LEARNS_NOTHING,
+        serves=storage.at(task.tasks) <= room,
         rank=0,
         trained=0,
         room_tokens=0,
-        device_bytes=held + CONTEXT_BYTES + _request_bytes(choice.model),
+        device_bytes=held + CONTEXT_BYTES + _request_bytes(task.model),
         hours=hours,
-        card_hours=hours * choice.gpus,
-        kwh=hours * choice.gpus * find(choice.gpu).power_watts / 1000,
-        cost=_cost(hours, choice),
+        gpu_hours=hours * task.gpus,
+        kwh=hours * task.gpus * find(task.gpu).power_watts / 1000,
+        cost=_cost(hours, task),
         storage=storage,
         way=None,
     )
 
 
-def prompt_seconds(choice: Choice) -> float:
-    """Seconds of one card that a prompt adds to a request: what its answer reads of the prompt's
-    keys and values, at the card's bandwidth. The weights are read once for all requests that are
+def prompt_seconds(task: Task) -> float:
+    """Seconds of one GPU that a prompt adds to a request: what its answer reads of the prompt's
+    keys and values, at the GPU's bandwidth. The weights are read once for all requests that are
     answered together, keys and values for each.
     """
-    return _prompt_seconds(choice.model, choice.gpu)
+    return _prompt_seconds(task.model, task.gpu)
 
 
 @lru_cache(maxsize=1024)
@@ -198,5 +316,5 @@ def _prompt_seconds(name: str, gpu: str) -> float:
     return ANSWER_TOKENS * prompt_tokens(model) * cache_bytes(model) / (GB * bandwidth)
 
 
-def _cost(hours: float, choice: Choice) -> float | None:
-    return None if choice.price is None else hours * choice.gpus * choice.price
+def _cost(hours: float, task: Task) -> float | None:
+    return None if task.price is None else hours * task.gpus * task.price

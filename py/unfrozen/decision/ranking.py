@@ -1,23 +1,32 @@
 """Which method comes first, and by which of five questions it beats the next.
 
-    fits     can the cards train it?
+    fits     can the GPUs train it?
     learns   has it room for what is to be learned?
-    serves   do the same cards hold all tasks at once?
-    worth    does it save enough card-hours? (where "good enough" is wanted)
+    serves   do the same GPUs hold all tasks at once?
+    worth    does it save enough GPU-hours? (where "good enough" is wanted)
     taste    what the reader wants, or else what has fewer parts
 
-They are asked in this order, and the first that tells two methods apart decides between them.
+They are asked in this order, and the first in which two methods differ decides between them.
+
+A flip is the least change of one input that puts another method first. Counts are searched at the
+stops of their sliders and beyond, then between the last stop where the method does not come first
+and the first where it does, until the two are neighbours. Tokens and requests have three digits, so
+that the text and the applied value agree. GPUs are searched among larger ones only, models among
+smaller ones, and neither to have a prompt come first: it fits anyway.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final
 
-from unfrozen.decision.choices import Choice
 from unfrozen.decision.options import Option, options
+from unfrozen.decision.task import BOUNDS, GPU_NAMES, LEARN, MODELS, STOPS, WANT, Task
 
-WORTH_CARD_HOURS: Final = 1.0
-"""Assumed: below this, saved card-hours are no reason. One costs a few dollars at most (H100s were
+WORTH_GPU_HOURS: Final = 1.0
+"""Assumed: below this, saved GPU-hours are no reason. One costs a few dollars at most (H100s were
 offered at 2 to 5 dollars an hour, A100s at 0.8 to 3, by Mercatus, cloud GPU pricing, May 2026),
 less than the time in which somebody chooses a rank."""
 TASTE: Final = {
@@ -33,26 +42,26 @@ QUESTIONS: Final = ("fits", "learns", "serves", "worth", "taste")
 Key = tuple[bool, int, bool, float, int]
 
 
-def ranked(choice: Choice) -> list[Option]:
+def ranked(task: Task) -> list[Option]:
     """The four methods, the best first."""
-    found = options(choice)
-    keys = sort_keys(found, choice.want)
+    found = options(task)
+    keys = sort_keys(found, task.want)
     return sorted(found, key=lambda option: keys[option.key])
 
 
 def sort_keys(found: list[Option], want: str) -> dict[str, Key]:
-    """What each is ranked by; smaller is better. Costs within `WORTH_CARD_HOURS` of the cheapest
+    """What each is ranked by; smaller is better. Costs within `WORTH_GPU_HOURS` of the cheapest
     that answers the first three questions alike count as equal.
     """
     keys: dict[str, Key] = {}
     for option in found:
         can = _can(option)
         alike = [each for each in found if _can(each) == can]
-        least = min(each.card_hours for each in alike)
-        dear = want == "enough" and option.card_hours > least + WORTH_CARD_HOURS
+        least = min(each.gpu_hours for each in alike)
+        dear = want == "enough" and option.gpu_hours > least + WORTH_GPU_HOURS
         keys[option.key] = (
             *can,
-            option.card_hours if dear else 0.0,
+            option.gpu_hours if dear else 0.0,
             TASTE[want].index(option.key),
         )
     return keys
@@ -66,3 +75,102 @@ def decided_by(better: Option, worse: Option, keys: dict[str, Key]) -> str:
     """The question that puts one before the other."""
     pairs = zip(QUESTIONS, keys[better.key], keys[worse.key], strict=True)
     return next(question for question, ours, theirs in pairs if ours != theirs)
+
+
+_THREE_DIGITS: Final = ("tokens", "requests")
+INPUTS: Final = ("gpus", "tasks", "tokens", "requests", "gpu", "model", "learn", "want")
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """With `key` at `value` and all else as it is, `to` comes first and does what is asked."""
+
+    to: str
+    key: str
+    value: int | str
+
+    def applied(self, task: Task) -> Task:
+        """The task with the change in it."""
+        return _changed(task, self.key, self.value)
+
+
+def flips(task: Task, to: str) -> list[Flip]:
+    """The least changes that put `to` first; none where it is first already."""
+    if winner(task) == to:
+        return []
+    found: list[Flip] = []
+    for key in INPUTS:
+        if key in BOUNDS:
+            counts = (_count(task, key, to, stops) for stops in _stops(task, key))
+            found += [Flip(to, key, count) for count in counts if count]
+        else:
+            looked = () if to == "prompt" and key in ("gpu", "model") else _names(task, key)
+            names = (name for name in looked if winner(_changed(task, key, name)) == to)
+            found += [Flip(to, key, name) for name in islice(names, 1)]
+    return found
+
+
+def winner(task: Task) -> str:
+    """The method that comes first, if it can be trained and has room; else nothing."""
+    best = ranked(task)[0]
+    return best.key if best.does_it else ""
+
+
+def place(key: str, count: int, up: bool = True) -> int:
+    """Where a count stands among those that are looked at; between two of them, the one behind in
+    the direction of the search.
+    """
+    if key not in _THREE_DIGITS or count < 1000:
+        return count
+    zeros = len(str(count)) - 3
+    digits, rest = divmod(count, int(10**zeros))
+    return 900 * zeros + digits + (1 if rest and not up else 0)
+
+
+def count_at(key: str, index: int) -> int:
+    """The count at a place."""
+    if key not in _THREE_DIGITS or index < 1000:
+        return index
+    zeros, digits = divmod(index - 100, 900)
+    return int((digits + 100) * 10**zeros)
+
+
+def _stops(task: Task, key: str) -> Iterator[list[int]]:
+    """Counts to look at first, nearest first: upwards, then downwards."""
+    now, (low, high) = getattr(task, key), BOUNDS[key]
+    stops = sorted({low, *STOPS[key], high})
+    yield [stop for stop in stops if stop > now]
+    yield [stop for stop in stops if stop < now][::-1]
+
+
+def _count(task: Task, key: str, to: str, stops: list[int]) -> int:
+    """The count nearest to the present one, in the direction of the stops, at which `to` wins while
+    it does not one place before; 0: there is none.
+    """
+    before = int(getattr(task, key))
+    for stop in stops:
+        if winner(_changed(task, key, stop)) == to:
+            up = stop > before
+            fails, good = place(key, before, up), place(key, stop)
+            while abs(good - fails) > 1:
+                middle = (fails + good) // 2
+                wins = winner(_changed(task, key, count_at(key, middle))) == to
+                fails, good = (fails, middle) if wins else (middle, good)
+            return count_at(key, good)
+        before = stop
+    return 0
+
+
+def _names(task: Task, key: str) -> Sequence[str]:
+    """Names to look at, nearest first."""
+    if key == "gpu":
+        return GPU_NAMES[GPU_NAMES.index(task.gpu) + 1 :]
+    if key == "model":
+        return MODELS[: MODELS.index(task.model)][::-1]
+    offered = LEARN if key == "learn" else WANT
+    return [name for name in offered if name != getattr(task, key)]
+
+
+def _changed(task: Task, key: str, value: int | str) -> Task:
+    change: dict[str, Any] = {key: value}
+    return replace(task, **change)

@@ -48,7 +48,7 @@ def on_16_bits(model: ModelConfig, rank: int) -> Storage:
 
 
 def on_4_bits(model: ModelConfig, rank: int) -> Storage:
-    """Adapters of a rank for every task, on one model in 4 bits, its scales quantised as well."""
+    """Adapters of a rank for every task, on one model in 4 bits, its scales quantized as well."""
     return Storage(sum(frozen_bytes(model, FOUR_BITS)), WIDTH * trained_parameters(model, rank))
 
 

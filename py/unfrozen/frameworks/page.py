@@ -23,11 +23,11 @@ from unfrozen.planner.controls import as_problem
 from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import (
     LEFT_TO_JOB,
-    Question,
+    PlanRequest,
     State,
     as_text,
     read_job,
-    read_question,
+    read_request,
     read_state,
     recipe_json,
 )
@@ -56,17 +56,17 @@ def layouts(given: Mapping[str, Any]) -> dict[str, Any]:
     state: State = {}
     try:
         state = read_state(given.get("state") or {})
-        question = read_question(state)
+        request = read_request(state)
         framework = str(given.get("framework") or "")
-        search = _search(question, framework)
+        search = _search(request, framework)
         done = _turn(search)
-        return _ranking(search, question, framework) | {"done": done, "problem": None}
+        return _ranking(search, request, framework) | {"done": done, "problem": None}
     except InputError as error:
         return {"done": True, "rows": [], "problem": as_problem(error, state)}
 
 
-def _search(question: Question, framework: str) -> Search:
-    job, asked = question.job, (question.state, framework)
+def _search(request: PlanRequest, framework: str) -> Search:
+    job, asked = request.job, (request.state, framework)
     if _CURRENT.search is None or _CURRENT.asked != asked:
         takes = FRAMEWORKS[framework].adapt if framework in FRAMEWORKS else None
         _CURRENT.search = Search(job, job.cluster.gpus, None, takes, SHOWN)
@@ -83,19 +83,19 @@ def _turn(search: Search) -> bool:
     return search.over
 
 
-def _ranking(search: Search, question: Question, framework: str) -> dict[str, Any]:
-    job = question.job
+def _ranking(search: Search, request: PlanRequest, framework: str) -> dict[str, Any]:
+    job = request.job
     gpus, sequences = job.cluster.gpus, step_sequences(job, job.cluster.gpus)
     count = f"{gpus:,} GPU{'' if gpus == 1 else 's'}"
     step = f"{sequences:,} sequence{'' if sequences == 1 else 's'} a step"
     chosen = FRAMEWORKS.get(framework)
-    rows = [_row(one, question, chosen) for one in search.found] if search.over else []
+    rows = [_row(one, request, chosen) for one in search.found] if search.over else []
     none = "Nothing that fits: more GPUs, or another change of those above."
     return {
         "text": f"{count}, {step}: {search.looked:,} layouts looked at.",
         "none": none if search.over and not rows else "",
         "rows": rows,
-        "unit": "GPU-hours" if question.price is None else "cost",
+        "unit": "GPU-hours" if request.price is None else "cost",
         "by": [{"value": "", "label": "anyone"}, *_OPTIONS],
         "framework": framework,
     }
@@ -104,18 +104,18 @@ def _ranking(search: Search, question: Question, framework: str) -> dict[str, An
 _OPTIONS: Final = [{"value": name, "label": one.label} for name, one in FRAMEWORKS.items()]
 
 
-def _row(one: Layout, question: Question, framework: Framework | None) -> dict[str, Any]:
-    (cause, share), cost = one.binds, question.price
+def _row(one: Layout, request: PlanRequest, framework: Framework | None) -> dict[str, Any]:
+    (cause, share), cost = one.binds, request.price
     spent = one.card_hours if cost is None else one.card_hours * cost
     return {
         "label": _label(one.job),
         "note": _note(one.job),
-        "memory": size_text(one.device_bytes, question.unit),
+        "memory": size_text(one.device_bytes, request.unit),
         "time": format_duration(one.seconds),
         "speed": f"{one.tokens_per_second:,.0f}",
         "cost": f"{spent:,.0f}" if spent >= 100 else sig3(spent),
         "bound": f"{CAUSES[cause]}, {100 * share:.0f}%",
-        "state": state_of(one.job, question.state),
+        "state": state_of(one.job, request.state),
         "command": framework.command(one.job) if framework else "",
     }
 

@@ -3,7 +3,7 @@
 A state goes in, everything a reader sees comes out, sentences and numbers finished: the widget
 draws and computes none of it. The build bakes `view({})` into the page with the same code.
 
-    state → question (its job, unit, tokens, price) → plan → view
+    state → request (its job, unit, tokens, price) → plan → view
 
 Reading order:
 
@@ -40,10 +40,10 @@ from unfrozen.planner.numbers import (
 )
 from unfrozen.planner.state import (
     UNITS,
-    Question,
+    PlanRequest,
     State,
     as_query,
-    read_question,
+    read_request,
     readable_state,
     text_of,
 )
@@ -67,26 +67,26 @@ def glance(given: Given) -> Json:
     without figures.
     """
     try:
-        question = read_question(given)
-        figures = _figures(question, plan_job(question.job))
+        request = read_request(given)
+        figures = _figures(request, plan_job(request.job))
     except InputError as error:
         state = readable_state(given)
         problem = as_problem(error, state)
         nearest = nearest_job(state, str(problem["control"]))
         return _controls(state, None, nearest) | {"problem": problem}
-    return _controls(question.state, question.job, question.job) | figures | {"problem": None}
+    return _controls(request.state, request.job, request.job) | figures | {"problem": None}
 
 
 def ways(given: Given) -> Json:
     """What may follow a moment later: advice and what would fit; empty where there is a problem."""
     try:
-        question = read_question(given)
-        plan = plan_job(question.job)
+        request = read_request(given)
+        plan = plan_job(request.job)
         return {
-            "cheapest": cheapest(plan, question.state, question.unit),
-            "advice": advice(plan, question.state, question.unit),
+            "cheapest": cheapest(plan, request.state, request.unit),
+            "advice": advice(plan, request.state, request.unit),
             "without_effect": settings_without_effect(plan),
-            "solves": solve(plan, question.state),
+            "solves": solve(plan, request.state),
         }
     except InputError:
         return {}
@@ -94,8 +94,11 @@ def ways(given: Given) -> Json:
 
 def answer(name: str, json_text: str) -> str:
     """`glance` or `ways` of a state, JSON text in and out: what the page's worker calls."""
-    ask = {"glance": glance, "ways": ways}[name]
-    return json.dumps(ask(json.loads(json_text)), ensure_ascii=False, allow_nan=False)
+    found = _QUESTIONS[name](json.loads(json_text))
+    return json.dumps(found, ensure_ascii=False, allow_nan=False)
+
+
+_QUESTIONS = {"glance": glance, "ways": ways}
 
 
 def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:
@@ -115,15 +118,15 @@ def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:
     }
 
 
-def _figures(question: Question, plan: Plan) -> Json:
-    job, unit, tokens = question.job, question.unit, question.tokens
+def _figures(request: PlanRequest, plan: Plan) -> Json:
+    job, unit, tokens = request.job, request.unit, request.tokens
     return {
-        "facts": model_facts(job.model, question.state),
+        "facts": model_facts(job.model, request.state),
         "verdict": verdict(plan, unit),
         "bar": with_formulas(bar(plan, unit), plan, unit),
         "timeline": timeline(plan, unit),
         "memory": memory_numbers(plan, unit),
-        "run": run_numbers(job, tokens, question.price),
+        "run": run_numbers(job, tokens, request.price),
         "assumptions": assumptions(job, tokens),
-        "commands": commands(plan, question.state, unit),
+        "commands": commands(plan, request.state, unit),
     }

@@ -17,7 +17,6 @@ from typing import Final, cast
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError, strict_json
-from unfrozen.schema.address import readable, settings
 from unfrozen.hardware.gpus import find
 from unfrozen.job import Job, read_model
 from unfrozen.job.cluster import CLUSTER_SETTINGS
@@ -30,6 +29,7 @@ from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.styles import CONFIG_DEFAULTS
 from unfrozen.planner.runner import SHARDED, runner_defaults
 from unfrozen.reader.typed import Unread, read_number
+from unfrozen.schema.address import readable, settings
 
 State = dict[str, str]
 
@@ -110,7 +110,7 @@ _STAYS_OFF: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PlanRequest:
     """A state and what was read from it: the job, and what the page shows beside its plan.
 
     tokens  that the run sees; price  of a GPU for an hour, None where the reader gave none
@@ -123,13 +123,13 @@ class Question:
     price: float | None
 
 
-def read_question(given: Mapping[str, object] | str) -> Question:
-    """The question of a state, or of the part of an address that carries one. Raises PlanError."""
+def read_request(given: Mapping[str, object] | str) -> PlanRequest:
+    """The request of a state, or of the part of an address that carries one. Raises PlanError."""
     state = parse_query(given) if isinstance(given, str) else read_state(given)
     unit = text_of(state, "unit")
     if unit not in UNITS:
         raise PlanError("unit", unit, "sizes are shown in GiB or in GB", "choose one")
-    return Question(state, read_job(state), unit, _tokens(state), _price(state))
+    return PlanRequest(state, read_job(state), unit, _tokens(state), _price(state))
 
 
 def read_state(given: Mapping[str, object]) -> State:

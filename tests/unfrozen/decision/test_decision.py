@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from unfrozen.decision import decide, reversals, view
-from unfrozen.decision.choices import KEYS, read_choice
 from unfrozen.decision.options import KEYS as METHODS
+from unfrozen.decision.task import KEYS, read_task
 from unfrozen.planner import glance
 
 STATES: dict[str, dict[str, str]] = {
     "default": {},
     "many tasks": {"tasks": "50", "price": "2.5"},
-    "one card, 70B": {"model": "meta-llama/Llama-3.1-70B", "gpu": "H100 SXM"},
+    "one GPU, 70B": {"model": "meta-llama/Llama-3.1-70B", "gpu": "H100 SXM"},
     "nothing fits": {"model": "meta-llama/Llama-3.1-70B", "gpu": "RTX 4090", "learn": "matter"},
-    "eight cards": {"model": "meta-llama/Llama-3.1-8B", "gpu": "RTX 4090", "gpus": "8"},
+    "eight GPUs": {"model": "meta-llama/Llama-3.1-8B", "gpu": "RTX 4090", "gpus": "8"},
     "too much data": {"tokens": "10000000000", "learn": "matter", "want": "most"},
     "tiny": {"model": "HuggingFaceTB/SmolLM2-135M", "tokens": "10000000000"},
 }
@@ -99,11 +99,11 @@ def test_controls_offer_what_can_be_read() -> None:
     found: Any = decide({"gpu": "RTX 4090"})
     for control in (*found["selects"], *found["radios"]):
         for option in control["options"]:
-            read_choice({control["key"]: option["value"]})
+            read_task({control["key"]: option["value"]})
     for count in found["counts"]:
         assert len(count["steps"]) == len(count["texts"])
         for step in count["steps"]:
-            read_choice({count["key"]: step})
+            read_task({count["key"]: step})
     keys = [each["key"] for each in (*found["selects"], *found["counts"], *found["radios"])]
     assert sorted([*keys, "price"]) == sorted(KEYS)
     assert found["price"]["placeholder"] == "in your currency"

@@ -4,7 +4,6 @@ from itertools import pairwise, product
 
 import pytest
 
-from unfrozen.decision.choices import CARDS, LEARN, MODELS, STOPS, WANT, Choice, read_choice
 from unfrozen.decision.evidence import LEAST_RANK
 from unfrozen.decision.options import (
     HAS_ROOM,
@@ -14,32 +13,33 @@ from unfrozen.decision.options import (
     Option,
     serving_room_bytes,
 )
-from unfrozen.decision.ranking import TASTE, WORTH_CARD_HOURS, decided_by, ranked, sort_keys
-from unfrozen.decision.words import title, verdict
+from unfrozen.decision.ranking import TASTE, WORTH_GPU_HOURS, decided_by, ranked, sort_keys
+from unfrozen.decision.sentences import title, verdict
+from unfrozen.decision.task import GPU_NAMES, LEARN, MODELS, STOPS, WANT, Task, read_task
 
-HARDWARE = list(product(MODELS, CARDS, STOPS["gpus"]))
+HARDWARE = list(product(MODELS, GPU_NAMES, STOPS["gpus"]))
 TASKS = list(product(STOPS["tasks"], STOPS["tokens"], STOPS["requests"], LEARN, WANT))
 
 
-def check_numbers(option: Option, choice: Choice) -> None:
+def check_numbers(option: Option, task: Task) -> None:
     """What an option says of itself follows from its numbers."""
-    held = option.storage.at(choice.tasks)
-    assert option.serves == (held <= serving_room_bytes(choice))
-    assert option.card_hours == pytest.approx(option.hours * choice.gpus)
+    held = option.storage.at(task.tasks)
+    assert option.serves == (held <= serving_room_bytes(task))
+    assert option.gpu_hours == pytest.approx(option.hours * task.gpus)
     assert option.device_bytes > 0
     assert option.hours > 0
     if option.way is None:
-        assert option.lacks == (HAS_ROOM if choice.learn == "manner" else LEARNS_NOTHING)
+        assert option.lacks == (HAS_ROOM if task.learn == "manner" else LEARNS_NOTHING)
         return
     assert option.fits == option.way.plan.fits == option.way.fits
     if option.key == "full":
         assert option.lacks == HAS_ROOM
         return
-    roomy = option.room_tokens >= choice.tokens and option.rank >= LEAST_RANK[choice.learn]
+    roomy = option.room_tokens >= task.tokens and option.rank >= LEAST_RANK[task.learn]
     assert option.lacks == (HAS_ROOM if roomy else LACKS_ROOM)
 
 
-def check_order(found: list[Option], choice: Choice) -> None:
+def check_order(found: list[Option], task: Task) -> None:
     """Said again in other words than `sort_keys`: what comes first is better or cheaper."""
     for better, worse in pairwise(found):
         assert better.fits >= worse.fits
@@ -51,23 +51,23 @@ def check_order(found: list[Option], choice: Choice) -> None:
         assert better.serves >= worse.serves
         if better.serves != worse.serves:
             continue
-        ours, theirs = better.card_hours, worse.card_hours
-        simpler = TASTE[choice.want].index(better.key) < TASTE[choice.want].index(worse.key)
-        if choice.want == "enough":
-            assert ours <= theirs or (simpler and ours <= theirs + WORTH_CARD_HOURS)
+        ours, theirs = better.gpu_hours, worse.gpu_hours
+        simpler = TASTE[task.want].index(better.key) < TASTE[task.want].index(worse.key)
+        if task.want == "enough":
+            assert ours <= theirs or (simpler and ours <= theirs + WORTH_GPU_HOURS)
         else:
             assert simpler
 
 
-def check_hardware(model: str, card: str, gpus: int, first: int = 0, every: int = 1) -> None:
+def check_hardware(model: str, gpu: str, gpus: int, first: int = 0, every: int = 1) -> None:
     """Every task on one kind of hardware, or one in `every`, from the `first` on."""
     for tasks, tokens, requests, learn, want in TASKS[first::every]:
-        choice = Choice(model, card, gpus, tasks, tokens, requests, learn, want)
-        found = ranked(choice)
+        task = Task(model, gpu, gpus, tasks, tokens, requests, learn, want)
+        found = ranked(task)
         assert sorted(option.key for option in found) == sorted(KEYS)
-        check_order(found, choice)
+        check_order(found, task)
         for option in found:
-            check_numbers(option, choice)
+            check_numbers(option, task)
 
 
 @pytest.mark.parametrize("place", range(0, len(HARDWARE), 97))
@@ -77,7 +77,7 @@ def test_the_order_follows_from_the_numbers(place: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_the_order_follows_from_the_numbers_on_every_card_in_every_number(model: str) -> None:
+def test_the_order_follows_from_the_numbers_on_every_gpu_in_every_number(model: str) -> None:
     kinds = [each for each in HARDWARE if each[0] == model]
     for place, each in enumerate(kinds):  # together they meet every task many times
         check_hardware(*each, first=place % 5, every=5)
@@ -91,23 +91,23 @@ def test_the_reason_that_is_told_is_the_one_that_decided() -> None:
             "all tasks at once",
             "model=HuggingFaceTB/SmolLM2-1.7B&gpu=RTX 5090&tasks=50&learn=matter",
         ),
-        "worth": ("card-hours to", "tokens=1000000000&requests=10000000"),
+        "worth": ("GPU-hours to", "tokens=1000000000&requests=10000000"),
         "taste": ("fewer parts", ""),
     }
     for question, (words, query) in told.items():
-        choice = read_choice(query)
-        found = ranked(choice)
-        assert decided_by(*found[:2], sort_keys(found, choice.want)) == question, question
-        assert words in verdict(found, choice), question
+        task = read_task(query)
+        found = ranked(task)
+        assert decided_by(*found[:2], sort_keys(found, task.want)) == question, question
+        assert words in verdict(found, task), question
 
 
 @pytest.mark.parametrize("want", WANT)
 def test_what_the_reader_wants_is_told_where_it_decides(want: str) -> None:
-    choice = read_choice({"want": want})
-    found = ranked(choice)
+    task = read_task({"want": want})
+    found = ranked(task)
     assert found[0].key == TASTE[want][0 if want != "enough" else 1]
     words = {"enough": "fewer parts", "most": "most room", "keep": "changes the model less"}
-    assert words[want] in verdict(found, choice)
+    assert words[want] in verdict(found, task)
 
 
 def test_a_title_names_the_method_its_rank_and_its_lack() -> None:
@@ -125,4 +125,4 @@ def test_a_title_names_the_method_its_rank_and_its_lack() -> None:
         "model=meta-llama/Llama-3.1-70B&gpu=RTX 4090": "None of them fits.",
     }
     for query, words in titles.items():
-        assert title(ranked(read_choice(query))[0]) == words, query
+        assert title(ranked(read_task(query))[0]) == words, query

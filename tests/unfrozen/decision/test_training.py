@@ -2,9 +2,8 @@
 
 import pytest
 
-from unfrozen.decision.choices import CARDS, MODELS, read_choice
-from unfrozen.decision.options import options
-from unfrozen.decision.training import EIGHT_BIT, EXACT, METHODS, ROUNDED, best_way
+from unfrozen.decision.options import EIGHT_BIT, EXACT, METHODS, ROUNDED, best_way, options
+from unfrozen.decision.task import GPU_NAMES, MODELS, read_task
 from unfrozen.plan.compute import estimate
 from unfrozen.planner import glance
 from unfrozen.planner.state import read_job
@@ -29,7 +28,7 @@ def test_a_way_is_what_the_planner_says_of_its_state(method: str, gpus: int) -> 
 
 
 def test_full_fine_tuning_climbs_down_only_where_exact_numbers_do_not_fit() -> None:
-    rungs = [best_way("full", EIGHT, card, 1, 0).rung for card in ("H200", "H100 SXM", "RTX A6000")]
+    rungs = [best_way("full", EIGHT, gpu, 1, 0).rung for gpu in ("H200", "H100 SXM", "RTX A6000")]
     assert rungs == [EXACT, ROUNDED, EIGHT_BIT]
     assert best_way("full", SEVENTY, "H100 SXM", 1, 0).fits is False
 
@@ -40,10 +39,10 @@ def test_what_does_not_fit_is_told_by_the_way_that_takes_least() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("card", CARDS)
-def test_no_other_way_on_the_same_rung_is_faster_and_fits_as_well(method: str, card: str) -> None:
+@pytest.mark.parametrize("gpu", GPU_NAMES)
+def test_no_other_way_on_the_same_rung_is_faster_and_fits_as_well(method: str, gpu: str) -> None:
     for model in MODELS:
-        way = best_way(method, model, card, 4, 16)
+        way = best_way(method, model, gpu, 4, 16)
         other = "none" if way.recomputes else "full"
         again = read_job(way.state | {"checkpointing": other})
         twin = glance(way.state | {"checkpointing": other})
@@ -57,14 +56,14 @@ def test_adapters_are_sharded_only_where_it_is_no_slower_or_must_be() -> None:
     assert best_way("full", EIGHT, "H100 SXM", 8, 0).sharded
 
 
-def test_numbers_of_an_option_are_of_all_tasks_on_all_cards() -> None:
-    one, ten = (options(read_choice({"tasks": tasks, "price": "2"})) for tasks in ("1", "10"))
+def test_numbers_of_an_option_are_of_all_tasks_on_all_gpus() -> None:
+    one, ten = (options(read_task({"tasks": tasks, "price": "2"})) for tasks in ("1", "10"))
     for single, several in zip(one, ten, strict=True):
         assert several.hours == pytest.approx(10 * single.hours)
         assert several.kwh == pytest.approx(10 * single.kwh)
-        assert several.cost == pytest.approx(2 * several.card_hours)
+        assert several.cost == pytest.approx(2 * several.gpu_hours)
     prompt, full, lora, qlora = one
     assert prompt.way is None
     assert full.trained > lora.trained == qlora.trained
-    assert full.card_hours > lora.card_hours
+    assert full.gpu_hours > lora.gpu_hours
     assert qlora.device_bytes < lora.device_bytes < full.device_bytes

@@ -9,8 +9,8 @@ import pytest
 from security.damage import HOSTILE
 from unfrozen import ask
 from unfrozen.errors import PlanError
-from unfrozen.schema.address import readable, settings
 from unfrozen.planner.state import KEYS
+from unfrozen.schema.address import readable, settings
 
 QUERIES = [
     "a=b&" * 101,

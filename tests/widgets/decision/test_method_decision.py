@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from unfrozen.decision import decide, view
-from unfrozen.decision.choices import KEYS
+from unfrozen.decision.task import KEYS
 from widgets.node import Node, texts, with_class
 
 STATES: dict[str, dict[str, str]] = {

@@ -1,6 +1,6 @@
-"""What the reader says of a task: a flat record of texts that an address can carry, read.
+"""A reader's task: a flat record of texts that an address can carry, read, and its controls.
 
-The models and cards are those the decision is tested on, every one with every other; the planner
+The models and GPUs are those the decision is tested on, every one with every other; the planner
 takes any. Numbers may lie between the stops of their sliders.
 """
 
@@ -13,9 +13,12 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from unfrozen.errors import PlanError
+from unfrozen.hardware.gpus import find
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.schema.address import settings
+from unfrozen.planner.controls import Json
+from unfrozen.schema.address import readable, settings
+from unfrozen.units import format_count, gib, sig3
 
 State = dict[str, str]
 
@@ -32,7 +35,7 @@ MODELS: Final = (
     "meta-llama/Llama-3.1-70B",
 )
 """From the smallest to the largest."""
-CARDS: Final = (
+GPU_NAMES: Final = (
     "RTX 3090",
     "RTX 4090",
     "L4",
@@ -47,11 +50,11 @@ CARDS: Final = (
     "MI300X",
 )
 LEARN: Final = {
-    "manner": "a manner: a tone, a format, labels; it can do the rest",
-    "matter": "new matter: code, mathematics, a language, a subject",
+    "manner": "style and format: a tone, a layout, labels; it can do the rest",
+    "matter": "new knowledge: code, mathematics, a language, a subject",
 }
 WANT: Final = {
-    "enough": "good enough, for the least card-hours",
+    "enough": "good enough, for the least GPU-hours",
     "most": "as much as it can learn",
     "keep": "as little forgotten as possible",
 }
@@ -74,7 +77,7 @@ PRICES: Final = {
     "H100 SXM": (2.0, 5.0),
     "H200": (2.5, 7.0),
 }
-"""What a card was offered at, US dollars an hour on demand, from the cheapest provider to the
+"""What a GPU was offered at, US dollars an hour on demand, from the cheapest provider to the
 dearest (Mercatus, "Cloud GPU pricing", May 2026). Shown as an example, never computed with."""
 PRICES_OF: Final = "May 2026"
 DEFAULTS: Final[State] = {
@@ -88,20 +91,20 @@ DEFAULTS: Final[State] = {
     "want": "enough",
 }
 KEYS: Final = (*DEFAULTS, "price")
-_OFFERED: Final = {"model": MODELS, "gpu": CARDS, "learn": tuple(LEARN), "want": tuple(WANT)}
+_OFFERED: Final = {"model": MODELS, "gpu": GPU_NAMES, "learn": tuple(LEARN), "want": tuple(WANT)}
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Task:
     """A task to decide on.
 
-    model, gpu  by the names above; gpus cards of that kind
+    model, gpu  by the names above; gpus GPUs of that kind
     tasks       models that are wanted, each for a task of its own
     tokens      of the data of one task, seen once
     requests    that one task will ever answer
     learn       "manner" or "matter", see `evidence.LEAST_RANK`
     want        what counts between methods that can do it: "enough", "most" or "keep"
-    price       of a card for an hour, in any currency; None: no cost is shown
+    price       of a GPU for an hour, in any currency; None: no cost is shown
     """
 
     model: str
@@ -121,8 +124,8 @@ def config_of(hub_id: str) -> ModelConfig:
     return CATALOGUE[hub_id].model
 
 
-def read_choice(given: Mapping[str, object] | str) -> Choice:
-    """A choice from its texts, or from the part of an address that carries them; what is left out
+def read_task(given: Mapping[str, object] | str) -> Task:
+    """A task from its texts, or from the part of an address that carries them; what is left out
     is as in `DEFAULTS`. Raises PlanError with key, value, bound and remedy.
     """
     found = settings(given)
@@ -138,20 +141,20 @@ def read_choice(given: Mapping[str, object] | str) -> Choice:
             raise PlanError(key, texts[key], bound, remedy)
     given_values: dict[str, Any] = {key: texts[key] for key in _OFFERED}
     given_values |= {key: _count(key, texts[key]) for key in BOUNDS}
-    return Choice(**given_values, price=_price(texts.get("price", "")))
+    return Task(**given_values, price=_price(texts.get("price", "")))
 
 
-def as_state(choice: Choice) -> State:
-    """The texts of a choice in their shortest form: no defaults."""
-    texts = {key: str(getattr(choice, key)) for key in DEFAULTS}
-    if choice.price is not None:
-        texts["price"] = f"{choice.price:g}"
+def as_state(task: Task) -> State:
+    """The texts of a task in their shortest form: no defaults."""
+    texts = {key: str(getattr(task, key)) for key in DEFAULTS}
+    if task.price is not None:
+        texts["price"] = f"{task.price:g}"
     return {key: text for key, text in texts.items() if text != DEFAULTS.get(key)}
 
 
-def as_query(choice: Choice) -> str:
-    """The choice as part of an address, keys in a fixed order."""
-    return urlencode(as_state(choice), safe="/ ")
+def as_query(task: Task) -> str:
+    """The task as part of an address, keys in a fixed order."""
+    return urlencode(as_state(task), safe="/ ")
 
 
 def _count(key: str, text: str) -> int:
@@ -174,3 +177,80 @@ def _price(text: str) -> float | None:
     if not 0 <= price <= MOST_PRICE:  # a NaN is not in it either
         raise PlanError("price", text, f"it must be a number in 0 … {MOST_PRICE:,}", "correct it")
     return price
+
+
+_COUNTS: Final = {
+    "gpus": ("GPUs", "GPUs", "of this kind"),
+    "tasks": ("Tasks", "tasks", "models you want"),
+    "tokens": ("Data", "tokens", "tokens, a task"),
+    "requests": ("Use", "requests", "requests, a task"),
+}
+
+
+def controls_of(task: Task) -> Json:
+    """Every control where a task puts it."""
+    return _controls(DEFAULTS | as_state(task))
+
+
+def controls_as_given(given: Mapping[str, object] | str) -> Json:
+    """Every control where the reader put it, though it cannot be read."""
+    try:
+        found = settings(given)
+    except PlanError:
+        found = readable(given)
+    return _controls(DEFAULTS | {key: str(value) for key, value in found.items() if key in KEYS})
+
+
+def _controls(texts: State) -> Json:
+    return {
+        "selects": [
+            _select("model", "Model", texts, [(name, _size(name)) for name in MODELS]),
+            _select("gpu", "GPU", texts, [(name, _memory_label(name)) for name in GPU_NAMES]),
+        ],
+        "counts": [_count_control(key, texts) for key in STOPS],
+        "radios": [
+            _select("learn", "What it must learn", texts, list(LEARN.items())),
+            _select("want", "What you want of it", texts, list(WANT.items())),
+        ],
+        "price": {
+            "key": "price",
+            "label": "Price per GPU-hour",
+            "value": texts.get("price", ""),
+            "placeholder": _example_price(texts["gpu"]),
+        },
+    }
+
+
+def _select(key: str, label: str, texts: State, offered: list[tuple[str, str]]) -> Json:
+    options = [{"value": value, "label": text} for value, text in offered]
+    return {"key": key, "label": label, "value": texts[key], "options": options}
+
+
+def _count_control(key: str, texts: State) -> Json:
+    label, unit, note = _COUNTS[key]
+    digits = texts[key].replace(",", "")
+    return {
+        "key": key,
+        "label": label,
+        "note": note,
+        "digits": digits,
+        "value": f"{int(digits):,}" if digits.isdecimal() else digits,
+        "steps": [str(stop) for stop in STOPS[key]],
+        "texts": [f"{stop:,} {unit}" for stop in STOPS[key]],
+    }
+
+
+def _size(hub_id: str) -> str:
+    owner, _, name = hub_id.rpartition("/")
+    return f"{name} · {format_count(CATALOGUE[hub_id].num_parameters)}" if owner else hub_id
+
+
+def _memory_label(name: str) -> str:
+    return f"{name} · {sig3(gib(find(name).capacity_bytes))} GiB"
+
+
+def _example_price(gpu: str) -> str:
+    if gpu not in PRICES:
+        return "in your currency"
+    low, high = PRICES[gpu]
+    return f"{low:.2f}–{high:.2f} $ ({PRICES_OF})"

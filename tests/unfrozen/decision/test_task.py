@@ -2,15 +2,15 @@
 
 import pytest
 
-from unfrozen.decision.choices import (
-    CARDS,
+from unfrozen.decision.task import (
     DEFAULTS,
+    GPU_NAMES,
     MODELS,
     PRICES,
     STOPS,
     as_query,
     as_state,
-    read_choice,
+    read_task,
 )
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import find
@@ -20,17 +20,17 @@ GIVEN = {"model": "Qwen/Qwen3-4B", "gpus": "12", "tokens": "66,400,000", "price"
 
 
 def test_what_is_left_out_is_as_in_the_default() -> None:
-    choice = read_choice({})
-    assert as_state(choice) == {}
-    assert {key: str(getattr(choice, key)) for key in DEFAULTS} == DEFAULTS
-    assert choice.price is None
+    task = read_task({})
+    assert as_state(task) == {}
+    assert {key: str(getattr(task, key)) for key in DEFAULTS} == DEFAULTS
+    assert task.price is None
 
 
 def test_an_address_carries_a_choice_and_gives_it_back() -> None:
-    choice = read_choice(GIVEN)
-    assert (choice.gpus, choice.tokens, choice.price) == (12, 66_400_000, 2.5)
-    assert read_choice(as_query(choice)) == choice
-    assert as_query(choice) == "model=Qwen/Qwen3-4B&gpus=12&tokens=66400000&price=2.5"
+    task = read_task(GIVEN)
+    assert (task.gpus, task.tokens, task.price) == (12, 66_400_000, 2.5)
+    assert read_task(as_query(task)) == task
+    assert as_query(task) == "model=Qwen/Qwen3-4B&gpus=12&tokens=66400000&price=2.5"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_cannot_be_decided_on_is_refused_with_its_bound(
     key: str, value: str, words: str
 ) -> None:
     with pytest.raises(PlanError) as refusal:
-        read_choice({key: value})
+        read_task({key: value})
     assert refusal.value.key == key
     assert words in refusal.value.bound
     assert refusal.value.remedy
@@ -62,6 +62,6 @@ def test_what_cannot_be_decided_on_is_refused_with_its_bound(
 def test_everything_offered_is_known_and_computes_in_bf16() -> None:
     sizes = [CATALOGUE[name].num_parameters for name in MODELS]
     assert sizes == sorted(sizes)
-    assert all(find(card).bf16 and find(card).bandwidth_gb_s for card in CARDS)
-    assert set(PRICES) <= set(CARDS)
+    assert all(find(gpu).bf16 and find(gpu).bandwidth_gb_s for gpu in GPU_NAMES)
+    assert set(PRICES) <= set(GPU_NAMES)
     assert all(list(stops) == sorted(stops) for stops in STOPS.values())
