@@ -47,7 +47,7 @@ def within_the_worker(reader: PageRunReader, expression: str) -> None:
     done: list[object] = []
 
     def note(attached: dict[str, Any]) -> None:
-        if attached["targetInfo"]["url"].endswith("lab-worker.js"):
+        if attached["targetInfo"]["type"] == "worker":  # the lab's: no cell runs here
             found.append(attached["sessionId"])
 
     devtools.on("Target.attachedToTarget", note)
@@ -86,7 +86,7 @@ def damaged(host: Host) -> Callable[[], object]:
 
 
 MISHAPS = [
-    (missing("python/lab-worker.js"), "its script could not be loaded"),
+    (missing("python/worker.js"), "its script could not be loaded"),
     (missing("pyodide/pyodide.asm.wasm"), "server answered 404 for pyodide/pyodide.asm.wasm"),
     (broken_off(".whl"), "numpy"),
     (missing(MODEL), "The model could not be downloaded: the server answered 404"),
@@ -185,7 +185,7 @@ def test_memory_that_runs_out_is_told_with_a_remedy_and_the_next_run_has_it_agai
     within_the_worker(reader, FULL)
     failed = reader.train(SHORT | {"rows_per_step": 64})
     assert failed["status"] == "failed"
-    assert "the memory that this browser gives a page ran out; close other tabs" in reader.said
+    assert "Python ran out of the memory that a browser gives a page; closing other tabs" in reader.said
     assert reader.state["status"] == "failed"
     assert reader.train(SHORT)["ok"]
     assert reader.said == ""

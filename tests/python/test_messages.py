@@ -42,7 +42,7 @@ def js() -> Iterator[Node]:
 
 
 def may_be_said(js: Node, data: Any, turn: str, current: Any = None) -> bool:
-    return bool(js.call("python/messages", "mayBeSaid", data, turn, current or RUN))
+    return bool(js.call("python/messages", "isAllowed", data, turn, current or RUN))
 
 
 @pytest.mark.parametrize("name", SAID)

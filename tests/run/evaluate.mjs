@@ -11,8 +11,7 @@ import { program, typed } from "../../web/run/command-line.js";
 import { replay } from "../../web/run/replay.js";
 import { followLines, SseParser } from "../../web/run/event-stream.js";
 import { healthOf, noticeOf } from "../../web/run/notices.js";
-import { Hub } from "../../web/run/tabs/hub.js";
-import { Link } from "../../web/run/tabs/link.js";
+import { followRun } from "../../web/run/follow.js";
 import { alignedData, lonePoints } from "../../web/run/view/chart-options.js";
 import * as numbers from "../../web/figures/number.js";
 import { rowsView, shown } from "../../web/run/view/examples.js";
@@ -27,7 +26,7 @@ const hurry = () => {
 };
 const known = { alignedData, emptyRun, fold, folded, followLines, healthOf, hurry, lonePoints, noticeOf, numbers };
 Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, startOf, typed });
-Object.assign(known, { h, Hub, Link, parseLines, rowsView, shown, Spoken, toHtml });
+Object.assign(known, { followRun, h, parseLines, rowsView, shown, Spoken, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 

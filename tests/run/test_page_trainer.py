@@ -12,7 +12,7 @@ def test_a_run_is_loaded_begun_followed_and_ended_in_this_order(js: JavaScript) 
     found = ran(
         js,
         """
-        const ended = await trainer.start({ lr: 1 });
+        const ended = await trainer.train({ lr: 1 });
         const heard = workers[0].heard.map(({ type, choices }) => [type, choices]);
         return { ended, phases, heard, logs: logs() };
         """,
@@ -35,7 +35,7 @@ def test_what_is_asked_while_python_loads_waits_for_it_in_order(js: JavaScript) 
         js,
         """
         says = () => {};
-        const answers = [trainer.ask("one"), trainer.start({}), trainer.ask("two")];
+        const answers = [trainer.ask("one"), trainer.train({}), trainer.ask("two")];
         await rest(5);
         const early = workers[0].heard.map(({ type }) => type);
         says = sound(1);
@@ -57,10 +57,10 @@ def test_a_refused_run_is_told_and_leaves_nothing_behind(js: JavaScript) -> None
           worker.say({ type: "began", run, problem: "lr: too high", title: "", command: "" });
           worker.say({ type: "ended", run });
         };
-        const refused = await trainer.start({ lr: 99 });
+        const refused = await trainer.train({ lr: 99 });
         const listed = pageRuns.all.size;
         says = sound(1);
-        return { refused, listed, next: await trainer.start({}), workers: workers.length };
+        return { refused, listed, next: await trainer.train({}), workers: workers.length };
         """,
     )
     assert (found["refused"]["status"], found["refused"]["problem"]) == ("refused", "lr: too high")
@@ -74,9 +74,9 @@ def test_a_second_start_while_one_is_on_is_busy_and_changes_nothing(js: JavaScri
         js,
         """
         says = sound(0);
-        const first = trainer.start({});
+        const first = trainer.train({});
         await rest(5);
-        const second = await trainer.start({});
+        const second = await trainer.train({});
         trainer.stop();
         return [second.status, (await first).status, pageRuns.all.size];
         """,
@@ -84,7 +84,7 @@ def test_a_second_start_while_one_is_on_is_busy_and_changes_nothing(js: JavaScri
     assert found == ["busy", "stopped", 1]
 
 
-@pytest.mark.parametrize("asked", ["start({})", 'ask("what?")'])
+@pytest.mark.parametrize("asked", ["train({})", 'ask("what?")'])
 def test_stop_while_python_loads_ends_the_loading_and_the_next_one_begins_anew(
     js: JavaScript, asked: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_stop_while_python_loads_ends_the_loading_and_the_next_one_begins_anew(
         const given = await waits;
         const dead = workers[0].dead;
         says = sound(1);
-        const next = await trainer.start({{}});
+        const next = await trainer.train({{}});
         return {{ given, dead, phases, next, heard: workers[1].heard[0].type }};
         """,
     )
@@ -115,7 +115,7 @@ def test_a_run_that_is_told_to_stop_says_how_it_ended_and_can_be_asked(js: JavaS
         js,
         """
         says = sound(0);
-        const run = trainer.start({});
+        const run = trainer.train({});
         await rest(5);
         trainer.stop();
         trainer.stop();
@@ -136,12 +136,12 @@ def test_the_last_words_of_a_stopped_run_do_not_end_up_in_the_next_one(js: JavaS
         js,
         """
         says = sound(0);
-        const first = trainer.start({});
+        const first = trainer.train({});
         await rest(2);
         const { run: old } = workers[0].heard.at(-1);
         trainer.stop();
         await first;
-        const second = trainer.start({});
+        const second = trainer.train({});
         await rest(2);
         workers[0].say(events(old, line(7, "beat")));
         workers[0].say({ type: "ended", run: old });
@@ -154,24 +154,26 @@ def test_the_last_words_of_a_stopped_run_do_not_end_up_in_the_next_one(js: JavaS
     assert found == ["training", [[0, 1, 9], [0, 1, 9]]]
 
 
-def test_what_one_worker_has_fetched_the_next_is_given(js: JavaScript) -> None:
+def test_a_message_that_is_out_of_turn_or_of_another_form_is_ignored(js: JavaScript) -> None:
     found = ran(
         js,
         """
-        says = (worker, { type }) => {
-          if (type !== "boot") return;
-          worker.say({ type: "kept", files: "runtime" });
-          worker.say({ type: "kept", numpy: "wheel" });
-          worker.say({ type: "failed", reason: "no model" });
-        };
-        const failed = await trainer.start({});
-        says = sound(1);
-        await trainer.start({});
-        const { files, numpy } = workers[1].heard[0];
-        return [failed.problem, files, numpy];
+        says = sound(0);
+        const run = trainer.train({});
+        await rest(5);
+        const { run: on } = workers[0].heard.at(-1);
+        workers[0].say({ type: "ready" });
+        workers[0].say({ type: "events", run: on, lines: 7 });
+        workers[0].say({ type: "events", run: "another", lines: line(2, "beat") });
+        workers[0].say({ type: "began", run: on });
+        workers[0].say({ type: "stdout", run: on, text: "hello" });
+        workers[0].say(null);
+        trainer.stop();
+        await run;
+        return [phases, logs().map(({ events }) => events.map(({ seq }) => seq))];
         """,
     )
-    assert found == ["no model", "runtime", "wheel"]
+    assert found == [["loading", "ready", "training", "stopping", "ready"], [[0, 1, 9]]]
 
 
 def test_runs_of_two_tabs_that_begin_in_the_same_second_have_names_of_their_own(
@@ -180,8 +182,9 @@ def test_runs_of_two_tabs_that_begin_in_the_same_second_have_names_of_their_own(
     found = ran(
         js,
         """
-        const other = new PageTrainer(new URL("http://here/lab-worker.js"));
-        await Promise.all([trainer.start({}), other.start({})]);
+        const other = new PageTrainer(new URL("http://here/worker.js"));
+        other.load = trainer.load;
+        await Promise.all([trainer.train({}), other.train({})]);
         return [...pageRuns.all.keys()];
         """,
     )

@@ -10,13 +10,13 @@ from run.wire import ran
 DEATHS = {
     "deaf to Stop": "trainer.stop();",
     "silent": "",
-    "crashed": 'workers[0].say({ type: "crashed", reason: "MemoryError" });',
+    "crashed": 'workers[0].say({ type: "crashed", run: 0, cell: "", reason: "It broke." });',
     "error": 'workers[0].dispatchEvent(Object.assign(new Event("error"), { message: "boom" }));',
 }
 WORDS = {
     "deaf to Stop": "ended by force",
-    "silent": "said nothing for 60 seconds",
-    "crashed": "Python stopped (MemoryError)",
+    "silent": "sent nothing for 60 seconds",
+    "crashed": "It broke.",
     "error": "Python stopped: boom",
 }
 
@@ -30,7 +30,7 @@ def test_a_worker_that_is_lost_is_told_its_log_ends_and_another_takes_its_place(
         """
         says = (worker, message) =>
           ["stop", "ask"].includes(message.type) || sound(0)(worker, message);
-        const run = trainer.start({});
+        const run = trainer.train({});
         const question = trainer.ask("still there?");
         await rest(5);
         """
@@ -40,7 +40,7 @@ def test_a_worker_that_is_lost_is_told_its_log_ends_and_another_takes_its_place(
         const { reason, phase } = trainer.status;
         const [log] = logs();
         says = sound(1);
-        const next = await trainer.start({});
+        const next = await trainer.train({});
         return { ended, reason, phase, log, next, dead: workers[0].dead, asked: await question };
         """,
     )
@@ -66,7 +66,7 @@ def test_a_worker_that_is_slow_but_speaks_is_left_alone_and_so_is_one_with_nothi
         js,
         """
         says = sound(0);
-        const run = trainer.start({});
+        const run = trainer.train({});
         await rest(5);
         const { run: on } = workers[0].heard.at(-1);
         for (let seq = 2; seq < 6; seq += 1) {
@@ -89,9 +89,9 @@ def test_a_browser_without_workers_is_told_and_nothing_is_thrown(js: JavaScript)
         """
         const Sound = globalThis.Worker;
         globalThis.Worker = class { constructor() { throw new Error("forbidden"); } };
-        const refused = await trainer.start({});
+        const refused = await trainer.train({});
         globalThis.Worker = Sound;
-        return [refused.problem, (await trainer.start({})).ok];
+        return [refused.problem, (await trainer.train({})).ok];
         """,
     )
-    assert found == ["The browser refused to start a worker (forbidden).", True]
+    assert found == ["The browser refused to start a worker for Python (forbidden).", True]

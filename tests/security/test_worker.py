@@ -51,10 +51,6 @@ FORGED: dict[str, dict[str, list[Any]]] = {
     "a second end": {"after": [own(**DONE)]},
     "ready again": {"during": [{"type": "ready"}]},
     "failed, late": {"during": [{"type": "failed", "reason": "forged"}]},
-    "files for other interpreters": {
-        "during": [{"type": "starting", "files": {"core": "forged", "stdlib": 1, "module": 2}}]
-    },
-    "files, as the lab hands them over": {"during": [{"type": "kept", "files": {}, "numpy": {}}]},
     "a package that was not wanted": {"during": [own(type="package", name="numpy", bytes=[1])]},
     "progress, late": {"during": [{"type": "progress", "ratio": 0.5}]},
     "an answer of the planner": {"during": [{"type": "answer", "call": 1, "json": "{}"}]},

@@ -61,7 +61,7 @@ export class LivePageRun {
 
   /** Fine-tune with the choices as they stand. */
   start() {
-    return trainer.start(this.choices);
+    return trainer.train(this.choices);
   }
 
   /** End the run that is on; what it has learned can be asked. */
@@ -177,13 +177,13 @@ export class LivePageRun {
   }
 
   #drawStatus() {
-    const { phase, what, share, reason } = trainer.status;
+    const { phase, reason } = trainer.status;
     const button = this.#find(".pr-start");
     const busy = BUSY.includes(phase);
     button.textContent = busy ? "Stop" : "Fine-tune it here";
     button.classList.toggle("pr-stop", busy);
     button.disabled = phase === "stopping";
-    this.#find(".pr-note").textContent = busy ? workText(phase, what, share) : this.view.fetches;
+    this.#find(".pr-note").textContent = busy ? workText(trainer.status) : this.view.fetches;
     this.#say(phase === "failed" ? `${reason} Try again.` : "");
     this.host.dataset.phase = phase;
   }
@@ -256,10 +256,10 @@ function nearest(stops, value) {
   return gaps.indexOf(Math.min(...gaps));
 }
 
-function workText(phase, what, share) {
-  if (phase === "stopping") return "Stopping after the piece of work that is on.";
+function workText({ phase, what, share, starting }) {
+  if (phase === "stopping") return "Stopping after the current step.";
   if (phase === "training") return "Training. The page stays usable; each step shows below.";
-  if (what === "starting") return "Starting Python, with numpy and the model.";
+  if (starting) return "Starting Python, with numpy and the model.";
   return what ? `Loading ${what} ${share}` : "Loading";
 }
 

@@ -2,7 +2,7 @@
 
 const WORDS_LIMIT = 300;
 
-/** From so much on memory is given back at the first MemoryError: the names hold it. */
+/** From this size on, the memory is given back at the first MemoryError: variables hold it. */
 export const FULL_BYTES = 2 ** 30;
 
 const KNOWN = [
@@ -10,12 +10,12 @@ const KNOWN = [
     "The code nested calls or values deeper than the browser's stack goes, and that broke Python off."],
   [/exit\((-?\d+)\)/, ([, code]) => `The code ended Python itself, with exit code ${code}.`],
   [/unreachable|aborted|abort\(/i, () => "The code broke Python off (an abort)."],
-  [/out of memory|allocation failed|memory access out of bounds/i, () =>
-    "Python ran out of the memory that a browser gives a page."],
+  [/MemoryError|out of memory|allocation failed|memory access out of bounds/i, () =>
+    "Python ran out of the memory that a browser gives a page; closing other tabs may free some."],
 ];
 
-/** @param {unknown} error what broke Python @returns {string} a sentence */
-export function whyEnded(error) {
+/** @param {unknown} error what broke Python @returns {string} why, in a sentence */
+export function explainExit(error) {
   const words = String(error?.message ?? error).trim().split("\n").at(-1).slice(0, WORDS_LIMIT);
   for (const [form, say] of KNOWN) {
     const found = form.exec(words);
@@ -24,8 +24,8 @@ export function whyEnded(error) {
   return `Python broke off (${words || "it gave no reason"}).`;
 }
 
-/** @param {number} bytes of memory that a run had filled @returns {string} a sentence */
-export function whyEmptied(bytes) {
+/** @param {number} bytes of memory that a run had filled @returns {string} why Python was restarted */
+export function explainFullMemory(bytes) {
   const gb = (bytes / 1e9).toFixed(1);
   return `The run had filled ${gb} GB of memory, all this page can have; to give it back, Python was ended.`;
 }
@@ -40,14 +40,14 @@ export function whyEmptied(bytes) {
  *   Python was restarted, for a `reason` or by the reader
  */
 
-/** @returns {Outcome} an outcome with everything not given left empty */
-export function ended(known) {
+/** @returns {Outcome} how a run of a cell has ended; everything not given is empty */
+export function makeOutcome(known) {
   const empty = { ok: false, value: null, error: null, notice: "", guessed: "", changed: "", seconds: 0 };
   return { ...empty, stopped: false, cleared: false, reason: "", ...known };
 }
 
-/** Python itself has failed: an error that is no line's. @param {string} reason in a sentence */
-export function crash(reason) {
+/** @param {string} reason a sentence @returns {object} the error of a Python that failed itself: no line has it */
+export function pythonError(reason) {
   return { type: "PythonError", message: reason, traceback: reason, line: null };
 }
 
@@ -61,7 +61,7 @@ export class BootError extends Error {
   }
 }
 
-/** Run `work`; whatever it throws becomes a BootError that starts with `what` happened. */
+/** Runs `work`; whatever it throws becomes a BootError that starts with `what` happened. */
 export async function orExplain(what, work) {
   try {
     return await work();

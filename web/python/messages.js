@@ -1,18 +1,21 @@
 /**
- * What a worker of Python may say, and when. Reader code runs in it, so it is believed in nothing:
- * a message of another form, too long, out of turn or of another run is refused and counted.
+ * The messages that a worker of Python may send, and when. Reader code runs in one of them, so the page
+ * trusts none: a message of another form, too long, out of turn or of another run is refused.
  *
  *   boot   {type: "ready"}
- *          {type: "failed", reason}              the worker is of no more use
+ *          {type: "failed", reason}              the worker can do no more
  *   run    {type: "started", run, cell}          first of the run's, and once
- *          {type: "want", run, cell, want, name, isAddress}   a wheel, to be brought by the page
- *          {type: "damaged", run, cell, name}    what was brought is not that package's wheel
+ *          {type: "want", run, cell, want, name, isAddress}   a wheel, to be fetched by the page
+ *          {type: "damaged", run, cell, name}    what was fetched is not that package's wheel
  *          {type: "stdout", run, cell, text}
  *          {type: "table" | "plots", run, cell, json}
  *          {type: "done", run, cell, value, error, notice, guessed, changed, seconds, heapBytes}
  *   ask    {type: "answer", call, json}
+ *   train  {type: "began", run, problem, title, command}   in the lab
+ *          {type: "events", run, lines}          lines of the run's log
+ *          {type: "ended", run}
  *   always {type: "crashed", run, cell, reason}  Python itself died; run 0: between two runs
- *          {type: "pulse", on}                   it computes nothing now; the run that is on, or 0
+ *          {type: "pulse", on}                   it computes nothing now; the run in progress, or 0
  */
 
 const MB = 1_000_000;
@@ -41,6 +44,9 @@ const FORMS = {
     guessed: text(2000), changed: text(2000), seconds: amount, heapBytes: amount,
   },
   answer: { call: count, json: text(32 * MB) },
+  began: { run: SHORT, problem: text(2000), title: text(2000), command: text(10_000) },
+  events: { run: SHORT, lines: text(32 * MB) },
+  ended: { run: SHORT },
   crashed: { ...RUN, reason: text(1000) },
   pulse: { on: count },
 };
@@ -49,18 +55,19 @@ const TURNS = {
   begun: ["started", "crashed", "pulse"],
   run: ["want", "damaged", "stdout", "table", "plots", "done", "crashed", "pulse"],
   ask: ["answer", "crashed"],
+  train: ["answer", "began", "events", "ended", "crashed"],
   rest: ["crashed", "pulse"],
 };
 
-/** @typedef {keyof TURNS} Turn boot: until ready; begun: a run was ordered; ask: a question was */
+/** @typedef {keyof TURNS} Turn boot: until ready; begun: a run was sent; ask: a question was; train: a fine-tune */
 
 /**
- * Whether a worker may say this now.
+ * Whether a worker may send this now.
  * @param {unknown} data what came with the message, as the browser has copied it
  * @param {Turn} turn
- * @param {{run: number, cell: string} | null} [current] the run that is on
+ * @param {{run: number | string, cell?: string} | null} [current] the run in progress
  */
-export function mayBeSaid(data, turn, current = null) {
+export function isAllowed(data, turn, current = null) {
   const type = data !== null && typeof data === "object" && Object.hasOwn(data, "type") ? data.type : "";
   if (!TURNS[turn].includes(type)) return false;
   const { type: _, ...rest } = data;

@@ -12,7 +12,7 @@
 const BATCH_MS = 50;
 const LINES_AT_ONCE = 4;
 
-export class Outbox {
+export class OutputBuffer {
   /** @param {(message: object) => void} post sends one message to the page */
   constructor(post) {
     this.post = post;

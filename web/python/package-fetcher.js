@@ -9,9 +9,13 @@ import { fetchBytes } from "./runtime-files.js";
 import { BootError } from "./exit-reasons.js";
 import { packages } from "./packages.js";
 
+const site = new URL("../", import.meta.url);
+const fetched = new Map(); // name → bytes, for this visit
+const damaged = new Set();
 const MOST_IN_A_RUN = 100;
 
-export class Errands {
+/** What the cells of one page fetch, run by run. */
+export class PackageFetcher {
   #show;
   #line = new AbortController();
   #left = MOST_IN_A_RUN;
@@ -19,8 +23,6 @@ export class Errands {
   /** @param {(name: string, share: string) => void} show what is on its way; both empty at its end */
   constructor(show) {
     this.#show = show;
-    /** @type {Record<string, ArrayBuffer>} what cells have imported, by name */
-    this.kept = {};
   }
 
   /** A run begins. */
@@ -29,24 +31,17 @@ export class Errands {
     this.#left = MOST_IN_A_RUN;
   }
 
-  /** End what is being fetched. */
+  /** Ends what is being fetched. */
   stop() {
     this.#line.abort();
   }
 
-  /** What was kept under a name is not its wheel. */
-  drop(name) {
-    if (!isPackage(name)) return;
-    delete this.kept[name];
-    noteDamaged(name);
-  }
-
   /**
-   * Bring one wheel.
+   * Fetches one wheel.
    * @param {{want: number, name: string, isAddress: boolean}} wanted
    * @returns {Promise<{want: number, bytes?: ArrayBuffer, reason: string, stopped: boolean}>}
    */
-  async bring({ want, name, isAddress }) {
+  async fetch({ want, name, isAddress }) {
     const { signal } = this.#line;
     try {
       return { want, bytes: await this.#bytes(name, isAddress, signal), reason: "", stopped: false };
@@ -58,56 +53,57 @@ export class Errands {
   async #bytes(name, isAddress, signal) {
     if (--this.#left < 0) throw new BootError(`One run may fetch ${MOST_IN_A_RUN} wheels, and no more.`);
     if (!isAddress && !isPackage(name)) throw new BootError("This site carries no such package.");
-    if (!isAddress && Object.hasOwn(this.kept, name)) return this.kept[name];
+    if (!isAddress && fetched.has(name)) return fetched.get(name);
     const shown = isAddress ? name.split("/").at(-1).slice(0, 80) : name;
     this.#show(shown, "");
     try {
       if (isAddress) return await fetchWheel(name, signal);
-      const tell = (ratio) => this.#show(shown, `${Math.floor(ratio * 100)}%`);
-      return (this.kept[name] = await fetchPackage(name, tell, signal));
+      return await fetchPackage(name, (ratio) => this.#show(shown, `${Math.floor(ratio * 100)}%`), signal);
     } finally {
       this.#show("", "");
     }
   }
 }
 
-const site = new URL("../", import.meta.url);
-const damaged = new Set();
-
 /** Whether this site carries a package of that name. */
-export function isPackage(name) {
+function isPackage(name) {
   return Object.hasOwn(packages, name);
 }
 
-/** Note that what was fetched for a package was not its wheel: next time no cache is asked. */
-export function noteDamaged(name) {
+/** Drops what was fetched for a package and is not its wheel: next time no cache is asked. */
+export function dropPackage(name) {
+  if (!isPackage(name)) return;
+  fetched.delete(name);
   damaged.add(name);
 }
 
 /**
- * Fetch the wheel of a package from this site.
+ * Fetches the wheel of a package from this site, once a visit.
  * @param {string} name a key of `packages`
  * @param {(ratio: number) => void} onProgress share of its bytes that has arrived, 0 … 1
  * @param {AbortSignal} [signal] ends the download
  * @returns {Promise<ArrayBuffer>}
  * @throws {BootError} whose `reason` is a sentence for the reader, with what to do
  */
-export function fetchPackage(name, onProgress, signal) {
+export async function fetchPackage(name, onProgress, signal) {
+  if (fetched.has(name)) return fetched.get(name);
   const { bytes: total, file_name: file } = packages[name];
   let loaded = 0;
   const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / total));
-  const cache = damaged.has(name) ? "reload" : "default"; // what was kept is what was damaged
-  return fetchBytes(new URL(`pyodide/${file}`, site), onBytes, { what: name, signal, cache });
+  const cache = damaged.has(name) ? "reload" : "default"; // the browser's copy is the damaged one
+  const bytes = await fetchBytes(new URL(`pyodide/${file}`, site), onBytes, { what: name, signal, cache });
+  fetched.set(name, bytes);
+  return bytes;
 }
 
 /**
- * Fetch a wheel that this site's host serves beside the site's own.
+ * Fetches a wheel that this site's host serves beside the site's own.
  * @param {string} address as a reader wrote it, relative to the page or whole
  * @param {AbortSignal} [signal] ends the download
  * @returns {Promise<ArrayBuffer>}
  * @throws {BootError} also when the address leads away from this host or to something else
  */
-export function fetchWheel(address, signal) {
+function fetchWheel(address, signal) {
   const url = URL.canParse(address, site) ? new URL(address, site) : null;
   if (url?.origin !== site.origin || url.search || !url.pathname.endsWith(".whl")) {
     throw new BootError(

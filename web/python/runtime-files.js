@@ -13,7 +13,7 @@ import { BootError, orExplain } from "./exit-reasons.js";
 
 /* global RUNTIME_BYTES -- written in by web/site_builder/assets.py: bytes by name of what it ships */
 
-const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
+const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the connection is dead
 
 /** @typedef {{module: WebAssembly.Module, stdlib: ArrayBuffer, core: ArrayBuffer}} Files */
 
@@ -21,7 +21,7 @@ const DOWNLOAD_SILENCE_MS = 30_000; // no byte for that long: the line is dead
 export const FIRST_BYTES = Object.values(RUNTIME_BYTES).reduce((sum, bytes) => sum + bytes, 0);
 
 /**
- * Fetch what an interpreter is made of.
+ * Fetches what an interpreter is made of.
  * @param {(ratio: number) => void} onProgress share of the bytes that have arrived, 0 … 1
  * @param {AbortSignal} [signal] ends the download
  * @returns {Promise<Files>}
@@ -47,9 +47,9 @@ async function compile(url, onBytes, signal) {
   );
 }
 
-/** One download for all who start Python on this page. */
+/** One download for every worker of this page that starts Python. */
 class Runtime {
-  /** @type {Files | null} what is here; another worker of this page may have brought it */
+  /** @type {Files | null} what has arrived */
   files = null;
   #loading = null;
   #listeners = new Set();
@@ -69,35 +69,48 @@ class Runtime {
   }
 
   async #fetch() {
-    const line = new AbortController();
-    const silence = new BootError(
-      `Python said nothing for ${DOWNLOAD_SILENCE_MS / 1000} seconds while loading. Try again.`,
-    );
-    let watchdog = 0;
-    const watch = () => {
-      clearTimeout(watchdog);
-      watchdog = setTimeout(() => line.abort(silence), DOWNLOAD_SILENCE_MS);
+    const tellAll = (ratio) => {
+      for (const tell of this.#listeners) tell(ratio);
     };
-    watch();
-    try {
-      this.files = await fetchFiles((ratio) => {
-        watch();
-        for (const tell of this.#listeners) tell(ratio);
-      }, line.signal);
-      return this.files;
-    } catch (error) {
-      line.abort(); // of three files the others
-      throw line.signal.reason === silence ? silence : error;
-    } finally {
-      clearTimeout(watchdog);
-    }
+    return (this.files = await watchDownload(fetchFiles, tellAll));
   }
 }
 
 export const runtime = new Runtime();
 
-// Kept by the workers that seal themselves after a start; the reader's has no part of this file.
-const fetch = globalThis.fetch.bind(globalThis);
+/**
+ * Runs a download, and ends it when nothing arrives for DOWNLOAD_SILENCE_MS.
+ * @template T
+ * @param {(onProgress: (ratio: number) => void, signal: AbortSignal) => Promise<T>} download
+ * @param {(ratio: number) => void} onProgress
+ * @param {AbortSignal} [outer] ends it too
+ * @returns {Promise<T>}
+ */
+export async function watchDownload(download, onProgress, outer) {
+  const line = new AbortController();
+  const silence = new BootError(`Nothing arrived for ${DOWNLOAD_SILENCE_MS / 1000} seconds while Python was loading. Try again.`);
+  const end = () => line.abort();
+  outer?.addEventListener("abort", end);
+  let watchdog = 0;
+  const watch = () => {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(() => line.abort(silence), DOWNLOAD_SILENCE_MS);
+  };
+  watch();
+  try {
+    const tell = (ratio) => {
+      watch();
+      onProgress(ratio);
+    };
+    return await download(tell, line.signal);
+  } catch (error) {
+    line.abort(); // of several files the others
+    throw line.signal.reason === silence ? silence : error;
+  } finally {
+    clearTimeout(watchdog);
+    outer?.removeEventListener("abort", end);
+  }
+}
 
 const INCOMPLETE = "Try again; if it stays so, this copy of the site is incomplete.";
 
@@ -127,7 +140,7 @@ export async function fetchCounted(url, onBytes, { what = "Python", remedy = INC
   return new Response(answer.body.pipeThrough(counter), { headers: { "content-type": type } });
 }
 
-/** Fetch a whole file, counted; as `fetchCounted`. @returns {Promise<ArrayBuffer>} */
+/** Fetches a whole file as `fetchCounted` does. @returns {Promise<ArrayBuffer>} */
 export async function fetchBytes(url, onBytes, options = {}) {
   const answer = await fetchCounted(url, onBytes, options);
   const what = options.what ?? "Python";

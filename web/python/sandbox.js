@@ -28,7 +28,7 @@ export function jsGlobals() {
 }
 
 /** Take away from the global object, and from what it inherits, whatever is not in the list. */
-export function seal() {
+export function sealWorker() {
   const scope = self; // that name goes too
   const stay = new Set([...LANGUAGE, ...PLATFORM, Symbol.toStringTag]);
   const ours = {

@@ -1,38 +1,46 @@
 /**
- * The worker in which the reader's Python runs. One interpreter, one run at a time. The planner has
- * a second one of its own (`role: "planner"`), which answers questions and runs no reader code.
+ * The worker in which Python runs, in one of three roles; one interpreter, one piece of work at a time.
  *
- *   page → worker   {type: "boot", role?, signal?, files, bare?}
+ *   reader    runs the reader's cells
+ *   planner   answers questions, and runs no reader code
+ *   lab       fine-tunes the demo model, and runs no reader code (lab-session.js)
+ *
+ *   page → worker   {type: "boot", role, signal?, files, bare, numpy?, demo?, kernel?}
  *                                                        start; `signal`: a shared Int32Array[1];
  *                                                        `bare`: even without a policy
  *                   {type: "run", run, cell, source, guess?}  `guess`: {key, text}, see pycell
- *                   {type: "brought", want, bytes?, reason, stopped}   what was wanted, or why not
- *                   {type: "pulse"}                      say whether Python still turns
+ *                   {type: "fetched", want, bytes?, reason, stopped}   a wheel, or why there is none
+ *                   {type: "pulse"}                      report whether Python's event loop still turns
  *                   {type: "ask", call, name, value}     see `unfrozen.ask`; `value` as JSON
+ *                   {type: "ask", call, prompt}          in the lab: both models, also between two steps
+ *                   {type: "start", run, choices}        in the lab: a fine-tune, `choices` as JSON
+ *                   {type: "stop"}                       in the lab: after the piece of work in progress
  *   worker → page   {type: "bare"}                       no policy guards it: nothing was started
- *                   and what heard.js lists: the page takes nothing else, and nothing out of turn
+ *                   and what messages.js lists: the page accepts nothing else, and nothing out of turn
  *
  * Nothing is fetched here but Pyodide's two scripts: the worker's policy can forbid every request.
  */
 
 import { INFO, startPyodide } from "./boot.js";
-import { whyEnded } from "./exit-reasons.js";
-import { Outbox } from "./output-buffer.js";
+import { explainExit } from "./exit-reasons.js";
+import { openLab } from "./lab-session.js";
+import { OutputBuffer } from "./output-buffer.js";
 import { installPackage, packages } from "./packages.js";
-import { seal } from "./sandbox.js";
+import { sealWorker } from "./sandbox.js";
 
 const INTERRUPT = 2; // SIGINT, the value Pyodide looks for in its interrupt buffer
 const TURNS_MISSED = 3; // pulses that found Python idle, and its event loop no further
 
 const post = self.postMessage.bind(self);
-const outbox = new Outbox(post);
+const output = new OutputBuffer(post);
 const wanted = new Map(); // want → the settle function of its promise
 /** @type {Int32Array | null} */
 let signal = null;
 let session = null;
 let planner = null;
+let lab = null;
 let memory = null;
-let address = null; // of the run that is on
+let address = null; // of the run in progress
 let wants = 0;
 let downloadStopped = false; // by the reader, in this run
 let waitedMs = 0; // for downloads: a run's time is Python's
@@ -42,12 +50,14 @@ let missed = 0;
 self.addEventListener("message", ({ data }) => {
   if (data.type === "boot") boot(data);
   if (data.type === "run") run(data);
-  if (data.type === "brought") brought(data);
+  if (data.type === "fetched") takeWheel(data);
   if (data.type === "pulse") pulse();
   if (data.type === "ask") ask(data);
+  if (data.type === "start") void lab.start(data);
+  if (data.type === "stop") lab.stop();
 });
 
-// What breaks after Python has died is told already, and no script of the page's.
+// What breaks after Python has died was reported already, and is no error of the page's scripts.
 let dead = false;
 for (const kind of ["error", "unhandledrejection"]) {
   self.addEventListener(kind, (event) => dead && event.preventDefault());
@@ -60,8 +70,9 @@ async function boot(order) {
     const pyodide = await startPyodide(order.files, (found) => (memory = found));
     pyodide._api.on_fatal = die;
     if (order.role === "planner") planner = pyodide.pyimport("unfrozen.ask");
+    else if (order.role === "lab") lab = await openLab(pyodide, order, { memory, post, die });
     else session = openSession(pyodide);
-    seal();
+    sealWorker();
     post({ type: "ready" });
   } catch (error) {
     post({ type: "failed", reason: error.reason ?? `Python could not start: ${error.message}` });
@@ -87,13 +98,13 @@ function openSession(pyodide) {
   });
   const { open_session } = pyodide.pyimport("pycell.browser");
   const session = open_session(
-    (text) => outbox.write(text),
-    (name, json) => outbox.publish(name, json),
+    (text) => output.write(text),
+    (name, json) => output.publish(name, json),
     takeSignal,
     JSON.stringify({ info: INFO, packages }),
-    (name) => bring(pyodide, name),
+    (name) => addPackage(pyodide, name),
     async (url) => {
-      const { bytes, reason } = await want(url, true);
+      const { bytes, reason } = await requestWheel(url, true);
       return bytes ? new Uint8Array(bytes) : reason;
     },
     () => downloadStopped,
@@ -102,9 +113,9 @@ function openSession(pyodide) {
   return { run: session.run, pulse: session.pulse };
 }
 
-/** Make a package importable; "" when it is, else the reason why not. */
-async function bring(pyodide, name) {
-  const { bytes, reason } = await want(name, false);
+/** Makes a package importable; returns "" when it is, else the reason why not. */
+async function addPackage(pyodide, name) {
+  const { bytes, reason } = await requestWheel(name, false);
   if (!bytes) return reason;
   try {
     installPackage(pyodide, name, bytes);
@@ -115,9 +126,9 @@ async function bring(pyodide, name) {
   }
 }
 
-/** Have the page fetch a wheel for the run that is on; it shows how far it is, and Stop ends it. */
-async function want(name, isAddress) {
-  outbox.flush(); // no timer sends what was printed before
+/** Has the page fetch a wheel for the run in progress; the page shows its progress, and Stop ends it. */
+async function requestWheel(name, isAddress) {
+  output.flush(); // no timer sends what was printed before
   if (wanted.size === 0) waitsSince = performance.now();
   const answer = new Promise((settle) => wanted.set(++wants, settle));
   post({ type: "want", ...address, want: wants, name: String(name), isAddress });
@@ -126,20 +137,20 @@ async function want(name, isAddress) {
   return found;
 }
 
-function brought({ want, ...answer }) {
+function takeWheel({ want, ...answer }) {
   wanted.get(want)?.(answer);
   if (wanted.delete(want) && wanted.size === 0) waitedMs += performance.now() - waitsSince;
 }
 
-/** Send what is waiting; tell whether the page asked for a stop since the last look. */
+/** Sends what is waiting; returns whether the page asked for a stop since the last look. */
 function takeSignal() {
-  outbox.flushIfDue();
+  output.flushIfDue();
   return signal !== null && Atomics.exchange(signal, 0, 0) !== 0;
 }
 
 async function run({ run, cell, source, guess }) {
   address = { run, cell };
-  outbox.begin(address);
+  output.begin(address);
   downloadStopped = false;
   wanted.clear();
   waitedMs = 0;
@@ -148,14 +159,14 @@ async function run({ run, cell, source, guess }) {
   post({ type: "started", ...address });
   const start = performance.now();
   try {
-    let said = null;
-    const end = (...result) => (said = result);
+    let result = null;
+    const end = (...given) => (result = given);
     await session.run(cell, source, end, guess?.key ?? "", guess?.text ?? "");
-    if (!said) throw new Error("a run ended without a result");
+    if (!result) throw new Error("a run ended without a result");
     const seconds = (performance.now() - start - waitedMs) / 1000;
-    outbox.flush();
-    outbox.end();
-    const [value, type, message, traceback, line, notice, guessed, changed] = said;
+    output.flush();
+    output.end();
+    const [value, type, message, traceback, line, notice, guessed, changed] = result;
     const error = type === undefined ? null : { type, message, traceback, line: line ?? null };
     const heapBytes = memory?.buffer.byteLength ?? 0;
     post({ type: "done", ...address, value: value ?? null, error, notice, guessed, changed, seconds, heapBytes });
@@ -165,17 +176,17 @@ async function run({ run, cell, source, guess }) {
   }
 }
 
-/** Python is of no more use, in the middle of a run or between two. The page ends this worker. */
+/** Python can do no more, in the middle of a run or between two. The page ends this worker. */
 function die(error) {
   if (dead) return;
   dead = true;
-  outbox.flush();
-  post({ type: "crashed", run: address?.run ?? 0, cell: address?.cell ?? "", reason: whyEnded(error) });
+  output.flush();
+  post({ type: "crashed", run: address?.run ?? 0, cell: address?.cell ?? "", reason: explainExit(error) });
 }
 
 /**
- * A message is heard: Python computes nothing now. If its event loop does not come round either, a
- * few times in a row, a run that waits on it would wait for ever.
+ * A message arrived, so Python computes nothing now. If its event loop does not turn either, a few times in
+ * a row, a run that waits on it would wait for ever.
  */
 function pulse() {
   try {
@@ -192,9 +203,9 @@ function turned() {
   missed = 0;
 }
 
-function ask({ call, name, value }) {
+function ask({ call, name, value, prompt }) {
   try {
-    post({ type: "answer", call, json: planner.answer(name, value) });
+    post({ type: "answer", call, json: lab ? lab.ask(prompt) : planner.answer(name, value) });
   } catch (error) {
     die(error);
   }

@@ -5,7 +5,6 @@
 
 import { answerIn } from "../schema/server-answers.js";
 import { runner } from "./runner.js";
-import { link } from "./shared.js";
 import { currentToken } from "./token.js";
 
 const AGAIN_MS = 700;
@@ -68,7 +67,7 @@ class Control extends EventTarget {
 
   async #ask() {
     clearTimeout(this.#timer);
-    const { status, text } = await link.get("api/control");
+    const { status, text } = await runner.get("api/control");
     const answer = status === 200 ? answerIn(text) : null;
     if (answer) this.#take(answer); // else `runner` says so, and asks for us again
   }

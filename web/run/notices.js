@@ -4,6 +4,7 @@
  */
 
 import { isImported } from "./fold.js";
+import { TURN_MS } from "./follow.js";
 import { clockText, dayText } from "../figures/number.js";
 import { silentAfter } from "./schema.js";
 
@@ -27,6 +28,7 @@ const TRAIN = "unfrozen train --model demo";
  * @param {string} view.runner state of the runner
  * @param {string} view.problem
  * @param {string} [view.progress] how far a file is that takes its time
+ * @param {boolean} [view.shared] other windows hold the open connections: this one reads now and then
  * @param {boolean} [view.reading] the log has not been read to its end yet: no verdict on half of it
  * @returns {Notice}
  */
@@ -169,12 +171,12 @@ function importedNotice(run) {
   return { tone, title, text: said };
 }
 
-function replayNotice({ run, source }) {
+function replayNotice({ run, source, shared }) {
   if (run.nonFinite !== null) {
     const text = `The training loss has not been a number since step ${run.nonFinite}.`;
     return { tone: "bad", title: "Diverging", text };
   }
-  if (source.kind === "live") return { tone: "good", title: "Live", text: liveText(run) };
+  if (source.kind === "live") return { tone: "good", title: "Live", text: liveText(run, shared) };
   if (source.kind === "page") return { tone: "good", title: "Training", text: pageText(run) };
   const text = `This log ends at step ${run.step} without saying that the run is over.`;
   return { tone: "quiet", title: "Unfinished log", text };
@@ -185,10 +187,13 @@ function pageText(run) {
   return run.step ? `Step ${run.step}${steps}, in this page.` : "It is scored before the first step.";
 }
 
-function liveText(run) {
+function liveText(run, shared) {
   if (run.events === 0) return "Connected. The first events are due.";
   const steps = run.plan.steps ? ` of ${run.plan.steps}` : "";
-  return `Step ${run.step}${steps}. Every event shows up here as it is written.`;
+  const when = shared
+    ? `Other windows of this browser hold the open connections, so this one updates every ${TURN_MS / 1000} seconds.`
+    : "Every event shows up here as it is written.";
+  return `Step ${run.step}${steps}. ${when}`;
 }
 
 function sentence(text) {

@@ -1,218 +1,197 @@
 /**
  * The page's own trainer: one worker that fine-tunes the demo model, and the logs of its runs.
  *
- *            start(), ask()           ready                  run begins
+ *            train(), ask()           ready                  run begins
  *   idle ───────────────────▶ loading ─────────▶ ready ───────────────────▶ training ──┐
  *                             ▲    │              ▲                           │        │ stop()
- *            start(), ask()   │    ▼              └───────── run ends ────────┘        ▼
- *                             └── failed ◀─ it crashed, or said nothing ─ training ◀ stopping
+ *            train(), ask()   │    ▼              └───────── run ends ────────┘        ▼
+ *                             └── failed ◀─ it crashed, or sent nothing ─ training ◀ stopping
  *                                                                          (too long: ended by force)
  *
  * A run is its log: lines of events, the same as a runner's, in `pageRuns`.
  */
 
-import { scriptAddress } from "../python/script-address.js";
-import { python } from "../python/client.js";
-import { pageRuns } from "./page-runs.js";
-import { parseEvent } from "./log-lines.js";
+/* global DEMO -- written in by web/press/assets.py: name → {sha256, bytes} of the demo's files */
 
-const DOWNLOAD_SILENCE_MS = 30_000;
-const START_SILENCE_MS = 120_000;
+import { parseEvent } from "./log-lines.js";
+import { pageRuns } from "./page-runs.js";
+import { dropPackage, fetchPackage } from "../python/package-fetcher.js";
+import { fetchBytes, runtime, watchDownload } from "../python/runtime-files.js";
+import { WorkerClient } from "../python/worker-client.js";
+
 const WORK_SILENCE_MS = 60_000; // a step takes a second at most, on a slow device some more
 const STOP_SILENCE_MS = 5_000;
-const GRACE_MS = 2_000; // a computer that slept finds its timers overdue: who lives says so by then
-const TAIL = 'the weights are gone with it: "before" is all that can be asked until the next run';
+const LOST = 'the weights are gone with it: "before" is all that can be asked until the next run';
+const SITE = new URL("../", import.meta.url);
 
 /**
  * @typedef {{phase: "idle" | "loading" | "ready" | "training" | "stopping" | "failed", what: string,
- *   share: string, reason: string}} Status what: what is being fetched, share: how much of it
+ *   share: string, starting: boolean, reason: string}} Status what: what is being fetched, share: how much
+ *   of it, starting: all of it is here
  */
 
-export class PageTrainer extends EventTarget {
+export class PageTrainer extends WorkerClient {
+  #training = null; // {run, settle}
+  #waiting = []; // messages for a worker that still starts
+  #calls = new Map(); // call → settle
+  #lastCall = 0;
+  #begun = 0;
+
   /** @param {URL} workerUrl */
   constructor(workerUrl) {
-    super();
-    this.workerUrl = workerUrl;
-    /** @type {Status} */
-    this.status = { phase: "idle", what: "", share: "", reason: "" };
-    this.worker = null;
-    this.current = null; // {run, settle}
-    this.waiting = []; // messages for a worker that still starts
-    this.calls = new Map(); // call → settle
-    this.lastCall = 0;
-    this.watchdog = 0;
-    this.begun = 0;
+    super(workerUrl, "lab", { phase: "idle", what: "", share: "", starting: false, reason: "" });
+  }
+
+  get turn() {
+    if (this.status.phase === "loading") return "boot";
+    return this.#training ? "train" : this.#calls.size ? "ask" : "rest";
+  }
+
+  get current() {
+    return this.#training && { run: this.#training.run.id };
+  }
+
+  async load(onProgress, signal) {
+    const show = (what) => (ratio) => onProgress(ratio, what);
+    const fetched = (what, download) => watchDownload(download, show(what), signal);
+    const files = await runtime.load(show("Python"));
+    const numpy = await fetched("numpy", (tell, line) => fetchPackage("numpy", tell, line));
+    const demo = await fetched("the model", fetchDemo);
+    return { files, numpy, demo, kernel: await fetchKernel() };
   }
 
   /**
-   * Fine-tune with these choices; Python starts at the first run.
+   * Fine-tunes with these choices; Python starts at the first run.
    * @param {object} choices names of `unfrozen.lab.choices`
    * @returns {Promise<{ok: boolean, status: string, losses: object, problem: string}>} never rejects
    */
-  start(choices) {
-    if (this.current) return Promise.resolve(ended("busy", "A run is on already: stop it first."));
-    const id = `page-${stamp()}-${++this.begun}-${Math.random().toString(36).slice(2, 6)}`;
+  train(choices) {
+    if (this.#training) return Promise.resolve(makeEnd("busy", "A run is in progress: stop it first."));
+    const id = `page-${stamp()}-${++this.#begun}-${Math.random().toString(36).slice(2, 6)}`;
     const run = { id, title: "", choices: { ...choices }, command: "", lines: [], over: false, end: null };
     return new Promise((settle) => {
-      this.current = { run, settle };
+      this.#training = { run, settle };
       this.#send({ type: "start", run: id, choices: JSON.stringify(choices) });
     });
   }
 
   /**
-   * End the run that is on, or the loading. A run says so itself; one that does not is ended by
+   * Ends the run in progress, or the loading. A run logs its own end; one that does not is ended by
    * force.
    */
   stop() {
-    if (this.status.phase === "loading") return this.#fail("", "stopped");
+    if (this.status.phase === "loading") return this.fail("", "stopped");
     if (this.status.phase !== "training") return;
-    this.#set({ phase: "stopping" });
-    this.worker.postMessage({ type: "stop" });
-    this.#watch(STOP_SILENCE_MS, `It was ended by force in the middle of a step; ${TAIL}.`);
+    this.setStatus({ phase: "stopping" });
+    this.post({ type: "stop" });
+    this.expectWithin(STOP_SILENCE_MS, `It was ended by force in the middle of a step; ${LOST}.`);
   }
 
   /**
-   * What both models write.
+   * Asks both models to continue a text.
    * @param {string} prompt
    * @returns {Promise<object | {problem: string}>} never rejects; see `unfrozen.lab.session`
    */
   ask(prompt) {
-    const call = ++this.lastCall;
+    const call = ++this.#lastCall;
     return new Promise((settle) => {
-      this.calls.set(call, settle);
+      this.#calls.set(call, settle);
       this.#send({ type: "ask", call, prompt });
     });
   }
 
+  receive(message) {
+    if (message.type === "ready") this.#ready();
+    else if (message.type === "failed") this.#failToStart(message.reason);
+    else if (message.type === "crashed") this.fail(message.reason);
+    else if (message.type === "answer") this.#answered(message);
+    else if (message.type === "began") this.#began(message);
+    else if (message.type === "events") this.#take(message.lines);
+    else if (message.type === "ended") this.#finish();
+    this.#expectMore();
+  }
+
+  broke(words) {
+    this.fail(`Python stopped: ${words}.`);
+  }
+
+  /** The worker can do no more: the run in progress ends, its log too; the next run starts another one. */
+  fail(reason, status = "failed") {
+    this.end();
+    this.#waiting.length = 0;
+    const phase = status === "stopped" ? "idle" : "failed";
+    this.setStatus({ phase, what: "", share: "", starting: false, reason });
+    for (const settle of this.#calls.values()) settle({ problem: reason || "It was stopped." });
+    this.#calls.clear();
+    const { run, settle } = this.#training ?? {};
+    if (run && pageRuns.all.has(run.id)) return this.#endLog(run, reason);
+    this.#training = null;
+    settle?.(makeEnd(status, reason));
+  }
+
   #send(message) {
-    if (!this.worker) this.#spawn();
-    if (this.status.phase === "loading") this.waiting.push(message);
-    else this.worker?.postMessage(message);
-    this.#expect();
+    const { phase } = this.status;
+    if (phase === "idle" || phase === "failed") this.#load();
+    if (this.status.phase === "loading") this.#waiting.push(message);
+    else this.post(message);
+    this.#expectMore();
   }
 
-  /** While something is to be said by a worker that is up, it must not fall silent. */
-  #expect() {
+  #load() {
+    this.setStatus({ phase: "loading", what: "", share: "", starting: false, reason: "" });
+    void this.start((ratio, what) => this.setStatus({ what, share: `${Math.floor(ratio * 100)}%` }));
+  }
+
+  /** While a worker that has started owes something, it must not fall silent. */
+  #expectMore() {
     if (this.status.phase === "ready" || this.status.phase === "training") {
-      this.#watch(this.current || this.calls.size ? WORK_SILENCE_MS : 0);
+      this.watch(this.#training || this.#calls.size ? WORK_SILENCE_MS : 0);
     }
-  }
-
-  #spawn() {
-    this.#set({ phase: "loading", what: "", share: "", reason: "" });
-    try {
-      this.worker = new Worker(scriptAddress(this.workerUrl), { type: "module", name: "lab" });
-    } catch (error) {
-      return void setTimeout(() => this.#fail(`The browser refused to start a worker (${error.message}).`));
-    }
-    const { worker } = this;
-    worker.addEventListener("message", ({ data }) => worker === this.worker && this.#hear(data));
-    worker.addEventListener("error", (event) => worker === this.worker && this.#broke(event));
-    this.#watch(DOWNLOAD_SILENCE_MS);
-    worker.postMessage({ type: "boot", files: python.files ?? undefined, numpy: python.packages.numpy });
-  }
-
-  #hear(data) {
-    if (data.type === "progress") this.#progress(data);
-    else if (data.type === "kept") this.#keep(data);
-    else if (data.type === "starting") this.#starting();
-    else if (data.type === "ready") this.#ready();
-    else if (data.type === "failed") this.#fail(data.reason);
-    else if (data.type === "crashed") this.#fail(`Python stopped (${data.reason}).`);
-    else if (data.type === "answer") this.#answered(data);
-    else if (data.run === this.current?.run.id) this.#hearRun(data);
-    this.#expect();
-  }
-
-  #hearRun(data) {
-    if (data.type === "began") this.#began(data);
-    else if (data.type === "events") this.#take(data.lines);
-    else if (data.type === "ended") this.#finish();
-  }
-
-  #progress({ what, share }) {
-    this.#watch(DOWNLOAD_SILENCE_MS);
-    this.#set({ what, share });
-  }
-
-  /** What is here need not be fetched again, by the reader's cells either. */
-  #keep({ files, numpy }) {
-    python.files ??= files ?? null;
-    if (numpy) python.packages.numpy ??= numpy;
-  }
-
-  #starting() {
-    this.#watch(START_SILENCE_MS);
-    this.#set({ what: "starting", share: "" });
   }
 
   #ready() {
-    this.#set({ phase: "ready", what: "", share: "" });
-    for (const message of this.waiting.splice(0)) this.worker.postMessage(message);
+    this.setStatus({ phase: "ready", what: "", share: "", starting: false });
+    for (const message of this.#waiting.splice(0)) this.post(message);
+  }
+
+  /** What was fetched may be damaged: the next start does not take it from here again. */
+  #failToStart(reason) {
+    dropPackage("numpy");
+    this.fail(reason);
   }
 
   #began({ problem, title, command }) {
-    const { run, settle } = this.current;
+    const { run, settle } = this.#training;
     Object.assign(run, { title, command });
     if (problem) {
-      this.current = null;
-      return settle(ended("refused", problem));
+      this.#training = null;
+      return settle(makeEnd("refused", problem));
     }
-    this.#set({ phase: "training" });
+    this.setStatus({ phase: "training" });
     pageRuns.add(run);
   }
 
   #take(text) {
-    pageRuns.take(this.current.run.id, text.split("\n").filter(Boolean));
+    pageRuns.take(this.#training.run.id, text.split("\n").filter(Boolean));
   }
 
   #finish() {
-    this.#watch(0);
-    if (!this.current) return;
-    const { run, settle } = this.current;
-    this.current = null;
+    this.watch(0);
+    const { run, settle } = this.#training;
+    this.#training = null;
     run.over = true;
-    if (this.status.phase !== "failed") this.#set({ phase: "ready" });
+    if (this.status.phase !== "failed") this.setStatus({ phase: "ready" });
     pageRuns.changed();
     const { status = "failed", reason = "", summary } = run.end ?? {};
     settle({ ok: status === "finished", status, losses: summary?.losses ?? {}, problem: reason });
   }
 
   #answered({ call, json }) {
-    this.calls.get(call)?.(JSON.parse(json));
-    this.calls.delete(call);
+    this.#calls.get(call)?.(JSON.parse(json));
+    this.#calls.delete(call);
   }
 
-  /** A worker that says nothing for too long hangs; tell it instead of waiting for ever. */
-  #watch(silenceMs, reason = `Python said nothing for ${silenceMs / 1000} seconds.`) {
-    clearTimeout(this.watchdog);
-    if (!silenceMs) return;
-    const giveUp = () => this.#fail(reason);
-    this.watchdog = setTimeout(() => (this.watchdog = setTimeout(giveUp, GRACE_MS)), silenceMs - GRACE_MS);
-  }
-
-  #broke(event) {
-    event.preventDefault();
-    this.#fail(`Python stopped: ${event.message || "its script could not be loaded"}.`);
-  }
-
-  /** The worker is of no more use: what is on ends, its log too; the next start makes a new one. */
-  #fail(reason, status = "failed") {
-    clearTimeout(this.watchdog);
-    this.worker?.terminate();
-    this.worker = null;
-    this.waiting.length = 0;
-    const phase = status === "stopped" ? "idle" : "failed";
-    this.#set({ phase, what: "", share: "", reason });
-    for (const settle of this.calls.values()) settle({ problem: reason || "It was stopped." });
-    this.calls.clear();
-    const { run, settle } = this.current ?? {};
-    if (run && pageRuns.all.has(run.id)) return this.#endLog(run, reason);
-    this.current = null;
-    settle?.(ended(status, reason));
-  }
-
-  /** The last word of a log whose writer is gone. */
+  /** Writes the last line of a log whose writer is gone. */
   #endLog(run, reason) {
     const begun = { v: 1, run: run.id, seq: -1, att: 0, t: Date.now() / 1000, step: 0 };
     const last = run.lines.map(parseEvent).findLast((event) => event && !event.refused) ?? begun;
@@ -221,14 +200,30 @@ export class PageTrainer extends EventTarget {
     this.#take(JSON.stringify({ v, run: name, seq: last.seq + 1, att, t, rt, step, ...end }));
     this.#finish();
   }
+}
 
-  #set(changes) {
-    this.status = { ...this.status, ...changes };
-    this.dispatchEvent(new Event("status"));
+/** The demo's files with their hashes, which the worker checks. */
+async function fetchDemo(onProgress, signal) {
+  const total = Object.values(DEMO).reduce((sum, { bytes }) => sum + bytes, 0);
+  let loaded = 0;
+  const onBytes = (bytes) => onProgress(Math.min(1, (loaded += bytes) / total));
+  const fetchOne = async ([name, { sha256 }]) => {
+    const bytes = await fetchBytes(new URL(`demo/${name}`, SITE), onBytes, { what: "The model", signal });
+    return [name, { bytes, sha256 }];
+  };
+  return Object.fromEntries(await Promise.all(Object.entries(DEMO).map(fetchOne)));
+}
+
+/** The kernel's file; null where it does not arrive: numpy's own products are right, and slow. */
+async function fetchKernel() {
+  try {
+    return await fetchBytes(new URL("python/product.wasm", SITE), () => {}, { what: "The kernel" });
+  } catch {
+    return null;
   }
 }
 
-function ended(status, problem) {
+function makeEnd(status, problem) {
   return { ok: false, status, losses: {}, problem };
 }
 
@@ -238,4 +233,4 @@ function stamp() {
 }
 
 /** The one trainer of this page. */
-export const trainer = new PageTrainer(new URL("../python/lab-worker.js", import.meta.url));
+export const trainer = new PageTrainer(new URL("../python/worker.js", import.meta.url));

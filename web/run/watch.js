@@ -6,8 +6,8 @@
 import { emptyRun, fold } from "./fold.js";
 import { EXPECTED, foreignLog, isForeign } from "./log-files.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
+import { followRun } from "./follow.js";
 import { openRecording, replay } from "./replay.js";
-import { followRun } from "./shared.js";
 
 const BACK_MS = 4000;
 const FOLLOWING = ["connecting", "live", "gone", "back"];
@@ -26,10 +26,13 @@ export class RunWatch extends EventTarget {
   caughtUp = false;
   /** The same, but of the first time: a tab that was hidden only catches up. */
   wasRead = false;
+  /** Whether other windows hold the open connections, so that this one reads every few seconds. */
+  shared = false;
   /** Why a file or a recording could not be read, and what can be. */
   problem = "";
   /** How far a file is that takes its time. */
   progress = "";
+  #readAt = 0;
   #stop = new AbortController();
 
   /** Follows a run of this page's runner; one that is followed already is not read anew. */
@@ -46,6 +49,7 @@ export class RunWatch extends EventTarget {
       onWriter: guarded((writer) => this.#setWriter(writer)),
       onRestart: guarded(() => Object.assign(this, { run: emptyRun(), caughtUp: false, wasRead: false })),
       onCaughtUp: guarded((caughtUp) => this.#setCaughtUp(caughtUp)),
+      onShared: guarded((shared) => this.#setShared(shared)),
     });
   }
 
@@ -111,7 +115,7 @@ export class RunWatch extends EventTarget {
     this.#stop.abort();
     this.#stop = new AbortController();
     Object.assign(this, { run: emptyRun(), source, stream, writer: "unknown", problem: "", progress: "" });
-    Object.assign(this, { caughtUp: false, wasRead: false });
+    Object.assign(this, { caughtUp: false, wasRead: false, shared: false });
     this.#changed();
     return this.#stop.signal;
   }
@@ -122,8 +126,14 @@ export class RunWatch extends EventTarget {
     this.#changed();
   }
 
+  /** Unix seconds until which the log is known: a window that reads now and then cannot tell silence. */
+  get now() {
+    return (this.shared ? this.#readAt : Date.now()) / 1000;
+  }
+
   #setCaughtUp(caughtUp) {
     this.caughtUp = caughtUp;
+    if (caughtUp) this.#readAt = Date.now();
     this.wasRead ||= caughtUp;
     this.#changed();
   }
@@ -141,6 +151,11 @@ export class RunWatch extends EventTarget {
   #setProgress(words, signal) {
     if (signal.aborted) return;
     this.progress = words;
+    this.#changed();
+  }
+
+  #setShared(shared) {
+    this.shared = shared;
     this.#changed();
   }
 

@@ -20,15 +20,15 @@ from site_builder.errors import SiteError
 from site_builder.fonts import PRELOADED, licences, write_fonts
 from site_builder.formats import mb
 from unfrozen import decision, planner
+from unfrozen.frontier.kinds import LINE_MOST
 from unfrozen.lab.demo import FILES
-from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
 ENTRIES = {"main": "web/main.js", "style": "web/style/site.css"}
 FONT_LICENCES = "font-licences.txt"
 THEME = "web/page/theme-first.js"
-WORKERS = ("python/worker", "python/lab-worker", "run/hub-worker")
+WORKER = "python/worker"
 DEMO = ROOT / "py" / "gpu_runner" / "demo"
 
 
@@ -48,8 +48,9 @@ def write_assets(out: Path) -> Assets:
     """Write all assets below `out`. Raises SiteError when a source is missing or altered."""
     _write_python(out)
     packages = _copy_wheels(out / "pyodide")
-    assets = _bundle(out, packages)
-    _bundle_workers(out, packages, _copy_demo(out / "demo"))
+    known = _defined(PACKAGES=packages, DEMO=_copy_demo(out / "demo"))
+    assets = _bundle(out, known)
+    _bundle_worker(out, known)
     _assemble(out / "python" / "product.wasm")
     _copy_recordings(out / "recordings")
     _write_view(out / "planner.json", planner.view({}))
@@ -100,17 +101,16 @@ def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
     return outputs
 
 
-def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
+def _bundle(out: Path, known: list[str]) -> Assets:
     """Bundle scripts (in chunks, CodeMirror in its own), styles and the fonts they name.
 
-    `PACKAGES`, `RUNTIME_BYTES` and `MAX_LINE_LENGTH` in their sources become what the site carries.
+    `known` are options for esbuild: names in the sources, by what they become.
     """
     faces = out / ".faces"
     write_fonts(faces)
     into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
     into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
     entries = [f"{name}={path}" for name, path in ENTRIES.items()]
-    known = _defined(PACKAGES=packages)
     outputs = _esbuild([*entries, "--splitting", "--format=esm", *known, *into], out)
     outputs |= _esbuild(
         [f"theme={THEME}", "--format=iife", *into], out
@@ -127,23 +127,18 @@ def _bundle(out: Path, packages: dict[str, Any]) -> Assets:
     return Assets(fonts=tuple(files[f"{name}.woff2"] for name in PRELOADED), **named)
 
 
-def _bundle_workers(out: Path, packages: dict[str, Any], demo: dict[str, Any]) -> None:
-    """Bundle each worker under a fixed name: its own Content-Security-Policy hangs on it.
-
-    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `MAX_LINE_LENGTH` in their sources become what the site
-    carries and reads, so that no list is kept by hand.
-    """
-    known = _defined(PACKAGES=packages, DEMO=demo)
-    for name in WORKERS:
-        target = out / f"{name}.js"
-        _esbuild([f"web/{name}.js", "--format=esm", *known, f"--outfile={target}"], out)
+def _bundle_worker(out: Path, known: list[str]) -> None:
+    """Bundle the worker under a fixed name: its own Content-Security-Policy hangs on it."""
+    target = out / f"{WORKER}.js"
+    _esbuild([f"web/{WORKER}.js", "--format=esm", *known, f"--outfile={target}"], out)
 
 
 def _defined(**values: Any) -> list[str]:
-    """Options for esbuild: names in the sources, by what they become."""
-    values["MAX_LINE_LENGTH"] = (
-        MAX_LINE_LENGTH  # scripts that have no page to read it from cut lines too
-    )
+    """Options for esbuild: names in the sources become what the site carries.
+
+    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `LINE_MOST`: no such list is kept by hand.
+    """
+    values["LINE_MOST"] = LINE_MOST
     values["RUNTIME_BYTES"] = counted_bytes()
     return [f"--define:{name}={json.dumps(value)}" for name, value in values.items()]
 
@@ -185,7 +180,7 @@ def _copy_wheels(folder: Path) -> dict[str, Any]:
 
 
 def _copy_recordings(folder: Path) -> None:
-    """Copy the recorded runs and their list (made by `python docs/experiments/record_runs.py`)."""
+    """Copy the recorded runs and their list (made by `python -m gpu_runner.demo.record`)."""
     folder.mkdir(parents=True, exist_ok=True)
     source = WEB / "recordings"
     listed = json.loads((source / "index.json").read_text(encoding="utf-8"))

@@ -2,8 +2,9 @@
  * `<run-view>`: a training run as it happens, or as it was. `state` is the folded run.
  *
  * It folds every event as it comes and draws at most once a frame; a page without frames folds and
- * does not draw, and one that is hidden is sent nothing until it is seen again (`../shared.js`). It follows the newest run of this runner until the reader chooses another one; with the
- * attribute `data-own` it shows the runs of this page that it is told to show, and no other.
+ * does not draw, and one that is hidden rests until it is visible again (`../follow.js`). It follows the
+ * newest run of this runner until the reader chooses another one; with the attribute `data-own` it shows
+ * only runs that were trained in this page, as chosen by `showPage`.
  */
 
 import { control } from "../control.js";
@@ -163,11 +164,11 @@ export class RunView extends HTMLElement {
     const started = performance.now();
     // A long log costs more to draw than a frame lasts: leave three times as long for everything else.
     if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#later();
-    const { run, source, stream, writer, problem, progress, caughtUp, wasRead } = this.#watch;
+    const { run, source, stream, writer, problem, progress, caughtUp, wasRead, shared } = this.#watch;
     const isLive = source.kind === "live";
-    const health = isLive && caughtUp ? healthOf(run, writer, Date.now() / 1000) : "running";
+    const health = isLive && caughtUp ? healthOf(run, writer, this.#watch.now) : "running";
     const reading = isLive && !wasRead;
-    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem, progress, reading });
+    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem, progress, reading, shared });
     this.#parts.say(this.#spoken.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };

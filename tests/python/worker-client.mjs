@@ -1,5 +1,6 @@
-// Lives of a worker with a Worker of our own: what its owner heard, in order, as one JSON line.
-import { WorkerLife } from "../../web/python/life.js";
+// A worker's client and a Worker of our own: what the client was called with, in order, as one JSON line.
+globalThis.RUNTIME_BYTES = {};
+const { WorkerClient } = await import("../../web/python/worker-client.js");
 
 const heard = [];
 const made = [];
@@ -28,44 +29,58 @@ class Sound extends EventTarget {
 
 globalThis.Worker = Sound;
 globalThis.location = { origin: "null" }; // that of a file
-const owner = Object.fromEntries(["hear", "broke", "refused"].map((what) => [what, (said) => heard.push([what, said])]));
-const life = new WorkerLife(new URL("file:///worker.js"), "test", owner);
+
+class Client extends WorkerClient {
+  turn = "rest";
+  load = async () => ({});
+  receive = ({ on }) => heard.push(["receive", on]);
+  refuse = () => heard.push(["refuse"]);
+  broke = (words) => heard.push(["broke", words]);
+  fail = (reason) => heard.push(["fail", reason]);
+}
+
+const client = new Client(new URL("file:///worker.js"), "planner", {});
+const pulse = (on) => ({ type: "pulse", on });
+const begin = async () => {
+  await client.start(() => {});
+};
 const rest = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const scenes = {
   async spoken() {
-    life.begin({ type: "boot" });
-    life.post("ask");
-    made[0].say("answer");
-    return [life.begun, made[0].name, made[0].told];
+    await begin();
+    client.post("ask");
+    made[0].say(pulse(1));
+    made[0].say({ type: "pulse" });
+    return [client.hasWorker, made[0].name, made[0].told];
   },
   async replaced() {
-    life.begin({ type: "one" });
-    life.begin({ type: "two" });
+    await begin();
+    await begin();
     made[0].say("late");
     made[0].break("late");
-    made[1].say("heard");
-    life.end();
+    made[1].say(pulse(2));
+    client.end();
     made[1].say("late");
-    return [made.map((worker) => worker.ended), life.begun];
+    return [made.map((worker) => worker.ended), client.hasWorker];
   },
   async broken() {
-    life.begin({ type: "boot" });
+    await begin();
     return [made[0].break("boom"), made[0].break("")];
   },
   async unguarded() {
-    life.begin({ type: "boot" });
+    await begin();
     made[0].say({ type: "bare" });
-    made[1].say("late, and no first word");
+    made[1].say(pulse(4));
     made[1].say({ type: "bare" });
     return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].bare]);
   },
   async unguardable() {
-    life.begin({ type: "boot" });
+    await begin();
     made[0].say({ type: "bare" });
     made[1].break("blob: is forbidden here");
-    made[2].say("heard");
-    life.begin({ type: "boot" });
+    made[2].say(pulse(3));
+    await begin();
     return made.map(({ url, ended, told }) => [url.slice(0, 5), ended, told[0].bare]);
   },
   async refused() {
@@ -74,21 +89,28 @@ const scenes = {
         throw new Error("forbidden");
       }
     };
-    life.begin({ type: "boot" });
-    return [life.begun];
+    await begin();
+    return [client.hasWorker];
   },
   async silent() {
-    life.begin({ type: "boot" });
-    life.watch(20, (seconds) => heard.push(["silent", seconds]));
-    life.watch(30, (seconds) => heard.push(["silent", seconds]));
+    await begin();
+    client.watch(20);
+    client.watch(30, "while it worked");
     await rest(80);
-    life.watch(20, () => heard.push(["never"]));
-    life.end();
-    life.watch(0);
+    client.watch(20);
+    client.end();
+    client.watch(0);
     await rest(60);
     return [];
+  },
+  async abandoned() {
+    const early = client.start(() => {});
+    client.end();
+    await early;
+    return made.length;
   },
 };
 
 const found = await scenes[process.argv[2]]();
 process.stdout.write(JSON.stringify({ found, heard }));
+client.end();

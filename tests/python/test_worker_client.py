@@ -1,4 +1,4 @@
-"""One worker: its owner hears of whatever happens to it, once, and of nothing after its end."""
+"""One worker: its client is called once for whatever happens to it, and not after its end."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-SCENES = Path(__file__).with_name("life.mjs")
+SCENES = Path(__file__).with_name("worker-client.mjs")
 
 
 @pytest.mark.parametrize(
@@ -15,10 +15,10 @@ SCENES = Path(__file__).with_name("life.mjs")
     [
         (
             "spoken",
-            [True, "test", [{"type": "boot", "bare": False}, "ask"]],
-            [["hear", "answer"]],
+            [True, "planner", [{"type": "boot", "role": "planner", "bare": False}, "ask"]],
+            [["receive", 1], ["refuse"]],
         ),
-        ("replaced", [[True, True], False], [["hear", "heard"]]),
+        ("replaced", [[True, True], False], [["receive", 2]]),
         (
             "broken",
             [True, True],
@@ -27,13 +27,14 @@ SCENES = Path(__file__).with_name("life.mjs")
         (
             "refused",
             [False],
-            [["refused", "The browser refused to start a worker for Python (forbidden)."]],
+            [["fail", "The browser refused to start a worker for Python (forbidden)."]],
         ),
-        ("silent", [], [["silent", 0.03]]),
+        ("silent", [], [["fail", "Python sent nothing for 0.03 seconds while it worked."]]),
+        ("abandoned", 0, []),
         (
             "unguarded",
             [["file:", True, False], ["blob:", False, True]],
-            [["hear", "late, and no first word"], ["hear", {"type": "bare"}]],
+            [["receive", 4], ["refuse"]],
         ),
         (
             "unguardable",
@@ -43,10 +44,10 @@ SCENES = Path(__file__).with_name("life.mjs")
                 ["file:", True, True],
                 ["file:", False, True],
             ],
-            [["hear", "heard"]],
+            [["receive", 3]],
         ),
     ],
 )
-def test_its_owner_is_told_once(node: str, scene: str, found: list[Any], heard: list[Any]) -> None:
+def test_its_client_is_called_once(node: str, scene: str, found: Any, heard: list[Any]) -> None:
     done = subprocess.run([node, str(SCENES), scene], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {"found": found, "heard": heard}
