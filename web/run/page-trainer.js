@@ -11,7 +11,7 @@
  * A run is its log: lines of events, the same as a runner's, in `pageRuns`.
  */
 
-/* global DEMO -- written in by web/press/assets.py: name → {sha256, bytes} of the demo's files */
+/* global DEMO -- written in by web/site_builder/assets.py: name → {sha256, bytes} of the demo's files */
 
 import { parseEvent } from "./log-lines.js";
 import { pageRuns } from "./page-runs.js";
