@@ -24,12 +24,19 @@ RunStatus = Literal["finished", "stopped", "failed", "oom"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One scalar series: its name in the log, its unit, and how a reader sees it."""
+    """One scalar series: its name in the log, its unit, and how the page shows it.
+
+    `chart` is the title of the chart that draws it: metrics with the same title share one chart,
+    and without a title no chart draws it. `fact` is the note below its newest value at the head of
+    a run; without a note the head does not show it.
+    """
 
     name: str
     unit: Unit
     label: str
     meaning: str
+    chart: str = ""
+    fact: str = ""
 
 
 KINDS: Final[dict[str, str]] = {
@@ -38,7 +45,7 @@ KINDS: Final[dict[str, str]] = {
     "predicted": "Memory predicted for steps to come, where that is known after the start.",
     "metrics": "Scalars of one optimizer step.",
     "mem": "Measured memory at one instant of the step, by component.",
-    "sys": "Measurements of the machine: memory, processors, cards.",
+    "sys": "Measurements of the machine: memory, processors, GPUs.",
     "eval": "Loss on a held-out set, with its change since step 0.",
     "drift": "Distance of the weights from the pre-trained ones, by layer.",
     "rows": "The training rows: what is learned of them, their lengths, what θ₀ makes of them.",
@@ -51,58 +58,148 @@ KINDS: Final[dict[str, str]] = {
 }
 
 METRICS: Final[tuple[Metric, ...]] = (
-    Metric("train/loss", "nats", "Training loss", "Mean cross-entropy a trainable token."),
-    Metric("train/tokens", "tokens", "Tokens seen", "Trainable tokens seen so far."),
-    Metric("train/token_accuracy", "ratio", "Accuracy", "Trained tokens that were likeliest."),
-    Metric("train/grad_norm", "1", "Gradient norm", "Global L2 norm before clipping, in fp32."),
-    Metric("train/skipped", "steps", "Skipped steps", "Steps left out: non-finite gradients."),
-    Metric("opt/lr", "1", "Learning rate", "The rate the optimizer used in this step."),
-    Metric("opt/lr_planned", "1", "Planned rate", "The rate the schedule gives for this step."),
-    Metric("opt/stalled_ratio", "ratio", "Stalled weights", "Share of bf16 weights left unmoved."),
+    Metric("train/loss", "nats", "Training loss", "Mean cross-entropy per trained token."),
+    Metric("train/tokens", "tokens", "Tokens seen", "Trained tokens seen so far."),
     Metric(
-        "router/balance_loss", "1", "Router balance", "What spreads tokens over experts; 1 is even."
+        "train/token_accuracy",
+        "ratio",
+        "Accuracy",
+        "Share of trained tokens that were the likeliest.",
+    ),
+    Metric(
+        "train/grad_norm",
+        "1",
+        "Gradient norm",
+        "Global L2 norm before clipping, in fp32.",
+        chart="Gradient norm",
+        fact="before clipping",
+    ),
+    Metric(
+        "train/skipped",
+        "steps",
+        "Skipped steps",
+        "Steps left out because gradients were not finite.",
+        fact="gradients not finite",
+    ),
+    Metric("opt/lr", "1", "Learning rate", "The rate the optimizer used in this step."),
+    Metric(
+        "opt/lr_planned",
+        "1",
+        "Scheduled learning rate",
+        "The rate the schedule gives for this step.",
+    ),
+    Metric(
+        "opt/stalled_ratio",
+        "ratio",
+        "Stalled weights",
+        "Share of bf16 weights that the step left unchanged.",
+        chart="Stalled weights",
+        fact="of bf16 weights, unchanged",
+    ),
+    Metric(
+        "router/balance_loss",
+        "1",
+        "Router balance loss",
+        "Spreads tokens over experts; 1 is even.",
+        chart="Router balance loss",
     ),
     Metric(
         "router/load_max",
         "1",
         "Busiest expert",
         "Its load over an even share, in the layer with the highest.",
+        chart="Busiest expert",
+        fact="times an even share",
     ),
     Metric(
         "router/load_min",
         "1",
-        "Idlest expert",
+        "Least used expert",
         "Its load over an even share, in the layer with the lowest.",
     ),
     Metric(
         "router/load_drift",
         "ratio",
-        "Load moved",
+        "Routing changed",
         "Choices that go to other experts than at step 0.",
+        chart="Routing changed",
     ),
     Metric("eval/task_loss", "nats", "Task loss", "Held-out loss on the task being learned."),
     Metric("eval/general_loss", "nats", "General loss", "Held-out loss on what it knew before."),
     Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),
-    Metric("perf/step_seconds", "seconds", "Step time", "Wall time of one optimizer step."),
-    Metric("perf/mfu", "ratio", "Utilisation", "FLOPs of the model by those of the processor."),
-    Metric("perf/tokens_per_second", "tokens/second", "Speed", "Trainable tokens a second."),
+    Metric(
+        "perf/step_seconds",
+        "seconds",
+        "Step time",
+        "Wall time of one optimizer step.",
+        chart="Step time",
+        fact="of one step",
+    ),
+    Metric(
+        "perf/mfu",
+        "ratio",
+        "MFU",
+        "Model FLOPs utilization: the model's FLOPs over the processor's.",
+    ),
+    Metric("perf/tokens_per_second", "tokens/second", "Speed", "Trained tokens per second."),
     Metric("mem/peak_bytes", "bytes", "Peak memory", "Largest measured sum of live tensors."),
-    Metric("sys/rss_bytes", "bytes", "Resident set", "Memory of the process seen by the system."),
-    Metric("sys/process_cpu", "ratio", "Processors, own", "Busy with this process, of all."),
-    Metric("sys/machine_cpu", "ratio", "Processors, all", "Busy with anything, of all."),
-    Metric("sys/ram_bytes", "bytes", "Memory in use", "Of the machine, or under its limit."),
-    Metric("sys/ram_total_bytes", "bytes", "Memory there is", "In the machine, or its limit."),
-    Metric("gpu/memory_bytes", "bytes", "Card memory", "In use on the card, by all processes."),
-    Metric("gpu/busy", "ratio", "Card use", "Share of the time in which a kernel ran."),
-    Metric("gpu/power", "W", "Card power", "What the card draws."),
-    Metric("gpu/temperature", "°C", "Card temperature", "Of the chip."),
-    Metric("gpu/throttled", "1", "Clocks held back", "1 while power or heat holds them, else 0."),
+    Metric(
+        "sys/rss_bytes",
+        "bytes",
+        "Process memory (RSS)",
+        "Resident memory of the process.",
+        chart="Process memory (RSS)",
+        fact="as the system measures it",
+    ),
+    Metric(
+        "sys/process_cpu",
+        "ratio",
+        "CPU, this process",
+        "Share of all cores busy with this process.",
+        chart="CPU",
+    ),
+    Metric(
+        "sys/machine_cpu",
+        "ratio",
+        "CPU, all processes",
+        "Share of all cores busy with anything.",
+        chart="CPU",
+    ),
+    Metric(
+        "sys/ram_bytes", "bytes", "RAM in use", "Of the machine, or under its limit.", chart="RAM"
+    ),
+    Metric(
+        "sys/ram_total_bytes", "bytes", "RAM in total", "In the machine, or its limit.", chart="RAM"
+    ),
+    Metric(
+        "gpu/memory_bytes",
+        "bytes",
+        "GPU memory",
+        "In use on the GPU, by all processes.",
+        chart="GPU memory",
+    ),
+    Metric(
+        "gpu/busy",
+        "ratio",
+        "GPU utilization",
+        "Share of the time in which a kernel ran.",
+        chart="GPU utilization",
+    ),
+    Metric("gpu/power", "W", "GPU power", "What the GPU draws.", chart="GPU power"),
+    Metric("gpu/temperature", "°C", "GPU temperature", "Of the chip.", chart="GPU temperature"),
+    Metric(
+        "gpu/throttled",
+        "1",
+        "GPU throttled",
+        "1 while power or heat holds the clocks back, else 0.",
+        chart="GPU throttled",
+    ),
     Metric("cost/spent", "money", "Cost so far", "Since the first event, pauses counted."),
-    Metric("cost/total", "money", "Cost to the end", "So far, and the steps to come."),
+    Metric("cost/total", "money", "Cost to the end", "So far, and the steps still to run."),
 )
 
-PER_CARD: Final = frozenset(metric.name for metric in METRICS if metric.name.startswith("gpu/"))
-"""Their series are called by the number of the card, too: `gpu/power/0`."""
+PER_GPU: Final = frozenset(metric.name for metric in METRICS if metric.name.startswith("gpu/"))
+"""A series of theirs ends in the number of its GPU: `gpu/power/0`."""
 
 INSTANTS: Final[dict[str, str]] = {
     "load": "Model loaded",
@@ -147,8 +244,8 @@ PATIENCE: Final = 3.0
 
 def metric_of(series: str) -> str:
     """The metric of a series: "gpu/power/3" → "gpu/power", any other name as it is."""
-    name, _, card = series.rpartition("/")
-    return name if name in PER_CARD and card.isascii() and card.isdecimal() else series
+    name, _, gpu = series.rpartition("/")
+    return name if name in PER_GPU and gpu.isascii() and gpu.isdecimal() else series
 
 
 def unknown_metrics(series: Collection[str]) -> list[str]:
@@ -169,7 +266,7 @@ def schema() -> dict[str, object]:
         "version": VERSION,
         "kinds": dict(KINDS),
         "metrics": [asdict(metric) for metric in METRICS],
-        "per_card": sorted(PER_CARD),
+        "per_gpu": sorted(PER_GPU),
         "instants": dict(INSTANTS),
         "components": dict(COMPONENTS),
         "statuses": list(STATUSES),

@@ -102,7 +102,7 @@ def test_the_machine_has_charts_in_its_units_and_a_line_for_every_card(reader: R
         readout = chart.locator(".run-readout").inner_text().replace("\xa0", " ")
         assert readout.startswith(f"step {STEPS} · ")
         assert readout.count(unit) == 2, readout
-    assert page.locator("run-view run-chart", has_text="Card use").count() == 0
+    assert page.locator("run-view run-chart", has_text="GPU utilization").count() == 0
 
 
 @pytest.mark.usefixtures("logs")

@@ -5,13 +5,38 @@
 
 import { schema } from "../schema/schema.js";
 
-/** @returns {{name: string, unit: string, label: string, meaning: string}} */
-export function metricWords(name) {
-  const { metrics, per_card: perCard } = schema();
-  const [, base] = /^(.+)\/\d+$/.exec(name) ?? [];
-  const wanted = perCard.includes(base) ? base : name;
-  const known = metrics.find((metric) => metric.name === wanted);
-  return known ?? { name, unit: "1", label: name, meaning: "" };
+/**
+ * @typedef {{name: string, unit: string, label: string, meaning: string, chart: string, fact: string}} Metric
+ *
+ * @param {string} series a metric, or a metric and the number of a GPU: "gpu/power/0"
+ * @returns {Metric}
+ */
+export function metricOf(series) {
+  const { metrics, per_gpu: perGpu } = schema();
+  const [, base] = /^(.+)\/\d+$/.exec(series) ?? [];
+  const name = perGpu.includes(base) ? base : series;
+  const known = metrics.find((metric) => metric.name === name);
+  return known ?? { name: series, unit: "1", label: series, meaning: "", chart: "", fact: "" };
+}
+
+/** @returns {Metric[]} those that stand at the head of a run */
+export function factMetrics() {
+  return schema().metrics.filter(({ fact }) => fact);
+}
+
+/** @returns {Map<string, Metric[]>} the metrics of each chart, by its title, in the order of the schema */
+export function chartMetrics() {
+  const charts = new Map();
+  for (const metric of schema().metrics) {
+    if (metric.chart) charts.set(metric.chart, [...(charts.get(metric.chart) ?? []), metric]);
+  }
+  return charts;
+}
+
+/** @returns {string[]} metrics of a step that a table of steps lists */
+export function stepMetrics() {
+  const isOfStep = ({ name, chart }) => chart && !/^(sys|gpu)\//.test(name);
+  return ["train/loss", "opt/lr", ...schema().metrics.filter(isOfStep).map(({ name }) => name)];
 }
 
 /** @returns {[string, string][]} every instant of a step with its label, in the order of the step */

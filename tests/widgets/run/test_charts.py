@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from unfrozen.events import METRICS
 from widgets.node import Node
 
 
@@ -98,13 +99,13 @@ def measured(name: str, *values: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("chart", "name", "values", "unit", "shown"),
     [
-        ("norm", "train/grad_norm", [1.5, 0.5], "1", [1.5, 0.5]),
-        ("pace", "perf/step_seconds", [0.2, 0.3], "seconds", [0.2, 0.3]),
-        ("resident", "sys/rss_bytes", [2**30, 3 * 2**30], "GiB", [1, 3]),
-        ("stalled", "opt/stalled_ratio", [0.5, 0.25], "%", [50, 25]),
-        ("balance", "router/balance_loss", [1.5, 1.25], "1", [1.5, 1.25]),
-        ("busiest", "router/load_max", [2.5, 2], "1", [2.5, 2]),
-        ("moved", "router/load_drift", [0, 0.25], "%", [0, 25]),
+        ("Gradient norm", "train/grad_norm", [1.5, 0.5], "1", [1.5, 0.5]),
+        ("Step time", "perf/step_seconds", [0.2, 0.3], "seconds", [0.2, 0.3]),
+        ("Process memory (RSS)", "sys/rss_bytes", [2**30, 3 * 2**30], "GiB", [1, 3]),
+        ("Stalled weights", "opt/stalled_ratio", [0.5, 0.25], "%", [50, 25]),
+        ("Router balance loss", "router/balance_loss", [1.5, 1.25], "1", [1.5, 1.25]),
+        ("Busiest expert", "router/load_max", [2.5, 2], "1", [2.5, 2]),
+        ("Routing changed", "router/load_drift", [0, 0.25], "%", [0, 25]),
     ],
 )
 def test_a_measured_series_has_a_chart_of_its_own(
@@ -113,8 +114,8 @@ def test_a_measured_series_has_a_chart_of_its_own(
     found = node.call("run/view/charts", "chartsOf", measured(name, *values))
     assert found[chart]["unit"] == unit
     assert found[chart]["lines"][0]["y"] == shown
-    others = {"norm", "pace", "resident", "stalled", "balance", "busiest", "moved"} - {chart}
-    assert [found[other] for other in others] == [None] * 6
+    titles = {metric.chart for metric in METRICS if metric.chart}
+    assert [title for title in titles if found[title] is not None] == [chart]
 
 
 def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:
@@ -159,7 +160,7 @@ def test_losses_that_were_not_taken_alike_are_told_apart_where_they_share_an_axi
     assert "Not one measure" not in note
 
 
-def test_machine_and_cards_share_a_chart_by_what_they_measure(node: Node) -> None:
+def test_machine_and_gpus_share_a_chart_by_what_they_measure(node: Node) -> None:
     run = plain_run([3.0, 2.0])
     for name, values in {
         "sys/process_cpu": [0.1, 0.2],
@@ -170,15 +171,15 @@ def test_machine_and_cards_share_a_chart_by_what_they_measure(node: Node) -> Non
     }.items():
         run["series"][name] = {"x": [1, 2], "y": values, "old": []}
     found = node.call("run/view/charts", "chartsOf", run)
-    assert ends(found["processors"]) == ["processors, own", "processors, all"]
-    assert found["processors"]["unit"] == "%"
-    power = found["cardPower"]
+    assert ends(found["CPU"]) == ["CPU, this process", "CPU, all processes"]
+    assert found["CPU"]["unit"] == "%"
+    power = found["GPU power"]
     assert (power["title"], power["unit"], ends(power)) == (
-        "Card power",
+        "GPU power",
         "W",
-        ["card 2", "card 10"],
+        ["GPU 2", "GPU 10"],
     )
     assert power["lines"][0]["y"] == [400.0, 410.0]
-    assert found["cardMemory"]["unit"] == "GiB"
-    assert ends(found["cardMemory"]) == [""]  # one card needs no name
-    assert found["cardUse"] is found["ram"] is None
+    assert found["GPU memory"]["unit"] == "GiB"
+    assert ends(found["GPU memory"]) == [""]  # one GPU needs no name
+    assert found["GPU utilization"] is found["RAM"] is None

@@ -59,7 +59,7 @@ def test_what_was_measured_last_stands_in_the_head(node: Node) -> None:
     run |= {"memory": {"measured": {}}, "time": {"elapsed": 1, "left": None}}
     said = "".join(texts(node.tree("run/view/head", "headView", run)))
     facts = ["Gradient norm1.25", "Step time0.5 s", "Skipped steps2"]
-    facts += ["Resident set3 GiB", "Stalled weights12.5%", "Busiest expert2.5"]
+    facts += ["Process memory (RSS)3 GiB", "Stalled weights12.5%", "Busiest expert2.5"]
     assert [fact for fact in facts if fact in said.replace("\xa0", " ")] == facts
 
 

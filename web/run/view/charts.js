@@ -2,7 +2,7 @@
 
 import { isImported, meaningOf } from "../fold.js";
 import { binaryUnit, deltaText } from "../../figures/number.js";
-import { metricWords } from "../schema.js";
+import { chartMetrics, metricOf } from "../schema.js";
 import { suiteLabel } from "./tables.js";
 
 /** @typedef {ReturnType<typeof import("../fold.js").emptyRun>} Run */
@@ -175,68 +175,45 @@ function resumeMark({ fromStep }) {
   return { x: fromStep, label: "resumed" };
 }
 
-const SERIES = {
-  norm: ["train/grad_norm"],
-  pace: ["perf/step_seconds"],
-  resident: ["sys/rss_bytes"],
-  stalled: ["opt/stalled_ratio"],
-  balance: ["router/balance_loss"],
-  busiest: ["router/load_max"],
-  moved: ["router/load_drift"],
-  processors: ["sys/process_cpu", "sys/machine_cpu"],
-  ram: ["sys/ram_bytes", "sys/ram_total_bytes"],
-};
-/** Of each card there is one line: `gpu/power/0`, `gpu/power/1`, … */
-const CARDS = {
-  cardMemory: "gpu/memory_bytes",
-  cardUse: "gpu/busy",
-  cardPower: "gpu/power",
-  cardHeat: "gpu/temperature",
-  cardClocks: "gpu/throttled",
-};
-const TITLES = { processors: "Processors", ram: "Memory of the machine" };
 const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
 
-/** Names of the charts, in their order. */
-export const SERIES_CHARTS = [...Object.keys(SERIES), ...Object.keys(CARDS)];
-
 /**
+ * The charts of measured series, as the schema groups them: of the optimizer, the experts, the machine, its
+ * GPUs.
  * @param {Run} run
  * @param {object} reach where the axis ends: {of, lastStep, planned}
- * @returns {Record<string, import("./chart.js").Chart | null>} null where the log has no such series
+ * @returns {Record<string, import("./chart.js").Chart | null>} by title; null where the log has no such series
  */
-export function seriesCharts(run, reach) {
-  const charts = Object.entries(SERIES).map(([key, names]) => [key, chartOf(run, TITLES[key], labelled(names), reach)]);
-  const cards = Object.entries(CARDS).map(([key, name]) => [key, chartOf(run, undefined, cardsOf(run, name), reach)]);
-  return Object.fromEntries([...charts, ...cards]);
+function seriesCharts(run, reach) {
+  const charts = [...chartMetrics()].map(([title, metrics]) => {
+    const named = metrics.flatMap((metric) => [[metric.name, metric.label], ...gpuSeries(run, metric.name)]);
+    return [title, chartOf(run, title, named, reach)];
+  });
+  return Object.fromEntries(charts);
 }
 
-/** @returns {[string, string][]} [series, what its line is called] */
-function labelled(names) {
-  return names.map((name) => [name, metricWords(name).label.toLowerCase()]);
-}
-
-function cardsOf({ series }, name) {
+/** @returns {[string, string][]} the series of each GPU, and what its line is called */
+function gpuSeries({ series }, name) {
   const found = Object.keys(series).filter((other) => other.startsWith(`${name}/`));
   const numbered = found.map((other) => [other, Number(other.slice(name.length + 1))]);
-  return numbered.sort((a, b) => a[1] - b[1]).map(([other, number]) => [other, `card ${number}`]);
+  return numbered.sort((a, b) => a[1] - b[1]).map(([other, number]) => [other, `GPU ${number}`]);
 }
 
 function chartOf(run, title, named, reach) {
   const present = named.filter(([name]) => run.series[name]?.x.length);
   if (present.length === 0) return null;
-  const words = present.map(([name]) => metricWords(name));
+  const metrics = present.map(([name]) => metricOf(name));
   const values = present.flatMap(([name]) => run.series[name].y);
-  const [size, shown] = sizeOf(words[0].unit, values);
+  const [size, shown] = sizeOf(metrics[0].unit, values);
   const isAlone = present.length === 1;
   const lines = present.map(([name, label], index) => {
     const { x, y } = run.series[name];
     const color = COLORS[index % COLORS.length];
     return { label, color, x, y: size === 1 ? y : y.map((value) => value / size), end: isAlone ? "" : undefined };
   });
-  const note = isImported(run) ? "As it was logged." : [...new Set(words.map(({ meaning }) => meaning))].join(" ");
+  const note = isImported(run) ? "As it was logged." : [...new Set(metrics.map(({ meaning }) => meaning))].join(" ");
   const room = isAlone ? 24 : 112;
-  return { title: title ?? words[0].label, unit: shown, room, note, lines, zero: true, ...reach };
+  return { title, unit: shown, room, note, lines, zero: true, ...reach };
 }
 
 /** Bytes as a reader's unit, shares as per cent. @returns {[number, string]} */

@@ -4,17 +4,7 @@ import { h } from "../../figures/vnode.js";
 import { firstStep, isImported } from "../fold.js";
 import { bytesText, countText, deltaText, durationText, lossText, metricText, moneyText } from "../../figures/number.js";
 import { typed } from "../command-line.js";
-import { metricWords } from "../schema.js";
-
-/** Series whose newest value is a fact of its own, with what stands below it. */
-const MORE_FACTS = [
-  ["train/grad_norm", "before clipping"],
-  ["perf/step_seconds", "of one step"],
-  ["train/skipped", "gradients not finite"],
-  ["sys/rss_bytes", "as the system sees it"],
-  ["opt/stalled_ratio", "of bf16 weights, unmoved"],
-  ["router/load_max", "times an even share"],
-];
+import { factMetrics } from "../schema.js";
 
 /**
  * @param {ReturnType<typeof import("../fold.js").emptyRun>} run
@@ -84,7 +74,7 @@ function factsView(run) {
     ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trainable tokens"],
     memoryFact(run),
     costFact(run),
-    ...MORE_FACTS.map(([name, note]) => moreFact(run, name, note)),
+    ...factMetrics().map((metric) => measuredFact(run, metric)),
   ].filter((fact) => fact && fact[1] !== null);
   if (facts.length === 0) return null;
   return h("dl", { class: "run-numbers" }, facts.map(factView));
@@ -105,10 +95,9 @@ function lastText(run, name, unit) {
   return value === undefined ? null : metricText(value, unit);
 }
 
-function moreFact(run, name, note) {
-  const { label, unit } = metricWords(name);
+function measuredFact(run, { name, label, unit, fact }) {
   const isBad = name === "train/skipped" && run.series[name]?.y.at(-1) > 0;
-  return [label, lastText(run, name, unit), isImported(run) ? "as logged" : note, isBad ? "worse" : ""];
+  return [label, lastText(run, name, unit), isImported(run) ? "as logged" : fact, isBad ? "worse" : ""];
 }
 
 function evalFact(run, suite, label) {

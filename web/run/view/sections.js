@@ -4,13 +4,13 @@ import "./chart.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { isImported, otherName, otherSeries } from "../fold.js";
 import { clockText } from "../../figures/number.js";
-import { chartsOf, SERIES_CHARTS } from "./charts.js";
+import { chartsOf } from "./charts.js";
 import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
 import { headView, noticeView, postMortemView } from "./head.js";
 import { rowsView } from "./examples.js";
+import { chartMetrics, stepMetrics } from "../schema.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 
-const STEP_SERIES = ["train/loss", "opt/lr", "train/grad_norm", "perf/step_seconds"];
 const ALERTS_SHOWN = 20;
 
 /** Builds the empty frame inside `view` and returns its parts. */
@@ -44,11 +44,11 @@ export function buildParts(view) {
   };
   parts.spoken.setAttribute("role", "status");
   parts.rate.className = "run-chart-low";
-  for (const name of SERIES_CHARTS) {
+  const measured = [...chartMetrics().keys()];
+  for (const name of measured) {
     parts[name] = Object.assign(document.createElement("run-chart"), { className: "run-chart-low", hidden: true });
   }
-  const more = SERIES_CHARTS.map((name) => parts[name]);
-  parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...more);
+    parts.charts.append(parts.loss, parts.evals, parts.memory, parts.rate, parts.drift, ...measured.map((name) => parts[name]));
   buildTools(parts);
   buildTables(parts);
   parts.halt.addEventListener("click", () => view.dispatchEvent(new Event("halt")));
@@ -277,7 +277,7 @@ function buildTables(parts) {
 function fillTables(parts, run) {
   parts.run = run;
   const tables = {
-    stepTable: stepTable(run, STEP_SERIES),
+    stepTable: stepTable(run, stepMetrics()),
     evalTable: evalTable(run),
     memoryTable: memoryTable(run.memory),
     driftTable: driftTable(run.drift),

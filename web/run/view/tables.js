@@ -1,7 +1,7 @@
 /** What the charts of a run show, as tables for readers who cannot see, or want to copy, them. */
 
 import { firstStep } from "../fold.js";
-import { componentLabel, inOrder, metricWords } from "../schema.js";
+import { componentLabel, inOrder, metricOf } from "../schema.js";
 import { columnsOf, movedLayers } from "./bars.js";
 
 const MOST_ROWS = 200;
@@ -17,9 +17,9 @@ export function stepTable(run, names) {
   };
   const columns = present.map(valueAt);
   return {
-    headers: ["Step", ...present.map((name) => metricWords(name).label)],
+    headers: ["Step", ...present.map((name) => metricOf(name).label)],
     rows: steps.map((step) => [step, ...columns.map((at) => at(step))]),
-    units: ["", ...present.map((name) => plainUnit(metricWords(name).unit))],
+    units: ["", ...present.map((name) => plainUnit(metricOf(name).unit))],
     caption: steps.length < (run.series[present[0]]?.x.length ?? 0) ? "Every so many steps" : "By step",
   };
 }
