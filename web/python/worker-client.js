@@ -18,7 +18,7 @@
  *   own policy ──"bare"──▶ page's policy ──it breaks before its first message──▶ no policy
  */
 
-import { guardedAddress, scriptAddress } from "../frontier/script.js";
+import { guardedAddress, scriptAddress } from "./script-address.js";
 import { isAllowed } from "./messages.js";
 import { runtime } from "./runtime-files.js";
 

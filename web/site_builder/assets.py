@@ -20,8 +20,8 @@ from site_builder.errors import SiteError
 from site_builder.fonts import PRELOADED, licences, write_fonts
 from site_builder.formats import mb
 from unfrozen import decision, planner
-from unfrozen.frontier.kinds import LINE_MOST
 from unfrozen.lab.demo import FILES
+from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
@@ -136,9 +136,9 @@ def _bundle_worker(out: Path, known: list[str]) -> None:
 def _defined(**values: Any) -> list[str]:
     """Options for esbuild: names in the sources become what the site carries.
 
-    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `LINE_MOST`: no such list is kept by hand.
+    `PACKAGES`, `DEMO`, `RUNTIME_BYTES` and `MAX_LINE_LENGTH`: no such list is kept by hand.
     """
-    values["LINE_MOST"] = LINE_MOST
+    values["MAX_LINE_LENGTH"] = MAX_LINE_LENGTH
     values["RUNTIME_BYTES"] = counted_bytes()
     return [f"--define:{name}={json.dumps(value)}" for name, value in values.items()]
 
