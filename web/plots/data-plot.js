@@ -291,7 +291,6 @@ export class DataPlot extends HTMLElement {
   }
 }
 
-if (!customElements.get("data-plot")) customElements.define("data-plot", DataPlot);
 
 /** Shorter drags are clicks. */
 const SHORTEST_DRAG = 8;
@@ -353,3 +352,5 @@ export class PlotZoom {
     return to - from < SHORTEST_DRAG ? null : [layout.x.invert(from), layout.x.invert(to)];
   }
 }
+
+if (!customElements.get("data-plot")) customElements.define("data-plot", DataPlot);

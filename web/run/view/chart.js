@@ -232,8 +232,6 @@ export class RunChart extends HTMLElement {
   }
 }
 
-customElements.define("run-chart", RunChart);
-
 /**
  * @param {Line[]} lines
  * @returns {import("../../figures/vnode.js").VNode} empty when no line has a name
@@ -247,3 +245,5 @@ function lineName({ color, dashed, end, label }) {
   const key = h("span", { class: `run-key run-key${color}${dashed ? " run-key-dashed" : ""}` });
   return h("li", null, key, end ?? label);
 }
+
+customElements.define("run-chart", RunChart);

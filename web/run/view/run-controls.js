@@ -114,8 +114,6 @@ function group(label) {
   return made;
 }
 
-customElements.define("run-orders", RunOrders);
-
 const LABELS = {
   steps: "Steps",
   lr: "Learning rate",
@@ -263,4 +261,5 @@ function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+customElements.define("run-orders", RunOrders);
 customElements.define("run-start", RunStart);
