@@ -185,7 +185,10 @@ def test_memory_that_runs_out_is_told_with_a_remedy_and_the_next_run_has_it_agai
     within_the_worker(reader, FULL)
     failed = reader.train(SHORT | {"rows_per_step": 64})
     assert failed["status"] == "failed"
-    assert "Python ran out of the memory that a browser gives a page; closing other tabs" in reader.said
+    assert (
+        "Python ran out of the memory that a browser gives a page; closing other tabs"
+        in reader.said
+    )
     assert reader.state["status"] == "failed"
     assert reader.train(SHORT)["ok"]
     assert reader.said == ""
