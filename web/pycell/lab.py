@@ -1,4 +1,4 @@
-"""The Python side of the page's own fine-tune: checks files, opens a session; see web/python/lab-session.js."""
+"""The Python side of the lab in the page: checks files, opens a session; see lab-session.js."""
 
 from __future__ import annotations
 
