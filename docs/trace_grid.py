@@ -191,7 +191,7 @@ def _row(
     hub_id: str, micro_batch: int, seq_len: int, changes: dict[str, Any], layers: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """One configuration; `layers` keeps that many, 0 all."""
-    from gpu_runner.trace.report import row_id
+    from gpu_runner.memory.trace_report import trace_id
     from unfrozen.model.catalogue import CATALOGUE
 
     model = dict(CATALOGUE[hub_id].config)
@@ -200,12 +200,12 @@ def _row(
     recipe = RECIPE | {"micro_batch": micro_batch, "seq_len": seq_len} | changes
     job = {"model": model, "recipe": recipe, "cluster": {"gpus": 1, "sharding": "none"}}
     name = hub_id.partition("/")[2] + (f"-{layers}-layers" if layers else "")
-    return row_id(job, name), job
+    return trace_id(job, name), job
 
 
 def main(arguments: list[str]) -> int:
     """Trace what is missing and write the file after every row."""
-    from gpu_runner.trace.step import trace
+    from gpu_runner.memory.traced_job import trace
 
     wanted = dict(grid())
     if arguments == ["--list"]:

@@ -29,12 +29,12 @@ from torch.utils._pytree import tree_leaves
 
 import tiny_families
 from gpu_runner.data.feed import Batch, Feed
+from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model import attention, blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import Early
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter
 from gpu_runner.world import World
 from measured_steps import ROWS
 from unfrozen.schedules import Schedule

@@ -20,15 +20,16 @@ from gpu_runner.config.resolve import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed
+from gpu_runner.memory.formula import predict
+from gpu_runner.memory.prediction import Prediction
+from gpu_runner.memory.tracker import StepMemory, measure_step
 from gpu_runner.model import blocks
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.loss import training_loss
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer_in_backward import Early
-from gpu_runner.plan.predict import Prediction, predict
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import StepMemory, measured
 from gpu_runner.world import World, join
 from run_process import together
 from unfrozen.model import ModelConfig
@@ -101,9 +102,9 @@ def step(case: Case, world: World | None = None) -> tuple[StepMemory, Prediction
     exact = compute == config.params
     world.shard(model, None if exact else torch.bfloat16)
     taken = _step(model, config, world, rows(case.longest), exact=exact)
-    with measured(model, taken.optimizer, CPU, wanted=config.compile) as (meter, _):
+    with measure_step(model, taken.optimizer, CPU, wanted=config.compile) as (meter, _):
         train_step(taken, 1, meter)  # measured, blocks are not compiled, which takes long
-    with measured(model, taken.optimizer, CPU, wanted=True) as (meter, memory):
+    with measure_step(model, taken.optimizer, CPU, wanted=True) as (meter, memory):
         train_step(taken, 2, meter)
     assert memory is not None
     shape = max(taken.feed.shapes(2), key=lambda found: found.rows * found.length)

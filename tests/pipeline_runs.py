@@ -12,7 +12,7 @@ from torch.distributed.pipelining.schedules import get_schedule_class
 from torch.nn import functional
 
 import tiny_families
-from gpu_runner.train.measure import TensorTracker
+from gpu_runner.memory.tracker import TensorTracker
 from run_process import together
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.layout import stage_layers, stages_of

@@ -1,4 +1,4 @@
-"""A loop with Accelerate, watched: one tracker."""
+"""A watched loop with Accelerate: one tracker."""
 
 import torch
 from accelerate import Accelerator

@@ -1,4 +1,4 @@
-"""A loop of one's own, watched: two lines more than without."""
+"""A watched custom loop: two lines more than without."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer, watched: one callback more."""
+"""A watched SFTTrainer of TRL: one callback more."""
 
 import torch
 from datasets import Dataset

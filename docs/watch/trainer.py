@@ -1,4 +1,4 @@
-"""The Trainer of transformers, watched: one callback more."""
+"""A watched Trainer of transformers: one callback more."""
 
 import torch
 from transformers import (

@@ -7,7 +7,6 @@ Reading order (each module uses only those above it; folders give their own orde
 - `installed` — how this was installed: what to type, where runs lie
 - `text` — words for a terminal
 - `system` — the machine under a run, sampled from the side
-- `oom` — out of memory: where, what was larger than predicted, what would have fitted
 - `demo` — the small model of a first run, and its data
 - `config` — what a run is asked for
 - `data` — from a row to a batch
@@ -15,13 +14,13 @@ Reading order (each module uses only those above it; folders give their own orde
 - `model` — found, loaded; its blocks and its loss
 - `optim` — how a gradient becomes an update
 - `checkpoint` — directories that are whole or absent
+- `memory` — the memory of a step: measured, predicted, and explained where it runs out
 - `plan` — a run before it costs anything
 - `train` — the step, and what is measured of it
 - `log` — events.jsonl: written, read while it grows, listed
 - `run` — one run from its command line to its last line
 - `cluster` — … on machines that come and go
-- `watch` — somebody else's training loop in the page
-- `trace` — a step that costs nothing
+- `watch` — any other training loop in the page
 - `calibrate` — what this machine really does, in place of what the planner assumes
 - `serve` — the page and its runs, on one loopback origin
 - `doctor` — what is installed, what is missing, what to type about it

@@ -29,6 +29,9 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.errors import ExitCode, is_out_of_memory
+from gpu_runner.memory.formula import build_recipe, heaviest_micro_batch, predict
+from gpu_runner.memory.prediction import MARGIN
+from gpu_runner.memory.tracker import SilentMeter, measure_step
 from gpu_runner.model import attention, blocks
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.load import DTYPES
@@ -36,11 +39,8 @@ from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.machine import choose_device, free_bytes, precision, set_up
 from gpu_runner.plan.pace import card, product_rate
-from gpu_runner.plan.predict import heaviest, predict, recipe
-from gpu_runner.plan.remedy import MARGIN
 from gpu_runner.text import printable
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter, measured
 from gpu_runner.world import World
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
@@ -178,7 +178,7 @@ def _feed(size: Size, *, packed: bool) -> Feed:
 def _predicted(size: Size, feed: Feed, config: TrainConfig, compute: str) -> tuple[int, int]:
     """The heaviest of the steps that are taken, and the bytes predicted for it."""
     last = WARM_UP + TIMED
-    number, shape = heaviest(feed, last, size.shape, config, compute)
+    number, shape = heaviest_micro_batch(feed, last, size.shape, config, compute)
     return number, predict(size.shape, config, compute, shape).peak_bytes
 
 
@@ -191,7 +191,7 @@ def tried(size: Size, place: torch.device, compute: str, peak: float, *, packed:
     try:
         step = _step(size, feed, config, place, compute)
         seconds, speed = _timed(step)
-        with measured(step.model, step.optimizer, place, wanted=True) as (meter, memory):
+        with measure_step(step.model, step.optimizer, place, wanted=True) as (meter, memory):
             train_step(step, heavy, meter)
         assert memory is not None
     except Exception as error:
@@ -215,7 +215,7 @@ def _flops(size: Size, feed: Feed, config: TrainConfig, compute: str) -> float:
     lengths = [len(example.ids) for example in feed.examples]
     seen = round(sum(n**2 for n in lengths) / sum(lengths))
     (shape,) = list(feed.shapes(1))[:1]
-    asked = recipe(config, compute, shape._replace(rows=1, length=seen), size.shape)
+    asked = build_recipe(config, compute, shape._replace(rows=1, length=seen), size.shape)
     return flops(Job(size.shape, asked, Cluster(1, "none"))).model
 
 

@@ -19,7 +19,7 @@ import torch
 
 import unfrozen
 from gpu_runner.model.load import find, load, load_tokenizer
-from gpu_runner.watch.memory import measuring
+from gpu_runner.watch import measurement
 from tests.bench import Ratio, show
 
 TURNS, MEASURED_TURNS = 16, 5
@@ -85,7 +85,7 @@ def main() -> int:
             for loop in (ours, alone, alone, ours):
                 loop.step()
             pairs = taken(alone.step, ours.step, TURNS)
-            usual, measuring.MEASURED_EVERY = measuring.MEASURED_EVERY, 1  # type: ignore[misc]
+            usual, measurement.MEASURED_EVERY = measurement.MEASURED_EVERY, 1  # type: ignore[misc]
             ours.step()
             measured = ratio(taken(alone.step, ours.step, MEASURED_TURNS))
             assert run.errors == 0

@@ -9,23 +9,24 @@ from playwright.sync_api import Browser, Page, expect
 from accessibility import objections
 from browser.run_reader import RunReader, reaches, written
 from gpu_runner.log.writer import EventLog, SystemClock
-from gpu_runner.oom.report import PostMortem, post_mortem
-from gpu_runner.oom.scene import BatchSize, Held, Other, Proposal, Scene
+from gpu_runner.memory.limit import MemoryLimit, OtherProcess
+from gpu_runner.memory.out_of_memory import BatchSize, Failure, OutOfMemoryReport, explain
+from gpu_runner.memory.prediction import Suggestion
 from run import writer
 
 GIB = 2**30
 STEPS = 12
 
 
-def found() -> PostMortem:
+def found() -> OutOfMemoryReport:
     """What a card without memory left would have told."""
     error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     settings = (
-        Proposal("--micro-batch 2 --grad-accum 8", 20 * GIB),
-        Proposal("--set checkpointing=selective --set loss=chunked", 21 * GIB, 1.12),
-        Proposal("--params bf16 --set rounding=stochastic", 15 * GIB, note="bf16 weights"),
+        Suggestion("--micro-batch 2 --grad-accum 8", 20 * GIB),
+        Suggestion("--set checkpointing=selective --set loss=chunked", 21 * GIB, 1.12),
+        Suggestion("--params bf16 --set rounding=stochastic", 15 * GIB, note="bf16 weights"),
     )
-    scene = Scene(
+    failure = Failure(
         doing="backward",
         step=STEPS + 1,
         micro_batch=2,
@@ -33,13 +34,13 @@ def found() -> PostMortem:
         batch=BatchSize(1, 16_384, 9_000),
         predicted={"backward": {"params": 8 * GIB, "activations": 9 * GIB}},
         measured={"backward": {"params": 8 * GIB, "activations": 12 * GIB}},
-        now="backward",
-        held=Held("the card", 24 * GIB, GIB, 20 * GIB, 23 * GIB, GIB),
-        others=(Other(4711, "a_process_with_a_long_name" * 2, 3 * GIB),),
+        measuring="backward",
+        limit=MemoryLimit("the GPU", 24 * GIB, GIB, 20 * GIB, 23 * GIB, GIB),
+        others=(OtherProcess(4711, "a_process_with_a_long_name" * 2, 3 * GIB),),
         budget_bytes=22 * GIB,
-        settings=settings,
+        suggestions=settings,
     )
-    return post_mortem(error, scene)
+    return explain(error, failure)
 
 
 def write(folder: Path, name: str) -> None:
@@ -87,8 +88,12 @@ def test_place_bound_and_settings_are_told_in_the_words_of_the_trainer(reader: R
     assert shown == dict(told.facts)
     assert "step 13, micro-batch 2 of 4" in shown["Where"].lower()
     assert "Activations needed 12.0 GiB, 3.00 GiB more than predicted" in shown["Predicted"]
-    assert panel.locator("code").all_inner_texts() == [one.options for one in told.scene.settings]
-    assert panel.locator("li .run-note").all_inner_texts() == list(map(str, told.scene.settings))
+    assert panel.locator("code").all_inner_texts() == [
+        one.options for one in told.failure.suggestions
+    ]
+    assert panel.locator("li .run-note").all_inner_texts() == list(
+        map(str, told.failure.suggestions)
+    )
 
 
 def test_the_machine_has_charts_in_its_units_and_a_line_for_every_card(reader: RunReader) -> None:

@@ -14,6 +14,7 @@ from gpu_runner.data.dataset import TASK, RowSet
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed
 from gpu_runner.log.writer import EventLog, SystemClock
+from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model import attention, blocks
 from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer
@@ -21,7 +22,6 @@ from gpu_runner.train import allocator
 from gpu_runner.train.evaluate import Evaluator
 from gpu_runner.train.initial_weights import anchor
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter
 from gpu_runner.world import World
 from tests.trainers import Outcome, Work, on_card
 from unfrozen.events import METRICS

@@ -23,12 +23,13 @@ from gpu_runner.checkpoint.directory import Saved, publish
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.resolve import resolve
 from gpu_runner.errors import Diverged
+from gpu_runner.memory.formula import build_recipe
+from gpu_runner.memory.prediction import Prediction
 from gpu_runner.model.load import find, load, load_tokenizer
 from gpu_runner.model.save import save
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.plan import plan, predict
+from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.predict import Prediction
 from gpu_runner.run import start
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.events import start_event
@@ -191,7 +192,7 @@ def predicted(planned: RunPlan, rank: int) -> Prediction | None:
     if planned.shape is None:
         return None
     config, largest = planned.config, planned.heaviest
-    full = predict.recipe(config, planned.compute, largest, planned.shape)
+    full = build_recipe(config, planned.compute, largest, planned.shape)
     recipe = replace(full, lora=Lora(rank=rank, dtype=config.params, library="peft"))
     found = instants(planned.shape, recipe, loss_tokens=max(1, largest.loss_tokens))
     return Prediction(found, 0)

@@ -84,10 +84,10 @@ def plan(options: dict[str, Any]) -> None:
 
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), console_with_libraries()
+    from gpu_runner.memory.tracing import predict_by_tracing
     from gpu_runner.plan import plan
     from gpu_runner.plan.shown import table
     from gpu_runner.plan.shown.reading import reading
-    from gpu_runner.train.foretold import foretell
     from gpu_runner.world import World
 
     plan.check_new(config.out)
@@ -95,7 +95,7 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
         World(size=ranks).check(config.grad_accum)
         with reading(console) as watch:
-            planned = plan.make(config, ranks=ranks, foretell=foretell, watch=watch)
+            planned = plan.make(config, ranks=ranks, trace=predict_by_tracing, watch=watch)
         table.show_plan(console, planned)
     return ExitCode.OK
 
@@ -219,9 +219,9 @@ def trace(
 
     def run() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.trace import report
+        from gpu_runner.memory import trace_report
 
-        report.run(job, as_json=as_json, console=console)
+        trace_report.run(job, as_json=as_json, console=console)
         return ExitCode.OK
 
     exit_with(run)

@@ -11,8 +11,8 @@ from typing import Final
 import torch
 
 from gpu_runner.data.examples import lengths
+from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.predict import recipe
 from gpu_runner.system.calibration import kept
 from gpu_runner.system.names import cpu_name
 from unfrozen.hardware.gpus import GPUS, Gpu
@@ -50,7 +50,7 @@ def pace(planned: RunPlan) -> Pace | None:
     tokens = planned.feed.rows_per_step * rows.tokens / len(rows.examples)
     sizes = lengths(rows.examples)
     seen = sum(size**2 for size in sizes) / sum(sizes)  # a token's document, on average
-    asked = recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
+    asked = build_recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
     asked = replace(asked, micro_batch=planned.config.micro_batch, seq_len=max(1, round(seen)))
     ranks = planned.feed.ranks
     job = Job(planned.shape, asked, Cluster(ranks, "zero3" if ranks > 1 else "none"))

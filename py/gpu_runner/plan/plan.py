@@ -21,16 +21,17 @@ from gpu_runner.data.encode import Encoder, pad_token
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.errors import ModelLoadError, UsageError
+from gpu_runner.memory.advice import format_advice
+from gpu_runner.memory.prediction import MARGIN, Prediction
 from gpu_runner.model import custom_code
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens
 from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
-from gpu_runner.plan import processor, remedy
-from gpu_runner.plan.fitting import Fitting, Foretell
+from gpu_runner.plan import processor
 from gpu_runner.plan.machine import choose_device, free_bytes, precision
-from gpu_runner.plan.predict import Prediction
+from gpu_runner.plan.predictor import Predictor, TraceStep
 from gpu_runner.plan.schedule import schedule_for
 from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
@@ -57,7 +58,10 @@ class RunPlan:
     compute: str
     heaviest_step: int
     heaviest: BatchShape
+    predictor: Predictor
     prediction: Prediction | None
+    not_predicted: str = ""
+    """Why there is no prediction."""
     positions: int = 0
     """Tokens that the model was made for; 0 if its configuration does not say."""
     code: str = ""
@@ -145,10 +149,12 @@ class RunPlan:
         return found
 
     def _padded(self) -> list[str]:
-        """Why rows are padded, where nobody asked for it."""
+        """Return why examples are padded and not packed, where that is not the user's choice."""
         if self.shape is None:
-            how = "cannot be predicted" if self.prediction is None else "was traced, not computed"
-            why = f"its memory {how} for this model type, and its rows are padded, not packed"
+            why = "its memory was traced, because the planner does not know this model type"
+            if self.prediction is None:
+                why = f"its memory cannot be predicted ({self.not_predicted})"
+            why += "; its examples are padded, not packed"
         elif self.config.packing and not packs(self.shape.architecture):
             why = "its rows are padded: in a model of this type they cannot share a sequence"
         else:
@@ -156,11 +162,9 @@ class RunPlan:
         return [f"{self.source.name}: {why}."]
 
     def advice(self) -> str:
-        """The changes that lower the memory for the least time, with their predicted peaks."""
-        offloads, ranks = self.device.type == "cuda" and self.feed.ranks == 1, self.feed.ranks
-        return remedy.advice(
-            self.shape, self.config, self.compute, self.heaviest, offloads=offloads, ranks=ranks
-        )
+        """Return the settings that fit, those that cost least time first, as one sentence."""
+        budget = round(MARGIN * self.available_bytes)
+        return format_advice(self.predictor.suggest(self.config, self.heaviest, budget))
 
 
 def check_new(out: str | None) -> None:
@@ -173,16 +177,16 @@ def make(
     config: TrainConfig,
     rank: int = 0,
     ranks: int = 1,
-    foretell: Foretell | None = None,
+    trace: TraceStep | None = None,
     watch: Watch = unwatched,
 ) -> RunPlan:
     """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
 
-    The plan is that of process number `rank` of `ranks`. `foretell` is asked where the model is of
-    a type whose memory is not computed; `watch` is told how far the rows are read.
+    The plan is that of process number `rank` of `ranks`. `trace` predicts the memory of a model of
+    an unknown type; `watch` is told how far the rows are read.
     """
     try:
-        planned = _made(config, rank, ranks, foretell, watch)
+        planned = _made(config, rank, ranks, trace, watch)
         price = Price.of(config.price, config.currency, planned.device.type, ranks)
         return replace(planned, price=price)
     except InputError as error:  # what the library may take, and the count of its memory does not
@@ -190,10 +194,9 @@ def make(
 
 
 def _made(
-    config: TrainConfig, rank: int, ranks: int, foretell: Foretell | None, watch: Watch
+    config: TrainConfig, rank: int, ranks: int, trace: TraceStep | None, watch: Watch
 ) -> RunPlan:
-    device = choose_device(config.device)
-    _check_device(config, device)
+    device = _device(config)
     source = find(config.model, trusted=config.trust_remote_code)
     architecture, shape = read_config(source)
     tokenizer = load_tokenizer(source)
@@ -205,10 +208,11 @@ def _made(
     train, suites = run_data.read(config, encoder, watch)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
     compute, pad = precision(config, device), pad_token(tokenizer)
-    fitting = Fitting(source, shape, train, pad, compute, device, ranks, rows, foretell)
-    config = fitting.fitted(config)
-    feed = replace(fitting.feed(config), rank=rank)
-    step, largest = fitting.largest(config)
+    predictor = Predictor(source, shape, train, pad, compute, device, ranks, rows, trace)
+    config = predictor.with_micro_batch(config)
+    feed = replace(predictor.feed(config), rank=rank)
+    step, heaviest = predictor.heaviest(config)
+    prediction, not_predicted = predictor.try_to_predict(config, heaviest)
     return RunPlan(
         config=config,
         source=source,
@@ -222,17 +226,20 @@ def _made(
         device=device,
         compute=compute,
         heaviest_step=step,
-        heaviest=largest,
+        heaviest=heaviest,
         positions=positions,
         code="" if source.trusted else custom_code.remark(source.name, vars(architecture)),
-        prediction=fitting.predicted(config, largest),
+        predictor=predictor,
+        prediction=prediction,
+        not_predicted=not_predicted,
         vocabulary=vocabulary,
         available_bytes=free_bytes(device, ranks),
     )
 
 
-def _check_device(config: TrainConfig, device: torch.device) -> None:
-    """Refuse what this device has no use for, or cannot do. Raises `UsageError`."""
+def _device(config: TrainConfig) -> torch.device:
+    """Return the device of the run. Raises `UsageError` for settings that it does not support."""
+    device = choose_device(config.device)
     if config.activation_offload and device.type == "cpu":
         raise UsageError(
             "activation_offload on a CPU: activations are in the memory of the host already. Set"
@@ -240,6 +247,7 @@ def _check_device(config: TrainConfig, device: torch.device) -> None:
         )
     if config.compile:
         check_compiler(device)
+    return device
 
 
 def _added(config: TrainConfig, tokenizer: Any, architecture: Any) -> Vocabulary | None:

@@ -20,7 +20,7 @@ from gpu_runner.errors import (
     is_out_of_memory,
 )
 from gpu_runner.installed import program, runs_folder
-from gpu_runner.oom.report import PostMortem
+from gpu_runner.memory.out_of_memory import OutOfMemoryReport
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
 from gpu_runner.run.events.progress import RunSummary
@@ -47,7 +47,7 @@ class End:
     """What the process says of an end that is no error."""
     better: list[Standing] = field(default_factory=list)
     """The checkpoint that did better on the task than the model, if there is one."""
-    post_mortem: PostMortem | None = None
+    post_mortem: OutOfMemoryReport | None = None
     """Of a run without memory, what was found."""
 
     def numbers(
@@ -76,7 +76,7 @@ def losses(history: History) -> dict[str, list[float]]:
 
 
 def describe_error(
-    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], PostMortem]
+    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], OutOfMemoryReport]
 ) -> End:
     """The end that an exception means; out of memory is examined."""
     if is_out_of_memory(error):
@@ -92,7 +92,7 @@ def describe_error(
 
 
 def _out_of_memory(
-    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], PostMortem]
+    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], OutOfMemoryReport]
 ) -> End:
     """What was found; and if even that fails, in what memory there is, the message and advice."""
     first = (str(error).splitlines() or ["out of memory"])[0]

@@ -24,6 +24,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode, RunnerError, UsageError, everyones
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME
+from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.model.load import Source
 from gpu_runner.plain import read_whole
 from gpu_runner.plan import plan
@@ -36,7 +37,6 @@ from gpu_runner.run.prepared import PreparedRun
 from gpu_runner.run.running import execute
 from gpu_runner.run.start import claimed, prepare, sets_of, world_of, write_config
 from gpu_runner.text import counted
-from gpu_runner.train.foretold import foretell
 from gpu_runner.train.loop import State
 
 MOST_CONFIG_BYTES: Final = 1024 * 1024
@@ -91,7 +91,7 @@ def resume(directory: Path, console: Console, wish: Wish = Wish()) -> ExitCode:
         found = _read(*world.on_first(lambda: checkpoint.newest(directory / CHECKPOINTS)))
         world.on_first(lambda: _check_found(directory, found, wish))
         with reading(quiet) as watch:
-            planned = plan.make(config, world.rank, world.size, foretell, watch)
+            planned = plan.make(config, world.rank, world.size, predict_by_tracing, watch)
         source = planned.source
         if found.path is not None:
             source = Source("directory", source.name, str(found.path), trusted=wish.trusted)

@@ -16,13 +16,13 @@ from gpu_runner.log.mailbox import Mailbox
 from gpu_runner.log.opened import open_log
 from gpu_runner.log.tail import LOG_NAME, last_value
 from gpu_runner.log.writer import EventLog
+from gpu_runner.memory.formula import steps_to_measure, uncompiled_step
 from gpu_runner.model.blocks import offloading
 from gpu_runner.model.loss import training_loss
 from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.optim.optimizer_in_backward import Early
 from gpu_runner.plan.machine import card_names
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.predict import step_as_written, steps_to_measure
 from gpu_runner.run.checkpointer import Checkpointer
 from gpu_runner.run.control import ControlLoop
 from gpu_runner.run.ending import End, describe_error, summary_of
@@ -172,7 +172,7 @@ def _training(
         eval_every=planned.config.eval_every,
         save_every=planned.save_every,
         measured_steps=measured,
-        written_step=step_as_written(planned.config, measured),
+        written_step=uncompiled_step(planned.config, measured),
         place=prepared.place,
     )
 

@@ -39,6 +39,7 @@ from gpu_runner.errors import (
 )
 from gpu_runner.log.runs import CONFIG_NAME
 from gpu_runner.log.tail import LOG_NAME, writer_alive
+from gpu_runner.memory.tracing import predict_by_tracing
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plain import open_plain
 from gpu_runner.plan import plan
@@ -51,7 +52,6 @@ from gpu_runner.run.loading import gathered_in, loaded
 from gpu_runner.run.prepared import PreparedRun
 from gpu_runner.run.running import execute
 from gpu_runner.train import allocator
-from gpu_runner.train.foretold import foretell
 from gpu_runner.train.initial_weights import Anchor, anchor
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, join
@@ -67,7 +67,7 @@ def start(config: TrainConfig, console: Console) -> ExitCode:
     with world_of(config) as world:
         quiet = console if world.first else Console(quiet=True)
         with reading(quiet) as watch:
-            planned = plan.make(config, world.rank, world.size, foretell, watch)
+            planned = plan.make(config, world.rank, world.size, predict_by_tracing, watch)
         world.on_first(lambda: _check_place(config.out))
         directory = world.on_first(lambda: _new_directory(planned.config))
         with claimed(directory, world):

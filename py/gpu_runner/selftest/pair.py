@@ -16,13 +16,13 @@ from typing import Final
 import torch
 
 from gpu_runner.data.feed import Feed
+from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model.load import load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.machine import choose_device, set_up
 from gpu_runner.plan.plan import RunPlan, make
 from gpu_runner.selftest.figures import Bench, Check, Figure, need, settings
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter
 from gpu_runner.world import World, join
 
 STEPS, RATE = 3, 1e-3

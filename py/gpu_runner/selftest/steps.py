@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import UsageError
+from gpu_runner.memory.tracker import SilentMeter, measure_step
 from gpu_runner.model import blocks
 from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.load import find, load
@@ -37,7 +38,6 @@ from gpu_runner.selftest.figures import (
     tokens,
 )
 from gpu_runner.train.loop import TrainingStep, train_step
-from gpu_runner.train.measure import SilentMeter, measured
 from gpu_runner.world import World, blocks_of
 
 EXPERTS: Final = {
@@ -187,7 +187,7 @@ def _remembered(compute: str, bench: Bench) -> Figure:
     assert planned.prediction is not None
     train_step(step, 1, SilentMeter())  # moments appear
     device = planned.device
-    with measured(step.model, step.optimizer, device, wanted=True) as (meter, memory):
+    with measure_step(step.model, step.optimizer, device, wanted=True) as (meter, memory):
         train_step(step, planned.heaviest_step, meter)
     assert memory is not None
     predicted = planned.prediction.peak_bytes

@@ -5,8 +5,6 @@ Reading order:
 - `allocator` — memory that a process on a CPU frees stays with it for its next step
 - `initial_weights` — θ₀ on disk, and how far training has moved from it
 - `penalties` — L2-SP and EWC: ways to stay near θ₀
-- `measure` — measured memory of a step, in the names of the prediction
-- `foretold` — the memory of a model that no formula knows, from its own step without weights
 - `step_position` — where in a step a run is, in case it ends there
 - `loop` — the whole algorithm, and nothing else
 - `evaluate` — held-out loss beside its value before training

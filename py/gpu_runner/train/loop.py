@@ -18,11 +18,11 @@ import torch
 
 from gpu_runner.data.feed import Batch, Feed
 from gpu_runner.errors import Diverged
+from gpu_runner.memory.tracker import Meter, StepMemory, measure_step
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.model.routers import Routers
 from gpu_runner.optim.optimizer import StepOptimizer
-from gpu_runner.train.measure import Meter, StepMemory, measured
 from gpu_runner.train.penalties import Penalty
 from gpu_runner.train.step_position import StepPlace, held_now
 from gpu_runner.world import World
@@ -188,7 +188,10 @@ def timed_step(training: Training, number: int) -> StepResult:
     written = as_written(step.model) if number == training.written_step else nullcontext()
     with (
         written,
-        measured(step.model, step.optimizer, step.world.device, wanted=wanted) as (meter, memory),
+        measure_step(step.model, step.optimizer, step.world.device, wanted=wanted) as (
+            meter,
+            memory,
+        ),
     ):
         look = partial(held_now, meter, step.model, step.optimizer, step.world.device)
         place = training.place.begin(number, meter, memory, look)

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from gpu_runner.optim.optimizer import StepOptimizer
-from gpu_runner.train.measure import (
+from gpu_runner.memory.tracker import (
     Components,
     Meter,
     Phase,
@@ -21,6 +20,7 @@ from gpu_runner.train.measure import (
     TensorTracker,
     known_bytes,
 )
+from gpu_runner.optim.optimizer import StepOptimizer
 
 BETWEEN = "between"
 

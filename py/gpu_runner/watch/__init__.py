@@ -1,4 +1,4 @@
-"""Somebody else's training loop in the page: what it will hold, holds and forgets.
+"""Any training loop in the page: its predicted and measured memory, and what it forgets.
 
     run = unfrozen.watch(model, optimizer, task=rows, general={"english": rows})     any loop
     Trainer(…, callbacks=[unfrozen.Callback(task=rows)])                  transformers and TRL
@@ -6,20 +6,21 @@
 
 Reading order:
 
-- `boundary` — what is ours never raises into the loop
-- `taps` — the hooks
-- `steps` — from what they hear to finished steps
-- `spending` — how often what costs something is done
-- `memory` — foretold and measured
-- `looking` — held-out losses, drift and samples, unfelt by the training
-- `told` — the log, and what a person hears
-- `watching` — all of it together
-- `begin` — for any loop
+- `hooks` — the hooks, which never raise into the loop
+- `steps` — finished steps, from what the hooks report
+- `metrics` — MFU and token accuracy, within a budget of time
+- `measurement` — which steps are measured, and how
+- `predictions` — when memory is predicted, and whether the heaviest batch will fit
+- `memory` — predicted, measured, and explained where it runs out
+- `evaluation` — held-out losses, drift and samples, without effect on training
+- `checks` — warnings about the first step
+- `options` — the options of a run, and the first event of its log
+- `run_log` — the log, and the messages on the terminal
+- `run` — `watch`, and the run that it returns
 - `callback` — for transformers and TRL
 - `tracker` — for Accelerate
 """
 
-from gpu_runner.watch.begin import watch
-from gpu_runner.watch.watching import WatchedRun
+from gpu_runner.watch.run import WatchedRun, watch
 
 __all__ = ["WatchedRun", "watch"]

@@ -1,8 +1,8 @@
-"""`unfrozen.Callback`: the Trainer of transformers, and those of TRL, in the page.
+"""`unfrozen.Callback`: watches the Trainer of transformers, and those of TRL.
 
-The page may pause, save and stop such a run: the Trainer's own control does it after the step. What
-the Trainer logs is not shown: its loss is a mean over some steps from which NaN is left out, its
-evaluation loss a mean of batches' means, neither on one axis with what is measured here.
+The page may pause, save and stop such a run through the Trainer's own control after a step. What
+the Trainer logs is not shown: its loss is a mean over some steps without NaN, its evaluation loss a
+mean of batch means; neither is comparable with what is measured here.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ from typing import Any, Final
 import transformers
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from gpu_runner.watch.begin import processes
-from gpu_runner.watch.looking import Rows
-from gpu_runner.watch.memory.foretelling import Habits
-from gpu_runner.watch.memory.holding import Known
-from gpu_runner.watch.memory.metering import States
-from gpu_runner.watch.memory.settings import Words
-from gpu_runner.watch.memory.to_come import lengths_of
-from gpu_runner.watch.taps import unwrapped
-from gpu_runner.watch.told.described import Wishes
-from gpu_runner.watch.watching import WatchedRun
+from gpu_runner.memory.loop import LoopBehavior, Optimizers
+from gpu_runner.memory.loop_advice import LoopOptions
+from gpu_runner.watch.evaluation import Examples
+from gpu_runner.watch.hooks import unwrap_optimizer, world_size
+from gpu_runner.watch.memory import MemoryOptions
+from gpu_runner.watch.options import WatchOptions
+from gpu_runner.watch.predictions import read_lengths
+from gpu_runner.watch.run import WatchedRun
 
-MOST_POINTS: Final = 300  # of the planned learning rate
+MOST_POINTS: Final = 300  # of the planned learning rates
 
 
 class Callback(TrainerCallback):
-    """To be given to a Trainer as one of its `callbacks`; options as of `unfrozen.watch`.
+    """A callback for a Trainer, with the options of `unfrozen.watch`.
 
     `run` is the watched run while the Trainer trains.
     """
@@ -38,8 +36,8 @@ class Callback(TrainerCallback):
     def __init__(
         self,
         *,
-        task: Rows | None = None,
-        general: Mapping[str, Rows] | None = None,
+        task: Examples | None = None,
+        general: Mapping[str, Examples] | None = None,
         tokenizer: Any = None,
         runs: str | Path = "runs",
         name: str | None = None,
@@ -51,7 +49,7 @@ class Callback(TrainerCallback):
         currency: str = "USD",
     ) -> None:
         self.run: WatchedRun | None = None
-        self._wishes = Wishes(
+        self._options = WatchOptions(
             task=task,
             general=general,
             tokenizer=tokenizer,
@@ -60,7 +58,7 @@ class Callback(TrainerCallback):
             eval_every=eval_every,
             prompts=prompts,
             new_tokens=new_tokens,
-            memory=Known(measure=measure),
+            memory=MemoryOptions(measure=measure),
             price=price,
             currency=currency,
         )
@@ -77,32 +75,32 @@ class Callback(TrainerCallback):
         train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Begin to watch. A second start (auto_find_batch_size) ends the first."""
+        """Start to watch. A second start (auto_find_batch_size) closes the first run."""
         del control, kwargs
         if self.run is not None:
-            self.run.close("stopped", "the trainer started anew")
+            self.run.close("stopped", "the trainer restarted")
         rows, collator = (getattr(train_dataloader, one, None) for one in ("dataset", "collate_fn"))
-        given = [] if optimizer is None else [unwrapped(optimizer)]
-        many = processes()
-        wishes = replace(
-            self._wishes,
-            tokenizer=self._wishes.tokenizer or processing_class,
+        given = [] if optimizer is None else [unwrap_optimizer(optimizer)]
+        processes = world_size()
+        options = replace(
+            self._options,
+            tokenizer=self._options.tokenizer or processing_class,
             steps=int(state.max_steps),
             trainer=f"transformers Trainer {transformers.__version__}",
-            can=("pause", "checkpoint", "evaluate", "stop") if many == 1 else (),
+            can=("pause", "checkpoint", "evaluate", "stop") if processes == 1 else (),
             config=args.to_sanitized_dict(),
             plan=planned_rates(lr_scheduler, int(state.max_steps)),
             start_step=int(state.global_step),
-            processes=many,
-            memory=Known(
-                measure=self._wishes.memory.measure,
-                habits=Habits(int(args.gradient_accumulation_steps), keeps_output=""),
-                words=words_of(args),
-                lengths=_lengths(rows, collator),
-                rows_at_once=int(args.per_device_train_batch_size),
+            processes=processes,
+            memory=MemoryOptions(
+                measure=self._options.memory.measure,
+                behavior=LoopBehavior(int(args.gradient_accumulation_steps), keeps_output=""),
+                options=trainer_options(args),
+                lengths=_read_lengths(rows, collator),
+                per_batch=int(args.per_device_train_batch_size),
             ),
         )
-        self.run = WatchedRun(model, States(*given), wishes)
+        self.run = WatchedRun(model, Optimizers(*given), options)
 
     def on_step_end(
         self,
@@ -111,7 +109,7 @@ class Callback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> TrainerControl:
-        """A step has ended: tell it, and pass on what the page asks."""
+        """Log the step that has ended, and pass on the commands of the page."""
         del args, state, kwargs
         if self.run is not None:
             self.run.end_of_step()
@@ -129,7 +127,7 @@ class Callback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """The Trainer has written a checkpoint."""
+        """Log the checkpoint that the Trainer has saved."""
         del control, kwargs
         if self.run is not None:
             self.run.saved(f"{args.output_dir}/checkpoint-{state.global_step}")
@@ -141,7 +139,7 @@ class Callback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Training is over, at its last step or before."""
+        """Close the run, at the last step or before."""
         del args, control, kwargs
         if self.run is not None:
             early = state.global_step < state.max_steps
@@ -149,26 +147,26 @@ class Callback(TrainerCallback):
             self.run.close("stopped" if early else "finished", asked if early else "")
 
 
-def words_of(args: TrainingArguments) -> Words:
-    """How such a Trainer is told to need less memory."""
-    again = "activation_checkpointing" if hasattr(args, "activation_checkpointing") else ""
-    return Words(
-        "per_device_train_batch_size={rows}, gradient_accumulation_steps={parts}",
-        f"{again or 'gradient_checkpointing'}=True",
-        "max_length={length}" if hasattr(args, "max_length") else Words().length,
+def trainer_options(args: TrainingArguments) -> LoopOptions:
+    """Return how the options of such a Trainer are typed."""
+    name = "activation_checkpointing" if hasattr(args, "activation_checkpointing") else ""
+    return LoopOptions(
+        "per_device_train_batch_size={sequences}, gradient_accumulation_steps={parts}",
+        f"{name or 'gradient_checkpointing'}=True",
+        "max_length={length}" if hasattr(args, "max_length") else LoopOptions().length,
     )
 
 
-def _lengths(rows: Any, collator: Any) -> tuple[int, ...]:
-    """Of the rows to come, where they can be read; whatever is wrong with them is not ours."""
+def _read_lengths(rows: Any, collator: Any) -> tuple[int, ...]:
+    """Return the lengths of the training examples; empty where they cannot be read."""
     try:
-        return tuple(lengths_of(rows, collator))
-    except Exception:
+        return tuple(read_lengths(rows, collator))
+    except Exception:  # a data set's own code may raise anything
         return ()
 
 
 def planned_rates(scheduler: Any, steps: int) -> dict[str, Any]:
-    """The rates of a scheduler that is a function of the step, at up to MOST_POINTS; else none."""
+    """Return the rates of a scheduler that is a function of the step, at up to MOST_POINTS."""
     factors = getattr(scheduler, "lr_lambdas", None)
     bases = getattr(scheduler, "base_lrs", None)
     if not factors or not bases or steps < 1:
@@ -180,6 +178,6 @@ def planned_rates(scheduler: Any, steps: int) -> dict[str, Any]:
             max(base * factor(step - 1) for base, factor in zip(bases, factors, strict=True))
             for step in places
         ]
-    except Exception:  # a function of somebody's own that wants more than the step
+    except Exception:  # a custom function may need more than the step
         return {}
     return {"lr": [float(f"{rate:.6g}") for rate in rates], "lr_steps": places}

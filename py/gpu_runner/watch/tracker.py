@@ -1,4 +1,4 @@
-"""`unfrozen.Tracker`: a loop that uses Accelerate, in the page, as one of its trackers.
+"""`unfrozen.Tracker`: watches a loop that uses Accelerate, as one of its trackers.
 
     accelerator = Accelerator(log_with=unfrozen.Tracker(model, optimizer, task=rows))
     accelerator.init_trackers("my run", config={"lr": 1e-4})
@@ -17,12 +17,11 @@ import accelerate
 from accelerate.tracking import GeneralTracker
 from torch import nn
 
-from gpu_runner.watch.begin import watch
-from gpu_runner.watch.watching import WatchedRun
+from gpu_runner.watch.run import WatchedRun, watch
 
 
 class Tracker(GeneralTracker):
-    """Model, optimizer and options as of `unfrozen.watch`; the run begins with `init_trackers`."""
+    """A tracker with the options of `unfrozen.watch`; the run starts with `init_trackers`."""
 
     name = "unfrozen"
     requires_logging_directory = False
@@ -40,7 +39,7 @@ class Tracker(GeneralTracker):
         return self.run
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start to watch."""
         if self._given is not None:
             model, optimizer = self._given
             self._given = None
@@ -48,17 +47,17 @@ class Tracker(GeneralTracker):
             self.run = watch(model, optimizer, trainer=trainer, **self._options)
 
     def store_init_configuration(self, values: Mapping[str, Any]) -> None:
-        """What the loop says of itself."""
+        """Pass the configuration of the loop to the page."""
         if self.run is not None:
             self.run.describe(values)
 
     def log(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
-        """What the loop logs is its own; a step that has ended is told now."""
+        """Log a step that has ended; the values of the loop are ignored."""
         del values, step, kwargs
         if self.run is not None:
             self.run.end_of_step()
 
     def finish(self) -> None:
-        """The training is over."""
+        """Close the run."""
         if self.run is not None:
             self.run.close()

@@ -222,7 +222,7 @@ _POST_MORTEM: Final = record(
         ),
     }
 )
-"""Why memory ran out; see `gpu_runner.oom`. What is shown is `facts`, `advice` and `settings`."""
+"""Why memory ran out (`gpu_runner.memory.out_of_memory`): `facts`, `advice`, `settings` show."""
 
 EVENTS: Final[dict[str, Shape]] = {
     "run.start": _START,

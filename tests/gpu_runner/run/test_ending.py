@@ -10,7 +10,7 @@ import torch
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.config.resolve import resolve
 from gpu_runner.errors import OutOfMemory, is_out_of_memory
-from gpu_runner.oom.report import PostMortem
+from gpu_runner.memory.out_of_memory import OutOfMemoryReport
 from gpu_runner.plan import plan
 from gpu_runner.run.checkpointer import Standing
 from gpu_runner.run.ending import End, describe_error, summary_of, unloaded
@@ -55,7 +55,7 @@ def test_an_examination_that_fails_itself_leaves_the_message_and_the_way_on(
 ) -> None:
     planned = plan.make(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
 
-    def examine(error: BaseException) -> PostMortem:
+    def examine(error: BaseException) -> OutOfMemoryReport:
         raise MemoryError from error
 
     end = describe_error(MemoryError("no room\nat all"), planned, examine)

@@ -8,10 +8,10 @@ import tiny_llama
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.feed import Feed
 from gpu_runner.errors import Diverged
+from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model import attention
 from gpu_runner.optim import optimizer
 from gpu_runner.train.loop import State, StepResult, Training, TrainingStep, train, train_step
-from gpu_runner.train.measure import SilentMeter
 from unfrozen.schedules import Schedule
 
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what is watched, the training goes on and the run says it once."""
+"""Whatever is wrong with the input, training goes on and the run warns once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 import tiny_llama
 import unfrozen
-from gpu_runner.watch.boundary import MOST_ERRORS, ErrorBoundary
+from gpu_runner.watch.hooks import MOST_ERRORS, ErrorBoundary
 from run_process import runner
 from watched_loops import alerts, batches, events, model_of, rows, series, train
 
@@ -66,7 +66,7 @@ def test_a_name_that_leads_elsewhere_is_not_taken(tmp_path: Path, name: str) -> 
     [
         ([{"nonsense": 1}], "its keys are nonsense"),
         ([1, 2], "row 1 is a int"),
-        ([], "has no rows"),
+        ([], "has no examples"),
         ("no such file.jsonl", "no such file.jsonl"),
     ],
 )
@@ -87,7 +87,7 @@ def test_rows_without_a_tokenizer_are_asked_one_for(
 ) -> None:
     with unfrozen.watch(model_of(), runs=tmp_path, task=rows()):
         pass
-    assert "give tokenizer=" in capsys.readouterr().err
+    assert "pass tokenizer=" in capsys.readouterr().err
 
 
 def test_a_model_that_returns_no_tensor_trains_on(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_folder_may_be_taken_away(tmp_path: Path, capsys: pytest.CaptureFixt
     shutil.rmtree(run.place)
     assert len(train(model, optimizer, 2)) == 2
     run.close()
-    assert capsys.readouterr().err.count("is gone, and with it what was told there") == 1
+    assert capsys.readouterr().err.count("was deleted, and with it the log of this run") == 1
 
 
 def test_a_server_that_dies_is_not_noticed(tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_a_process_that_was_forked_off_writes_nothing(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"price": "much"}, "price is a str"),
-        ({"price": 2.0, "currency": "gold sovereigns"}, "give a word of 1 to 8"),
-        ({"lengths": [16, "long"]}, "lengths hold 'long'"),
+        ({"price": 2.0, "currency": "gold sovereigns"}, "pass 1 to 8 letters"),
+        ({"lengths": [16, "long"]}, "lengths contain 'long'"),
     ],
 )
 def test_numbers_that_are_none_are_refused_at_once(options: Any, said: str) -> None:

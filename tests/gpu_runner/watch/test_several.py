@@ -101,7 +101,7 @@ def test_both_compute_what_they_would_alone_and_forgetting_is_measured(
     assert end["status"] == "finished"
     assert end["summary"]["memory_ratio"] == pytest.approx(1, abs=0.03)
     if kind == "parts":
-        assert alerts(log) == "Its weights are spread over processes: drift is not measured."
+        assert alerts(log) == "Drift is not measured: the weights are sharded."
         assert {event["instant"] for event in events(log, "mem")} >= {"backward", "optimizer_step"}
     assert [one.name for one in tmp_path.iterdir() if one.is_dir()] == [log.name]
 
@@ -125,4 +125,4 @@ def test_a_process_that_is_gone_is_how_the_run_ended(tmp_path: Path, kind: str) 
     assert "RuntimeError" in told.read_text()  # gloo's own, as without us
     end = events(tmp_path / f"{kind}-2")[-1]
     assert end["status"] == "failed"
-    assert "another process is gone" in end["reason"]
+    assert "another process ended" in end["reason"]

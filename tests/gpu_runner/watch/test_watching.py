@@ -1,4 +1,4 @@
-"""A loop of somebody else's: what is seen of it, that it feels nothing, and that nothing stays."""
+"""A watched loop: what is logged, that training is unchanged, and that nothing stays behind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def adamw(model: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-3)
 
 
-def test_every_step_is_told_with_its_loss_norm_rate_and_tokens(tmp_path: Path) -> None:
+def test_every_step_is_logged_with_its_loss_norm_rate_and_tokens(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     with unfrozen.watch(model, optimizer, runs=tmp_path, name="mine") as run:
@@ -48,7 +48,7 @@ def test_every_step_is_told_with_its_loss_norm_rate_and_tokens(tmp_path: Path) -
     assert events(run)[-1]["status"] == "finished"
 
 
-def test_utilisation_and_accuracy_are_told_of_steps_that_are_not_measured(tmp_path: Path) -> None:
+def test_mfu_and_accuracy_are_logged_for_steps_that_are_not_measured(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     with unfrozen.watch(model, optimizer, runs=tmp_path, measure=False) as run:
@@ -59,7 +59,7 @@ def test_utilisation_and_accuracy_are_told_of_steps_that_are_not_measured(tmp_pa
     assert series(run, "train/token_accuracy")
 
 
-def test_what_is_written_is_let_in_by_the_page(tmp_path: Path) -> None:
+def test_the_page_accepts_what_is_written(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
@@ -73,7 +73,7 @@ def test_what_is_written_is_let_in_by_the_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("autocast", [AUTOCAST, None], ids=["bf16", "fp32"])
 @pytest.mark.parametrize("micro_batches", [1, 3])
-def test_the_training_is_the_same_bit_by_bit(
+def test_the_training_is_the_same_bit_for_bit(
     tmp_path: Path, tokenizer: Any, autocast: Any, micro_batches: int
 ) -> None:
     def trained(watched: bool) -> tuple[list[float], dict[str, Any], torch.Tensor]:
@@ -134,7 +134,7 @@ def test_forgetting_is_measured_from_step_0_on(tmp_path: Path, tokenizer: Any) -
     assert not (run.place / "initial.safetensors").exists()
 
 
-def test_nothing_is_kept_alive_and_everything_is_as_it_was(tmp_path: Path) -> None:
+def test_close_keeps_nothing_alive_and_removes_every_hook(tmp_path: Path) -> None:
     own = torch.autograd.backward, torch.nn.utils.clip_grad_norm_
     model = model_of()
     optimizer = adamw(model)
@@ -150,7 +150,7 @@ def test_nothing_is_kept_alive_and_everything_is_as_it_was(tmp_path: Path) -> No
     assert [one() for one in watched] == [None, None]
 
 
-def test_a_model_that_is_gone_ends_its_run(tmp_path: Path) -> None:
+def test_a_deleted_model_ends_its_run(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     run = unfrozen.watch(model, optimizer, runs=tmp_path)
@@ -158,7 +158,7 @@ def test_a_model_that_is_gone_ends_its_run(tmp_path: Path) -> None:
     del model, optimizer
     gc.collect()
     assert events(run)[-1]["status"] == "stopped"
-    assert events(run)[-1]["reason"] == "the model is gone"
+    assert events(run)[-1]["reason"] == "the model was deleted"
 
 
 def test_an_error_of_the_loop_is_how_its_run_ended(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_an_error_of_the_loop_is_how_its_run_ended(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in events(run)[-1]["reason"]
 
 
-def test_an_evaluation_of_the_loop_is_no_step(tmp_path: Path) -> None:
+def test_an_evaluation_of_the_loop_is_not_a_step(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
@@ -189,7 +189,7 @@ def test_an_evaluation_of_the_loop_is_no_step(tmp_path: Path) -> None:
     assert series(run, "train/loss") == pytest.approx(losses)
 
 
-def test_a_loss_that_is_computed_outside_of_the_model_is_seen(tmp_path: Path) -> None:
+def test_a_loss_computed_outside_of_the_model_is_logged(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     ids = torch.randint(3, 128, (2, 16))
@@ -220,7 +220,7 @@ def test_micro_batches_are_weighted_by_their_trained_tokens(tmp_path: Path) -> N
     assert series(run, "train/loss") == pytest.approx([(15 * losses[0] + 2 * losses[1]) / 17])
 
 
-def test_an_optimizer_need_not_be_given(tmp_path: Path) -> None:
+def test_the_optimizer_is_found_if_it_is_not_passed(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     with unfrozen.watch(model, runs=tmp_path) as run:
@@ -253,7 +253,7 @@ def test_two_optimizers_are_one_step(tmp_path: Path) -> None:
         (lambda m: m.to(torch.bfloat16), "without a master copy"),
     ],
 )
-def test_the_first_step_says_what_is_likely_wrong(tmp_path: Path, spoil: Any, said: str) -> None:
+def test_the_first_step_warns_of_likely_mistakes(tmp_path: Path, spoil: Any, said: str) -> None:
     model = model_of(tie_word_embeddings=False)
     spoil(model)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
@@ -262,12 +262,12 @@ def test_the_first_step_says_what_is_likely_wrong(tmp_path: Path, spoil: Any, sa
     assert said in alerts(run)
 
 
-def test_weights_that_no_optimizer_holds_are_named(tmp_path: Path) -> None:
+def test_weights_without_an_optimizer_are_named(tmp_path: Path) -> None:
     model = model_of(tie_word_embeddings=False)
     optimizer = torch.optim.AdamW(model.model.parameters(), lr=1e-3)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
         train(model, optimizer, 2)
-    assert "1 tensors get gradients and belong to no optimizer (lm_head.weight" in alerts(run)
+    assert "1 tensors require gradients but belong to no optimizer (lm_head.weight" in alerts(run)
 
 
 def test_stalled_weights_are_counted(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_runner.config.tables import TABLES
+from gpu_runner.memory.formula import build_recipe
+from gpu_runner.memory.prediction import Prediction
+from gpu_runner.memory.resident import predict_resident_set
 from gpu_runner.optim.optimizer import shown
 from gpu_runner.plan.pace import Pace, pace
 from gpu_runner.plan.plan import RunPlan, in_parts
-from gpu_runner.plan.predict import Prediction, recipe
-from gpu_runner.plan.resident import resident
 from gpu_runner.plan.shown.preview import legend, near_answer, what_is_trained
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
@@ -79,12 +80,12 @@ def _resident(plan: RunPlan) -> list[tuple[str, str]]:
         return []
     weights = plan.prediction.instants.get("load", {}).get("params", 0)
     parts = _cut_into(plan)
-    found = resident(
+    found = predict_resident_set(
         plan.prediction.peak_bytes,
         weights * parts,
         ranks=parts,
         read_whole=_reads_whole(plan),
-        narrow=plan.compute == "bf16",
+        in_16_bits=plan.compute == "bf16",
     )
     return [("in top", str(found))]
 
@@ -107,7 +108,7 @@ def _host(plan: RunPlan) -> list[tuple[str, str]]:
     if plan.shape is None or (ranks == 1 and not on_card):
         return []
     local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-    asked = recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
+    asked = build_recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
     now: Writing = "whole"
     if in_parts(plan.config, ranks):
         now = "beside" if plan.config.async_checkpoints else "shards"
@@ -162,7 +163,7 @@ def _length(found: Pace, steps: int) -> str:
 
 def _precision(plan: RunPlan) -> str:
     """Weights, gradients, moments and products apart, and what a parameter takes of memory."""
-    asked = recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
+    asked = build_recipe(plan.config, plan.compute, plan.heaviest, plan.shape)
     states = f"{asked.params} weights, {asked.grads} gradients"
     if asked.moments:
         states += f", {asked.moments} moments"

@@ -1,4 +1,4 @@
-"""A run of ours that had no memory left: what is known of it, for `gpu_runner.oom`."""
+"""The out-of-memory report of a run of ours; see `gpu_runner.memory.out_of_memory`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ import traceback
 from itertools import islice
 
 from gpu_runner.data.feed import BatchShape
-from gpu_runner.oom.bound import budget, held_on, others_on, room
-from gpu_runner.oom.report import PostMortem, post_mortem
-from gpu_runner.oom.scene import DOING, BatchSize, Held, Proposal, Scene
-from gpu_runner.oom.thrown import Thrown
+from gpu_runner.memory.allocator_message import AllocatorMessage
+from gpu_runner.memory.formula import predict
+from gpu_runner.memory.limit import (
+    MemoryLimit,
+    bytes_for_tensors,
+    find_other_processes,
+    memory_budget,
+    read_limit,
+)
+from gpu_runner.memory.out_of_memory import (
+    ACTIVITIES,
+    BatchSize,
+    Failure,
+    OutOfMemoryReport,
+    explain,
+)
+from gpu_runner.memory.prediction import MARGIN, Suggestion, highest_total
+from gpu_runner.memory.tracker import Components
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.plan.predict import Components, predict
-from gpu_runner.plan.proposals import settings_for
-from gpu_runner.plan.remedy import MARGIN
 from gpu_runner.run.events.record import Recorder
 from gpu_runner.train.loop import State
 from gpu_runner.train.step_position import StepPlace
@@ -21,50 +32,53 @@ from gpu_runner.train.step_position import StepPlace
 
 def examine(
     error: BaseException, planned: RunPlan, place: StepPlace, state: State, recorder: Recorder
-) -> PostMortem:
-    """Why memory ran out.
+) -> OutOfMemoryReport:
+    """Return why memory ran out.
 
-    What lives is looked at first; then the frames that hold it are emptied, for what follows needs
+    The memory is read first; then the frames that hold it are cleared, because what follows needs
     some memory itself.
     """
-    thrown = Thrown.of(error)
-    held = held_on(planned.device)
-    others = others_on(thrown, planned.device)
+    message = AllocatorMessage.parse(error)
+    limit = read_limit(planned.device)
+    others = find_other_processes(message, planned.device)
     traceback.clear_frames(error.__traceback__)
-    shape = _shape(planned, place)
-    predicted = _predicted(planned, shape)
+    shape = _shape_of(planned, place)
+    predicted = _predict(planned, shape)
     measured = dict(recorder.history.measured)
     if place.memory is not None:
         measured |= place.memory.instants
-    now = place.instant
+    measuring = place.instant
     if place.held and place.micro_batch:
-        now = now or ("optimizer_step" if place.doing == "optimizer_step" else "end_of_forward")
-        measured[now] = place.held
-    peak_bytes = max((sum(sizes.values()) for sizes in predicted.values()), default=0)
-    most = _budget(planned, held, place.held, thrown.asked_bytes, peak_bytes)
+        in_update = place.doing == "optimizer_step"
+        measuring = measuring or ("optimizer_step" if in_update else "end_of_forward")
+        measured[measuring] = place.held
+    requested, peak_bytes = message.requested_bytes, highest_total(predicted)
+    budget = _budget(planned, limit, place.held, requested, peak_bytes)
     in_step = place.micro_batch > 0
     other = recorder.doing.replace(" ", "_")
-    scene = Scene(
-        doing=place.doing if in_step else other if other in DOING else "between",
+    failure = Failure(
+        doing=place.doing if in_step else other if other in ACTIVITIES else "between",
         step=place.step if in_step else state.step,
         micro_batch=place.micro_batch,
         micro_batches=0 if shape is None else shape.parts,
         batch=None if shape is None else BatchSize(shape.rows, shape.length, shape.loss_tokens),
         predicted=predicted,
         measured=measured,
-        now=now,
+        measuring=measuring,
         growing=place.growing,
-        lumped=planned.device.type == "cuda",
-        held=held,
+        summed=planned.device.type == "cuda",
+        limit=limit,
         others=others,
-        budget_bytes=most,
-        settings=_settings(planned, most, predicted.get(now, {}), measured.get(now, {})),
+        budget_bytes=budget,
+        suggestions=_suggest(
+            planned, budget, predicted.get(measuring, {}), measured.get(measuring, {})
+        ),
     )
-    return post_mortem(error, scene)
+    return explain(error, failure)
 
 
-def _shape(planned: RunPlan, place: StepPlace) -> BatchShape | None:
-    """Of the micro-batch that was under way in this process."""
+def _shape_of(planned: RunPlan, place: StepPlace) -> BatchShape | None:
+    """Return the shape of the micro-batch in progress on this process; None outside a step."""
     if not place.micro_batch:
         return None
     shapes = planned.feed.shapes(place.step)
@@ -72,10 +86,10 @@ def _shape(planned: RunPlan, place: StepPlace) -> BatchShape | None:
     return next(islice(own, place.micro_batch - 1, None), None)
 
 
-def _predicted(planned: RunPlan, shape: BatchShape | None) -> dict[str, Components]:
-    """By instant, of that micro-batch; of the heaviest one where there is none, or none is known.
+def _predict(planned: RunPlan, shape: BatchShape | None) -> dict[str, Components]:
+    """Return the prediction for that micro-batch; the run's where there is none to compute.
 
-    The first step has no moments yet, and later ones hold them from their start.
+    The first step has no moments yet, and later ones have them from their start.
     """
     if planned.prediction is None:
         return {}
@@ -87,25 +101,29 @@ def _predicted(planned: RunPlan, shape: BatchShape | None) -> dict[str, Componen
 
 
 def _budget(
-    planned: RunPlan, held: Held, living: Components, asked_bytes: int, peak_bytes: int
+    planned: RunPlan,
+    limit: MemoryLimit,
+    alive: Components,
+    requested_bytes: int,
+    peak_bytes: int,
 ) -> int:
-    """Bytes that tensors could have taken in all: a part of what was free at the start, or, where
-    that is less, of what they held and the bound still left.
+    """Return how many bytes of tensors fit in all.
+
+    That is a share of what was free at the start, or, where that is less, of what tensors had and
+    the limit still left.
     """
-    card = planned.device.type == "cuda"
+    on_gpu = planned.device.type == "cuda"
     most = planned.available_bytes
-    if card or living:
-        most = min(most, room(held, living, card=card))
-    return budget(most, living, asked_bytes, peak_bytes, MARGIN, card=card)
+    if on_gpu or alive:
+        most = min(most, bytes_for_tensors(limit, alive, on_gpu=on_gpu))
+    return memory_budget(most, alive, requested_bytes, peak_bytes, MARGIN, on_gpu=on_gpu)
 
 
-def _settings(
+def _suggest(
     planned: RunPlan, budget: int, predicted: Components, measured: Components
-) -> tuple[Proposal, ...]:
-    """Settings that fit; where more was measured than predicted, by as much less is left for
-    predictions.
-    """
-    found, foreseen = sum(measured.values()), sum(predicted.values())
-    share = min(1.0, foreseen / found) if found and foreseen else 1.0
-    remedies = settings_for(planned, round(share * budget))
-    return tuple(Proposal(r.options, r.peak_bytes, r.time_ratio, r.fits, r.note) for r in remedies)
+) -> tuple[Suggestion, ...]:
+    """Return settings that fit; the budget shrinks as far as a step exceeded its prediction."""
+    found, expected = sum(measured.values()), sum(predicted.values())
+    share = min(1.0, expected / found) if found and expected else 1.0
+    suggested = planned.predictor.suggest(planned.config, planned.heaviest, round(share * budget))
+    return tuple(suggested)

@@ -13,7 +13,7 @@ import torch
 
 from gpu_runner.config.bounds import WITH_BETAS
 from gpu_runner.config.tables import TABLES
-from gpu_runner.plan import predict
+from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.system.names import cpu_name
 from unfrozen.schedules import Schedule
@@ -97,7 +97,7 @@ def recipe(plan: RunPlan) -> dict[str, Any]:
     """The job's recipe in the words of the memory model."""
     config = plan.config
     return {
-        **asdict(predict.recipe(config, plan.compute, plan.heaviest, plan.shape)),
+        **asdict(build_recipe(config, plan.compute, plan.heaviest, plan.shape)),
         "loss_tokens": plan.heaviest.loss_tokens,
         "lr": config.lr,
         "schedule": config.schedule,

@@ -1,0 +1,142 @@
+"""The memory of a run by the formulas of `unfrozen.memory`: by instant and component.
+
+Also which micro-batch of the run needs most memory, and which steps are measured to check it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import torch
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.feed import BatchShape, Feed
+from gpu_runner.memory.prediction import Prediction
+from unfrozen import runner
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
+from unfrozen.memory.instants import instants
+from unfrozen.memory.states import state_bytes
+from unfrozen.model import ModelConfig
+
+STEPS_SEARCHED: Final = 2000
+MEASURED_EVERY: Final = 100
+
+
+def build_recipe(
+    config: TrainConfig, compute: str, shape: BatchShape, model: ModelConfig | None = None
+) -> Recipe:
+    """Return the run as the planner's recipe: `shape` includes padding, attention is unmasked."""
+    chosen: dict[str, Any] = runner.optimizer(
+        config.optimizer, config.params, momentum=config.momentum > 0, rounding=config.rounding
+    )
+    if model is not None:
+        a = model.architecture
+        chosen |= {
+            "attention": runner.ATTENTION,  # see `attention`
+            "kernels": runner.kernels(
+                a,
+                config.checkpointing,
+                compiled=config.compile and measures_compiled(config),
+                fuse=config.fused and not config.compile,
+            ),
+            "loss": runner.loss(a, config.loss),  # see `loss.is_plain`
+            "experts_cast": runner.casts_experts(a, compiled=config.compile),
+        }
+    else:
+        chosen |= {
+            "attention": runner.ATTENTION,
+            "kernels": "fused" if config.compile and measures_compiled(config) else "eager",
+            "loss": runner.LOSSES[config.loss],
+        }
+    return Recipe(
+        params=config.params,
+        compute=compute,
+        master=None,
+        grads=config.params,
+        **chosen,
+        packed=config.packing and model is not None and runner.packs(model.architecture),
+        micro_batch=shape.rows,
+        seq_len=shape.length,
+        grad_accum=shape.parts,
+        checkpointing=config.checkpointing,
+        activation_offload=config.activation_offload,
+        optimizer_in_backward=config.optimizer_in_backward,
+        rounding=config.rounding,
+    )
+
+
+def predict(
+    model: ModelConfig, config: TrainConfig, compute: str, shape: BatchShape, ranks: int = 1
+) -> Prediction:
+    """Return the memory of a step with largest micro-batch `shape`, on one of `ranks` processes.
+
+    Where the model is replicated (HSDP), a copy is sharded over `shard_size` processes.
+    """
+    planned = build_recipe(config, compute, shape, model)
+    cluster = Cluster.of_runner(min(config.shard_size or ranks, ranks))
+    found = instants(model, planned, cluster, loss_tokens=max(1, shape.loss_tokens))
+    states = sum(state_bytes(model, planned).values())
+    return Prediction(found, round(states / model.num_parameters))
+
+
+def heaviest_micro_batch(
+    feed: Feed, steps: int, model: ModelConfig | None, config: TrainConfig, compute: str
+) -> tuple[int, BatchShape]:
+    """Return the step (1-based) and shape of the micro-batch that needs most memory in the run.
+
+    Only the first STEPS_SEARCHED steps are searched. Without a known `model` the micro-batch with
+    most tokens counts as the heaviest.
+    """
+    first_seen: dict[BatchShape, int] = {}
+    for number in range(1, min(steps, STEPS_SEARCHED) + 1):
+        for shape in feed.shapes(number):
+            if first_seen.get(shape, 1) == 1:  # the first step has no optimizer state yet
+                first_seen[shape] = number
+
+    def needed_bytes(shape: BatchShape) -> int:
+        if model is None:
+            return shape.rows * shape.length
+        return predict(model, config, compute, shape, feed.ranks).peak_bytes
+
+    worst = max(_undominated(first_seen), key=needed_bytes)
+    return first_seen[worst], worst
+
+
+def _undominated(shapes: Iterable[BatchShape]) -> list[BatchShape]:
+    """Return the shapes that no other one exceeds in both length and loss tokens: only a few."""
+    found: list[BatchShape] = []
+    for shape in sorted(shapes, key=lambda s: (-s.parts, -s.rows * s.length, -s.loss_tokens)):
+        same = [other for other in found if (other.parts, other.rows) == (shape.parts, shape.rows)]
+        if not same or shape.loss_tokens > same[-1].loss_tokens:
+            found.append(shape)
+    return found
+
+
+def measures_compiled(config: TrainConfig) -> bool:
+    """Return whether measured steps run compiled blocks: only on a GPU.
+
+    On a CPU the tracker needs eager code, so measured steps run uncompiled.
+    """
+    return config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+
+
+def uncompiled_step(config: TrainConfig, measured: frozenset[int]) -> int:
+    """Return the step that runs uncompiled to show the speedup of compiling; 0 where none does.
+
+    It is the first step that is not measured. On a GPU there is none: it would need more memory
+    than predicted.
+    """
+    if not config.compile or measures_compiled(config):
+        return 0
+    return next(number for number in range(1, len(measured) + 2) if number not in measured)
+
+
+def steps_to_measure(steps: int, heaviest_step: int) -> frozenset[int]:
+    """Return the steps to measure: 1 (optimizer state appears), 2, the heaviest, and some more.
+
+    Measuring slows a step on a CPU; one step in MEASURED_EVERY keeps that cost small.
+    """
+    chosen = {1, 2, heaviest_step, *range(MEASURED_EVERY, steps + 1, MEASURED_EVERY)}
+    return frozenset(number for number in chosen if number <= steps)

@@ -1,0 +1,365 @@
+"""The memory of a step of any training loop, predicted before it runs.
+
+The loop's own model is copied with fake tensors, which have shape, dtype and an owner but no
+memory, together with everything that was done to it: adapters, checkpointing, a replaced forward,
+FSDP2 (`fsdp`). The copy takes two steps with its own optimizer classes, with as many micro-batches
+as the loop has, under the tracker that also measures real steps. So no architecture is unknown.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.tensor import DTensor
+
+from gpu_runner.memory.fsdp import (
+    DeferredSync,
+    ShardView,
+    copy_model,
+    defer_sync,
+    describe_sharding,
+    gathered_parameters,
+)
+from gpu_runner.memory.prediction import Prediction, load_or_trace
+from gpu_runner.memory.tracing import fake_tensors
+from gpu_runner.memory.tracker import TensorTracker
+from gpu_runner.model.attention import positions_unread
+from gpu_runner.model.loss import cross_entropy_of
+from gpu_runner.world import local
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class Optimizers:
+    """The optimizers of one model, seen as one. They are not kept alive."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self._refs: list[weakref.ref[torch.optim.Optimizer]] = []
+        for optimizer in optimizers:
+            self.add(optimizer)
+
+    @property
+    def alive(self) -> list[torch.optim.Optimizer]:
+        """The optimizers that still exist, in the order in which they were added."""
+        return [one for ref in self._refs if (one := ref()) is not None]
+
+    @property
+    def state(self) -> dict[Tensor, dict[str, Any]]:
+        """Parameter → its optimizer state."""
+        return {key: state for one in self.alive for key, state in one.state.items()}
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups of all of them."""
+        return [group for one in self.alive for group in one.param_groups]
+
+    def gradient_norm(self) -> Tensor | None:
+        """Return the L2 norm of all gradients; None where that would need a collective."""
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        if any(isinstance(gradient, DTensor) for gradient in gradients):
+            return None
+        with torch.no_grad():
+            return torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
+
+    def add(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Add an optimizer; return whether it is new."""
+        if any(one is optimizer for one in self.alive):
+            return False
+        self._refs.append(weakref.ref(optimizer))
+        return True
+
+
+class LoopTracker(TensorTracker):
+    """A tracker for models that FSDP2 may have sharded: shards count as weights.
+
+    What is gathered when it starts, as the outermost module's weights are after an evaluation,
+    counts as `gathered`.
+    """
+
+    def __init__(self, model: Any, optimizers: Optimizers) -> None:
+        super().__init__(ShardView(model), optimizers)  # type: ignore[arg-type]
+        self._whole = model
+
+    def __enter__(self) -> LoopTracker:
+        """Count the tensors alive now, then start watching."""
+        for one in gathered_parameters(self._whole):
+            for gathered in one.all_gather_outputs:
+                self._count(gathered, "gathered")
+        super().__enter__()
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBehavior:
+    """How a loop takes its steps, as far as its model does not tell."""
+
+    micro_batches: int = 1
+    keeps_output: Literal["", "backward", "step"] = "step"
+    """Whether the model's output stays alive through the backward pass, or until the next forward
+    pass has ended, as under a variable of the loop.
+    """
+    keeps_zeroed_gradients: bool = False
+    """Whether gradients are set to zero after a step instead of freed (`set_to_none=False`)."""
+    checkpointing: bool = False
+    """Whether activation checkpointing is to be switched on for the prediction."""
+    ddp_buckets: bool = False
+    """Whether DistributedDataParallel keeps a second copy of all gradients."""
+    deferred_sync: DeferredSync = ""
+    """The gradient reduction of a sharded model that waits for the last micro-batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepInputs:
+    """The shapes of a model's inputs, and the facts that follow from their values."""
+
+    tensors: tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
+    constants: tuple[tuple[str, Any], ...]
+    packed: bool
+    """Whether positions restart within a sequence, so that attention needs a mask."""
+
+    @staticmethod
+    def of(inputs: Mapping[str, Any]) -> StepInputs:
+        """Describe real inputs. A mask of ones counts as none, as in transformers."""
+        tensors, constants = [], []
+        for name, value in inputs.items():
+            if name == "attention_mask" and _is_full(value):
+                continue
+            if isinstance(value, Tensor):
+                tensors.append((name, tuple(value.shape), value.dtype))
+            elif value is None or isinstance(value, bool | int | float | str):
+                constants.append((name, value))
+        positions = inputs.get("position_ids")
+        packed = isinstance(positions, Tensor) and _restarts(positions)
+        return StepInputs(tuple(tensors), tuple(constants), packed)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(sequences, tokens per sequence), read from the first tensor of two dimensions."""
+        return next((one[:2] for _, one, _ in self.tensors if len(one) > 1), (1, 1))  # type: ignore[return-value]
+
+    def resized(self, sequences: int, length: int) -> StepInputs:
+        """Return the inputs of a batch of another size."""
+        now = self.shape
+
+        def resize(shape: tuple[int, ...]) -> tuple[int, ...]:
+            if shape[:2] == now:
+                return sequences, length, *shape[2:]
+            return (shape[0], length, *shape[2:]) if shape[1:2] == now[1:] else shape
+
+        tensors = tuple((name, resize(shape), dtype) for name, shape, dtype in self.tensors)
+        return replace(self, tensors=tensors)
+
+    def make(self, device: torch.device) -> dict[str, Any]:
+        """Return arguments of these shapes; to be called under a fake mode."""
+        made = {
+            name: torch.zeros(shape, dtype=dtype, device=device)
+            for name, shape, dtype in self.tensors
+        }
+        return {**dict(self.constants), **made}
+
+
+@dataclass(frozen=True, slots=True)
+class LoopStep:
+    """A step of a training loop: everything that its memory follows from."""
+
+    model: Any
+    optimizers: Optimizers
+    inputs: StepInputs
+    behavior: LoopBehavior = field(default_factory=LoopBehavior)
+    autocast: Autocast = nullcontext
+
+    @property
+    def checkpoints(self) -> bool:
+        """Whether activations are checkpointed."""
+        return self.behavior.checkpointing or any(
+            getattr(module, "gradient_checkpointing", False) for module in self.model.modules()
+        )
+
+
+def predict_loop_step(step: LoopStep) -> Prediction:
+    """Return the memory of a step by instant and component, from the cache where it was traced.
+
+    Raises whatever PyTorch raises where the step cannot be traced: where shapes depend on values,
+    or a kernel does not support fake tensors.
+    """
+    return load_or_trace(_cache_inputs(step), lambda: _trace(step))
+
+
+def is_compiled(model: Any) -> bool:
+    """Return whether torch.compile runs the model, or any part of it."""
+    return isinstance(model, torch._dynamo.OptimizedModule) or any(
+        module._compiled_call_impl is not None for module in model.modules()
+    )
+
+
+def find_loss(output: Any) -> Tensor | None:
+    """Return the loss in a model's output, a floating-point scalar; None where there is none."""
+    found = output
+    if isinstance(output, Mapping):
+        found = output.get("loss")
+    elif not isinstance(output, Tensor):
+        found = getattr(output, "loss", None)
+        if found is None and isinstance(output, tuple) and output:
+            found = output[0]
+    is_loss = isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point()
+    return found if is_loss else None
+
+
+def _cache_inputs(step: LoopStep) -> list[Any]:
+    """Return everything the prediction depends on."""
+    model, behavior = step.model, step.behavior
+    settings = getattr(model, "config", None)
+    optimizers = [
+        (type(one).__qualname__, [_options(group) for group in one.param_groups])
+        for one in step.optimizers.alive
+    ]
+    modules = [
+        (
+            name,
+            type(module).__qualname__,
+            module.training,
+            bool(getattr(module, "gradient_checkpointing", False)),
+            getattr(module.forward, "__qualname__", ""),
+        )
+        for name, module in model.named_modules()
+    ]
+    weights = [
+        (name, tuple(p.shape), str(p.dtype), p.requires_grad, str(p.device.type))
+        for name, p in model.named_parameters()
+    ]
+    return [
+        settings.to_dict() if settings is not None and hasattr(settings, "to_dict") else {},
+        getattr(settings, "_attn_implementation", None),
+        modules,
+        weights,
+        describe_sharding(model),
+        optimizers,
+        step.inputs.tensors,
+        step.inputs.constants,
+        step.inputs.packed,
+        [behavior.micro_batches > 1, *astuple(behavior)[1:]],
+        _autocast_dtypes(step.autocast),
+    ]
+
+
+def _options(group: Mapping[str, Any]) -> list[Any]:
+    """Return the options of a parameter group that change the memory of its update."""
+    flags = sorted((k, v) for k, v in group.items() if isinstance(v, bool) or v is None)
+    shapes = [tuple(p.shape) for p in group["params"]]
+    return [flags, bool(group.get("momentum")), shapes]
+
+
+def _autocast_dtypes(autocast: Autocast) -> str:
+    with autocast():
+        enabled = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+        return str([(kind, torch.get_autocast_dtype(kind)) for kind in enabled])
+
+
+def _trace(step: LoopStep) -> Prediction:
+    mode = FakeTensorMode()
+    copied = copy_model(step.model, mode)
+    model = copied.model
+    if step.behavior.checkpointing:
+        model.config.use_cache = False  # transformers warns about it beside checkpointing
+        model.activation_checkpointing_enable()
+    # A compiled model is traced eagerly: compiled from fake tensors, its real forward would break.
+    eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+    positions = nullcontext() if step.inputs.packed else positions_unread()
+    with fake_tensors(mode), positions, eager:
+        optimizers = _copy_optimizers(copied.parameters, step.optimizers)
+        inputs = step.inputs.make(next(model.parameters()).device)
+        for _ in range(2):  # the first step allocates the optimizer state
+            tracker = LoopTracker(model, Optimizers(*optimizers))
+            with tracker:
+                _take_step(step, model, optimizers, tracker, inputs)
+        count = sum(local(parameter).numel() for parameter in model.parameters())
+    found = Prediction.from_traced(tracker.memory, count)
+    return _add_buckets(found, step.model) if step.behavior.ddp_buckets else found
+
+
+def _add_buckets(found: Prediction, model: Any) -> Prediction:
+    """Return the prediction with a second copy of all gradients, from the first step on."""
+    size = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    instants = {
+        instant: {
+            **components,
+            "workspace": components.get("workspace", 0) + (0 if instant == "load" else size),
+        }
+        for instant, components in found.instants.items()
+    }
+    return replace(found, instants=instants)
+
+
+def _take_step(
+    step: LoopStep,
+    model: Any,
+    optimizers: list[torch.optim.Optimizer],
+    tracker: LoopTracker,
+    inputs: dict[str, Any],
+) -> None:
+    behavior = step.behavior
+    parts = min(behavior.micro_batches, 2)  # further micro-batches add to the same gradients
+    for part in range(parts):
+        defer_sync(model, behavior.deferred_sync if part < parts - 1 else "")
+        with tracker.phase("forward"), step.autocast():
+            output = model(**inputs)
+            loss = _compute_loss(output, inputs)
+        if not behavior.keeps_output:
+            output = None
+        with tracker.phase("backward"):
+            loss.backward()
+        del loss
+        if behavior.keeps_output != "step":
+            output = None
+    with tracker.phase("optimizer_step"):
+        for optimizer in optimizers:
+            type(optimizer).step(optimizer)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=not behavior.keeps_zeroed_gradients)
+
+
+def _compute_loss(output: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """Return the loss that the model returned, or the next-token loss of its logits."""
+    if (loss := find_loss(output)) is not None:
+        return loss
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if logits is None:
+        logits = output["logits"] if isinstance(output, Mapping) else output[0]
+    labels = inputs.get("labels", inputs.get("input_ids"))
+    return cross_entropy_of(logits, labels)
+
+
+def _copy_optimizers(
+    parameters: Mapping[int, Tensor], optimizers: Optimizers
+) -> list[torch.optim.Optimizer]:
+    """Return the same optimizers over the parameters of the copy, without state.
+
+    They are constructed anew: a deepcopy could call what a scheduler wrapped around the original's
+    `step`.
+    """
+    found = []
+    for optimizer in optimizers.alive:
+        groups = []
+        for group in optimizer.param_groups:
+            own = [parameters[id(p)] for p in group["params"] if id(p) in parameters]
+            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": own})
+        accepted = inspect.signature(type(optimizer).__init__).parameters
+        options = {k: v for k, v in optimizer.defaults.items() if k in accepted}
+        found.append(type(optimizer)(groups, **options))
+    return found
+
+
+def _is_full(mask: Any) -> bool:
+    return isinstance(mask, Tensor) and mask.ndim == 2 and bool(mask.all())
+
+
+def _restarts(positions: Tensor) -> bool:
+    return positions.shape[-1] > 1 and bool((positions.diff(dim=-1) != 1).any())

@@ -1,0 +1,194 @@
+"""Which steps of a watched loop are measured, and the meters that hooks drive through them.
+
+On a CPU the tracker follows every operator of the measured steps, and of no others. A compiled step
+is not measured there: under a tracker it would run eagerly, and so compute something else. On CUDA
+the allocator counts anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from gpu_runner.memory.fsdp import ShardView
+from gpu_runner.memory.loop import LoopTracker, Optimizers, is_compiled
+from gpu_runner.memory.tracker import Components, CudaMeter, Phase, StepMemory, TensorTracker
+from gpu_runner.world import local
+
+MEASURED_EVERY: Final = 100
+COMPARED: Final = 4096
+"""Numbers of each 16-bit tensor that are compared before and after an update."""
+IN_16_BITS: Final = (torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNow:
+    """What a meter knows in the middle of a step.
+
+    instants   the instants so far
+    now        the components alive now, at `instant`
+    growing    the component of the tensors that appear now
+    """
+
+    instants: dict[str, Components] = field(default_factory=dict)
+    now: Components = field(default_factory=dict)
+    instant: str = ""
+    growing: str = ""
+
+
+class StepMeter:
+    """One measured step, from its first forward pass to its last update."""
+
+    def __init__(self, model: Any, optimizers: Optimizers, device: torch.device) -> None:
+        self._phase = ExitStack()
+        self._step = ExitStack()
+        if device.type == "cuda":
+            self._meter: Any = CudaMeter(ShardView(model), optimizers, device)  # type: ignore[arg-type]
+        else:
+            self._meter = self._step.enter_context(LoopTracker(model, optimizers))
+
+    def enter(self, phase: Phase | None) -> None:
+        """Enter `phase`; None is between two phases."""
+        self._phase.close()
+        if phase is not None:
+            self._phase.enter_context(self._meter.phase(phase))
+
+    def read(self) -> MemoryNow:
+        """Return what is known at this moment, in the middle of a step."""
+        meter = self._meter
+        if isinstance(meter, TensorTracker):
+            now = {name: size for name, size in meter.now.items() if size}
+            return MemoryNow(dict(meter.memory.instants), now, meter.instant, meter.kind)
+        return MemoryNow(dict(meter.memory.instants))
+
+    def end(self) -> StepMemory:
+        """End the step and return its memory. Safe to call at any point, also after an error."""
+        self._phase.close()
+        self._step.close()
+        found: StepMemory = self._meter.memory
+        return found
+
+
+class StallProbe:
+    """The share of 16-bit weights that an update leaves unchanged, sampled from each tensor."""
+
+    def __init__(self, model: Any) -> None:
+        self._before = [
+            (p, _sample(p).clone())
+            for p in model.parameters()
+            if p.requires_grad and p.dtype in IN_16_BITS and p.grad is not None
+        ]
+
+    def share(self) -> float | None:
+        """Return the share after the update; None where there are no such weights."""
+        if not self._before:
+            return None
+        same = sum((_sample(p) == old).sum() for p, old in self._before)
+        count = sum(len(old) for _, old in self._before)
+        self._before = []
+        return float(same) / count
+
+
+class StepMeasurement:
+    """Measures steps 1 (moments appear) and 2, steps with heavier batches, and every 100th."""
+
+    def __init__(
+        self,
+        model: Callable[[], Any],
+        optimizers: Optimizers,
+        device: torch.device,
+        *,
+        wanted: bool,
+    ) -> None:
+        self._model = model
+        self._optimizers = optimizers
+        self._device = device
+        self._wanted = wanted
+        self._meter: StepMeter | None = None
+        self._memory: StepMemory | None = None
+        self._postponed = False
+        self._probe: StallProbe | None = None
+        self._stalled: float | None = None
+        self._updated: set[int] = set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the current step is being measured."""
+        return self._meter is not None
+
+    def begin_forward(self, number: int, *, first: bool, heavier: bool) -> None:
+        """A micro-batch of step `number` (1-based) begins, the `first` one or another."""
+        if first and self._meter is not None:  # the pass before did not belong to a step
+            self.drop()
+            self._postponed = True
+        chosen = number <= 2 or heavier or self._postponed or number % MEASURED_EVERY == 0
+        if first and chosen and self._can_measure():
+            self._postponed = False
+            self._meter = StepMeter(self._model(), self._optimizers, self._device)
+        elif heavier:
+            self._postponed = True  # within a step: the next one is measured from its beginning
+        if self._meter is not None:
+            self._meter.enter("forward")
+
+    def end_forward(self) -> None:
+        """The forward pass has ended."""
+        if self._meter is not None:
+            self._meter.enter("backward")
+
+    def begin_update(self) -> None:
+        """All gradients are complete; an optimizer is about to step."""
+        if self._meter is not None:
+            self._probe = StallProbe(self._model())
+            self._meter.enter("optimizer_step")
+
+    def end_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer has stepped; when all have, the measured step is over."""
+        self._updated.add(id(optimizer))
+        if self._meter is None:
+            return
+        self._meter.enter(None)
+        if self._probe is not None:
+            self._stalled, self._probe = self._probe.share(), None
+        if self._updated >= {id(one) for one in self._optimizers.alive}:
+            self._memory, self._meter = self._meter.end(), None
+
+    def take(self) -> tuple[StepMemory | None, float | None]:
+        """Return the memory of the step that is over, and its share of unchanged 16-bit weights."""
+        if self._meter is not None:  # one of several optimizers made no update
+            self._memory, self._meter = self._meter.end(), None
+        found = self._memory, self._stalled
+        self._memory, self._stalled, self._updated = None, None, set()
+        return found
+
+    def interrupt(self) -> MemoryNow:
+        """Return what is known of a step that an error has left, and stop measuring it.
+
+        Another step is measured in its place.
+        """
+        if self._meter is None:
+            return MemoryNow()
+        found, self._postponed = self._meter.read(), True
+        self.drop()
+        return found
+
+    def drop(self) -> None:
+        """Stop measuring the current step."""
+        if self._meter is not None:
+            self._meter.end()
+        self._meter = self._probe = None
+
+    def _can_measure(self) -> bool:
+        model = self._model()
+        if not self._wanted or model is None:
+            return False
+        return self._device.type == "cuda" or not is_compiled(model)
+
+
+def _sample(parameter: Tensor) -> Tensor:
+    """Return a few numbers of the local shard, which needs no other process."""
+    return local(parameter.detach()).flatten()[:COMPARED]

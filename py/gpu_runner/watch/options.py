@@ -1,0 +1,166 @@
+"""The options of a watched run, and the first event of its log: what trains, on what, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from gpu_runner.memory.fsdp import ShardView
+from gpu_runner.memory.loop import Optimizers
+from gpu_runner.memory.prediction import Prediction
+from gpu_runner.run.events.start_event import hardware, versions
+from gpu_runner.system.price import MOST_LETTERS, Price, Spending
+from gpu_runner.watch.evaluation import Examples
+from gpu_runner.watch.memory import MemoryOptions
+from gpu_runner.watch.steps import MicroBatch
+from gpu_runner.world import blocks_of
+
+WATCHED: Final = "watched"
+EVAL_EVERY: Final = 100
+"""Steps between evaluations of a run of unknown length."""
+EVALUATIONS: Final = 10
+"""Evaluations of a run of known length."""
+_DTYPES: Final = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What a run shows, and what is known of its loop; see `gpu_runner.watch.watch`."""
+
+    task: Examples | None = None
+    general: Mapping[str, Examples] | None = None
+    tokenizer: Any = None
+    runs: str | Path = "runs"
+    name: str | None = None
+    steps: int | None = None
+    eval_every: int | None = None
+    prompts: Sequence[str] = ()
+    new_tokens: int = 48
+    trainer: str = "a loop of its own"
+    can: tuple[str, ...] = ("pause", "evaluate")
+    config: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """Steps and learning rates as in `run.start`, where they are known."""
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    start_step: int = 0
+    """Steps taken before: more than 0 where the loop resumes an earlier one."""
+    processes: int = 1
+    price: float | None = None
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        """Check the types of numbers. Raises `TypeError`."""
+        if self.price is not None and not isinstance(self.price, int | float):
+            raise TypeError(f"price is a {type(self.price).__name__}: pass a number, per hour.")
+        if not isinstance(self.currency, str) or not 0 < len(self.currency) <= MOST_LETTERS:
+            raise TypeError(f"currency {self.currency!r}: pass 1 to {MOST_LETTERS} letters.")
+        odd = [one for one in self.memory.lengths if not isinstance(one, int)]
+        if odd:
+            raise TypeError(
+                f"lengths contain {odd[0]!r}: pass the number of tokens of each example."
+            )
+
+    def spending(self, device: torch.device) -> Spending | None:
+        """Return what the run costs from now on; None without a price."""
+        price = Price.of(self.price, self.currency, device.type, self.processes)
+        return None if price is None else Spending(price, self.steps or 0)
+
+    @property
+    def evaluates_every(self) -> int:
+        """Steps between two evaluations."""
+        if self.eval_every:
+            return self.eval_every
+        return max(1, -(-self.steps // EVALUATIONS)) if self.steps else EVAL_EVERY
+
+
+def describe_run(
+    model: Any,
+    optimizers: Optimizers,
+    part: MicroBatch,
+    options: WatchOptions,
+    compute: torch.dtype | None,
+) -> dict[str, Any]:
+    """Return the `run.start` event: all that the page shows before the first step.
+
+    The prediction is an event of its own. `compute` is the dtype of autocast, None without it.
+    """
+    parameters = list(model.parameters())
+    device = next((p.device for p in parameters), torch.device("cpu"))
+    return {
+        "source": WATCHED,
+        "trainer": options.trainer,
+        "can": list(options.can),
+        "config": to_json(options.config),
+        "versions": versions(),
+        "hardware": hardware(device) | {"processes": options.processes},
+        "model": {
+            "name": _name_model(model),
+            "num_parameters": sum(p.numel() for p in parameters),
+            "num_trained": sum(p.numel() for p in parameters if p.requires_grad),
+            "layers": _count_layers(model),
+        },
+        "data": {},
+        "recipe": _describe_recipe(model, optimizers, part, compute),
+        "plan": {"steps": options.steps or 0, **options.plan},
+    }
+
+
+def describe_prediction(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as its event has it."""
+    return {
+        "bytes_per_parameter": prediction.bytes_per_parameter,
+        "predicted": {
+            "peak_instant": prediction.peak_instant,
+            "peak_bytes": prediction.peak_bytes,
+            "instants": prediction.instants,
+        },
+    }
+
+
+def _describe_recipe(
+    model: Any, optimizers: Optimizers, part: MicroBatch, compute: torch.dtype | None
+) -> dict[str, Any]:
+    """Return dtypes, optimizer and batch as observed, under the keys of a job's recipe."""
+    trained = [p for p in ShardView(model).parameters() if p.requires_grad]
+    dtypes = sorted({_DTYPES.get(p.dtype, str(p.dtype)) for p in trained})
+    found: dict[str, Any] = {
+        "params": " and ".join(dtypes),
+        "micro_batch": part.sequences,
+        "seq_len": part.length,
+    }
+    if compute is not None:
+        found["compute"] = _DTYPES.get(compute, str(compute))
+    if optimizers.alive:
+        found["optimizer"] = " and ".join(type(one).__name__ for one in optimizers.alive)
+        found["lr"] = max(float(group["lr"]) for group in optimizers.param_groups)
+        found["weight_decay"] = max(
+            float(g.get("weight_decay", 0)) for g in optimizers.param_groups
+        )
+    return found
+
+
+def _name_model(model: Any) -> str:
+    """Return where the model came from, or its class."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", "")
+    return str(name or type(model).__name__)[:1000]
+
+
+def to_json(value: Any, deep: int = 4) -> Any:
+    """Return a configuration as JSON values of bounded size; other objects become text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping) and deep:
+        return {str(k)[:200]: to_json(v, deep - 1) for k, v in list(value.items())[:500]}
+    if isinstance(value, list | tuple) and deep:
+        return [to_json(one, deep - 1) for one in value[:100]]
+    return str(value)[:500]
+
+
+def _count_layers(model: Any) -> int:
+    """Return the number of blocks of a model, as far as it can be told."""
+    count = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    return int(count) if isinstance(count, int) else len(blocks_of(model))

@@ -1,0 +1,401 @@
+"""`unfrozen.watch`: one training loop, followed from `watch` to `close`.
+
+The hooks report to `WatchedRun`. It collects steps, has their memory predicted and measured,
+evaluates between them, and logs all of it. It holds the model by a weak reference only, and the
+loop not at all; it never raises into the loop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpu_runner.data.dataset import RowSet
+from gpu_runner.errors import is_out_of_memory
+from gpu_runner.log.mailbox import Orders
+from gpu_runner.memory.fsdp import ShardView
+from gpu_runner.memory.loop import LoopBehavior, Optimizers
+from gpu_runner.memory.prediction import Prediction
+from gpu_runner.train.step_position import BETWEEN
+from gpu_runner.watch.checks import check_after_first, check_before_first
+from gpu_runner.watch.evaluation import (
+    Examples,
+    LoopAutocast,
+    LoopEvaluator,
+    load_suites,
+    longest_example,
+    without_side_effects,
+)
+from gpu_runner.watch.hooks import (
+    ErrorBoundary,
+    Inputs,
+    LoopHooks,
+    has_ddp_buckets,
+    rank,
+    unwrap_model,
+    unwrap_optimizer,
+    world_size,
+)
+from gpu_runner.watch.memory import LoopMemory, MemoryOptions
+from gpu_runner.watch.metrics import TimeBudget, Utilization, token_accuracy
+from gpu_runner.watch.options import WatchOptions, describe_run
+from gpu_runner.watch.run_log import (
+    GONE,
+    NOT_JOINED,
+    CloseAtExit,
+    RunLog,
+    Terminal,
+    create_run_directory,
+    exit_status,
+    format_start,
+)
+from gpu_runner.watch.steps import StepCollector, WatchedStep, describe_batch
+from gpu_runner.world import is_cut, local
+from unfrozen.events import RunStatus
+
+
+def watch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
+    *,
+    task: Examples | None = None,
+    general: Mapping[str, Examples] | None = None,
+    tokenizer: Any = None,
+    runs: str | Path = "runs",
+    name: str | None = None,
+    steps: int | None = None,
+    eval_every: int | None = None,
+    prompts: Sequence[str] = (),
+    new_tokens: int = 48,
+    measure: bool = True,
+    config: Mapping[str, Any] | None = None,
+    trainer: str = "a loop of its own",
+    lengths: Sequence[int] = (),
+    price: float | None = None,
+    currency: str = "USD",
+) -> WatchedRun:
+    """Watch the training of `model` from now on; return the run, logged to `runs/<name>`.
+
+    task, general  held-out examples as `unfrozen train` reads them (dicts, or a file's path): those
+                   of the task, and by name those that may be forgotten; they need `tokenizer`
+    optimizer      found at its first step if it is not passed; memory is predicted after that
+    steps          the number of steps, if it is known
+    eval_every     steps between evaluations: a tenth of `steps`, or 100
+    prompts        continued by `new_tokens` tokens at every evaluation
+    measure        whether the memory of some steps is measured by component
+    config         settings of the loop that the page shows
+    trainer        the name of the trainer in the page
+    lengths        tokens of the training examples: the run warns before the longest will not fit
+    price          of an hour of one GPU, or of the machine for a CPU, in `currency`
+
+    Training computes the same as without this, bit for bit. Errors in here are reported once, and
+    training goes on; only arguments of a wrong type raise `TypeError`.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}: pass the torch.nn.Module that trains.")
+    given = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer or ())
+    for one in given:
+        if not isinstance(one, torch.optim.Optimizer):
+            raise TypeError(f"optimizer is a {type(one).__name__}: pass a torch.optim.Optimizer.")
+    options = WatchOptions(
+        task=task,
+        general=general,
+        tokenizer=tokenizer,
+        runs=runs,
+        name=name,
+        steps=steps,
+        eval_every=eval_every,
+        prompts=prompts,
+        new_tokens=new_tokens,
+        config=config or {},
+        trainer=trainer,
+        processes=world_size(),
+        memory=MemoryOptions(
+            measure=measure,
+            behavior=LoopBehavior(ddp_buckets=has_ddp_buckets(model)),
+            lengths=tuple(lengths),
+        ),
+        price=price,
+        currency=currency,
+        can=("pause", "evaluate") if world_size() == 1 else (),  # the others would go on
+    )
+    return WatchedRun(model, Optimizers(*map(unwrap_optimizer, given)), options)
+
+
+class WatchedRun:
+    """What `watch` returns: `close` it, or use it as a context manager."""
+
+    def __init__(self, model: nn.Module, optimizers: Optimizers, options: WatchOptions) -> None:
+        self.should_stop = False
+        """Whether the page asked the run to stop; a custom loop can read it."""
+        self.wants_save = False
+        """Whether the page asked for a checkpoint; whoever saves one resets it."""
+        self._options = options
+        self._model = weakref.ref(model, lambda _: self.close(*GONE))
+        self._inner = weakref.ref(unwrap_model(model))
+        self._optimizers = optimizers
+        self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._autocast = LoopAutocast.read(self._device.type)
+        self._started = self._closed = False
+        self._save_commands = self._eval_commands = 0
+        self._evaluated_at = -1
+        self._budget = TimeBudget()
+        self._utilization: Utilization | None = None
+        self._collector = StepCollector(options.start_step)
+        self._log: RunLog | None = None
+        self._guard = ErrorBoundary(self._warn, self._detach)
+        self._hooks = LoopHooks(model, ShardView(model).parameters(), self, self._guard)
+        own = self._guard, self._hooks.silence, self._report_prediction, self._warn
+        self._memory = LoopMemory(self._inner, optimizers, self._device, options.memory, *own)
+        self._measurement = self._memory.measurement
+        if rank() > 0 and not is_cut(model):  # the first process logs for all
+            self._closed = True
+            return
+        self._open_log()
+        self._evaluator = LoopEvaluator(
+            unwrap_model(model), self._load_suites(), options.tokenizer, self._device
+        )
+        self._at_exit = CloseAtExit(self)
+        if self._log is None:
+            self._closed = True
+            return
+        self._hooks.install()
+        atexit.register(self._at_exit)
+        if self._log.place is not None:
+            Terminal().warn(format_start(self._log.place))
+
+    def __enter__(self) -> WatchedRun:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        del kind, trace
+        self.close_after(error)
+
+    @property
+    def place(self) -> Path | None:
+        """The directory of the run; None where none could be created."""
+        return None if self._log is None else self._log.place
+
+    @property
+    def errors(self) -> int:
+        """How many errors of ours were caught."""
+        return self._guard.errors
+
+    def begin_forward(self, inputs: Inputs) -> None:
+        """The loop calls its model: the first call of a step ends the previous step."""
+        self.end_of_step()
+        if not self._started:
+            self._start(inputs)
+        part = self._collector.begin_forward(inputs)
+        at = self._collector.number + 1, len(self._collector.parts)
+        self._memory.begin_forward(part, inputs, at, self._autocast.with_cache)
+
+    def end_forward(self, inputs: Inputs, output: Any) -> None:
+        """The model has returned its output."""
+        self._collector.end_forward(inputs, output)
+        if not self._measurement.is_running and self._budget.allows("accuracy"):
+            with self._budget.spend("accuracy"):
+                self._collector.accuracy = token_accuracy(inputs, output)
+        self._memory.end_forward(output)
+
+    def handle_error(self, error: BaseException) -> None:
+        """An error leaves a pass, and goes on; it is reported if memory ran out."""
+        earlier = {} if self._log is None else self._log.history.measured
+        found = self._memory.examine(error, self._collector, earlier)
+        self._collector.leave_out()
+        if found is not None and self._log is not None and not self._closed:
+            self._log.alert(f"Out of memory: {found.sentence}.", level="error")
+
+    def end_backward(self) -> None:
+        """A backward pass has ended."""
+        self._collector.doing = BETWEEN
+
+    def begin_backward(self) -> None:
+        """The backward pass of the newest output has begun."""
+        self._collector.begin_backward()
+        self._memory.begin_backward()
+
+    def start_from(self, losses: list[Tensor]) -> None:
+        """The loop calls `backward` on these scalars."""
+        self._collector.start_from(losses)
+
+    def clip(self, norm: Tensor) -> None:
+        """Gradients were clipped; the norm of sharded gradients would need a collective."""
+        self._collector.norm = norm if local(norm) is norm else None
+
+    def begin_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to step."""
+        self._optimizers.add(optimizer)
+        self._collector.doing = "optimizer_step"
+        self._collector.lr = max(float(group["lr"]) for group in self._optimizers.param_groups)
+        self._memory.begin_update()
+        if self._collector.norm is None and self._budget.allows("norm"):
+            with self._budget.spend("norm"):
+                self._collector.norm = self._optimizers.gradient_norm()
+
+    def end_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer has stepped; the step is over when the next one begins."""
+        self._collector.updated, self._collector.doing = True, BETWEEN
+        self._measurement.end_update(optimizer)
+
+    def end_of_step(self) -> bool:
+        """Log the step that has ended, evaluate and pause when due; return whether one had."""
+        if self._closed or not self._started or self._log is None:
+            return False
+        if (done := self._collector.finish()) is None:
+            return False
+        memory, stalled = self._measurement.take()
+        self._memory.end_step()
+        self._budget.add_step(done.seconds)
+        more = {} if stalled is None else {"opt/stalled_ratio": stalled}
+        mfu = None if self._utilization is None else self._utilization.of(done)
+        if memory is None and mfu is not None:
+            more["perf/mfu"] = mfu
+        self._log.write_step(done, memory, more)
+        with self._guard.around("the first steps could not be checked"):
+            self._check_first_steps(done)
+        if done.number % self._options.evaluates_every == 0:
+            self.evaluate()
+        self._log.read_commands(self._obey)
+        self._collector.restart_clock()
+        return True
+
+    def evaluate(self) -> None:
+        """Score the held-out sets and measure drift now."""
+        log, model = self._log, self._inner()
+        if log is None or model is None or self._closed or not self._started:
+            return
+        log.flush()
+        if self._evaluated_at == (step := log.state.step):
+            return
+        self._evaluated_at = step
+        if not self._evaluator.all_processes_join():
+            self._guard.warn_once(NOT_JOINED)
+            return
+        what = "the evaluation failed"
+        with self._guard.around(what), self._hooks.silence(), without_side_effects(model):
+            log.recorder.busy("evaluating", step, 600.0)
+            wanted = self._options.prompts, self._options.new_tokens
+            log.write_evaluation(*self._evaluator.evaluate(self._autocast, *wanted))
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Add settings of the loop for the page; to be called before its first step."""
+        self._options = replace(self._options, config={**self._options.config, **config})
+
+    def saved(self, path: str) -> None:
+        """Log that a checkpoint was saved at `path`."""
+        with self._guard.around("a checkpoint could not be logged"):
+            if self._log is not None and not self._closed:
+                self._log.write_checkpoint(path)
+
+    def close_after(self, error: BaseException | None) -> None:
+        """Close the run of a loop that ended with `error`, or without one."""
+        if error is not None and is_out_of_memory(error):
+            with self._guard.around("an error could not be examined"):
+                self.handle_error(error)
+        self.close(*exit_status(error), error=error)
+
+    def close(
+        self, status: RunStatus = "finished", reason: str = "", error: BaseException | None = None
+    ) -> None:
+        """Remove every hook, log the last step, a last evaluation and the end.
+
+        If memory ran out and no step came after, the end says so, with settings that would have
+        fit. `error` is what ended the loop, where that is known.
+        """
+        if self._closed or self._log is None or self._hooks.forked:
+            return
+        leaving = error or sys.exc_info()[1]
+        if error is None and leaving is not None and is_out_of_memory(leaving):
+            self.close_after(leaving)  # called in a `finally`
+            return
+        with self._guard.around("the last step could not be logged"):
+            self.end_of_step()
+            if status == "finished" and not self._memory.ran_out:
+                self.evaluate()
+        self._detach()
+        report = self._memory.report_end(self._autocast.with_cache, leaving)
+        if report is not None:
+            status, reason = "oom", report.sentence
+        with self._guard.around("the end could not be written"):
+            self._log.write_end(status, reason, report)
+        with self._guard.around("the copy of the initial weights could not be removed"):
+            self._evaluator.remove_initial_weights()
+
+    def _detach(self) -> None:
+        """Stop watching the loop."""
+        self._closed = True
+        self._measurement.drop()
+        self._hooks.remove()
+        atexit.unregister(self._at_exit)
+
+    def _open_log(self) -> None:
+        """Create the directory and the log; of several processes only the first writes one."""
+        options, first = self._options, rank() == 0
+        with self._guard.around("the run cannot be written, so nothing is watched"):
+            place = create_run_directory(Path(options.runs), options.name) if first else None
+            self._log = RunLog(place, self._device, options.spending(self._device))
+            self._log.state.step = options.start_step
+
+    def _start(self, inputs: Inputs) -> None:
+        """Log the start at the first forward pass, which shows what trains."""
+        self._started = True
+        log, model, options = self._log, self._inner(), self._options
+        if log is None:
+            return
+        self._autocast = LoopAutocast.read(self._device.type)
+        with self._guard.around("the run could not be described"):
+            part = describe_batch(inputs)
+            self._evaluator.batch_size = min(8, max(1, part.sequences))
+            compute = self._autocast.dtype if self._autocast.enabled else None
+            log.start(describe_run(model, self._optimizers, part, options, compute))
+            self._utilization = Utilization(model, self._device, compute)
+        with self._guard.around("drift is not measured"):
+            if log.place is not None and (why := self._evaluator.save_initial_weights(log.place)):
+                log.alert(f"{why[0].upper()}{why[1:]}.", level="info")
+        with self._guard.around("the first batch could not be checked"):
+            given = model, self._optimizers, inputs, options.tokenizer
+            log.alert(*check_before_first(*given))
+        self.evaluate()
+
+    def _check_first_steps(self, done: WatchedStep) -> None:
+        """Warn of what the first step shows; predict anew where the loop behaves differently."""
+        since = done.number - self._options.start_step
+        if since == 1 and self._log is not None:
+            self._log.alert(*check_after_first(done, self._inner(), self._optimizers))
+        self._memory.observe(done, self._autocast.with_cache)
+
+    def _report_prediction(self, found: Prediction) -> None:
+        if self._log is not None:
+            self._log.write_prediction(found)
+
+    def _obey(self, orders: Orders) -> bool:
+        """Do what the page asks and the loop allows; return whether it goes on regardless."""
+        self.should_stop = orders.stop
+        if orders.save > self._save_commands:
+            self._save_commands, self.wants_save = orders.save, True
+        if "evaluate" in self._options.can and orders.look > self._eval_commands:
+            self._eval_commands = orders.look
+            self.evaluate()
+        return "pause" not in self._options.can
+
+    def _load_suites(self) -> dict[str, RowSet]:
+        options, longest = self._options, longest_example(self._inner())
+        with self._guard.around("the held-out examples cannot be read, so nothing is scored"):
+            return load_suites(options.task, options.general, options.tokenizer, longest)
+        return {}
+
+    def _warn(self, text: str) -> None:
+        """Log a warning, or print it where there is no log."""
+        if self._log is not None and self._started and not self._closed:
+            self._log.alert(text)
+        else:
+            Terminal().warn(text)

@@ -1,0 +1,316 @@
+"""The log of a watched run, and the messages to a person: the events of a run of ours.
+
+Numbers of a step may still be on their way from a GPU. So there a step is written when the next one
+has ended: reading it then waits for nothing. A thread beside the loop samples the machine
+(`gpu_runner.system`); it knows neither the model nor the run, and ends with the log.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import torch
+
+from gpu_runner.checkpoint.training_state import History
+from gpu_runner.errors import SystemFailure, is_lost_process, is_out_of_memory
+from gpu_runner.installed import program, short
+from gpu_runner.log.heartbeat import Log
+from gpu_runner.log.mailbox import Mailbox, Orders
+from gpu_runner.log.opened import SilentLog
+from gpu_runner.log.writer import EventLog, LogError, SystemClock
+from gpu_runner.memory.out_of_memory import OutOfMemoryReport
+from gpu_runner.memory.prediction import Prediction
+from gpu_runner.memory.tracker import StepMemory
+from gpu_runner.plan.machine import card_names
+from gpu_runner.run.ending import losses
+from gpu_runner.run.events.record import Recorder
+from gpu_runner.system.cards import Cards
+from gpu_runner.system.price import Spending
+from gpu_runner.system.sampler import Sampler
+from gpu_runner.text import printable
+from gpu_runner.train.evaluate import Score
+from gpu_runner.train.initial_weights import Drift
+from gpu_runner.train.loop import State, StepResult
+from gpu_runner.watch.options import describe_prediction
+from gpu_runner.watch.steps import WatchedStep
+from unfrozen.events import RunStatus
+
+TICK_SECONDS: Final = 0.1
+NOT_JOINED: Final = (
+    "The weights are sharded, and not all processes watch: no held-out example is scored. Call"
+    " unfrozen.watch in every process, with the same arguments."
+)
+GONE: Final[tuple[RunStatus, str]] = ("stopped", "the model was deleted")
+
+
+def _open_log(place: Path) -> EventLog:
+    try:
+        return EventLog(place / "events.jsonl", run=place.name, clock=SystemClock())
+    except LogError as error:
+        raise SystemFailure(str(error)) from None
+
+
+class RunLog:
+    """Writes one watched run to `place`, and reads the commands of the page.
+
+    Without a place it does neither: so in all processes but the first one.
+    """
+
+    def __init__(
+        self, place: Path | None, device: torch.device, spending: Spending | None = None
+    ) -> None:
+        self._log: Log = SilentLog() if place is None else _open_log(place)
+        self.place = place
+        self.state = State()
+        self.history = History()
+        self.recorder = Recorder(self._log, Terminal(silent=place is None), self.history, spending)
+        self.predicted_bytes = 0
+        self.orders = Orders()
+        self._mailbox = None if place is None else Mailbox(place, place.name, 0)
+        self._delayed = device.type == "cuda"
+        self._device = device
+        self._spending = spending
+        self._sampler: Sampler | None = None
+        self._over = False
+        self._waiting: tuple[WatchedStep, StepMemory | None, dict[str, float]] | None = None
+
+    def start(self, payload: dict[str, Any]) -> None:
+        """Write the first event and start sampling the machine."""
+        if self._spending is not None:
+            payload["price"] = self._spending.price.as_json()
+        self._log.emit("run.start", 0, **payload)
+        state, cards = self.state, card_names(self._device)
+        self._sampler = Sampler(
+            self._log,
+            lambda: state.step,
+            cards=partial(Cards.open, cards) if cards else None,
+            tell=self.recorder.alert,
+            also=dict if self._spending is None else self._spending.now,
+            wanted=self.place is not None,
+        )
+        self._sampler.start()
+
+    def write_prediction(self, prediction: Prediction) -> None:
+        """Write the predicted memory of the following steps."""
+        self.predicted_bytes = prediction.peak_bytes
+        self._log.emit("predicted", self.state.step, **describe_prediction(prediction))
+
+    def alert(self, *texts: str, level: str = "warn") -> None:
+        """Write sentences that a person should read."""
+        for text in texts:
+            self.recorder.alert(level, text, self.state.step)
+
+    def write_step(
+        self, done: WatchedStep, memory: StepMemory | None, more: dict[str, float]
+    ) -> None:
+        """Write a finished step; `more` are metrics beside loss, norm, rate and time."""
+        if self._delayed:
+            self.flush()
+            self._waiting = done, memory, more
+        else:
+            self._write_step(done, memory, more)
+
+    def flush(self) -> None:
+        """Write the step that is still waiting, if there is one."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._write_step(*waiting)
+
+    def _write_step(
+        self, done: WatchedStep, memory: StepMemory | None, more: dict[str, float]
+    ) -> None:
+        loss, norm = done.loss, done.grad_norm
+        result = StepResult(
+            number=done.number,
+            loss=loss,
+            grad_norm=norm,
+            skipped=False,
+            lr=done.lr,
+            trainable_tokens=done.trained,
+            seconds=done.seconds,
+            memory=memory,
+        )
+        accuracy = math.nan if done.accuracy is None else float(done.accuracy)
+        if not math.isnan(accuracy):
+            more = {**more, "train/token_accuracy": accuracy}
+        self.state.advance(result)
+        self.recorder.step_done(self.state, result, more)
+
+    def write_evaluation(
+        self, scores: list[Score], drift: Drift | None, samples: list[Any]
+    ) -> None:
+        """Write an evaluation at the current step."""
+        step = self.state.step
+        self.history.take(step, {score.suite: score.loss for score in scores})
+        if drift is not None:
+            self.history.drift = drift.total
+        self.recorder.evaluated(step, scores, drift, None)
+        for index, (prompt, text) in enumerate(samples):
+            self.recorder.sampled(step, index, prompt, text, "before" if step == 0 else "after")
+
+    def write_checkpoint(self, path: str) -> None:
+        """Write that the loop has saved a checkpoint."""
+        self.flush()
+        self._log.emit("checkpoint", self.state.step, path=path)
+
+    def read_commands(self, obey: Callable[[Orders], bool]) -> float:
+        """Read the commands of the page; while it asks for a pause, wait.
+
+        `obey` does what the loop allows and returns whether to go on regardless. Returns the
+        seconds that training was paused.
+        """
+        lost = 0.0
+        if self._mailbox is None:
+            return lost
+        while True:
+            self.orders = self._mailbox.read()
+            goes_on = obey(self.orders)
+            heartbeat = self.recorder.heartbeat
+            still = self.orders.paused and not self.orders.stop and not goes_on
+            changed = still != heartbeat.paused
+            if changed:
+                lost += self.recorder.hold(still=still)
+            news = changed or heartbeat.heard != self.orders.seq
+            heartbeat.heard = self.orders.seq
+            if news or still:
+                heartbeat.beat(self.state.step, heartbeat.promised_seconds, force=news)
+            if not still:
+                return lost
+            time.sleep(TICK_SECONDS)
+
+    def write_end(
+        self, status: RunStatus, reason: str, report: OutOfMemoryReport | None = None
+    ) -> None:
+        """Write the last event, with the report if memory ran out, and close the log."""
+        if self._over:
+            return
+        self._over = True
+        self.flush()
+        self._stop_sampling()
+        measured, predicted = self.history.peak_bytes, self.predicted_bytes
+        summary = {
+            "steps": self.state.step,
+            "tokens": self.state.tokens,
+            "skipped": 0,
+            "seconds": round(self.recorder.heartbeat.working_seconds, 3),
+            "losses": losses(self.history),
+            "drift": self.history.drift,
+            "predicted_peak_bytes": predicted,
+            "measured_peak_bytes": measured,
+            "memory_ratio": measured / predicted if predicted else 0.0,
+            "model": "",
+        }
+        if self._spending is not None:
+            summary["cost"] = self._spending.now()["cost/spent"]
+        end: dict[str, Any] = {"status": status, "reason": reason, "summary": summary}
+        if report is not None:
+            end["post_mortem"] = report.payload()
+        self._log.emit("run.end", self.state.step, **end)
+        if isinstance(self._log, EventLog):
+            self._log.close()
+            if not self._log.path.exists():
+                Terminal().warn(f"{self._log.path} was deleted, and with it the log of this run.")
+
+    def _stop_sampling(self) -> None:
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._sampler = None
+
+
+class Terminal:
+    """Prints what a person should act on; the page shows the rest."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self._silent = silent
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+        del text
+
+    def warn(self, text: str) -> None:
+        """Print one line to standard error."""
+        if not self._silent:
+            print(f"unfrozen: {printable(text)}", file=sys.stderr, flush=True)
+
+    def busy(self, text: str) -> None:
+        """Print nothing."""
+        del text
+
+    def hold(self, *, still: bool) -> None:
+        """Print that the page has paused training, or let it go on."""
+        self.warn("The page paused training." if still else "Training goes on.")
+
+    def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
+        """Print nothing."""
+        del state, result, measured_bytes
+
+    def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
+        """Print nothing."""
+        del step, scores, first
+
+
+def create_run_directory(runs: Path, name: str | None) -> Path:
+    """Create a directory for a run, called `name` or by the time; a taken name gets a number.
+
+    Raises `SystemFailure` where that is impossible.
+    """
+    wanted = name or f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    if Path(wanted).name != wanted or wanted.startswith("."):
+        raise SystemFailure(f"name {wanted!r} is not a directory name: pass one without slashes.")
+    for number in range(1, 10_000):
+        place = runs / (wanted if number == 1 else f"{wanted}-{number}")
+        try:
+            place.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise SystemFailure(f"no run can be written to {runs} ({error.strerror})") from None
+        return place
+    raise SystemFailure(f"{runs} contains 10,000 runs called {wanted}: pass another name.")
+
+
+def format_start(place: Path) -> str:
+    """Return the message when a run starts."""
+    runs = short(place.parent)
+    return f"watching run {place.name}: see it with {program()} serve --runs {runs}"
+
+
+def exit_status(error: BaseException | None) -> tuple[RunStatus, str]:
+    """Return the status and reason of a run whose loop ended with `error`, or without one."""
+    if error is None:
+        return "finished", ""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "stopped", "interrupted"
+    text = f"{type(error).__name__}: {error}"[:1000]
+    if is_lost_process(error):
+        return "failed", f"another process ended ({text})"[:1000]
+    return ("oom" if is_out_of_memory(error) else "failed"), text
+
+
+class Closable(Protocol):
+    """A run that can be closed."""
+
+    def close_after(self, error: BaseException | None) -> None:
+        """Close the run of a loop that ended with `error`, or without one."""
+
+
+class CloseAtExit:
+    """Closes a run when the interpreter exits; keeps nothing alive until then."""
+
+    def __init__(self, run: Closable) -> None:
+        self._run = weakref.ref(run)
+
+    def __call__(self) -> None:
+        """Close the run, with the error that ended the interpreter where there is one."""
+        run = self._run()
+        if run is not None:
+            run.close_after(getattr(sys, "last_value", None))
