@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine, plan
 from gpu_runner.run.events.start_event import payload, planned_rates
 from unfrozen.schedules import Schedule
+from unfrozen.units import parse_bytes
 
 
 def made(model_dir: Path, sums_file: Path, **changes: Any) -> plan.RunPlan:
@@ -42,10 +44,15 @@ def test_without_general_files_english_is_watched(model_dir: Path, sums_file: Pa
     assert set(plan.make(resolve(options)).suites) == {"task", "general/english"}
 
 
-def test_advice_lowers_the_prediction(model_dir: Path, sums_file: Path) -> None:
+def test_advised_settings_fit_in_what_is_free(model_dir: Path, sums_file: Path) -> None:
     planned = made(model_dir, sums_file, micro_batch=8, grad_accum=2)
-    assert planned.advice().startswith("Give --micro-batch 4 --grad-accum 4: predicted")
-    assert made(model_dir, sums_file, micro_batch=1).advice().startswith("Give --seq-len")
+    assert planned.prediction is not None
+    short = dataclasses.replace(planned, available_bytes=planned.prediction.peak_bytes)
+    suggested = re.findall(r"predicted peak ([\d.]+ [KMG]iB)", short.advice())
+    assert len(suggested) == 3
+    assert all(parse_bytes(peak) <= 0.9 * short.available_bytes for peak in suggested)
+    none = dataclasses.replace(planned, available_bytes=1)
+    assert none.advice().startswith("No combination of settings fits; these need the least: --")
 
 
 def test_too_little_memory_and_disk_are_said_before_the_start(
@@ -58,15 +65,22 @@ def test_too_little_memory_and_disk_are_said_before_the_start(
     starved = dataclasses.replace(
         planned, prediction=dataclasses.replace(planned.prediction, instants=huge)
     )
-    assert "GiB are free. Give --micro-batch 2" in starved.remarks()[0]
+    assert "GiB are free. Give --" in starved.remarks()[0]
 
 
 def test_a_model_of_an_unknown_type_trains_without_a_prediction(
     model_dir: Path, sums_file: Path
 ) -> None:
-    planned = dataclasses.replace(made(model_dir, sums_file), shape=None, prediction=None)
-    assert "cannot be predicted for this model type" in planned.remarks()[0]
-    assert planned.advice() == "Lower --micro-batch or --seq-len."
+    known = made(model_dir, sums_file)
+    predictor = dataclasses.replace(known.predictor, shape=None)
+    prediction, why = predictor.try_to_predict(known.config, known.heaviest)
+    assert prediction is None
+    planned = dataclasses.replace(
+        known, shape=None, predictor=predictor, prediction=None, not_predicted=why
+    )
+    remark = "its memory cannot be predicted (an unknown model type is traced on one process only)"
+    assert remark in planned.remarks()[0]
+    assert planned.advice() == "Give a smaller --micro-batch or --seq-len."
     assert planned.disk_bytes == 0
 
 
