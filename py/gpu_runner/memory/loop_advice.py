@@ -31,12 +31,12 @@ class LoopOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _LoopSettings:
     sequences: int
     length: int
     checkpointing: bool
 
-    def cost(self, now: _Choice) -> tuple[bool, bool, int]:
+    def cost(self, now: _LoopSettings) -> tuple[bool, bool, int]:
         """Return the order of suggestions: cut sequences, time, how far the micro-batch shrinks."""
         return self.length < now.length, self.checkpointing, now.sequences - self.sequences
 
@@ -49,8 +49,8 @@ def suggest_for_loop(
     `now` is the prediction of the step as it is. Where nothing fits, the result is the settings
     that need least, with `fits` False; it is empty where no setting can be traced.
     """
-    fitting: list[tuple[_Choice, int]] = []
-    others: list[tuple[_Choice, int]] = []
+    fitting: list[tuple[_LoopSettings, int]] = []
+    others: list[tuple[_LoopSettings, int]] = []
     deadline = time.monotonic() + MOST_SECONDS
     for choice, peak in _predict_choices(step, now, budget_bytes):
         (fitting if peak <= budget_bytes else others).append((choice, peak))
@@ -63,13 +63,13 @@ def suggest_for_loop(
     return tuple(_suggest(step, options, *one) for one in chosen[:MOST_SUGGESTIONS])
 
 
-def _current(step: LoopStep) -> _Choice:
-    return _Choice(*step.inputs.shape, step.checkpoints)
+def _current(step: LoopStep) -> _LoopSettings:
+    return _LoopSettings(*step.inputs.shape, step.checkpoints)
 
 
 def _predict_choices(
     step: LoopStep, now: Prediction, budget_bytes: int
-) -> Iterator[tuple[_Choice, int]]:
+) -> Iterator[tuple[_LoopSettings, int]]:
     """Yield choices and their peaks, each with as many sequences per micro-batch as fit.
 
     A choice that gives up more is tried only with more sequences than the cheaper ones allowed.
@@ -95,7 +95,7 @@ def _predict_choices(
                     break
 
 
-def _bases(step: LoopStep, current: _Choice) -> Iterator[_Choice]:
+def _bases(step: LoopStep, current: _LoopSettings) -> Iterator[_LoopSettings]:
     """Yield the step as it is, then with checkpointing, then with shorter sequences."""
     supported = getattr(step.model, "supports_gradient_checkpointing", False)
     checkpointing = [True] if supported and not current.checkpointing else []
@@ -107,7 +107,7 @@ def _bases(step: LoopStep, current: _Choice) -> Iterator[_Choice]:
             yield from (replace(current, length=length, checkpointing=on) for on in checkpointing)
 
 
-def _predict(step: LoopStep, choice: _Choice) -> Prediction | None:
+def _predict(step: LoopStep, choice: _LoopSettings) -> Prediction | None:
     """Return the prediction for this choice; None where it cannot be traced."""
     current, behavior = _current(step), step.behavior
     parts = current.sequences * behavior.micro_batches // choice.sequences
@@ -124,7 +124,7 @@ def _predict(step: LoopStep, choice: _Choice) -> Prediction | None:
 
 
 def _suggest(
-    step: LoopStep, options: LoopOptions, choice: _Choice, peak_bytes: int, fits: bool
+    step: LoopStep, options: LoopOptions, choice: _LoopSettings, peak_bytes: int, fits: bool
 ) -> Suggestion:
     current, typed = _current(step), []
     if choice.sequences != current.sequences:

@@ -52,7 +52,7 @@ from gpu_runner.watch.run_log import (
     NOT_JOINED,
     CloseAtExit,
     RunLog,
-    Terminal,
+    WatchTerminal,
     create_run_directory,
     exit_status,
     format_start,
@@ -170,7 +170,7 @@ class WatchedRun:
         self._hooks.install()
         atexit.register(self._at_exit)
         if self._log.place is not None:
-            Terminal().warn(format_start(self._log.place))
+            WatchTerminal().warn(format_start(self._log.place))
 
     def __enter__(self) -> WatchedRun:
         return self
@@ -398,4 +398,4 @@ class WatchedRun:
         if self._log is not None and self._started and not self._closed:
             self._log.alert(text)
         else:
-            Terminal().warn(text)
+            WatchTerminal().warn(text)

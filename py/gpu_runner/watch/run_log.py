@@ -72,7 +72,9 @@ class RunLog:
         self.place = place
         self.state = State()
         self.history = History()
-        self.recorder = Recorder(self._log, Terminal(silent=place is None), self.history, spending)
+        self.recorder = Recorder(
+            self._log, WatchTerminal(silent=place is None), self.history, spending
+        )
         self.predicted_bytes = 0
         self.orders = Orders()
         self._mailbox = None if place is None else Mailbox(place, place.name, 0)
@@ -218,7 +220,9 @@ class RunLog:
         if isinstance(self._log, EventLog):
             self._log.close()
             if not self._log.path.exists():
-                Terminal().warn(f"{self._log.path} was deleted, and with it the log of this run.")
+                WatchTerminal().warn(
+                    f"{self._log.path} was deleted, and with it the log of this run."
+                )
 
     def _stop_sampling(self) -> None:
         if self._sampler is not None:
@@ -226,7 +230,7 @@ class RunLog:
             self._sampler = None
 
 
-class Terminal:
+class WatchTerminal:
     """Prints what a person should act on; the page shows the rest."""
 
     def __init__(self, *, silent: bool = False) -> None:
