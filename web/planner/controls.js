@@ -158,9 +158,14 @@ function settingsView(groups, alsoSet) {
 
 function settingField(setting) {
   const { key, label, help, kind, value, hidden } = setting;
-  const name = h("span", { class: "mp-knob-name" }, label, " ", h("span", { class: "mp-knob-help" }, help));
+  const name = h("span", { class: "mp-knob-name" }, withCode(label), " ", h("span", { class: "mp-knob-help" }, withCode(help)));
   const field = { class: `mp-knob mp-knob-${kind}`, "data-setting": key, hidden: Boolean(hidden) };
   return h("div", field, h("label", { for: `mp-${key}` }, name), settingInput(setting, kind, value), errorSlot(key));
+}
+
+/** A text whose parts in backticks are code. */
+function withCode(text) {
+  return text.split("`").map((part, index) => (index % 2 ? h("code", null, part) : part));
 }
 
 function settingInput({ key, options, placeholder, numeric }, kind, value) {

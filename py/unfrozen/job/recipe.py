@@ -144,7 +144,7 @@ class Recipe:
     grads: str = choice(
         "bf16",
         "Gradient dtype",
-        "Dtype of the stored gradients (`accumulate_allreduce_grads_in_fp32` in Megatron).",
+        "Dtype of the stored gradients (`--accumulate-allreduce-grads-in-fp32` in Megatron).",
         "Precision",
         DTYPES,
     )
@@ -199,7 +199,7 @@ class Recipe:
     paged: bool = flag(
         False,
         "Paged optimizer states",
-        "Optimizer states live in CPU memory and are paged to the GPU (`paged_adamw`).",
+        "Optimizer states live in CPU memory and are paged to the GPU (`paged_adamw_32bit`).",
         "Offload",
         applies=_has_moments,
     )

@@ -85,7 +85,7 @@ def groups(state: State, job: Job | None, nearest: Job | None) -> list[Json]:
 def also_set(state: State) -> str:
     """The settings without a control that a state sets, with their values; empty for none."""
     names = [
-        f"{SETTINGS[key].label}: {_value_label(SETTINGS[key], state[key])}"
+        f"{SETTINGS[key].short_label}: {_value_label(SETTINGS[key], state[key])}"
         for key in SETTINGS
         if key in state and SETTINGS[key].json_only
     ]
