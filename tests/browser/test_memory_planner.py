@@ -23,7 +23,11 @@ def test_the_default_plan_is_complete_without_script(
     page.goto(static_site.url)
     text = page.locator("memory-planner").inner_text()
     found: Any = view({})
-    for words in (found["verdict"]["title"], found["bar"]["total"]["text"], "Changes that save memory"):
+    for words in (
+        found["verdict"]["title"],
+        found["bar"]["total"]["text"],
+        "Changes that save memory",
+    ):
         assert words in text
     assert page.locator(".mp-bar .mp-part-box").count() == len(found["bar"]["parts"])
     page.locator("[data-key=part-params] > summary").click()
