@@ -13,7 +13,7 @@ from gpu_runner.__main__ import app
 from gpu_runner.config.options import configuration
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape
-from gpu_runner.plan import predict
+from gpu_runner.memory.formula import build_recipe
 from gpu_runner.run.start import check_together
 from gpu_runner.world import World
 from unfrozen import runner
@@ -145,7 +145,7 @@ def test_what_the_page_says_the_command_takes_is_what_the_runner_predicts(state:
     step = run.recipe
     shape = BatchShape(step.micro_batch, step.seq_len, step.tokens, step.grad_accum)
     on_card = replace(config, device="cuda")  # where the page's command runs, and measures
-    assert predict.recipe(on_card, config.compute, shape, run.model) == step
+    assert build_recipe(on_card, config.compute, shape, run.model) == step
     assert run.cluster == Cluster.of_runner(launch(job).gpus) or run.cluster.gpus == 1
     if differs(state):
         assert f"{plan_job(run).device_bytes / 2**30:.3g}"[:3] in needs(state)["text"]
