@@ -16,7 +16,7 @@ import pytest
 import typer.main
 from torch.distributed.run import get_args_parser
 
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.config.options import configuration
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan import predict
@@ -274,7 +274,7 @@ def ours(text: str, base: Job) -> Job:
         gpus = int(launched.nnodes.split(":")[0]) * int(launched.nproc_per_node)
         argv = ["unfrozen", *launched.training_script_args]
     name, *options = argv[1:]
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(application()).commands[name]  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORLD_SIZE", str(gpus))
         config = configuration(command.make_context(name, options).params)

@@ -6,7 +6,6 @@ only `__main__` touches other files.
 
 Reading order (each module uses only those above it; packages give their own order):
 
-- `moved` — where the modules of older names are
 - `errors` — one shape for every refusal: key, value, bound, remedy
 - `data_files` — the JSON tables that are part of this package: models, GPUs
 - `units` — GB and GiB, three significant digits
@@ -34,10 +33,6 @@ Reading order (each module uses only those above it; packages give their own ord
 """
 
 from typing import Any, Final
-
-from unfrozen.moved import serve_older_names
-
-serve_older_names()
 
 _WATCHING: Final = {
     "watch": "gpu_runner.watch",

@@ -119,19 +119,10 @@ def test_a_traceback_leads_to_its_line(reader: CellReader) -> None:
     assert page.evaluate("getSelection().toString()") == "    return 1 / 0"
 
 
-def test_a_cell_may_import_modules_by_their_older_names(reader: CellReader) -> None:
-    code = (
-        "import warnings; warnings.simplefilter('error')\n"
-        "from importlib import import_module\n"
-        "from unfrozen import moved, memory_planner\n"
-        "from unfrozen.catalogue import CATALOGUE\n"
-        "import unfrozen.memory_planner.state, unfrozen.planner.state as state\n"
-        "assert unfrozen.memory_planner.state is state\n"
-        "[old for old, new in moved.MOVED.items()\n"
-        " if import_module(f'unfrozen.{old}') is not import_module(f'unfrozen.{new}')]"
-    )
-    result = reader.run(code)
-    assert (result["error"], result["value"]) == (None, "[]")
+def test_a_module_by_its_older_name_is_refused_with_the_newer(reader: CellReader) -> None:
+    result = reader.run("from unfrozen.catalogue import CATALOGUE")
+    assert not result["ok"]
+    assert "unfrozen.catalogue is called unfrozen.model.catalogue now." in result["error"]
 
 
 def test_cells_share_their_names_in_the_order_they_run(reader: CellReader) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import tiny_llama
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.config import bounds
 from gpu_runner.config.options import OPTIONS
 from gpu_runner.config.resolve import resolve
@@ -22,7 +22,7 @@ DEMO = ["train", "--model", "demo"]
 
 def runner(*arguments: str) -> Result:
     """`python -m gpu_runner …`, in this process."""
-    return CliRunner(env={"COLUMNS": "400"}).invoke(app, list(arguments))
+    return CliRunner(env={"COLUMNS": "400"}).invoke(application(), list(arguments))
 
 
 def assert_refused(done: Result, code: ExitCode, *parts: str) -> None:
@@ -160,7 +160,7 @@ def test_a_damaged_model_file_is_said_in_one_sentence(
 
 def test_weights_that_are_not_there_are_named_before_anything_is_read(broken: Path) -> None:
     index = broken / "model.safetensors.index.json"
-    plan = ["plan", "--model", str(broken), "--data", "nowhere.jsonl"]
+    plan = ["train", "--dry-run", "--model", str(broken), "--data", "nowhere.jsonl"]
     (broken / "model.safetensors").rename(broken / "first.safetensors")
     done = runner(*plan)
     assert_refused(done, ExitCode.MODEL, "has no weights", "first.safetensors is not read")
@@ -172,20 +172,22 @@ def test_weights_that_are_not_there_are_named_before_anything_is_read(broken: Pa
     index.unlink()
     (broken / "first.safetensors").unlink()
     (broken / "pytorch_model.bin").write_text("rubbish")
-    done = runner("train", *plan[1:3], "--data", "instruct", "--runs", str(broken.parent / "runs"))
+    done = runner("train", *plan[2:4], "--data", "instruct", "--runs", str(broken.parent / "runs"))
     assert_refused(done, ExitCode.MODEL, "may run programs. Get the model as safetensors.")
 
 
 @pytest.mark.parametrize("text", ["", "rubbish"])
 def test_a_file_that_is_no_gguf_comes_with_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.gguf").write_text(text)
-    done = runner("plan", "--model", str(tmp_path / "model.gguf"), "--data", "instruct")
+    done = runner(
+        "train", "--dry-run", "--model", str(tmp_path / "model.gguf"), "--data", "instruct"
+    )
     assert_refused(done, ExitCode.MODEL, "model.gguf", "Get the file anew, or another one.")
 
 
 def test_a_folder_of_adapters_is_told_apart_from_a_model(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
-    done = runner("plan", "--model", str(tmp_path), "--data", "instruct")
+    done = runner("train", "--dry-run", "--model", str(tmp_path), "--data", "instruct")
     assert_refused(done, ExitCode.MODEL, "has no config.json", "It holds adapters: merge them")
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.cli.commands import run_directory
 from gpu_runner.config.file import KEYS
 from gpu_runner.config.options import OPTIONS
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def runner(*arguments: str) -> Result:
     """`python -m gpu_runner …`, in this process."""
-    return CliRunner(env={"COLUMNS": "160"}).invoke(app, list(arguments))
+    return CliRunner(env={"COLUMNS": "160"}).invoke(application(), list(arguments))
 
 
 def test_help_names_the_commands_without_loading_pytorch() -> None:
@@ -46,7 +46,11 @@ def test_help_names_the_commands_without_loading_pytorch() -> None:
             2,
             "'--steps': 'many' is not a whole number: give one from 1 to 10,000,000",
         ),
-        (["plan", "--model", "demo", "--lr", "1e-"], 2, "'1e-' is not a number: give one from 1e"),
+        (
+            ["train", "--dry-run", "--model", "demo", "--lr", "1e-"],
+            2,
+            "'1e-' is not a number: give one from 1e",
+        ),
         (["train", "--model", "/none", "--data", "instruct"], 5, "no model at '/none'"),
         (["resume", "no-such-run"], 8, "it has no config.json"),
         (["export", "no-such-run"], 8, "it has no events.jsonl"),
@@ -65,7 +69,7 @@ def test_a_user_error_is_one_message_with_its_exit_code(
 
 @pytest.mark.slow
 def test_a_model_that_no_hub_gives_says_what_was_tried() -> None:
-    done = runner("plan", "--model", "no-such/model", "--data", "instruct")
+    done = runner("train", "--dry-run", "--model", "no-such/model", "--data", "instruct")
     assert done.exit_code == 5
     assert "tried a directory, a .gguf file and the Hugging Face hub" in done.stderr
 
@@ -77,7 +81,7 @@ def test_help_names_every_choice_of_a_run() -> None:
 
 
 def test_help_has_room_for_its_words_and_names_defaults_on_eighty_columns() -> None:
-    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["train", "--help"]).stdout
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(application(), ["train", "--help"]).stdout
     for words in ("Peak learning rate (2e-05).", "Micro-batches in one optimizer step (2)."):
         assert words in shown
     assert max(map(len, shown.splitlines())) <= 80
@@ -86,7 +90,7 @@ def test_help_has_room_for_its_words_and_names_defaults_on_eighty_columns() -> N
 
 def test_plan_predicts_and_runs_nothing(model_dir: Path, sums_file: Path, tmp_path: Path) -> None:
     options = ["--model", str(model_dir), "--data", str(sums_file), "--runs", str(tmp_path / "r")]
-    done = runner("plan", *options)
+    done = runner("train", "--dry-run", *options)
     assert done.exit_code == 0, done.stderr
     for part in (
         "27,040 parameters, all trained",

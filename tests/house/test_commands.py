@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 import build
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from unfrozen.__main__ import parser as planner_parser
 
 BUILD_COMMANDS = {
@@ -87,13 +87,13 @@ def test_the_core_answers_to_its_commands(command: str) -> None:
 
 
 def test_the_runner_has_these_commands() -> None:
-    assert set(typer.main.get_command(app).commands) == RUNNER_COMMANDS  # type: ignore[attr-defined]
+    assert set(typer.main.get_command(application()).commands) == RUNNER_COMMANDS  # type: ignore[attr-defined]
     text = help_text("gpu_runner")
     assert all(command in text for command in RUNNER_COMMANDS)
 
 
 def test_serve_has_these_options_and_allows_nothing_by_default() -> None:
-    command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(application()).commands["serve"]  # type: ignore[attr-defined]
     assert {option for found in command.params for option in found.opts} == SERVE_OPTIONS
     defaults = {found.name: found.default for found in command.params}
     assert defaults["allow_control"] is False
@@ -104,7 +104,7 @@ def test_serve_has_these_options_and_allows_nothing_by_default() -> None:
 
 @pytest.mark.parametrize("command", sorted(RUNNER_COMMANDS))
 def test_the_runner_explains_its_commands(command: str) -> None:
-    answer = CliRunner().invoke(app, [command, "--help"])
+    answer = CliRunner().invoke(application(), [command, "--help"])
     assert answer.exit_code == 0
     assert command in answer.output
 

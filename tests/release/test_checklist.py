@@ -85,7 +85,7 @@ def test_what_is_not_committed_is_named_and_counted(good: Candidate) -> None:
 def test_packages_of_another_version_and_too_large_ones_are_refused(good: Candidate) -> None:
     with good.wheel.open("ab") as wheel:
         wheel.truncate(checklist.MOST_BYTES + 1)
-    assert checklist.packages(good) == f"{good.wheel.name} is larger than 17 MB."
+    assert checklist.packages(good) == f"{good.wheel.name} is larger than 15 MB."
     good.wheel.rename(good.packages / "unfrozen-1.1.0-py3-none-any.whl")
     assert "it must be" in checklist.packages(good)
 

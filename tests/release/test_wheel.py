@@ -4,7 +4,9 @@ Installing PyTorch anew would take minutes, so packages of others are links to t
 and only those, that the metadata of the wheel asks for, directly or through each other.
 """
 
+import io
 import json
+import random
 import re
 import subprocess
 import sys
@@ -19,11 +21,12 @@ from typing import Final
 import pytest
 from packaging.requirements import Requirement
 from playwright.sync_api import Page
+from starlette.requests import Request
 
 from browser.cell_reader import CellReader
 from browser.run_reader import RunReader
 from conftest import free_port, wait_for
-from gpu_runner.serve.site import spliced
+from gpu_runner.serve.site import SiteTable, spliced
 from release import wheel as maker
 
 pytestmark = pytest.mark.slow
@@ -154,7 +157,7 @@ def test_both_packages_are_small_enough_and_hold_the_page_once(packages: list[Pa
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert sum(name.endswith("model.safetensors") for name in names) == 1
-    assert "gpu_runner/page/pyodide/pyodide.asm.wasm" in names
+    assert "gpu_runner/page/pyodide/pyodide.asm.wasm.xz" in names
     assert not [name for name in names if name.endswith(".gz")]  # compressed twice, for nothing
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
     (sdist,) = (path for path in packages if path.name.endswith(".tar.gz"))
@@ -172,6 +175,26 @@ def test_what_the_page_and_the_runner_share_is_cut_out_and_put_back(tmp_path: Pa
         assert not [part for part in parts if part.get("base64") == "QUFBQQ=="]
         assert spliced(json.dumps(parts).encode(), tmp_path) == data
     assert maker.cut(b"none of them", shared) == []
+
+
+def test_a_zip_of_the_page_is_packed_by_xz_and_served_with_the_same_files(tmp_path: Path) -> None:
+    shared = random.Random(0).randbytes(60_000).hex()  # farther back than deflate looks
+    content = {f"{name}.py": name + shared for name in "abcdefgh"}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
+        for name, text in content.items():
+            zipped.writestr(name, text)
+    packed = maker.packed_by_xz(archive.getvalue(), is_zip=True)
+    assert 0 < len(packed) < len(archive.getvalue()) / 8
+    (tmp_path / "unfrozen.zip.xz").write_bytes(packed)
+    table = SiteTable(tmp_path)
+    for _ in range(2):  # unpacked when it is first asked for, then there
+        scope = {"type": "http", "path": "/unfrozen.zip", "headers": [], "method": "GET"}
+        answer = table.answer(Request(scope))
+        assert answer.status_code == 200
+        with zipfile.ZipFile(io.BytesIO(bytes(answer.body))) as served:
+            assert {name: served.read(name).decode() for name in content} == content
+    assert maker.packed_by_xz(random.Random(1).randbytes(200_000), is_zip=False) == b""
 
 
 def test_a_package_that_grew_too_large_is_refused_by_name(

@@ -1,4 +1,4 @@
-"""What is said about a module that is not in the page."""
+"""Explains why a cell cannot import a module, and what to write instead."""
 
 from __future__ import annotations
 
@@ -8,22 +8,59 @@ CARRIED = ("numpy", "micropip", "packaging")
 HERE = "Python's standard library, unfrozen, numpy, micropip and packaging"
 
 
+RENAMED = {
+    "accuracy": "answer.accuracy",
+    "advice": "plan.advice",
+    "boards": "hardware.gpus",
+    "catalogue": "model.catalogue",
+    "changes": "plan.changes",
+    "cluster": "job.cluster",
+    "compute": "plan.compute",
+    "flops": "plan.flops",
+    "frontier": "schema",
+    "gpus": "hardware.gpus",
+    "guesses": "reader.guesses",
+    "largest_model": "plan.largest_model",
+    "layers": "training.layers",
+    "memory_planner": "planner",
+    "method_decision": "decision",
+    "methods": "plan.methods",
+    "number_formats": "training.number_formats",
+    "optimizers": "training.optimizers",
+    "order": "training.order",
+    "recipe": "job.recipe",
+    "report": "answer.text",
+    "solve": "plan.solve",
+    "step_time": "plan.step_time",
+    "timeline": "plan.timeline",
+    "typed": "reader.typed",
+}
+"""Modules of `unfrozen` in version 0.1 whose name has changed, and what they are called now."""
+
+
+def note_on_renamed(module: str) -> str:
+    """What `unfrozen.catalogue` is called now; empty for a module that was never renamed."""
+    package, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    if package != "unfrozen" or first not in RENAMED:
+        return ""
+    return f"unfrozen.{first} is called unfrozen.{RENAMED[first]} now."
+
+
 def note_on(name: str) -> str:
-    """One or two sentences on a top-level module that could not be found, with what to do."""
+    """Return one or two sentences on a top-level module that could not be found."""
     if name in CARRIED:
         return (
-            f"{name} is here, but nothing in this cell's text told so before it ran. "
+            f"{name} is here, but this cell's text did not name it before it ran. "
             f"Write `import {name}` in it and run it again."
         )
     if name == "gpu_runner":
         return (
-            "Of gpu_runner cells can have `from gpu_runner import demo`, written so in their text; "
-            "the rest needs PyTorch, and runs on your own machine."
+            "Of gpu_runner, a cell can only have `from gpu_runner import demo`, written like this; "
+            "the rest needs PyTorch and runs on your own machine."
         )
     if name in sys.stdlib_module_names:
-        return (
-            f"{name} is a part of the standard library that Python in a browser has to do without."
-        )
+        return f"{name} is a part of the standard library that Python in a browser does not have."
     return (
         f"Cells of this page have {HERE}. For {name}, take the code to the Python of your own "
         f"machine."

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pycell.missing import note_on
+from pycell.missing import note_on, note_on_renamed
 
 NAME_LIMIT_CHARS = 100
 MESSAGE_LIMIT_CHARS = 20_000
@@ -91,9 +91,12 @@ def _described(error: BaseException, name: str, filename: str) -> CellError:
 def _explain(error: BaseException) -> None:
     """Add to an error what there is instead; once, even if the error is raised again."""
     note = LEAVING if isinstance(error, SystemExit) else ""
+    if isinstance(error, ImportError) and error.name:
+        # `from unfrozen import catalogue` names the package, and the module apart from it
+        note = note_on_renamed(f"{error.name}.{getattr(error, 'name_from', '')}")
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
-        note = note_on(top) if top in (error.name, "gpu_runner") else ""
+        note = note or (note_on(top) if top in (error.name, "gpu_runner") else "")
     if note and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
 

@@ -5,21 +5,27 @@
 
 The wheel is made from the sdist, so that the sdist is known to suffice. Files of the page that hold
 the demo model or its data, alone or in a package for cells, are cut up: what the runner brings
-along already is served from there (`gpu_runner.serve.site.spliced`).
+along already is served from there (`gpu_runner.serve.site.spliced`). What xz shrinks much further
+than a wheel's own deflate is packed with it, archives of Python files after their own compression
+has been taken out; the server unpacks them when they are asked for.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
+import lzma
 import shutil
 import subprocess
 import sys
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gpu_runner.serve.site import SPLICED
+from gpu_runner.serve.site import PACKED, SPLICED
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SITE: Final = ROOT / "dist"
@@ -29,10 +35,13 @@ FILES: Final = ("pyproject.toml", "README.md", "LICENSE")
 UNWANTED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
 TWICE: Final = shutil.ignore_patterns("*.gz", ".*")
 """A package is compressed itself: with the page's compressed form it would hold the page twice."""
-MOST_BYTES: Final = 17_000_000
-"""Of each of the two: Python for the page is most of it, 1.8 MB its bytecode (decision 0051)."""
+MOST_BYTES: Final = 15_000_000
+"""Of each of the two: Python for the page is most of it, and the demo model 3.1 MB."""
+PACKED_SHARE: Final = 0.85
+"""A file is packed by xz where that leaves at most this share of what deflate leaves."""
 LEAST_BYTES: Final = 1000
 """Of a file that is worth sharing."""
+LEAST_PACKED_BYTES: Final = 100_000
 
 
 class Unbuilt(Exception):
@@ -54,11 +63,37 @@ def stage(site: Path, folder: Path) -> Path:
         if path.is_file() and path.stat().st_size >= LEAST_BYTES
     }
     for path in sorted(page.rglob("*")):
-        if path.is_file() and (parts := cut(path.read_bytes(), shared)):
+        if not path.is_file() or path.suffix == ".html":  # the server writes into that
+            continue
+        data = path.read_bytes()
+        if parts := cut(data, shared):
             text = json.dumps(parts, separators=(",", ":"))
             path.with_name(path.name + SPLICED).write_text(text, "utf-8")
-            path.unlink()
+        elif packed := packed_by_xz(data, is_zip=path.suffix == ".zip"):
+            path.with_name(path.name + PACKED).write_bytes(packed)
+        else:
+            continue
+        path.unlink()
     return page
+
+
+def packed_by_xz(data: bytes, *, is_zip: bool) -> bytes:
+    """The file packed by xz, empty where that is not worth it. A zip is first made uncompressed."""
+    if len(data) < LEAST_PACKED_BYTES:
+        return b""
+    packed = lzma.compress(uncompressed_zip(data) if is_zip else data, preset=9)
+    return packed if len(packed) <= PACKED_SHARE * len(zlib.compress(data, 9)) else b""
+
+
+def uncompressed_zip(data: bytes) -> bytes:
+    """The same archive with its files stored as they are."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(target, "w") as stored:
+        for entry in source.infolist():
+            content = source.read(entry)
+            entry.compress_type = zipfile.ZIP_STORED
+            stored.writestr(entry, content)
+    return target.getvalue()
 
 
 def cut(data: bytes, shared: Mapping[str, bytes]) -> list[dict[str, str]]:

@@ -76,12 +76,6 @@ def train(options: dict[str, Any]) -> None:
     exit_with(run)
 
 
-@takes_options
-def plan(options: dict[str, Any]) -> None:
-    """The same arguments as train: predicted memory, steps, time and disk. Nothing is run."""
-    exit_with(lambda: _show_plan(options))
-
-
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = configuration(options), console_with_libraries()
     from gpu_runner.memory.tracing import predict_by_tracing
@@ -271,7 +265,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     bench,
     trace,
 )
-"""All but `plan`, which asks the planner in one spelling and the runner in the other."""
+"""All commands of the runner; `plan` is the planner's."""
 
 
 def _runs(given: str | None) -> Path:

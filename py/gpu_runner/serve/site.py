@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import html
 import json
+import lzma
 import mimetypes
 import re
 import struct
@@ -46,6 +47,7 @@ HASHED_NAME: Final = re.compile(r"-[0-9A-Za-z]{8,}\.[a-z0-9]+$")
 
 SPLICED: Final = ".spliced"  # what a wheel holds once for the page and the runner
 COMPRESSED: Final = ".gz"
+PACKED: Final = ".xz"  # how a wheel holds what deflate shrinks too little; unpacked when asked for
 PROGRAM: Final = b'data-program="%s"'  # of the page's html element
 
 
@@ -65,17 +67,21 @@ class SiteTable:
     """Every file under `root` at its address; `index.html` also at the address of its folder.
 
     Links and hidden files are left out. `NAME.spliced` is served as NAME, put together from parts
-    that lie in `package` too; `NAME.gz` is what is sent of NAME to whoever takes gzip; `program` is
-    what the page tells its reader to type.
+    that lie in `package` too; `NAME.xz` is unpacked when NAME is first asked for; `NAME.gz` is sent
+    of NAME to clients that accept gzip; `program` is what the page tells its reader to type.
     """
 
     def __init__(
         self, root: Path, *, package: Path | None = None, program: str = "unfrozen"
     ) -> None:
         self._assets: dict[str, Asset] = {}
+        self._packed: dict[str, Path] = {}
         files = dict(_files(root))
         for address, path in files.items():
             if path.suffix == COMPRESSED and address.removesuffix(COMPRESSED) in files:
+                continue
+            if path.suffix == PACKED:
+                self._packed[address.removesuffix(PACKED)] = path
                 continue
             body, packed = path.read_bytes(), files.get(f"{address}{COMPRESSED}")
             compressed = _fitting(body, packed.read_bytes()) if packed else None
@@ -93,7 +99,10 @@ class SiteTable:
         Compressed where there is such a form and `Accept-Encoding` takes it: another form of the
         same file, with an ETag of its own (RFC 9110, 8.8.3 and 12.5.3).
         """
-        if (asset := self._assets.get(request.scope["path"])) is None:
+        path = request.scope["path"]
+        if (packed := self._packed.pop(path, None)) is not None:
+            self._assets[path] = _asset(path, lzma.decompress(packed.read_bytes()), None)
+        if (asset := self._assets.get(path)) is None:
             return PlainTextResponse("There is no such page here.\n", 404)
         headers = {"ETag": asset.etag, "Cache-Control": asset.cache_control}
         body = asset.body

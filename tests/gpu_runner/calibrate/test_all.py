@@ -8,9 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gpu_runner.__main__ import app
 from gpu_runner.calibrate import measuring
 from gpu_runner.calibrate.all import measure
+from gpu_runner.cli.application import application
 from gpu_runner.config.resolve import resolve
 from gpu_runner.plan import pace, plan
 from gpu_runner.system.calibration import FILE_ENV, kept
@@ -34,7 +34,7 @@ def test_the_command_keeps_what_it_measured_and_the_next_plan_uses_it(
     monkeypatch.setenv(FILE_ENV, str(file))
     monkeypatch.setattr(measuring.products, "__defaults__", (0.02, measuring.time.perf_counter))
     done = CliRunner().invoke(
-        app, ["calibrate", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+        application(), ["calibrate", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     )
     assert done.exit_code == 0, done.output
     assert "Measured on" in done.output

@@ -10,7 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import foreign_runs
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.errors import DataError
 from gpu_runner.log import importing
 from gpu_runner.log.importing import bring, candidates
@@ -27,7 +27,7 @@ def state(path: Path, steps: int, name: str = "trainer_state.json") -> Path:
 
 
 def imported(*words: str) -> Result:
-    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["import", *words])
+    return CliRunner(env={"COLUMNS": "200"}).invoke(application(), ["import", *words])
 
 
 def test_an_imported_run_is_listed_like_any_other(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from docs import trace_grid
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.trace_report import show_trace, trace_id
 from gpu_runner.memory.traced_job import (
@@ -214,7 +214,9 @@ def test_the_table_shows_trace_plan_and_error_side_by_side(console: Console, pla
 
 def runner(*arguments: str, given: str | None = None) -> Result:
     """`python -m gpu_runner trace …`, in this process."""
-    return CliRunner(env={"COLUMNS": "160"}).invoke(app, ["trace", *arguments], input=given)
+    return CliRunner(env={"COLUMNS": "160"}).invoke(
+        application(), ["trace", *arguments], input=given
+    )
 
 
 def test_rows_have_the_keys_of_the_published_traces() -> None:

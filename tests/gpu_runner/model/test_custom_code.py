@@ -10,7 +10,7 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.errors import ExitCode
 from gpu_runner.model import load as model
 from gpu_runner.model.save import save
@@ -49,16 +49,18 @@ def change(folder: Path, name: str, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes))
 
 
-def tell(folder: Path, data: Path, *words: str, verb: str = "plan") -> Result:
-    """`plan` or `train`, in this process, with somebody who says yes to everything."""
+def tell(folder: Path, data: Path, *words: str, verb: str = "--dry-run") -> Result:
+    """`train`, or `train --dry-run`, in this process, with somebody who says yes to everything."""
     options = ["--model", str(folder), "--data", str(data), "--general", "none", "--steps", "1"]
     runs = str(folder.parent / "runs")
     return CliRunner(env={"COLUMNS": "400"}).invoke(
-        app, [verb, *options, "--runs", runs, *words], input="y\n" * 50
+        application(),
+        ["train", *([verb] if verb != "train" else []), *options, "--runs", runs, *words],
+        input="y\n" * 50,
     )
 
 
-@pytest.mark.parametrize("verb", ["plan", "train"])
+@pytest.mark.parametrize("verb", ["--dry-run", "train"])
 @pytest.mark.parametrize(
     "mapped",
     [

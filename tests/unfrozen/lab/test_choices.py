@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from gpu_runner import demo
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.config.options import configuration
 from gpu_runner.config.schema import TrainConfig
 from unfrozen.errors import PlanError
@@ -23,7 +23,7 @@ def runners(choices: Choices) -> TrainConfig:
     """The run that the runner reads from the command of these choices."""
     words = shlex.split(choices.command())
     assert words[:2] == ["unfrozen", "train"]
-    command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(application()).commands["train"]  # type: ignore[attr-defined]
     return configuration(command.make_context("train", words[2:]).params)
 
 

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 from torch.distributed.run import get_args_parser
 
-from gpu_runner.__main__ import app
+from gpu_runner.cli.application import application
 from gpu_runner.config.options import configuration
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape
@@ -91,7 +91,7 @@ def told(state: State) -> Told:
 def read(arguments: list[str], processes: int) -> TrainConfig:
     """The run of these arguments; refused by the runner where that many processes cannot do it."""
     name, *options = arguments
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(application()).commands[name]  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORLD_SIZE", str(processes))
         config = configuration(command.make_context(name, options).params)
