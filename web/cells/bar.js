@@ -75,7 +75,7 @@ export class CellBar {
 
   /** Of many cells in a row, those that fail are spoken of, and the last one. */
   #end(outcome) {
-    const isLast = !python.current && python.queue.length === 0;
+    const isLast = !python.current && python.waiting === 0;
     const words = inWords(outcome);
     this.#say(words);
     if (isLast || (!outcome.ok && !outcome.stopped)) this.spoken.textContent = words;

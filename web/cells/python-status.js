@@ -41,7 +41,7 @@ class PythonStatus extends HTMLElement {
     this.dataset.phase = phase;
     const arriving = loading ? "Loading" : fetching;
     this.words.textContent = arriving ? `${arriving} ${share}` : words;
-    const between = phase === "ready" && python.queue.length > 0; // of two cells: nothing new
+    const between = phase === "ready" && python.waiting > 0; // of two cells: nothing new
     if (!between && this.spoken.textContent !== words) this.spoken.textContent = words;
     this.reason.textContent = trouble(python.status);
     this.reason.hidden = this.reason.textContent === "";

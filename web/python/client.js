@@ -71,6 +71,11 @@ export class PythonClient extends WorkerClient {
     return this.#running;
   }
 
+  /** How many runs wait for the one in progress. */
+  get waiting() {
+    return this.#queue.length;
+  }
+
   async load(onProgress) {
     const loaded = await super.load(onProgress);
     if (this.#signal) Atomics.store(this.#signal, 0, 0); // meant for the worker that is gone
