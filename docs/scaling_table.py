@@ -21,10 +21,10 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import find
 from unfrozen.plan import plan_job
-from unfrozen.plan.host import Reading, Writing, host_bytes
-from unfrozen.plan.step_time import card_of, step_time, step_tokens
-from unfrozen.plan.timing.collectives import CROWD
-from unfrozen.plan.timing.parts import StepTime
+from unfrozen.plan.host_memory import Reading, Writing, host_bytes
+from unfrozen.plan.step_time import job_gpu, step_time, step_tokens
+from unfrozen.plan.timing.breakdown import StepTime
+from unfrozen.plan.timing.communication import CROWD
 
 PAGE: Final = Path(__file__).parent / "scale.md"
 BEGIN: Final = "<!-- docs/scaling_table.py -->"
@@ -129,7 +129,7 @@ def host_table(model: str) -> str:
 def assumptions() -> str:
     """What the numbers rest on, read from the planner."""
     asked = job(MODELS[0], 1)
-    card = card_of(asked)
+    card = job_gpu(asked)
     rate, peak = (
         sustained_tflops(card, asked.recipe.compute),
         peak_tflops(card, asked.recipe.compute),

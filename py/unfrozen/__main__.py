@@ -26,7 +26,7 @@ from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
 from unfrozen.plan import Plan, plan
 from unfrozen.plan.compute import Estimate, estimate
-from unfrozen.plan.step_time import card_of
+from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.calibration import Calibration
 from unfrozen.units import counted
 
@@ -259,7 +259,7 @@ def _asked_of(options: argparse.Namespace) -> Inverse:
 def _estimate(options: argparse.Namespace, one: Asked) -> Estimate:
     job, path = one.planned.job, options.calibration or os.environ.get(CALIBRATION_ENV)
     measured = Calibration.read(_read_json(path, "calibration")) if path else None
-    if measured and measured.card != card_of(job).name:
+    if measured and measured.card != job_gpu(job).name:
         measured = None
     return estimate(job, options.tokens, options.mfu, options.price, measured)
 

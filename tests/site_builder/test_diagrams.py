@@ -17,7 +17,7 @@ from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
-from unfrozen.memory.sharding import per_card
+from unfrozen.memory.sharding import per_gpu_bytes
 from unfrozen.plan import plan_job
 from unfrozen.plan.timeline import timeline
 from unfrozen.training.number_formats import FORMATS
@@ -52,7 +52,7 @@ def test_every_card_holds_what_zero_leaves_it() -> None:
     html = draw("zero", "x.md:1")
     whole = states_bytes(PARAMETERS)
     held = {
-        name: sum(per_card(whole, Cluster(gpus=CARDS, sharding=name)).values())
+        name: sum(per_gpu_bytes(whole, Cluster(gpus=CARDS, sharding=name)).values())
         for name in SHARDINGS
     }
     for name in SHARDINGS:

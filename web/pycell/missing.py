@@ -13,21 +13,41 @@ RENAMED = {
     "advice": "plan.advice",
     "boards": "hardware.gpus",
     "catalogue": "model.catalogue",
-    "changes": "plan.changes",
+    "changes": "plan.advice",
     "cluster": "job.cluster",
     "compute": "plan.compute",
     "flops": "plan.flops",
     "frontier": "schema",
     "gpus": "hardware.gpus",
     "guesses": "reader.guesses",
+    "hardware.boards": "hardware.gpus",
+    "hardware.reached": "hardware.rates",
+    "job.choices": "job.settings",
+    "job.framework": "job.framework_defaults",
+    "job.targets": "job.lora",
     "largest_model": "plan.largest_model",
     "layers": "training.layers",
+    "memory.attention": "memory.activations",
+    "memory.checkpoints": "memory.activations",
+    "memory.early": "memory.backward",
+    "memory.flow": "memory.layer_setup",
+    "memory.holder": "memory.explain",
+    "memory.in_flight": "memory.pipeline_schedules",
+    "memory.kept": "memory.saved_activations",
+    "memory.kinds": "memory.saved_activations",
+    "memory.low_rank": "memory.states",
+    "memory.mixed": "memory.saved_activations",
+    "memory.pieces": "memory.points",
+    "memory.working": "memory.workspace",
     "memory_planner": "planner",
     "method_decision": "decision",
     "methods": "plan.methods",
     "number_formats": "training.number_formats",
     "optimizers": "training.optimizers",
     "order": "training.order",
+    "plan.changes": "plan.advice",
+    "plan.dimensions": "plan.layouts",
+    "plan.host": "plan.host_memory",
     "recipe": "job.recipe",
     "report": "answer.text",
     "solve": "plan.solve",
@@ -39,12 +59,13 @@ RENAMED = {
 
 
 def note_on_renamed(module: str) -> str:
-    """What `unfrozen.catalogue` is called now; empty for a module that was never renamed."""
-    package, _, rest = module.partition(".")
-    first = rest.partition(".")[0]
-    if package != "unfrozen" or first not in RENAMED:
-        return ""
-    return f"unfrozen.{first} is called unfrozen.{RENAMED[first]} now."
+    """Return what `unfrozen.catalogue` is called now; empty for a module that was never renamed."""
+    package, _, name = module.partition(".")
+    while package == "unfrozen" and name:
+        if name in RENAMED:
+            return f"unfrozen.{name} is called unfrozen.{RENAMED[name]} now."
+        name = name.rpartition(".")[0]
+    return ""
 
 
 def note_on(name: str) -> str:

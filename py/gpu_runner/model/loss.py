@@ -51,7 +51,7 @@ def loss_sum(model: Any, batch: Batch, kind: Kind = LINEAR) -> tuple[Tensor, int
         arguments["position_ids"] = batch.position_ids
     head = model.get_output_embeddings()
     own = head.forward
-    plain = is_plain(model, head)
+    plain = is_transformer_layer(model, head)
 
     def at_head(hidden: Tensor) -> Tensor:
         inputs = hidden.flatten(0, 1)  # (B·K, h)
@@ -76,7 +76,7 @@ def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), following, ignore_index=IGNORED)
 
 
-def is_plain(model: Any, head: Any) -> bool:
+def is_transformer_layer(model: Any, head: Any) -> bool:
     """Whether logits are the head's product and nothing else: no bias, no soft cap (Gemma 2), no
     rows left out (Inkling)."""
     settings = model.config.get_text_config()

@@ -1,6 +1,6 @@
 """How right the plan is: what steps were seen to hold, beside what it says of them.
 
-A row is a step whose peak somebody knows: measured on a card and published, or traced tensor by
+A row is a step whose peak somebody knows: measured on a GPU and published, or traced tensor by
 tensor. No constant of the memory model is fitted to a row; rows only judge.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from unfrozen.answer.text import recipe_words
 from unfrozen.job import Job
-from unfrozen.memory.holder import layout_words
+from unfrozen.memory.explain import format_layout
 from unfrozen.plan import Plan, plan
 from unfrozen.units import GIB
 
@@ -170,7 +170,7 @@ def median_error(verdicts: Sequence[Verdict], groups: Sequence[str]) -> float:
 
 
 def setting(job: Job) -> str:
-    """How a step was run, in words: batch, recipe, what differs from the plainest, cards."""
+    """How a step was run, in words: batch, recipe, what differs from the plainest, GPUs."""
     recipe, cluster = job.recipe, job.cluster
     parts = [
         f"{recipe.micro_batch} × {recipe.seq_len:,} tokens",
@@ -187,6 +187,6 @@ def setting(job: Job) -> str:
         _SHARDING.get(cluster.sharding, ""),
         f"tensor parallel {cluster.tensor_parallel}" if cluster.tensor_parallel > 1 else "",
         f"context parallel {cluster.context_parallel}" if cluster.context_parallel > 1 else "",
-        *layout_words(cluster),
+        *format_layout(cluster),
     ]
     return ", ".join(part for part in parts if part)

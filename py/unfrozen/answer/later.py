@@ -27,7 +27,7 @@ _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 
 @dataclass(frozen=True, slots=True)
 class LaterRow:
-    """A peak in bytes (`memory`), or tokens a second and card (`speed`), as somebody measured it.
+    """A peak in bytes (`memory`), or tokens per second and GPU (`speed`), as somebody measured it.
 
     `counter` says which memory was counted and is empty for a speed; `found` that we looked for the
     row ourselves; `said` is merged into the job, key by key.

@@ -8,7 +8,7 @@ from typing import Any, Final
 from unfrozen.answer.chosen import framework_json
 from unfrozen.errors import PlanError
 from unfrozen.hardware.gpus import GPUS, Gpu
-from unfrozen.memory.holder import holder
+from unfrozen.memory.explain import peak_rank
 from unfrozen.plan import Plan
 from unfrozen.plan.advice import advise
 from unfrozen.plan.solve import min_gpus
@@ -19,9 +19,9 @@ ADVISED_JOBS: Final = 100
 
 
 def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
-    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the card holds. One
+    """Sizes in GiB where the key says so, else bytes; `band` in GiB, of what the GPU holds. One
     more key, `framework`, where the job names one: what it set, why, and where that is read; and
-    `holder` where cards hold different layers: the one that this is the answer for, of how many.
+    `peak_rank` where GPUs hold different layers: the one that this is the answer for, of how many.
     """
     return {
         "allocated_gib": gib(planned.allocated_bytes),
@@ -39,14 +39,14 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
 
 
 def _holder_json(planned: Plan) -> dict[str, object]:
-    found = holder(planned.job)
+    found = peak_rank(planned.job)
     return {} if found is None else {"holder": asdict(found)}
 
 
 def on_all_cards(planned: Plan) -> list[dict[str, Any]]:
-    """Every card with what it holds, what it would need and what is to spare, in GiB.
+    """Every GPU with what it holds, what it would need and what is to spare, in GiB.
 
-    Needs are None where the card lacks a precision of the job; `fits` is False then.
+    Needs are None where the GPU lacks a precision of the job; `fits` is False then.
     """
     return [_on_card(planned, gpu) for gpu in GPUS]
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from unfrozen.answer.chosen import framework_text
 from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.job import Job
-from unfrozen.memory.explain import Term
-from unfrozen.memory.holder import holder_words, layout_words
-from unfrozen.plan import DEFAULT_GPU, Plan, card_words
+from unfrozen.memory.explain import Term, format_layout, format_peak_rank
+from unfrozen.plan import DEFAULT_GPU, Plan, format_gpu
 from unfrozen.plan.advice import advise, cheapest_fit
 from unfrozen.plan.compute import Estimate
 from unfrozen.plan.solve import min_gpus
@@ -48,7 +47,7 @@ def title(job: Job) -> str:
     cards = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
     where = job.gpu.name if job.gpu else "one card" if job.cluster.gpus == 1 else "cards"
     sharding = f", {_sharding(job)}" if job.cluster.stage else ""
-    sharding += "".join(f", {words}" for words in layout_words(job.cluster))
+    sharding += "".join(f", {words}" for words in format_layout(job.cluster))
     held = {"parameters": job.model.num_parameters, "frozen": job.model.frozen}
     count = ", ".join(f"{format_count(many)} {word}" for word, many in held.items() if many)
     return (
@@ -83,14 +82,14 @@ def instants_table(planned: Plan) -> str:
 
 
 def verdict(planned: Plan) -> str:
-    """The peak with its band, whether it fits, and on how many cards it would."""
+    """The peak with its band, whether it fits, and on how many GPUs it would."""
     low, high = planned.band_gib
     need = format_bytes(planned.device_bytes)
     first = (
         f"The card holds {need} at the peak, {INSTANTS[planned.peak_instant].lower()}"
         f" ({sig3(low)}–{sig3(high)} GiB by card and driver)."
     )
-    first += "".join(f"\n{line}" for line in textwrap.wrap(holder_words(planned.job), 100))
+    first += "".join(f"\n{line}" for line in textwrap.wrap(format_peak_rank(planned.job), 100))
     if guesses := planned.job.model.architecture.guesses:
         first += f" Estimated: {guesses}; its activations may be half as much, or twice."
     gpu = planned.job.gpu
@@ -98,11 +97,11 @@ def verdict(planned: Plan) -> str:
         return f"{first}\nName a card to see whether it fits: --gpu H100."
     spare = gpu.capacity_bytes - planned.device_bytes
     if spare >= 0:
-        return f"{first}\nFits the {card_words(gpu)} with {format_bytes(spare)} to spare."
+        return f"{first}\nFits the {format_gpu(gpu)} with {format_bytes(spare)} to spare."
     cards = min_gpus(planned)
     alone = "no number of them would under ZeRO-3 alone"
     more = f"{cards:,} of them would hold it under ZeRO-3" if cards else alone
-    return f"{first}\nDoes not fit the {card_words(gpu)}: {format_bytes(-spare)} short; {more}."
+    return f"{first}\nDoes not fit the {format_gpu(gpu)}: {format_bytes(-spare)} short; {more}."
 
 
 def advice_text(planned: Plan) -> str:
@@ -184,7 +183,7 @@ def terms_table(terms: Sequence[Term]) -> str:
 
 
 def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:
-    """A row a card, as `answer.on_all_cards` gives them."""
+    """A row a GPU, as `answer.on_all_cards` gives them."""
     rows = [["card", "holds GiB", "needs GiB", "to spare", "fits", "cards, ZeRO-3"]]
     for card in cards:
         row = [card["gpu"], sig3(card["capacity_gib"])]
@@ -199,7 +198,7 @@ def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:
 def solved_text(planned: Plan, key: str, found: int) -> str:
     """The largest micro-batch or the longest sequence, in a sentence."""
     gpu = planned.job.gpu
-    card = f"the {card_words(gpu)}" if gpu else DEFAULT_GPU
+    card = f"the {format_gpu(gpu)}" if gpu else DEFAULT_GPU
     what = {"micro_batch": "micro-batch", "seq_len": "sequence"}[key]
     if not found:
         return f"Not even a {what} of 1 fits {card}."

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
-from unfrozen.plan.step_time import card_of
+from unfrozen.plan.step_time import job_gpu
 from unfrozen.planner.runner import RENDEZVOUS
 
 FIRST_HOST: Final = "FIRST_HOST"
@@ -38,7 +38,7 @@ def trained_by_adamw(job: Job, framework: str, **own: Any) -> Job:
 
 def machines(job: Job) -> tuple[int, int]:
     """The number of machines of a job, and of GPUs in each."""
-    gpus, each = job.cluster.gpus, card_of(job).node_gpus
+    gpus, each = job.cluster.gpus, job_gpu(job).node_gpus
     count = -(-gpus // each)
     return (count, each) if gpus % count else (count, gpus // count)
 

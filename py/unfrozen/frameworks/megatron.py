@@ -17,7 +17,7 @@ from typing import Final
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.command_lines import lines, refuse, torchrun, trained_by_adamw
 from unfrozen.job import Job
-from unfrozen.plan.dimensions import WHOLE_LOGITS
+from unfrozen.plan.layouts import WHOLE_LOGITS
 
 NAME: Final = "megatron"
 _STRATEGIES: Final = {"zero2": "optim_grads", "zero3": "optim_grads_params"}

@@ -17,8 +17,7 @@ from unfrozen.frameworks.tables import CAUSES, MESH, zero_stage
 from unfrozen.job import Job
 from unfrozen.job.cluster import CLUSTER_SETTINGS, Cluster
 from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
-from unfrozen.plan.dimensions import LAID_OUT
-from unfrozen.plan.layouts import Layout, Search, step_sequences
+from unfrozen.plan.layouts import LAID_OUT, Layout, Search, step_sequences
 from unfrozen.planner.controls import as_problem
 from unfrozen.planner.sizes import size_text
 from unfrozen.planner.state import (

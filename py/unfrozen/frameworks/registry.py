@@ -77,7 +77,7 @@ LAUNCHED: Final = {
     **{name: name for name in FRAMEWORKS},
     **dict.fromkeys(("trl", "transformers"), trl.ACCELERATE),
 }
-"""Who starts a job that takes the defaults of a framework (`unfrozen.job.framework`)."""
+"""Who starts a job that takes the defaults of a framework (`unfrozen.job.framework_defaults`)."""
 
 
 def commands(job: Job) -> dict[str, str]:

@@ -11,11 +11,11 @@ from unfrozen.answer.text import table
 from unfrozen.errors import PlanError
 from unfrozen.frameworks.registry import FRAMEWORKS, LAUNCHED, commands
 from unfrozen.job import Job
-from unfrozen.plan import Plan, card_words
+from unfrozen.plan import Plan, format_gpu
 from unfrozen.plan.layouts import Layout, fewest_cards, layouts
 from unfrozen.plan.solve import MOST, largest, min_gpus
-from unfrozen.plan.step_time import card_of
-from unfrozen.plan.timing.words import RECORD
+from unfrozen.plan.step_time import job_gpu
+from unfrozen.plan.timing.breakdown import RECORD
 from unfrozen.units import gib, sig3
 
 WIDEST: Final = 80
@@ -66,10 +66,10 @@ def layouts_text(
     job: Job, gpus: int, found: Sequence[Layout], framework: str | None, price: float | None
 ) -> str:
     """The best layouts, a line each, and what to type for the first."""
-    gpu = card_of(job)
+    gpu = job_gpu(job)
     if not found:
         run = f" that {FRAMEWORKS[framework].label} runs" if framework else ""
-        return f"No layout{run} fits {gpus:,} × {card_words(gpu)}; --solve gpus finds how many do."
+        return f"No layout{run} fits {gpus:,} × {format_gpu(gpu)}; --solve gpus finds how many do."
     first = found[0]
     head = (
         f"{gpus:,} × {gpu.name}, {first.sequences:,} × {first.job.recipe.seq_len:,} tokens a step:"
@@ -193,10 +193,10 @@ def solved_text(planned: Plan, asked: Inverse) -> str:
 
 def fewest_text(planned: Plan, found: Job | None) -> str:
     """The fewest GPUs in a sentence, and their sharding where it differs from the job's."""
-    job, card = planned.job, card_of(planned.job)
+    job, card = planned.job, job_gpu(planned.job)
     own = f"ZeRO-{job.cluster.stage}" if job.cluster.stage else "not sharded"
     if found is None:
-        return f"No number of GPUs holds this job on the {card_words(card)}, however sharded."
+        return f"No number of GPUs holds this job on the {format_gpu(card)}, however sharded."
     count = f"{found.cluster.gpus:,} × {card.name}"
     if found.cluster.stage == job.cluster.stage or found.cluster.alike == 1:
         return f"Fewest GPUs, {own}: {count}."

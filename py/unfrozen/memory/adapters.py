@@ -1,9 +1,9 @@
-"""Adapters and quantised weights: what LoRA trains, and what the frozen part takes.
+"""Adapters and quantized weights: what LoRA trains, and what the frozen part takes.
 
 LoRA (Hu et al., arXiv 2106.09685, section 4.1) puts two thin matrices beside a linear layer:
 rank · (in + out) parameters. QLoRA (Dettmers et al., arXiv 2305.14314, section 3) stores the frozen
 linear layers in 4-bit NormalFloat, with one fp32 scale for 64 weights (nf4), or with scales that
-are quantised in turn, 8 bits each and one fp32 scale for 256 of them (nf4-dq). Embeddings, head
+are quantized in turn, 8 bits each and one fp32 scale for 256 of them (nf4-dq). Embeddings, head
 and norms stay as they are. int8 has one fp32 scale for each row, also where
 the weights train in it (torchao/prototype/quantized_training/int8.py, after Q-GaLore, Zhang et al.,
 arXiv 2407.08296).
@@ -16,7 +16,7 @@ from typing import Final
 
 from unfrozen.job.lora import targets
 from unfrozen.job.recipe import BYTES, Lora, Recipe
-from unfrozen.memory.flow import Adapters, Flow, Item
+from unfrozen.memory.layer_setup import Adapters, LayerSetup, SavedTensor
 from unfrozen.model import Architecture, ModelConfig
 
 QUANTISED_BITS: Final = {"nf4": 4, "nf4-dq": 4, "int8": 8}
@@ -32,7 +32,7 @@ def adapter_parameters(model: ModelConfig, lora: Lora) -> int:
 
 @lru_cache(maxsize=1024)
 def linear_parameters(model: ModelConfig) -> int:
-    """Parameters of the linear layers inside the layers, experts included: what is quantised."""
+    """Parameters of the linear layers inside the layers, experts included: what is quantized."""
     found = 0
     for kind in model.kinds:
         tensors = model.layer_tensors(kind.first)
@@ -41,7 +41,7 @@ def linear_parameters(model: ModelConfig) -> int:
 
 
 def frozen_bytes(model: ModelConfig, recipe: Recipe) -> tuple[int, int]:
-    """Bytes of the frozen weights and, apart, of the constants that undo their quantisation."""
+    """Bytes of the frozen weights and, apart, of the constants that undo their quantization."""
     if recipe.base is None:
         return BYTES[recipe.params] * model.num_parameters, 0
     linear = linear_parameters(model)
@@ -53,14 +53,14 @@ def frozen_bytes(model: ModelConfig, recipe: Recipe) -> tuple[int, int]:
     return rest + QUANTISED_BITS[recipe.base] * linear // 8, scales
 
 
-def adapter_inputs(a: Architecture, flow: Flow) -> list[Item]:
-    """What adapters keep of the tensors they read, and what 4-bit products keep beside it.
+def adapter_inputs(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
+    """What adapters keep of the tensors they read, and what 4-bit matmuls keep beside it.
 
     Those that drop keep each a copy and a mask of one byte; LitGPT's q, k and v share one. Where
     the input has another precision than the adapter, or autocast another than both, each keeps a
     cast copy. What nothing copies is kept once for all that read it.
     """
-    adapters, c = flow.adapters, flow.compute
+    adapters, c = setup.adapters, setup.compute
     assert adapters is not None
     places = (
         ("attention", adapters.qkv, a.hidden, "h", True),
@@ -72,42 +72,44 @@ def adapter_inputs(a: Architecture, flow: Flow) -> list[Item]:
     found = []
     for label, readers, width, symbol, whole in places:
         mask = int(adapters.drops)
-        as_is = {adapters.width, adapters.reads} == {flow.stream if whole else c} and not mask
+        as_is = {adapters.width, adapters.reads} == {setup.stream if whole else c} and not mask
         copies = 0 if as_is else readers
         if one_product and label == "attention":
             copies = min(copies, 1)
         # the attention keeps its output itself, and the inner product is counted with its layer
-        shared = int(whole and (flow.keeps_inputs or (readers > 0 and not copies)))
+        shared = int(whole and (setup.keeps_inputs or (readers > 0 and not copies)))
         size = (copies * (mask + adapters.reads) + shared * c) * width
         each = f"(1 + {adapters.reads})" if mask else str(adapters.reads)
         formula = f"({copies}·{each} + {shared}·{c})·{symbol}"
-        found.append(Item(f"inputs of adapters: {label}", formula, size, whole))
+        found.append(SavedTensor(f"inputs of adapters: {label}", formula, size, whole))
     if one_product and 0 < adapters.qkv < 3:
         size = c * adapters.qkv_out
-        found.append(Item("outputs of adapters, scattered", f"{c}·(widths of q, k, v)", size))
+        found.append(
+            SavedTensor("outputs of adapters, scattered", f"{c}·(widths of q, k, v)", size)
+        )
     return found
 
 
-def inner_values(adapters: Adapters) -> Item:
+def inner_values(adapters: Adapters) -> SavedTensor:
     """What lies between the two matrices of each adapter."""
     size = adapters.in_layer * adapters.reads * adapters.rank
-    return Item("inner values of adapters", f"{adapters.in_layer}·{adapters.reads}·r", size)
+    return SavedTensor("inner values of adapters", f"{adapters.in_layer}·{adapters.reads}·r", size)
 
 
-def output_read(flow: Flow) -> bool:
+def output_read(setup: LayerSetup) -> bool:
     """Whether the attention's output itself is the input of a product that trains."""
-    adapters = flow.adapters
-    return adapters is None or (adapters.out > 0 and _as_is(flow))
+    adapters = setup.adapters
+    return adapters is None or (adapters.out > 0 and _as_is(setup))
 
 
-def reads_product(flow: Flow) -> bool:
+def reads_product(setup: LayerSetup) -> bool:
     """Whether anything keeps the input of the last linear layer itself."""
-    adapters = flow.adapters
-    return adapters is None or flow.keeps_inputs or (adapters.down > 0 and _as_is(flow))
+    adapters = setup.adapters
+    return adapters is None or setup.keeps_inputs or (adapters.down > 0 and _as_is(setup))
 
 
-def _as_is(flow: Flow) -> bool:
-    """Whether adapters read what products return without a copy of it."""
-    adapters = flow.adapters
+def _as_is(setup: LayerSetup) -> bool:
+    """Whether adapters read what matmuls return without a copy of it."""
+    adapters = setup.adapters
     assert adapters is not None
-    return {adapters.width, adapters.reads} == {flow.compute} and not adapters.drops
+    return {adapters.width, adapters.reads} == {setup.compute} and not adapters.drops

@@ -1,27 +1,32 @@
-"""One micro-batch on one card: the candidates for the highest points of forward and backward.
+"""One micro-batch on one GPU: candidates for the highest points of its forward and backward pass.
 
-The pieces of a point are those of `unfrozen.memory.pieces`.
+The terms of a point are those of `unfrozen.memory.points`. With the optimizer step in the backward
+pass each weight is updated as soon as its gradient is there: what an update needs for a moment it
+then needs beside what is still saved, which is most for the weights that come first: an untied
+head, and the last layer. On several GPUs the gradients of a unit arrive together, as this GPU's
+shard of the buffer in which they were reduced.
 """
 
 from __future__ import annotations
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.gathering import Gathering
-from unfrozen.memory.kept import KeptLayers
-from unfrozen.memory.loss import held_bytes, loss_kind, loss_memory
-from unfrozen.memory.pieces import Point
-from unfrozen.memory.states import trained_parameters
-from unfrozen.memory.working import feed_forward_size, low_casts, working_points
+from unfrozen.memory.activations import feed_forward_bytes
+from unfrozen.memory.gathering import ShardTraffic
+from unfrozen.memory.loss import alive_output_bytes, loss_kind, loss_memory
+from unfrozen.memory.points import Point
+from unfrozen.memory.saved_activations import SavedActivations
+from unfrozen.memory.states import trained_parameters, update_bytes
+from unfrozen.memory.workspace import feed_forward_size, low_casts, workspace_points
 from unfrozen.model import ModelConfig
 
 
-class Pass(KeptLayers):
-    """Forward and backward pass of one micro-batch of `model`, this card's share of it.
+class MicroBatchMemory(SavedActivations):
+    """Forward and backward pass of one micro-batch of `model`, this GPU's share of it.
 
-    `grads_bytes` is what all gradients of this card take during the pass, `loss_tokens` the
-    positions whose logits are computed, `vocab` the logits of one of them on this card; see
-    `KeptLayers` for the rest.
+    `grads_bytes` is what all gradients of this GPU take during the pass, `loss_tokens` the
+    positions whose logits are computed, `vocab` the logits of one of them on this GPU; see
+    `SavedActivations` for the rest.
     """
 
     def __init__(
@@ -37,7 +42,7 @@ class Pass(KeptLayers):
         self.grads_bytes, self.loss_tokens, self.vocab = grads_bytes, loss_tokens, vocab
         a = model.architecture
         self.head_size = a.head_size
-        self.gathering = Gathering(model, recipe, cluster)
+        self.gathering = ShardTraffic(model, recipe, cluster)
         self._grad_width = self.gathering.grad_width or BYTES[recipe.params]
         self._tied = self.head_size if a.tied else 0
         self.head_trains = recipe.lora is None and self.head_size > 0
@@ -49,32 +54,34 @@ class Pass(KeptLayers):
         of = trained_parameters(model, recipe) if recipe.lisa_layers else model.num_parameters
         self._largest_grad = round(grads_bytes * min(1.0, at_once / of))
         self.loss_kind = loss_kind(a, recipe, sharded_weights=cluster.stage == 3)
-        sizes = self.flow.compute, loss_tokens, a.hidden, vocab
+        sizes = self.setup.compute, loss_tokens, a.hidden, vocab
         compiled = recipe.loss_compiled
         self.loss = loss_memory(self.loss_kind, compiled, *sizes, capped=a.caps_logits)
-        held = held_bytes(self.loss_kind, self.flow.compute) if recipe.keeps_outputs else 0
+        held = alive_output_bytes(self.loss_kind, self.setup.compute) if recipe.keeps_outputs else 0
         self.held = held * loss_tokens * vocab
         self._held: Point = {"held": self.held} if self.held else {}
 
-    def kept_point(self) -> Point:
+    def saved_point(self) -> Point:
         """What is kept when the loss is computed."""
         a = self.model.architecture
-        inputs = self.flow.compute * a.hidden * self.loss_tokens if self.head_trains else 0
+        inputs = self.setup.compute * a.hidden * self.loss_tokens if self.head_trains else 0
         kept = {"layers": self.layers, "outside": self.outside, "head_input": inputs}
         head = self.loss_kind != "linear"  # which casts it for itself
-        return kept | {"casts": self.casts(a.layers, head=head)} | self.flowing(layer=False)
+        return (
+            kept | {"casts": self.casts(a.layers, head=head)} | self.parallel_buffers(layer=False)
+        )
 
     def forward_points(self) -> tuple[Point, ...]:
         """The loss with its way back, and the head's backward pass; what is kept without a head."""
         a, loss = self.model.architecture, self.loss
-        more = self.kept_point()
+        more = self.saved_point()
         if not a.has_head:
             return (self._point(0, more),)
         early = self.head_size if loss.early and self.head_trains else 0
         selected = 0  # the last norm's output; under autocast also its rows, before they are cast
         if self.loss_kind == "linear":
-            rows = self.tokens + (self.loss_tokens if self.flow.autocast else 0)
-            selected = self.flow.stream * a.hidden * rows
+            rows = self.tokens + (self.loss_tokens if self.setup.autocast else 0)
+            selected = self.setup.stream * a.hidden * rows
         second = loss.weight_gradients * self.head_size if self.head_trains else 0
         return (
             self._point(
@@ -130,7 +137,7 @@ class Pass(KeptLayers):
                 model.num_parameters,
                 {
                     "outside": ids,
-                    "embedding": t * self.flow.stream * a.hidden,
+                    "embedding": t * self.setup.stream * a.hidden,
                     "tied": sum_of_two,
                     "widened": self._widened(),
                     "routers": self.routers(a.layers),
@@ -149,24 +156,24 @@ class Pass(KeptLayers):
     def _inside_points(self) -> list[Point]:
         """The highest points inside the layers that are differentiated first and last."""
         a, model, t = self.model.architecture, self.model, self.tokens
-        shared = {"outside": self.beside} | self.flowing(layer=True)
-        again = self.flow.autocast and self.flow.kernels == "fused_block"
-        cast = self.flow.compute * a.ffn * a.hidden if again else 0
+        shared = {"outside": self.beside} | self.parallel_buffers(layer=True)
+        again = self.setup.autocast and self.setup.kernels == "fused_block"
+        cast = self.setup.compute * a.ffn * a.hidden if again else 0
         few = low_casts(model, self.recipe.compute, t)
         low: Point = {"low_casts": few} if few else {}
         found = []
         for index, reached in self._places():
             left, first = a.layers - index, index == 0
             recomputed = self.recomputed(left - 1)
-            layers = self.layers if first else self.first_layers(left)
-            for name, freed, added, grads, fixed in working_points(
-                model, self.flow, self.whole_ranks, left - 1
+            layers = self.layers if first else self.first_layers_bytes(left)
+            for name, freed, added, grads, fixed in workspace_points(
+                model, self.setup, self.whole_ranks, left - 1
             ):
                 pieces = {"layers": layers, "recomputed": recomputed} | low
                 pieces["casts"] = self.casts(left) + cast
                 if self.recipe.router_held:
                     pieces["routers"] = self.routers(index)
-                gone = min(t * freed, recomputed)  # what was made again, then what was kept
+                gone = min(t * freed, recomputed)  # what was recomputed, then what was kept
                 pieces["recomputed"] -= gone
                 pieces["layers"] -= t * freed - gone
                 pieces |= self.gathering.in_layer(grads, first=first, last=left == 1)
@@ -179,15 +186,15 @@ class Pass(KeptLayers):
     def _widened(self) -> int:
         """The fp32 sum that a compiled embedding's backward pass makes of 16-bit gradients."""
         inside = self.recipe.whole_compile and not self.gathering.largest and self.head_trains
-        return 4 * self.head_size if inside and self.flow.compute < 4 else 0
+        return 4 * self.head_size if inside and self.setup.compute < 4 else 0
 
     def _places(self) -> list[tuple[int, int]]:
         """Layers where a point may be highest, counted from the last one, and the parameters whose
         gradients are there when their turn comes.
 
         What is kept falls, and gradients grow, by the same amount a layer, so that the ends are
-        enough; but cards that gather have another layer on its way, and one behind them, in all
-        but these, and where not all layers are made again, or train, any may be the highest.
+        enough; but GPUs that gather have another layer on its way, and one behind them, in all
+        but these, and where not all layers are recomputed, or train, any may be the highest.
         """
         a, model = self.model.architecture, self.model
         below = (a.positions + (0 if a.tied else a.vocab)) * a.hidden + model.tower_parameters
@@ -204,7 +211,7 @@ class Pass(KeptLayers):
 
     def _point(self, reached: int, pieces: Point, late: int = 0, here: int = 0) -> Point:
         """The pieces, with the gradients of `reached` parameters, or all when accumulating; on
-        several cards without those of `late` ones, which no card has its share of yet. Where
+        several GPUs without those of `late` ones, which no GPU has its share of yet. Where
         weights move within the pass, with those of the parameters that are just `here`.
         """
         cut = self.gathering.largest > 0
@@ -218,7 +225,7 @@ class Pass(KeptLayers):
         return pieces | self._held | {"grads": grads}
 
     def grads_of(self, parameters: int) -> int:
-        """Bytes of the gradients of so many parameters on this card."""
+        """Bytes of the gradients of so many parameters on this GPU."""
         return round(self.grads_bytes * self._share_reached(parameters))
 
     def _share_reached(self, parameters: int) -> float:
@@ -235,3 +242,46 @@ class Pass(KeptLayers):
             sampled = trained - model.outer_parameters
             return (parameters - reached + min(reached, sampled)) / trained
         return reached / inside
+
+
+def head_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
+    """The update of a head of its own, while everything is kept; () where there is none."""
+    a = part.model.architecture
+    late = part.gathering.late  # it waits for the embedding
+    if not part.recipe.early_update or a.tied or not part.head_trains or late:
+        return ()
+    point = part.saved_point() | part.gathering.at_head_update()
+    return (_updated(part, point | {"head": part.loss.at_head}, part.head_size),)
+
+
+def layer_update_points(part: MicroBatchMemory) -> tuple[Point, ...]:
+    """The updates of the layer differentiated first and of the embedding; () where none is."""
+    if not part.recipe.early_update:
+        return ()
+    a, model, setup = part.model.architecture, part.model, part.setup
+    tied = part.head_size if a.tied else 0
+    if part.gathering.largest:
+        layer = {"layers": part.layers - part.kept, "outside": part.beside}
+        point = layer | part.gathering.at_layer_update()
+        first = _updated(part, point, model.largest_layer)
+        end: Point = part.gathering.at_update()
+        return first, _updated(part, end, part.gathering.largest)
+    fused = setup.kernels == "fused_block"  # else its last matmul has become its gradient, no more
+    freed = part.tokens * feed_forward_bytes(a, setup) if fused else 0
+    again = part.recomputed(a.layers - 1)
+    kept = {"layers": part.layers - (0 if again else freed), "outside": part.beside}
+    kept |= {"recomputed": again - freed if again else 0, "casts": part.casts(a.layers)}
+    together = feed_forward_size(model) if fused else a.ffn * a.hidden
+    incoming: Point = {"embedding": part.tokens * setup.stream * a.hidden}
+    first = _updated(part, kept | incoming, together, tied, a.ffn * a.hidden)
+    return first, _updated(part, {"outside": 8 * part.tokens}, model.largest_tensor)
+
+
+def _updated(
+    part: MicroBatchMemory, point: Point, here: int, more: int = 0, tensor: int = 0
+) -> Point:
+    """`point` with the gradients of `here` + `more` parameters and the update of a tensor."""
+    largest = tensor or min(here, part.model.largest_tensor)
+    update = update_bytes(part.model, part.recipe, part.cluster.shards, largest)
+    point = point | {"held": part.held}
+    return point | {"grads": part.grads_of(here + more), "update": update}

@@ -1,4 +1,4 @@
-"""The classic figures: 16 bytes a parameter, activations s·b·d·L·k, and how many cards that takes.
+"""The classic figures: 16 bytes per parameter, activations s·b·d·L·k, and how many GPUs that takes.
 
 Mixed-precision AdamW keeps, for each of N parameters (Rajbhandari et al., arXiv 1910.02054,
 section 3.1): the bf16 weight and its gradient, 2N + 2N bytes, and in fp32 the master copy and the
@@ -16,7 +16,7 @@ from unfrozen.errors import PlanError
 from unfrozen.units import GB
 
 MIXED_ADAMW: Final[dict[str, int]] = {"params": 2, "grads": 2, "master": 4, "moments": 8}
-"""Bytes a parameter by component: 16 in all. Each of the two moments takes 4."""
+"""Bytes per parameter by component: 16 in all. Each of the two moments takes 4."""
 
 ACTIVATION_FACTOR: Final = 12
 """k of the popular rule, read as bytes for each token, layer and unit of width. Its likely source,
@@ -26,7 +26,7 @@ GB for an example in which that product is 30·10⁹: it counts numbers, of two 
 
 @dataclass(frozen=True, slots=True)
 class ClassicMemory:
-    """The classic estimate for one model, in bytes, and the cards it needs."""
+    """The classic estimate for one model, in bytes, and the GPUs it needs."""
 
     states_bytes: int
     activation_bytes: int
@@ -47,7 +47,7 @@ def states_bytes(parameters: float) -> dict[str, int]:
 def activation_bytes(
     seq_len: int, batch: int, hidden: int, layers: int, factor: float = ACTIVATION_FACTOR
 ) -> int:
-    """Activations kept for the backward pass: s · b · d · L · k bytes, linear in every factor."""
+    """Activations saved for the backward pass: s · b · d · L · k bytes, linear in every factor."""
     sizes = {"seq_len": seq_len, "batch": batch, "hidden": hidden, "layers": layers}
     for name, value in (sizes | {"factor": factor}).items():
         _check(name, value)
@@ -55,7 +55,7 @@ def activation_bytes(
 
 
 def min_gpus(total_bytes: float, gpu_bytes: float = 80 * GB) -> int:
-    """The least number of cards whose memory holds the total, if it could be divided evenly."""
+    """The least number of GPUs whose memory holds the total, if it could be divided evenly."""
     _check("total_bytes", total_bytes)
     _check("gpu_bytes", gpu_bytes)
     return math.ceil(total_bytes / gpu_bytes)

@@ -1,7 +1,7 @@
-"""Mixtures of experts: what a sparse feed-forward part keeps, and what its backward pass needs.
+"""Mixtures of experts: what a sparse MLP keeps, and what its backward pass needs.
 
 Each token goes to t of E experts of width f. transformers sorts the copies by expert and runs two
-grouped products over stacked weights, on CPU and on CUDA; those run in the precision of the
+grouped matmuls over stacked weights, on CPU and on CUDA; those run in the precision of the
 weights, also under autocast, unless weights are cast at each use (`Recipe.experts_cast`). Traced
 with torch 2.13; the tests compare with a real forward pass.
 
@@ -11,7 +11,7 @@ share (GShard, Lepikhin et al., arXiv 2006.16668, section 2.2; Switch, Fedus et 
 2101.03961, section 2.2), beyond which tokens are dropped. Places cost what tokens do; what is sent
 back to the tokens does not grow.
 
-Where cards share the experts out, a card gets as many copies for its experts as it sends away, if
+Where GPUs share the experts out, a GPU gets as many copies for its experts as it sends away, if
 the router is balanced; in the backward pass gradients of the copies go back the same way, out of
 one buffer into another (Megatron-LM `megatron/core/transformer/moe/token_dispatcher.py`,
 `MoEAlltoAllTokenDispatcher`; torchtitan `torchtitan/distributed/expert_parallel.py`,
@@ -20,51 +20,51 @@ one buffer into another (Megatron-LM `megatron/core/transformer/moe/token_dispat
 
 from __future__ import annotations
 
-from unfrozen.memory.flow import Flow, Item
+from unfrozen.memory.layer_setup import LayerSetup, SavedTensor
 from unfrozen.model import Architecture
 from unfrozen.model.architecture import Experts
 
 
-def experts_items(a: Architecture, flow: Flow) -> list[Item]:
-    """What the experts, their router and a shared expert keep, in bytes a token.
+def expert_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
+    """What the experts, their router and a shared expert keep, in bytes per token.
 
     The router reads the same tensor as a dense part would; it is counted with the inputs of the
     linear layers.
     """
     experts = a.experts
     assert experts is not None
-    t, f, e = experts.per_token, experts.ffn, flow.in_experts
-    places = flow.padding * t
-    inner = _inner(flow)
-    if a.sinks and flow.kernels == "eager":  # gpt-oss' function is written out, with its bounds
+    t, f, e = experts.per_token, experts.ffn, setup.in_experts
+    places = setup.padding * t
+    inner = _inner(setup)
+    if a.sinks and setup.kernels == "eager":  # gpt-oss' function is written out, with its bounds
         inner = 7
     if not experts.gated:
         inner = 2
     found = [
-        Item("routing", "4·E + indices", _routing(a, experts, flow.stream), True),
-        Item(
+        SavedTensor("routing", "4·E + indices", _routing(a, experts, setup.stream), True),
+        SavedTensor(
             "copies for the experts, in and out",
-            f"2·{e}·t·h" if places == t else f"{e}·({flow.padding:g} + 1)·t·h",
+            f"2·{e}·t·h" if places == t else f"{e}·({setup.padding:g} + 1)·t·h",
             round(e * (places + t) * a.hidden),
             True,
         ),
-        Item(
+        SavedTensor(
             "experts",
-            f"{inner}·{e}·t·f" if places == t else f"{inner}·{e}·{flow.padding:g}·t·f",
+            f"{inner}·{e}·t·f" if places == t else f"{inner}·{e}·{setup.padding:g}·t·f",
             round(inner * e * places * f),
         ),
     ]
     if experts.shared_ffn:
-        shared = inner * flow.compute * experts.shared_ffn
-        gate = flow.compute * (a.hidden + 1) if experts.shared_gate else 0
-        found.append(Item("shared expert", f"{inner}·{flow.compute}·f_shared", shared))
-        found.append(Item("gate of the shared expert", f"{flow.compute}·h", gate, True))
+        shared = inner * setup.compute * experts.shared_ffn
+        gate = setup.compute * (a.hidden + 1) if experts.shared_gate else 0
+        found.append(SavedTensor("shared expert", f"{inner}·{setup.compute}·f_shared", shared))
+        found.append(SavedTensor("gate of the shared expert", f"{setup.compute}·h", gate, True))
     return found
 
 
-def dispatched_bytes(a: Architecture, flow: Flow, tokens: int) -> int:
-    """The buffer in which copies, or their gradients, come from other cards; 0 without experts."""
-    return flow.stream * tokens * a.experts.per_token * a.hidden if a.experts else 0
+def dispatched_bytes(a: Architecture, setup: LayerSetup, tokens: int) -> int:
+    """The buffer in which copies, or their gradients, come from other GPUs; 0 without experts."""
+    return setup.stream * tokens * a.experts.per_token * a.hidden if a.experts else 0
 
 
 def _routing(a: Architecture, experts: Experts, e: int) -> int:
@@ -86,27 +86,27 @@ def _routing(a: Architecture, experts: Experts, e: int) -> int:
     )
 
 
-def experts_working(
-    a: Architecture, flow: Flow, whole_ranks: int = 1
+def expert_workspace(
+    a: Architecture, setup: LayerSetup, whole_ranks: int = 1
 ) -> tuple[tuple[int, int, int, int], ...]:
-    """Points of the backward pass: bytes a token freed and added, gradients that exist by then,
+    """Points of the backward pass: bytes per token freed and added, gradients that exist by then,
     and bytes that are there whatever the tokens.
 
     Where the weighted sum of the experts is undone; where the activation function is, after the
-    last product; where the first products are, whose gradient is the largest tensor of the layer.
-    `whole_ranks` cards share what is as wide as the model, as they do in `experts_items`.
+    last matmul; where the first matmuls are, whose gradient is the largest tensor of the layer.
+    `whole_ranks` GPUs share what is as wide as the model, as they do in `expert_saved_tensors`.
     """
     experts = a.experts
     assert experts is not None
-    t, f, e, h = experts.per_token, experts.ffn, flow.stream, a.hidden // whole_ranks
-    w = flow.in_experts
+    t, f, e, h = experts.per_token, experts.ffn, setup.stream, a.hidden // whole_ranks
+    w = setup.in_experts
     wide = 4 if a.model_type == "mixtral" or (w < e and _has_wide_shares(a)) else w
     last = experts.held * experts.held_ffn * a.hidden
-    p = flow.padding * t
+    p = setup.padding * t
     points = [
         (0, 3 * wide * t * h + e * h, 0, 0),
         (round(w * p * (f + h)) + 12 * t, round(3 * w * p * f) + e * h, last, 0),
-        (round(w * p * (_inner(flow) * f + h)), round(w * p * (2 * f + h)) + e * h, 3 * last, 0),
+        (round(w * p * (_inner(setup) * f + h)), round(w * p * (2 * f + h)) + e * h, 3 * last, 0),
     ]
     if w < e:  # a product's weights are cast again, once their gradient is as wide as they are
         points[2] = (*points[2][:3], 2 * w * last)
@@ -122,6 +122,6 @@ def _has_wide_shares(a: Architecture) -> bool:
     return a.experts.router in ("top", "ernie") or a.model_type in own
 
 
-def _inner(flow: Flow) -> int:
-    """Tensors as wide as the experts that are kept: the activation's is made again when fused."""
-    return 4 if flow.kernels == "eager" else 3
+def _inner(setup: LayerSetup) -> int:
+    """Tensors as wide as the experts that are kept: the activation's is recomputed when fused."""
+    return 4 if setup.kernels == "eager" else 3

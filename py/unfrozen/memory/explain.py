@@ -1,7 +1,8 @@
-"""The peak taken apart: every term with its formula, its inputs and where it comes from.
+"""The peak, term by term, with formula, inputs and source; and which rank has it.
 
-Terms are read from the same pieces and items that the plan adds up, so that they cannot disagree
-with it: those of a component add up to its bytes.
+Terms are read from the same points and tensors that the plan adds up, so that they cannot disagree
+with it: those of a component add up to its bytes. Where GPUs hold different layers (pipelines,
+device maps), the plan is that of the rank that needs most.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from typing import Final, Protocol
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.activations import outside_items
-from unfrozen.memory.flow import Item
-from unfrozen.memory.gathering import summed_bytes
-from unfrozen.memory.in_flight import SOURCES
-from unfrozen.memory.instants import Step
-from unfrozen.memory.kinds import layer_kinds
+from unfrozen.memory.activations import outer_saved_tensors
+from unfrozen.memory.gathering import reduced_grad_bytes
+from unfrozen.memory.instants import Step, peak_rank_number
+from unfrozen.memory.layer_setup import SavedTensor
 from unfrozen.memory.loss import FORMULAS
-from unfrozen.memory.mixed import items_of
-from unfrozen.memory.pieces import PIECES, Point
+from unfrozen.memory.pipeline_schedules import SOURCES
+from unfrozen.memory.points import POINT_TERMS, Point
+from unfrozen.memory.saved_activations import layer_kinds, saved_tensors
 from unfrozen.memory.states import INT4_BYTES, INT8_BYTES, trained_parameters
 from unfrozen.model import ModelConfig
 
@@ -55,7 +55,7 @@ class Term:
     source: str
 
 
-class Question(Protocol):
+class ExplainedJob(Protocol):
     """What an explanation needs of a job."""
 
     @property
@@ -71,11 +71,11 @@ class Question(Protocol):
         """On what."""
 
 
-class Planned(Protocol):
+class ExplainedPlan(Protocol):
     """What an explanation needs of a plan."""
 
     @property
-    def job(self) -> Question:
+    def job(self) -> ExplainedJob:
         """The question."""
 
     @property
@@ -83,7 +83,7 @@ class Planned(Protocol):
         """The instant that needs most."""
 
 
-def explain(plan: Planned) -> list[Term]:
+def explain(plan: ExplainedPlan) -> list[Term]:
     """The terms of the plan's peak, in the order of its components; none is 0 bytes."""
     job = plan.job
     step = Step(job.model, job.recipe, job.cluster)
@@ -99,7 +99,7 @@ def explain(plan: Planned) -> list[Term]:
 
 
 def _pieces_of(component: str, point: Point) -> list[str]:
-    return [key for key, size in point.items() if size and PIECES[key].component == component]
+    return [key for key, size in point.items() if size and POINT_TERMS[key].component == component]
 
 
 def _state_term(step: Step, component: str, size: int) -> Term:
@@ -111,8 +111,8 @@ def _state_term(step: Step, component: str, size: int) -> Term:
     inputs: tuple[tuple[str, str], ...]
     inputs = (("N" if number == count else "adapters", f"{number:,}"),)
     if size < 0.9 * _width_bytes(width) * number and cluster.shards > 1:
-        formula += " ÷ cards"
-        inputs = (*inputs, ("cards", str(cluster.shards)))
+        formula += " ÷ GPUs"
+        inputs = (*inputs, ("GPUs", str(cluster.shards)))
     source = _STATE_SOURCES.get(component, ZERO)
     return Term(component, _LABELS.get(component, component), formula, inputs, size, source)
 
@@ -183,16 +183,16 @@ def _width_bytes(width: str) -> float:
 
 
 def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
-    piece, size, part = PIECES[key], point[key], step.micro_batch
+    piece, size, part = POINT_TERMS[key], point[key], step.micro_batch
     if key == "layers" and _keeps_everything(step):
         sparse = step.local.sparse_layers > 0
-        items = items_of(step.local.architecture.of_layer(0), part.flow, sparse)
+        items = saved_tensors(step.local.architecture.of_layer(0), part.setup, sparse)
         return _item_terms(step, items, part.model.architecture.layers, size)
     if key == "outside" and size > 8 * part.tokens:
         recipe = step.recipe
         checkpointed = recipe.checkpointing != "none"
         a = step.local.architecture
-        items = tuple(outside_items(a, part.flow, checkpointed, recipe.micro_batch))
+        items = tuple(outer_saved_tensors(a, part.setup, checkpointed, recipe.micro_batch))
         return _item_terms(step, items, 1, size)
     formula = FORMULAS[part.loss_kind] if key == "loss" else piece.formula
     formula = "8·T" if key == "outside" else formula  # all but the ids is gone
@@ -201,14 +201,14 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
     inputs = _symbols(step, formula)
     if key in ("layers", "recomputed"):
         layers = part.model.architecture.layers if key == "layers" else 1
-        inputs = (*inputs, ("kept", f"{size / (part.tokens * layers):,.0f} bytes"))
+        inputs = (*inputs, ("saved", f"{size / (part.tokens * layers):,.0f} bytes"))
     if key == "in_flight":
         source = SOURCES[step.cluster.pipeline_schedule]
         inputs = (("micro-batches", str(step.in_flight)), ("rank", str(step.rank)))
     if key == "grads":
         width = BYTES[step.recipe.grads]
         if step.recipe.accumulates_whole and step.cluster.stage >= 2:
-            width = summed_bytes(step.recipe, step.cluster)
+            width = reduced_grad_bytes(step.recipe, step.cluster)
         inputs = (("bytes", str(width)), ("reached", f"{size // width:,}"))
     return [Term(piece.component, piece.label, formula, inputs, size, source)]
 
@@ -219,7 +219,7 @@ def _keeps_everything(step: Step) -> bool:
     return recipe.checkpointing == "none" and not recipe.activation_offload and not mixed
 
 
-def _item_terms(step: Step, items: tuple[Item, ...], layers: int, total: int) -> list[Term]:
+def _item_terms(step: Step, items: tuple[SavedTensor, ...], layers: int, total: int) -> list[Term]:
     """One term an item; what a backward pass has freed of `total` is taken off the largest."""
     cluster, tokens = step.cluster, step.micro_batch.tokens
     ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
@@ -244,7 +244,7 @@ def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
         "T": part.tokens,
         "L": part.model.architecture.layers,
         "V": part.vocab,
-        "c": part.flow.compute,
+        "c": part.setup.compute,
         "h": a.hidden,
         "q": a.q_width,
         "k": a.kv_width,
@@ -265,3 +265,86 @@ def _words(formula: str) -> set[str]:
     """The symbols of a formula: letters that stand alone, a factor before them allowed."""
     plain = "".join(char if char.isalnum() else " " for char in formula)
     return {word.lstrip("0123456789") for word in plain.split()}
+
+
+SCHEDULES: Final = {
+    "gpipe": "GPipe",
+    "1f1b": "1F1B",
+    "interleaved": "interleaved 1F1B",
+    "zero_bubble": "ZB-H1",
+    "zb_h2": "ZB-H2",
+    "zb_v": "ZB-V",
+    "dualpipe_v": "DualPipeV",
+    "dualpipe": "DualPipe",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PeakRank:
+    """The rank, from 0, of `ranks`; the numbers of its layers, from 0; which ends it has; and the
+    stages' micro-batches in flight on it beside the one at work.
+    """
+
+    rank: int
+    ranks: int
+    layers: tuple[int, ...]
+    embedding: bool
+    head: bool
+    in_flight: int
+
+
+def peak_rank(job: ExplainedJob) -> PeakRank | None:
+    """The rank that a plan of the job is of; None where all GPUs hold the same layers."""
+    cluster = job.cluster
+    if not cluster.device_map and cluster.pipeline_parallel == 1:
+        return None
+    rank = peak_rank_number(job.model, job.recipe, cluster)
+    step = Step(job.model, job.recipe, cluster, rank=rank)
+    a = step.local.architecture
+    layers = a.part.layers if a.part else tuple(range(a.layers))
+    ranks = cluster.gpus if cluster.device_map else cluster.pipeline_parallel
+    return PeakRank(rank, ranks, layers, a.has_embedding, a.has_head, step.in_flight)
+
+
+def format_peak_rank(job: ExplainedJob) -> str:
+    """The same as a sentence; empty where all GPUs hold the same layers."""
+    found = peak_rank(job)
+    if found is None:
+        return ""
+    cluster = job.cluster
+    where = "cards" if cluster.device_map else f"ranks ({SCHEDULES[cluster.pipeline_schedule]})"
+    ends = [name for name in ("embedding", "head") if getattr(found, name)]
+    parts = [f"layers {_ranges(found.layers)}", *(f"the {end}" for end in ends)]
+    held = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    first = f"Of {found.ranks} {where} number {found.rank + 1} needs most: it has {held}"
+    if not found.in_flight:
+        return f"{first}."
+    of = " of one of its stages each" if cluster.chunks > 1 else ""
+    return f"{first}, and {found.in_flight} more micro-batches{of} in flight."
+
+
+def format_layout(cluster: Cluster) -> list[str]:
+    """Layers, experts and copies of a cluster that is more than sharded, in a few words each."""
+    asked = (
+        (cluster.shards < cluster.alike, f"among {cluster.shards} of them"),
+        (
+            cluster.pipeline_parallel > 1,
+            f"pipeline of {cluster.pipeline_parallel} ({SCHEDULES[cluster.pipeline_schedule]})",
+        ),
+        (cluster.expert_parallel > 1, f"experts shared by {cluster.expert_parallel}"),
+        (cluster.device_map, "layers spread by device map"),
+    )
+    return [words for holds, words in asked if holds]
+
+
+def _ranges(layers: tuple[int, ...]) -> str:
+    """Numbers from 1 in runs: "1–4, 17–20"."""
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(
+        f"{run[0] + 1}–{run[-1] + 1}" if len(run) > 1 else str(run[0] + 1) for run in runs
+    )

@@ -1,4 +1,4 @@
-"""What several cards gather and scatter while they compute, unit by unit.
+"""What several GPUs gather and scatter while they compute, unit by unit.
 
 Under ZeRO-3, as FSDP does it, a unit's weights are gathered when it computes; its gradients, once
 all of them are there, are copied into a buffer and summed into shards. A unit is a layer, or the
@@ -17,16 +17,16 @@ from __future__ import annotations
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import QUANTISED_BITS
-from unfrozen.memory.pieces import Point
+from unfrozen.memory.points import Point
 from unfrozen.model import ModelConfig
 
 
-def summed_bytes(recipe: Recipe, cluster: Cluster) -> int:
-    """Bytes of a gradient in the precision in which cards sum it."""
+def reduced_grad_bytes(recipe: Recipe, cluster: Cluster) -> int:
+    """Bytes of a gradient in the precision in which GPUs sum it."""
     return BYTES[recipe.reduce or ("fp32" if cluster.outer_apart else recipe.grads)]
 
 
-class Gathering:
+class ShardTraffic:
     """The traffic of a model under a recipe on a cluster; every method answers with pieces.
 
     `late` are the parameters outside the layers whose gradients are scattered at the very end.
@@ -44,7 +44,7 @@ class Gathering:
         )
         self._width = BYTES[recipe.compute]
         self._layer_width = QUANTISED_BITS[recipe.base] / 8 if recipe.base else self._width
-        summed = summed_bytes(recipe, cluster)
+        summed = reduced_grad_bytes(recipe, cluster)
         waits = not recipe.accumulates_whole and (self._whole or summed > self._width)
         self._summed = summed if waits else 0
         self._leaves_root = cluster.root_resharded
@@ -56,7 +56,7 @@ class Gathering:
 
     @property
     def summed_width(self) -> int:
-        """Bytes of a gradient while it waits, whole, to be summed over cards."""
+        """Bytes of a gradient while it waits, whole, to be summed over GPUs."""
         return self._summed or self._width
 
     @property

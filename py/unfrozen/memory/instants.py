@@ -8,7 +8,7 @@
     optimizer_step   the update and its temporaries
 
 Gradients that are not summed but for the last micro-batch stay whole until then, however the rest
-is shared out, and become shards in its backward pass. Where cards hold whole gradients, PyTorch's
+is sharded, and become shards in its backward pass. Where GPUs hold whole gradients, PyTorch's
 DDP has them a second time in the buckets in which it sums them, from its first step on
 (torch/nn/parallel/distributed.py, `gradient_as_bucket_view`).
 
@@ -24,17 +24,16 @@ from functools import lru_cache
 from unfrozen.errors import PlanError
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import BYTES, Recipe
-from unfrozen.memory.backward import Pass
-from unfrozen.memory.early import head_update, layer_updates
-from unfrozen.memory.gathering import summed_bytes
-from unfrozen.memory.pieces import PIECES, Point, highest
-from unfrozen.memory.pipeline import InFlight, alike, held_stages, together
-from unfrozen.memory.sharding import ExpertShare, per_card
+from unfrozen.memory.backward import MicroBatchMemory, head_update_points, layer_update_points
+from unfrozen.memory.gathering import reduced_grad_bytes
+from unfrozen.memory.pipeline import InFlightBatches, candidate_ranks, joined_stages, stages_of_rank
+from unfrozen.memory.points import POINT_TERMS, Point, highest
+from unfrozen.memory.sharding import ExpertShare, per_gpu_bytes
 from unfrozen.memory.states import (
     state_bytes,
     trained_parameters,
+    unsharded_moment_bytes,
     update_bytes,
-    whole_moment_bytes,
 )
 from unfrozen.model import ModelConfig
 
@@ -43,13 +42,13 @@ Instants = dict[str, Components]
 
 
 class Step:
-    """One step of a model under a recipe, on one card of a cluster.
+    """One step of a model under a recipe, on one GPU of a cluster.
 
     `loss_tokens` counts the positions of a micro-batch whose logits are computed; None means all.
     Raises PlanError where it does not lie in 1 … micro_batch · seq_len, and ModelError where
-    tensor parallelism does not divide the model. `rank` is that of a pipeline, or a card of a
-    device map; None: the one that holds most. `local` is the part of the model that this card's
-    rank holds, `states` the bytes of weights, master copy, gradients and moments on the card,
+    tensor parallelism does not divide the model. `rank` is that of a pipeline, or a GPU of a
+    device map; None: the one that holds most. `local` is the part of the model that this GPU's
+    rank holds, `states` the bytes of weights, master copy, gradients and moments on the GPU,
     `micro_batch` one forward and backward pass, of a rank with several stages through that of them
     that needs most.
     """
@@ -71,41 +70,44 @@ class Step:
         split = model.split(one.tensor_parallel, one.expert_parallel, one.expert_tensor_parallel)
         apart = one.device_map or one.pipeline_parallel > 1
         if rank is None:
-            rank = fullest_rank(model, recipe, one, loss_tokens) if apart else 0
+            rank = peak_rank_number(model, recipe, one, loss_tokens) if apart else 0
         self.rank = rank
-        stages = held_stages(split, one, rank) if apart else (split,)
-        self.local = together(stages, split)
+        stages = stages_of_rank(split, one, rank) if apart else (split,)
+        self.local = joined_stages(stages, split)
         self.states = self._states(self.local)
         everywhere = recipe.loss not in ("vocab_parallel", "loss_parallel")
         vocab = (model if everywhere else split).architecture.vocab
         rows = -(-(loss_tokens or tokens) // one.context_parallel)
-        self._passes = tuple(
-            Pass(stage, recipe, one, self._grads_of(stage), rows, vocab) for stage in stages
+        self._batches = tuple(
+            MicroBatchMemory(stage, recipe, one, self._grads_of(stage), rows, vocab)
+            for stage in stages
         )
         apart = one.pipeline_parallel > 1
         self._kept = (
-            InFlight(self._passes, rank, self.local, model.architecture.layers) if apart else None
+            InFlightBatches(self._batches, rank, self.local, model.architecture.layers)
+            if apart
+            else None
         )
         self._beside = self._beside_work()
-        self.micro_batch = self._passes[0]
+        self.micro_batch = self._batches[0]
         if len(stages) > 1:
-            self.micro_batch = max(zip(self._passes, self._beside, strict=True), key=_highest)[0]
+            self.micro_batch = max(zip(self._batches, self._beside, strict=True), key=_highest)[0]
 
     def _states(self, held: ModelConfig) -> dict[str, int]:
         share = ExpertShare(held.expert_parameters, held.num_parameters)
-        whole = whole_moment_bytes(held, self.recipe)
+        whole = unsharded_moment_bytes(held, self.recipe)
         sizes = state_bytes(held, self.recipe)
         more = self._embedding_share(held)
         if more > 1:
             sizes = {name: round(size * more) for name, size in sizes.items()}
         sizes["params"] += BYTES[self.recipe.params] * held.frozen
-        return per_card(sizes, self.cluster, whole, share)
+        return per_gpu_bytes(sizes, self.cluster, whole, share)
 
     def _grads_of(self, stage: ModelConfig) -> int:
         """Bytes of all gradients during a pass: those of the shards, unless they wait whole."""
         if self.recipe.accumulates_whole and self.cluster.stage >= 2:
             trained = trained_parameters(stage, self.recipe) * self._embedding_share(stage)
-            return round(summed_bytes(self.recipe, self.cluster) * trained)
+            return round(reduced_grad_bytes(self.recipe, self.cluster) * trained)
         return self.states["grads"] if stage is self.local else self._states(stage)["grads"]
 
     def _embedding_share(self, held: ModelConfig) -> float:
@@ -120,17 +122,17 @@ class Step:
         kept = self._kept
         if kept is None:
             return ({},)
-        more = kept.shared() | ({"grads": self.states["grads"]} if len(self._passes) > 1 else {})
-        return tuple(kept.beside(stage) | more for stage in range(len(self._passes)))
+        more = kept.shared() | ({"grads": self.states["grads"]} if len(self._batches) > 1 else {})
+        return tuple(kept.beside(stage) | more for stage in range(len(self._batches)))
 
     @property
     def in_flight(self) -> int:
         """Micro-batches, of one stage each, that a rank of a pipeline keeps beside the pass."""
-        return self._kept.counted(self._passes.index(self.micro_batch)) if self._kept else 0
+        return self._kept.counted(self._batches.index(self.micro_batch)) if self._kept else 0
 
     @property
     def buckets(self) -> int:
-        """Bytes of the buckets in which cards that hold whole gradients sum them."""
+        """Bytes of the buckets in which GPUs that hold whole gradients sum them."""
         recipe, cluster = self.recipe, self.cluster
         by_default = cluster.stage == 0 and cluster.alike > 1
         chosen = by_default if recipe.grad_buckets is None else recipe.grad_buckets and by_default
@@ -140,9 +142,9 @@ class Step:
         """The pieces of each instant that computes; states apart."""
         forward: list[Point] = []
         backward: list[Point] = []
-        for part, beside in zip(self._passes, self._beside, strict=True):
-            first = (*part.forward_points(), *head_update(part))
-            second = (*part.layer_points(), *layer_updates(part))
+        for part, beside in zip(self._batches, self._beside, strict=True):
+            first = (*part.forward_points(), *head_update_points(part))
+            second = (*part.layer_points(), *layer_update_points(part))
             forward += [p | beside for p in first] if beside else first
             backward += [p | beside for p in second] if beside else second
         last = self.micro_batch
@@ -179,21 +181,21 @@ class Step:
 
 
 @lru_cache(maxsize=1024)
-def fullest_rank(
+def peak_rank_number(
     model: ModelConfig, recipe: Recipe, cluster: Cluster, loss_tokens: int | None = None
 ) -> int:
-    """The rank of the pipeline, or card of the device map, whose peak is highest; 0 without one."""
+    """The rank of the pipeline, or GPU of the device map, whose peak is highest; 0 without one."""
     split = model.split(
         cluster.tensor_parallel, cluster.expert_parallel, cluster.expert_tensor_parallel
     )
 
-    def bytes_of(rank: int) -> int:
+    def saved_bytes(rank: int) -> int:
         return peak(Step(model, recipe, cluster, loss_tokens, rank).instants())[1]
 
-    return max(alike(split, cluster), key=bytes_of)
+    return max(candidate_ranks(split, cluster), key=saved_bytes)
 
 
-def _highest(stage: tuple[Pass, Point]) -> int:
+def _highest(stage: tuple[MicroBatchMemory, Point]) -> int:
     part, beside = stage
     points = [p | beside for p in (*part.forward_points(), *part.layer_points())]
     return sum(highest(tuple(points)).values())
@@ -210,7 +212,7 @@ def merged(states: Components, point: Point) -> Components:
     """States and the pieces of a point, summed by component."""
     total = dict(states)
     for name, size in point.items():
-        component = PIECES[name].component
+        component = POINT_TERMS[name].component
         total[component] = total.get(component, 0) + size
     return total
 

@@ -1,6 +1,6 @@
 """Logits and cross-entropy: often the largest tensors of a step, and the easiest to forget.
 
-In bytes a logit, c those of the compute precision, at two points: the loss and its backward pass,
+In bytes per logit, c those of the compute precision, at two points: the loss and its backward pass,
 and the backward pass of the head.
 
     logits_fp32    log-softmax in fp32, the gradient of the chosen entries, that of the logits: 12;
@@ -8,7 +8,7 @@ and the backward pass of the head.
     logits_bf16    the same without upcast: 3c, then c; where it is one kernel (a compiled loss, as
                    in torchtitan from 2025 on), the logits and their gradient: 2c
     chunked        the logits of all chunks stay: c. In the backward pass a chunk is upcast when its
-                   turn comes, and its softmax made again: 4, in 16 bits 8. The head is
+                   turn comes, and its softmax recomputed: 4, in 16 bits 8. The head is
                    differentiated chunk by chunk, so that a gradient of its weight, the sum of those
                    before, and the new sum exist at once (this project's runner); in one kernel two
                    gradients (torchtune's CEWithChunkedOutputLoss, compiled)
@@ -87,8 +87,8 @@ def loss_kind(a: Architecture, recipe: Recipe, *, sharded_weights: bool) -> str:
     return recipe.loss
 
 
-def held_bytes(kind: str, c: int) -> int:
-    """Bytes a logit of what a caller holds that keeps the model's answer."""
+def alive_output_bytes(kind: str, c: int) -> int:
+    """Bytes per logit of what a caller holds that keeps the model's answer."""
     narrow = {"logits_bf16": c, "chunked": c, "vocab_parallel": c}
     return narrow.get(kind, 4 if kind in ("logits_fp32", "loss_parallel") else 0)
 

@@ -1,4 +1,4 @@
-"""From what tensors hold to what the card has to hold.
+"""From what tensors hold to what the GPU has to hold.
 
 `reserved` is what the caching allocator takes. Published pairs put it at 1.007 to 1.14 times
 `allocated`, mostly near 1.03. Two things make it more, and can be counted: the 16-bit logits are
@@ -6,9 +6,9 @@ freed before the fp32 ones exist, and their block is too small to hold those; an
 gradient shards and the buffers they are reduced in come from streams of their own, which share no
 blocks with the stream that computes.
 
-`device` adds the context of the driver and its libraries, 0.2 to 1.8 GiB by card and version (the
+`device` adds the context of the driver and its libraries, 0.2 to 1.8 GiB by GPU and version (the
 documentation of transformers measures 1343 MiB after one tensor, which is taken here), and
-on several cards the buffers of their communication (NCCL), 1 to 2 GiB.
+on several GPUs the buffers of their communication (NCCL), 1 to 2 GiB.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def reserved_bytes(step: Step, peak_instant: str, allocated: int) -> int:
     part = step.micro_batch
     upcast = part.loss_kind in ("logits_fp32", "loss_parallel")
     if upcast and peak_instant == "end_of_forward":
-        freed = part.flow.compute * part.loss_tokens * part.vocab if part.flow.compute == 2 else 0
+        freed = part.setup.compute * part.loss_tokens * part.vocab if part.setup.compute == 2 else 0
     return allocated + max(round(ROUNDING * allocated), freed) + _other_streams(step, peak_instant)
 
 

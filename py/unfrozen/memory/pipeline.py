@@ -1,4 +1,4 @@
-"""What one rank of a pipeline, or one card of a device map, holds of a model, and keeps in flight.
+"""What one rank of a pipeline, or one GPU of a device map, holds of a model, and keeps in flight.
 
 A rank holds the weights, gradients and states of its stages: the embedding with the first, last
 norm and head with the last, each with a copy of its own where they are tied and lie apart
@@ -18,7 +18,7 @@ backward pass all that was kept (`_backward.py`, `stage_backward_input`, which r
 FSDP within a pipeline gathers a rank's weights once a step and sums its gradients once, after the
 last micro-batch (torchtitan `torchtitan/models/llama3/infra/parallelize.py`: no resharding after
 the forward pass in a pipeline; `stage.py`, `backward_maybe_with_nosync`): both are there whole. Of
-several stages a rank no more than three are gathered at a time (`schedules.py`,
+several stages per rank no more than three are gathered at a time (`schedules.py`,
 `_add_unshard_reshard`).
 """
 
@@ -29,24 +29,24 @@ from typing import Final
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.layout import spread, stage_layers, stages_of
-from unfrozen.memory.backward import Pass
-from unfrozen.memory.checkpoints import keeps_input
-from unfrozen.memory.flow import Flow
-from unfrozen.memory.in_flight import AtWork, moments
-from unfrozen.memory.pieces import Point
+from unfrozen.memory.activations import keeps_input
+from unfrozen.memory.backward import MicroBatchMemory
+from unfrozen.memory.layer_setup import LayerSetup
+from unfrozen.memory.pipeline_schedules import RankMoment, rank_moments
+from unfrozen.memory.points import Point
 from unfrozen.model import Architecture, ModelConfig
 
 GATHERED_STAGES: Final = 3
 _LOSS_KEPT: Final = {"logits_fp32": 4, "vocab_parallel": 4, "loss_parallel": 4}
-"""Bytes a logit that a loss keeps for its backward pass: fp32 probabilities, else the logits."""
+"""Bytes per logit that a loss saves for its backward pass: fp32 probabilities, else the logits."""
 _GONE: Final = ("classification", "fused_linear", "linear", "fused_vocab")
 """Losses that keep no logits."""
 
 
 @lru_cache(maxsize=4096)
-def held_stages(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[ModelConfig, ...]:
+def stages_of_rank(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[ModelConfig, ...]:
     """The stages that a rank holds, first to last. One without layers is part of its neighbour, and
-    so is an embedding that fills a card of its own.
+    so is an embedding that fills a GPU of its own.
     """
     a = model.architecture
     if cluster.device_map:
@@ -69,7 +69,7 @@ def held_stages(model: ModelConfig, cluster: Cluster, rank: int) -> tuple[ModelC
     )
 
 
-def together(stages: tuple[ModelConfig, ...], model: ModelConfig) -> ModelConfig:
+def joined_stages(stages: tuple[ModelConfig, ...], model: ModelConfig) -> ModelConfig:
     """Everything that a rank holds of `model`, as one part of it."""
     if len(stages) == 1:
         return stages[0]
@@ -80,7 +80,7 @@ def together(stages: tuple[ModelConfig, ...], model: ModelConfig) -> ModelConfig
     return model.only(layers, embedding=embedding, head=head)
 
 
-def alike(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
+def candidate_ranks(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
     """The ranks that can hold most: of those with the same layers and ends the first and the last,
     between which what they keep in flight only falls or only rises.
     """
@@ -91,7 +91,7 @@ def alike(model: ModelConfig, cluster: Cluster) -> tuple[int, ...]:
     first: dict[object, int] = {}
     last: dict[object, int] = {}
     for rank in ranks:
-        stages = held_stages(model, cluster, rank)
+        stages = stages_of_rank(model, cluster, rank)
         kind = tuple(map(_kind, stages))
         first.setdefault(kind, rank)
         last[kind] = rank
@@ -103,35 +103,35 @@ def _kind(stage: ModelConfig) -> tuple[int, int, bool, bool]:
     return a.layers, stage.sparse_layers, a.has_embedding, a.has_head
 
 
-class InFlight:
+class InFlightBatches:
     """What a rank keeps of micro-batches that are not at work; `passes` are those of its stages.
 
     `local` is all that it holds, of a model of so many `layers`.
     """
 
     def __init__(
-        self, passes: tuple[Pass, ...], rank: int, local: ModelConfig, layers: int
+        self, passes: tuple[MicroBatchMemory, ...], rank: int, local: ModelConfig, layers: int
     ) -> None:
-        self._passes, self._local = passes, local
+        self._batches, self._local = passes, local
         self._cluster = passes[0].cluster
         counts = stage_layers(layers, self._cluster)
         held = [at for at, stage in enumerate(stages_of(rank, self._cluster)) if counts[stage]]
         alone = not counts[-1]  # a stage of its own works off at once what the head keeps
-        self._whole = [_kept(part, head=not alone) for part in passes]
-        self._late = [_late(part) for part in passes]
-        if _pytorchs(self._cluster):
+        self._whole = [_saved_bytes(part, head=not alone) for part in passes]
+        self._late = [_between_halves_bytes(part) for part in passes]
+        if _is_pytorch(self._cluster):
             self._late = [sum(both) for both in zip(self._late, self._whole, strict=True)]
-        found = moments(self._cluster, passes[0].recipe.grad_accum, rank)
+        found = rank_moments(self._cluster, passes[0].recipe.grad_accum, rank)
         self._moments = [_of_stages(moment, held) for moment in found if moment.stage in held]
 
     def beside(self, stage: int) -> Point:
         """What is kept beside the work on one of the rank's stages, at the most."""
-        part = self._passes[stage]
+        part = self._batches[stage]
         kept = max(self._bytes(moment) for moment in self._moments if moment.stage == stage)
         coming = 2 if self._cluster.chunks > 1 else 0  # the next of either way is received early
         held = 0 if part.model.architecture.has_head else 1
-        sent = _sent(part) if _pytorchs(self._cluster) else 0
-        return {"in_flight": kept, "passed": (coming + held) * _passed(part) + sent}
+        sent = _output_bytes(part) if _is_pytorch(self._cluster) else 0
+        return {"in_flight": kept, "passed": (coming + held) * _hidden_bytes(part) + sent}
 
     def counted(self, stage: int) -> int:
         """How many micro-batches, each of one stage, are kept beside the work on one of them."""
@@ -141,7 +141,7 @@ class InFlight:
 
     def shared(self) -> Point:
         """Weights and gradients that a rank under ZeRO-2 or 3 holds whole while it works."""
-        cluster, part = self._cluster, self._passes[0]
+        cluster, part = self._cluster, self._batches[0]
         if cluster.stage < 2:
             return {}
         count = self._local.num_parameters
@@ -149,83 +149,85 @@ class InFlight:
         waits = 0 if part.recipe.accumulates_whole else trained  # which are counted as gradients
         found = {"unreduced": part.gathering.summed_width * waits}
         if cluster.stage == 3:
-            sizes = sorted((one.model.num_parameters for one in self._passes), reverse=True)
-            found["gathered"] = part.flow.compute * sum(sizes[:GATHERED_STAGES])
+            sizes = sorted((one.model.num_parameters for one in self._batches), reverse=True)
+            found["gathered"] = part.setup.compute * sum(sizes[:GATHERED_STAGES])
         return found
 
-    def _bytes(self, moment: AtWork) -> int:
+    def _bytes(self, moment: RankMoment) -> int:
         whole = sum(n * size for n, size in zip(moment.whole, self._whole, strict=True))
         return whole + sum(n * size for n, size in zip(moment.late, self._late, strict=True))
 
 
-def _of_stages(moment: AtWork, held: list[int]) -> AtWork:
+def _of_stages(moment: RankMoment, held: list[int]) -> RankMoment:
     """A moment as if a rank had only those of its stages that have layers."""
     whole, late = ([counts[at] for at in held] for counts in (moment.whole, moment.late))
-    return AtWork(held.index(moment.stage), tuple(whole), tuple(late))
+    return RankMoment(held.index(moment.stage), tuple(whole), tuple(late))
 
 
-def _passed(part: Pass) -> int:
+def _hidden_bytes(part: MicroBatchMemory) -> int:
     """Bytes of what goes from stage to stage."""
-    return part.flow.compute * part.tokens * part.model.architecture.hidden // part.whole_ranks
+    return part.setup.compute * part.tokens * part.model.architecture.hidden // part.whole_ranks
 
 
-def _sent(part: Pass) -> int:
+def _output_bytes(part: MicroBatchMemory) -> int:
     """Bytes of what a stage answers: hidden states, or the last one logits."""
     if part.model.architecture.has_head:
-        return part.flow.compute * part.loss_tokens * part.vocab
-    return _passed(part)
+        return part.setup.compute * part.loss_tokens * part.vocab
+    return _hidden_bytes(part)
 
 
-def _pytorchs(cluster: Cluster) -> bool:
+def _is_pytorch(cluster: Cluster) -> bool:
     """Whether a pipeline is PyTorch's: Megatron-LM and DeepSpeed shard no weights in theirs."""
     return cluster.stage == 3
 
 
-def _kept(part: Pass, *, head: bool) -> int:
+def _saved_bytes(part: MicroBatchMemory, *, head: bool) -> int:
     """What a micro-batch keeps between its forward and its backward pass through a stage; of the
     head too, if that is asked for.
     """
     a, recipe = part.model.architecture, part.recipe
     layers = 0 if recipe.activation_offload else part.layers
     found = layers + part.outside
-    if recipe.checkpointing == "none" and not keeps_input(a, part.flow) and not a.has_embedding:
-        found += _passed(part)
-    if _pytorchs(part.cluster):
-        found += _sent(part)
+    if recipe.checkpointing == "none" and not keeps_input(a, part.setup) and not a.has_embedding:
+        found += _hidden_bytes(part)
+    if _is_pytorch(part.cluster):
+        found += _output_bytes(part)
     if not a.has_head or not head:
         return found
-    head_input = part.flow.compute * a.hidden * part.loss_tokens if part.head_trains else 0
-    width = _LOSS_KEPT.get(part.loss_kind, 0) or part.flow.compute
+    head_input = part.setup.compute * a.hidden * part.loss_tokens if part.head_trains else 0
+    width = _LOSS_KEPT.get(part.loss_kind, 0) or part.setup.compute
     logits = 0 if part.loss_kind in _GONE else width * part.loss_tokens * part.vocab
     return found + head_input + logits
 
 
-def _late(part: Pass) -> int:
+def _between_halves_bytes(part: MicroBatchMemory) -> int:
     """What a micro-batch keeps until the gradients of a stage's weights are computed."""
-    a, flow = part.model.architecture, part.flow
+    a, setup = part.model.architecture, part.setup
     if part.recipe.lora:
         return 0
     sparse = part.model.sparse_layers
     layers = sum(
-        count * _products(a, flow, kind, part.whole_ranks)
+        count * _weight_grad_inputs(a, setup, kind, part.whole_ranks)
         for kind, count in ((True, sparse), (False, a.layers - sparse))
         if count
     )
-    head = 0 if a.labels or not a.has_head else flow.compute * part.loss_tokens
+    head = 0 if a.labels or not a.has_head else setup.compute * part.loss_tokens
     return round(part.tokens * layers) + head * (a.hidden + part.vocab)
 
 
-def _products(a: Architecture, flow: Flow, sparse: bool, whole_ranks: int) -> float:
-    """Bytes a token of inputs and output gradients of the linear layers of one layer."""
+def _weight_grad_inputs(
+    a: Architecture, setup: LayerSetup, sparse: bool, whole_ranks: int
+) -> float:
+    """Bytes per token of inputs and output gradients of the linear layers of one layer."""
     q, k, h = a.q_width, a.kv_width, a.hidden / whole_ranks
-    found = flow.compute * (2 * h + 2 * q + 2 * k)
+    found = setup.compute * (2 * h + 2 * q + 2 * k)
     if not sparse:
-        return found + flow.compute * (2 * h + (3 if a.gated else 2) * a.ffn)
+        return found + setup.compute * (2 * h + (3 if a.gated else 2) * a.ffn)
     experts = a.experts
     assert experts is not None
     up = 3 if a.gated else 2
     return (
         found
-        + flow.stream * experts.per_token * (2 * h + up * experts.ffn)
-        + (flow.compute * up * experts.shared_ffn)
+        + setup.stream * experts.per_token * (2 * h + up * experts.ffn)
+        + (setup.compute * up * experts.shared_ffn)
     )

@@ -1,8 +1,8 @@
-"""ZeRO: the states of N parameters spread over cards (Rajbhandari et al., arXiv 1910.02054).
+"""ZeRO: the states of N parameters spread over GPUs (Rajbhandari et al., arXiv 1910.02054).
 
 With Ψ parameters, 2Ψ bytes of weights, 2Ψ of gradients and KΨ of optimizer state (K = 12 for
-mixed-precision Adam), N cards hold each, by stage: 0: (4 + K)Ψ; 1: 4Ψ + KΨ/N; 2: 2Ψ + (2 + K)Ψ/N;
-3: (4 + K)Ψ/N. N can be some of the cards, whose states the others repeat: HSDP (PyTorch FSDP's
+mixed-precision Adam), N GPUs hold each, by stage: 0: (4 + K)Ψ; 1: 4Ψ + KΨ/N; 2: 2Ψ + (2 + K)Ψ/N;
+3: (4 + K)Ψ/N. N can be some of the GPUs, whose states the others repeat: HSDP (PyTorch FSDP's
 hybrid sharding, Zhao et al., arXiv 2304.11277, section 3.2.2), or Megatron-LM's
 `num_distributed_optimizer_instances`.
 """
@@ -27,23 +27,23 @@ _OFFLOADED: Final = {
 
 
 class ExpertShare(NamedTuple):
-    """How many of a card's `parameters` are those of experts."""
+    """How many of a GPU's `parameters` are those of experts."""
 
     experts: int
     parameters: int
 
 
-def per_card(
+def per_gpu_bytes(
     states: dict[str, int],
     cluster: Cluster,
     whole_moments: int = 0,
     share: ExpertShare | None = None,
 ) -> dict[str, int]:
-    """Bytes of each component on one card, rounded up; what is offloaded takes none.
+    """Bytes of each component on one GPU, rounded up; what is offloaded takes none.
 
     Of the moments `whole_moments` bytes stay whole where tensors are cut (stage 3); below, whole
     tensors are dealt out with all that belongs to them. The `share` of experts is spread over the
-    cards alone that hold the same experts (Megatron-LM `megatron/core/parallel_state.py`,
+    GPUs alone that hold the same experts (Megatron-LM `megatron/core/parallel_state.py`,
     `get_expert_data_parallel_group`; torchtitan `torchtitan/distributed/parallel_dims.py`).
     """
     whole = {"moments": whole_moments if cluster.stage == 3 else 0}

@@ -1,4 +1,4 @@
-"""Weights, gradients, master copy and optimizer moments: bytes a parameter, and in all.
+"""Weights, gradients, master copy and optimizer states: bytes per parameter, and in all.
 
 Sources: mixed-precision Adam 2 + 2 + 12, Rajbhandari et al., arXiv 1910.02054, section 3.1; 8-bit
 moments with one fp32 scale for 256 values, Dettmers et al., arXiv 2110.02861; Adafactor's row and
@@ -7,6 +7,14 @@ LOMO, which never holds more than one layer's gradients, Lv et al., arXiv 2306.0
 gradients and moments are those of what is outside the layers and of the sampled ones, Pan et al.,
 arXiv 2403.17919; 4-bit moments with one fp32 scale for 128 values, Li et al., arXiv 2309.01507, as
 in torchao/optim/subclass_4bit.py: smaller tensors, and those that 128 does not divide, stay whole.
+
+GaLore (Zhao et al., arXiv 2403.03507, algorithm 2) multiplies the gradient of an m × n matrix by a
+projection of rank r along its shorter side and stores AdamW's two moments of the product: 2·r
+numbers for each row or column of the longer side, and the projection, r for each of the shorter one
+(jiaweizzhao/GaLore, galore_torch/galore_projector.py @1317b5f: "std"). APOLLO (Zhu et al., arXiv
+2412.05270) projects by random numbers, which its package stores as well ("a lazy implementation",
+it says, of drawing them again). Matrices inside the layers are projected (attention and MLP,
+GaLore's README); embedding, head and norms have AdamW's own moments.
 """
 
 from __future__ import annotations
@@ -16,10 +24,31 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from unfrozen.job.lora import layer_of_kind
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import adapter_parameters, frozen_bytes, linear_parameters
-from unfrozen.memory.low_rank import projected_numbers
 from unfrozen.model import ModelConfig, Tensor
+
+
+@lru_cache(maxsize=1024)
+def low_rank_elements(model: ModelConfig, rank: int) -> tuple[int, int, int]:
+    """Numbers of both moments of projected matrices, of their projections, and how many parameters
+    are projected. A matrix no wider than the rank is not.
+    """
+    a, moments, projections, covered = model.architecture, 0, 0, 0
+    for sparse, layers in ((False, a.layers - model.sparse_layers), (True, model.sparse_layers)):
+        if not layers:
+            continue
+        for tensor in model.layer_tensors(layer_of_kind(model, sparse)):
+            if len(tensor.shape) < 2 or min(tensor.shape[-2:]) <= rank:
+                continue
+            short, long = sorted(tensor.shape[-2:])
+            matrices = layers * tensor.size // (short * long)
+            moments += 2 * rank * long * matrices
+            projections += rank * short * matrices
+            covered += layers * tensor.size
+    return moments, projections, covered
+
 
 BLOCK: Final = 256  # values that share one fp32 scale in 8-bit optimizers
 INT8_BYTES: Final = 1 + 4 / BLOCK
@@ -35,7 +64,7 @@ _MOMENTS: Final = {"adamw": 2, "sgd_momentum": 1, "lion": 1}
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """One line of the optimizer table: bytes a parameter on the device, by component."""
+    """One line of the optimizer table: bytes per parameter on the device, by component."""
 
     recipe: str
     params: float
@@ -46,7 +75,7 @@ class StateRow:
 
     @property
     def total(self) -> float:
-        """Bytes a parameter in all."""
+        """Bytes per parameter in all."""
         return self.params + self.grads + self.master + self.moments
 
 
@@ -67,7 +96,7 @@ STATE_TABLE: Final = (
     StateRow("LOMO", 2, 0, 0, 0, "each layer is updated as soon as its gradient is known"),
 )
 """Common recipes; a component that vanishes for each parameter counts as 0. Paged moments count as
-0 where all of them have left the card, which is the best case."""
+0 where all of them have left the GPU, which is the best case."""
 
 
 def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
@@ -91,9 +120,9 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     if recipe.lisa_layers:
         copies = _MOMENTS.get(recipe.optimizer, 2 if recipe.moments else 0)
         return round(copies * _width(recipe) * trained_parameters(model, recipe)) if copies else 0
-    counters = whole_moment_bytes(model, recipe)
+    counters = unsharded_moment_bytes(model, recipe)
     if recipe.projection_rank:
-        moments, projections, covered = projected_numbers(model, recipe.projection_rank)
+        moments, projections, covered = low_rank_elements(model, recipe.projection_rank)
         rest = 2 * (model.num_parameters - covered)
         return round(_width(recipe) * (moments + rest)) + BYTES[recipe.grads] * projections
     if recipe.rounds and recipe.rounding == "kahan":  # what was rounded away
@@ -108,8 +137,8 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
 
 
 @lru_cache(maxsize=1024)
-def whole_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
-    """Bytes of optimizer state that every card keeps whole, however many share out the rest.
+def unsharded_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
+    """Bytes of optimizer state that every GPU keeps whole, however many shard the rest.
 
     One step count a tensor; of Adafactor also the sums of rows and columns, which are of whole
     matrices: `gpu_runner` keeps them so, and so do PyTorch's own where they are made (the
@@ -143,7 +172,7 @@ def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
 def update_bytes(
     model: ModelConfig, recipe: Recipe, shards: int = 1, tensor: int | None = None
 ) -> int:
-    """Temporaries of the update on one of `shards` cards; of a `tensor` of so many elements only,
+    """Temporaries of the update on one of `shards` GPUs; of a `tensor` of so many elements only,
     where they depend on it.
 
     None where it is fused; one more copy of what is updated where it runs over lists of tensors

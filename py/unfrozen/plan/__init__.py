@@ -2,23 +2,21 @@
 
 Reading order:
 
-- `fit` — what a job holds, and whether the card holds that
+- `fit` — what a job holds on each GPU, and whether the GPU holds that
 - `methods` — full fine-tuning, LoRA and QLoRA side by side
-- `flops` — what a token costs in operations
-- `timing` — seconds of products, attention, memory and collectives, term by term
-- `step_time` — what a step costs in seconds, cause by cause
+- `flops` — FLOPs per token
+- `timing` — seconds of matmuls, attention, memory and communication, term by term
+- `step_time` — seconds of a step by cause
 - `timeline` — two steps through time, turn by turn
-- `host` — what loading and saving need of a machine's own memory
-- `record` — how far such seconds were from measured ones, and which kind of job a job is
+- `host_memory` — what loading and saving need of a machine's own memory
+- `record` — how far such estimates were from published runs, by kind of job
 - `compute` — time, energy and cost of a number of tokens
-- `solve` — fewest cards, largest batch, longest sequence
-- `dimensions` — what cards may share out: every layout a model and a step allow
-- `layouts` — those that fit, the fastest first
-- `largest_model` — the largest model that each card can train
-- `changes` — what can be changed in a job
-- `advice` — what a change saves and costs; the least set that fits
+- `solve` — fewest GPUs, largest micro-batch, longest sequence
+- `layouts` — layouts of a number of GPUs that fit, the fastest first
+- `largest_model` — the largest model that each GPU can train
+- `advice` — changes of a job: what each saves and costs; the smallest set that fits
 """
 
-from unfrozen.plan.fit import DEFAULT_GPU, Plan, card_words, plan, plan_job
+from unfrozen.plan.fit import DEFAULT_GPU, Plan, format_gpu, plan, plan_job
 
-__all__ = ["DEFAULT_GPU", "Plan", "card_words", "plan", "plan_job"]
+__all__ = ["DEFAULT_GPU", "Plan", "format_gpu", "plan", "plan_job"]

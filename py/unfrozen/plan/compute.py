@@ -20,10 +20,10 @@ from unfrozen.job import Job
 from unfrozen.job.settings import LOW_BITS
 from unfrozen.plan.flops import flops
 from unfrozen.plan.record import band
-from unfrozen.plan.step_time import card_of, step_time, step_tokens
+from unfrozen.plan.step_time import job_gpu, step_time, step_tokens
 from unfrozen.plan.timing.attention import SCORE_BYTES
+from unfrozen.plan.timing.breakdown import RECORD, bound_words, record_words, spent_words
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.words import RECORD, bound_words, record_words, spent_words
 
 LARGEST: Final = 1e18  # tokens; no run comes within a factor of a thousand
 
@@ -65,7 +65,7 @@ def estimate(
     """Time, energy and cost of training on `tokens`.
 
     `mfu` is the measured share of the peak, by the model's own FLOPs; without it the step is
-    estimated, with what was `measured` on the reader's own machine. `price` is that of one card for
+    estimated, with what was `measured` on the reader's own machine. `price` is that of one GPU for
     one hour, in any currency. Raises PlanError for numbers out of bounds.
     """
     _check("tokens", tokens, 1, LARGEST)
@@ -73,7 +73,7 @@ def estimate(
         _check("mfu", mfu, 1e-6, 1)
     if price is not None:
         _check("price", price, 0, 1e6)
-    gpu, gpus, model = card_of(job), job.cluster.gpus, flops(job).model
+    gpu, gpus, model = job_gpu(job), job.cluster.gpus, flops(job).model
     peak = 1e12 * peak_tflops(gpu, job.recipe.compute)
     step = None if mfu is not None else step_time(job, measured)
     speed = step_tokens(job) / step.seconds if step else gpus * (mfu or 0) * peak / model
@@ -117,7 +117,7 @@ def _assumptions(
 
 
 def _products(job: Job, gpu: Gpu) -> str:
-    """At which rate products last, and who says so."""
+    """At which rate matmuls last, and who says so."""
     compute = job.recipe.compute
     rate, peak = sustained_tflops(gpu, compute), peak_tflops(gpu, compute)
     told = f"matrix products last at {rate:.0f} of {peak:g} TFLOP/s"
@@ -148,7 +148,7 @@ def _unmeasured(job: Job) -> list[str]:
 
 
 def _links(job: Job, gpu: Gpu) -> list[str]:
-    """What is assumed of the ways between cards, machines and the host, where the job uses them."""
+    """What is assumed of the ways between GPUs, machines and the host, where the job uses them."""
     found, cards = [], job.cluster.gpus
     reaches = f"reach {100 * (gpu.link_share or LINK_SHARE):.0f}% of their speed on paper"
     if cards > 1:

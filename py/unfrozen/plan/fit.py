@@ -1,7 +1,7 @@
-"""The answer to a job: what each instant holds, and whether the card holds it.
+"""The answer to a job: what each instant holds, and whether the GPU holds it.
 
 Counters, from the inside out: `allocated` is what tensors hold, `reserved` what the caching
-allocator takes for them, `device` what the card has to hold; see `unfrozen.memory.overhead`.
+allocator takes for them, `device` what the GPU has to hold; see `unfrozen.memory.overhead`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT_GPU: Final = "A100 80GB SXM"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job needs on each card."""
+    """What a job needs on each GPU."""
 
     job: Job
     instants: Instants
@@ -36,13 +36,13 @@ class Plan:
 
     @property
     def device_bytes(self) -> int:
-        """What the card has to hold, driver and communication buffers included."""
+        """What the GPU has to hold, driver and communication buffers included."""
         extra = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
         return self.reserved_bytes + CONTEXT_BYTES + extra
 
     @property
     def fits(self) -> bool | None:
-        """Whether the card holds it; None where no card is named."""
+        """Whether the GPU holds it; None where no GPU is named."""
         return None if self.job.gpu is None else self.device_bytes <= self.job.gpu.capacity_bytes
 
     @property
@@ -82,6 +82,6 @@ def plan_job(job: Job) -> Plan:
     return Plan(job, found, name, size, reserved)
 
 
-def card_words(gpu: Gpu) -> str:
-    """A card and what it holds: "A100 80GB SXM (79.2 GiB)"."""
+def format_gpu(gpu: Gpu) -> str:
+    """A GPU and what it holds: "A100 80GB SXM (79.2 GiB)"."""
     return f"{gpu.name} ({sig3(gib(gpu.capacity_bytes))} GiB)"

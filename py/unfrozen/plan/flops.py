@@ -1,11 +1,11 @@
-"""FLOPs a token: what the matrices and the attention of a model cost.
+"""FLOPs per token: what the matrices and the attention of a model cost.
 
 A matrix of n weights costs each token 2n FLOPs forward, 2n for the gradient of its input and 2n for
 that of its weights: 6 a parameter (Kaplan et al., arXiv 2001.08361, section 2.1). Attention adds
-the products of scores and values, 4·c·H·d forward and twice that backward for c positions a token
+the matmuls of scores and values, 4·c·H·d forward and twice that backward for c positions a token
 sees on average: (s + 1)/2 under a causal mask (half of arXiv 2204.02311, appendix B), fewer where
 a window slides. Full checkpointing repeats the layers' forward pass, selective only the scores of
-eager attention (arXiv 2205.05198), else every second matrix product.
+eager attention (arXiv 2205.05198), else every second matmul.
 Frozen weights need no gradient of their own: 4 a parameter, plus 6 for each one of an adapter.
 """
 
@@ -31,7 +31,7 @@ class Flops:
 
     @property
     def total(self) -> float:
-        """What the card really does."""
+        """What the GPU really does."""
         return self.forward + self.backward + self.recompute
 
 
@@ -62,7 +62,7 @@ def score_widths(a: Architecture) -> int:
 
 
 def flops(job: Job) -> Flops:
-    """FLOPs a token of a job. Only flash skips the half of the scores that the mask hides."""
+    """FLOPs per token of a job. Only flash skips the half of the scores that the mask hides."""
     a, recipe = job.model.architecture, job.recipe
     layers = 2 * layer_matrices(a)
     head = 0 if recipe.loss == "classification" else 2 * a.vocab * a.hidden

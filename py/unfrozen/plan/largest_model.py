@@ -1,4 +1,4 @@
-"""The largest model a card can train: the planner turned round once more.
+"""The largest model a GPU can train: the planner turned round once more.
 
 Two answers. Of the published models, the largest that fits. And of a family that has every size,
 Llama 2 drawn larger or smaller: width 4096 with 32 layers is Llama-2-7B itself, and depth follows
@@ -21,13 +21,13 @@ from unfrozen.plan.fit import plan_job
 _WIDTH, _LAYERS, _FFN, _VOCAB, _HEAD = 4096, 32, 11_008, 32_000, 64
 SEQ_LEN: Final = 2048
 MIXED: Final[dict[str, Any]] = {"checkpointing": "full"}
-"""AdamW in mixed precision: 16 bytes a parameter."""
+"""AdamW in mixed precision: 16 bytes per parameter."""
 EIGHT_BIT: Final[dict[str, Any]] = MIXED | {
     "master": None,
     "moments": "int8",
     "rounding": "stochastic",
 }
-"""Moments of a byte, no master copy, updates rounded at random: 6 bytes a parameter."""
+"""Moments of a byte, no master copy, updates rounded at random: 6 bytes per parameter."""
 _MOST: Final = 1024  # of `_HEAD`: wider than any published model
 
 
@@ -50,7 +50,7 @@ def llama(heads: int) -> ModelConfig:
 
 
 def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
-    """Parameters of the largest model of the family that one card can train; None where the card
+    """Parameters of the largest model of the family that one GPU can train; None where the GPU
     lacks the recipe's precision.
     """
     if not _can(gpu, recipe):
@@ -66,7 +66,7 @@ def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
 
 
 def published(gpu: Gpu, recipe: dict[str, Any]) -> PublishedModel | None:
-    """The largest model of the catalogue that one card can train; None where none fits."""
+    """The largest model of the catalogue that one GPU can train; None where none fits."""
     if not _can(gpu, recipe):
         return None
     by_size = sorted(CATALOGUE.values(), key=lambda each: -each.num_parameters)
@@ -74,7 +74,7 @@ def published(gpu: Gpu, recipe: dict[str, Any]) -> PublishedModel | None:
 
 
 def _can(gpu: Gpu, recipe: dict[str, Any]) -> bool:
-    """Whether the card has the numbers: rounding at random is of bf16."""
+    """Whether the GPU has the numbers: rounding at random is of bf16."""
     return gpu.bf16 or recipe.get("rounding", "nearest") == "nearest"
 
 

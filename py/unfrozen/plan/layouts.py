@@ -1,15 +1,17 @@
-"""The layouts of a job over a number of cards that fit them, the fastest first.
+"""Layouts of a job over a number of GPUs: those that a model and a step allow, and the fastest that
+fit, found by search.
 
-A layout says which cards share a layer, a sequence, the depth or the experts (`dimensions`), how
-states are spread, what is recomputed, and how many sequences go through at once. The sequences of a
-step stay the same, so that all layouts train alike and compare by time; of each cluster the fastest
-is kept.
+A layout is a mesh (GPUs that share a layer, a sequence, the depth) and how the states of GPUs that
+hold the same are sharded. What does not divide is left out, and so is what nobody would run: tensor
+parallelism beyond the GPUs that fast links join, or else the machine (Narayanan et al., arXiv
+2104.04473, takeaway 1; Llama 3, arXiv 2407.21783, section 3.3.2). The sequences of a step stay the
+same, so that all layouts train alike and compare by time; of each cluster the fastest is kept.
 
 The search goes by the least time that a cluster could take, and ends where that is more than what
 was found. Within a cluster, not planned is what cannot win:
 
 - recomputation where the same micro-batch fits with less of it;
-- q sequences shared by q times as many cards, where each could take one of its own: a card computes
+- q sequences shared by q times as many GPUs, where each could take one of its own: a GPU computes
   the same, and only has more to send;
 - larger micro-batches where a smaller one is too large with everything recomputed. Memory never
   falls with the micro-batch while gradients are accumulated: a pipeline that has fewer of them in
@@ -20,20 +22,154 @@ was found. Within a cluster, not planned is what cannot win:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from heapq import heappop, heappush
-from math import gcd, inf
-from typing import Final
+from math import gcd, inf, prod
+from typing import Any, Final
 
-from unfrozen.errors import PlanError
+from unfrozen.errors import ModelError, PlanError
 from unfrozen.job import Job
-from unfrozen.job.cluster import Cluster
+from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.layout import check_layout
-from unfrozen.plan.dimensions import MOST_CARDS, RECOMPUTED, clusters, divisors, laid_out
 from unfrozen.plan.fit import Plan, plan_job
 from unfrozen.plan.solve import fewest_gpus, min_gpus
-from unfrozen.plan.step_time import card_of, step_time
-from unfrozen.plan.timing.parts import StepTime
+from unfrozen.plan.step_time import job_gpu, step_time
+from unfrozen.plan.timing.breakdown import StepTime
+
+MOST_CARDS: Final = 4096
+RECOMPUTED: Final = ("none", "selective", "full")
+"""Of `recipe.checkpointing`, the fastest first."""
+WHOLE_LOGITS: Final = ("logits_fp32", "logits_bf16")
+SCHEDULES: Final = ("1f1b", "interleaved")
+"""Those that both torchtitan and Megatron-LM run; the second with two stages a GPU."""
+
+
+def clusters(job: Job, gpus: int) -> Iterator[Cluster]:
+    """Every layout of this many GPUs that can be planned, what the job offloads kept.
+
+    Raises PlanError for a number of GPUs that cannot be searched.
+    """
+    if type(gpus) is not int or not 1 <= gpus <= MOST_CARDS:
+        bound = f"layouts are searched for 1 … {MOST_CARDS:,} cards"
+        raise PlanError("gpus", gpus, bound, "name a number in between")
+    for mesh in _meshes(job, gpus, DIMENSIONS):
+        for sharing in _sharings(job, mesh, gpus):
+            try:
+                yield Cluster.read(_kept(job.cluster) | mesh | sharing | {"gpus": gpus})
+            except PlanError:
+                continue
+
+
+def divisors(number: int) -> list[int]:
+    """Of a whole number above 0, ascending."""
+    low = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
+    return low + [number // d for d in reversed(low) if d * d != number]
+
+
+def joined(job: Job) -> int:
+    """GPUs of the job's kind that fast links join; those of a machine where there are none."""
+    gpu = job_gpu(job)
+    return gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus
+
+
+def _meshes(job: Job, gpus: int, dimensions: tuple[Dimension, ...]) -> Iterator[dict[str, int]]:
+    """Every way to deal GPUs out over the dimensions; data takes those that are left."""
+    if not dimensions:
+        yield {}
+        return
+    (key, allows), *rest = dimensions
+    for ranks in divisors(gpus):
+        if allows(job, ranks):
+            for others in _meshes(job, gpus // ranks, tuple(rest)):
+                yield {key: ranks, **others}
+
+
+def _shares_layers(job: Job, ranks: int) -> bool:
+    if ranks > joined(job):
+        return False
+    try:
+        job.model.split(ranks)
+    except ModelError:
+        return False
+    return True
+
+
+def _shares_sequences(job: Job, ranks: int) -> bool:
+    """Each takes one part from the head of a sequence and one from its tail, as causal attention
+    makes them equal work: torchtitan and Megatron-LM both demand this.
+    """
+    return ranks == 1 or job.recipe.seq_len % (2 * ranks) == 0
+
+
+def _shares_depth(job: Job, ranks: int) -> bool:
+    return ranks <= job.model.architecture.layers
+
+
+Dimension = tuple[str, Callable[[Job, int], bool]]
+DIMENSIONS: Final[tuple[Dimension, ...]] = (
+    ("tensor_parallel", _shares_layers),
+    ("context_parallel", _shares_sequences),
+    ("pipeline_parallel", _shares_depth),
+)
+"""Keys of a cluster that multiply to its GPUs, each with what a job allows; innermost first."""
+
+
+def _sharings(job: Job, mesh: dict[str, int], gpus: int) -> Iterator[dict[str, Any]]:
+    """What else a layout says: how states are spread, who holds which experts, in what order
+    micro-batches pass.
+    """
+    alike, tensor = gpus // prod(mesh.values()), mesh["tensor_parallel"]
+    alike *= mesh["context_parallel"]
+    experts = job.model.architecture.experts
+    counts = divisors(experts.count) if experts else [1]
+    for spread in _spreads(alike, joined(job) // tensor):
+        for schedule in SCHEDULES if mesh["pipeline_parallel"] > 1 else SCHEDULES[:1]:
+            for count in counts:
+                if count <= alike * tensor:
+                    # GPUs that hold experts of their own hold them whole
+                    whole = {"expert_tensor_parallel": 1} if count > 1 and tensor > 1 else {}
+                    yield {
+                        **spread,
+                        **whole,
+                        "pipeline_schedule": schedule,
+                        "expert_parallel": count,
+                        "sequence_parallel": tensor > 1,
+                    }
+
+
+def _spreads(alike: int, near: int) -> Iterator[dict[str, Any]]:
+    """ZeRO stages over all that hold the same, and over those of them that fast links join."""
+    if alike == 1:
+        yield {"sharding": "none"}
+        return
+    for sharding in SHARDINGS:
+        yield {"sharding": sharding}
+    if 1 < near < alike and alike % near == 0:
+        yield {"sharding": "zero3", "shard_size": near}
+
+
+def _kept(cluster: Cluster) -> dict[str, Any]:
+    """What is no part of a layout: what is offloaded, how a framework gathers."""
+    own = {entry.name: getattr(cluster, entry.name) for entry in fields(cluster)}
+    return {key: value for key, value in own.items() if key not in LAID_OUT}
+
+
+LAID_OUT: Final = frozenset(
+    {"gpus", "sharding", "shard_size", "tensor_parallel", "sequence_parallel", "context_parallel"}
+    | {"pipeline_parallel", "pipeline_schedule", "pipeline_chunks", "pipeline_layers"}
+    | {"expert_parallel", "expert_tensor_parallel", "device_map"}
+)
+"""What a layout says of a cluster, or leaves at its default."""
+
+
+def laid_out(job: Job, cluster: Cluster, **recipe: Any) -> Job:
+    """The job on a cluster. Whole logits are split by the vocabulary where GPUs share a layer, as
+    Megatron-LM, torchtitan and accelerate do.
+    """
+    if cluster.tensor_parallel > 1 and job.recipe.loss in WHOLE_LOGITS:
+        recipe["loss"] = "vocab_parallel"
+    return replace(job, cluster=cluster, recipe=replace(job.recipe, **recipe))
+
 
 MOST_SEQUENCES: Final = 1_000_000
 MOST_KEPT: Final = 20
@@ -43,7 +179,7 @@ Takes = Callable[[Job], Job]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A layout that fits: its job, what a card holds (bytes), and seconds of a step by cause."""
+    """A layout that fits: its job, what a GPU holds (bytes), and seconds of a step by cause."""
 
     job: Job
     device_bytes: int
@@ -56,12 +192,12 @@ class Layout:
 
     @property
     def tokens_per_second(self) -> float:
-        """All cards together."""
+        """All GPUs together."""
         return self.sequences * self.job.recipe.seq_len / self.seconds
 
     @property
     def sequences(self) -> int:
-        """Of one step, all cards together."""
+        """Of one step, all GPUs together."""
         return step_sequences(self.job, self.job.cluster.gpus)
 
     @property
@@ -83,7 +219,7 @@ def layouts(
     takes: Takes | None = None,
     most: int = MOST_KEPT,
 ) -> list[Layout]:
-    """The fastest layouts of this many cards that fit, at most `most`; see `Search`."""
+    """The fastest layouts of this many GPUs that fit, at most `most`; see `Search`."""
     search = Search(job, gpus, sequences, takes, most)
     while search.go_on():
         pass
@@ -93,8 +229,8 @@ def layouts(
 class Search:
     """A search for layouts that can be left between two plans.
 
-    `sequences` of a step default to the job's own, in proportion where the number of cards is
-    another. The card is the job's, or one of 80 GB where it names none. Raises PlanError for a
+    `sequences` of a step default to the job's own, in proportion where the number of GPUs is
+    another. The GPU is the job's, or one of 80 GB where it names none. Raises PlanError for a
     number that cannot be searched. `found` has the fastest layouts so far, `most` at the end.
     """
 
@@ -168,24 +304,24 @@ class Search:
             self.found = sorted([*self.found, best], key=_rank)[: self._most]
 
     def _holds(self, job: Job) -> int | None:
-        """What a card holds of a job, in bytes; None where that is too much."""
+        """What a GPU holds of a job, in bytes; None where that is too much."""
         self.planned += 1
         size = plan_job(job).device_bytes
-        return size if size <= card_of(job).capacity_bytes else None
+        return size if size <= job_gpu(job).capacity_bytes else None
 
 
 def step_sequences(job: Job, gpus: int) -> int:
-    """Sequences of a step of the job, scaled to a number of cards; at least one."""
+    """Sequences of a step of the job, scaled to a number of GPUs; at least one."""
     recipe, cluster = job.recipe, job.cluster
     own = recipe.micro_batch * recipe.grad_accum * cluster.replicas
     return max(1, own * gpus // cluster.gpus)
 
 
 def fewest_cards(planned: Plan) -> Job | None:
-    """The job on the fewest cards that hold it; None where no number does.
+    """The job on the fewest GPUs that hold it; None where no number does.
 
     As it is sharded, else with everything sharded (ZeRO-3), else by the fastest layout of the
-    fewest cards in powers of two.
+    fewest GPUs in powers of two.
     """
     job = planned.job
     for sharding, count in ((job.cluster.sharding, fewest_gpus), ("zero3", min_gpus)):
@@ -202,8 +338,8 @@ def fewest_cards(planned: Plan) -> Job | None:
 
 
 def _holds(job: Job, gpus: int) -> bool:
-    """Whether a layout of this many cards holds the job, of those with the least on a card."""
-    capacity, sequences = card_of(job).capacity_bytes, step_sequences(job, gpus)
+    """Whether a layout of this many GPUs holds the job, of those with the least on a GPU."""
+    capacity, sequences = job_gpu(job).capacity_bytes, step_sequences(job, gpus)
     for cluster in clusters(job, gpus):
         least = cluster.sharding == "zero3" or cluster.alike == 1
         if least and not cluster.shard_size and sequences % cluster.replicas == 0:

@@ -1,8 +1,8 @@
-"""What full fine-tuning, LoRA and QLoRA take on a card: the chart of chapter 2.
+"""What full fine-tuning, LoRA and QLoRA take on a GPU: the chart of chapter 2.
 
 Every bar is a plan of `unfrozen.plan` at its peak, for one sequence of 2048 tokens and
 FlashAttention: mixed-precision AdamW for what trains, adapters of rank 16 beside every linear layer
-(Hu et al., arXiv 2106.09685); under QLoRA 4-bit NormalFloat with doubly quantised scales (Dettmers
+(Hu et al., arXiv 2106.09685); under QLoRA 4-bit NormalFloat with doubly quantized scales (Dettmers
 et al., arXiv 2305.14314). All bars of a chart keep their activations, or all recompute their
 layers. Totals quoted elsewhere are kept beside ours; the chapter says why they differ.
 """
@@ -66,7 +66,7 @@ class MethodMemory:
 
     @property
     def total(self) -> int:
-        """What the card has to hold."""
+        """What the GPU has to hold."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.other
 
 
@@ -111,7 +111,7 @@ def _method(label: str, found: Plan, quoted_gb: float) -> MethodMemory:
 
 
 def chart(*, recomputed: bool = False) -> Plot:
-    """The stacked bars with the cards they fit, in decimal gigabytes."""
+    """The stacked bars with the GPUs they fit, in decimal gigabytes."""
     bars = methods(recomputed=recomputed)
     return Plot(
         title=f"Memory by method, {'layers recomputed' if recomputed else 'activations kept'}",

@@ -13,7 +13,7 @@ from typing import Final
 
 from unfrozen.job import Job
 from unfrozen.plan.flops import frozen
-from unfrozen.plan.step_time import card_of
+from unfrozen.plan.step_time import job_gpu
 
 KINDS: Final = {
     "adapters": "with adapters",
@@ -74,7 +74,7 @@ def kind_of(job: Job) -> str:
         return "low"
     if job.cluster.gpus == 1:
         return "one"
-    return "machine" if job.cluster.gpus <= card_of(job).node_gpus else "machines"
+    return "machine" if job.cluster.gpus <= job_gpu(job).node_gpus else "machines"
 
 
 def band(job: Job) -> str:

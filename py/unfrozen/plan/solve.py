@@ -1,6 +1,6 @@
-"""Inverse questions: how many cards, how large a batch, how long a sequence.
+"""Inverse questions: how many GPUs, how large a batch, how long a sequence.
 
-Memory never falls when tokens are added and never rises when sharded cards are, so every answer is
+Memory never falls when tokens are added and never rises when sharded GPUs are, so every answer is
 exact: it fits, and the next one does not. A guess from the terms that change finds it in one to
 three plans; where it is off, growing steps and bisection do.
 """
@@ -21,7 +21,7 @@ from unfrozen.plan.fit import DEFAULT_GPU, Plan, plan_job
 
 MOST_GPUS: Final = 4096
 MOST: Final = {"micro_batch": 65_536, "seq_len": 16_777_216}
-"""What can be solved on one card, and the bounds a recipe sets."""
+"""What can be solved on one GPU, and the bounds a recipe sets."""
 
 _REFINEMENTS: Final = 4  # of a guess; more are never needed, fewer are usual
 _SHARDED: Final = (  # components that each ZeRO stage spreads
@@ -30,28 +30,28 @@ _SHARDED: Final = (  # components that each ZeRO stage spreads
     ("master", "moments", "grads"),
     ("master", "moments", "grads", "params", "quant_constants"),
 )
-_KEPT: Final = ("activations", "logits_loss")  # no fewer bytes on more cards
+_KEPT: Final = ("activations", "logits_loss")  # no fewer bytes on more GPUs
 
 
 def min_gpus(planned: Plan) -> int:
-    """The least number of cards, sharding everything (ZeRO-3), on which the job fits; 0: none.
+    """The least number of GPUs, sharding everything (ZeRO-3), on which the job fits; 0: none.
 
-    Counts cards of the job's kind, or 80 GB cards where it names none. What else they share out
-    stays as it is, so that the answer is a multiple of the cards of one replica.
+    Counts GPUs of the job's kind, or 80 GB GPUs where it names none. What else they shard
+    stays as it is, so that the answer is a multiple of the GPUs of one replica.
     """
     return _fewest(planned, "zero3")
 
 
 def fewest_gpus(planned: Plan) -> int:
-    """The least number of cards under the job's own sharding; 0 where none is enough."""
+    """The least number of GPUs under the job's own sharding; 0 where none is enough."""
     return _fewest(planned, planned.job.cluster.sharding)
 
 
 def largest(planned: Plan, key: str) -> int:
-    """The largest `micro_batch` or `seq_len` that fits the job's card, all else as it is; 0: none.
+    """The largest `micro_batch` or `seq_len` that fits the job's GPU, all else as it is; 0: none.
 
     A model with learned positions takes no longer sequence than it has of them. Raises PlanError
-    for another key and for a job that names no card.
+    for another key and for a job that names no GPU.
     """
     if key not in MOST:
         raise PlanError("solve", key, f"solvable are {', '.join(MOST)}", "choose one")
@@ -76,7 +76,7 @@ def largest(planned: Plan, key: str) -> int:
 
 
 def _fewest(planned: Plan, sharding: str) -> int:
-    """Fewest cards under a sharding over all of them, in multiples of one replica's."""
+    """Fewest GPUs under a sharding over all of them, in multiples of one replica's."""
     job = planned.job
     capacity = (job.gpu or find(DEFAULT_GPU)).capacity_bytes
     over_all = replace(job.cluster, device_map=False, shard_size=None)
@@ -120,7 +120,7 @@ def _autocast(planned: Plan) -> bool:
 
 
 def _terms(near: Plan, sharding: str) -> list[tuple[int, int]]:
-    """At each instant: bytes that a sharding spreads, whole, and bytes that every card holds."""
+    """At each instant: bytes that a sharding spreads, whole, and bytes that every GPU holds."""
     cluster = near.job.cluster
     now, then = _SHARDED[cluster.stage], _SHARDED[SHARDINGS.index(sharding)]
     found, shards = [], cluster.shards
@@ -145,7 +145,7 @@ def _gathered_bytes(planned: Plan, sharding: str) -> int:
 
 
 def _at_least_bytes(near: Plan, sharding: str, replicas: int) -> float:
-    """What a card holds at the least with these replicas, by the terms of a plan with more."""
+    """What a GPU holds at the least with these replicas, by the terms of a plan with more."""
     shards = replicas * near.job.cluster.context_parallel
     overhead = near.device_bytes - near.reserved_bytes
     return overhead + max(spread / shards + rest for spread, rest in _terms(near, sharding))

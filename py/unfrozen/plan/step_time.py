@@ -1,4 +1,4 @@
-"""Seconds of one optimizer step by cause: a roofline of the step, from what cards were measured to
+"""Seconds of one optimizer step by cause: a roofline of the step, from what GPUs were measured to
 do. Every assumption has a name in `unfrozen.plan.timing` or `unfrozen.hardware.rates`.
 
 A micro-batch computes, moves and launches; what it waits for comes on top as far as nothing hides
@@ -13,7 +13,9 @@ from unfrozen.hardware.gpus import Gpu, find
 from unfrozen.hardware.rates import slowest_factor
 from unfrozen.job import Job
 from unfrozen.plan.fit import DEFAULT_GPU
+from unfrozen.plan.timing.breakdown import CAUSES, StepTime
 from unfrozen.plan.timing.calibration import Calibration
+from unfrozen.plan.timing.communication import Sharing, Waits, bubble_seconds
 from unfrozen.plan.timing.host import (
     HOOK_KERNELS,
     activation_seconds,
@@ -21,7 +23,6 @@ from unfrozen.plan.timing.host import (
     state_seconds,
     update_seconds,
 )
-from unfrozen.plan.timing.parts import CAUSES, StepTime
 from unfrozen.plan.timing.passes import (
     KERNEL_SECONDS,
     BatchTime,
@@ -29,8 +30,6 @@ from unfrozen.plan.timing.passes import (
     Seconds,
     layer_kinds,
 )
-from unfrozen.plan.timing.pipeline import bubble_seconds
-from unfrozen.plan.timing.sharing import Sharing, Waits
 
 
 def step_time(job: Job, measured: Calibration | None = None) -> StepTime:
@@ -40,7 +39,7 @@ def step_time(job: Job, measured: Calibration | None = None) -> StepTime:
 
 @lru_cache(maxsize=512)
 def _step_time(job: Job, measured: Calibration | None) -> StepTime:
-    gpu, times = card_of(job), job.recipe.grad_accum
+    gpu, times = job_gpu(job), job.recipe.grad_accum
     part = BatchTime(job, Machine.of(gpu, job.recipe.compute, measured))
     sharing = Sharing(job, part)
     forward, backward, waits = _micro_batch(part, sharing)
@@ -73,7 +72,7 @@ def _scaled(found: StepTime, ratio: float) -> StepTime:
 
 
 def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, Waits]:
-    """Device time and waits of one micro-batch on one card, all its layers."""
+    """Device time and waits of one micro-batch on one GPU, all its layers."""
     job, a = part.job, part.job.model.architecture
     forward, backward, waits = Seconds(), Seconds(), sharing.stages()
     for kind, sparse, count in layer_kinds(part.local):
@@ -97,16 +96,16 @@ def _launches(job: Job, both: Seconds, measured: Calibration | None) -> float:
     return gaps + max(0.0, host - both.busy - gaps)
 
 
-def card_of(job: Job) -> Gpu:
-    """The job's card, or the one that is assumed where it names none."""
+def job_gpu(job: Job) -> Gpu:
+    """The job's GPU, or the one that is assumed where it names none."""
     return job.gpu or find(DEFAULT_GPU)
 
 
 def replicas(job: Job) -> int:
-    """How many cards see tokens of their own: all, divided by what shares out one sequence."""
+    """How many GPUs see tokens of their own: all, divided by what shards one sequence."""
     return max(1, job.cluster.replicas)
 
 
 def step_tokens(job: Job) -> int:
-    """Tokens of one optimizer step, all cards together."""
+    """Tokens of one optimizer step, all GPUs together."""
     return job.recipe.tokens * job.recipe.grad_accum * replicas(job)

@@ -2,7 +2,7 @@
 
 The turns are the points among which the memory model looks for the peak of a step. Between two of
 them memory changes layer by layer: a straight line. Seconds are those of `unfrozen.plan.step_time`,
-matrix products shared out by their operations, the update taking what is left.
+matmuls sharded by their operations, the update taking what is left.
 
 The first step differs in one thing. An optimizer makes its moments when it first needs them, in the
 update; so everything before that runs without them, and everything after it with them.
@@ -16,7 +16,7 @@ from typing import Final
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.memory.instants import Components, Step, merged
-from unfrozen.memory.pieces import Point
+from unfrozen.memory.points import Point
 from unfrozen.plan.flops import flops
 from unfrozen.plan.step_time import step_time
 
@@ -41,7 +41,7 @@ class Turn:
 def timeline(job: Job, steps: int = 2) -> list[Turn]:
     """The turns of so many steps from the very first one, in order.
 
-    Raises PlanError for what makes a step another story: several cards, accumulation, an update
+    Raises PlanError for what makes a step another story: several GPUs, accumulation, an update
     within the backward pass, adapters.
     """
     _check(job)
@@ -69,7 +69,7 @@ def _one_step(
     def add(phase: str, seconds: float, point: Point) -> None:
         found.append(Turn(number, phase, seconds, _present(merged(before, point))))
 
-    add("forward", end_layers, part.kept_point())
+    add("forward", end_layers, part.saved_point())
     loss, head, after = part.forward_points()
     add("forward", end_forward, loss)
     add("backward", end_head, head)

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from unfrozen.errors import PlanError
 from unfrozen.job import Job
 from unfrozen.job.recipe import RECIPE_SETTINGS, Recipe
-from unfrozen.plan import Plan, changes, plan_job
-from unfrozen.plan.advice import Advice, advise, cheapest_fit
-from unfrozen.plan.changes import Patch
+from unfrozen.plan import Plan, plan_job
+from unfrozen.plan import advice as plan_advice
+from unfrozen.plan.advice import Advice, Patch, advise, cheapest_fit
 from unfrozen.plan.solve import largest, min_gpus
 from unfrozen.planner.controls import Json
 from unfrozen.planner.sizes import size_text
@@ -86,7 +86,7 @@ def apply_patch(job: Job, state: State, patch: Patch) -> State:
     """The state whose job is `job` with the patch. Settings whose defaults would change with it are
     pinned to their values, so that a button does what its line says and no more.
     """
-    wanted, found = changes.patched(job, patch), patched(state, patch)
+    wanted, found = plan_advice.patched(job, patch), patched(state, patch)
     recipe = Recipe.read(recipe_json(found))
     pinned = {
         key: getattr(wanted.recipe, key)
@@ -100,7 +100,7 @@ def apply_patch(job: Job, state: State, patch: Patch) -> State:
 def _all(job: Job, state: State, steps: Iterable[Advice]) -> State:
     for step in steps:
         state = apply_patch(job, state, step.patch)
-        job = changes.patched(job, step.patch)
+        job = plan_advice.patched(job, step.patch)
     return state
 
 

@@ -8,10 +8,10 @@ from typing import Final
 
 from unfrozen.errors import InputError
 from unfrozen.events import COMPONENTS, INSTANTS, in_order
-from unfrozen.memory.holder import holder_words
+from unfrozen.memory.explain import format_peak_rank
 from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
 from unfrozen.plan import Plan, plan_job
-from unfrozen.plan.changes import patched
+from unfrozen.plan.advice import patched
 from unfrozen.planner.controls import Json
 from unfrozen.planner.sizes import scale, share_text, size_text
 from unfrozen.planner.state import SETTINGS
@@ -110,7 +110,7 @@ def verdict(plan: Plan, unit: str) -> Json:
     room = gpu.capacity_bytes
     low, high = (edge * GIB for edge in plan.band_gib)
     of = f"{size_text(need, unit)} of {size_text(room, unit)}{each}"
-    rank = holder_words(plan.job)
+    rank = format_peak_rank(plan.job)
     after = f" {rank}" if rank else ""
     if need <= room:
         free = f"{of}; {size_text(room - need, unit)} stay free.{after}"

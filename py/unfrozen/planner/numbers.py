@@ -14,8 +14,8 @@ from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.record import band
-from unfrozen.plan.step_time import card_of, step_tokens
-from unfrozen.plan.timing.parts import CAUSES
+from unfrozen.plan.step_time import job_gpu, step_tokens
+from unfrozen.plan.timing.breakdown import CAUSES
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import band_text, instant_label, overhead
 from unfrozen.planner.sizes import duration_text, size_text
@@ -93,7 +93,7 @@ def assumptions(job: Job, tokens: int) -> list[str]:
 
 
 def _speed(job: Job, found: Estimate) -> Json:
-    peak = peak_tflops(card_of(job), job.recipe.compute)
+    peak = peak_tflops(job_gpu(job), job.recipe.compute)
     return _number(
         "speed",
         "Speed",
@@ -131,7 +131,7 @@ def _time(job: Job, found: Estimate) -> Json:
 
 
 def _energy(job: Job, found: Estimate) -> Json:
-    watts = card_of(job).power_watts
+    watts = job_gpu(job).power_watts
     return _number(
         "energy",
         "Energy",
@@ -139,7 +139,7 @@ def _energy(job: Job, found: Estimate) -> Json:
         "the GPUs alone, at their power limit",
         "GPU-hours · watts ÷ 1000",
         [("GPU-hours", small(found.gpu_hours)), ("watts", f"{watts:,} a GPU")],
-        f"board power of the {card_of(job).name}: {'; '.join(board_sources(card_of(job)))}",
+        f"board power of the {job_gpu(job).name}: {'; '.join(board_sources(job_gpu(job)))}",
     )
 
 

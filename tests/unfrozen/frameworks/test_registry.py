@@ -15,8 +15,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
-from unfrozen.plan.dimensions import clusters
-from unfrozen.plan.layouts import layouts
+from unfrozen.plan.layouts import clusters, layouts
 from unfrozen.plan.step_time import step_time
 
 

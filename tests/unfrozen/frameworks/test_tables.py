@@ -25,7 +25,7 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
-from unfrozen.plan.dimensions import RECOMPUTED as SEARCHED
+from unfrozen.plan.layouts import RECOMPUTED as SEARCHED
 from unfrozen.plan.layouts import fewest_cards, layouts
 from unfrozen.plan.step_time import StepTime
 

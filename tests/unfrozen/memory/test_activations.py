@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from unfrozen.errors import PlanError
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.activations import layer_bytes, outside_items
-from unfrozen.memory.flow import Flow
-from unfrozen.memory.kinds import kind_bytes
+from unfrozen.memory.activations import layer_bytes, outer_saved_tensors
+from unfrozen.memory.layer_setup import LayerSetup
+from unfrozen.memory.saved_activations import kind_bytes
 from unfrozen.model import ModelConfig
 
 BATCH, LENGTH = 2, 35  # no activation has the shape of a weight
@@ -165,10 +165,10 @@ def _is_cast_weight(tensor: torch.Tensor, model: Any) -> bool:
 
 def predicted_bytes(config: dict[str, Any], recipe: Recipe) -> float:
     model = ModelConfig.from_hf(config)
-    a, flow = model.architecture, Flow.of(model, recipe)
-    outside = outside_items(a, flow, False, recipe.micro_batch)
-    kept = sum(count * size for size, count in kind_bytes(model, flow))
-    kept += sum(item.size for item in outside) + flow.compute * a.hidden
+    a, setup = model.architecture, LayerSetup.of(model, recipe)
+    outside = outer_saved_tensors(a, setup, False, recipe.micro_batch)
+    kept = sum(count * size for size, count in kind_bytes(model, setup))
+    kept += sum(item.size for item in outside) + setup.compute * a.hidden
     return recipe.tokens * (kept + 4 * a.vocab)
 
 
@@ -224,7 +224,7 @@ def test_gpt_oss_keeps_a_sink_a_head_and_its_bounded_function() -> None:
 
 def kept_by_a_layer(config: str | dict[str, Any], **given: object) -> float:
     model = ModelConfig.from_hf(CONFIGS[config] if isinstance(config, str) else config)
-    return layer_bytes(model.architecture, Flow.of(model, Recipe.read(given)))
+    return layer_bytes(model.architecture, LayerSetup.of(model, Recipe.read(given)))
 
 
 def test_a_llama_layer_in_bf16_follows_the_written_formula() -> None:
@@ -258,9 +258,9 @@ def test_dropout_keeps_masks_as_wide_as_what_they_drop() -> None:
 
 def test_sequence_parallel_ranks_share_what_tensor_parallelism_leaves_whole() -> None:
     model = ModelConfig.from_hf(CONFIGS["llama"])
-    flow = Flow.of(model, Recipe.read({"kernels": "fused", "attention": "flash"}))
-    one = layer_bytes(model.architecture, flow)
-    four = layer_bytes(model.architecture, flow, False, 4)
+    setup = LayerSetup.of(model, Recipe.read({"kernels": "fused", "attention": "flash"}))
+    one = layer_bytes(model.architecture, setup)
+    four = layer_bytes(model.architecture, setup, False, 4)
     assert one - four == 8 * 64 * 3 / 4
 
 

@@ -13,7 +13,7 @@ from unfrozen.memory.adapters import (
     frozen_bytes,
     linear_parameters,
 )
-from unfrozen.memory.flow import Flow
+from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
 
@@ -47,8 +47,8 @@ def test_without_quantisation_the_frozen_weights_stay_as_they_are() -> None:
 def kept(**recipe: Any) -> dict[str, int]:
     """Bytes a token that a layer keeps for what adapters read, by where they sit."""
     given = {"method": "lora", "params": "bf16", "grads": "fp32", "moments": "fp32"} | recipe
-    flow = Flow.of(SEVEN_B, Recipe.read(given))
-    found = adapter_inputs(SEVEN_B.architecture, flow)
+    setup = LayerSetup.of(SEVEN_B, Recipe.read(given))
+    found = adapter_inputs(SEVEN_B.architecture, setup)
     return {item.label.rpartition(": ")[2]: item.size for item in found if ":" in item.label}
 
 

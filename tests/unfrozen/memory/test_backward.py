@@ -6,24 +6,25 @@ from typing import Any
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.backward import Pass
-from unfrozen.memory.early import head_update, layer_updates
+from unfrozen.memory.backward import MicroBatchMemory, head_update_points, layer_update_points
 from unfrozen.memory.instants import Step
-from unfrozen.memory.pieces import PIECES, highest
+from unfrozen.memory.points import POINT_TERMS, highest
 from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
 MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
 
 
-def micro_batch(model: Any = LLAMA, cluster: Cluster | None = None, **recipe: Any) -> Pass:
+def micro_batch(
+    model: Any = LLAMA, cluster: Cluster | None = None, **recipe: Any
+) -> MicroBatchMemory:
     return Step(model, Recipe.read(recipe), cluster).micro_batch
 
 
 def test_every_piece_has_a_component_and_a_formula() -> None:
     part = micro_batch(method="qlora", attention="eager", cluster=Cluster(8, "zero3"))
     for point in (*part.forward_points(), *part.layer_points()):
-        assert set(point) <= set(PIECES)
+        assert set(point) <= set(POINT_TERMS)
 
 
 def test_offloaded_activations_leave_two_layers_on_the_card() -> None:
@@ -36,9 +37,9 @@ def test_a_tensor_updated_at_once_leaves_one_gradient() -> None:
     part = micro_batch(optimizer_in_backward=True, master=None)
     head, matrix = 2 * 128256 * 4096, 2 * 14336 * 4096
     assert {point["grads"] for point in part.layer_points()} == {0, matrix, head}
-    (at_head,) = head_update(part)
+    (at_head,) = head_update_points(part)
     assert (at_head["grads"], at_head["layers"]) == (head, part.layers)
-    in_layer, at_embedding = layer_updates(part)
+    in_layer, at_embedding = layer_update_points(part)
     assert (in_layer["grads"], at_embedding["grads"]) == (matrix, head)
 
 
@@ -46,13 +47,13 @@ def test_a_tied_heads_gradient_waits_for_the_embedding() -> None:
     tied = CATALOGUE["meta-llama/Llama-3.2-1B"].model
     part = micro_batch(tied, optimizer_in_backward=True, master=None)
     head = 2 * 128256 * 2048
-    assert not head_update(part)
+    assert not head_update_points(part)
     assert min(point["grads"] for point in part.layer_points() if "recomputed" in point) > head
 
 
 def test_temporaries_of_early_updates_stand_beside_what_is_still_kept() -> None:
     part = micro_batch(optimizer_in_backward=True, master=None, optimizer="adafactor", step="rows")
-    (at_head,) = head_update(part)
+    (at_head,) = head_update_points(part)
     assert at_head["update"] == 12 * 2**22
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.activations import layer_bytes
-from unfrozen.memory.checkpoints import selective_bytes, shared_bytes
-from unfrozen.memory.flow import Flow
+from unfrozen.memory.activations import layer_bytes, overlap_bytes, selective_layer_bytes
 from unfrozen.memory.instants import Step
+from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model import ModelConfig
 
 H, Q, K, F, A, S = 64, 64, 32, 176, 4, 35
@@ -29,45 +28,45 @@ LLAMA = ModelConfig.from_hf(
 )
 
 
-def flow(**given: Any) -> Flow:
-    return Flow.of(LLAMA, Recipe.read({"attention": "flash", "seq_len": S, **given}))
+def setup(**given: Any) -> LayerSetup:
+    return LayerSetup.of(LLAMA, Recipe.read({"attention": "flash", "seq_len": S, **given}))
 
 
 def test_selective_checkpointing_recomputes_scores_or_every_second_product() -> None:
-    eager = flow(attention="eager")
+    eager = setup(attention="eager")
     scores = 2 * A * S + 4 * A * S
     whole = layer_bytes(LLAMA.architecture, eager)
-    assert selective_bytes(LLAMA.architecture, eager) == whole - scores
+    assert selective_layer_bytes(LLAMA.architecture, eager) == whole - scores
     kept = 2 * H + 2 * (Q + K + F) + 2 * Q + 4 * A + 2 * H
-    assert selective_bytes(LLAMA.architecture, flow()) == kept
+    assert selective_layer_bytes(LLAMA.architecture, setup()) == kept
 
 
 def test_where_only_the_scores_are_made_again_everything_else_is_there_once() -> None:
-    eager = flow(attention="eager")
-    kept = selective_bytes(LLAMA.architecture, eager)
-    assert shared_bytes(LLAMA.architecture, eager, "selective") == kept
+    eager = setup(attention="eager")
+    kept = selective_layer_bytes(LLAMA.architecture, eager)
+    assert overlap_bytes(LLAMA.architecture, eager, "selective") == kept
 
 
 def test_products_that_were_kept_are_not_made_a_second_time() -> None:
     """v, the gate and the attention's output are the same tensors; q is gone, rotated."""
-    shared = shared_bytes(LLAMA.architecture, flow(), "selective")
+    shared = overlap_bytes(LLAMA.architecture, setup(), "selective")
     assert shared == 2 * (Q + K + F) + 2 * Q + 4 * A
-    exact = flow(params="fp32", compute="fp32")
-    shared = shared_bytes(LLAMA.architecture, exact, "selective")
+    exact = setup(params="fp32", compute="fp32")
+    shared = overlap_bytes(LLAMA.architecture, exact, "selective")
     assert shared == 4 * H + 4 * (Q + K + F) + 4 * Q + 4 * A
 
 
 def test_the_input_of_a_layer_is_there_once_where_its_norm_reads_it_as_it_is() -> None:
     a = LLAMA.architecture
-    assert shared_bytes(a, flow(), "full") == 0  # the norm keeps a copy in fp32
-    assert shared_bytes(a, flow(params="fp32", compute="bf16"), "full") == 4 * H
-    assert shared_bytes(a, flow(kernels="fused_block"), "full") == 2 * H
+    assert overlap_bytes(a, setup(), "full") == 0  # the norm keeps a copy in fp32
+    assert overlap_bytes(a, setup(params="fp32", compute="bf16"), "full") == 4 * H
+    assert overlap_bytes(a, setup(kernels="fused_block"), "full") == 2 * H
 
 
 def test_a_layer_made_again_stands_beside_what_was_kept_of_all_of_them() -> None:
     given = {"attention": "flash", "checkpointing": "selective", "params": "fp32"}
     part = Step(LLAMA, Recipe.read(given), Cluster()).micro_batch
     inside = [point for point in part.layer_points() if "recomputed" in point]
-    shared = shared_bytes(LLAMA.architecture, part.flow, "selective")
+    shared = overlap_bytes(LLAMA.architecture, part.setup, "selective")
     assert {point["recomputed"] for point in inside} == {part.layer - part.tokens * shared}
     assert inside[0]["layers"] == 2 * part.kept

@@ -48,7 +48,7 @@ def test_a_term_names_its_formula_its_inputs_and_its_source() -> None:
 
 
 def test_every_symbol_of_an_input_is_explained() -> None:
-    known = set(SYMBOLS) | {"cards", "adapters", "kept", "bytes", "reached"}
+    known = set(SYMBOLS) | {"GPUs", "adapters", "saved", "bytes", "reached"}
     for recipe in ({}, {"method": "qlora"}, {"checkpointing": "full"}, {"attention": "eager"}):
         for term in explain(planned(**recipe)):
             assert {symbol for symbol, _ in term.inputs} <= known
@@ -56,5 +56,5 @@ def test_every_symbol_of_an_input_is_explained() -> None:
 
 def test_what_is_recomputed_is_one_term_with_its_bytes_a_token() -> None:
     terms = explain(planned(checkpointing="full", attention="flash", micro_batch=8, seq_len=8192))
-    layers = next(term for term in terms if term.label == "kept by the layers")
-    assert dict(layers.inputs)["kept"] == "8,192 bytes"
+    layers = next(term for term in terms if term.label == "saved by the layers")
+    assert dict(layers.inputs)["saved"] == "8,192 bytes"

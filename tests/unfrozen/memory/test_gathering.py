@@ -6,7 +6,7 @@ from typing import Any
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.gathering import Gathering
+from unfrozen.memory.gathering import ShardTraffic
 from unfrozen.memory.instants import Step
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -16,8 +16,8 @@ ROOT = 2 * VOCAB + 4096
 EXACT = Recipe.read({"params": "fp32", "compute": "bf16"})
 
 
-def traffic(**cluster: Any) -> Gathering:
-    return Gathering(LLAMA, EXACT, Cluster(8, **{"sharding": "zero3", **cluster}))
+def traffic(**cluster: Any) -> ShardTraffic:
+    return ShardTraffic(LLAMA, EXACT, Cluster(8, **{"sharding": "zero3", **cluster}))
 
 
 def test_only_stage_three_gathers_weights() -> None:
@@ -40,14 +40,14 @@ def test_apart_embedding_and_head_are_not_in_the_way_of_the_layers() -> None:
     assert found.at_end() == {"unreduced": (2 + 4) * VOCAB}
     tied = CATALOGUE["meta-llama/Llama-3.2-1B"].model
     cluster = Cluster(8, "zero3", outer_apart=True)
-    assert Gathering(tied, EXACT, cluster).late == 128256 * 2048  # one matrix, with the root
+    assert ShardTraffic(tied, EXACT, cluster).late == 128256 * 2048  # one matrix, with the root
 
 
 def test_gradients_wait_in_a_buffer_as_wide_as_they_are_summed() -> None:
     narrow = Recipe.read({"master": None, "grads": "bf16"})
-    found = Gathering(LLAMA, narrow, Cluster(8, "zero3"))
+    found = ShardTraffic(LLAMA, narrow, Cluster(8, "zero3"))
     assert found.at_end() == {"unreduced": (2 + 2) * ROOT}
-    found = Gathering(LLAMA, narrow, Cluster.of_runner(8))
+    found = ShardTraffic(LLAMA, narrow, Cluster.of_runner(8))
     assert found.at_end() == {"unreduced": (2 + 4) * VOCAB}
 
 

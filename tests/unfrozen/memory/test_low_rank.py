@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.low_rank import projected_numbers
-from unfrozen.memory.states import moment_bytes, update_bytes
+from unfrozen.memory.states import low_rank_elements, moment_bytes, update_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 
@@ -40,13 +39,13 @@ def galore_numbers(shape: tuple[int, ...], rank: int) -> int:
 @pytest.mark.parametrize("rank", [1, 4, 16])
 def test_projected_moments_are_those_of_the_algorithm(rank: int) -> None:
     matrices = [t for i in range(2) for t in TINY.layer_tensors(i) if len(t.shape) == 2]
-    moments, projections, covered = projected_numbers(TINY, rank)
+    moments, projections, covered = low_rank_elements(TINY, rank)
     assert moments + projections == sum(galore_numbers(t.shape, rank) for t in matrices)
     assert covered == sum(t.size for t in matrices)
 
 
 def test_a_matrix_no_wider_than_the_rank_keeps_its_own_moments() -> None:
-    assert projected_numbers(TINY, 64) == (0, 0, 0)
+    assert low_rank_elements(TINY, 64) == (0, 0, 0)
     whole = Recipe.read({"master": None})
     low = Recipe.read({"master": None, "optimizer": "galore", "projection_rank": 64})
     counters = 4 * TINY.num_tensors  # of the steps: PyTorch's AdamW keeps one a tensor, GaLore none
@@ -55,7 +54,7 @@ def test_a_matrix_no_wider_than_the_rank_keeps_its_own_moments() -> None:
 
 def test_stacked_experts_are_projected_one_by_one() -> None:
     model = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
-    moments, projections, covered = projected_numbers(model, 128)
+    moments, projections, covered = low_rank_elements(model, 128)
     assert covered > 0.9 * model.num_parameters
     assert moments + projections < 0.1 * model.num_parameters
 

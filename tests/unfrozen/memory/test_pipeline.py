@@ -12,7 +12,7 @@ import pytest
 from unfrozen.job import Job
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.instants import Step, fullest_rank, peak
+from unfrozen.memory.instants import Step, peak, peak_rank_number
 from unfrozen.memory.overhead import reserved_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
@@ -125,7 +125,7 @@ def test_the_plan_is_that_of_the_rank_that_needs_most() -> None:
             for rank in range(8)
         ]
         cluster = Cluster(8, pipeline_parallel=8, pipeline_schedule=schedule)
-        assert max(peaks) == peaks[fullest_rank(LLAMA, FUSED, cluster)]
+        assert max(peaks) == peaks[peak_rank_number(LLAMA, FUSED, cluster)]
         assert peak(step(ranks=8, **given).instants())[1] == max(peaks)
 
 

@@ -10,7 +10,7 @@ from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.classic import states_bytes
 from unfrozen.memory.instants import Step
-from unfrozen.memory.sharding import per_card
+from unfrozen.memory.sharding import per_gpu_bytes
 from unfrozen.model.catalogue import CATALOGUE
 
 PSI = 7.5e9  # the example of the paper: 120 GB unsharded, on 64 cards 31.4, 16.6 and 1.9 GB
@@ -18,7 +18,7 @@ PSI = 7.5e9  # the example of the paper: 120 GB unsharded, on 64 cards 31.4, 16.
 
 def test_the_papers_example_on_sixty_four_cards() -> None:
     def held(name: str, cards: int) -> float:
-        return sum(per_card(states_bytes(PSI), Cluster(gpus=cards, sharding=name)).values())
+        return sum(per_gpu_bytes(states_bytes(PSI), Cluster(gpus=cards, sharding=name)).values())
 
     assert {name: round(held(name, 64) / 1e9, 1) for name in SHARDINGS} == {
         "none": 120.0,
@@ -31,8 +31,10 @@ def test_the_papers_example_on_sixty_four_cards() -> None:
 
 def test_what_stays_whole_does_not_shrink_with_the_number_of_cards() -> None:
     for cards, expected in ((1, 4001), (8, 2001 + 250), (1000, 2001 + 2)):
-        assert per_card({"moments": 4001}, Cluster(cards, "zero3"), 2001)["moments"] == expected
-    assert per_card({"moments": 4000}, Cluster(8, "zero2"), 2001)["moments"] == 500
+        assert (
+            per_gpu_bytes({"moments": 4001}, Cluster(cards, "zero3"), 2001)["moments"] == expected
+        )
+    assert per_gpu_bytes({"moments": 4000}, Cluster(8, "zero2"), 2001)["moments"] == 500
 
 
 def test_adafactors_sums_of_rows_and_columns_are_whole_on_every_card() -> None:
@@ -47,5 +49,5 @@ def test_adafactors_sums_of_rows_and_columns_are_whole_on_every_card() -> None:
 @given(st.integers(1, 2000), st.sampled_from(SHARDINGS))
 def test_more_cards_never_need_more_memory_each(gpus: int, sharding: str) -> None:
     states = {"params": 1001, "grads": 1003, "master": 2001, "moments": 4001}
-    one, more = (per_card(states, Cluster(n, sharding)) for n in (gpus, gpus + 1))
+    one, more = (per_gpu_bytes(states, Cluster(n, sharding)) for n in (gpus, gpus + 1))
     assert all(more[name] <= one[name] for name in states)

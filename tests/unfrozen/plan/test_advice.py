@@ -9,8 +9,7 @@ import pytest
 
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import Plan, plan, plan_job
-from unfrozen.plan.advice import FREE, Advice, advise, cheapest_fit
-from unfrozen.plan.changes import patched
+from unfrozen.plan.advice import FREE, Advice, advise, cheapest_fit, patched
 from unfrozen.units import gib
 
 LLAMA_8B = CATALOGUE["meta-llama/Llama-3.1-8B"].config

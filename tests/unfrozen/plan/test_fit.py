@@ -6,7 +6,7 @@ import pytest
 
 from unfrozen.memory.overhead import CONTEXT_BYTES
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan import card_words, plan
+from unfrozen.plan import format_gpu, plan
 from unfrozen.units import GIB
 
 LLAMA_7B = CATALOGUE["meta-llama/Llama-2-7b-hf"].config
@@ -22,7 +22,7 @@ def test_the_peak_is_the_largest_sum_of_components() -> None:
 def test_seven_billion_parameters_do_not_fit_one_80_gb_card() -> None:
     planned = plan({"model": LLAMA_7B, "gpu": "A100-80GB", "recipe": {"seq_len": 512}})
     assert planned.fits is False
-    assert card_words(planned.job.gpu) == "A100 80GB SXM (79.1 GiB)"  # type: ignore[arg-type]
+    assert format_gpu(planned.job.gpu) == "A100 80GB SXM (79.1 GiB)"  # type: ignore[arg-type]
 
 
 def test_a_small_model_fits_one_consumer_card() -> None:

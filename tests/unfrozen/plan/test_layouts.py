@@ -14,10 +14,9 @@ from unfrozen.job import Job
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan_job
-from unfrozen.plan.dimensions import joined
-from unfrozen.plan.layouts import fewest_cards, layouts, step_sequences
+from unfrozen.plan.layouts import fewest_cards, joined, layouts, step_sequences
 from unfrozen.plan.solve import fewest_gpus, min_gpus
-from unfrozen.plan.step_time import card_of, step_time
+from unfrozen.plan.step_time import job_gpu, step_time
 
 SEVERAL = (1, 2, 3, 4, 6, 8, 12, 16)
 
@@ -105,7 +104,7 @@ def test_the_best_is_what_trying_everything_finds(
     name: str, gpu: str, gpus: int, sequences: int, recipe: dict[str, Any]
 ) -> None:
     asked = job(name, gpu, **recipe)
-    capacity = card_of(asked).capacity_bytes
+    capacity = job_gpu(asked).capacity_bytes
     tried = everything(asked, gpus, sequences)
     fitting = [one for one in tried if plan_job(one).device_bytes <= capacity]
     found = layouts(asked, gpus, sequences)

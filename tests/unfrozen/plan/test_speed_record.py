@@ -10,7 +10,7 @@ import pytest
 
 from unfrozen.job import Job
 from unfrozen.plan.step_time import step_time, step_tokens
-from unfrozen.plan.timing.words import RECORD, Record
+from unfrozen.plan.timing.breakdown import RECORD, Record
 
 ROWS = Path(__file__).parents[3] / "web" / "measurements" / "speeds_later.json"
 TARGET_MEDIAN, TARGET_NINE_IN_TEN = 0.12, 1 / 3

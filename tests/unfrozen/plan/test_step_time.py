@@ -11,9 +11,9 @@ from unfrozen.hardware.rates import peak_tflops
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.flops import flops
-from unfrozen.plan.step_time import card_of, replicas, step_time, step_tokens
+from unfrozen.plan.step_time import job_gpu, replicas, step_time, step_tokens
+from unfrozen.plan.timing.breakdown import CAUSES
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.parts import CAUSES
 
 
 def job(
@@ -253,4 +253,4 @@ def test_a_small_card_reads_its_own_memory_and_not_the_hosts() -> None:
 
 
 def test_without_a_card_the_usual_one_is_assumed() -> None:
-    assert card_of(job(gpu=None)).name == "A100 80GB SXM"
+    assert job_gpu(job(gpu=None)).name == "A100 80GB SXM"

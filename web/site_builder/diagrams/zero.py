@@ -8,7 +8,7 @@ from site_builder.diagrams.canvas import render, short
 from site_builder.formats import gb
 from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.classic import states_bytes
-from unfrozen.memory.sharding import per_card
+from unfrozen.memory.sharding import per_gpu_bytes
 
 PARAMETERS: Final = 7e9
 CARDS: Final = 4
@@ -36,7 +36,7 @@ def _bands(states: dict[str, int]) -> dict[str, int]:
 
 def _stage(number: int, sharding: str, whole: dict[str, int]) -> dict[str, Any]:
     cluster = Cluster(gpus=CARDS, sharding=sharding)
-    held = _bands(per_card(states_bytes(PARAMETERS), cluster))
+    held = _bands(per_gpu_bytes(states_bytes(PARAMETERS), cluster))
     shared = [WORDS[name].partition(":")[0].lower() for name in held if held[name] < whole[name]]
     each = gb(sum(held.values()))
     says = f"{CARDS} cards with {each} each; shared out: {', '.join(shared) or 'nothing'}."

@@ -19,7 +19,7 @@ from gpu_runner.plan.plan import RunPlan, in_parts
 from gpu_runner.plan.shown.preview import legend, near_answer, what_is_trained
 from gpu_runner.text import counted, printable, sentence
 from unfrozen.events import COMPONENTS, INSTANTS
-from unfrozen.plan.host import HostBytes, Reading, Writing, host_bytes
+from unfrozen.plan.host_memory import HostBytes, Reading, Writing, host_bytes
 from unfrozen.units import format_bytes, format_elapsed
 
 

@@ -1,8 +1,8 @@
 """Seconds of attention, by the kernel that runs it.
 
-Forward it takes two products of a score and a head, backward five (Dao, arXiv 2307.08691, section
+Forward it takes two matmuls of a score and a head, backward five (Dao, arXiv 2307.08691, section
 3.1); under a causal mask half the scores are computed. Attention never runs at the rate of plain
-products: between them lies a softmax. Scans in chunks are products of the same sizes, and are taken
+matmuls: between them lies a softmax. Scans in chunks are matmuls of the same sizes, and are taken
 to run as fast. Rates are published ones of `unfrozen.hardware.rates`, for
 heads of 128 and 4,096 positions, moved to other lengths and heads by the same figures.
 """
@@ -40,14 +40,14 @@ MASKED_SHARE: Final = 0.6
 """Assumed: PyTorch's memory-efficient kernel with a mask, over FlashAttention-2; it computes both
 halves of the scores."""
 SCORE_BYTES: Final = 12
-"""Assumed: bytes a score that eager attention moves forward (product, mask, fp32 softmax, cast),
+"""Assumed: bytes per score that eager attention moves forward (product, mask, fp32 softmax, cast),
 and again backward."""
 BACKWARD: Final = 2.5
-"""Products backward over those forward: five to two."""
+"""Matmuls backward over those forward: five to two."""
 
 
 class Attention(NamedTuple):
-    """One layer's attention of the tokens of one card: seconds of each direction."""
+    """One layer's attention of the tokens of one GPU: seconds of each direction."""
 
     forward: float
     backward: float
@@ -78,8 +78,8 @@ def kernel(job: Job) -> Kernel:
 
 
 def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: float) -> Attention:
-    """One layer's attention on one card, or the scan in its place, of a model's tensor-parallel
-    share; `products` operations and `memory` bytes a second are those of the card's plain kernels.
+    """One layer's attention on one GPU, or the scan in its place, of a model's tensor-parallel
+    share; `matmuls` operations and `memory` bytes per second are those of the GPU's plain kernels.
     """
     recipe, ranks = job.recipe, job.cluster.context_parallel
     chosen = kernel(job)
@@ -99,7 +99,7 @@ def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: 
 
 
 def _best(gpu: Gpu) -> tuple[float, float]:
-    """TFLOP/s of FlashAttention-2 forward and backward on a card, at 4,096 positions."""
+    """TFLOP/s of FlashAttention-2 forward and backward on a GPU, at 4,096 positions."""
     best = best_matmul_tflops(gpu)
     forward, backward = gpu.flash_attention_2_tflops or (share * best for share in ATTENTION_SHARE)
     return forward, backward

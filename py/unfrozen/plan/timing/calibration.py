@@ -22,13 +22,13 @@ class Calibration:
     """Rates of one device.
 
     device       its name as the system tells it
-    card         the planner's card that it is, None for a processor or a card it does not know
+    GPU         the planner's GPU that it is, None for a processor or a GPU it does not know
     day          when it was measured, as 2026-11-27
-    products     TFLOP/s of large matrix products by precision
+    matmuls     TFLOP/s of large matmuls by precision
     memory_gb_s  read and written by a kernel that does nothing else; None: not measured
     launch_us    of the host for one small kernel; None: not measured
     step_ratio   seconds of measured steps of runs on this device over the estimate, in the median
-    step_share   on a processor: share of the TFLOP/s of products that those steps reached
+    step_share   on a processor: share of the TFLOP/s of matmuls that those steps reached
     steps        how many steps that is of; 0 without
     """
 

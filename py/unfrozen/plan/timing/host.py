@@ -11,7 +11,7 @@ from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.plan.fit import plan_job
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.outside import moment_width, trained, update_bytes
+from unfrozen.plan.timing.passes import moment_width, trained, update_bytes
 from unfrozen.units import GB
 
 LAUNCH_SECONDS: Final = 8e-6
@@ -23,7 +23,7 @@ HOOK_KERNELS: Final = 40
 """Assumed: what FSDP's hooks cost the host a layer and pass, in kernels: wait, copy in, gather,
 copy out, free, and what a scatter adds (torch/distributed/fsdp, `_fsdp_param_group.py`)."""
 TENSORS_A_LAYER: Final = 9
-"""Of a Llama's: four matrices of attention, three of the feed-forward part, two norms."""
+"""Of a Llama's: four matrices of attention, three of the MLP, two norms."""
 UPDATE_KERNELS: Final = {
     **{"fused": 0.2, "sub_groups": 0.2, "foreach": 1.0},
     **{"for_loop": 14.0, "rows": 14.0},
@@ -39,7 +39,7 @@ def launch_seconds(job: Job, measured: Calibration | None = None) -> float:
 
 
 def update_seconds(job: Job, memory: float) -> float:
-    """Seconds of the update on the card: bytes of its own share at `memory` a second, kernels."""
+    """Seconds of the update on the GPU: bytes of its own share at `memory` a second, kernels."""
     cluster, recipe = job.cluster, job.recipe
     if cluster.offload != "none":
         return 0.0
@@ -75,7 +75,7 @@ def state_seconds(job: Job, gpu: Gpu) -> float:
 
 
 def activation_seconds(job: Job, gpu: Gpu) -> float:
-    """What activation offload moves, there and back: what the card keeps without it."""
+    """What activation offload moves, there and back: what the GPU keeps without it."""
     if not job.recipe.activation_offload:
         return 0.0
     kept = plan_job(replace(job, recipe=replace(job.recipe, activation_offload=False)))

@@ -1,29 +1,90 @@
-"""What one layer computes, moves and launches, a micro-batch on one card.
+"""Work of one layer (matmuls, scans, bytes moved, kernels), and seconds of a matmul from its sizes.
 
-Products are listed by their sizes. Everything else of a layer only reads and writes: it costs bytes
-over bandwidth, and each kernel a launch. Eager kernels write what the next one reads; compiled and
-fused ones keep it. What stands in place of attention has products of its own: latent attention
-narrow ones (DeepSeek-V2, arXiv 2405.04434, section 2.1). State spaces and the delta rule are
-computed in chunks, by products as attention is: within a chunk and from chunk to chunk (Mamba-2,
-arXiv 2405.21060, section 6; gated delta rule, arXiv 2412.06464, section 3.3). Mamba's scan and
-LFM2's convolution only read and write. Symbols: D width, q = heads · d, k = kv heads · d, F ffn,
-T tokens.
+A matmul of m x k and k x n numbers takes 2·m·n·k operations. The GPU computes its result in tiles,
+one per multiprocessor at a time, so that a last wave of few tiles costs as much as a full one
+(NVIDIA, Matrix Multiplication Background User's Guide, sections 4.1 and 5). No matmul is faster
+than its operands can be read and its result written.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
-from unfrozen.memory.flow import Flow
+from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model import Architecture
 from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
-from unfrozen.plan.timing.products import Moved, Product
+
+_TILES: Final = ((256, 128), (128, 256), (128, 128))
+"""The tiles of that guide's section 4.1 that lose nothing to reading their own operands."""
+FILL_SECONDS: Final = 1e-6
+"""Of a tile, to fetch its first operands and to write its result: two trips to memory, of 466 to
+479 cycles on A100 and H100 (Luo et al., arXiv 2402.13499, table 4)."""
+
+
+class Product(NamedTuple):
+    """T x `inputs` by `inputs` x `outputs`, so many `times`; experts run as `groups` in one kernel,
+    each of which sees `share` of the tokens.
+    """
+
+    outputs: int
+    inputs: int
+    times: int = 1
+    groups: int = 1
+    share: float = 1.0
+
+    @property
+    def weights(self) -> int:
+        """Weights of all of them."""
+        return self.outputs * self.inputs * self.times * self.groups
+
+
+class Moved(NamedTuple):
+    """Bytes per token through memory and kernels, forward and backward."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+    kernels: float = 0.0
+    kernels_back: float = 0.0
+
+    def plus(self, other: Moved, times: float = 1.0) -> Moved:
+        """Both after each other, the other so many times."""
+        return Moved(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Rates(NamedTuple):
+    """What matmuls meet: operations a second, multiprocessors, bytes of memory a second."""
+
+    flops: float
+    multiprocessors: int
+    memory: float
+
+
+@lru_cache(maxsize=16384)
+def product_seconds(
+    m: int, n: int, k: int, rates: Rates, width: int = 2, out: int = 2, groups: int = 1
+) -> float:
+    """Seconds of an m x k by k x n product of numbers `width` bytes wide, its result `out` bytes;
+    of `groups` such matmuls in one kernel, whose tiles share the waves.
+
+    Pure bandwidth where that is slower. Any size of 0 takes no time.
+    """
+    if not m * n * k * groups:
+        return 0.0
+    each = 2 * k * rates.multiprocessors / rates.flops
+    fastest = math.inf
+    for high, wide in _TILES:
+        tiles = groups * -(-m // high) * -(-n // wide)
+        waves = -(-tiles // rates.multiprocessors)
+        fastest = min(fastest, waves * (high * wide * each + FILL_SECONDS))
+    return max(fastest, groups * (width * (m * k + k * n) + out * m * n) / rates.memory)
+
 
 DELTA_CHUNK: Final = 64
 """Tokens of a chunk (flash-linear-attention, fla/ops/gated_delta_rule/chunk.py)."""
 AGAIN: Final = 3.0
-"""Products of a scan backward over those forward: two gradients, and all of it made again, which
+"""Matmuls of a scan backward over those forward: two gradients, and all of it recomputed, which
 its kernels save nothing of (mamba_ssm/ops/triton/ssd_combined.py)."""
 
 
@@ -31,7 +92,7 @@ its kernels save nothing of (mamba_ssm/ops/triton/ssd_combined.py)."""
 def layer_products(
     a: Architecture, sparse: bool = False, expert_ranks: int = 1, places: float = 1.0
 ) -> tuple[Product, ...]:
-    """The products of one layer of a tensor-parallel rank, forward. Cards that share the experts
+    """The matmuls of one layer of a tensor-parallel rank, forward. GPUs that share the experts
     send each other their tokens: each has fewer experts, and each of those more tokens. `places`
     are those of an expert over its even share of the tokens.
     """
@@ -67,31 +128,33 @@ def _feed_forward(a: Architecture, width: int) -> tuple[Product, ...]:
 
 
 @lru_cache(maxsize=4096)
-def layer_moved(a: Architecture, flow: Flow, sparse: bool = False, whole_ranks: int = 1) -> Moved:
-    """What one layer moves beside its products, a token; `whole_ranks` cards share what tensor
+def layer_moved(
+    a: Architecture, setup: LayerSetup, sparse: bool = False, whole_ranks: int = 1
+) -> Moved:
+    """What one layer moves beside its matmuls, a token; `whole_ranks` GPUs share what tensor
     parallelism leaves whole.
     """
-    fused = flow.kernels == "fused"
-    whole = _stream_fused(a, flow) if fused else _stream_eager(a, flow)
-    own = _inner_fused(a, flow) if fused else _inner_eager(a, flow)
+    fused = setup.kernels == "fused"
+    whole = _stream_fused(a, setup) if fused else _stream_eager(a, setup)
+    own = _inner_fused(a, setup) if fused else _inner_eager(a, setup)
     if a.mixer:
-        own = own.plus(mixer_moved(a.mixer, flow))
+        own = own.plus(mixer_moved(a.mixer, setup))
     if sparse:
-        own = own.plus(_routing(a, flow))
-    if flow.autocast:
-        own = own.plus(_casts(a, flow))
-    if flow.adapters:
-        extra = flow.adapters.in_layer
-        width = 6 * flow.compute * extra * a.hidden
+        own = own.plus(_routing(a, setup))
+    if setup.autocast:
+        own = own.plus(_casts(a, setup))
+    if setup.adapters:
+        extra = setup.adapters.in_layer
+        width = 6 * setup.compute * extra * a.hidden
         own = own.plus(Moved(width, width, 4 * extra, 8 * extra))
     return Moved(whole.forward / whole_ranks, whole.backward / whole_ranks, *whole[2:]).plus(own)
 
 
-def norm_moved(a: Architecture, flow: Flow, width: int, fused: bool) -> Moved:
+def norm_moved(a: Architecture, setup: LayerSetup, width: int, fused: bool) -> Moved:
     """One norm over `width` numbers. LayerNorm is one kernel; RMSNorm is written out in eager
     models: to fp32, square, mean, scale, back, times its weight.
     """
-    s = flow.stream
+    s = setup.stream
     if fused or a.norm in ("layer", "layer_fp32"):
         return Moved(2 * s * width, 5 * s * width, 1, 2)
     forward = (s + 4) + 8 + 4 + 8 + (4 + s) + 2 * s
@@ -106,36 +169,36 @@ def _norms(a: Architecture) -> int:
     return both if a.feeds and not isinstance(a.mixer, Absent) else both // 2
 
 
-def _stream_eager(a: Architecture, flow: Flow) -> Moved:
+def _stream_eager(a: Architecture, setup: LayerSetup) -> Moved:
     """Norms and residual additions: two reads and a write each, and again for the gradients."""
     norms = _norms(a)
-    fused = flow.kernels == "fused_block"
-    one = norm_moved(a, flow, a.hidden, fused)
-    s, d = flow.stream, a.hidden
+    fused = setup.kernels == "fused_block"
+    one = norm_moved(a, setup, a.hidden, fused)
+    s, d = setup.stream, a.hidden
     parts = 1 if norms == 1 else 2
     added = Moved(parts * 3 * s * d, parts * 3 * s * d, parts, parts)
-    dropped = 2 * (2 * s + 1) * d if flow.dropout else 0
+    dropped = 2 * (2 * s + 1) * d if setup.dropout else 0
     dropout = Moved(dropped, dropped, 2 if dropped else 0, 2 if dropped else 0)
     return added.plus(one, norms).plus(dropout)
 
 
-def _stream_fused(a: Architecture, flow: Flow) -> Moved:
+def _stream_fused(a: Architecture, setup: LayerSetup) -> Moved:
     """A norm with the addition before it: reads both, writes the sum and what is normed."""
     norms = _norms(a)
-    s, c, d = flow.stream, flow.compute, a.hidden
+    s, c, d = setup.stream, setup.compute, a.hidden
     return Moved(norms * (2 * s + 2 * c) * d, norms * (3 * s + 2 * c) * d, norms, 2 * norms)
 
 
-def _inner_eager(a: Architecture, flow: Flow) -> Moved:
+def _inner_eager(a: Architecture, setup: LayerSetup) -> Moved:
     """Rotary positions and the activation function, kernel by kernel."""
-    c, turned = flow.compute, a.q_width + a.kv_width
+    c, turned = setup.compute, a.q_width + a.kv_width
     rotary, attends = Moved(), a.mixer is None or a.beside
-    if not a.positions and attends:  # half turned and joined, two products, a sum
+    if not a.positions and attends:  # half turned and joined, two matmuls, a sum
         rotary = Moved(10 * c * turned, 10 * c * turned, 10, 10)
     if a.qk_norm != "none" and attends:
-        rotary = rotary.plus(norm_moved(a, flow, turned, False))
+        rotary = rotary.plus(norm_moved(a, setup, turned, False))
     f = a.ffn if a.feeds else 0
-    if flow.kernels == "fused_block":
+    if setup.kernels == "fused_block":
         return rotary.plus(Moved(3 * c * f, 5 * c * f, 1, 2))
     if a.gated:  # function, product; their gradients
         return rotary.plus(Moved(5 * c * f, 9 * c * f, 2, 3))
@@ -143,37 +206,37 @@ def _inner_eager(a: Architecture, flow: Flow) -> Moved:
     return rotary.plus(Moved(2 * many * c * f, 3 * many * c * f, many, many))
 
 
-def _inner_fused(a: Architecture, flow: Flow) -> Moved:
-    c, turned = flow.compute, a.q_width + a.kv_width
+def _inner_fused(a: Architecture, setup: LayerSetup) -> Moved:
+    c, turned = setup.compute, a.q_width + a.kv_width
     attends = a.mixer is None or a.beside
     positions = 0 if a.positions or not attends else 2 * c * turned
     inner, f = (3, 5) if a.gated else (2, 3), a.ffn if a.feeds else 0
     return Moved(positions + inner[0] * c * f, positions + inner[1] * c * f, 3, 4)
 
 
-def _routing(a: Architecture, flow: Flow) -> Moved:
+def _routing(a: Architecture, setup: LayerSetup) -> Moved:
     """Experts instead of the dense part: scores in fp32, copies for t experts sorted and summed."""
     e = a.experts
     assert e is not None
-    c, d = flow.compute, a.hidden
-    t = e.per_token * flow.padding
+    c, d = setup.compute, a.hidden
+    t = e.per_token * setup.padding
     inner = (5 if a.gated else 2) * c * (t * e.ffn + e.shared_ffn - a.ffn)
     copies = c * t * d * (2 + 2 + 2) + 12 * e.count
     return Moved(copies + inner, 2 * copies + 1.8 * inner, 14, 24)
 
 
-def _casts(a: Architecture, flow: Flow) -> Moved:
+def _casts(a: Architecture, setup: LayerSetup) -> Moved:
     """Autocast: each linear layer's input and weight to 16 bits, and their gradients back; what the
     weights move is counted apart, for it does not grow with the tokens.
     """
     width = (1 if a.fused_projections else 3) * a.hidden + (2 if a.gated else 1) * a.hidden
-    each = (flow.stream + flow.compute) * width
+    each = (setup.stream + setup.compute) * width
     count = (2 if a.fused_projections else 4) + (3 if a.gated else 2)
     return Moved(each, each, 2 * count, 2 * count)
 
 
 def mixer_products(mixer: Mixer, d: int) -> tuple[Product, ...]:
-    """The products whose weights a mixer holds, from D numbers a token and back to D."""
+    """The matmuls whose weights a mixer holds, from D numbers per token and back to D."""
     if isinstance(mixer, Latent):
         return _latent(mixer, d)
     if isinstance(mixer, Delta):
@@ -217,12 +280,12 @@ def scan_flops(mixer: Mixer | None) -> float:
     return 0.0
 
 
-def mixer_moved(mixer: Mixer, flow: Flow) -> Moved:
-    """Bytes a token of a mixer's kernels; backward each number is read once more, with its gradient
-    and to write one.
+def mixer_moved(mixer: Mixer, setup: LayerSetup) -> Moved:
+    """Return bytes per token of a mixer's kernels; backward reads each number once more, with its
+    gradient, and writes one.
     """
     numbers, kernels = _numbers(mixer)
-    forward = flow.compute * numbers
+    forward = setup.compute * numbers
     return Moved(forward, 2 * forward, kernels, 2 * kernels)
 
 

@@ -1,4 +1,4 @@
-"""Seconds of one micro-batch on one card, layer by layer: forward, backward, what is made again."""
+"""Seconds of one micro-batch on one GPU: layers, embedding, head and loss; bytes of an update."""
 
 from __future__ import annotations
 
@@ -9,24 +9,110 @@ from typing import Final, NamedTuple
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.hardware.rates import memory_bytes_per_second, sustained_tflops
 from unfrozen.job import Job
-from unfrozen.job.recipe import BYTES
+from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.job.settings import LOW_BITS
-from unfrozen.memory.flow import Flow
+from unfrozen.memory.layer_setup import LayerSetup
+from unfrozen.memory.loss import LINEAR_CHUNK
 from unfrozen.model import Architecture
-from unfrozen.plan.flops import frozen
+from unfrozen.plan.flops import adapter_parameters, frozen
 from unfrozen.plan.timing.attention import Attention, attention, kernel
 from unfrozen.plan.timing.calibration import Calibration
-from unfrozen.plan.timing.layers import layer_moved, layer_products
-from unfrozen.plan.timing.outside import IN_PARTS, embedding_bytes, head_bytes, trained_share
-from unfrozen.plan.timing.products import Product, Rates, product_seconds
+from unfrozen.plan.timing.layers import Product, Rates, layer_moved, layer_products, product_seconds
+
+_LOGIT_BYTES: Final = {
+    ("logits_fp32", False): 36,
+    ("logits_fp32", True): 16,
+    ("logits_bf16", False): 14,
+    ("logits_bf16", True): 8,
+    ("chunked", False): 36,
+    ("chunked", True): 16,
+    ("fused_linear", False): 10,
+    ("fused_linear", True): 10,
+    ("linear", False): 14,
+    ("linear", True): 14,
+    ("fused_vocab", False): 10,
+    ("fused_vocab", True): 10,
+    ("vocab_parallel", False): 30,
+    ("vocab_parallel", True): 16,
+    ("loss_parallel", False): 36,
+    ("loss_parallel", True): 16,
+}
+"""Bytes per logit through memory, both directions, by loss and whether compiled. Eager: to fp32
+(2 read, 4 written), log-softmax (4, 4), the gradient of the chosen entries (4), that of the
+log-softmax (8, 4), back to 16 bits (4, 2). Compiled: 16-bit logits read twice and their gradient
+written, the softmax once in fp32. Megatron's works in place on fp32."""
+IN_PARTS: Final = ("vocab_parallel", "loss_parallel")
+"""Losses that leave each tensor-parallel rank its own words."""
+_STATES: Final = {"adamw": 2, "lion": 1, "sgd_momentum": 1, "muon": 1, "galore": 2, "apollo": 2}
+_LOOSE_PASSES: Final = {"adamw": 52, "lion": 24, "sgd_momentum": 8, "muon": 8}
+"""Further bytes per weight of an update that is not one kernel, in fp32: AdamW's mul, lerp, mul,
+addcmul, sqrt, div, add and addcdiv read and write 80 in all, the fused one 28
+(torch/optim/adamw.py, `_multi_tensor_adamw`)."""
+CLIP_BYTES: Final = 3
+"""A gradient is read for its norm, then read and scaled: three times its width."""
+
+
+def logit_bytes(recipe: Recipe) -> float:
+    """Bytes per logit moves, both directions together; 0 where there are none."""
+    return float(_LOGIT_BYTES.get((recipe.loss, recipe.loss_compiled), 0))
+
+
+def head_bytes(job: Job, local: Architecture) -> float:
+    """Bytes per token of logits, loss, and gradients of the head's weight that add up by chunks."""
+    recipe = job.recipe
+    if recipe.loss == "classification":
+        return 0.0
+    moved = logit_bytes(recipe) * local.vocab
+    if recipe.loss == "linear" and not frozen(job):
+        moved += 2 * BYTES[recipe.compute] * local.vocab * local.hidden / LINEAR_CHUNK
+    return moved
+
+
+def embedding_bytes(job: Job, local: Architecture) -> float:
+    """Bytes of a micro-batch of rows looked up and, where it trains, its gradient zeroed."""
+    width = BYTES[job.recipe.compute]
+    rows = 6.0 * width * job.recipe.tokens * local.hidden / job.cluster.context_parallel
+    return rows + (0 if frozen(job) else width * local.vocab * local.hidden)
+
+
+def trained(job: Job) -> int:
+    """Weights that train, of the whole model."""
+    if frozen(job):
+        return adapter_parameters(job)
+    return round(trained_share(job) * job.model.num_parameters)
+
+
+def trained_share(job: Job) -> float:
+    """Share of the layers whose weights train: some at a time under LISA, else all."""
+    layers = job.model.architecture.layers
+    return min(1.0, (job.recipe.lisa_layers or layers) / layers)
+
+
+def moment_width(recipe: Recipe) -> float:
+    """Bytes of a weight's moments."""
+    width = {"int8": 1.0, "int4": 0.5, None: 0.0}.get(recipe.moments)
+    each = BYTES[str(recipe.moments)] if width is None else width
+    return _STATES.get(recipe.optimizer, 0) * each
+
+
+def update_bytes(recipe: Recipe) -> float:
+    """Bytes per weight through memory for the update and for clipping its gradient."""
+    weights = BYTES[recipe.params]
+    kept = 2 * (weights + (4 if recipe.master else 0) + moment_width(recipe))
+    loose = 0.0
+    if recipe.step in ("foreach", "for_loop"):
+        exact = recipe.master or recipe.params == "fp32"
+        loose = _LOOSE_PASSES.get(recipe.optimizer, 8) * (1.0 if exact else 0.5)
+    return kept + loose + (1 + CLIP_BYTES) * BYTES[recipe.grads]
+
 
 KERNEL_SECONDS: Final = 1.3e-6
-"""Between one kernel and the next on the card, however they were launched (NVIDIA, Constant time
+"""Between one kernel and the next on the GPU, however they were launched (NVIDIA, Constant time
 launch for straight-line CUDA graphs, 2024)."""
 ATTENTION_KERNELS: Final = {"eager": (6, 9), "masked": (2, 4)}
 """Kernels of one layer's attention forward and backward; one and three of FlashAttention."""
 UNPACKED_BYTES: Final = 4.5
-"""A quantised weight: half a byte or one read, two written, two read by the product."""
+"""A quantized weight: half a byte or one read, two written, two read by the product."""
 CAST_BYTES: Final = 5
 """fp8: a number is read for its largest value, read again and written in one byte."""
 FUSED_CAST_BYTES: Final = 2
@@ -35,7 +121,7 @@ product, and one turned over for its gradient."""
 
 
 WEIGHT_GRADIENT: Final = 1 / 0.955
-"""Products that add to a weight's gradient take longer than those of the same size forward: 0.704
+"""Matmuls that add to a weight's gradient take longer than those of the same size forward: 0.704
 of the peak against 0.738 in the median (simumax-a100; on a B200 0.476 against 0.491)."""
 
 
@@ -49,7 +135,7 @@ class Seconds(NamedTuple):
 
     @property
     def busy(self) -> float:
-        """Time that the card computes or moves."""
+        """Time that the GPU computes or moves."""
         return self.products + self.attention + self.memory
 
     def plus(self, other: Seconds, times: float = 1.0) -> Seconds:
@@ -58,14 +144,14 @@ class Seconds(NamedTuple):
 
 
 class LayerTime(NamedTuple):
-    """One layer: its forward pass, its backward pass with what is made again there."""
+    """One layer: its forward pass, its backward pass with what is recomputed there."""
 
     forward: Seconds
     backward: Seconds
 
 
 class Machine(NamedTuple):
-    """The rates of a card for one job: its products, those that stay in 16 bits, those of experts
+    """The rates of a GPU for one job: its matmuls, those that stay in 16 bits, those of experts
     that take no part in autocast, its memory.
     """
 
@@ -76,7 +162,7 @@ class Machine(NamedTuple):
 
     @classmethod
     def of(cls, gpu: Gpu, compute: str, measured: Calibration | None = None) -> Machine:
-        """The machine of a card and a precision of products; what was `measured` on the reader's
+        """The machine of a GPU and a precision of matmuls; what was `measured` on the reader's
         own takes the place of what is published.
         """
         memory, units = memory_bytes_per_second(gpu), gpu.multiprocessors
@@ -90,12 +176,12 @@ class Machine(NamedTuple):
 
 
 class BatchTime:
-    """One micro-batch of a job on one card: its layers and what stands outside them."""
+    """One micro-batch of a job on one GPU: its layers and what stands outside them."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
         self.job, self.machine = job, machine
         self.local = job.model.architecture.split(job.cluster.tensor_parallel)
-        self.flow = Flow.of(job.model, job.recipe, job.cluster.stage == 3)
+        self.setup = LayerSetup.of(job.model, job.recipe, job.cluster.stage == 3)
         self.tokens = job.recipe.tokens / job.cluster.context_parallel
 
     def attention(self, kind: Architecture) -> Attention:
@@ -104,9 +190,9 @@ class BatchTime:
         return attention(self.job, kind, self.machine.gpu, rates.flops, rates.memory)
 
     def products(self, sparse: bool, kind: Architecture | None = None) -> tuple[Product, ...]:
-        """The products of one layer on this card; experts compute their places, empty ones too."""
+        """The matmuls of one layer on this GPU; experts compute their places, empty ones too."""
         ranks = self.job.cluster.expert_parallel
-        return layer_products(kind or self.local, sparse, ranks, self.flow.padding)
+        return layer_products(kind or self.local, sparse, ranks, self.setup.padding)
 
     def layer(self, sparse: bool, kind: Architecture | None = None) -> LayerTime:
         """One layer, dense or sparse; of this `kind` where layers differ."""
@@ -139,15 +225,15 @@ class BatchTime:
         )
 
     def _products(self, products: tuple[Product, ...]) -> tuple[float, float, float]:
-        """Seconds of the products themselves, of their inputs' and their weights' gradients."""
+        """Seconds of the matmuls themselves, of their inputs' and their weights' gradients."""
         width = BYTES[self.job.recipe.compute]
         out = BYTES[self.job.recipe.grads] if self.job.cluster.stage < 3 else width
         found = _directions(products, self.tokens, self.machine.rates, width, out)
         experts = tuple(p for p in products if p.groups > 1)
-        if self.flow.in_experts <= width or not experts:
+        if self.setup.in_experts <= width or not experts:
             return found
         asked = _directions(experts, self.tokens, self.machine.rates, width, out)
-        wide = _directions(experts, self.tokens, self.machine.widest, self.flow.in_experts, out)
+        wide = _directions(experts, self.tokens, self.machine.widest, self.setup.in_experts, out)
         forward, inputs, weights = (
             all_of + w - a for all_of, w, a in zip(found, wide, asked, strict=True)
         )
@@ -159,7 +245,7 @@ class BatchTime:
         """Seconds of memory-bound kernels forward and backward, and how many they are."""
         cluster, recipe = self.job.cluster, self.job.recipe
         whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
-        moved = layer_moved(kind, self.flow, sparse, whole_ranks)
+        moved = layer_moved(kind, self.setup, sparse, whole_ranks)
         memory = self.machine.wide.memory
         forward, backward = self.tokens * moved.forward, self.tokens * moved.backward
         if recipe.compute in LOW_BITS:
@@ -173,7 +259,7 @@ class BatchTime:
         return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
 
     def _cast(self, products: tuple[Product, ...], weights: bool) -> float:
-        """Bytes of casting to fp8: what products read, and the weights where that is not done once
+        """Bytes of casting to fp8: what matmuls read, and the weights where that is not done once
         a step, as Transformer Engine does.
         """
         width = FUSED_CAST_BYTES if kernel(self.job) == "newest" else CAST_BYTES
@@ -190,14 +276,14 @@ class BatchTime:
         return 3.0 * BYTES[recipe.grads] * weights * (recipe.grad_accum - 1) / recipe.grad_accum
 
     def _kernels(self, products: tuple[Product, ...], direction: int) -> int:
-        """Kernels of products and attention; experts run as one grouped product each."""
+        """Kernels of matmuls and attention; experts run as one grouped matmul each."""
         count = sum(p.times for p in products)
         flash = (1, 3)
         return (1, 2)[direction] * count + ATTENTION_KERNELS.get(kernel(self.job), flash)[direction]
 
     def _with_recomputation(self, ahead: Seconds, back: Seconds, spared: float) -> Seconds:
         """Full checkpointing repeats the layer; selective the scores of eager attention, else every
-        second product and all that only moves bytes (see `Recipe`).
+        second matmul and all that only moves bytes (see `Recipe`).
         """
         chosen, eager = self.job.recipe.checkpointing, kernel(self.job) == "eager"
         if chosen == "full":
@@ -210,7 +296,7 @@ class BatchTime:
         return back
 
     def _spared(self, products: tuple[Product, ...]) -> float:
-        """The last product of a dense layer, which PyTorch does not repeat: it stops as soon as the
+        """The last matmul of a dense layer, which PyTorch does not repeat: it stops as soon as the
         last tensor is known that the backward pass reads (torch/utils/checkpoint.py,
         `_StopRecomputationError`). Megatron repeats it.
         """
@@ -223,7 +309,7 @@ class BatchTime:
 def _directions(
     products: tuple[Product, ...], tokens: float, rates: Rates, width: int, out: int
 ) -> tuple[float, float, float]:
-    """Seconds of products forward, for their inputs and for their weights, whose gradients are
+    """Seconds of matmuls forward, for their inputs and for their weights, whose gradients are
     `out` bytes wide.
     """
     totals = [0.0, 0.0, 0.0]

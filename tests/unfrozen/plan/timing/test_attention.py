@@ -8,7 +8,7 @@ import pytest
 
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.step_time import card_of
+from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.attention import Attention, attention, kernel
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
@@ -33,7 +33,7 @@ def job(recipe: dict[str, Any], gpu: str = "H100", **cluster: Any) -> Job:
 def seconds(recipe: dict[str, Any], gpu: str = "H100", **cluster: Any) -> Attention:
     found = job(dict(recipe), gpu, **cluster)
     local = found.model.architecture.split(found.cluster.tensor_parallel)
-    return attention(found, local, card_of(found), 7e14, 2.5e12)
+    return attention(found, local, job_gpu(found), 7e14, 2.5e12)
 
 
 def test_flash_attention_runs_at_the_rate_that_its_authors_published() -> None:

@@ -11,7 +11,7 @@ from decoder_configs import decoders
 from unfrozen.errors import ModelError
 from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.flow import Flow
+from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model import Architecture, ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Selective
@@ -82,20 +82,20 @@ def test_every_place_of_an_expert_is_computed_the_empty_ones_too() -> None:
 
 def test_bytes_of_a_fused_layer_by_hand() -> None:
     found = model(NAMES[0])
-    flow = Flow.of(found, Recipe(kernels="fused"))
+    setup = LayerSetup.of(found, Recipe(kernels="fused"))
     a = found.architecture
     stream = (
         2 * (2 * 2 + 2 * 2) * a.hidden
     )  # twice: x and what is added read; x and its norm written
     rotary = 4 * (a.q_width + a.kv_width)
     inner = 6 * a.ffn  # gate and up read, their product written
-    assert layer_moved(a, flow).forward == stream + rotary + inner
+    assert layer_moved(a, setup).forward == stream + rotary + inner
 
 
 def test_eager_kernels_move_more_and_launch_more_than_fused_ones() -> None:
     found = model(NAMES[0])
     eager, block, fused = (
-        layer_moved(found.architecture, Flow.of(found, Recipe(kernels=kind)))
+        layer_moved(found.architecture, LayerSetup.of(found, Recipe(kernels=kind)))
         for kind in ("eager", "fused_block", "fused")
     )
     for part in range(4):
@@ -104,9 +104,9 @@ def test_eager_kernels_move_more_and_launch_more_than_fused_ones() -> None:
 
 def test_sequence_parallel_ranks_share_norms_and_additions() -> None:
     found = model(NAMES[0])
-    flow = Flow.of(found, Recipe())
-    whole = layer_moved(found.architecture, flow)
-    assert layer_moved(found.architecture, flow, whole_ranks=4).forward < whole.forward
+    setup = LayerSetup.of(found, Recipe())
+    whole = layer_moved(found.architecture, setup)
+    assert layer_moved(found.architecture, setup, whole_ranks=4).forward < whole.forward
 
 
 def weights(mixer: Any, width: int) -> int:
@@ -149,9 +149,9 @@ def test_scans_in_chunks_are_products_within_them_and_between(mixer: Any, flops:
 
 
 def test_what_is_not_there_computes_and_moves_nothing() -> None:
-    flow = Flow.of(ModelConfig.from_hf(CATALOGUE["openai-community/gpt2"].config), Recipe())
+    setup = LayerSetup.of(ModelConfig.from_hf(CATALOGUE["openai-community/gpt2"].config), Recipe())
     assert mixer_products(Absent(), 512) == ()
-    assert mixer_moved(Absent(), flow).forward == 0
+    assert mixer_moved(Absent(), setup).forward == 0
 
 
 def test_a_state_space_is_as_fast_a_token_however_long_the_sequence() -> None:

@@ -9,7 +9,7 @@ import pytest
 from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan.timing.outside import (
+from unfrozen.plan.timing.passes import (
     embedding_bytes,
     head_bytes,
     logit_bytes,

@@ -3,7 +3,7 @@
 import pytest
 
 from unfrozen.job.cluster import SCHEDULES
-from unfrozen.plan.timing.pipeline import bubble_seconds
+from unfrozen.plan.timing.communication import bubble_seconds
 
 
 @pytest.mark.parametrize(

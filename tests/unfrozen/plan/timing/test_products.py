@@ -8,7 +8,7 @@ import pytest
 
 from unfrozen.hardware.gpus import find
 from unfrozen.hardware.rates import memory_bytes_per_second, sustained_tflops
-from unfrozen.plan.timing.products import FILL_SECONDS, Rates, product_seconds
+from unfrozen.plan.timing.layers import FILL_SECONDS, Rates, product_seconds
 
 RATES = Rates(100e12, 100, 1e12)
 PEAK = 312  # TFLOP/s of an A100

@@ -10,9 +10,8 @@ import pytest
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
-from unfrozen.plan.timing.collectives import CROWD
+from unfrozen.plan.timing.communication import CROWD, Sharing, Waits
 from unfrozen.plan.timing.passes import BatchTime, Machine, Seconds
-from unfrozen.plan.timing.sharing import Sharing, Waits
 
 CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 

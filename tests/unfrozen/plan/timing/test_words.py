@@ -4,8 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from unfrozen.plan.timing.parts import StepTime
-from unfrozen.plan.timing.words import RECORD, bound_words, record_words, spent_words
+from unfrozen.plan.timing.breakdown import RECORD, StepTime, bound_words, record_words, spent_words
 
 NOTHING = StepTime(*[0.0] * 9)
 

@@ -1,28 +1,114 @@
-"""What sharing a job out costs: collectives, as far as the products beside them do not hide them.
+"""Seconds of communication that a step waits for: collectives and pipeline bubbles.
 
-FSDP gathers the next layer while this one computes, and scatters its gradients while the one before
-is differentiated (torch/distributed/fsdp; Zhao et al., arXiv 2304.11277, section 3.3). The first
-gather and the last scatter hide behind nothing. Sums of tensor parallelism wait for each other
-(arXiv 1909.08053, section 3). Context parallelism passes keys and values around while it computes
-(Liu et al., Ring Attention, arXiv 2310.01889).
+A ring passes S bytes around n GPUs in (n - 1) / n · S over the slowest link it crosses: NVLink
+inside a machine, PCIe through the host where GPUs have no other link, the adapters between
+machines. A ring that crosses machines enters and leaves each of them once, and NCCL opens one ring
+per adapter: all adapters of a machine whose GPUs are in the group carry a part (NCCL, src/graph
+/search.cc; its `ncclTopoTuneModel`, src/graph/tuning.cc, adds latencies the same way).
+
+Collectives count as far as the matmuls beside them do not hide them. FSDP gathers the next layer
+while this one computes, and scatters its gradients while the one before is differentiated
+(torch/distributed/fsdp; Zhao et al., arXiv 2304.11277, section 3.3). The first gather and the last
+scatter hide behind nothing. All-reduces of tensor parallelism block (arXiv 1909.08053, section 3).
+Context parallelism passes keys and values around while it computes (Liu et al., Ring Attention,
+arXiv 2310.01889).
+
+With p pipeline ranks and the seconds that one micro-batch takes each of them forward (F), for the
+gradients of its inputs (B) and of its weights (W), a rank waits, whatever the number of
+micro-batches, and never less than nothing:
+
+    gpipe, 1f1b      (p − 1)(F + B + W)                  arXiv 2104.04473, section 2.2.1
+    interleaved      that over the number of chunks      section 2.2.2
+    zero_bubble      (p − 1)(F + B − W)                  ZB-H1, arXiv 2401.10241, table 1
+    zb_h2            (p − 1)(F + B − 2W)                 ZB-H2, the same table
+    zb_v             (p − 1)(F + B − 2W)                 nothing where F, B and W are alike,
+                                                         arXiv 2405.15362, section 3.2
+    dualpipe, _v     (p / 2 − 1)(F + 2B + 2W − 3W)       DeepSeek-V3, arXiv 2412.19437, table 2,
+                                                         with forward and backward side by side
+                                                         as long as one after the other
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
+from unfrozen.hardware.gpus import Gpu
+from unfrozen.hardware.rates import LINK_SHARE
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
-from unfrozen.plan.timing.collectives import CROWD, Ring, ring
-from unfrozen.plan.timing.outside import IN_PARTS, trained
-from unfrozen.plan.timing.passes import BatchTime, LayerTime, Seconds
-from unfrozen.plan.timing.products import Product
+from unfrozen.plan.timing.layers import Product
+from unfrozen.plan.timing.passes import IN_PARTS, BatchTime, LayerTime, Seconds, trained
+from unfrozen.units import GB
+
+BASE_SECONDS: Final = 8.4e-6
+HOP_SECONDS: Final = {"nvlink": 3.4e-6, "pcie": 5.7e-6, "network": 14.0e-6}
+"""Latency of a ring under NCCL's simple protocol, and of each step of it (src/graph/tuning.cc)."""
+_SLOWED, _SEQUENTIAL = 0.189, 0.102
+CROWD: Final = _SLOWED / ((1 + _SEQUENTIAL) * (1 + _SLOWED) - 1)
+"""Of each second that a collective runs behind matmuls, what they lose to it: 0.61. On A100, H100
+and MI250 overlapped matmuls are 18.9% slower in the mean, and one after the other is 10.2% slower
+than overlapped (Lee et al., arXiv 2507.03114, abstract): with C seconds of matmuls and M of
+collectives, C + M = 1.102 · 1.189 C, so that 0.189 C is lost where M = 0.310 C hides. Blocks of a
+collective take multiprocessors, memory and power."""
+PCIE_SHARE: Final = 0.45
+"""What a ring over PCIe reaches of a GPU's lane figure where eight share two host bridges, 13.5 of
+30 GB/s (simumax-a100 of `unfrozen.hardware.rates`)."""
+RELAY: Final = 0.5
+"""GPUs that cannot read each other's memory (GeForce from the 40 series on) pass every byte
+through the host's: written once and read once over the same lanes (NCCL, SHM transport)."""
+
+
+class Ring(NamedTuple):
+    """GPUs that take part: bytes per second of the slowest link, and seconds of latency."""
+
+    cards: int
+    rate: float
+    latency: float
+    outside: bool  # between machines
+
+    def gather(self, size: float) -> float:
+        """Seconds until each GPU has all `size` bytes, or its share of their sum."""
+        if self.cards <= 1:
+            return 0.0
+        return self.latency + size * (self.cards - 1) / self.cards / self.rate
+
+    def reduce(self, size: float) -> float:
+        """Seconds of an all-reduce: a reduce-scatter and a gather."""
+        return 2 * self.gather(size)
+
+    def exchange(self, size: float) -> float:
+        """Seconds of an all-to-all in which each GPU sends `size` bytes, its own share stays."""
+        return self.gather(size)
+
+
+@lru_cache(maxsize=4096)
+def ring(gpu: Gpu, cards: int, stride: int = 1) -> Ring:
+    """The ring of `GPUs` GPUs that lie `stride` apart; neighbours share a machine."""
+    machine = max(1, gpu.linked_gpus if gpu.link_gb_s else gpu.node_gpus)
+    near = max(1, min(cards, machine // stride)) if stride < machine else 1
+    rate, hop = _inside(gpu)
+    if near >= cards:
+        return Ring(cards, rate, BASE_SECONDS + (cards - 1) * hop, False)
+    machines = -(-cards // near)
+    far = LINK_SHARE * GB * gpu.network_gb_s * near
+    latency = (cards - machines) * hop + (machines - 1) * HOP_SECONDS["network"]
+    slowest = min(rate, far) if near > 1 else far
+    return Ring(cards, slowest, BASE_SECONDS + latency, True)
+
+
+def _inside(gpu: Gpu) -> tuple[float, float]:
+    if gpu.link_gb_s:
+        share = gpu.link_share or LINK_SHARE
+        return share * GB * gpu.link_gb_s, HOP_SECONDS["nvlink"]
+    share = PCIE_SHARE * (1.0 if gpu.peer_to_peer else RELAY)
+    return share * GB * gpu.host_gb_s, HOP_SECONDS["pcie"]
 
 
 class Waits(NamedTuple):
-    """Seconds that a step waits for other cards, inside the machine and between machines, and how
-    much longer its products take beside collectives.
+    """Seconds that a step waits for other GPUs, inside the machine and between machines, and how
+    much longer its matmuls take beside collectives.
     """
 
     inside: float = 0.0
@@ -87,7 +173,7 @@ class Sharing:
         return Waits.on(self.data, seconds - hidden, CROWD * hidden)
 
     def _dispatch(self) -> Waits:
-        """Tokens to the cards of their experts and back, each for its t experts; backward the same
+        """Tokens to the GPUs of their experts and back, each for its t experts; backward the same
         (Lepikhin et al., GShard, arXiv 2006.16668, section 3.1).
         """
         a, recipe = self.part.local, self.job.recipe
@@ -181,3 +267,24 @@ class Sharing:
         forward = again * max(0.0, seconds - scores.forward)
         backward = max(0.0, 2 * seconds - scores.backward)
         return Waits.on(self.context, forward + backward)
+
+
+def bubble_seconds(
+    ranks: int, schedule: str, chunks: int, forward: float, inputs: float, weights: float
+) -> float:
+    """Seconds a step that a rank of a pipeline waits; 0 without one.
+
+    `forward`, `inputs` and `weights` are seconds of one micro-batch on one rank, all its chunks.
+    """
+    if ranks <= 1:
+        return 0.0
+    whole = forward + inputs + weights
+    if schedule in ("dualpipe", "dualpipe_v"):
+        return max(0.0, (ranks / 2 - 1) * (whole + inputs + weights - 3 * weights))
+    waits = {
+        "interleaved": whole / chunks,
+        "zero_bubble": forward + inputs - weights,
+        "zb_h2": forward + inputs - 2 * weights,
+        "zb_v": forward + inputs - 2 * weights,
+    }
+    return max(0.0, (ranks - 1) * waits.get(schedule, whole))

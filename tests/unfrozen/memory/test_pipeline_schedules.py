@@ -9,7 +9,7 @@ import pytest
 import torch.distributed.pipelining.schedules as theirs
 
 from unfrozen.job.cluster import SCHEDULES, Cluster
-from unfrozen.memory.in_flight import Action, moments, order
+from unfrozen.memory.pipeline_schedules import Action, order, rank_moments
 
 KINDS = {
     theirs.FORWARD: "F",
@@ -33,7 +33,7 @@ def pipeline(schedule: str, ranks: int = 4, chunks: int | None = None) -> Cluste
 
 def most(schedule: str, rank: int, micro_batches: int = 32, **given: Any) -> int:
     """Micro-batches, of the size of a stage, that a rank keeps at most, that at work among them."""
-    found = moments(pipeline(schedule, **given), micro_batches, rank)
+    found = rank_moments(pipeline(schedule, **given), micro_batches, rank)
     return 1 + max(sum(moment.whole) + sum(moment.late) for moment in found)
 
 
@@ -73,7 +73,7 @@ def test_interleaving_keeps_more_of_smaller_stages() -> None:
 def test_zero_bubble_keeps_as_many_on_every_rank_and_the_second_kind_twice_that() -> None:
     assert [most("zero_bubble", rank) for rank in range(4)] == [4] * 4
     assert [most("zb_h2", rank) for rank in range(4)] == [7] * 4
-    late = max(sum(moment.late) for moment in moments(pipeline("zero_bubble"), 32, 3))
+    late = max(sum(moment.late) for moment in rank_moments(pipeline("zero_bubble"), 32, 3))
     assert late == 3  # of the last rank all but one wait for the gradients of weights alone
 
 
@@ -109,5 +109,5 @@ def test_every_micro_batch_goes_through_every_stage_and_back(schedule: str) -> N
 def test_more_micro_batches_keep_no_more_once_the_pipeline_is_full(schedule: str) -> None:
     cluster = pipeline(schedule)
     for rank in range(4):
-        assert set(moments(cluster, 16, rank)) <= set(moments(cluster, 4096, rank))
+        assert set(rank_moments(cluster, 16, rank)) <= set(rank_moments(cluster, 4096, rank))
         assert most(schedule, rank, 16) == most(schedule, rank, 4096)

@@ -11,11 +11,11 @@ from torch.utils.checkpoint import checkpoint
 
 from unfrozen.job.cluster import Cluster
 from unfrozen.job.recipe import Recipe
-from unfrozen.memory.activations import layer_items
+from unfrozen.memory.activations import layer_saved_tensors
 from unfrozen.memory.instants import Step
-from unfrozen.memory.kept import KeptLayers
+from unfrozen.memory.saved_activations import SavedActivations
 from unfrozen.memory.states import state_bytes, trained_parameters
-from unfrozen.memory.working import working_points
+from unfrozen.memory.workspace import workspace_points
 from unfrozen.model.catalogue import CATALOGUE
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].model
@@ -23,17 +23,17 @@ MIXTRAL = CATALOGUE["mistralai/Mixtral-8x7B-v0.1"].model
 FULL = {"checkpointing": "full", "attention": "flash"}
 
 
-def kept(model: Any = LLAMA, **recipe: Any) -> KeptLayers:
-    return KeptLayers(model, Recipe.read(recipe), Cluster())
+def kept(model: Any = LLAMA, **recipe: Any) -> SavedActivations:
+    return SavedActivations(model, Recipe.read(recipe), Cluster())
 
 
 @pytest.mark.parametrize(("every", "again"), [(1, 32), (2, 16), (3, 11), (32, 1), (99, 1)])
 def test_of_each_n_layers_the_first_is_made_again(every: int, again: int) -> None:
     found = kept(**FULL, checkpoint_every=every)
-    assert sum(found.made_again(layer) for layer in range(32)) == again
+    assert sum(found.is_recomputed(layer) for layer in range(32)) == again
     assert found.layers == again * found.kept + (32 - again) * found.layer
-    assert found.first_layers(32) == found.layers
-    assert found.first_layers(1) == found.kept
+    assert found.first_layers_bytes(32) == found.layers
+    assert found.first_layers_bytes(1) == found.kept
     assert found.recomputed(0) > 0
     assert found.recomputed(1) == (0 if every > 1 else found.recomputed(0))
 
@@ -126,12 +126,14 @@ def test_held_routers_add_up_while_layers_are_made_again() -> None:
 def test_padded_experts_have_places_for_more_tokens_than_they_are_sent(
     padding: Any, places: float
 ) -> None:
-    flow = kept(MIXTRAL, expert_padding=padding).flow
+    setup = kept(MIXTRAL, expert_padding=padding).setup
     plain = {
         item.label: item.size
-        for item in layer_items(MIXTRAL.architecture, kept(MIXTRAL).flow, True)
+        for item in layer_saved_tensors(MIXTRAL.architecture, kept(MIXTRAL).setup, True)
     }
-    found = {item.label: item.size for item in layer_items(MIXTRAL.architecture, flow, True)}
+    found = {
+        item.label: item.size for item in layer_saved_tensors(MIXTRAL.architecture, setup, True)
+    }
     assert found["experts"] == places * plain["experts"]
     copies = "copies for the experts, in and out"
     assert found[copies] == plain[copies] * (places + 1) / 2  # what goes back does not grow
@@ -141,12 +143,12 @@ def test_padded_experts_have_places_for_more_tokens_than_they_are_sent(
 
 def test_experts_that_are_cast_keep_half_and_have_one_products_weights_twice() -> None:
     wide, cast = (
-        kept(MIXTRAL, params="fp32", experts_cast=way, checkpointing="none").flow
+        kept(MIXTRAL, params="fp32", experts_cast=way, checkpointing="none").setup
         for way in (False, True)
     )
     plain, found = (
-        {item.label: item.size for item in layer_items(MIXTRAL.architecture, flow, True)}
-        for flow in (wide, cast)
+        {item.label: item.size for item in layer_saved_tensors(MIXTRAL.architecture, setup, True)}
+        for setup in (wide, cast)
     )
     for label in ("experts", "copies for the experts, in and out"):
         assert found[label] == plain[label] / 2
@@ -157,13 +159,13 @@ def test_experts_that_are_cast_keep_half_and_have_one_products_weights_twice() -
     e = MIXTRAL.architecture.experts
     assert e is not None
     down = e.count * e.ffn * MIXTRAL.architecture.hidden
-    fixed = [point.fixed for point in working_points(MIXTRAL, cast)]
+    fixed = [point.fixed for point in workspace_points(MIXTRAL, cast)]
     assert sorted(fixed)[-2:] == [2 * down, 4 * down]
-    assert not any(point.fixed for point in working_points(MIXTRAL, wide))
+    assert not any(point.fixed for point in workspace_points(MIXTRAL, wide))
 
 
 def test_without_autocast_it_makes_no_difference_whether_experts_are_cast() -> None:
     for params in ("bf16", "fp16"):
-        flows = [kept(MIXTRAL, params=params, experts_cast=way).flow for way in (False, True)]
-        assert working_points(MIXTRAL, flows[0]) == working_points(MIXTRAL, flows[1])
+        flows = [kept(MIXTRAL, params=params, experts_cast=way).setup for way in (False, True)]
+        assert workspace_points(MIXTRAL, flows[0]) == workspace_points(MIXTRAL, flows[1])
         assert kept(MIXTRAL, params=params, experts_cast=True).layer == kept(MIXTRAL).layer

@@ -6,7 +6,7 @@ import pytest
 
 from unfrozen.job import Job
 from unfrozen.model.catalogue import find
-from unfrozen.plan.host import FILE_BYTES, HostBytes, Reading, Writing, host_bytes
+from unfrozen.plan.host_memory import FILE_BYTES, HostBytes, Reading, Writing, host_bytes
 
 PARAMETERS = 70_553_706_496
 EMBEDDING = 128_256 * 8_192

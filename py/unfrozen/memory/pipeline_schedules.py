@@ -2,19 +2,19 @@
 
 Between its forward pass F and its backward pass B a micro-batch keeps its activations. A schedule
 may cut B in two, I for the gradient of the input, which the stage before waits for, and W for those
-of the weights, which can be late; between I and W it keeps what the products of W need.
+of the weights, which can be late; between I and W it keeps what the matmuls of W need.
 
     gpipe        F of all, then B of all: m (Huang et al., arXiv 1811.06965)
     1f1b         p − 1 − r warm up, then F and B in turn: min(m, p − r)
-    interleaved  the same with v stages a rank, micro-batches in rounds of p: of 1/v of the rank's
+    interleaved  the same with v stages per rank, micro-batches in rounds of p: of 1/v of the rank's
                  layers (v − 1)p + 2(p − r) − 1 (Narayanan et al., arXiv 2104.04473, section 2.2;
                  Megatron-LM `megatron/core/pipeline_parallel/schedules.py`,
                  `get_pp_rank_microbatches`)
     zero_bubble  ZB-H1: as 1f1b, W of rank r late by r: p on every rank (Qi et al., arXiv
-                 2401.10241, section 2.2); several stages a rank as in PyTorch's
+                 2401.10241, section 2.2); several stages per rank as in PyTorch's
                  InterleavedZeroBubble
     zb_h2        2(p − r) − 1 before the first B, W late by 2r: 2p − 1 (ibidem, section 2.3)
-    zb_v         two stages a rank, first and last on rank 0: 2p of half the size on every rank
+    zb_v         two stages per rank, first and last on rank 0: 2p of half the size on every rank
                  (Qi et al., arXiv 2405.15362, section 4)
     dualpipe_v   the same stages, F and B at one time: 2p + 1 of half the size
     dualpipe     every stage twice, micro-batches from both ends: p + 1 (DeepSeek-V3, arXiv
@@ -52,7 +52,7 @@ SOURCES: Final = {
 _ROUNDS: Final = 4  # after so many nothing new comes
 
 
-class AtWork(NamedTuple):
+class RankMoment(NamedTuple):
     """A stage of the rank at work, and of each of them how many other micro-batches are kept.
 
     `whole` are those between F and B or I, `late` those between I and W.
@@ -64,21 +64,21 @@ class AtWork(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[AtWork, ...]:
+def rank_moments(cluster: Cluster, micro_batches: int, rank: int) -> tuple[RankMoment, ...]:
     """The different moments of a step in which a rank of the pipeline works."""
     if cluster.pipeline_parallel == 1:
-        return (AtWork(0, (0,), (0,)),)
+        return (RankMoment(0, (0,), (0,)),)
     if cluster.pipeline_schedule == "gpipe":
-        return (AtWork(0, (micro_batches - 1,), (0,)),)
+        return (RankMoment(0, (micro_batches - 1,), (0,)),)
     whole, late = [0] * cluster.chunks, [0] * cluster.chunks
-    found: dict[AtWork, None] = {}
+    found: dict[RankMoment, None] = {}
     for kind, stage in order(cluster, _enough(cluster, micro_batches), rank):
         if kind in "BI":
             whole[stage] -= 1
         elif kind == "W":
             late[stage] -= 1
         if kind != "W":
-            found[AtWork(stage, tuple(whole), tuple(late))] = None
+            found[RankMoment(stage, tuple(whole), tuple(late))] = None
         if kind == "F":
             whole[stage] += 1
         elif kind == "I":

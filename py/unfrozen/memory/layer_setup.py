@@ -1,8 +1,8 @@
-"""What flows through a layer: widths of its numbers, kernels, and which tensors anything reads.
+"""The part of a recipe that decides what one layer saves: dtypes, kernels, adapters.
 
-A `Flow` is the part of a recipe that decides what one layer keeps; an `Item` is one line of that
-account, in bytes a token, with its formula. Symbols: h width, q = heads · d, k = kv heads · d,
-f ffn, a heads, s sequence, E experts, t experts a token, r rank of the adapters.
+A `SavedTensor` is one entry of what it saves, in bytes per token, with its formula. Symbols: h
+width, q = heads · d, k = kv heads · d, f ffn, a heads, s sequence, E experts, t experts per token,
+r rank of the adapters.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from unfrozen.job.recipe import BYTES, Lora, Recipe
 from unfrozen.model import ModelConfig
 
 
-class Item(NamedTuple):
-    """Tensors that a layer keeps for its backward pass, in bytes a token.
+class SavedTensor(NamedTuple):
+    """Tensors that a layer saves for its backward pass, in bytes per token.
 
     `whole` marks what tensor parallelism leaves whole and only sequence parallelism divides.
     """
@@ -31,7 +31,7 @@ class Item(NamedTuple):
 class Adapters(NamedTuple):
     """How many adapters of a layer read each of its tensors; see `unfrozen.job.recipe.Lora`.
 
-    `width` is bytes of one of their numbers, `reads` of one that their products read; `qkv_out` the
+    `width` is bytes of one of their numbers, `reads` of one that their matmuls read; `qkv_out` the
     numbers they add to q, k and v; `drops` whether they read dropped copies.
     """
 
@@ -48,7 +48,7 @@ class Adapters(NamedTuple):
 
     @property
     def cast(self) -> bool:
-        """Whether autocast makes their products narrower than they are."""
+        """Whether autocast makes their matmuls narrower than they are."""
         return self.reads < self.width
 
     @property
@@ -58,14 +58,14 @@ class Adapters(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
-    """Bytes of the numbers in matrix products (`compute`) and in the residual stream (`stream`).
+class LayerSetup:
+    """Bytes per element in matmuls (`compute`) and in the residual stream (`stream`).
 
     `adapters` is None where every weight trains. `noise` is the bytes of one entry of a dropout
     mask, 0 without dropout: the width of its input in eager kernels (what PyTorch keeps on a CPU,
     and what published CUDA measurements of BERT agree with), one byte where it is fused.
-    `padding`: places that experts have for each token that is sent to one.
-    `keeps_inputs`: the 4-bit products of bitsandbytes keep the inputs of frozen layers.
+    `padding`: slots that experts have for each token routed to one.
+    `keeps_inputs`: the 4-bit matmuls of bitsandbytes save the inputs of frozen layers.
     """
 
     compute: int
@@ -88,7 +88,7 @@ class Flow:
 
     @property
     def in_experts(self) -> int:
-        """Bytes of a number in the products of experts, which take no part in autocast of PyTorch's
+        """Bytes of a number in the matmuls of experts, which take no part in autocast of PyTorch's
         own: they are of the precision of their weights, unless those are cast.
         """
         return self.compute if self.experts_cast else self.stream
@@ -100,8 +100,8 @@ class Flow:
         return 1 if self.kernels == "fused" else width
 
     @classmethod
-    def of(cls, model: ModelConfig, recipe: Recipe, sharded_weights: bool = False) -> Flow:
-        """The flow of a recipe; sharded fp32 weights are gathered in 16 bits: no autocast."""
+    def of(cls, model: ModelConfig, recipe: Recipe, sharded_weights: bool = False) -> LayerSetup:
+        """The setup of a recipe; sharded fp32 weights are gathered in 16 bits: no autocast."""
         compute = BYTES[recipe.compute]
         dropout = recipe.dropout
         if dropout is None:
@@ -123,7 +123,7 @@ class Flow:
 
 
 def _padding(model: ModelConfig, chosen: str | float | None) -> float:
-    """Places of all experts over the tokens sent to them; the fullest may have to take them all."""
+    """Return expert slots per routed token; the fullest expert may have to take all tokens."""
     experts = model.architecture.experts
     if experts is None or chosen is None:
         return 1.0
@@ -131,7 +131,7 @@ def _padding(model: ModelConfig, chosen: str | float | None) -> float:
 
 
 def _product_width(recipe: Recipe) -> int:
-    """Bytes of one number in products of adapters: their own, or under autocast the model's."""
+    """Bytes of one number in matmuls of adapters: their own, or under autocast the model's."""
     assert recipe.lora is not None
     own, compute = BYTES[recipe.lora.dtype], BYTES[recipe.compute]
     autocast = recipe.lora.autocast or BYTES[recipe.params] > compute

@@ -43,14 +43,14 @@ def host_bytes(
 ) -> HostBytes:
     """Of a model cut into so many `parts`, by `local` processes on a machine.
 
-    What is on a card passes through the host one tensor at a time; on a CPU it is there anyway, and
+    What is on a GPU passes through the host one tensor at a time; on a CPU it is there anyway, and
     what is gathered from several processes is a copy.
     """
     sizes = state_bytes(model, recipe)
     weights, moments = sizes["params"] + sizes["adapters"], sizes["moments"]
     tensor = round(model.largest_tensor * BYTES[recipe.params])
     share, piece = -(-weights // parts), -(-tensor // parts)
-    # of what is read in part: its pages of the file, and, on the way to a card, its copy
+    # of what is read in part: its pages of the file, and, on the way to a GPU, its copy
     load = 2 * piece if on_card else piece
     if reading == "whole":
         load = weights if on_card or parts == 1 else weights + share

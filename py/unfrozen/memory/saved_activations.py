@@ -1,0 +1,377 @@
+"""Activations that all layers of a micro-batch save on one GPU, checkpointing considered.
+
+Layers of every kind: latent attention and LFM2's convolution are read off autograd in transformers
+5.24 and compared with a real forward pass, as `activations` is. State spaces and the delta rule are
+those of the kernels that training uses (mamba_ssm, flash-linear-attention), which save their inputs
+and recompute the rest: mamba_ssm ops/triton/ssd_combined.py, fla ops/gated_delta_rule/chunk.py.
+They are estimates.
+
+Only each n-th layer may be recomputed, counted from the first (prime-rl and torchtitan:
+`layer_id % freq == 0`); the others save everything. Under LISA (Pan et al., arXiv 2403.17919) the
+frozen layers save what frozen linear layers save: no inputs.
+
+A router that stores its auxiliary loss as an attribute (KempnerForge, kempnerforge/model/router.py
+@bc775fe) keeps the graph that leads to it alive once its layer is recomputed: PyTorch's checkpoints
+free the outputs of the second pass, and the attribute is none of them (torch/utils/checkpoint.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Final
+
+from unfrozen.job.cluster import Cluster
+from unfrozen.job.recipe import Recipe
+from unfrozen.memory.activations import (
+    attention_saved_tensors,
+    bytes_before_experts,
+    layer_bytes,
+    layer_saved_tensors,
+    norm_bytes,
+    outer_saved_tensors,
+    overlap_bytes,
+    selective_layer_bytes,
+    shared_saved_tensors,
+    undifferentiated_bytes,
+    undifferentiated_weights,
+)
+from unfrozen.memory.adapters import adapter_parameters
+from unfrozen.memory.experts import dispatched_bytes
+from unfrozen.memory.layer_setup import Adapters, LayerSetup, SavedTensor
+from unfrozen.memory.points import Point
+from unfrozen.model import Architecture, ModelConfig
+from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
+
+
+def is_transformer_layer(a: Architecture) -> bool:
+    """Whether a layer is attention and a MLP, as `activations` knows it."""
+    return a.mixer is None and a.feeds
+
+
+@lru_cache(maxsize=4096)
+def saved_tensors(
+    a: Architecture, setup: LayerSetup, sparse: bool = False
+) -> tuple[SavedTensor, ...]:
+    """What one layer of any kind saves for its backward pass, in bytes per token."""
+    if is_transformer_layer(a):
+        return layer_saved_tensors(a, setup, sparse)
+    norms = a.qk_norm if a.beside or a.mixer is None else "none"
+    whole = replace(a, mixer=None, feeds=True, beside=False, qk_norm=norms)
+    inside = {item.label for item in attention_saved_tensors(a, setup)}
+    inside |= {"q, k, v and attention output"}
+    found = layer_saved_tensors(whole, setup, sparse)
+    kept = [item for item in found if a.beside or item.label not in inside]
+    if not a.feeds or isinstance(a.mixer, Absent):
+        kept = [_halved(item) for item in kept if a.feeds or not _feeds(item)]
+    mixed = mixer_saved_tensors(a.mixer, a, setup) if a.mixer else ()
+    return tuple(item for item in (*kept, *mixed) if item.size)
+
+
+def _feeds(item: SavedTensor) -> bool:
+    words = ("feed-forward", "expert", "routing", "copies for the experts")
+    return any(word in item.label for word in words)
+
+
+def _halved(item: SavedTensor) -> SavedTensor:
+    """One norm, and one input, of the two that a whole layer has."""
+    if "norm" in item.label or item.label == "inputs of the linear layers":
+        return item._replace(size=item.size // 2, formula=f"({item.formula}) / 2")
+    return item
+
+
+@lru_cache(maxsize=4096)
+def saved_bytes(
+    a: Architecture, setup: LayerSetup, sparse: bool = False, whole_ranks: int = 1
+) -> float:
+    """Bytes per token that one layer of any kind keeps."""
+    if is_transformer_layer(a):
+        return layer_bytes(a, setup, sparse, whole_ranks)
+    found = saved_tensors(a, setup, sparse)
+    return sum(item.size / whole_ranks if item.whole else item.size for item in found)
+
+
+def selective_saved_bytes(
+    a: Architecture, setup: LayerSetup, whole_ranks: int = 1, sparse: bool = False
+) -> float:
+    """Return bytes per token under selective checkpointing; of a mixer its input and output."""
+    if is_transformer_layer(a):
+        return selective_layer_bytes(a, setup, whole_ranks, sparse)
+    return (setup.stream + setup.compute) * a.hidden / whole_ranks
+
+
+def recomputed_overlap_bytes(
+    a: Architecture, setup: LayerSetup, kind: str, whole_ranks: int = 1, sparse: bool = False
+) -> float:
+    """What of a checkpointed layer is there once when it is recomputed."""
+    if is_transformer_layer(a):
+        return overlap_bytes(a, setup, kind, whole_ranks, sparse)
+    return overlap_bytes(replace(a, mixer=None, feeds=True), setup, "full", whole_ranks, sparse)
+
+
+def mixer_saved_tensors(
+    mixer: Mixer, a: Architecture, setup: LayerSetup
+) -> tuple[SavedTensor, ...]:
+    """What stands in place of attention keeps; the input of its first matmul is counted apart."""
+    if isinstance(mixer, Latent):
+        return _latent(mixer, a, setup)
+    if isinstance(mixer, Convolution):
+        return _convolution(mixer, setup)
+    if isinstance(mixer, Delta):
+        return _delta(mixer, setup)
+    if isinstance(mixer, Dual):
+        return _dual(mixer, setup)
+    if isinstance(mixer, Selective):
+        return _selective(mixer, setup)
+    return ()
+
+
+def _latent(m: Latent, a: Architecture, setup: LayerSetup) -> tuple[SavedTensor, ...]:
+    """Compressed vectors with their norms; then q and k of every head, put together from parts with
+    and without positions, the product that holds values and keys, and the output.
+    """
+    c, narrow = setup.compute, replace(setup, stream=setup.compute)
+    beside = m.rope if c == 4 else 0  # a wider copy of the compressed part leaves the rest behind
+    size = norm_bytes(a, narrow, m.kv_rank) + 4 * beside + c * m.kv_rank
+    if m.q_rank:
+        size += norm_bytes(a, narrow, m.q_rank) + c * m.q_rank
+    heads, d = m.heads, m.nope + m.rope
+    eager = setup.attention == "eager"
+    values = m.value if eager else m.nope + m.value  # a view of the product, or a copy
+    scores = setup.seq_len * heads
+    outputs = 1 if eager or setup.packed else 2  # a copy is made where the layout differs
+    found = [
+        SavedTensor(
+            "compressed queries, keys and values", "norms and inputs of r_q and r_kv", size, True
+        ),
+        SavedTensor(
+            "q, k and v", f"{c}·a·(2·(d_n + d_r) + d_n + d_v)", c * heads * (2 * d + values)
+        ),
+        SavedTensor("attention output", f"{c}·a·d_v", c * heads * m.value * outputs),
+    ]
+    if eager:
+        upcast = 4 * scores if c == 2 else 0
+        return (*found, SavedTensor("attention weights", f"{c}·a·s", c * scores + upcast))
+    return (*found, SavedTensor("log-sum-exp of the scores", "4·a", 4 * heads))
+
+
+def _convolution(m: Convolution, setup: LayerSetup) -> tuple[SavedTensor, ...]:
+    """Three gates of one matmul, the gated input, what the convolution made, and the output."""
+    c, s = setup.compute, setup.seq_len
+    longer = m.width * (s + m.conv - 1) // s
+    size = c * (3 * m.width + m.width + longer + m.width)
+    return (SavedTensor("gated convolution", f"6·{c}·h", size),)
+
+
+def _delta(m: Delta, setup: LayerSetup) -> tuple[SavedTensor, ...]:
+    """Inputs of the kernel: q, k and v before and after the convolution, gates, states a chunk."""
+    c, chunk = setup.compute, 64
+    mixed = 2 * m.keys + m.values
+    states = 4 * m.value_heads * m.key_dim * m.value_dim // chunk
+    gates = 3 * 4 * m.value_heads
+    inner = 2 * mixed + m.values + 3 * m.values  # before and after, z, output, its norm and product
+    return (
+        SavedTensor(
+            "queries, keys and values of the delta rule", f"{c}·(2·(2k + v) + 4v)", c * inner
+        ),
+        SavedTensor("gates and decays", "12·a", gates),
+        SavedTensor("states of the chunks", "4·a·d_k·d_v / 64", states),
+    )
+
+
+def _dual(m: Dual, setup: LayerSetup) -> tuple[SavedTensor, ...]:
+    """Inputs of the kernel: x, B and C before and after the convolution, z, steps, states."""
+    c = setup.compute
+    inner = 2 * m.convolved + m.inner + m.inner + (m.inner if m.normed else 0)
+    states = 4 * m.heads * m.head_dim * m.state // m.chunk
+    return (
+        SavedTensor(
+            "x, B, C, gate and output of the state space", f"{c}·(2·(i + 2gn) + 3i)", c * inner
+        ),
+        SavedTensor("steps and decays", "8·a", 2 * 4 * m.heads),
+        SavedTensor("states of the chunks", "4·i·n / chunk", states),
+    )
+
+
+def _selective(m: Selective, setup: LayerSetup) -> tuple[SavedTensor, ...]:
+    """Inputs of the kernel: x and z, x after the convolution, steps, B and C, its output."""
+    c = setup.compute
+    inner = 5 * m.inner + m.rank + 2 * m.state
+    return (
+        SavedTensor(
+            "x, gate, steps and output of the state space", f"{c}·(5i + r + 2n)", c * inner
+        ),
+    )
+
+
+@lru_cache(maxsize=1024)
+def layer_kinds(model: ModelConfig) -> tuple[tuple[Architecture, bool], ...]:
+    """The sizes and choices of each kind of layer, and whether it has experts."""
+    a = model.architecture
+    return tuple(dict.fromkeys((a.of_layer(kind.first), kind.sparse) for kind in model.kinds))
+
+
+@lru_cache(maxsize=4096)
+def kind_bytes(
+    model: ModelConfig, setup: LayerSetup, whole_ranks: int = 1
+) -> tuple[tuple[float, int], ...]:
+    """Bytes per token that a layer of each kind keeps, and how many layers are of it."""
+    a = model.architecture
+    found: dict[tuple[Architecture, bool], int] = {}
+    for kind in model.kinds:
+        key = a.of_layer(kind.first), kind.sparse
+        found[key] = found.get(key, 0) + kind.layers
+    return tuple(
+        (saved_bytes(of, setup, sparse, whole_ranks), count)
+        for (of, sparse), count in found.items()
+    )
+
+
+_FROZEN: Final = Adapters(0, 0, 0, 0, 0, 0, 0, "peft")
+"""A layer without a weight that trains: no adapter reads anything."""
+
+
+class SavedActivations:
+    """What one micro-batch of `model`, this GPU's share of it, keeps until it is differentiated.
+
+    In bytes: `layer` is what the largest layer keeps without checkpointing, `kept` what one that
+    is recomputed keeps, `layers` what all of them keep on the GPU, `outside` what is kept outside
+    them but for the head's input, `beside` what of that stays until the first layer is reached.
+    """
+
+    def __init__(self, model: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
+        self.model, self.recipe, self.cluster = model, recipe, cluster
+        self.setup = LayerSetup.of(model, recipe, sharded_weights=cluster.stage == 3)
+        self.tokens = -(-recipe.tokens // cluster.context_parallel)
+        self.whole_ranks = cluster.tensor_parallel if cluster.sequence_parallel else 1
+        self.layer = self._layer_bytes()
+        self.kept = self._kept_bytes()
+        self.layers = self._layers_bytes()
+        self._again = self._again_bytes()
+        self.outside = self._outside_bytes(outer_saved_tensors)
+        self.beside = self._outside_bytes(shared_saved_tensors)
+
+    def is_recomputed(self, layer: int) -> bool:
+        """Whether a layer, counted from the first, is recomputed in the backward pass."""
+        recipe = self.recipe
+        return recipe.checkpointing != "none" and layer % recipe.checkpoint_every == 0
+
+    def first_layers_bytes(self, count: int) -> int:
+        """Bytes that the first `count` layers keep on the GPU."""
+        recipe = self.recipe
+        again = -(-count // recipe.checkpoint_every)
+        if recipe.checkpointing == "none" or again == count:
+            return min(self.layers, count * self.kept)
+        return min(self.layers, again * self.kept + (count - again) * self.layer)
+
+    def recomputed(self, layer: int) -> int:
+        """What a layer that is recomputed holds beside what was kept of it; 0 where none is."""
+        return self._again if self.is_recomputed(layer) else 0
+
+    def _again_bytes(self) -> int:
+        kind = self.recipe.checkpointing
+        if kind == "none":
+            return 0
+        shared = min(
+            recomputed_overlap_bytes(of, self.setup, kind, self.whole_ranks, sparse)
+            for of, sparse in layer_kinds(self.model)
+        )
+        return self.layer - round(self.tokens * shared)
+
+    def routers(self, differentiated: int) -> int:
+        """What leads to the auxiliary losses of so many layers, the last ones, recomputed."""
+        held = self.recipe.router_held and self.recipe.checkpointing != "none"
+        if not held or not self.model.sparse_layers:
+            return 0
+        each = bytes_before_experts(self.model.architecture, self.setup, self.whole_ranks)
+        return round(self.tokens * each) * differentiated // self.recipe.checkpoint_every
+
+    def _layer_bytes(self) -> int:
+        each = kind_bytes(self.model, self.setup, self.whole_ranks)
+        return round(self.tokens * max(size for size, _ in each))
+
+    def _kept_bytes(self) -> int:
+        a, recipe = self.model.architecture, self.recipe
+        if recipe.checkpointing == "full":
+            return round(self.tokens * self.setup.stream * a.hidden / self.whole_ranks)
+        if recipe.checkpointing == "selective":
+            kept = max(
+                selective_saved_bytes(of, self.setup, self.whole_ranks, sparse)
+                for of, sparse in layer_kinds(self.model)
+            )
+            return round(self.tokens * kept)
+        return self.layer
+
+    def _layers_bytes(self) -> int:
+        a = self.model.architecture
+        if self.recipe.activation_offload:  # those of two layers are on their way
+            whole = min(2, a.layers, self.recipe.checkpoint_every - 1)  # next to each other
+            return whole * self.layer + (min(2, a.layers) - whole) * self.kept
+        if self.recipe.checkpointing != "none":
+            again = -(-a.layers // self.recipe.checkpoint_every)
+            return again * self.kept + (a.layers - again) * self.layer
+        if self.recipe.lisa_layers:
+            return self._sampled_bytes(self.recipe.lisa_layers)
+        each = kind_bytes(self.model, self.setup, self.whole_ranks)
+        if len(each) == 1:
+            return a.layers * self.kept - self.tokens * undifferentiated_bytes(a, self.setup)
+        return round(self.tokens * sum(count * size for size, count in each))
+
+    def _sampled_bytes(self, sampled: int) -> int:
+        """Of `sampled` layers that train and others that do not."""
+        a = self.model.architecture
+        frozen = replace(self.setup, adapters=_FROZEN)
+        sparse = self.model.sparse_layers > 0
+        each = round(self.tokens * layer_bytes(a, frozen, sparse, self.whole_ranks))
+        trained = min(sampled, a.layers)
+        return trained * self.layer + (a.layers - trained) * min(each, self.layer)
+
+    def _outside_bytes(self, items: Callable[..., list[SavedTensor]]) -> int:
+        a, recipe = self.model.architecture, self.recipe
+        checkpointed = recipe.checkpointing != "none"
+        found = items(a, self.setup, checkpointed, recipe.micro_batch)
+        ranks = self.whole_ranks
+        return round(self.tokens * sum(i.size / ranks if i.whole else i.size for i in found))
+
+    def parallel_buffers(self, layer: bool) -> Point:
+        """Buffers of parallelism and of quantized weights, inside a layer or outside."""
+        a, cluster, c = self.model.architecture, self.cluster, self.setup.compute
+        found: Point = {}
+        if cluster.sequence_parallel and cluster.tensor_parallel > 1:
+            found["gathered_inputs"] = (2 if layer else 1) * c * self.tokens * a.hidden
+        if cluster.context_parallel > 1 and layer:
+            found["ring"] = 4 * c * self.tokens * a.kv_width
+        if cluster.expert_parallel > 1 and layer:
+            found["dispatched"] = dispatched_bytes(a, self.setup, self.tokens) // self.whole_ranks
+        if self.recipe.base and layer:
+            found["dequantised"] = c * self.model.largest_matrix
+        return found
+
+    def casts(self, layers: int, *, forward: bool = False, head: bool = False) -> int:
+        """16-bit copies of the weights of `layers` layers that autocast makes, and of the `head`.
+
+        Until its context ends, after the loss, it keeps those of all that train; the graph keeps
+        those that no checkpoint will make again, and that of a head which is not differentiated
+        yet. Quantised weights are none that it casts.
+        """
+        a, setup, recipe = self.model.architecture, self.setup, self.recipe
+        remade = recipe.checkpointing != "none"
+        adapters = 0
+        if recipe.lora and setup.adapters and setup.adapters.cast:
+            each = adapter_parameters(self.model, recipe.lora) // a.layers
+            adapters = each * (min(layers, 1) if remade and not forward else layers)
+        if not setup.autocast:
+            return setup.compute * adapters
+        kept = self.model.layer_linears
+        if setup.kernels == "fused_block":  # it casts the others again
+            kept = a.q_width * a.hidden
+        if recipe.base:
+            kept = 0
+        if recipe.lora and remade:  # frozen ones are there within their layer only
+            copies = 0 if forward or head else kept
+        elif recipe.lora:
+            copies = max(0, layers * kept - undifferentiated_weights(a, setup))
+        else:
+            copies = kept * (min(layers, 1) if remade and not forward else layers)
+        return setup.compute * (copies + adapters + (a.head_size if head else 0))
