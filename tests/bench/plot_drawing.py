@@ -8,12 +8,13 @@ from statistics import median
 from playwright.sync_api import sync_playwright
 
 import build
+from site_builder.assets import style_sheet
 from tests.bench import Ratio, show
 
 POINTS, LINES, ROUNDS = 10_000, 4, 15
 DRAW_BUDGET_MILLISECONDS = 50.0
 POINT_BUDGET_MILLISECONDS = 16.0
-PAGE = """<!doctype html><link rel="stylesheet" href="/web/style/index.css">
+PAGE = f"""<!doctype html><style>{style_sheet("/web/style")}</style>
 <main class="article"><data-plot></data-plot></main>
 <script type="module" src="/web/plots/data-plot.js"></script>"""
 MEASURE = """async ({ points, lines, rounds }) => {

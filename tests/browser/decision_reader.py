@@ -41,7 +41,7 @@ class DecisionReader:
     @property
     def title(self) -> str:
         """The answer."""
-        return self.root.locator(".md-title").inner_text()
+        return self.root.locator(".verdict-title").inner_text()
 
     @property
     def order(self) -> list[str]:
@@ -82,4 +82,4 @@ class DecisionReader:
 
     def shows(self, title: str) -> None:
         """Wait until this is the answer."""
-        self.root.locator(".md-title", has_text=title).wait_for(timeout=SECONDS * 1000)
+        self.root.locator(".verdict-title", has_text=title).wait_for(timeout=SECONDS * 1000)

@@ -45,7 +45,7 @@ class PlannerReader:
     @property
     def verdict(self) -> str:
         """The headline."""
-        return self.root.locator(".mp-verdict-title").inner_text()
+        return self.root.locator(".verdict-title").inner_text()
 
     @property
     def plan(self) -> str:

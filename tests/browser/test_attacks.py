@@ -215,7 +215,7 @@ def test_every_address_opens_the_planner_and_what_it_refuses_is_said(
 ) -> None:
     reader = PlannerReader(page, f"{static_site.url}#planner?{'a=b&' * 101}")
     reader.wait("stale")
-    assert "t carries 102 settings" in reader.root.locator(".mp-status").inner_text()
+    assert "t carries 102 settings" in reader.root.locator(".widget-status").inner_text()
     assert reader.root.evaluate("(planner) => planner.getBoundingClientRect().top") < 600
     page.evaluate(WATCH)
     for address in attacks.ADDRESSES:
@@ -231,7 +231,7 @@ def test_every_config_is_a_plan_or_a_sentence(page: Page, static_site: Any) -> N
         assert page.evaluate(ASK, ["config", text]), name
         assert page.evaluate("() => window.attacked()") == [], name
     assert page.evaluate("() => window.stoodStill") < HANG_MS * slowness()
-    assert reader.root.locator(".mp-verdict-title").count() == 1
+    assert reader.root.locator(".verdict-title").count() == 1
 
 
 @pytest.mark.parametrize(

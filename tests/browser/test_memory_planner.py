@@ -29,10 +29,10 @@ def test_the_default_plan_is_complete_without_script(
         "Changes that save memory",
     ):
         assert words in text
-    assert page.locator(".mp-bar .mp-part-box").count() == len(found["bar"]["parts"])
+    assert page.locator(".mp-bar .predicted").count() == len(found["bar"]["parts"])
     page.locator("[data-key=part-params] > summary").click()
     assert page.locator("[data-key=part-params] .mp-formula").first.is_visible()
-    assert page.locator(".mp-range").first.is_disabled()
+    assert page.locator(".range").first.is_disabled()
     assert not page.locator(".mp-apply").first.is_visible()
     assert "need JavaScript" in text
     context.close()
@@ -45,7 +45,9 @@ def test_what_turns_live_is_what_was_baked(page: Page, static_site: StaticSite) 
     printed = silent.new_page()
     printed.goto(static_site.url)
     html = "(result) => result.outerHTML"
-    assert page.locator(".mp-result").evaluate(html) == printed.locator(".mp-result").evaluate(html)
+    assert page.locator(".widget-result").evaluate(html) == printed.locator(
+        ".widget-result"
+    ).evaluate(html)
     silent.close()
     assert reader.root.get_attribute("data-standing") == "baked"
     assert reader.plan == ""
@@ -60,7 +62,7 @@ def test_a_slider_redraws_everything_with_the_numbers_of_the_command_line(
     planner.settle(f"#planner?seq_len={longest}")
     assert planner.control("seq_len").input_value() == longest
     assert planner.view == json.loads(json.dumps(view({"seq_len": longest})))
-    assert planner.root.locator(".mp-verdict-text").inner_text() == planner.view["verdict"]["text"]
+    assert planner.root.locator(".verdict-text").inner_text() == planner.view["verdict"]["text"]
     text = planner.root.locator("[data-slides=seq_len]").get_attribute("aria-valuetext")
     assert text == f"{int(longest):,} tokens"
 
@@ -76,9 +78,9 @@ def test_a_model_is_found_by_typing_and_taken_with_enter(planner: PlannerReader)
     planner.settle("#planner?model=Qwen/Qwen3-8B")
     assert "Qwen/Qwen3-8B" in planner.root.locator(".mp-facts").inner_text()
     search.fill("no such model")
-    assert "No model of the list matches" in planner.root.locator(".mp-none").inner_text()
+    assert "No model of the list matches" in planner.root.locator(".field-note").inner_text()
     search.fill("llama")
-    assert planner.root.locator(".mp-none").inner_text() == ""
+    assert planner.root.locator(".field-note").inner_text() == ""
     planner.page.keyboard.press("Escape")
     assert search.input_value() == "Qwen/Qwen3-8B"
 
@@ -96,7 +98,7 @@ def test_a_config_is_pasted_or_dropped_and_a_broken_one_explained(planner: Plann
     assert area.get_attribute("aria-invalid") == "true"
     assert "num_attention_heads is 7" in error.inner_text()
     assert planner.root.locator(".mp-slot-bar").inner_html() == good
-    assert "last plan that could be made" in planner.root.locator(".mp-status").inner_text()
+    assert "last plan that could be made" in planner.root.locator(".widget-status").inner_text()
     dropped = json.dumps(CATALOGUE["openai-community/gpt2"].config)
     planner.page.evaluate(
         """(text) => {
@@ -176,7 +178,7 @@ def test_back_takes_what_was_typed_out_of_its_field(planner: PlannerReader) -> N
 def test_the_cheapest_set_makes_it_fit(planner: PlannerReader) -> None:
     assert planner.verdict == "It does not fit."
     planner.root.locator(".mp-cheapest .mp-apply").click()
-    expect(planner.root.locator(".mp-verdict-title")).to_have_text(re.compile("^It fits"))
+    expect(planner.root.locator(".verdict-title")).to_have_text(re.compile("^It fits"))
 
 
 def test_a_link_brings_the_same_plan_and_leaves_the_token_to_the_runner(
@@ -258,10 +260,10 @@ def test_python_that_does_not_come_leaves_the_baked_plan_and_a_way_on(
     reader = PlannerReader(page, static_site.url)
     reader.root.locator("[data-preset=bf16]").click()
     reader.wait("failed")
-    assert "Python could not be downloaded" in reader.root.locator(".mp-status").inner_text()
+    assert "Python could not be downloaded" in reader.root.locator(".widget-status").inner_text()
     assert reader.verdict == "It does not fit."
     page.unroute("**/pyodide.asm.wasm", refuse)
-    reader.root.locator(".mp-status button").click()
+    reader.root.locator(".widget-status button").click()
     expected: Any = glance({"master": "null", "moments": "bf16", "rounding": "stochastic"})
     reader.settle(f"#planner?{expected['query']}")
     assert reader.view["bar"]["total"] == expected["bar"]["total"]
@@ -275,4 +277,4 @@ def test_controls_that_do_not_arrive_are_missed_in_words(
     page.goto(static_site.url)
     page.locator("memory-planner").scroll_into_view_if_needed()
     page.get_by_text("The controls could not be loaded").wait_for()
-    assert page.locator(".mp-verdict-title").inner_text() == "It does not fit."
+    assert page.locator(".verdict-title").inner_text() == "It does not fit."

@@ -53,7 +53,7 @@ def test_what_turns_live_says_what_was_baked(page: Page, static_site: StaticSite
     printed = silent.new_page()
     printed.goto(static_site.url)
     words = "(result) => result.textContent"
-    result = "method-decision .md-result"
+    result = "method-decision .widget-result"
     assert page.locator(result).evaluate(words) == printed.locator(result).evaluate(words)
     silent.close()
     assert reader.root.get_attribute("data-standing") == "baked"
@@ -87,7 +87,7 @@ def test_a_flip_is_pressed_and_its_method_comes_first_and_back_undoes_it(
     assert decision.order[0].startswith("LoRA")
     assert decision.control("tasks").input_value() == str(tasks)
     focus = decision.page.evaluate("() => document.activeElement.className")
-    assert focus == "md-title"
+    assert focus == "verdict-title"
     decision.page.go_back()
     decision.shows("Full fine-tuning")
     decision.page.go_forward()
@@ -135,7 +135,7 @@ def test_a_wrong_number_is_told_at_its_control_and_the_answer_stays(
     assert "1 … 64" in reader.root.locator("#md-error-gpus").inner_text()
     assert reader.control("gpus").get_attribute("aria-invalid") == "true"
     assert reader.title == "Full fine-tuning."
-    assert "when this page was built" in reader.root.locator(".mp-status").inner_text()
+    assert "when this page was built" in reader.root.locator(".widget-status").inner_text()
     reader.control("gpus").fill("2")
     reader.settle("#decision?gpus=2")
     assert reader.root.locator("#md-error-gpus").is_hidden()
@@ -175,10 +175,10 @@ def test_python_that_does_not_come_leaves_the_baked_answer_and_a_way_on(
     reader = DecisionReader(page, static_site.url)
     reader.root.locator("[value=keep]").check()
     reader.wait("failed")
-    assert "Python could not be downloaded" in reader.root.locator(".mp-status").inner_text()
+    assert "Python could not be downloaded" in reader.root.locator(".widget-status").inner_text()
     assert reader.title == "Full fine-tuning."
     page.unroute("**/pyodide.asm.wasm")
-    reader.root.locator(".mp-status button").click()
+    reader.root.locator(".widget-status button").click()
     reader.settle("#decision?want=keep")
     assert reader.title == "A prompt."
 
@@ -191,7 +191,7 @@ def test_controls_that_do_not_arrive_are_missed_in_words(
     page.goto(static_site.url)
     page.locator("method-decision").scroll_into_view_if_needed()
     page.get_by_text("The controls could not be loaded").wait_for()
-    assert page.locator(".md-title").inner_text() == "Full fine-tuning."
+    assert page.locator(".verdict-title").inner_text() == "Full fine-tuning."
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -248,7 +248,7 @@ def test_on_paper_the_answer_is_there_and_its_controls_are_not(
     page = chromium.new_page()
     page.emulate_media(media="print")
     page.goto(static_site.url)
-    assert page.locator(".md-title").is_visible()
+    assert page.locator(".verdict-title").is_visible()
     assert page.locator(".md-methods").is_visible()
     assert not page.locator(".md-controls").is_visible()
     page.close()

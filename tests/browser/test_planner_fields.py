@@ -30,10 +30,10 @@ def test_escape_gives_a_search_up_even_where_it_found_nothing(planner: PlannerRe
     search = planner.control("model")
     search.click()
     planner.page.keyboard.type("no such model")
-    expect(planner.root.locator(".mp-none")).to_contain_text("No model of the list")
+    expect(planner.root.locator(".field-note")).to_contain_text("No model of the list")
     planner.page.keyboard.press("Escape")
     expect(search).to_have_value(DEFAULT)
-    expect(planner.root.locator(".mp-none")).to_be_empty()
+    expect(planner.root.locator(".field-note")).to_be_empty()
     assert planner.plan == ""
 
 
@@ -42,7 +42,7 @@ def test_a_version_with_instructions_is_found_as_its_base_and_says_why(
 ) -> None:
     planner.control("model").fill("Llama-3.2-3B-Instruct")
     expect(planner.root.locator("[role=option]:visible")).to_have_count(1)
-    expect(planner.root.locator(".mp-none")).to_contain_text("tensors of its base")
+    expect(planner.root.locator(".field-note")).to_contain_text("tensors of its base")
     planner.page.keyboard.press("Enter")
     planner.settle("#planner?model=meta-llama/Llama-3.2-3B")
 

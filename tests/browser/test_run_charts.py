@@ -183,7 +183,7 @@ def test_legend_and_progress_keep_their_colours_where_a_reader_sets_their_own(
     context = chromium.new_context(forced_colors="active")
     page = context.new_page()
     shown(page, serve_site)
-    colors = page.locator("run-view .run-legend .run-swatch[class*=run-c-]").evaluate_all(
+    colors = page.locator("run-view .legend .swatch[class*=c-]").evaluate_all(
         "(all) => all.map((one) => getComputedStyle(one).backgroundColor)"
     )
     assert len(set(colors)) == len(colors) > 3

@@ -130,7 +130,7 @@ def test_what_scrolls_sideways_shows_it_at_its_edge(
 ) -> None:
     telephone.goto(static_site.url)
     wide = telephone.evaluate(
-        """() => [...document.querySelectorAll(".table-scroll, .plain-table, .mp-scroll")]
+        """() => [...document.querySelectorAll(".table-scroll, .plain-table, .scroll-x")]
           .filter((box) => box.scrollWidth > box.clientWidth + 1)
           .map((box) => getComputedStyle(box).backgroundAttachment)"""
     )

@@ -16,7 +16,7 @@ process.stdout.write(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Gallery</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <script type="application/json" id="event-schema">${process.env.EVENT_SCHEMA.replaceAll("<", "\\u003c")}</script>
-<link rel="icon" href="data:,"><link rel="stylesheet" href="/web/style/index.css">
+<link rel="icon" href="data:,"><link rel="stylesheet" href="style.css">
 <link rel="stylesheet" href="gallery.css">
 </head><body><main class="article"><h1>Gallery</h1>
 ${figures.join("\n")}

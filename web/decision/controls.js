@@ -11,7 +11,7 @@ import { h } from "../figures/vnode.js";
 export function controlsView({ selects, counts, radios, price }, { live }) {
   return h(
     "fieldset",
-    { class: "md-controls", disabled: !live },
+    { class: "md-controls widget-controls", disabled: !live },
     h("legend", { class: "visually-hidden" }, "The task"),
     selects.map((each) => selectField(each, live)),
     counts.map(countField),
@@ -24,11 +24,11 @@ function selectField({ key, label, value, options }, live) {
   const shown = live ? options : options.filter((option) => option.value === value);
   return h(
     "div",
-    { class: "md-field" },
+    { class: "field" },
     h("label", { for: `md-${key}` }, label),
     h(
       "select",
-      { id: `md-${key}`, class: "mp-input", "data-key": key, ...described(key) },
+      { id: `md-${key}`, class: "field-input", "data-key": key, ...described(key) },
       shown.map((option) => h("option", { value: option.value, selected: option.value === value }, option.label)),
     ),
     errorSlot(key),
@@ -38,7 +38,7 @@ function selectField({ key, label, value, options }, live) {
 function countField({ key, label, note, value, digits, steps, texts }) {
   return h(
     "div",
-    { class: "md-field md-count" },
+    { class: "field md-count" },
     h("label", { for: `md-${key}` }, label, " ", h("span", { class: "md-note" }, note)),
     steppedInputs(`md-${key}`, { key, label, value, texts, steps, at: digits }, described(key)),
     errorSlot(key),
@@ -65,11 +65,11 @@ function radioField({ key, label, value, options }) {
 function priceField({ key, label, value, placeholder }) {
   return h(
     "div",
-    { class: "md-field" },
+    { class: "field" },
     h("label", { for: `md-${key}` }, label),
     h("input", {
       id: `md-${key}`,
-      class: "mp-input",
+      class: "field-input",
       type: "text",
       inputmode: "decimal",
       autocomplete: "off",
@@ -87,7 +87,7 @@ function described(key) {
 }
 
 function errorSlot(key) {
-  return h("p", { id: `md-error-${key}`, class: "mp-error", "data-error": key, hidden: true });
+  return h("p", { id: `md-error-${key}`, class: "field-error", "data-error": key, hidden: true });
 }
 
 /** Puts every control where a view has it, but the one the reader types in. */

@@ -27,7 +27,7 @@ export class MethodDecision extends StateElement {
   }
 
   draw() {
-    const result = this.querySelector(".md-result");
+    const result = this.querySelector(".widget-result");
     const open = openFolds(result);
     const hadFocus = result.contains(document.activeElement);
     result.replaceChildren(...resultView(this.shown, { live: true }).map((node) => toDom(node)));
@@ -58,7 +58,7 @@ export class MethodDecision extends StateElement {
   }
 
   #focusTitle() {
-    const title = this.querySelector(".md-title");
+    const title = this.querySelector(".verdict-title");
     title.tabIndex = -1;
     title.focus({ preventScroll: true });
   }

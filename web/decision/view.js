@@ -18,15 +18,15 @@ export function methodDecisionView(view, { live = false } = {}) {
     { class: "md" },
     controlsView(view, { live }),
     bakedStatus(),
-    h("div", { class: "md-result" }, resultView(view, { live })),
+    h("div", { class: "widget-result" }, resultView(view, { live })),
   );
 }
 
 /** The answer, and the four methods in their order. */
 export function resultView({ title, text, rule, methods, flips }, { live }) {
   return [
-    h("h4", { class: "md-title" }, title),
-    h("p", { class: "md-text" }, text),
+    h("h4", { class: "verdict-title" }, title),
+    h("p", { class: "verdict-text" }, text),
     h(
       "ol",
       { class: "md-methods" },
@@ -52,7 +52,7 @@ function methodView({ key, name, does_it: doesIt, numbers, checks, recipe, comma
     !isFirst && flipsView(key, flips, live),
     h(
       "details",
-      { class: "mp-more", "data-key": `md-${key}` },
+      { class: "fold", "data-key": `md-${key}` },
       h("summary", null, command ? "How, and what to type" : "How"),
       h("p", { class: "md-how" }, recipe),
       command && commandView(key, command),
@@ -78,8 +78,8 @@ function flipsView(key, flips, live) {
     h("span", null, "Would be first "),
     flips.map(({ text }, index) =>
       live
-        ? h("button", { type: "button", class: "md-flip", "data-flip": `${key} ${index}` }, text)
-        : h("span", { class: "md-flip" }, text),
+        ? h("button", { type: "button", class: "chip", "data-flip": `${key} ${index}` }, text)
+        : h("span", { class: "chip" }, text),
     ),
   );
 }
@@ -92,8 +92,8 @@ function commandView(key, { text, note }) {
       "div",
       { class: "mp-command" },
       h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandWords(typed(text)) : text)),
-      h("button", { type: "button", class: "button mp-copy", "data-copies": key }, "Copy"),
+      h("button", { type: "button", class: "button button-small copy-button", "data-copies": key }, "Copy"),
     ),
-    note !== "" && h("p", { class: "mp-quiet" }, note),
+    note !== "" && h("p", { class: "quiet" }, note),
   );
 }

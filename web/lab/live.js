@@ -87,7 +87,7 @@ export class LivePageRun {
     pageRuns.addEventListener("change", () => this.#runsChanged());
     this.#find(".pr-start").addEventListener("click", () => this.#startOrStop());
     this.#find(".pr-grid").addEventListener("input", ({ target }) => this.#turned(target));
-    this.#find(".mp-presets").addEventListener("click", ({ target }) => this.#preset(target.dataset.preset));
+    this.#find(".chips").addEventListener("click", ({ target }) => this.#preset(target.dataset.preset));
     this.#find(".pr-runs").addEventListener("click", ({ target }) => this.#order(target));
     this.#find(".pr-ask").addEventListener("submit", (event) => this.#asked(event));
     new ResizeObserver(() => this.#fit()).observe(this.#find(".pr-plane"));
@@ -125,7 +125,7 @@ export class LivePageRun {
     const defaults = Object.fromEntries(this.view.dials.map(({ name, stops, at }) => [name, stops[at]]));
     const same = ({ choices }) => JSON.stringify({ ...defaults, ...choices }) === now;
     const preset = this.view.presets.find(same);
-    for (const button of this.host.querySelectorAll(".mp-preset")) {
+    for (const button of this.host.querySelectorAll(".chip")) {
       button.setAttribute("aria-pressed", String(button.dataset.preset === preset?.id));
     }
     this.#find(".pr-says").textContent = preset?.says ?? "A setting of your own.";
@@ -236,7 +236,7 @@ export class LivePageRun {
   async #asked(event) {
     event.preventDefault();
     const place = this.#find(".pr-answers");
-    const button = this.#find(".pr-ask .pr-button");
+    const button = this.#find(".pr-ask .button");
     button.disabled = true;
     const said = await this.ask(this.#find(".pr-prompt").value);
     button.disabled = false;

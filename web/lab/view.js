@@ -22,7 +22,7 @@ export function pageRunView(view, { live = false } = {}) {
     h(
       "div",
       { class: "pr-go" },
-      h("button", { type: "button", class: "pr-start", disabled: !live }, "Fine-tune it here"),
+      h("button", { type: "button", class: "button primary pr-start", disabled: !live }, "Fine-tune it here"),
       h("p", { class: "pr-note" }, live ? view.fetches : BAKED),
     ),
     h("p", { class: "pr-status", role: "status" }),
@@ -40,9 +40,9 @@ function dialsView({ presets, dials }, live) {
     h("legend", { class: "visually-hidden" }, "What to train with"),
     h(
       "div",
-      { class: "mp-presets", role: "group", "aria-label": "Presets" },
+      { class: "chips", role: "group", "aria-label": "Presets" },
       presets.map(({ id, label }, index) =>
-        h("button", { type: "button", class: "mp-preset", "data-preset": id, "aria-pressed": String(index === 0) }, label),
+        h("button", { type: "button", class: "chip", "data-preset": id, "aria-pressed": String(index === 0) }, label),
       ),
     ),
     h("p", { class: "pr-says" }, presets[0].says),
@@ -58,7 +58,7 @@ function dialView({ name, label, note, stops, texts, at }) {
     h("output", { for: `pr-${name}`, class: "pr-value" }, texts[at]),
     h("input", {
       id: `pr-${name}`,
-      class: "mp-range",
+      class: "range",
       type: "range",
       min: 0,
       max: stops.length - 1,
@@ -79,7 +79,7 @@ function askView(live) {
     h("label", { for: "pr-prompt" }, "Ask it"),
     h("input", {
       id: "pr-prompt",
-      class: "mp-input pr-prompt",
+      class: "field-input pr-prompt",
       type: "text",
       autocomplete: "off",
       autocapitalize: "off",
@@ -87,7 +87,7 @@ function askView(live) {
       value: "The capital of France is",
       disabled: !live,
     }),
-    h("button", { type: "submit", class: "pr-button", disabled: !live }, "Ask"),
+    h("button", { type: "submit", class: "button", disabled: !live }, "Ask"),
     h("div", { class: "pr-answers", role: "status" }),
   );
 }
@@ -152,7 +152,7 @@ export function runsView(runs, shown) {
 }
 
 function ordersOf(run) {
-  const order = (name, text) => h("button", { type: "button", class: "run-button", "data-order": name }, text);
+  const order = (name, text) => h("button", { type: "button", class: "button-link", "data-order": name }, text);
   const after = run.over ? [order("keep", run.kept ? "Forget" : "Keep"), order("save", "Save log"), run.command && order("copy", "Copy command")] : [];
   return [order("show", "Show"), ...after];
 }

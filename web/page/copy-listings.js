@@ -10,7 +10,7 @@ const SAID_MS = 2000;
 export function addCopyButtons(article) {
   for (const code of article.querySelectorAll(COPIED)) {
     const frame = Object.assign(document.createElement("div"), { className: "listing-frame" });
-    const button = textButton("button listing-copy", "Copy", () => void copy(button, code));
+    const button = textButton("button button-small copy-button", "Copy", () => void copy(button, code));
     const said = Object.assign(document.createElement("span"), { className: "visually-hidden" });
     said.setAttribute("role", "status");
     code.parentElement.replaceWith(frame);

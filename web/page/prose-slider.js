@@ -21,7 +21,7 @@ class ProseSlider extends HTMLElement {
     name.textContent = label;
     const input = document.createElement("input");
     Object.assign(input, { type: "range", min: 0, max: words.length - 1, step: 1 });
-    input.className = "mp-range";
+    input.className = "range";
     input.value = start;
     input.addEventListener("input", () => this.#show());
     row.append(name, input);

@@ -11,8 +11,8 @@ export function verdictView({ kind, title, text }, facts) {
   return h(
     "div",
     { class: `mp-verdict mp-verdict-${kind}` },
-    h("h3", { class: "mp-verdict-title" }, title),
-    h("p", { class: "mp-verdict-text" }, text),
+    h("h3", { class: "verdict-title" }, title),
+    h("p", { class: "verdict-text" }, text),
     h("p", { class: "mp-facts" }, `${facts.name}: ${facts.size}, ${facts.shape}.`),
   );
 }
@@ -56,7 +56,7 @@ export function numbersView(numbers, className = "") {
           null,
           h("span", { class: "mp-number-label" }, number.label),
           " ",
-          h("span", { class: "mp-number-text" }, number.text),
+          h("span", { class: "stat" }, number.text),
           " ",
           h("span", { class: "mp-number-note" }, number.note),
         ),
@@ -116,7 +116,7 @@ export function adviceView({ cheapest, advice, without_effect: withoutEffect }) 
       advice.length > FIRST &&
         h(
           "details",
-          { class: "mp-more", "data-key": "advice-rest" },
+          { class: "fold", "data-key": "advice-rest" },
           h("summary", null, "The other changes"),
           h("ul", { class: "mp-advice" }, advice.slice(FIRST).map(adviceRow)),
         ),
@@ -130,7 +130,7 @@ function cheapestView({ what, text, state }) {
   return h(
     "div",
     { class: "mp-cheapest" },
-    h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "mp-quiet" }, text)),
+    h("p", null, h("strong", null, "Makes it fit: "), `${what}. `, h("span", { class: "quiet" }, text)),
     applyButton("cheapest", "Apply", `Apply ${what}`),
   );
 }
@@ -163,7 +163,7 @@ export function solvesView(solves) {
         "div",
         null,
         h("dt", null, label),
-        h("dd", null, h("span", { class: "mp-solve-text" }, text), state && applyButton(`solve-${key}`, "Use", `Use ${text}`)),
+        h("dd", null, h("span", { class: "stat" }, text), state && applyButton(`solve-${key}`, "Use", `Use ${text}`)),
         h("dd", { class: "mp-number-note" }, note),
       ),
     ),
@@ -184,19 +184,19 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
     "div",
     { class: "mp-commands" },
     commandView("run", commandWords(typed(run)), "Copy the command"),
-    where !== "" && h("p", { class: "mp-quiet" }, where),
+    where !== "" && h("p", { class: "quiet" }, where),
     differs.length > 0 &&
       h(
         "p",
-        { class: "mp-quiet" },
+        { class: "quiet" },
         `The runner trains one way, so this differs from the plan: ${differs.join("; ")}. `,
         needs && (needs.worse ? h("strong", null, needs.text) : needs.text),
       ),
     h(
       "details",
-      { class: "mp-more", "data-key": "job" },
+      { class: "fold", "data-key": "job" },
       h("summary", null, "This plan as JSON, for the command line"),
-      h("p", { class: "mp-quiet" }, "Save it as job.json, then type ", h("code", null, typed(plan)), "."),
+      h("p", { class: "quiet" }, "Save it as job.json, then type ", h("code", null, typed(plan)), "."),
       commandView("job", job, "Copy the JSON"),
     ),
   );
@@ -207,13 +207,13 @@ function commandView(name, text, label) {
     "div",
     { class: "mp-command" },
     h("pre", { class: "listing", tabindex: 0, "data-copy": name }, h("code", null, text)),
-    h("button", { type: "button", class: "button mp-copy", "data-copies": name }, label),
+    h("button", { type: "button", class: "button button-small copy-button", "data-copies": name }, label),
   );
 }
 
 /** A button that changes the plan. */
 export function applyButton(way, text, label) {
-  return h("button", { type: "button", class: "button mp-apply", "data-way": way, "aria-label": label }, text);
+  return h("button", { type: "button", class: "button button-small mp-apply", "data-way": way, "aria-label": label }, text);
 }
 
 /** The state a button of these leads to. @param {string} way its `data-way` */

@@ -15,7 +15,7 @@ import { SENT } from "./hub-config.js";
 export function controlsView(view, { live }) {
   return h(
     "fieldset",
-    { class: "mp-controls", disabled: !live },
+    { class: "mp-controls widget-controls", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to plan"),
     h("div", { class: "mp-line" }, modelField(view, live), gpuField(view, live)),
     presetsView(view.presets),
@@ -27,11 +27,11 @@ export function controlsView(view, { live }) {
 function modelField({ model, config, models }, live) {
   return h(
     "div",
-    { class: "mp-field mp-field-model" },
+    { class: "field mp-field-model" },
     h("label", { for: "mp-model" }, "Model"),
     h("input", {
       id: "mp-model",
-      class: "mp-input",
+      class: "field-input",
       type: "text",
       role: "combobox",
       autocomplete: "off",
@@ -58,7 +58,7 @@ function modelField({ model, config, models }, live) {
         ),
       ),
     ),
-    h("p", { class: "mp-none", role: "status" }),
+    h("p", { class: "field-note", role: "status" }),
     errorSlot("model"),
   );
 }
@@ -66,7 +66,7 @@ function modelField({ model, config, models }, live) {
 function gpuField({ gpu, gpu_options: options }, live) {
   return h(
     "div",
-    { class: "mp-field" },
+    { class: "field" },
     h("label", { for: "mp-gpu" }, "GPU"),
     select("gpu", gpu, live ? options : options.filter(({ value }) => value === gpu)),
     errorSlot("gpu"),
@@ -76,11 +76,11 @@ function gpuField({ gpu, gpu_options: options }, live) {
 function presetsView(presets) {
   return h(
     "div",
-    { class: "mp-presets", role: "group", "aria-label": "Recipe" },
+    { class: "chips", role: "group", "aria-label": "Recipe" },
     presets.map(({ key, label, note, chosen }) =>
       h(
         "button",
-        { type: "button", class: "mp-preset", "data-preset": key, "aria-pressed": String(chosen), title: note },
+        { type: "button", class: "chip", "data-preset": key, "aria-pressed": String(chosen), title: note },
         label,
       ),
     ),
@@ -90,8 +90,8 @@ function presetsView(presets) {
 function sliderField({ key, label, unit, value, steps, texts }) {
   return h(
     "div",
-    { class: "mp-field mp-slider" },
-    h("label", { for: `mp-${key}` }, label, unit && [" ", h("span", { class: "mp-unit" }, unit)]),
+    { class: "field mp-slider" },
+    h("label", { for: `mp-${key}` }, label, unit && [" ", h("span", { class: "field-unit" }, unit)]),
     steppedInputs(`mp-${key}`, { key, label, value, texts, steps, at: value }, describedBy(key)),
     errorSlot(key),
   );
@@ -105,7 +105,7 @@ export function steppedInputs(id, { key, label, value, texts, steps, at }, descr
   const index = nearestStop(steps, at);
   return [
     h("input", {
-      class: "mp-range",
+      class: "range",
       type: "range",
       min: 0,
       max: steps.length - 1,
@@ -117,7 +117,7 @@ export function steppedInputs(id, { key, label, value, texts, steps, at }, descr
     }),
     h("input", {
       id,
-      class: "mp-input mp-input-number",
+      class: "field-input mp-input-number",
       type: "text",
       inputmode: "numeric",
       autocomplete: "off",
@@ -138,7 +138,7 @@ export function nearestStop(steps, value) {
 function settingsView(groups, alsoSet) {
   return h(
     "details",
-    { class: "mp-fold", "data-fold": "settings" },
+    { class: "fold", "data-fold": "settings" },
     h("summary", null, "Every setting"),
     h(
       "div",
@@ -152,7 +152,7 @@ function settingsView(groups, alsoSet) {
         ),
       ),
     ),
-    h("p", { class: "mp-quiet", "data-also-set": "", hidden: alsoSet === "" }, alsoSet),
+    h("p", { class: "quiet", "data-also-set": "", hidden: alsoSet === "" }, alsoSet),
   );
 }
 
@@ -173,13 +173,13 @@ function settingInput({ key, options, placeholder, numeric }, kind, value) {
   if (kind === "choice") return select(key, value, options);
   if (kind === "flag") return h("input", { ...attrs, type: "checkbox", checked: value === "true" });
   const typing = { type: "text", inputmode: numeric ? "decimal" : null, autocomplete: "off" };
-  return h("input", { ...attrs, class: "mp-input", ...typing, value, placeholder });
+  return h("input", { ...attrs, class: "field-input", ...typing, value, placeholder });
 }
 
 function select(key, value, options) {
   return h(
     "select",
-    { id: `mp-${key}`, class: "mp-input", "data-key": key, ...describedBy(key) },
+    { id: `mp-${key}`, class: "field-input", "data-key": key, ...describedBy(key) },
     options.map((option) => h("option", { value: option.value, selected: option.value === value }, option.label)),
   );
 }
@@ -187,7 +187,7 @@ function select(key, value, options) {
 function configView(config) {
   return h(
     "details",
-    { class: "mp-fold", "data-fold": "config", open: Boolean(config) },
+    { class: "fold", "data-fold": "config", open: Boolean(config) },
     h("summary", null, "Paste a config.json"),
     h(
       "div",
@@ -197,7 +197,7 @@ function configView(config) {
         { for: "mp-config" },
         "The config.json of any supported model. Paste it, or drop the file anywhere on the planner; it stays on this page.",
       ),
-      h("textarea", { id: "mp-config", class: "mp-input", "data-key": "config", rows: 7, spellcheck: "false", ...describedBy("config") }, config),
+      h("textarea", { id: "mp-config", class: "field-input", "data-key": "config", rows: 7, spellcheck: "false", ...describedBy("config") }, config),
       errorSlot("config"),
     ),
   );
@@ -208,7 +208,7 @@ function unitField({ unit, units }) {
     "div",
     { class: "mp-units", role: "group", "aria-label": "Unit of sizes" },
     units.map((name) =>
-      h("button", { type: "button", class: "mp-preset", "data-unit": name, "aria-pressed": String(name === unit) }, name),
+      h("button", { type: "button", class: "chip", "data-unit": name, "aria-pressed": String(name === unit) }, name),
     ),
   );
 }
@@ -218,7 +218,7 @@ function describedBy(key) {
 }
 
 function errorSlot(key) {
-  return h("p", { id: `mp-error-${key}`, class: "mp-error", "data-error": key, hidden: true });
+  return h("p", { id: `mp-error-${key}`, class: "field-error", "data-error": key, hidden: true });
 }
 
 /**

@@ -90,7 +90,7 @@ function before(parts, index) {
 function partView(part, parts, index, at, y, height) {
   return h(
     "rect",
-    { class: `mp-part-box mp-c-${part.key}`, x: at(before(parts, index)), width: at(part.bytes), y, height },
+    { class: `predicted c-${part.key}`, x: at(before(parts, index)), width: at(part.bytes), y, height },
     h("title", null, `${part.label}: ${part.text}`),
   );
 }
@@ -161,15 +161,15 @@ function legendView({ rows, limit }) {
   const labels = new Map(rows.flatMap(({ parts }) => parts.map(({ key, label }) => [key, label])));
   return h(
     "ul",
-    { class: "mp-legend" },
+    { class: "legend" },
     [...labels].map(([key, label]) => h("li", null, swatch(key), label)),
-    limit && h("li", null, h("span", { class: "mp-swatch-line" }), limit.label),
+    limit && h("li", null, h("span", { class: "swatch-line" }), limit.label),
   );
 }
 
 /** A square in the colour of a component. */
 export function swatch(key) {
-  return h("span", { class: `mp-swatch mp-c-${key}`, "aria-hidden": "true" });
+  return h("span", { class: `swatch c-${key}`, "aria-hidden": "true" });
 }
 
 /** The same numbers for those who read rather than look. */
@@ -178,11 +178,11 @@ function tableView({ rows }) {
   const cell = (row, key) => row.parts.find((part) => part.key === key)?.text ?? "–";
   return h(
     "details",
-    { class: "mp-more", "data-key": "timeline-table" },
+    { class: "fold", "data-key": "timeline-table" },
     h("summary", null, "These numbers as a table"),
     h(
       "div",
-      { class: "mp-scroll", tabindex: 0, role: "region", "aria-label": "The plan's memory by instant and component" },
+      { class: "scroll-x", tabindex: 0, role: "region", "aria-label": "The plan's memory by instant and component" },
       h(
         "table",
         { class: "mp-table" },

@@ -70,7 +70,7 @@ export function layoutsView(ranking) {
         "fastest combination that fits, for the same step. ",
       applyButton(FIND, ranking && !ranking.done ? "Looking…" : "Rank the layouts", "Rank the layouts of these GPUs"),
     ),
-    ranking?.text && h("p", { class: "mp-quiet" }, ranking.text, " ", ranking.by && byView(ranking)),
+    ranking?.text && h("p", { class: "quiet" }, ranking.text, " ", ranking.by && byView(ranking)),
     reason && h("p", { class: "mp-sentence" }, reason),
     ...(ranking?.rows?.length ? rowsView(ranking) : []),
     ranking?.framework && ranking.rows.length > 0 && commandView(ranking),
@@ -95,7 +95,7 @@ function commandView({ rows, chosen }) {
   const row = rows.find(({ state }) => keyOf(state) === chosen);
   return h(
     "details",
-    { class: "mp-more", "data-key": "layouts-command" },
+    { class: "fold", "data-key": "layouts-command" },
     h("summary", null, row ? "What to type for the chosen one" : "What to type for the first"),
     h("pre", { class: "listing", tabindex: 0 }, h("code", null, commandWords((row ?? rows[0]).command))),
   );

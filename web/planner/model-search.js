@@ -62,7 +62,7 @@ export class ModelSearch {
     this.input = root.querySelector("[role=combobox]");
     this.list = root.querySelector("[role=listbox]");
     this.options = [...this.list.children];
-    this.none = root.querySelector(".mp-none");
+    this.none = root.querySelector(".field-note");
     this.choose = choose;
     this.kept = this.input.value;
     this.input.addEventListener("focus", () => this.#begin());

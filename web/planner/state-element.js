@@ -41,7 +41,7 @@ export class StateElement extends HTMLElement {
     try {
       this.#begin(await (await fetch(`${this.#questions.name}.json`)).json());
     } catch {
-      this.querySelector(".mp-status").textContent = statusOf({ phase: "absent" }, {}).text;
+      this.querySelector(".widget-status").textContent = statusOf({ phase: "absent" }, {}).text;
     }
   }
 
@@ -70,7 +70,7 @@ export class StateElement extends HTMLElement {
     this.status = document.createElement("span");
     this.retry = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Try again" });
     this.retry.addEventListener("click", () => this.go(this.state));
-    this.querySelector(".mp-status").replaceChildren(this.status, this.retry);
+    this.querySelector(".widget-status").replaceChildren(this.status, this.retry);
     this.announcer = Object.assign(document.createElement("p"), { className: "visually-hidden" });
     this.announcer.setAttribute("role", "status");
     this.append(this.announcer);

@@ -39,12 +39,12 @@ export function memoryPlannerView(view, { live = false } = {}) {
     { class: "mp" },
     controlsView(view, { live }),
     bakedStatus(),
-    h("div", { class: "mp-result" }, PARTS.map(([name]) => partSlot(name, view))),
+    h("div", { class: "widget-result" }, PARTS.map(([name]) => partSlot(name, view))),
   );
 }
 
 function partsView({ bar, memory }) {
-  const note = h("p", { class: "mp-quiet" }, bar.note);
+  const note = h("p", { class: "quiet" }, bar.note);
   return [note, partsList(bar.parts), numbersView(memory, "mp-numbers-memory")];
 }
 
@@ -62,11 +62,11 @@ export function partContent(name, view) {
   const [, heading, draw] = PARTS.find(([known]) => known === name);
   const content = draw(view);
   if (!content) return [];
-  return [heading && h("h3", { id: `mp-title-${name}`, class: "mp-title" }, heading), content].flat().filter(Boolean);
+  return [heading && h("h3", { id: `mp-title-${name}`, class: "widget-title" }, heading), content].flat().filter(Boolean);
 }
 
 function assumptionsView(sentences) {
-  return h("p", { class: "mp-quiet" }, sentences.join(" "));
+  return h("p", { class: "quiet" }, sentences.join(" "));
 }
 
 /** Redraws the parts of the planner that changed: what was open stays open, focus stays put. */
@@ -125,7 +125,7 @@ function pathTo(element) {
   if (copy) return `[data-copy="${copy}"]`;
   const fold = element.closest("details[data-key]");
   if (element.localName === "summary") return `details[data-key="${fold.dataset.key}"] > summary`;
-  return element.classList.contains("mp-scroll") ? ".mp-scroll" : "h3";
+  return element.classList.contains("scroll-x") ? ".scroll-x" : "h3";
 }
 
 function headingOf(part) {

@@ -222,7 +222,7 @@ def _traced(where: str, renderings: Renderings) -> str:
     }
     drawn = data_element("table", table, where, renderings)
     return (
-        f'<details class="truth-details"><summary>All {len(found)} traced steps</summary>\n'
+        f'<details class="accuracy-details"><summary>All {len(found)} traced steps</summary>\n'
         f"{drawn}</details>\n"
     )
 

@@ -25,7 +25,8 @@ from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
-ENTRIES = {"main": "web/main.js", "style": "web/style/site.css"}
+MAIN = "web/main.js"
+STYLE_LAYERS = ("base", "components", "parts", "print")
 FONT_LICENCES = "font-licences.txt"
 THEME = "web/page/theme-first.js"
 WORKER = "python/worker"
@@ -84,6 +85,17 @@ def _about_python(first_bytes: int, numpy_bytes: int) -> str:
     )
 
 
+def style_sheet(top: str = str(WEB / "style")) -> str:
+    """Return a style sheet that imports every file below `top`, in the order of the layers."""
+    names = [
+        f"{layer}/{path.name}"
+        for layer in STYLE_LAYERS
+        for path in sorted((WEB / "style" / layer).glob("*.css"))
+    ]
+    imports = [f'@import "{top}/{name}" layer({name.partition("/")[0]});' for name in names]
+    return "\n".join([f"@layer {', '.join(STYLE_LAYERS)};", *imports, ""])
+
+
 def _esbuild(arguments: list[str], out: Path) -> dict[str, Any]:
     """Run esbuild from the repository's top and return its metafile."""
     program = next(ROOT.glob("node_modules/@esbuild/*/**/esbuild*"), None)  # no Node in between
@@ -110,14 +122,18 @@ def _bundle(out: Path, known: list[str]) -> Assets:
     write_fonts(faces)
     into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
     into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
-    entries = [f"{name}={path}" for name, path in ENTRIES.items()]
-    outputs = _esbuild([*entries, "--splitting", "--format=esm", *known, *into], out)
+    style = out / ".style.css"
+    style.write_text(f'{style_sheet()}@import "faces/faces.css";\n', encoding="utf-8")
+    entries = {"main": MAIN, "style": os.path.relpath(style, ROOT), "theme": THEME}
+    scripts = [f"{name}={entries[name]}" for name in ("main", "style")]
+    outputs = _esbuild([*scripts, "--splitting", "--format=esm", *known, *into], out)
     outputs |= _esbuild(
         [f"theme={THEME}", "--format=iife", *into], out
     )  # a plain script blocks paint
     built = {output.get("entryPoint"): Path(path).name for path, output in outputs.items()}
-    named = {name: f"assets/{built[path]}" for name, path in (*ENTRIES.items(), ("theme", THEME))}
+    named = {name: f"assets/{built[path]}" for name, path in entries.items()}
     shutil.rmtree(faces)
+    style.unlink()
     files = {
         name: f"assets/{Path(path).name}"
         for path, output in outputs.items()

@@ -69,7 +69,7 @@ def draw(part: str, where: str, renderings: Renderings) -> str:
         return data_element("table", _words(), where, renderings)
     drawn = data_element("table", _kinds(), where, renderings)
     return (
-        f'<details class="truth-details"><summary>All {len(later())} rows, by what their sources'
+        f'<details class="accuracy-details"><summary>All {len(later())} rows, by what their sources'
         f" call them</summary>\n{drawn}</details>\n"
     )
 

@@ -139,7 +139,7 @@ def draw(part: str, where: str, renderings: Renderings) -> str:
     if part != "all":
         return drawn
     return (
-        f'<details class="truth-details"><summary>All {len(known()["runs"])} runs</summary>\n'
+        f'<details class="accuracy-details"><summary>All {len(known()["runs"])} runs</summary>\n'
         f"{drawn}</details>\n"
     )
 

@@ -31,8 +31,8 @@ def drawn(node: Node, name: str, **opts: bool) -> ElementTree.Element:
 @pytest.mark.parametrize("name", STATES)
 def test_every_word_and_number_comes_from_python_in_its_order(node: Node, name: str) -> None:
     tree, found = drawn(node, name), seen(name)
-    assert texts(with_class(tree, "md-title")) == [found["title"]]
-    assert texts(with_class(tree, "md-text")) == [found["text"]]
+    assert texts(with_class(tree, "verdict-title")) == [found["title"]]
+    assert texts(with_class(tree, "verdict-text")) == [found["text"]]
     assert texts(with_class(tree, "md-rule")) == [found["rule"]]
     assert texts(with_class(tree, "md-name")) == [each["name"] for each in found["methods"]]
     for item, method in zip(with_class(tree, "md-method"), found["methods"], strict=True):
@@ -62,11 +62,11 @@ def test_every_flip_is_a_button_when_live_and_words_when_baked(node: Node) -> No
         for key in [method["key"]]
         for index, flip in enumerate(found["flips"][key])
     ]
-    buttons = with_class(live, "md-flip")
+    buttons = with_class(live, "chip")
     assert [(each.get("data-flip"), each.text) for each in buttons] == flips
     assert all(each.tag == "button" for each in buttons)
-    assert texts(with_class(baked, "md-flip")) == [text for _, text in flips]
-    assert {each.tag for each in with_class(baked, "md-flip")} == {"span"}
+    assert texts(with_class(baked, "chip")) == [text for _, text in flips]
+    assert {each.tag for each in with_class(baked, "chip")} == {"span"}
 
 
 def test_what_no_change_puts_first_says_so_and_what_is_first_says_nothing(node: Node) -> None:
@@ -82,7 +82,7 @@ def test_every_control_has_a_label_and_a_place_for_its_error(node: Node) -> None
     for control in [*tree.iter("input"), *tree.iter("select")]:
         inside = control.get("type") == "radio"
         assert inside or control.get("id") in labelled or control.get("aria-label")
-    assert {slot.get("data-error") for slot in with_class(tree, "mp-error")} == set(KEYS)
+    assert {slot.get("data-error") for slot in with_class(tree, "field-error")} == set(KEYS)
 
 
 def test_controls_rest_and_lists_are_short_until_the_page_is_alive(node: Node) -> None:

@@ -52,7 +52,7 @@ def test_every_word_and_number_of_the_page_comes_from_python(node: Node, name: s
 def test_the_parts_of_a_bar_lie_end_to_end_on_its_scale(node: Node, name: str) -> None:
     bar = seen(name)["bar"]
     tree = node.tree("planner/figures", "barView", bar)
-    boxes = with_class(tree, "mp-part-box")
+    boxes = with_class(tree, "predicted")
     assert len(boxes) == len(bar["parts"])
     end = 0.0
     for box in boxes:
@@ -121,7 +121,7 @@ def test_every_control_has_a_label_and_a_place_for_its_error(node: Node) -> None
             assert slot.get("data-error") == key
             assert control.get("aria-describedby") == slot.get("id")
     offered = {key for key, setting in SETTINGS.items() if not setting.json_only} - {"unit"}
-    assert {slot.get("data-error") for slot in with_class(tree, "mp-error")} == offered
+    assert {slot.get("data-error") for slot in with_class(tree, "field-error")} == offered
 
 
 def test_controls_rest_until_the_page_is_alive(node: Node) -> None:

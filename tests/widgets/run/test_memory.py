@@ -24,7 +24,7 @@ def test_columns_stand_in_the_order_of_the_words_with_unknown_ones_last(node: No
 def test_the_legend_has_that_order_too(node: Node) -> None:
     tree = node.tree("run/view/bars", "memoryLegend", MEMORY)
     assert texts(list(tree))[: len(LABELS)] == LABELS
-    assert with_class(tree, "run-c-grads")
+    assert with_class(tree, "c-grads")
 
 
 @pytest.mark.parametrize("known", ["predicted", "measured"])

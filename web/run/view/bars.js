@@ -118,7 +118,7 @@ function stack(parts, x, width, y, className, word) {
     const height = Math.max(0, from - y(bottom));
     return h(
       "rect",
-      { class: `${className} run-c-${name}`, x, y: y(bottom), width, height },
+      { class: `${className} c-${name}`, x, y: y(bottom), width, height },
       h("title", null, `${componentLabel(name)}, ${word}: ${bytesText(bytes)}`),
     );
   });
@@ -141,10 +141,10 @@ export function memoryLegend(memory) {
   const names = inOrder([...present]);
   return h(
     "ul",
-    { class: "run-legend" },
-    names.map((name) => h("li", null, h("span", { class: `run-swatch run-c-${name}` }), componentLabel(name))),
-    h("li", null, h("span", { class: "run-swatch run-swatch-outline" }), "outline: predicted"),
-    h("li", null, h("span", { class: "run-swatch run-swatch-solid" }), "solid: measured"),
+    { class: "legend" },
+    names.map((name) => h("li", null, h("span", { class: `swatch swatch-solid c-${name}` }), componentLabel(name))),
+    h("li", null, h("span", { class: "swatch swatch-outline" }), "outline: predicted"),
+    h("li", null, h("span", { class: "swatch swatch-solid" }), "solid: measured"),
   );
 }
 

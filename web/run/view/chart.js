@@ -90,7 +90,7 @@ export class RunChart extends HTMLElement {
     const make = (tag, className) => Object.assign(document.createElement(tag), { className });
     const head = make("div", "run-chart-head");
     const title = make("h4", "run-chart-title");
-    const all = Object.assign(make("button", "run-button run-chart-all"), { type: "button", hidden: true });
+    const all = Object.assign(make("button", "button-link run-chart-all"), { type: "button", hidden: true });
     const legend = make("div", "run-lines");
     const stage = make("div", "run-stage");
     const foot = make("div", "run-chart-foot");
@@ -238,11 +238,11 @@ export class RunChart extends HTMLElement {
  */
 export function lineLegend(lines) {
   const named = lines.filter((line) => line.end !== "");
-  return h("ul", { class: "run-legend" }, named.map(lineName));
+  return h("ul", { class: "legend" }, named.map(lineName));
 }
 
 function lineName({ color, dashed, end, label }) {
-  const key = h("span", { class: `run-key run-key${color}${dashed ? " run-key-dashed" : ""}` });
+  const key = h("span", { class: `run-key ${color.slice(2)}${dashed ? " run-key-dashed" : ""}` });
   return h("li", null, key, end ?? label);
 }
 

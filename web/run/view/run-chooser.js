@@ -68,7 +68,7 @@ export class RunChooser extends HTMLElement {
       input.value = "";
     });
     const button = Object.assign(document.createElement("button"), { type: "button" });
-    button.className = "run-button";
+    button.className = "button-link";
     button.textContent = "Open a log file";
     button.title = EXPECTED;
     button.addEventListener("click", () => input.click());

@@ -25,7 +25,7 @@ export function buildParts(view) {
     head: part("div", "run-head-slot"),
     tools: part("div", "run-tools"),
     options: { smooth: false, whole: false },
-    halt: Object.assign(part("button", "run-button run-halt"), { type: "button", textContent: "Stop reading", hidden: true }),
+    halt: Object.assign(part("button", "button-link run-halt"), { type: "button", textContent: "Stop reading", hidden: true }),
     charts: part("div", "run-charts"),
     others: buildOthers(),
     lacks: part("div", "run-lacks"),
@@ -227,7 +227,7 @@ function samplesView({ samples }) {
     h("h4", { class: "run-chart-title" }, "What it writes"),
     h(
       "div",
-      { class: "run-scroll", tabindex: 0, role: "region", "aria-label": "Samples before and after" },
+      { class: "scroll-x", tabindex: 0, role: "region", "aria-label": "Samples before and after" },
       h(
         "table",
         { class: "run-sample-table" },
