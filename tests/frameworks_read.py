@@ -17,7 +17,7 @@ import typer.main
 from torch.distributed.run import get_args_parser
 
 from gpu_runner.cli.application import application
-from gpu_runner.config.options import configuration
+from gpu_runner.cli.options import config_from_options
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.plan import predict
 from unfrozen.job import Job
@@ -277,7 +277,7 @@ def ours(text: str, base: Job) -> Job:
     command = typer.main.get_command(application()).commands[name]  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORLD_SIZE", str(gpus))
-        config = configuration(command.make_context(name, options).params)
+        config = config_from_options(command.make_context(name, options).params)
     rows, parts = config.micro_batch, config.grad_accum // gpus
     shape = BatchShape(rows, config.seq_len, rows * config.seq_len, parts)
     on_card = replace(config, device="cuda")

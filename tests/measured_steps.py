@@ -16,7 +16,7 @@ import torch
 
 import tiny_families
 from gpu_runner.config.bounds import Checkpointing
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import Feed

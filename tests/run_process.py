@@ -109,7 +109,11 @@ def last_step(run: Path) -> int:
 def children() -> ForkServerContext:
     """Where processes come from that begin with everything loaded and nothing computed."""
     context = multiprocessing.get_context("forkserver")
-    modules = ["gpu_runner.run.start", "transformers.models.llama.modeling_llama", "run_process"]
+    modules = [
+        "gpu_runner.run.fine_tune",
+        "transformers.models.llama.modeling_llama",
+        "run_process",
+    ]
     context.set_forkserver_preload(modules)
     return context
 
@@ -152,25 +156,25 @@ def fail_on_first(folder: str) -> None:
 
 def train_here(options: dict[str, Any]) -> None:
     """A new run in this process, which is a child."""
-    from gpu_runner.config.resolve import resolve
-    from gpu_runner.run.start import start
+    from gpu_runner.config.load import resolve
+    from gpu_runner.run.fine_tune import fine_tune
 
-    start(resolve(options), _quiet_console())
+    fine_tune(resolve(options), _quiet_console())
 
 
 def resume_here(run: str) -> None:
     """The same for a run that goes on."""
-    from gpu_runner.run.resuming import resume
+    from gpu_runner.run.resume import resume
 
     resume(Path(run), _quiet_console())
 
 
 def resume_further(run_and_steps: tuple[str, int]) -> None:
     """The same for a run that goes on to so many steps in all."""
-    from gpu_runner.run.resuming import Wish, resume
+    from gpu_runner.run.resume import ResumeOptions, resume
 
     run, steps = run_and_steps
-    resume(Path(run), _quiet_console(), Wish(steps=steps))
+    resume(Path(run), _quiet_console(), ResumeOptions(steps=steps))
 
 
 def train_here_and_copy_checkpoints(options: dict[str, Any]) -> None:

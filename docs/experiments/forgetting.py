@@ -23,7 +23,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from gpu_runner import demo
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from record_runs import smollm2_gguf
 
 SEEDS: Final = (7, 8, 9)
@@ -128,7 +128,7 @@ TRIALS: Final = {
 
 def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Outcome:
     """Train once, with its log under `folder`. Raises `RunnerError` if the run does."""
-    from gpu_runner.run.start import start
+    from gpu_runner.run.fine_tune import fine_tune
 
     runs = folder / f"{control.id}-{seed}"
     to_train, to_score = trial.earlier_rows()
@@ -142,7 +142,7 @@ def run(trial: Trial, control: ForgettingControl, seed: int, folder: Path) -> Ou
         scored.write_text(to_score, encoding="utf-8")
         given["general"] = (("english", str(scored)),)
     values = {k: str(earlier) if v == "{earlier}" else v for k, v in control.choices.items()}
-    start(resolve(given | values), Console(quiet=True))
+    fine_tune(resolve(given | values), Console(quiet=True))
     (log,) = runs.glob("*/events.jsonl")
     return outcome(log.read_text(encoding="utf-8").splitlines())
 

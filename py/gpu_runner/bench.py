@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import Feed
@@ -37,8 +37,8 @@ from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.load import DTYPES
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.plan.machine import choose_device, free_bytes, precision, set_up
-from gpu_runner.plan.pace import card, product_rate
+from gpu_runner.plan.machine import choose_device, choose_precision, configure_torch, free_bytes
+from gpu_runner.plan.step_time import find_gpu, matmul_rate
 from gpu_runner.text import printable
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World
@@ -127,8 +127,8 @@ def run(console: Console, device: str, *, as_json: bool) -> ExitCode:
     """
     place = choose_device(device)
     config = _config(place.type, packing=True)
-    set_up(config, place)
-    compute = precision(config, place)
+    configure_torch(config, place)
+    compute = choose_precision(config, place)
     peak, where = _peak(place, compute)
     if not as_json:
         head = f"{where}; {compute} products, steps {WARM_UP + 1} to {WARM_UP + TIMED}, medians"
@@ -264,10 +264,10 @@ def _peak(place: torch.device, compute: str) -> tuple[float, str]:
     """Products a second at best, and the machine in words."""
     dtype = torch.bfloat16 if compute == "bf16" else torch.float32
     if place.type == "cpu":
-        rate = product_rate(dtype)
+        rate = matmul_rate(dtype)
         return rate, f"a CPU, one product {rate / 1e9:,.0f} GFLOP/s"
     held = torch.cuda.get_device_properties(place)
-    known = card(held.name, held.total_memory)
+    known = find_gpu(held.name, held.total_memory)
     if known is not None and known.bf16_tflops and compute == "bf16":
         return known.bf16_tflops * 1e12, f"{known.name}, {known.bf16_tflops:,.0f} TFLOP/s"
     rate = _card_rate(place, dtype)

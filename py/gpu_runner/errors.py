@@ -1,7 +1,7 @@
-"""What can go wrong in a run, and the exit code that says so.
+"""What can go wrong in a run, and its exit code.
 
-Every error a person can cause is a `RunnerError`: one message that holds the value, the bound and
-the remedy. `commands` prints it and exits with its code; a traceback always means a bug of ours.
+Every error that a user can cause is a `RunnerError`: one message with the value, the bound and the
+remedy. `cli.console` prints it and exits with its code; a traceback always means a bug of ours.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 class ExitCode(IntEnum):
     """Exit codes of `unfrozen`; scripts may rely on them."""
 
-    OK = 0  # finished, or stopped as it was asked to, with everything saved
+    OK = 0  # finished, or stopped on request, with everything saved
     INTERNAL = 1  # a bug: the only case with a traceback
-    USAGE = 2  # an option or a combination of options that cannot be
+    USAGE = 2  # an option out of bounds, or options that contradict each other
     DATA = 3  # a data file is missing, malformed, or has nothing to train on
     PORT = 4  # the port of `serve` is in use
     MODEL = 5  # the model cannot be found, read, or trusted
@@ -24,13 +24,13 @@ class ExitCode(IntEnum):
     DIVERGED = 7  # too many steps in a row with non-finite gradients
     CHECKPOINT = 8  # no usable checkpoint, or the run cannot be resumed as asked
     SYSTEM = 9  # disk full, permission denied
-    NOT_READY = 10  # doctor or selftest found that this machine cannot train as it should
-    STOPPED = 75  # of `gpu_runner.cluster`: cut short by a signal, start again (EX_TEMPFAIL)
-    INTERRUPTED = 130  # a second Ctrl-C: left at once, the last checkpoint is what remains
+    NOT_READY = 10  # doctor or selftest found a problem of this machine
+    STOPPED = 75  # of `gpu_runner.cluster`: stopped by a signal, launch again (EX_TEMPFAIL)
+    INTERRUPTED = 130  # a second Ctrl-C: exited at once, the last checkpoint remains
 
 
 MEANINGS: Final = {
-    ExitCode.OK: "done, or stopped as asked with everything saved",
+    ExitCode.OK: "finished, or stopped on request with everything saved",
     ExitCode.INTERNAL: "a bug of ours",
     ExitCode.USAGE: "options",
     ExitCode.DATA: "data",
@@ -40,23 +40,23 @@ MEANINGS: Final = {
     ExitCode.DIVERGED: "diverged",
     ExitCode.CHECKPOINT: "no usable checkpoint",
     ExitCode.SYSTEM: "disk full or no permission",
-    ExitCode.NOT_READY: "doctor or selftest found something",
-    ExitCode.STOPPED: "of gpu_runner.cluster: stopped early, start it again",
+    ExitCode.NOT_READY: "doctor or selftest found a problem",
+    ExitCode.STOPPED: "gpu_runner.cluster was stopped early: launch it again",
     ExitCode.INTERRUPTED: "interrupted twice",
 }
-"""What each code says, in the words of `--help`."""
+"""What each code means, for `--help`."""
 
 
 class RunnerError(Exception):
-    """A mistake that the user can repair; the message says how."""
+    """An error that the user can repair; the message says how."""
 
     exit_code = ExitCode.USAGE
     shared = False
-    """Whether every process of the run has it, so that one message is enough."""
+    """Whether every process of the run raises it, so that one message is enough."""
 
 
 def everyones(error: RunnerError) -> RunnerError:
-    """The same error, marked as one that every process of the run has."""
+    """Return the error, marked as one that every process of the run raises."""
     error.shared = True
     return error
 
@@ -117,24 +117,24 @@ _NO_MEMORY: Final = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that the device or the host has no memory left.
+    """Return whether `error` means that the device or the host is out of memory.
 
     CUDA's allocator raises its own type; that of the CPU, CUDA itself and its libraries raise plain
-    RuntimeErrors, known by their texts; the system says ENOMEM.
+    RuntimeErrors, recognized by their texts; the system returns ENOMEM.
     """
     text = str(error).lower()
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or (isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY))
+        or (isinstance(error, RuntimeError) and any(part in text for part in _NO_MEMORY))
     )
 
 
 def is_lost_process(error: BaseException) -> bool:
-    """Whether `error` says that another process of the run is gone.
+    """Return whether `error` means that another process of the run has ended.
 
-    NCCL has its own types; gloo raises a plain RuntimeError, known by its text.
+    NCCL has its own types; gloo raises a plain RuntimeError, recognized by its text.
     """
     return isinstance(error, RuntimeError) and (
         type(error).__name__.startswith("Dist") or "gloo/transport" in str(error)

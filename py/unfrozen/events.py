@@ -1,4 +1,4 @@
-"""The words the trainer writes and the page reads: event kinds, metric names, units.
+"""Names that the trainer writes and the page reads: event kinds, metrics, units.
 
 This is the only place where the two halves of Unfrozen meet by name. `gpu_runner.log.writer`
 refuses a name that is not here, and the site builder exports `schema()` to the page, so
@@ -42,18 +42,18 @@ class Metric:
 KINDS: Final[dict[str, str]] = {
     "run.start": "Configuration, versions, hardware, predicted memory, planned learning rates; of a"
     " run of another tool, which, what its numbers mean and what it lacks.",
-    "predicted": "Memory predicted for steps to come, where that is known after the start.",
+    "predicted": "Memory predicted for later steps, where that is known only after the launch.",
     "metrics": "Scalars of one optimizer step.",
     "mem": "Measured memory at one instant of the step, by component.",
     "sys": "Measurements of the machine: memory, processors, GPUs.",
     "eval": "Loss on a held-out set, with its change since step 0.",
     "drift": "Distance of the weights from the pre-trained ones, by layer.",
-    "rows": "The training rows: what is learned of them, their lengths, what θ₀ makes of them.",
+    "rows": "The training examples: trained tokens, lengths, loss before training.",
     "sample": "Text generated from a fixed prompt, before or after training.",
     "checkpoint": "A checkpoint that is complete and verified on disk.",
-    "alert": "Something the reader should know.",
-    "beat": "The trainer lives: when it is heard next, whether it is paused, what it was asked.",
-    "run.resume": "A new attempt continues from a checkpoint.",
+    "alert": "Something the user should know.",
+    "beat": "The trainer lives: when its next event is due, whether it is paused.",
+    "run.resume": "A new attempt resumes from a checkpoint.",
     "run.end": "The run is over, and why.",
 }
 
@@ -125,7 +125,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         chart="Routing changed",
     ),
     Metric("eval/task_loss", "nats", "Task loss", "Held-out loss on the task being learned."),
-    Metric("eval/general_loss", "nats", "General loss", "Held-out loss on what it knew before."),
+    Metric("eval/general_loss", "nats", "General loss", "Held-out loss on the general sets."),
     Metric("drift/total", "ratio", "Drift", "Norm of the weight change over the initial norm."),
     Metric(
         "perf/step_seconds",
@@ -222,24 +222,24 @@ COMPONENTS: Final[dict[str, str]] = {
     "gathered": "Gathered shards",
     "context": "Device context",
 }
-"""In the order of every table and picture: what stays before what comes and goes."""
+"""In the order of every table and figure: persistent ones before transient ones."""
 
 _PLACES: Final = {name: place for place, name in enumerate(COMPONENTS)}
 METRIC_NAMES: Final = frozenset(metric.name for metric in METRICS)
 OTHER: Final = "other/"
-"""Before the name of a number of an imported run that nothing here has a name for.
+"""Prefix of a metric of an imported run that has no name here.
 
 Our own trainer writes no such name.
 """
 STATUSES: Final[tuple[RunStatus, ...]] = ("finished", "stopped", "failed", "oom")
 LIVE_STATUSES: Final = ("running", "paused", "stalled")
 RESUMABLE_STATUSES: Final = ("stopped", "failed", "oom", "gone")
-"""Of runs that may go on from their newest checkpoint; `gone`: killed, without a `run.end`."""
+"""Of runs that can be resumed from their newest checkpoint; `gone`: killed before `run.end`."""
 
 DEFAULT_BEAT_SECONDS: Final = 30.0
-"""When the trainer of a log that has no `beat` yet is expected to be heard again."""
+"""When the next event of a log without a `beat` is expected."""
 PATIENCE: Final = 3.0
-"""A run is stalled when it is silent for so many times what it promised."""
+"""A run is stalled when it is silent for so many times what it announced."""
 
 
 def metric_of(series: str) -> str:
@@ -249,19 +249,19 @@ def metric_of(series: str) -> str:
 
 
 def unknown_metrics(series: Collection[str]) -> list[str]:
-    """Those that are no metric of ours, in order."""
+    """Return the names that are no metric of ours, sorted."""
     if METRIC_NAMES.issuperset(series):
         return []
     return sorted(name for name in series if metric_of(name) not in METRIC_NAMES)
 
 
 def in_order(components: Iterable[str]) -> list[str]:
-    """Names of components in the order of `COMPONENTS`; those it does not know come last."""
+    """Return components in the order of `COMPONENTS`, unknown ones last."""
     return sorted(components, key=lambda name: _PLACES.get(name, len(_PLACES)))
 
 
 def schema() -> dict[str, object]:
-    """Everything above as plain data for the page (JSON-serialisable, stable key order)."""
+    """Return everything above as plain data for the page (JSON, stable key order)."""
     return {
         "version": VERSION,
         "kinds": dict(KINDS),
@@ -277,12 +277,12 @@ def schema() -> dict[str, object]:
 
 
 def line(event: Mapping[str, Any]) -> str:
-    """One line of a log: JSON without NaN and infinities, which travel as words."""
+    """Return one line of a log: JSON with NaN and infinities as strings."""
     return json.dumps(finite(event), separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def finite(value: Any) -> Any:
-    """Plain data with the words that JavaScript's `Number()` understands for what is not finite."""
+    """Return plain data with non-finite numbers as strings that JavaScript's `Number()` reads."""
     if isinstance(value, dict):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):

@@ -26,6 +26,7 @@ _SCALE: Final[dict[str, int]] = {
     "TIB": 2**40,
 }
 _DECIMAL: Final = ((10**12, "TB"), (GB, "GB"), (10**6, "MB"), (10**3, "KB"))
+_SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _BINARY: Final = ((2**40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB"))
 _TIMES: Final = ((86_400, "days"), (3600, "h"), (60, "min"))
 _COUNTS: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
@@ -55,6 +56,14 @@ def sig3(value: float) -> str:
     rounded = float(f"{value:.2e}")  # decides the exponent after rounding: 9.999 is 10.0, not 10.00
     digits = max(0, 2 - math.floor(math.log10(abs(rounded))))
     return f"{value:,.{digits}f}"
+
+
+def format_power(value: float, digits: int, *, space: str = " ") -> str:
+    """Return a number in scientific notation with so many decimals: 2e-5 → "2 × 10⁻⁵"."""
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if digits else mantissa
+    power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return power if mantissa == "1" else f"{mantissa}{space}×{space}{power}"
 
 
 def format_bytes(size_bytes: float, *, binary: bool = True) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from gpu_runner import demo
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache, run_data
 from gpu_runner.data.encode import Encoder

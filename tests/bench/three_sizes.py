@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from gpu_runner.demo import model_dir
-from gpu_runner.plan.pace import card, product_rate
+from gpu_runner.plan.step_time import find_gpu, matmul_rate
 from unfrozen.job import Job
 from unfrozen.plan.flops import flops
 from unfrozen.units import format_bytes
@@ -113,12 +113,12 @@ def main() -> int:
     on_card = torch.cuda.is_available()
     if on_card:
         properties = torch.cuda.get_device_properties(0)
-        gpu = card(properties.name, properties.total_memory)
+        gpu = find_gpu(properties.name, properties.total_memory)
         if gpu is None or not gpu.bf16_tflops:
             raise SystemExit(f"the planner does not know the {properties.name}: no MFU to tell")
         peak, where = gpu.bf16_tflops * 1e12, gpu.name
     else:
-        peak = product_rate(torch.float32)
+        peak = matmul_rate(torch.float32)
         where = f"a CPU, one product {peak / 1e9:,.0f} GFLOP/s"
     print(f"the runner's defaults on {where}, {STEPS - WARM_UP} timed steps", flush=True)
     good, length = True, 2048 if on_card else 512

@@ -21,7 +21,7 @@ from gpu_runner.model import sharded_load
 from gpu_runner.model.load import Source
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.run.checkpointer import CHECKPOINTS, Checkpointer
-from gpu_runner.run.events.record import History
+from gpu_runner.run.recorder import History
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
 
@@ -66,7 +66,7 @@ def save_and_prune(directory: Path, step: int, **ways: bool) -> None:
 
 WAYS = pytest.mark.parametrize(
     "ways",
-    [{}, {"in_parts": True}, {"in_parts": True, "beside_steps": True}],
+    [{}, {"sharded": True}, {"sharded": True, "asynchronous": True}],
     ids=["whole", "shards", "beside-steps"],
 )
 

@@ -15,7 +15,7 @@ import tiny_llama
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads_and_no_chatter() -> None:
+def _one_thread_and_quiet_libraries() -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

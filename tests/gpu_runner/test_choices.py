@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiny_families
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.model.load import find, load_tokenizer, read_config
 from gpu_runner.plan import plan
-from gpu_runner.plan.shown.table import show_plan
-from gpu_runner.run.resuming import resume
-from gpu_runner.run.start import start
+from gpu_runner.plan.report import show_plan
+from gpu_runner.run.fine_tune import fine_tune
+from gpu_runner.run.resume import resume
 from resumed_runs import assert_same_result, elsewhere, kinds, said, the_run
 from run_process import losses, together, train_here
 
@@ -68,9 +68,9 @@ def metric(run: Path, name: str) -> list[float]:
 def test_stopped_and_resumed_it_is_the_run_that_was_never_stopped(
     config: TrainConfig, console: Console, stop_after: Callable[[int], Console]
 ) -> None:
-    start(config, console)
+    fine_tune(config, console)
     other = elsewhere(config, "stopped")
-    start(other, stop_after(4))
+    fine_tune(other, stop_after(4))
     resume(the_run(other), console)
     one, two = the_run(config), the_run(other)
     assert_same_result(one, two)
@@ -85,7 +85,7 @@ def test_stopped_and_resumed_it_is_the_run_that_was_never_stopped(
 def test_it_says_what_it_does_before_and_when_it_starts(
     config: TrainConfig, console: Console
 ) -> None:
-    planned = plan.make(config)
+    planned = plan.make_plan(config)
     show_plan(console, planned)
     told = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     beta2 = 0.5 ** (planned.trainable_tokens / 6 / 1000)
@@ -99,7 +99,7 @@ def test_it_says_what_it_does_before_and_when_it_starts(
         "<think>: in no training row",
     ):
         assert words in told, words
-    start(config, console)
+    fine_tune(config, console)
     (event,) = kinds(the_run(config), "run.start")
     assert event["recipe"]["rates"] == dict(RATES)
     assert event["recipe"]["decays"] == {"embedding": 0.0}
@@ -113,7 +113,7 @@ def test_it_says_what_it_does_before_and_when_it_starts(
 def test_the_trained_model_has_the_tokens_and_loads_in_transformers(
     config: TrainConfig, console: Console
 ) -> None:
-    start(config, console)
+    fine_tune(config, console)
     place = the_run(config) / "model"
     model, tokenizer = (
         kind.from_pretrained(place) for kind in (AutoModelForCausalLM, AutoTokenizer)
@@ -126,8 +126,8 @@ def test_the_trained_model_has_the_tokens_and_loads_in_transformers(
     assert model.generate(**tokenizer("1+1=<tool>", return_tensors="pt"), max_new_tokens=2).numel()
     again = replace(config, model=str(place), runs=config.runs + "-again")
     with pytest.raises(UsageError, match="'<tool>' is a token of this tokenizer already"):
-        start(again, console)
-    start(replace(again, add_tokens=None), console)
+        fine_tune(again, console)
+    fine_tune(replace(again, add_tokens=None), console)
     assert read_config(find(str(place)))[1] is not None
 
 
@@ -139,7 +139,7 @@ def test_a_new_token_is_measured_from_where_it_began(
     model = tiny_llama.directory(tmp_path / "model", vocab_size=257, tie_word_embeddings=tied)
     given = {"model": str(model), "data": str(tools_file), "general": (), "steps": 2}
     given |= {"lr": 1e-12, "warmup": 0, "sample_tokens": 0, "runs": str(tmp_path / "runs")}
-    start(resolve({**given, "add_tokens": NEW}), console)
+    fine_tune(resolve({**given, "add_tokens": NEW}), console)
     run = the_run(resolve(given))
     assert metric(run, "drift/total")[-1] < 1e-6
     kept = load_file(run / "model" / "model.safetensors")
@@ -156,7 +156,7 @@ def test_two_processes_draw_the_same_noise_and_move_parts_at_the_same_rates(
     given |= {"steps": 5, "grad_accum": 2, "lr": 3e-3, "sample_tokens": 0, "neftune_alpha": 10.0}
     given |= {"rates": (("embedding", 0.1), ("norms", 3.0)), "add_tokens": NEW}
     given |= {"decays": (("embedding", 0.0),), "weight_decay": 0.1}
-    start(resolve({**given, "runs": str(tmp_path / "alone")}), console)
+    fine_tune(resolve({**given, "runs": str(tmp_path / "alone")}), console)
     for child in together(train_here, {**given, "runs": str(tmp_path / "both")}):
         child.join()
         assert child.exitcode == 0
@@ -167,7 +167,9 @@ def test_two_processes_draw_the_same_noise_and_move_parts_at_the_same_rates(
     a, b = (load_file(run / "model" / "model.safetensors") for run in (one, two))
     for name, tensor in a.items():
         torch.testing.assert_close(b[name], tensor, rtol=0, atol=1e-4 * float(tensor.abs().max()))
-    quiet = start(resolve({**given, "neftune_alpha": 0.0, "runs": str(tmp_path / "q")}), console)
+    quiet = fine_tune(
+        resolve({**given, "neftune_alpha": 0.0, "runs": str(tmp_path / "q")}), console
+    )
     assert quiet == 0
     assert losses(the_run(resolve({**given, "runs": str(tmp_path / "q")})))[1] != first[1]
 
@@ -180,7 +182,7 @@ def test_evaluations_see_no_noise(
     scores = []
     for alpha in (0.0, 50.0):
         config = resolve({**given, "neftune_alpha": alpha, "runs": str(tmp_path / str(alpha))})
-        start(config, console)
+        fine_tune(config, console)
         scores.append([event["loss"] for event in kinds(the_run(config), "eval")])
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
 
@@ -190,7 +192,7 @@ def test_two_processes_balance_each_its_own_share(
 ) -> None:
     given: dict[str, Any] = {"model": str(mixture), "data": str(sums_file), "general": ()}
     given |= {"steps": 4, "grad_accum": 2, "lr": 3e-3, "sample_tokens": 0, "router_balance": 0.1}
-    start(resolve({**given, "runs": str(tmp_path / "alone")}), console)
+    fine_tune(resolve({**given, "runs": str(tmp_path / "alone")}), console)
     for child in together(train_here, {**given, "runs": str(tmp_path / "both")}):
         child.join()
         assert child.exitcode == 0
@@ -210,7 +212,7 @@ def test_a_balanced_router_is_more_even_in_the_end(
         config = resolve(
             {**given, "router_balance": strength, "runs": str(tmp_path / str(strength))}
         )
-        start(config, console)
+        fine_tune(config, console)
         busiest.append(metric(the_run(config), "router/load_max")[-1])
     assert busiest[1] < busiest[0]
 
@@ -218,7 +220,7 @@ def test_a_balanced_router_is_more_even_in_the_end(
 def test_rates_that_change_at_a_resume_are_told(
     config: TrainConfig, console: Console, stop_after: Callable[[int], Console]
 ) -> None:
-    start(config, stop_after(4))
+    fine_tune(config, stop_after(4))
     run = the_run(config)
     record = run / "config.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "rates": [["head", 0.5]]}))
@@ -243,7 +245,7 @@ def test_what_the_model_has_not_is_refused_before_a_weight_is_loaded(
 ) -> None:
     given = {"model": str(model_dir), "data": str(sums_file), "general": ()}
     with pytest.raises(UsageError, match=said_):
-        plan.make(resolve({**given, **choices}))
+        plan.make_plan(resolve({**given, **choices}))
 
 
 def test_compiled_blocks_hide_their_routers(mixture: Path, sums_file: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpu_runner import installed
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.errors import UsageError
 from run_process import ROOT
 

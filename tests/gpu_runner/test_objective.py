@@ -11,15 +11,15 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, Diverged, UsageError
 from gpu_runner.model.load import find
 from gpu_runner.plan import plan
-from gpu_runner.plan.shown.table import show_plan
-from gpu_runner.run import start as set_up
-from gpu_runner.run.resuming import resume
-from gpu_runner.run.start import start
+from gpu_runner.plan.report import show_plan
+from gpu_runner.run import fine_tune as runner
+from gpu_runner.run.fine_tune import fine_tune
+from gpu_runner.run.resume import resume
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def alerts(config: TrainConfig) -> str:
 def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
     choices: dict[str, Any], make: Make, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, load = make(**choices, grad_accum=1), set_up.loaded
+    config, load = make(**choices, grad_accum=1), runner.load_model
     arrived = []
 
     def loaded(*arguments: Any) -> Any:
@@ -81,8 +81,8 @@ def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
         model.model.norm.weight.register_hook(poison)
         return model, notes
 
-    monkeypatch.setattr(set_up, "loaded", loaded)
-    start(config, console)
+    monkeypatch.setattr(runner, "load_model", loaded)
+    fine_tune(config, console)
     assert metric(config, "train/skipped") == [0, 0, 1, 1, 1, 1]
     rates = metric(config, "opt/lr")
     assert [rate > 0 for rate in rates] == [True, True, False, True, True, True]
@@ -98,13 +98,13 @@ def test_a_nan_at_step_three_is_skipped_counted_shown_and_recovered_from(
     ("save_every", "said"),
     [
         (1, "From its last checkpoint, with other choices: "),
-        (0, "Resumed, it would end the same way: start it anew with other choices."),
+        (0, "Resumed, it would diverge again: start a new run with other settings."),
     ],
 )
 def test_a_run_that_diverged_is_not_said_to_be_resumed(
     save_every: int, said: str, make: Make, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, load = make(grad_accum=1, save_every=save_every, steps=9), set_up.loaded
+    config, load = make(grad_accum=1, save_every=save_every, steps=9), runner.load_model
 
     def loaded(*arguments: Any) -> Any:
         """The run's own model, whose norm has gradients without a number."""
@@ -112,9 +112,9 @@ def test_a_run_that_diverged_is_not_said_to_be_resumed(
         model.model.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
         return model, notes
 
-    monkeypatch.setattr(set_up, "loaded", loaded)
+    monkeypatch.setattr(runner, "load_model", loaded)
     with pytest.raises(Diverged, match="5 steps in a row"):
-        start(config, console)
+        fine_tune(config, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert said in text
     assert "unfrozen resume" not in text
@@ -127,20 +127,20 @@ def test_bf16_to_the_nearest_says_live_how_many_weights_stand_still(
     make: Make, console: Console
 ) -> None:
     config = make(params="bf16", lr=1e-5, steps=3)
-    start(config, console)
+    fine_tune(config, console)
     assert metric(config, "opt/stalled_ratio")[-1] > 0.5
-    assert "of the bf16 weights did not move in the last step" in alerts(config)
+    assert "of the bf16 weights did not change in the last step" in alerts(config)
 
 
 def test_fp32_weights_say_nothing_about_standing_still(make: Make, console: Console) -> None:
     config = make(steps=1)
-    start(config, console)
+    fine_tune(config, console)
     assert not metric(config, "opt/stalled_ratio")
 
 
 def test_an_early_stop_goes_back_to_the_best_weights(make: Make, console: Console) -> None:
     config = make(steps=60, eval_every=1, early_stop=2, lr=0.5, warmup=0, schedule="constant")
-    start(config, console)
+    fine_tune(config, console)
     (end,) = events(config, "run.end")
     task = [event["loss"] for event in events(config, "eval") if event["suite"] == "task"]
     best = min(range(len(task)), key=task.__getitem__)
@@ -159,13 +159,13 @@ def test_an_early_stop_goes_back_to_the_best_weights(make: Make, console: Consol
 
 def test_an_early_stop_does_not_happen_while_the_loss_falls(make: Make, console: Console) -> None:
     config = make(steps=6, eval_every=1, early_stop=2, lr=3e-3)
-    start(config, console)
+    fine_tune(config, console)
     assert events(config, "run.end")[0]["reason"] == "all 6 steps are done"
 
 
 def test_ewc_tells_its_cost_and_leaves_no_file_behind(make: Make, console: Console) -> None:
     config = make(ewc=1.0, fisher_rows=4)
-    start(config, console)
+    fine_tune(config, console)
     assert "EWC: the Fisher of 4 general rows took" in alerts(config)
     assert "no longer held out" in alerts(config)
     (run,) = Path(config.runs).iterdir()
@@ -182,7 +182,7 @@ def test_a_penalty_keeps_the_model_nearer(
     for value in (0.0, 50.0):
         rows = {"fisher_rows": 4} if strength == "ewc" and value else {}
         config = make(**{strength: value}, **rows)
-        start(config, console)
+        fine_tune(config, console)
         drifts.append(events(config, "drift")[-1]["total"])
         shutil.rmtree(config.runs)
     assert drifts[1] < most * drifts[0]
@@ -210,7 +210,7 @@ def test_a_stopped_run_goes_on_bit_by_bit(
     results = []
     for name, at in (("whole", 0), ("broken", 4)):
         config = make(**choices, runs=str(tmp_path / name), save_every=2)
-        start(config, stop_after(at) if at else console)
+        fine_tune(config, stop_after(at) if at else console)
         (run,) = Path(config.runs).iterdir()
         if at:
             assert not (run / "finished").exists()
@@ -223,7 +223,7 @@ def test_a_resumed_run_without_its_fisher_is_refused(
     make: Make, console: Console, stop_after: Callable[[int], Console]
 ) -> None:
     config = make(ewc=1.0, fisher_rows=2, save_every=2)
-    start(config, stop_after(4))
+    fine_tune(config, stop_after(4))
     (run,) = Path(config.runs).iterdir()
     (run / "fisher.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"fisher\.safetensors is gone"):
@@ -234,7 +234,7 @@ def test_the_plan_names_the_optimizer_and_what_holds_the_weights(
     make: Make, console: Console
 ) -> None:
     config = make(ewc=1.0, l2sp=0.5, params="bf16", rounding="kahan", layer_decay=1.2, early_stop=3)
-    show_plan(console, plan.make(config))
+    show_plan(console, plan.make_plan(config))
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "adamw, kahan rounding; l2sp 0.5; ewc 1; each layer below at 1/1.2 of the rate;" in shown
     assert "stops after 3 evaluations without a lower task loss" in shown

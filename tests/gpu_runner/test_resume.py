@@ -97,7 +97,7 @@ def test_out_of_memory_is_caught_with_advice(
 ) -> None:
     """PyTorch may take 150 MB of addresses more than it has; the batch needs twice that."""
     script = (
-        "import resource, torch, transformers, gpu_runner.run.start\n"
+        "import resource, torch, transformers, gpu_runner.run.fine_tune\n"
         "from transformers import LlamaForCausalLM\n"
         "torch.ones(8) @ torch.ones(8)\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"

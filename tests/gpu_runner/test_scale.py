@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from docs import scaling_table
-from gpu_runner.config.options import OPTIONS
+from gpu_runner.cli.options import OPTIONS
 
 LAUNCH = scaling_table.PAGE.parent / "launch"
 SLURM = LAUNCH / "slurm.sh"

@@ -189,7 +189,7 @@ def test_sigterm_stops_all_processes_after_the_same_step(
     run = wait_for_step(tmp_path, 3, process)
     process.send_signal(signal.SIGTERM)  # torchrun passes it on to every process
     output, _ = process.communicate()
-    assert "rows, shared out to 2 processes. This is run" in output
+    assert "examples, sharded over 2 processes. This is run" in output
     end = events(run)[-1]
     assert (end["kind"], end["status"]) == ("run.end", "stopped"), output
     assert (run / "checkpoints" / f"step-{end['step']:06d}").is_dir()

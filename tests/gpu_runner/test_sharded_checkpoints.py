@@ -16,7 +16,7 @@ import tiny_llama
 from gpu_runner.checkpoint import directory
 from gpu_runner.errors import CheckpointError, ModelLoadError, UsageError
 from gpu_runner.model.load import find
-from gpu_runner.run.export import export
+from gpu_runner.run.export_model import export_model
 from gpu_runner.world.sharded_files import StoredTensors
 from run_process import events
 
@@ -193,27 +193,27 @@ def test_an_export_is_a_model_that_transformers_loads(
 ) -> None:
     run = trained(options | {"keep_state": True}, tmp_path / "run", 2)
     (run / "finished").unlink()
-    saved = export(run)
+    saved = export_model(run)
     assert saved.path == run / "export" / "hf"
     expected = weights(run)
     assert_close(expected, load_file(saved.path / "model.safetensors"), 0.0)
     assert (saved.path / "config.json").read_bytes() == (run / "model/config.json").read_bytes()
-    narrow = export(run, tmp_path / "narrow", "bf16").path
+    narrow = export_model(run, tmp_path / "narrow", "bf16").path
     found = load_file(narrow / "model.safetensors")
     assert all(torch.equal(found[n], t.to(torch.bfloat16)) for n, t in expected.items())
     loaded = AutoModelForCausalLM.from_pretrained(narrow)
     assert loaded.dtype == torch.bfloat16
     assert find(str(narrow)).kind == "directory"
-    again = export(run, tmp_path / "again", step=6).path
+    again = export_model(run, tmp_path / "again", step=6).path
     assert_close(expected, load_file(again / "model.safetensors"), 0.0)
 
 
 def test_what_cannot_be_exported_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
     run = trained(options, tmp_path / "run", 2)
     with pytest.raises(UsageError, match=r"--dtype 'fp8' is unknown: choose fp32 or bf16"):
-        export(run, dtype="fp8")
+        export_model(run, dtype="fp8")
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 4: 6\."):
-        export(run, step=4)
+        export_model(run, step=4)
     with pytest.raises(ModelLoadError, match=r"is in shards: unfrozen export"):
         find(str(last_of(run)))
 

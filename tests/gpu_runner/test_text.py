@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from gpu_runner.run.events.progress import RunSummary, Terminal, show
+from gpu_runner.run.terminal import RunSummary, Terminal, show_summary
 from gpu_runner.text import printable, sentence
 
 
@@ -35,7 +35,7 @@ def test_nothing_that_a_run_says_steers_the_terminal() -> None:
         terminal.warn(hostile)
     summary = RunSummary(hostile, losses={hostile: (2.0, 1.0)}, next_steps=[hostile])
     summary.samples = [[hostile, hostile, hostile]]
-    show(console, summary)
+    show_summary(console, summary)
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
     assert "\x1b" not in said

@@ -64,7 +64,7 @@ def test_serve_hands_on_the_options_of_the_runners_own_serve() -> None:
     line = [sys.executable, "build.py", "serve", "--no-open", "--port", "0", "--recipes", "none"]
     answer = subprocess.run(line, capture_output=True, text=True, cwd=build.ROOT, check=False)
     assert answer.returncode == 2
-    assert "--recipes none would change nothing: give --allow-control" in answer.stderr
+    assert "--recipes none has no effect: give --allow-control" in answer.stderr
 
 
 def help_text(package: str, *command: str) -> str:

@@ -224,7 +224,7 @@ def test_the_base_is_empty_of_pytorch_and_of_this_repository(base: Installed) ->
 
 def test_the_base_plans_and_says_what_training_needs(base: Installed) -> None:
     assert "unfrozen train --model demo" in base().stdout
-    assert "Runs are kept in ~/.local/share/unfrozen/runs." in base().stdout
+    assert "Runs are in ~/.local/share/unfrozen/runs." in base().stdout
     planned = base("plan", "--model", "Llama-3.1-8B", "--gpu", "H100")
     assert planned.returncode == 0, planned.stderr
     refused = base(*TRAIN)
@@ -261,7 +261,7 @@ def test_what_it_trains_appears_in_the_page(full: Installed, address: str, page:
     done = full(*TRAIN)
     assert done.returncode == 0, done.stderr
     assert "Runs are kept in ~/.local/share/unfrozen/runs." in done.stdout
-    assert "See it in the page: unfrozen serve" in done.stdout
+    assert "To see it in the page: unfrozen serve" in done.stdout
     watcher = RunReader(page)
     watcher.wait_notice("finished")
     assert watcher.brief["step"] == 20

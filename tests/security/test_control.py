@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import Server
-from gpu_runner.log.mailbox import NAME
+from gpu_runner.log.commands import NAME
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.serve.guard import MAX_BODY_BYTES
 from security.test_door import RUN_CLIMBS
@@ -214,7 +214,7 @@ def test_a_command_has_one_known_key_and_is_text(server: Server, body: Any) -> N
 
 @pytest.mark.parametrize("name", ["", "demo", "one", "../one", "x" * 4000, "<b>", "one\x00"])
 def test_only_what_was_started_is_cancelled(server: Server, name: str) -> None:
-    assert "is not what was started last" in reason(tell(server, CANCEL, {"name": name}), 409)
+    assert "was not launched last" in reason(tell(server, CANCEL, {"name": name}), 409)
     reason(tell(server, CANCEL, {"name": name, "pid": 1}), 400)
     reason(tell(server, CANCEL, {"name": 1}), 400)
 
@@ -225,7 +225,7 @@ def test_a_command_is_one_of_four(server: Server, command: str) -> None:
     assert "there are pause, resume, checkpoint, evaluate, stop" in said
 
 
-@pytest.mark.parametrize("name", [*RUN_CLIMBS, "none", "orders.json", "%2e%2e%2fsecret"])
+@pytest.mark.parametrize("name", [*RUN_CLIMBS, "none", "commands.json", "%2e%2e%2fsecret"])
 def test_no_run_id_reaches_another_folder(server: Server, name: str) -> None:
     assert_refused(tell(server, f"/api/runs/{name}/control", {"command": "stop"}))
 

@@ -20,13 +20,12 @@ import pytest
 
 from conftest import Server
 from gpu_runner.checkpoint import training_state
-from gpu_runner.config.file import stored
+from gpu_runner.config.load import load_record
 from gpu_runner.errors import RunnerError, UsageError
-from gpu_runner.log.mailbox import Mailbox
+from gpu_runner.log.commands import CommandReader
 from gpu_runner.log.writer import EventLog, SystemClock
-from gpu_runner.serve import body
-from gpu_runner.serve.launch import STATE
-from gpu_runner.serve.recipes import RecipeIndex
+from gpu_runner.serve import control
+from gpu_runner.serve.launch import STATE, RecipeIndex
 from security.damage import HOSTILE, TEXTUAL, damaged, torn
 from security.wire import ask, assert_refused
 
@@ -134,9 +133,11 @@ def test_a_body_is_what_it_must_be_or_refused_in_words() -> None:
     texts += [b"\xef\xbb\xbf" + json.dumps(BODIES[0]).encode()]
     texts += [json.dumps(BODIES[0]).encode(code) for code in ("utf-16", "utf-32", "utf-16-le")]
     for data in texts:
-        for fields in (body.COMMAND, body.START, body.CANCEL):
+        for fields in (control.COMMAND, control.START, control.CANCEL):
             found: dict[str, Any] = {}
-            said = refused(lambda f=fields, d=data, into=found: into.update(body.parsed(f, d)))
+            said = refused(
+                lambda f=fields, d=data, into=found: into.update(control.parse_body(f, d))
+            )
             assert len(said.splitlines()) == (not found)
             assert not found or found.keys() == fields.keys()
             json.dumps([found, said], ensure_ascii=False).encode("utf-8")
@@ -210,18 +211,18 @@ def test_state_files_of_any_kind_are_obeyed_by_nobody(server: Server, tmp_path: 
     random_, run = random.Random(14), server.runs / "one"
     for count in range(FILES):
         (server.runs / STATE).write_bytes(text(damaged(STARTED, random_), random_))
-        (run / "orders.json").write_bytes(text(damaged(ORDERS, random_) | {"v": 2}, random_))
+        (run / "commands.json").write_bytes(text(damaged(ORDERS, random_) | {"v": 2}, random_))
         (run / "config.json").write_bytes(text(damaged(CONFIG, random_), random_))
         for path in ("/api/control", "/api/runs") if count % 5 == 0 else ("/api/control",):
             answer = ask(server, path)
             assert answer is not None
             assert answer.status == 200, (count, path, answer.body)
-        assert Mailbox(run, "one", 0).read().seq == 0
-        refused(lambda: stored((run / "config.json").read_bytes(), "it"))
+        assert CommandReader(run, "one", 0).read().seq == 0
+        refused(lambda: load_record((run / "config.json").read_bytes(), "it"))
         (tmp_path / "state.json").write_bytes(text(damaged(CHECKPOINT, random_), random_))
         refused(lambda: training_state.remembered(tmp_path, training_state.read_state(tmp_path)))
     assert "Traceback" not in server.log.read_text()
-    for path in (server.runs / STATE, run / "orders.json", run / "config.json"):
+    for path in (server.runs / STATE, run / "commands.json", run / "config.json"):
         path.unlink()
 
 

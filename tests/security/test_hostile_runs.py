@@ -142,7 +142,7 @@ def test_nothing_of_it_reaches_the_terminal_or_changes_a_file(server: Server) ->
     said = server.log.read_bytes()
     assert b"Traceback" not in said
     assert b"\x1b" not in said
-    assert not list(server.runs.glob("*/orders.json"))
+    assert not list(server.runs.glob("*/commands.json"))
     assert (server.runs / "started.json").is_symlink()
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.config.resolve import resolve
-from gpu_runner.config.schema import RANGES, WORDS
+from gpu_runner.config.load import resolve
+from gpu_runner.config.schema import ALLOWED, RANGES
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import predict
@@ -35,8 +35,8 @@ def predicted(name: str, **choices: Any) -> Recipe:
 
 
 def test_its_words_are_those_of_the_command_line() -> None:
-    assert WORDS["optimizer"] == runner.OPTIMIZERS
-    assert WORDS["loss"] == tuple(runner.LOSSES)
+    assert ALLOWED["optimizer"] == runner.OPTIMIZERS
+    assert ALLOWED["loss"] == tuple(runner.LOSSES)
     assert RANGES["micro_batch"] == (1, runner.MOST_AT_ONCE)
     assert RANGES["grad_accum"] == (1, runner.MOST_MICRO_BATCHES)
     assert RANGES["seq_len"] == runner.LENGTHS

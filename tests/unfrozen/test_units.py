@@ -10,6 +10,7 @@ from unfrozen.units import (
     format_count,
     format_duration,
     format_elapsed,
+    format_power,
     gb,
     gib,
     parse_bytes,
@@ -33,6 +34,16 @@ from unfrozen.units import (
 )
 def test_three_significant_digits(value: float, text: str) -> None:
     assert sig3(value) == text
+
+
+def test_a_power_of_ten_stands_alone_where_nothing_multiplies_it() -> None:
+    assert [format_power(value, 1) for value in (1e-5, 2e-5, 3.4e38, 1.25e-7)] == [
+        "10⁻⁵",
+        "2 × 10⁻⁵",
+        "3.4 × 10³⁸",
+        "1.2 × 10⁻⁷",
+    ]
+    assert format_power(20.0, 0) == "2 × 10¹"
 
 
 def test_a_number_that_is_not_finite_has_no_digits() -> None:

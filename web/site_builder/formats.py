@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 
 from unfrozen import units
-from unfrozen.units import GB, sig3
+from unfrozen.units import GB, format_power, sig3
 
 NO_BREAK = "\u00a0"
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SCALES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
 
 
@@ -76,6 +75,4 @@ def rate(value: float) -> str:
     """A learning rate, or another small number, as one writes it: 1e-05 → "10⁻⁵", 2e-5 →
     "2 × 10⁻⁵".
     """
-    mantissa, _, exponent = f"{value:.2e}".partition("e")
-    digits, power = mantissa.rstrip("0").rstrip("."), f"10{str(int(exponent)).translate(_RAISED)}"
-    return power if digits == "1" else f"{digits}{NO_BREAK}×{NO_BREAK}{power}"
+    return format_power(value, 2, space=NO_BREAK)

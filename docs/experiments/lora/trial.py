@@ -1,6 +1,6 @@
 """One training run of the comparison, by the runner's own parts, and what is kept of it.
 
-Both methods go through `running.execute`: the same rows in the same order, loss, schedule,
+Both methods go through `fine_tune.fit`: the same rows in the same order, loss, schedule,
 clipping, optimizer, evaluation and log. Only what is trained differs, and how its way is measured.
 """
 
@@ -20,8 +20,7 @@ from rich.console import Console
 
 from forgetting import earlier_english_rows
 from gpu_runner.checkpoint.directory import Saved, publish
-from gpu_runner.checkpoint.training_state import History
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.errors import Diverged
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import Prediction
@@ -30,13 +29,10 @@ from gpu_runner.model.save import save
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.run import start
+from gpu_runner.run import payloads
 from gpu_runner.run.checkpointer import Checkpointer
-from gpu_runner.run.events import start_event
-from gpu_runner.run.prepared import PreparedRun
-from gpu_runner.run.running import execute
+from gpu_runner.run.fine_tune import PreparedRun, fine_tune, fit
 from gpu_runner.train.initial_weights import Anchor
-from gpu_runner.train.loop import State
 from gpu_runner.world import World
 from lora.methods import AdapterDrift, Method, Trained, adapt
 from record_runs import smollm2_gguf
@@ -127,16 +123,17 @@ def run(setting: Setting, model: str, wanted: Run, folder: Path) -> tuple[TrialR
         scored = folder / "scored.jsonl"
         scored.write_text(text, encoding="utf-8")
         given["general"] = (("english", str(scored)),)
-    planned = plan.make(resolve(given))
+    planned = plan.make_plan(resolve(given))
     quiet, trained = Console(quiet=True), 0
     try:
         if wanted.method.rank is None:
             trained = _parameters(planned)
-            start.start(planned.config, quiet)
+            fine_tune(planned.config, quiet)
         else:
             adapted = _adapted(planned, wanted.method.rank, folder / wanted.id)
             trained = Trained(adapted.model).count
-            execute(adapted, quiet)
+            rank = f"Adapters of rank {wanted.method.rank} train"
+            fit(adapted, quiet, [("info", f"{rank}, {trained:,} numbers; the model is frozen.")])
     except Diverged:
         pass
     (log,) = folder.glob("*/events.jsonl")
@@ -178,9 +175,9 @@ def _looks(events: list[dict[str, Any]]) -> list[list[float]]:
 
 def provenance() -> dict[str, Any]:
     """What computes a run here: versions, processor, threads, day."""
-    hardware = start_event.hardware(torch.device("cpu"))
+    hardware = payloads.hardware(torch.device("cpu"))
     return {
-        "versions": start_event.versions() | {"peft": version("peft")},
+        "versions": payloads.versions() | {"peft": version("peft")},
         "cpu": hardware["cpu"],
         "threads": hardware["threads"],
         "date": f"{date.today()}",
@@ -204,14 +201,13 @@ def _parameters(planned: RunPlan) -> int:
 
 
 def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
-    """A run like that of `start.start`, of which only fresh adapters train."""
+    """A run like that of `fine_tune`, of which only fresh adapters train."""
     config = planned.config
     directory.mkdir(mode=0o700)
     model = load(planned.source, planned.tokenizer, config.params, planned.device)
     torch.manual_seed(config.seed)  # the start of the adapters
     trained = adapt(model, rank)
     optimizer = optim.build(trained, lr=config.lr, weight_decay=config.weight_decay)
-    text = f"Adapters of rank {rank} train, {trained.count:,} numbers; the model is frozen."
     return PreparedAdapterRun(
         plan=replace(planned, prediction=predicted(planned, rank)),
         directory=directory,
@@ -219,10 +215,6 @@ def _adapted(planned: RunPlan, rank: int, directory: Path) -> PreparedRun:
         anchor=cast(Anchor, AdapterDrift()),
         optimizer=optimizer,
         world=World(),
-        state=State(),
-        history=History(),
-        attempt=0,
-        notes=[("info", text)],
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gpu_runner.calibrate import measuring, steps
-from gpu_runner.plan.pace import card
+from gpu_runner.plan.step_time import find_gpu
 from unfrozen.plan.timing.calibration import Calibration
 
 
@@ -18,7 +18,7 @@ def measure(
     """Measure a device for about five times `seconds`, and read the runs in a folder."""
     name, gpu = measuring.device_name(device), None
     if device.type == "cuda":
-        gpu = card(name, torch.cuda.get_device_properties(device).total_memory)
+        gpu = find_gpu(name, torch.cuda.get_device_properties(device).total_memory)
     rates = measuring.products(device, seconds)
     found = Calibration(
         device=name,

@@ -1,13 +1,10 @@
-"""The command line: its words, its help, and nothing heavy before it is needed.
+"""The command line: its commands, their help, and nothing heavy before it is needed.
 
 Reading order:
 
-- `loading` — the libraries behind a run
-- `exits` — a mistake becomes one message and its exit code
-- `commands` — train · plan · resume · export · serve · …
-- `data` — what a run would train, before it does
-- `bringing` — `import`: runs of other tools
-- `calibrating` — `calibrate`: what this machine really does
-- `application` — … as one application, each loaded when it is asked for
+- `console` — the libraries behind a run; an error becomes one message and its exit code
+- `options` — the options of `train`, one for each setting
+- `commands` — serve, train, resume, export, data, import, doctor and more
+- `application` — all of them as one application
 - `command_line` — `unfrozen`: one command for the page, the planner and the runner
 """

@@ -1,7 +1,7 @@
-"""All of `unfrozen` as a typer application: its commands, its version, what a shell completes.
+"""All of `unfrozen` as a typer application: its commands, its version, its shell completion.
 
-The planner reads its own command line, with argparse; it is asked for its options only where a
-shell completes them, because that loads all of it.
+The planner parses its own command line, with argparse; its options are declared here only for shell
+completion, because that loads all of it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gpu_runner.cli import commands
-from gpu_runner.cli.bringing import import_
-from gpu_runner.cli.calibrating import calibrate
-from gpu_runner.cli.commands import EXIT_CODES
-from gpu_runner.cli.data import data
+from gpu_runner.cli.commands import COMMANDS, EXIT_CODES
 
-COMMANDS: Final[tuple[Callable[..., None], ...]] = (*commands.COMMANDS, data, import_, calibrate)
 SAYS: Final = "An article on full fine-tuning that you can run, and a runner that does it for real."
 
 
 def application(*, completing: bool = False) -> typer.Typer:
-    """All commands; `completing` declares the planner's options too."""
+    """Return the application; `completing` declares the planner's options too."""
     app = typer.Typer(
         no_args_is_help=True, pretty_exceptions_enable=False, help=SAYS, epilog=EXIT_CODES
     )
@@ -38,9 +33,7 @@ def application(*, completing: bool = False) -> typer.Typer:
 
 
 def alone(name: str) -> typer.Typer | None:
-    """One command by itself, None where there is no such: typer takes as long again to read the
-    options that stand before a command.
-    """
+    """Return one command by itself, which typer loads in half the time; None if unknown."""
     for command in COMMANDS:
         if command.__name__ == name:
             app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -59,15 +52,15 @@ def _show_version(wanted: bool) -> None:
 
 def unfrozen(
     version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", callback=_show_version)
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version)
     ] = False,
 ) -> None:
-    """What stands before every command."""
+    """Options before every command."""
     del version
 
 
 def plan() -> None:
-    """What a training job will hold, before it is started. Needs no PyTorch."""
+    """Predict the memory of a training job before it is launched. Needs no PyTorch."""
     from gpu_runner.system.calibration import FILE_ENV, place
     from unfrozen.__main__ import main
 
@@ -77,7 +70,7 @@ def plan() -> None:
 
 
 def planner() -> Callable[..., None]:
-    """The same with the options that the planner's own parser has."""
+    """Return `plan` with the options of the planner's own parser."""
     from unfrozen.__main__ import parser
 
     def command(**_: Any) -> None:
@@ -93,7 +86,7 @@ def planner() -> Callable[..., None]:
 
 
 def _parameter(action: argparse.Action) -> Parameter:
-    """An argument of argparse in typer's words; every value stays the text it is."""
+    """Return an argument of argparse as one of typer; every value stays text."""
     names: dict[str, Any] = {"help": action.help, "autocompletion": _values(action)}
     declared: Any = typer.Option(*action.option_strings, **names)
     if not action.option_strings:
@@ -105,7 +98,7 @@ def _parameter(action: argparse.Action) -> Parameter:
 
 
 def _values(action: argparse.Action) -> Callable[[str], list[str]]:
-    """Which values of an option begin like this."""
+    """Return what completes the values of an option."""
 
     def values(incomplete: str) -> list[str]:
         return [name for name in _known(action) if name.lower().startswith(incomplete.lower())]
@@ -121,5 +114,5 @@ def _known(action: argparse.Action) -> list[str]:
     if action.dest == "gpu":
         from unfrozen.hardware.gpus import GPUS
 
-        return [card.name for card in GPUS]
+        return [gpu.name for gpu in GPUS]
     return [str(choice) for choice in action.choices or ()]

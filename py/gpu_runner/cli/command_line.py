@@ -1,7 +1,7 @@
 """`unfrozen`: one command for the page, the planner and the runner.
 
 `unfrozen plan` goes straight to the planner, which needs the standard library only. Everything else
-is told to typer, which also knows how shells complete a line.
+goes to typer, which also completes command lines in a shell.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ Unfrozen: an article on full fine-tuning that you can run, and a runner that doe
   {0} serve                 the article and your runs, in your browser
   {0} train --model demo    fine-tune a small model, and watch it in the page
   {0} plan --model Llama-3.1-8B --gpu H100
-  {1}                       the memory a run will hold, before it starts
-  {0} doctor                what this machine has, and what it lacks
+  {1}                       predict the memory of a run before it launches
+  {0} doctor                check this machine
 
-data, import, resume, export, calibrate, selftest, bench and trace are there too: see --help.
---install-completion teaches your shell their names. Runs are kept in {2}.
+More commands: data, import, resume, export, calibrate, selftest, bench, trace; see --help.
+--install-completion completes them in your shell. Runs are in {2}.
 """
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Entry point; `arguments` stand for `sys.argv[1:]`."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Run the command line; `arguments` replace `sys.argv[1:]`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     completing = COMPLETE_ENV in os.environ
-    if words[:1] == ["plan"] and not completing:
+    if arguments[:1] == ["plan"] and not completing:
         from unfrozen.__main__ import main as planner
 
-        sys.exit(planner(words, "unfrozen"))
-    if not words and not completing:
+        sys.exit(planner(arguments, "unfrozen"))
+    if not arguments and not completing:
         print(welcome(), end="")
         return None
     from gpu_runner.cli.application import alone, application
 
-    if not completing and (one := alone(words[0])) is not None:
-        return one(args=words[1:], prog_name=f"unfrozen {words[0]}")
-    return application(completing=completing)(args=words, prog_name="unfrozen")
+    if not completing and (one := alone(arguments[0])) is not None:
+        return one(args=arguments[1:], prog_name=f"unfrozen {arguments[0]}")
+    return application(completing=completing)(args=arguments, prog_name="unfrozen")
 
 
 def welcome() -> str:
-    """What this is and what to type, in ten lines."""
+    """Return what this is and what to type, in ten lines."""
     from gpu_runner.installed import program, runs_folder, short
 
     own = program()

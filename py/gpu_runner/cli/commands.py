@@ -1,4 +1,4 @@
-"""What the command line can do: train, resume, export, doctor, selftest, bench, trace, serve.
+"""The commands of `unfrozen`: serve, train, resume, export, data, import, doctor and more.
 
 Everything heavy is imported inside the commands: `--help` answers at once, and `serve` never loads
 PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
@@ -6,28 +6,35 @@ PyTorch. Exit codes: see `gpu_runner.errors.ExitCode`.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gpu_runner.cli.exits import exit_with
-from gpu_runner.cli.loading import console_with_libraries
-from gpu_runner.config.options import configuration, takes_options
-from gpu_runner.errors import (
-    MEANINGS,
-    ExitCode,
-)
-from gpu_runner.installed import RUNS_ENV, built_page, runs_folder, short
+from gpu_runner.cli.console import console_with_libraries, exit_with
+from gpu_runner.cli.options import OPTIONS, config_from_options, takes_options
+from gpu_runner.config.load import resolve
+from gpu_runner.errors import MEANINGS, ExitCode, UsageError
+from gpu_runner.installed import RUNS_ENV, built_page, program, runs_folder, short
+from gpu_runner.text import counted, printable
+
+if TYPE_CHECKING:
+    from gpu_runner.config.schema import TrainConfig
+    from gpu_runner.data.encode import Example
+    from gpu_runner.log.import_runs import Imported
+    from gpu_runner.model.load import Source
+
 
 EXIT_CODES: Final = f"Exit codes: {', '.join(f'{code} {text}' for code, text in MEANINGS.items())}."
 
 
 def run_ids(incomplete: str) -> list[str]:
-    """For the shell's completion: the runs whose id begins like this, the newest first."""
+    """Return, for shell completion, the runs whose id begins so, the newest first."""
     try:
         names = [entry.name for entry in runs_folder().iterdir() if entry.is_dir()]
     except OSError:
@@ -44,13 +51,28 @@ Runs = Annotated[
     typer.Option(help=f"Directory of the runs; else {RUNS_ENV}, else {short(runs_folder())}."),
 ]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-TRUST: Final = typer.Option("--trust-remote-code", help="Run Python files that the model brings.")
+TRUST: Final = typer.Option(
+    "--trust-remote-code", help="Run Python files that the model brings; read them first."
+)
+
+
+def _runs(given: str | None) -> Path:
+    """Return the folder of runs that was given, else the default one."""
+    return runs_folder() if given is None else Path(given).expanduser()
+
+
+def run_directory(run: str, runs: str | None) -> Path:
+    """Return the directory of a run that was given by its path or by its id."""
+    path = Path(run).expanduser()
+    if not path.is_dir():
+        return _runs(runs) / run
+    return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id
 
 
 def may_be_dry(command: Callable[..., None]) -> Callable[..., None]:
-    """The same command with `--dry-run`."""
-    text = "Say what it would take: memory, steps, time, disk. Nothing is run."
-    kind = Annotated[bool, typer.Option("--dry-run", help=text, rich_help_panel="Yes or no")]
+    """Return the command with the option `--dry-run`."""
+    text = "Print memory, steps, time and disk that it would take; train nothing."
+    kind = Annotated[bool, typer.Option("--dry-run", help=text, rich_help_panel="Options")]
     own = signature(command)
     dry = Parameter("dry_run", Parameter.KEYWORD_ONLY, default=False, annotation=kind)
     command.__annotations__["dry_run"] = kind
@@ -68,29 +90,29 @@ def train(options: dict[str, Any]) -> None:
         exit_with(lambda: _show_plan(options))
 
     def run() -> ExitCode:
-        config, console = configuration(options), console_with_libraries()
-        from gpu_runner.run.start import start
+        config, console = config_from_options(options), console_with_libraries()
+        from gpu_runner.run.fine_tune import fine_tune
 
-        return start(config, console)
+        return fine_tune(config, console)
 
     exit_with(run)
 
 
 def _show_plan(options: dict[str, Any]) -> ExitCode:
-    config, console = configuration(options), console_with_libraries()
+    config, console = config_from_options(options), console_with_libraries()
     from gpu_runner.memory.tracing import predict_by_tracing
-    from gpu_runner.plan import plan
-    from gpu_runner.plan.shown import table
-    from gpu_runner.plan.shown.reading import reading
+    from gpu_runner.plan.plan import check_new, make_plan
+    from gpu_runner.plan.reading_progress import show_reading
+    from gpu_runner.plan.report import show_plan
     from gpu_runner.world import World
 
-    plan.check_new(config.out)
-    if int(os.environ.get("RANK", "0")) == 0:  # of several under torchrun, one says it for all
+    check_new(config.out)
+    if int(os.environ.get("RANK", "0")) == 0:  # of several under torchrun, one prints for all
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
         World(size=ranks).check(config.grad_accum)
-        with reading(console) as watch:
-            planned = plan.make(config, ranks=ranks, trace=predict_by_tracing, watch=watch)
-        table.show_plan(console, planned)
+        with show_reading(console) as watch:
+            plan = make_plan(config, ranks=ranks, trace=predict_by_tracing, watch=watch)
+        show_plan(console, plan)
     return ExitCode.OK
 
 
@@ -101,27 +123,29 @@ def resume(
         int | None,
         typer.Option(
             metavar="<number>",
-            help="Go on to this step in all, also after the end: by the schedule of such a run.",
+            help="Train to this step in all, also after the last: by the schedule of such a run.",
         ),
     ] = None,
     accept_changes: Annotated[
         bool,
-        typer.Option("--accept-changes", help="Although model or data are not what they were."),
+        typer.Option(
+            "--accept-changes", help="Resume although the model or the data have changed."
+        ),
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin again at step 0, if no checkpoint is whole.")
+        bool, typer.Option("--restart", help="Start again at step 0 if no checkpoint is whole.")
     ] = False,
     trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
-    """Go on with a stopped or killed run, bit by bit as if nothing had happened."""
+    """Resume a stopped or killed run, bit for bit as if it had never stopped."""
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.run.resuming import Wish
-        from gpu_runner.run.resuming import resume as resume_run
+        from gpu_runner.run.resume import ResumeOptions
+        from gpu_runner.run.resume import resume as resume_run
 
-        wish = Wish(trust_remote_code, steps, accept_changes, restart)
-        return resume_run(run_directory(run, runs), console, wish)
+        options = ResumeOptions(trust_remote_code, steps, accept_changes, restart)
+        return resume_run(run_directory(run, runs), console, options)
 
     exit_with(go)
 
@@ -130,15 +154,17 @@ def export(
     run: Run,
     to: Annotated[str, typer.Option(help="csv, tensorboard, wandb-offline or hf.")] = "csv",
     dtype: Annotated[
-        str | None, typer.Option(help="Of hf: fp32 or bf16; else as it was trained.")
+        str | None, typer.Option(help="For hf: fp32 or bf16; else the dtype it was trained in.")
     ] = None,
     step: Annotated[
-        int | None, typer.Option(metavar="<number>", help="Of hf: the checkpoint of this step.")
+        int | None, typer.Option(metavar="<number>", help="For hf: the checkpoint of this step.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Of hf: where; else into the run.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="For hf: the directory to write; else in the run.")
+    ] = None,
     runs: Runs = None,
 ) -> None:
-    """A run's numbers for other tools, or its model for transformers (hf), beside its log.
+    """Export a run's metrics for other tools, or its model for transformers (hf).
 
     Needs no PyTorch for csv.
     """
@@ -146,21 +172,21 @@ def export(
     def go() -> ExitCode:
         directory = run_directory(run, runs)
         if to == "hf":
-            from gpu_runner.run.export import export as write_model
+            from gpu_runner.run.export_model import export_model
 
             place = Path(out).expanduser() if out else None
-            typer.echo(write_model(directory, place, dtype, step).path)
+            typer.echo(export_model(directory, place, dtype, step).path)
             return ExitCode.OK
-        from gpu_runner.log.export import export as write
+        from gpu_runner.log.export_metrics import export_metrics
 
-        typer.echo(write(directory, to))
+        typer.echo(export_metrics(directory, to))
         return ExitCode.OK
 
     exit_with(go)
 
 
 def doctor(runs: Runs = None) -> None:
-    """What is installed, which device is there, what is missing, and what to type about it."""
+    """Check what is installed, which device is there, what is missing and how to get it."""
 
     def go() -> ExitCode:
         from rich.console import Console
@@ -176,10 +202,10 @@ def selftest(
     device: DeviceName = "auto",
     report: Annotated[
         Path | None,
-        typer.Option(help="Also write it, to send: a name that ends in .json or .md."),
+        typer.Option(help="Also write a report to send: a file name that ends in .json or .md."),
     ] = None,
 ) -> None:
-    """Whether this machine computes what it should: every path, in under two minutes."""
+    """Test whether this machine computes correctly: every path, in under two minutes."""
 
     def go() -> ExitCode:
         console = console_with_libraries()
@@ -192,9 +218,9 @@ def selftest(
 
 def bench(
     device: DeviceName = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """What this machine trains: speed, MFU and memory of three sizes, rows and packed."""
+    """Benchmark training: speed, MFU and memory of three model sizes, padded and packed."""
 
     def go() -> ExitCode:
         console = console_with_libraries()
@@ -206,10 +232,12 @@ def bench(
 
 
 def trace(
-    job: Annotated[str, typer.Argument(help="A planner's job or a list of them; - reads stdin.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One row a job, as JSON.")] = False,
+    job: Annotated[
+        str, typer.Argument(help="A job of the planner (JSON) or a list of them; - reads stdin.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a job.")] = False,
 ) -> None:
-    """What one step of a job holds, traced tensor by tensor, beside the plan. Nothing is run."""
+    """Trace one step of a job tensor by tensor, beside its plan; train nothing."""
 
     def run() -> ExitCode:
         console = console_with_libraries()
@@ -224,21 +252,19 @@ def trace(
 def serve(
     runs: Runs = None,
     port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 8765,
-    site: Annotated[
-        Path | None, typer.Option(help="Another built page than the one that came along.")
-    ] = None,
+    site: Annotated[Path | None, typer.Option(help="Folder of another built page.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     allow_control: Annotated[
         bool,
-        typer.Option("--allow-control", help="Let the page start, pause, save and stop runs."),
+        typer.Option("--allow-control", help="Let the page launch, pause, save and stop runs."),
     ] = False,
     recipes: Annotated[
         Path | None,
-        typer.Option(help="Folder of run.toml files that the page may start, beside the demo."),
+        typer.Option(help="Folder of TOML files that the page may launch, beside the demo."),
     ] = None,
 ) -> None:
-    """The page and the runs on one loopback address. Needs no PyTorch."""
+    """Serve the page and the runs on one loopback address. Needs no PyTorch."""
     from gpu_runner.serve.app import run_server
 
     def go() -> int:
@@ -255,6 +281,187 @@ def serve(
     exit_with(go)
 
 
+MOST_SHOWN: Final = 10_000
+_SCORED: Final = 64
+"""Examples that are scored where the weights are on this machine."""
+
+
+def _help(name: str) -> str:
+    return OPTIONS[name][1].rstrip(".") + "."
+
+
+def data(
+    file: Annotated[str, typer.Argument(help="Data as --data of `train` takes it.")],
+    model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
+    chat_template: Annotated[str | None, typer.Option(help=_help("chat_template"))] = None,
+    train_on: Annotated[str | None, typer.Option(help=_help("train_on"))] = None,
+    seq_len: Annotated[int | None, typer.Option(help=_help("seq_len"))] = None,
+    micro_batch: Annotated[int | None, typer.Option(help=_help("micro_batch"))] = None,
+    rows: Annotated[int, typer.Option(help="Examples to print in full.")] = 3,
+    score: Annotated[
+        int | None,
+        typer.Option(
+            help="Examples to score with the model; else 64, or 0 if it must be downloaded."
+        ),
+    ] = None,
+    trust_remote_code: Annotated[bool, TRUST] = False,
+) -> None:
+    """Show what will be trained of your data: tokens, ends, lengths, duplicates; train nothing."""
+
+    def go() -> ExitCode:
+        for name, value in (("rows", rows), ("score", score or 0)):
+            if not 0 <= value <= MOST_SHOWN:
+                raise UsageError(
+                    f"--{name} {value} is out of bounds: give a number from 0 to {MOST_SHOWN:,}."
+                )
+        given = {
+            "model": model,
+            "data": file,
+            "chat_template": chat_template,
+            "train_on": train_on,
+            "seq_len": seq_len,
+            "micro_batch": micro_batch,
+            "trust_remote_code": trust_remote_code,
+        }
+        return _show_data(resolve(given), rows, score)
+
+    exit_with(go)
+
+
+def _show_data(config: TrainConfig, rows: int, score: int | None) -> ExitCode:
+    console = console_with_libraries()
+    from gpu_runner.data import run_data
+    from gpu_runner.data.encode import pad_token
+    from gpu_runner.model.load import find, load, load_tokenizer
+    from gpu_runner.plan.data_report import show_data, show_examples, show_losses
+    from gpu_runner.plan.machine import choose_device
+    from gpu_runner.plan.reading_progress import show_reading
+    from gpu_runner.train.evaluate import row_losses
+    from unfrozen.training.order import spread
+
+    source = find(config.model, trusted=config.trust_remote_code)
+    tokenizer = load_tokenizer(source)
+    encoder = run_data.encoder(config, tokenizer)
+    with show_reading(console) as watch:
+        found = run_data.all_rows(config, encoder, watch)
+    show_data(console, config, found, encoder, tokenizer, _generation_config(source))
+    show_examples(console, found, encoder, rows)
+    many = score if score is not None else 0 if source.kind == "hub" else _SCORED
+    if not many:
+        if score is None:
+            console.print(
+                "\nGive --score 64 to download the model too and see its hardest examples."
+            )
+        return ExitCode.OK
+    device = choose_device(config.device)
+    chosen = list(spread(len(found.examples), many))
+    examples: Sequence[Example] = [found.examples[index] for index in chosen]
+    with console.status(f"scoring {len(chosen)} examples"):
+        weights = load(source, tokenizer, config.params, device)
+        losses = row_losses(weights, examples, pad_token(tokenizer), device)
+    show_losses(console, found, encoder, list(zip(chosen, losses, strict=True)))
+    return ExitCode.OK
+
+
+def _generation_config(source: Source) -> Any:
+    """Return the model's generation_config.json; {} where it has none."""
+    try:
+        return json.loads(Path(source.place, "generation_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+MOST_NAME: Final = 200
+"""Characters of a run's name."""
+
+
+def import_(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="trainer_state.json, TensorBoard's event files, run-….wandb; or a folder of them."
+        ),
+    ],
+    runs: Runs = None,
+    name: Annotated[str, typer.Option(help="Name in the page; else that of its folder.")] = "",
+) -> None:
+    """Import runs of Hugging Face Trainer, TensorBoard or W&B for the page. Needs no PyTorch."""
+
+    def go() -> ExitCode:
+        from gpu_runner.log.import_runs import import_runs
+
+        if len(name) > MOST_NAME:
+            raise UsageError(f"--name has {len(name):,} characters: give at most {MOST_NAME}.")
+        place = runs_folder() if runs is None else Path(runs).expanduser()
+        done = []
+        for found in import_runs(path.expanduser(), place, name):
+            _print_imported(found)
+            done.append(found)
+        if all(found.problem for found in done):
+            return ExitCode.DATA
+        served = "" if runs is None else f" --runs {short(Path(runs))}"
+        typer.echo(
+            f"To see {'it' if len(done) == 1 else 'them'} in the page: {program()} serve{served}"
+        )
+        return ExitCode.OK
+
+    exit_with(go)
+
+
+import_.__name__ = "import"  # the word that is typed, which Python has taken
+
+
+def _print_imported(found: Imported) -> None:
+    if found.problem or found.run is None or found.directory is None:
+        typer.secho(f"Error: {printable(found.problem)}.", err=True, fg="red")
+        return
+    run = found.run
+    size = f"{counted(run.points.count, 'number')} up to step {run.last_step:,}"
+    what = size if found.is_new else "imported before, nothing has changed"
+    typer.echo(printable(f"{short(found.directory)}: {what}, from {_origin(found)}"))
+    for note in run.notes:
+        typer.echo(printable(f"  {note}"))
+
+
+def _origin(found: Imported) -> str:
+    first, more = found.files[0], len(found.files) - 1
+    return f"{first}{f' and {more} more' if more else ''}"
+
+
+def calibrate(
+    device: DeviceName = "auto",
+    runs: Runs = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="File to write; else $UNFROZEN_CALIBRATION, else in your configuration folder."
+        ),
+    ] = None,
+) -> None:
+    """Measure matmuls, memory and kernel launches, for the estimates of plan and train."""
+
+    def go() -> ExitCode:
+        console = console_with_libraries()
+        from gpu_runner.calibrate.all import measure
+        from gpu_runner.plan.machine import choose_device
+        from gpu_runner.system.calibration import keep, place
+
+        folder = runs_folder() if runs is None else Path(runs).expanduser()
+        path = place() if to is None else Path(to).expanduser()
+        found = measure(choose_device(device), folder, date.today().isoformat())
+        keep(found, path)
+        console.print(found.sentence(), highlight=False, soft_wrap=True)
+        shown = "" if to is None else f" Set UNFROZEN_CALIBRATION={short(path)} to use it."
+        console.print(
+            f"Written to {short(path)}: `{program()} plan` and `{program()} train` use it.{shown}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return ExitCode.OK
+
+    exit_with(go)
+
+
 COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     serve,
     train,
@@ -264,18 +471,8 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     selftest,
     bench,
     trace,
+    data,
+    import_,
+    calibrate,
 )
 """All commands of the runner; `plan` is the planner's."""
-
-
-def _runs(given: str | None) -> Path:
-    """The folder of runs that was given, else the usual one."""
-    return runs_folder() if given is None else Path(given).expanduser()
-
-
-def run_directory(run: str, runs: str | None) -> Path:
-    """The directory of a run that was given by its path or by its id."""
-    path = Path(run).expanduser()
-    if not path.is_dir():
-        return _runs(runs) / run
-    return path if path.name not in ("", "..") else path.resolve()  # its name is the run's id

@@ -1,4 +1,7 @@
-"""What each choice of a run may be, and which exclude each other; checked before anything loads."""
+"""What each setting of a run may be, and which exclude each other; checked before anything loads.
+
+A message spells a setting as it is typed on the command line: `--lr 1e-5`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from gpu_runner.config import places, tables, tokens
+from gpu_runner.config.source import parse
 from gpu_runner.errors import DataError, UsageError
 from unfrozen.runner import ROUNDED
 
@@ -23,18 +27,34 @@ Loss = Literal["full", "chunked", "linear"]
 TrainOn = Literal["assistant", "last", "all"]
 Checkpointing = Literal["none", "selective", "full"]
 CheckpointFiles = Literal["auto", "whole", "shards"]
+Pairs = tuple[tuple[str, float], ...]
+"""A table of TOML by part of the model: (pattern, number). `unfrozen.training.parts` says which
+weights a pattern matches; the last pattern that matches a weight counts.
+"""
 
 MOST_STEPS: Final = 10_000_000
 WITH_BETAS: Final = ("adamw", "adamw8bit", "muon")
-"""Optimizers that are AdamW, or leave something to it."""
+"""Optimizers that are AdamW, or leave some weights to it."""
+TABLES: Final = ("rates", "decays")
+"""Settings that are tables by part of the model."""
+MOST_PATTERNS: Final = 64
+LONGEST_PATTERN: Final = 200
+"""Characters."""
+MOST_TOKENS: Final = 256
+LONGEST_TOKEN: Final = 64
+"""Characters."""
+_FACTORS: Final = {"rates": (1e-6, 1000.0), "decays": (0.0, 1000.0)}
+_PATHS: Final = (
+    *("model", "data", "eval_data", "replay", "fisher_data", "out", "runs", "chat_template"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What stands in the record of choices beside the type and the default of one.
+class SettingSpec:
+    """What stands in the record of settings beside the type and the default of one.
 
-    help     for a person at the command line
-    group    heading of its option; "" for one that only --set and --config take
+    help     for a person at the command line; without a full stop, the default is appended
+    group    heading under which its option stands in the help
     low      smallest value of a number; as `high` an `int` where it is a whole number
     """
 
@@ -46,46 +66,45 @@ class About:
 
 @cache
 def _types(record: type, *, extras: bool) -> dict[str, Any]:
-    """What `typing` makes of the written types, which takes it long."""
+    """Resolve the written types, which takes `typing` long."""
     return get_type_hints(record, include_extras=extras)
 
 
-def told(record: type) -> dict[str, About]:
-    """What is said of each field of a record, whose types are `Annotated` with it."""
+def settings_of(record: type) -> dict[str, SettingSpec]:
+    """Return the `SettingSpec` of each field of a record, whose types are `Annotated` with it."""
     hints = _types(record, extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
 def ranges(record: type) -> dict[str, tuple[float, float]]:
-    """The smallest and the largest value of every number in a record."""
-    found = told(record).items()
-    return {n: (a.low, a.high) for n, a in found if a.low is not None and a.high is not None}
+    """Return the smallest and the largest value of every number in a record."""
+    found = settings_of(record).items()
+    return {n: (s.low, s.high) for n, s in found if s.low is not None and s.high is not None}
 
 
-def words(record: type) -> dict[str, tuple[str, ...]]:
-    """What may be chosen, of every field that is one of some words."""
+def allowed_values(record: type) -> dict[str, tuple[str, ...]]:
+    """Return the allowed values of every field that is a `Literal`."""
     hints = _types(record, extras=False).items()
     return {name: get_args(kind) for name, kind in hints if get_origin(kind) is Literal}
 
 
-def check(config: Any) -> None:
+def check_config(config: Any) -> None:
     """Check every bound of a `TrainConfig`, and what excludes what. Raises `UsageError`."""
     for name, (low, high) in ranges(type(config)).items():
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise UsageError(
-                f"{_given(config, name)} {value} is out of bounds:"
-                f" give a number from {shown(low)} to {shown(high)}."
+                f"{_typed(config, name)} is out of bounds:"
+                f" give a number from {format_bound(low)} to {format_bound(high)}."
             )
-    for name, choices in words(type(config)).items():
-        value = getattr(config, name)
-        if value not in choices:
-            raise UsageError(
-                f"{_given(config, name)} {value!r} is unknown: choose {' or '.join(choices)}."
-            )
-    places.check(config)
-    tables.check(config)
-    tokens.check(config.add_tokens)
+    for name, values in allowed_values(type(config)).items():
+        if getattr(config, name) not in values:
+            raise UsageError(f"{_typed(config, name)} is unknown: choose {' or '.join(values)}.")
+    _check_paths(config)
+    _check_date(config.today)
+    _check_sources(config)
+    _check_tables(config)
+    check_tokens(config.add_tokens)
     if config.steps is not None and config.warmup is not None and config.warmup > config.steps:
         raise UsageError(
             f"--warmup {config.warmup} is longer than the run of {config.steps} steps:"
@@ -93,130 +112,130 @@ def check(config: Any) -> None:
         )
     if config.params == "bf16" and config.compute == "fp32":
         raise UsageError(
-            "--params bf16 with --compute fp32: the products would run on bf16 weights anyway."
-            " Give --compute auto, or --params fp32."
+            "--compute fp32 with --params bf16: the weights are bf16, so matmuls would compute in"
+            " bf16 anyway. Give --compute auto, or --params fp32."
         )
-    _check_early_update(config)
-    _check_auto(config)
-    _check_objective(config)
+    _check_optimizer_in_backward(config)
+    _check_auto_micro_batch(config)
+    _check_combinations(config)
 
 
-def shown(bound: float) -> str:
-    """A bound as a person writes it."""
+def format_bound(bound: float) -> str:
+    """Return a bound as a person writes it."""
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
 def check_used(options: Mapping[str, Any], config: Any) -> None:
-    """Refuse what would change nothing. Raises `UsageError`; `DataError` for a file not there."""
+    """Refuse settings without effect. Raises `UsageError`; `DataError` for a missing file."""
     penalised = config.l2sp or config.l2sp_pull or config.ewc
     _check_fisher(config)
     for name, used, remedy in (
-        ("replay_share", config.replay, "give --replay the file of rows to mix in"),
-        ("fisher_rows", config.ewc, "give ewc a strength"),
-        ("anchor_in_memory", penalised, "give l2sp, l2sp_pull or ewc a strength"),
+        ("replay_share", config.replay, "give --replay the file of examples to mix in"),
+        ("fisher_rows", config.ewc, "give --ewc a strength"),
+        ("anchor_in_memory", penalised, "give --l2sp, --l2sp-pull or --ewc a strength"),
         ("floor_ratio", config.schedule != "constant", "a constant rate has no floor"),
         ("currency", config.price, "give --price its amount"),
     ):
         default = type(config).__dataclass_fields__[name].default
         if options.get(name) not in (None, default) and not used:
-            raise UsageError(f"{name} {options[name]} would change nothing: {remedy}, or drop it.")
+            raise UsageError(f"{_typed(config, name)} has no effect: {remedy}, or drop it.")
 
 
 def _check_fisher(config: Any) -> None:
-    """Its rows are read when the model is there already: a file that is not is told before."""
+    """Refuse a missing file now: its examples are read only once the model is loaded."""
     source = config.fisher_data
     if source is None or not source.endswith((".jsonl", ".json")):
         return
     if not Path(source).expanduser().exists():
-        raise DataError(f"fisher_data {source}: there is no such file; check the path.")
+        raise DataError(f"--fisher-data {source}: there is no such file; check the path.")
 
 
-def _check_objective(config: Any) -> None:
-    """What belongs to one optimizer, schedule or penalty only. Raises `UsageError`."""
-    for found, what, why in (*_misplaced_choices(config), *_misplaced_penalties(config)):
+def _check_combinations(config: Any) -> None:
+    """Refuse what belongs to another optimizer, schedule or penalty. Raises `UsageError`."""
+    for found, what, why in (*_misplaced_settings(config), *_misplaced_penalties(config)):
         if found:
             raise UsageError(f"{what}: {why}.")
 
 
-def _misplaced_choices(config: Any) -> tuple[tuple[Any, str, str], ...]:
-    """Of optimizer and schedule: whether something has no place, what, and why."""
+def _misplaced_settings(config: Any) -> tuple[tuple[Any, str, str], ...]:
+    """Return, of optimizer and schedule, (whether it is misplaced, which setting, why)."""
     fields = type(config).__dataclass_fields__
     names = ("beta1", "beta2", "beta2_tokens", "epsilon")
     given_betas = [name for name in names if getattr(config, name) != fields[name].default]
     return (
         (
             config.momentum and config.optimizer != "sgd",
-            f"momentum {config.momentum:g}",
-            f"optimizer {config.optimizer} has its own: only sgd takes one",
+            f"--momentum {config.momentum:g}",
+            f"--optimizer {config.optimizer} has its own: only sgd takes one",
         ),
         (
             given_betas and config.optimizer not in WITH_BETAS,
-            ", ".join(given_betas),
-            f"optimizer {config.optimizer} has none: choose adamw, or drop it",
+            ", ".join(map(_option, given_betas)),
+            f"--optimizer {config.optimizer} has none: choose adamw, or drop it",
         ),
         (
             config.beta2_tokens is not None and "beta2" in given_betas,
-            f"beta2 {config.beta2:g} and beta2_tokens {config.beta2_tokens}",
-            "both set how long squares are remembered: give one of them",
+            f"--beta2 {config.beta2:g} and --beta2-tokens {config.beta2_tokens}",
+            "both set the decay of squared gradients: give one of them",
         ),
         (
             config.rounding != "nearest" and config.params == "fp32",
-            f"rounding {config.rounding}",
-            "fp32 weights need none: give --params bf16, or rounding nearest",
+            f"--rounding {config.rounding}",
+            "it applies to bf16 weights only: give --params bf16, or --rounding nearest",
         ),
         (
             config.rounding != "nearest" and config.optimizer not in ROUNDED,
-            f"rounding {config.rounding}",
-            f"{config.optimizer} rounds to the nearest: choose adamw or adafactor",
+            f"--rounding {config.rounding}",
+            f"--optimizer {config.optimizer} rounds to nearest: choose adamw or adafactor",
         ),
         (
             config.router_balance and config.compile,
-            f"router_balance {config.router_balance:g}",
-            "what compile makes of a block hides its router: set compile = false",
+            f"--router-balance {config.router_balance:g}",
+            "a compiled block hides its router: give --no-compile",
         ),
         (
             config.decay_steps is not None and config.schedule != "wsd",
-            f"decay_steps {config.decay_steps}",
-            f"schedule {config.schedule} has no last leg: choose wsd",
+            f"--decay-steps {config.decay_steps}",
+            f"--schedule {config.schedule} has no separate decay phase: choose wsd",
         ),
     )
 
 
 def _misplaced_penalties(config: Any) -> tuple[tuple[Any, str, str], ...]:
-    """The same of what holds the weights near θ₀."""
+    """Return the same for what holds the weights near θ₀."""
     penalised = config.l2sp or config.l2sp_pull or config.ewc
     return (
         (
             config.l2sp_pull * config.lr > 1,
-            f"l2sp_pull {config.l2sp_pull:g}",
-            f"times --lr {config.lr:g} it goes past θ₀: give at most {1 / config.lr:g}",
+            f"--l2sp-pull {config.l2sp_pull:g}",
+            f"times --lr {config.lr:g} it overshoots θ₀: give at most {1 / config.lr:g}",
         ),
         (
             config.l2sp_pull and config.params != "fp32",
-            f"l2sp_pull {config.l2sp_pull:g}",
-            "a pull this small is rounded away in bf16: give --params fp32, or l2sp",
+            f"--l2sp-pull {config.l2sp_pull:g}",
+            "a pull this small is rounded away in bf16: give --params fp32, or --l2sp",
         ),
         (
             config.fisher_data is not None and not config.ewc,
-            f"fisher_data {config.fisher_data}",
-            "only ewc needs it: give ewc a strength, or drop it",
+            f"--fisher-data {config.fisher_data}",
+            "only EWC uses it: give --ewc a strength, or drop it",
         ),
         (
             config.optimizer_in_backward and penalised,
-            "l2sp, l2sp_pull or ewc",
-            "with optimizer_in_backward the gradients are gone when they would be added",
+            "--l2sp, --l2sp-pull or --ewc",
+            "with --optimizer-in-backward, gradients are freed before a penalty can be added",
         ),
     )
 
 
-def _check_early_update(config: Any) -> None:
+def _check_optimizer_in_backward(config: Any) -> None:
     if not config.optimizer_in_backward:
         return
     for name, found, why, remedy in (
         (
             "grad-accum",
             config.grad_accum > _processes(),  # one micro-batch each
-            "a weight that has moved cannot wait for more gradients",
+            "a weight is updated at its first gradient and cannot accumulate more",
             _processes(),
         ),
         ("clip", config.clip > 0, "the global norm is known only after the last gradient", 0),
@@ -224,36 +243,152 @@ def _check_early_update(config: Any) -> None:
         if found:
             value = getattr(config, name.replace("-", "_"))
             raise UsageError(
-                f"--{name} {value} with optimizer_in_backward: {why}. Give --{name} {remedy}, or"
-                " optimizer_in_backward = false."
+                f"--{name} {value} with --optimizer-in-backward: {why}. Give --{name}"
+                f" {remedy}, or --no-optimizer-in-backward."
             )
 
 
-def _check_auto(config: Any) -> None:
+def _check_auto_micro_batch(config: Any) -> None:
     if not config.auto_micro_batch:
         return
     if config.optimizer_in_backward:
         raise UsageError(
-            "auto_micro_batch with optimizer_in_backward: fewer rows at once need accumulation,"
-            " which the latter forbids. Set one of them to false."
+            "--auto-micro-batch with --optimizer-in-backward: a smaller micro-batch needs gradient"
+            " accumulation, which --optimizer-in-backward forbids. Drop one of them."
         )
     if _processes() > 1:
         raise UsageError(
-            "auto_micro_batch with several processes: each would look at its own free memory. Ask"
-            " `plan` what fits on one, and give --micro-batch."
+            "--auto-micro-batch with several processes: each would see its own free memory. Run"
+            " `train --dry-run --auto-micro-batch` on one, and give --micro-batch."
         )
 
 
 def _processes() -> int:
-    """How many torchrun has started; what is no number, `world` refuses."""
+    """Return how many processes torchrun has launched; `world` refuses what is no number."""
     given = os.environ.get("WORLD_SIZE", "1")
     return int(given) if given.isdecimal() else 1
 
 
-def _given(config: Any, name: str) -> str:
-    """How a choice is given: its option, or its name where only --set and --config take it."""
-    return f"--{_option(name)}" if told(type(config))[name].group else name
+def _check_sources(config: Any) -> None:
+    general = tuple(file for _, file in config.general or ())
+    for given in (config.eval_data, config.replay, config.fisher_data, *general):
+        if given and parse(given).weight != 1:
+            raise UsageError(
+                f"{given}: only training data has a weight: give it to --data or --mix."
+            )
+    for given in (config.data, *(config.mix or ())):
+        parse(given)
+
+
+def _check_paths(config: Any) -> None:
+    for name in _PATHS:
+        value = getattr(config, name)
+        if value == "":
+            raise UsageError(f"{_option(name)} is empty: give a path, or leave it out.")
+        try:
+            Path(value or ".").expanduser().lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, RuntimeError, ValueError) as error:  # too long, no such home, a NUL in it
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(
+                f"{_option(name)} {value[:80]!r} cannot be a path ({reason}): give another."
+            ) from None
+
+
+def _check_date(today: str | None) -> None:
+    try:
+        date.fromisoformat(today or "2000-01-01")
+    except ValueError:
+        raise UsageError(f"--today {today!r} is no date: write it as 2026-11-26.") from None
+
+
+def _check_tables(config: Any) -> None:
+    """Check the numbers of every table. Raises `UsageError` with pattern, value and bounds."""
+    for key, (low, high) in _FACTORS.items():
+        pairs: Pairs = getattr(config, key) or ()
+        if len(pairs) > MOST_PATTERNS:
+            raise UsageError(f"--{key} has {len(pairs)} patterns: give at most {MOST_PATTERNS}.")
+        for pattern, factor in pairs:
+            if not pattern or len(pattern) > LONGEST_PATTERN or not pattern.isprintable():
+                raise UsageError(
+                    f"--{key}: {pattern[:40]!r} cannot be a pattern: give a part or a name of at"
+                    f" most {LONGEST_PATTERN} characters."
+                )
+            if key == "rates" and factor == 0:
+                raise UsageError(
+                    f"--rates {pattern}=0 would freeze these weights, and a full fine-tune trains"
+                    f" every one: give at least {low:g}, or leave the pattern out."
+                )
+            if not low <= factor <= high:  # nor a NaN
+                raise UsageError(
+                    f"--{key} {pattern}={factor:g} is out of bounds: give a number from {low:g} to"
+                    f" {high:g}."
+                )
+    _check_products(config)
+
+
+def _check_products(config: Any) -> None:
+    """Check the products of a factor with the rate or the decay that it multiplies."""
+    highest = max((factor for _, factor in config.rates or ()), default=1.0)
+    if highest > 1 and config.l2sp_pull * config.lr * highest > 1:
+        raise UsageError(
+            f"--l2sp-pull {config.l2sp_pull:g} times --lr {config.lr:g} times {highest:g} of"
+            f" --rates overshoots θ₀: give at most {1 / config.lr / highest:g}."
+        )
+    if config.decays and not config.weight_decay:
+        raise UsageError(
+            "--decays has no effect: it multiplies --weight-decay, which is 0. Give --weight-decay,"
+            " or drop --decays."
+        )
+    strongest = max((factor for _, factor in config.decays or ()), default=1.0)
+    if config.weight_decay * strongest > 1:
+        raise UsageError(
+            f"--decays: {strongest:g} times --weight-decay {config.weight_decay:g} is more than 1:"
+            f" give at most {1 / config.weight_decay:g}."
+        )
+
+
+def check_tokens(tokens: tuple[str, ...] | None) -> None:
+    """Refuse texts that cannot be a token of their own. Raises `UsageError` with a remedy."""
+    if tokens is None:
+        return
+    if not 0 < len(tokens) <= MOST_TOKENS:
+        raise UsageError(f"--add-tokens has {len(tokens)} tokens: give 1 to {MOST_TOKENS:,}.")
+    for number, token in enumerate(tokens):
+        shown = repr(token[:LONGEST_TOKEN])
+        if not token.strip() or token != token.strip():
+            raise UsageError(
+                f"--add-tokens: token {number + 1} is {shown}: give characters without spaces"
+                " around them, such as <tool>."
+            )
+        if len(token) > LONGEST_TOKEN or not token.isprintable():
+            raise UsageError(
+                f"--add-tokens: {shown} is too long or not printable: give at most"
+                f" {LONGEST_TOKEN} printable characters."
+            )
+        if token in tokens[:number]:
+            raise UsageError(f"--add-tokens: {shown} occurs twice: keep one of them.")
+        if _joins_words(token[0]) or _joins_words(token[-1]):
+            raise UsageError(
+                f"--add-tokens: {shown} would split every word that contains it: let it begin and"
+                f" end with punctuation, as <{_bare(token)}>."
+            )
+
+
+def _bare(token: str) -> str:
+    return "".join(letter for letter in token if letter.isalnum()) or "name"
+
+
+def _joins_words(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
+
+
+def _typed(config: Any, name: str) -> str:
+    """Return a setting with its value as it is typed: `--lr 0.1`."""
+    value = getattr(config, name)
+    return f"{_option(name)} {value!r}" if isinstance(value, str) else f"{_option(name)} {value}"
 
 
 def _option(name: str) -> str:
-    return name.replace("_", "-")
+    return f"--{name.replace('_', '-')}"

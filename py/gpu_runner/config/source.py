@@ -1,9 +1,9 @@
-"""Where rows come from, as one text: a file or a data set of the hub, and how it is to be read.
+"""Where data comes from, as one text: a file or a data set of the hub, and how to read it.
 
 rows.jsonl
-rows.csv:prompt=question,completion=answer     the columns to take, and what they are
+rows.csv:prompt=question,completion=answer     the columns to take, and their roles
 openai/gsm8k:main,split=test                   subset and split of a set on the hub
-rows.jsonl:weight=0.5                          half of its rows an epoch; 2 is each twice
+rows.jsonl:weight=0.5                          half of its examples an epoch; 2: each twice
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_WEIGHT: Final = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class RowSource:
-    """One source of rows. `columns` are pairs of (what it is, its name there); () takes all."""
+    """One source of data. `columns` are pairs (role, column name); () takes all."""
 
     place: str
     subset: str | None = None
@@ -37,8 +37,8 @@ class RowSource:
 
 
 def parse(text: str) -> RowSource:
-    """The source that a text names. Raises `UsageError` for choices that are none."""
-    place, choices = _taken_apart(text)
+    """Return the source that a text names. Raises `UsageError` for unknown options."""
+    place, choices = _split(text)
     if not choices:
         return RowSource(place)
     found: dict[str, str] = {}
@@ -48,8 +48,8 @@ def parse(text: str) -> RowSource:
             key, value = "subset", item
         if key not in _KEYS or not value:
             raise UsageError(
-                f"{text}: {item!r} is no choice of a source: give a subset, or NAME=VALUE with one"
-                f" of {', '.join(_KEYS)}."
+                f"{text}: {item!r} is not an option of a source: give a subset, or NAME=VALUE with"
+                f" one of {', '.join(_KEYS)}."
             )
         if key in found:
             raise UsageError(f"{text}: {key} occurs twice: keep one of them.")
@@ -60,18 +60,18 @@ def parse(text: str) -> RowSource:
 
 
 def anchored(text: str | None) -> str | None:
-    """The same with the path of a file made absolute."""
+    """Return the text with the path of a file made absolute."""
     if text is None:
         return None
-    place, choices = _taken_apart(text)
+    place, choices = _split(text)
     path = Path(place).expanduser()
     if not _exists(place):
         return text
     return f"{path.absolute()}:{choices}" if choices else str(path.absolute())
 
 
-def _taken_apart(text: str) -> tuple[str, str]:
-    """The place and its choices. A file that is there wins over any reading of its name."""
+def _split(text: str) -> tuple[str, str]:
+    """Return the place and its options; an existing file wins over any parse."""
     if _exists(text):
         return text, ""
     colons = [index for index, letter in enumerate(text) if letter == ":" and index]
@@ -100,6 +100,6 @@ def _weight(text: str, value: str) -> float:
     if not 0 < weight <= MOST_WEIGHT:
         raise UsageError(
             f"{text}: weight {value!r} is out of bounds: give a number above 0, at most"
-            f" {MOST_WEIGHT:,.0f}; 1 takes every row once an epoch."
+            f" {MOST_WEIGHT:,.0f}; 1 takes every example once an epoch."
         )
     return weight

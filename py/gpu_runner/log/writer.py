@@ -20,15 +20,18 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Protocol
 
-from gpu_runner.log.tail import last_event
+from gpu_runner.errors import CheckpointError
+from gpu_runner.log.tail import LOG_NAME, last_event
 from gpu_runner.plain import NotPlain, open_plain
 from unfrozen.events import COMPONENTS, INSTANTS, KINDS, STATUSES, VERSION, unknown_metrics
 
 if sys.platform != "win32":
     import fcntl
+
 
 MAX_LINE_BYTES: Final = 16 * 1024
 LOCK_WAIT_SECONDS: Final = 0.5
@@ -38,7 +41,7 @@ _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=
 
 
 class Clock(Protocol):
-    """Where the time comes from; tests pass their own."""
+    """Where the time comes from: `SystemClock`, or one of a test."""
 
     def wall(self) -> float:
         """Seconds since 1970 (UTC)."""
@@ -57,6 +60,13 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds from an arbitrary start that never jump back."""
         return time.monotonic()
+
+
+class Log(Protocol):
+    """Where events go: `EventLog`, or `SilentLog` in every process but the first."""
+
+    def emit(self, kind: str, step: int, **payload: object) -> bool:
+        """Append one event; return whether it was written."""
 
 
 class LogError(Exception):
@@ -87,7 +97,7 @@ class EventLog:
         self._unreported = 0  # dropped, and not yet said in the log
         self._reason = ""
         self._torn = False  # the file ends inside a line
-        self._lock = threading.RLock()  # whose run is garbage may end inside of a write
+        self._lock = threading.RLock()  # a finalizer may emit inside of a write
         self._fd = _open_new(path) if attempt == 0 else _open_again(path)
         try:
             _lock_for_writing(self._fd, path)
@@ -244,8 +254,8 @@ def _check_names(kind: str, payload: Mapping[str, object]) -> None:
         raise LogError(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}")
     metrics = payload.get("m")
     if isinstance(metrics, Mapping) and (unknown := unknown_metrics(metrics)):
-        told = ", ".join(unknown)
-        raise LogError(f"unknown metric {told}: add it to unfrozen.events.METRICS first")
+        listed = ", ".join(unknown)
+        raise LogError(f"unknown metric {listed}: add it to unfrozen.events.METRICS first")
     if kind == "mem":
         components = payload.get("components")
         names = set(components) if isinstance(components, Mapping) else set()
@@ -295,3 +305,23 @@ def _try_lock(fd: int) -> bool:
     except OSError:  # a file system without locks: the log still works, readers go by beats
         return True
     return True
+
+
+class SilentLog:
+    """The log of every process but the first, which writes nothing."""
+
+    def emit(self, kind: str, step: int, **payload: object) -> bool:
+        """Write nothing; return True."""
+        del kind, step, payload
+        return True
+
+
+def open_log(directory: Path, attempt: int, *, first: bool) -> AbstractContextManager[Log]:
+    """Open the log of the run in `directory`, a new one for attempt 0. Raises `CheckpointError`."""
+    if not first:
+        return nullcontext(SilentLog())
+    try:
+        path = directory / LOG_NAME
+        return EventLog(path, run=directory.name, clock=SystemClock(), attempt=attempt)
+    except LogError as error:
+        raise CheckpointError(str(error)) from None

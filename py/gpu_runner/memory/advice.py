@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import chain, combinations, product
 from typing import Any, Final, NamedTuple
 
-from gpu_runner.config import bounds
+from gpu_runner.config.bounds import check_config
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import RunnerError
 from gpu_runner.memory.prediction import MOST_SUGGESTIONS, SHORTEST, Suggestion
@@ -118,7 +118,7 @@ def _try(
     choices = {name: value for change in changes for name, value in change.choices.items()}
     try:
         config = replace(base, **choices)
-        bounds.check(config)
+        check_config(config)
         peak_bytes, seconds = cost(config)
     except (PlanError, RunnerError):
         return None
@@ -180,9 +180,8 @@ def _shorter_sequences(longest: int) -> Iterator[_Change]:
 
 
 def _format_option(name: str, value: object) -> str:
-    """Return a setting as it is typed: as its option, or with --set where it has none."""
+    """Return a setting as it is typed: `--lr 1e-05`, a switch as `--set compile=true`."""
+    if isinstance(value, bool):
+        return f"--set {name}={str(value).lower()}"
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    text = text.lower() if isinstance(value, bool) else text
-    if bounds.told(TrainConfig)[name].group:
-        return f"--{name.replace('_', '-')} {text}"
-    return f"--set {name}={text}"
+    return f"--{name.replace('_', '-')} {text}"

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from gpu_runner.config.bounds import Optimizer as Name
+from gpu_runner.config.bounds import Pairs
 from gpu_runner.config.schema import TrainConfig
-from gpu_runner.config.tables import Pairs
 from gpu_runner.errors import UsageError, everyones
 from gpu_runner.optim.eight_bit import AdamW8bit
 from gpu_runner.optim.muon import Muon

@@ -3,10 +3,11 @@
 Reading order:
 
 - `machine` — the device, what it computes in, and what is free on it
-- `processor` — what a CPU computes fast, and is not asked to
-- `schedule` — the rate at every step
+- `schedule` — the learning rate at every step
 - `predictor` — the memory of a run for any choice of settings, and the settings that fit
-- `plan` — rows, steps, memory and disk of a run, or why it cannot be
-- `pace` — how long it takes, said before it starts
-- `shown` — what a person sees of it
+- `plan` — data, steps, memory and disk of a run, or why it is impossible
+- `step_time` — how long a step takes, before the first one
+- `data_report` — what a person sees of the training data
+- `reading_progress` — what a person sees while it is read
+- `report` — what a person sees of the plan
 """

@@ -22,6 +22,7 @@ from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.errors import ModelLoadError, UsageError
 from gpu_runner.memory.advice import format_advice
+from gpu_runner.memory.formula import build_recipe
 from gpu_runner.memory.prediction import MARGIN, Prediction
 from gpu_runner.model import custom_code
 from gpu_runner.model.added_tokens import Vocabulary, add_tokens
@@ -29,12 +30,12 @@ from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.load import Source, find, load_tokenizer, read_config
 from gpu_runner.model.routers import no_routers
 from gpu_runner.optim.optimizer import betas, factors
-from gpu_runner.plan import processor
-from gpu_runner.plan.machine import choose_device, free_bytes, precision
+from gpu_runner.plan.machine import choose_device, choose_precision, free_bytes, suggest_bf16
 from gpu_runner.plan.predictor import Predictor, TraceStep
 from gpu_runner.plan.schedule import schedule_for
 from gpu_runner.system.price import Price
 from unfrozen.errors import InputError
+from unfrozen.memory.states import moment_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.runner import packs
 from unfrozen.schedules import Schedule
@@ -43,7 +44,7 @@ from unfrozen.units import gib
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a configuration means for this model and these rows."""
+    """What the settings mean for this model and this data."""
 
     config: TrainConfig
     source: Source
@@ -63,11 +64,11 @@ class RunPlan:
     not_predicted: str = ""
     """Why there is no prediction."""
     positions: int = 0
-    """Tokens that the model was made for; 0 if its configuration does not say."""
+    """Tokens that the model was trained for; 0 if its configuration does not say."""
     code: str = ""
-    """What is to be said of code that the model brings and that is not run."""
+    """A remark about code that the model brings and that is not run."""
     vocabulary: Vocabulary | None = None
-    """What the run adds to it."""
+    """Tokens that the run adds, if any."""
     available_bytes: int = 0
     """Memory that was free on the device before anything was loaded."""
     price: Price | None = None
@@ -78,58 +79,66 @@ class RunPlan:
         return self.schedule.total_steps
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context of every forward pass: fp32 weights compute in bf16 only inside one."""
+        """Return the context of every forward pass: inside one, fp32 weights compute in bf16."""
         if self.compute == self.config.params:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     @property
     def trainable_tokens(self) -> int:
-        """Trainable tokens of all steps together, estimated from the mean row."""
+        """Trainable tokens of all steps together, estimated from the mean example."""
         rows = self.steps * self.feed.rows_per_step
         return round(rows * self.train.trainable_tokens / len(self.train.examples))
 
     @property
     def betas(self) -> tuple[float, float]:
-        """β₁ and β₂ of AdamW; the latter follows from the tokens of a step where it is told so."""
+        """β₁ and β₂ of AdamW; with --beta2-tokens, β₂ follows from the tokens of a step."""
         return betas(self.config, self.trainable_tokens / self.steps)
 
     @property
     def disk_bytes(self) -> int:
-        """Largest need on disk: the model, three checkpoints, one being written."""
+        """Most bytes on disk at once: the model, θ₀, three checkpoints and one being written."""
+        copies_initial = self.source.kind in ("gguf", "hub") or self.vocabulary is not None
+        initial = self.weight_bytes if copies_initial else 0
+        checkpoints = 0 if self.save_every == 0 else 4 * self.checkpoint_bytes
+        return self.weight_bytes + initial + checkpoints
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of a checkpoint: weights and the states of this optimizer; 0 if unknown."""
         if self.shape is None:
             return 0
+        states = build_recipe(self.config, self.compute, self.heaviest, self.shape)
+        return self.weight_bytes + moment_bytes(self.shape, states)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights; 0 if unknown."""
         width = 4 if self.config.params == "fp32" else 2
-        weights = self.shape.num_parameters * width
-        written = self.source.kind in ("gguf", "hub") or self.vocabulary is not None
-        initial = weights if written else 0
-        checkpoints = 0 if self.save_every == 0 else 4 * 3 * weights
-        return weights + initial + checkpoints
+        return self.shape.num_parameters * width if self.shape else 0
 
     @property
     def save_every(self) -> int:
-        """Steps between checkpoints; 0 is never."""
+        """Steps between checkpoints; 0: none."""
         every = self.config.save_every
         return self.config.eval_every if every is None else every
 
     def remarks(self) -> list[str]:
-        """Everything about data, memory and disk that the user should hear before the start."""
+        """Return what the user should know about data, memory and disk before the launch."""
         found = [text for rows in (self.train, *self.suites.values()) for text in rows.remarks()]
         found += [self.code] if self.code else []
         if self.vocabulary is not None:
             found.append(f"{self.vocabulary}.")
             found += self.vocabulary.unread(self.train.examples)
-        found += processor.remarks(self.config, self.shape, self.compute, self.device.type)
+        found += suggest_bf16(self.config, self.shape, self.compute, self.device.type)
         if 0 < self.positions < self.train.longest_tokens:
             found.append(
-                f"{self.source.name} was made for {self.positions:,} tokens, the longest row"
-                f" has {self.train.longest_tokens:,}: --seq-len {self.positions} stays with what"
-                " it knows."
+                f"{self.source.name} was trained for {self.positions:,} tokens, and the longest"
+                f" example has {self.train.longest_tokens:,}. Give --seq-len {self.positions} to"
+                " stay within its context length."
             )
         found += self._padded()
-        if self.prediction is None:
-            pass
-        elif self.prediction.peak_bytes > self.available_bytes:
+        if self.prediction and self.prediction.peak_bytes > self.available_bytes:
             found.append(
                 f"predicted {gib(self.prediction.peak_bytes):.1f} GiB, but"
                 f" {gib(self.available_bytes):.1f} GiB are free. {self.advice()}"
@@ -138,13 +147,14 @@ class RunPlan:
         free = shutil.disk_usage(place).free
         if self.disk_bytes > free:
             found.append(
-                f"the run may need {gib(self.disk_bytes):.1f} GiB of disk, {place} has"
-                f" {gib(free):.1f} GiB: give --save-every 0 or another --runs."
+                f"the run may need {gib(self.disk_bytes):.1f} GiB of disk, but {place} has only"
+                f" {gib(free):.1f} GiB free. Give --save-every 0 or another --runs."
             )
         if self.config.params == "bf16" and self.config.rounding == "nearest":
             found.append(
                 "bf16 weights: an update smaller than about 1/256 of a weight is rounded away, so"
-                " small learning rates stall. Give --set rounding=stochastic, or --params fp32."
+                " training stalls at small learning rates. Give --rounding stochastic, or --params"
+                " fp32."
             )
         return found
 
@@ -156,7 +166,7 @@ class RunPlan:
                 why = f"its memory cannot be predicted ({self.not_predicted})"
             why += "; its examples are padded, not packed"
         elif self.config.packing and not packs(self.shape.architecture):
-            why = "its rows are padded: in a model of this type they cannot share a sequence"
+            why = "examples are padded, because this model type cannot pack them"
         else:
             return []
         return [f"{self.source.name}: {why}."]
@@ -168,28 +178,28 @@ class RunPlan:
 
 
 def check_new(out: str | None) -> None:
-    """Refuse a place for the result that is taken. Raises `UsageError`."""
+    """Refuse an output directory that exists. Raises `UsageError`."""
     if out and Path(out).expanduser().exists():
-        raise UsageError(f"--out {out} exists: give a directory that does not, or remove it.")
+        raise UsageError(f"--out {out} exists already: give another directory, or remove it.")
 
 
-def make(
+def make_plan(
     config: TrainConfig,
     rank: int = 0,
     ranks: int = 1,
     trace: TraceStep | None = None,
     watch: Watch = unwatched,
 ) -> RunPlan:
-    """Read configuration, tokenizer and data; raises a `RunnerError` for what cannot be used.
+    """Read configuration, tokenizer and data; return the plan of process `rank` of `ranks`.
 
-    The plan is that of process number `rank` of `ranks`. `trace` predicts the memory of a model of
-    an unknown type; `watch` is told how far the rows are read.
+    `trace` predicts the memory of model types that have no formula; `watch` is called with the
+    progress of reading the data. Raises a `RunnerError` for what cannot be used.
     """
     try:
         planned = _made(config, rank, ranks, trace, watch)
         price = Price.of(config.price, config.currency, planned.device.type, ranks)
         return replace(planned, price=price)
-    except InputError as error:  # what the library may take, and the count of its memory does not
+    except InputError as error:  # transformers may accept it, but our memory model does not
         raise ModelLoadError(f"model {config.model!r} cannot be planned: {error}.") from None
 
 
@@ -207,7 +217,7 @@ def _made(
     encoder = run_data.encoder(config, tokenizer)
     train, suites = run_data.read(config, encoder, watch)
     positions = _positions(source, architecture, shape, (train, *suites.values()))
-    compute, pad = precision(config, device), pad_token(tokenizer)
+    compute, pad = choose_precision(config, device), pad_token(tokenizer)
     predictor = Predictor(source, shape, train, pad, compute, device, ranks, rows, trace)
     config = predictor.with_micro_batch(config)
     feed = replace(predictor.feed(config), rank=rank)
@@ -242,8 +252,8 @@ def _device(config: TrainConfig) -> torch.device:
     device = choose_device(config.device)
     if config.activation_offload and device.type == "cpu":
         raise UsageError(
-            "activation_offload on a CPU: activations are in the memory of the host already. Set"
-            " activation_offload = false; checkpointing = full keeps fewer of them."
+            "--activation-offload on a CPU: activations are in CPU memory already. Drop it, or give"
+            " --checkpointing full to save fewer of them."
         )
     if config.compile:
         check_compiler(device)
@@ -251,7 +261,7 @@ def _device(config: TrainConfig) -> torch.device:
 
 
 def _added(config: TrainConfig, tokenizer: Any, architecture: Any) -> Vocabulary | None:
-    """The tokens that a run adds, made some of the tokenizer's; None where it adds none."""
+    """Add the run's tokens to the tokenizer and return them; None where it adds none."""
     if not config.add_tokens:
         return None
     rows = int(architecture.get_text_config().vocab_size)
@@ -259,9 +269,9 @@ def _added(config: TrainConfig, tokenizer: Any, architecture: Any) -> Vocabulary
 
 
 def _check_parts(config: TrainConfig, shape: ModelConfig | None) -> None:
-    """Refuse, before a weight is loaded, what belongs to no part of this model. `UsageError`."""
+    """Refuse patterns that match no part of this model, before it loads. Raises `UsageError`."""
     if shape is None:
-        return  # the optimizer will look, and who looks for routers
+        return  # the optimizer checks them later, and what looks for routers
     if config.router_balance and not shape.sparse_layers:
         raise UsageError(no_routers(config.router_balance))
     tensors = shape.tensors
@@ -272,22 +282,22 @@ def _check_parts(config: TrainConfig, shape: ModelConfig | None) -> None:
 def _positions(
     source: Source, architecture: Any, shape: ModelConfig | None, sets: Iterable[RowSet]
 ) -> int:
-    """Tokens the model was made for. Raises `UsageError` where it has no embedding for more."""
+    """Return the tokens the model was trained for. Raises `UsageError` beyond its embeddings."""
     positions = int(getattr(architecture, "max_position_embeddings", None) or 0)
     learned = shape is not None and shape.architecture.positions
     longest = max(rows.longest_tokens for rows in sets)
     if learned and longest > learned:
         raise UsageError(
-            f"the longest row has {longest:,} tokens, but {source.name} has learned {learned:,}"
-            f" positions and has none for more: give --seq-len {learned}."
+            f"the longest example has {longest:,} tokens, but {source.name} has embeddings for"
+            f" {learned:,} positions only: give --seq-len {learned}."
         )
     return positions
 
 
-def in_parts(config: TrainConfig, processes: int) -> bool:
-    """Whether so many processes write shards of a checkpoint, or one of them whole files.
+def writes_shards(config: TrainConfig, processes: int) -> bool:
+    """Return whether each of so many processes writes shards, or one of them whole files.
 
-    A model's own code can be kept beside whole files only.
+    A model's own code is saved beside whole files only.
     """
     if config.checkpoint_files == "auto" and not config.trust_remote_code:
         return processes > 1 or config.async_checkpoints
@@ -295,7 +305,7 @@ def in_parts(config: TrainConfig, processes: int) -> bool:
 
 
 def existing(path: Path) -> Path:
-    """The nearest directory that exists on the way up from `path`."""
+    """Return the nearest directory that exists on the way up from `path`."""
     path = path.absolute()
     while not path.is_dir():
         path = path.parent

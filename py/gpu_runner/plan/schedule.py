@@ -1,4 +1,4 @@
-"""The learning rate of a run, from its choices and the number of its rows."""
+"""The learning rate of a run, from its settings and the number of its examples."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from unfrozen.schedules import Schedule
 from unfrozen.training.order import steps_in
 
 WARMUP_SHARE: Final = 0.05
-DECAY_SHARE: Final = 0.2  # of the steps, for the last leg of WSD
+DECAY_SHARE: Final = 0.2  # of the steps, for the decay of WSD
 
 
 def schedule_for(config: TrainConfig, feed: Feed) -> Schedule:
-    """The learning rate at every step of a run with these choices."""
+    """Return the learning rate at every step of a run with these settings."""
     steps = config.steps
     if steps is None:
         epochs = config.epochs or 1.0

@@ -1,17 +1,19 @@
-"""One run from its command line to its last line.
+"""One run from its settings to its last line.
+
+`fine_tune` reads from top to bottom: settings, plan, setup, training loop, finish.
 
 Reading order:
 
-- `events` — what a run says, in its log and at the terminal
-- `observe` — between two steps: evaluate, keep, go back to the best
-- `checkpointer` — what a run leaves on disk: checkpoints, the best model and the last, pruned
-- `ending` — how a run ended: log, terminal, exit code
-- `signals` — Ctrl-C, SIGTERM and SIGHUP as a polite request
-- `control` — between two steps: pause, save, stop, all processes alike
-- `export` — its model as one directory, from a checkpoint in shards too
-- `loading` — its model, read by each process as far as it will hold it
-- `prepared` — what a run has before it begins or goes on
-- `running` — a run that is set up, to its last line
-- `start` — from its command line to its first step
-- `resuming` — … and from its last checkpoint on
+- `terminal` — what the terminal shows: one live line, then a summary
+- `recorder` — what a run logs and shows while it trains; its heartbeat
+- `payloads` — the events at its launch: what runs, on what, and what is trained
+- `observer` — between steps: evaluate, save, restore the best
+- `checkpointer` — checkpoints, of which the best and the last stay, and the trained model
+- `out_of_memory` — why memory ran out
+- `finish` — how a run ended: log, terminal, exit code
+- `control` — between steps: commands of the page and signals, all processes alike
+- `export_model` — its model as one directory, from a sharded checkpoint too
+- `directory` — its directory: made, and claimed by one process
+- `fine_tune` — the whole way of a new run
+- `resume` — the way of a run that is resumed
 """

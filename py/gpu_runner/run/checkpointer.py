@@ -1,8 +1,8 @@
-"""What a run leaves on disk: checkpoints while it goes on, the trained model when it is done.
+"""What a run writes to disk: checkpoints while it trains, the trained model when it is finished.
 
 Three checkpoints stay: the last; the best, whose task loss is lowest; and the last healthy one,
-written while no step was being skipped. Often they are one; then the one before it stays too, so
-that a damaged file never costs the whole run.
+written while no step was being skipped. Often they are the same; then the one before it stays too,
+so that a damaged file never costs the whole run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from gpu_runner.optim.optimizer import Optimizer
 from gpu_runner.train.loop import State
 from gpu_runner.world import World, whole
 
-FINISHED: Final = "finished"  # a file with the last step: this run has its model
+FINISHED: Final = "finished"  # a file that holds the last step of a finished run
 CHECKPOINTS: Final = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How good a checkpoint is: its task loss (inf if never measured), and its health."""
+    """How good a checkpoint is: its task loss (inf if never measured) and its health."""
 
     path: Path
     task_loss: float
@@ -47,8 +47,8 @@ class Standing:
 class Checkpointer:
     """Writes for one run in `directory`; its trained model goes to `output`.
 
-    Every process of `world` calls it alike. Tensors are gathered from all and the first one writes,
-    or, `in_parts`, each writes what it holds.
+    Every process of `world` calls it alike. Tensors are gathered and the first process writes them,
+    or, if `sharded`, each writes its own.
     """
 
     directory: Path
@@ -59,79 +59,79 @@ class Checkpointer:
     history: History
     origins: Origins | None
     world: World
-    in_parts: bool = False
-    """Whether every process writes what it holds, and nobody holds all of it."""
-    beside_steps: bool = False
-    """Whether shards are written, from a copy, while training goes on."""
+    sharded: bool = False
+    """Whether every process writes its own shards, and none holds all of them."""
+    asynchronous: bool = False
+    """Whether shards are written, from a copy, while training continues."""
     keep_state: bool = False
-    """Whether a finished run keeps what it needs to go on: its last checkpoint, θ₀, the Fisher."""
+    """Whether a finished run keeps what it needs to train further: last checkpoint, θ₀, Fisher."""
     _pending: tuple[Together, State, dict[str, Any]] | None = None
 
     def save(self, state: State) -> Saved | None:
-        """A complete checkpoint at `state`; None if it is being written, until it has `settled`.
+        """Write a checkpoint at `state` and return it; None while it is written, until `settled`.
 
         Raises `SystemFailure` if the disk refuses.
         """
-        kept = {
+        record = {
             "state": asdict(state),
             "history": self.history.as_json(),
             "task_loss": self.history.latest.get(TASK),
             "healthy": state.skipped_in_a_row == 0,
         }
         if self.origins is not None:
-            kept["origins"] = self.origins.as_json()
+            record["origins"] = self.origins.as_json()
         place = checkpoint.step_dir(self.directory / CHECKPOINTS, state.step)
-        if not self.in_parts:
-            return self._save_whole(place, kept)
-        self._begin_parts(place, state, kept)
-        return None if self.beside_steps else self._end_parts()[1]
+        if not self.sharded:
+            return self._save_whole(place, record)
+        self._begin_parts(place, state, record)
+        return None if self.asynchronous else self._end_parts()[1]
 
-    def _save_whole(self, place: Path, kept: dict[str, Any]) -> Saved:
+    def _save_whole(self, place: Path, record: dict[str, Any]) -> Saved:
         write = self._model_writer()
         tensors, metadata = training_state.collect(self.model, self.optimizer, self.world)
 
         def fill(directory: Path) -> None:
             write(directory)
-            training_state.write(directory, tensors, metadata, kept)
+            training_state.write(directory, tensors, metadata, record)
 
         return self.world.on_first(lambda: checkpoint.publish(place, fill))
 
-    def _begin_parts(self, place: Path, state: State, kept: dict[str, Any]) -> None:
+    def _begin_parts(self, place: Path, state: State, record: dict[str, Any]) -> None:
         shards, metadata = training_state.parts(
-            self.model, self.optimizer, self.world, copies=self.beside_steps
+            self.model, self.optimizer, self.world, copies=self.asynchronous
         )
         one = Together(place, self.world, shards, metadata)
         one.begin()
-        if self.beside_steps:
+        if self.asynchronous:
             one.start_writing()
         else:
             one.write()
-        self._pending = one, replace(state), kept
+        self._pending = one, replace(state), record
 
     def _end_parts(self) -> tuple[State, Saved]:
         assert self._pending is not None
-        (one, state, kept), self._pending = self._pending, None
+        (one, state, record), self._pending = self._pending, None
 
         def fill(directory: Path) -> None:
             save_around(self.model, self.tokenizer, directory)
-            training_state.write_state(directory, kept)
+            training_state.write_state(directory, record)
 
         return state, one.end(fill)
 
     @property
     def pending(self) -> bool:
-        """Whether a checkpoint is on its way to the disk; the same on all processes."""
+        """Whether a checkpoint is being written; the same on all processes."""
         return self._pending is not None
 
     @property
     def writing(self) -> bool:
-        """Whether this process still writes its part of one."""
+        """Whether this process still writes its shard of one."""
         return self._pending is not None and not self._pending[0].written
 
     def settled(self) -> tuple[State, Saved] | None:
-        """Wait for the one that is being written: where it was taken, and what is on disk now.
+        """Wait for the one that is being written; return where it was taken and what is on disk.
 
-        None if there is none. Raises `SystemFailure` where a process could not write its part.
+        None if there is none. Raises `SystemFailure` where a process could not write its shard.
         """
         return self._end_parts() if self.pending else None
 
@@ -150,14 +150,14 @@ class Checkpointer:
             checkpoint.keep_only(root, staying)
 
     def finish(self) -> Saved:
-        """Write the trained model, for everybody whom the umask lets read it."""
-        if self.in_parts:
+        """Write the trained model, readable by everybody whom the umask allows."""
+        if self.sharded:
             return self._finish_by_layers()
         write = self._model_writer()
         return self.world.on_first(lambda: checkpoint.publish(self.output, write, private=False))
 
     def _finish_by_layers(self) -> Saved:
-        """The same with no more than a file and a layer of it in anybody's memory."""
+        """The same with no more than one file and one layer in the memory of any process."""
         parameters = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
 
         def whole_of(name: str) -> Tensor:
@@ -172,9 +172,9 @@ class Checkpointer:
     def clean_up(self, state: State) -> None:
         """Mark the run as finished at `state` and remove what it does not need any more.
 
-        To be called when its last event is written: before that, a killed run must be able to go
-        on. A checkpoint that did better on the task than the finished model stays; see `better`.
-        With `keep_state` its last one stays too, with what it needs to go on.
+        To be called when its last event is written: before that, a killed run must be able to
+        resume. A checkpoint with a lower task loss than the finished model stays; see `better`.
+        With `keep_state` its last one stays too, with what training further needs.
         """
         if not self.world.first:
             return
@@ -190,49 +190,49 @@ class Checkpointer:
             root.rmdir()
 
     def _model_writer(self) -> Callable[[Path], None]:
-        """Who writes the model as it is now; gathers its weights first where they are spread."""
+        """Return what writes the model as it is now; sharded weights are gathered first."""
         weights = training_state.weights(self.model, self.world)
         return lambda directory: save(self.model, self.tokenizer, directory, weights)
 
     def best(self) -> Path:
-        """The checkpoint with the lowest task loss.
+        """Return the checkpoint with the lowest task loss.
 
-        Raises `CheckpointError` if there is none, or if it is not as it was saved.
+        Raises `CheckpointError` if there is none, or if its files have changed since.
         """
         root = self.directory / CHECKPOINTS
         for one in best(list(map(standing, checkpoint.finished(root)))):
             checkpoint.verify(one.path)
             return one.path
         raise CheckpointError(
-            f"{root} has no checkpoint with a task loss: none can be gone back to."
+            f"{root} has no checkpoint with a task loss: there is nothing to restore."
         )
 
     def better(self) -> list[Standing]:
-        """The checkpoint that did better on the task than the newest evaluation, if any did."""
+        """Return the checkpoint with a lower task loss than the newest evaluation, if any."""
         now = self.history.latest.get(TASK, math.inf)
         found = map(standing, checkpoint.finished(self.directory / CHECKPOINTS))
         return [one for one in best(list(found)) if one.task_loss < now]
 
 
 def remove_derived(run: Path) -> None:
-    """Remove what a run made of its θ₀, and can only make again of the same."""
+    """Remove the files that a run has derived from its θ₀."""
     for name in DERIVED:
         (run / f"{name}.safetensors").unlink(missing_ok=True)
         shutil.rmtree(run / name, ignore_errors=True)
 
 
 def standing(path: Path) -> Standing:
-    """What a checkpoint says of itself; one that cannot be read is as bad as can be."""
+    """Return how good a checkpoint is; one that cannot be read counts as the worst."""
     try:
-        kept = training_state.read_state(path)
-        loss = kept["task_loss"]
-        return Standing(path, math.inf if loss is None else float(loss), kept["healthy"] is True)
+        record = training_state.read_state(path)
+        loss = record["task_loss"]
+        return Standing(path, math.inf if loss is None else float(loss), record["healthy"] is True)
     except (CheckpointError, ValueError, KeyError, TypeError, OverflowError):
         return Standing(path, math.inf, False)
 
 
 def best(found: list[Standing]) -> list[Standing]:
-    """The one with the lowest finite task loss, the newest of equals; none if there is none."""
+    """Return the one with the lowest finite task loss, the newest of equals, in a list; or []."""
     measured = [one for one in found if math.isfinite(one.task_loss)]
     return [min(reversed(measured), key=lambda one: one.task_loss)] if measured else []
 

@@ -1,29 +1,101 @@
-"""Between two steps: what the page and the signals ask of a run, obeyed by all processes alike.
+"""Between two steps: commands of the page and signals, obeyed by all processes alike.
 
-The first process reads the mailbox, each process has its signals, and one sum over all of them says
-what everybody does next. A paused run comes back here ten times a second: it beats, it can be saved
-and stopped, and no process waits for another longer than that.
+The first process reads the commands, each process has its signals, and one sum over all of them
+decides what everybody does next. A paused run comes back here ten times a second: it sends beats,
+it can be saved and stopped, and no process waits for another longer than that.
+
+A signal is a polite request: the step in progress is finished and everything saved. A person
+presses Ctrl-C; a second one means that even saving takes too long. A scheduler sends SIGTERM, some
+of them twice (Slurm to every process of a step, and torchrun passes on what it gets), and SIGKILL
+when its patience is over: SIGTERM never means more by coming again. A terminal that is closed sends
+SIGHUP, and nobody reads what is printed from then on.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import stat
+import threading
 import time
-from typing import Final
+from types import FrameType, TracebackType
+from typing import Any, Final
 
-from gpu_runner.log.heartbeat import BEAT_SECONDS
-from gpu_runner.log.mailbox import Mailbox, Orders
-from gpu_runner.run.events.record import Recorder
-from gpu_runner.run.observe import RunObserver
-from gpu_runner.run.signals import StopRequest
+from gpu_runner.log.commands import CommandReader, Commands
+from gpu_runner.run.observer import RunObserver
+from gpu_runner.run.recorder import BEAT_SECONDS, Recorder
 from gpu_runner.train.loop import State
 from gpu_runner.world import World
 from unfrozen.units import format_elapsed
 
 TICK_SECONDS: Final = 0.1
+_HANGUP: Final = getattr(signal, "SIGHUP", None)  # Windows has none
+_WATCHED: Final = tuple(s for s in (signal.SIGINT, signal.SIGTERM, _HANGUP) if s is not None)
+
+
+class StopRequest:
+    """A context manager that turns signals into `requested()`, and a later Ctrl-C into an exit.
+
+    Inside, a signal only sets a flag that the training loop reads between steps; SIGINT after any
+    other raises KeyboardInterrupt. SIGHUP that was ignored before (`nohup`) stays ignored. Outside
+    the main thread it watches nothing.
+    """
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._previous: dict[int, Any] = {}
+
+    def requested(self) -> bool:
+        """Return whether a signal asked the run to stop."""
+        return bool(self._name)
+
+    @property
+    def reason(self) -> str:
+        """The name of the signal that came first."""
+        return self._name
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            watched = (s for s in _WATCHED if s != _HANGUP or not _ignored(s))
+            self._previous = {number: signal.signal(number, self._ask) for number in watched}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._name and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._name = self._name or signal.Signals(number).name
+        if number == _HANGUP:
+            _detach_terminal()
+
+
+def _ignored(number: int) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
+def _detach_terminal() -> None:
+    """Redirect the terminal to /dev/null: writing to one that is gone is an error."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        try:
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+        except OSError:  # closed already
+            continue
+    os.close(nowhere)
 
 
 class ControlLoop:
-    """Who is asked after every step whether there is another one."""
+    """Obeys commands and signals between two steps."""
 
     def __init__(
         self,
@@ -33,57 +105,55 @@ class ControlLoop:
         recorder: Recorder,
         observer: RunObserver,
         signals: StopRequest,
-        mailbox: Mailbox | None,
+        commands: CommandReader | None,
     ) -> None:
         self._world = world
         self._state = state
         self._recorder = recorder
         self._observer = observer
         self._signals = signals
-        self._mailbox = mailbox  # of the first process only
-        self._orders = Orders()
+        self._reader = commands  # of the first process only
+        self._commands = Commands()
         self._saved = self._looked = 0
-        self._said = ""
+        self._reported = ""
 
     @property
-    def asked_by(self) -> str:
-        """Who asked the run to stop, in words."""
-        by_page = "the page" if self._orders.stop else ""
+    def stopped_by(self) -> str:
+        """Who asked the run to stop: a signal, the page or another process."""
+        by_page = "the page" if self._commands.stop else ""
         return self._signals.reason or by_page or "another process"
 
     def go_on(self) -> bool:
-        """Whether to take another step; returns when a pause is over. All processes call it."""
+        """Return whether to take another step, once a pause is over. All processes call it."""
         while True:
-            stop, pause, save, look, writing = self._agreed()
+            stop, pause, save, look, writing = self._agree()
             if self._observer.pending and not writing:
                 self._observer.settle()
             if save:
                 self._save()
             if look:
-                self._look()
+                self._evaluate()
             still = pause and not stop
             changed = still != self._recorder.heartbeat.paused
             if changed:
-                self._hold(still=still)
-            self._answer(news=changed)
+                self._pause(still=still)
+            self._acknowledge(news=changed)
             if not still:
                 return not stop
             time.sleep(TICK_SECONDS)
 
-    def _agreed(self) -> tuple[bool, ...]:
-        """Whether to stop, to pause, to save, to evaluate: what any process was told; and whether
-        any writes.
-        """
-        if self._mailbox is not None:
-            self._orders = self._mailbox.read()
-            self._complain(self._mailbox.problem)
-        orders = self._orders
-        stop = self._signals.requested() or self._observer.stop.reached or orders.stop
-        wishes = orders.paused, orders.save > self._saved, orders.look > self._looked
-        return self._world.any(stop, *wishes, self._observer.writing)
+    def _agree(self) -> tuple[bool, ...]:
+        """Return whether any process is to stop, pause, save, evaluate, and whether any writes."""
+        if self._reader is not None:
+            self._commands = self._reader.read()
+            self._report(self._reader.problem)
+        commands = self._commands
+        stop = self._signals.requested() or self._observer.stop.reached or commands.stop
+        asked = commands.paused, commands.save > self._saved, commands.look > self._looked
+        return self._world.any(stop, *asked, self._observer.writing)
 
     def _save(self) -> None:
-        self._saved = self._orders.save
+        self._saved = self._commands.save
         step = self._state.step
         if step == 0:
             self._recorder.alert("info", "Nothing to save yet: no step is done.", step)
@@ -93,8 +163,8 @@ class ControlLoop:
         else:
             self._observer.keep(self._state)
 
-    def _look(self) -> None:
-        self._looked = self._orders.look
+    def _evaluate(self) -> None:
+        self._looked = self._commands.look
         if self._observer.looked_step == self._state.step:
             text = f"Step {self._state.step} is evaluated already."
             self._recorder.alert("info", text, self._state.step)
@@ -102,25 +172,25 @@ class ControlLoop:
             self._observer.look_now(self._state)
             self._recorder.resting()
 
-    def _hold(self, *, still: bool) -> None:
+    def _pause(self, *, still: bool) -> None:
         step = self._state.step
         lost_seconds = self._recorder.hold(still=still)
         if still:
-            text = f"Paused after step {step}, as the page asked. Ctrl-C still saves and stops."
+            text = f"Paused after step {step}, as the page asked. Ctrl-C saves and stops."
         else:
-            text = f"The pause after step {step} is over; it lasted {format_elapsed(lost_seconds)}."
+            text = f"Resumed after step {step}; the pause took {format_elapsed(lost_seconds)}."
         self._recorder.alert("info", text, step)
 
-    def _answer(self, *, news: bool) -> None:
-        """Tell the page what was heard, at once; while paused, also that the run lives."""
+    def _acknowledge(self, *, news: bool) -> None:
+        """Log which command was obeyed, at once; while paused, also that the run lives."""
         heartbeat = self._recorder.heartbeat
-        news = news or self._orders.seq != heartbeat.heard
-        heartbeat.heard = self._orders.seq
+        news = news or self._commands.seq != heartbeat.heard
+        heartbeat.heard = self._commands.seq
         if news or heartbeat.paused:
             due = BEAT_SECONDS if heartbeat.paused else heartbeat.promised_seconds
             heartbeat.beat(self._state.step, due, force=news)
 
-    def _complain(self, problem: str) -> None:
-        if problem and problem != self._said:
+    def _report(self, problem: str) -> None:
+        if problem and problem != self._reported:
             self._recorder.alert("warn", f"{problem}.", self._state.step)
-        self._said = problem
+        self._reported = problem

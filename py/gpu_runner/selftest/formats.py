@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.feed import collate
-from gpu_runner.plan.machine import set_up
+from gpu_runner.plan.machine import configure_torch
 from gpu_runner.selftest.figures import (
     Bench,
     Check,
@@ -91,11 +91,11 @@ def repeatable(bench: Bench) -> Figure:
 @contextmanager
 def _told(bench: Bench, **choices: Any) -> Iterator[None]:
     """PyTorch as a run with these choices has it; afterwards as it was."""
-    set_up(settings(bench.device.type, **choices), bench.device)
+    configure_torch(settings(bench.device.type, **choices), bench.device)
     try:
         yield
     finally:
-        set_up(bench.plan.config, bench.device)
+        configure_torch(bench.plan.config, bench.device)
 
 
 def _narrow(bench: Bench) -> AbstractContextManager[Any]:

@@ -19,8 +19,8 @@ from gpu_runner.data.feed import Feed
 from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model.load import load
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.plan.machine import choose_device, set_up
-from gpu_runner.plan.plan import RunPlan, make
+from gpu_runner.plan.machine import choose_device, configure_torch
+from gpu_runner.plan.plan import RunPlan, make_plan
 from gpu_runner.selftest.figures import Bench, Check, Figure, need, settings
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, join
@@ -73,9 +73,9 @@ def main(device: str) -> None:
     """One of the two."""
     config = settings(device)
     place = choose_device(device)
-    set_up(config, place)
+    configure_torch(config, place)
     world = join(place)
-    found = losses(make(config, world.rank, world.size), world)
+    found = losses(make_plan(config, world.rank, world.size), world)
     if world.first:
         print(json.dumps(found), flush=True)
     world.close()

@@ -20,7 +20,7 @@ from gpu_runner.model.load import find, load
 from gpu_runner.model.loss import Kind, loss_sum
 from gpu_runner.model.save import save
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.plan.plan import make
+from gpu_runner.plan.plan import make_plan
 from gpu_runner.selftest.figures import (
     BOUNDS,
     TRAINED,
@@ -165,7 +165,7 @@ def saved(bench: Bench) -> Figure:
 
 def _step_of(bench: Bench, compute: str) -> tuple[Any, TrainingStep]:
     """The demo's own run in this precision, planned and loaded as `train` does."""
-    planned = make(settings(bench.device.type, compute=compute))
+    planned = make_plan(settings(bench.device.type, compute=compute))
     model = load(planned.source, planned.tokenizer, "fp32", planned.device)
     blocks.prepare(model, "none", compiled=False, fused=fuses(planned.config, planned.shape))
     step = TrainingStep(

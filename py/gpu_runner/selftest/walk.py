@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from gpu_runner.errors import ExitCode
-from gpu_runner.plan.machine import CUBLAS, REPEATABLE, choose_device, set_up
-from gpu_runner.plan.plan import make
+from gpu_runner.plan.machine import CUBLAS, REPEATABLE, choose_device, configure_torch
+from gpu_runner.plan.plan import make_plan
 from gpu_runner.selftest import report
 from gpu_runner.selftest.figures import Bench, Check, Skipped, refuse_ending, settings
 from gpu_runner.selftest.formats import FORMATS
@@ -42,8 +42,8 @@ def run(console: Console, device: str, written: Path | None = None) -> ExitCode:
     place = choose_device(device)
     if place.type == "cuda":  # cuBLAS reads it once, and one check needs it
         os.environ.setdefault(CUBLAS, REPEATABLE[0])
-    set_up(config, place)
-    bench = Bench(make(config))
+    configure_torch(config, place)
+    bench = Bench(make_plan(config))
     about = report.machine(place)
     console.print(Text(_title(about), "bold"))
     outcomes = []

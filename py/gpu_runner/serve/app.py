@@ -1,12 +1,12 @@
 """One loopback origin for the page and the runs: static files, the list of runs, their events.
 
-Nothing here imports torch: the server starts in a fraction of a second and survives the trainer.
+Nothing here imports torch: the server starts in a fraction of a second and outlives the trainer.
 
     GET /…                     the built site, from a table made when the server starts
     GET /api/runs              every run, the newest first
     GET /api/setup             whether PyTorch is still being installed, and since when
     GET /api/runs/ID/events    its log as server-sent events; `id` is the byte offset after the line
-    …                          and what `control` adds, where it is allowed
+    …                          and what `control` adds, where that is allowed
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ from gpu_runner.errors import ExitCode, RunnerError, UsageError
 from gpu_runner.installed import package, program, short, training_setup
 from gpu_runner.log.runs import RunIndex
 from gpu_runner.log.writer import SystemClock
-from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, Sparing
+from gpu_runner.serve.connections import HOLDERS, STRANGERS, Door, RepeatFilter
 from gpu_runner.serve.control import ControlRoutes, no_control
 from gpu_runner.serve.guard import Guard, own_hosts
-from gpu_runner.serve.launch import Launcher
-from gpu_runner.serve.recipes import RecipeIndex
+from gpu_runner.serve.launch import Launcher, RecipeIndex
 from gpu_runner.serve.site import SiteTable
 from gpu_runner.serve.stream import EventStreams, StreamError
 from gpu_runner.text import printable
@@ -52,7 +51,7 @@ TOKEN_ENV: Final = "UNFROZEN_TOKEN"
 
 
 class PortInUse(RunnerError):
-    """Another process listens where we were asked to."""
+    """Another process listens on the port."""
 
     exit_code = ExitCode.PORT
 
@@ -67,9 +66,9 @@ def make_app(
     door: Door,
     recipes: RecipeIndex | None = None,
 ) -> Guard:
-    """The whole server as an ASGI application, its guard outermost.
+    """Return the whole server as an ASGI application, its guard outermost.
 
-    With `recipes`, its runs can be asked for something, and new ones be started by name.
+    With `recipes`, commands can be sent to runs, and new ones be launched by name.
     """
     index = RunIndex(runs, SystemClock())
     table = SiteTable(site, package=package(), program=program())
@@ -124,14 +123,14 @@ def run_server(
 ) -> int:
     """Serve until Ctrl-C or SIGTERM (which ends the process once the streams are closed).
 
-    Prints one line with the address and the token once connections are accepted. Returns the exit
-    code of a clean end. Raises `PortInUse`, or `UsageError` for an address, a token, runs or a
+    Prints the address and the token once connections are accepted. Returns the exit code of a clean
+    end. Raises `PortInUse`, or `UsageError` for an address, a token, runs or a
     folder of recipes that cannot be served.
     """
     if runs.exists() and not runs.is_dir():
-        raise UsageError(f"--runs {runs} is a file: give the directory that holds the runs.")
+        raise UsageError(f"--runs {runs} is a file: give the directory of the runs.")
     token = _token()
-    startable = _startable(allow_control, recipes, host)
+    launchable = _launchable(allow_control, recipes, host)
     print(f"Runs are read from {printable(str(short(runs)))}.")
     with _listen(host, port) as listener:
         bound_port: int = listener.getsockname()[1]
@@ -144,7 +143,7 @@ def run_server(
             hosts=hosts,
             streams=streams,
             door=door,
-            recipes=startable,
+            recipes=launchable,
         )
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{bound_port}/#t={token}"
@@ -153,7 +152,7 @@ def run_server(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it is ready and ends open streams before it waits for them."""
+    """uvicorn that prints its address when it is ready, and ends open streams at shutdown."""
 
     def __init__(
         self, app: Guard, streams: EventStreams, door: Door, address: str, open_page: bool
@@ -169,7 +168,7 @@ class _Server(uvicorn.Server):
             h11_max_incomplete_event_size=32 * 1024,
             timeout_graceful_shutdown=1,
         )
-        logging.getLogger("uvicorn.error").addFilter(Sparing())
+        logging.getLogger("uvicorn.error").addFilter(RepeatFilter())
         super().__init__(config)
         self._streams = streams
         self._address = address
@@ -185,7 +184,7 @@ class _Server(uvicorn.Server):
         self._streams.close()
         await asyncio.sleep(GOODBYE_SECONDS)
         for connection in list(self.server_state.connections):
-            connection.transport.abort()  # idle, or a client that does not read what it asked for
+            connection.transport.abort()  # idle, or a client that does not read
         await super().shutdown(sockets)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -196,13 +195,13 @@ class _Server(uvicorn.Server):
 
 
 def _absent(index: RunIndex, run_id: str) -> str:
-    """Why there is no log of that id."""
+    """Return why there is no log of that id."""
     problem = index.problem(run_id)
     return f"run {run_id!r}: {problem}" if problem else f"there is no run {run_id!r} here"
 
 
 def _wanted_offset(request: Request) -> int:
-    """The byte offset a client wants to continue at: `?after`, else `Last-Event-ID`, else 0."""
+    """Return the byte offset to continue at: `?after`, else `Last-Event-ID`, else 0."""
     text = request.query_params.get("after", request.headers.get("last-event-id", "0"))
     if not re.fullmatch(r"[0-9]{1,15}", text):
         raise StreamError(400, f"after={text[:40]!r} is not a byte offset: use the id of an event")
@@ -210,47 +209,49 @@ def _wanted_offset(request: Request) -> int:
 
 
 def _token() -> str:
-    """128 random bits in hex, or the environment's token, so that a restart keeps its page."""
+    """Return 128 random bits in hex, or the environment's token, which survives a restart."""
     given = os.environ.get(TOKEN_ENV)
     if given is None:
         return secrets.token_hex(16)
     if not re.fullmatch(r"[0-9a-f]{32,128}", given):
-        reason = f"{TOKEN_ENV} must be 32 to 128 lower-case hex digits; it has {len(given)} signs."
+        reason = (
+            f"{TOKEN_ENV} must be 32 to 128 lower-case hex digits; it has {len(given)} characters."
+        )
         raise UsageError(f"{reason} Unset it to get a fresh one.")
     return given
 
 
-def _startable(allowed: bool, folder: Path | None, host: str) -> RecipeIndex | None:
-    """The recipes of a server with control, which is said aloud; None without it."""
+def _launchable(allowed: bool, folder: Path | None, host: str) -> RecipeIndex | None:
+    """Return the recipes of a server with control, and print them; None without control."""
     if not allowed:
         if folder is not None:
             raise UsageError(
-                f"--recipes {folder} would change nothing: give --allow-control too, or drop it."
+                f"--recipes {folder} has no effect: give --allow-control too, or drop it."
             )
         return None
     if host not in LOOPBACK:
         raise UsageError(
-            f"--allow-control with --host {host}: whoever reads that network could start runs. Drop"
-            " one of them; an SSH tunnel (ssh -L) brings the page to another machine safely."
+            f"--allow-control with --host {host}: anyone who reads that network could launch runs."
+            " Drop one of them; an SSH tunnel (ssh -L) brings the page to another machine safely."
         )
     recipes = RecipeIndex(folder)
     names = printable(", ".join(recipes.all()))
-    print("Control is on: whoever has the address below can start, pause, save and stop runs.")
-    print(f"It can start: {names}.")
+    print("Control is on: anyone with the address below can launch, pause, save and stop runs.")
+    print(f"Runs that can be launched: {names}.")
     return recipes
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket on one address. Anything but loopback is said aloud."""
+    """Return a listening socket on one address, with a warning if it is not loopback."""
     if host in ("0.0.0.0", "::", ""):
-        raise UsageError(f"--host {host!r} means every network: name the one address to serve on.")
+        raise UsageError(f"--host {host!r} means every network: give the one address to serve on.")
     if not 0 <= port <= 65_535:
         raise UsageError(f"--port {port} is out of bounds: give a number from 0 (any) to 65535.")
     if host not in LOOPBACK:
         warning = f"Warning: {host} can be reached from other machines, without encryption."
-        print(f"{warning} Whoever has the address below can read your runs.", file=sys.stderr)
+        print(f"{warning} Anyone with the address below can read your runs.", file=sys.stderr)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol's number, which asyncio looks at: without it TCP_NODELAY is never set.
+    # asyncio sets TCP_NODELAY only where the protocol is given.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":  # there it would let two servers share the port
@@ -266,12 +267,12 @@ def _listen(host: str, port: int) -> socket.socket:
 def _cannot_listen(host: str, port: int, error: Exception) -> RunnerError:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         used = f"port {port} is in use{_holder(port)}"
-        return PortInUse(f"{used}: stop that, or choose another with --port N.")
+        return PortInUse(f"{used}: stop it, or choose another port with --port N.")
     return UsageError(f"cannot serve on {host} port {port}: {error}.")
 
 
 def _holder(port: int) -> str:
-    """Which process listens on `port`, as far as the system tells us."""
+    """Return which process listens on `port`, as far as the system shows."""
     try:
         for connection in psutil.net_connections("inet"):
             listens = connection.status == psutil.CONN_LISTEN and connection.pid
@@ -279,5 +280,5 @@ def _holder(port: int) -> str:
                 name = psutil.Process(connection.pid).name()
                 return f" by {name} (process {connection.pid})"
     except psutil.Error:
-        return ""  # not ours to see: the sentence is complete without it
+        return ""  # not visible to us: the sentence is complete without it
     return ""

@@ -1,9 +1,9 @@
-"""Connections before they are requests: how many there may be, and how long they may take to ask.
+"""Connections before they are requests: how many there may be, and how long a request may take.
 
-Whoever can reach the port can hold connections open: silent ones, half a request, a byte a second.
-None of them has shown the token. So a request has a deadline for its head and for its body, and of
-the connections that were never let in the oldest makes room for a new one: they can be as many as
-they like, and one that brings the token is always answered.
+Anyone who can reach the port can hold connections open: silent ones, half a request, a byte a
+second. None of them has shown the token. So a request has a deadline for its head and for its body,
+and of the connections without the token the oldest makes room for a new one: however many there
+are, one that brings the token is always answered.
 
     STRANGERS   connections that may wait at once without having shown the token
     HOLDERS     connections with it; beyond them the answer is 503
@@ -28,13 +28,13 @@ BODY_SECONDS: Final = 5.0
 
 
 class Door:
-    """The open connections of one server, the oldest first, and which of them were let in."""
+    """The open connections of one server, the oldest first, and which have shown the token."""
 
     def __init__(self) -> None:
         self._strangers: dict[Any, Connection] = {}
 
     def protocol(self) -> type[H11Protocol]:
-        """What uvicorn makes of each connection, bound to this door."""
+        """Return the protocol class of each connection, bound to this door."""
 
         class Bound(Connection):
             door = self
@@ -42,24 +42,24 @@ class Door:
         return Bound
 
     def come(self, connection: Connection) -> None:
-        """A new connection; the oldest stranger goes when there are too many of them."""
+        """Add a connection; the oldest stranger is closed when there are too many."""
         self._strangers[connection.client] = connection
         if len(self._strangers) > STRANGERS:
             oldest = next(iter(self._strangers))
             self._strangers.pop(oldest).transport.abort()
 
     def go(self, connection: Connection) -> None:
-        """It has ended."""
+        """Remove a connection that has ended."""
         if self._strangers.get(connection.client) is connection:
             del self._strangers[connection.client]
 
     def let_in(self, scope: Scope) -> None:
-        """The connection of this request has shown the token: it is no stranger any more."""
+        """Count the connection of this request as one that has shown the token."""
         self._strangers.pop(scope.get("client"), None)
 
 
 class Connection(H11Protocol):
-    """One connection, with deadlines, whose end in the middle of an answer is no error of ours."""
+    """One connection, with deadlines, whose end within an answer is no error of ours."""
 
     door: Door
     _deadline: asyncio.TimerHandle | None = None
@@ -73,29 +73,29 @@ class Connection(H11Protocol):
         self._expect(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody is waited for any more."""
+        """Drop the deadline."""
         self._expect(None)
         self.door.go(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A piece of a request: what is still to come has its own deadline."""
+        """Take a piece of a request: the rest has its own deadline."""
         if self._idle and self._deadline is None:
             self._expect(HEAD_SECONDS)
         super().data_received(data)
         self._await_body()
 
     def on_response_complete(self) -> None:
-        """An answer is out; the next request is waited for by uvicorn's own keep-alive."""
+        """End an answer; uvicorn's own keep-alive waits for the next request."""
         self._expect(None)
-        super().on_response_complete()  # which may go on with one that has come already
+        super().on_response_complete()  # which may continue with a request that is there already
         self._await_body()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request; after the beginning of an answer there is only the end."""
+        """Answer what is no request; within an answer, close the connection."""
         if self.cycle is None or self.cycle.response_complete:
             return super().send_400_response(msg)
-        self.cycle.disconnected = True  # whoever answers speaks into the void
+        self.cycle.disconnected = True  # nobody reads the rest of the answer
         self.cycle.message_event.set()
         return self.transport.abort()
 
@@ -105,14 +105,14 @@ class Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _await_body(self) -> None:
-        """The head of a request has come: its body has a deadline of its own, from then on."""
+        """Give the body of a request a deadline of its own, once its head is there."""
         if self._idle or self._awaited is self.cycle:
             return
         self._awaited = self.cycle
         self._expect(BODY_SECONDS if self.cycle.more_body else None)
 
     def _expect(self, seconds: float | None) -> None:
-        """Close the connection in so many seconds, unless it is told otherwise until then."""
+        """Close the connection in so many seconds, unless the deadline is changed before."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None
@@ -120,12 +120,12 @@ class Connection(H11Protocol):
             self._deadline = self.loop.call_later(seconds, self._close)
 
     def _close(self) -> None:
-        """End it, unless a body has come in the meantime and its answer is on its way."""
+        """Close it, unless a body has arrived in the meantime and is being answered."""
         if self._idle or self.cycle.more_body:
             self.transport.abort()
 
 
-class Sparing(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Lets a message through at its 1st, 10th, 100th … time: a flood must not fill the terminal."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class Sparing(logging.Filter):
         self._times: Counter[str] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to print it; from the second on it says how often it came."""
+        """Return whether to print it; from the second on with the number of times."""
         self._times[record.msg] += 1
         times = self._times[record.msg]
         if times > 1:

@@ -1,24 +1,30 @@
-"""What the page may change: ask a run for something, start one by the name of its recipe.
+"""What the page may change: send a command to a run, launch one by the name of its recipe.
 
-    GET  /api/control               whether it may, the recipes, and how the last start went
+    GET  /api/control               whether it may, the recipes, and how the last launch went
     POST /api/runs/ID/control       {"command": "pause" | "resume" | "checkpoint" |
                                     "evaluate" | "stop"};
-                                    resume also starts a run again that was stopped or
-                                    killed, failed or ran out of memory
+                                    resume also launches a run again that was stopped
+                                    or killed, failed or ran out of memory
     POST /api/start                 {"recipe": NAME, "numbers": {"steps": 200, …}}
-    POST /api/start/cancel          {"name": NAME}, as long as what was started still loads
+    POST /api/start/cancel          {"name": NAME}, as long as the launched run still loads
 
 The guard has refused whoever is not our page with the token, and every POST unless the server was
 started with `--allow-control`. What is left to do here: an object with known keys of known types,
 ids and names looked up among those that exist. Nothing a client sends becomes part of a path, a
 module or a shell's command line.
+
+JSON libraries differ in what they accept, and what is accepted here becomes a command. So there is
+one spelling only: UTF-8 without a byte order mark, no key twice, no NaN, no half of a surrogate
+pair, nothing deep; and exactly the fields of the command, of exactly their types.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -28,21 +34,53 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpu_runner.errors import RunnerError
-from gpu_runner.log import mailbox
-from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_told
+from gpu_runner.log import commands
+from gpu_runner.log.runs import CONFIG_NAME, RunIndex, describe, processes_of, read_summary
 from gpu_runner.plain import read_plain
-from gpu_runner.serve import body
-from gpu_runner.serve.launch import Busy, Launcher, TooLate
-from gpu_runner.serve.recipes import RecipeIndex
+from gpu_runner.serve.guard import MAX_BODY_BYTES
+from gpu_runner.serve.launch import Busy, Launcher, RecipeIndex, TooLate
 from unfrozen.events import LIVE_STATUSES, RESUMABLE_STATUSES
+from unfrozen.schema.check import read
+
+Fields = Mapping[str, type]
+COMMAND: Final[Fields] = {"command": str}
+START: Final[Fields] = {"recipe": str, "numbers": dict}
+CANCEL: Final[Fields] = {"name": str}
+
+
+def parse_body(fields: Fields, body: bytes) -> dict[str, Any]:
+    """Return the object in `body`, with these fields. Raises `ValueError` for anything else."""
+    found = read(body, MAX_BODY_BYTES, "the body")
+    if found.problem:
+        raise ValueError(f"{found.problem}: send one JSON object with {', '.join(fields)}")
+    data = found.value
+    json.loads(body, object_pairs_hook=_once)
+    try:
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("the body holds half of a surrogate pair: it is no text") from None
+    if not isinstance(data, dict) or data.keys() != fields.keys():
+        raise ValueError(f"the body must be an object with exactly {', '.join(fields)}")
+    for name, kind in fields.items():
+        if type(data[name]) is not kind:
+            raise ValueError(f"{name} must be {'text' if kind is str else 'an object'}")
+    return data
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs as an object. Raises `ValueError` for a key that comes twice."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("the body has a key twice")
+    return dict(pairs)
+
 
 T = TypeVar("T", bound=str)
 BODY_SECONDS: Final = 2.0
-MOST_NAMED: Final = 20
+MOST_LISTED: Final = 20
 
 
 class CommandRefused(Exception):
-    """Why a command is not carried out: an HTTP status, and a sentence for the person who asks."""
+    """A command is refused: an HTTP status, and a sentence for the person who sent it."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -58,7 +96,7 @@ class ControlRoutes:
         self._launcher = launcher
 
     def routes(self) -> list[Route]:
-        """To be placed before the routes of what can be looked at."""
+        """Return the routes, to be placed before those that only read."""
         return [
             Route("/api/control", self._state),
             Route("/api/runs/{run_id}/control", self._command, methods=["POST"]),
@@ -75,41 +113,41 @@ class ControlRoutes:
 
     async def _command(self, request: Request) -> Response:
         try:
-            command = _one_of(mailbox.COMMANDS, await _object(request, body.COMMAND), "command")
-            done = await run_in_threadpool(self._tell, request.path_params["run_id"], command)
+            command = _one_of(commands.COMMANDS, await _object(request, COMMAND), "command")
+            done = await run_in_threadpool(self._send, request.path_params["run_id"], command)
         except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
         return JSONResponse(done, 202)
 
-    def _tell(self, run_id: str, command: mailbox.Command) -> dict[str, Any]:
-        """Put the command into the mailbox of a run that goes on, or start one that does not."""
+    def _send(self, run_id: str, command: commands.Command) -> dict[str, Any]:
+        """Post the command to a run that is live, or launch one again that is not."""
         if (log := self._index.log(run_id)) is None:
             raise CommandRefused(404, f"there is no run {run_id!r} here")
-        told, info = read_told(log), describe(run_id, log, time.time())
-        if told == "" and self._launcher.is_of(run_id):  # it has not written its first line
-            return {"seq": mailbox.post(log.parent, run_id, 0, command).seq}
+        found, info = read_summary(log), describe(run_id, log, time.time())
+        if found == "" and self._launcher.is_of(run_id):  # it has not written its first line
+            return {"seq": commands.post_command(log.parent, run_id, 0, command).seq}
         status = info.status if info else "empty"
-        if isinstance(told, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
-            raise CommandRefused(409, f"run {run_id} is {status}: nobody is there to {command} it")
+        if isinstance(found, str) or status not in (*LIVE_STATUSES, *RESUMABLE_STATUSES):
+            raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
         if command == "resume" and status in RESUMABLE_STATUSES and _is_ours(log):
             return {"seq": None, "started": self._again(log)}
         if status not in LIVE_STATUSES:
-            raise CommandRefused(409, f"run {run_id} is {status}: nobody is there to {command} it")
-        return {"seq": mailbox.post(log.parent, run_id, told.attempt, command).seq}
+            raise CommandRefused(409, f"run {run_id} is {status}: it cannot {command}")
+        return {"seq": commands.post_command(log.parent, run_id, found.attempt, command).seq}
 
     def _again(self, log: Path) -> dict[str, Any]:
         if (processes := processes_of(log)) > 1:
             raise CommandRefused(
                 409,
-                f"run {log.parent.name} was trained by {processes} processes, and one is started"
-                f" from here: go on with torchrun --nproc-per-node {processes} -m gpu_runner"
-                " resume",
+                f"run {log.parent.name} was trained by {processes} processes, and only one can be"
+                f" launched from here: resume with torchrun --nproc-per-node {processes}"
+                " -m gpu_runner resume",
             )
         return self._launcher.resume(log.parent)
 
     async def _start(self, request: Request) -> Response:
         try:
-            asked = await _object(request, body.START)
+            asked = await _object(request, START)
             recipes = await run_in_threadpool(self._recipes.all)
             recipe = recipes[_one_of(tuple(recipes), asked, "recipe")]
             state = await run_in_threadpool(self._launcher.start, recipe, asked["numbers"])
@@ -119,7 +157,7 @@ class ControlRoutes:
 
     async def _cancel(self, request: Request) -> Response:
         try:
-            asked = await _object(request, body.CANCEL)
+            asked = await _object(request, CANCEL)
             await run_in_threadpool(self._launcher.cancel, asked["name"])
         except (CommandRefused, RunnerError, OSError) as error:
             return _refusal(error)
@@ -127,10 +165,10 @@ class ControlRoutes:
 
 
 def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
-    """Why a command is not carried out, in one sentence."""
+    """Return why a command is refused, in one sentence."""
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        text = f"the folder of runs refuses it ({error.strerror})"
+        text = f"the folder of runs cannot be written ({error.strerror})"
         return JSONResponse({"error": text}, 507 if full else 409)
     status = 422
     if isinstance(error, Busy | TooLate):
@@ -141,12 +179,12 @@ def _refusal(error: CommandRefused | RunnerError | OSError) -> Response:
 
 
 async def no_control(_: Request) -> Response:
-    """What `GET /api/control` says where nothing may be changed."""
+    """Answer `GET /api/control` where nothing may be changed."""
     return JSONResponse({"allowed": False})
 
 
 def _is_ours(log: Path) -> bool:
-    """Whether the run is one of `train`, which can go on with it."""
+    """Return whether the run is one of `train`, which can resume it."""
     try:
         read_plain(log.parent / CONFIG_NAME, 1)
     except OSError:
@@ -154,28 +192,28 @@ def _is_ours(log: Path) -> bool:
     return True
 
 
-async def _object(request: Request, fields: body.Fields) -> dict[str, Any]:
-    """The JSON object in the body, with these fields. Raises `CommandRefused`.
+async def _object(request: Request, fields: Fields) -> dict[str, Any]:
+    """Return the JSON object in the body, with these fields. Raises `CommandRefused`.
 
-    The guard has seen to it that the body is short and says how long it is.
+    The guard has made sure that the body is short and gives its length.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS):
             data = await request.body()
     except TimeoutError:
-        raise CommandRefused(408, f"the body did not come within {BODY_SECONDS:g} s") from None
+        raise CommandRefused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
     except ClientDisconnect:
-        raise CommandRefused(400, "the body did not come to its end") from None
+        raise CommandRefused(400, "the body ended too early") from None
     try:
-        return body.parsed(fields, data)
+        return parse_body(fields, data)
     except ValueError as error:
         raise CommandRefused(400, str(error)) from None
 
 
 def _one_of(known: tuple[T, ...], data: dict[str, Any], name: str) -> T:
-    """The value under `name`, which must be one of `known`."""
+    """Return the value under `name`, which must be one of `known`."""
     for value in known:
         if value == data[name]:
             return value
-    there = ", ".join(known[:MOST_NAMED]) + (", …" if len(known) > MOST_NAMED else "")
+    there = ", ".join(known[:MOST_LISTED]) + (", …" if len(known) > MOST_LISTED else "")
     raise CommandRefused(404, f"{name} {data[name][:40]!r} is unknown: there are {there}")

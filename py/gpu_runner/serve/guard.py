@@ -1,15 +1,15 @@
-"""The one door of the server: every request passes `Guard` before any route sees it.
+"""The guard of the server: every request passes it before any route sees it.
 
 A loopback port is not private. Any web page the reader has open can send requests to it, a rebound
 DNS name can even read the answers, and other users of the machine can connect. So, in this order:
 
 1. sizes      a request line, headers or body beyond the bounds stop here
 2. Host       must be one of our own names with our port, spelled exactly (DNS rebinding)
-3. method     GET and HEAD, and POST where something is to be done: a short JSON body, and nothing
-              else; there is nothing to preflight and no CORS header is sent, for control never
-4. browser    `Sec-Fetch-Site` and `Origin`, when present, must say that our own page asks
+3. method     GET and HEAD, and POST for commands: a short JSON body, and nothing else; there is
+              nothing to preflight, and no CORS header is ever sent
+4. browser    `Sec-Fetch-Site` and `Origin`, when present, must name our own page
 5. token      everything under /api needs the bearer token, also from our own page
-6. control    nothing is done unless the server was started to, nor faster than a person clicks
+6. control    commands only where the server allows them, and no faster than a person clicks
 
 Sources: Fetch metadata (W3C, "Fetch Metadata Request Headers"), RFC 6750 (bearer tokens), RFC 9110
 (Host, 421). A refusal is counted by reason and logged at its 1st, 10th, 100th … time.
@@ -42,7 +42,7 @@ JSON_TYPES: Final = ("application/json", "application/json; charset=utf-8")
 CONTENT_SECURITY_POLICY: Final = f"{policy.PAGE}; frame-ancestors 'none'"
 CELLS_WORKER: Final = "/python/worker.js"
 RUNNER: Final = "Unfrozen-Runner"
-"""A header of every answer: by it a page that came without a token knows that a runner is there."""
+"""A header of every answer: it tells a page without a token that a runner is there."""
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request goes no further: an HTTP status, and a sentence for the person who asks."""
+    """Why a request is refused: an HTTP status, and a sentence for the person who sent it."""
 
     status: int
     reason: str
@@ -76,7 +76,7 @@ class Allowance:
         self._left, self._at = self.burst, time.monotonic()
 
     def take(self) -> bool:
-        """Whether once more is allowed; if so, it is counted."""
+        """Return whether once more is allowed; if so, count it."""
         now = time.monotonic()
         self._left = min(self.burst, self._left + (now - self._at) * self.a_second)
         self._at = now
@@ -90,8 +90,8 @@ class Guard:
     """ASGI middleware that refuses what does not come from our own page or the token's holder.
 
     `hosts` are the exact Host values that mean us, port included, as `own_hosts` makes them;
-    `control` is whether runs may be started, paused, saved and stopped; `let_in` is told of every
-    request that has shown the token. A refused connection is closed: it keeps nobody's place.
+    `control`: whether runs may be launched, paused, saved and stopped; `let_in` is called with
+    every request that has shown the token. A refused connection is closed.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Guard:
         if scope["type"] != "http":  # there is no WebSocket route; say no before the handshake
             self._count(scope, Refusal(403, "there are no WebSockets here"))
             return await send({"type": "websocket.close", "code": 1008})
-        refusal = self.judge(scope)
+        refusal = self.check(scope)
         secured = _with_security_headers(scope, send)
         if refusal is None:
             return await self.app(scope, receive, secured)
@@ -125,8 +125,8 @@ class Guard:
         answer = PlainTextResponse(f"{refusal.reason}\n", refusal.status, _extra(refusal.status))
         return await answer(scope, receive, secured)
 
-    def judge(self, scope: Scope) -> Refusal | None:
-        """The first rule that the request breaks, or None when it may pass."""
+    def check(self, scope: Scope) -> Refusal | None:
+        """Return the first rule that the request breaks, or None when it may pass."""
         headers = Headers(scope=scope)
         return (
             _sizes(scope)
@@ -155,7 +155,7 @@ class Guard:
         if scope["method"] != "POST":
             return None
         if self._allowance is None:
-            return Refusal(403, "control is off: start the server again with --allow-control")
+            return Refusal(403, "control is off: restart the server with --allow-control")
         if not self._allowance.take():
             return Refusal(429, "too many commands at once: wait a second")
         return None

@@ -68,8 +68,8 @@ class EventStreams:
         Raises `StreamError` 400 for an offset that is not the end of a line, `OSError` for a log
         that cannot be read. The answer is 503 when too many streams are open.
         """
-        await _aside(_check, log, offset)
-        if await _aside(_is_over, log, offset):
+        await _in_thread(_check, log, offset)
+        if await _in_thread(_is_over, log, offset):
             return Response(status_code=204)
         return _Stream(self, self._frames(Tail(log, offset)))
 
@@ -80,12 +80,12 @@ class EventStreams:
                     return
                 if frame:
                     yield frame
-        except OSError:  # the run was deleted or shut under the reader
+        except OSError:  # the run was deleted or made unreadable
             return
 
 
 class _Stream(StreamingResponse):
-    """A stream that takes its place among the others when it is sent, and leaves it in any case."""
+    """A stream that is counted while it is sent."""
 
     def __init__(self, streams: EventStreams, frames: AsyncIterator[bytes]) -> None:
         super().__init__(frames, media_type="text/event-stream")
@@ -97,7 +97,7 @@ class _Stream(StreamingResponse):
         if self._streams.count >= MAX_STREAMS:
             text = f"{MAX_STREAMS} streams are open: close a page and try again"
             return await JSONResponse({"error": text}, 503)(scope, receive, send)
-        self._streams.count += 1  # nothing was awaited since it was looked at
+        self._streams.count += 1  # nothing was awaited since it was read
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -106,14 +106,14 @@ class _Stream(StreamingResponse):
 
 async def _follow(tail: Tail) -> AsyncIterator[bytes]:
     """Frames until the run is over; empty ones in between, so that the caller can stop."""
-    yield (told := await _aside(_writer, tail))
+    yield (sent := await _in_thread(_writer, tail))
     beat_at = time.monotonic() + HEARTBEAT_SECONDS
     over = caught_up = False
     skipped = 0
     there = tail.path.stat(follow_symlinks=False).st_size  # it may grow while it is sent
     while True:
         begun = tail.offset
-        lines = await _aside(tail.read) if tail.has_grown() else []
+        lines = await _in_thread(tail.read) if tail.has_grown() else []
         if lines:
             yield _framed(lines, tail.bad_lines - skipped)
             skipped = tail.bad_lines
@@ -122,22 +122,22 @@ async def _follow(tail: Tail) -> AsyncIterator[bytes]:
             yield CAUGHT_UP
         if lines:
             over = _ends(parse(lines[-1][1]))
-            if told == NOBODY and (now := await _aside(_writer, tail)) != told:
-                yield (told := now)
+            if sent == NOBODY and (now := await _in_thread(_writer, tail)) != sent:
+                yield (sent := now)
         if time.monotonic() >= beat_at:
             beat_at = time.monotonic() + HEARTBEAT_SECONDS
-            yield (told := await _aside(_writer, tail))
+            yield (sent := await _in_thread(_writer, tail))
         yield b""
         if tail.offset > begun:
-            await asyncio.sleep(0)  # sending may not wait: let others in, and a disconnect be seen
+            await asyncio.sleep(0)  # sending may not wait: let others run, and notice a disconnect
             continue
         if over:
             return
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _aside(read: Callable[..., T], *arguments: Any) -> T:
-    """What `read` returns, in a thread; only so many at once, that the event loop has its turns."""
+async def _in_thread(read: Callable[..., T], *arguments: Any) -> T:
+    """Return what `read` returns, in a thread; only a few run at once."""
     return await to_thread.run_sync(read, *arguments, limiter=_READERS)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.feed import IGNORED
-from gpu_runner.plan.pace import peak_rate
+from gpu_runner.plan.step_time import peak_flops
 from gpu_runner.watch.hooks import Inputs
 from gpu_runner.watch.steps import WatchedStep
 from unfrozen.job import Job
@@ -41,7 +41,7 @@ class Utilization:
         if getattr(settings, "model_type", None) not in SUPPORTED:
             return
         dtype = compute or next(model.parameters()).dtype
-        self._peak = peak_rate(
+        self._peak = peak_flops(
             device, {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "fp32")
         )
         if self._peak is not None:

@@ -12,7 +12,7 @@ import torch
 from gpu_runner.memory.fsdp import ShardView
 from gpu_runner.memory.loop import Optimizers
 from gpu_runner.memory.prediction import Prediction
-from gpu_runner.run.events.start_event import hardware, versions
+from gpu_runner.run.payloads import hardware, versions
 from gpu_runner.system.price import MOST_LETTERS, Price, Spending
 from gpu_runner.watch.evaluation import Examples
 from gpu_runner.watch.memory import MemoryOptions

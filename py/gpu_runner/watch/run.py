@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gpu_runner.data.dataset import RowSet
 from gpu_runner.errors import is_out_of_memory
-from gpu_runner.log.mailbox import Orders
+from gpu_runner.log.commands import Commands
 from gpu_runner.memory.fsdp import ShardView
 from gpu_runner.memory.loop import LoopBehavior, Optimizers
 from gpu_runner.memory.prediction import Prediction
@@ -377,7 +377,7 @@ class WatchedRun:
         if self._log is not None:
             self._log.write_prediction(found)
 
-    def _obey(self, orders: Orders) -> bool:
+    def _obey(self, orders: Commands) -> bool:
         """Do what the page asks and the loop allows; return whether it goes on regardless."""
         self.should_stop = orders.stop
         if orders.save > self._save_commands:

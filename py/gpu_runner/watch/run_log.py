@@ -23,16 +23,14 @@ import torch
 from gpu_runner.checkpoint.training_state import History
 from gpu_runner.errors import SystemFailure, is_lost_process, is_out_of_memory
 from gpu_runner.installed import program, short
-from gpu_runner.log.heartbeat import Log
-from gpu_runner.log.mailbox import Mailbox, Orders
-from gpu_runner.log.opened import SilentLog
-from gpu_runner.log.writer import EventLog, LogError, SystemClock
+from gpu_runner.log.commands import CommandReader, Commands
+from gpu_runner.log.writer import EventLog, Log, LogError, SilentLog, SystemClock
 from gpu_runner.memory.out_of_memory import OutOfMemoryReport
 from gpu_runner.memory.prediction import Prediction
 from gpu_runner.memory.tracker import StepMemory
-from gpu_runner.plan.machine import card_names
-from gpu_runner.run.ending import losses
-from gpu_runner.run.events.record import Recorder
+from gpu_runner.plan.machine import gpu_uuids
+from gpu_runner.run.finish import losses
+from gpu_runner.run.recorder import Recorder
 from gpu_runner.system.cards import Cards
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
@@ -76,8 +74,8 @@ class RunLog:
             self._log, WatchTerminal(silent=place is None), self.history, spending
         )
         self.predicted_bytes = 0
-        self.orders = Orders()
-        self._mailbox = None if place is None else Mailbox(place, place.name, 0)
+        self.orders = Commands()
+        self._mailbox = None if place is None else CommandReader(place, place.name, 0)
         self._delayed = device.type == "cuda"
         self._device = device
         self._spending = spending
@@ -90,7 +88,7 @@ class RunLog:
         if self._spending is not None:
             payload["price"] = self._spending.price.as_json()
         self._log.emit("run.start", 0, **payload)
-        state, cards = self.state, card_names(self._device)
+        state, cards = self.state, gpu_uuids(self._device)
         self._sampler = Sampler(
             self._log,
             lambda: state.step,
@@ -164,7 +162,7 @@ class RunLog:
         self.flush()
         self._log.emit("checkpoint", self.state.step, path=path)
 
-    def read_commands(self, obey: Callable[[Orders], bool]) -> float:
+    def read_commands(self, obey: Callable[[Commands], bool]) -> float:
         """Read the commands of the page; while it asks for a pause, wait.
 
         `obey` does what the loop allows and returns whether to go on regardless. Returns the

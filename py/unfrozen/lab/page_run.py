@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from unfrozen.lab.choices import DIALS, Choices, Dial
+from unfrozen.units import format_power
 
 DEFAULT: Final = Choices()
 SEEDS: Final = (7, 0, 1, 2, 3)
@@ -127,9 +128,7 @@ def stop_text(dial: Dial, stop: float) -> str:
         return "off"
     if dial.whole or 0.01 <= stop < 10_000:
         return f"{stop:,g}"
-    mantissa, _, exponent = f"{stop:.0e}".partition("e")
-    power = "10" + "".join("⁰¹²³⁴⁵⁶⁷⁸⁹⁻"["0123456789-".index(c)] for c in str(int(exponent)))
-    return power if mantissa == "1" else f"{mantissa} × {power}"
+    return format_power(stop, 0)
 
 
 def title(choices: Choices) -> str:

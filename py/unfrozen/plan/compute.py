@@ -106,7 +106,7 @@ def _assumptions(
     if job.gpu is None:
         found.append(f"No card is named; these are {gpu.name}.")
     if mfu is None:
-        found.append(measured.words() if measured else _products(job, gpu))
+        found.append(measured.sentence() if measured else _products(job, gpu))
         found.append(f"How sure: {_confidence(job)}")
         found += _unmeasured(job) + _links(job, gpu)
     found.append(

@@ -25,7 +25,7 @@ STARTED: Final[Shape] = record(
 )
 """`started.json`: which process the page started last, and when it was born."""
 
-ORDERS: Final[Shape] = record(
+COMMANDS: Final[Shape] = record(
     {
         "v": integer(1, 1000),
         "run": NAME,
@@ -38,7 +38,7 @@ ORDERS: Final[Shape] = record(
     },
     required=("v", "run", "att", "seq", "paused", "save", "stop"),
 )
-"""`orders.json`: what is wanted of a run."""
+"""`commands.json`: what is wanted of a run."""
 
 _DIGEST: Final = string(64, r"[0-9a-f]*", "a hexadecimal digest")
 _LOSSES: Final = mapping(NAME, METRIC, 1000)

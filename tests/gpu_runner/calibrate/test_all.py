@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from gpu_runner.calibrate import measuring
 from gpu_runner.calibrate.all import measure
 from gpu_runner.cli.application import application
-from gpu_runner.config.resolve import resolve
-from gpu_runner.plan import pace, plan
+from gpu_runner.config.load import resolve
+from gpu_runner.plan import plan, step_time
 from gpu_runner.system.calibration import FILE_ENV, kept
 
 
@@ -23,7 +23,7 @@ def test_a_processor_is_measured_whole(tmp_path: Path) -> None:
     assert found.memory_gb_s
     assert found.launch_us
     assert found.steps == 0
-    assert "2026-11-27" in found.words()
+    assert "2026-11-27" in found.sentence()
 
 
 @pytest.mark.slow
@@ -40,6 +40,6 @@ def test_the_command_keeps_what_it_measured_and_the_next_plan_uses_it(
     assert "Measured on" in done.output
     found = kept()
     assert found is not None
-    told = pace.pace(plan.make(resolve({"model": "demo", "device": "cpu"})))
+    told = step_time.estimate_step_time(plan.make_plan(resolve({"model": "demo", "device": "cpu"})))
     assert told is not None
     assert told.source.startswith("measured on")

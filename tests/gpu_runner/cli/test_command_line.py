@@ -53,7 +53,7 @@ def test_bare_it_says_in_ten_lines_what_it_is_and_what_to_type() -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert all(f"unfrozen {name}" in done.stdout for name in ("serve", "train", "plan", "doctor"))
     assert all(name in done.stdout for name in COMMANDS)
-    assert "Runs are kept in ./runs." in done.stdout
+    assert "Runs are in ./runs." in done.stdout
 
 
 def test_help_names_every_command_and_each_explains_itself() -> None:

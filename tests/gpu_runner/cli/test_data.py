@@ -21,9 +21,9 @@ def said(*words: str) -> tuple[int, str]:
 def test_rows_ends_and_the_hardest_rows_are_shown(model_dir: Path, sums_file: Path) -> None:
     code, text = said(str(sums_file), "--model", str(model_dir), "--score", "5", "--rows", "1")
     assert code == 0
-    assert "40 to train on, of 40 rows read" in text
+    assert "40 to train on, of 40 read" in text
     assert f"{sums_file}:1  (6 tokens, 2 trained)\n0+0=[0][</s>]\n" in text
-    assert "θ₀ on 5 rows" in text
+    assert "Loss before training on 5 examples" in text
     assert text.count("hardest") == 3
 
 
@@ -32,7 +32,7 @@ def test_bad_rows_are_told_and_stop_nothing(model_dir: Path, tmp_path: Path) -> 
     source = tiny_llama.write_rows(tmp_path / "rows.jsonl", rows)
     code, text = said(str(source), "--model", str(model_dir), "--score", "0")
     assert code == 0
-    assert "train stops at the first bad row; --skip-bad-rows leaves them out." in text
+    assert "train stops at the first bad example; --skip-bad-rows skips them." in text
     assert "rows.jsonl:3: its keys are words" in text
 
 

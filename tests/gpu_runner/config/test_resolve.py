@@ -3,7 +3,7 @@
 import pytest
 
 from gpu_runner import demo
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.errors import UsageError
 
 
@@ -46,7 +46,7 @@ def test_a_model_without_a_task_needs_data() -> None:
         ({"params": "int8"}, "--params 'int8' is unknown"),
         ({"steps": 3, "epochs": 1.0}, "--steps 3 and --epochs 1.0 both set the length"),
         ({"steps": 3, "warmup": 4}, "--warmup 4 is longer than the run of 3 steps"),
-        ({"params": "bf16", "compute": "fp32"}, "--params bf16 with --compute fp32"),
+        ({"params": "bf16", "compute": "fp32"}, "--compute fp32 with --params bf16"),
     ],
 )
 def test_a_bad_option_is_named_with_its_value_and_bound(

@@ -3,10 +3,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from gpu_runner.cli.options import OPTIONS
 from gpu_runner.config import bounds
-from gpu_runner.config.file import KEYS, parse_general
-from gpu_runner.config.options import OPTIONS, rarer
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import KEYS, parse_general, resolve
 from gpu_runner.config.schema import RANGES, TrainConfig
 from gpu_runner.errors import UsageError
 
@@ -20,7 +19,7 @@ def test_general_suites_are_read_from_pairs() -> None:
     assert parse_general(["a=x.jsonl", "b=y=z.jsonl"]) == (("a", "x.jsonl"), ("b", "y=z.jsonl"))
     assert parse_general(None) is None
     assert parse_general(["none"]) == ()
-    with pytest.raises(UsageError, match="others are given beside it: drop one"):
+    with pytest.raises(UsageError, match="but other sets are given too: drop one"):
         parse_general(["none", "math=a.jsonl"])
 
 
@@ -30,10 +29,10 @@ def test_other_general_pairs_are_refused(pairs: list[str]) -> None:
         parse_general(pairs)
 
 
-def test_every_choice_says_what_it_is_and_every_number_its_bounds() -> None:
-    told, types = bounds.told(TrainConfig), get_type_hints(TrainConfig)
-    assert told.keys() == types.keys() == set(KEYS)
-    assert all(about.help for about in told.values())
+def test_every_setting_has_a_help_and_every_number_its_bounds() -> None:
+    settings, types = bounds.settings_of(TrainConfig), get_type_hints(TrainConfig)
+    assert settings.keys() == types.keys() == set(KEYS)
+    assert all(setting.help for setting in settings.values())
     numbers = {name for name, kind in types.items() if {int, float} & {kind, *get_args(kind)}}
     assert RANGES.keys() == numbers
     for name, (low, high) in RANGES.items():
@@ -41,7 +40,6 @@ def test_every_choice_says_what_it_is_and_every_number_its_bounds() -> None:
         assert default is None or low <= default <= high, name
 
 
-def test_options_are_the_choices_that_stand_under_a_heading() -> None:
-    headed = {name for name, about in bounds.told(TrainConfig).items() if about.group}
-    assert OPTIONS.keys() == headed | {"config", "set"}
-    assert not set(rarer()) & headed
+def test_every_setting_is_an_option_under_a_heading() -> None:
+    headed = {name for name, setting in bounds.settings_of(TrainConfig).items() if setting.group}
+    assert OPTIONS.keys() == headed | {"config", "set"} == {*KEYS, "config", "set"}

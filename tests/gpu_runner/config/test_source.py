@@ -35,7 +35,10 @@ def test_a_path_is_made_absolute_and_its_choices_stay(
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        ("promt=q", "'promt=q' is no choice of a source: give a subset, or NAME=VALUE with one of"),
+        (
+            "promt=q",
+            "'promt=q' is not an option of a source: give a subset, or NAME=VALUE with one of",
+        ),
         ("weight=0", "weight '0' is out of bounds: give a number above 0, at most 1,000"),
         ("weight=nan", "weight 'nan' is out of bounds"),
         ("weight=x", "weight 'x' is out of bounds"),

@@ -9,7 +9,7 @@ import pytest
 
 import small_store
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache as cache_of_rows
 from gpu_runner.data import run_data
@@ -141,7 +141,7 @@ def test_the_oldest_arrays_are_removed_when_they_take_too_much(
 def test_a_run_is_planned_on_rows_from_disk(model_dir: Path, tmp_path: Path) -> None:
     file = tiny_llama.write_rows(tmp_path / "sums.jsonl", tiny_llama.sums(60))
     chosen = {"model": str(model_dir), "general": (), "runs": str(tmp_path), "device": "cpu"}
-    made = plan.make(config(file, **chosen))
+    made = plan.make_plan(config(file, **chosen))
     assert made.steps == -(-54 // 8)
     assert made.heaviest.rows == 1
 

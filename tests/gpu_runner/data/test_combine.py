@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache, run_data
 from gpu_runner.data.combine import with_replay

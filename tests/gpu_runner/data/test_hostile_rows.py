@@ -11,7 +11,7 @@ import pytest
 
 import chat_corpus
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.data import cache, run_data
 from gpu_runner.data.dataset import load_set
 from gpu_runner.data.encode import BadRow, Encoder

@@ -9,7 +9,7 @@ import pytest
 from transformers.utils.hub import constants
 
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.data import cache, hub, run_data, sources
 from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.encode import Encoder

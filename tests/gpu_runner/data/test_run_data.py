@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import run_data
 from gpu_runner.data.encode import Encoder

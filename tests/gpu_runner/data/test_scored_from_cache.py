@@ -11,7 +11,7 @@ import torch
 
 import small_store
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache as cache_of_rows
 from gpu_runner.data import run_data, sources
@@ -166,6 +166,6 @@ def test_rows_of_the_fisher_lie_on_disk_too(
         for least in (1_000, 10**9):
             monkeypatch.setattr(cache_of_rows, "LEAST_BYTES", least)
             chosen = config(trained, held, model=str(model_dir), ewc=1.0, fisher_rows=9, **given)
-            found.append(fisher.rows(plan.make(chosen)))
+            found.append(fisher.rows(plan.make_plan(chosen)))
         assert list(found[0][1]) == list(found[1][1])
         assert found[0][::2] == found[1][::2]

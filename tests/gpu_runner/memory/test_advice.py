@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 import tiny_llama
-from gpu_runner.config.file import assignments
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import parse_assignments, resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.memory.advice import format_advice, suggest_settings
@@ -50,7 +49,9 @@ def read_back(base: TrainConfig, options: str) -> TrainConfig:
     words = options.split()
     pairs = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     typed = re.findall(r"--(?!set )([a-z-]+) (\S+)", options)
-    more = assignments([*pairs, *(f"{name.replace('-', '_')}={value}" for name, value in typed)])
+    more = parse_assignments(
+        [*pairs, *(f"{name.replace('-', '_')}={value}" for name, value in typed)]
+    )
     return resolve({**base.as_json(), **more})
 
 
@@ -119,19 +120,19 @@ def test_an_update_within_the_backward_pass_is_not_advised_beside_accumulation()
 
 def test_a_run_is_predicted_with_its_own_examples(model_dir: Path, sums_file: Path) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
-    planned = plan.make(resolve({**options, "micro_batch": 8, "grad_accum": 2}))
+    planned = plan.make_plan(resolve({**options, "micro_batch": 8, "grad_accum": 2}))
     assert planned.prediction is not None
     budget = round(0.97 * planned.prediction.peak_bytes)
     suggested = planned.predictor.suggest(planned.config, planned.heaviest, budget)
     assert suggested[0].fits
-    fewer = plan.make(read_back(planned.config, suggested[0].options))
+    fewer = plan.make_plan(read_back(planned.config, suggested[0].options))
     assert fewer.prediction is not None
     assert fewer.prediction.peak_bytes == suggested[0].peak_bytes
 
 
 def test_an_unknown_model_type_has_no_suggestions(model_dir: Path, sums_file: Path) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
-    planned = plan.make(resolve(options))
+    planned = plan.make_plan(resolve(options))
     unknown = replace(planned.predictor, shape=None)
     assert unknown.suggest(planned.config, planned.heaviest, 1) == []
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.data.feed import BatchShape, Feed
 from gpu_runner.memory.formula import build_recipe, heaviest_micro_batch, predict
 from measured_steps import ROWS, Case, measure

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.data.feed import Feed
 from gpu_runner.memory import tracing
 from gpu_runner.memory.prediction import NotPredictable

@@ -5,7 +5,7 @@ import torch
 
 import tiny_families
 from counted_lines import count_lines
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import pack
 from gpu_runner.errors import UsageError

@@ -9,7 +9,7 @@ import torch
 
 import tiny_families
 import tiny_llama
-from gpu_runner.config.tables import Pairs
+from gpu_runner.config.bounds import Pairs
 from gpu_runner.errors import UsageError
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.eight_bit import LIBRARIES

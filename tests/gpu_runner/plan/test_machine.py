@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine
@@ -30,14 +30,15 @@ def test_bf16_is_taken_only_where_the_card_computes_in_it(monkeypatch: pytest.Mo
     card = torch.device("cuda", 0)
     monkeypatch.setattr(machine, "computes_bf16", lambda _: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
-    assert machine.precision(resolve({"model": "x", "data": "y"}), card) == "fp32"
+    assert machine.choose_precision(resolve({"model": "x", "data": "y"}), card) == "fp32"
     for asked in ({"compute": "bf16"}, {"params": "bf16"}):
-        with pytest.raises(UsageError, match=r"Tesla T4 does not compute in bf16.*--compute fp32"):
-            machine.precision(resolve({"model": "x", "data": "y", **asked}), card)
+        with pytest.raises(UsageError, match=r"Tesla T4 only emulates bf16: .*--compute fp32"):
+            machine.choose_precision(resolve({"model": "x", "data": "y", **asked}), card)
     monkeypatch.setattr(machine, "computes_bf16", lambda _: True)
-    assert machine.precision(resolve({"model": "x", "data": "y"}), card) == "bf16"
+    assert machine.choose_precision(resolve({"model": "x", "data": "y"}), card) == "bf16"
     assert (
-        machine.precision(resolve({"model": "x", "data": "y", "compute": "fp32"}), card) == "fp32"
+        machine.choose_precision(resolve({"model": "x", "data": "y", "compute": "fp32"}), card)
+        == "fp32"
     )
 
 
@@ -48,7 +49,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         monkeypatch.setenv(name, "to be taken away again")
         monkeypatch.delenv(name)
     yield monkeypatch
-    machine.set_up(resolve({"model": "x", "data": "y"}), torch.device("cpu"))
+    machine.configure_torch(resolve({"model": "x", "data": "y"}), torch.device("cpu"))
 
 
 CARD = torch.device("cuda", 0)
@@ -60,11 +61,11 @@ def asked(**choices: object) -> TrainConfig:
 
 @pytest.mark.usefixtures("unset")
 def test_switches_reach_pytorch() -> None:
-    machine.set_up(asked(tf32=True, deterministic=True), CARD)
+    machine.configure_torch(asked(tf32=True, deterministic=True), CARD)
     assert torch.get_float32_matmul_precision() == "high"
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ[machine.CUBLAS] == ":4096:8"
-    machine.set_up(asked(), CARD)
+    machine.configure_torch(asked(), CARD)
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -73,11 +74,11 @@ def test_switches_reach_pytorch() -> None:
 def test_segments_grow_unless_something_else_was_said(name: str, unset: pytest.MonkeyPatch) -> None:
     """PyTorch reads the newer of the two names first, and warns of the older one."""
     unset.setenv(name, "max_split_size_mb:64")
-    machine.set_up(asked(), CARD)
+    machine.configure_torch(asked(), CARD)
     told = {one: os.environ[one] for one in machine.ALLOCATOR if one in os.environ}
     assert told == {name: "max_split_size_mb:64"}
     unset.delenv(name)
-    machine.set_up(asked(), CARD)
+    machine.configure_torch(asked(), CARD)
     assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
 
 
@@ -85,18 +86,18 @@ def test_segments_that_grow_are_not_asked_for_where_there_are_none(
     unset: pytest.MonkeyPatch,
 ) -> None:
     unset.setattr(machine.sys, "platform", "win32")
-    machine.set_up(asked(), CARD)
+    machine.configure_torch(asked(), CARD)
     assert not set(machine.ALLOCATOR) & os.environ.keys()
 
 
 def test_a_workspace_that_cublas_cannot_repeat_in_is_refused(unset: pytest.MonkeyPatch) -> None:
     unset.setenv(machine.CUBLAS, ":4096:2:16:8")
-    machine.set_up(asked(), CARD)
-    with pytest.raises(UsageError, match=r"CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8.*:16:8 alone"):
-        machine.set_up(asked(deterministic=True), CARD)
+    machine.configure_torch(asked(), CARD)
+    with pytest.raises(UsageError, match=r"CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8.*:16:8\."):
+        machine.configure_torch(asked(deterministic=True), CARD)
     assert not torch.are_deterministic_algorithms_enabled()
     unset.setenv(machine.CUBLAS, ":16:8")
-    machine.set_up(asked(deterministic=True), CARD)
+    machine.configure_torch(asked(deterministic=True), CARD)
 
 
 def test_of_a_card_tensors_get_what_nothing_else_will_take(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,21 +5,23 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 import tiny_families
 import tiny_llama
-from gpu_runner.config.resolve import resolve
-from gpu_runner.config.schema import TrainConfig
+from gpu_runner.config.load import resolve
+from gpu_runner.config.schema import ALLOWED, TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine, plan
-from gpu_runner.run.events.start_event import payload, planned_rates
+from gpu_runner.run.fine_tune import fine_tune
+from gpu_runner.run.payloads import planned_rates, start_payload
 from unfrozen.schedules import Schedule
 from unfrozen.units import parse_bytes
 
 
 def made(model_dir: Path, sums_file: Path, **changes: Any) -> plan.RunPlan:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
-    return plan.make(resolve({**options, **changes}))
+    return plan.make_plan(resolve({**options, **changes}))
 
 
 def test_steps_follow_from_epochs_and_rows(model_dir: Path, sums_file: Path) -> None:
@@ -41,7 +43,7 @@ def test_the_heaviest_step_is_predicted(model_dir: Path, sums_file: Path) -> Non
 
 def test_without_general_files_english_is_watched(model_dir: Path, sums_file: Path) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "eval_rows": 2}
-    assert set(plan.make(resolve(options)).suites) == {"task", "general/english"}
+    assert set(plan.make_plan(resolve(options)).suites) == {"task", "general/english"}
 
 
 def test_advised_settings_fit_in_what_is_free(model_dir: Path, sums_file: Path) -> None:
@@ -68,6 +70,19 @@ def test_too_little_memory_and_disk_are_said_before_the_start(
     assert "GiB are free. Give --" in starved.remarks()[0]
 
 
+@pytest.mark.parametrize("optimizer", sorted({*ALLOWED["optimizer"]} - {"adamw8bit"}))
+def test_disk_counts_what_a_checkpoint_of_each_optimizer_holds(
+    model_dir: Path, sums_file: Path, tmp_path: Path, optimizer: str
+) -> None:
+    changes = {"optimizer": optimizer, "steps": 2, "save_every": 1, "general": (), "eval_rows": 2}
+    planned = made(model_dir, sums_file, **changes, sample_tokens=0, runs=str(tmp_path))
+    fine_tune(planned.config, Console(quiet=True))
+    tensors = [*tmp_path.glob("*/checkpoints/step-000002/**/*.safetensors")]
+    size = sum(file.stat().st_size for file in tensors)
+    assert planned.checkpoint_bytes == pytest.approx(size, rel=0.15)
+    assert planned.disk_bytes == planned.weight_bytes + 4 * planned.checkpoint_bytes
+
+
 def test_a_model_of_an_unknown_type_trains_without_a_prediction(
     model_dir: Path, sums_file: Path
 ) -> None:
@@ -87,7 +102,7 @@ def test_a_model_of_an_unknown_type_trains_without_a_prediction(
 def test_rows_beyond_learned_positions_are_refused(tmp_path: Path, sums_file: Path) -> None:
     tiny_families.model("gpt2", n_positions=7).save_pretrained(tmp_path)
     tiny_llama.tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match=r"learned 7 positions .* give --seq-len 7\.$"):
+    with pytest.raises(UsageError, match=r"embeddings for 7 positions only: give --seq-len 7\.$"):
         made(tmp_path, sums_file)
     assert made(tmp_path, sums_file, seq_len=7).positions == 7
 
@@ -97,8 +112,8 @@ def test_rows_beyond_what_a_model_was_made_for_are_remarked(
 ) -> None:
     place = tiny_llama.directory(tmp_path / "short", max_position_embeddings=7)
     (remark,) = made(place, sums_file).remarks()
-    assert remark.startswith("short was made for 7 tokens, the longest row has")
-    assert remark.endswith("--seq-len 7 stays with what it knows.")
+    assert remark.startswith("short was trained for 7 tokens, and the longest example has")
+    assert remark.endswith("Give --seq-len 7 to stay within its context length.")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -125,7 +140,7 @@ def test_a_one_step_run_has_one_rate() -> None:
 
 def test_run_start_speaks_the_recipe_of_the_memory_model(model_dir: Path, sums_file: Path) -> None:
     planned = made(model_dir, sums_file)
-    recipe = payload(planned, tiny_llama.model())["recipe"]
+    recipe = start_payload(planned, tiny_llama.model())["recipe"]
     assert (recipe["params"], recipe["compute"], recipe["optimizer"]) == ("fp32", "fp32", "adamw")
     assert recipe["seq_len"] == planned.heaviest.length
 

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.memory.prediction import NotPredictable, Prediction
@@ -44,12 +44,12 @@ def test_an_unknown_model_type_is_traced_for_each_size(
     peaks = {}
     for rows in (16, 8, 4, 2, 1):
         sizes = {"micro_batch": rows, "grad_accum": 16 // rows}
-        made = plan.make(resolve({**given, **sizes}), trace=predict_by_tracing)
+        made = plan.make_plan(resolve({**given, **sizes}), trace=predict_by_tracing)
         assert made.prediction is not None
         peaks[rows] = made.prediction.peak_bytes
     assert peaks[16] > peaks[4] > peaks[1]
     monkeypatch.setattr(predictor, "free_bytes", lambda *_: round(peaks[4] / 0.9) + 1)
-    found = plan.make(resolve({**given, "auto_micro_batch": True}), trace=predict_by_tracing)
+    found = plan.make_plan(resolve({**given, "auto_micro_batch": True}), trace=predict_by_tracing)
     assert (found.config.micro_batch, found.config.grad_accum) == (4, 4)
     assert found.prediction is not None
     assert found.prediction.peak_bytes == peaks[4]
@@ -63,8 +63,8 @@ def test_the_reason_why_a_step_cannot_be_traced_is_shown(persimmon: Path, sums_f
     given = {"model": str(persimmon), "data": str(sums_file), "general": ()}
     reason = r"its step cannot be traced \(RuntimeError: no shapes\)"
     with pytest.raises(UsageError, match=reason):
-        plan.make(resolve({**given, "auto_micro_batch": True}), trace=refuse)
-    planned = plan.make(resolve(given), trace=refuse)
+        plan.make_plan(resolve({**given, "auto_micro_batch": True}), trace=refuse)
+    planned = plan.make_plan(resolve(given), trace=refuse)
     assert planned.prediction is None
     (remark,) = [text for text in planned.remarks() if "padded, not packed" in text]
     assert "its memory cannot be predicted (RuntimeError: no shapes)" in remark
@@ -84,7 +84,7 @@ def test_the_largest_micro_batch_that_fits_is_chosen(
     monkeypatch.setattr(predictor, "free_bytes", lambda *_: free)
     given = {"model": str(persimmon), "data": str(sums_file), "general": ()}
     given |= {"micro_batch": 8, "grad_accum": 1, "auto_micro_batch": True}
-    found = plan.make(resolve(given), trace=trace).config
+    found = plan.make_plan(resolve(given), trace=trace).config
     assert (found.micro_batch, found.grad_accum) == (micro_batch, 8 // micro_batch)
     assert not found.auto_micro_batch
 
@@ -93,7 +93,7 @@ def test_the_largest_micro_batch_that_fits_is_chosen(
 def test_a_model_with_added_tokens_is_traced_with_them(persimmon: Path, sums_file: Path) -> None:
     given = {"model": str(persimmon), "data": str(sums_file), "general": (), "steps": 2}
     plain, grown = (
-        plan.make(resolve({**given, **more}), trace=predict_by_tracing).prediction
+        plan.make_plan(resolve({**given, **more}), trace=predict_by_tracing).prediction
         for more in ({}, {"add_tokens": tuple(f"<{n}>" for n in range(100))})
     )
     assert plain is not None

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import ExitCode
-from gpu_runner.run.start import start
+from gpu_runner.run.fine_tune import fine_tune
 from resumed_runs import elsewhere, the_run
 
 
@@ -47,7 +47,7 @@ def shared_config(
 @pytest.fixture(scope="session")
 def once_finished(shared_config: TrainConfig) -> Path:
     """A run that was never interrupted, to be copied."""
-    assert start(shared_config, Console(quiet=True)) == ExitCode.OK
+    assert fine_tune(shared_config, Console(quiet=True)) == ExitCode.OK
     return the_run(shared_config)
 
 
@@ -55,7 +55,7 @@ def once_finished(shared_config: TrainConfig) -> Path:
 def once_stopped(shared_config: TrainConfig, stop_after: Callable[[int], Console]) -> Path:
     """One that was stopped after four steps, to be copied."""
     other = elsewhere(shared_config, "stopped")
-    assert start(other, stop_after(4)) == ExitCode.OK
+    assert fine_tune(other, stop_after(4)) == ExitCode.OK
     return the_run(other)
 
 
@@ -64,7 +64,7 @@ def stopped_early(stop_after: Callable[[int], Console]) -> Callable[[TrainConfig
     """Begins a run of six steps, and stops it after two; it is the only one of its folder."""
 
     def run(config: TrainConfig) -> Path:
-        assert start(config, stop_after(2)) == ExitCode.OK
+        assert fine_tune(config, stop_after(2)) == ExitCode.OK
         return the_run(config)
 
     return run

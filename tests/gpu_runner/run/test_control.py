@@ -12,7 +12,7 @@ import pytest
 
 import run_process
 from gpu_runner.checkpoint import directory
-from gpu_runner.log import mailbox
+from gpu_runner.log import commands
 from gpu_runner.log.runs import describe, processes_of
 from run_process import events, losses, runner
 from slowness import slowness
@@ -71,9 +71,9 @@ def wait(until: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)
 
 
-def ask(run: Path, command: mailbox.Command, attempt: int = 0) -> None:
+def ask(run: Path, command: commands.Command, attempt: int = 0) -> None:
     """Post a command and wait until the run says that it heard it."""
-    seq = mailbox.post(run, run.name, attempt, command).seq
+    seq = commands.post_command(run, run.name, attempt, command).seq
     wait(lambda: last_beat(run).get("heard") == seq, f"answer to {command}")
 
 
@@ -115,10 +115,10 @@ def test_a_paused_run_stands_still_can_be_saved_and_goes_on_as_if_nothing_had_be
     child.join()
     assert_same(run, undisturbed)
     said = [event["text"] for event in events(run) if event["kind"] == "alert"]
-    assert f"Paused after step {step}, as the page asked. Ctrl-C still saves and stops." in said
+    assert f"Paused after step {step}, as the page asked. Ctrl-C saves and stops." in said
     assert f"Step {step} is saved already." in said
     assert f"Step {step} is evaluated already." in said
-    assert any(text.startswith(f"The pause after step {step} is over; it lasted") for text in said)
+    assert any(text.startswith(f"Resumed after step {step}; the pause took") for text in said)
     end = events(run)[-1]
     assert end["summary"]["seconds"] < end["rt"] - 0.6  # the seconds of work, without the pause
 
@@ -138,8 +138,8 @@ def test_a_stopped_run_is_saved_and_the_next_attempt_does_not_obey_the_old_stop(
     started: tuple[ForkServerProcess, Path], undisturbed: Path
 ) -> None:
     child, run = started
-    mailbox.post(run, run.name, 0, "pause")
-    mailbox.post(run, run.name, 0, "stop")
+    commands.post_command(run, run.name, 0, "pause")
+    commands.post_command(run, run.name, 0, "stop")
     child.join()
     assert child.exitcode == 0
     end = events(run)[-1]
@@ -173,7 +173,7 @@ def test_a_torn_or_foreign_file_is_said_once_and_changes_nothing(
     started: tuple[ForkServerProcess, Path], undisturbed: Path
 ) -> None:
     child, run = started
-    (run / mailbox.NAME).write_text('{"v":1,"run":')
+    (run / commands.NAME).write_text('{"v":1,"run":')
     child.join()
     assert_same(run, undisturbed)
     said = [event["text"] for event in events(run) if event["kind"] == "alert"]
@@ -190,10 +190,10 @@ def test_a_terminal_says_that_the_run_is_paused_and_by_whom_it_was_stopped(
     process = runner("train", *flags, "--general", "none", "--runs", str(tmp_path))
     run = begun(tmp_path, 3)
     ask(run, "pause")
-    mailbox.post(run, run.name, 0, "stop")
+    commands.post_command(run, run.name, 0, "stop")
     output, _ = process.communicate()
     assert process.returncode == 0
-    assert "as the page asked. Ctrl-C still saves and stops." in output
+    assert "as the page asked. Ctrl-C saves and stops." in output
     assert "(asked to stop by the page)" in output
     assert f"unfrozen resume {run.name}" in output
 
@@ -212,7 +212,7 @@ def test_two_processes_pause_save_and_stop_after_the_same_step(
     ask(run, "checkpoint")
     ask(run, "resume")
     wait(lambda: run_process.last_step(run) > step, "step after the pause")
-    mailbox.post(run, run.name, 0, "stop")
+    commands.post_command(run, run.name, 0, "stop")
     for child in both:
         child.join(30)
         assert child.exitcode == 0

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import CheckpointError, ExitCode
-from gpu_runner.run.resuming import resume
+from gpu_runner.run.resume import resume
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,10 @@ def test_a_copy_goes_on_in_its_own_folder_and_says_so(
     assert not out.exists()
     assert sorted(path.name for path in made.rglob("*")) == before
     said = (copy / "events.jsonl").read_text()
-    assert f"copied or moved from {made}: its model goes into its own folder, not to {out}" in said
+    assert (
+        f"copied or moved from {made}: its model is written into its own folder, not to {out}"
+        in said
+    )
     assert resume(made, console) == ExitCode.OK  # and the first one is as it was
     assert (out / "model.safetensors").is_file()
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from gpu_runner.run.signals import StopRequest
+from gpu_runner.run.control import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,14 +10,14 @@ import torch
 from rich.console import Console
 
 from gpu_runner.errors import ExitCode, SystemFailure, UsageError
-from gpu_runner.plan.plan import make
+from gpu_runner.plan.plan import make_plan
 from gpu_runner.selftest import figures, kernels, numerics, steps, updates, walk
 from gpu_runner.selftest.figures import Bench, Check, Figure, Skipped, settings
 
 
 @pytest.fixture(scope="module")
 def bench() -> Bench:
-    return Bench(make(settings("cpu")))
+    return Bench(make_plan(settings("cpu")))
 
 
 def named(words: str) -> Check:

@@ -106,6 +106,8 @@ def test_a_run_is_started_paused_saved_and_stopped_from_outside(
     config = json.loads((run / "config.json").read_text())
     assert (config["steps"], config["lr"], config["seed"]) == (4000, 1e-3, 7)
     wait(lambda: last_step(run) > 2, "step")
+    (server.runs / "started.txt").write_text("")  # whatever a run prints, its id is known
+    assert control(client)["started"]["run"] == name
 
     seq = tell(client, name, "pause")
     wait(lambda: heard(run) == seq, "pause")
@@ -126,7 +128,7 @@ def test_a_run_is_started_paused_saved_and_stopped_from_outside(
 
     late = client.post(f"/api/runs/{name}/control", json={"command": "pause"})
     assert late.status_code == 409
-    assert late.json() == {"error": f"run {name} is stopped: nobody is there to pause it"}
+    assert late.json() == {"error": f"run {name} is stopped: it cannot pause"}
     again = client.post(f"/api/runs/{name}/control", json={"command": "resume"})
     assert again.status_code == 202, again.text
     assert again.json()["started"]["name"] == name
@@ -174,7 +176,7 @@ def test_one_run_at_a_time_and_the_end_of_the_server_is_not_its_end(
     name = wait(lambda: control(client)["started"]["run"], "run")
     second = start(client, "demo")
     assert second.status_code == 409
-    assert "sums, started at" in second.json()["error"]
+    assert "sums, launched at" in second.json()["error"]
     assert "stop it first" in second.json()["error"]
     pid = json.loads((server.runs / "started.json").read_text())["pid"]
     process = psutil.Process(pid)
@@ -221,7 +223,7 @@ def test_a_start_that_still_loads_is_cancelled_and_leaves_nothing(
     pid = start_of(server, start(client, "sums"))
     answer = cancel("demo")
     assert answer.status_code == 409
-    assert "'demo' is not what was started last" in answer.json()["error"]
+    assert "'demo' was not launched last" in answer.json()["error"]
     assert cancel("sums").json() == {"started": None}
     assert not psutil.pid_exists(pid)
     assert control(client)["started"] is None
@@ -233,7 +235,7 @@ def test_a_start_that_still_loads_is_cancelled_and_leaves_nothing(
     assert cancel("sums").status_code == 200
     start(client, "sums")
     name = wait(lambda: control(client)["started"]["run"], "run")
-    assert "has begun its run: stop that instead" in cancel("sums").json()["error"]
+    assert "has begun: stop it instead" in cancel("sums").json()["error"]
     tell(client, name, "stop")
     wait(lambda: not control(client)["started"]["alive"], "end")
     log = (server.runs / name / "events.jsonl").read_bytes()
@@ -264,7 +266,7 @@ def test_a_start_that_fails_is_told_from_its_last_lines(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--recipes", "."), "--recipes . would change nothing: give --allow-control too"),
+        (("--recipes", "."), "--recipes . has no effect: give --allow-control too"),
         (("--allow-control", "--recipes", "nowhere"), "--recipes nowhere is no folder"),
         (("--allow-control", "--host", "192.0.2.1"), "whoever reads that network could start"),
     ],

@@ -44,7 +44,7 @@ def scope(path: str = "/", method: str = "GET", query: str = "", **headers: str)
 
 
 def status(guard: Guard, asked: Scope) -> int:
-    refusal = guard.accept(asked)
+    refusal = guard.check(asked)
     return refusal.status if refusal else 200
 
 
@@ -232,7 +232,7 @@ def test_a_short_json_body_passes_only_where_control_is_allowed(guard: Guard, pa
     asked = scope(path, "POST", **JSON)
     assert status(controlling(), asked) == 200
     assert status(guard, asked) == 403
-    refusal = guard.accept(asked)
+    refusal = guard.check(asked)
     assert refusal is not None
     assert "--allow-control" in refusal.reason
     assert status(guard, scope(path, "POST", **JSON | {"authorization": ""})) == 401

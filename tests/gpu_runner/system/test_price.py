@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import plan
-from gpu_runner.plan.shown.table import show_plan
+from gpu_runner.plan.report import show_plan
 from gpu_runner.system.price import Price, Spending
 
 
@@ -78,10 +78,10 @@ def test_time_costs_whether_it_is_worked_in_or_not_and_steps_to_come_cost_work()
 
 def test_plan_tells_the_cost_and_what_it_is_of(model_dir: Path, sums_file: Path) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
-    planned = plan.make(resolve({**options, "price": 3.0, "currency": "EUR"}))
+    planned = plan.make_plan(resolve({**options, "price": 3.0, "currency": "EUR"}))
     text = io.StringIO()
     show_plan(Console(file=text, width=200), planned)
     assert " EUR, at 3.00 EUR for an hour of one machine; pauses count" in text.getvalue()
     text = io.StringIO()
-    show_plan(Console(file=text, width=200), plan.make(resolve(options)))
+    show_plan(Console(file=text, width=200), plan.make_plan(resolve(options)))
     assert "pauses count" not in text.getvalue()

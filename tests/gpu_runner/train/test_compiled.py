@@ -11,7 +11,7 @@ from gpu_runner.data.feed import Batch, Feed
 from gpu_runner.model import blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.run.observe import CompileGain
+from gpu_runner.run.observer import CompileGain
 from gpu_runner.train.evaluate import continuation
 from gpu_runner.train.loop import State, StepResult, Training, TrainingStep, timed_step
 from measured_steps import RATE, ROWS
@@ -89,8 +89,8 @@ def result(number: int, way: Any, seconds: float) -> StepResult:
 @pytest.mark.parametrize(
     ("compiled", "level", "said"),
     [
-        (0.5, "info", "0.5 s compiled and 1 s as written; compiling took 9.5 s, made up for after"),
-        (1.5, "warn", "compiling does not pay here. Set compile = false."),
+        (0.5, "info", "0.5 s compiled and 1 s eager; compiling took 9.5 s, saved again after"),
+        (1.5, "warn", "compiling does not pay off here. Set compile = false."),
     ],
 )
 def test_what_compiling_gains_is_told_once(compiled: float, level: str, said: str) -> None:

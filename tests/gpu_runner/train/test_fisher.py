@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 import tiny_llama
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.data.encode import Encoder
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.errors import DataError, UsageError
@@ -31,7 +31,7 @@ def batches(count: int) -> list[Batch]:
 
 def planned(model_dir: Path, sums_file: Path, **choices: object) -> RunPlan:
     given = {"model": str(model_dir), "data": str(sums_file), "steps": 2, "ewc": 1.0}
-    return plan.make(resolve(given | choices))
+    return plan.make_plan(resolve(given | choices))
 
 
 def test_it_is_that_of_numpy(tmp_path: Path) -> None:

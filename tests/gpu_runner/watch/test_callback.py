@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 
 import tiny_llama
 import unfrozen
-from gpu_runner.log import mailbox
+from gpu_runner.log import commands
 from watched_loops import SIX, alerts, batches, events, model_of, rows, series
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def test_an_sft_trainer_holds_what_was_foretold(tmp_path: Path, family: str) -> 
 class Asks(TrainerCallback):  # type: ignore[misc]
     """Somebody at the page: asks at a step."""
 
-    def __init__(self, callback: Any, step: int, command: mailbox.Command) -> None:
+    def __init__(self, callback: Any, step: int, command: commands.Command) -> None:
         self.asked = callback, step, command
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -121,7 +121,7 @@ class Asks(TrainerCallback):  # type: ignore[misc]
         callback, step, command = self.asked
         if state.global_step == step:
             place = callback.run.place
-            mailbox.post(place, place.name, 0, command)
+            commands.post_command(place, place.name, 0, command)
 
 
 def test_the_page_can_stop_it(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, default_data_collator
 
 import unfrozen
-from gpu_runner.config.resolve import resolve
+from gpu_runner.config.load import resolve
 from gpu_runner.plan import plan
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.run.start import start
+from gpu_runner.run.fine_tune import fine_tune
 from watched_loops import series
 
 pytestmark = pytest.mark.slow
@@ -38,13 +38,13 @@ def options(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, sums_file
 @pytest.fixture(scope="module")
 def planned(options: Any) -> RunPlan:
     """The same, with its rows and rates."""
-    return plan.make(resolve(options))
+    return plan.make_plan(resolve(options))
 
 
 @pytest.fixture(scope="module")
 def ours(options: Any) -> list[float]:
     """The losses of our own runner."""
-    start(resolve(options), Console(quiet=True))
+    fine_tune(resolve(options), Console(quiet=True))
     (run,) = Path(options["runs"]).iterdir()
     return series(run, "train/loss")
 

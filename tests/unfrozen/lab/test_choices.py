@@ -8,7 +8,7 @@ import typer
 
 from gpu_runner import demo
 from gpu_runner.cli.application import application
-from gpu_runner.config.options import configuration
+from gpu_runner.cli.options import config_from_options
 from gpu_runner.config.schema import TrainConfig
 from unfrozen.errors import PlanError
 from unfrozen.lab.choices import DIALS, Choices, Dial
@@ -24,7 +24,7 @@ def runners(choices: Choices) -> TrainConfig:
     words = shlex.split(choices.command())
     assert words[:2] == ["unfrozen", "train"]
     command = typer.main.get_command(application()).commands["train"]  # type: ignore[attr-defined]
-    return configuration(command.make_context("train", words[2:]).params)
+    return config_from_options(command.make_context("train", words[2:]).params)
 
 
 @pytest.mark.parametrize("dial", DIALS, ids=lambda dial: dial.name)

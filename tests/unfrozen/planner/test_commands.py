@@ -10,11 +10,11 @@ import typer.main
 from torch.distributed.run import get_args_parser
 
 from gpu_runner.cli.application import application
-from gpu_runner.config.options import configuration
+from gpu_runner.cli.options import config_from_options
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.memory.formula import build_recipe
-from gpu_runner.run.start import check_together
+from gpu_runner.run.fine_tune import check_processes
 from gpu_runner.world import World
 from unfrozen import runner
 from unfrozen.hardware.gpus import NODE_GPUS
@@ -94,8 +94,8 @@ def read(arguments: list[str], processes: int) -> TrainConfig:
     command = typer.main.get_command(application()).commands[name]  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORLD_SIZE", str(processes))
-        config = configuration(command.make_context(name, options).params)
-    check_together(config, World(size=processes))
+        config = config_from_options(command.make_context(name, options).params)
+    check_processes(config, World(size=processes))
     return config
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from gpu_runner.checkpoint.training_state import History
-from gpu_runner.log import mailbox
+from gpu_runner.log import commands
 from gpu_runner.train.loop import State
-from unfrozen.schema import ORDERS, RECIPE, STARTED, STATE, check, read_file
+from unfrozen.schema import COMMANDS, RECIPE, STARTED, STATE, check, read_file
 
 STARTED_GOOD: dict[str, Any] = {"name": "demo", "pid": 4711, "born": 1764061923.41, "at": 1.76e9}
 
 
 def test_what_our_programs_write_is_let_through(tmp_path: Path) -> None:
-    mailbox.post(tmp_path, "r", 0, "pause")
-    assert read_file(ORDERS, (tmp_path / mailbox.NAME).read_bytes()).problem == ""
+    commands.post_command(tmp_path, "r", 0, "pause")
+    assert read_file(COMMANDS, (tmp_path / commands.NAME).read_bytes()).problem == ""
     assert check(STARTED, STARTED_GOOD).value == STARTED_GOOD
     history = History(
         first={"task": 1.0}, samples=[["p", "a", ""]], measured={"load": {"params": 1}}

@@ -13,12 +13,12 @@ from site_builder.diagrams.canvas import render, short
 from site_builder.formats import NO_BREAK
 from unfrozen.training.number_formats import FORMATS, NumberFormat
 from unfrozen.training.optimizers import WEIGHT_DEVIATION
+from unfrozen.units import format_power
 
 STEP: Final = 2e-5
 GAPS: Final = 5
 MOST_TICKS: Final = 100
 WIDEST: Final = 32
-_SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def draw_formats() -> str:
@@ -36,10 +36,7 @@ def power(value: float) -> str:
     """A positive number of any size: 448 → "448", 65504 → "65,504", 3.4e38 → "3.4 × 10³⁸"."""
     if 1e-3 <= value < 1e6:
         return f"{value:.3g}" if value < 1 else f"{value:,.0f}"
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    digits = mantissa.removesuffix(".0")
-    tens = "10" + str(int(exponent)).translate(_SUPERSCRIPT)
-    return tens if digits == "1" else f"{digits}{NO_BREAK}×{NO_BREAK}{tens}"
+    return format_power(value, 1, space=NO_BREAK)
 
 
 def _row(found: NumberFormat, low: float, high: float) -> dict[str, Any]:

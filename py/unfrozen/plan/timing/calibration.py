@@ -75,18 +75,22 @@ class Calibration:
         found: dict[str, object] = {key: getattr(self, key) for key in _KEYS}
         return found | {"products": dict(self.products)}
 
-    def words(self) -> str:
-        """What takes the place of assumptions: "Measured on this machine (…): …"."""
+    def sentence(self) -> str:
+        """Return what was measured as a sentence: "Measured on this machine (…): …"."""
+        return f"Measured {self.source()}."
+
+    def source(self) -> str:
+        """Return the same without its first word: "on this machine (…): …"."""
         parts = [f"{value:.3g} TFLOP/s in {name}" for name, value in self.products]
         if self.memory_gb_s:
             parts.append(f"{self.memory_gb_s:.3g} GB/s of memory")
         if self.launch_us:
-            parts.append(f"{self.launch_us:.2g} µs a launch")
+            parts.append(f"{self.launch_us:.2g} µs a kernel launch")
         if self.step_ratio:
             parts.append(f"{self.steps:,} steps took {self.step_ratio:.2f} of the estimate")
         if self.step_share:
-            parts.append(f"{self.steps:,} steps reached {self.step_share:.0%} of the products")
-        return f"Measured on {self.device or 'this machine'} ({self.day}): {', '.join(parts)}."
+            parts.append(f"{self.steps:,} steps reached {self.step_share:.0%} of that rate")
+        return f"on {self.device or 'this machine'} ({self.day}): {', '.join(parts)}"
 
 
 _AGAIN: Final = "measure again: unfrozen calibrate"

@@ -30,7 +30,7 @@ def test_it_is_read_back_as_it_was_written() -> None:
 
 
 def test_it_says_what_it_replaces() -> None:
-    told = Calibration.read(GIVEN).words()
+    told = Calibration.read(GIVEN).sentence()
     assert "NVIDIA GeForce RTX 3090 (2026-11-27)" in told
     assert "63 TFLOP/s in bf16" in told
     assert "40 steps took 1.20 of the estimate" in told

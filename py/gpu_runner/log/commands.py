@@ -1,0 +1,203 @@
+"""Commands to a run: one small file in its directory, written by `serve`, read by the run.
+
+    {"v":1,"run":"2026…","att":0,"seq":1764101523417000,"paused":true,"save":0,"look":0,"stop":false}
+
+It holds the wanted state, not the next action: a command that comes before the last one was read
+adds to it or takes it back, and none is lost. `seq` grows with every command, over all attempts;
+`save` is the `seq` of the newest command to save a checkpoint, `look` of the newest to evaluate.
+The file is replaced whole, so a reader sees the old one or the new one. A run obeys only what names
+it and its attempt: commands to an earlier attempt are void. Any other file is ignored, with one
+warning.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from gpu_runner.plain import open_plain
+from unfrozen.schema import COMMANDS as COMMANDS_FILE
+from unfrozen.schema import read_file
+
+if sys.platform != "win32":
+    import fcntl
+
+
+NAME: Final = "commands.json"
+VERSION: Final = 1
+MAX_BYTES: Final = 4096
+LOCK_SECONDS: Final = 2.0
+
+Command = Literal["pause", "resume", "checkpoint", "evaluate", "stop"]
+COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
+
+
+class CommandFileError(Exception):
+    """A file that we did not write, or that others than its owner can write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The wanted state of one attempt of a run."""
+
+    seq: int = 0
+    """Of the newest command; Unix microseconds or more, so that it grows even if a file is lost."""
+    paused: bool = False
+    save: int = 0
+    """The `seq` of the newest command to save a checkpoint; 0 for none."""
+    stop: bool = False
+    look: int = 0
+    """The `seq` of the newest command to evaluate; 0 for none."""
+
+    def after(self, command: Command, seq: int) -> Commands:
+        """Return the wanted state once `command` is added."""
+        if command == "checkpoint":
+            return replace(self, seq=seq, save=seq)
+        if command == "evaluate":
+            return replace(self, seq=seq, look=seq)
+        if command == "stop":
+            return replace(self, seq=seq, stop=True)
+        return replace(self, seq=seq, paused=command == "pause")
+
+
+class CommandReader:
+    """The run's side: finds out with one `stat` whether there is a new command."""
+
+    def __init__(self, directory: Path, run: str, attempt: int) -> None:
+        self.problem = ""
+        """Why the newest file was ignored; "" when it was not."""
+        self._path = directory / NAME
+        self._run = run
+        self._attempt = attempt
+        self._seen: tuple[int, int, int] | None = None
+        self._wanted = Commands()
+
+    def read(self) -> Commands:
+        """Return the wanted state. Never raises: a file that cannot be obeyed changes nothing."""
+        try:
+            found = self._path.stat(follow_symlinks=False)
+        except OSError:  # no command yet, or the file was removed: continue
+            before = self._wanted
+            self._seen, self._wanted = (
+                None,
+                Commands(before.seq, save=before.save, look=before.look),
+            )
+            return self._wanted
+        sign = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if sign != self._seen:
+            self._seen, self.problem = sign, ""
+            self._take()
+        return self._wanted
+
+    def _take(self) -> None:
+        try:
+            data = _read(self._path)
+            wanted = _parse(data, self._run, self._attempt)
+        except (OSError, CommandFileError) as error:
+            self.problem = f"{self._path} is ignored: {error}"
+            return
+        if wanted is not None:
+            self._wanted = wanted
+
+
+def post_command(directory: Path, run: str, attempt: int, command: Command) -> Commands:
+    """The server's side: add `command` for `attempt` of `run`; return the state now wanted.
+
+    Raises `OSError` where the file cannot be written. A file that is not ours is replaced.
+    """
+    path = directory / NAME
+    with locked(directory):
+        try:
+            data = _read(path)
+            newest, before = int(data["seq"]), _parse(data, run, attempt)
+        except (OSError, CommandFileError):
+            newest, before = 0, None
+        seq = max(newest + 1, time.time_ns() // 1000)
+        wanted = (before or Commands()).after(command, seq)
+        head = {"v": VERSION, "run": run, "att": attempt}
+        write_private(path, json.dumps(head | asdict(wanted)) + "\n", mtime_ns=seq * 1000)
+    return wanted
+
+
+def write_private(path: Path, text: str, mtime_ns: int | None = None) -> None:
+    """Replace a file whole, readable by its owner only; `mtime_ns` makes the change visible."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        if mtime_ns is not None:  # clocks of file systems tick every few milliseconds
+            os.utime(temporary, ns=(mtime_ns, mtime_ns))
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the object in the file. Raises `OSError`, or `CommandFileError` for anything else."""
+    descriptor = open_plain(path)
+    try:
+        found = os.fstat(descriptor)
+        if sys.platform != "win32" and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise CommandFileError("other users can write it")
+        text = os.read(descriptor, MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(text) > MAX_BYTES:
+        raise CommandFileError(f"it has more than {MAX_BYTES:,} bytes")
+    verdict = read_file(COMMANDS_FILE, text)
+    if verdict.problem:
+        raise CommandFileError(verdict.problem)
+    return dict(verdict.value)
+
+
+def _parse(data: dict[str, Any], run: str, attempt: int) -> Commands | None:
+    """Return the wanted state; None when it is that of an earlier attempt.
+
+    Raises `CommandFileError` for another run's file, and for another version of it.
+    """
+    if data["v"] != VERSION or data["run"] != run:
+        raise CommandFileError(f"it is version {data['v']} for run {data['run'][:80]!r}")
+    if data["att"] != attempt:
+        return None
+    return Commands(data["seq"], data["paused"], data["save"], data["stop"], data.get("look", 0))
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a lock on a directory, also among several servers; without effect where it has none.
+
+    Raises `OSError` when another process holds it for longer than any of ours would.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "another process keeps it locked") from None
+            time.sleep(0.02)
+        except OSError:  # a file system without locks: one server is the normal case
+            return None

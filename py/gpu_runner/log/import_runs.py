@@ -1,0 +1,181 @@
+"""Import runs of other tools into the folder of runs: found in a path, written as logs of ours.
+
+    a file                     that run; of an event file, with those beside it
+    a folder                   every run in it: event files of one folder are one run, as for
+                               TensorBoard; of checkpoints side by side the furthest counts
+
+Links are not followed. A run's id is made of what its files hold, so that a second import finds the
+first one. The log appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gpu_runner.errors import DataError, SystemFailure
+from gpu_runner.log.tail import LOG_NAME
+from gpu_runner.plain import open_plain, read_plain
+from unfrozen.errors import ForeignFileError
+from unfrozen.imported.foreign_files import HEAD_BYTES, ForeignFiles, order, tool_of
+from unfrozen.imported.log import ForeignRun, lines
+from unfrozen.imported.tools import EXPECTED
+
+MOST_ENTRIES: Final = 20_000
+"""Files and folders that are listed below a path."""
+_DEEPEST: Final = 8
+_PIECE_BYTES: Final = 2**20
+_STATE: Final = "trainer_state.json"
+_CHECKPOINT: Final = "checkpoint-"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The result of importing the files of one run."""
+
+    files: tuple[Path, ...]
+    directory: Path | None = None
+    """Where its log lies; None where it could not be read."""
+    is_new: bool = False
+    run: ForeignRun | None = None
+    problem: str = ""
+
+
+def import_runs(path: Path, runs: Path, name: str = "") -> Iterator[Imported]:
+    """Import every run in `path` into the folder `runs`; yield the results one by one.
+
+    `name`: its name in the page; else that of its folder. Raises `DataError` where there is no run,
+    `SystemFailure` when the disk refuses.
+    """
+    found = find_runs(path)
+    if not found:
+        raise DataError(f"{path}: there is no run of another tool in it; {EXPECTED}.")
+    for files in found:
+        try:
+            run, written = _read(files)
+        except ForeignFileError as error:
+            yield Imported(files, problem=f"{files[0].parent}: {error}")
+        except OSError as error:
+            yield Imported(files, problem=f"{files[0]}: {error.strerror or error}")
+        else:
+            directory = runs / run.id
+            title = name or run.name or _title(files[0])
+            is_new = not (directory / LOG_NAME).exists()
+            if is_new:
+                _write(directory, run, title, written)
+            yield Imported(files, directory, is_new, run)
+
+
+def find_runs(path: Path) -> list[tuple[Path, ...]]:
+    """Return the files of each run in `path`, by their names; a single file is always one."""
+    if path.is_symlink() or not path.exists():
+        what = "it is a link, which is not followed" if path.is_symlink() else "it is not there"
+        raise DataError(f"{path}: {what}; give the file, or the folder it lies in.")
+    if path.is_file():
+        return [_with_its_run(path)]
+    events: dict[Path, list[Path]] = {}
+    states: dict[Path, list[Path]] = {}
+    others: list[tuple[Path, ...]] = []
+    for file in _files(path):
+        if "tfevents" in file.name:
+            events.setdefault(file.parent, []).append(file)
+        elif file.name == _STATE:
+            states.setdefault(_output_folder(file), []).append(file)
+        elif file.suffix == ".wandb":
+            others.append((file,))
+    found = [tuple(_sorted(files)) for files in events.values()]
+    found += [(max(files, key=_progress),) for files in states.values()]
+    return sorted(found + others)
+
+
+def _with_its_run(file: Path) -> tuple[Path, ...]:
+    """Return a file with those of the same run: event files lie beside each other."""
+    try:
+        head = read_plain(file, HEAD_BYTES)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror or error}.") from None
+    if tool_of(head) != "tensorboard":
+        return (file,)
+    beside = [other for other in _files(file.parent, 0) if "tfevents" in other.name]
+    return tuple(_sorted({file, *beside}))
+
+
+def _sorted(files: list[Path] | set[Path]) -> list[Path]:
+    return sorted(files, key=lambda file: order(file.name))
+
+
+def _output_folder(state: Path) -> Path:
+    """Return the folder of the run of a state: checkpoints lie one level below it."""
+    folder = state.parent
+    return folder.parent if folder.name.startswith(_CHECKPOINT) else folder
+
+
+def _progress(state: Path) -> tuple[bool, int]:
+    """Return how far a state is: the one beside the checkpoints was written last."""
+    number = state.parent.name.removeprefix(_CHECKPOINT)
+    is_checkpoint = state.parent.name.startswith(_CHECKPOINT) and number.isdecimal()
+    return not is_checkpoint, int(number[:18]) if is_checkpoint else 0
+
+
+def _files(folder: Path, deep: int = _DEEPEST) -> Iterator[Path]:
+    """Yield the plain files below a folder, by name. Raises `DataError` for too many."""
+    left = MOST_ENTRIES
+    waiting = [(folder, deep)]
+    while waiting:
+        place, deeper = waiting.pop()
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(
+                f"{place}: {error.strerror or error}; give the folder of the run itself."
+            ) from None
+        left -= len(entries)
+        if left < 0:
+            raise DataError(
+                f"{folder} holds more than {MOST_ENTRIES:,} files and folders: give the folder of"
+                " the run itself."
+            )
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and deeper:
+                waiting.append((Path(entry.path), deeper - 1))
+            elif entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
+
+
+def _read(files: tuple[Path, ...]) -> tuple[ForeignRun, float]:
+    """Return the run in some files, and when the last of them was written."""
+    reading, written = ForeignFiles(), 0.0
+    for file in files:
+        reading.begin(file.name)
+        descriptor = open_plain(file)
+        with os.fdopen(descriptor, "rb", buffering=0) as source:
+            written = max(written, os.fstat(descriptor).st_mtime)
+            while data := source.read(_PIECE_BYTES):
+                reading.feed(data)
+        reading.end()
+    return reading.run(), written
+
+
+def _title(file: Path) -> str:
+    """Return the name of a run by its folder; of a checkpoint, by the folder above it."""
+    folder = _output_folder(file) if file.name == _STATE else file.parent
+    return folder.resolve().name or file.name
+
+
+def _write(directory: Path, run: ForeignRun, name: str, written: float) -> None:
+    """Write the log of a run, whole or not at all."""
+    log = directory / LOG_NAME
+    unfinished = log.with_suffix(".tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(open_plain(unfinished, flags), "w", encoding="utf-8") as file:
+            file.writelines(lines(run, name, written))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(log)
+    except OSError as error:
+        raise SystemFailure(f"{directory} cannot be written ({error.strerror}).") from None

@@ -1,0 +1,168 @@
+"""What will be trained, for a person at a terminal: examples by token, and what is special.
+
+Trained tokens are bold and green on a terminal with colours, and in [brackets] anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from operator import itemgetter
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data import preview
+from gpu_runner.data.dataset import RowSet
+from gpu_runner.data.encode import Encoder
+from gpu_runner.text import counted, printable, sentence
+
+AROUND: Final = 16  # tokens before an answer in a short view, and twice as many from its start
+LEVELS: Final = "▁▂▃▄▅▆▇█"
+_TRAINED, _READ = "bold green", "dim"
+
+
+def format_tokens(console: Console, spoken: preview.RowTokens) -> Text:
+    """Return tokens as text; ⏎ is a line break, … what is left out."""
+    coloured = console.is_terminal and not console.no_color
+    text = Text()
+    if spoken.before:
+        text.append("…", _READ if coloured else "")
+    for token, trained in filter(itemgetter(0), spoken.tokens):
+        shown = printable(token.replace("\n", "⏎").replace("\t", "→"))
+        if coloured:
+            text.append(shown, _TRAINED if trained else _READ)
+        else:
+            text.append(f"[{shown}]" if trained else shown)
+    return text.append("…", _READ if coloured else "") if spoken.after else text
+
+
+def describe_marks(console: Console) -> str:
+    """Return how trained tokens are marked."""
+    coloured = console.is_terminal and not console.no_color
+    return "trained tokens are green" if coloured else "trained tokens in [brackets]"
+
+
+def format_near_answer(console: Console, encoder: Encoder, rows: RowSet, index: int) -> Text:
+    """Return one example near its first answer."""
+    row, example = rows.rows[index], rows.examples[index]
+    return format_tokens(console, preview.spoken(encoder, row, example, 3 * AROUND, AROUND))
+
+
+def describe_trained(config: TrainConfig, rows: RowSet, encoder: Encoder) -> str:
+    """Describe which part of the examples is trained, and through which template."""
+    part = {"assistant": "answers and their ends", "last": "the last answer and its end"}
+    what = part.get(config.train_on, "everything")
+    if not encoder.has_template:
+        return f"{what}; without a chat template"
+    own = config.chat_template is None
+    through = "the model's chat template" if own else f"the template {config.chat_template}"
+    if not rows.template_rows:
+        return f"{what}; chats are formatted with {through}"
+    return (
+        f"{what}; prompt and completion are formatted with {through} as a user and an assistant"
+        " message (--chat-template none: without)"
+    )
+
+
+def show_data(
+    console: Console,
+    config: TrainConfig,
+    rows: RowSet,
+    encoder: Encoder,
+    tokenizer: Any,
+    settings: Any,
+) -> None:
+    """Print everything about a data set but its examples."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim")
+    found = preview.stops(rows, encoder)
+    for name, text in (
+        ("examples", f"{len(rows.examples):,} to train on, of {rows.rows_read:,} read"),
+        (
+            "tokens",
+            f"{rows.tokens:,}, {rows.trainable_tokens:,} of them trained"
+            f" ({rows.trainable_tokens / rows.tokens:.0%})",
+        ),
+        ("trained", describe_trained(config, rows, encoder)),
+        ("end tokens", _stops(found, len(rows.examples))),
+        ("lengths", _lengths(preview.lengths(rows))),
+        ("duplicates", _repeated(*preview.repeated(rows))),
+        ("padding", _padding(config, rows)),
+    ):
+        table.add_row(name, Text(printable(text)))
+    console.print(table)
+    if rows.bad_rows:
+        note = "train stops at the first bad example; --skip-bad-rows skips them."
+        sentence(console, Text.assemble(("Note: ", "bold yellow"), note))
+    elsewhere = preview.ends_elsewhere(found, tokenizer, settings)
+    for text in (*rows.remarks(), *([f"{elsewhere}."] if elsewhere else [])):
+        sentence(console, Text.assemble(("Note: ", "bold yellow"), printable(text)))
+
+
+def show_examples(console: Console, rows: RowSet, encoder: Encoder, most: int) -> None:
+    """Print the first examples in full, as they are trained."""
+    shown = list(islice(zip(rows.places, rows.rows, rows.examples, strict=True), most))
+    if shown:
+        many = f"{len(shown)} examples" if len(shown) > 1 else "example"
+        console.print(Text(f"\nThe first {many}, {describe_marks(console)}:"))
+    for place, row, example in shown:
+        cut = f", truncated: {example.cut_tokens:,} more" if example.cut_tokens else ""
+        lengths = f"{counted(len(example.ids), 'token')}, {example.trainable_tokens:,} trained{cut}"
+        console.print(Text(printable(f"{place}  ({lengths})"), "bold"), soft_wrap=True)
+        console.print(format_tokens(console, preview.spoken(encoder, row, example)), soft_wrap=True)
+
+
+def show_losses(
+    console: Console,
+    rows: RowSet,
+    encoder: Encoder,
+    losses: Sequence[tuple[int, float]],
+    most: int = 3,
+) -> None:
+    """Print the examples with the highest and the lowest loss before training."""
+    ranked = sorted(losses, key=lambda pair: -pair[1])
+    mean = sum(loss for _, loss in losses) / len(losses)
+    console.print(
+        f"\nLoss before training on {counted(len(losses), 'example')}: {mean:.2f} nats a trained"
+        " token on average. An example far above may be wrong; one near 0 teaches nothing."
+    )
+    hard, easy = ranked[:most], ranked[most:][-most:][::-1]
+    for name, chosen in (("hardest", hard), ("easiest", easy)):
+        for index, loss in chosen:
+            head = f"{name}  {loss:5.2f}  {rows.places[index]}  "
+            example = format_near_answer(console, encoder, rows, index)
+            console.print(Text.assemble((printable(head), "bold"), example), soft_wrap=True)
+
+
+def _stops(found: Sequence[preview.Stop], rows: int) -> str:
+    if not found:
+        return "none: every example is truncated before its end"
+    ends = [f"{printable(one.text)} (token {one.token}) ends {one.rows:,}" for one in found[:3]]
+    more = f", {len(found) - 3} others the rest" if len(found) > 3 else ""
+    return f"{', '.join(ends)}{more} of {counted(rows, 'example')}"
+
+
+def _lengths(found: preview.Lengths) -> str:
+    highest = max(found.bars)
+    bars = "".join(
+        LEVELS[min(len(LEVELS) - 1, count * len(LEVELS) // (highest + 1))] if count else " "
+        for count in found.bars
+    )
+    return (
+        f"{found.shortest} {bars} {found.longest} tokens; median {found.median}, 90th"
+        f" percentile {found.nine_in_ten}"
+    )
+
+
+def _repeated(again: int, first: str) -> str:
+    return f"{again:,} exact duplicates; {first} is the first" if again else "none"
+
+
+def _padding(config: TrainConfig, rows: RowSet) -> str:
+    share, parts = preview.padding(rows, config.micro_batch, config.grad_accum, config.seed)
+    saved = f"packing avoids it, in at most {counted(parts, 'sequence')} a step"
+    return f"{share:.0%} of the tokens of padded examples; {saved}"

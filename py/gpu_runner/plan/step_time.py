@@ -1,0 +1,131 @@
+"""How long a step takes, before the first one: by the planner's estimate on a GPU that it knows, on
+a CPU by the rate of one matmul measured now."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+
+from gpu_runner.data.examples import lengths
+from gpu_runner.memory.formula import build_recipe
+from gpu_runner.plan.plan import RunPlan
+from gpu_runner.system.calibration import kept
+from gpu_runner.system.names import cpu_name
+from unfrozen.hardware.gpus import GPUS, Gpu
+from unfrozen.job import Job
+from unfrozen.job.cluster import Cluster
+from unfrozen.plan.flops import flops
+from unfrozen.plan.step_time import step_time, step_tokens
+
+CPU_SHARE: Final = 0.75
+"""Share of that rate that a whole step reaches: the largest of `build.py bench three_sizes`."""
+SMALL: Final = 20_000_000
+"""Parameters below which a CPU reaches less than that: `build.py bench three_sizes`."""
+MEASURED_SECONDS: Final = 0.2
+_SIDE: Final = 1024
+_FORMS: Final = ("pcie", "nvl")
+
+
+@dataclass(frozen=True, slots=True)
+class StepEstimate:
+    """Seconds of a step without evaluations and checkpoints, and where the estimate comes from.
+
+    `least`: a lower bound, because launching the kernels of so small a model may take longer than
+    they do.
+    """
+
+    step_seconds: float
+    source: str
+    least: bool = False
+
+
+def estimate_step_time(planned: RunPlan) -> StepEstimate | None:
+    """Estimate a step of a run; None for a model or a GPU that the planner does not know."""
+    if planned.shape is None:
+        return None
+    rows = planned.train
+    tokens = planned.feed.rows_per_step * rows.tokens / len(rows.examples)
+    sizes = lengths(rows.examples)
+    seen = sum(size**2 for size in sizes) / sum(sizes)  # length of a token's example, on average
+    asked = build_recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
+    asked = replace(asked, micro_batch=planned.config.micro_batch, seq_len=max(1, round(seen)))
+    ranks = planned.feed.ranks
+    job = Job(planned.shape, asked, Cluster(ranks, "zero3" if ranks > 1 else "none"))
+    if planned.device.type == "cpu":
+        return _on_processor(job, tokens, planned.compute)
+    properties = torch.cuda.get_device_properties(planned.device)
+    gpu = find_gpu(properties.name, properties.total_memory)
+    if gpu is None:
+        return None
+    job = job.on(gpu)
+    measured = kept(properties.name)
+    seconds = step_time(job, measured).seconds * tokens / step_tokens(job)
+    source = f"; measured {measured.source()}" if measured else ""
+    return StepEstimate(seconds, f"the planner's estimate for {gpu.name}{source}")
+
+
+def _on_processor(job: Job, tokens: float, compute: str) -> StepEstimate:
+    """Estimate a step on a CPU: by what `unfrozen calibrate` measured, else by one matmul now."""
+    measured, least = kept(cpu_name()), job.model.num_parameters < SMALL
+    rates = dict(measured.products) if measured else {}
+    if measured and compute in rates:
+        share = measured.step_share or CPU_SHARE
+        seconds = flops(job).total * tokens / (share * 1e12 * rates[compute])
+        return StepEstimate(seconds, f"measured {measured.source()}", least)
+    rate = matmul_rate(torch.bfloat16 if compute == "bf16" else torch.float32)
+    seconds = flops(job).total * tokens / (CPU_SHARE * rate)
+    return StepEstimate(seconds, f"from a matmul measured now, {rate / 1e9:,.0f} GFLOP/s", least)
+
+
+def peak_flops(device: torch.device, width: str) -> float | None:
+    """Return the peak FLOP/s that MFU refers to, for matmuls in `width` ("bf16", "fp32", …).
+
+    A GPU's dense peak by its data sheet; of a CPU, one matmul measured now. None where neither is
+    known.
+    """
+    if device.type == "cpu":
+        return matmul_rate(torch.bfloat16 if width == "bf16" else torch.float32)
+    properties = torch.cuda.get_device_properties(device)
+    gpu = find_gpu(properties.name, properties.total_memory)
+    if gpu is None or gpu.bf16_tflops is None or width not in ("bf16", "fp16"):
+        return None
+    return 1e12 * gpu.bf16_tflops
+
+
+def find_gpu(name: str, memory_bytes: int) -> Gpu | None:
+    """Return the planner's GPU of the name and memory that CUDA reports; None if unknown."""
+    parts = re.findall(r"[a-z]*\d+[a-z]*", name.lower())
+    found = [
+        gpu
+        for gpu in GPUS
+        if _model(gpu) in parts and 0.85 < memory_bytes / (gpu.nominal_gb * 1e9) < 1.15
+    ]
+    form = next((form for form in _FORMS if form in name.lower()), None)
+    same = [gpu for gpu in found if _form(gpu) == form]
+    return next(iter(same or found), None)
+
+
+def _model(gpu: Gpu) -> str:
+    found = re.search(r"[a-z]*\d+[a-z]*", gpu.name.lower())
+    return found.group() if found else ""
+
+
+def _form(gpu: Gpu) -> str | None:
+    return next((form for form in _FORMS if form in gpu.name.lower()), None)
+
+
+def matmul_rate(dtype: torch.dtype) -> float:
+    """Return the FLOP/s of a square matmul on this CPU, the best within MEASURED_SECONDS."""
+    a, b, product = (torch.ones(_SIDE, _SIDE, dtype=dtype) for _ in range(3))
+    best, until = float("inf"), time.perf_counter() + MEASURED_SECONDS
+    while True:
+        started = time.perf_counter()
+        torch.mm(a, b, out=product)
+        ended = time.perf_counter()
+        best = min(best, ended - started)
+        if ended > until:
+            return float(2 * _SIDE**3 / best)

@@ -1,0 +1,105 @@
+"""The directory of a run: made, claimed by one process at a time, its settings written.
+
+runs/<id>/config.json            the settings; `resume` needs nothing else
+          events.jsonl           everything that happened (see `log`)
+          initial.safetensors    θ₀, only where the source is no safetensors file
+          checkpoints/step-…/    what `resume` continues from
+          model/                 the result; loads in transformers unchanged
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.errors import CheckpointError, SystemFailure, UsageError, everyones
+from gpu_runner.log.runs import CONFIG_NAME, RUN_ID_ENV, new_run_id
+from gpu_runner.log.tail import LOG_NAME, writer_alive
+from gpu_runner.plain import open_plain
+from gpu_runner.world import World
+
+if sys.platform != "win32":
+    import fcntl
+
+
+def make_directory(config: TrainConfig) -> Path:
+    """Make a directory for a new run, write its settings into it and return its path.
+
+    Its name is the id that the launcher has put into `RUN_ID_ENV`, else a fresh one. Raises
+    `SystemFailure` where it cannot be made, `UsageError` for an id that is no plain name.
+    """
+    name = os.environ.get(RUN_ID_ENV) or new_run_id()
+    if Path(name).name != name or name.startswith("."):
+        raise UsageError(f"{RUN_ID_ENV}={name!r} is not a run's id: unset it to get a fresh one.")
+    directory = Path(config.runs).expanduser() / name
+    try:
+        directory.mkdir(mode=0o700, parents=True)
+        write_config(config, directory)
+    except OSError as error:
+        raise SystemFailure(
+            f"--runs {config.runs}: cannot create a run there ({error.strerror})."
+            " Give another directory."
+        ) from None
+    return directory
+
+
+def write_config(config: TrainConfig, directory: Path) -> None:
+    """Write the settings of a run, whole or not at all. Raises `OSError`."""
+    text = json.dumps(config.anchored().as_json(), indent=1)
+    new = directory / f"{CONFIG_NAME}.tmp"
+    new.write_text(text + "\n", "utf-8")
+    new.replace(directory / CONFIG_NAME)
+
+
+def check_output(out: str | None) -> None:
+    """Refuse, before the first step, a place where the model could not be written."""
+    if out is None:
+        return
+    place = Path(out).expanduser().parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise SystemFailure(
+            f"--out {out}: cannot write a model there ({error.strerror}). Give another directory."
+        ) from None
+
+
+@contextmanager
+def claim(directory: Path, world: World) -> Iterator[None]:
+    """Hold a run for this process, from before it loads a model until it ends.
+
+    Raises `CheckpointError` where another process holds it: it would remove what is loaded here.
+    """
+    held = world.on_first(lambda: _lock(directory))
+    try:
+        yield
+    finally:
+        if world.first and held >= 0:
+            os.close(held)
+
+
+def _lock(directory: Path) -> int:
+    """Return a descriptor that locks a run's settings; −1 if the file system has no locks."""
+    log = directory / LOG_NAME
+    held = open_plain(directory / CONFIG_NAME)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = log.is_file() and writer_alive(log)  # its settings were written again since
+    except BlockingIOError:
+        taken = True
+    except OSError:
+        os.close(held)
+        return -1
+    if taken:
+        os.close(held)
+        text = f"{directory.name} is being trained by another process: wait for it, or stop it."
+        raise everyones(CheckpointError(text))
+    return held

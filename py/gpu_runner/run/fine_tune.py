@@ -1,0 +1,558 @@
+"""One run from its settings to its last line: plan, setup, training loop, finish.
+
+`fine_tune` is the whole way for a new run; `resume` joins it at the setup. The three stages stand
+below it in the order in which they happen:
+
+    make_plan           data read, steps counted, memory predicted (`gpu_runner.plan`)
+    setup               the model loaded and sharded, θ₀ noted, the optimizer built
+    fit                 train (`gpu_runner.train.loop`), and finish well whatever happens
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from gpu_runner.checkpoint.origins import Origins, fingerprint
+from gpu_runner.checkpoint.training_state import History
+from gpu_runner.config.schema import TrainConfig
+from gpu_runner.data.dataset import TASK, RowSet
+from gpu_runner.data.encode import pad_token
+from gpu_runner.errors import (
+    Diverged,
+    ExitCode,
+    OutOfMemory,
+    UsageError,
+    everyones,
+    is_out_of_memory,
+)
+from gpu_runner.log.commands import CommandReader
+from gpu_runner.log.tail import LOG_NAME, last_value
+from gpu_runner.log.writer import EventLog, Log, open_log
+from gpu_runner.memory.formula import steps_to_measure, uncompiled_step
+from gpu_runner.memory.tracing import predict_by_tracing
+from gpu_runner.model import added_tokens, blocks, sharded_load
+from gpu_runner.model.blocks import offloading
+from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.load import Source, load
+from gpu_runner.model.loss import training_loss
+from gpu_runner.model.routers import Routers, routers_of
+from gpu_runner.model.sharded_load import WholeOnly
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.optim.optimizer_in_backward import Early
+from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids
+from gpu_runner.plan.plan import RunPlan, check_new, make_plan, writes_shards
+from gpu_runner.plan.reading_progress import show_reading
+from gpu_runner.run.checkpointer import Checkpointer
+from gpu_runner.run.control import ControlLoop, StopRequest
+from gpu_runner.run.directory import check_output, claim, make_directory
+from gpu_runner.run.finish import RunEnd, describe_load_failure, end_by_error, summarize
+from gpu_runner.run.observer import EarlyStop, RunObserver, Sampling, Validation
+from gpu_runner.run.out_of_memory import examine
+from gpu_runner.run.payloads import (
+    planned_rates,
+    rows_payload,
+    scored_payload,
+    start_payload,
+    versions,
+)
+from gpu_runner.run.recorder import PATIENCE_SECONDS, Recorder
+from gpu_runner.run.terminal import Terminal, show_summary
+from gpu_runner.system.cards import Cards
+from gpu_runner.system.price import Spending
+from gpu_runner.system.sampler import Sampler
+from gpu_runner.text import printable
+from gpu_runner.train import allocator, fisher
+from gpu_runner.train.evaluate import Evaluator
+from gpu_runner.train.initial_weights import Anchor, anchor
+from gpu_runner.train.loop import State, Training, TrainingStep, train
+from gpu_runner.train.penalties import Penalty
+from gpu_runner.train.step_position import StepPlace
+from gpu_runner.world import World, join
+from unfrozen.runner import WHOLE
+
+SAMPLED_ROWS: Final = 2
+"""Held-out examples whose prompts are continued when no prompts are given."""
+
+
+def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
+    """Train as `config` says, in a new run directory; return the exit code.
+
+    Raises `RunnerError` for what the user can repair.
+    """
+    check_new(config.out)
+    with join_world(config) as world:
+        console = console if world.first else Console(quiet=True)
+        with show_reading(console) as watch:
+            plan = make_plan(config, world.rank, world.size, predict_by_tracing, watch)
+        world.on_first(lambda: check_output(config.out))
+        directory = world.on_first(lambda: make_directory(plan.config))
+        with claim(directory, world):
+            try:
+                model, warnings = load_model(plan, plan.source, world, console)
+                run = setup(plan, directory, model, world)
+            except BaseException as error:
+                if world.first:  # nothing is lost: there is no run yet
+                    shutil.rmtree(directory, ignore_errors=True)
+                if is_out_of_memory(error):
+                    raise OutOfMemory(describe_load_failure(plan)) from error
+                raise
+            return fit(run, console, [("warn", text) for text in warnings])
+
+
+@contextmanager
+def join_world(config: TrainConfig) -> Iterator[World]:
+    """Join the processes of this run, on its device, for as long as the run lasts."""
+    device = choose_device(config.device)
+    if device.type == "cpu":
+        allocator.keep_freed()
+    configure_torch(config, device)
+    world = join(device, config.shard_size)
+    try:
+        check_processes(config, world)
+        yield world
+    finally:
+        world.close()
+
+
+def check_processes(config: TrainConfig, world: World) -> None:
+    """Refuse what several processes cannot do yet. Raises `UsageError` before anything is read."""
+    world.check(config.grad_accum)
+    _check_checkpoint_files(config)
+    if config.optimizer_in_backward and config.grad_accum > world.size:  # a run that is resumed
+        text = (
+            f"--optimizer-in-backward takes one micro-batch a process, and --grad-accum is"
+            f" {config.grad_accum}: resume with that many processes, under torchrun."
+        )
+        raise everyones(UsageError(text))
+    if world.size == 1:
+        return
+    for setting, chosen, remedy in (
+        (
+            "--activation-offload",
+            config.activation_offload,
+            "give --checkpointing full instead",
+        ),
+        (
+            f"--optimizer {config.optimizer}",
+            config.optimizer in WHOLE,
+            "choose adafactor, which needs less memory still",
+        ),
+    ):
+        if chosen:
+            text = f"{setting} needs whole tensors, and {world.size} processes shard them: {remedy}"
+            raise everyones(UsageError(f"{text}."))
+
+
+def _check_checkpoint_files(config: TrainConfig) -> None:
+    """Refuse kinds of checkpoints that exclude another setting. Raises `UsageError`."""
+    files, why = config.checkpoint_files, ""
+    if files == "whole" and config.async_checkpoints:
+        why = "--async-checkpoints writes shards only"
+    elif files == "shards" and config.trust_remote_code:
+        why = "a model's own code is saved beside whole files only"
+    if why:
+        text = f"--checkpoint-files {files}: {why}. Give --checkpoint-files auto."
+        raise everyones(UsageError(text))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run that is about to begin or to continue: everything `fit` needs."""
+
+    plan: RunPlan
+    directory: Path
+    model: Any
+    anchor: Anchor
+    optimizer: optim.Optimizer
+    world: World
+    state: State = field(default_factory=State)
+    history: History = field(default_factory=History)
+    attempt: int = 0
+    origins: Origins | None = None
+    """What the run is made of; None where no checkpoint will record it."""
+    place: StepPlace = field(default_factory=StepPlace)
+
+    def checkpointer(self) -> Checkpointer:
+        """Return what writes its checkpoints and its model."""
+        out = self.plan.config.out
+        return self.checkpointer_of(
+            Checkpointer, Path(out).expanduser() if out else self.directory / "model"
+        )
+
+    def checkpointer_of(self, kind: type[Checkpointer], output: Path) -> Checkpointer:
+        """Return a checkpointer of this run that writes the trained weights to `output`."""
+        return kind(
+            directory=self.directory,
+            output=output,
+            model=self.model,
+            tokenizer=self.plan.tokenizer,
+            optimizer=self.optimizer,
+            history=self.history,
+            origins=self.origins,
+            world=self.world,
+            sharded=writes_shards(self.plan.config, self.world.size),
+            asynchronous=self.plan.config.async_checkpoints,
+            keep_state=self.plan.config.keep_state and self.plan.save_every > 0,
+        )
+
+
+def load_model(
+    plan: RunPlan, source: Source, world: World, console: Console
+) -> tuple[Any, list[str]]:
+    """Load the model of a run; return it with warnings about how it was read.
+
+    Of several processes each reads what it will hold, and the model is sharded already. Where that
+    is not possible, each reads all of it into host memory, and `setup` shards it.
+    """
+    with console.status(Text(printable(f"loading {source.name}"))):
+        if world.size == 1 and not sharded_load.written_in_parts(Path(source.place)):
+            return _load_whole(plan, source, plan.device), []
+        try:
+            if plan.vocabulary is not None and source is plan.source:
+                raise WholeOnly("tokens are added to it")
+            found = sharded_load.begin(source, plan.tokenizer, plan.config.params)
+        except WholeOnly as why:
+            model = _load_whole(plan, source, torch.device("cpu"))
+            return model, [_warn_read_whole(source, why)] if world.size > 1 else []
+        _prepare_blocks(plan, found.model)
+        world.shard(found.model, gather_dtype(plan))
+        found.fill(world.device)
+        return found.model, []
+
+
+def _load_whole(plan: RunPlan, source: Source, device: torch.device) -> Any:
+    new, untrained = plan.vocabulary, source is plan.source
+    added = len(new.added) if new and untrained else 0
+    model = load(source, plan.tokenizer, plan.config.params, device, added)
+    if new:
+        added_tokens.grow(model, new, untrained=untrained)
+    _prepare_blocks(plan, model)
+    return model
+
+
+def _prepare_blocks(plan: RunPlan, model: Any) -> None:
+    blocks.check(model.config)
+    config = plan.config
+    fused = fuses(config, plan.shape)
+    blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)
+
+
+def gather_dtype(plan: RunPlan) -> torch.dtype | None:
+    """Return the dtype in which sharded blocks are gathered; None for that of the parameters."""
+    return torch.bfloat16 if plan.compute != plan.config.params else None
+
+
+def _warn_read_whole(source: Source, why: WholeOnly) -> str:
+    return (
+        f"Every process reads all of {source.name} before it keeps its shard: {why}. While the"
+        " model loads, the host needs that much memory for each of them."
+    )
+
+
+def setup(
+    plan: RunPlan,
+    directory: Path,
+    model: Any,
+    world: World,
+    *,
+    state: State | None = None,
+    history: History | None = None,
+    attempt: int = 0,
+) -> PreparedRun:
+    """Note θ₀, shard the model and build the optimizer on the shards; return the prepared run."""
+    config = plan.config
+    state, history = state or State(), history or History()
+    torch.manual_seed(config.seed + world.rank)  # dropout, where a model has it
+    pretrained = anchor(
+        plan.source,
+        model,
+        directory,
+        untrained=state.step == 0,
+        as_published=plan.vocabulary is None,
+        world=world,
+    )
+    world.shard(model, gather_dtype(plan))
+    optimizer = optim.build(
+        model, lr=config.lr, weight_decay=config.weight_decay, choice=_optimizer_choice(plan)
+    )
+    origins = world.on_first(lambda: _origins(plan, pretrained, world))
+    return PreparedRun(
+        plan, directory, model, pretrained, optimizer, world, state, history, attempt, origins
+    )
+
+
+def _optimizer_choice(plan: RunPlan) -> optim.OptimizerChoice:
+    config = plan.config
+    return optim.OptimizerChoice(
+        config.optimizer,
+        config.momentum,
+        config.rounding,
+        config.layer_decay,
+        config.seed,
+        plan.betas,
+        config.epsilon,
+        config.rates or (),
+        config.decays or (),
+    )
+
+
+def _origins(plan: RunPlan, pretrained: Anchor, world: World) -> Origins:
+    """Describe what the run is made of; θ₀ is read once."""
+    away = dict.fromkeys(("runs", "out", "trust_remote_code", "price", "currency"))
+    choices = {k: v for k, v in plan.config.as_json().items() if k not in away}
+    computed = {
+        **versions(),
+        "device": plan.device.type,
+        "products in": plan.compute,
+        "processes": str(world.size),
+        "threads": str(torch.get_num_threads()),
+    }
+    return Origins(
+        model=fingerprint(pretrained.files),
+        data=plan.train.sha256,
+        suites={name: rows.sha256 for name, rows in plan.suites.items()},
+        choices=json.loads(json.dumps(choices)),  # in the types that a checkpoint returns
+        computed=computed,
+        sets=describe_sets(plan.train),
+    )
+
+
+def describe_sets(rows: RowSet) -> dict[str, dict[str, Any]]:
+    """Return the fingerprint and the weight of each training set, for a checkpoint."""
+    return {
+        name: {"sha256": sha256, "weight": weight}
+        for name, (sha256, weight) in rows.made_of.items()
+    }
+
+
+def fit(run: PreparedRun, console: Console, notes: Sequence[tuple[str, str]] = ()) -> ExitCode:
+    """Train, and log how the run ended before anything else can go wrong; return the exit code.
+
+    `notes` are (level, text) alerts for the start of the log. Raises the error that ended the run.
+    """
+    plan = run.plan
+    predicted = plan.prediction.peak_bytes if plan.prediction else 0
+    with (
+        open_log(run.directory, run.attempt, first=run.world.first) as log,
+        StopRequest() as stop,
+        Terminal(console, plan.steps, predicted) as terminal,
+    ):
+        spending = _spending(run)
+        recorder = Recorder(log, terminal, run.history, spending)
+        sampler = _sampler(run, log, recorder, spending)
+        checkpointer = run.checkpointer()
+        try:
+            observer = _observer(run, recorder, checkpointer)
+            control = _control(run, log, recorder, observer, stop)
+            terminal.begin(plan, run.directory.name, run.state.step)
+            _announce(run, log, recorder, notes)
+            sampler.start()
+            _train(_training(run, observer, control, _penalty(run, recorder)), observer)
+            end = _finish(run, observer, checkpointer, recorder, control.stopped_by)
+        except BaseException as error:  # logged here, raised again below
+            where = plan, run.place, run.state, recorder
+            end = end_by_error(error, plan, lambda e: examine(e, *where))
+        sampler.stop()
+        log.emit("run.end", run.state.step, **end.payload(plan, run.state, run.history, spending))
+        if end.status == "finished":
+            checkpointer.clean_up(run.state)
+    summary = summarize(end, plan, run.directory, run.state, run.history, spending, terminal.losses)
+    show_summary(console, summary)
+    if end.error is not None:
+        raise end.error
+    return end.code
+
+
+def _train(training: Training, observer: RunObserver) -> None:
+    """Train, and wait for a checkpoint that is still being written."""
+    try:
+        train(training)
+    except Diverged:  # on every process alike
+        observer.settle()
+        raise
+    observer.settle()
+
+
+def _finish(
+    run: PreparedRun,
+    observer: RunObserver,
+    checkpointer: Checkpointer,
+    recorder: Recorder,
+    stopped_by: str,
+) -> RunEnd:
+    """Write the model if the run is finished; return how it ended."""
+    finished = observer.stop.reached or run.state.step == run.plan.steps
+    if not finished:
+        return RunEnd("stopped", f"asked to stop by {stopped_by}")
+    if checkpointer.keep_state:
+        observer.keep(run.state)  # before the best weights are restored
+        observer.settle()
+    if observer.stop.reached:
+        reason = observer.restore_best(run.state, checkpointer.best())
+        better = []
+    else:
+        reason, better = f"all {run.plan.steps} steps are done", checkpointer.better()
+    recorder.saved(run.state, checkpointer.finish())
+    return RunEnd("finished", reason, model=checkpointer.output, step=run.state.step, better=better)
+
+
+def _spending(run: PreparedRun) -> Spending | None:
+    """Count what the run costs, where a price was given, on top of what its log has counted."""
+    price, log = run.plan.price, run.directory / LOG_NAME
+    if price is None:
+        return None
+    earlier = last_value(log, "cost/spent") if run.attempt else None
+    return Spending(price, run.plan.steps, earlier or 0.0)
+
+
+def _sampler(run: PreparedRun, log: Log, recorder: Recorder, spending: Spending | None) -> Sampler:
+    """Return the thread that measures the machine; only one process has a log."""
+    names = gpu_uuids(run.plan.device)
+    return Sampler(
+        log,
+        lambda: run.state.step,
+        cards=partial(Cards.open, names) if names else None,
+        tell=recorder.alert,
+        also=dict if spending is None else spending.now,
+        wanted=run.world.first,
+    )
+
+
+def _control(
+    run: PreparedRun, log: Log, recorder: Recorder, observer: RunObserver, stop: StopRequest
+) -> ControlLoop:
+    """Return what obeys commands between steps; the process that writes the log reads them."""
+    commands = None
+    if isinstance(log, EventLog):
+        commands = CommandReader(run.directory, log.run, log.attempt)
+    return ControlLoop(
+        world=run.world,
+        state=run.state,
+        recorder=recorder,
+        observer=observer,
+        signals=stop,
+        commands=commands,
+    )
+
+
+def _training(
+    run: PreparedRun, observer: RunObserver, control: ControlLoop, penalty: Penalty
+) -> Training:
+    plan = run.plan
+    measured = steps_to_measure(plan.steps, plan.heaviest_step)
+    return Training(
+        step=_step(run, penalty),
+        state=run.state,
+        observer=observer,
+        go_on=control.go_on,
+        eval_every=plan.config.eval_every,
+        save_every=plan.save_every,
+        measured_steps=measured,
+        written_step=uncompiled_step(plan.config, measured),
+        place=run.place,
+    )
+
+
+def _step(run: PreparedRun, penalty: Penalty) -> TrainingStep:
+    plan, config = run.plan, run.plan.config
+    optimizer: Any = run.optimizer
+    if config.optimizer_in_backward:
+        optimizer = Early(
+            run.model, optimizer, partial(_next_rate, plan, run.state), plan.device, run.world
+        )
+    strength = config.router_balance
+    return TrainingStep(
+        model=run.model,
+        optimizer=optimizer,
+        feed=plan.feed,
+        schedule=plan.schedule,
+        clip=config.clip,
+        autocast=plan.autocast,
+        saving=offloading(run.model) if config.activation_offload else nullcontext,
+        loss=training_loss(config.loss, config.neftune_alpha),
+        penalty=penalty,
+        routers=routers_of(run.model, strength) if strength else Routers(),
+        world=run.world,
+    )
+
+
+def _next_rate(plan: RunPlan, state: State) -> float:
+    return plan.schedule.at(state.step + 1)
+
+
+def _observer(run: PreparedRun, recorder: Recorder, checkpointer: Checkpointer) -> RunObserver:
+    plan, config = run.plan, run.plan.config
+    validation = Validation(
+        model=run.model,
+        tokenizer=plan.tokenizer,
+        evaluator=Evaluator(
+            plan.suites,
+            config.micro_batch,
+            pad_token(plan.tokenizer),
+            plan.device,
+            plan.autocast,
+            run.world,
+            routers_of(run.model),
+        ),
+        anchor=run.anchor,
+        sampling=_sampling(plan),
+        steps=plan.steps,
+        world=run.world,
+        stalled_share=run.optimizer.stalled_share,
+        recorder=recorder,
+    )
+    return RunObserver(
+        recorder, validation, EarlyStop(config.early_stop, run.history), checkpointer
+    )
+
+
+def _sampling(plan: RunPlan) -> Sampling:
+    config, encoder = plan.config, plan.encoder
+    if config.sample_prompts is not None:
+        asked = tuple((prompt, encoder.question_text(prompt)) for prompt in config.sample_prompts)
+        return Sampling(asked, config.sample_tokens, config.seq_len)
+    rows = plan.suites[TASK].rows[:SAMPLED_ROWS]
+    texts = [(encoder.question_of(row), encoder.prompt_text(row)) for row in rows]
+    return Sampling(tuple(texts), config.sample_tokens, config.seq_len)
+
+
+def _penalty(run: PreparedRun, recorder: Recorder) -> Penalty:
+    return fisher.prepare(
+        run.plan,
+        run.model,
+        run.anchor,
+        run.optimizer,
+        run.directory,
+        untrained=run.state.step == 0,
+        tell=lambda level, text: recorder.alert(level, text, run.state.step),
+    )
+
+
+def _announce(
+    run: PreparedRun, log: Log, recorder: Recorder, notes: Sequence[tuple[str, str]]
+) -> None:
+    """Log what runs and what is trained, then every remark about it."""
+    step = run.state.step
+    if not (isinstance(log, EventLog) and log.begun):  # killed before its first event, or lost
+        log.emit("run.start", step, **start_payload(run.plan, run.model))
+    if step or run.attempt:
+        log.emit("run.resume", step, from_step=step, plan=planned_rates(run.plan.schedule))
+    if run.world.first:
+        log.emit("rows", step, **rows_payload(run.plan))
+    if step == 0 and run.world.size == 1:  # what θ₀ makes of the examples
+        recorder.busy("scoring examples", step, PATIENCE_SECONDS)
+        log.emit("rows", step, **scored_payload(run.plan, run.model))
+    remarks = [("warn", text) for text in run.plan.remarks()]
+    for level, text in (*remarks, *notes):
+        recorder.alert(level, text, step)

@@ -1,0 +1,215 @@
+"""How a run ended: one record for the log, the terminal and the exit code."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpu_runner.checkpoint.directory import finished, step_dir, step_of
+from gpu_runner.checkpoint.training_state import History
+from gpu_runner.errors import (
+    Diverged,
+    ExitCode,
+    OutOfMemory,
+    RunnerError,
+    SystemFailure,
+    is_lost_process,
+    is_out_of_memory,
+)
+from gpu_runner.installed import program, runs_folder
+from gpu_runner.memory.out_of_memory import OutOfMemoryReport
+from gpu_runner.plan.plan import RunPlan
+from gpu_runner.run.checkpointer import CHECKPOINTS, Standing
+from gpu_runner.run.terminal import RunSummary
+from gpu_runner.system.price import Spending
+from gpu_runner.text import counted
+from gpu_runner.train.loop import State
+from gpu_runner.world.sharded_files import WEIGHTS
+from unfrozen.events import RunStatus
+from unfrozen.runner import ROUNDED
+from unfrozen.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """Status, reason, the error to raise again (if any), and where the model is."""
+
+    status: RunStatus
+    reason: str
+    error: BaseException | None = None
+    model: Path | None = None
+    step: int = 0
+    """Of a finished run, its last."""
+    code: ExitCode = ExitCode.OK
+    """The exit code of an end that is no error."""
+    better: list[Standing] = field(default_factory=list)
+    """The checkpoint that did better on the task than the model, if there is one."""
+    post_mortem: OutOfMemoryReport | None = None
+    """Of a run that ran out of memory, what was found."""
+
+    def payload(
+        self, plan: RunPlan, state: State, history: History, spending: Spending | None = None
+    ) -> dict[str, Any]:
+        """Return the payload of the `run.end` event."""
+        summary = self.numbers(plan, state, history, spending)
+        found: dict[str, Any] = {"status": self.status, "reason": self.reason, "summary": summary}
+        if self.post_mortem is not None:
+            found["post_mortem"] = self.post_mortem.payload()
+        return found
+
+    def numbers(
+        self, plan: RunPlan, state: State, history: History, spending: Spending | None = None
+    ) -> dict[str, Any]:
+        """Return the `summary` of the `run.end` event."""
+        predicted = plan.prediction.peak_bytes if plan.prediction else 0
+        return {
+            "steps": state.step,
+            "tokens": state.tokens,
+            "skipped": state.skipped,
+            "seconds": round(history.seconds, 3),
+            "losses": losses(history),
+            "drift": history.drift,
+            "predicted_peak_bytes": predicted,
+            "measured_peak_bytes": history.peak_bytes,
+            "memory_ratio": history.peak_bytes / predicted if predicted else 0.0,
+            "model": str(self.model) if self.model else "",
+            **({} if spending is None else {"cost": spending.now()["cost/spent"]}),
+        }
+
+
+def losses(history: History) -> dict[str, list[float]]:
+    """Return, for each suite, [loss at step 0, loss at the newest evaluation]."""
+    return {suite: [first, history.latest[suite]] for suite, first in history.first.items()}
+
+
+def end_by_error(
+    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], OutOfMemoryReport]
+) -> RunEnd:
+    """Return the end that an exception means; out of memory is examined."""
+    if is_out_of_memory(error):
+        return _out_of_memory(error, plan, examine)
+    if is_lost_process(error):
+        text = "another process of this run has ended: its last message says why"
+        return RunEnd("failed", text, SystemFailure(f"{text}. Resume from the last checkpoint."))
+    if isinstance(error, KeyboardInterrupt):
+        return RunEnd("stopped", "interrupted twice: exited without saving", error)
+    if isinstance(error, RunnerError):
+        return RunEnd("failed", str(error), error)
+    return RunEnd("failed", f"{type(error).__name__}: {error}", error)
+
+
+def _out_of_memory(
+    error: BaseException, plan: RunPlan, examine: Callable[[BaseException], OutOfMemoryReport]
+) -> RunEnd:
+    """Return what was found; if even that fails, in what memory there is, the error and advice."""
+    first = (str(error).splitlines() or ["out of memory"])[0]
+    try:
+        found = examine(error)
+    except Exception as second:
+        text = f"out of memory ({first}); finding out why failed too ({type(second).__name__})."
+        text += " Lower --micro-batch or --seq-len."
+        return RunEnd("oom", text, OutOfMemory(text))
+    process = f" in process {plan.feed.rank} of {plan.feed.ranks}" if plan.feed.ranks > 1 else ""
+    return RunEnd(
+        "oom", found.sentence, OutOfMemory(f"out of memory{process}.\n{found}"), post_mortem=found
+    )
+
+
+def describe_load_failure(plan: RunPlan) -> str:
+    """Return the message for a model that did not fit into memory when it was loaded."""
+    loaded = plan.prediction.instants.get("load", {}) if plan.prediction else {}
+    takes = f"takes {format_bytes(sum(loaded.values()))}, and " if loaded else "needs more, and "
+    narrow = plan.config.params == "fp32" and plan.config.optimizer in ROUNDED
+    remedy = "--params bf16 --rounding stochastic, " if narrow else ""
+    return (
+        f"out of memory before the first step: {plan.source.name} in {plan.config.params} {takes}"
+        f"{format_bytes(plan.available_bytes)} were free. Give {remedy}a smaller model, or more"
+        " memory."
+    )
+
+
+def summarize(
+    end: RunEnd,
+    plan: RunPlan,
+    directory: Path,
+    state: State,
+    history: History,
+    spending: Spending | None = None,
+    training_losses: Sequence[float] = (),
+) -> RunSummary:
+    """Return what the terminal shows of the end; `training_losses` are those of each step."""
+    done, tokens = counted(state.step, "step"), counted(state.tokens, "trainable token")
+    headline = {
+        "finished": f"Finished: {done} on {tokens}.",
+        "stopped": f"Stopped after {state.step} of {plan.steps} steps ({end.reason}).",
+        "oom": f"Out of memory after {state.step} of {plan.steps} steps.",
+        "failed": f"Failed after {state.step} of {plan.steps} steps.",
+    }[end.status]
+    found = losses(history)
+    scored = any(before != after for before, after in found.values())  # not at step 0 alone
+    return RunSummary(
+        headline=headline,
+        losses={suite: (pair[0], pair[1]) for suite, pair in found.items() if scored},
+        drift=history.drift,
+        training=list(training_losses),
+        predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,
+        measured_bytes=history.peak_bytes,
+        seconds=history.seconds,
+        cost="" if spending is None else spending.told(),
+        samples=history.samples if end.status == "finished" else [],
+        next_steps=_next_steps(end, directory),
+    )
+
+
+def _next_steps(end: RunEnd, directory: Path) -> list[str]:
+    """Return what to do now, a command in each sentence."""
+    place, usual = directory.parent, runs_folder()
+    same = place.absolute() == usual.absolute()
+    runs = "" if same else f" --runs {shlex.quote(str(place))}"
+    steps = []
+    if end.model is not None:
+        steps.append(f"The trained model is in {end.model} and loads in transformers unchanged.")
+        steps += [_name_better(one, directory, runs) for one in end.better]
+        if (last := step_dir(directory / CHECKPOINTS, end.step)).exists():
+            files = [file for file in last.rglob("*") if file.is_file()]
+            size = format_bytes(sum(file.stat().st_size for file in files))
+            steps.append(
+                f"To train it further: {program()} resume {_typed(directory)} --steps N{runs}"
+                f" (this uses the checkpoint in {last}, {size})."
+            )
+    elif isinstance(end.error, Diverged):
+        steps.append(_suggest_other_settings(directory))
+    else:
+        steps.append(f"To resume: {program()} resume {_typed(directory)}{runs}")
+    steps.append(f"To see it in the page: {program()} serve{runs}")
+    return steps
+
+
+def _name_better(one: Standing, directory: Path, runs: str) -> str:
+    """Name a checkpoint with a lower task loss; one in shards needs `export` to be a model."""
+    step = step_of(one.path)
+    text = f"Step {step} had a lower task loss ({one.task_loss:.3f}): its weights are in {one.path}"
+    if not (one.path / WEIGHTS).is_dir():
+        return f"{text}."
+    command = f"{program()} export {_typed(directory)} --to hf --step {step}{runs}"
+    return f"{text}; to make a model of them: {command}"
+
+
+def _typed(run: Path) -> str:
+    """Spell a run for a shell: by its name, or by its path where its name would be an option."""
+    return shlex.quote(str(run.absolute()) if run.name.startswith("-") else run.name)
+
+
+def _suggest_other_settings(directory: Path) -> str:
+    """Say what to do where resuming would end the same way again."""
+    saved = finished(directory / CHECKPOINTS)
+    if not saved:
+        return "Resumed, it would diverge again: start a new run with other settings."
+    model = shlex.quote(str(saved[-1]))
+    return (
+        "Resumed, it would diverge again. To continue from its last checkpoint with other settings:"
+        f" {program()} train --model {model} --data … --lr …"
+    )

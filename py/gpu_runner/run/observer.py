@@ -1,0 +1,247 @@
+"""What happens between two steps: the model is evaluated, saved, and its best weights restored.
+
+`train` calls `RunObserver`. `Validation` evaluates the model, `EarlyStop` decides whether the run
+is over, the checkpointer writes checkpoints, and the recorder logs all of it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from gpu_runner.checkpoint import training_state
+from gpu_runner.checkpoint.directory import Saved
+from gpu_runner.checkpoint.training_state import History
+from gpu_runner.run.recorder import BEAT_SECONDS, PATIENCE_SECONDS, Recorder
+from gpu_runner.train.evaluate import Evaluator, continuation
+from gpu_runner.train.initial_weights import Anchor
+from gpu_runner.train.loop import State, StepResult
+from gpu_runner.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Prompts (as the model reads them) that are continued before and after training."""
+
+    prompts: tuple[tuple[str, str], ...]
+    """(prompt as given, prompt as the model reads it) pairs."""
+    new_tokens: int
+    most_read: int = 512
+    """At most so many tokens at the end of a prompt are read."""
+
+
+class SavesCheckpoints(Protocol):
+    """What writes checkpoints: `checkpointer.Checkpointer`, or a stand-in in tests."""
+
+    def save(self, state: State) -> Saved | None:
+        """Write a checkpoint; return it, or None while it is still being written."""
+
+    def settled(self) -> tuple[State, Saved] | None:
+        """Wait for the one being written, if any; return where it was taken and what it is."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether one is being written."""
+
+    @property
+    def writing(self) -> bool:
+        """Whether this process still writes its part of it."""
+
+    def prune(self, newest: Saved) -> None:
+        """Remove the checkpoints that `newest` replaces."""
+
+
+@dataclass(slots=True)
+class Validation:
+    """Held-out losses and drift at a step, and samples before and after a run of `steps`."""
+
+    model: Any
+    tokenizer: Any
+    evaluator: Evaluator
+    anchor: Anchor
+    sampling: Sampling
+    steps: int
+    world: World
+    stalled_share: Callable[[], float | None]
+    recorder: Recorder
+    _seconds: float = PATIENCE_SECONDS
+
+    def run(self, state: State) -> bool:
+        """Evaluate the model; return whether no earlier evaluation had a task loss as low."""
+        started = time.monotonic()
+        self.recorder.busy("evaluating", state.step, 3 * self._seconds)
+        history = self.recorder.history
+        scores = self.world.run(self.evaluator.run, self.model)
+        drift = self.anchor.drift(self.model)
+        is_best = history.take(state.step, {score.suite: score.loss for score in scores})
+        history.drift = drift.total
+        load = self.evaluator.routers.load(self.world)
+        shares = [] if load is None else load.tolist()
+        self.recorder.evaluated(state.step, scores, drift, self.stalled_share(), shares)
+        if state.step in (0, self.steps):
+            self.sample(state.step, "before" if state.step == 0 else "after")
+        self._seconds = max(BEAT_SECONDS, time.monotonic() - started)
+        return is_best
+
+    def sample(self, step: int, when: str) -> None:
+        """Let the model continue every prompt."""
+        if not self.sampling.new_tokens:
+            return
+        self.recorder.writing()
+        for index, (asked, read) in enumerate(self.sampling.prompts):
+            sizes = self.sampling.new_tokens, self.sampling.most_read
+            text = self.world.run(continuation, self.model, self.tokenizer, read, *sizes)
+            self.recorder.sampled(step, index, asked, text, when)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStop:
+    """Whether the task loss has not fallen for `patience` evaluations (None: off)."""
+
+    patience: int | None
+    history: History
+
+    @property
+    def wanted(self) -> bool:
+        """Whether early stopping is on: then the best model must be saved."""
+        return self.patience is not None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run is over."""
+        return self.patience is not None and self.history.looks_since_best >= self.patience
+
+    def reason(self) -> str:
+        """Return why the run is over, once the best weights are restored."""
+        return (
+            f"the task loss has not fallen for {self.history.looks_since_best} evaluations:"
+            f" the model is that of step {self.history.best_step}, loss"
+            f" {self.history.best_loss:.4f} nats"
+        )
+
+
+COMPARED: Final = 3
+"""Compiled steps, of which the fastest is compared."""
+
+
+class CompileGain:
+    """Reports once what compiling gains: an eager step beside the fastest of some compiled ones."""
+
+    def __init__(self, report: Callable[[str, str, int], None]) -> None:
+        self._report = report
+        self._written, self._first = 0.0, 0.0
+        self._fastest: list[float] = []
+
+    def step(self, result: StepResult) -> None:
+        """Take in how long a step took, and whether it ran compiled."""
+        if result.way == "written":
+            self._written = result.seconds
+        elif result.way == "usual" and self._written and not self._first:
+            self._first = result.seconds  # includes the compilation
+        elif result.way == "usual" and self._written:
+            self._fastest.append(result.seconds)
+            if len(self._fastest) == COMPARED:
+                level, text = self._verdict(min(self._fastest))
+                self._written = 0.0
+                self._report(level, text, result.number)
+
+    def _verdict(self, seconds: float) -> tuple[str, str]:
+        spent = max(0.0, self._first - seconds)
+        text = f"A step takes {seconds:.3g} s compiled and {self._written:.3g} s eager"
+        if seconds >= self._written:
+            return "warn", f"{text}: compiling does not pay off here. Set compile = false."
+        steps = math.ceil(spent / (self._written - seconds))
+        return "info", f"{text}; compiling took {spent:.3g} s, saved again after {steps:,} steps."
+
+
+class RunObserver:
+    """What the training loop calls between steps."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        validation: Validation,
+        stop: EarlyStop,
+        checkpointer: SavesCheckpoints,
+    ) -> None:
+        self.stop = stop
+        self.kept_step = -1
+        """The step of this attempt's newest checkpoint."""
+        self.looked_step = -1
+        """The step of this attempt's newest evaluation."""
+        self._recorder = recorder
+        self._validation = validation
+        self._checkpointer = checkpointer
+        self._gain = CompileGain(lambda *alert: recorder.alert(*alert))
+
+    def step_done(self, state: State, result: StepResult) -> None:
+        """Log a finished step."""
+        self._recorder.step_done(state, result)
+        self._gain.step(result)
+
+    def look(self, state: State) -> None:
+        """Evaluate; save the best model so far where early stopping may restore it."""
+        self.looked_step = state.step
+        if self._validation.run(state) and self.stop.wanted:
+            self.keep(state)
+
+    def look_now(self, state: State) -> None:
+        """Evaluate on request: early stopping does not count this evaluation."""
+        history = self._recorder.history
+        before = history.looks_since_best
+        self.look(state)
+        if history.best_step != state.step:
+            history.looks_since_best = before
+
+    def keep(self, state: State) -> None:
+        """Write a checkpoint, log that it is complete, remove what it replaces.
+
+        An asynchronous one is logged when it is complete: see `settle`.
+        """
+        if self.kept_step == state.step:
+            return
+        self.settle()
+        self.kept_step = state.step
+        self._recorder.saving(state.step)
+        saved = self._checkpointer.save(state)
+        if saved is not None:
+            self._complete(state, saved)
+        self._recorder.resting()
+
+    def settle(self) -> None:
+        """Wait for a checkpoint that is being written, and log it."""
+        if (found := self._checkpointer.settled()) is not None:
+            self._complete(*found)
+
+    def _complete(self, state: State, saved: Saved) -> None:
+        self._recorder.saved(state, saved)
+        self._checkpointer.prune(saved)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a checkpoint is being written; the same on all processes."""
+        return self._checkpointer.pending
+
+    @property
+    def writing(self) -> bool:
+        """Whether this process still writes its part of it."""
+        return self._checkpointer.writing
+
+    def restore_best(self, state: State, best: Path) -> str:
+        """Restore the weights of the `best` checkpoint, and write the last samples with them.
+
+        Returns why the run is over.
+        """
+        model, history = self._validation.model, self._recorder.history
+        Anchor.of(best, model).take_back(model)
+        _, saved, _ = training_state.remembered(best, training_state.read_state(best))
+        history.latest, history.drift = saved.get("latest", {}), saved.get("drift", 0.0)
+        reason = self.stop.reason()
+        self._recorder.alert("info", f"Early stop at step {state.step}: {reason}.", state.step)
+        if state.step < self._validation.steps:
+            self._validation.sample(state.step, "after")
+        return reason

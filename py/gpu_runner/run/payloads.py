@@ -1,0 +1,262 @@
+"""The payloads of `run.start` and `rows`: what runs, on what, by which plan, and what is trained.
+
+Each is one line of at most 16 KiB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import groupby
+from typing import Any, Final
+
+import psutil
+import torch
+
+from gpu_runner.config.bounds import TABLES, WITH_BETAS
+from gpu_runner.data import preview
+from gpu_runner.data.dataset import Note, RowSet
+from gpu_runner.data.encode import Encoder, pad_token
+from gpu_runner.memory.formula import build_recipe
+from gpu_runner.model.blocks import as_written
+from gpu_runner.plan.data_report import describe_trained
+from gpu_runner.plan.plan import RunPlan
+from gpu_runner.system.names import cpu_name
+from gpu_runner.train.evaluate import row_losses
+from unfrozen.schedules import Schedule
+from unfrozen.training.order import spread
+
+MOST_POINTS: Final = 300
+"""Points of the planned learning rate."""
+
+
+def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
+    """Return the payload of `run.start`: everything the page shows before the first step."""
+    predicted = plan.prediction
+    parts: dict[str, Any] = {
+        "config": plan.config.as_json(),
+        "versions": versions(),
+        "hardware": hardware(plan.device) | {"processes": plan.feed.ranks},
+        "model": {
+            "name": plan.source.name,
+            "num_parameters": sum(p.numel() for p in model.parameters()),
+            "num_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "layers": int(model.config.num_hidden_layers),
+        },
+        "data": data_counts(plan),
+        "recipe": recipe(plan),
+        "plan": planned_rates(plan.schedule),
+    }
+    if plan.price is not None:
+        parts["price"] = plan.price.as_json()
+    if predicted is not None:
+        parts["bytes_per_parameter"] = predicted.bytes_per_parameter
+        parts["predicted"] = {
+            "peak_instant": predicted.peak_instant,
+            "peak_bytes": predicted.peak_bytes,
+            "instants": predicted.instants,
+        }
+    return parts
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes this run."""
+    import transformers
+
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+        "unfrozen": version("unfrozen"),
+    }
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Describe the machine, as far as it matters for speed and memory."""
+    parts: dict[str, Any] = {
+        "device": device.type,
+        "cpu": cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        parts |= {"gpu": properties.name, "gpu_bytes": properties.total_memory}
+    return parts
+
+
+def data_counts(plan: RunPlan) -> dict[str, int]:
+    """Count training examples and tokens, and what was truncated or left out."""
+    sets = (*plan.train.sets(), *plan.suites.values())
+    return {
+        "train_rows": len(plan.train.examples),
+        "train_tokens": plan.train.tokens,
+        "trainable_tokens": plan.train.trainable_tokens,
+        "eval_rows": len(plan.suites["task"].examples),
+        "general_rows": sum(
+            len(rows.examples) for name, rows in plan.suites.items() if name != "task"
+        ),
+        "cut_rows": sum(rows.cut_rows for rows in sets),
+        "left_out_rows": sum(rows.untrainable_rows + len(rows.bad_rows) for rows in sets),
+    }
+
+
+def recipe(plan: RunPlan) -> dict[str, Any]:
+    """Return the settings of the memory model that the run's settings mean."""
+    config = plan.config
+    return {
+        **asdict(build_recipe(config, plan.compute, plan.heaviest, plan.shape)),
+        "loss_tokens": plan.heaviest.loss_tokens,
+        "lr": config.lr,
+        "schedule": config.schedule,
+        "warmup": plan.schedule.warmup_steps,
+        "weight_decay": config.weight_decay,
+        **({"betas": list(plan.betas)} if config.optimizer in WITH_BETAS else {}),
+        **{key: dict(pairs) for key in TABLES if (pairs := getattr(config, key))},
+        "clip": config.clip,
+        "seed": config.seed,
+    }
+
+
+def planned_rates(schedule: Schedule) -> dict[str, Any]:
+    """Return the schedule at up to MOST_POINTS steps, first and last included."""
+    last = schedule.total_steps
+    count = min(last, MOST_POINTS)
+    steps = [1 + round(i * (last - 1) / max(1, count - 1)) for i in range(count)]
+    rates = [float(f"{schedule.at(step):.6g}") for step in steps]
+    return {"steps": last, "lr": rates, "lr_steps": steps}
+
+
+FIRST: Final = 3
+"""Examples that are shown."""
+SCORED: Final = 16
+"""Examples whose loss under θ₀ is computed."""
+EXTREME: Final = 3
+"""How many of the hardest and of the easiest are shown."""
+MOST_BYTES: Final = 12 * 1024
+MOST_NOTES: Final = 12
+_TOKENS: Final = (160, 80, 40, 20, 8)  # of an example: the most for which the line is short enough
+_LONGEST: Final = 64  # characters of a token; four times as many of a place or a remark
+
+
+def rows_payload(plan: RunPlan) -> dict[str, Any]:
+    """Return the payload of `rows`: how many examples, how long, what is special, the first."""
+    rows, encoder, config = plan.train, plan.encoder, plan.config
+    ends = preview.stops(rows, encoder)
+    again, where = preview.repeated(rows)
+    lengths = preview.lengths(rows)
+    ratio, sequences = preview.padding(rows, config.micro_batch, config.grad_accum, config.seed)
+    sets = rows.sets()
+    found = {
+        "how": _short(describe_trained(config, rows, encoder), 8 * _LONGEST),
+        "counts": {
+            "rows": len(rows.examples),
+            "read": sum(one.rows_read for one in sets),
+            "tokens": rows.tokens,
+            "trained": rows.trainable_tokens,
+            "replayed": rows.replayed_rows,
+            "repeated": again,
+            "endless": preview.endless(ends, encoder),
+            "cut": sum(one.cut_rows for one in sets),
+            "cut_tokens": sum(one.cut_tokens for one in sets),
+            "untrained": sum(one.untrainable_rows for one in sets),
+            "bad": sum(len(one.bad_rows) for one in sets),
+        },
+        "trained_ratio": rows.trainable_tokens / rows.tokens,
+        "repeated_first": _short_place(where),
+        "notes": [_note(note) for note in _notes(sets)[:MOST_NOTES]],
+        "ends": [
+            {"text": _short(one.text), "token": one.token, "rows": one.rows} for one in ends[:3]
+        ],
+        "lengths": {
+            "shortest": lengths.shortest,
+            "median": lengths.median,
+            "nine_in_ten": lengths.nine_in_ten,
+            "longest": lengths.longest,
+            "from": lengths.starts,
+            "rows": lengths.bars,
+        },
+        "padding": {"ratio": ratio, "sequences": sequences, "packed": plan.feed.packed},
+    }
+    first = range(min(FIRST, len(rows.examples)))
+    return _fit_line(found, "first", lambda most: [_example(rows, encoder, n, most) for n in first])
+
+
+def scored_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
+    """Return a payload of `rows`: the hardest and the easiest examples for the untrained model."""
+    rows, encoder = plan.train, plan.encoder
+    chosen = spread(len(rows.examples), SCORED)
+    examples = [rows.examples[index] for index in chosen]
+    with as_written(model), plan.autocast():
+        losses = row_losses(model, examples, pad_token(plan.tokenizer), plan.device)
+    ranked = sorted(zip(losses, chosen, strict=True), reverse=True)
+    most = min(EXTREME, len(ranked) // 2)
+    found: dict[str, Any] = {"rows": len(ranked), "mean": sum(losses) / len(losses)}
+
+    def extreme(tokens: int) -> dict[str, Any]:
+        hard, easy = ranked[:most], ranked[::-1][:most]
+        return {
+            **found,
+            **{
+                name: [{**_example(rows, encoder, n, tokens), "loss": loss} for loss, n in some]
+                for name, some in (("hardest", hard), ("easiest", easy))
+            },
+        }
+
+    return _fit_line({}, "scored", extreme)
+
+
+def _example(rows: RowSet, encoder: Encoder, index: int, most: int) -> dict[str, Any]:
+    """Return one example; of a long one `most` tokens near its first answer."""
+    example = rows.examples[index]
+    spoken = preview.spoken(encoder, rows.rows[index], example, most, most // 2)
+    kinds = [
+        ("end" if place in spoken.ends else "trained" if learned else "read", _short(text))
+        for place, (text, learned) in enumerate(spoken.tokens)
+    ]
+    return {
+        "place": _short_place(rows.places[index]),
+        "tokens": len(example.ids),
+        "trained": example.trainable_tokens,
+        "cut": example.cut_tokens,
+        "before": spoken.before,
+        "after": spoken.after,
+        "parts": [
+            {"as": kind, "texts": [text for _, text in some]}
+            for kind, some in groupby(kinds, key=lambda pair: pair[0])
+        ],
+    }
+
+
+def _notes(sets: Iterable[RowSet]) -> list[Note]:
+    return sorted((note for one in sets for note in one.notes), key=lambda note: -note.rows)
+
+
+def _note(note: Note) -> dict[str, Any]:
+    text = _short(note.text, 4 * _LONGEST)
+    return {"text": text, "rows": note.rows, "first": _short_place(note.first)}
+
+
+def _short(text: str, most: int = _LONGEST) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _short_place(place: str) -> str:
+    """Return the place of an example, cut at its start: the end names the file and the row."""
+    most = 4 * _LONGEST
+    name = place.rpartition("/")[2] if place.startswith("/") else place
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
+def _fit_line(counts: dict[str, Any], name: str, show: Callable[[int], Any]) -> dict[str, Any]:
+    """Return `counts` with examples under `name`, with as many tokens as the line has room for."""
+    for most in _TOKENS:
+        whole = {**counts, name: show(most)}
+        if len(json.dumps(whole)) <= MOST_BYTES:
+            return whole
+    return counts

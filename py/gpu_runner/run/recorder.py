@@ -1,0 +1,297 @@
+"""What a run reports while it trains: the events of `events.jsonl` and the lines on the terminal.
+
+`Recorder` writes both the log (numbers) and the display (for a person). The payloads of its events
+are made here; those of the first and the last event in `payloads` and `finish`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from gpu_runner.checkpoint.directory import Saved
+from gpu_runner.checkpoint.training_state import History
+from gpu_runner.data.dataset import GENERAL, TASK
+from gpu_runner.log.writer import Log
+from gpu_runner.system.price import Spending
+from gpu_runner.train.evaluate import Score
+from gpu_runner.train.initial_weights import Drift
+from gpu_runner.train.loop import State, StepResult
+
+BEAT_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 120.0
+"""How long a first evaluation or a save may take before the run counts as stalled."""
+STALLED_MUCH: Final = 0.2
+"""Share of bf16 weights without movement from which on an alert is logged."""
+
+
+class Heartbeat:
+    """Writes `beat` events, a beat every `BEAT_SECONDS` at most, and counts the seconds of work."""
+
+    def __init__(self, log: Log) -> None:
+        self.heard = 0
+        self.promised_seconds = PATIENCE_SECONDS
+        """`expect_next_in` of the newest beat outside a pause."""
+        self._log = log
+        self._last_beat = -math.inf
+        self._started = time.monotonic()
+        self._paused_at: float | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run is paused."""
+        return self._paused_at is not None
+
+    @property
+    def working_seconds(self) -> float:
+        """Seconds since the launch, without pauses."""
+        return (self._paused_at or time.monotonic()) - self._started
+
+    def pause(self) -> None:
+        """Stop the clock."""
+        self._paused_at = time.monotonic()
+
+    def go_on(self) -> float:
+        """Start the clock again; return how long it stood, in seconds."""
+        if self._paused_at is None:
+            return 0.0
+        lost = time.monotonic() - self._paused_at
+        self._started += lost
+        self._paused_at = None
+        return lost
+
+    def beat(self, step: int, expect_next_in: float, *, force: bool = False) -> None:
+        """Log that the run lives and when its next event is due, at most every BEAT_SECONDS."""
+        now = time.monotonic()
+        if not force and now - self._last_beat < BEAT_SECONDS:
+            return
+        self._last_beat = now
+        more: dict[str, object] = {"heard": self.heard} if self.heard else {}
+        if self.paused:
+            more["paused"] = True
+        else:
+            self.promised_seconds = expect_next_in
+        self._log.emit("beat", step, expect_next_in=round(expect_next_in, 1), **more)
+
+
+class Display(Protocol):
+    """What shows the run to a person: `terminal.Terminal`, or a watched loop's lines."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+
+    def busy(self, text: str) -> None:
+        """Show what takes time instead of steps."""
+
+    def hold(self, *, still: bool) -> None:
+        """Show that the run is paused, or resumed."""
+
+    def step(self, state: State, result: StepResult, measured_bytes: int) -> None:
+        """Show the newest step."""
+
+    def scores(self, step: int, scores: list[Score], first: dict[str, float]) -> None:
+        """Show the newest evaluation beside the one at step 0."""
+
+
+class Recorder:
+    """Logs and shows what a run does, and remembers it in its history."""
+
+    def __init__(
+        self, log: Log, display: Display, history: History, spending: Spending | None = None
+    ) -> None:
+        self.history = history
+        self.doing = ""
+        """What takes time instead of steps."""
+        self.heartbeat = Heartbeat(log)
+        self._log = log
+        self._display = display
+        self._spending = spending
+        self._warned_stalled = False
+        self._earlier_seconds = history.seconds
+
+    def alert(self, level: str, text: str, step: int) -> None:
+        """Log and print something that the user should know."""
+        self._log.emit("alert", step, level=level, text=text)
+        (self._display.say if level == "info" else self._display.warn)(text)
+
+    def hold(self, *, still: bool) -> float:
+        """Pause the run (0 is returned), or resume it; return how many seconds the pause took."""
+        self._display.hold(still=still)
+        if not still:
+            return self.heartbeat.go_on()
+        self.heartbeat.pause()
+        return 0.0
+
+    def step_done(
+        self, state: State, result: StepResult, more: Mapping[str, float] | None = None
+    ) -> None:
+        """Log the scalars of a step, its memory if measured, and that the next one is due.
+
+        `more` are metrics beside those of every run.
+        """
+        self._clock()
+        self.doing = ""
+        if result.memory is not None:
+            self._memory(state.step, result.memory)
+        speed = result.trainable_tokens / result.seconds
+        seen = {"train/loss": result.loss, "train/grad_norm": result.grad_norm}
+        m = {
+            **{name: value for name, value in seen.items() if value is not None},
+            "train/tokens": state.tokens,
+            "train/skipped": state.skipped,
+            "opt/lr": 0.0 if result.skipped else result.lr,
+            "opt/lr_planned": result.lr,
+            "perf/step_seconds": round(result.seconds, 6),
+            "perf/tokens_per_second": round(speed, 3),
+            **(more or {}),
+        }
+        if result.balance is not None:
+            m["router/balance_loss"] = result.balance
+        if self.history.peak_bytes:
+            m["mem/peak_bytes"] = self.history.peak_bytes
+        if self._spending is not None:
+            m |= self._spending.after(state.step, self.heartbeat.working_seconds)
+        self._log.emit("metrics", state.step, m=m)
+        if result.skipped:
+            text = f"step {state.step} was skipped: its gradients were not finite"
+            self.alert("warn", f"{text} (loss {result.loss:g}).", state.step)
+        self.heartbeat.beat(state.step, max(BEAT_SECONDS, 3 * result.seconds))
+        self._display.step(state, result, self.history.peak_bytes)
+
+    def busy(self, what: str, step: int, seconds: float) -> None:
+        """Announce something other than a step, which takes about so many seconds."""
+        self.doing = what
+        self._display.busy(what)
+        self.heartbeat.beat(step, seconds, force=True)
+
+    def writing(self) -> None:
+        """Announce that samples are being generated."""
+        self.doing = "writing samples"
+        self._display.busy(self.doing)
+
+    def resting(self) -> None:
+        """Announce that an evaluation or a save is over; a paused run stays paused."""
+        self.doing = ""
+        if self.heartbeat.paused:
+            self._display.busy("paused")
+
+    def saving(self, step: int) -> None:
+        """Announce a checkpoint, and bring the seconds that it will record up to date."""
+        self.busy("saving", step, PATIENCE_SECONDS)
+        self._clock()
+
+    def saved(self, state: State, saved: Saved) -> None:
+        """Log a checkpoint, or the model, that is complete on disk."""
+        self._clock()
+        self._log.emit(
+            "checkpoint",
+            state.step,
+            path=saved.path.name,
+            bytes=saved.size_bytes,
+            sha256=saved.sha256,
+            best=state.step == self.history.best_step,
+        )
+
+    def _clock(self) -> None:
+        self.history.seconds = self._earlier_seconds + self.heartbeat.working_seconds
+
+    def evaluated(
+        self,
+        step: int,
+        scores: list[Score],
+        drift: Drift | None,
+        stalled: float | None,
+        load: Sequence[Sequence[float]] = (),
+    ) -> None:
+        """Log an evaluation: every loss beside that at step 0, the drift of the layers, the share
+        of bf16 weights that did not change, and, of a mixture of experts, the load of each expert.
+        """
+        m = {} if drift is None else {"drift/total": drift.total}
+        for score in scores:
+            baseline = self.history.first.get(score.suite, score.loss)
+            self._log.emit(
+                "eval",
+                step,
+                suite=score.suite,
+                loss=score.loss,
+                delta=score.loss - baseline,
+                baseline=baseline,
+                tokens=score.tokens,
+            )
+            if score.suite in (TASK, GENERAL):
+                m[f"eval/{score.suite}_loss"] = score.loss
+        m |= self._stalled(step, stalled)
+        m |= self._load(load)
+        if m:
+            self._log.emit("metrics", step, m=m)
+        self._display.scores(step, scores, self.history.first)
+        if drift is None:
+            return
+        layers = {name: float(f"{ratio:.6g}") for name, ratio in drift.layers.items()}
+        self._log.emit("drift", step, layers=layers, total=drift.total)
+
+    def _stalled(self, step: int, share: float | None) -> dict[str, float]:
+        """Return the share of bf16 weights that did not change; warn once if it is large."""
+        if share is None:
+            return {}
+        if share > STALLED_MUCH and not self._warned_stalled:
+            self._warned_stalled = True
+            self.alert(
+                "warn",
+                f"{share:.0%} of the bf16 weights did not change in the last step measured: their"
+                " updates were rounded away. Give --rounding stochastic or kahan, or --params"
+                " fp32.",
+                step,
+            )
+        return {"opt/stalled_ratio": share}
+
+    def _load(self, load: Sequence[Sequence[float]]) -> dict[str, float]:
+        """Return the metrics of router loads (L, E): the busiest and the idlest expert over an even
+        share, and how far the loads have moved since the first evaluation: half the sum of
+        differences, the mean over layers.
+        """
+        if not load:
+            return {}
+        first = self.history.load
+        if list(map(len, first)) != list(map(len, load)):
+            first = self.history.load = [list(layer) for layer in load]
+        times = [len(layer) * share for layer in load for share in layer]
+        apart = [
+            sum(abs(a - b) for a, b in zip(*pair, strict=True)) / 2
+            for pair in zip(load, first, strict=True)
+        ]
+        return {
+            "router/load_max": max(times),
+            "router/load_min": min(times),
+            "router/load_drift": sum(apart) / len(apart),
+        }
+
+    def sampled(self, step: int, index: int, asked: str, text: str, when: str) -> None:
+        """Log the model's answer to prompt `index`, "before" or "after" training."""
+        self._log.emit("sample", step, prompt=asked, text=text, when=when)
+        if when == "before":
+            self.history.samples.append([asked, text, ""])
+        else:
+            self.history.samples[index][2] = text
+
+    def _memory(self, step: int, memory: Any) -> None:
+        """Log instants whose memory is higher than before in this run."""
+        self.history.peak_bytes = max(self.history.peak_bytes, memory.peak_bytes)
+        for instant, components in memory.instants.items():
+            total = sum(components.values())
+            if total <= sum(self.history.measured.get(instant, {}).values()):
+                continue
+            self.history.measured[instant] = dict(components)
+            self._log.emit(
+                "mem",
+                step,
+                instant=instant,
+                components=components,
+                total_bytes=total,
+                source=memory.source,
+            )

@@ -1,0 +1,85 @@
+"""What is said at the end of a run: of steps that did better, and of how to go on."""
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpu_runner.checkpoint.training_state import History
+from gpu_runner.config.load import resolve
+from gpu_runner.errors import OutOfMemory, is_out_of_memory
+from gpu_runner.memory.out_of_memory import OutOfMemoryReport
+from gpu_runner.plan import plan
+from gpu_runner.run.checkpointer import Standing
+from gpu_runner.run.finish import RunEnd, describe_load_failure, end_by_error, summarize
+from gpu_runner.train.loop import State
+
+
+def test_a_better_step_is_named_also_where_its_checkpoint_was_being_replaced(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+    kept = tmp_path / "checkpoints" / "step-1000000.old"
+    end = RunEnd("finished", "done", model=tmp_path / "model", better=[Standing(kept, 0.5, True)])
+    said = summarize(end, planned, tmp_path, State(), History()).next_steps
+    assert f"Step 1000000 had a lower task loss (0.500): its weights are in {kept}." in said
+
+
+def test_of_a_better_step_in_shards_it_is_said_how_it_becomes_a_model(
+    model_dir: Path, sums_file: Path, tmp_path: Path
+) -> None:
+    planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+    kept = tmp_path / "checkpoints" / "step-000004"
+    (kept / "weights").mkdir(parents=True)
+    end = RunEnd("finished", "done", model=tmp_path / "model", better=[Standing(kept, 0.5, True)])
+    said = " ".join(summarize(end, planned, tmp_path, State(), History()).next_steps)
+    assert f"its weights are in {kept}; to make a model of them: " in said
+    assert f"export {tmp_path.name} --to hf --step 4 --runs {tmp_path.parent}" in said
+
+
+def test_a_model_that_did_not_load_is_said_with_its_size_and_what_was_free(
+    model_dir: Path, sums_file: Path
+) -> None:
+    planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+    said = describe_load_failure(replace(planned, available_bytes=2**10))
+    assert said == (
+        "out of memory before the first step: model in fp32 takes 106 KiB, and 1.00 KiB were free."
+        " Give --params bf16 --rounding stochastic, a smaller model, or more memory."
+    )
+
+
+def test_an_examination_that_fails_itself_leaves_the_message_and_the_way_on(
+    model_dir: Path, sums_file: Path
+) -> None:
+    planned = plan.make_plan(resolve({"model": str(model_dir), "data": str(sums_file), "steps": 2}))
+
+    def examine(error: BaseException) -> OutOfMemoryReport:
+        raise MemoryError from error
+
+    end = end_by_error(MemoryError("no room\nat all"), planned, examine)
+    assert (end.status, end.post_mortem) == ("oom", None)
+    assert isinstance(end.error, OutOfMemory)
+    assert end.reason.startswith(
+        "out of memory (no room); finding out why failed too (MemoryError)."
+    )
+    assert end.reason.endswith("Lower --micro-batch or --seq-len.")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"
+        ),
+        torch.OutOfMemoryError("HIP out of memory"),
+    ],
+)
+def test_every_way_to_say_that_there_is_no_memory_is_known(error: BaseException) -> None:
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(ValueError(str(error)))

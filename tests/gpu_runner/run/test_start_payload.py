@@ -1,0 +1,28 @@
+"""The first event of a run: what there is to learn from, and what of it was cut or left out."""
+
+from pathlib import Path
+
+import tiny_llama
+from gpu_runner.config.load import resolve
+from gpu_runner.plan import plan
+from gpu_runner.run import payloads
+
+
+def test_it_counts_what_was_cut_or_left_out_of_every_set(
+    sums_file: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    good = tiny_llama.write_rows(tmp_path / "good.jsonl", tiny_llama.sums(3)).read_text()
+    replay = tmp_path / "replay.jsonl"
+    replay.write_text(good + '{"text": "' + "long " * 40 + '"}\nnot JSON\n')
+    options = {"model": str(model_dir), "data": str(sums_file), "steps": 2, "seq_len": 60}
+    options |= {"general": ()}
+    more = {"skip_bad_rows": True, "replay": str(replay)}
+    alone, beside = (plan.make_plan(resolve(options | given)) for given in ({}, more))
+    assert [payloads.data_counts(alone)[name] for name in ("cut_rows", "left_out_rows")] == [
+        0,
+        0,
+    ]
+    assert [payloads.data_counts(beside)[name] for name in ("cut_rows", "left_out_rows")] == [
+        1,
+        1,
+    ]
