@@ -73,7 +73,7 @@ def test_a_model_that_no_hub_gives_says_what_was_tried() -> None:
 
 
 def test_help_prints_the_help_of_every_setting() -> None:
-    shown = CliRunner(env={"COLUMNS": "220"}).invoke(app, ["train", "--help"]).stdout
+    shown = CliRunner(env={"COLUMNS": "220"}).invoke(application(), ["train", "--help"]).stdout
     for key, (_, text, _) in OPTIONS.items():
         assert f"--{key.replace('_', '-')} " in shown
         assert text in shown
