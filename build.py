@@ -287,13 +287,17 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Run every test, Chromium's too, with the coverage gate; or pytest as the arguments say."""
+    """Run the tests, Chromium's too, with the coverage gate; `--all` adds the whole matrix.
+
+    Other arguments are pytest's and choose the tests to run.
+    """
     environment("train", "dev")
     site()
     smollm2()
-    if not options.extra:
+    if options.extra in ([], ["--all"]):
         os.environ["UNFROZEN_CHROMIUM"] = str(chromium())
-    return module("pytest", *(options.extra or ["--cov", *WORKERS]))
+        options.extra += ["--quiet", "--cov", *WORKERS]
+    return module("pytest", *options.extra)
 
 
 def check(_: argparse.Namespace) -> int:
@@ -352,7 +356,7 @@ def parser() -> argparse.ArgumentParser:
         made[run] = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         made[run].set_defaults(run=run)
     made[serve].usage = "build.py serve [option of `unfrozen serve` ...]"
-    made[test].usage = "build.py test [argument of pytest ...]"
+    made[test].usage = "build.py test [--all | argument of pytest ...]"
     made[bench].add_argument("name", nargs="?", help="a file of tests/bench, without .py")
     return top
 

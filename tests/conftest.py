@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +65,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return bool(ALL_SLOW.search(collection_path.read_text("utf-8"))) or None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what asks for a browser or a server, so that nobody has to remember it."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--all`: the whole matrix of families, kinds and browsers, not one of each."""
+    parser.addoption("--all", action="store_true", help="the tests marked `matrix`, too")
+
+
+def matrix(values: Iterable[object], *always: object) -> list[object]:
+    """Return parameters of a test: those of `always` in every run, the rest with `--all` alone."""
+    found = list(values)
+    assert [value for value in found if value in always], f"none of {always} is among {found}"
+    return [
+        value if value in always else pytest.param(value, marks=pytest.mark.matrix)
+        for value in found
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the matrix out unless it is asked for; mark as slow what asks for a browser."""
+    if not config.option.all:
+        dropped = [item for item in items if item.get_closest_marker("matrix")]
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in set(dropped)]
     for item in items:
         asked = BROWSER_FIXTURES & set(getattr(item, "fixturenames", ()))
         if asked or SLOW_ROOMS & set(item.path.relative_to(build.ROOT).parts):

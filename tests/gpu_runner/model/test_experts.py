@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import sparse_families
+from conftest import matrix
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
 from gpu_runner.model import blocks
@@ -43,7 +44,7 @@ def stacked(model: nn.Module) -> list[nn.Parameter]:
     return [weight for weight in model.parameters() if weight.dim() == 3]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", matrix(FAMILIES, "mixtral", "gpt_oss", "nemotron_h"))
 def test_under_autocast_they_are_no_further_off_than_those_of_transformers(family: str) -> None:
     model = sparse_families.model(family)
     exact, theirs = taken(model, autocast=False), taken(model, autocast=True)

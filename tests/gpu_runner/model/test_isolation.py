@@ -8,6 +8,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from conftest import matrix
 from gpu_runner.data.encode import Example
 from gpu_runner.data.feed import collate, pack
 from gpu_runner.model import attention
@@ -21,6 +22,10 @@ SECOND = Example(
     (11, 12, 13, 14, 15, 16, 17, 18), (False, True, True, True, False, False, False, False)
 )
 FAMILIES = dict(reversed(DECODERS))
+KINDS = (  # one of each way of attending, and of those that do not pack
+    *("llama", "gpt_oss", "gemma3n_text", "cohere2", "glm4", "olmoe"),
+    *("mamba2", "jamba", "qwen3_next", "deepseek_v3", "bloom", "gpt2"),
+)
 
 
 def reached(model: Any, batch: Any) -> Tensor:
@@ -47,7 +52,7 @@ def made(family: str) -> tuple[Any, bool]:
     return model.eval(), packs(shape.architecture)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", matrix(FAMILIES, *KINDS))
 def test_the_loss_of_a_row_follows_from_what_stands_before_it_in_the_row(family: str) -> None:
     model, packed = made(family)
     if packed:

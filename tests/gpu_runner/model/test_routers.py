@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 import sparse_families
+from conftest import matrix
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
 from gpu_runner.errors import UsageError
@@ -95,7 +96,7 @@ def weights_of(sites: list[Site]) -> list[torch.nn.Parameter]:
     ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", matrix(FAMILIES, *KINDS))
 def test_the_loss_of_a_family_is_the_formula_and_makes_its_routers_more_even(family: str) -> None:
     model = sparse_families.model(family)
     sites = sites_of(model)
@@ -133,7 +134,7 @@ def more_even(model: Any, added: Tensor, before: float) -> None:
     assert (routers.balance(World()) or 9) < before
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", matrix(FAMILIES, *KINDS))
 def test_to_be_heard_changes_nothing(family: str) -> None:
     model = sparse_families.model(family)
     losses, grads = [], []
