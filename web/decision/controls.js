@@ -126,7 +126,7 @@ function field(root, key) {
   return root.querySelector(`[data-key="${key}"]`);
 }
 
-/** What an edited element says, as a change of the state; null when it says nothing yet. */
+/** The change of the state that an edited element asks for; null for none yet. */
 export function editOf({ dataset, type, checked, value }, counts) {
   const { key, slides } = dataset;
   if (slides) return { [slides]: counts.find((count) => count.key === slides).steps[value] };

@@ -4,7 +4,7 @@
 
 import { typed } from "../run/command-line.js";
 import { controlsView } from "./controls.js";
-import { commandWords } from "../planner/answers.js";
+import { commandParts } from "../planner/answers.js";
 import { bakedStatus } from "../planner/status-line.js";
 import { h } from "../figures/vnode.js";
 
@@ -91,7 +91,7 @@ function commandView(key, { text, note }) {
     h(
       "div",
       { class: "mp-command" },
-      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandWords(typed(text)) : text)),
+      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandParts(typed(text)) : text)),
       h("button", { type: "button", class: "button button-small copy-button", "data-copies": key }, "Copy"),
     ),
     note !== "" && h("p", { class: "quiet" }, note),

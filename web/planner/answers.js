@@ -1,4 +1,4 @@
-/** The planner's words and numbers: verdict, parts, advice, inverse answers, what to type. */
+/** The planner's texts and numbers: verdict, parts, advice, inverse answers, what to type. */
 
 import { typed } from "../run/command-line.js";
 import { swatch } from "./figures.js";
@@ -66,7 +66,7 @@ export function numbersView(numbers, className = "") {
   );
 }
 
-/** How a number comes about: its terms, what the symbols stand for, and who says so. */
+/** How a number is computed: its terms, what the symbols stand for, and the sources. */
 function whyView({ terms, inputs, sources }) {
   return h(
     "div",
@@ -171,11 +171,11 @@ export function solvesView(solves) {
 }
 
 /** An option with its values, or what stands between options. */
-const WORDS = /--?\S+(?: [^\s\\-]\S*)*|\s+|\S+/g;
+const PARTS = /--?\S+(?: [^\s\\-]\S*)*|\s+|\S+/g;
 
-/** A command in words: on a narrow screen a line breaks before an option, never within one that fits. */
-export function commandWords(text) {
-  return text.match(WORDS).map((word) => (word.startsWith("-") ? h("span", { class: "mp-option" }, word) : word));
+/** The parts of a command: on a narrow screen a line breaks before an option, never within one that fits. */
+export function commandParts(text) {
+  return text.match(PARTS).map((word) => (word.startsWith("-") ? h("span", { class: "mp-option" }, word) : word));
 }
 
 /** What to type, with a button that copies it. */
@@ -183,7 +183,7 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
   return h(
     "div",
     { class: "mp-commands" },
-    commandView("run", commandWords(typed(run)), "Copy the command"),
+    commandView("run", commandParts(typed(run)), "Copy the command"),
     where !== "" && h("p", { class: "quiet" }, where),
     differs.length > 0 &&
       h(

@@ -158,8 +158,8 @@ function settingsView(groups, alsoSet) {
 
 function settingField(setting) {
   const { key, label, help, kind, value, hidden } = setting;
-  const name = h("span", { class: "mp-knob-name" }, withCode(label), " ", h("span", { class: "mp-knob-help" }, withCode(help)));
-  const field = { class: `mp-knob mp-knob-${kind}`, "data-setting": key, hidden: Boolean(hidden) };
+  const name = h("span", { class: "mp-setting-name" }, withCode(label), " ", h("span", { class: "mp-setting-help" }, withCode(help)));
+  const field = { class: `mp-setting mp-setting-${kind}`, "data-setting": key, hidden: Boolean(hidden) };
   return h("div", field, h("label", { for: `mp-${key}` }, name), settingInput(setting, kind, value), errorSlot(key));
 }
 

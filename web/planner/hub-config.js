@@ -10,7 +10,7 @@ const MOST_BYTES = 200_001; // Python refuses half of that; more need not be rea
 const SECONDS = 20;
 const HIDDEN = [401, 403, 404];
 
-/** What the button sends, said beside it. */
+/** What the button sends, shown beside it. */
 export const SENT = "sends the model's name, no cookie and nothing of yours; like any site it sees your IP address";
 
 /**
@@ -22,8 +22,8 @@ export const SENT = "sends the model's name, no cookie and nothing of yours; lik
 export async function configText(link, ask = fetch) {
   if (!isConfig(link)) throw new Error("This is no file of a model on the hub.");
   const answer = await asked(link.replace("/raw/", "/resolve/"), ask);
-  const words = refusal(answer.status, answer.url);
-  if (words) throw new Error(words);
+  const reason = refusal(answer.status, answer.url);
+  if (reason) throw new Error(reason);
   return await begun(answer);
 }
 

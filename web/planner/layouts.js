@@ -1,12 +1,12 @@
 /** The ranked layouts of the plan's GPUs: the search, the button that starts it, and a row for each. */
 
 import { h } from "../figures/vnode.js";
-import { applyButton, commandWords } from "./answers.js";
+import { applyButton, commandParts } from "./answers.js";
 
 export const FIND = "layouts"; // `data-way` of the button that asks
 const REDRAW_MS = 250;
 
-/** What tells one plan from another. */
+/** A key that differs between any two plans. */
 export function keyOf(state) {
   return JSON.stringify(Object.entries(state).sort());
 }
@@ -97,7 +97,7 @@ function commandView({ rows, chosen }) {
     "details",
     { class: "fold", "data-key": "layouts-command" },
     h("summary", null, row ? "What to type for the chosen one" : "What to type for the first"),
-    h("pre", { class: "listing", tabindex: 0 }, h("code", null, commandWords((row ?? rows[0]).command))),
+    h("pre", { class: "listing", tabindex: 0 }, h("code", null, commandParts((row ?? rows[0]).command))),
   );
 }
 

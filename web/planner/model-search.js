@@ -28,9 +28,9 @@ function piecesOf(text) {
  */
 export function parseQuery(typed) {
   const words = typed.split(/[\s,]+/).map(piecesOf);
-  const kept = words.map((pieces) => pieces.filter((piece) => !VARIANTS.has(piece)));
-  const variant = kept.some(({ length }, index) => length < words[index].length);
-  return { words: kept.filter(({ length }) => length), variant };
+  const rest = words.map((pieces) => pieces.filter((piece) => !VARIANTS.has(piece)));
+  const variant = rest.some(({ length }, index) => length < words[index].length);
+  return { words: rest.filter(({ length }) => length), variant };
 }
 
 /** Whether the pieces of a name hold those of every word, each word's in one stretch. */

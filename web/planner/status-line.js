@@ -25,7 +25,7 @@ export function loadingText({ starting, progress }) {
  *   absent: what the controls need did not arrive
  * @param {{changed: boolean, computed: boolean, problem: object | null, noun?: string}} about
  *   changed: the reader changed something; computed: the figures are from this browser; noun: what
- *   they are, "plan" where nothing is said
+ *   they are, "plan" by default
  * @returns {{standing: Standing, text: string}}
  */
 export function statusOf(python, { changed, computed, problem, noun = "plan" }) {

@@ -145,8 +145,8 @@ def test_what_only_a_live_control_shows_is_not_baked(node: Node) -> None:
     assert not [each for each in baked.iter() if each.get("role") == "option"]
     assert len([each for each in live.iter() if each.get("role") == "option"]) > 20
     assert len(list(baked.iter("option"))) == 1
-    assert not with_class(baked, "mp-knob")
-    assert len(with_class(live, "mp-knob")) > 20
+    assert not with_class(baked, "mp-setting")
+    assert len(with_class(live, "mp-setting")) > 20
 
 
 def test_nothing_a_reader_pastes_becomes_markup(node: Node) -> None:
