@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from unfrozen.job.optimizers import OPTIMIZERS as KINDS
+from unfrozen.job.optimizers import RUNNER_OPTIMIZERS
 from unfrozen.model import Architecture
 
 LENGTHS: Final = (2, 1_048_576)
@@ -17,11 +19,11 @@ MOST_MICRO_BATCHES: Final = 65_536
 
 LOSSES: Final = {"full": "logits_fp32", "chunked": "chunked", "linear": "linear"}
 """Its losses → the memory model's."""
-OPTIMIZERS: Final = ("adamw", "adamw8bit", "adafactor", "sgd", "muon")
-ROUNDED: Final = ("adamw", "adafactor")
+OPTIMIZERS: Final = tuple(RUNNER_OPTIMIZERS)
+ROUNDED: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.rounds)
 """Those whose updates of 16-bit weights it rounds as asked; the others to the nearest."""
-WHOLE: Final = ("adamw8bit",)
-"""Those that need whole tensors: parts have other blocks of 256, and so other numbers."""
+WHOLE: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.whole_tensors)
+"""Those that need whole tensors."""
 
 OWN_ATTENTION: Final = ("bloom", "falcon", "mpt")
 """Types that attend by code of their own, where transformers' interface is not asked."""
@@ -58,7 +60,7 @@ def optimizer(name: str, width: str, *, momentum: bool, rounding: str) -> dict[s
         return {"optimizer": "sgd_momentum" if kept else name, "moments": kept, "step": "fused"}
     if name == "adamw8bit":
         return {"optimizer": "adamw", "moments": "int8", "step": "fused"}
-    moments = None if name == "adafactor" else width
+    moments = width if KINDS[name].has_moments else None
     fused = name == "adamw" and rounding == "nearest"
     return {"optimizer": name, "moments": moments, "step": "fused" if fused else "rows"}
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from measured_steps import Case, Measured, measure, on_several
+from unfrozen.job.optimizers import RUNNER_OPTIMIZERS
 
 WITHIN: dict[str, Any] = {"optimizer_in_backward": True, "clip": 0.0}
 NARROW: dict[str, Any] = {"params": "bf16"}
@@ -29,7 +30,11 @@ CHOICES: tuple[dict[str, Any], ...] = (
     {"rounding": "stochastic", **NARROW},
     {"rounding": "kahan", "checkpointing": "full", **NARROW, **WITHIN},
     {"optimizer": "muon", "checkpointing": "full", "fused": False, **NARROW, **WITHIN},
-    {"optimizer": "muon", "compute": "bf16"},
+    *(
+        {"optimizer": name, "compute": "bf16"}
+        for name, one in RUNNER_OPTIMIZERS.items()
+        if not one.whole_tensors
+    ),
     {"optimizer": "sgd", "momentum": 0.9, "compute": "bf16", "checkpointing": "full", **WITHIN},
     {"optimizer": "sgd", "fused": False, "checkpointing": "full", **WITHIN},
     {"neftune_alpha": 5.0},

@@ -29,6 +29,10 @@ def test_a_planner_setting_is_added_in_two_product_files() -> None:
     assert sum(not name.startswith("tests/") for name in names) <= 2
 
 
+def test_an_optimizer_is_added_in_five_places() -> None:
+    assert len(EXAMPLES["An optimizer"]) <= 5
+
+
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_the_steps_are_numbered_and_each_names_a_file_and_a_word(kind: str) -> None:
     steps = EXAMPLES[kind]

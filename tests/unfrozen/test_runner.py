@@ -10,7 +10,7 @@ from gpu_runner.config.load import resolve
 from gpu_runner.config.schema import ALLOWED, RANGES
 from gpu_runner.data.feed import BatchShape
 from gpu_runner.errors import UsageError
-from gpu_runner.plan import predict
+from gpu_runner.memory import formula
 from unfrozen import runner
 from unfrozen.job.recipe import Recipe
 from unfrozen.model import ModelConfig
@@ -31,7 +31,7 @@ def model(name: str) -> ModelConfig:
 def predicted(name: str, **choices: Any) -> Recipe:
     """The recipe of a run on sequences of 32 tokens."""
     config = resolve({"model": "demo", "data": "x.jsonl", **choices})
-    return predict.recipe(config, "fp32", BatchShape(4, 32, 100), model(name))
+    return formula.build_recipe(config, "fp32", BatchShape(4, 32, 100), model(name))
 
 
 def test_its_words_are_those_of_the_command_line() -> None:

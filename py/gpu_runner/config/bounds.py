@@ -16,10 +16,11 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from gpu_runner.config.source import parse
 from gpu_runner.errors import DataError, UsageError
+from unfrozen.job.optimizers import RUNNER_OPTIMIZERS, RunnerOptimizerName
 from unfrozen.runner import ROUNDED
 
 Schedule = Literal["cosine", "constant", "linear", "wsd"]
-Optimizer = Literal["adamw", "adamw8bit", "adafactor", "sgd", "muon"]
+Optimizer = RunnerOptimizerName
 Rounding = Literal["nearest", "stochastic", "kahan"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -33,7 +34,7 @@ weights a pattern matches; the last pattern that matches a weight counts.
 """
 
 MOST_STEPS: Final = 10_000_000
-WITH_BETAS: Final = ("adamw", "adamw8bit", "muon")
+WITH_BETAS: Final = tuple(name for name, one in RUNNER_OPTIMIZERS.items() if one.betas)
 """Optimizers that are AdamW, or leave some weights to it."""
 TABLES: Final = ("rates", "decays")
 """Settings that are tables by part of the model."""

@@ -9,8 +9,8 @@ Rates may differ by layer (Howard & Ruder, arXiv 1801.06146, section 3.2).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Protocol
 
@@ -99,6 +99,16 @@ class OptimizerChoice:
     """Patterns of weights and what their rate is multiplied by; see `parts`."""
     decays: Pairs = ()
     """The same of their decay."""
+
+    @property
+    def adam(self) -> dict[str, Any]:
+        """Keyword arguments of AdamW."""
+        return {"betas": self.betas, "eps": self.epsilon}
+
+    @property
+    def rounded(self) -> dict[str, Any]:
+        """Keyword arguments of a rule that rounds its updates."""
+        return {"rounding": self.rounding, "seed": self.seed}
 
 
 class StepOptimizer(Protocol):
@@ -227,41 +237,68 @@ def build(
             f"optimizer {choice.name} needs whole tensors, and {len(cut)} are spread over"
             " processes: choose adafactor, which needs less memory still."
         )
-    parts = _parts(model, named, lr, weight_decay, choice)
-    optimizer = Optimizer(parts, choice.rounding)
+    held = _Named(named, _shares(named, choice), _decays(named, weight_decay, choice))
+    optimizer = Optimizer(_UPDATES[choice.name](held, lr, choice), choice.rounding)
     assert_full(model, optimizer)
     return optimizer
 
 
-def _parts(
-    model: Any,
-    named: list[tuple[str, Tensor]],
-    lr: float,
-    decay: float,
-    choice: OptimizerChoice,
-) -> list[Any]:
-    shares, decays = _shares(named, choice), _decays(named, decay, choice)
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Some parameters of a model with their names, and the rate and decay of each name."""
 
-    def groups(chosen: list[tuple[str, Tensor]]) -> list[dict[str, Any]]:
-        return _groups(chosen, decays, shares)
+    parameters: list[tuple[str, Tensor]]
+    shares: dict[str, float]
+    decays: dict[str, float]
 
-    adam: dict[str, Any] = {"lr": lr, "betas": choice.betas, "eps": choice.epsilon}
-    rounded: dict[str, Any] = {"rounding": choice.rounding, "seed": choice.seed}
-    if choice.name == "sgd":
-        return [SGD(groups(named), {"lr": lr, "momentum": choice.momentum})]
-    if choice.name == "adafactor":
-        return [Adafactor(groups(named), lr=lr, **rounded)]
-    if choice.name == "adamw8bit":
-        return [AdamW8bit(groups(named), **adam)]
-    if choice.name == "muon":
-        hidden = _hidden_matrices(model)
-        matrices = [(name, p) for name, p in named if p in hidden]
-        rest = [(name, p) for name, p in named if p not in hidden]
-        parts = [Muon(groups(matrices), lr=lr)] if matrices else []
-        return [*parts, torch.optim.AdamW(groups(rest), **adam, fused=True)]
+    def only(self, wanted: Callable[[str], bool]) -> _Named:
+        """Return those whose names are wanted."""
+        return replace(self, parameters=[pair for pair in self.parameters if wanted(pair[0])])
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return parameters of the same rate and decay together, the lowest layers first."""
+        found: dict[tuple[float, float], list[Tensor]] = defaultdict(list)
+        for name, parameter in self.parameters:
+            found[self.shares[name], self.decays.get(name, 0.0)].append(parameter)
+        return [
+            {"params": parameters, "weight_decay": decay, "rate_share": share}
+            for (share, decay), parameters in found.items()
+        ]
+
+
+def _adamw(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
     if choice.rounding != "nearest":
-        return [RoundedAdamW(groups(named), **adam, **rounded)]
-    return [torch.optim.AdamW(groups(named), **adam, fused=True)]
+        return [RoundedAdamW(named.groups(), lr=lr, **choice.adam, **choice.rounded)]
+    return [torch.optim.AdamW(named.groups(), lr=lr, **choice.adam, fused=True)]
+
+
+def _adamw8bit(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
+    return [AdamW8bit(named.groups(), lr=lr, **choice.adam)]
+
+
+def _adafactor(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
+    return [Adafactor(named.groups(), lr=lr, **choice.rounded)]
+
+
+def _sgd(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
+    return [SGD(named.groups(), {"lr": lr, "momentum": choice.momentum})]
+
+
+def _muon(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
+    hidden = {name for name, p in named.parameters if _is_hidden_matrix(name, p)}
+    matrices = named.only(hidden.__contains__)
+    rest = named.only(lambda name: name not in hidden)
+    adamw = torch.optim.AdamW(rest.groups(), lr=lr, **choice.adam, fused=True)
+    return [*([Muon(matrices.groups(), lr=lr)] if matrices.parameters else []), adamw]
+
+
+_UPDATES: Final[dict[Name, Callable[[_Named, float, OptimizerChoice], list[Any]]]] = {
+    "adamw": _adamw,
+    "adamw8bit": _adamw8bit,
+    "adafactor": _adafactor,
+    "sgd": _sgd,
+    "muon": _muon,
+}
 
 
 def _shares(named: list[tuple[str, Tensor]], choice: OptimizerChoice) -> dict[str, float]:
@@ -281,26 +318,12 @@ def _decays(
     return {name: decay * by_part[name] for name in matrices}
 
 
-def _groups(
-    named: list[tuple[str, Tensor]], decays: dict[str, float], shares: dict[str, float]
-) -> list[dict[str, Any]]:
-    """Parameters of the same rate and decay, the lowest layers first."""
-    found: dict[tuple[float, float], list[Tensor]] = defaultdict(list)
-    for name, parameter in named:
-        found[shares[name], decays.get(name, 0.0)].append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay, "rate_share": share}
-        for (share, decay), parameters in found.items()
-    ]
-
-
-def _hidden_matrices(model: Any) -> set[Tensor]:
-    """The matrices inside the blocks, stacked experts among them: what Muon is for.
+def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether it is a matrix inside a block, or stacked experts: what Muon is for.
 
     A convolution of one channel at a time is a stack of vectors, and no matrix.
     """
-    inside = (p for name, p in model.named_parameters() if "." in layer_of(name))
-    return {p for p in inside if p.ndim >= 2 and min(p.shape[-2:]) > 1}
+    return "." in layer_of(name) and parameter.ndim >= 2 and min(parameter.shape[-2:]) > 1
 
 
 def assert_full(model: Any, optimizer: Optimizer) -> None:

@@ -2,6 +2,7 @@
 
 Reading order:
 
+- `optimizers` — every optimizer: its states, its traffic, what the runner does with it
 - `settings` — what a setting is: type, default, bounds, label, help
 - `lora` — the adapters of a recipe, and the layers they sit beside
 - `recipe` — how a model is trained

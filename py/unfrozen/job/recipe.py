@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from unfrozen.errors import PlanError
 from unfrozen.job.lora import Lora
+from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.settings import (
     BYTES,
     DTYPES,
@@ -30,9 +31,9 @@ from unfrozen.job.settings import (
 
 __all__ = ["BYTES", "Lora", "Recipe"]
 
-HAS_MOMENTS: Final = ("adamw", "sgd_momentum", "lion", "muon", "galore", "apollo")
+HAS_MOMENTS: Final = tuple(name for name, kind in OPTIMIZERS.items() if kind.has_moments)
 """Optimizers that have moments."""
-PROJECTED: Final = ("galore", "apollo")
+PROJECTED: Final = tuple(name for name, kind in OPTIMIZERS.items() if kind.projected)
 """Optimizers whose moments of a matrix live in a space of lower rank."""
 
 
@@ -164,17 +165,7 @@ class Recipe:
         "Optimizer",
         "The update rule, which decides how many states each weight has (`optim` in the Trainer).",
         "Optimizer",
-        {
-            "adamw": "AdamW",
-            "sgd": "SGD",
-            "sgd_momentum": "SGD with momentum",
-            "adafactor": "Adafactor",
-            "lion": "Lion",
-            "muon": "Muon",
-            "lomo": "LOMO",
-            "galore": "GaLore",
-            "apollo": "APOLLO",
-        },
+        {name: kind.label for name, kind in OPTIMIZERS.items()},
     )
     """Muon updates embeddings, head and vectors by AdamW; LOMO is SGD inside the backward pass;
     GaLore and APOLLO are AdamW of the layers' matrices in a space of lower rank."""

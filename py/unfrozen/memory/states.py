@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import Final
 
 from unfrozen.job.lora import layer_of_kind
+from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.memory.adapters import adapter_parameters, frozen_bytes, linear_parameters
 from unfrozen.model import ModelConfig, Tensor
@@ -58,8 +59,6 @@ ROWS: Final = 4 * CHUNK  # weights in the rows that Adafactor takes together
 INT8_LEAST: Final = 4096  # smaller tensors keep fp32 moments
 FOUR_BIT_BLOCK: Final = 128
 INT4_BYTES: Final = 1 / 2 + 4 / FOUR_BIT_BLOCK
-
-_MOMENTS: Final = {"adamw": 2, "sgd_momentum": 1, "lion": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +110,13 @@ def trained_parameters(model: ModelConfig, recipe: Recipe) -> int:
 
 def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     """Bytes of optimizer state beside the master copy, exact tensor by tensor."""
-    if recipe.paged or recipe.optimizer in ("sgd", "lomo"):
+    kind = OPTIMIZERS[recipe.optimizer]
+    if recipe.paged or not (kind.states or kind.factored):
         return 0
-    if recipe.lora:
-        copies = _MOMENTS.get(recipe.optimizer, 1)  # Muon keeps one for matrices: all there are
-        width = _width(recipe) if recipe.moments else 0.0  # row and column sums vanish
-        return round(copies * width * trained_parameters(model, recipe))
-    if recipe.lisa_layers:
-        copies = _MOMENTS.get(recipe.optimizer, 2 if recipe.moments else 0)
-        return round(copies * _width(recipe) * trained_parameters(model, recipe)) if copies else 0
+    elsewhere = kind.states if kind.other_states is None else kind.other_states
+    if recipe.lora or recipe.lisa_layers:  # adapters are matrices; of LISA most is outside layers
+        states = kind.states if recipe.lora else elsewhere
+        return round(states * _width(recipe) * trained_parameters(model, recipe)) if states else 0
     counters = unsharded_moment_bytes(model, recipe)
     if recipe.projection_rank:
         moments, projections, covered = low_rank_elements(model, recipe.projection_rank)
@@ -127,13 +124,13 @@ def moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
         return round(_width(recipe) * (moments + rest)) + BYTES[recipe.grads] * projections
     if recipe.rounds and recipe.rounding == "kahan":  # what was rounded away
         counters += BYTES[recipe.params] * model.num_parameters
-    if recipe.optimizer == "adafactor":
+    if kind.factored:
         return counters + _adafactor_bytes(model)[0]
-    if recipe.optimizer == "muon":
+    if elsewhere != kind.states:
         matrices = linear_parameters(model)
-        return round(_width(recipe) * (matrices + 2 * (model.num_parameters - matrices)))
-    held = _held_bytes(model, str(recipe.moments))
-    return _MOMENTS[recipe.optimizer] * held + counters
+        numbers = kind.states * matrices + elsewhere * (model.num_parameters - matrices)
+        return round(_width(recipe) * numbers)
+    return kind.states * _held_bytes(model, str(recipe.moments)) + counters
 
 
 @lru_cache(maxsize=1024)
@@ -144,12 +141,10 @@ def unsharded_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
     matrices: `gpu_runner` keeps them so, and so do PyTorch's own where they are made (the
     Adafactors of torch 2.13 and transformers 5.24 then refuse tensors that FSDP2 has cut).
     """
-    if recipe.paged or recipe.lora or recipe.optimizer not in ("adamw", "adafactor"):
+    kind = OPTIMIZERS[recipe.optimizer]
+    if recipe.paged or recipe.lora or not kind.counts_steps:
         return 0
-    counters = 4 * model.num_tensors
-    if recipe.optimizer == "adamw":
-        return counters
-    return counters + _adafactor_bytes(model)[1]
+    return 4 * model.num_tensors + (_adafactor_bytes(model)[1] if kind.factored else 0)
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
@@ -182,7 +177,7 @@ def update_bytes(
     """
     trained = trained_parameters(model, recipe)
     largest = (tensor or model.largest_tensor) * trained // model.num_parameters
-    if recipe.optimizer == "muon":
+    if OPTIMIZERS[recipe.optimizer].orthogonal:
         inside = (tensor for kind in model.kinds for tensor in model.layer_tensors(kind.first))
         sizes = (_orthogonal_bytes(t.shape, shards) for t in inside if not _is_vector(t))
         return max(sizes) * trained // model.num_parameters
@@ -193,7 +188,7 @@ def update_bytes(
     if recipe.step == "sub_groups":
         return 4 * min(SUB_GROUP, trained // shards)
     if recipe.step == "rows":
-        if recipe.optimizer == "adafactor":
+        if OPTIMIZERS[recipe.optimizer].factored:
             largest = min(largest, _largest_at_once(model))
         return _rows_bytes(recipe, -(-largest // shards))
     if recipe.step == "fused" or recipe.optimizer == "lomo":

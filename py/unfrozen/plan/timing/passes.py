@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from unfrozen.hardware.gpus import Gpu
 from unfrozen.hardware.rates import memory_bytes_per_second, sustained_tflops
 from unfrozen.job import Job
+from unfrozen.job.optimizers import OPTIMIZERS
 from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.job.settings import LOW_BITS
 from unfrozen.memory.layer_setup import LayerSetup
@@ -43,11 +44,6 @@ log-softmax (8, 4), back to 16 bits (4, 2). Compiled: 16-bit logits read twice a
 written, the softmax once in fp32. Megatron's works in place on fp32."""
 IN_PARTS: Final = ("vocab_parallel", "loss_parallel")
 """Losses that leave each tensor-parallel rank its own words."""
-_STATES: Final = {"adamw": 2, "lion": 1, "sgd_momentum": 1, "muon": 1, "galore": 2, "apollo": 2}
-_LOOSE_PASSES: Final = {"adamw": 52, "lion": 24, "sgd_momentum": 8, "muon": 8}
-"""Further bytes per weight of an update that is not one kernel, in fp32: AdamW's mul, lerp, mul,
-addcmul, sqrt, div, add and addcdiv read and write 80 in all, the fused one 28
-(torch/optim/adamw.py, `_multi_tensor_adamw`)."""
 CLIP_BYTES: Final = 3
 """A gradient is read for its norm, then read and scaled: three times its width."""
 
@@ -92,7 +88,7 @@ def moment_width(recipe: Recipe) -> float:
     """Bytes of a weight's moments."""
     width = {"int8": 1.0, "int4": 0.5, None: 0.0}.get(recipe.moments)
     each = BYTES[str(recipe.moments)] if width is None else width
-    return _STATES.get(recipe.optimizer, 0) * each
+    return OPTIMIZERS[recipe.optimizer].states * each
 
 
 def update_bytes(recipe: Recipe) -> float:
@@ -102,7 +98,7 @@ def update_bytes(recipe: Recipe) -> float:
     loose = 0.0
     if recipe.step in ("foreach", "for_loop"):
         exact = recipe.master or recipe.params == "fp32"
-        loose = _LOOSE_PASSES.get(recipe.optimizer, 8) * (1.0 if exact else 0.5)
+        loose = OPTIMIZERS[recipe.optimizer].unfused_bytes * (1.0 if exact else 0.5)
     return kept + loose + (1 + CLIP_BYTES) * BYTES[recipe.grads]
 
 
