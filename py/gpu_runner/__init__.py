@@ -21,10 +21,7 @@ Reading order (each module uses only those above it; folders give their own orde
 - `run` — one run from its command line to its last line
 - `cluster` — … on machines that come and go
 - `watch` — any other training loop in the page
-- `calibrate` — what this machine really does, in place of what the planner assumes
 - `serve` — the page and its runs, on one loopback origin
-- `doctor` — what is installed, what is missing, what to type about it
-- `selftest` — whether this machine computes what it should
-- `bench` — what this machine trains a second, and in how much memory
+- `machine` — what the machine has, whether it computes correctly, and how fast
 - `cli` — the command line
 """

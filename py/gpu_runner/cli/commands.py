@@ -191,7 +191,7 @@ def doctor(runs: Runs = None) -> None:
     def go() -> ExitCode:
         from rich.console import Console
 
-        from gpu_runner.doctor import examine, show
+        from gpu_runner.machine.doctor import examine, show
 
         return show(Console(highlight=False), examine(_runs(runs)))
 
@@ -209,7 +209,7 @@ def selftest(
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.selftest.walk import run
+        from gpu_runner.machine.selftest.walk import run
 
         return run(console, device, report)
 
@@ -224,7 +224,7 @@ def bench(
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.bench import run
+        from gpu_runner.machine.bench import run
 
         return run(console, device, as_json=as_json)
 
@@ -442,7 +442,7 @@ def calibrate(
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.calibrate.all import measure
+        from gpu_runner.machine.calibrate import measure
         from gpu_runner.plan.machine import choose_device
         from gpu_runner.system.calibration import keep, place
 

@@ -11,10 +11,10 @@ import sparse_families
 from conftest import matrix
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
+from gpu_runner.machine.selftest.figures import GroupedProducts
 from gpu_runner.model import blocks
 from gpu_runner.model.experts import OF_TRANSFORMERS, WAY
 from gpu_runner.model.loss import loss_sum
-from gpu_runner.selftest.figures import GroupedProducts
 
 pytestmark = pytest.mark.slow
 

@@ -16,6 +16,16 @@ from numpy.typing import NDArray
 
 from gpu_runner.config.bounds import Optimizer as Name
 from gpu_runner.errors import UsageError
+from gpu_runner.machine.selftest.figures import (
+    Bench,
+    Check,
+    Figure,
+    Skipped,
+    moved,
+    need,
+    tiny,
+    tokens,
+)
 from gpu_runner.model.blocks import check_compiler
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
@@ -24,7 +34,6 @@ from gpu_runner.optim.muon import COEFFICIENTS, MOMENTUM
 from gpu_runner.optim.optimizer_in_backward import Early
 from gpu_runner.optim.rounding import Rounding
 from gpu_runner.optim.rules import ADAFACTOR_DECAY, ADAFACTOR_LEAST
-from gpu_runner.selftest.figures import Bench, Check, Figure, Skipped, moved, need, tiny, tokens
 
 Array = NDArray[np.float64]
 RATE, DECAY, CLIP, STEPS = 1e-2, 0.1, 30.0, 4

@@ -1,6 +1,6 @@
 """Two processes that share the demo's first steps, beside one that takes them alone.
 
-    python -m torch.distributed.run --nproc-per-node 2 -m gpu_runner.selftest.pair DEVICE
+    python -m torch.distributed.run --nproc-per-node 2 -m gpu_runner.machine.selftest.pair DEVICE
 
 is what the check starts: NCCL on two cards, gloo on a CPU. The first process prints its losses.
 """
@@ -16,12 +16,12 @@ from typing import Final
 import torch
 
 from gpu_runner.data.feed import Feed
+from gpu_runner.machine.selftest.figures import Bench, Check, Figure, need, settings
 from gpu_runner.memory.tracker import SilentMeter
 from gpu_runner.model.load import load
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.plan.machine import choose_device, configure_torch
 from gpu_runner.plan.plan import RunPlan, make_plan
-from gpu_runner.selftest.figures import Bench, Check, Figure, need, settings
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, join
 
@@ -36,7 +36,7 @@ def together(bench: Bench) -> Figure:
     alone = losses(bench.plan, World(device=bench.device))
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*line, "-m", "gpu_runner.selftest.pair", bench.device.type],
+        [*line, "-m", "gpu_runner.machine.selftest.pair", bench.device.type],
         env={**os.environ, "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // 2))},
         capture_output=True,
         text=True,

@@ -13,15 +13,7 @@ from torch import Tensor
 
 from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.errors import UsageError
-from gpu_runner.memory.tracker import SilentMeter, measure_step
-from gpu_runner.model import blocks
-from gpu_runner.model.fused_blocks import fuses
-from gpu_runner.model.load import find, load
-from gpu_runner.model.loss import Kind, loss_sum
-from gpu_runner.model.save import save
-from gpu_runner.optim import optimizer as optim
-from gpu_runner.plan.plan import make_plan
-from gpu_runner.selftest.figures import (
+from gpu_runner.machine.selftest.figures import (
     BOUNDS,
     TRAINED,
     Bench,
@@ -37,6 +29,14 @@ from gpu_runner.selftest.figures import (
     tiny,
     tokens,
 )
+from gpu_runner.memory.tracker import SilentMeter, measure_step
+from gpu_runner.model import blocks
+from gpu_runner.model.fused_blocks import fuses
+from gpu_runner.model.load import find, load
+from gpu_runner.model.loss import Kind, loss_sum
+from gpu_runner.model.save import save
+from gpu_runner.optim import optimizer as optim
+from gpu_runner.plan.plan import make_plan
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World, blocks_of
 

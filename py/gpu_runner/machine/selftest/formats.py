@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.data.feed import collate
-from gpu_runner.plan.machine import configure_torch
-from gpu_runner.selftest.figures import (
+from gpu_runner.machine.selftest.figures import (
     Bench,
     Check,
     Figure,
@@ -29,6 +28,7 @@ from gpu_runner.selftest.figures import (
     tiny,
     tokens,
 )
+from gpu_runner.plan.machine import configure_torch
 
 MARGIN: Final = 16
 FP32: Final = 1e-5  # sums of thousands of terms, each rounded by 2⁻²⁴

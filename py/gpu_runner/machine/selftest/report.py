@@ -15,9 +15,9 @@ from typing import Any, Final, Literal
 
 import torch
 
-from gpu_runner.doctor import allocator, driver
 from gpu_runner.errors import SystemFailure
 from gpu_runner.installed import installed_version
+from gpu_runner.machine.doctor import allocator, driver
 from gpu_runner.model.attention import OLDEST
 from gpu_runner.plan.machine import computes_bf16
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gpu_runner import doctor
-from gpu_runner.selftest import report
-from gpu_runner.selftest.report import CheckOutcome
+from gpu_runner.machine import doctor
+from gpu_runner.machine.selftest import report
+from gpu_runner.machine.selftest.report import CheckOutcome
 
 CHECKS = [
     CheckOutcome("a | b", "passed", 1.25e-7, 1e-5, "FlashAttention", 0.25),

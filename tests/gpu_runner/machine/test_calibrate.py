@@ -8,10 +8,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gpu_runner.calibrate import measuring
-from gpu_runner.calibrate.all import measure
 from gpu_runner.cli.application import application
 from gpu_runner.config.load import resolve
+from gpu_runner.machine import speeds
+from gpu_runner.machine.calibrate import measure
 from gpu_runner.plan import plan, step_time
 from gpu_runner.system.calibration import FILE_ENV, kept
 
@@ -32,7 +32,7 @@ def test_the_command_keeps_what_it_measured_and_the_next_plan_uses_it(
 ) -> None:
     file = tmp_path / "settings" / "calibration.json"
     monkeypatch.setenv(FILE_ENV, str(file))
-    monkeypatch.setattr(measuring.products, "__defaults__", (0.02, measuring.time.perf_counter))
+    monkeypatch.setattr(speeds.products, "__defaults__", (0.02, speeds.time.perf_counter))
     done = CliRunner().invoke(
         application(), ["calibrate", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     )

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from gpu_runner.errors import ExitCode, SystemFailure, UsageError
+from gpu_runner.machine.selftest import figures, kernels, numerics, steps, updates, walk
+from gpu_runner.machine.selftest.figures import Bench, Check, Figure, Skipped, settings
 from gpu_runner.plan.plan import make_plan
-from gpu_runner.selftest import figures, kernels, numerics, steps, updates, walk
-from gpu_runner.selftest.figures import Bench, Check, Figure, Skipped, settings
 
 
 @pytest.fixture(scope="module")

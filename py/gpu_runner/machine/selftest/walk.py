@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.text import Text
 
 from gpu_runner.errors import ExitCode
+from gpu_runner.machine.selftest import report
+from gpu_runner.machine.selftest.figures import Bench, Check, Skipped, refuse_ending, settings
+from gpu_runner.machine.selftest.formats import FORMATS
+from gpu_runner.machine.selftest.kernels import KERNELS
+from gpu_runner.machine.selftest.numerics import NUMERICS
+from gpu_runner.machine.selftest.pair import PAIR
+from gpu_runner.machine.selftest.report import MARKS, CheckOutcome
+from gpu_runner.machine.selftest.steps import STEPS
+from gpu_runner.machine.selftest.updates import UPDATES
 from gpu_runner.plan.machine import CUBLAS, REPEATABLE, choose_device, configure_torch
 from gpu_runner.plan.plan import make_plan
-from gpu_runner.selftest import report
-from gpu_runner.selftest.figures import Bench, Check, Skipped, refuse_ending, settings
-from gpu_runner.selftest.formats import FORMATS
-from gpu_runner.selftest.kernels import KERNELS
-from gpu_runner.selftest.numerics import NUMERICS
-from gpu_runner.selftest.pair import PAIR
-from gpu_runner.selftest.report import MARKS, CheckOutcome
-from gpu_runner.selftest.steps import STEPS
-from gpu_runner.selftest.updates import UPDATES
 from gpu_runner.text import counted, printable, sentence
 
 CHECKS: Final[tuple[Check, ...]] = (*NUMERICS, *KERNELS, *FORMATS, *UPDATES, *STEPS, *PAIR)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gpu_runner.checkpoint import training_state
 from gpu_runner.data.feed import IGNORED, Batch
+from gpu_runner.machine.selftest.figures import Bench, Check, Figure, moved
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
-from gpu_runner.selftest.figures import Bench, Check, Figure, moved
 from gpu_runner.world import World
 
 STEP: Final = 3e-4  # of finite differences: curvature costs 5e-4 of the gradient, rounding less

@@ -13,8 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from gpu_runner.machine.selftest.figures import BOUNDS, Bench, Check, Figure
 from gpu_runner.model import attention
-from gpu_runner.selftest.figures import BOUNDS, Bench, Check, Figure
 
 LENGTHS: Final = (5, 64, 1, 130, 33)
 HEADS: Final = 4

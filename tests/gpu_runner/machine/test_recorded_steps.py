@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.calibrate.steps import measured_steps, ratio, share
+from gpu_runner.machine.recorded_steps import measured_steps, ratio, share
 from unfrozen.hardware.gpus import find
 from unfrozen.plan.flops import flops
 from unfrozen.plan.step_time import step_time

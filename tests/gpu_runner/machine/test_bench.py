@@ -7,8 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from gpu_runner import bench
 from gpu_runner.errors import ExitCode, UsageError
+from gpu_runner.machine import bench
 from unfrozen.units import GIB
 
 CPU = torch.device("cpu")

@@ -11,7 +11,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from gpu_runner.doctor import (
+from gpu_runner.errors import ExitCode
+from gpu_runner.machine.doctor import (
     Finding,
     _card,
     _slower,
@@ -21,7 +22,6 @@ from gpu_runner.doctor import (
     show,
     unseen,
 )
-from gpu_runner.errors import ExitCode
 from run_process import ROOT
 
 CARD = torch.cuda.is_available()
