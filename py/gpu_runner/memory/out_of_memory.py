@@ -90,6 +90,14 @@ class Failure:
         """The instant whose prediction applies; "" outside a step."""
         return self.measuring or _USUAL_INSTANT.get(self.doing, "")
 
+    @property
+    def suggestion_bytes(self) -> int:
+        """The peak that settings may have; less where the step exceeded its prediction."""
+        predicted = sum(self.predicted.get(self.instant, {}).values())
+        measured = sum(self.measured.get(self.instant, {}).values())
+        share = min(1.0, predicted / measured) if predicted and measured else 1.0
+        return round(share * self.budget_bytes)
+
 
 class Excess(NamedTuple):
     """A component that was larger than predicted, or was about to be."""

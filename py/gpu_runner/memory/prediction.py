@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 import transformers
@@ -57,6 +57,17 @@ class Prediction:
     def peak_bytes(self) -> int:
         """The highest total of any instant."""
         return peak(self.instants)[1]
+
+    def as_event(self) -> dict[str, Any]:
+        """Return the fields of an event that reports this prediction."""
+        return {
+            "bytes_per_parameter": self.bytes_per_parameter,
+            "predicted": {
+                "peak_instant": self.peak_instant,
+                "peak_bytes": self.peak_bytes,
+                "instants": self.instants,
+            },
+        }
 
     def scaled(self, share: float) -> Prediction:
         """Return an estimate for a batch with this share of the tokens: states keep their size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from itertools import islice
 
 from gpu_runner.data.feed import BatchShape
@@ -22,7 +23,7 @@ from gpu_runner.memory.out_of_memory import (
     OutOfMemoryReport,
     explain,
 )
-from gpu_runner.memory.prediction import MARGIN, Suggestion, highest_total
+from gpu_runner.memory.prediction import MARGIN, highest_total
 from gpu_runner.memory.tracker import Components
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.run.recorder import Recorder
@@ -70,11 +71,10 @@ def examine(
         limit=limit,
         others=others,
         budget_bytes=budget,
-        suggestions=_suggest(
-            planned, budget, predicted.get(measuring, {}), measured.get(measuring, {})
-        ),
     )
-    return explain(error, failure)
+    most = failure.suggestion_bytes if measuring else budget
+    suggested = planned.predictor.suggest(planned.config, planned.heaviest, most)
+    return explain(error, replace(failure, suggestions=tuple(suggested)))
 
 
 def _shape_of(planned: RunPlan, place: StepPlace) -> BatchShape | None:
@@ -117,13 +117,3 @@ def _budget(
     if on_gpu or alive:
         most = min(most, bytes_for_tensors(limit, alive, on_gpu=on_gpu))
     return memory_budget(most, alive, requested_bytes, peak_bytes, MARGIN, on_gpu=on_gpu)
-
-
-def _suggest(
-    planned: RunPlan, budget: int, predicted: Components, measured: Components
-) -> tuple[Suggestion, ...]:
-    """Return settings that fit; the budget shrinks as far as a step exceeded its prediction."""
-    found, expected = sum(measured.values()), sum(predicted.values())
-    share = min(1.0, expected / found) if found and expected else 1.0
-    suggested = planned.predictor.suggest(planned.config, planned.heaviest, round(share * budget))
-    return tuple(suggested)

@@ -36,7 +36,6 @@ MOST_POINTS: Final = 300
 
 def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
     """Return the payload of `run.start`: everything the page shows before the first step."""
-    predicted = plan.prediction
     parts: dict[str, Any] = {
         "config": plan.config.as_json(),
         "versions": versions(),
@@ -53,13 +52,8 @@ def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
     }
     if plan.price is not None:
         parts["price"] = plan.price.as_json()
-    if predicted is not None:
-        parts["bytes_per_parameter"] = predicted.bytes_per_parameter
-        parts["predicted"] = {
-            "peak_instant": predicted.peak_instant,
-            "peak_bytes": predicted.peak_bytes,
-            "instants": predicted.instants,
-        }
+    if plan.prediction is not None:
+        parts |= plan.prediction.as_event()
     return parts
 
 

@@ -221,10 +221,7 @@ class Shortage:
         step = self._predictions.step(autocast)
         if failure is None or step is None or newest is None or not failure.budget_bytes:
             return ()
-        predicted = sum(failure.predicted.get(failure.instant, {}).values())
-        measured = sum(failure.measured.get(failure.instant, {}).values())
-        share = min(1.0, predicted / measured) if predicted and measured else 1.0
-        budget = round(share * failure.budget_bytes)
+        budget = failure.suggestion_bytes
         return run_in_thread(lambda: suggest_for_loop(step, newest, budget, self._options))
 
     def _describe(

@@ -11,7 +11,6 @@ import torch
 
 from gpu_runner.memory.fsdp import ShardView
 from gpu_runner.memory.loop import Optimizers
-from gpu_runner.memory.prediction import Prediction
 from gpu_runner.run.payloads import hardware, versions
 from gpu_runner.system.price import MOST_LETTERS, Price, Spending
 from gpu_runner.watch.evaluation import Examples
@@ -106,18 +105,6 @@ def describe_run(
         "data": {},
         "recipe": _describe_recipe(model, optimizers, part, compute),
         "plan": {"steps": options.steps or 0, **options.plan},
-    }
-
-
-def describe_prediction(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as its event has it."""
-    return {
-        "bytes_per_parameter": prediction.bytes_per_parameter,
-        "predicted": {
-            "peak_instant": prediction.peak_instant,
-            "peak_bytes": prediction.peak_bytes,
-            "instants": prediction.instants,
-        },
     }
 
 

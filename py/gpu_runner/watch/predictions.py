@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gpu_runner.memory.fsdp import DeferredSync, ShardView, deferred_sync
-from gpu_runner.memory.limit import MemoryLimit, bytes_for_tensors
+from gpu_runner.memory.limit import bytes_for_tensors, read_limit
 from gpu_runner.memory.loop import (
     Autocast,
     LoopBehavior,
@@ -32,7 +32,6 @@ from gpu_runner.memory.loop import (
 from gpu_runner.memory.loop_advice import LoopOptions, suggest_for_loop
 from gpu_runner.memory.prediction import MARGIN, Prediction
 from gpu_runner.memory.tracker import known_bytes
-from gpu_runner.system import limits
 from gpu_runner.watch.hooks import Inputs, tensors_of
 from gpu_runner.watch.steps import MicroBatch, WatchedStep
 from unfrozen.units import format_bytes
@@ -233,14 +232,7 @@ class FitWarning:
 
     def _available(self, step: LoopStep) -> int:
         """Return how many bytes of tensors fit in all, those alive now included."""
-        on_gpu = self._device.type == "cuda"
-        if on_gpu:
-            free, total = torch.cuda.mem_get_info(self._device)
-            reserved = torch.cuda.memory_reserved(self._device)
-            limit = MemoryLimit("the GPU", total, free, reserved_bytes=reserved)
-        else:
-            tightest = limits.tightest()
-            limit = MemoryLimit(tightest.name, tightest.total_bytes, tightest.left_bytes)
+        limit, on_gpu = read_limit(self._device), self._device.type == "cuda"
         alive = known_bytes(ShardView(step.model), step.optimizers)  # type: ignore[arg-type]
         return bytes_for_tensors(limit, alive, on_gpu=on_gpu)
 

@@ -38,7 +38,6 @@ from gpu_runner.text import printable
 from gpu_runner.train.evaluate import Score
 from gpu_runner.train.initial_weights import Drift
 from gpu_runner.train.loop import State, StepResult
-from gpu_runner.watch.options import describe_prediction
 from gpu_runner.watch.steps import WatchedStep
 from unfrozen.events import RunStatus
 
@@ -102,7 +101,7 @@ class RunLog:
     def write_prediction(self, prediction: Prediction) -> None:
         """Write the predicted memory of the following steps."""
         self.predicted_bytes = prediction.peak_bytes
-        self._log.emit("predicted", self.state.step, **describe_prediction(prediction))
+        self._log.emit("predicted", self.state.step, **prediction.as_event())
 
     def alert(self, *texts: str, level: str = "warn") -> None:
         """Write sentences that a person should read."""
