@@ -40,7 +40,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 SIX: tuple[str, ...] = ("llama", "qwen2", "gemma2", "gpt2", "gpt_neox", "phi")
-"""Families that every kind of trainer is held to."""
+"""Families that every kind of trainer is tested with."""
 
 
 def model_of(family: str = "llama", seed: int = 0, **more: Any) -> Any:
@@ -78,7 +78,7 @@ def train(
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     **sizes: int,
 ) -> list[float]:
-    """A loop of one's own; the losses of its micro-batches."""
+    """Train with a custom loop and return the losses of its micro-batches."""
     losses = []
     given = batches(steps * micro_batches, **sizes)
     for number, batch in enumerate(given, 1):
@@ -106,10 +106,10 @@ def series(run: Any, name: str) -> list[float]:
 
 
 def alerts(run: Any) -> str:
-    """What the run told, in one text."""
+    """Return the alerts of a run as one text."""
     return "\n".join(event["text"] for event in events(run, "alert"))
 
 
 def rows(count: int = 6) -> list[dict[str, str]]:
-    """Held-out rows."""
+    """Return held-out examples."""
     return [{"prompt": f"add {n} and {n}", "completion": f"{2 * n}"} for n in range(count)]

@@ -1,4 +1,4 @@
-"""Runs that other trainers make, in a real browser: what they are, and what they can be asked."""
+"""Runs of other trainers in a real browser: what is shown, and which commands they take."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def loop(runs: str) -> None:
             train(model, optimizer, 1)
 
 
-def test_a_watched_run_says_who_trains_and_hears_what_it_can(page: Page, server: Server) -> None:
+def test_a_watched_run_shows_its_trainer_and_obeys_its_commands(page: Page, server: Server) -> None:
     child = children().Process(target=loop, args=(str(server.runs),))
     child.start()
     try:

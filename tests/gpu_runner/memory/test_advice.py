@@ -29,7 +29,7 @@ def config(**choices: object) -> TrainConfig:
 
 
 def cost(choice: TrainConfig) -> tuple[int, float]:
-    """Peak of a packed micro-batch of full rows, and a time that is that of the real planner."""
+    """Return the peak of a packed micro-batch, and a time per token."""
     length = choice.micro_batch * min(choice.seq_len, LONGEST)
     parts = choice.grad_accum
     compute = "bf16" if choice.params == "bf16" else "fp32"
@@ -45,7 +45,7 @@ def found(budget_share: float, **choices: Any) -> list[Suggestion]:
 
 
 def read_back(base: TrainConfig, options: str) -> TrainConfig:
-    """The run that somebody gets who types the options."""
+    """Return the config that typing the options gives."""
     words = options.split()
     pairs = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     typed = re.findall(r"--(?!set )([a-z-]+) (\S+)", options)
@@ -86,14 +86,14 @@ def test_where_nothing_fits_the_suggestions_need_least() -> None:
     assert suggested == sorted(suggested, key=lambda one: one.peak_bytes)
 
 
-def test_rows_a_step_stay_as_many_and_are_dealt_out_evenly() -> None:
+def test_sequences_per_step_stay_the_same_and_divide_evenly() -> None:
     for one in found(0.6, micro_batch=6, grad_accum=2, ranks=2):
         choice = read_back(config(micro_batch=6, grad_accum=2), one.options)
         assert choice.micro_batch * choice.grad_accum == 12
         assert choice.grad_accum % 2 == 0
 
 
-def test_rows_are_cut_only_after_everything_else() -> None:
+def test_sequences_are_cut_only_after_everything_else() -> None:
     suggested = found(0.5)
     assert "--seq-len" not in suggested[0].options
     cut = [one for one in suggested if "--seq-len" in one.options]

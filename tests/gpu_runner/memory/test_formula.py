@@ -75,7 +75,7 @@ def test_the_heaviest_step_is_not_the_first_where_another_is_as_heavy() -> None:
     assert number > 1
 
 
-def test_our_update_casts_some_rows_at_a_time_however_large_the_tensor() -> None:
+def test_our_update_casts_a_large_tensor_in_slices() -> None:
     sizes = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 1}
     sizes |= {"num_attention_heads": 32, "intermediate_size": 4096, "vocab_size": 128_000}
     model = ModelConfig.from_hf(sizes)

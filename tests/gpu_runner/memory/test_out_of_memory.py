@@ -42,15 +42,15 @@ def facts(error: BaseException, where: Failure) -> dict[str, str]:
 
 
 def test_the_place_is_step_micro_batch_phase_and_batch() -> None:
-    told = explain(ASKED, failure())
-    assert told.sentence == (
+    report = explain(ASKED, failure())
+    assert report.sentence == (
         "step 3, micro-batch 2 of 4, in the forward pass: 1 × 4,096 tokens, loss at 2,048 of them;"
         " there was no room for a block of 100 MiB"
     )
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "text"),
     [
         (
             {"doing": "evaluating", "micro_batch": 0, "step": 6},
@@ -61,8 +61,8 @@ def test_the_place_is_step_micro_batch_phase_and_batch() -> None:
         ({"measuring": "backward", "doing": "backward"}, "in the backward pass: 1"),
     ],
 )
-def test_other_activities_are_named(changes: dict[str, object], told: str) -> None:
-    assert told in explain(ASKED, failure(**changes)).sentence
+def test_other_activities_are_named(changes: dict[str, object], text: str) -> None:
+    assert text in explain(ASKED, failure(**changes)).sentence
 
 
 def test_the_component_above_its_prediction_is_named_with_the_refused_block() -> None:
@@ -79,8 +79,8 @@ def test_the_component_above_its_prediction_is_named_with_the_refused_block() ->
         "predicted_bytes": 400 * MIB,
         "measured_bytes": 450 * MIB,
     }
-    told = dict(found.facts)["Predicted"]
-    assert "Activations needed 450 MiB, 50.0 MiB more than predicted, 12%" in told
+    text = dict(found.facts)["Predicted"]
+    assert "Activations needed 450 MiB, 50.0 MiB more than predicted, 12%" in text
 
 
 def test_components_measured_as_one_sum_are_compared_as_one_sum() -> None:
@@ -95,8 +95,8 @@ def test_components_measured_as_one_sum_are_compared_as_one_sum() -> None:
 
 
 def test_a_prediction_above_the_budget_is_named() -> None:
-    told = facts(ASKED, failure(budget_bytes=GIB))["Predicted"]
-    assert told.endswith("Only 1.00 GiB were available, so it could not fit")
+    text = facts(ASKED, failure(budget_bytes=GIB))["Predicted"]
+    assert text.endswith("Only 1.00 GiB were available, so it could not fit")
 
 
 def test_an_unmeasured_step_is_not_compared() -> None:
@@ -116,15 +116,15 @@ def test_a_gpu_report_has_its_allocator_and_other_processes(
     )
     others = (OtherProcess(77, "python", 8 * GIB), OtherProcess(78))
     card = MemoryLimit("the GPU", 24 * GIB, GIB, largest_free_bytes=GIB // 2)
-    told = facts(RuntimeError(text), failure(limit=card, others=others))
-    assert told["Requested"] == (
+    shown = facts(RuntimeError(text), failure(limit=card, others=others))
+    assert shown["Requested"] == (
         "A block of 2.00 GiB; 1.00 GiB were free, the largest free block had 512 MiB"
     )
-    assert told["Limit"] == (
+    assert shown["Limit"] == (
         "The GPU: 24.0 GiB; tensors took 12.0 GiB, unused but reserved were 3.00 GiB"
     )
-    assert told["Other processes"] == "Process 77 (python) 8.00 GiB, process 78"
-    assert told["Fragmentation"].endswith("set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True")
+    assert shown["Other processes"] == "Process 77 (python) 8.00 GiB, process 78"
+    assert shown["Fragmentation"].endswith("set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True")
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     assert "set PYTORCH" not in facts(RuntimeError(text), failure(limit=card))["Fragmentation"]
 

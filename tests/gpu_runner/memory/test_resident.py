@@ -1,4 +1,4 @@
-"""What `top` shows: a process that holds a prediction's worth of tensors, and looks at itself."""
+"""The resident set that a process with tensors of a known size measures for itself."""
 
 import subprocess
 import sys
@@ -17,9 +17,9 @@ import torch
 import transformers
 from gpu_runner.memory.resident import predict_resident_set
 
-said = predict_resident_set(300 << 20, 100 << 20)
+found = predict_resident_set(300 << 20, 100 << 20)
 held = [torch.ones(1 << 20) for _ in range(75)]
-print(psutil.Process().memory_info().rss, said.least, said.most)
+print(psutil.Process().memory_info().rss, found.least, found.most)
 """
 
 

@@ -102,7 +102,7 @@ def test_weights_gradients_and_moments_are_exact(plain: Trace) -> None:
     assert plain.idle["Gradient"] == 0
 
 
-def test_the_loss_is_kept_apart_from_activations(plain: Trace) -> None:
+def test_the_loss_is_separate_from_activations(plain: Trace) -> None:
     components = plain.instants["end_of_forward"]
     tokens, vocabulary = 2 * 32, 500
     assert components["logits_loss"] == pytest.approx(12 * tokens * vocabulary, rel=0.01)
@@ -154,7 +154,7 @@ def test_lora_trains_only_the_adapters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (lora(library="litgpt"), "recipe.lora.library: got 'litgpt'; a trace supports peft"),
         (job(master="fp32", moments="fp32"), "recipe.master: got 'fp32'; a trace supports null"),
@@ -179,10 +179,10 @@ def test_lora_trains_only_the_adapters() -> None:
         ),
     ],
 )
-def test_what_cannot_be_traced_is_refused_by_name(given: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_traced_is_refused_by_name(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as refusal:
         read_job(given)
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 def test_a_model_that_cannot_be_built_is_refused_with_the_reason() -> None:
@@ -234,13 +234,13 @@ def test_rows_have_the_keys_of_the_published_traces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [("{", "is not JSON"), ("[]", "must hold a job"), ("3", "must hold a job")],
 )
-def test_a_file_that_holds_no_job_is_one_message(given: str, said: str) -> None:
+def test_a_file_without_a_job_is_refused_in_one_message(given: str, message: str) -> None:
     answer = runner("-", given=given)
     assert answer.exit_code == 2
-    assert said in answer.stderr
+    assert message in answer.stderr
     assert "cannot be read" in runner("/none.json").stderr
 
 
@@ -251,7 +251,7 @@ def test_the_grid_has_no_name_twice_and_nothing_a_trace_refuses() -> None:
         read_job(given)
 
 
-def test_the_committed_steps_are_rows_of_the_grid() -> None:
+def test_the_committed_steps_belong_to_the_grid() -> None:
     wanted = dict(trace_grid.grid())
     rows = json.loads(trace_grid.STEPS.read_text())
     assert len(rows) >= 48
@@ -260,7 +260,7 @@ def test_the_committed_steps_are_rows_of_the_grid() -> None:
         assert row["peak_bytes"] == max(sum(c.values()) for c in row["instants"].values())
 
 
-def test_names_say_what_is_unusual() -> None:
+def test_names_contain_what_is_unusual() -> None:
     given = job(attention="eager", checkpointing="full", params="fp32")
     assert trace_id(given, "X") == "X-amp-b2-s32-eager-ckpt"
     assert trace_id(lora()) == "llama-bf16-b2-s32-lora-r2-bf16-q_proj-v_proj"

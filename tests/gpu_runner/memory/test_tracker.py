@@ -55,7 +55,7 @@ def test_activations_are_gone_when_all_gradients_are_there() -> None:
     assert memory.instants["end_of_backward"].get("logits_loss", 0) < 2000
 
 
-def test_logits_are_told_from_activations() -> None:
+def test_logits_are_separate_from_activations() -> None:
     (memory,) = steps(1)
     batch_rows, vocabulary = 4, 264
     one_logits_matrix = 4 * batch_rows * 2 * vocabulary  # at least two predicting positions
@@ -73,7 +73,7 @@ def test_the_peak_is_no_less_than_any_instant() -> None:
         assert memory.peak_bytes >= max(sum(c.values()) for c in memory.instants.values())
 
 
-def test_a_tensor_seen_by_nobody_else_is_counted_once_and_forgotten() -> None:
+def test_a_temporary_tensor_is_counted_once_and_dropped() -> None:
     model = tiny_llama.model()
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)
     with measure_step(model, optimizer, CPU, wanted=True) as (meter, memory):

@@ -1,4 +1,4 @@
-"""The meter of a card, with an allocator that tells what it is told to."""
+"""The meter of a GPU, with a stand-in for the allocator."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_what_cublas_works_in_is_no_memory_of_the_step(monkeypatch: pytest.Monke
 def test_the_first_products_take_their_workspace_after_the_first_peak_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """More is taken off than an instant held of it: never less than nothing is left."""
+    """An instant never becomes negative when more is subtracted than it contains."""
     held = Allocator(monkeypatch)
     model = torch.nn.Linear(4, 4)
     optimizer = optim.build(model, lr=1e-3, weight_decay=0.0)

@@ -24,17 +24,17 @@ def adamw(model: Any) -> torch.optim.Optimizer:
 
 
 @pytest.mark.parametrize("wrong", [None, "model", {}, torch.zeros(3)])
-def test_what_is_no_model_is_refused_at_once(wrong: Any) -> None:
+def test_anything_but_a_model_is_refused_at_once(wrong: Any) -> None:
     with pytest.raises(TypeError, match="that trains"):
         unfrozen.watch(wrong)
 
 
-def test_what_is_no_optimizer_is_refused_at_once() -> None:
+def test_anything_but_an_optimizer_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="optimizer is a str"):
         unfrozen.watch(model_of(), ["adamw"])
 
 
-def test_a_folder_that_cannot_be_made_stops_nobody(
+def test_training_goes_on_without_a_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -62,7 +62,7 @@ def test_a_name_that_leads_elsewhere_is_not_taken(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "message"),
     [
         ([{"nonsense": 1}], "its keys are nonsense"),
         ([1, 2], "row 1 is a int"),
@@ -70,19 +70,19 @@ def test_a_name_that_leads_elsewhere_is_not_taken(tmp_path: Path, name: str) -> 
         ("no such file.jsonl", "no such file.jsonl"),
     ],
 )
-def test_rows_that_cannot_be_read_are_said_and_the_rest_is_watched(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: Any, said: str
+def test_unreadable_examples_are_reported_and_the_rest_is_watched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: Any, message: str
 ) -> None:
     model = model_of()
     optimizer = adamw(model)
     options = {"task": task, "tokenizer": tiny_llama.tokenizer()}
     with unfrozen.watch(model, optimizer, runs=tmp_path, **options) as run:
         train(model, optimizer, 2)
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert len(series(run, "train/loss")) == 2
 
 
-def test_rows_without_a_tokenizer_are_asked_one_for(
+def test_examples_without_a_tokenizer_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with unfrozen.watch(model_of(), runs=tmp_path, task=rows()):
@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_is_shown_as_it_is(tmp_path: Path) -> None:
     assert "NaN" in series(run, "train/loss")
 
 
-def test_the_folder_may_be_taken_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_directory_may_be_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = model_of()
     optimizer = adamw(model)
     run = unfrozen.watch(model, optimizer, runs=tmp_path)
@@ -129,7 +129,7 @@ def test_the_folder_may_be_taken_away(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.count("was deleted, and with it the log of this run") == 1
 
 
-def test_a_server_that_dies_is_not_noticed(tmp_path: Path) -> None:
+def test_training_goes_on_when_the_server_dies(tmp_path: Path) -> None:
     server = runner("serve", "--runs", str(tmp_path), "--port", "0", "--allow-control")
     try:
         assert server.stdout is not None
@@ -148,7 +148,7 @@ def test_a_server_that_dies_is_not_noticed(tmp_path: Path) -> None:
     assert events(run)[-1]["status"] == "finished"
 
 
-def test_a_process_that_was_forked_off_writes_nothing(tmp_path: Path) -> None:
+def test_a_forked_process_writes_nothing(tmp_path: Path) -> None:
     model = model_of()
     optimizer = adamw(model)
     with unfrozen.watch(model, optimizer, runs=tmp_path, measure=False) as run:
@@ -164,19 +164,19 @@ def test_a_process_that_was_forked_off_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"price": "much"}, "price is a str"),
         ({"price": 2.0, "currency": "gold sovereigns"}, "pass 1 to 8 letters"),
         ({"lengths": [16, "long"]}, "lengths contain 'long'"),
     ],
 )
-def test_numbers_that_are_none_are_refused_at_once(options: Any, said: str) -> None:
-    with pytest.raises(TypeError, match=said):
+def test_wrong_numbers_are_refused_at_once(options: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         unfrozen.watch(model_of(), **options)
 
 
-def test_a_full_disk_stops_nobody(tmp_path: Path, full_disk: int) -> None:
+def test_training_goes_on_with_a_full_disk(tmp_path: Path, full_disk: int) -> None:
     model = model_of(hidden_size=128, intermediate_size=512)
     assert sum(p.nbytes for p in model.parameters()) > full_disk
     optimizer = adamw(model)
@@ -209,17 +209,18 @@ def test_a_forward_pass_that_raises_leaves_nothing_behind(tmp_path: Path) -> Non
     assert torch.utils._python_dispatch._len_torch_dispatch_stack() == 0
 
 
-def test_a_hook_of_ours_that_fails_is_told_once_and_given_up_in_the_end() -> None:
-    said: list[str] = []
+def test_a_failing_hook_is_reported_once_and_removed_in_the_end() -> None:
+    warnings: list[str] = []
     given_up: list[bool] = []
-    guard = ErrorBoundary(said.append, lambda: given_up.append(True))
+    guard = ErrorBoundary(warnings.append, lambda: given_up.append(True))
     hook = guard.hook("it could not be read", lambda: 1 / 0)
     for _ in range(MOST_ERRORS):
         hook()
     assert (
-        said[0] == "it could not be read (ZeroDivisionError: division by zero). Training goes on."
+        warnings[0]
+        == "it could not be read (ZeroDivisionError: division by zero). Training goes on."
     )
-    assert len(said) == 2
+    assert len(warnings) == 2
     assert given_up == [True]
 
 

@@ -1,4 +1,4 @@
-"""The Trainer of transformers, with one line more."""
+"""Watched Trainers of transformers and TRL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Rows for a Trainer."""
+    """Examples for a Trainer."""
 
     def __init__(self, count: int = 24, length: int = 48) -> None:
         found = next(batches(1, rows=count, length=length))
@@ -84,7 +84,7 @@ AGAIN: dict[str, Any] = {"activation_checkpointing": True}
         *(("gpt2", {}), ("smollm3", AGAIN), ("olmo2", {"optim": "adafactor"})),
     ],
 )
-def test_a_trainer_holds_what_was_foretold(
+def test_a_trainer_needs_what_was_predicted(
     tmp_path: Path, family: str, more: dict[str, Any]
 ) -> None:
     callback = unfrozen.Callback(runs=tmp_path)
@@ -94,7 +94,7 @@ def test_a_trainer_holds_what_was_foretold(
 
 
 @pytest.mark.parametrize("family", SIX)
-def test_an_sft_trainer_holds_what_was_foretold(tmp_path: Path, family: str) -> None:
+def test_an_sft_trainer_needs_what_was_predicted(tmp_path: Path, family: str) -> None:
     settings: dict[str, Any] = {
         **{"max_steps": 3, "per_device_train_batch_size": 8, "max_length": 64, "use_cpu": True},
         **{"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "bf16": False},
@@ -110,8 +110,8 @@ def test_an_sft_trainer_holds_what_was_foretold(tmp_path: Path, family: str) -> 
     assert summary["memory_ratio"] == pytest.approx(1, abs=0.03)
 
 
-class Asks(TrainerCallback):  # type: ignore[misc]
-    """Somebody at the page: asks at a step."""
+class SendsCommand(TrainerCallback):  # type: ignore[misc]
+    """Sends a command of the page at a step."""
 
     def __init__(self, callback: Any, step: int, command: commands.Command) -> None:
         self.asked = callback, step, command
@@ -126,7 +126,7 @@ class Asks(TrainerCallback):  # type: ignore[misc]
 
 def test_the_page_can_stop_it(tmp_path: Path) -> None:
     callback = unfrozen.Callback(runs=tmp_path)
-    trainer = trained(tmp_path, [callback, Asks(callback, 2, "stop")])
+    trainer = trained(tmp_path, [callback, SendsCommand(callback, 2, "stop")])
     assert trainer.state.global_step == 3
     end = events(callback.run, "run.end")[0]
     assert (end["status"], end["reason"]) == ("stopped", "asked by the page")
@@ -134,13 +134,13 @@ def test_the_page_can_stop_it(tmp_path: Path) -> None:
 
 def test_the_page_can_have_it_saved(tmp_path: Path) -> None:
     callback = unfrozen.Callback(runs=tmp_path)
-    trained(tmp_path, [callback, Asks(callback, 2, "checkpoint")])
+    trained(tmp_path, [callback, SendsCommand(callback, 2, "checkpoint")])
     assert [event["path"] for event in events(callback.run, "checkpoint")] == [
         str(tmp_path / "out" / "checkpoint-3")
     ]
 
 
-def test_a_callback_that_raises_ends_the_trainer_and_the_run_says_so(tmp_path: Path) -> None:
+def test_a_callback_that_raises_ends_the_trainer_and_its_run(tmp_path: Path) -> None:
     class Raises(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             del args, control
@@ -154,7 +154,7 @@ def test_a_callback_that_raises_ends_the_trainer_and_the_run_says_so(tmp_path: P
     callback.run.close("failed", "no more")
 
 
-def test_padding_that_hides_the_end_token_is_told(tmp_path: Path) -> None:
+def test_padding_that_hides_the_end_token_is_reported(tmp_path: Path) -> None:
     class Hidden(Rows):
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""The same rows in the same order, at the same rates: one curve, whoever trains."""
+"""The same examples in the same order at the same rates give one loss curve in every trainer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def options(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, sums_file
 
 @pytest.fixture(scope="module")
 def planned(options: Any) -> RunPlan:
-    """The same, with its rows and rates."""
+    """The plan of the same run, with its examples and rates."""
     return plan.make_plan(resolve(options))
 
 
@@ -62,9 +62,7 @@ def batches(planned: RunPlan, step: int) -> Iterator[dict[str, torch.Tensor]]:
         yield {"input_ids": batch.input_ids, "labels": batch.labels}
 
 
-def test_a_loop_of_ones_own_has_our_curve(
-    planned: RunPlan, ours: list[float], tmp_path: Path
-) -> None:
+def test_a_custom_loop_has_our_curve(planned: RunPlan, ours: list[float], tmp_path: Path) -> None:
     model, optimizer = begun(planned)
     with unfrozen.watch(model, optimizer, runs=tmp_path) as run:
         for step in range(1, STEPS + 1):

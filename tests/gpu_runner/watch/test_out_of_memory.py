@@ -160,7 +160,7 @@ def test_a_tracker_that_is_finished_after_the_error_reports_it(tmp_path: Path) -
 
 
 class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Rows for a Trainer."""
+    """Examples for a Trainer."""
 
     def __init__(self) -> None:
         (found,) = batches(1, rows=ROWS, length=LENGTH)

@@ -1,4 +1,4 @@
-"""The scripts of docs/watch.md, run as they stand, and what they leave behind."""
+"""The scripts of docs/watch.md, run unchanged, and the runs they write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes that train together: watched, they compute as they would, and nobody waits."""
+"""Two watched processes that train together compute the same, and none of them hangs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def run(place: Path, kind: str, watchers: int, **more: Any) -> tuple[Path, list[
 
 
 @pytest.mark.parametrize(("kind", "watchers"), [("copies", 1), ("copies", 2), ("parts", 2)])
-def test_both_compute_what_they_would_alone_and_forgetting_is_measured(
+def test_watched_processes_compute_the_same_and_forgetting_is_measured(
     tmp_path: Path, kind: str, watchers: int
 ) -> None:
     found = []
@@ -106,7 +106,7 @@ def test_both_compute_what_they_would_alone_and_forgetting_is_measured(
     assert [one.name for one in tmp_path.iterdir() if one.is_dir()] == [log.name]
 
 
-def test_parts_of_which_only_some_are_watched_are_not_scored(tmp_path: Path) -> None:
+def test_a_sharded_model_is_not_scored_unless_all_processes_watch(tmp_path: Path) -> None:
     weights, codes = run(tmp_path, "parts", 1)
     assert codes == [0, 0]
     log = tmp_path / "parts-1"
@@ -117,7 +117,7 @@ def test_parts_of_which_only_some_are_watched_are_not_scored(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["copies", "parts"])
-def test_a_process_that_is_gone_is_how_the_run_ended(tmp_path: Path, kind: str) -> None:
+def test_a_dead_process_is_how_the_run_ended(tmp_path: Path, kind: str) -> None:
     begun = time.monotonic()
     told, codes = run(tmp_path, kind, 2, dies=2)
     assert codes == [0, 9]

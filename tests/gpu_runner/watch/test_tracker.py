@@ -1,4 +1,4 @@
-"""Accelerate: a tracker among its trackers."""
+"""A watched loop with Accelerate."""
 
 from __future__ import annotations
 
