@@ -1,4 +1,4 @@
-"""`unfrozen plan JOB.json`: what a training job will hold, before it is started.
+"""`unfrozen plan JOB.json`: predicts the memory of a training job before it is launched.
 
 This is the only module of the package that reads a file.
 """
@@ -95,33 +95,54 @@ def _uncollected() -> Iterator[None]:
 
 def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     """The command line of `program`."""
-    top = _Parser(program, description="The memory of training, before it starts.")
+    top = _Parser(program, description="Predict the memory and time of training before it starts.")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     command = commands.add_parser(
         "plan",
-        help="predict what a training job will hold",
+        help="predict the memory of a training job",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
     add("job", nargs="?", help="a JSON file with one job or a list of jobs; - reads stdin")
-    add("--model", metavar="NAME", help="a model of the catalogue, or a config.json")
+    add(
+        "--model",
+        metavar="NAME",
+        help="a published model (Llama-3.1-8B), or the path of a config.json",
+    )
     add("--recipe", metavar="JSON", help="keys of the recipe, such as '{\"micro_batch\": 4}'")
     add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
-    add("--gpu", metavar="NAME", help="the card, such as H100")
-    add("--framework", metavar="NAME", help="whose defaults count where the job says nothing")
-    add("--explain", action="store_true", help="the peak taken apart, formula by formula")
-    add("--all-gpus", action="store_true", help="which cards hold the job")
-    add("--solve", choices=KEYS, help="the most that fits, fewest cards, best layout")
-    add("--gpus", type=int, metavar="N", help="cards of --solve layout; else those of the job")
-    add("--sequences", type=int, metavar="N", help="of a step, the same in each layout")
-    add("--run-by", choices=tuple(FRAMEWORKS), help="layouts that it runs, and its command")
-    add("--compare", metavar="A,B", help="side by side: none, zero1, zero2, zero3 or key=value")
+    add("--gpu", metavar="NAME", help="the GPU, such as H100")
+    add("--framework", metavar="NAME", help="whose defaults apply to keys that the job leaves out")
+    add("--explain", action="store_true", help="every term of the peak with its formula")
+    add("--all-gpus", action="store_true", help="which GPUs can hold the job")
+    add("--solve", choices=KEYS, help="largest value that fits, fewest GPUs, fastest layout")
+    add("--gpus", type=int, metavar="N", help="GPUs of --solve layout; default: those of the job")
+    add(
+        "--sequences",
+        type=int,
+        metavar="N",
+        help="sequences per step of --solve layout; default: those of the job",
+    )
+    add(
+        "--run-by",
+        choices=tuple(FRAMEWORKS),
+        help="only layouts that this framework runs, with its command",
+    )
+    add(
+        "--compare",
+        metavar="A,B",
+        help="plans side by side: none, zero1, zero2, zero3 or key=value",
+    )
     add("--tokens", type=counted, metavar="N", help="time, FLOPs and energy of N tokens (1B)")
-    add("--price", type=counted, metavar="P", help="of a card for an hour; adds the cost")
-    add("--mfu", type=counted, metavar="M", help="measured share of peak FLOPs, such as 0.4")
-    add("--calibration", metavar="FILE", help=f"of `unfrozen calibrate`; else ${CALIBRATION_ENV}")
-    add("--json", action="store_true", help="answer in JSON")
+    add("--price", type=counted, metavar="P", help="price of a GPU-hour; adds the cost to --tokens")
+    add("--mfu", type=counted, metavar="M", help="measured model FLOPs utilization, such as 0.4")
+    add(
+        "--calibration",
+        metavar="FILE",
+        help=f"file of `unfrozen calibrate`; default: ${CALIBRATION_ENV}",
+    )
+    add("--json", action="store_true", help="print JSON")
     return top
 
 

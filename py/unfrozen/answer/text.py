@@ -44,15 +44,15 @@ def report(planned: Plan) -> str:
 
 def title(job: Job) -> str:
     """A job in one line."""
-    cards = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
-    where = job.gpu.name if job.gpu else "one card" if job.cluster.gpus == 1 else "cards"
+    count_text = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
+    where = job.gpu.name if job.gpu else "one GPU" if job.cluster.gpus == 1 else "GPUs"
     sharding = f", {_sharding(job)}" if job.cluster.stage else ""
     sharding += "".join(f", {words}" for words in format_layout(job.cluster))
     held = {"parameters": job.model.num_parameters, "frozen": job.model.frozen}
     count = ", ".join(f"{format_count(many)} {word}" for word, many in held.items() if many)
     return (
         f"{job.model.architecture.model_type}, {count}, {recipe_words(job)},"
-        f" {_batch(job)} tokens, {cards}{where}{sharding}"
+        f" {_batch(job)} tokens, {count_text}{where}{sharding}"
     )
 
 
@@ -86,21 +86,21 @@ def verdict(planned: Plan) -> str:
     low, high = planned.band_gib
     need = format_bytes(planned.device_bytes)
     first = (
-        f"The card holds {need} at the peak, {INSTANTS[planned.peak_instant].lower()}"
-        f" ({sig3(low)}–{sig3(high)} GiB by card and driver)."
+        f"Peak memory per GPU: {need}, at the instant {INSTANTS[planned.peak_instant].lower()}"
+        f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)."
     )
     first += "".join(f"\n{line}" for line in textwrap.wrap(format_peak_rank(planned.job), 100))
     if guesses := planned.job.model.architecture.guesses:
         first += f" Estimated: {guesses}; its activations may be half as much, or twice."
     gpu = planned.job.gpu
     if gpu is None:
-        return f"{first}\nName a card to see whether it fits: --gpu H100."
+        return f"{first}\nName a GPU to see whether it fits: --gpu H100."
     spare = gpu.capacity_bytes - planned.device_bytes
     if spare >= 0:
         return f"{first}\nFits the {format_gpu(gpu)} with {format_bytes(spare)} to spare."
     cards = min_gpus(planned)
-    alone = "no number of them would under ZeRO-3 alone"
-    more = f"{cards:,} of them would hold it under ZeRO-3" if cards else alone
+    alone = "no number of GPUs would hold it with ZeRO-3 alone"
+    more = f"{cards:,} GPUs would hold it with ZeRO-3" if cards else alone
     return f"{first}\nDoes not fit the {format_gpu(gpu)}: {format_bytes(-spare)} short; {more}."
 
 
@@ -135,8 +135,8 @@ def jobs_table(plans: Sequence[Plan]) -> str:
         "size",
         "recipe",
         "batch",
-        "cards",
-        "card",
+        "GPUs",
+        "GPU",
         "GiB",
         "peak",
         "fits",
@@ -184,7 +184,7 @@ def terms_table(terms: Sequence[Term]) -> str:
 
 def cards_table(cards: Sequence[Mapping[str, Any]]) -> str:
     """A row a GPU, as `answer.on_all_cards` gives them."""
-    rows = [["card", "holds GiB", "needs GiB", "to spare", "fits", "cards, ZeRO-3"]]
+    rows = [["GPU", "holds GiB", "needs GiB", "to spare", "fits", "GPUs, ZeRO-3"]]
     for card in cards:
         row = [card["gpu"], sig3(card["capacity_gib"])]
         if card["lacks"]:
@@ -219,7 +219,7 @@ def compare_table(plans: Sequence[tuple[str, Plan]]) -> str:
     ratios = [step_time(p.job).seconds / step_tokens(p.job) / pace for _, p in plans]
     rows += [
         ["Total", *(_cell(planned.allocated_bytes) for _, planned in plans)],
-        ["On the card", *(_cell(planned.device_bytes) for _, planned in plans)],
+        ["On the GPU", *(_cell(planned.device_bytes) for _, planned in plans)],
         ["Peak", *(INSTANTS[planned.peak_instant].lower() for _, planned in plans)],
         ["Step time", *(change(ratio) for ratio in ratios)],
     ]
@@ -239,23 +239,23 @@ def estimate_text(job: Job, found: Estimate) -> str:
         ],
         ["Step", _step(job, found)],
         *([["Spent on", found.spent]] if found.spent else []),
-        ["FLOPs", f"{found.total_flops:.3g}, {found.flops_per_token:.3g} a token"],
+        ["FLOPs", f"{found.total_flops:.3g}, {found.flops_per_token:.3g} per token"],
         ["Time", f"{format_duration(found.seconds)}, {_large(found.gpu_hours)} GPU-hours"],
         ["Energy", f"{_large(found.energy_kwh)} kWh"],
     ]
     if found.cost is not None:
         rows.append(["Cost", f"{_large(found.cost)}, in the currency of the price"])
     head = f"{format_count(found.tokens)} tokens on {cards}; an estimate"
-    told = [table(rows, left=2), *filter(None, [found.bound]), *found.assumptions]
-    return "\n".join([head, *told])
+    lines = [table(rows, left=2), *filter(None, [found.bound]), *found.assumptions]
+    return "\n".join([head, *lines])
 
 
 def _step(job: Job, found: Estimate) -> str:
-    told = f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"
+    text = f"{format_duration(found.step_seconds)} for {step_tokens(job):,} tokens"
     if found.step_band is None:
-        return told
+        return text
     low, high = map(format_duration, found.step_band)
-    return f"{told}; others of its kind {low} to {high}"
+    return f"{text}; nine in ten take {low} to {high}"
 
 
 def change(ratio: float) -> str:

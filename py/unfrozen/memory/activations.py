@@ -204,7 +204,7 @@ def _told(a: Architecture, setup: LayerSetup) -> SavedTensor:
     c, trained = setup.compute, int(not setup.adapters)
     size = (2 + trained) * c * a.told + trained * c * a.hidden
     return SavedTensor(
-        "gate of what the layer is told", f"{2 + trained}·{c}·p + {trained * c}·h", size, True
+        "gate of the per-layer embedding", f"{2 + trained}·{c}·p + {trained * c}·h", size, True
     )
 
 
@@ -213,7 +213,7 @@ def _told_before(a: Architecture, setup: LayerSetup) -> SavedTensor:
     c, normalised, trained = setup.compute, 0 if setup.adapters else 4, int(not setup.adapters)
     each = f"L·(p·({c} + {4 + normalised}) + 4) + {trained * c}·h"
     size = a.layers * (a.told * (c + 4 + normalised) + 4) + trained * c * a.hidden
-    return SavedTensor("what the layers are told", each, size if a.told else 0, True)
+    return SavedTensor("per-layer embeddings", each, size if a.told else 0, True)
 
 
 def norm_bytes(a: Architecture, setup: LayerSetup, width: int, rows: int = 1) -> int:
@@ -338,7 +338,7 @@ def _mlp(a: Architecture, setup: LayerSetup) -> SavedTensor:
     count, unread = _saves(a)
     count -= 0 if reads_product(setup) else unread
     c = setup.compute
-    return SavedTensor("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
+    return SavedTensor("MLP", f"{count}·{c}·f", count * c * a.ffn)
 
 
 def feed_forward_bytes(a: Architecture, setup: LayerSetup) -> int:
@@ -363,7 +363,7 @@ def _fused_mlp(a: Architecture, setup: LayerSetup) -> SavedTensor:
     _saves(a)
     count = (3 if a.gated else 2) - (0 if reads_product(setup) else 1)
     c = setup.compute
-    return SavedTensor("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
+    return SavedTensor("MLP", f"{count}·{c}·f", count * c * a.ffn)
 
 
 def _block_norms(a: Architecture, setup: LayerSetup) -> SavedTensor:
@@ -380,7 +380,7 @@ def _block_mlp(a: Architecture, setup: LayerSetup) -> SavedTensor:
     """Gate and up; the activation function's result and the product are recomputed."""
     _saves(a)
     count, c = 2 if a.gated else 1, setup.compute
-    return SavedTensor("feed-forward part", f"{count}·{c}·f", count * c * a.ffn)
+    return SavedTensor("MLP", f"{count}·{c}·f", count * c * a.ffn)
 
 
 @lru_cache(maxsize=4096)

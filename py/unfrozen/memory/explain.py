@@ -32,8 +32,8 @@ _SOURCES: Final = {
     "grads": ZERO,
     "gathered": FSDP,
     "buckets": "PyTorch, torch/nn/parallel/distributed.py: gradient_as_bucket_view",
-    "held": "the caller's loop: what is bound to a name is not freed",
-    "routers": "PyTorch, torch/utils/checkpoint.py: outputs of the second pass alone are let go of",
+    "held": "the caller's loop: a name bound to the output keeps it alive",
+    "routers": "PyTorch, torch/utils/checkpoint.py: only outputs of the second pass are freed",
     "widened": "PyTorch, torch/_decomp/decompositions.py: embedding_dense_backward",
     "low_casts": "OCP Microscaling Formats 1.0, section 5.2; arXiv 2509.25149, section 2",
 }
@@ -119,32 +119,32 @@ def _state_term(step: Step, component: str, size: int) -> Term:
 
 SYMBOLS: Final = {
     "N": "parameters",
-    "T": "tokens of a micro-batch on this card",
+    "T": "tokens of a micro-batch on this GPU",
     "L": "layers",
     "V": "vocabulary",
-    "c": "bytes of a number in matrix products",
+    "c": "bytes per element in matmuls",
     "h": "width",
     "q": "heads · head dimension",
     "k": "kv heads · head dimension",
-    "f": "width of the feed-forward part, or of one expert",
+    "f": "width of the MLP, or of one expert",
     "a": "heads",
     "s": "sequence length",
     "d": "head dimension",
     "b": "micro-batch",
-    "t": "experts a token",
+    "t": "experts per token",
     "E": "experts",
     "r": "rank of the adapters",
-    "p": "width of what each layer is told of a token (Gemma 4)",
+    "p": "width of the per-layer embeddings (Gemma 4)",
 }
 """What the symbols of the formulas mean."""
 
 _FEW_BITS: Final = {"int8": "(1 + 4/256)", "int4": "(1/2 + 4/128)"}
 _LABELS: Final = {
     "params": "weights",
-    "master": "exact copy of the weights",
+    "master": "master copy of the weights",
     "grads": "gradients",
-    "moments": "moments of the optimizer",
-    "quant_constants": "scales of the quantised weights",
+    "moments": "optimizer moments",
+    "quant_constants": "scales of the quantized weights",
     "adapters": "adapters",
 }
 

@@ -70,7 +70,7 @@ def saved_tensors(
 
 
 def _feeds(item: SavedTensor) -> bool:
-    words = ("feed-forward", "expert", "routing", "copies for the experts")
+    words = ("feed-forward", "MLP", "expert", "routing", "copies for the experts")
     return any(word in item.label for word in words)
 
 

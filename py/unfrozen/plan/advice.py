@@ -53,20 +53,20 @@ class Change:
 CHANGES: Final = (
     Change(
         "checkpointing_selective",
-        "Recompute attention scores",
-        "They are computed again in the backward pass.",
+        "Selective activation checkpointing",
+        "Attention scores are recomputed in the backward pass.",
         {"checkpointing": "selective"},
     ),
     Change(
         "checkpointing_full",
-        "Recompute every layer",
+        "Full activation checkpointing",
         "Each layer's forward pass runs a second time.",
         {"checkpointing": "full"},
     ),
     Change(
         "flash",
-        "Flash attention",
-        "No score matrix, no mask: rows must be packed or padded on the right.",
+        "FlashAttention",
+        "No score matrix, no mask: sequences must be packed or padded on the right.",
         {"attention": "flash"},
     ),
     Change(
@@ -75,66 +75,68 @@ CHANGES: Final = (
         "torch.compile, Liger or Transformer Engine.",
         {"kernels": "fused"},
     ),
-    Change("step", "Fused optimizer step", "No list of temporaries.", {"step": "fused"}),
+    Change(
+        "step", "Fused optimizer step", "No temporaries for all tensors at once.", {"step": "fused"}
+    ),
     Change(
         "loss_chunked",
-        "Loss in chunks",
-        "Logits are upcast a chunk at a time.",
+        "Chunked cross-entropy",
+        "Logits are upcast one chunk at a time.",
         {"loss": "chunked"},
     ),
     Change(
         "loss_fused",
-        "Loss fused with the head",
-        "Whole logits never exist.",
+        "Fused linear cross-entropy",
+        "The full logits never exist.",
         {"loss": "fused_linear"},
     ),
     Change(
         "activation_offload",
-        "Activations in host memory",
-        "They cross to the host and back.",
+        "Offload activations to CPU",
+        "They are copied to host memory and back.",
         {"activation_offload": True},
     ),
     Change(
         "optimizer_in_backward",
-        "Update within the backward pass",
-        "No clipping by the global norm, no accumulation.",
+        "Optimizer step in backward",
+        "No clipping by the global norm, no gradient accumulation.",
         {"optimizer_in_backward": True},
     ),
     Change(
         "paged",
-        "Paged moments",
-        "They wait in host memory and cross over in each step.",
+        "Paged optimizer states",
+        "They stay in host memory and are copied to the GPU in each step.",
         {"paged": True},
     ),
     Change(
         "offload",
-        "Optimizer in host memory",
-        "The host's processors update; it holds what the card no longer does.",
+        "Offload optimizer to CPU",
+        "The CPU updates the weights; optimizer states stay in host memory.",
         cluster={"offload": "optimizer"},
     ),
     Change(
         "sync",
-        "Gradients summed after each micro-batch",
-        "Each card waits with its share of them, and talks more often.",
+        "Reduce gradients after each micro-batch",
+        "Each GPU holds only its shard of them, and communicates more often.",
         {"no_sync": False},
     ),
     Change(
         "outputs",
-        "Logits let go of before the backward pass",
-        "`del` what the model answered once the loss is there.",
+        "Free the logits before backward",
+        "`del` the model output as soon as the loss is computed.",
         {"keeps_outputs": False},
     ),
     Change(
         "moments_int8",
-        "8-bit moments",
-        "One scale for 256 values.",
+        "8-bit optimizer states",
+        "One fp32 scale per 256 values.",
         {"moments": "int8"},
         kind="rounding",
     ),
     Change(
         "moments_bf16",
-        "bf16 moments",
-        "Slow averages lose their last digits.",
+        "bf16 optimizer states",
+        "Slow moving averages lose their last digits.",
         {"moments": "bf16"},
         kind="rounding",
     ),
@@ -181,7 +183,7 @@ def _of_this_job(job: Job) -> Iterator[Change]:
         yield Change(
             f"micro_batch_{fewer}",
             label,
-            "The same tokens a step.",
+            "The same tokens per step.",
             {"micro_batch": fewer, "grad_accum": more},
         )
     if _rounds_at_random(job.recipe):
@@ -191,20 +193,20 @@ def _of_this_job(job: Job) -> Iterator[Change]:
         yield from _BESIDE_TENSOR_PARALLEL
     if replicas(job) > 1:
         for name in SHARDINGS[job.cluster.stage + 1 :]:
-            label = f"ZeRO-{name[-1]} over {replicas(job)} cards"
+            label = f"ZeRO-{name[-1]} over {replicas(job)} GPUs"
             yield Change(name, label, _ZERO[name], cluster={"sharding": name})
 
 
 _PURE: Final = Change(
     "pure_bf16",
     "Stochastic rounding instead of a master copy",
-    f"To the nearest, {stall_share(2e-5, 1000):.0%} of weights could stand still at 2 × 10⁻⁵.",
+    f"Rounded to nearest, {stall_share(2e-5, 1000):.0%} of weights could stall at 2 × 10⁻⁵.",
     {"master": None, "rounding": "stochastic"},
     kind="rounding",
 )
 
 
-_BYTES: Final = "torchao's AdamW8bit does both; bitsandbytes and the runner round to the nearest."
+_BYTES: Final = "torchao's AdamW8bit does both; bitsandbytes and the runner round to nearest."
 
 
 def nobody_has(recipe: Recipe) -> bool:
@@ -226,10 +228,10 @@ def _adapters(recipe: Recipe) -> Iterator[Change]:
     lora = _plain(recipe)["lora"] or {"rank": _RANK}
     frozen = {"lora": lora, "master": None}
     if recipe.method == "full":
-        note = "Adapters train, the model's own weights stay."
+        note = "Only adapters train; the model's weights are frozen."
         yield Change("lora", "LoRA", note, {"method": "lora", **frozen}, kind="less")
     if recipe.method != "qlora":
-        note = "Adapters train; frozen weights keep 4 bits."
+        note = "Only adapters train; frozen weights are quantized to 4 bits."
         four_bits = {"method": "qlora", "base": "nf4", **frozen}
         yield Change("qlora", "QLoRA", note, four_bits, kind="less")
 
@@ -238,20 +240,20 @@ _BESIDE_TENSOR_PARALLEL: Final = (
     Change(
         "sequence_parallel",
         "Sequence parallelism",
-        "Norms and the residual stream are split, too.",
+        "Norms and the residual stream are sharded, too.",
         cluster={"sequence_parallel": True},
     ),
     Change(
         "loss_vocab_parallel",
-        "Loss split by vocabulary",
-        "Each rank keeps the logits of its share.",
+        "Vocab-parallel cross-entropy",
+        "Each rank holds the logits of its part of the vocabulary.",
         {"loss": "vocab_parallel"},
     ),
 )
 _ZERO: Final = {
-    "zero1": "Each card updates its share.",
-    "zero2": "Each card keeps the gradients of its share.",
-    "zero3": "Weights are gathered layer by layer, twice a step.",
+    "zero1": "Optimizer states are sharded.",
+    "zero2": "Gradients are sharded, too.",
+    "zero3": "Weights are sharded, too: all-gathered layer by layer, twice per step.",
 }
 
 

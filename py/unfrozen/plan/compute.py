@@ -104,13 +104,13 @@ def _assumptions(
 ) -> tuple[str, ...]:
     found = []
     if job.gpu is None:
-        found.append(f"No card is named; these are {gpu.name}.")
+        found.append(f"No GPU is named; this assumes {gpu.name}.")
     if mfu is None:
         found.append(measured.sentence() if measured else _products(job, gpu))
-        found.append(f"How sure: {_confidence(job)}")
+        found.append(f"Accuracy: {_confidence(job)}")
         found += _unmeasured(job) + _links(job, gpu)
     found.append(
-        f"Each card is counted at its limit of {gpu.power_watts} W, the most it may draw;"
+        f"Each GPU is counted at its power limit of {gpu.power_watts} W;"
         " hosts and cooling are not counted (PUE 1.0)."
     )
     return tuple(found)
@@ -120,14 +120,14 @@ def _products(job: Job, gpu: Gpu) -> str:
     """At which rate matmuls last, and who says so."""
     compute = job.recipe.compute
     rate, peak = sustained_tflops(gpu, compute), peak_tflops(gpu, compute)
-    told = f"matrix products last at {rate:.0f} of {peak:g} TFLOP/s"
+    text = f"matmuls sustain {rate:.0f} of {peak:g} TFLOP/s"
     exact = gpu.sustained_fp8_tflops if compute in LOW_BITS else gpu.sustained_tflops
     if exact and compute != "fp32":
-        return f"Measured elsewhere: {told} ({measured_sources(gpu)[0].partition(':')[0]})."
+        return f"Published measurement: {text} ({measured_sources(gpu)[0].partition(':')[0]})."
     if gpu.matmul_tflops:
-        return f"Assumed: {told}, {SUSTAINED_SHARE:g} of the best product that anyone measured."
+        return f"Assumed: {text}, {SUSTAINED_SHARE:g} of the best matmul anyone measured."
     return (
-        f"Assumed: {told}; the best product of a {gpu.name}, which nobody measured, reaches"
+        f"Assumed: {text}; the best matmul on a {gpu.name}, which nobody measured, reaches"
         f" {100 * UNMEASURED_SHARE:.0f}% of its peak."
     )
 
@@ -141,29 +141,31 @@ def _unmeasured(job: Job) -> list[str]:
     """What is assumed because nobody measured it."""
     found = []
     if job.recipe.kernels == "fused_block":
-        found.append("Assumed: fused blocks move what eager ones do outside norm and product.")
+        found.append(
+            "Assumed: fused blocks move as many bytes as eager ones outside norms and matmuls."
+        )
     if job.recipe.attention == "eager":
-        found.append(f"Assumed: eager attention moves {SCORE_BYTES} bytes a score and direction.")
+        found.append(f"Assumed: eager attention moves {SCORE_BYTES} bytes per score and direction.")
     return found
 
 
 def _links(job: Job, gpu: Gpu) -> list[str]:
     """What is assumed of the ways between GPUs, machines and the host, where the job uses them."""
     found, cards = [], job.cluster.gpus
-    reaches = f"reach {100 * (gpu.link_share or LINK_SHARE):.0f}% of their speed on paper"
+    reaches = f"reach {100 * (gpu.link_share or LINK_SHARE):.0f}% of their nominal speed"
     if cards > 1:
-        found.append(f"Assumed: communication hides behind products where it can; links {reaches}.")
+        found.append(f"Assumed: communication overlaps with matmuls where it can; links {reaches}.")
     if cards > gpu.node_gpus and cards > gpu.linked_gpus:
         found.append(
-            f"Assumed: {gpu.node_gpus} cards in a machine,"
-            f" {gpu.network_gb_s:g} GB/s a card between them."
+            f"Assumed: {gpu.node_gpus} GPUs per machine,"
+            f" {gpu.network_gb_s:g} GB/s per GPU between machines."
         )
     offloads = job.cluster.offload != "none"
     if offloads or job.recipe.paged or job.recipe.activation_offload:
-        share = f"{100 * LINK_SHARE:.0f}% of their speed on paper"
+        share = f"{100 * LINK_SHARE:.0f}% of their nominal speed"
         found.append(f"Assumed: links to the host ({gpu.host_gb_s:g} GB/s) reach {share}.")
     if offloads:
-        found.append(f"Assumed: the host updates {HOST_MEMORY_GB_S:g} GB/s for each card.")
+        found.append(f"Assumed: the CPU updates {HOST_MEMORY_GB_S:g} GB/s per GPU.")
     return found
 
 

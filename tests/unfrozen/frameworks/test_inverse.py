@@ -29,7 +29,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_fewest_gpus_are_those_that_the_plan_names(capsys: pytest.CaptureFixture[str]) -> None:
     job = SEVEN_B | {"gpu": "A100-80GB", "recipe": {"seq_len": 512}}
-    assert "2 of them would hold it under ZeRO-3" in printed(capsys, job)
+    assert "2 GPUs would hold it with ZeRO-3" in printed(capsys, job)
     text = printed(capsys, job, "--solve", "gpus")
     assert "Fewest GPUs, ZeRO-3: 2 × A100 80GB SXM; not sharded, no number of them" in text
     found = json.loads(printed(capsys, job, "--solve", "gpus", "--json"))["solve"]

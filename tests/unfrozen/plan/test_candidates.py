@@ -50,7 +50,7 @@ def test_the_master_copy_goes_only_for_stochastic_rounding(optimizer: str) -> No
     (change,) = [change for change in candidates(start) if change.key == "pure_bf16"]
     assert change.patch == {"recipe": {"master": None, "rounding": "stochastic"}}
     assert patched(start, change.patch).recipe.rounds
-    assert f"{stall_share(2e-5):.0%} of weights could stand still" in change.note
+    assert f"{stall_share(2e-5):.0%} of weights could stall" in change.note
 
 
 @pytest.mark.parametrize(

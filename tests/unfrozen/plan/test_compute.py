@@ -49,7 +49,7 @@ def test_no_price_no_cost() -> None:
 
 def test_what_is_assumed_is_said() -> None:
     told = " ".join(estimate(Job.read({"model": CONFIG}), 1e6).assumptions)
-    assert "No card is named" in told
+    assert "No GPU is named" in told
     assert "published runs on one card, half were within" in told
     assert "nine in ten" in told
     assert "limit of 400 W" in told
@@ -62,12 +62,12 @@ def test_what_is_assumed_of_links_is_said_where_they_are_used() -> None:
         return " ".join(estimate(Job.read(given), 1e6).assumptions)
 
     shared = {"gpus": 16, "sharding": "zero3"}
-    assert "8 cards in a machine, 50 GB/s a card" in told({}, shared)
-    assert "in a machine" not in told({}, shared, "GB200")
-    assert "in a machine" not in told({}, {"gpus": 8, "sharding": "zero3"})
+    assert "8 GPUs per machine, 50 GB/s per GPU" in told({}, shared)
+    assert "per machine" not in told({}, shared, "GB200")
+    assert "per machine" not in told({}, {"gpus": 8, "sharding": "zero3"})
     assert "links to the host (63 GB/s) reach 80%" in told({"activation_offload": True}, {})
-    assert "41 GB/s for each card" in told({}, shared | {"offload": "optimizer"})
-    assert "host updates" not in told({"paged": True}, {})
+    assert "41 GB/s per GPU" in told({}, shared | {"offload": "optimizer"})
+    assert "CPU updates" not in told({"paged": True}, {})
 
 
 def test_what_nobody_measured_is_said() -> None:
@@ -79,7 +79,7 @@ def test_what_nobody_measured_is_said() -> None:
     assert "SemiAnalysis" in told({})
     assert "nobody measured" not in told({})
     assert "fused blocks" in told({"kernels": "fused_block"})
-    assert "12 bytes a score" in told({"attention": "eager"})
+    assert "12 bytes per score" in told({"attention": "eager"})
     assert "published runs with adapters, half were within" in told({"method": "lora"})
 
 

@@ -54,15 +54,15 @@ class StepTime:
 
 
 CAUSES: Final = {
-    "products": "matrix products",
+    "products": "matmuls",
     "attention": "attention",
-    "memory": "kernels that only read and write memory",
-    "launches": "launching kernels",
-    "update": "the optimizer's update",
-    "host": "transfers to the host and its update",
-    "inside": "cards of the same machine",
-    "between": "the network between machines",
-    "bubbles": "bubbles of the pipeline",
+    "memory": "memory-bound kernels",
+    "launches": "kernel launches",
+    "update": "the optimizer step",
+    "host": "CPU offload",
+    "inside": "communication within a machine",
+    "between": "communication between machines",
+    "bubbles": "pipeline bubbles",
 }
 """What each part of a step's time is spent on, or waits for."""
 

@@ -16,9 +16,9 @@ def step(**seconds: float) -> StepTime:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (step(between=3, products=1), "the network between machines: three of four seconds"),
-        (step(products=96, memory=4), "matrix products: nearly every second"),
-        (step(host=1, products=0.5, attention=0.5), "the host and its update: one of two seconds"),
+        (step(between=3, products=1), "communication between machines: three of four seconds"),
+        (step(products=96, memory=4), "matmuls: nearly every second"),
+        (step(host=1, products=0.5, attention=0.5), "CPU offload: one of two seconds"),
     ],
 )
 def test_the_longest_part_binds(found: StepTime, told: str) -> None:
@@ -32,7 +32,7 @@ def test_the_second_longest_is_named_where_it_counts() -> None:
 
 def test_shares_are_told_in_hundredths_and_crumbs_left_out() -> None:
     assert spent_words(step(products=0.75, inside=0.245, launches=0.005)) == (
-        "75% matrix products, 24% cards of the same machine"
+        "75% matmuls, 24% communication within a machine"
     )
 
 
