@@ -224,7 +224,7 @@ def test_a_job_that_cannot_be_planned_is_one_line_on_stderr(
         (["--model", "gpt2", "--compare", "zero9"], "none, zero1, zero2, zero3, or key=value"),
         (["--model", "gpt2", "--compare", ","], "nothing to compare"),
         (["--model", "gpt2", "--compare", "batch=4"], "recipe.batch"),
-        (["--model", "gpt2", "--solve", "seq_len"], "name a card"),
+        (["--model", "gpt2", "--solve", "seq_len"], "--gpu H100"),
         (["--model", "gpt2", "--tokens", "0"], "tokens: got 0"),
         (["--model", "gpt2", "--price", "3"], "needs a number of tokens"),
         (["--model", "gpt2", "--tokens", "1B", "--mfu", "40"], "1e-06 … 1"),

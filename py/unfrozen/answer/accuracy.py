@@ -18,7 +18,7 @@ from unfrozen.plan import Plan, plan
 from unfrozen.units import GIB
 
 GROUPS: Final = {
-    "full": "Full fine-tuning on one card",
+    "full": "Full fine-tuning on one GPU",
     "sharded": "Sharded, tensor and context parallel",
     "adapters": "LoRA and QLoRA",
     "later": "Published, looked at afterwards",
@@ -183,7 +183,7 @@ def setting(job: Job) -> str:
         _CHECKPOINTING.get(recipe.checkpointing, ""),
         "activations offloaded" if recipe.activation_offload else "",
         f"{recipe.grad_accum} micro-batches" if recipe.grad_accum > 1 else "",
-        f"{cluster.gpus} cards" if cluster.gpus > 1 else "",
+        f"{cluster.gpus} GPUs" if cluster.gpus > 1 else "",
         _SHARDING.get(cluster.sharding, ""),
         f"tensor parallel {cluster.tensor_parallel}" if cluster.tensor_parallel > 1 else "",
         f"context parallel {cluster.context_parallel}" if cluster.context_parallel > 1 else "",

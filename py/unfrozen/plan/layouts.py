@@ -36,7 +36,7 @@ from unfrozen.plan.solve import fewest_gpus, min_gpus
 from unfrozen.plan.step_time import job_gpu, step_time
 from unfrozen.plan.timing.breakdown import StepTime
 
-MOST_CARDS: Final = 4096
+MOST_GPUS: Final = 4096
 RECOMPUTED: Final = ("none", "selective", "full")
 """Of `recipe.checkpointing`, the fastest first."""
 WHOLE_LOGITS: Final = ("logits_fp32", "logits_bf16")
@@ -49,8 +49,8 @@ def clusters(job: Job, gpus: int) -> Iterator[Cluster]:
 
     Raises PlanError for a number of GPUs that cannot be searched.
     """
-    if type(gpus) is not int or not 1 <= gpus <= MOST_CARDS:
-        bound = f"layouts are searched for 1 … {MOST_CARDS:,} cards"
+    if type(gpus) is not int or not 1 <= gpus <= MOST_GPUS:
+        bound = f"layouts are searched for 1 … {MOST_GPUS:,} GPUs"
         raise PlanError("gpus", gpus, bound, "name a number in between")
     for mesh in _meshes(job, gpus, DIMENSIONS):
         for sharing in _sharings(job, mesh, gpus):
@@ -330,7 +330,7 @@ def fewest_cards(planned: Plan) -> Job | None:
             shared = sharding if over_all.alike > 1 else "none"
             return replace(job, cluster=replace(over_all, sharding=shared))
     gpus = 1
-    while gpus <= MOST_CARDS:
+    while gpus <= MOST_GPUS:
         if _holds(job, gpus) and (found := layouts(job, gpus, most=1)):
             return found[0].job
         gpus *= 2

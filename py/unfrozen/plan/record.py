@@ -18,9 +18,9 @@ from unfrozen.plan.step_time import job_gpu
 KINDS: Final = {
     "adapters": "with adapters",
     "experts": "of models with experts",
-    "low": "with products of 8 bits or fewer",
-    "one": "on one card",
-    "machine": "on the cards of one machine",
+    "low": "with matmuls of 8 bits or fewer",
+    "one": "on one GPU",
+    "machine": "on the GPUs of one machine",
     "machines": "on several machines",
 }
 """Kinds of jobs, in the order in which a job is asked whether it is one, and in words."""

@@ -57,7 +57,9 @@ def largest(planned: Plan, key: str) -> int:
         raise PlanError("solve", key, f"solvable are {', '.join(MOST)}", "choose one")
     job = planned.job
     if job.gpu is None:
-        raise PlanError("gpu", "nothing", "only a card sets a limit to solve for", "name a card")
+        raise PlanError(
+            "gpu", "nothing", "only a GPU sets a limit to solve for", "name one: --gpu H100"
+        )
     capacity, now = job.gpu.capacity_bytes, getattr(job.recipe, key)
 
     def device_bytes(value: int) -> float:

@@ -118,7 +118,7 @@ def _present(held: Components) -> Components:
 def _check(job: Job) -> None:
     recipe = job.recipe
     if job.cluster.gpus > 1:
-        raise PlanError("cluster.gpus", job.cluster.gpus, "a timeline has one card", "set it to 1")
+        raise PlanError("cluster.gpus", job.cluster.gpus, "a timeline has one GPU", "set it to 1")
     if recipe.method != "full":
         bound = "a timeline is drawn where every weight trains"
         raise PlanError("recipe.method", recipe.method, bound, "set it to full")

@@ -79,5 +79,5 @@ def test_a_setting_names_what_differs_from_the_plainest_step() -> None:
         }
     )
     words = setting(special)
-    for part in ("8-bit moments", "full recomputation", "loss in chunks", "8 cards", "ZeRO-3"):
+    for part in ("8-bit moments", "full recomputation", "loss in chunks", "8 GPUs", "ZeRO-3"):
         assert part in words

@@ -50,7 +50,7 @@ def test_no_price_no_cost() -> None:
 def test_what_is_assumed_is_said() -> None:
     told = " ".join(estimate(Job.read({"model": CONFIG}), 1e6).assumptions)
     assert "No GPU is named" in told
-    assert "published runs on one card, half were within" in told
+    assert "published runs on one GPU, half were within" in told
     assert "nine in ten" in told
     assert "limit of 400 W" in told
     assert "communication" in " ".join(estimate(JOB, 1e6).assumptions)

@@ -142,7 +142,7 @@ def test_the_bounds_are_those_of_a_recipe() -> None:
 
 def test_only_a_card_sets_a_limit_and_only_some_keys_can_be_solved() -> None:
     planned = plan({"model": LLAMA_1B})
-    with pytest.raises(PlanError, match="name a card"):
+    with pytest.raises(PlanError, match="name one: --gpu"):
         largest(planned, "seq_len")
     with pytest.raises(PlanError, match="micro_batch, seq_len"):
         largest(planned, "grad_accum")
