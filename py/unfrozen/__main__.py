@@ -103,6 +103,12 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_job_options(command)
+    _add_question_options(command)
+    return top
+
+
+def _add_job_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("job", nargs="?", help="a JSON file with one job or a list of jobs; - reads stdin")
     add(
@@ -114,6 +120,10 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
     add("--cluster", metavar="JSON", help="keys of the cluster, such as '{\"gpus\": 8}'")
     add("--gpu", metavar="NAME", help="the GPU, such as H100")
     add("--framework", metavar="NAME", help="whose defaults apply to keys that the job leaves out")
+
+
+def _add_question_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     add("--explain", action="store_true", help="every term of the peak with its formula")
     add("--all-gpus", action="store_true", help="which GPUs can hold the job")
     add("--solve", choices=KEYS, help="largest value that fits, fewest GPUs, fastest layout")
@@ -143,7 +153,6 @@ def parser(program: str = "python -m unfrozen") -> argparse.ArgumentParser:
         help=f"file of `unfrozen calibrate`; default: ${CALIBRATION_ENV}",
     )
     add("--json", action="store_true", help="print JSON")
-    return top
 
 
 # --- what is asked ------------------------------------------------------------------------------
