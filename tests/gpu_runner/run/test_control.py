@@ -177,7 +177,7 @@ def test_a_torn_or_foreign_file_is_said_once_and_changes_nothing(
     child.join()
     assert_same(run, undisturbed)
     said = [event["text"] for event in events(run) if event["kind"] == "alert"]
-    assert sum("is not obeyed" in text for text in said) == 1
+    assert sum("is ignored" in text for text in said) == 1
 
 
 def test_a_terminal_says_that_the_run_is_paused_and_by_whom_it_was_stopped(

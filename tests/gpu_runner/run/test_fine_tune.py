@@ -163,7 +163,7 @@ def test_an_output_directory_that_exists_is_refused(
 def test_a_runs_directory_that_cannot_be_made_is_said(
     config: TrainConfig, console: Console, sums_file: Path
 ) -> None:
-    with pytest.raises(SystemFailure, match="no run can be kept there"):
+    with pytest.raises(SystemFailure, match="cannot create a run there"):
         fine_tune(resolve({**config.as_json(), "runs": str(sums_file / "x")}), console)
 
 
@@ -202,7 +202,7 @@ def test_a_run_with_updates_within_the_backward_pass_goes_on_with_as_many_proces
 ) -> None:
     early = replace(config, optimizer_in_backward=True, clip=0.0, grad_accum=2)
     check_processes(early, World(size=2))
-    with pytest.raises(UsageError, match="go on with that many processes"):
+    with pytest.raises(UsageError, match="resume with that many processes"):
         check_processes(early, World())
 
 

@@ -50,7 +50,7 @@ def test_processes_of_one_cpu_share_its_machine(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_a_price_there_is_none_and_a_currency_alone_is_refused() -> None:
     assert Price.of(None, "USD", "cuda", 1) is None
-    with pytest.raises(UsageError, match="currency EUR would change nothing: give --price"):
+    with pytest.raises(UsageError, match="--currency 'EUR' has no effect: give --price"):
         config(currency="EUR")
 
 
