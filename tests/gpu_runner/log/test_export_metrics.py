@@ -65,7 +65,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones(run: Path) -> None:
 
 
 def test_a_directory_without_a_log_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no run: it has no events\.jsonl"):
+    with pytest.raises(CheckpointError, match=r"not a run: it has no events\.jsonl"):
         export_metrics(tmp_path, "csv")
 
 

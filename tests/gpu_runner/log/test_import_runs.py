@@ -122,7 +122,7 @@ def test_a_name_may_be_given(tmp_path: Path) -> None:
     ("make", "said"),
     [
         (lambda path: path / "none", "it is not there"),
-        (lambda path: path, "nothing of another tool is in it; expected is a trainer_state"),
+        (lambda path: path, "there is no run of another tool in it; expected is a trainer_state"),
         (lambda path: state(path, 4, "x.json").with_name("link"), "it is a link"),
     ],
 )

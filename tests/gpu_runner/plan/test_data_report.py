@@ -30,7 +30,7 @@ def printed(encoder: Encoder, **look: bool) -> str:
 
 def test_in_a_pipe_trained_tokens_stand_in_brackets() -> None:
     said = printed(Encoder(tiny_llama.tokenizer(), 50))
-    assert "The first row, trained tokens in [brackets]:\na:1  (7 tokens, 2 trained)\n" in said
+    assert "The first example, trained tokens in [brackets]:\na:1  (7 tokens, 2 trained)\n" in said
     assert "\n1+1=⏎[2][</s>]\n" in said
     assert "\x1b" not in said
 
