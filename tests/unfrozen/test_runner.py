@@ -47,7 +47,7 @@ def test_its_words_are_those_of_the_command_line() -> None:
 def test_only_those_that_round_as_asked_may_be_asked_to(optimizer: str, rounding: str) -> None:
     choices = {"optimizer": optimizer, "rounding": rounding, "params": "bf16"}
     if rounding != "nearest" and optimizer not in runner.ROUNDED:
-        with pytest.raises(UsageError, match=f"{optimizer} rounds to the nearest"):
+        with pytest.raises(UsageError, match=f"{optimizer} rounds to nearest"):
             predicted("llama", **choices)
         return
     found = predicted("llama", **choices)
