@@ -1,7 +1,6 @@
 /** The page's entry. The article is complete without it; this makes it live. */
 
 import "./page/theme-toggle.js";
-import "./page/print.js";
 import "./cells/python-status.js";
 import "./run/view/runner-status.js";
 import "./tables/data-table.js";
@@ -13,11 +12,10 @@ import "./lab/page-run.js";
 import { goToPlace, isAddressed, keepStates } from "./page/address.js";
 import { spellCommands } from "./run/command-line.js";
 import { takeToken } from "./run/token.js";
-import { bringContents } from "./page/contents.js";
+import { bringContents, followReading } from "./page/contents.js";
 import { addCopyButtons } from "./page/copy-listings.js";
 import { addHoverNotes } from "./page/hover-notes.js";
 import { nearTheWindow } from "./page/near-the-window.js";
-import { followReading } from "./page/toc.js";
 
 takeToken();
 keepStates();

@@ -4,7 +4,7 @@ import gzip
 import os
 from pathlib import Path
 
-from site_builder.compress import LEAST_BYTES, MOST_RATIO, compress
+from site_builder.page import LEAST_BYTES, MOST_RATIO, compress
 
 
 def test_what_shrinks_lies_there_in_both_forms_and_nothing_else_does(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from site_builder.questions import PARTS, read_questions
+from site_builder.quiz import PARTS, read_questions
 from unfrozen.exercises import compute_it, find_the_lie
 
 ARTICLE = Path(__file__).parents[2] / "web" / "article"

@@ -1,7 +1,7 @@
 /** The bar under a cell's source: what can be done (Run, Stop, Reset) and what is going on. */
 
 import { python } from "../python/client.js";
-import { textButton } from "../figures/text-button.js";
+import { textButton } from "../figures/tools.js";
 
 /** @typedef {"" | "waiting" | "running" | "ended"} Stage */
 

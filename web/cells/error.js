@@ -1,6 +1,6 @@
 /** A cell's error: the traceback as text, with each line of a cell a button that leads there. */
 
-import { textButton } from "../figures/text-button.js";
+import { textButton } from "../figures/tools.js";
 
 const FRAME = /^(\s*File "<([^">]+)>", )(line (\d+))(.*)$/;
 

@@ -7,9 +7,12 @@
  */
 
 import { errorView } from "./error.js";
-import { readPlots, readTable } from "./published.js";
 import { TextStream } from "./stream.js";
-import { textButton } from "../figures/text-button.js";
+import { textButton } from "../figures/tools.js";
+import { check, read } from "../schema/check.js";
+import { shapes } from "../schema/schema.js";
+
+const MAX_LENGTH = 32_000_000; // characters, as in `unfrozen.publish`
 
 // From top to bottom.
 const SLOTS = [
@@ -206,4 +209,22 @@ function nextPaint() {
     setTimeout(resolve, 100);
     requestAnimationFrame(() => requestAnimationFrame(resolve));
   });
+}
+
+// A cell may have replaced what `unfrozen.publish` checks in its own Python: it is checked again here.
+
+/** @param {string} json @returns {object[] | null} the table, alone in a list; null: it is none */
+function readTable(json) {
+  const table = checked(json, shapes().table);
+  return table && [table];
+}
+
+/** @param {string} json @returns {object[] | null} all plots; null: one of them is none */
+function readPlots(json) {
+  return checked(json, shapes().plots);
+}
+
+function checked(json, shape) {
+  const { value, problem } = read(json, MAX_LENGTH);
+  return problem ? null : check(shape, value).value;
 }

@@ -9,7 +9,7 @@
 
 import { python } from "../python/client.js";
 import { planner } from "../python/planner.js";
-import { textButton } from "../figures/text-button.js";
+import { textButton } from "../figures/tools.js";
 
 const GONE = "The names that cells had defined are gone; Run all defines them again.";
 

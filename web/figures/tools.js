@@ -1,4 +1,4 @@
-/** The quiet row of buttons under a figure, and the line that says what they did. */
+/** Text buttons, and the row of quiet ones under a figure with the line that reports what they did. */
 
 import { h } from "./vnode.js";
 
@@ -44,4 +44,22 @@ export function keepFocus(figure, draw) {
         ? `[data-action="${action}"]`
         : part && `.${part}`;
   if (selector) figure.querySelector(selector)?.focus({ preventScroll: true });
+}
+
+/**
+ * Returns a button with a text label.
+ * @param {string} name its class
+ * @param {string} text
+ * @param {() => void} onClick not called while the button is aria-disabled
+ * @returns {HTMLButtonElement}
+ */
+export function textButton(name, text, onClick) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = name;
+  button.textContent = text;
+  button.addEventListener("click", () => {
+    if (button.getAttribute("aria-disabled") !== "true") onClick();
+  });
+  return button;
 }

@@ -3,8 +3,9 @@
  * the list where the reader is. Without this script the button is a link that leads to the list.
  */
 
-import { textButton } from "../figures/text-button.js";
+import { textButton } from "../figures/tools.js";
 
+const READING_LINE = 0.3; // of the window, from its top
 const BESIDE = "(min-width: 1100px)"; // from there on the list stands beside the text, see style/base/page.css
 
 /**
@@ -42,4 +43,41 @@ export function bringContents(link, nav) {
     button.focus({ preventScroll: true });
   });
   matchMedia(BESIDE).addEventListener("change", close);
+}
+
+/**
+ * Marks the reading position in the list: the last heading above the reading line.
+ * @param {HTMLElement} nav the baked `<nav class="toc">`
+ */
+export function followReading(nav) {
+  const links = [...nav.querySelectorAll("a[href^='#']")];
+  const headings = links.map((link) => document.getElementById(link.hash.slice(1)));
+  let waiting = false;
+
+  const mark = () => {
+    waiting = false;
+    const line = innerHeight * READING_LINE;
+    const atEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
+    const passed = headings.findLastIndex((h) => atEnd || h.getBoundingClientRect().top <= line);
+    const current = Math.max(passed, 0); // above the first heading, the first chapter comes next
+    links.forEach((link, index) => setCurrent(link, index === current));
+  };
+
+  const later = () => {
+    if (!waiting) requestAnimationFrame(mark);
+    waiting = true;
+  };
+  addEventListener("scroll", later, { passive: true });
+  addEventListener("resize", later);
+  mark();
+}
+
+function setCurrent(link, isCurrent) {
+  if (isCurrent) link.setAttribute("aria-current", "location");
+  else link.removeAttribute("aria-current");
+  link.closest("nav > ol > li").toggleAttribute("data-reading", chapterIsRead(link));
+}
+
+function chapterIsRead(link) {
+  return link.closest("nav > ol > li").querySelector("[aria-current]") !== null;
 }

@@ -1,7 +1,7 @@
 /** A Copy button on what a reader is to type or to paste: commands, and the entry that cites the article. */
 
 import { copyText } from "../figures/file.js";
-import { textButton } from "../figures/text-button.js";
+import { textButton } from "../figures/tools.js";
 
 const COPIED = 'pre > code:is(.language-sh, .language-bibtex)';
 const SAID_MS = 2000;

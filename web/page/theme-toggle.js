@@ -41,3 +41,8 @@ export class ThemeToggle extends HTMLElement {
 }
 
 customElements.define("theme-toggle", ThemeToggle);
+
+// Paper is white. CSS follows by itself (style/base/tokens.css), but a canvas is painted already: the page
+// turns light while it prints, and its charts repaint.
+addEventListener("beforeprint", () => applyTheme("light"), { capture: true }); // before any chart hears of it
+addEventListener("afterprint", () => applyTheme(savedTheme()));

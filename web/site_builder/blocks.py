@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
 from site_builder import diagrams, lab, lora_runs
 from site_builder.accuracy import draw
-from site_builder.cells import embedded_json
-from site_builder.context import PageContext
+from site_builder.cells import CellBaker, embedded_json
+from site_builder.citations import Bibliography
 from site_builder.errors import SiteError
-from site_builder.highlight import highlighted
+from site_builder.listing import highlighted
 from site_builder.project import project
+from site_builder.renderings import Renderings
 from unfrozen import decision, planner
 from unfrozen.events import METRICS
 
@@ -27,6 +28,17 @@ TAKEAWAYS_MARK: Final = "<!--takeaways-->"
 QUIZ_MARK: Final = "<!--quiz:{words}:{where}-->"
 _BREAKS: Final = re.compile(r"(?<=[/_])")
 _UNITS_SAID: Final = ("nats", "seconds", "bytes")  # the others stand in what a metric means
+
+
+@dataclass
+class PageContext:
+    """What the chapters of one page share: interpreter, bibliography, renderings, figures."""
+
+    bibliography: Bibliography
+    renderings: Renderings
+    baker: CellBaker
+    figures: dict[str, int] = field(default_factory=dict)
+    takeaways: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

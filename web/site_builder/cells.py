@@ -24,7 +24,7 @@ from typing import Any
 from pycell.cell import run_cell
 from pycell.window import make_js_module
 from site_builder.errors import SiteError
-from site_builder.highlight import highlighted
+from site_builder.listing import highlighted
 from site_builder.renderings import Renderings
 from unfrozen.reader.guesses import GUESSES
 

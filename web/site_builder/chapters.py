@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from site_builder.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK
+from site_builder.blocks import BIBLIOGRAPHY_MARK, TAKEAWAYS_MARK, PageContext
 from site_builder.cells import CellBaker
 from site_builder.citations import Bibliography
-from site_builder.context import PageContext
 from site_builder.errors import SiteError
 from site_builder.quiz import Quiz
 from site_builder.renderings import Renderings

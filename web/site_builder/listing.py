@@ -1,4 +1,4 @@
-"""Functions printed from the file they run in: the article cannot show what is no longer so.
+"""Highlighted code, and functions printed from the file they run in, so that neither can go stale.
 
     ```source gpu_runner/train/loop.py train_step
 
@@ -13,10 +13,23 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from pygments import highlight  # type: ignore[import-untyped]
+from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
+from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
+from pygments.util import ClassNotFound  # type: ignore[import-untyped]
+
 from site_builder.errors import SiteError
-from site_builder.highlight import highlighted
 
 PY: Final = Path(__file__).resolve().parents[2] / "py"
+
+
+def highlighted(source: str, language: str, where: str) -> str:
+    """Mark up `source`, changing no character of its text; SiteError for an unknown language."""
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    except ClassNotFound as raised:
+        raise SiteError(where, f"no highlighter for a block marked {language!r}") from raised
+    return str(highlight(source, lexer, HtmlFormatter(nowrap=True)))
 
 
 def source_listing(words: list[str], where: str, folder: Path = PY) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
+from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -11,7 +13,6 @@ from markupsafe import Markup
 from site_builder.assets import FONT_LICENCES, WEB, write_assets
 from site_builder.cells import embedded_json
 from site_builder.chapters import Chapter, print_chapters
-from site_builder.compress import compress
 from site_builder.project import AUTHORS, SUBTITLE, TITLE, project
 from unfrozen.schema import page_schema, policy
 
@@ -19,6 +20,9 @@ DESCRIPTION = (
     "An article about full fine-tuning that you can run: live Python in the page, "
     "and a real training run on your own machine, drawn as it happens."
 )
+SUFFIX: Final = ".gz"
+LEAST_BYTES: Final = 1000
+MOST_RATIO: Final = 0.9
 
 
 def build_site(out: Path, article: Path = WEB / "article") -> list[Chapter]:
@@ -52,3 +56,16 @@ def build_site(out: Path, article: Path = WEB / "article") -> list[Chapter]:
     (out / "index.html").write_text(html + "\n", encoding="utf-8")
     compress(out)
     return chapters
+
+
+def compress(folder: Path) -> None:
+    """Write `NAME.gz` beside each file below `folder` that shrinks by it, without a date.
+
+    `gpu_runner.serve.site` sends them, and so does nginx with `gzip_static on`.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix != SUFFIX and path.stat().st_size >= LEAST_BYTES:
+            data = path.read_bytes()
+            packed = gzip.compress(data, 6, mtime=0)
+            if len(packed) <= MOST_RATIO * len(data):
+                path.with_name(path.name + SUFFIX).write_bytes(packed)

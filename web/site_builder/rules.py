@@ -15,13 +15,11 @@ from mdit_py_plugins.container import container_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from site_builder.blocks import BLOCKS
+from site_builder.blocks import BLOCKS, PageContext
 from site_builder.cells import CellTag
-from site_builder.context import PageContext
 from site_builder.errors import SiteError
 from site_builder.facts import Facts
-from site_builder.highlight import highlighted
-from site_builder.listing import source_listing
+from site_builder.listing import highlighted, source_listing
 from site_builder.sliders import Sliding
 from site_builder.syntax import add_syntax
 

@@ -6,7 +6,7 @@ import pytest
 
 from site_builder.chapters import print_chapters
 from site_builder.errors import SiteError
-from site_builder.questions import read_questions
+from site_builder.quiz import read_questions
 
 FACTS = ["facts = '''", "N = 7e9", "'''", ""]
 QUESTION = ["[size]", 'question = "How large?"', ""]
