@@ -1,6 +1,7 @@
 """Blocks of the chapters: takeaways gathered at the end, answers that open, names with meanings."""
 
 import re
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_every_metric_has_its_row_with_its_meaning(tmp_path: Path) -> None:
     rows = dict(re.findall(r"<dt[^>]*><code>(.*?)</code></dt>\n<dd>(.*?)</dd>", html))
     assert list(rows) == [metric.name for metric in METRICS]
     for metric in METRICS:
-        assert metric.meaning in rows[metric.name]
+        assert escape(metric.meaning) in rows[metric.name]
 
 
 def test_every_instant_and_component_of_a_run_has_a_meaning_in_the_glossary() -> None:
