@@ -86,12 +86,12 @@ def damaged(host: Host) -> Callable[[], object]:
 
 
 MISHAPS = [
-    (missing("python/worker.js"), "its script could not be loaded"),
     (missing("pyodide/pyodide.asm.wasm"), "server answered 404 for pyodide/pyodide.asm.wasm"),
     (broken_off(".whl"), "numpy"),
     (missing(MODEL), "The model could not be downloaded: the server answered 404"),
     (broken_off(".safetensors"), "The download of The model broke off"),
     (damaged, "model.safetensors arrived damaged"),
+    (missing("python/worker.js"), "its script could not be loaded"),  # once all files are here
 ]
 
 

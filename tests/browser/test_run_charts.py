@@ -145,12 +145,12 @@ def test_the_loss_is_smoothed_on_request_and_its_numbers_stay(reader: RunReader)
     page = reader.page
     one = chart(page, "Loss on the task")
     page.get_by_label("Smooth the loss").check()
-    expect(one.locator(".run-chart-note")).to_contain_text("moving mean")
+    expect(one.locator(".run-chart-note")).to_contain_text("moving average")
     one.locator("canvas").wait_for()  # the one that was there before had other lines
     one.locator(".run-stage").focus()
     page.keyboard.press("End")
     expect(one.locator(".run-readout")).to_contain_text("each batch ")
-    expect(one.locator(".run-readout")).to_contain_text("moving mean ")
+    expect(one.locator(".run-readout")).to_contain_text("moving average ")
 
 
 def test_norm_and_step_time_have_charts_and_facts_of_their_own(reader: RunReader) -> None:

@@ -63,7 +63,7 @@ def press(page: Page, name: str) -> None:
     page.keyboard.press("Enter")
 
 
-def said(page: Page, element: str = "run-orders") -> Any:
+def said(page: Page, element: str = "run-commands") -> Any:
     """Where the line beneath the buttons, or beneath the form, is read aloud from."""
     return expect(page.locator(f"{element} [role=status]"))
 
@@ -121,12 +121,12 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
     step = reader.brief["step"]
     expect(page.locator("runner-status")).to_contain_text(f"paused, {step}/8000")
     assert page.evaluate(FOCUS) == "Resume"  # the same button, with another word on it
-    press(page, "Save now")
+    press(page, "Save checkpoint")
     said(page).to_have_text(f"Step {step} is saved.")
     directory.verify(run / "checkpoints" / f"step-{step:06d}")
     assert reader.brief["step"] == step
     press(page, "Resume")
-    said(page).to_have_text("Training goes on.")
+    said(page).to_have_text("Training resumed.")
     reader.wait(lambda: reader.brief["step"] > step, "steps after the pause")
 
     press(page, "Stop…")
@@ -137,13 +137,13 @@ def test_a_run_is_paused_saved_resumed_stopped_and_started_again_by_the_keyboard
     assert f"unfrozen resume {run.name}" in page.locator(".run-notice").inner_text()
     assert events(run)[-1]["reason"] == "asked to stop by the page"
 
-    assert page.locator("run-orders button:visible").all_inner_texts() == ["Resume"]
+    assert page.locator("run-commands button:visible").all_inner_texts() == ["Resume"]
     step = reader.brief["step"]
     press(page, "Resume")
     press(page, "Cancel")
     said(page).to_have_text("")
     press(page, "Resume")
-    said(page).to_contain_text("Starting it again")
+    said(page).to_contain_text("Restarting")
     reader.wait(lambda: reader.brief["step"] > step, "steps of the second attempt")
     reader.wait_notice("live")
     stop(page, reader)
@@ -195,7 +195,7 @@ def test_buttons_wait_for_a_server_that_is_gone_and_for_a_run_that_does_not_hear
         deaf.send_signal(signal.SIGUSR1)
     reader.wait_notice("finished")
     said(page).to_have_text("The run ended before it could pause.")
-    assert page.locator("run-orders button:visible").count() == 0
+    assert page.locator("run-commands button:visible").count() == 0
 
 
 def test_a_killed_run_is_started_again_from_the_page(
@@ -207,7 +207,7 @@ def test_a_killed_run_is_started_again_from_the_page(
     reader.wait_notice("trainer-gone")
     press(page, "Resume")
     reader.wait_notice("live")
-    assert page.locator("run-orders button:visible").first.inner_text() == "Pause"
+    assert page.locator("run-commands button:visible").first.inner_text() == "Pause"
     stop(page, reader)
     assert reader.state["marked"]  # news that it was started does not make the page read it anew
 
@@ -219,8 +219,8 @@ def test_a_server_that_allows_nothing_has_no_buttons(page: Page, serve_site: Ser
         reader = RunReader(page, serve_site.url)
         reader.choose("live:watched")
         reader.wait(lambda: reader.brief["step"] == 5, "steps")
-        assert page.locator("run-orders, run-start").count() == 0
-        assert not [url for url in fetched if "run-orders" in url or "run-start" in url]
+        assert page.locator("run-commands, run-start").count() == 0
+        assert not [url for url in fetched if "run-commands" in url or "run-start" in url]
         trainer.terminate()
 
 
@@ -236,6 +236,6 @@ def test_axe_finds_nothing_in_the_buttons_and_nothing_sticks_out(
         page.locator("run-start summary").click()
         for _ in range(2):
             assert objections(page, "run-view", *looks) == []
-            page.locator("run-orders .button:visible").last.click()
+            page.locator("run-commands .button:visible").last.click()
         trainer.terminate()
     context.close()

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page
 
 from accessibility import objections
 from browser.run_reader import RunReader, written
-from run.told_rows import row, scored, told
+from run.example_events import row, scored, told
 
 PANEL = "run-view .run-rows-slot"
 LINE = "(token) => getComputedStyle(token).borderBottomStyle"

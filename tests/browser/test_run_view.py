@@ -146,7 +146,7 @@ def test_a_silent_trainer_is_called_stalled(reader: RunReader, serve_site: Any) 
     with write(serve_site.runs, "silent", *options) as trainer:
         reader.wait(lambda: reader.state["run"] == "silent", "silent")
         reader.wait_notice("stalled")  # it promised a beat a second, and is patiently waited for
-        assert "promised a sign of life every 1 s" in text(reader.page, ".run-state")
+        assert "promised a heartbeat every 1 s" in text(reader.page, ".run-state")
         trainer.kill()
     reader.wait_notice("trainer-gone")
 

@@ -73,7 +73,7 @@ def test_a_server_with_a_new_token_says_so_and_lets_the_page_in_by_its_new_addre
         server.kill()
         server.token = server.token[::-1]
         server.start()
-        reader.wait_notice("not-let-in")
+        reader.wait_notice("access-denied")
         page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
         trainer.send_signal(signal.SIGUSR1)
         reader.wait_notice("finished")

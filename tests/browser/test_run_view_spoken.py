@@ -102,7 +102,7 @@ def test_an_address_without_its_key_says_which_one_to_open(page: Page, server: S
     reader.wait_notice("no-key-in-this-address")
     words = page.locator("run-view .run-state").inner_text()
     assert "Open the address that the server printed" in words
-    expect(page.locator("runner-status")).to_have_text("No key in this address")
+    expect(page.locator("runner-status")).to_have_text("No token in this address")
     page.evaluate("(token) => { location.hash = `t=${token}`; }", server.token)
     reader.wait_notice("finished")
 

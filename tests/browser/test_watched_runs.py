@@ -47,10 +47,11 @@ def test_a_watched_run_shows_its_trainer_and_obeys_its_commands(page: Page, serv
         reader.wait(lambda: reader.brief["step"] >= 3, "steps")
         assert reader.state["start"]["trainer"] == "a loop of its own"
         expect(page.locator(".run-facts").first).to_contain_text("watched: a loop of its own")
-        save = page.get_by_role("button", name="Save now", exact=True)
+        save = page.get_by_role("button", name="Save checkpoint", exact=True)
         expect(save).to_have_attribute("aria-disabled", "true")
         expect(save).to_have_attribute(
-            "title", "The loop that trains this run does not hear that: it is only watched."
+            "title",
+            "The loop that trains this run does not support that command.",
         )
         page.get_by_role("button", name="Pause", exact=True).click()
         reader.wait_notice("paused")

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from house.tree import ROOT, tracked_names
+from unfrozen.events import METRICS
 
 GUIDE = (ROOT / "docs" / "contributing.md").read_text()
 STEP = re.compile(r"^(\d+)\. `([^`]+)`: `([^`]+)` – \S", re.MULTILINE)
@@ -16,12 +17,23 @@ EXAMPLES = {
 
 
 def test_it_is_one_page() -> None:
-    assert GUIDE.count("\n") <= 90
+    assert GUIDE.count("\n") <= 100
 
 
 def test_every_kind_of_addition_has_an_example() -> None:
-    kinds = {"A widget", "A planner setting", "A memory term", "An optimizer", "A chapter"}
+    kinds = {"A widget", "A planner setting", "A memory term", "A metric", "An optimizer"}
+    kinds |= {"A chapter"}
     assert set(EXAMPLES) == kinds
+
+
+def test_a_metric_with_a_chart_is_named_in_no_script_of_the_page() -> None:
+    charted = [metric.name for metric in METRICS if metric.chart]
+    scripts = [name for name in tracked_names() if name.startswith("web/") and name.endswith(".js")]
+    assert charted
+    assert scripts
+    for script in scripts:
+        text = (ROOT / script).read_text()
+        assert not [name for name in charted if f'"{name}"' in text], script
 
 
 def test_a_planner_setting_is_added_in_two_product_files() -> None:

@@ -4,19 +4,19 @@ import "./baked.mjs";
 import { createInterface } from "node:readline";
 import { emptyRun, fold } from "../../web/run/fold.js";
 import { parseEvent, parseLines } from "../../web/run/log-lines.js";
-import { ordersOf, startOf } from "../../web/run/commands.js";
+import { commandState, launchState } from "../../web/run/commands.js";
 import { eventsOf, pageRuns } from "../../web/run/page-runs.js";
 import { PageTrainer } from "../../web/run/page-trainer.js";
-import { program, typed } from "../../web/run/command-line.js";
+import { program, spellCommand } from "../../web/run/command-line.js";
 import { replay } from "../../web/run/replay.js";
 import { followLines, SseParser } from "../../web/run/event-stream.js";
-import { healthOf, noticeOf } from "../../web/run/notices.js";
+import { judgeHealth, makeNotice } from "../../web/run/notices.js";
 import { followRun } from "../../web/run/follow.js";
 import { alignedData, lonePoints } from "../../web/run/view/chart-options.js";
 import * as numbers from "../../web/figures/number.js";
-import { rowsView, shown } from "../../web/run/view/examples.js";
+import { examplesView, revealHidden } from "../../web/run/view/examples.js";
 import { h, toHtml } from "../../web/figures/vnode.js";
-import { Spoken } from "../../web/run/view/announcements.js";
+import { Announcements } from "../../web/run/view/announcements.js";
 
 const realTimeout = globalThis.setTimeout;
 const folded = (events) => events.reduce(fold, emptyRun());
@@ -24,9 +24,9 @@ const folded = (events) => events.reduce(fold, emptyRun());
 const hurry = () => {
   globalThis.setTimeout = (call, ms, ...rest) => realTimeout(call, ms > 5000 ? ms : 0, ...rest);
 };
-const known = { alignedData, emptyRun, fold, folded, followLines, healthOf, hurry, lonePoints, noticeOf, numbers };
-Object.assign(known, { eventsOf, ordersOf, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, startOf, typed });
-Object.assign(known, { followRun, h, parseLines, rowsView, shown, Spoken, toHtml });
+const known = { alignedData, emptyRun, fold, folded, followLines, judgeHealth, hurry, lonePoints, makeNotice, numbers };
+Object.assign(known, { eventsOf, commandState, pageRuns, PageTrainer, parseEvent, program, replay, SseParser, launchState, spellCommand });
+Object.assign(known, { followRun, h, parseLines, examplesView, revealHidden, Announcements, toHtml });
 const AsyncFunction = (async () => {}).constructor;
 const named = (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 

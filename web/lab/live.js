@@ -3,9 +3,9 @@
  * place and shows the newest run in a `<run-view>` of its own.
  */
 
-import { eventsOf, forget, keep, keptRuns, pageRuns } from "../run/page-runs.js";
+import { deleteRun, eventsOf, loadSavedRuns, pageRuns, saveRun } from "../run/page-runs.js";
 import { trainer } from "../run/page-trainer.js";
-import { typed } from "../run/command-line.js";
+import { spellCommand } from "../run/command-line.js";
 import { planeView } from "./plane.js";
 import { answersView, pageRunView, runsView } from "./view.js";
 import "../run/view/run-view.js";
@@ -33,7 +33,7 @@ export class LivePageRun {
     this.#listen();
     this.#drawStatus();
     this.#drawRuns();
-    void this.#recall();
+    void this.#loadSaved();
   }
 
   get choices() {
@@ -47,7 +47,7 @@ export class LivePageRun {
       const value = given[dial.name] ?? dial.stops[dial.at];
       const stop = dial.stops.indexOf(value);
       if (stop < 0) this.#more[dial.name] = value;
-      this.#turn(dial, stop < 0 ? nearest(dial.stops, value) : stop, value);
+      this.#setDial(dial, stop < 0 ? nearest(dial.stops, value) : stop, value);
     }
     const known = new Set(this.view.dials.map(({ name }) => name));
     for (const [name, value] of Object.entries(given)) if (!known.has(name)) this.#more[name] = value;
@@ -86,27 +86,27 @@ export class LivePageRun {
     trainer.addEventListener("status", () => this.#drawStatus());
     pageRuns.addEventListener("change", () => this.#runsChanged());
     this.#find(".pr-start").addEventListener("click", () => this.#startOrStop());
-    this.#find(".pr-grid").addEventListener("input", ({ target }) => this.#turned(target));
+    this.#find(".pr-grid").addEventListener("input", ({ target }) => this.#dialChanged(target));
     this.#find(".chips").addEventListener("click", ({ target }) => this.#preset(target.dataset.preset));
-    this.#find(".pr-runs").addEventListener("click", ({ target }) => this.#order(target));
-    this.#find(".pr-ask").addEventListener("submit", (event) => this.#asked(event));
-    new ResizeObserver(() => this.#fit()).observe(this.#find(".pr-plane"));
+    this.#find(".pr-runs").addEventListener("click", ({ target }) => this.#runCommand(target));
+    this.#find(".pr-ask").addEventListener("submit", (event) => this.#askModels(event));
+    new ResizeObserver(() => this.#resized()).observe(this.#find(".pr-plane"));
   }
 
   async #startOrStop() {
     if (BUSY.includes(trainer.status.phase)) return this.stop();
     const { ok, status, problem } = await this.start();
-    if (!ok && status === "refused") this.#say(problem);
+    if (!ok && status === "refused") this.#showMessage(problem);
   }
 
-  #turned(input) {
+  #dialChanged(input) {
     const dial = this.view.dials.find(({ name }) => name === input.dataset.dial);
     delete this.#more[dial.name];
-    this.#turn(dial, Number(input.value), dial.stops[input.value]);
+    this.#setDial(dial, Number(input.value), dial.stops[input.value]);
     this.#namePreset();
   }
 
-  #turn({ name, stops, texts }, stop, value) {
+  #setDial({ name, stops, texts }, stop, value) {
     const input = this.#dial(name);
     const text = stops[stop] === value ? texts[stop] : String(value);
     input.value = stop;
@@ -119,7 +119,7 @@ export class LivePageRun {
     if (preset) this.choices = preset.choices;
   }
 
-  /** Press the preset that the dials stand at, if there is one, and say what it shows. */
+  /** Presses the preset that has the values of the dials, if there is one, and shows its description. */
   #namePreset() {
     const now = JSON.stringify(this.choices);
     const defaults = Object.fromEntries(this.view.dials.map(({ name, stops, at }) => [name, stops[at]]));
@@ -128,7 +128,7 @@ export class LivePageRun {
     for (const button of this.host.querySelectorAll(".chip")) {
       button.setAttribute("aria-pressed", String(button.dataset.preset === preset?.id));
     }
-    this.#find(".pr-says").textContent = preset?.says ?? "A setting of your own.";
+    this.#find(".pr-says").textContent = preset?.says ?? "Custom settings.";
   }
 
   #runsChanged() {
@@ -161,7 +161,7 @@ export class LivePageRun {
     return `[data-run="${run}"] [data-order="${order.dataset.order}"]`;
   }
 
-  #fit() {
+  #resized() {
     if (this.#find(".pr-plane").clientWidth !== this.#width) this.#drawPlane();
   }
 
@@ -184,48 +184,48 @@ export class LivePageRun {
     button.classList.toggle("pr-stop", busy);
     button.disabled = phase === "stopping";
     this.#find(".pr-note").textContent = busy ? workText(trainer.status) : this.view.fetches;
-    this.#say(phase === "failed" ? `${reason} Try again.` : "");
+    this.#showMessage(phase === "failed" ? `${reason} Try again.` : "");
     this.host.dataset.phase = phase;
   }
 
-  #say(text) {
+  #showMessage(text) {
     const place = this.#find(".pr-status");
     if (place.textContent !== text) place.textContent = text;
   }
 
-  async #order(button) {
+  async #runCommand(button) {
     const { order } = button.dataset;
     const run = pageRuns.all.get(button.closest(".pr-run")?.dataset.run);
     if (!order || !run) return;
     if (order === "show") this.#show(run.id);
     else if (order === "save") download(pageRuns.file(run.id));
-    else if (order === "copy") await this.#copy(typed(run.command));
-    else await this.#keepOrForget(run);
+    else if (order === "copy") await this.#copy(spellCommand(run.command));
+    else await this.#saveOrDelete(run);
   }
 
   async #copy(text) {
     try {
       await navigator.clipboard.writeText(text);
-      this.#say("The command for the runner is copied.");
+      this.#showMessage("The command for the runner is copied.");
     } catch {
-      this.#say(text); // no clipboard here: the reader can select it
+      this.#showMessage(text); // no clipboard here: the reader can select it
     }
   }
 
-  async #keepOrForget(run) {
+  async #saveOrDelete(run) {
     try {
-      await (run.kept ? forget(run.id) : keep(run));
+      await (run.kept ? deleteRun(run.id) : saveRun(run));
       run.kept = !run.kept;
-      this.#say(run.kept ? "Kept in this browser." : "Forgotten when you leave.");
+      this.#showMessage(run.kept ? "Saved in this browser." : "No longer saved: it is lost when you leave.");
     } catch (error) {
-      this.#say(`This browser keeps nothing here (${error.message}): save the log instead.`);
+      this.#showMessage(`This browser cannot save the run (${error.message}): save the log instead.`);
     }
     pageRuns.changed();
   }
 
   /** The runs that were kept on an earlier visit. */
-  async #recall() {
-    const found = await keptRuns().catch(() => []);
+  async #loadSaved() {
+    const found = await loadSavedRuns().catch(() => []);
     for (const run of found) {
       if (pageRuns.all.has(run.id)) continue;
       const end = eventsOf(run.lines).findLast(({ kind }) => kind === "run.end") ?? null;
@@ -233,14 +233,14 @@ export class LivePageRun {
     }
   }
 
-  async #asked(event) {
+  async #askModels(event) {
     event.preventDefault();
     const place = this.#find(".pr-answers");
     const button = this.#find(".pr-ask .button");
     button.disabled = true;
-    const said = await this.ask(this.#find(".pr-prompt").value);
+    const answers = await this.ask(this.#find(".pr-prompt").value);
     button.disabled = false;
-    place.replaceChildren(toDom(answersView(said)));
+    place.replaceChildren(toDom(answersView(answers)));
   }
 }
 

@@ -146,12 +146,12 @@ export function runsView(runs, shown) {
       h("span", { class: "pr-number", "aria-hidden": "true" }, index + 1),
       h("span", { class: "pr-run-title" }, run.title),
       h("span", { class: "pr-run-score" }, scored ? `task ${lossText(score("task"))}, old ${lossText(score("general"))}` : run.over ? endText(run) : "training"),
-      h("span", { class: "pr-run-orders" }, ordersOf(run)),
+      h("span", { class: "pr-run-orders" }, buttonsOf(run)),
     );
   });
 }
 
-function ordersOf(run) {
+function buttonsOf(run) {
   const order = (name, text) => h("button", { type: "button", class: "button-link", "data-order": name }, text);
   const after = run.over ? [order("keep", run.kept ? "Forget" : "Keep"), order("save", "Save log"), run.command && order("copy", "Copy command")] : [];
   return [order("show", "Show"), ...after];

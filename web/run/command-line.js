@@ -13,9 +13,9 @@ export function program() {
 
 /**
  * @param {string} text one command a line
- * @param {string} own how `unfrozen` is typed
+ * @param {string} own how `unfrozen` is spellCommand
  */
-export function typed(text, own = program()) {
+export function spellCommand(text, own = program()) {
   if (own.includes(" ")) return text; // quoted, or an interpreter and a module: the name says enough
   const folder = own.slice(0, own.lastIndexOf("/") + 1);
   return text.replace(COMMANDS, (name) => (name === "unfrozen" ? own : folder + name));
@@ -26,6 +26,6 @@ export function spellCommands(article) {
   for (const code of article.querySelectorAll("pre > code")) {
     if (!code.textContent.startsWith("unfrozen ")) continue;
     const first = document.createTreeWalker(code, NodeFilter.SHOW_TEXT).nextNode();
-    first.data = first.data.replace(/^unfrozen/, typed("unfrozen ").trimEnd());
+    first.data = first.data.replace(/^unfrozen/, spellCommand("unfrozen ").trimEnd());
   }
 }

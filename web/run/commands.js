@@ -1,18 +1,18 @@
 /**
- * What a page may ask of a run, and how far a command has come. Pure: state in, words out.
+ * The commands that a page may send to a run, and how far one has come. Pure: state in, text out.
  *
- *   none ──click──▶ sent ──202──▶ taken ──heard──▶ done        the run says so in a beat
+ *   none ──click──▶ sent ──202──▶ taken ──obeyed──▶ done       the run reports it in a beat
  *                    └──4xx──▶ refused     └──run.end, run.resume──▶ late
  *
- * A run that was stopped or killed, failed or ran out of memory can be started again: that is done
- * when its log goes on.
+ * A run that was stopped or killed, failed or ran out of memory can be restarted: that is done when its
+ * log continues.
  */
 
 import { isImported } from "./fold.js";
 import { isResumable } from "./schema.js";
 
-const NAMES = { pause: "pause", resume: "go on", checkpoint: "be saved", evaluate: "be evaluated", stop: "stop" };
-const GONE = "The server does not answer. The run goes on without it; nothing can be asked of it now.";
+const NAMES = { pause: "pause", resume: "resume", checkpoint: "be saved", evaluate: "be evaluated", stop: "stop" };
+const GONE = "The server does not answer. The run continues without it, and cannot be controlled now.";
 
 /**
  * @typedef {object} Asked a command on its way, or the newest one that came to an end
@@ -38,7 +38,7 @@ const GONE = "The server does not answer. The run goes on without it; nothing ca
  *   are there buttons, may they be pressed, does the first one resume, is it the only one, does it cancel
  *   that instead, which commands a watched loop hears (null: all), and what the line beneath them says
  */
-export function ordersOf(view) {
+export function commandState(view) {
   const { run, kind, health } = view;
   const asked = view.asked?.run === run.run ? view.asked : null;
   const lives = kind === "live" && run.events > 0 && !run.end && health !== "gone";
@@ -61,9 +61,9 @@ export function ordersOf(view) {
 function againStatus({ problem, run, answered }, lives, started) {
   if (lives) return "";
   if (problem) return problem;
-  if (!answered || started?.alive) return "Starting it again: it loads its newest checkpoint.";
+  if (!answered || started?.alive) return "Restarting: it loads its newest checkpoint.";
   if (started?.name !== run) return "";
-  return started.run ? "" : `It did not start: ${started.lines.at(-1) ?? "it said nothing"}`;
+  return started.run ? "" : `It did not start: ${started.lines.at(-1) ?? "it printed nothing"}`;
 }
 
 /** Whether the run has yet to obey. */
@@ -95,8 +95,8 @@ function waitingFor(command, run) {
 
 function doneWith(command, run) {
   const saved = run.checkpoint ? `Step ${run.checkpoint.step} is saved.` : "Nothing to save yet.";
-  const said = { pause: "", resume: "Training goes on.", checkpoint: saved, evaluate: "It is evaluated." };
-  return said[command] ?? "";
+  const texts = { pause: "", resume: "Training resumed.", checkpoint: saved, evaluate: "Evaluated." };
+  return texts[command] ?? "";
 }
 
 /**
@@ -108,11 +108,11 @@ function doneWith(command, run) {
  * @param {string} view.problem why the newest one was refused
  * @returns {{ready: boolean, loading: boolean, status: string, lines: string[], bad: boolean}}
  */
-export function startOf({ runner, started, busy, problem }) {
+export function launchState({ runner, started, busy, problem }) {
   const loading = runner === "live" && !busy && isLoading(started);
   const say = (ready, status, lines = [], bad = false) => ({ ready, loading, status, lines, bad });
   if (runner !== "live") return say(false, "The server does not answer: nothing can be started now.");
-  if (busy) return say(false, "Asking the server.");
+  if (busy) return say(false, "Sending the command.");
   if (problem) return say(!started?.alive, problem, [], true);
   if (!started) return say(true, "");
   if (isLoading(started)) {
@@ -133,5 +133,5 @@ function isLoading(started) {
 }
 
 function oneAtATime({ name }) {
-  return `${name} is running. One run at a time is started from here.`;
+  return `${name} is running. Only one run at a time can be started from here.`;
 }

@@ -9,7 +9,7 @@ import { schema } from "../schema/schema.js";
 
 export const SERIES_LIMIT = 256; // names; more than our schema has by far
 export const ALERT_LIMIT = 200;
-export const REFUSAL_LIMIT = 5; // reasons that are told
+export const REFUSAL_LIMIT = 5; // reasons that are shown
 const ATTEMPT_LIMIT = 256;
 const SAMPLE_LIMIT = 64;
 
@@ -46,14 +46,14 @@ export function emptyRun() {
     evals: table(),
     memory: { predicted: table(), measured: table(), peakInstant: "", peakBytes: 0 },
     drift: { x: [], total: [], layers: table(), earlier: [] }, // layers: the newest of `earlier`
-    rows: null, // what is trained, as far as the log tells
+    rows: null, // what is trained, as far as the log has it
     samples: [],
     alerts: [],
     alertCount: 0,
     checkpoint: null,
     attempts: [],
     nonFinite: null, // the first step whose training loss was NaN or infinite
-    beat: null, // {time, expectNextIn, paused, heard}: the trainer's last promise, and what it obeyed
+    beat: null, // {time, expectNextIn, paused, heard}: the trainer's last promise, and the newest command it obeyed
     end: null,
   };
 }

@@ -18,7 +18,7 @@ export const EXPECTED =
  * Whether a file is another tool's, by its first bytes; whether it is whole is for Python to say.
  * @param {File} file
  */
-export async function isForeign(file) {
+export async function isOtherFormat(file) {
   const head = new TextDecoder("latin1").decode(await file.slice(0, HEAD_BYTES).arrayBuffer());
   if (head.startsWith(":W&B") || head.includes("brain.Event:") || file.name.includes("tfevents")) return true;
   return /^\s*\{/.test(head) && file.name.endsWith(".json") && !head.startsWith('{"v":');
@@ -31,7 +31,7 @@ export async function isForeign(file) {
  * @param {AbortSignal} signal stops between two pieces
  * @returns {Promise<Blob>} rejects with what is wrong, in words
  */
-export async function foreignLog(files, say, signal) {
+export async function convertLog(files, say, signal) {
   const tell = () => say(loading(planner.status));
   planner.addEventListener("status", tell, { signal });
   const given = files.map(({ name, lastModified }) => ({ name, modified: lastModified / 1000 }));
@@ -97,7 +97,7 @@ const KINDS = [/^events\.jsonl$/, /\.wandb$/, /tfevents/, /^trainer_state\.json$
  * @param {DataTransfer} transfer of a drop, to be asked while its event lasts
  * @returns {Promise<File[]>} the files of one run; those that were dropped, where none is a folder
  */
-export async function droppedFiles(transfer) {
+export async function readDrop(transfer) {
   const files = [...transfer.files];
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return files;

@@ -1,6 +1,6 @@
 /**
- * What a run view says about itself: one sentence for every state it can be in, with what it means
- * for the reader and what to do. Pure: state in, words out.
+ * The notice of a run view: one sentence for every state it can be in, with what it means for the reader
+ * and what to do. Pure: state in, text out.
  */
 
 import { isImported } from "./fold.js";
@@ -32,7 +32,7 @@ const TRAIN = "unfrozen train --model demo";
  * @param {boolean} [view.reading] the log has not been read to its end yet: no verdict on half of it
  * @returns {Notice}
  */
-export function noticeOf(view) {
+export function makeNotice(view) {
   return connectionNotice(view) ?? lifeNotice(view) ?? endNotice(view) ?? replayNotice(view);
 }
 
@@ -49,8 +49,8 @@ function connectionNotice({ source, stream, runner, problem, run, reading, progr
   }
   if (source.kind !== "live" || run.end) return null;
   if (stream === "refused") {
-    const text = "The server was started anew and has a new token. Open the address it printed.";
-    return { tone: "bad", title: "Not let in", text };
+    const text = "The server was restarted and has a new token. Open the address it printed.";
+    return { tone: "bad", title: "Access denied", text };
   }
   if (stream === "missing") {
     const text = `The runner has no run ${source.name} any more. Choose another one.`;
@@ -58,8 +58,8 @@ function connectionNotice({ source, stream, runner, problem, run, reading, progr
   }
   if (stream === "gone") {
     const text =
-      "The server does not answer, so this page stands still. The training goes on without it. " +
-      "Start the server again and the page continues where it stopped.";
+      "The server does not answer, so this page is not updated. Training continues without it. " +
+      "Start the server again, and the page continues where it stopped.";
     return { tone: "warn", title: "Server gone", text, command: SERVE };
   }
   if (stream === "connecting") {
@@ -81,17 +81,17 @@ function nothingNotice(runner) {
     return { tone: "warn", title: "Server gone", text, command: SERVE };
   }
   if (runner === "refused") {
-    const text = "The server was started anew and has a new token. Open the address it printed.";
-    return { tone: "bad", title: "Not let in", text };
+    const text = "The server was restarted and has a new token. Open the address it printed.";
+    return { tone: "bad", title: "Access denied", text };
   }
   if (runner === "keyless") {
     const text =
-      "A runner serves this page, but this address has no key, so its runs stay closed. Open the " +
-      "address that the server printed when it started: it ends in #t= and the key.";
-    return { tone: "warn", title: "No key in this address", text };
+      "A runner serves this page, but this address has no token, so its runs cannot be read. Open the " +
+      "address that the server printed when it started: it ends in #t= and the token.";
+    return { tone: "warn", title: "No token in this address", text };
   }
   const text =
-    "This copy of the page has no trainer behind it. Choose a recorded run, open a log file, or " +
+    "This copy of the page is not connected to a runner. Choose a recorded run, open a log file, or " +
     "serve the page from your own machine.";
   return { tone: "quiet", title: "No runner", text, command: SERVE };
 }
@@ -99,21 +99,21 @@ function nothingNotice(runner) {
 function lifeNotice({ run, health, stream }) {
   if (health === "gone") {
     const text =
-      `The training process ended after step ${run.step} without a last word: it was killed, or ` +
-      "the machine went down. What it logged until then is complete.";
+      `The training process ended after step ${run.step} without logging its end: it was killed, or ` +
+      "the machine went down. The log is complete up to then.";
     return { tone: "bad", title: "Trainer gone", text, command: resumeCommand(run) };
   }
   if (health === "stalled") {
     const text =
-      `Nothing since ${clockText(run.lastTime)}, though the trainer promised a sign of life every ` +
+      `No event since ${clockText(run.lastTime)}, though the trainer promised a heartbeat every ` +
       `${run.beat?.expectNextIn ?? 30} s. Its process still runs; a long step or a suspended ` +
       "machine looks like this.";
     return { tone: "warn", title: "Stalled", text };
   }
   if (health === "paused") {
     const text =
-      `Training stands still after step ${run.step}, as a page asked. Everything stays in memory ` +
-      "until a page asks it to go on.";
+      `Training is paused after step ${run.step}, as requested from a page. Everything stays in memory ` +
+      "until it is resumed.";
     return { tone: "quiet", title: "Paused", text };
   }
   if (stream === "back") {
@@ -144,13 +144,13 @@ function endNotice({ run, source }) {
   const { time } = run.end;
   const when = ["live", "page"].includes(source.kind) ? `At ${clockText(time)}` : `On ${dayText(time)}`;
   if (run.nonFinite !== null && run.status !== "finished") {
-    const text = `The loss stopped being a number at step ${run.nonFinite}.${reason}`;
+    const text = `The loss became NaN or infinite at step ${run.nonFinite}.${reason}`;
     return { tone: "bad", title: "Diverged", text };
   }
   if (run.status === "failed" && run.end.reason.startsWith("it diverged")) {
     return { tone: "bad", title: "Diverged", text: `At step ${run.step}.${reason}` };
   }
-  const said = {
+  const notices = {
     finished: { tone: "good", title: "Finished", text: `${when}, after ${run.step} steps.` },
     stopped: {
       ...{ tone: "quiet", title: "Stopped", text: `${when}, after step ${run.step}.${reason}` },
@@ -159,12 +159,12 @@ function endNotice({ run, source }) {
     failed: { tone: "bad", title: "Failed", text: `At step ${run.step}.${reason}` },
     oom: { tone: "bad", title: "Out of memory", text: `At step ${run.step}.${reason}` },
   };
-  return said[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
+  return notices[run.status] ?? { tone: "quiet", title: String(run.status), text: reason };
 }
 
 /** Of a run that another tool has logged: how it ended as far as that says so, and no day. */
 function importedNotice(run) {
-  const text = `${run.step} steps, as ${run.start.tool} logged them.`;
+  const text = `${run.step} steps, as logged by ${run.start.tool}.`;
   if (run.status === "finished") return { tone: "good", title: "Finished", text };
   const said = run.end.reason ? `${text} ${sentence(run.end.reason)}` : text;
   const [tone, title] = run.status === "failed" ? ["bad", "Failed"] : ["quiet", "Imported"];
@@ -173,26 +173,26 @@ function importedNotice(run) {
 
 function replayNotice({ run, source, shared }) {
   if (run.nonFinite !== null) {
-    const text = `The training loss has not been a number since step ${run.nonFinite}.`;
+    const text = `The training loss has been NaN or infinite since step ${run.nonFinite}.`;
     return { tone: "bad", title: "Diverging", text };
   }
   if (source.kind === "live") return { tone: "good", title: "Live", text: liveText(run, shared) };
   if (source.kind === "page") return { tone: "good", title: "Training", text: pageText(run) };
-  const text = `This log ends at step ${run.step} without saying that the run is over.`;
+  const text = `This log ends at step ${run.step} without the end of the run.`;
   return { tone: "quiet", title: "Unfinished log", text };
 }
 
 function pageText(run) {
   const steps = run.plan.steps ? ` of ${run.plan.steps}` : "";
-  return run.step ? `Step ${run.step}${steps}, in this page.` : "It is scored before the first step.";
+  return run.step ? `Step ${run.step}${steps}, in this page.` : "Evaluating before the first step.";
 }
 
 function liveText(run, shared) {
-  if (run.events === 0) return "Connected. The first events are due.";
+  if (run.events === 0) return "Connected. Waiting for the first events.";
   const steps = run.plan.steps ? ` of ${run.plan.steps}` : "";
   const when = shared
     ? `Other windows of this browser hold the open connections, so this one updates every ${TURN_MS / 1000} seconds.`
-    : "Every event shows up here as it is written.";
+    : "Events appear here as they are written.";
   return `Step ${run.step}${steps}. ${when}`;
 }
 
@@ -208,7 +208,7 @@ function sentence(text) {
  * @param {number} now Unix seconds, on the same machine as the trainer
  * @returns {"waiting" | "running" | "paused" | "stalled" | "gone" | "ended"}
  */
-export function healthOf(run, writer, now) {
+export function judgeHealth(run, writer, now) {
   if (run.end) return "ended";
   if (run.events === 0) return "waiting";
   if (writer === "no") return "gone";

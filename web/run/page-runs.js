@@ -64,7 +64,7 @@ const STORE = "runs";
  * What is damaged, or was left there by something else, is left out.
  * @returns {Promise<PageRun[]>} in the order in which they began
  */
-export async function keptRuns() {
+export async function loadSavedRuns() {
   const found = (await inStore("readonly", (store) => store.getAll())).filter(isRun);
   return found.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
@@ -73,13 +73,13 @@ export async function keptRuns() {
  * Kept when the promise is fulfilled: the browser may refuse the space as late as that.
  * @param {PageRun} run
  */
-export function keep(run) {
+export function saveRun(run) {
   const { id, title, choices, command, lines } = run;
   return inStore("readwrite", (store) => store.put({ id, title, choices, command, lines }));
 }
 
 /** @param {string} id */
-export function forget(id) {
+export function deleteRun(id) {
   return inStore("readwrite", (store) => store.delete(id));
 }
 

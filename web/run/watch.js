@@ -4,7 +4,7 @@
  */
 
 import { emptyRun, fold } from "./fold.js";
-import { EXPECTED, foreignLog, isForeign } from "./log-files.js";
+import { EXPECTED, convertLog, isOtherFormat } from "./log-files.js";
 import { eventsOf, pageRuns } from "./page-runs.js";
 import { followRun } from "./follow.js";
 import { openRecording, replay } from "./replay.js";
@@ -75,8 +75,8 @@ export class RunWatch extends EventTarget {
     const [{ name }, ...more] = files;
     const source = { kind: "file", name: more.length ? `${name} and ${more.length} more` : name };
     return this.#replay(source, async (signal) => {
-      if (!(await isForeign(files[0]))) return files[0];
-      return foreignLog(files, (words) => this.#setProgress(words, signal), signal);
+      if (!(await isOtherFormat(files[0]))) return files[0];
+      return convertLog(files, (words) => this.#setProgress(words, signal), signal);
     });
   }
 

@@ -34,7 +34,7 @@ def plain_run(losses: list[Any], **evals: Any) -> dict[str, Any]:
 
 
 def charts(node: Node, losses: list[Any], **evals: Any) -> dict[str, Any]:
-    found: dict[str, Any] = node.call("run/view/charts", "chartsOf", plain_run(losses, **evals))
+    found: dict[str, Any] = node.call("run/view/charts", "makeCharts", plain_run(losses, **evals))
     return found
 
 
@@ -75,7 +75,7 @@ def test_a_run_laid_beside_stands_behind_and_is_named_below_the_chart(node: Node
     run = plain_run([3.0, 2.0], task=scores(3.0, 2.0), general=scores(1.0, 1.1))
     other = plain_run([3.0] * 5, task=scores(3.0, 2.5, 2.4), general=scores(1.0, 1.5))
     beside = {"run": other, "title": "2 · EWC"}
-    found = node.call("run/view/charts", "chartsOf", run, beside, {"whole": True})
+    found = node.call("run/view/charts", "makeCharts", run, beside, {"whole": True})
     for name, losses in (("loss", [3.0, 2.5, 2.4]), ("evals", [1.0, 1.5])):
         first = found[name]["lines"][0]
         assert (first["end"], first["faint"], first["y"]) == ("compared", True, losses)
@@ -85,7 +85,7 @@ def test_a_run_laid_beside_stands_behind_and_is_named_below_the_chart(node: Node
 
 def test_a_run_without_scores_leaves_no_line_beside_another(node: Node) -> None:
     run = plain_run([3.0, 2.0], task=scores(3.0, 2.0))
-    found = node.call("run/view/charts", "chartsOf", run, {"run": plain_run([]), "title": "2"})
+    found = node.call("run/view/charts", "makeCharts", run, {"run": plain_run([]), "title": "2"})
     assert "compared" not in ends(found["loss"])
     assert "Grey" not in found["loss"]["note"]
 
@@ -111,7 +111,7 @@ def measured(name: str, *values: float) -> dict[str, Any]:
 def test_a_measured_series_has_a_chart_of_its_own(
     node: Node, chart: str, name: str, values: list[float], unit: str, shown: list[float]
 ) -> None:
-    found = node.call("run/view/charts", "chartsOf", measured(name, *values))
+    found = node.call("run/view/charts", "makeCharts", measured(name, *values))
     assert found[chart]["unit"] == unit
     assert found[chart]["lines"][0]["y"] == shown
     titles = {metric.chart for metric in METRICS if metric.chart}
@@ -120,10 +120,10 @@ def test_a_measured_series_has_a_chart_of_its_own(
 
 def test_a_smoothed_loss_keeps_its_batches_as_a_shadow(node: Node) -> None:
     run = plain_run([3.0, 1.0, 3.0])
-    lines = node.call("run/view/charts", "chartsOf", run, None, {"smooth": True})["loss"]["lines"]
+    lines = node.call("run/view/charts", "makeCharts", run, None, {"smooth": True})["loss"]["lines"]
     shadow, mean = lines
     assert (shadow["y"], shadow["pale"]) == ([3.0, 1.0, 3.0], True)
-    assert mean["label"] == "moving mean"
+    assert mean["label"] == "moving average"
     assert 1 < mean["y"][1] < 3
 
 
@@ -134,9 +134,9 @@ def imported(run: dict[str, Any]) -> dict[str, Any]:
 
 def test_of_an_imported_run_no_chart_stays_empty_for_what_will_not_come(node: Node) -> None:
     empty = plain_run([]) | {"series": {}, "plan": {"steps": 0, "x": [], "lr": []}}
-    found = node.call("run/view/charts", "chartsOf", imported(empty))
+    found = node.call("run/view/charts", "makeCharts", imported(empty))
     assert set(found.values()) == {None}
-    ours = node.call("run/view/charts", "chartsOf", empty)
+    ours = node.call("run/view/charts", "makeCharts", empty)
     assert all(ours[name] is not None for name in ("loss", "rate", "evals"))
 
 
@@ -145,19 +145,17 @@ def test_losses_that_were_not_taken_alike_are_told_apart_where_they_share_an_axi
 ) -> None:
     ours = plain_run([3.0, 2.0], task=scores(3.0, 2.0))
     theirs = imported(plain_run([3.0, 2.0], task=scores(3.0, 2.0)))
-    alone = node.call("run/view/charts", "chartsOf", theirs)["loss"]
-    assert (
-        alone["note"] == "Plain line: a mean of a window. Dots: held-out rows; a mean of batches."
-    )
+    alone = node.call("run/view/charts", "makeCharts", theirs)["loss"]
+    assert alone["note"] == "Line: a mean of a window. Dots: held-out examples; a mean of batches."
     assert alone["lines"][0]["label"] == "as logged"
     beside = {"run": theirs, "title": "theirs"}
-    note = node.call("run/view/charts", "chartsOf", ours, beside)["loss"]["note"]
-    assert note.endswith("Not one measure: the grey line is a mean of batches.")
+    note = node.call("run/view/charts", "makeCharts", ours, beside)["loss"]["note"]
+    assert note.endswith("Not comparable: the grey line is a mean of batches.")
     beside = {"run": ours, "title": "ours"}
-    note = node.call("run/view/charts", "chartsOf", theirs, beside)["loss"]["note"]
-    assert note.endswith("Not one measure: the grey line is a mean by token.")
-    note = node.call("run/view/charts", "chartsOf", ours, beside)["loss"]["note"]
-    assert "Not one measure" not in note
+    note = node.call("run/view/charts", "makeCharts", theirs, beside)["loss"]["note"]
+    assert note.endswith("Not comparable: the grey line is a mean over tokens.")
+    note = node.call("run/view/charts", "makeCharts", ours, beside)["loss"]["note"]
+    assert "Not comparable" not in note
 
 
 def test_machine_and_gpus_share_a_chart_by_what_they_measure(node: Node) -> None:
@@ -170,7 +168,7 @@ def test_machine_and_gpus_share_a_chart_by_what_they_measure(node: Node) -> None
         "gpu/memory_bytes/0": [2**30, 2**31],
     }.items():
         run["series"][name] = {"x": [1, 2], "y": values, "old": []}
-    found = node.call("run/view/charts", "chartsOf", run)
+    found = node.call("run/view/charts", "makeCharts", run)
     assert ends(found["CPU"]) == ["CPU, this process", "CPU, all processes"]
     assert found["CPU"]["unit"] == "%"
     power = found["GPU power"]

@@ -1,37 +1,37 @@
 /**
- * What a run view says aloud: that a run begins, was evaluated, has an alert, stands otherwise than
- * before, or is over. Steps go by without a word.
+ * What a run view announces to screen readers: that a run begins, was evaluated, has an alert, changes its
+ * state or ends. Steps are not announced.
  */
 
 import { firstStep } from "../fold.js";
 import { deltaText, lossText } from "../../figures/number.js";
 import { suiteLabel } from "./tables.js";
 
-const GAP_MS = 5000; // between two evaluations that are said
+const GAP_MS = 5000; // between two announced evaluations
 const SHORT_STATES = ["Connecting", "Reading"];
 
-/** Remembers what was said of one view. */
-export class Spoken {
+/** Remembers what one view has announced. */
+export class Announcements {
   #run = "";
   #title = "";
   #alerts = 0;
-  #step = -1; // of the newest evaluation that was said
-  #saidAt = -Infinity;
+  #step = -1; // of the newest evaluation that was announced
+  #announcedAt = -Infinity;
 
   /**
    * @param {ReturnType<typeof import("../fold.js").emptyRun>} run
    * @param {import("../notices.js").Notice} notice
    * @param {number} now milliseconds
-   * @returns {string} what is to be said now; "" for nothing
+   * @returns {string} what to announce now; "" for nothing
    */
   next(run, notice, now) {
     if (SHORT_STATES.includes(notice.title)) return "";
     if (run.run !== this.#run) this.#turnTo(run);
-    const said = [...this.#alertsOf(run), ...this.#evaluationOf(run, now), ...this.#stateOf(notice)];
-    return said.join(" ");
+    const texts = [...this.#alertsOf(run), ...this.#evaluationOf(run, now), ...this.#stateOf(notice)];
+    return texts.join(" ");
   }
 
-  /** What a run held before it was looked at is not told again. */
+  /** What a run held before it was opened is not announced. */
   #turnTo(run) {
     this.#run = run.run;
     this.#title = "";
@@ -49,9 +49,9 @@ export class Spoken {
 
   #evaluationOf(run, now) {
     const step = newest(run);
-    if (step <= this.#step || (now - this.#saidAt < GAP_MS && !run.end)) return [];
+    if (step <= this.#step || (now - this.#announcedAt < GAP_MS && !run.end)) return [];
     this.#step = step;
-    this.#saidAt = now;
+    this.#announcedAt = now;
     const scores = ["task", "general"].filter((suite) => run.evals[suite]?.x.at(-1) === step);
     const words = scores.map((suite) => {
       const { y, delta } = run.evals[suite];

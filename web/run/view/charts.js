@@ -14,7 +14,7 @@ import { suiteLabel } from "./tables.js";
  *   to the planned end rather than to what has been run
  * @returns {Record<string, import("./chart.js").Chart | null>} null for a chart without a series
  */
-export function chartsOf(run, beside = null, options = {}) {
+export function makeCharts(run, beside = null, options = {}) {
   const planned = Math.max(run.plan.steps, beside?.run.plan.steps ?? 0);
   const reach = { of: run.run, planned, lastStep: options.whole ? planned : 0 };
   return {
@@ -45,8 +45,8 @@ function lossChart(run, beside, { smooth }) {
     note: `${lossNote(run, smooth, isScored)}${greyNote(other)}${apartNote(run, beside, other)}`,
     lines: [
       ...other,
-      ...ghosts(loss, "given up"),
-      ...ghosts(scores, "given up, held-out"),
+      ...ghosts(loss, "abandoned"),
+      ...ghosts(scores, "abandoned, held-out"),
       ...batchLines(batches, smooth, isScored ? "" : undefined),
       ...(isScored ? [suiteLine("held-out", scores, "--series-4", { dots: scores.x.length < 60 })] : []),
     ],
@@ -57,7 +57,7 @@ function lossChart(run, beside, { smooth }) {
 /** The loss of each batch; smoothed, the mean is the line and the batches are its shadow. */
 function batchLines(batches, smooth, end) {
   if (!smooth) return [{ ...batches, end }];
-  const mean = { ...batches, label: "moving mean", y: smoothed(batches.y), end };
+  const mean = { ...batches, label: "moving average", y: smoothed(batches.y), end };
   return [{ ...batches, thin: true, pale: true, end: "" }, mean];
 }
 
@@ -70,20 +70,20 @@ function besideLine(suite, beside) {
 }
 
 function lossNote(run, smooth, isScored) {
-  const mean = smooth ? ", and its moving mean" : "";
+  const mean = smooth ? ", and its moving average" : "";
   if (!isImported(run)) {
-    return `Nats per trainable token. Plain line: the batch of each step${mean}. Dots: held-out rows, with the change since step 0.`;
+    return `Nats per trained token. Line: each step's batch${mean}. Dots: held-out examples, with the change since step 0.`;
   }
   const loss = meaningOf(run, "train/loss");
-  const scored = isScored ? ` Dots: held-out rows; ${meaningOf(run, "eval")}.` : "";
-  return `${loss && `Plain line: ${loss}${mean}.`}${scored}`;
+  const scored = isScored ? ` Dots: held-out examples; ${meaningOf(run, "eval")}.` : "";
+  return `${loss && `Line: ${loss}${mean}.`}${scored}`;
 }
 
 /** Losses that were not taken alike are told apart where they lie on one axis. */
 function apartNote(run, beside, line) {
   const [own, other] = [run, beside?.run ?? run].map((one) => meaningOf(one, "eval"));
   if (line.length === 0 || own === other) return "";
-  return other ? ` Not one measure: the grey line is ${other}.` : " Not one measure: the grey line is a mean by token.";
+  return other ? ` Not comparable: the grey line is ${other}.` : " Not comparable: the grey line is a mean over tokens.";
 }
 
 function greyNote([line]) {
@@ -107,7 +107,7 @@ function rateChart(run) {
     title: "Learning rate",
     unit: "1",
     room: 76,
-    note: planned.x.length ? "Dashed: what the schedule plans. Solid: what the optimizer used." : "What the optimizer used, as it was logged.",
+    note: planned.x.length ? "Dashed: the schedule. Solid: what the optimizer used." : "What the optimizer used, as it was logged.",
     lines: [
       { ...planned, end: bothDone ? "" : undefined },
       { ...used, end: bothDone ? "as planned" : "" }, // on the dashed line there is no room for a word
@@ -133,7 +133,7 @@ function generalChart(run, beside) {
     note: `${generalNote(run, isOurs)}${greyNote(other)}${apartNote(run, beside, other)}`,
     lines: [
       ...other,
-      ...main.flatMap(([, scores]) => ghosts(scores, "given up")),
+      ...main.flatMap(([, scores]) => ghosts(scores, "abandoned")),
       ...details.map(([name, s]) => suiteLine(suiteName(name), s, skillColor(name, skills), { thin: true })),
       ...main.map(([name, s]) => suiteLine(suiteName(name), s, "--series-2", { dots: s.x.length < 60 })),
     ],
@@ -144,7 +144,7 @@ function generalChart(run, beside) {
 
 function generalNote(run, isOurs) {
   if (isImported(run)) return `As named by who logged them; each is ${meaningOf(run, "eval")}.${isOurs ? " A rising line is forgetting." : ""}`;
-  return "Held-out rows of other skills, with the change since step 0. A rising line is forgetting.";
+  return "Held-out examples of other skills, with the change since step 0. A rising line is forgetting.";
 }
 
 /** Four colours, then from the start; every line also has its name at its end. */
@@ -167,7 +167,7 @@ function ghosts(points, label) {
 }
 
 function marksOf(run) {
-  const bad = run.nonFinite === null ? [] : [{ x: run.nonFinite, label: "not a number", bad: true }];
+  const bad = run.nonFinite === null ? [] : [{ x: run.nonFinite, label: "NaN or infinite", bad: true }];
   return [...run.attempts.map(resumeMark), ...bad];
 }
 
@@ -187,7 +187,7 @@ const COLORS = ["--series-1", "--series-2", "--series-3", "--series-4", "--serie
 function seriesCharts(run, reach) {
   const charts = [...chartMetrics()].map(([title, metrics]) => {
     const named = metrics.flatMap((metric) => [[metric.name, metric.label], ...gpuSeries(run, metric.name)]);
-    return [title, chartOf(run, title, named, reach)];
+    return [title, makeChart(run, title, named, reach)];
   });
   return Object.fromEntries(charts);
 }
@@ -199,7 +199,7 @@ function gpuSeries({ series }, name) {
   return numbered.sort((a, b) => a[1] - b[1]).map(([other, number]) => [other, `GPU ${number}`]);
 }
 
-function chartOf(run, title, named, reach) {
+function makeChart(run, title, named, reach) {
   const present = named.filter(([name]) => run.series[name]?.x.length);
   if (present.length === 0) return null;
   const metrics = present.map(([name]) => metricOf(name));
@@ -226,7 +226,7 @@ function sizeOf(unit, values) {
 const WEIGHT = 0.9; // of what was before: about the last ten steps count
 
 /**
- * Exponential moving mean, without the pull of its start (Kingma and Ba, "Adam", section 3).
+ * Exponential moving average, without the pull of its start (Kingma and Ba, "Adam", section 3).
  * @param {number[]} values
  * @returns {number[]} as many; where a value is not finite it is left as it is, and left out
  */

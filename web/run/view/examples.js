@@ -7,9 +7,9 @@ import { countText, lossText, percentText } from "../../figures/number.js";
 
 const WIDEST = 704; // pixels, as the style has it
 const LEGEND = [
-  ["read", "only read"],
+  ["read", "context only"],
   ["trained", "trained"],
-  ["end", "trained, and the end of an answer"],
+  ["end", "trained, ends an answer"],
 ];
 
 /**
@@ -17,18 +17,18 @@ const LEGEND = [
  * @param {number} width pixels
  * @returns {import("../../figures/vnode.js").VNode | null} null for a log that does not tell
  */
-export function rowsView(rows, width) {
+export function examplesView(rows, width) {
   if (!rows) return null;
   const { how, first = [], notes = [], scored } = rows;
   return h(
     "section",
     { class: "run-section" },
     h("h4", { class: "run-chart-title" }, "What is trained"),
-    how && h("p", { class: "run-rows-how" }, shown(how), "."),
+    how && h("p", { class: "run-rows-how" }, revealHidden(how), "."),
     rows.counts && factsView(rows),
     notes.length > 0 && notesView(notes),
     first.length > 0 && legendView(),
-    first.length > 0 && rowList(first, "The first rows"),
+    first.length > 0 && rowList(first, "The first examples"),
     rows.lengths && lengthsView(rows.lengths, rows.padding, Math.min(width, WIDEST)),
     scored && scoredView(scored),
   );
@@ -36,10 +36,10 @@ export function rowsView(rows, width) {
 
 function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: first }) {
   const facts = [
-    ["Rows", many(counts.rows), `of ${many(counts.read)} read`],
+    ["Examples", many(counts.rows), `of ${many(counts.read)} read`],
     ["Tokens", many(counts.tokens), ""],
     ["Trained", ratio === undefined ? many(counts.trained) : percentText(ratio), `${many(counts.trained)} tokens`],
-    ends.length > 0 && ["Answers end in", shown(ends[0].text), `${many(ends[0].rows)} rows`],
+    ends.length > 0 && ["Answers end with", revealHidden(ends[0].text), `${many(ends[0].rows)} examples`],
   ].filter(Boolean);
   const flaws = flawsOf(counts, first);
   return [
@@ -50,20 +50,20 @@ function factsView({ counts, trained_ratio: ratio, ends = [], repeated_first: fi
         h("div", null, h("dt", null, name), h("dd", null, value), note && h("dd", { class: "run-note" }, note)),
       ),
     ),
-    flaws.length === 0 && h("p", { class: "run-chart-note" }, "Every row is whole, tells where to stop and is there once."),
+    flaws.length === 0 && h("p", { class: "run-chart-note" }, "Every example is complete, ends with a stop token and occurs once."),
     flaws.length > 0 && h("ul", { class: "run-rows-flaws" }, flaws.map((flaw) => h("li", null, flaw))),
   ];
 }
 
 /** What is special of some rows, in sentences. */
 function flawsOf(counts, first) {
-  const rows = (count, one, more) => `${many(count)} ${count === 1 ? `row ${one}` : `rows ${more}`}`;
+  const rows = (count, one, more) => `${many(count)} ${count === 1 ? `example ${one}` : `examples ${more}`}`;
   return [
-    [counts.cut, "is", "are", ` cut: ${many(counts.cut_tokens)} tokens are lost at the end.`],
-    [counts.repeated, "is", "are", [" there before, token for token; the first: ", shown(first ?? ""), "."]],
-    [counts.endless, "ends", "end", " in text: the model does not learn to stop there."],
-    [counts.untrained, "is", "are", " left out, with no token to train."],
-    [counts.bad, "is", "are", " left out, which cannot be read."],
+    [counts.cut, "is", "are", ` truncated: ${many(counts.cut_tokens)} tokens at the end are lost.`],
+    [counts.repeated, "is", "are", [" duplicated, token for token; the first: ", revealHidden(first ?? ""), "."]],
+    [counts.endless, "ends", "end", " without a stop token: the model does not learn to stop there."],
+    [counts.untrained, "is", "are", " dropped: no token of theirs is trained."],
+    [counts.bad, "is", "are", " dropped: they cannot be read."],
     [counts.replayed, "is", "are", " replayed from earlier data."],
   ]
     .filter(([count]) => count > 0)
@@ -83,7 +83,7 @@ function rowList(rows, label) {
 }
 
 function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts, loss }) {
-  const lost = cut > 0 ? `, ${many(cut)} more cut away` : "";
+  const lost = cut > 0 ? `, ${many(cut)} more truncated` : "";
   return h(
     "li",
     null,
@@ -91,7 +91,7 @@ function rowView({ place, tokens, trained, cut = 0, before = 0, after = 0, parts
       "p",
       { class: "run-row-head" },
       loss !== undefined && h("b", null, `${lossText(Number(loss))} nats`),
-      h("span", { class: "run-row-place" }, shown(place)),
+      h("span", { class: "run-row-place" }, revealHidden(place)),
       h("span", null, `${tokensText(tokens)}, ${many(trained)} trained${lost}`),
     ),
     h(
@@ -123,7 +123,7 @@ function wholeCharacters(texts) {
 }
 
 function tokenView({ text, count }) {
-  return h("span", { class: "run-token" }, shown(text), count > 1 && h("sub", null, `${count} tokens`));
+  return h("span", { class: "run-token" }, revealHidden(text), count > 1 && h("sub", null, `${count} tokens`));
 }
 
 function unseen(text) {
@@ -139,7 +139,7 @@ function notesView(notes) {
     "ul",
     { class: "run-rows-flaws" },
     notes.map(({ text, rows, first }) =>
-      h("li", null, `${many(rows)} ${rows === 1 ? "row" : "rows"}: `, shown(text), first && ["; the first: ", shown(first)], "."),
+      h("li", null, `${many(rows)} ${rows === 1 ? "example" : "examples"}: `, revealHidden(text), first && ["; the first: ", revealHidden(first)], "."),
     ),
   );
 }
@@ -149,21 +149,21 @@ function lengthsView(lengths, padding, width) {
   return h(
     "figure",
     { class: "run-figure" },
-    h("h4", { class: "run-chart-title" }, "How long the rows are"),
+    h("h4", { class: "run-chart-title" }, "Length of the examples"),
     lengths.from?.length > 0 && histogram(lengths, width),
     h(
       "p",
       { class: "run-chart-note" },
-      `From ${many(shortest)} to ${many(longest)} tokens: half have at most ${many(median)}, nine in ten ${many(most)}. `,
+      `From ${many(shortest)} to ${many(longest)} tokens; the median is ${many(median)}, the 90th percentile ${many(most)}. `,
       padding && paddingText(padding),
     ),
   );
 }
 
 function paddingText({ ratio, sequences, packed }) {
-  const share = `Padded, ${percentText(ratio)} of what is computed would be padding; `;
+  const share = `With padding, ${percentText(ratio)} of the computed tokens would be padding; `;
   if (!packed) return `${share}this run pads.`;
-  return `${share}this run packs, and computes none of it, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
+  return `${share}this run packs instead, in at most ${many(sequences)} ${sequences === 1 ? "sequence" : "sequences"} a step.`;
 }
 
 /** Bars on a common zero; what a bar holds is said when it is pointed at, and in the note below. */
@@ -175,11 +175,11 @@ function histogram({ from, rows, shortest, longest, median }, width) {
     h(
       "rect",
       { class: "run-moved", x: frame.left(index) + 0.5, y: y(count), width: Math.max(1, band - 1), height: y(0) - y(count) },
-      h("title", null, `from ${many(from[index])} tokens on: ${many(count)} rows`),
+      h("title", null, `from ${many(from[index])} tokens on: ${many(count)} examples`),
     );
   const label = (x, anchor, text) => h("text", { x, y: y(0) + 18, "text-anchor": anchor }, text);
   return frame.picture(
-    `Rows by length, from ${many(shortest)} to ${many(longest)} tokens; the middle one has ${many(median)}.`,
+    `Examples by length, from ${many(shortest)} to ${many(longest)} tokens; the median is ${many(median)}.`,
     many,
     rows.map(bar),
     label(frame.left(0), "start", `${many(shortest)} tokens`),
@@ -189,8 +189,8 @@ function histogram({ from, rows, shortest, longest, median }, width) {
 
 function scoredView({ rows, mean, hardest = [], easiest = [] }) {
   const told =
-    `${many(rows)} rows spread over the set, each scored alone before the first step: ` +
-    `${lossText(Number(mean))} nats a trained token in the mean. A row far above may be wrong; one near 0 teaches nothing.`;
+    `${many(rows)} examples spread over the data set, each scored alone before the first step: ` +
+    `${lossText(Number(mean))} nats per trained token on average. An example far above may be wrong; one near 0 teaches nothing.`;
   const named = [
     ["The hardest", hardest],
     ["The easiest", easiest],
@@ -198,7 +198,7 @@ function scoredView({ rows, mean, hardest = [], easiest = [] }) {
   return h(
     "details",
     { class: "run-rows-scored" },
-    h("summary", null, "The rows that the model finds hardest and easiest as it is"),
+    h("summary", null, "Examples that the untrained model finds hardest and easiest"),
     h("p", { class: "run-chart-note" }, told),
     named.map(([title, some]) => [h("h4", { class: "run-chart-title" }, title), rowList(some, title)]),
   );
@@ -231,7 +231,7 @@ const SIGNS = { "\n": "⏎\n", "\t": "→\t" };
  * @param {string} text
  * @returns {(string | import("../../figures/vnode.js").VNode)[]} children for `h`
  */
-export function shown(text) {
+export function revealHidden(text) {
   const found = [];
   let from = 0;
   for (const { 0: hidden, index } of text.matchAll(HIDDEN)) {

@@ -3,7 +3,7 @@
 import { h } from "../../figures/vnode.js";
 import { firstStep, isImported } from "../fold.js";
 import { bytesText, countText, deltaText, durationText, lossText, metricText, moneyText } from "../../figures/number.js";
-import { typed } from "../command-line.js";
+import { spellCommand } from "../command-line.js";
 import { factMetrics } from "../schema.js";
 
 /**
@@ -20,7 +20,7 @@ function titleView(run) {
   const parts = [
     run.start?.trainer && `watched: ${run.start.trainer}`,
     model.num_parameters && `${countText(model.num_parameters)} parameters${isImported(run) ? "" : `, ${trainedText(model)}`}`,
-    run.start?.data.train_rows && `${countText(run.start.data.train_rows)} rows`,
+    run.start?.data.train_rows && `${countText(run.start.data.train_rows)} examples`,
     run.start?.hardware?.device && String(run.start.hardware.device).replace(/^cpu$/, "CPU"),
     isImported(run) && `logged by ${run.start.tool}`,
   ].filter(Boolean);
@@ -71,7 +71,7 @@ function factsView(run) {
     ["Training loss", lastText(run, "train/loss", "nats"), isImported(run) ? "as logged" : "nats per token"],
     evalFact(run, "task", "Task loss"),
     evalFact(run, "general", "General loss"),
-    ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trainable tokens"],
+    ["Speed", lastText(run, "perf/tokens_per_second", "tokens/second"), "trained tokens"],
     memoryFact(run),
     costFact(run),
     ...factMetrics().map((metric) => measuredFact(run, metric)),
@@ -131,7 +131,7 @@ export function noticeView({ tone, title, text, command }) {
     h("strong", null, title),
     " ",
     text,
-    command && [" ", h("code", null, typed(command))],
+    command && [" ", h("code", null, spellCommand(command))],
   );
 }
 

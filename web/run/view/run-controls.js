@@ -1,13 +1,14 @@
 /**
- * `<run-orders>`: pause, resume, save or stop the run that is shown, or start it again. Fetched only
+ * The elements that control runs. `<run-commands>` pauses, resumes, saves or stops the run that is shown, or
+ * restarts it; `<run-start>` starts a run from a recipe, with some numbers of the reader's own. Fetched only
  * where the server allows it. A button that waits keeps its focus (aria-disabled), and the line beneath
  * says why.
  */
 
 import { control } from "../control.js";
-import { ordersOf, startOf } from "../commands.js";
+import { commandState, launchState } from "../commands.js";
 
-export class RunOrders extends HTMLElement {
+export class RunCommands extends HTMLElement {
   #parts = null;
   #view = null;
   /** @type {import("../commands.js").Asked | null} */
@@ -30,14 +31,14 @@ export class RunOrders extends HTMLElement {
     const hold = button("Pause", () =>
       hold.dataset.command === "cancel" ? this.#cancel() : this.#tell(hold.dataset.command),
     );
-    const save = button("Save now", () => this.#tell("checkpoint"));
+    const save = button("Save checkpoint", () => this.#tell("checkpoint"));
     const look = button("Evaluate now", () => this.#tell("evaluate"));
     const stop = button("Stop…", () => this.#confirm(true));
     const really = button("Stop the run", () => this.#confirm(false) || this.#tell("stop"));
     const keep = button("Keep training", () => this.#confirm(false));
     const [buttons, sure] = [group("Control of this run"), group("Stop the run?")];
     const question = document.createElement("span");
-    question.textContent = "Stop after this step? Everything is saved, and the run can be resumed later.";
+    question.textContent = "Stop after this step? A checkpoint is saved, and the run can be resumed later.";
     really.classList.add("run-order-stop");
     buttons.append(hold, save, look, stop);
     sure.append(question, really, keep);
@@ -62,7 +63,7 @@ export class RunOrders extends HTMLElement {
     for (const [one, command] of commands) {
       const heard = can === null || can.includes(command);
       one.ariaDisabled = String(!ready || !heard);
-      one.title = heard ? "" : "The loop that trains this run does not hear that: it is only watched.";
+      one.title = heard ? "" : "The loop that trains this run does not support that command.";
     }
     put(status, said);
     this.hidden = !shown && !said;
@@ -96,7 +97,7 @@ export class RunOrders extends HTMLElement {
   }
 
   #now() {
-    return ordersOf({ ...this.#view, asked: this.#asked, started: control.started });
+    return commandState({ ...this.#view, asked: this.#asked, started: control.started });
   }
 }
 
@@ -117,9 +118,9 @@ function group(label) {
 const LABELS = {
   steps: "Steps",
   lr: "Learning rate",
-  micro_batch: "Rows at once",
-  grad_accum: "Micro-batches a step",
-  seq_len: "Longest row, tokens",
+  micro_batch: "Micro-batch size",
+  grad_accum: "Gradient accumulation steps",
+  seq_len: "Sequence length (tokens)",
   seed: "Seed",
 };
 
@@ -143,7 +144,7 @@ export class RunStart extends HTMLElement {
     if (!this.#parts) return;
     const { select, go, cancel, status, lines } = this.#parts;
     this.#offer();
-    const said = startOf({ runner, started: control.started, busy: this.#busy, problem: this.#problem });
+    const said = launchState({ runner, started: control.started, busy: this.#busy, problem: this.#problem });
     go.ariaDisabled = String(!said.ready);
     if (!said.loading && document.activeElement === cancel) go.focus();
     cancel.hidden = !said.loading;
@@ -261,5 +262,5 @@ function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-customElements.define("run-orders", RunOrders);
+customElements.define("run-commands", RunCommands);
 customElements.define("run-start", RunStart);

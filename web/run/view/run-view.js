@@ -8,16 +8,16 @@
  */
 
 import { control } from "../control.js";
-import { droppedFiles } from "../log-files.js";
+import { readDrop } from "../log-files.js";
 import { pageRuns } from "../page-runs.js";
 import { listRecordings } from "../replay.js";
 import { runner } from "../runner.js";
-import { healthOf, noticeOf } from "../notices.js";
+import { judgeHealth, makeNotice } from "../notices.js";
 import { RunWatch } from "../watch.js";
 import "./run-chooser.js";
 import { nearTheWindow } from "../../page/near-the-window.js";
 import { addControl, buildParts, drawControl, drawParts } from "./sections.js";
-import { Spoken } from "./announcements.js";
+import { Announcements } from "./announcements.js";
 
 const LIVE = ["running", "paused", "stalled"];
 const HEALTH_MS = 1000;
@@ -25,7 +25,7 @@ const HEALTH_MS = 1000;
 export class RunView extends HTMLElement {
   #watch = new RunWatch();
   #beside = new RunWatch();
-  #spoken = new Spoken();
+  #spoken = new Announcements();
   #parts = null;
   #recordings = [];
   #frame = 0;
@@ -138,7 +138,7 @@ export class RunView extends HTMLElement {
     this.addEventListener("drop", (event) => {
       event.preventDefault();
       this.toggleAttribute("data-drop", false);
-      const dropped = droppedFiles(event.dataTransfer); // what was dropped is there during the event alone
+      const dropped = readDrop(event.dataTransfer); // what was dropped is there during the event alone
       void dropped.then((files) => files.length && this.#choose({ kind: "file", files }));
     });
   }
@@ -166,9 +166,9 @@ export class RunView extends HTMLElement {
     if (started - this.#pace.drawnAt < 3 * this.#pace.tookMs) return this.#later();
     const { run, source, stream, writer, problem, progress, caughtUp, wasRead, shared } = this.#watch;
     const isLive = source.kind === "live";
-    const health = isLive && caughtUp ? healthOf(run, writer, this.#watch.now) : "running";
+    const health = isLive && caughtUp ? judgeHealth(run, writer, this.#watch.now) : "running";
     const reading = isLive && !wasRead;
-    const notice = noticeOf({ run, source, stream, health, runner: runner.state, problem, progress, reading, shared });
+    const notice = makeNotice({ run, source, stream, health, runner: runner.state, problem, progress, reading, shared });
     this.#parts.say(this.#spoken.next(run, notice, started));
     this.dataset.state = notice.title.toLowerCase().replaceAll(" ", "-");
     const beside = this.#beside.source.kind === "none" ? null : { run: this.#beside.run, title: this.#titleOf(this.#beside.source) };

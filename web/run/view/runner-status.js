@@ -9,12 +9,12 @@ import { currentToken } from "../token.js";
 const SETUP_MS = 5000;
 
 const WORDS = {
-  absent: ["No runner", "This copy of the page has no trainer behind it"],
-  keyless: ["No key in this address", "This address has no key: open the one that the server printed"],
+  absent: ["No runner", "This copy of the page is not connected to a runner"],
+  keyless: ["No token in this address", "This address has no token: open the one that the server printed"],
   connecting: ["Runner: connecting", "Asking the server for its runs"],
-  live: ["Runner: ready", "The server answers; no run is going on"],
+  live: ["Runner: ready", "The server answers; no run is in progress"],
   gone: ["Runner: gone", "The server does not answer; the page keeps asking"],
-  refused: ["Runner: not let in", "The server has a new token: open the address it printed"],
+  refused: ["Runner: access denied", "The server has a new token: open the address it printed"],
 };
 
 const LONG = / in this address$/;

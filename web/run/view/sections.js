@@ -4,10 +4,10 @@ import "./chart.js";
 import { h, toDom, toHtml } from "../../figures/vnode.js";
 import { isImported, otherName, otherSeries } from "../fold.js";
 import { clockText } from "../../figures/number.js";
-import { chartsOf } from "./charts.js";
+import { makeCharts } from "./charts.js";
 import { driftText, driftView, memoryLegend, memoryView } from "./bars.js";
 import { headView, noticeView, postMortemView } from "./head.js";
-import { rowsView } from "./examples.js";
+import { examplesView } from "./examples.js";
 import { chartMetrics, stepMetrics } from "../schema.js";
 import { driftTable, evalTable, memoryTable, stepTable } from "./tables.js";
 
@@ -61,21 +61,21 @@ export function buildParts(view) {
 
 /** Fetches the buttons for what the reader may change, and puts them where they belong. */
 export async function addControl(parts) {
-  if (parts.orders) return;
-  parts.orders = document.createElement("run-orders");
+  if (parts.commands) return;
+  parts.commands = document.createElement("run-commands");
   parts.start = document.createElement("run-start");
   parts.chooser.after(parts.start);
-  parts.spoken.after(parts.orders);
+  parts.spoken.after(parts.commands);
   await import("./run-controls.js");
 }
 
 /** Brings the buttons to the state of the view; a server that allows nothing has none. */
-export function drawControl({ orders, start }, view, allowed) {
-  if (!orders?.show) return;
+export function drawControl({ commands, start }, view, allowed) {
+  if (!commands?.show) return;
   start.hidden = !allowed;
   start.show(view.runner);
-  if (allowed) orders.show(view);
-  else orders.hidden = true;
+  if (allowed) commands.show(view);
+  else commands.hidden = true;
 }
 
 /**
@@ -100,7 +100,7 @@ export function drawParts(parts, view) {
   drawOthers(parts.others, run, parts.charts);
   paint(parts, parts.lacks, lacksView(run));
   paint(parts, parts.alerts, alertsView(run));
-  paint(parts, parts.rows, rowsView(run.rows, parts.rows.clientWidth || 480));
+  paint(parts, parts.rows, examplesView(run.rows, parts.rows.clientWidth || 480));
   paint(parts, parts.samples, samplesView(run));
   parts.view = view;
   if (isEmpty) return;
@@ -128,7 +128,7 @@ function drawCharts(parts, { run, beside }) {
   const version = [...runs, ...Object.values(parts.options)].join();
   if (parts.version === version) return;
   parts.version = version;
-  for (const [name, chart] of Object.entries(chartsOf(run, beside, parts.options))) {
+  for (const [name, chart] of Object.entries(makeCharts(run, beside, parts.options))) {
     parts[name].hidden = chart === null;
     if (chart) parts[name].chart = chart;
   }
@@ -157,7 +157,7 @@ function memoryFigure(memory, width) {
     h("h4", { class: "run-chart-title" }, "Memory by instant"),
     picture ?? h("p", { class: "run-nothing" }, "No measurement yet."),
     picture && memoryLegend(memory),
-    h("p", { class: "run-chart-note" }, "The largest measurement of each instant, on the prediction made before the first step."),
+    h("p", { class: "run-chart-note" }, "The largest measurement at each instant, over the prediction made before the first step."),
   );
 }
 
@@ -165,12 +165,12 @@ function driftFigure({ x, total, layers }, width) {
   if (x.length === 0) return null;
   const picture = driftView(layers, width);
   const whole = `The whole model: ${driftText(total.at(-1))} at step ${x.at(-1)}.`;
-  const note = `Each layer's change as a share of its pre-trained weights, both as norms. ${whole}`;
+  const note = `Norm of each layer's change over the norm of its pre-trained weights. ${whole}`;
   return h(
     "figure",
     { class: "run-figure" },
-    h("h4", { class: "run-chart-title" }, "How far each layer has moved"),
-    picture ?? h("p", { class: "run-nothing" }, "Nothing has moved yet."),
+    h("h4", { class: "run-chart-title" }, "Weight change by layer"),
+    picture ?? h("p", { class: "run-nothing" }, "Nothing has changed yet."),
     picture && h("p", { class: "run-chart-note" }, note),
   );
 }
@@ -196,7 +196,7 @@ function alertsView({ alerts, alertCount }) {
     { class: "run-section" },
     h("h4", { class: "run-chart-title" }, "Alerts"),
     h("ol", { class: "run-alert-list" }, shown.map(alertView)),
-    hidden > 0 && h("p", { class: "run-chart-note" }, `${hidden} earlier ones are in the log.`),
+    hidden > 0 && h("p", { class: "run-chart-note" }, `${hidden} earlier alerts are in the log.`),
   );
 }
 
@@ -224,7 +224,7 @@ function samplesView({ samples }) {
   return h(
     "section",
     { class: "run-section" },
-    h("h4", { class: "run-chart-title" }, "What it writes"),
+    h("h4", { class: "run-chart-title" }, "Samples"),
     h(
       "div",
       { class: "scroll-x", tabindex: 0, role: "region", "aria-label": "Samples before and after" },
@@ -235,7 +235,7 @@ function samplesView({ samples }) {
         h("tbody", null, samples.map(row)),
       ),
     ),
-    h("p", { class: "run-chart-note" }, "The likeliest continuation of each prompt. Grey: as before."),
+    h("p", { class: "run-chart-note" }, "The most likely continuation of each prompt. Grey: unchanged."),
   );
 }
 
@@ -267,7 +267,7 @@ function refusalsView({ refusals, refusedLines }) {
 
 function buildTables(parts) {
   const summary = document.createElement("summary");
-  summary.textContent = "The numbers of these charts as tables";
+  summary.textContent = "These charts as tables";
   const names = ["evalTable", "memoryTable", "driftTable", "stepTable"];
   for (const name of names) parts[name] = document.createElement("data-table");
   parts.tables.append(summary, ...names.map((name) => parts[name]));
@@ -313,7 +313,7 @@ export function drawOthers(others, run, before) {
   others.run = run;
   if (count === 0) return others.remove();
   if (!others.isConnected) before.after(others);
-  const text = `${count} more ${count === 1 ? "curve" : "curves"}, under the names that the run gave them`;
+  const text = `${count} more ${count === 1 ? "curve" : "curves"}, under the names in the log`;
   if (others.firstChild.textContent !== text) others.firstChild.textContent = text;
   if (others.open) fill(others, run);
 }
@@ -328,13 +328,13 @@ function fill(others, run) {
     const version = `${run.run} ${run.events} ${name}`;
     if (chart.dataset.version === version) return;
     chart.dataset.version = version;
-    chart.chart = chartOf(run, name);
+    chart.chart = makeChart(run, name);
   });
   const more = names.length - MOST_SHOWN;
   note.textContent = more > 0 ? `${more} more are in the log.` : "";
 }
 
-function chartOf(run, name) {
+function makeChart(run, name) {
   const { x, y } = run.series[name];
   const line = { label: otherName(name), color: "--series-1", x, y, end: "", dots: x.length < 60 };
   return { of: run.run, title: otherName(name), unit: "1", room: 24, note: "", lines: [line] };

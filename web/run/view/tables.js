@@ -20,7 +20,7 @@ export function stepTable(run, names) {
     headers: ["Step", ...present.map((name) => metricOf(name).label)],
     rows: steps.map((step) => [step, ...columns.map((at) => at(step))]),
     units: ["", ...present.map((name) => plainUnit(metricOf(name).unit))],
-    caption: steps.length < (run.series[present[0]]?.x.length ?? 0) ? "Every so many steps" : "By step",
+    caption: steps.length < (run.series[present[0]]?.x.length ?? 0) ? "Every n-th step" : "By step",
   };
 }
 

@@ -6,7 +6,7 @@ from run.javascript import JavaScript
 
 # Runs events through the fold as a view would, one draw after each of them.
 SPEAK = """
-const spoken = new Spoken();
+const spoken = new Announcements();
 const run = emptyRun();
 let now = 0;
 return input.events.map((event, seq) => {

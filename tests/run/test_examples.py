@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from run.example_events import ROW, row, scored, told
 from run.javascript import JavaScript
-from run.told_rows import ROW, row, scored, told
 from unfrozen.schema import read_event
 
 SEEN = """
 const run = emptyRun();
 input.forEach((event, seq) => fold(run, parseEvent(JSON.stringify(
   { run: "r", seq, att: 0, t: 1, step: 0, kind: "rows", ...event }))));
-const node = rowsView(run.rows, 480);
+const node = examplesView(run.rows, 480);
 return { rows: run.rows, refused: run.refusals, html: node && toHtml(node) };
 """
 
@@ -48,18 +48,18 @@ def test_the_panel_says_what_is_trained_and_what_is_special(js: JavaScript) -> N
     for words in (
         "1080of 1200 read",
         "30%9000 tokens",
-        "Answers end in<|end|>1079 rows",
-        "4 rows are cut: 120 tokens are lost at the end.",
-        "3 rows are there before, token for token; the first: rows.jsonl:9.",
-        "1 row ends in text: the model does not learn to stop there.",
-        "2 rows: an answer is empty, so that only its end is trained; the first: rows.jsonl:44.",
+        "Answers end with<|end|>1079 examples",
+        "4 examples are truncated: 120 tokens at the end are lost.",
+        "3 examples are duplicated, token for token; the first: rows.jsonl:9.",
+        "1 example ends without a stop token: the model does not learn to stop there.",
+        "2 examples: an answer is empty, so that only its end is trained; the first: rows",
         "… 40 tokens before",
         "… 482 tokens more",
-        "540 tokens, 8 trained, 12 more cut away",
-        "half have at most 26, nine in ten 90",
-        "29% of what is computed would be padding; this run packs",
+        "540 tokens, 8 trained, 12 more truncated",
+        "the median is 26, the 90th percentile 90",
+        "29% of the computed tokens would be padding; this run packs",
         "9.250 nats",
-        "2.347 nats a trained token in the mean",
+        "2.347 nats per trained token on average",
         "1 token, 1 trained",
     ):
         assert words in said
@@ -68,7 +68,7 @@ def test_the_panel_says_what_is_trained_and_what_is_special(js: JavaScript) -> N
 def test_rows_without_fault_are_said_to_have_none(js: JavaScript) -> None:
     clean = told() | {"counts": {"rows": 2, "read": 2, "tokens": 9, "trained": 3}}
     said = text_of(seen(js, clean)["html"])
-    assert "Every row is whole, tells where to stop and is there once." in said
+    assert "Every example is complete, ends with a stop token and occurs once." in said
 
 
 def test_trained_tokens_stand_in_brackets_for_who_does_not_see_lines(js: JavaScript) -> None:
@@ -83,7 +83,7 @@ def test_tokens_of_one_character_are_shown_as_one(js: JavaScript) -> None:
     assert html.count('class="run-token"') == sum(len(p["texts"]) for p in ROW["parts"]) - 2 + 3
 
 
-SHOWN = "return toHtml(h('p', null, shown(input)));"
+SHOWN = "return toHtml(h('p', null, revealHidden(input)));"
 
 
 @pytest.mark.parametrize(

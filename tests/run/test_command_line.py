@@ -22,9 +22,9 @@ SEVERAL = "torchrun --nproc-per-node 2 \\\n  -m gpu_runner resume r"
 def test_a_command_gets_the_path_of_the_one_that_serves_the_page(
     js: JavaScript, text: str, own: str, shown: str
 ) -> None:
-    assert js("return typed(input.text, input.own)", {"text": text, "own": own}) == shown
+    assert js("return spellCommand(input.text, input.own)", {"text": text, "own": own}) == shown
 
 
 def test_a_page_that_nobody_told_has_the_name(js: JavaScript) -> None:
     assert js("return program()") == "unfrozen"
-    assert js("return typed('unfrozen serve')") == "unfrozen serve"
+    assert js("return spellCommand('unfrozen serve')") == "unfrozen serve"

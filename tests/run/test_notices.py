@@ -11,7 +11,7 @@ NOTICE = """
 const run = Object.assign(emptyRun(), input.run);
 const view = { source: { kind: "live", name: "r" }, stream: "live", health: "running",
                runner: "live", problem: "", ...input.view };
-return noticeOf({ ...view, run });
+return makeNotice({ ...view, run });
 """
 BEGUN = {"events": 5, "status": "running", "run": "r", "step": 7}
 
@@ -29,23 +29,28 @@ NOTHING = {"kind": "none", "name": ""}
 @pytest.mark.parametrize(
     ("view", "run", "title", "part"),
     [
-        ({"source": NOTHING, "runner": "absent"}, {}, "No runner", "no trainer behind it"),
+        ({"source": NOTHING, "runner": "absent"}, {}, "No runner", "not connected to a runner"),
         ({"source": NOTHING, "runner": "live"}, {}, "No run yet", "Start one"),
         ({"source": NOTHING, "runner": "connecting"}, {}, "Connecting", "Asking"),
         ({"source": NOTHING, "runner": "gone"}, {}, "Server gone", "Start it again"),
-        ({"source": NOTHING, "runner": "refused"}, {}, "Not let in", "new token"),
-        ({"source": NOTHING, "runner": "keyless"}, {}, "No key in this address", "that the server"),
+        ({"source": NOTHING, "runner": "refused"}, {}, "Access denied", "new token"),
+        (
+            {"source": NOTHING, "runner": "keyless"},
+            {},
+            "No token in this address",
+            "that the server",
+        ),
         ({"reading": True}, {}, "Reading", "Reading the log"),
         ({"reading": True, "health": "gone"}, {}, "Reading", "Reading the log"),
-        ({"reading": True, "stream": "gone"}, {}, "Server gone", "training goes on without it"),
+        ({"reading": True, "stream": "gone"}, {}, "Server gone", "Training continues without it"),
         ({"stream": "connecting"}, {"events": 0}, "Connecting", "this run"),
-        ({"stream": "refused"}, {}, "Not let in", "Open the address"),
+        ({"stream": "refused"}, {}, "Access denied", "Open the address"),
         ({"stream": "missing"}, {}, "Run removed", "no run r"),
-        ({"stream": "gone"}, {}, "Server gone", "training goes on without it"),
+        ({"stream": "gone"}, {}, "Server gone", "Training continues without it"),
         ({"stream": "back"}, {}, "Back", "Nothing was missed"),
         ({"stream": "back", "health": "gone"}, {}, "Trainer gone", "ended after step 7"),
         ({"health": "stalled"}, {"beat": {"expectNextIn": 10}}, "Stalled", "every 10 s"),
-        ({"health": "paused"}, {}, "Paused", "stands still after step 7"),
+        ({"health": "paused"}, {}, "Paused", "is paused after step 7"),
         ({}, {"plan": {"steps": 40}}, "Live", "Step 7 of 40"),
         ({}, {"nonFinite": 5}, "Diverging", "since step 5"),
         ({"stream": "unreadable", "problem": "x holds no event"}, {}, "Not readable", "x holds no"),
@@ -145,7 +150,7 @@ def test_a_run_that_was_stopped_here_gets_the_command_to_go_on(js: JavaScript) -
 def test_a_trainer_is_judged_by_its_own_promise(
     js: JavaScript, run: dict[str, Any], writer: str, now: float, health: str
 ) -> None:
-    body = "return healthOf(Object.assign(emptyRun(), input.run), input.writer, input.now);"
+    body = "return judgeHealth(Object.assign(emptyRun(), input.run), input.writer, input.now);"
     assert js(body, {"run": run, "writer": writer, "now": now}) == health
 
 
@@ -209,9 +214,9 @@ def test_a_point_without_a_neighbour_needs_a_dot(
 @pytest.mark.parametrize(
     ("status", "reason", "title", "text"),
     [
-        ("finished", "", "Finished", "7 steps, as T logged them."),
-        ("stopped", "nobody knows", "Imported", "7 steps, as T logged them. Nobody knows."),
-        ("failed", "code 3", "Failed", "7 steps, as T logged them. Code 3."),
+        ("finished", "", "Finished", "7 steps, as logged by T."),
+        ("stopped", "nobody knows", "Imported", "7 steps, as logged by T. Nobody knows."),
+        ("failed", "code 3", "Failed", "7 steps, as logged by T. Code 3."),
     ],
 )
 def test_an_imported_run_says_how_it_ended_as_far_as_its_tool_does_and_no_day(

@@ -10,7 +10,7 @@ from unfrozen.events import RESUMABLE_STATUSES, STATUSES
 ORDERS = """
 const run = Object.assign(emptyRun(), { events: 5, run: "r", step: 7, ...input.run });
 const view = { kind: "live", health: "running", stream: "live", runner: "live", asked: null };
-return ordersOf({ ...view, started: null, ...input.view, run });
+return commandState({ ...view, started: null, ...input.view, run });
 """
 PAUSED = {"beat": {"paused": True, "heard": 5, "expectNextIn": 5, "time": 0}}
 ASKED = {"run": "r", "attempts": 0, "seq": 5, "problem": "", "again": False, "answered": True}
@@ -67,11 +67,11 @@ def test_without_the_server_nothing_can_be_asked_and_the_line_says_so(
         ({}, {"command": "pause"}, False, "Asked to pause."),
         ({"beat": {"heard": 4}}, {"command": "checkpoint"}, False, "Asked to be saved."),
         (PAUSED, {"command": "pause"}, True, ""),
-        ({"beat": {"heard": 6}}, {"command": "resume"}, True, "Training goes on."),
+        ({"beat": {"heard": 6}}, {"command": "resume"}, True, "Training resumed."),
         (PAUSED | {"checkpoint": {"step": 7}}, {"command": "checkpoint"}, True, "Step 7 is saved."),
         (PAUSED, {"command": "checkpoint"}, True, "Nothing to save yet."),
         ({"beat": {"heard": 4}}, {"command": "evaluate"}, False, "Asked to be evaluated."),
-        (PAUSED, {"command": "evaluate"}, True, "It is evaluated."),
+        (PAUSED, {"command": "evaluate"}, True, "Evaluated."),
         ({"beat": {"heard": 5}}, {"command": "stop"}, False, "Asked to stop."),
         ({}, {"command": "pause", "problem": "No such run."}, True, "No such run."),
         ({}, {"command": "stop", "run": "another"}, True, ""),
@@ -104,8 +104,8 @@ AGAIN = {"command": "resume", "again": True, "seq": None}
     ("run", "asked", "started", "ready", "part"),
     [
         (STOPPED, None, None, True, ""),
-        (STOPPED, AGAIN | {"answered": False}, None, False, "Starting it again"),
-        (STOPPED, AGAIN, STARTED, True, "Starting it again: it loads its newest checkpoint."),
+        (STOPPED, AGAIN | {"answered": False}, None, False, "Restarting"),
+        (STOPPED, AGAIN, STARTED, True, "Restarting: it loads its newest checkpoint."),
         (STOPPED, AGAIN | {"problem": "Busy."}, None, True, "Busy."),
         (STOPPED, AGAIN, STARTED | {"alive": False, "lines": ["a", "no data"]}, True, "no data"),
         (STOPPED, AGAIN, STARTED | {"alive": False, "run": "r"}, True, ""),
@@ -168,7 +168,7 @@ LOADING = {"name": "sums", "alive": True, "run": None, "code": None, "lines": []
     [
         ({}, True, False, ""),
         ({"runner": "gone"}, False, False, "nothing can be started now"),
-        ({"busy": True}, False, False, "Asking"),
+        ({"busy": True}, False, False, "Sending"),
         ({"problem": "steps is 0: give more."}, True, True, "steps is 0"),
         ({"problem": "Still running.", "started": LOADING}, False, True, "Still running."),
         ({"started": LOADING}, False, False, "Starting sums: it loads"),
@@ -182,7 +182,7 @@ def test_a_form_for_a_start_says_how_the_last_one_stands(
     js: JavaScript, view: dict[str, Any], ready: bool, bad: bool, part: str
 ) -> None:
     whole = {"runner": "live", "started": None, "busy": False, "problem": "", **view}
-    said = js("return startOf(input);", whole)
+    said = js("return launchState(input);", whole)
     assert (said["ready"], said["bad"]) == (ready, bad)
     assert part in said["status"]
     assert bool(part) is bool(said["status"])

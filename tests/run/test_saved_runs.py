@@ -1,4 +1,4 @@
-"""Runs kept in a browser: they come back, two tabs share them, a full disk and damage are told."""
+"""Runs saved in a browser: they come back, and a full disk and damage are reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route
 import build
 
 ORIGIN = "http://localhost:9"
-CALL = """([name, ...args]) => import("/web/run/page-runs.js").then((kept) => kept[name](...args))
+CALL = """([name, ...args]) => import("/web/run/page-runs.js").then((runs) => runs[name](...args))
   .then((value) => ({ value: value ?? null }), ({ name }) => ({ refused: name }))"""
 PUT = """(rows) => new Promise((resolve) => {
   const opening = indexedDB.open("unfrozen-runs", 1);
@@ -49,47 +49,47 @@ def run(name: str, *lines: str) -> dict[str, Any]:
 
 def test_runs_come_back_whole_in_the_order_in_which_they_began(tab: Page) -> None:
     for name in ("page-2", "page-1"):
-        assert "refused" not in call(tab, "keep", run(name, '{"seq":0}') | {"over": True})
+        assert "refused" not in call(tab, "saveRun", run(name, '{"seq":0}') | {"over": True})
     tab.reload()
-    assert call(tab, "keptRuns")["value"] == [
+    assert call(tab, "loadSavedRuns")["value"] == [
         run("page-1", '{"seq":0}'),
         run("page-2", '{"seq":0}'),
     ]
 
 
 def test_what_is_forgotten_is_gone_also_when_it_never_was_there(tab: Page) -> None:
-    call(tab, "keep", run("page-1"))
+    call(tab, "saveRun", run("page-1"))
     for name in ("page-1", "page-7"):
-        assert call(tab, "forget", name) == {"value": None}
-    assert call(tab, "keptRuns") == {"value": []}
+        assert call(tab, "deleteRun", name) == {"value": None}
+    assert call(tab, "loadSavedRuns") == {"value": []}
 
 
 def test_two_tabs_share_what_is_kept_and_neither_waits_for_the_other(tab: Page) -> None:
     other = tab.context.new_page()
     other.goto(ORIGIN)
-    call(tab, "keep", run("page-1"))
-    call(other, "keep", run("page-2"))
-    call(other, "forget", "page-1")
-    assert [kept["id"] for kept in call(tab, "keptRuns")["value"]] == ["page-2"]
+    call(tab, "saveRun", run("page-1"))
+    call(other, "saveRun", run("page-2"))
+    call(other, "deleteRun", "page-1")
+    assert [kept["id"] for kept in call(tab, "loadSavedRuns")["value"]] == ["page-2"]
 
 
 def test_a_run_that_is_too_large_is_refused_and_what_was_kept_stays(tab: Page) -> None:
     devtools = tab.context.new_cdp_session(tab)
     devtools.send("Storage.overrideQuotaForOrigin", {"origin": ORIGIN, "quotaSize": 300_000})
-    assert call(tab, "keep", run("page-1", "small")) == {"value": "page-1"}
+    assert call(tab, "saveRun", run("page-1", "small")) == {"value": "page-1"}
     large = run("page-2", token_hex(1_500_000))
-    assert call(tab, "keep", large) == {"refused": "QuotaExceededError"}
-    assert [kept["id"] for kept in call(tab, "keptRuns")["value"]] == ["page-1"]
+    assert call(tab, "saveRun", large) == {"refused": "QuotaExceededError"}
+    assert [kept["id"] for kept in call(tab, "loadSavedRuns")["value"]] == ["page-1"]
 
 
 def test_what_cannot_be_copied_is_refused_in_words_and_the_next_run_is_kept(tab: Page) -> None:
     found = tab.evaluate(
-        "() => import('/web/run/page-runs.js').then((kept) => kept.keep({ id: 'page-1',"
+        "() => import('/web/run/page-runs.js').then((runs) => runs.saveRun({ id: 'page-1',"
         " title: 't', choices: { bad: () => 1 }, command: '', lines: [] }))"
         ".then(() => 'kept', ({ name }) => name)"
     )
     assert found == "DataCloneError"
-    assert call(tab, "keep", run("page-2")) == {"value": "page-2"}
+    assert call(tab, "saveRun", run("page-2")) == {"value": "page-2"}
 
 
 def test_damaged_runs_are_left_out_and_do_not_hide_the_others(tab: Page) -> None:
@@ -101,7 +101,7 @@ def test_damaged_runs_are_left_out_and_do_not_hide_the_others(tab: Page) -> None
         {"id": 4, "title": "t", "command": "", "lines": []},
     ]
     tab.evaluate(PUT, [*damaged, run("page-5", "{torn")])
-    assert call(tab, "keptRuns")["value"] == [run("page-5", "{torn")]
+    assert call(tab, "loadSavedRuns")["value"] == [run("page-5", "{torn")]
 
 
 def test_a_store_of_another_make_is_told_and_not_waited_for(tab: Page) -> None:
@@ -109,5 +109,5 @@ def test_a_store_of_another_make_is_told_and_not_waited_for(tab: Page) -> None:
         "() => new Promise((resolve) => { const opening = indexedDB.open('unfrozen-runs', 1);"
         " opening.onsuccess = () => (opening.result.close(), resolve()) })"
     )
-    assert call(tab, "keptRuns") == {"refused": "NotFoundError"}
-    assert call(tab, "keep", run("page-1")) == {"refused": "NotFoundError"}
+    assert call(tab, "loadSavedRuns") == {"refused": "NotFoundError"}
+    assert call(tab, "saveRun", run("page-1")) == {"refused": "NotFoundError"}
