@@ -2,7 +2,7 @@
  * The whole decision as a tree: what is baked when the site is built, and what turns live in place.
  */
 
-import { typed } from "../run/command-line.js";
+import { spellCommand } from "../run/command-line.js";
 import { controlsView } from "./controls.js";
 import { commandParts } from "../planner/answers.js";
 import { bakedStatus } from "../planner/status-line.js";
@@ -91,7 +91,7 @@ function commandView(key, { text, note }) {
     h(
       "div",
       { class: "mp-command" },
-      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandParts(typed(text)) : text)),
+      h("pre", { class: "listing", tabindex: 0, "data-copy": key }, h("code", null, key === "full" ? commandParts(spellCommand(text)) : text)),
       h("button", { type: "button", class: "button button-small copy-button", "data-copies": key }, "Copy"),
     ),
     note !== "" && h("p", { class: "quiet" }, note),

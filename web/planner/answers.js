@@ -1,6 +1,6 @@
 /** The planner's texts and numbers: verdict, parts, advice, inverse answers, what to type. */
 
-import { typed } from "../run/command-line.js";
+import { spellCommand } from "../run/command-line.js";
 import { swatch } from "./figures.js";
 import { h } from "../figures/vnode.js";
 
@@ -183,7 +183,7 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
   return h(
     "div",
     { class: "mp-commands" },
-    commandView("run", commandParts(typed(run)), "Copy the command"),
+    commandView("run", commandParts(spellCommand(run)), "Copy the command"),
     where !== "" && h("p", { class: "quiet" }, where),
     differs.length > 0 &&
       h(
@@ -196,7 +196,7 @@ export function commandsView({ run, where, differs, needs, job, plan }) {
       "details",
       { class: "fold", "data-key": "job" },
       h("summary", null, "This plan as JSON, for the command line"),
-      h("p", { class: "quiet" }, "Save it as job.json, then type ", h("code", null, typed(plan)), "."),
+      h("p", { class: "quiet" }, "Save it as job.json, then type ", h("code", null, spellCommand(plan)), "."),
       commandView("job", job, "Copy the JSON"),
     ),
   );
