@@ -13,10 +13,9 @@ from statistics import mean
 from typing import Any, Final
 
 from gpu_runner import demo
-from unfrozen.lab.choices import Choices
+from unfrozen.lab.choices import PRESETS, SEEDS, Choices, RunPreset
 from unfrozen.lab.demo import FILES, Demo
 from unfrozen.lab.fine_tune import ClockFunctions, FineTune
-from unfrozen.lab.page_run import PRESETS, SEEDS, RunPreset
 
 LONGER: Final = RunPreset("longer", "", {"steps": 400}, "")
 """No preset, but chapter 3 speaks of it."""

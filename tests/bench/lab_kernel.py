@@ -44,10 +44,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from unfrozen.lab import products
+from unfrozen.lab import operations
 from unfrozen.lab.choices import Choices
 from unfrozen.lab.demo import FILES, Demo
-from unfrozen.lab.llama import Silent
+from unfrozen.lab.llama import NullMeter
 from unfrozen.lab.step import Trainer
 
 demo = Demo.read({name: Path("/demo", name).read_bytes() for name in FILES})
@@ -63,7 +63,7 @@ times = {}
 
 
 def timed(name, kind, work):
-    products.use(kernel if kind == "kernel" else None)
+    operations.set_kernel(kernel if kind == "kernel" else None)
     start = time.perf_counter()
     found = work()
     times.setdefault(name, {}).setdefault(kind, []).append(time.perf_counter() - start)
@@ -71,7 +71,7 @@ def timed(name, kind, work):
 
 
 def step(kind, number):
-    steps = trainers[kind].step(number, Silent())
+    steps = trainers[kind].step(number, NullMeter())
     while True:
         try:
             next(steps)
@@ -84,7 +84,7 @@ for number in range(1, ROUNDS + 2):
     for kind in trainers:
         results[kind].append(timed("a step", kind, lambda: step(kind, number)))
     for name, (a, b) in factors.items():
-        one, other = (timed(name, kind, lambda: products.product(a, b)) for kind in trainers)
+        one, other = (timed(name, kind, lambda: operations.matmul(a, b)) for kind in trainers)
         same = same and one.tobytes() == other.tobytes()
 warm = {name: {kind: median(of[1:]) for kind, of in by.items()} for name, by in times.items()}
 json.dumps({"times": warm, "same": same and results["kernel"] == results["numpy"]})

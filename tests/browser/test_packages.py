@@ -146,7 +146,7 @@ HOWEVER = {
     "in a function": "def f():\n    import numpy\n    return numpy\nf().__name__",
     "from a part of it": "from numpy.linalg import norm\nnorm.__module__.split('.')[0]",
     "by name": "import importlib\nimportlib.import_module('numpy').__name__",
-    "by our own library": "from unfrozen.lab import adamw\nadamw.np.__name__",
+    "by our own library": "from unfrozen.lab import optimizer\noptimizer.np.__name__",
     "by a module of the reader's": (
         "open('mine.py', 'w').write('import numpy as np')\nimport mine\nmine.np.__name__"
     ),

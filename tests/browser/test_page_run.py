@@ -14,8 +14,7 @@ from playwright.sync_api import Browser, Page
 from browser.page_run_reader import SHORT, PageRunReader
 from browser.plain_host import hosted
 from conftest import StaticSite, watched_page
-from unfrozen.lab.choices import Choices
-from unfrozen.lab.page_run import CHALLENGE, PRESETS
+from unfrozen.lab.choices import CHALLENGE, PRESETS, Choices
 
 QUICK = {"eval_rows": 4, "eval_every": 400, "sample_tokens": 0, "fisher_rows": 4}
 """What a run may leave out that is no dial."""

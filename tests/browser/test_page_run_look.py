@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page
 from accessibility import Look, objections
 from browser.page_run_reader import SHORT, PageRunReader
 from conftest import StaticSite
-from unfrozen.lab.page_run import PRESETS
+from unfrozen.lab.choices import PRESETS
 
 LOOKS: tuple[Look, ...] = ("light", 1280), ("dark", 320)
 

@@ -24,8 +24,8 @@ CARRIED = ("numpy", "micropip", "packaging")
         "try:\n    import numpy\nexcept ImportError:\n    pass",
         "import importlib\nimportlib.import_module('numpy.linalg')",
         "__import__('numpy')",
-        "from unfrozen.lab.adamw import AdamW",
-        "from unfrozen.lab import anchors",
+        "from unfrozen.lab.optimizer import AdamW",
+        "from unfrozen.lab import optimizer",
         "await f()\nimport numpy",
     ],
 )

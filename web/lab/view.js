@@ -12,7 +12,7 @@ const BAKED = [
 ];
 
 /**
- * @param {object} view from `unfrozen.lab.page_run`, with `plane` and `fetches` of the site builder
+ * @param {object} view from `unfrozen.lab.choices`, with `plane` and `fetches` of the site builder
  * @param {{live?: boolean}} [opts] live: it can be used
  */
 export function pageRunView(view, { live = false } = {}) {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unfrozen.lab import products
+from unfrozen.lab import operations
 from unfrozen.lab.fine_tune import ClockFunctions
 from unfrozen.lab.session import LabSession
 
@@ -31,8 +31,8 @@ def take(name: str, data: Any, sha256: str) -> str:
 
 
 def open_lab(kernel: Callable[[int], object] | None) -> LabSession:
-    """A session over the files that were taken; `kernel`, if any, does its matrix products."""
-    products.use(kernel)
+    """A session over the files that were taken; `kernel`, if any, does its matrix operations."""
+    operations.set_kernel(kernel)
     session = LabSession(_files, ClockFunctions(time.time, time.monotonic))
     _files.clear()
     return session

@@ -1,4 +1,4 @@
-;; C = A · B in fp32 with the vector instructions of WebAssembly, for `unfrozen.lab.products`.
+;; C = A · B in fp32 with the vector instructions of WebAssembly, for `unfrozen.lab.operations`.
 ;;
 ;; Eight columns of B at a time are copied into a panel, row after row, so that they are read in
 ;; one line whatever B's strides; four rows of A at a time run along it, their 32 sums in registers.

@@ -10,7 +10,7 @@ from site_builder.browser_python import python_files
 from site_builder.formats import mb
 from site_builder.measurements import read_json
 from site_builder.wheels import WHEELS, lock
-from unfrozen.lab import page_run
+from unfrozen.lab import choices
 from unfrozen.lab.demo import FILES
 
 
@@ -36,7 +36,7 @@ def view() -> dict[str, Any]:
     before = presets()["presets"]["plain"]["losses"]
     start = {"task": before["task"][0], "general": before["general"][0]}
     plane = {"start": start, "known": dots, "text": text}
-    return page_run.view() | {"plane": plane, "fetches": fetches()}
+    return choices.view() | {"plane": plane, "fetches": fetches()}
 
 
 def fetches() -> str:

@@ -1,8 +1,11 @@
-"""What a fine-tune of the lab may be told, with the bounds of each choice and its place on a dial.
+"""The choices of a fine-tune in the lab, with their bounds, dials, presets and a challenge.
 
-Names are those of the runner's choices (`gpu_runner train --set …`), so that a run of the page can
-be made again with PyTorch; `command` says how. The bounds are wider here: a dial is there to be
-turned too far.
+The names are those of the runner's choices (`gpu_runner train --set …`), so that a run of the page
+can be repeated with PyTorch; `command` returns the command line. The bounds are wider here: a dial
+is there to be turned too far.
+
+Every sentence of a preset is a claim about the runs that it starts; a test checks each of them for
+five seeds. `<page-run>` draws what `view` returns.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from unfrozen.errors import PlanError
+from unfrozen.units import format_power
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ class Choices:
         if unknown := sorted(given.keys() - known):
             dials = ", ".join(dial.name for dial in DIALS)
             raise PlanError("choices", unknown[0], f"the choices are {dials}", "leave it out")
-        kept: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        chosen = cls(**kept)
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        chosen = cls(**values)
         return replace(chosen, **{d.name: int(getattr(chosen, d.name)) for d in DIALS if d.whole})
 
     def as_json(self) -> dict[str, object]:
@@ -104,9 +108,9 @@ class Choices:
         beyond = self.lr > 1 or self.replay_share > 0.9 or self.weight_decay > 1
         if beyond or not self.steps or max(self.l2sp, self.ewc) > 1e6:
             return ""
-        said = [f"--steps {self.steps} --lr {self.lr:g} --seed {self.seed}"]
+        parts = [f"--steps {self.steps} --lr {self.lr:g} --seed {self.seed}"]
         if self.replay_share:
-            said.append(f"--replay demo --replay-share {self.replay_share:g}")
+            parts.append(f"--replay demo --replay-share {self.replay_share:g}")
         sets = {
             "micro_batch": self.rows_per_step,
             "warmup": min(self.warmup, self.steps),
@@ -115,10 +119,10 @@ class Choices:
         usual = {"l2sp": 0.0, "ewc": 0.0, "weight_decay": 0.01, "floor_ratio": 0.1}
         usual |= {"clip": 1.0, "layer_decay": 1.0, "eval_every": 20}
         sets |= {n: getattr(self, n) for n, default in usual.items() if getattr(self, n) != default}
-        said += [f"--set {name}={value:g}" for name, value in sets.items()]
+        parts += [f"--set {name}={value:g}" for name, value in sets.items()]
         if self.ewc:
-            said.append(f"--set fisher_data=demo --set fisher_rows={self.fisher_rows}")
-        return f"unfrozen train --model demo {' '.join(said)}"
+            parts.append(f"--set fisher_data=demo --set fisher_rows={self.fisher_rows}")
+        return f"unfrozen train --model demo {' '.join(parts)}"
 
 
 def _check(name: str, value: object, low: float, high: float, whole: bool) -> None:
@@ -128,3 +132,138 @@ def _check(name: str, value: object, low: float, high: float, whole: bool) -> No
         raise PlanError(name, value, f"it must be {what} in {low:g} … {high:g}", "correct it")
     if not low <= value <= high:  # type: ignore[operator]
         raise PlanError(name, value, f"it must lie in {low:g} … {high:g}", "choose one there")
+
+
+DEFAULT: Final = Choices()
+SEEDS: Final = (7, 0, 1, 2, 3)
+"""What the presets say holds for each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPreset:
+    """A setting of the dials with what it shows."""
+
+    id: str
+    label: str
+    choices: Mapping[str, float]
+    says: str
+
+
+PRESETS: Final = (
+    RunPreset(
+        "plain",
+        "As it comes",
+        {},
+        "The loss on the task falls to a tenth or less; on capitals it rises twentyfold or more.",
+    ),
+    RunPreset(
+        "gentle",
+        "A third of the rate",
+        {"lr": 2e-4},
+        "Nothing is lost to speak of, and the numerals come half-way.",
+    ),
+    RunPreset(
+        "fast",
+        "Eight times the rate",
+        {"lr": 5e-3},
+        "The task is learned better still, and nothing else is left.",
+    ),
+    RunPreset(
+        "replay",
+        "10% replay",
+        {"replay_share": 0.1},
+        "With a token in ten from old rows, half of the forgetting is gone; the task pays little.",
+    ),
+    RunPreset(
+        "held",
+        "Held to θ₀",
+        {"l2sp": 0.03},
+        "The weights move half as far, most of the old stays; the task is learned a little less.",
+    ),
+    RunPreset(
+        "frozen",
+        "λ → ∞",
+        {"l2sp": 1e9},
+        "Nothing moves: nothing is forgotten, and nothing is learned.",
+    ),
+    RunPreset(
+        "ewc",
+        "EWC",
+        {"ewc": 1.0},
+        "The weights move almost as far as without it, and most of the forgetting is gone.",
+    ),
+    RunPreset(
+        "decay",
+        "Weight decay",
+        {"weight_decay": 10.0},
+        "Pulled to zero and not to θ₀, the model forgets more than without any pull.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A region of the plane that the defaults miss and some setting of the dials reaches."""
+
+    task: float = 0.9
+    general: float = 0.045
+
+
+CHALLENGE: Final = Challenge()
+
+
+def view() -> dict[str, Any]:
+    """Everything the element draws, as plain data."""
+    return {
+        "dials": [_dial(dial) for dial in DIALS],
+        "presets": [
+            {"id": p.id, "label": p.label, "choices": dict(p.choices), "says": p.says}
+            for p in PRESETS
+        ],
+        "challenge": {
+            "task": CHALLENGE.task,
+            "general": CHALLENGE.general,
+            "says": f"Challenge: a task loss below {CHALLENGE.task:g} with less than"
+            f" {CHALLENGE.general:g} on what it knew.",
+        },
+    }
+
+
+def _dial(dial: Dial) -> dict[str, Any]:
+    default = getattr(DEFAULT, dial.name)
+    return {
+        "name": dial.name,
+        "label": dial.label,
+        "note": dial.note,
+        "stops": list(dial.stops),
+        "texts": [format_stop(dial, stop) for stop in dial.stops],
+        "at": dial.stops.index(default),
+    }
+
+
+def format_stop(dial: Dial, stop: float) -> str:
+    """A stop as its reader sees it: 2 × 10⁻⁴, 10%, off, 120."""
+    if dial.name == "replay_share":
+        return f"{100 * stop:g}%" if stop else "none"
+    if dial.name in ("l2sp", "ewc", "weight_decay") and not stop:
+        return "off"
+    if dial.whole or 0.01 <= stop < 10_000:
+        return f"{stop:,g}"
+    return format_power(stop, 0)
+
+
+def format_title(choices: Choices) -> str:
+    """What a run is called: the preset it is, else what it does otherwise than the defaults."""
+    changed = {
+        dial.name: getattr(choices, dial.name)
+        for dial in DIALS
+        if getattr(choices, dial.name) != getattr(DEFAULT, dial.name)
+    }
+    preset = next((p for p in PRESETS if dict(p.choices) == changed), None)
+    if preset is not None:
+        return preset.label
+    dials = {dial.name: dial for dial in DIALS}
+    return ", ".join(
+        f"{dials[name].label.lower()} {format_stop(dials[name], value)}"
+        for name, value in changed.items()
+    )

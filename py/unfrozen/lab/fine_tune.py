@@ -16,13 +16,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from unfrozen.events import VERSION
-from unfrozen.lab.answer import answer
 from unfrozen.lab.choices import Choices
-from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo
-from unfrozen.lab.llama import Silent
-from unfrozen.lab.meter import Components, MemoryMeter
-from unfrozen.lab.predict import heaviest, predicted, recipe
-from unfrozen.lab.rows import documents
+from unfrozen.lab.demo import GENERAL, PROMPTS, TASK, Demo, documents
+from unfrozen.lab.generation import generate
+from unfrozen.lab.llama import NullMeter
+from unfrozen.lab.memory import (
+    Components,
+    MemoryMeter,
+    find_heaviest_step,
+    predict_instants,
+    step_recipe,
+)
 from unfrozen.lab.step import Result, Trainer
 from unfrozen.memory.instants import peak
 from unfrozen.memory.states import state_bytes
@@ -73,8 +77,8 @@ class FineTune:
         self._bound = math.nan  # a loss above it, several times, and the run has diverged
         self._drift = 0.0
         self._measured: dict[str, int] = {}
-        self._heaviest, self._shape = heaviest(demo.config, self._sizes())
-        self._predicted = predicted(demo.config, self._shape)
+        self._heaviest, self._shape = find_heaviest_step(demo.config, self._sizes())
+        self._predicted = predict_instants(demo.config, self._shape)
 
     def stop(self) -> None:
         """End after the piece of work that is on; the events then say so."""
@@ -84,7 +88,7 @@ class FineTune:
         """Everything the run says, in order; None after a piece of work that says nothing."""
         pieces = self._pieces()
         while self.status == "running" and not self._stopping:
-            with np.errstate(all="ignore"):  # what is no number any more is said in words
+            with np.errstate(all="ignore"):  # values that are not finite are reported as text
                 event = next(pieces, None)
             yield event
         if self.status == "running":
@@ -120,7 +124,7 @@ class FineTune:
     def _one(self, number: int) -> Iterator[Event | None]:
         started = self._clock.monotonic()
         measures = number in (1, 2, self._heaviest)
-        meter = MemoryMeter(self.trainer.states) if measures else Silent()
+        meter = MemoryMeter(self.trainer.states) if measures else NullMeter()
         with meter.step() if isinstance(meter, MemoryMeter) else nullcontext():
             result = yield from self.trainer.step(number, meter)
         self.step = number
@@ -202,8 +206,8 @@ class FineTune:
         sizes = self._demo.tokenizer, self._choices.sample_tokens
         for prompt in PROMPTS:
             tokenizer, tokens = sizes
-            said = answer(self._demo.model, self.trainer.weights, tokenizer, prompt, tokens)
-            yield self._event("sample", prompt=prompt, text=said.text, when=when)
+            written = generate(self._demo.model, self.trainer.weights, tokenizer, prompt, tokens)
+            yield self._event("sample", prompt=prompt, text=written.text, when=when)
 
     def _memory(self, meter: MemoryMeter) -> Iterator[Event]:
         """Instants that reached a new height."""
@@ -212,8 +216,8 @@ class FineTune:
             if total <= self._measured.get(instant, 0):
                 continue
             self._measured[instant] = total
-            kept: Components = {name: size for name, size in components.items() if size}
-            parts = {"instant": instant, "components": kept, "total_bytes": total}
+            nonzero: Components = {name: size for name, size in components.items() if size}
+            parts = {"instant": instant, "components": nonzero, "total_bytes": total}
             yield self._event("mem", **parts, source="numpy")
 
     def _beat(self, expected_in: float, *, force: bool = False) -> Iterator[Event]:
@@ -226,7 +230,7 @@ class FineTune:
     def _start(self) -> Event:
         instant, size = peak(self._predicted)
         config, steps = self._demo.config, self._choices.steps
-        held = sum(state_bytes(config, recipe(1)).values())
+        held = sum(state_bytes(config, step_recipe(1)).values())
         suites = self._demo.suites
         rates = self.trainer.schedule.planned()[:steps]
         return {
@@ -244,7 +248,7 @@ class FineTune:
                 "trainable_tokens": sum(row.trained_tokens for row in self.trainer.rows),
                 "eval_rows": min(self._choices.eval_rows, len(suites[TASK])),
             },
-            "recipe": recipe(self._shape.tokens).as_json() | {"lr": self._choices.lr},
+            "recipe": step_recipe(self._shape.tokens).as_json() | {"lr": self._choices.lr},
             "plan": {"steps": steps, "lr": rates, "lr_steps": list(range(1, len(rates) + 1))},
             "bytes_per_parameter": round(held / config.num_parameters),
             "predicted": {

@@ -25,18 +25,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unfrozen.errors import PlanError
-from unfrozen.lab.attention import Places, attend, attend_backward, places_by_length
 from unfrozen.lab.operations import (
+    Floats,
+    Places,
     Tables,
+    attend,
+    attend_backward,
     cross_entropy,
-    inverse_root,
+    inverse_rms,
+    matmul,
     norm,
     norm_backward,
-    rotated,
+    places_by_length,
+    rotate,
     silu_backward,
     silu_product,
 )
-from unfrozen.lab.products import Floats, product
 from unfrozen.memory.loss import LINEAR_CHUNK
 from unfrozen.model import Architecture
 
@@ -98,8 +102,8 @@ def layer_names(index: int) -> list[str]:
     return [f"model.layers.{index}.{name}.weight" for name in _NAMES]
 
 
-class Kept(NamedTuple):
-    """What one layer keeps for its backward pass."""
+class SavedTensors(NamedTuple):
+    """What one layer saves for its backward pass."""
 
     x: Floats  # (T, h) input of the first norm
     root: Floats  # (T, 1)
@@ -114,15 +118,15 @@ class Kept(NamedTuple):
     up: Floats  # (T, f)
 
 
-class Silent:
-    """Where nobody measures; `meter` does."""
+class NullMeter:
+    """A meter that measures nothing; `lab.memory` has one that does."""
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Nothing."""
         del name
         return nullcontext()
 
-    def highest(self, **components: int) -> None:
+    def record_peak(self, **components: int) -> None:
         """Nothing."""
 
 
@@ -158,47 +162,47 @@ class Llama:
         for index in range(self.shape.layers):
             x, _ = self._layer(Layer.of(weights, index), x, tables, documents)
         x = x[documents.predicting]  # (P, h)
-        n = norm(x, inverse_root(x, self.epsilon), weights[LAST_NORM])
+        n = norm(x, inverse_rms(x, self.epsilon), weights[LAST_NORM])
         return cross_entropy(n, self.head(weights)[1], documents.targets)
 
     def _layer(
         self, w: Layer, x: Floats, tables: Tables, documents: Documents
-    ) -> tuple[Floats, Kept]:
+    ) -> tuple[Floats, SavedTensors]:
         heads = len(x), -1, self.shape.head_dim
-        root = inverse_root(x, self.epsilon)
+        root = inverse_rms(x, self.epsilon)
         n = norm(x, root, w.norm)
-        q = rotated(product(n, w.q.T).reshape(heads), tables)
-        k = rotated(product(n, w.k.T).reshape(heads), tables)
-        v = product(n, w.v.T).reshape(heads)
+        q = rotate(matmul(n, w.q.T).reshape(heads), tables)
+        k = rotate(matmul(n, w.k.T).reshape(heads), tables)
+        v = matmul(n, w.v.T).reshape(heads)
         del n
         out, logs = attend(q, k, v, documents.places)
-        middle = product(out.reshape(len(x), -1), w.o.T)
+        middle = matmul(out.reshape(len(x), -1), w.o.T)
         middle += x
-        middle_root = inverse_root(middle, self.epsilon)
+        middle_root = inverse_rms(middle, self.epsilon)
         n = norm(middle, middle_root, w.middle_norm)
-        gate, up = product(n, w.gate.T), product(n, w.up.T)
+        gate, up = matmul(n, w.gate.T), matmul(n, w.up.T)
         del n
-        result = product(silu_product(gate, up), w.down.T)
+        result = matmul(silu_product(gate, up), w.down.T)
         result += middle
-        return result, Kept(x, root, q, k, v, out, logs, middle, middle_root, gate, up)
+        return result, SavedTensors(x, root, q, k, v, out, logs, middle, middle_root, gate, up)
 
     # --- and backward ---------------------------------------------------------------------------
     def gradients(
-        self, weights: Weights, documents: Documents, meter: Silent | None = None
+        self, weights: Weights, documents: Documents, meter: NullMeter | None = None
     ) -> tuple[float, Weights]:
         """The loss as above, divided by the trained tokens, and its gradient by every weight."""
-        meter, found = meter or Silent(), dict[str, Floats]()
+        meter, found = meter or NullMeter(), dict[str, Floats]()
         tables = self.tables(documents.positions)
         with meter.phase("forward"):
-            loss, by_x, kept = self._forward(weights, documents, tables, found, meter)
+            loss, by_x, saved = self._forward(weights, documents, tables, found, meter)
         with meter.phase("backward"):
             for index in reversed(range(self.shape.layers)):
                 layer = Layer.of(weights, index)
-                meter.highest(
+                meter.record_peak(
                     grads=_bytes(*found.values(), layer.gate, layer.up, layer.down),
-                    workspace=2 * _bytes(by_x, kept[-1].gate),  # gradients by both ends and inside
+                    workspace=2 * _bytes(by_x, saved[-1].gate),  # gradients by both ends and inside
                 )
-                by_x, gradients = self._layer_backward(layer, by_x, kept.pop(), tables, documents)
+                by_x, gradients = self._layer_backward(layer, by_x, saved.pop(), tables, documents)
                 found |= dict(zip(layer_names(index), gradients, strict=True))
             by_embedding = found.setdefault(EMBEDDING, np.zeros_like(weights[EMBEDDING]))
             for token, slope in zip(documents.ids, by_x, strict=True):
@@ -212,21 +216,21 @@ class Llama:
         documents: Documents,
         tables: Tables,
         found: Weights,
-        meter: Silent,
-    ) -> tuple[float, Floats, list[Kept]]:
+        meter: NullMeter,
+    ) -> tuple[float, Floats, list[SavedTensors]]:
         """Through the layers to the loss, and back through it to what the last layer wrote."""
-        x, kept = weights[EMBEDDING][documents.ids], []
+        x, saved = weights[EMBEDDING][documents.ids], []
         for index in range(self.shape.layers):
             x, of_layer = self._layer(Layer.of(weights, index), x, tables, documents)
-            kept.append(of_layer)
+            saved.append(of_layer)
         (name, head), gain = self.head(weights), weights[LAST_NORM]
-        root = inverse_root(x, self.epsilon)
+        root = inverse_rms(x, self.epsilon)
         unit = x * root  # (T, h)
         whole = unit * gain
         n = whole[documents.predicting]  # (P, h)
         by_n, by_head = np.empty_like(n), np.empty_like(head)
         logits = head.itemsize * min(len(n), LINEAR_CHUNK) * len(head)
-        meter.highest(grads=by_head.nbytes, logits_loss=logits + _bytes(whole, by_n))
+        meter.record_peak(grads=by_head.nbytes, logits_loss=logits + _bytes(whole, by_n))
         share = np.float32(1 / len(documents.targets))
         total = cross_entropy(n, head, documents.targets, by_n, by_head)
         del whole
@@ -235,45 +239,45 @@ class Llama:
         by_x[documents.predicting] = by_n * share
         found[name] = by_head
         found[LAST_NORM] = norm_backward(by_x, unit, root, gain)
-        return total * float(share), by_x, kept
+        return total * float(share), by_x, saved
 
     def _layer_backward(
-        self, w: Layer, by_result: Floats, kept: Kept, tables: Tables, documents: Documents
+        self, w: Layer, by_result: Floats, saved: SavedTensors, tables: Tables, documents: Documents
     ) -> tuple[Floats, Layer]:
         """Gradients by the layer's input (T, h) and by its weights, from that by its result."""
         # what reads result: it is middle + down(silu(gate) · up) …
-        d_down = product(by_result.T, silu_product(kept.gate, kept.up))
-        by_gate, by_up = silu_backward(product(by_result, w.down), kept.gate, kept.up)
-        n = norm(kept.middle, kept.middle_root, w.middle_norm)
-        d_gate, d_up = product(by_gate.T, n), product(by_up.T, n)
+        d_down = matmul(by_result.T, silu_product(saved.gate, saved.up))
+        by_gate, by_up = silu_backward(matmul(by_result, w.down), saved.gate, saved.up)
+        n = norm(saved.middle, saved.middle_root, w.middle_norm)
+        d_gate, d_up = matmul(by_gate.T, n), matmul(by_up.T, n)
         del n
-        by_n = product(by_up, w.up)
-        by_n += product(by_gate, w.gate)
+        by_n = matmul(by_up, w.up)
+        by_n += matmul(by_gate, w.gate)
         del by_gate, by_up
-        unit = kept.middle * kept.middle_root
-        d_middle_norm = norm_backward(by_n, unit, kept.middle_root, w.middle_norm)
+        unit = saved.middle * saved.middle_root
+        d_middle_norm = norm_backward(by_n, unit, saved.middle_root, w.middle_norm)
         del unit
         by_result += by_n  # now by_middle
         # the same for middle, which is x + o(attention(q, k, v)) …
         rows = len(by_result)
-        d_o = product(by_result.T, kept.out.reshape(rows, -1))
-        by_out = product(by_result, w.o).reshape(kept.out.shape)
+        d_o = matmul(by_result.T, saved.out.reshape(rows, -1))
+        by_out = matmul(by_result, w.o).reshape(saved.out.shape)
         by_q, by_k, by_v = attend_backward(
-            by_out, kept.q, kept.k, kept.v, kept.out, kept.logs, documents.places
+            by_out, saved.q, saved.k, saved.v, saved.out, saved.logs, documents.places
         )
         del by_out
         # … and for q, k, v, which are products of norm(x), the first two rotated
         slopes = [
             slope.reshape(rows, -1)
-            for slope in (rotated(by_q, tables.back()), rotated(by_k, tables.back()), by_v)
+            for slope in (rotate(by_q, tables.back()), rotate(by_k, tables.back()), by_v)
         ]
-        n = norm(kept.x, kept.root, w.norm)
-        d_q, d_k, d_v = (product(slope.T, n) for slope in slopes)
+        n = norm(saved.x, saved.root, w.norm)
+        d_q, d_k, d_v = (matmul(slope.T, n) for slope in slopes)
         by_n.fill(0)
         for slope, weight in zip(slopes, (w.q, w.k, w.v), strict=True):
-            by_n += product(slope, weight)
-        np.multiply(kept.x, kept.root, out=n)
-        d_norm = norm_backward(by_n, n, kept.root, w.norm)
+            by_n += matmul(slope, weight)
+        np.multiply(saved.x, saved.root, out=n)
+        d_norm = norm_backward(by_n, n, saved.root, w.norm)
         by_result += by_n  # now by_x
         return by_result, Layer(d_norm, d_q, d_k, d_v, d_o, d_middle_norm, d_gate, d_up, d_down)
 

@@ -1,19 +1,79 @@
 """The operations of a Llama, each with its derivative beneath it.
 
 Shapes: T tokens, h width, f ffn, V vocabulary, P positions that predict. Elementwise work on wide
-arrays takes ROWS rows at a time, so that little is held beside what is kept, and caches suffice.
+arrays takes ROWS rows at a time, so that temporaries stay small and fit the caches.
+
+In the browser numpy comes without BLAS, and a matmul of this size takes twenty times as long as it
+has to. `web/python/product.wat` does it with the vector instructions of WebAssembly, adding up in
+numpy's own order; a page hands it to `set_kernel`. Everywhere else numpy does it.
+
+Causal attention runs over packed documents, one length of document at a time:
+
+    scores = q kᵀ / √d      p = softmax(scores)      out = p v
+
+Its forward pass saves q, k, v, out and one number a row, the logarithm of the softmax's sum; the
+scores are recomputed in the backward pass (Dao et al., arXiv 2205.14135, algorithm 4). There H are
+heads, K kv heads, R = H / K, d the width of a head, D documents of L tokens each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unfrozen.lab.products import Floats, product
 from unfrozen.memory.loss import LINEAR_CHUNK
+
+Floats = NDArray[np.float32]
+_CALL_INTS: Final = 20
+_PANEL_FLOATS: Final = 8  # columns the kernel takes at a time
+_ROW_FLOATS: Final = 32  # where it puts the rest of a row whose end is no multiple of that
+
+_kernel: Callable[[int], object] | None = None
+_call = np.zeros(_CALL_INTS, np.int32)
+_panel = np.zeros(0, np.float32)
+
+
+def set_kernel(kernel: Callable[[int], object] | None) -> None:
+    """Let `kernel` do products of fp32 arrays, or numpy again for None.
+
+    It is called with the address of 20 ints: of a, b and out their address and strides in bytes
+    (two of the batch, then rows and columns; out's columns lie side by side), the batch's two
+    sizes, m, n, k, and the address of 8·k + 32 floats to work in.
+    """
+    global _kernel
+    _kernel = kernel
+
+
+def matmul(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
+    """a (…, m, k) · b (…, k, n) → (…, m, n) fp32, in `out` if there is one; at most two of …"""
+    if _kernel is None or a.ndim > 4 or not (a.dtype == b.dtype == np.float32):
+        return np.matmul(a, b, out=out)
+    if out is None:
+        out = np.empty((*a.shape[:-1], b.shape[-1]), np.float32)
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    nothing = 0 in (*out.shape, k)  # the kernel counts down to none, and from none for ever
+    if nothing or out.strides[-1] != out.itemsize or a.shape[:-2] != b.shape[:-2]:
+        return np.matmul(a, b, out=out)
+    global _panel
+    if (wanted := _PANEL_FLOATS * k + _ROW_FLOATS) > len(_panel):
+        _panel = np.empty(wanted, np.float32)
+    batch = (1, 1, *a.shape[:-2])[-2:]
+    _call[:] = (*_place(a), *_place(b), *_place(out)[:-1], *batch, m, n, k, _address(_panel))
+    _kernel(_address(_call))
+    return out
+
+
+def _place(array: Floats) -> tuple[int, ...]:
+    return _address(array), *(0, 0, *array.strides)[-4:]
+
+
+def _address(array: NDArray[np.float32] | NDArray[np.int32]) -> int:
+    return int(array.__array_interface__["data"][0])
+
 
 ROWS: Final = 64
 
@@ -37,7 +97,7 @@ class Tables(NamedTuple):
         return Tables(self.cos, -self.sin)
 
 
-def rotated(x: Floats, tables: Tables) -> Floats:
+def rotate(x: Floats, tables: Tables) -> Floats:
     """x (T, H, d) with entry j and entry j + d/2 turned by their angle, position by position."""
     half = x.shape[-1] // 2
     turned = x * tables.cos
@@ -46,7 +106,7 @@ def rotated(x: Floats, tables: Tables) -> Floats:
     return turned
 
 
-def inverse_root(x: Floats, epsilon: float) -> Floats:
+def inverse_rms(x: Floats, epsilon: float) -> Floats:
     """One over the root mean square of each row of x (T, h): (T, 1)."""
     squares = np.einsum("th,th->t", x, x)[:, None] / np.float32(x.shape[-1])
     found: Floats = 1 / np.sqrt(squares + np.float32(epsilon))
@@ -114,7 +174,7 @@ def cross_entropy(
     for start in range(0, len(n), LINEAR_CHUNK):
         part = slice(start, start + LINEAR_CHUNK)
         chosen = np.arange(len(targets[part])), targets[part]
-        logits = product(n[part], head.T)  # (chunk, V)
+        logits = matmul(n[part], head.T)  # (chunk, V)
         logits -= logits.max(1, keepdims=True)
         total -= float(logits[chosen].sum(dtype=np.float64))
         np.exp(logits, out=logits)
@@ -123,11 +183,11 @@ def cross_entropy(
         if by_n is not None and by_head is not None:
             logits /= sums
             logits[chosen] -= 1
-            product(logits, head, out=by_n[part])
+            matmul(logits, head, out=by_n[part])
             if start:
-                by_head += product(logits.T, n[part])
+                by_head += matmul(logits.T, n[part])
             else:
-                product(logits.T, n[part], out=by_head)
+                matmul(logits.T, n[part], out=by_head)
         del logits
     return total
 
@@ -142,3 +202,90 @@ def _one_plus_exp_minus(x: Floats) -> Floats:
 
 def _parts(rows: int) -> Iterator[slice]:
     return (slice(start, start + ROWS) for start in range(0, rows, ROWS))
+
+
+Places = NDArray[np.int64]
+
+
+def places_by_length(lengths: Sequence[int]) -> list[Places]:
+    """For each length that occurs, where the tokens of its documents stand: (D, L)."""
+    starts = np.cumsum([0, *lengths])[:-1]
+    return [
+        starts[[i for i, other in enumerate(lengths) if other == length], None] + np.arange(length)
+        for length in sorted(set(lengths))
+    ]
+
+
+def attend(q: Floats, k: Floats, v: Floats, documents: list[Places]) -> tuple[Floats, Floats]:
+    """out (T, H, d) and the logarithms (T, H), from q (T, H, d) and k, v (T, K, d)."""
+    out, logs = np.empty_like(q), np.empty(q.shape[:2], np.float32)
+    for places in documents:
+        queries, keys, values = _queries(q, k, places), _keys(k, places), _keys(v, places)
+        scores = _scores(queries, keys, places)  # (D, K, R·L, L)
+        highest = scores.max(-1, keepdims=True)
+        scores -= highest
+        np.exp(scores, out=scores)
+        sums = scores.sum(-1, keepdims=True)
+        scores /= sums
+        out[places] = _back(matmul(scores, values), q, places)
+        highest += np.log(sums, out=sums)
+        logs[places] = _back(highest, logs[..., None], places)[..., 0]
+    return out, logs
+
+
+def attend_backward(
+    slope: Floats,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    out: Floats,
+    logs: Floats,
+    documents: list[Places],
+) -> tuple[Floats, Floats, Floats]:
+    """Gradients of q, k and v, from `slope` (T, H, d), that of out."""
+    by_q, by_k, by_v = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+    for places in documents:
+        queries, keys, values = _queries(q, k, places), _keys(k, places), _keys(v, places)
+        p = _scores(queries, keys, places)  # (D, K, R·L, L)
+        p -= _queries(logs[..., None], k, places)
+        np.exp(p, out=p)  # the same softmax as before
+        slopes = _queries(slope, k, places)  # (D, K, R·L, d)
+        by_v[places] = _back(matmul(p.swapaxes(-1, -2), slopes), v, places)
+        by_p = matmul(slopes, values.swapaxes(-1, -2))
+        # softmax: d scores = p · (d p − Σ p · d p), and Σ p · d p = Σ out · d out
+        by_p -= (slopes * _queries(out, k, places)).sum(-1, keepdims=True)
+        by_p *= p
+        by_p *= 1 / math.sqrt(q.shape[-1])
+        by_q[places] = _back(matmul(by_p, keys), q, places)
+        by_k[places] = _back(matmul(by_p.swapaxes(-1, -2), queries), k, places)
+    return by_q, by_k, by_v
+
+
+def _scores(queries: Floats, keys: Floats, places: Places) -> Floats:
+    """q kᵀ / √d, and −∞ where a token would look ahead: (D, K, R·L, L)."""
+    length = places.shape[1]
+    scores = matmul(queries, keys.swapaxes(-1, -2))
+    scores *= 1 / math.sqrt(queries.shape[-1])
+    ahead = np.triu(np.ones((length, length), bool), 1)
+    by_head = scores.reshape(*scores.shape[:2], -1, length, length)  # (D, K, R, L, L)
+    np.copyto(by_head, -np.inf, where=ahead)
+    return scores
+
+
+def _queries(x: Floats, k: Floats, places: Places) -> Floats:
+    """(T, H, d) → (D, K, R·L, d): the R heads that share a key stand one after the other."""
+    count, length = places.shape
+    shared = x[places].reshape(count, length, k.shape[1], -1, x.shape[-1])
+    return shared.transpose(0, 2, 3, 1, 4).reshape(count, k.shape[1], -1, x.shape[-1])
+
+
+def _keys(x: Floats, places: Places) -> Floats:
+    """(T, K, d) → (D, K, L, d)."""
+    return x[places].transpose(0, 2, 1, 3)
+
+
+def _back(x: Floats, like: Floats, places: Places) -> Floats:
+    """(D, K, R·L, d) → (D, L, H, d), where `like` is (T, H, d)."""
+    count, length = places.shape
+    shared = x.reshape(count, x.shape[1], -1, length, x.shape[-1])
+    return shared.transpose(0, 3, 1, 2, 4).reshape(count, length, *like.shape[1:])

@@ -12,11 +12,10 @@ from typing import Any, Final
 
 from unfrozen.errors import InputError, PlanError
 from unfrozen.events import line
-from unfrozen.lab.answer import Answer, answer
-from unfrozen.lab.choices import Choices
+from unfrozen.lab.choices import Choices, format_title
 from unfrozen.lab.demo import Demo
 from unfrozen.lab.fine_tune import ClockFunctions, Event, FineTune, Place
-from unfrozen.lab.page_run import title
+from unfrozen.lab.generation import Answer, generate
 
 ANSWER_TOKENS: Final = 16
 PROMPT_CHARACTERS: Final = 20_000
@@ -43,7 +42,7 @@ class LabSession:
         place = Place(name, json.loads(versions))
         self._run = FineTune(self._demo, given, self._clock, place)
         self._events = self._run.events()
-        return json.dumps({"problem": "", "title": title(given), "command": given.command()})
+        return json.dumps({"problem": "", "title": format_title(given), "command": given.command()})
 
     def work(self) -> str | None:
         """Do a piece of work; its events as lines of JSON, "" if it has none, None at the end."""
@@ -81,7 +80,7 @@ class LabSession:
 
     def _answer(self, prompt: str, run: FineTune | None) -> Answer:
         weights = run.trainer.weights if run else self._demo.start
-        return answer(self._demo.model, weights, self._demo.tokenizer, prompt, ANSWER_TOKENS)
+        return generate(self._demo.model, weights, self._demo.tokenizer, prompt, ANSWER_TOKENS)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -8,12 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unfrozen.lab import anchors
-from unfrozen.lab.adamw import ArrayAdamW, norm
+from unfrozen.lab import optimizer
 from unfrozen.lab.choices import Choices
-from unfrozen.lab.demo import Demo
-from unfrozen.lab.llama import Silent, Weights
-from unfrozen.lab.rows import EncodedRow, documents
+from unfrozen.lab.demo import Demo, EncodedRow, documents
+from unfrozen.lab.llama import NullMeter, Weights
 from unfrozen.schedules import Schedule
 from unfrozen.training.layers import layer_of, rate_shares
 from unfrozen.training.order import replayed, spread, step_rows
@@ -43,7 +41,7 @@ class Trainer:
             floor=choices.lr * choices.floor_ratio,
         )
         self._fisher: Weights = {}
-        self._optimizer = ArrayAdamW(
+        self._optimizer = optimizer.ArrayAdamW(
             choices.lr,
             weight_decay=choices.weight_decay,
             undecayed=frozenset(name for name, array in self.weights.items() if array.ndim < 2),
@@ -57,11 +55,11 @@ class Trainer:
 
     def states(self) -> dict[str, Weights]:
         """The arrays that outlive a step, by component."""
-        kept = {"first": self._optimizer.first, "second": self._optimizer.second}
-        moments = {f"{order} {n}": a for order, arrays in kept.items() for n, a in arrays.items()}
+        states = {"first": self._optimizer.first, "second": self._optimizer.second}
+        moments = {f"{order} {n}": a for order, arrays in states.items() for n, a in arrays.items()}
         return {"params": self.weights, "moments": moments}
 
-    def step(self, number: int, meter: Silent) -> Generator[None, None, Result]:
+    def step(self, number: int, meter: NullMeter) -> Generator[None, None, Result]:
         """θ ← AdamW(θ, ∇ mean loss over the step's trained tokens + ∇ penalties).
 
         Yields between backward and update. Gradients that are not finite change nothing.
@@ -70,7 +68,7 @@ class Trainer:
         loss, gradients = self.demo.model.gradients(self.weights, packed, meter)
         yield
         self._add_penalties(gradients)
-        length = norm(gradients)
+        length = optimizer.gradient_norm(gradients)
         finite = math.isfinite(length)
         if finite:
             clip = self.choices.clip
@@ -78,7 +76,7 @@ class Trainer:
                 for gradient in gradients.values():
                     gradient /= np.float32(length / clip)
             with meter.phase("optimizer_step"):
-                meter.highest(grads=sum(gradient.nbytes for gradient in gradients.values()))
+                meter.record_peak(grads=sum(gradient.nbytes for gradient in gradients.values()))
                 self._optimizer.move(self.weights, gradients, self.schedule.at(number))
         return Result(loss, length, not finite)
 
@@ -88,9 +86,9 @@ class Trainer:
         for name, gradient in gradients.items():
             one = {name: self.weights[name]}
             if l2sp:
-                gradient += anchors.l2sp_gradients(one, start, l2sp)[name]
+                gradient += optimizer.l2sp_gradients(one, start, l2sp)[name]
             if ewc:
-                gradient += anchors.ewc_gradients(one, start, self._fisher, ewc)[name]
+                gradient += optimizer.ewc_gradients(one, start, self._fisher, ewc)[name]
 
     def estimate_fisher(self) -> Iterator[None]:
         """Fill in what EWC needs, a row of the earlier ones at a time."""
@@ -102,7 +100,7 @@ class Trainer:
             for name, gradient in found.items():
                 squares[name] += np.square(gradient, out=gradient)
             yield
-        self._fisher = anchors.scaled_fisher(squares)
+        self._fisher = optimizer.scaled_fisher(squares)
 
     def drift(self) -> tuple[dict[str, float], float]:
         """‖θ − θ₀‖ / ‖θ₀‖ by layer, and over all weights."""
@@ -111,10 +109,10 @@ class Trainer:
             names.setdefault(layer_of(name), []).append(name)
         start = self.demo.start
         layers = {
-            layer: anchors.drift({n: self.weights[n] for n in of}, {n: start[n] for n in of})
+            layer: optimizer.drift({n: self.weights[n] for n in of}, {n: start[n] for n in of})
             for layer, of in names.items()
         }
-        return layers, anchors.drift(self.weights, start)
+        return layers, optimizer.drift(self.weights, start)
 
 
 def training_rows(demo: Demo, choices: Choices) -> tuple[EncodedRow, ...]:

@@ -16,6 +16,8 @@ from functools import cache
 from typing import Final
 
 from unfrozen.errors import PlanError
+from unfrozen.schedules import warmup_constant
+from unfrozen.training.optimizers import AdamW
 
 HIDDEN: Final = 10
 PRETRAINING_STEPS: Final = 600
@@ -279,5 +281,20 @@ def _descend(
         slopes = list(map(float.__add__, slopes, gradient(weights, REPLAY, replay)))
     steps = zip(weights.flat(), slopes, strict=True)
     moved = [value - rate * slope for value, slope in steps]
-    kept = moved if pull is None else pull.after(moved, rate)
-    return Weights.from_flat([round(value, DECIMALS) for value in kept])
+    updated = moved if pull is None else pull.after(moved, rate)
+    return Weights.from_flat([round(value, DECIMALS) for value in updated])
+
+
+def adam_tune(start: Weights, rate: float, steps: int = 40, warmup: int = 0) -> FineTuned:
+    """Train every parameter on the new task by AdamW, without weight decay; the rate climbs to its
+    peak over `warmup` steps and stays. Raises PlanError for a schedule that makes no sense.
+    """
+    optimizer = AdamW(lr=rate, weight_decay=0.0)
+    weights, task, old = start, [loss(start, TASK)], [loss(start, OLD)]
+    for step in range(1, steps + 1):
+        optimizer.lr = warmup_constant(step, steps, warmup, rate)
+        moved = optimizer.update(weights.flat(), gradient(weights, TASK))
+        weights = Weights.from_flat([round(value, DECIMALS) for value in moved])
+        task.append(loss(weights, TASK))
+        old.append(loss(weights, OLD))
+    return FineTuned(weights, tuple(task), tuple(old), diverged=task[-1] > task[0])

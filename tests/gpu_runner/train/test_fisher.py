@@ -21,7 +21,7 @@ from gpu_runner.plan.plan import RunPlan
 from gpu_runner.train import fisher
 from gpu_runner.train.initial_weights import Anchor
 from gpu_runner.world import World
-from unfrozen.lab import anchors
+from unfrozen.lab import optimizer as lab_optimizer
 
 
 def batches(count: int) -> list[Batch]:
@@ -45,7 +45,7 @@ def test_it_is_that_of_numpy(tmp_path: Path) -> None:
         total.backward()
         rows.append({n: p.grad.numpy().copy() for n, p in model.named_parameters()})
         model.zero_grad()
-    expected, found = anchors.diagonal_fisher(rows), load_file(file)
+    expected, found = lab_optimizer.diagonal_fisher(rows), load_file(file)
     assert found.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=2e-4, atol=1e-6)

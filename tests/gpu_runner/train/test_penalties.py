@@ -14,8 +14,8 @@ from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerChoice
 from gpu_runner.train.initial_weights import Anchor, anchor
 from gpu_runner.train.penalties import Penalty
-from unfrozen.lab import adamw, anchors
-from unfrozen.lab.adamw import Weights
+from unfrozen.lab import optimizer as lab_optimizer
+from unfrozen.lab.optimizer import Weights
 from unfrozen.training.layers import rate_shares
 
 STEPS = 6
@@ -58,8 +58,8 @@ def reference_step(
     penalty: Penalty, weights: Weights, gradients: Weights, first: Weights, fisher: Weights
 ) -> Weights:
     """The gradients with the penalties of the reference, of weights that only numpy has moved."""
-    sp = anchors.l2sp_gradients(weights, first, penalty.l2sp)
-    ewc = anchors.ewc_gradients(weights, first, fisher, penalty.ewc)
+    sp = lab_optimizer.l2sp_gradients(weights, first, penalty.l2sp)
+    ewc = lab_optimizer.ewc_gradients(weights, first, fisher, penalty.ewc)
     return {name: gradients[name] + sp[name] + ewc[name] for name in gradients}
 
 
@@ -88,7 +88,7 @@ def test_several_steps_agree_with_numpy(
         model, lr=LR, weight_decay=DECAY, choice=OptimizerChoice(layer_decay=layer_decay)
     )
     penalty = Penalty(start, **strengths, fisher=fisher, shares=shares, keep=keep)
-    reference = adamw.ArrayAdamW(
+    reference = lab_optimizer.ArrayAdamW(
         LR, weight_decay=DECAY, undecayed=undecayed(model), rate_shares=shares
     )
     weights = arrays(model)
@@ -100,10 +100,10 @@ def test_several_steps_agree_with_numpy(
         skipped = optimizer.step(LR, norm, 1.0)
         penalty.pull(model, LR, skipped)
         full = reference_step(penalty, weights, gradients, first, importance)
-        clipped, known = adamw.clipped(full, 1.0)
+        clipped, known = lab_optimizer.clip_gradients(full, 1.0)
         assert float(norm) == pytest.approx(known, rel=1e-5)
         weights = reference.update(weights, clipped)
-        weights = anchors.pulled(weights, first, penalty.l2sp_pull, LR, shares)
+        weights = lab_optimizer.apply_decoupled_l2sp(weights, first, penalty.l2sp_pull, LR, shares)
     for name, ours in arrays(model).items():
         assert np.abs(ours - first[name]).max() > LR / 100 or layer_decay > 1
         np.testing.assert_allclose(ours, weights[name], rtol=0, atol=3e-7, err_msg=name)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unfrozen.lab import anchors
-from unfrozen.lab.adamw import Weights
+from unfrozen.lab import optimizer
+from unfrozen.lab.optimizer import Weights
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_gradient_of_l2sp_is_that_of_half_the_squared_distance(
     def loss(w: Weights) -> float:
         return 0.3 / 2 * sum(float(np.sum((w[n] - start[n]) ** 2)) for n in w)
 
-    expected, found = numerical_gradient(loss, moved), anchors.l2sp_gradients(moved, start, 0.3)
+    expected, found = numerical_gradient(loss, moved), optimizer.l2sp_gradients(moved, start, 0.3)
     for name in moved:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
 
@@ -51,24 +51,24 @@ def test_the_gradient_of_ewc_weighs_each_square_by_its_importance(
         return 0.3 / 2 * sum(float(np.sum(fisher[n] * (w[n] - start[n]) ** 2)) for n in w)
 
     expected = numerical_gradient(loss, moved)
-    found = anchors.ewc_gradients(moved, start, fisher, 0.3)
+    found = optimizer.ewc_gradients(moved, start, fisher, 0.3)
     for name in moved:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-9)
 
 
 def test_the_pull_goes_a_share_of_the_way_back(start: Weights, moved: Weights) -> None:
-    after = anchors.pulled(moved, start, strength=0.5, lr=0.2)
+    after = optimizer.apply_decoupled_l2sp(moved, start, strength=0.5, lr=0.2)
     np.testing.assert_allclose(after["a"] - start["a"], 0.9 * (moved["a"] - start["a"]))
-    slow = anchors.pulled(moved, start, 0.5, 0.2, {"b": 0.0})
+    slow = optimizer.apply_decoupled_l2sp(moved, start, 0.5, 0.2, {"b": 0.0})
     np.testing.assert_array_equal(slow["b"], moved["b"])
 
 
 def test_the_fisher_is_the_mean_square_of_row_gradients_with_mean_one() -> None:
     rows = [{"a": np.array([1.0, 0.0])}, {"a": np.array([-3.0, 2.0])}]
-    fisher = anchors.diagonal_fisher(rows)["a"]  # mean squares 5 and 2, their mean 3.5
+    fisher = optimizer.diagonal_fisher(rows)["a"]  # mean squares 5 and 2, their mean 3.5
     np.testing.assert_allclose(fisher, [10 / 7, 4 / 7])
 
 
 def test_drift_is_relative_to_the_start(start: Weights, moved: Weights) -> None:
-    assert anchors.drift(start, start) == 0.0
-    assert anchors.drift(moved, start) == pytest.approx((5.25 / 14) ** 0.5)
+    assert optimizer.drift(start, start) == 0.0
+    assert optimizer.drift(moved, start) == pytest.approx((5.25 / 14) ** 0.5)

@@ -10,9 +10,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from gpu_runner import demo
 from lab_demo import loaded
 from unfrozen.errors import PlanError
-from unfrozen.lab import rows
+from unfrozen.lab.demo import EncodedRow, documents
 from unfrozen.lab.llama import Documents, Llama, Weights
-from unfrozen.lab.rows import EncodedRow
 from unfrozen.model import ModelConfig
 
 IGNORED = -100
@@ -46,7 +45,7 @@ def test_loss_and_gradients_of_the_demo_are_pytorchs(first: int) -> None:
     given = list(loaded().train[first : first + 16])
     model = AutoModelForCausalLM.from_pretrained(demo.model_dir())
     loss, theirs = torch_gradients(model, given)
-    packed = rows.documents(given)
+    packed = documents(given)
     found, ours = loaded().model.gradients(loaded().start, packed)
     assert found == pytest.approx(loss, rel=1e-6)
     assert apart(ours, theirs) <= MOST_APART
@@ -84,15 +83,15 @@ def test_other_llamas_are_differentiated_as_well(changes: dict[str, object]) -> 
     data = config.to_dict()
     theta = data["rope_parameters"]["rope_theta"]
     ours = Llama(ModelConfig.from_hf(data).architecture, theta, 1e-5)
-    found, gradients = ours.gradients(weights, rows.documents(given))
+    found, gradients = ours.gradients(weights, documents(given))
     assert found == pytest.approx(loss, rel=1e-6)
     assert apart(gradients, theirs) <= MOST_APART
 
 
 def test_a_row_does_not_see_the_rows_it_is_packed_with() -> None:
     first, second = loaded().train[:2]
-    alone = [loaded().model.loss(loaded().start, rows.documents([row])) for row in (first, second)]
-    packed = loaded().model.loss(loaded().start, rows.documents([first, second]))
+    alone = [loaded().model.loss(loaded().start, documents([row])) for row in (first, second)]
+    packed = loaded().model.loss(loaded().start, documents([first, second]))
     assert packed == pytest.approx(sum(alone), rel=1e-6)
 
 

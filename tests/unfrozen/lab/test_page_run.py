@@ -14,10 +14,18 @@ from typing import Any, Final
 import pytest
 
 from lab_demo import loaded
-from unfrozen.lab import page_run
-from unfrozen.lab.choices import DIALS, Choices
+from unfrozen.lab.choices import (
+    CHALLENGE,
+    DEFAULT,
+    DIALS,
+    PRESETS,
+    SEEDS,
+    Choices,
+    RunPreset,
+    format_title,
+    view,
+)
 from unfrozen.lab.demo import PROMPTS
-from unfrozen.lab.page_run import CHALLENGE, DEFAULT, PRESETS, SEEDS
 
 ROOT = Path(__file__).parents[3]
 FILE = json.loads((ROOT / "web" / "measurements" / "lab.json").read_text(encoding="utf-8"))
@@ -136,7 +144,7 @@ def test_all_seeds_together_lose_the_share_that_is_said() -> None:
 @pytest.mark.slow
 def test_the_challenge_is_reached_by_a_setting_of_the_dials() -> None:
     reached = Choices(replay_share=0.05, seed=DEFAULT.seed)
-    preset = page_run.RunPreset("a way in", "", {"replay_share": reached.replay_share}, "")
+    preset = RunPreset("a way in", "", {"replay_share": reached.replay_share}, "")
     run = lab_runs().outcome(loaded(), preset, reached.seed)
     assert loss(run, "task") < CHALLENGE.task
     assert loss(run, "general") < CHALLENGE.general
@@ -172,21 +180,21 @@ def test_the_file_has_the_presets_and_the_seeds_of_the_page() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.id)
 def test_every_preset_is_a_setting_of_the_dials_and_is_known_by_its_name(
-    preset: page_run.RunPreset,
+    preset: RunPreset,
 ) -> None:
     choices = Choices.read(preset.choices)
-    assert page_run.title(choices) == preset.label
+    assert format_title(choices) == preset.label
     for dial in DIALS:
         assert getattr(choices, dial.name) in dial.stops
 
 
 def test_a_setting_of_the_readers_own_is_named_by_what_it_changes() -> None:
     choices = Choices(lr=1e-3, replay_share=0.05, seed=3)
-    assert page_run.title(choices) == "learning rate 10⁻³, replay 5%, seed 3"
+    assert format_title(choices) == "learning rate 10⁻³, replay 5%, seed 3"
 
 
 def test_every_stop_reads_like_a_number_of_its_dial() -> None:
-    texts = {dial["name"]: dial["texts"] for dial in page_run.view()["dials"]}
+    texts = {dial["name"]: dial["texts"] for dial in view()["dials"]}
     assert texts["lr"][0] == "10⁻⁵"
     assert texts["lr"][-1] == "10"
     assert texts["replay_share"][:2] == ["none", "2%"]

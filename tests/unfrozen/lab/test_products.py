@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from unfrozen.lab import products
-from unfrozen.lab.products import Floats, product
+from unfrozen.lab import operations
+from unfrozen.lab.operations import Floats, matmul
 
 calls: list[int] = []
 
@@ -31,11 +31,11 @@ def kernel(address: int) -> None:
 
 @pytest.fixture
 def with_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(products, "_call", np.zeros(20, np.int64))  # addresses here have 64 bits
-    products.use(kernel)
+    monkeypatch.setattr(operations, "_call", np.zeros(20, np.int64))  # addresses here have 64 bits
+    operations.set_kernel(kernel)
     calls.clear()
     yield
-    products.use(None)
+    operations.set_kernel(None)
 
 
 def numbers(*shape: int) -> Floats:
@@ -54,14 +54,14 @@ CASES = {
 @pytest.mark.usefixtures("with_kernel")
 def test_the_kernel_is_told_where_everything_lies(case: str) -> None:
     a, b = CASES[case]
-    np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-5)
+    np.testing.assert_allclose(matmul(a, b), a @ b, rtol=1e-5)
     assert calls == [a.shape[-2]]
 
 
 @pytest.mark.usefixtures("with_kernel")
 def test_a_place_for_the_result_is_used() -> None:
     out = np.zeros((9, 8), np.float32)
-    found = product(numbers(3, 7), numbers(7, 8), out=out[3:6])
+    found = matmul(numbers(3, 7), numbers(7, 8), out=out[3:6])
     assert found.base is out
     np.testing.assert_allclose(out[3:6], numbers(3, 7) @ numbers(7, 8), rtol=1e-5)
     assert not out[:3].any()
@@ -80,10 +80,10 @@ def test_a_place_for_the_result_is_used() -> None:
 )
 @pytest.mark.usefixtures("with_kernel")
 def test_what_the_kernel_cannot_do_numpy_does(a: Floats, b: Floats) -> None:
-    np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-5)
+    np.testing.assert_allclose(matmul(a, b), a @ b, rtol=1e-5)
     assert not calls
 
 
 def test_without_a_kernel_numpy_does_it() -> None:
     a, b = numbers(2, 3), numbers(3, 2)
-    np.testing.assert_array_equal(product(a, b), a @ b)
+    np.testing.assert_array_equal(matmul(a, b), a @ b)

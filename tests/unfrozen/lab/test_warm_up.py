@@ -7,8 +7,7 @@ from functools import cache
 import pytest
 
 from unfrozen.errors import PlanError
-from unfrozen.lab.tiny import OLD, TASK, FineTuned, loss, pretrained
-from unfrozen.lab.warm_up import adam_tune
+from unfrozen.lab.tiny import OLD, TASK, FineTuned, adam_tune, loss, pretrained
 
 EVERY_SEED = pytest.mark.parametrize("seed", range(5))
 

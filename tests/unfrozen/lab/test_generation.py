@@ -6,14 +6,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gpu_runner import demo
 from gpu_runner.train.evaluate import continuation
 from lab_demo import loaded
-from unfrozen.lab.answer import Answer, answer
 from unfrozen.lab.demo import PROMPTS
+from unfrozen.lab.generation import Answer, generate
 
 LONG = "Every day I sing. " * 600
 
 
 def asked(prompt: str, new_tokens: int = 12) -> Answer:
-    return answer(loaded().model, loaded().start, loaded().tokenizer, prompt, new_tokens)
+    return generate(loaded().model, loaded().start, loaded().tokenizer, prompt, new_tokens)
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "", " ", "🙂", "x", LONG, "Paris<|end|>"])

@@ -10,10 +10,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from unfrozen.lab.demo import END
 from unfrozen.lab.llama import EMBEDDING, LAST_NORM, Layer, Llama, Weights
-from unfrozen.lab.operations import inverse_root, norm, rotated, silu_product
-from unfrozen.lab.products import Floats, product
-from unfrozen.lab.rows import END
+from unfrozen.lab.operations import Floats, inverse_rms, matmul, norm, rotate, silu_product
 from unfrozen.lab.tokenizer import Tokenizer
 
 POSITIONS: Final = 128  # the model was made for so many
@@ -28,7 +27,7 @@ class Answer(NamedTuple):
     text: str
     pieces: tuple[str, ...]
     ended: bool
-    """Whether it said so itself."""
+    """Whether the model ended the answer itself."""
     read_tokens: int
     """How many of the prompt's tokens it has read, at the end of the prompt."""
     whole: bool
@@ -53,17 +52,17 @@ class Reader:
         for index in range(self.model.shape.layers):
             w = Layer.of(self.weights, index)
             heads = len(x), -1, self.model.shape.head_dim
-            n = norm(x, inverse_root(x, self.model.epsilon), w.norm)
-            q = rotated(product(n, w.q.T).reshape(heads), tables)
-            self._keys[index][positions] = rotated(product(n, w.k.T).reshape(heads), tables)
-            self._values[index][positions] = product(n, w.v.T).reshape(heads)
-            x = x + product(self._attend(q, index).reshape(len(x), -1), w.o.T)
-            n = norm(x, inverse_root(x, self.model.epsilon), w.middle_norm)
-            x = x + product(silu_product(product(n, w.gate.T), product(n, w.up.T)), w.down.T)
+            n = norm(x, inverse_rms(x, self.model.epsilon), w.norm)
+            q = rotate(matmul(n, w.q.T).reshape(heads), tables)
+            self._keys[index][positions] = rotate(matmul(n, w.k.T).reshape(heads), tables)
+            self._values[index][positions] = matmul(n, w.v.T).reshape(heads)
+            x = x + matmul(self._attend(q, index).reshape(len(x), -1), w.o.T)
+            n = norm(x, inverse_rms(x, self.model.epsilon), w.middle_norm)
+            x = x + matmul(silu_product(matmul(n, w.gate.T), matmul(n, w.up.T)), w.down.T)
         self._read += len(ids)
         last = x[-1:]
-        n = norm(last, inverse_root(last, self.model.epsilon), self.weights[LAST_NORM])
-        logits: Floats = product(n, self.model.head(self.weights)[1].T)[0]
+        n = norm(last, inverse_rms(last, self.model.epsilon), self.weights[LAST_NORM])
+        logits: Floats = matmul(n, self.model.head(self.weights)[1].T)[0]
         return logits
 
     def _attend(self, q: Floats, index: int) -> Floats:
@@ -82,7 +81,7 @@ class Reader:
         return found
 
 
-def answer(
+def generate(
     model: Llama, weights: Weights, tokenizer: Tokenizer, prompt: str, new_tokens: int
 ) -> Answer:
     """What the model writes after `prompt`, at most `new_tokens` and its end.
@@ -102,7 +101,7 @@ def answer(
         written.append(token)
         if not ended and len(written) < new_tokens:
             logits = reader.read([token])
-    said = [token for token in written if token not in special]
-    pieces = tuple(tokenizer.decode([token]) for token in said)
+    text_ids = [token for token in written if token not in special]
+    pieces = tuple(tokenizer.decode([token]) for token in text_ids)
     read_all = len(ids) >= len(whole) and len(prompt) <= READ_CHARACTERS
-    return Answer(tokenizer.decode(said), pieces, ended, len(ids), read_all)
+    return Answer(tokenizer.decode(text_ids), pieces, ended, len(ids), read_all)

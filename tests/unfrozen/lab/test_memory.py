@@ -4,8 +4,7 @@ import pytest
 
 from lab_demo import loaded
 from unfrozen.lab.choices import Choices
-from unfrozen.lab.meter import MemoryMeter
-from unfrozen.lab.predict import StepTokens, heaviest, predicted
+from unfrozen.lab.memory import MemoryMeter, StepTokens, find_heaviest_step, predict_instants
 from unfrozen.lab.step import Trainer
 from unfrozen.memory.instants import Instants
 
@@ -23,7 +22,7 @@ def second_step(choices: Choices) -> tuple[Instants, Instants]:
             list(trainer.step(number, meter))
     rows = trainer.rows_of(2)
     shape = StepTokens(sum(len(row.ids) for row in rows), sum(row.trained_tokens for row in rows))
-    return meter.instants, predicted(loaded().config, shape)
+    return meter.instants, predict_instants(loaded().config, shape)
 
 
 @pytest.mark.parametrize("rows_per_step", [4, 16, 32])
@@ -48,5 +47,8 @@ def test_components_are_told_apart_by_the_names_of_the_prediction() -> None:
 
 
 def test_the_heaviest_step_is_not_the_first_which_has_no_moments() -> None:
-    assert heaviest(loaded().config, [(400, 100), (300, 90), (300, 80)]) == (2, StepTokens(300, 90))
-    assert heaviest(loaded().config, [(400, 100)]) == (1, StepTokens(400, 100))
+    assert find_heaviest_step(loaded().config, [(400, 100), (300, 90), (300, 80)]) == (
+        2,
+        StepTokens(300, 90),
+    )
+    assert find_heaviest_step(loaded().config, [(400, 100)]) == (1, StepTokens(400, 100))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unfrozen.lab.adamw import ArrayAdamW, clipped
+from unfrozen.lab.optimizer import ArrayAdamW, clip_gradients
 from unfrozen.training import optimizers
 
 
@@ -50,6 +50,6 @@ def test_precision_is_that_of_the_weights() -> None:
 @pytest.mark.parametrize(("clip", "scale"), [(1.0, 0.2), (5.0, 1.0), (0.0, 1.0)])
 def test_clipping_divides_by_the_norm_and_never_multiplies(clip: float, scale: float) -> None:
     gradients = {"a": np.array([3.0]), "b": np.array([4.0])}
-    after, norm = clipped(gradients, clip)
+    after, norm = clip_gradients(gradients, clip)
     assert norm == 5.0
     np.testing.assert_allclose(after["a"], 3.0 * scale)

@@ -1,13 +1,23 @@
-"""AdamW over arrays, in the order of operations of `torch.optim.AdamW`.
+"""AdamW over arrays, in the order of operations of `torch.optim.AdamW`, with L2-SP and EWC.
 
 Loshchilov & Hutter, arXiv 1711.05101, algorithm 2. The runner's optimizer is tested against this
 file. Precision is that of the weights given: fp32 arrays stay fp32.
+
+Penalties pull towards the pre-trained weights θ₀:
+
+    L2-SP     λ/2 ‖θ − θ₀‖² in the loss           gradient λ (θ − θ₀)
+              decoupled, after the step            θ ← θ − η λ (θ − θ₀)
+    EWC       λ/2 Σ Fᵢ (θᵢ − θ₀ᵢ)² in the loss     gradient λ F (θ − θ₀)
+
+L2-SP: Li, Grandvalet & Davoine, arXiv 1802.01483, equation 2. EWC: Kirkpatrick et al., arXiv
+1612.00796, equation 3. Inside the loss, an adaptive optimizer rescales the pull like any gradient;
+decoupled, its strength is exactly λ, as weight decay's is in arXiv 1711.05101.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,7 +79,7 @@ class ArrayAdamW:
         weight[:] = weight * (1 - lr * decay) - step_size * first / deviation
 
 
-def norm(gradients: Weights) -> float:
+def gradient_norm(gradients: Weights) -> float:
     """The L2 norm of all gradients together, added up in fp64, BLOCK numbers at a time."""
     blocks = (
         array.reshape(-1)[start : start + BLOCK]
@@ -79,8 +89,60 @@ def norm(gradients: Weights) -> float:
     return math.sqrt(sum(float(np.square(block, dtype=float).sum()) for block in blocks))
 
 
-def clipped(gradients: Weights, clip: float) -> tuple[Weights, float]:
+def clip_gradients(gradients: Weights, clip: float) -> tuple[Weights, float]:
     """Gradients divided by max(1, norm / clip), and their global L2 norm before; 0 never clips."""
-    length = norm(gradients)
+    length = gradient_norm(gradients)
     scale = max(1.0, length / clip) if clip > 0 else 1.0
     return {name: gradient / scale for name, gradient in gradients.items()}, length
+
+
+def l2sp_gradients(weights: Weights, start: Weights, strength: float) -> Weights:
+    """∇ of strength/2 · ‖θ − θ₀‖²."""
+    return {name: strength * (weights[name] - start[name]) for name in weights}
+
+
+def apply_decoupled_l2sp(
+    weights: Weights,
+    start: Weights,
+    strength: float,
+    lr: float,
+    rate_shares: Mapping[str, float] | None = None,
+) -> Weights:
+    """θ − lr · strength · (θ − θ₀): what the decoupled L2-SP does after a step at rate `lr`."""
+    shares = rate_shares or {}
+    return {
+        name: weight - lr * shares.get(name, 1.0) * strength * (weight - start[name])
+        for name, weight in weights.items()
+    }
+
+
+def diagonal_fisher(row_gradients: Iterable[Weights]) -> Weights:
+    """Mean of the squared gradients of −log p(row), one row at a time, divided by its own mean.
+
+    The empirical diagonal Fisher: how much each weight matters for what these rows say. Divided by
+    its mean over all weights, so that the same strength means the same as in L2-SP on average.
+    """
+    total: Weights = {}
+    for gradients in row_gradients:
+        for name, gradient in gradients.items():
+            total[name] = total.get(name, np.zeros_like(gradient)) + np.square(gradient)
+    return scaled_fisher(total)
+
+
+def scaled_fisher(squares: Weights) -> Weights:
+    """Sums of squared gradients, divided by their mean over all weights."""
+    size = sum(array.size for array in squares.values())
+    mean = sum(float(np.sum(array, dtype=float)) for array in squares.values()) / size
+    return {name: array / mean for name, array in squares.items()}
+
+
+def ewc_gradients(weights: Weights, start: Weights, fisher: Weights, strength: float) -> Weights:
+    """∇ of strength/2 · Σ Fᵢ (θᵢ − θ₀ᵢ)²."""
+    return {name: strength * fisher[name] * (weights[name] - start[name]) for name in weights}
+
+
+def drift(weights: Mapping[str, Array], start: Mapping[str, Array]) -> float:
+    """‖θ − θ₀‖ / ‖θ₀‖ over all arrays."""
+    moved = sum(float(np.sum(np.square(weights[n] - start[n], dtype=float))) for n in start)
+    initial = sum(float(np.sum(np.square(start[n], dtype=float))) for n in start)
+    return float(np.sqrt(moved / initial))
