@@ -11,7 +11,7 @@ from time import perf_counter
 import torch
 
 from gpu_runner.data.dataset import TASK, RowSet
-from gpu_runner.data.encode import Example
+from gpu_runner.data.examples import Example, InMemoryExamples
 from gpu_runner.data.feed import Feed
 from gpu_runner.log.writer import EventLog, SystemClock
 from gpu_runner.memory.tracker import SilentMeter
@@ -72,7 +72,7 @@ def _in_order(examples: tuple[Example, ...]) -> tuple[Example, ...]:
 
 def _overheads(step: TrainingStep, work: Work, examples: tuple[Example, ...]) -> dict[str, float]:
     """Seconds of one logged step, of an evaluation, and of the drift from θ₀."""
-    rows = RowSet("bench", (), examples, len(examples), 0, 0, 0, "")
+    rows = RowSet("bench", (), InMemoryExamples(examples), len(examples), 0, 0, 0, "")
     evaluator = Evaluator({TASK: rows}, work.rows_per_step, 0, DEVICE, step.autocast)
     source = Source("directory", "bench", work.model)
     scalars = {metric.name: 1.2345678 for metric in METRICS[:12]}

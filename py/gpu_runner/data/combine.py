@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from gpu_runner.config.source import parse
 from gpu_runner.data.cache import load_encoded, notes, total
 from gpu_runner.data.dataset import Note, RowSet, fingerprint, hold_out
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.examples import lengths
+from gpu_runner.data.examples import ExampleStore, InMemoryExamples
 from gpu_runner.data.files import Watch
+from gpu_runner.data.sources import Row
 from gpu_runner.data.stored import (
     Arrays,
     Joined,
@@ -28,6 +29,8 @@ from gpu_runner.data.stored import (
 )
 from gpu_runner.errors import DataError
 from unfrozen.training.order import epoch_order, replayed
+
+T = TypeVar("T")
 
 
 def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
@@ -44,11 +47,11 @@ def mixed(parts: Sequence[tuple[RowSet, float]], seed: int) -> RowSet:
     if not any(map(len, chosen)):
         raise DataError("the weights leave no row to train on: give larger ones.")
     picked = [_picked(part, which) for (part, _), which in zip(parts, chosen, strict=True)]
-    rows, places, examples = (_joined([one[kind] for one in picked]) for kind in range(3))
+    examples = _joined_examples([some for _, _, some in picked])
     return RowSet(
         name="training",
-        rows=rows,
-        places=places,
+        rows=_joined([some for some, _, _ in picked]),
+        places=_joined([some for _, some, _ in picked]),
         examples=examples,
         rows_read=sum(part.rows_read for part, _ in parts),
         cut_rows=0,
@@ -65,14 +68,13 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
 
     The shuffled order of an epoch (`unfrozen.training.order`) then mixes them in.
     """
-    taken = replayed(train.tokens, lengths(replay.examples), share, seed)
-    again = _picked(replay, taken)
-    first = (train.rows, train.places, train.examples)
-    rows, places, examples = (_joined([one, more]) for one, more in zip(first, again, strict=True))
+    taken = replayed(train.tokens, replay.examples.lengths, share, seed)
+    rows, places, again = _picked(replay, taken)
+    examples = _joined_examples([train.examples, again])
     return replace(
         train,
-        rows=rows,
-        places=places,
+        rows=_joined([train.rows, rows]),
+        places=_joined([train.places, places]),
         examples=examples,
         sha256=_combined_sha256(examples, [train, replay], [taken]),
         replayed_rows=len(taken),
@@ -80,27 +82,40 @@ def with_replay(train: RowSet, replay: RowSet, share: float, seed: int) -> RowSe
     )
 
 
-def _picked(rows: RowSet, which: Any) -> tuple[Sequence[Any], ...]:
-    """Some rows of a set: what they were made of, where they were read, and as they are trained."""
-    return tuple(
-        held.of(which) if isinstance(held, Stored) else tuple(held[index] for index in which)
-        for held in (rows.rows, rows.places, rows.examples)
-    )
+def _picked(rows: RowSet, which: Any) -> tuple[Sequence[Row], Sequence[str], ExampleStore]:
+    """Return the rows of a set with the indices `which`, where they were read, and their tokens."""
+    examples = rows.examples
+    if isinstance(examples, StoredExamples):
+        return _taken(rows.rows, which), _taken(rows.places, which), examples.of(which)
+    chosen = InMemoryExamples(examples[index] for index in which)
+    return _taken(rows.rows, which), _taken(rows.places, which), chosen
 
 
-def _joined(parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
+def _taken(sequence: Sequence[T], which: Any) -> Sequence[T]:
+    if isinstance(sequence, Stored):
+        return sequence.of(which)
+    return tuple(sequence[index] for index in which)
+
+
+def _joined(parts: Sequence[Sequence[T]]) -> Sequence[T]:
     if all(isinstance(part, tuple) for part in parts):
         return tuple(chain.from_iterable(parts))
-    flat = [one for part in parts for one in (part.parts if isinstance(part, Joined) else [part])]
-    on_disk = all(hasattr(part, "digests") for part in flat)
-    return (JoinedExamples if on_disk else Joined)(flat)
+    return Joined(_flat(parts))
 
 
-def _combined_sha256(
-    examples: Sequence[Any], parts: Sequence[RowSet], chosen: Sequence[Any]
-) -> str:
+def _joined_examples(parts: Sequence[ExampleStore]) -> ExampleStore:
+    if all(isinstance(part, InMemoryExamples) for part in parts):
+        return InMemoryExamples(chain.from_iterable(parts))
+    return JoinedExamples(_flat(parts))
+
+
+def _flat(parts: Sequence[Any]) -> list[Any]:
+    return [one for part in parts for one in (part.parts if isinstance(part, Joined) else [part])]
+
+
+def _combined_sha256(examples: ExampleStore, parts: Sequence[RowSet], chosen: Sequence[Any]) -> str:
     """SHA-256 of the rows; of rows on disk it follows from those of their sets, and which."""
-    if isinstance(examples, tuple):
+    if isinstance(examples, InMemoryExamples):
         return fingerprint(examples)
     follows = hashlib.sha256("".join(part.sha256 for part in parts).encode())
     for which in chosen:
@@ -214,7 +229,7 @@ def _scored(sources: Sequence[Encoded], chosen: Sequence[Any]) -> RowSet:
         raise DataError(
             f"0 of {len(read)} rows have trainable tokens in the held-out data: give --eval-data."
         )
-    examples = tuple(example for _, _, example in kept)
+    examples = InMemoryExamples(example for _, _, example in kept)
     return RowSet(
         name="held-out",
         rows=tuple(one.arrays.row(index) for one, index, _ in kept),

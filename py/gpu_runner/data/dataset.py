@@ -15,7 +15,7 @@ from itertools import compress
 from typing import Any, Final
 
 from gpu_runner.data.encode import BadRow, Encoder, Rendered
-from gpu_runner.data.examples import Example, lengths, trainable
+from gpu_runner.data.examples import Example, ExampleStore, InMemoryExamples
 from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.data.sources import Row, collecting, refusal
 from gpu_runner.errors import DataError
@@ -43,7 +43,7 @@ class RowSet:
 
     name: str
     rows: Sequence[Row]
-    examples: Sequence[Example]
+    examples: ExampleStore
     rows_read: int
     cut_rows: int
     cut_tokens: int
@@ -73,23 +73,23 @@ class RowSet:
     @property
     def tokens(self) -> int:
         """All tokens of all rows, padding not counted."""
-        return sum(lengths(self.examples))
+        return sum(self.examples.lengths)
 
     @property
     def trainable_tokens(self) -> int:
         """Predictions that enter the loss in one pass."""
-        return trainable(self.examples)
+        return self.examples.trainable_tokens
 
     @property
     def longest_tokens(self) -> int:
         """Length of the longest row."""
-        return max(lengths(self.examples))
+        return max(self.examples.lengths)
 
     @property
     def replayed_share(self) -> float:
         """Share of the tokens that are replayed."""
         first = len(self.examples) - self.replayed_rows
-        return sum(lengths(self.examples[first:])) / self.tokens
+        return sum(self.examples.lengths[first:]) / self.tokens
 
     def sets(self) -> list[RowSet]:
         """What it was put together of, or itself; and what is replayed."""
@@ -192,7 +192,7 @@ def load_set(
     return RowSet(
         name=name,
         rows=tuple(dict(row) for row, _ in kept),
-        examples=tuple(example for _, example in kept),
+        examples=InMemoryExamples(example for _, example in kept),
         rows_read=read + len(bad or ()),
         cut_rows=sum(example.cut_tokens > 0 for _, example in encoded),
         cut_tokens=sum(example.cut_tokens for _, example in encoded),

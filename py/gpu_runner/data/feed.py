@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from gpu_runner.data.examples import Example, lengths
+from gpu_runner.data.examples import Example, as_store
 from gpu_runner.data.packing import bins
 from unfrozen.training.order import step_rows
 
@@ -207,7 +207,7 @@ class Feed:
 
     @cached_property
     def _longest(self) -> int:
-        return max(lengths(self.examples))
+        return max(as_store(self.examples).lengths)
 
     def step(self, number: int) -> Iterator[Batch]:
         """This process's micro-batches of step `number` (1-based), each (B, T)."""
@@ -230,7 +230,7 @@ class Feed:
 
     def tokens(self, number: int) -> int:
         """All tokens of a step's rows, padding left out."""
-        return sum(lengths(self._sequences(number)))
+        return sum(len(example.ids) for example in self._sequences(number))
 
     def shapes(self, number: int) -> Iterator[BatchShape]:
         """The shapes of a step's micro-batches, without making them."""
@@ -238,7 +238,7 @@ class Feed:
         chosen = self._shared_out(step)
         for places in chosen:
             examples = [step[place] for place in places]
-            sizes = lengths(examples)
+            sizes = [len(example.ids) for example in examples]
             trained = sum(example.trainable_tokens for example in examples)
             rows, length = (1, sum(sizes)) if self.packed else (len(examples), max(sizes))
             if self.fixed:
@@ -248,7 +248,7 @@ class Feed:
     def _shared_out(self, rows: Sequence[Example]) -> list[list[int]]:
         """Which rows of a step are in each of its micro-batches, over all ranks."""
         if self.packed:
-            return bins(lengths(rows), self.capacity, self.ranks)
+            return bins([len(row.ids) for row in rows], self.capacity, self.ranks)
         every = list(range(len(rows)))
         return [every[i : i + self.micro_batch] for i in range(0, len(rows), self.micro_batch)]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpu_runner.data import examples as of
 from gpu_runner.data.dataset import RowSet
 from gpu_runner.data.encode import Encoder, Example
 from gpu_runner.data.feed import Feed
@@ -60,9 +59,9 @@ class RowTokens:
 def stops(rows: RowSet, encoder: Encoder) -> list[Stop]:
     """The last trained tokens of rows that are whole, the most common first; space is passed."""
     found: Counter[int] = Counter()
-    for token, count, places in of.ends(rows.examples):
+    for token, places in rows.examples.by_last_token():
         if encoder.text_of(token).strip():
-            found[token] += count
+            found[token] += len(places)
             continue
         for place in places:
             example = rows.examples[place]
@@ -84,7 +83,7 @@ def endless(found: Sequence[Stop], encoder: Encoder) -> int:
 
 def lengths(rows: RowSet) -> Lengths:
     """How long the rows are, in tokens."""
-    counts = sorted(of.lengths(rows.examples))
+    counts = sorted(rows.examples.lengths)
     low, high = counts[0], counts[-1]
     wide = max(1, -(-(high - low + 1) // _BARS))
     bars = Counter((count - low) // wide for count in counts)
@@ -101,7 +100,7 @@ def lengths(rows: RowSet) -> Lengths:
 
 def repeated(rows: RowSet) -> tuple[int, str]:
     """How many rows are there before, token for token, and where the first of them is."""
-    again = of.repeated(rows.examples)
+    again = rows.examples.duplicates()
     return len(again), rows.places[again[0]] if again else ""
 
 
@@ -110,7 +109,7 @@ def padding(rows: RowSet, micro_batch: int, grad_accum: int, seed: int) -> tuple
 
     Packing computes no padding; of long sets some steps stand for all.
     """
-    sizes = of.lengths(rows.examples)
+    sizes = rows.examples.lengths
     feed = Feed(rows.examples, seed, micro_batch, grad_accum, 0)
     together = feed.rows_per_step
     most = max(1, min(MOST_STEPS, MOST_ROWS // together))

@@ -1,13 +1,14 @@
-"""The rows of a run: what it trains on, replay mixed in, and what it is scored on."""
+"""The data sets of a run: what it trains on, replay mixed in, and what it is scored on."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gpu_runner import demo
 from gpu_runner.config.schema import DEMO, INSTRUCT, TrainConfig
 from gpu_runner.config.source import parse
 from gpu_runner.data import cache, combine
@@ -15,17 +16,20 @@ from gpu_runner.data import dataset as data
 from gpu_runner.data.chat.template import check_program
 from gpu_runner.data.dataset import GENERAL, TASK, RowSet
 from gpu_runner.data.encode import NO_TEMPLATE, Encoder
-from gpu_runner.data.examples import known
 from gpu_runner.data.files import Watch, unwatched
 from gpu_runner.data.sources import Row, read_rows
 from gpu_runner.errors import DataError, UsageError
 from gpu_runner.text import printable
 
+Named = tuple[str, str]
+"""An option as it was typed, and the file or data set that it names."""
+
 
 def encoder(config: TrainConfig, tokenizer: Any) -> Encoder:
-    """What turns rows into tokens; a chat template of one's own becomes the tokenizer's.
+    """Return what encodes the examples of a run.
 
-    So it is saved with the trained model. Raises `UsageError` for one that cannot be read.
+    A chat template that the run names becomes the tokenizer's, so it is saved with the trained
+    model. Raises `UsageError` for a template that cannot be read.
     """
     template = config.chat_template
     if template not in (None, NO_TEMPLATE):
@@ -54,91 +58,191 @@ def _template(path: str) -> str:
     return source
 
 
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Everything that a run reads, by the option that names it."""
+
+    trained: list[Named]
+    """--data, then each --mix."""
+    replay: list[Named]
+    """--replay, if it is given."""
+    held_out: list[Named]
+    """--eval-data, if it is given or comes with the demo."""
+    general: dict[str, Named]
+    """Each --general, by skill."""
+
+
 def read(
     config: TrainConfig, encoder: Encoder, watch: Watch = unwatched
 ) -> tuple[RowSet, dict[str, RowSet]]:
-    """The training rows, and the held-out ones by suite. Raises `DataError`, `UsageError`.
+    """Return the training set, and the held-out sets by suite. Raises `DataError`, `UsageError`.
 
-    Where a source is large, all that is trained on lies on disk; of what is scored, each large one.
+    If any source is large, everything that is trained on lies on disk; of the held-out sets, each
+    large one does.
     """
-    _, held_out = _task_files(config)
-    _check_apart(config)
-    sources = _sources(config)
-    replay = [] if config.replay is None else [config.replay]
-    large = any(map(cache.is_large, (*sources, *replay)))
+    named = _sources(config)
+    _check_apart([*named.trained, *named.replay], [*named.held_out, *named.general.values()])
+    sources = [source for _, source in named.trained]
+    loader = _Loader(encoder, watch, config.skip_bad_rows, config.eval_rows)
+    large = any(cache.is_large(source) for _, source in (*named.trained, *named.replay))
+    held_out_count = 0 if named.held_out else config.eval_rows
     if large:
-        found = [_encoded(source, config, encoder, watch) for source in sources]
-        most = config.eval_rows if held_out is None else 0
-        train, task, made_of = combine.task(found, config.seed, most)
+        stored = [loader.encoded(source) for source in sources]
+        train, task, made_of = combine.task(stored, config.seed, held_out_count)
     else:
-        train, task, made_of = _from_memory(sources, held_out, config, encoder, watch)
-    named = dict(zip(_names(config), made_of, strict=True))
-    if replay:
-        earlier = whole("replay", replay[0], config, encoder, watch, large=large)
-        train = combine.with_replay(train, earlier, config.replay_share, config.seed)
-        named["--replay " + _short(replay[0])] = (earlier.sha256, 1.0)
-    if task is None:
-        task = _read_and_scored("held-out", str(held_out), config, encoder, watch)
-    train = replace(train, made_of=named)
-    suites = {TASK: task}
-    for skill, path in _general_files(config):
-        name = f"general {skill}"
-        suites[f"{GENERAL}/{skill}"] = _read_and_scored(name, path, config, encoder, watch)
-    return train, {name: _shared(rows, train) for name, rows in suites.items()}
+        train, task, made_of = _from_memory(sources, held_out_count, config.seed, loader)
+    fingerprints = dict(zip(_labels(config), made_of, strict=True))
+    for _, source in named.replay:
+        replay = loader.whole("replay", source, large=large)
+        train = combine.with_replay(train, replay, config.replay_share, config.seed)
+        fingerprints[f"--replay {_short(source)}"] = (replay.sha256, 1.0)
+    train = replace(train, made_of=fingerprints)
+    suites = {} if task is None else {TASK: task}
+    for _, source in named.held_out:
+        suites[TASK] = loader.scored("held-out", source)
+    for skill, (_, source) in named.general.items():
+        suites[f"{GENERAL}/{skill}"] = loader.scored(f"general {skill}", source)
+    return train, {
+        name: replace(scored, trained_rows=scored.examples.count_in(train.examples))
+        for name, scored in suites.items()
+    }
+
+
+def _sources(config: TrainConfig) -> _Sources:
+    """Return what a configuration names, with the files of the demo where it names that."""
+    data, held_out, general = config.data, config.eval_data, config.general
+    if config.data == DEMO:
+        data, held_out = str(demo.task_train()), held_out or str(demo.task_eval())
+    if config.data == INSTRUCT:
+        data, held_out = str(demo.instruct_train()), held_out or str(demo.instruct_eval())
+    if general is None and config.model == DEMO:
+        general = tuple((skill, str(path)) for skill, path in demo.general_eval().items())
+    if general is None:
+        general = (("english", str(demo.general_english())),)
+    return _Sources(
+        trained=[
+            (f"--data {config.data}", data),
+            *((f"--mix {source}", source) for source in config.mix or ()),
+        ],
+        replay=[] if config.replay is None else [(f"--replay {config.replay}", config.replay)],
+        held_out=[] if held_out is None else [(f"--eval-data {held_out}", held_out)],
+        general={skill: (f"--general {skill}={path}", path) for skill, path in general},
+    )
 
 
 def _from_memory(
-    sources: list[str],
-    held_out: str | None,
-    config: TrainConfig,
-    encoder: Encoder,
-    watch: Watch,
+    sources: Sequence[str], held_out_count: int, seed: int, loader: _Loader
 ) -> tuple[RowSet, RowSet | None, list[tuple[str, float]]]:
-    bad = _list(config)
+    """Return what `combine.task` returns, of sources that are small enough for memory."""
+    encoder, bad = loader.encoder, loader.new_bad()
     rows = [(n, row) for n, one in enumerate(sources) for row in read_rows(one, bad)]
     made_of = [
         (_digest(row for n, (_, row) in rows if n == number), parse(source).weight)
         for number, source in enumerate(sources)
     ]
-    held: list[Any] = []
-    if held_out is None:
-        if len(rows) == 1:  # what is wrong with it comes before that it is alone
-            data.load_set("training", [row for _, row in rows], encoder, bad)
-        rows, held = data.hold_out(_readable(rows, encoder, bad), config.seed)
-    train = _trained(sources, rows, config, encoder, bad, watch)
-    if held_out is not None:
-        return train, None, made_of
-    scored = [row for _, row in held[: config.eval_rows]]
-    task = data.load_set("held-out", scored, encoder, _list(config))
-    return train, task, made_of
+    if not held_out_count:
+        return _trained(sources, rows, seed, loader, bad), None, made_of
+    if len(rows) == 1:  # what is wrong with the only row is reported before that it is alone
+        data.load_set("training", [row for _, row in rows], encoder, bad)
+    rows, held = data.hold_out(_readable(rows, encoder, bad), seed)
+    train = _trained(sources, rows, seed, loader, bad)
+    scored = [row for _, row in held[:held_out_count]]
+    return train, data.load_set("held-out", scored, encoder, loader.new_bad()), made_of
 
 
-def _encoded(source: str, config: TrainConfig, encoder: Encoder, watch: Watch) -> combine.Encoded:
-    return combine.encoded(source, encoder, watch, skip=config.skip_bad_rows)
+def _trained(
+    sources: Sequence[str],
+    rows: list[tuple[int, Any]],
+    seed: int,
+    loader: _Loader,
+    bad: list[str] | None,
+) -> RowSet:
+    """Return the training examples of all sources, each as often as its weight says."""
+    weights = [parse(source).weight for source in sources]
+    if weights == [1.0]:
+        every = [row for _, row in rows]
+        return data.load_set("training", every, loader.encoder, bad, loader.watch)
+    parts = []
+    for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
+        own = [row for n, row in rows if n == number]
+        if not own:
+            raise DataError(f"{source}: all of its rows are held out: give --eval-data.")
+        refused = bad if number == 0 or bad is None else []
+        name = f"training {Path(parse(source).place).name}"
+        part = data.load_set(name, own, loader.encoder, refused, loader.watch)
+        parts.append((part, weight))
+    return combine.mixed(parts, seed)
+
+
+def _readable(
+    rows: list[tuple[int, Any]], encoder: Encoder, bad: list[str] | None
+) -> list[tuple[int, Any]]:
+    """Return the rows that can be encoded if bad ones are left out: only they are held out."""
+    if bad is None:
+        return rows
+    good = {id(row) for _, row in data.readable([row for _, row in rows], encoder, bad)}
+    return [(number, row) for number, row in rows if id(row[1]) in good]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    """Reads sources with what a run has settled: bad rows stop it, or are left out (`skip_bad`)."""
+
+    encoder: Encoder
+    watch: Watch
+    skip_bad: bool
+    eval_rows: int = 0
+
+    def new_bad(self) -> list[str] | None:
+        """Return a list for the reasons why rows were left out, if bad ones are left out."""
+        return [] if self.skip_bad else None
+
+    def encoded(self, source: str) -> combine.Encoded:
+        """Return a source on disk."""
+        return combine.encoded(source, self.encoder, self.watch, skip=self.skip_bad)
+
+    def whole(self, name: str, source: str, *, large: bool) -> RowSet:
+        """Return every example of a source, on disk if it is `large`."""
+        if large:
+            found = self.encoded(source)
+            return combine.every(name, found.arrays, found.place, found.bad)
+        bad = self.new_bad()
+        return data.load_set(name, read_rows(source, bad), self.encoder, bad, self.watch)
+
+    def scored(self, name: str, source: str) -> RowSet:
+        """Return the first `eval_rows` examples; the rest of a large source is not read."""
+        most, bad = self.eval_rows, self.new_bad()
+        large = cache.is_large(source)
+        if large and most > cache.FEW:
+            skip = self.skip_bad
+            return combine.scored(name, source, self.encoder, self.watch, skip=skip, most=most)
+        rows = read_rows(source, bad, most if large else None)
+        return data.load_set(name, rows[:most], self.encoder, bad)
 
 
 def whole(
-    name: str,
-    source: str,
-    config: TrainConfig,
-    encoder: Encoder,
-    watch: Watch = unwatched,
-    *,
-    large: bool,
+    name: str, source: str, config: TrainConfig, encoder: Encoder, watch: Watch = unwatched
 ) -> RowSet:
-    """Every row of a source, on disk if it is `large`. Raises `DataError`."""
-    if large:
-        found = _encoded(source, config, encoder, watch)
-        return combine.every(name, found.arrays, found.place, found.bad)
-    bad = _list(config)
-    return data.load_set(name, read_rows(source, bad), encoder, bad, watch)
+    """Return every example of a source, on disk if it is large. Raises `DataError`."""
+    loader = _Loader(encoder, watch, config.skip_bad_rows)
+    return loader.whole(name, source, large=cache.is_large(source))
 
 
-def _names(config: TrainConfig) -> list[str]:
-    """What each source of the task is called where it is told of: its option and its file."""
-    named = [f"--data {_short(config.data)}", *(f"--mix {_short(one)}" for one in config.mix or ())]
-    before = [named[:place].count(name) for place, name in enumerate(named)]
-    return [f"{name} ({n + 1})" if n else name for name, n in zip(named, before, strict=True)]
+def all_rows(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) -> RowSet:
+    """Return every example of --data, none held out; bad rows are reported and left out.
+
+    Raises `DataError` where nothing can be trained.
+    """
+    source = _sources(config).trained[0][1]
+    loader = _Loader(encoder, watch, skip_bad=True)
+    return loader.whole("data", source, large=cache.is_large(source))
+
+
+def _labels(config: TrainConfig) -> list[str]:
+    """Return a label for each source that is trained on: its option and its file, none twice."""
+    found = [f"--data {_short(config.data)}", *(f"--mix {_short(one)}" for one in config.mix or ())]
+    before = [found[:index].count(name) for index, name in enumerate(found)]
+    return [f"{name} ({n + 1})" if n else name for name, n in zip(found, before, strict=True)]
 
 
 def _short(source: str) -> str:
@@ -146,93 +250,18 @@ def _short(source: str) -> str:
 
 
 def _digest(rows: Iterable[Row]) -> str:
-    """SHA-256 of rows as they are written."""
+    """Return the SHA-256 of rows as they are written."""
     found = hashlib.sha256()
     for row in rows:
         found.update(repr(row).encode("utf-8", "surrogatepass"))
     return found.hexdigest()
 
 
-def all_rows(config: TrainConfig, encoder: Encoder, watch: Watch = unwatched) -> RowSet:
-    """Every row of the training data, none held out; bad ones are told and left out.
-
-    Raises `DataError` where nothing can be trained.
-    """
-    source = _task_files(config)[0]
-    if cache.is_large(source):
-        found = combine.encoded(source, encoder, watch, skip=True)
-        return combine.every("data", found.arrays, found.place, found.bad)
-    bad: list[str] = []
-    return data.load_set("data", read_rows(source, bad), encoder, bad, watch)
-
-
-def _trained(
-    sources: list[str],
-    rows: list[tuple[int, Any]],
-    config: TrainConfig,
-    encoder: Encoder,
-    bad: list[str] | None,
-    watch: Watch,
-) -> RowSet:
-    """The training rows of all sources, each as often as its weight says."""
-    weights = [parse(source).weight for source in sources]
-    if weights == [1.0]:
-        return data.load_set("training", [row for _, row in rows], encoder, bad, watch)
-    parts = []
-    for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
-        own = [row for n, row in rows if n == number]
-        if not own:
-            raise DataError(f"{source}: all of its rows are held out: give --eval-data.")
-        told = bad if number == 0 or bad is None else []
-        name = f"training {Path(parse(source).place).name}"
-        parts.append((data.load_set(name, own, encoder, told, watch), weight))
-    return combine.mixed(parts, config.seed)
-
-
-def _sources(config: TrainConfig) -> list[str]:
-    """Everything the task is trained on."""
-    return [_task_files(config)[0], *(config.mix or ())]
-
-
-def _readable(
-    rows: list[tuple[int, Any]], encoder: Encoder, bad: list[str] | None
-) -> list[tuple[int, Any]]:
-    """Without bad rows, where those are left out: what is held out is drawn of the good ones."""
-    if bad is None:
-        return rows
-    good = data.readable([row for _, row in rows], encoder, bad)
-    kept = {id(row) for _, row in good}
-    return [(number, row) for number, row in rows if id(row[1]) in kept]
-
-
-def _list(config: TrainConfig) -> list[str] | None:
-    """Where bad rows are told, if they are not to stop the run."""
-    return [] if config.skip_bad_rows else None
-
-
-def _read_and_scored(
-    name: str, path: str, config: TrainConfig, encoder: Encoder, watch: Watch
-) -> RowSet:
-    """The first `eval_rows` rows of a source; of a large one what follows them is not read."""
-    most, bad = config.eval_rows, _list(config)
-    large = cache.is_large(path)
-    if large and most > cache.FEW:
-        skip = config.skip_bad_rows
-        return combine.scored(name, path, encoder, watch, skip=skip, most=most)
-    rows = read_rows(path, bad, most if large else None)
-    return data.load_set(name, rows[:most], encoder, bad)
-
-
-def _shared(scored: RowSet, train: RowSet) -> RowSet:
-    """The scored rows, with the count of those that are trained on as well."""
-    return replace(scored, trained_rows=known(train.examples, scored.examples))
-
-
-def _check_apart(config: TrainConfig) -> None:
-    """Refuse to score the rows of a file that is trained on. Raises `UsageError`."""
-    trained = {_place(source): option for option, source in _trained_files(config)}
-    for option, source in _scored_files(config):
-        other = trained.get(_place(source))
+def _check_apart(trained: Sequence[Named], scored: Sequence[Named]) -> None:
+    """Refuse to evaluate on a file that is trained on. Raises `UsageError`."""
+    options = {_file_identity(source): option for option, source in trained}
+    for option, source in scored:
+        other = options.get(_file_identity(source))
         if other is not None:
             shows = "is learned" if option.startswith("--eval-data") else "is forgotten"
             raise UsageError(
@@ -246,48 +275,10 @@ def _or_none(option: str, other: str) -> str:
     return ", or leave --eval-data out: some rows are then held out" if alone else ""
 
 
-def _place(source: str) -> object:
-    """Which file it is, however its path is written; a name that is none stands for itself."""
+def _file_identity(source: str) -> object:
+    """Return what identifies a file however its path is written; the name where there is none."""
     try:
         found = Path(parse(source).place).expanduser().stat()
     except (OSError, RuntimeError):
         return source
     return found.st_dev, found.st_ino
-
-
-def _trained_files(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    """(option, file) of everything that is trained on."""
-    yield f"--data {config.data}", _task_files(config)[0]
-    for more in config.mix or ():
-        yield f"--mix {more}", more
-    if config.replay is not None:
-        yield f"--replay {config.replay}", config.replay
-
-
-def _scored_files(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    """(option, file) of everything that is scored and never trained on."""
-    held = _task_files(config)[1]
-    if held is not None:
-        yield f"--eval-data {config.eval_data or held}", held
-    for skill, path in _general_files(config):
-        yield f"--general {skill}={path}", path
-
-
-def _task_files(config: TrainConfig) -> tuple[str, str | None]:
-    from gpu_runner import demo
-
-    if config.data == DEMO:
-        return str(demo.task_train()), config.eval_data or str(demo.task_eval())
-    if config.data == INSTRUCT:
-        return str(demo.instruct_train()), config.eval_data or str(demo.instruct_eval())
-    return config.data, config.eval_data
-
-
-def _general_files(config: TrainConfig) -> tuple[tuple[str, str], ...]:
-    from gpu_runner import demo
-
-    if config.general is not None:
-        return config.general
-    if config.model == DEMO:
-        return tuple((skill, str(path)) for skill, path in demo.general_eval().items())
-    return (("english", str(demo.general_english())),)

@@ -13,7 +13,6 @@ They are written by parts, in order, and are whole when `meta.json` is there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import abstractmethod
 from bisect import bisect_right
@@ -27,7 +26,7 @@ from typing import Any, Final, Self, TypeVar, overload
 
 import numpy as np
 
-from gpu_runner.data.examples import Example
+from gpu_runner.data.examples import Example, ExampleStore, digest_bytes
 
 META: Final = "meta.json"
 _TOGETHER: Final = 100_000  # rows whose tokens are looked at in one go
@@ -67,22 +66,13 @@ def pack(rows: Iterable[tuple[int, dict[str, Any], Example]], told: dict[str, An
             ("text_lengths", len(text)),
         ):
             made[name].append(number.to_bytes(8, "little"))
-        made["digest"].append(_digest(ids))
+        made["digest"].append(digest_bytes(ids))
     return EncodedRows({name: b"".join(pieces) for name, pieces in made.items()}, told)
 
 
 def _told(value: object) -> str:
     """What JSON has no word for, in a column that nothing is made of: a date, a picture."""
     return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
-
-
-def digest(ids: Sequence[int]) -> int:
-    """Eight bytes of a hash of the ids of a row, as a number."""
-    return int.from_bytes(_digest(np.array(ids, np.uint32).tobytes()), "little")
-
-
-def _digest(ids: bytes) -> bytes:
-    return hashlib.blake2b(ids, digest_size=8).digest()
 
 
 def write(folder: Path, parts: Iterable[EncodedRows], meta: dict[str, Any]) -> list[dict[str, Any]]:
@@ -122,7 +112,7 @@ class Arrays:
         return counts
 
     @cached_property
-    def last(self) -> Any:
+    def last_tokens(self) -> Any:
         """(N,) the last token of each row that is learned; −1 where there is none."""
         found = np.full(len(self.cut), -1, np.int64)
         for low in range(0, len(found), _TOGETHER):
@@ -203,51 +193,7 @@ class StoredPlaces(Stored[str]):
         return f"{self.place}[{int(self.arrays.origin[index])}]"
 
 
-class _OnDisk(Sequence[Example]):
-    """What is known of many examples by one number each."""
-
-    @property
-    @abstractmethod
-    def digests(self) -> Any:
-        """(N,) of the ids of each row."""
-
-    @property
-    @abstractmethod
-    def last(self) -> Any:
-        """(N,) the last token of each row that is learned; −1 where the row is cut."""
-
-    def known(self, examples: Sequence[Example]) -> list[bool]:
-        """Which of some rows are among these, token for token."""
-        wanted = np.array([digest(example.ids) for example in examples], np.uint64)
-        found: list[bool] = np.isin(wanted, self.digests).tolist()
-        return found
-
-    def among(self, examples: Sequence[Example]) -> int:
-        """How many of these are among some other rows, token for token."""
-        there = getattr(examples, "digests", None)
-        if there is None:
-            there = np.array([digest(example.ids) for example in examples], np.uint64)
-        return int(np.isin(self.digests, there).sum())
-
-    def repeated(self) -> list[int]:
-        """Which of these rows are there before, token for token."""
-        first = np.unique(self.digests, return_index=True)[1]
-        again = np.ones(len(self), np.bool_)
-        again[first] = False
-        found: list[int] = np.flatnonzero(again).tolist()
-        return found
-
-    def ends(self) -> Iterator[tuple[int, int, Any]]:
-        """(token, how many, which) of the rows that are whole, by their last learned token."""
-        last = self.last
-        order = np.argsort(last, kind="stable")
-        order = order[last[order] >= 0]
-        tokens, starts = np.unique(last[order], return_index=True)
-        for token, places in zip(tokens, np.split(order, starts[1:]), strict=True):
-            yield int(token), len(places), places
-
-
-class StoredExamples(Stored[Example], _OnDisk):
+class StoredExamples(Stored[Example], ExampleStore):
     """The rows as they are trained."""
 
     def at(self, index: int) -> Example:
@@ -256,24 +202,24 @@ class StoredExamples(Stored[Example], _OnDisk):
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Tokens of each row."""
+        """The number of tokens of each example."""
         found: list[int] = np.diff(self.arrays.starts)[self.chosen].tolist()
         return found
 
     @cached_property
     def trainable_tokens(self) -> int:
-        """Tokens of all rows that are learned."""
+        """The number of tokens in all examples that enter the loss."""
         return int(self.arrays.trainable[self.chosen].sum())
 
     @property
     def digests(self) -> Any:
-        """(N,) of the ids of each row."""
+        """(N,) uint64: a hash of the tokens of each example."""
         return self.arrays.digest[self.chosen]
 
     @property
-    def last(self) -> Any:
-        """(N,) the last token of each row that is learned; −1 where the row is cut."""
-        return np.where(self.arrays.cut[self.chosen] > 0, -1, self.arrays.last[self.chosen])
+    def last_tokens(self) -> Any:
+        """(N,) int64: the last trained token of each example; −1 where the example is truncated."""
+        return np.where(self.arrays.cut[self.chosen] > 0, -1, self.arrays.last_tokens[self.chosen])
 
 
 class Joined(Sequence[T]):
@@ -305,27 +251,27 @@ class Joined(Sequence[T]):
         return (one for part in self.parts for one in part)
 
 
-class JoinedExamples(Joined[Example], _OnDisk):
+class JoinedExamples(Joined[Example], ExampleStore):
     """Examples of several files that are all on disk."""
 
-    parts: list[Any]
+    parts: list[Any]  # stores
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Tokens of each row."""
+        """The number of tokens of each example."""
         return [length for part in self.parts for length in part.lengths]
 
     @cached_property
     def trainable_tokens(self) -> int:
-        """Tokens of all rows that are learned."""
+        """The number of tokens in all examples that enter the loss."""
         return sum(part.trainable_tokens for part in self.parts)
 
     @property
     def digests(self) -> Any:
-        """(N,) of the ids of each row."""
+        """(N,) uint64: a hash of the tokens of each example."""
         return np.concatenate([part.digests for part in self.parts])
 
     @property
-    def last(self) -> Any:
-        """(N,) the last token of each row that is learned; −1 where the row is cut."""
-        return np.concatenate([part.last for part in self.parts])
+    def last_tokens(self) -> Any:
+        """(N,) int64: the last trained token of each example; −1 where the example is truncated."""
+        return np.concatenate([part.last_tokens for part in self.parts])

@@ -10,7 +10,6 @@ from typing import Final
 
 import torch
 
-from gpu_runner.data.examples import lengths
 from gpu_runner.memory.formula import build_recipe
 from gpu_runner.plan.plan import RunPlan
 from gpu_runner.system.calibration import kept
@@ -49,7 +48,7 @@ def estimate_step_time(planned: RunPlan) -> StepEstimate | None:
         return None
     rows = planned.train
     tokens = planned.feed.rows_per_step * rows.tokens / len(rows.examples)
-    sizes = lengths(rows.examples)
+    sizes = rows.examples.lengths
     seen = sum(size**2 for size in sizes) / sum(sizes)  # length of a token's example, on average
     asked = build_recipe(planned.config, planned.compute, planned.heaviest, planned.shape)
     asked = replace(asked, micro_batch=planned.config.micro_batch, seq_len=max(1, round(seen)))

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from gpu_runner.data.dataset import GENERAL, RowSet
 from gpu_runner.data.encode import Example, pad_token
-from gpu_runner.data.examples import lengths
 from gpu_runner.data.feed import Batch, collate
 from gpu_runner.model.blocks import as_written
 from gpu_runner.model.loss import loss_sum
@@ -67,7 +66,7 @@ class Evaluator:
         return scores
 
     def _score(self, model: Any, suite: str, rows: RowSet) -> Score:
-        by_length = np.argsort(lengths(rows.examples), kind="stable")  # little padding
+        by_length = np.argsort(rows.examples.lengths, kind="stable")  # little padding
         starts = range(0, len(by_length), self.batch_rows)
         total, tokens = 0.0, 0
         with torch.no_grad(), self.autocast():

@@ -20,7 +20,7 @@ from torch import Tensor
 from gpu_runner.checkpoint import directory as checkpoint
 from gpu_runner.checkpoint.sharded_directory import FISHER, publish_together
 from gpu_runner.checkpoint.training_state import shards_of
-from gpu_runner.data import cache, run_data
+from gpu_runner.data import run_data
 from gpu_runner.data.dataset import GENERAL
 from gpu_runner.data.encode import Example, pad_token
 from gpu_runner.data.feed import Batch, collate
@@ -122,8 +122,7 @@ def rows(planned: RunPlan) -> tuple[str, Sequence[Example], list[str]]:
     config = planned.config
     if config.fisher_data is not None:
         source = config.fisher_data
-        large = cache.is_large(source)
-        read = run_data.whole("fisher_data", source, config, planned.encoder, large=large)
+        read = run_data.whole("fisher_data", source, config, planned.encoder)
         return "fisher_data", _spread(read.examples, config.fisher_rows), read.remarks()
     if planned.train.replayed_rows:
         replayed = planned.train.examples[-planned.train.replayed_rows :]

@@ -14,7 +14,6 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.data import cache as cache_of_rows
 from gpu_runner.data import run_data
 from gpu_runner.data.dataset import RowSet
-from gpu_runner.data.examples import lengths
 from gpu_runner.errors import DataError, SystemFailure
 from gpu_runner.plan import plan
 from small_store import ROWS, encoder, folders
@@ -52,7 +51,7 @@ def test_rows_from_disk_are_those_of_memory(file: Path, monkeypatch: pytest.Monk
     assert (disk.tokens, disk.trainable_tokens) == (memory.tokens, memory.trainable_tokens)
     assert (disk.longest_tokens, disk.cut_tokens) == (memory.longest_tokens, memory.cut_tokens)
     assert scored.trained_rows == plainly.trained_rows
-    assert lengths(disk.examples) == lengths(memory.examples)
+    assert disk.examples.lengths == memory.examples.lengths
     assert disk.places[0] == f"{file}[{0 if memory.places[0].endswith(':1') else 1}]"
 
 

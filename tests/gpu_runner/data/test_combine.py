@@ -13,7 +13,7 @@ from gpu_runner.data import cache, run_data
 from gpu_runner.data.combine import with_replay
 from gpu_runner.data.dataset import RowSet, load_set
 from gpu_runner.data.encode import Encoder
-from gpu_runner.data.examples import ends, repeated
+from gpu_runner.data.examples import InMemoryExamples
 from gpu_runner.data.feed import Feed
 from gpu_runner.data.stored import Joined, Stored
 from gpu_runner.errors import DataError
@@ -133,11 +133,15 @@ def test_sets_on_disk_are_mixed_as_those_in_memory(
         assert getattr(disk, name) == getattr(memory, name)
     assert disk.replayed_share == memory.replayed_share
     assert scored.trained_rows == plainly.trained_rows
-    assert repeated(disk.examples) == repeated(memory.examples)
-    told = [{(t, n, tuple(w)) for t, n, w in ends(rows.examples)} for rows in (disk, memory)]
-    assert told[0] == told[1]
+    assert disk.examples.duplicates() == memory.examples.duplicates()
+    stops = [
+        [(token, list(indices)) for token, indices in rows.examples.by_last_token()]
+        for rows in (disk, memory)
+    ]
+    assert stops[0] == stops[1]
+    assert stops[0]
     assert isinstance(disk.examples, Stored | Joined)
-    assert isinstance(memory.examples, tuple)
+    assert isinstance(memory.examples, InMemoryExamples)
     feeds = [Feed(rows.examples, 0, 2, 2, 0) for rows in (disk, memory)]
     for step in (1, 2, 30):
         one, two = ([batch.input_ids.tolist() for batch in feed.step(step)] for feed in feeds)

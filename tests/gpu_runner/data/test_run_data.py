@@ -197,7 +197,7 @@ def test_rows_are_held_out_of_every_source_and_trained_on_in_none(
 
 
 def test_a_weight_has_no_meaning_where_nothing_is_trained(sums_file: Path) -> None:
-    with pytest.raises(UsageError, match="a weight is of rows that are trained on: give it to --d"):
+    with pytest.raises(UsageError, match="only training data has a weight: give it to --d"):
         config(sums_file, replay=f"{sums_file}:weight=2")
     with pytest.raises(UsageError, match="a weight is of rows that are trained on"):
         config(sums_file, general=(("sums", f"{sums_file}:weight=2"),))
