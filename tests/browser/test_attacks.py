@@ -106,7 +106,7 @@ TOLD = {
     "an alert of 5 MB": "the line is longer than 65,536 characters",
     "a line of 50 MB": "the line is longer than 65,536 characters",
     "steps backwards": "the log had come to step 4,999",
-    "another run in the middle": "run is another one",
+    "another run in the middle": "run differs",
     "two starts": "a run starts once",
     "after the end": "the run had ended",
     "5,000 prompts": "4935 samples of too many prompts",

@@ -273,8 +273,8 @@ def test_commands_that_come_too_fast_are_counted_and_refused(server: Server) -> 
     assert ask(server, "/api/runs").status == 200  # type: ignore[union-attr]  # looking goes on
 
 
-def test_the_server_is_well_and_has_said_aloud_what_it_allows(server: Server) -> None:
+def test_the_server_runs_and_has_printed_what_it_allows(server: Server) -> None:
     said = server.log.read_text()
-    assert "Control is on: whoever has the address below can start, pause, save and stop" in said
-    assert "It can start: demo." in said
+    assert "Control is on: anyone with the address below can launch, pause, save and stop" in said
+    assert "Runs that can be launched: demo." in said
     assert "Traceback" not in said
