@@ -3,8 +3,8 @@
     python3 build.py bench three_sizes
 
 Printed for each: tokens a second, MFU (the model's own FLOPs a token, `unfrozen.plan.flops`, times
-tokens a second, over the peak of the card; on a CPU over the rate of one large product), and the
-peak of memory beside what was predicted before the start. Where there is a CUDA card, the sizes are
+tokens a second, over the peak of the GPU; on a CPU over the rate of one large matmul), and the
+peak of memory beside what was predicted before the start. With a GPU, the sizes are
 those of SmolLM2-135M, Qwen2.5-0.5B and Llama-3.2-1B; on a CPU, three that take seconds.
 """
 
@@ -22,7 +22,8 @@ from typing import Any
 import torch
 
 from gpu_runner.demo import model_dir
-from gpu_runner.plan.step_time import find_gpu, matmul_rate
+from gpu_runner.plan.device_speed import best_matmul_flops
+from gpu_runner.plan.step_time import find_gpu
 from unfrozen.job import Job
 from unfrozen.plan.flops import flops
 from unfrozen.units import format_bytes
@@ -31,7 +32,7 @@ Sizes = dict[str, Any]
 STEPS, WARM_UP, ROWS = 8, 3, 8
 MOST_OFF = 0.05
 SHARED: Sizes = {"model_type": "llama", "hidden_act": "silu", "tie_word_embeddings": True}
-ON_CARD = (
+ON_GPU = (
     ("135M", 49_152, 576, 1536, 30, 9, 3),
     ("0.5B", 151_936, 896, 4864, 24, 14, 2),
     ("1.2B", 128_256, 2048, 8192, 16, 32, 8),
@@ -110,19 +111,21 @@ def report(name: str, sizes: Sizes, length: int, events: list[dict[str, Any]], p
 
 def main() -> int:
     """All three; 1 where a prediction is off by more than MOST_OFF."""
-    on_card = torch.cuda.is_available()
-    if on_card:
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
         properties = torch.cuda.get_device_properties(0)
         gpu = find_gpu(properties.name, properties.total_memory)
         if gpu is None or not gpu.bf16_tflops:
-            raise SystemExit(f"the planner does not know the {properties.name}: no MFU to tell")
+            raise SystemExit(
+                f"the planner does not know the {properties.name}: no MFU without its peak"
+            )
         peak, where = gpu.bf16_tflops * 1e12, gpu.name
     else:
-        peak = matmul_rate(torch.float32)
-        where = f"a CPU, one product {peak / 1e9:,.0f} GFLOP/s"
+        peak = best_matmul_flops(torch.device("cpu"), "fp32")
+        where = f"a CPU, one matmul {peak / 1e9:,.0f} GFLOP/s"
     print(f"the runner's defaults on {where}, {STEPS - WARM_UP} timed steps", flush=True)
-    good, length = True, 2048 if on_card else 512
-    for name, *values in ON_CARD if on_card else ON_CPU:
+    good, length = True, 2048 if on_gpu else 512
+    for name, *values in ON_GPU if on_gpu else ON_CPU:
         sizes = SHARED | dict(zip(_KEYS, values, strict=True))
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)

@@ -61,11 +61,11 @@ def unfrozen(
 
 def plan() -> None:
     """Predict the memory of a training job before it is launched. Needs no PyTorch."""
-    from gpu_runner.system.calibration import FILE_ENV, place
+    from gpu_runner.system.calibration import FILE_ENV, calibration_path
     from unfrozen.__main__ import main
 
-    if place().is_file():
-        os.environ.setdefault(FILE_ENV, str(place()))
+    if calibration_path().is_file():
+        os.environ.setdefault(FILE_ENV, str(calibration_path()))
     sys.exit(main(sys.argv[1:], "unfrozen"))
 
 

@@ -191,9 +191,9 @@ def doctor(runs: Runs = None) -> None:
     def go() -> ExitCode:
         from rich.console import Console
 
-        from gpu_runner.machine.doctor import examine, show
+        from gpu_runner.machine.doctor import check_machine, print_outcomes
 
-        return show(Console(highlight=False), examine(_runs(runs)))
+        return print_outcomes(Console(highlight=False), check_machine(_runs(runs)))
 
     exit_with(go)
 
@@ -209,7 +209,7 @@ def selftest(
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.machine.selftest.walk import run
+        from gpu_runner.machine.selftest.run import run
 
         return run(console, device, report)
 
@@ -442,14 +442,14 @@ def calibrate(
 
     def go() -> ExitCode:
         console = console_with_libraries()
-        from gpu_runner.machine.calibrate import measure
+        from gpu_runner.machine.calibrate import calibrate
         from gpu_runner.plan.machine import choose_device
-        from gpu_runner.system.calibration import keep, place
+        from gpu_runner.system.calibration import calibration_path, save_calibration
 
         folder = runs_folder() if runs is None else Path(runs).expanduser()
-        path = place() if to is None else Path(to).expanduser()
-        found = measure(choose_device(device), folder, date.today().isoformat())
-        keep(found, path)
+        path = calibration_path() if to is None else Path(to).expanduser()
+        found = calibrate(choose_device(device), folder, date.today().isoformat())
+        save_calibration(found, path)
         console.print(found.sentence(), highlight=False, soft_wrap=True)
         shown = "" if to is None else f" Set UNFROZEN_CALIBRATION={short(path)} to use it."
         console.print(

@@ -1,11 +1,11 @@
-"""What this machine trains: tokens a second, MFU and memory of three sizes of one model.
+"""`unfrozen bench`: tokens per second, MFU and memory of three sizes of one model.
 
-Models are Llamas made from a configuration, with random weights; rows are random tokens of uneven
-length, once padded and once packed. The step is the run's own (`train.loop.train_step`) with the
-run's own defaults. A size is warmed up, timed, and measured once more, for on a CPU measuring slows
-a step. Tokens are those of rows, without padding. MFU is the model's own FLOPs a token
-(`unfrozen.plan.flops`) times tokens a second, over the peak of the card; where the planner does not
-know the card, and on a CPU, over the rate of one large product, measured first.
+Models are Llamas with random weights; examples are random tokens of uneven length, once padded and
+once packed. The step is the run's own (`train.loop.train_step`) with the run's defaults. A size is
+warmed up, timed, and then measured in one more step, because measuring slows a step on a CPU.
+Tokens are those of examples, without padding. MFU is the model's FLOPs per token
+(`unfrozen.plan.flops`) times tokens per second, over the peak of the GPU; on a CPU, and for a GPU
+that the planner does not know, over the rate of one large matmul, measured first.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from gpu_runner.model.fused_blocks import fuses
 from gpu_runner.model.load import DTYPES
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
+from gpu_runner.plan.device_speed import best_matmul_flops
 from gpu_runner.plan.machine import choose_device, choose_precision, configure_torch, free_bytes
-from gpu_runner.plan.step_time import find_gpu, matmul_rate
+from gpu_runner.plan.step_time import peak_flops
 from gpu_runner.text import printable
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World
@@ -55,7 +56,7 @@ _KEYS: Final = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
     *("num_attention_heads", "num_key_value_heads"),
 )
-ON_CARD: Final = (  # widths and depths of SmolLM2, Qwen2.5 and Llama 3
+ON_GPU: Final = (  # widths and depths of SmolLM2, Qwen2.5 and Llama 3
     ("135M", 49_152, 576, 1536, 30, 9, 3),
     ("0.5B", 151_936, 896, 4864, 24, 14, 2),
     ("1B", 128_256, 2048, 8192, 16, 32, 8),
@@ -67,35 +68,34 @@ ON_CPU: Final = (
     ("7M", 4096, 256, 768, 8, 4, 2),
     ("24M", 8192, 384, 1152, 12, 6, 2),
 )
-_PRODUCT: Final = 8192  # rows and columns of the product that stands for an unknown card's peak
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A model by its configuration, and the rows it is tried with."""
+    """A model by its configuration, and the examples that it is trained on."""
 
     name: str
     settings: dict[str, Any]
     length: int
-    rows: int = 8
+    batch: int = 8
 
     @property
     def shape(self) -> ModelConfig:
-        """Its exact count of tensors."""
+        """The planner's model of it."""
         return ModelConfig.from_hf(self.settings)
 
     def examples(self) -> tuple[Example, ...]:
-        """Rows of a quarter to the whole of `length` random tokens, all trained."""
+        """Return examples of a quarter to the whole of `length` random tokens, all trained."""
         draw = random.Random(0)
         quarter = self.length // 4
-        lengths = [quarter * (1 + place % 4) for place in range(4 * self.rows)]
+        lengths = [quarter * (1 + index % 4) for index in range(4 * self.batch)]
         ids = [draw.choices(range(1, self.settings["vocab_size"]), k=n) for n in lengths]
         return tuple(Example(tuple(row), (False, *[True] * (len(row) - 1))) for row in ids)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a size did one way; without `tokens_per_second` it ran out of memory."""
+class BenchResult:
+    """The result of one size; without `tokens_per_second` it ran out of memory."""
 
     size: str
     parameters: int
@@ -108,8 +108,8 @@ class Measured:
     mfu: float | None = None
 
     def __str__(self) -> str:
-        way = "packed" if self.packed else "rows"
-        start = f"  {self.size:<5}{self.parameters / 1e6:>8,.1f} M  {way:<7}{self.compute:<5}"
+        layout = "packed" if self.packed else "padded"
+        start = f"  {self.size:<5}{self.parameters / 1e6:>8,.1f} M  {layout:<7}{self.compute:<5}"
         predicted = f"{format_bytes(self.predicted_bytes):>10} predicted"
         if self.tokens_per_second is None or self.measured_bytes is None:
             return f"{start}  out of memory   {predicted}"
@@ -121,9 +121,9 @@ class Measured:
 
 
 def run(console: Console, device: str, *, as_json: bool) -> ExitCode:
-    """Try COUNT sizes both ways on `device` and print a line each, or all of them as JSON.
+    """Train COUNT sizes, padded and packed, and print a line each, or all of them as JSON.
 
-    Raises `UsageError` for a device that is not there.
+    Raises `UsageError` for a missing device.
     """
     place = choose_device(device)
     config = _config(place.type, packing=True)
@@ -131,12 +131,12 @@ def run(console: Console, device: str, *, as_json: bool) -> ExitCode:
     compute = choose_precision(config, place)
     peak, where = _peak(place, compute)
     if not as_json:
-        head = f"{where}; {compute} products, steps {WARM_UP + 1} to {WARM_UP + TIMED}, medians"
+        head = f"{where}; {compute} matmuls, steps {WARM_UP + 1} to {WARM_UP + TIMED}, medians"
         console.print(Text(printable(head), "bold"))
     found = []
     for size in sizes(place, compute):
         for packed in (False, True):
-            found.append(tried(size, place, compute, peak, packed=packed))
+            found.append(measure_size(size, place, compute, peak, packed=packed))
             if not as_json:
                 console.print(Text(str(found[-1])), soft_wrap=True)
     if as_json:
@@ -146,14 +146,14 @@ def run(console: Console, device: str, *, as_json: bool) -> ExitCode:
 
 
 def sizes(place: torch.device, compute: str) -> list[Size]:
-    """The smallest, and the two largest that fit into what is free; on a CPU three tiny ones."""
-    on_card = place.type == "cuda"
+    """Return the smallest size and the two largest that fit; on a CPU three tiny ones."""
+    on_gpu = place.type == "cuda"
     made = []
-    for name, *values in ON_CARD if on_card else ON_CPU:
+    for name, *values in ON_GPU if on_gpu else ON_CPU:
         shared = {"model_type": "llama", "hidden_act": "silu", "tie_word_embeddings": True}
         settings = shared | dict(zip(_KEYS, values, strict=True))
-        made.append(Size(name, settings, 2048 if on_card else 256))
-    if on_card:
+        made.append(Size(name, settings, 2048 if on_gpu else 256))
+    if on_gpu:
         free = MARGIN * free_bytes(place)
         fitting = [size for size in made if _needs(size, place, compute) <= free] or made[:1]
         made = [fitting[0], *fitting[1:][1 - COUNT :]]
@@ -166,28 +166,30 @@ def _needs(size: Size, place: torch.device, compute: str) -> int:
 
 
 def _config(device: str, *, packing: bool) -> TrainConfig:
-    """The runner's defaults, for a model and rows that are in no file."""
+    """Return the runner's defaults, for a model and examples that are in no file."""
     given = {"model": "random", "data": "random", "device": device, "packing": packing}
     return resolve({**given, "grad_accum": 1})
 
 
 def _feed(size: Size, *, packed: bool) -> Feed:
-    return Feed(size.examples(), 0, size.rows, 1, 0, packed=packed)
+    return Feed(size.examples(), 0, size.batch, 1, 0, packed=packed)
 
 
 def _predicted(size: Size, feed: Feed, config: TrainConfig, compute: str) -> tuple[int, int]:
-    """The heaviest of the steps that are taken, and the bytes predicted for it."""
+    """Return the step of the largest predicted memory, and its bytes."""
     last = WARM_UP + TIMED
     number, shape = heaviest_micro_batch(feed, last, size.shape, config, compute)
     return number, predict(size.shape, config, compute, shape).peak_bytes
 
 
-def tried(size: Size, place: torch.device, compute: str, peak: float, *, packed: bool) -> Measured:
-    """Warm up, time and measure one size one way."""
+def measure_size(
+    size: Size, place: torch.device, compute: str, peak: float, *, packed: bool
+) -> BenchResult:
+    """Warm up, time and measure one size, padded or packed."""
     config, feed = _config(place.type, packing=packed), _feed(size, packed=packed)
     heavy, predicted = _predicted(size, feed, config, compute)
     step: Any = None
-    found = Measured(size.name, size.shape.num_parameters, packed, compute, predicted)
+    found = BenchResult(size.name, size.shape.num_parameters, packed, compute, predicted)
     try:
         step = _step(size, feed, config, place, compute)
         seconds, speed = _timed(step)
@@ -203,26 +205,26 @@ def tried(size: Size, place: torch.device, compute: str, peak: float, *, packed:
         gc.collect()
         if place.type == "cuda":
             torch.cuda.empty_cache()
-    used = speed * _flops(size, feed, config, compute) / peak
-    return Measured(
+    mfu = speed * _flops(size, feed, config, compute) / peak
+    return BenchResult(
         *(size.name, size.shape.num_parameters, packed, compute, predicted),
-        *(memory.peak_bytes, seconds, speed, used),
+        *(memory.peak_bytes, seconds, speed, mfu),
     )
 
 
 def _flops(size: Size, feed: Feed, config: TrainConfig, compute: str) -> float:
-    """The model's own FLOPs a token, of rows of the length that a token sees on average."""
+    """Return the model's FLOPs per token, for the mean length of a token's example."""
     lengths = [len(example.ids) for example in feed.examples]
-    seen = round(sum(n**2 for n in lengths) / sum(lengths))
+    mean = round(sum(n**2 for n in lengths) / sum(lengths))
     (shape,) = list(feed.shapes(1))[:1]
-    asked = build_recipe(config, compute, shape._replace(rows=1, length=seen), size.shape)
-    return flops(Job(size.shape, asked, Cluster(1, "none"))).model
+    recipe = build_recipe(config, compute, shape._replace(rows=1, length=mean), size.shape)
+    return flops(Job(size.shape, recipe, Cluster(1, "none"))).model
 
 
 def _step(
     size: Size, feed: Feed, config: TrainConfig, place: torch.device, compute: str
 ) -> TrainingStep:
-    """A run's step on this model, made where it is to be."""
+    """Return the runner's step on this model, made on the device."""
     import transformers
 
     chosen = transformers.AutoConfig.for_model(**size.settings)
@@ -249,39 +251,24 @@ def _step(
 
 
 def _timed(step: TrainingStep) -> tuple[float, float]:
-    """Median seconds of a step and median tokens a second, of the steps after WARM_UP."""
+    """Return the median seconds of a step and median tokens per second, of steps after WARM_UP."""
     seconds, speeds = [], []
     for number in range(1, WARM_UP + TIMED + 1):
         count = step.feed.trainable_tokens(number) + step.feed.rows_per_step  # the first of each
         started = time.perf_counter()
-        train_step(step, number, SilentMeter())  # ends with a wait for the device
+        train_step(step, number, SilentMeter())  # ends with a synchronization
         seconds.append(time.perf_counter() - started)
         speeds.append(count / seconds[-1])
     return statistics.median(seconds[WARM_UP:]), statistics.median(speeds[WARM_UP:])
 
 
 def _peak(place: torch.device, compute: str) -> tuple[float, str]:
-    """Products a second at best, and the machine in words."""
-    dtype = torch.bfloat16 if compute == "bf16" else torch.float32
-    if place.type == "cpu":
-        rate = matmul_rate(dtype)
-        return rate, f"a CPU, one product {rate / 1e9:,.0f} GFLOP/s"
-    held = torch.cuda.get_device_properties(place)
-    known = find_gpu(held.name, held.total_memory)
-    if known is not None and known.bf16_tflops and compute == "bf16":
-        return known.bf16_tflops * 1e12, f"{known.name}, {known.bf16_tflops:,.0f} TFLOP/s"
-    rate = _card_rate(place, dtype)
-    return rate, f"{held.name}, one product {rate / 1e12:,.0f} TFLOP/s"
-
-
-def _card_rate(place: torch.device, dtype: torch.dtype) -> float:
-    """The best of some large products on a card."""
-    a, b = (torch.ones(_PRODUCT, _PRODUCT, dtype=dtype, device=place) for _ in range(2))
-    best = float("inf")
-    for _ in range(TIMED + WARM_UP):
-        torch.cuda.synchronize(place)
-        started = time.perf_counter()
-        a @ b
-        torch.cuda.synchronize(place)
-        best = min(best, time.perf_counter() - started)
-    return 2 * _PRODUCT**3 / best
+    """Return the peak FLOP/s of the device, and its name beside them."""
+    if place.type == "cuda":
+        name = torch.cuda.get_device_name(place)
+        if (known := peak_flops(place, compute)) is not None:
+            return known, f"{name}, {known / 1e12:,.0f} TFLOP/s"
+        rate = best_matmul_flops(place, compute)
+        return rate, f"{name}, one matmul {rate / 1e12:,.0f} TFLOP/s"
+    rate = best_matmul_flops(place, compute)
+    return rate, f"a CPU, one matmul {rate / 1e9:,.0f} GFLOP/s"

@@ -1,6 +1,7 @@
-"""What is here, what is missing, and what to type about it: one screen, without loading a model.
+"""`unfrozen doctor`: what is installed, what is missing, and what to type about it, on one screen.
 
-Works where PyTorch is not even installed, so nothing heavy is imported before it is asked for.
+Runs where PyTorch is not even installed: nothing heavy is imported before it is needed, and no
+model is loaded.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -22,19 +22,20 @@ from rich.text import Text
 
 from gpu_runner.errors import ExitCode
 from gpu_runner.installed import NAME, pip_install, program
+from gpu_runner.machine.description import (
+    DRIVER,
+    MARKS,
+    Outcome,
+    allocator,
+    describe_gpu,
+    driver_version,
+    package_version,
+)
 from unfrozen.units import gib
 
-Verdict = Literal["ok", "note", "missing"]
-MARKS: Final[dict[Verdict, tuple[str, str]]] = {
-    "ok": ("✓", "green"),
-    "note": ("·", "yellow"),
-    "missing": ("✗", "red"),
-}
 OLDEST_PYTHON: Final = (3, 11)
-DRIVER: Final = Path("/proc/driver/nvidia/version")
 DRIVERS: Final = {11: "450", 12: "525", 13: "580"}
 """The oldest driver of each CUDA: NVIDIA, CUDA Compatibility, minor version compatibility."""
-WHOLE: Final = (8, 0)  # a card that has bf16 and FlashAttention
 OPTIONAL: Final = {
     "datasets": "data sets of the Hugging Face hub (--data OWNER/NAME)",
     "torchao": "optimizer adamw8bit, unless bitsandbytes is installed",
@@ -47,36 +48,28 @@ _REQUIREMENT: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was looked at, what was found, and what to do where something is wrong."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    remedy: str = ""
+def check_machine(runs: Path) -> list[Outcome]:
+    """Check everything a run needs, in the order in which it would fail."""
+    found = [_check_python(), *_check_requirements()]
+    if any(one.name == "torch" and one.verdict == "passed" for one in found):
+        found += _check_torch()
+    return [*found, _check_disk(runs), *_check_optional()]
 
 
-def examine(runs: Path) -> list[Finding]:
-    """Everything a run stands on, in the order in which it would fail."""
-    findings = [_python(), *_packages()]
-    if any(one.name == "torch" and one.verdict == "ok" for one in findings):
-        findings += _torch()
-    return [*findings, _disk(runs), *_optional()]
-
-
-def show(console: Console, findings: list[Finding]) -> ExitCode:
-    """Print the findings; the exit code says whether something that is needed is missing."""
+def print_outcomes(console: Console, outcomes: list[Outcome]) -> ExitCode:
+    """Print a line for each outcome; return NOT_READY if something required is missing."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for one in findings:
+    for one in outcomes:
         mark, style = MARKS[one.verdict]
         remedy = Text(f" – {one.remedy}" if one.remedy else "", style)
-        table.add_row(Text(mark, style), one.name, Text.assemble(one.found, remedy))
+        table.add_row(Text(mark, style), one.name, Text.assemble(one.note, remedy))
     console.print(table)
-    missing = [one for one in findings if one.verdict == "missing"]
+    missing = [one for one in outcomes if one.verdict == "failed"]
     if missing:
         names = ", ".join(one.name for one in missing)
-        console.print(Text(f"Not ready: {names}. The remedy stands in its line.", "bold red"))
+        console.print(
+            Text(f"Not ready: {names}. The remedy is at the end of its line.", "bold red")
+        )
         if len(missing) > 1 and any(one.name == "torch" for one in missing):
             console.print(Text(f"Or all at once: {pip_install()}", "bold"))
         return ExitCode.NOT_READY
@@ -84,100 +77,104 @@ def show(console: Console, findings: list[Finding]) -> ExitCode:
     return ExitCode.OK
 
 
-def _python() -> Finding:
+def _check_python() -> Outcome:
     found = platform.python_version()
+    oldest = ".".join(map(str, OLDEST_PYTHON))
     if sys.version_info[:2] < OLDEST_PYTHON:
-        wanted = ".".join(map(str, OLDEST_PYTHON))
-        return Finding("Python", "missing", found, f"install Python {wanted} or newer")
+        return Outcome("Python", "failed", found, f"install Python {oldest} or newer")
     system = f"{platform.system()} {platform.machine()}"
-    wanted = ".".join(map(str, OLDEST_PYTHON))
-    return Finding("Python", "ok", f"{found} ({wanted} or newer), {system}")
+    return Outcome("Python", "passed", f"{found} ({oldest} or newer), {system}")
 
 
-def _packages() -> Iterator[Finding]:
-    """What the project declares that a run needs, beside what is installed."""
+def _check_requirements() -> Iterator[Outcome]:
+    """Yield a check of every package that the project declares for training."""
     try:
         declared = requires(NAME) or []
     except PackageNotFoundError:
-        yield Finding(NAME, "missing", "not installed", pip_install())
+        yield Outcome(NAME, "failed", "not installed", pip_install())
         return
     for line in declared:
         if (match := _REQUIREMENT.match(line)) is not None:
-            yield package(match[1], match[2] or "0")
+            yield check_package(match[1], match[2] or "0")
 
 
-def package(name: str, oldest: str) -> Finding:
-    """Whether `name` is installed in version `oldest` or newer."""
-    try:
-        found = version(name)
-    except PackageNotFoundError:
-        return Finding(name, "missing", "not installed", f"pip install '{name}>={oldest}'")
+def check_package(name: str, oldest: str) -> Outcome:
+    """Check that `name` is installed in version `oldest` or newer."""
+    found = package_version(name)
+    if not found:
+        return Outcome(name, "failed", "not installed", f"pip install '{name}>={oldest}'")
     if _numbers(found) < _numbers(oldest):
-        return Finding(name, "missing", found, f"pip install -U '{name}>={oldest}'")
-    return Finding(name, "ok", found if oldest == "0" else f"{found} ({oldest} or newer)")
+        return Outcome(name, "failed", found, f"pip install -U '{name}>={oldest}'")
+    return Outcome(name, "passed", found if oldest == "0" else f"{found} ({oldest} or newer)")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """A version as numbers that compare: 2.13.0+cpu is (2, 13, 0)."""
+    """Return a version as numbers that compare: 2.13.0+cpu is (2, 13, 0)."""
     return tuple(int(part) for part in re.findall(r"\d+", text.split("+")[0])[:3])
 
 
-def _torch() -> Iterator[Finding]:
+def _check_torch() -> Iterator[Outcome]:
     try:
         import torch
     except (ImportError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         remedy = "pip install --force-reinstall torch"
-        yield Finding("torch", "missing", f"installed, but it cannot be loaded: {reason}", remedy)
+        yield Outcome("torch", "failed", f"installed, but it cannot be imported: {reason}", remedy)
         return
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-    yield Finding("processor", "ok", f"PyTorch uses {threads}")
-    yield from _cards(torch)
+    yield Outcome("processor", "passed", f"PyTorch uses {threads}")
+    yield from _check_gpus(torch)
     import torch.distributed as dist
 
-    ways = [name for name in ("nccl", "gloo") if dist.is_available() and _can(dist, name)]
-    yield Finding("processes", "ok" if ways else "note", f"torchrun over {', '.join(ways) or '–'}")
+    backends = [
+        name
+        for name in ("nccl", "gloo")
+        if dist.is_available() and getattr(dist, f"is_{name}_available")()
+    ]
+    verdict, names = ("passed", ", ".join(backends)) if backends else ("noted", "no backend")
+    yield Outcome("processes", verdict, f"torchrun with {names}")  # type: ignore[arg-type]
 
 
-def _can(dist: Any, backend: str) -> bool:
-    return bool(getattr(dist, f"is_{backend}_available")())
-
-
-def _cards(torch: Any) -> Iterator[Finding]:
-    """Every CUDA device; where there is none, whether there should be one."""
+def _check_gpus(torch: Any) -> Iterator[Outcome]:
+    """Yield a check of every CUDA device; where there is none, whether there should be one."""
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            yield _card(torch, index)
-        yield Finding("allocator", "ok", allocator())
+            yield check_gpu(torch, index)
+        yield Outcome("allocator", "passed", allocator())
     elif shutil.which("nvidia-smi") or DRIVER.exists():
-        yield unseen(torch.version.cuda, driver())
+        yield explain_invisible_gpu(torch.version.cuda, driver_version())
     else:
-        yield Finding("cuda", "note", "no card: runs take the CPU, which works and is slower")
+        yield Outcome("cuda", "noted", "no GPU: runs use the CPU, which works and is slower")
 
 
-def _card(torch: Any, index: int) -> Finding:
-    card = torch.cuda.get_device_properties(index)
-    capability = card.major, card.minor
+def check_gpu(torch: Any, index: int) -> Outcome:
+    """Check that this PyTorch has kernels for a GPU, and note what that GPU lacks."""
+    about = describe_gpu(torch, index)
+    major, minor = map(int, about["capability"].split("."))
     free, total = map(gib, torch.cuda.mem_get_info(index))
     text = (
-        f"{card.name} (compute capability {card.major}.{card.minor}; 8.0 has all),"
-        f" {free:.1f} of {total:.1f} GiB free, CUDA {torch.version.cuda},"
-        f" driver {driver() or 'unknown'}"
+        f"{about['gpu']} (compute capability {about['capability']}; everything runs from 8.0),"
+        f" {free:.1f} of {total:.1f} GiB free, CUDA {about['cuda']},"
+        f" driver {about['driver'] or 'unknown'}"
     )
     built = torch.cuda.get_arch_list()
-    if not runs_on(capability, built):
+    if not has_kernels((major, minor), built):
         remedy = (
             f"this PyTorch has no kernels for it ({', '.join(built)}): install one that is built"
-            " for an older CUDA, or take another card"
+            " for an older CUDA, or use another GPU"
         )
-        return Finding(f"cuda:{index}", "missing", text, remedy)
-    slow = _slower(torch, index, capability)
-    return Finding(f"cuda:{index}", "note" if slow else "ok", text, slow)
+        return Outcome(f"cuda:{index}", "failed", text, remedy)
+    lacking = [] if about["bf16"] else ["bf16 is only emulated: runs compute in fp32"]
+    if not about["flash_attention"]:
+        lacking.append("no FlashAttention: packed documents are attended one by one")
+    return Outcome(f"cuda:{index}", "noted" if lacking else "passed", text, "; ".join(lacking))
 
 
-def runs_on(capability: tuple[int, int], built: list[str]) -> bool:
-    """Whether kernels of these architectures run on a card: those of its own generation that are
-    not newer (sm_80 on 8.6), and any that the driver compiles (compute_90 on 12.0).
+def has_kernels(capability: tuple[int, int], built: list[str]) -> bool:
+    """Return whether kernels of these architectures run on a GPU of this compute capability.
+
+    Those of its own generation that are not newer do (sm_80 on 8.6), and any that the driver
+    compiles (compute_90 on 12.0).
     """
     for name in built:
         kind, _, digits = name.partition("_")
@@ -190,74 +187,40 @@ def runs_on(capability: tuple[int, int], built: list[str]) -> bool:
     return not built
 
 
-def driver() -> str:
-    """The version of the NVIDIA driver, where Linux tells it; "" elsewhere."""
-    try:
-        text = DRIVER.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    found = re.search(r"\b\d+\.\d+(?:\.\d+)?\b", text)
-    return found[0] if found else ""
-
-
-def unseen(cuda: str | None, found: str) -> Finding:
-    """A card that a PyTorch built for `cuda` (None: for CPUs) does not see, by driver `found`."""
+def explain_invisible_gpu(cuda: str | None, driver: str) -> Outcome:
+    """Explain why a PyTorch built for `cuda` (None: for CPUs) does not see a GPU of `driver`."""
     if cuda is None:
         why, remedy = "built for CPUs", "install a CUDA build of PyTorch"
     else:
         oldest = DRIVERS.get(int(cuda.split(".")[0]), "")
         why = f"CUDA {cuda}" + (f", which needs driver {oldest} or newer" if oldest else "")
         remedy = "update the driver, or install a PyTorch built for an older CUDA"
-        if oldest and found and _numbers(found) >= _numbers(oldest):
-            remedy = "see whether CUDA_VISIBLE_DEVICES hides it, and what nvidia-smi says"
-    has = f" with driver {found}" if found else ""
-    return Finding(
-        "cuda", "missing", f"there is a card{has}, but PyTorch ({why}) sees none", remedy
-    )
+        if oldest and driver and _numbers(driver) >= _numbers(oldest):
+            remedy = "check whether CUDA_VISIBLE_DEVICES hides it, and what nvidia-smi reports"
+    has = f" with driver {driver}" if driver else ""
+    note = f"there is a GPU{has}, but PyTorch ({why}) sees none"
+    return Outcome("cuda", "failed", note, remedy)
 
 
-def allocator() -> str:
-    """How the memory of a card is handed out: what the environment says, else what runs ask for."""
-    from gpu_runner.plan.machine import ALLOCATOR, EXPANDABLE
-
-    given = [f"{name}={os.environ[name]}" for name in ALLOCATOR if name in os.environ]
-    own = EXPANDABLE if sys.platform == "linux" else "PyTorch's own"
-    return given[0] if given else f"{own}, unless {ALLOCATOR[0]} says otherwise"
-
-
-def _slower(torch: Any, index: int, capability: tuple[int, int]) -> str:
-    """What a card is missing that runs would use, and what they do instead; "" for nothing.
-
-    PyTorch counts bf16 that it emulates as supported unless it is asked not to.
-    """
-    with torch.cuda.device(index):
-        narrow = torch.cuda.is_bf16_supported(including_emulation=False)
-    found = [] if narrow else ["no bf16 of its own: runs compute in fp32"]
-    if capability < WHOLE:
-        found.append("no FlashAttention: documents are attended to one by one")
-    return "; ".join(found)
-
-
-def _disk(runs: Path) -> Finding:
-    """Room for runs: two checkpoints of a small model need some hundreds of MiB."""
+def _check_disk(runs: Path) -> Outcome:
+    """Check for room for runs: two checkpoints of a small model take some hundreds of MiB."""
     place = runs.absolute()
     while not place.is_dir():
         if place.exists() or place.is_symlink():
-            return Finding("disk", "missing", f"{place} is no directory", "give --runs DIR")
+            return Outcome("disk", "failed", f"{place} is no directory", "give --runs DIR")
         place = place.parent
     free = gib(shutil.disk_usage(place).free)
     text = f"{free:,.1f} GiB free in {place}"
     if not os.access(place, os.W_OK):
-        return Finding("disk", "missing", f"{place} may not be written", "give --runs DIR")
+        return Outcome("disk", "failed", f"{place} is not writable", "give --runs DIR")
     if free < 1:
-        return Finding("disk", "note", text, "make room: a checkpoint is 12 bytes a parameter")
-    return Finding("disk", "ok", text)
+        return Outcome("disk", "noted", text, "make room: a checkpoint is 12 bytes per parameter")
+    return Outcome("disk", "passed", text)
 
 
-def _optional() -> Iterator[Finding]:
+def _check_optional() -> Iterator[Outcome]:
     for name, purpose in OPTIONAL.items():
-        found = package(name, "0")
-        if found.verdict == "ok":
-            yield Finding(name, "ok", found.found, purpose)
+        if found := package_version(name):
+            yield Outcome(name, "passed", found, purpose)
         else:
-            yield Finding(name, "note", "not installed", f"{purpose}: pip install {name}")
+            yield Outcome(name, "noted", "not installed", f"{purpose}: pip install {name}")

@@ -4,15 +4,15 @@ a CPU by the rate of one matmul measured now."""
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 
 from gpu_runner.memory.formula import build_recipe
+from gpu_runner.plan.device_speed import best_matmul_flops
 from gpu_runner.plan.plan import RunPlan
-from gpu_runner.system.calibration import kept
+from gpu_runner.system.calibration import load_calibration
 from gpu_runner.system.names import cpu_name
 from unfrozen.hardware.gpus import GPUS, Gpu
 from unfrozen.job import Job
@@ -24,8 +24,6 @@ CPU_SHARE: Final = 0.75
 """Share of that rate that a whole step reaches: the largest of `build.py bench three_sizes`."""
 SMALL: Final = 20_000_000
 """Parameters below which a CPU reaches less than that: `build.py bench three_sizes`."""
-MEASURED_SECONDS: Final = 0.2
-_SIDE: Final = 1024
 _FORMS: Final = ("pcie", "nvl")
 
 
@@ -61,7 +59,7 @@ def estimate_step_time(planned: RunPlan) -> StepEstimate | None:
     if gpu is None:
         return None
     job = job.on(gpu)
-    measured = kept(properties.name)
+    measured = load_calibration(properties.name)
     seconds = step_time(job, measured).seconds * tokens / step_tokens(job)
     source = f"; measured {measured.source()}" if measured else ""
     return StepEstimate(seconds, f"the planner's estimate for {gpu.name}{source}")
@@ -69,13 +67,13 @@ def estimate_step_time(planned: RunPlan) -> StepEstimate | None:
 
 def _on_processor(job: Job, tokens: float, compute: str) -> StepEstimate:
     """Estimate a step on a CPU: by what `unfrozen calibrate` measured, else by one matmul now."""
-    measured, least = kept(cpu_name()), job.model.num_parameters < SMALL
+    measured, least = load_calibration(cpu_name()), job.model.num_parameters < SMALL
     rates = dict(measured.products) if measured else {}
     if measured and compute in rates:
         share = measured.step_share or CPU_SHARE
         seconds = flops(job).total * tokens / (share * 1e12 * rates[compute])
         return StepEstimate(seconds, f"measured {measured.source()}", least)
-    rate = matmul_rate(torch.bfloat16 if compute == "bf16" else torch.float32)
+    rate = best_matmul_flops(torch.device("cpu"), compute)
     seconds = flops(job).total * tokens / (CPU_SHARE * rate)
     return StepEstimate(seconds, f"from a matmul measured now, {rate / 1e9:,.0f} GFLOP/s", least)
 
@@ -87,7 +85,7 @@ def peak_flops(device: torch.device, width: str) -> float | None:
     known.
     """
     if device.type == "cpu":
-        return matmul_rate(torch.bfloat16 if width == "bf16" else torch.float32)
+        return best_matmul_flops(device, "bf16" if width == "bf16" else "fp32")
     properties = torch.cuda.get_device_properties(device)
     gpu = find_gpu(properties.name, properties.total_memory)
     if gpu is None or gpu.bf16_tflops is None or width not in ("bf16", "fp16"):
@@ -115,16 +113,3 @@ def _model(gpu: Gpu) -> str:
 
 def _form(gpu: Gpu) -> str | None:
     return next((form for form in _FORMS if form in gpu.name.lower()), None)
-
-
-def matmul_rate(dtype: torch.dtype) -> float:
-    """Return the FLOP/s of a square matmul on this CPU, the best within MEASURED_SECONDS."""
-    a, b, product = (torch.ones(_SIDE, _SIDE, dtype=dtype) for _ in range(3))
-    best, until = float("inf"), time.perf_counter() + MEASURED_SECONDS
-    while True:
-        started = time.perf_counter()
-        torch.mm(a, b, out=product)
-        ended = time.perf_counter()
-        best = min(best, ended - started)
-        if ended > until:
-            return float(2 * _SIDE**3 / best)

@@ -1,4 +1,4 @@
-"""The file that keeps a calibration: where it lies, written whole, read with care."""
+"""The file of a calibration: its path, an atomic write, a read that checks every value."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ FILE_ENV: Final = "UNFROZEN_CALIBRATION"
 _MOST_BYTES: Final = 65_536
 
 
-def place() -> Path:
-    """Where it lies: in `UNFROZEN_CALIBRATION`, else in the user's folder of settings."""
+def calibration_path() -> Path:
+    """Return `UNFROZEN_CALIBRATION`, else the path in the user's configuration folder."""
     if given := os.environ.get(FILE_ENV):
         return Path(given).expanduser()
     return user_config_path(NAME, appauthor=False) / "calibration.json"
 
 
-def keep(found: Calibration, path: Path) -> None:
-    """Write it, whole or not at all. Raises `UsageError` where the folder cannot be written."""
+def save_calibration(found: Calibration, path: Path) -> None:
+    """Write it atomically. Raises `UsageError` where the folder cannot be written."""
     text = json.dumps(found.as_json(), indent=1) + "\n"
     beside = path.with_name(path.name + ".new")
     try:
@@ -36,22 +36,22 @@ def keep(found: Calibration, path: Path) -> None:
         beside.replace(path)
     except OSError as error:
         raise UsageError(
-            f"{short(path)} cannot be written ({error.strerror}): give another with --to."
+            f"{short(path)} cannot be written ({error.strerror}): give another file with --to."
         ) from None
 
 
-def kept(device: str | None = None) -> Calibration | None:
-    """What is kept of a device, of any where none is named; None where nothing is, or of another.
+def load_calibration(device: str | None = None) -> Calibration | None:
+    """Return the saved calibration of `device` (None: of any); None without one, or of another.
 
-    Raises `UsageError` for a file that is damaged: what it would replace is not guessed.
+    Raises `UsageError` for a damaged file.
     """
-    path = place()
+    path = calibration_path()
     if not path.exists():
         return None
     try:
         found = Calibration.read(json.loads(read_plain(path, _MOST_BYTES)))
     except (OSError, NotPlain, ValueError, PlanError) as error:
         raise UsageError(
-            f"{short(path)} holds no calibration ({error}): `unfrozen calibrate` writes it again."
+            f"{short(path)} is no calibration ({error}): run `unfrozen calibrate` again."
         ) from None
     return found if device in (None, found.device) else None

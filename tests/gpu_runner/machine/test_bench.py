@@ -1,4 +1,4 @@
-"""Speed and memory of made-up sizes: numbers that belong together, and none that is asserted."""
+"""Speed and memory of made-up sizes: numbers that belong together; no speed is asserted."""
 
 import json
 from typing import Any
@@ -22,17 +22,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
-def test_a_size_is_tried_with_rows_and_packed(console: Console) -> None:
+def test_a_size_is_measured_padded_and_packed(console: Console) -> None:
     assert bench.run(console, "cpu", as_json=True) == ExitCode.OK
     found = json.loads(console.file.getvalue())  # type: ignore[attr-defined]
-    rows, packed = found["steps"]
-    assert (rows["packed"], packed["packed"]) == (False, True)
-    for one in (rows, packed):
+    padded, packed = found["steps"]
+    assert (padded["packed"], packed["packed"]) == (False, True)
+    for one in (padded, packed):
         assert one["parameters"] == bench.Size("", SETTINGS, 256).shape.num_parameters
         assert one["measured_bytes"] == pytest.approx(one["predicted_bytes"], rel=0.05)
         assert one["tokens_per_second"] > 0
         assert 0 < one["mfu"] < 1
-    assert packed["measured_bytes"] < rows["measured_bytes"], "there is no padding to hold"
+    assert packed["measured_bytes"] < padded["measured_bytes"], "there is no padding"
 
 
 SETTINGS = {
@@ -43,7 +43,7 @@ SETTINGS = {
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
-def test_what_runs_out_of_memory_is_a_line_and_the_next_is_tried(
+def test_a_size_that_runs_out_of_memory_is_a_line_and_the_next_is_measured(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = bench.train_step
@@ -55,9 +55,9 @@ def test_what_runs_out_of_memory_is_a_line_and_the_next_is_tried(
 
     monkeypatch.setattr(bench, "train_step", full)
     assert bench.run(console, "cpu", as_json=False) == ExitCode.OK
-    head, rows, packed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert head.startswith("a CPU, one product ")
-    assert "out of memory" in rows
+    head, padded, packed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert head.startswith("a CPU, one matmul ")
+    assert "out of memory" in padded
     assert "MFU" in packed
 
 
@@ -71,7 +71,7 @@ FITTING = {
 
 
 @pytest.mark.parametrize(("gib", "names"), FITTING.items())
-def test_sizes_are_those_that_fit_the_card(
+def test_sizes_are_those_that_fit_the_gpu(
     gib: int, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench, "free_bytes", lambda _: gib * GIB)
@@ -81,7 +81,7 @@ def test_sizes_are_those_that_fit_the_card(
 
 
 def test_the_sizes_are_those_of_models_that_people_train() -> None:
-    counts = {name: _count(values) for name, *values in bench.ON_CARD}
+    counts = {name: _count(values) for name, *values in bench.ON_GPU}
     assert counts["135M"] == pytest.approx(134.5e6, rel=0.01)
     assert counts["1B"] == pytest.approx(1.24e9, rel=0.01)
     assert counts["3B"] == pytest.approx(3.21e9, rel=0.01)
@@ -93,7 +93,7 @@ def _count(values: list[int]) -> int:
     return bench.Size("", settings, 256).shape.num_parameters
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
-def test_a_card_that_is_not_there_is_said(console: Console) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_refused(console: Console) -> None:
     with pytest.raises(UsageError, match="sees no CUDA device"):
         bench.run(console, "cuda", as_json=False)

@@ -1,8 +1,10 @@
-"""`unfrozen calibrate` on this processor: measured, kept, and used by the next plan."""
+"""`unfrozen calibrate` on this CPU: measured, read from runs, saved, and used by the next plan."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,14 +12,17 @@ from typer.testing import CliRunner
 
 from gpu_runner.cli.application import application
 from gpu_runner.config.load import resolve
-from gpu_runner.machine import speeds
-from gpu_runner.machine.calibrate import measure
+from gpu_runner.machine.calibrate import calibrate, estimate_ratio, matmul_share, read_runs
 from gpu_runner.plan import plan, step_time
-from gpu_runner.system.calibration import FILE_ENV, kept
+from gpu_runner.system.calibration import FILE_ENV, load_calibration
+from unfrozen.hardware.gpus import find
+from unfrozen.plan.flops import flops
+from unfrozen.plan.step_time import step_time as estimate
+from unfrozen.plan.timing.calibration import Calibration
 
 
-def test_a_processor_is_measured_whole(tmp_path: Path) -> None:
-    found = measure(torch.device("cpu"), tmp_path, "2026-11-27", seconds=0.02)
+def test_a_cpu_is_measured_whole(tmp_path: Path) -> None:
+    found = calibrate(torch.device("cpu"), tmp_path, "2026-11-27", seconds=0.02)
     assert found.card is None
     assert dict(found.products)["fp32"] > 0
     assert found.memory_gb_s
@@ -27,19 +32,87 @@ def test_a_processor_is_measured_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_keeps_what_it_measured_and_the_next_plan_uses_it(
+def test_the_command_saves_what_it_measured_and_the_next_plan_uses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "settings" / "calibration.json"
     monkeypatch.setenv(FILE_ENV, str(file))
-    monkeypatch.setattr(speeds.products, "__defaults__", (0.02, speeds.time.perf_counter))
+    monkeypatch.setattr(calibrate, "__defaults__", (0.02,))
     done = CliRunner().invoke(
         application(), ["calibrate", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     )
     assert done.exit_code == 0, done.output
     assert "Measured on" in done.output
-    found = kept()
+    assert load_calibration() is not None
+    planned = plan.make_plan(resolve({"model": "demo", "device": "cpu"}))
+    found = step_time.estimate_step_time(planned)
     assert found is not None
-    told = step_time.estimate_step_time(plan.make_plan(resolve({"model": "demo", "device": "cpu"})))
-    assert told is not None
-    assert told.source.startswith("measured on")
+    assert found.source.startswith("measured on")
+
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "vocab_size": 512,
+}
+RECIPE = {"params": "fp32", "compute": "fp32", "micro_batch": 4, "seq_len": 64, "loss_tokens": 9}
+
+
+def run(runs: Path, name: str, seconds: list[float], cpu: str = "mine", **hardware: Any) -> Path:
+    """Write the folder of a finished run."""
+    directory = runs / name
+    (directory / "model").mkdir(parents=True)
+    (directory / "model" / "config.json").write_text(json.dumps(CONFIG))
+    head = {"v": 1, "run": name, "att": 0, "t": 1.0, "rt": 0.0, "step": 0}
+    machine = {"device": "cpu", "cpu": cpu, "processes": 1} | hardware
+    events = [head | {"seq": 0, "kind": "run.start", "hardware": machine, "recipe": RECIPE}]
+    events += [
+        head | {"seq": 1 + i, "kind": "metrics", "m": {"perf/step_seconds": value}}
+        for i, value in enumerate(seconds)
+    ]
+    log = "".join(json.dumps(event) + "\n" for event in events)
+    (directory / "events.jsonl").write_text(log)
+    return directory
+
+
+def test_steps_of_this_device_are_read_without_warm_up_steps(tmp_path: Path) -> None:
+    run(tmp_path, "one", [9.0, 9.0, 9.0, 0.2, 0.1, 0.3])
+    run(tmp_path, "other-device", [0.5] * 9, cpu="another")
+    run(tmp_path, "several", [0.5] * 9, processes=4)
+    run(tmp_path, "short", [0.5])
+    (found,) = read_runs(tmp_path, "mine", None)
+    assert (found.number, found.seconds) == (3, 0.2)
+    assert found.job.recipe.micro_batch == 4
+
+
+def test_folders_that_are_no_run_are_ignored(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no run")
+    broken = run(tmp_path, "broken", [0.5] * 9)
+    (broken / "model" / "config.json").write_text("{")
+    assert list(read_runs(tmp_path, "mine", None)) == []
+    assert list(read_runs(tmp_path / "nowhere", "mine", None)) == []
+    assert estimate_ratio([], Calibration(device="mine")) is None
+    assert matmul_share([], {}) is None
+
+
+def test_steps_on_a_cpu_reach_a_share_of_its_matmul_rate(tmp_path: Path) -> None:
+    run(tmp_path, "one", [0.1] * 9)
+    found = list(read_runs(tmp_path, "mine", None))
+    done = flops(found[0].job).total * 4 * 64
+    reached = matmul_share(found, {"fp32": 0.05})
+    assert reached is not None
+    assert reached[0] == pytest.approx(done / 0.1 / 0.05e12)
+    assert reached[1] == 6
+
+
+def test_steps_on_a_gpu_are_compared_with_the_estimate(tmp_path: Path) -> None:
+    gpu = find("RTX 3090")
+    run(tmp_path, "one", [0.1] * 9, gpu="NVIDIA GeForce RTX 3090")
+    found = list(read_runs(tmp_path, "NVIDIA GeForce RTX 3090", gpu))
+    measured = Calibration(device="NVIDIA GeForce RTX 3090", card=gpu.name)
+    beside = estimate_ratio(found, measured)
+    assert beside == (pytest.approx(0.1 / estimate(found[0].job).seconds), 6)

@@ -11,7 +11,7 @@ import sparse_families
 from conftest import matrix
 from gpu_runner.data.examples import Example
 from gpu_runner.data.feed import collate
-from gpu_runner.machine.selftest.figures import GroupedProducts
+from gpu_runner.machine.selftest.check import GroupedMatmuls
 from gpu_runner.model import blocks
 from gpu_runner.model.experts import OF_TRANSFORMERS, WAY
 from gpu_runner.model.loss import loss_sum
@@ -57,9 +57,9 @@ def test_under_autocast_they_are_no_further_off_than_those_of_transformers(famil
 def test_prepared_ones_compute_in_sixteen_bits(family: str) -> None:
     model = sparse_families.model(family)
     for width in (torch.float32, torch.bfloat16):
-        with GroupedProducts() as products:
+        with GroupedMatmuls() as products:
             taken(model, autocast=True)
-        assert products.widths == {width}
+        assert products.dtypes == {width}
         blocks.prepare(model, "none", compiled=False)
 
 

@@ -1,0 +1,235 @@
+"""Every check on this CPU, machines that compute wrong in each way it checks, and the report."""
+
+import json
+import re
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from gpu_runner.errors import ExitCode, SystemFailure, UsageError
+from gpu_runner.machine import description
+from gpu_runner.machine.description import Outcome
+from gpu_runner.machine.selftest import check as check_module
+from gpu_runner.machine.selftest import gradients, optimizers, run, steps
+from gpu_runner.machine.selftest.check import Check, DemoModel, Figure, Skipped, demo_config
+from gpu_runner.machine.selftest.run import run_check, write_report
+from gpu_runner.plan.plan import make_plan
+
+
+@pytest.fixture(scope="module")
+def demo() -> DemoModel:
+    return DemoModel(make_plan(demo_config("cpu")))
+
+
+def find_check(name: str) -> Check:
+    (found,) = [check for check in run.CHECKS if check.name.startswith(name)]
+    return found
+
+
+def printed(console: Console) -> str:
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+def test_this_machine_passes_with_a_line_a_check_and_a_report(
+    console: Console, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    assert run.run(console, "cpu", report) == ExitCode.OK, printed(console)
+    first, *lines, written, last = printed(console).splitlines()
+    assert first.startswith("PyTorch ")
+    assert len(lines) == len(run.CHECKS)
+    assert {line[0] for line in lines} == {"✓", "·"}
+    assert not any("0e+00" in line for line in lines), "what is exact says so"
+    skipped = [line for line in lines if line[0] == "·"]
+    assert all(": skipped, " in line for line in skipped)
+    assert sum("a CPU has nothing to synchronize with" in line for line in skipped) == 2
+    assert str(report) in written.replace("\n", "")
+    summary = re.fullmatch(r"All (\d+) checks passed on cpu, (\d+) skipped\.", last)
+    assert summary is not None
+    found = json.loads(report.read_text("utf-8"))
+    verdicts = [check["verdict"] for check in found["checks"]]
+    assert [verdicts.count("passed"), verdicts.count("skipped")] == [*map(int, summary.groups())]
+    assert sum(check["seconds"] for check in found["checks"]) > 0
+    assert found["machine"]["torch"] == torch.__version__
+    assert str(Path.home()) not in report.read_text("utf-8")
+
+
+def test_a_check_that_raises_fails_alone_and_the_others_run(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: DemoModel) -> Figure:
+        raise RuntimeError("no kernel image is available\nfor execution on the device")
+
+    def absent(_: DemoModel) -> Figure:
+        raise Skipped("this machine has one GPU")
+
+    checks = [Check("a", broken), Check("b", absent), Check("c", lambda _: Figure(1e-9, 1e-5))]
+    checks += [Check("d", lambda _: Figure(float("nan"), 1.0)), Check("e", lambda _: Figure(0, 0))]
+    monkeypatch.setattr(run, "CHECKS", checks)
+    assert run.run(console, "cpu") == ExitCode.NOT_READY
+    lines = printed(console).splitlines()[1:]
+    assert lines[0].startswith("✗ a: RuntimeError: no kernel image is available, ")
+    assert lines[1] == "· b: skipped, this machine has one GPU"
+    assert lines[2].startswith("✓ c: 1.0e-09 (at most 1e-05), ")
+    assert lines[3].startswith("✗ d: nan (at most 1e+00), ")
+    assert lines[4].startswith("✓ e: exactly, ")
+    assert lines[5] == "2 of 4 checks failed: do not train here. Run `unfrozen doctor` first."
+
+
+def test_a_report_of_another_ending_is_refused_before_any_check_runs(console: Console) -> None:
+    with pytest.raises(UsageError, match=r"--report x\.txt: give a name that ends in \.json or"):
+        run.run(console, "cpu", Path("x.txt"))
+    assert not printed(console)
+
+
+def test_a_report_that_cannot_be_written_says_so(
+    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "CHECKS", ())
+    with pytest.raises(SystemFailure, match=r"cannot be written \(No such file"):
+        run.run(console, "cpu", tmp_path / "nowhere" / "x.md")
+
+
+@pytest.mark.slow
+def test_a_wrong_loss_is_found(demo: DemoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = gradients.loss_sum
+
+    def wrong(model: Any, batch: Any, *more: Any) -> Any:
+        total, tokens = right(model, batch, *more)
+        return total * (1.01 if batch.bounds is None else 1.02), tokens
+
+    monkeypatch.setattr(gradients, "loss_sum", wrong)
+    monkeypatch.setattr(check_module, "loss_sum", wrong)
+    outcomes = {check.name: run_check(check, demo) for check in gradients.GRADIENTS[:6]}
+    failed = [name for name, one in outcomes.items() if one.verdict == "failed"]
+    assert failed == [
+        "The loss agrees with numpy's, token by token",
+        "Packed sequences give the gradient of the same examples one by one",
+    ]
+    assert run_check(find_check("fp32: gradients"), demo).verdict == "failed"
+
+
+WRONG = {
+    "Attention of packed": {"cu_seq_lens_q": torch.tensor([0, 233], dtype=torch.int32)},
+    "Sliding-window": {"sliding_window": 17},
+    "Soft-capped": {"softcap": 2.01},
+    "Attention with head dimensions 80": {"scaling": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("format", ["fp32", "bf16"])
+def test_a_wrong_attention_kernel_is_found(
+    name: str, format: str, demo: DemoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (check,) = [
+        one
+        for one in gradients.GRADIENTS
+        if one.name.startswith(name) and one.name.endswith(format)
+    ]
+    assert run_check(check, demo).verdict == "passed"
+    own = gradients.attention.attend
+    monkeypatch.setattr(
+        gradients.attention, "attend", lambda *a, **k: own(*a, **{**k, **WRONG[name]})
+    )
+    if (name, format) != ("Soft-capped", "bf16"):  # a hundredth of a cap is below its bits
+        assert run_check(check, demo).verdict == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor", "muon"])
+def test_a_wrong_optimizer_is_found(
+    name: str, demo: DemoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = find_check(f"{name} updates weights")
+    assert run_check(check, demo).verdict == "passed"
+    own = optimizers.optim.Optimizer.step
+    monkeypatch.setattr(
+        optimizers.optim.Optimizer, "step", lambda self, lr, *more: own(self, 1.1 * lr, *more)
+    )
+    assert run_check(check, demo).verdict == "failed"
+
+
+@pytest.mark.slow
+def test_rounding_that_loses_updates_is_found(
+    demo: DemoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = find_check("bf16 weights with kahan")
+    right = run_check(check, demo)
+    assert right.verdict == "passed"
+    assert re.fullmatch(r"round to nearest: 0\.\d\d of the way", right.note)
+    plain = optimizers.optim.OptimizerChoice("adamw")
+    monkeypatch.setattr(optimizers.optim, "OptimizerChoice", lambda *_, **__: plain)
+    assert run_check(check, demo).verdict == "failed"
+
+
+@pytest.mark.slow
+def test_a_step_that_needs_more_memory_than_predicted_is_found(
+    demo: DemoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = find_check("Peak memory of a step matches its prediction, fp32")
+    assert run_check(check, demo).verdict == "passed"
+    monkeypatch.setattr(steps, "fuses", lambda *_: False)
+    assert run_check(check, demo).verdict == "failed"
+
+
+@pytest.mark.slow
+def test_blocks_that_are_not_compiled_are_found(
+    demo: DemoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps.blocks, "prepare", lambda *_, **__: None)
+    found = run_check(find_check("Every block is compiled"), demo)
+    assert (found.verdict, found.note) == ("failed", "0 of 2 blocks")
+
+
+OUTCOMES = [
+    Outcome("a | b", "passed", "FlashAttention", "", 1.25e-7, 1e-5, 0.25),
+    Outcome("c", "failed", "0 of 2 blocks", "", float("inf"), 1e-4, 1.0),
+    Outcome("d", "skipped", note="this machine has one GPU"),
+    Outcome("e", "passed", error=0.0, bound=0.0),
+]
+
+
+def test_both_reports_hold_every_check(tmp_path: Path) -> None:
+    about = {"torch": "2.13.0", "gpu": "NVIDIA T4"}
+    for name in ("x.json", "x.md"):
+        write_report(tmp_path / name, about, OUTCOMES)
+    whole = json.loads((tmp_path / "x.json").read_text("utf-8"))
+    assert whole["machine"] == about
+    assert [one["verdict"] for one in whole["checks"]] == ["passed", "failed", "skipped", "passed"]
+    assert whole["checks"][1]["error"] == "inf", "JSON has no number for it"
+    assert whole["checks"][2]["error"] is None
+    text = (tmp_path / "x.md").read_text("utf-8")
+    assert "| gpu | NVIDIA T4 |" in text
+    assert "| ✓ | a \\| b | 1.2e-07 (at most 1e-05), FlashAttention | 0.2 |" in text
+    assert "| · | d | this machine has one GPU | 0.0 |" in text
+    assert "| ✓ | e | exactly | 0.0 |" in text
+
+
+def test_a_gpu_is_described_by_what_decides_its_code_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = tmp_path / "version"
+    version.write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC\n"
+    )
+    monkeypatch.setattr(description, "DRIVER", version)
+    held = SimpleNamespace(name="Tesla T4", major=7, minor=5, total_memory=15 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: held)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda.nccl, "version", lambda: (2, 27, 3))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    found = description.describe_gpu(torch, torch.device("cuda", 0))
+    wanted = {"gpu": "Tesla T4", "gpus": 2, "capability": "7.5", "driver": "535.183.01"}
+    wanted |= {"nccl": "2.27.3", "bf16": False, "flash_attention": False}
+    assert found.items() >= wanted.items()
+    assert "expandable_segments" in found["allocator"]

@@ -1,0 +1,33 @@
+"""The speed of this CPU, measured in milliseconds, and the timer on a clock of the test's own."""
+
+import torch
+
+from gpu_runner.plan import device_speed
+
+CPU = torch.device("cpu")
+
+
+def test_matmuls_of_a_cpu_are_measured_by_dtype() -> None:
+    found = device_speed.measure_matmuls(CPU, seconds=0.05)
+    assert set(found) == {"fp32", "bf16"}
+    assert all(1e-4 < rate < 1e3 for rate in found.values())
+    assert 1e8 < device_speed.best_matmul_flops(CPU, "fp32") < 1e14
+
+
+def test_measuring_leaves_the_random_numbers_of_a_run_alone() -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    device_speed.best_matmul_flops(CPU, "fp32")
+    assert torch.equal(torch.rand(1), wanted)
+
+
+def test_bandwidth_and_launches_are_those_that_a_machine_can_have() -> None:
+    assert 0.1 < device_speed.measure_bandwidth(CPU, seconds=0.05) < 1e4
+    assert 0.1 < device_speed.measure_launch(CPU, seconds=0.05) < 1e4
+
+
+def test_the_sustained_time_is_the_mean_of_the_second_half() -> None:
+    times = iter([0.0, 1.0, 2.0, 12.0, 22.0])  # two calls of a second, two of ten
+    taken = device_speed.time_calls(lambda: None, CPU, 22.0, lambda: next(times))
+    assert device_speed.sustained(taken) == 10.0
