@@ -1,8 +1,8 @@
-/* What libnvidia-ml.so.1 answers, for machines without a card: the functions that the runner asks,
+/* What libnvidia-ml.so.1 answers, for machines without a GPU: the functions that the runner asks,
  * as the NVML API reference describes them. NVML_STAND_IN names a file that is read at every call:
  *
  *     init CODE                                        what nvmlInit returns
- *     card UUID NAME MEMORY BUSY POWER TEMPERATURE REASONS   bytes, %, mW, °C, bits; -N is error N
+ *     gpu UUID NAME MEMORY BUSY POWER TEMPERATURE REASONS   bytes, %, mW, °C, bits; -N is error N
  *     process CARD PID BYTES
  */
 #include <stdio.h>
@@ -13,15 +13,15 @@ enum { SUCCESS = 0, INVALID = 2, NOT_FOUND = 6, TOO_SMALL = 7 };
 enum { MEMORY, BUSY, POWER, TEMPERATURE, REASONS, ANSWERS };
 enum { MOST = 16 };
 
-struct card {
+struct gpu {
   char uuid[80], name[64];
   long long answers[ANSWERS];
 };
 struct process {
-  int card, pid;
+  int gpu, pid;
   unsigned long long bytes;
 };
-static struct card cards[MOST];
+static struct gpu gpus[MOST];
 static struct process processes[MOST];
 static int init, count, running;
 
@@ -32,14 +32,14 @@ static void look(void) {
   init = 9, count = running = 0; /* no driver */
   if (!file) return;
   while (fgets(line, sizeof line, file)) {
-    struct card *c = &cards[count];
+    struct gpu *c = &gpus[count];
     struct process *p = &processes[running];
     long long *a = c->answers;
     if (sscanf(line, "init %d", &init) == 1) continue;
-    if (count < MOST && sscanf(line, "card %79s %63s %lld %lld %lld %lld %lld", c->uuid, c->name, a,
+    if (count < MOST && sscanf(line, "gpu %79s %63s %lld %lld %lld %lld %lld", c->uuid, c->name, a,
                                a + 1, a + 2, a + 3, a + 4) == 7)
       count++;
-    if (running < MOST && sscanf(line, "process %d %d %llu", &p->card, &p->pid, &p->bytes) == 3)
+    if (running < MOST && sscanf(line, "process %d %d %llu", &p->gpu, &p->pid, &p->bytes) == 3)
       running++;
   }
   fclose(file);
@@ -49,7 +49,7 @@ static int answer(void *device, int what, long long *value) {
   size_t index = (size_t)device - 1;
   look();
   if (index >= (size_t)count) return INVALID;
-  *value = cards[index].answers[what];
+  *value = gpus[index].answers[what];
   return *value < 0 ? (int)-*value : SUCCESS;
 }
 
@@ -79,7 +79,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
   look();
   for (int i = 0; i < count; i++)
-    if (!strcmp(cards[i].uuid, uuid)) return *device = (void *)(size_t)(i + 1), SUCCESS;
+    if (!strcmp(gpus[i].uuid, uuid)) return *device = (void *)(size_t)(i + 1), SUCCESS;
   return NOT_FOUND;
 }
 
@@ -87,7 +87,7 @@ static int text(void *device, char *out, unsigned length, size_t offset) {
   size_t index = (size_t)device - 1;
   look();
   if (index >= (size_t)count) return INVALID;
-  snprintf(out, length, "%s", (const char *)&cards[index] + offset);
+  snprintf(out, length, "%s", (const char *)&gpus[index] + offset);
   return SUCCESS;
 }
 
@@ -132,7 +132,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *found, void 
   unsigned room = *found, wanted = 0;
   look();
   for (int i = 0; i < running; i++) {
-    if (processes[i].card + 1 != (int)(size_t)device) continue;
+    if (processes[i].gpu + 1 != (int)(size_t)device) continue;
     if (wanted < room && infos) infos[wanted].pid = processes[i].pid, infos[wanted].bytes = processes[i].bytes;
     wanted++;
   }

@@ -10,7 +10,7 @@ import torch
 
 from gpu_runner.memory.allocator_message import AllocatorMessage
 from gpu_runner.system import limits
-from gpu_runner.system.cards import Cards, NoCards, process_name
+from gpu_runner.system.gpus import Gpus, GpusUnavailable, process_name
 from unfrozen.memory.overhead import ROUNDING
 from unfrozen.units import format_bytes
 
@@ -76,11 +76,11 @@ def find_other_processes(
         return named
     properties = torch.cuda.get_device_properties(device)
     try:
-        cards = Cards.open([str(properties.uuid)])
-    except NoCards:
+        gpus = Gpus.open([str(properties.uuid)])
+    except GpusUnavailable:
         return named
-    found = cards.others(0)
-    cards.close()
+    found = gpus.others(0)
+    gpus.close()
     return tuple(OtherProcess(*one) for one in found) or named
 
 

@@ -150,8 +150,11 @@ def _time(plan: RunPlan) -> list[tuple[str, str]]:
     if price is None:
         return rows
     seconds = found.step_seconds * plan.steps if found else 0.0
-    total = f"about {price.told(price.of_seconds(seconds))}, " if found else ""
-    return [*rows, ("cost", f"{total}at {price.told(price.each)} for {price.per}; pauses count")]
+    total = f"about {price.format_amount(price.cost_of(seconds))}, " if found else ""
+    return [
+        *rows,
+        ("cost", f"{total}at {price.format_amount(price.each)} for {price.per}; pauses count"),
+    ]
 
 
 def _length(found: StepEstimate, steps: int) -> str:

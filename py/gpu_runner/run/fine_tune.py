@@ -68,7 +68,7 @@ from gpu_runner.run.payloads import (
 )
 from gpu_runner.run.recorder import PATIENCE_SECONDS, Recorder
 from gpu_runner.run.terminal import Terminal, show_summary
-from gpu_runner.system.cards import Cards
+from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
@@ -422,10 +422,10 @@ def _sampler(run: PreparedRun, log: Log, recorder: Recorder, spending: Spending 
     return Sampler(
         log,
         lambda: run.state.step,
-        cards=partial(Cards.open, names) if names else None,
-        tell=recorder.alert,
-        also=dict if spending is None else spending.now,
-        wanted=run.world.first,
+        open_gpus=partial(Gpus.open, names) if names else None,
+        report=recorder.alert,
+        more_metrics=dict if spending is None else spending.now,
+        enabled=run.world.first,
     )
 
 

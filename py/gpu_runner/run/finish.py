@@ -158,7 +158,7 @@ def summarize(
         predicted_bytes=plan.prediction.peak_bytes if plan.prediction else 0,
         measured_bytes=history.peak_bytes,
         seconds=history.seconds,
-        cost="" if spending is None else spending.told(),
+        cost="" if spending is None else spending.sentence(),
         samples=history.samples if end.status == "finished" else [],
         next_steps=_next_steps(end, directory),
     )

@@ -1,11 +1,11 @@
-"""The machine under a run, without PyTorch: what may be used of it, and what is used.
+"""The machine of a run, without PyTorch: limits, names, GPUs, price, calibration, samples.
 
 Reading order:
 
-- `names` — what the system calls its processor
-- `limits` — which limits hold this process's memory, and how much each leaves
-- `cards` — NVIDIA cards through NVML: memory, utilisation, power, temperature, held clocks
-- `price` — what it costs, so far and to the end of a run
-- `calibration` — what was measured of it by `unfrozen calibrate`, in one file
+- `names` — the name of the processor
+- `limits` — the limits on this process's memory, and what each leaves
+- `gpus` — NVIDIA GPUs through NVML: memory, utilization, power, temperature, throttling
+- `price` — the cost of a run, so far and in total
+- `calibration` — the file of what `unfrozen calibrate` measured
 - `sampler` — a thread that logs all of it every few seconds
 """

@@ -1,8 +1,8 @@
-"""What holds the memory of this process: the machine, control groups, and the limits of a shell.
+"""Limits on this process's memory: the machine's, of control groups, and of a shell.
 
-The kernel ends a process that passes its control group's limit, however much the machine has. A
-limit of a shell or a batch system (`ulimit -v`, `ulimit -d`; setrlimit(2)) refuses the next block
-instead, and counts pages that were asked for rather than those that were touched.
+The kernel kills a process that exceeds its control group's limit, however much memory the machine
+has. A limit of a shell or a batch system (`ulimit -v`, `ulimit -d`; setrlimit(2)) fails the next
+allocation instead, and counts allocated pages rather than touched ones.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if sys.platform != "win32":
 GROUPS: Final = Path("/sys/fs/cgroup")
 OWN_GROUP: Final = Path("/proc/self/cgroup")
 OWN_STATUS: Final = Path("/proc/self/status")
-_UNLIMITED: Final = 2**60  # how version 1 writes that there is no limit
-_FILES: Final = {  # limit, in use, and the line of memory.stat that counts what is given back first
+_UNLIMITED: Final = 2**60  # version 1 writes no limit as a larger number
+_FILES: Final = {  # limit, usage, and the line of memory.stat that counts reclaimable pages
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
 }
-_SHELL: Final = (  # resource, the line of /proc/self/status that counts against it, in words
+_SHELL: Final = (  # resource, the line of /proc/self/status that counts against it, its title
     ("RLIMIT_AS", "VmSize", "address space of a process (ulimit -v)"),
     ("RLIMIT_DATA", "VmData", "data of a process (ulimit -d)"),
 )
@@ -33,7 +33,7 @@ _SHELL: Final = (  # resource, the line of /proc/self/status that counts against
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One bound of this process's memory: `left_bytes` of `total_bytes`, and its name in words."""
+    """One limit on this process's memory: its name, its bytes and those that are left."""
 
     name: str
     total_bytes: int
@@ -41,54 +41,54 @@ class Limit:
 
     @property
     def used_bytes(self) -> int:
-        """What counts against it."""
+        """The bytes that count against it."""
         return self.total_bytes - self.left_bytes
 
 
 def tightest() -> Limit:
-    """The limit that leaves this process least."""
+    """Return the limit that leaves this process least."""
     return min((machine(), *group_limits(), *shell_limits()), key=lambda limit: limit.left_bytes)
 
 
 def memory() -> Limit:
-    """The tighter of the machine and its control groups: what pages that were touched fill."""
+    """Return the tighter of the machine's and its control groups' limits, on touched pages."""
     return min((machine(), *group_limits()), key=lambda limit: limit.left_bytes)
 
 
 def machine() -> Limit:
-    """All of the machine's memory."""
+    """Return the machine's memory as a limit."""
     found = psutil.virtual_memory()
     return Limit("memory of the machine", int(found.total), int(found.available))
 
 
 def shell_limits(status: Path = OWN_STATUS) -> list[Limit]:
-    """Limits on the size of this process; none where the system has or counts none."""
+    """Return the shell's limits on this process; none where the system has or counts none."""
     if sys.platform == "win32":
         return []
     found = []
-    for name, line, words in _SHELL:
+    for name, line, title in _SHELL:
         most = resource.getrlimit(getattr(resource, name))[0]
-        if most == resource.RLIM_INFINITY or (used := _counted(status, line)) is None:
+        if most == resource.RLIM_INFINITY or (used := _status_bytes(status, line)) is None:
             continue
-        found.append(Limit(words, most, max(0, most - used)))
+        found.append(Limit(title, most, max(0, most - used)))
     return found
 
 
-def _counted(status: Path, line: str) -> int | None:
-    """Bytes of a line of /proc/self/status, which counts in KiB."""
+def _status_bytes(status: Path, line: str) -> int | None:
+    """Return the bytes of a line of /proc/self/status, which is in KiB."""
     try:
         lines = status.read_text("ascii", "replace").splitlines()
     except OSError:
         return None
-    words = next((text.split() for text in lines if text.startswith(f"{line}:")), [])
-    return 1024 * int(words[1]) if len(words) > 1 and words[1].isdecimal() else None
+    fields = next((text.split() for text in lines if text.startswith(f"{line}:")), [])
+    return 1024 * int(fields[1]) if len(fields) > 1 and fields[1].isdecimal() else None
 
 
 def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUP) -> list[Limit]:
-    """The limits of this process's control groups.
+    """Return the limits of this process's control groups, of version 1 and 2.
 
-    Pages of files that can be dropped count as left. Versions 1 and 2; from inside a container the
-    path of the group may not be there, and its top is the container's own.
+    Reclaimable file pages count as left. Inside a container the path of the group may be missing,
+    and its top is the container's own.
     """
     found = []
     for version, top, path in _places(groups, own):
@@ -102,7 +102,7 @@ def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUP) -> list[Limit]:
 
 
 def _places(groups: Path, own: Path) -> list[tuple[int, Path, str]]:
-    """Version, top folder and path of the groups that count this process's memory."""
+    """Return version, top folder and path of the groups that count this process's memory."""
     try:
         lines = [line.split(":", 2) for line in own.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):

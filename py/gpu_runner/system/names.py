@@ -1,4 +1,4 @@
-"""What the system calls its processor."""
+"""The name of this machine's processor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cpu_name() -> str:
-    """The processor's marketing name where Linux tells it, else its architecture."""
+    """Return the CPU's marketing name where Linux has it, else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text("utf-8", "replace").splitlines():

@@ -1,8 +1,7 @@
-"""What a run costs: the price of an hour by the hours that its machines are held.
+"""The cost of a run: the price of an hour times the hours between first and last event.
 
-Held are they from the first event of each attempt to its last one, pauses and evaluations counted:
-a machine that stands still on request is paid for. Loading a model, and the time between two
-attempts, are not in it.
+Pauses and evaluations count, because an idle machine is paid for too. Loading the model and the
+time between two attempts do not count.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SECONDS: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """An hour of one `unit` ("card", or the "machine" of a CPU), and how many the run holds."""
+    """The price of an hour of one `unit` ("GPU", or "machine" on a CPU), and how many there are."""
 
     each: float
     currency: str
@@ -32,9 +31,9 @@ class Price:
 
     @staticmethod
     def of(each: float | None, label: str, device: str, ranks: int) -> Price | None:
-        """`each` in the currency `label`, of the card of each process, on a CPU of each machine.
+        """Return the price of a run: `each` for the GPU of each process, on a CPU for each machine.
 
-        None without one. Raises `UsageError` for a currency that is no short word.
+        None without a price. Raises `UsageError` for a currency that is no short label.
         """
         if not each:
             return None
@@ -44,41 +43,41 @@ class Price:
                 " as USD or €."
             )
         if device == "cuda":
-            return Price(each, label, "card", ranks)
+            return Price(each, label, "GPU", ranks)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
         return Price(each, label, "machine", math.ceil(ranks / max(1, here)))
 
     @property
     def hourly(self) -> float:
-        """An hour of the run."""
+        """The price of an hour of the run."""
         return self.each * self.count
 
     @property
     def per(self) -> str:
-        """What the price is of: "an hour of one card, times 4"."""
+        """The unit of the price: "an hour of one GPU, times 4"."""
         times = f", times {self.count:,}" if self.count > 1 else ""
         return f"an hour of one {self.unit}{times}"
 
-    def told(self, amount: float) -> str:
-        """An amount in words, to the cent from one on: "12.50 USD"."""
+    def format_amount(self, amount: float) -> str:
+        """Return an amount with its currency, to the cent from 1 on: "12.50 USD"."""
         return (
             f"{amount:,.2f} {self.currency}" if amount >= 1 else f"{sig3(amount)} {self.currency}"
         )
 
-    def of_seconds(self, seconds: float) -> float:
-        """What that time costs."""
+    def cost_of(self, seconds: float) -> float:
+        """Return the cost of that time."""
         return self.hourly * seconds / SECONDS
 
     def as_json(self) -> dict[str, Any]:
-        """The `price` of the `run.start` event."""
+        """Return the `price` of the `run.start` event."""
         return {"hourly": self.hourly, "currency": self.currency, "per": self.per}
 
 
 class Spending:
-    """What a run has cost since `earlier`, which attempts before this one have cost, and will.
+    """The cost of a run so far, with `earlier` of the attempts before this one, and in total.
 
-    `steps` are those of the whole run, 0 where nobody knows. The steps to come cost what those of
-    this attempt did on average, evaluations and checkpoints counted and pauses not.
+    `steps` are those of the whole run, 0 if unknown. Remaining steps cost the average of this
+    attempt's steps, with evaluations and checkpoints, without pauses.
     """
 
     def __init__(
@@ -95,20 +94,21 @@ class Spending:
 
     @property
     def spent(self) -> float:
-        """So far."""
-        return self._earlier + self.price.of_seconds(self._clock() - self._begun)
+        """The cost so far."""
+        return self._earlier + self.price.cost_of(self._clock() - self._begun)
 
-    def told(self) -> str:
-        """So far, in a sentence."""
+    def sentence(self) -> str:
+        """Return the cost so far as a sentence."""
         price = self.price
-        return f"It cost {price.told(self.spent)}, at {price.told(price.each)} for {price.per}."
+        spent, each = price.format_amount(self.spent), price.format_amount(price.each)
+        return f"It cost {spent}, at {each} for {price.per}."
 
     def now(self) -> dict[str, float]:
-        """So far, as a metric."""
+        """Return the cost so far as a metric."""
         return {"cost/spent": round(self.spent, 6)}
 
     def after(self, step: int, worked_seconds: float) -> dict[str, float]:
-        """The metrics after a step, when this attempt has worked for so long without its pauses."""
+        """Return the metrics after a step; `worked_seconds` are this attempt without pauses."""
         if not self._steps:
             return self.now()
         if self._first is None:
@@ -117,5 +117,5 @@ class Spending:
         if step == since and step < self._steps:
             return self.now()
         pace = (worked_seconds - begun) / (step - since) if step > since else 0.0
-        to_come = self.price.of_seconds(pace * max(0, self._steps - step))
-        return self.now() | {"cost/total": round(self.spent + to_come, 6)}
+        remaining = self.price.cost_of(pace * max(0, self._steps - step))
+        return self.now() | {"cost/total": round(self.spent + remaining, 6)}

@@ -1,12 +1,12 @@
 """A thread that logs the machine every few seconds, beside a loop that must not wait for it.
 
-    with Sampler(log, lambda: state.step, cards=Cards.open):
+    with Sampler(log, lambda: state.step, open_gpus=Gpus.open):
         …
 
-The thread sleeps; nothing is computed between two samples, no lock is held while a driver is asked,
-and any error of its own is told once and never reaches the loop. It takes one sample at once and
-one after a second, so that a short run has some; then one every SECONDS, in a long run one after
-THINNED of what went by: their number grows with the logarithm of its length.
+Between samples the thread sleeps. It holds no lock while it queries a driver, and reports each of
+its own errors once, never to the loop. It samples at once and after one second, so that a short run
+has samples; then every SECONDS, and in a long run after the share THINNED of the time so far, so
+that their number grows with the logarithm of its length.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import psutil
 
 from gpu_runner.system import limits
-from gpu_runner.system.cards import ALARMING, CardReading, Cards, NoCards
+from gpu_runner.system.gpus import ALARMING, Gpus, GpuSample, GpusUnavailable
 
 SECONDS: Final = 5.0
 FIRST_SECONDS: Final = 1.0
@@ -41,11 +41,11 @@ class Sink(Protocol):
 class Sampler:
     """Writes `sys` events to `log` between `start` and `stop`.
 
-    step      the step that is done now; called from the thread
-    cards     opens the cards, in the thread, where there are some
-    tell      is given (level, text, step) of what should be known; else it is an `alert` in the log
-    also      more metrics for each sample
-    wanted    whether `start` does anything: one process of several has a log
+    step           returns the current step; called from the thread
+    open_gpus      opens the GPUs, in the thread; None without any
+    report         receives (level, text, step) of a problem; by default it becomes an `alert` event
+    more_metrics   returns further metrics for each sample
+    enabled        whether `start` does anything: only one of several processes has a log
     """
 
     def __init__(
@@ -53,41 +53,41 @@ class Sampler:
         log: Sink,
         step: Callable[[], int],
         *,
-        cards: Callable[[], Cards] | None = None,
-        tell: Callable[[str, str, int], None] | None = None,
-        also: Callable[[], Mapping[str, float]] = dict,
+        open_gpus: Callable[[], Gpus] | None = None,
+        report: Callable[[str, str, int], None] | None = None,
+        more_metrics: Callable[[], Mapping[str, float]] = dict,
         seconds: float = SECONDS,
-        wanted: bool = True,
+        enabled: bool = True,
     ) -> None:
         self.samples = 0
         self.cost_seconds = 0.0
         """Processor time of all samples together."""
-        self._log, self._step, self._also, self._seconds = log, step, also, seconds
-        self._open = cards
-        self._tell = tell or self._alert
+        self._log, self._step, self._seconds = log, step, seconds
+        self._more_metrics, self._open = more_metrics, open_gpus
+        self._report = report or self._emit_alert
         self._process = psutil.Process()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._owner = os.getpid()
-        self._wanted = wanted
-        self._cards: Cards | None = None
+        self._enabled = enabled
+        self._gpus: Gpus | None = None
 
     def start(self) -> None:
-        """Begin. A machine that has no thread left is told of; nothing is sampled then."""
-        if not self._wanted:
+        """Start the thread. Where the system has no thread left, report that and sample nothing."""
+        if not self._enabled:
             return
         self._thread = threading.Thread(target=self._run, name="unfrozen-sampler", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:
             self._thread = None
-            self._say("warn", f"The machine is not sampled: {error}.")
+            self._report_once("warn", f"The machine is not sampled: {error}.")
 
     def stop(self) -> None:
-        """End, within LEAVE_SECONDS. In a child that was forked off there is nothing to end.
+        """Stop the thread, within LEAVE_SECONDS; in a forked child there is none to stop.
 
-        The thread itself may be the one that stops: garbage is collected wherever it is noticed.
+        The thread may stop itself: garbage collection runs in any thread.
         """
         if self._thread is None or os.getpid() != self._owner:
             return
@@ -110,41 +110,43 @@ class Sampler:
 
     def _run(self) -> None:
         begun = time.monotonic()
-        self._open_cards()
-        self._process.cpu_percent()  # a share of the time since it was asked before
+        self._open_gpus()
+        self._process.cpu_percent()  # a share of the time since the last call
         psutil.cpu_percent()
         errors, pause = 0, min(FIRST_SECONDS, self._seconds)
         while errors < MOST_ERRORS:
-            errors = 0 if self._sampled() else errors + 1
+            errors = 0 if self._take_sample() else errors + 1
             if self._over.wait(pause):
                 break
             pause = max(self._seconds, THINNED * (time.monotonic() - begun))
-        if self._cards is not None:
-            self._cards.close()
+        if self._gpus is not None:
+            self._gpus.close()
 
-    def _open_cards(self) -> None:
+    def _open_gpus(self) -> None:
         try:
-            self._cards = self._open() if self._open else None
-        except NoCards as problem:
-            self._say("info", str(problem))
+            self._gpus = self._open() if self._open else None
+        except GpusUnavailable as problem:
+            self._report_once("info", str(problem))
         except Exception as error:
-            self._say("warn", f"The cards are not sampled: {type(error).__name__}: {error}.")
+            self._report_once("warn", f"The GPUs are not sampled: {type(error).__name__}: {error}.")
 
-    def _sampled(self) -> bool:
-        """Take a sample; whether that was possible."""
+    def _take_sample(self) -> bool:
+        """Log one sample; return whether that was possible."""
         started = time.thread_time()
         try:
-            step, payload = self._step(), self._sample()
+            step, payload = self._step(), self._payload()
             if not self._over.is_set():
                 self._log.emit("sys", step, **payload)
-        except Exception as error:  # ours, and no reason for a run to end
-            self._say("warn", f"The machine was not sampled: {type(error).__name__}: {error}.")
+        except Exception as error:  # a fault of the sampler does not stop a run
+            self._report_once(
+                "warn", f"The machine was not sampled: {type(error).__name__}: {error}."
+            )
             return False
         self.samples += 1
         self.cost_seconds += time.thread_time() - started
         return True
 
-    def _sample(self) -> dict[str, object]:
+    def _payload(self) -> dict[str, object]:
         memory = limits.memory()
         found: dict[str, float] = {
             "sys/rss_bytes": self._process.memory_info().rss,
@@ -156,39 +158,39 @@ class Sampler:
             found["sys/process_cpu"] = round(self._process.cpu_percent() / 100 / cores, 4)
             found["sys/machine_cpu"] = round(psutil.cpu_percent() / 100, 4)
         payload: dict[str, object] = {"m": found}
-        held = {}
-        for card in self._readings():
-            found |= {f"{name}/{card.index}": value for name, value in card.values.items()}
-            if card.reasons:
-                held[str(card.index)] = list(card.reasons)
-        found |= self._also()
-        return payload | ({"throttle": held} if held else {})
+        throttled = {}
+        for gpu in self._sample_gpus():
+            found |= {f"{name}/{gpu.index}": value for name, value in gpu.values.items()}
+            if gpu.reasons:
+                throttled[str(gpu.index)] = list(gpu.reasons)
+        found |= self._more_metrics()
+        return payload | ({"throttle": throttled} if throttled else {})
 
-    def _readings(self) -> list[CardReading]:
-        if self._cards is None:
+    def _sample_gpus(self) -> list[GpuSample]:
+        if self._gpus is None:
             return []
-        found = self._cards.read()
-        for text in self._cards.lost:
-            self._say("warn", text)
-        self._cards.lost.clear()
-        for card in found:
-            for reason in ALARMING.intersection(card.reasons):
-                at = card.values.get("gpu/temperature")
+        found = self._gpus.read()
+        for text in self._gpus.lost:
+            self._report_once("warn", text)
+        self._gpus.lost.clear()
+        for gpu in found:
+            for reason in ALARMING.intersection(gpu.reasons):
+                at = gpu.values.get("gpu/temperature")
                 heat = f" at {at:.0f} °C" if at is not None else ""
-                words = reason.replace("_", " ")
-                text = f"Card {card.index} holds its clocks back{heat}: {words}."
-                self._say("warn", text, f"{card.index} {reason}")
+                cause = reason.replace("_", " ")
+                text = f"GPU {gpu.index} is throttled{heat}: {cause}."
+                self._report_once("warn", text, f"{gpu.index} {reason}")
         return found
 
-    def _say(self, level: str, text: str, key: str = "") -> None:
-        """Tell it once; what has the same `key` is the same."""
-        if (key or text) in self._told or self._over.is_set():
+    def _report_once(self, level: str, text: str, key: str = "") -> None:
+        """Report a problem once; problems with the same `key` count as one."""
+        if (key or text) in self._reported or self._over.is_set():
             return
-        self._told.add(key or text)
+        self._reported.add(key or text)
         try:
-            self._tell(level, text, self._step())
-        except Exception:  # the log is closed, or whoever is told is gone
+            self._report(level, text, self._step())
+        except Exception:  # the log is closed, or its reader is gone
             return
 
-    def _alert(self, level: str, text: str, step: int) -> None:
+    def _emit_alert(self, level: str, text: str, step: int) -> None:
         self._log.emit("alert", step, level=level, text=text)

@@ -31,7 +31,7 @@ from gpu_runner.memory.tracker import StepMemory
 from gpu_runner.plan.machine import gpu_uuids
 from gpu_runner.run.finish import losses
 from gpu_runner.run.recorder import Recorder
-from gpu_runner.system.cards import Cards
+from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.price import Spending
 from gpu_runner.system.sampler import Sampler
 from gpu_runner.text import printable
@@ -87,14 +87,14 @@ class RunLog:
         if self._spending is not None:
             payload["price"] = self._spending.price.as_json()
         self._log.emit("run.start", 0, **payload)
-        state, cards = self.state, gpu_uuids(self._device)
+        state, uuids = self.state, gpu_uuids(self._device)
         self._sampler = Sampler(
             self._log,
             lambda: state.step,
-            cards=partial(Cards.open, cards) if cards else None,
-            tell=self.recorder.alert,
-            also=dict if self._spending is None else self._spending.now,
-            wanted=self.place is not None,
+            open_gpus=partial(Gpus.open, uuids) if uuids else None,
+            report=self.recorder.alert,
+            more_metrics=dict if self._spending is None else self._spending.now,
+            enabled=self.place is not None,
         )
         self._sampler.start()
 

@@ -60,7 +60,7 @@ def test_without_a_limit_there_is_none(tmp_path: Path, own: str) -> None:
     assert left(tmp_path / "groups", own) is None
 
 
-def test_a_limit_that_is_passed_leaves_nothing(tmp_path: Path) -> None:
+def test_an_exceeded_limit_leaves_nothing(tmp_path: Path) -> None:
     group(tmp_path / "groups", 2, str(GIB), 2 * GIB)
     assert left(tmp_path / "groups", "0::/\n") == 0
 
@@ -107,6 +107,6 @@ def test_without_limits_of_the_shell_there_are_none() -> None:
 
 
 def test_a_status_that_cannot_be_read_counts_nothing(tmp_path: Path) -> None:
-    assert limits._counted(tmp_path / "none", "VmData") is None
+    assert limits._status_bytes(tmp_path / "none", "VmData") is None
     (tmp_path / "status").write_text("VmData:\tmany\n")
-    assert limits._counted(tmp_path / "status", "VmData") is None
+    assert limits._status_bytes(tmp_path / "status", "VmData") is None

@@ -36,9 +36,9 @@ class Clock:
         return self.now
 
 
-def test_each_process_has_a_card_that_is_paid_for() -> None:
+def test_each_process_pays_for_a_gpu() -> None:
     assert price(ranks=4).hourly == 10.0
-    assert price(ranks=4).per == "an hour of one card, times 4"
+    assert price(ranks=4).per == "an hour of one GPU, times 4"
 
 
 def test_processes_of_one_cpu_share_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,12 +60,12 @@ def test_a_currency_is_a_short_label(label: str) -> None:
         price(currency=label)
 
 
-@pytest.mark.parametrize(("amount", "told"), [(0.0123, "0.0123 €"), (1234.5, "1,234.50 €")])
-def test_amounts_are_told_to_the_cent(amount: float, told: str) -> None:
-    assert price(currency="€").told(amount) == told
+@pytest.mark.parametrize(("amount", "formatted"), [(0.0123, "0.0123 €"), (1234.5, "1,234.50 €")])
+def test_amounts_are_formatted_to_the_cent(amount: float, formatted: str) -> None:
+    assert price(currency="€").format_amount(amount) == formatted
 
 
-def test_time_costs_whether_it_is_worked_in_or_not_and_steps_to_come_cost_work() -> None:
+def test_time_costs_in_pauses_too_and_remaining_steps_cost_work() -> None:
     clock = Clock()
     spending = Spending(price(3600.0), steps=10, earlier=7.0, clock=clock)  # 1 a second
     clock.now += 5
@@ -76,7 +76,7 @@ def test_time_costs_whether_it_is_worked_in_or_not_and_steps_to_come_cost_work()
     assert spending.after(10, worked_seconds=23)["cost/total"] == spending.now()["cost/spent"]
 
 
-def test_plan_tells_the_cost_and_what_it_is_of(model_dir: Path, sums_file: Path) -> None:
+def test_a_plan_shows_the_cost_and_its_unit(model_dir: Path, sums_file: Path) -> None:
     options = {"model": str(model_dir), "data": str(sums_file), "general": ()}
     planned = plan.make_plan(resolve({**options, "price": 3.0, "currency": "EUR"}))
     text = io.StringIO()

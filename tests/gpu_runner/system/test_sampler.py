@@ -1,4 +1,4 @@
-"""The machine, sampled beside a loop: what is logged, what is told once, what never happens."""
+"""The machine, sampled beside a loop: what is logged, what is reported once, what never happens."""
 
 import json
 import subprocess
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gpu_runner.log.writer import EventLog, SystemClock
-from gpu_runner.system.cards import Cards
+from gpu_runner.system.gpus import Gpus
 from gpu_runner.system.sampler import MOST_ERRORS, Sampler
 from run_process import ROOT
-from stand_in_cards import Card, told
+from stand_in_gpus import StandInGpu, write_gpus
 from unfrozen.schema import read_line
 
 
@@ -49,11 +49,11 @@ def test_a_sample_holds_memory_at_once_and_then_shares_of_the_processors(tmp_pat
     assert first["m"]["sys/rss_bytes"] > 1 << 20
 
 
-def test_every_card_has_series_of_its_own(tmp_path: Path, cards_file: Path) -> None:
-    told(cards_file, Card(), Card(uuid="GPU-b", celsius=91, reasons=0x20))
+def test_every_gpu_has_series_of_its_own(tmp_path: Path, gpus_file: Path) -> None:
+    write_gpus(gpus_file, StandInGpu(), StandInGpu(uuid="GPU-b", celsius=91, reasons=0x20))
     with (
         opened(tmp_path) as log,
-        Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler,
+        Sampler(log, lambda: 1, open_gpus=Gpus.open, seconds=0.01) as sampler,
     ):
         wait(lambda: sampler.samples > 3)
     sample = events(tmp_path)[0]
@@ -61,33 +61,33 @@ def test_every_card_has_series_of_its_own(tmp_path: Path, cards_file: Path) -> N
     assert (sample["m"]["gpu/throttled/0"], sample["m"]["gpu/throttled/1"]) == (0, 1)
     assert sample["throttle"] == {"1": ["heat"]}
     (alert,) = events(tmp_path, "alert")  # once, however often it is seen
-    assert alert["text"] == "Card 1 holds its clocks back at 91 °C: heat."
+    assert alert["text"] == "GPU 1 is throttled at 91 °C: heat."
 
 
-def test_a_lost_card_is_told_and_the_rest_is_sampled(tmp_path: Path, cards_file: Path) -> None:
-    told(cards_file, Card(), Card(uuid="GPU-b"))
+def test_a_lost_gpu_is_reported_and_the_rest_is_sampled(tmp_path: Path, gpus_file: Path) -> None:
+    write_gpus(gpus_file, StandInGpu(), StandInGpu(uuid="GPU-b"))
     with (
         opened(tmp_path) as log,
-        Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler,
+        Sampler(log, lambda: 1, open_gpus=Gpus.open, seconds=0.01) as sampler,
     ):
         wait(lambda: sampler.samples > 0)
-        told(cards_file, replace(Card(), memory=-15), Card(uuid="GPU-b"))
+        write_gpus(gpus_file, replace(StandInGpu(), memory=-15), StandInGpu(uuid="GPU-b"))
         wait(lambda: len(events(tmp_path, "alert")) > 0)
         before = sampler.samples
         wait(lambda: sampler.samples > before + 1)
     (alert,) = events(tmp_path, "alert")
-    assert alert["text"] == "Card 0 does not answer any more: GPU is lost."
+    assert alert["text"] == "GPU 0 does not answer any more: GPU is lost."
     assert "gpu/power/1" in events(tmp_path)[-1]["m"]
     assert "gpu/power/0" not in events(tmp_path)[-1]["m"]
 
 
-def test_cards_that_cannot_be_asked_are_said_once_and_the_machine_is_sampled(
-    tmp_path: Path, cards_file: Path
+def test_gpus_that_cannot_be_asked_are_reported_once_and_the_machine_is_sampled(
+    tmp_path: Path, gpus_file: Path
 ) -> None:
-    told(cards_file, Card(), init=18)
+    write_gpus(gpus_file, StandInGpu(), init=18)
     with (
         opened(tmp_path) as log,
-        Sampler(log, lambda: 1, cards=Cards.open, seconds=0.01) as sampler,
+        Sampler(log, lambda: 1, open_gpus=Gpus.open, seconds=0.01) as sampler,
     ):
         wait(lambda: sampler.samples > 2)
     (alert,) = events(tmp_path, "alert")
@@ -95,23 +95,27 @@ def test_cards_that_cannot_be_asked_are_said_once_and_the_machine_is_sampled(
     assert "version mismatch" in alert["text"]
 
 
-def test_an_error_of_its_own_is_told_once_and_ends_it_after_a_few(tmp_path: Path) -> None:
+def test_an_error_of_its_own_is_reported_once_and_ends_it_after_a_few(tmp_path: Path) -> None:
     seen: list[str] = []
 
     def broken() -> dict[str, float]:
         raise OSError(f"file {len(seen)}")
 
-    said: list[tuple[str, str, int]] = []
+    reports: list[tuple[str, str, int]] = []
     with opened(tmp_path) as log:
         sampler = Sampler(
-            log, lambda: 3, also=broken, seconds=0.001, tell=lambda *told: said.append(told)
+            log,
+            lambda: 3,
+            more_metrics=broken,
+            seconds=0.001,
+            report=lambda *given: reports.append(given),
         )
         sampler.start()
         assert sampler._thread is not None
         sampler._thread.join(30)
         assert not sampler._thread.is_alive()
         sampler.stop()
-    assert said == [("warn", "The machine was not sampled: OSError: file 0.", 3)]
+    assert reports == [("warn", "The machine was not sampled: OSError: file 0.", 3)]
     assert sampler.samples == 0
     assert MOST_ERRORS > 1
 
@@ -119,7 +123,7 @@ def test_an_error_of_its_own_is_told_once_and_ends_it_after_a_few(tmp_path: Path
 def test_a_driver_that_hangs_holds_up_neither_the_loop_nor_its_end(tmp_path: Path) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
-    class Hanging(Cards):
+    class Hanging(Gpus):
         def __init__(self) -> None:
             self.lost = []
 
@@ -132,7 +136,7 @@ def test_a_driver_that_hangs_holds_up_neither_the_loop_nor_its_end(tmp_path: Pat
             pass
 
     with opened(tmp_path) as log:
-        sampler = Sampler(log, lambda: 1, cards=Hanging)
+        sampler = Sampler(log, lambda: 1, open_gpus=Hanging)
         sampler.start()
         thread = sampler._thread
         assert asked.wait(30)
@@ -179,6 +183,6 @@ assert "torch" not in sys.modules
 
 
 def test_who_has_no_log_starts_no_thread(tmp_path: Path) -> None:
-    with opened(tmp_path) as log, Sampler(log, lambda: 1, wanted=False) as sampler:
+    with opened(tmp_path) as log, Sampler(log, lambda: 1, enabled=False) as sampler:
         assert sampler._thread is None
     assert events(tmp_path) == []

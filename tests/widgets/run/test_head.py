@@ -78,7 +78,7 @@ def test_what_was_measured_last_stands_in_the_head(node: Node) -> None:
 def test_it_says_what_it_has_cost_and_what_it_will(
     node: Node, series: dict[str, float], goes_on: bool, words: str
 ) -> None:
-    price = {"hourly": 10.0, "currency": "EUR", "per": "an hour of one card, times 4"}
+    price = {"hourly": 10.0, "currency": "EUR", "per": "an hour of one GPU, times 4"}
     points = {name: {"x": [4], "y": [value]} for name, value in series.items()}
     run = {"start": {"model": {}, "data": {}, "price": price}, "step": 4, "plan": {"steps": 9}}
     run |= {"series": points, "evals": {}, "memory": {"measured": {}}}
@@ -87,5 +87,5 @@ def test_it_says_what_it_has_cost_and_what_it_will(
     (time,) = texts(with_class(tree, "run-time"))
     assert time.replace("\xa0", " ") == f"8 s elapsed · {words}"
     (said,) = texts(with_class(tree, "run-numbers"))
-    told = "Price10.00 EUR an houran hour of one card, times 4; pauses count"
+    told = "Price10.00 EUR an houran hour of one GPU, times 4; pauses count"
     assert said.replace("\xa0", " ") == told

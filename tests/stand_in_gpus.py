@@ -1,4 +1,4 @@
-"""Cards on a machine without: NVML's library, made by a C compiler, asked by the real module."""
+"""GPUs on a machine without: NVML's library, made by a C compiler, asked by the real module."""
 
 import ctypes
 import os
@@ -15,8 +15,8 @@ NAME = "libnvidia-ml.so.1"
 
 
 @dataclass(frozen=True)
-class Card:
-    """What one card answers; −N is NVML's error N."""
+class StandInGpu:
+    """What one GPU answers; −N is NVML's error N."""
 
     uuid: str = "GPU-aaaaaaaa-1"
     name: str = "H100"
@@ -45,15 +45,15 @@ def loaded(folder: Path) -> ModuleType:
     return pynvml
 
 
-def told(
-    file: Path, *cards: Card, init: int = 0, processes: tuple[tuple[int, int, int], ...] = ()
+def write_gpus(
+    file: Path, *gpus: StandInGpu, init: int = 0, processes: tuple[tuple[int, int, int], ...] = ()
 ) -> None:
-    """From now on the library answers by `file`; `processes` are (card, process, bytes)."""
+    """Write what the library answers from now on; `processes` are (GPU, process, bytes)."""
     lines = [f"init {init}"]
-    for card in cards:
-        numbers = card.memory, card.busy, card.milliwatts, card.celsius, card.reasons
-        lines.append(f"card {card.uuid} {card.name} {' '.join(map(str, numbers))}")
-    lines += [f"process {card} {pid} {size}" for card, pid, size in processes]
+    for gpu in gpus:
+        numbers = gpu.memory, gpu.busy, gpu.milliwatts, gpu.celsius, gpu.reasons
+        lines.append(f"gpu {gpu.uuid} {gpu.name} {' '.join(map(str, numbers))}")
+    lines += [f"process {gpu} {pid} {size}" for gpu, pid, size in processes]
     whole = file.with_suffix(".new")  # a thread may be reading
     whole.write_text("\n".join(lines) + "\n")
     whole.replace(file)
