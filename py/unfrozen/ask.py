@@ -1,27 +1,25 @@
-"""What the page's own interpreter is asked: by planner, decision, quiz and run view."""
+"""The page's questions to its own interpreter: each names a function and carries its argument."""
 
 from __future__ import annotations
 
 import json
 from importlib import import_module
-from typing import Final
 
 from unfrozen import planner
 
-ELSEWHERE: Final = {
-    **dict.fromkeys(("decide", "reversals"), "unfrozen.decision"),
-    **dict.fromkeys(("exercise", "judge", "lie"), "unfrozen.exercises"),
-    "layouts": "unfrozen.frameworks.page",
-    **dict.fromkeys(("import_files", "import_piece", "import_lines"), "unfrozen.imported.page"),
-}
-"""Questions that others than the planner answer, by their module. It is imported when it is first
-asked: few readers who move the planner's sliders wait for it.
-"""
+__all__ = ["answer", "planner"]  # the worker imports the planner at its start: it is asked first
 
 
-def answer(name: str, json_text: str) -> str:
-    """The answer to a question of this name, JSON text in and out: what the worker calls."""
-    if name not in ELSEWHERE:
-        return planner.answer(name, json_text)
-    ask = getattr(import_module(ELSEWHERE[name]), name)
-    return json.dumps(ask(json.loads(json_text)), ensure_ascii=False, allow_nan=False)
+def answer(question: str, json_text: str) -> str:
+    """The answer to a question, JSON text in and out: what the worker calls.
+
+    A question is a function's name below `unfrozen`, as "decision.decide", that its module lists in
+    `__all__`; KeyError for any other. The module is imported when it is first asked.
+    """
+    room, _, name = question.rpartition(".")
+    module = import_module(f"unfrozen.{room}") if room else None
+    if name not in getattr(module, "__all__", ()):
+        raise KeyError(question)
+    return json.dumps(
+        getattr(module, name)(json.loads(json_text)), ensure_ascii=False, allow_nan=False
+    )

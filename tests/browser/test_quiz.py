@@ -15,7 +15,7 @@ from unfrozen.units import GB
 
 PYTHON_SECONDS = 90
 QUIZZES = "article-quiz, compute-it, find-the-lie"
-ANSWERED = "#quiz-memory-wall .quiz-said"
+ANSWERED = "#quiz-memory-wall .quiz-explanation"
 
 
 class Quiz:
@@ -107,7 +107,7 @@ def test_without_scripts_hints_and_answer_open_and_nothing_dead_is_offered(
 
 
 def test_a_choice_is_answered_at_once_and_another_replaces_it(quiz: Quiz) -> None:
-    said = quiz.end.locator(".quiz-said")
+    said = quiz.end.locator(".quiz-explanation")
     assert said.inner_text() == ""
     assert said.get_attribute("role") == "status"
     for place, told in enumerate(quiz.end.locator("details li").all()):
@@ -120,7 +120,7 @@ def test_a_choice_is_answered_at_once_and_another_replaces_it(quiz: Quiz) -> Non
 
 def test_an_answer_leads_to_its_paragraph(quiz: Quiz) -> None:
     quiz.end.locator("label").first.click()
-    quiz.end.locator(".quiz-said a").click()
+    quiz.end.locator(".quiz-explanation a").click()
     expect(quiz.page).to_have_url(re.compile("#sixteen-bytes-a-parameter$"))
 
 
@@ -128,7 +128,7 @@ def test_questions_do_not_answer_each_other_and_no_score_is_kept(quiz: Quiz) -> 
     quiz.end.locator("label").first.click()
     quiz.page.locator("article-quiz:not([id]) label").first.click()
     assert quiz.page.locator("article-quiz :checked").count() == 2
-    assert quiz.page.locator(".quiz-said:not(:empty)").count() == 2
+    assert quiz.page.locator(".quiz-explanation:not(:empty)").count() == 2
     assert quiz.page.evaluate("() => Object.keys({...localStorage, ...sessionStorage})") == []
 
 
@@ -145,12 +145,12 @@ def test_what_was_chosen_before_the_script_came_is_answered_when_it_comes(
 def test_the_keyboard_alone_answers_a_question(quiz: Quiz) -> None:
     quiz.end.locator("input").first.focus()
     quiz.page.keyboard.press("Space")
-    assert "Not so" in quiz.end.locator(".quiz-said").inner_text()
+    assert "Not so" in quiz.end.locator(".quiz-explanation").inner_text()
     for _ in range(3):
         quiz.page.keyboard.press("ArrowDown")
-    assert quiz.end.locator(".quiz-said").inner_text().startswith("Right.")
+    assert quiz.end.locator(".quiz-explanation").inner_text().startswith("Right.")
     quiz.page.keyboard.press("Tab")
-    assert quiz.page.evaluate("() => document.activeElement.matches('.quiz-said a')")
+    assert quiz.page.evaluate("() => document.activeElement.matches('.quiz-explanation a')")
     quiz.page.keyboard.press("Tab")
     quiz.page.keyboard.press("Enter")
     assert quiz.end.locator("details").get_attribute("open") is not None
@@ -186,13 +186,13 @@ def test_every_other_lie_is_the_one_python_makes_of_its_seed(quiz: Quiz) -> None
         found: Any = find_the_lie.as_json(seed)
         assert quiz.lie.locator(".quiz-story").text_content() == found["story"]
         assert quiz.lie.locator(":checked").count() == 0
-        assert quiz.lie.locator(".quiz-said").inner_text() == ""
+        assert quiz.lie.locator(".quiz-explanation").inner_text() == ""
         for place, option in enumerate(found["options"]):
             quiz.lie.locator("label").nth(place).click()
-            said = quiz.lie.locator(".quiz-said").text_content() or ""
+            said = quiz.lie.locator(".quiz-explanation").text_content() or ""
             assert said.startswith("Right." if option["right"] else "Not so.")
             assert option["why"] in said
-            link = quiz.lie.locator(".quiz-said a").get_attribute("href")
+            link = quiz.lie.locator(".quiz-explanation a").get_attribute("href")
             assert link == option["see"][0]
 
 
@@ -236,7 +236,7 @@ def test_on_paper_questions_are_open_and_answers_stand_in_their_own_chapter(quiz
     quiz.end.locator("label").first.click()
     quiz.page.emulate_media(media="print")
     assert quiz.end.locator("label").first.is_visible()
-    assert not quiz.end.locator(".quiz-said").is_visible()
+    assert not quiz.end.locator(".quiz-explanation").is_visible()
     box = quiz.end.locator("details li").first.bounding_box()
     assert box is None or box["height"] == 0
     together = quiz.page.locator("article-quiz:not([id])").first

@@ -45,6 +45,10 @@ def test_an_optimizer_is_added_in_five_places() -> None:
     assert len(EXAMPLES["An optimizer"]) <= 5
 
 
+def test_a_widget_is_added_in_six_places() -> None:
+    assert len(EXAMPLES["A widget"]) <= 6
+
+
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_the_steps_are_numbered_and_each_names_a_file_and_a_word(kind: str) -> None:
     steps = EXAMPLES[kind]
@@ -71,6 +75,6 @@ def test_a_walk_has_a_test_in_it_and_names_no_file_twice(kind: str) -> None:
 def test_the_commands_of_the_set_up_are_those_of_build() -> None:
     import build
 
-    said = set(re.findall(r"python3 build\.py (\w+)", GUIDE))
-    assert {"build", "check", "test"} <= said
-    assert all(hasattr(build, name) for name in said)
+    commands = set(re.findall(r"python3 build\.py (\w+)", GUIDE))
+    assert {"build", "check", "test"} <= commands
+    assert all(hasattr(build, name) for name in commands)

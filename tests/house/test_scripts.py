@@ -44,6 +44,8 @@ def test_scripts_import_only_declared_packages() -> None:
         if script.is_relative_to(ROOT / "web" / "site_builder"):
             allowed |= set(package["devDependencies"])
         for name in used_by(script):
+            if name == "widgets":  # the site builder writes it from web/widgets.toml
+                continue
             if name[0] != "." and not name.startswith("node:"):
                 parts = name.split("/")[: 2 if name[0] == "@" else 1]
                 assert "/".join(parts) in allowed, f"{script.name}: {name}"

@@ -10,12 +10,13 @@ from unfrozen.planner import glance, ways
 
 
 def test_every_question_has_the_answer_of_its_function() -> None:
-    assert json.loads(answer("glance", '{"seq_len": "512"}')) == glance({"seq_len": "512"})
-    assert json.loads(answer("ways", '"seq_len=512"')) == ways({"seq_len": "512"})
-    assert json.loads(answer("decide", '{"tasks": "5"}')) == decide({"tasks": "5"})
-    assert json.loads(answer("reversals", '"tasks=5"')) == reversals("tasks=5")
+    assert json.loads(answer("planner.glance", '{"seq_len": "512"}')) == glance({"seq_len": "512"})
+    assert json.loads(answer("planner.ways", '"seq_len=512"')) == ways({"seq_len": "512"})
+    assert json.loads(answer("decision.decide", '{"tasks": "5"}')) == decide({"tasks": "5"})
+    assert json.loads(answer("decision.reversals", '"tasks=5"')) == reversals("tasks=5")
 
 
 def test_a_question_nobody_answers_is_refused() -> None:
-    with pytest.raises(KeyError):
-        answer("eval", '"1"')
+    for question in ("eval", "planner.json", "planner.state.as_query"):
+        with pytest.raises(KeyError):
+            answer(question, '"1"')

@@ -11,7 +11,7 @@ import { editOf, syncControls } from "./controls.js";
 import { methodDecisionView, resultView } from "./view.js";
 
 export class MethodDecision extends StateElement {
-  static questions = { name: "decision", first: "decide", later: "reversals", typing: 'input[type="text"]', noun: "answer" };
+  static questions = { name: "decision", first: "decision.decide", later: "decision.reversals", typing: 'input[type="text"]', noun: "answer" };
 
   build() {
     const open = openFolds(this);

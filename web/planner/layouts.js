@@ -37,7 +37,7 @@ export class LayoutSearch {
     this.redraw();
     let drawn = performance.now();
     while (!this.#ranking.done) {
-      const ranking = await this.ask("layouts", { state, framework });
+      const ranking = await this.ask("frameworks.page.layouts", { state, framework });
       if (call !== this.#calls) return;
       this.#ranking = ranking ?? { done: true, rows: [], none: "Python failed. Press the button again." };
       if (!this.#ranking.done && performance.now() - drawn < REDRAW_MS) continue;

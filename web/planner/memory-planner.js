@@ -18,7 +18,7 @@ const LATER = ["advice", "solves"]; // parts that come with `ways`
 const PARTS = { first: PART_NAMES.filter((name) => !LATER.includes(name)), later: LATER };
 
 export class MemoryPlanner extends StateElement {
-  static questions = { name: "planner", first: "glance", later: "ways", typing: "input:not([type=checkbox]), textarea" };
+  static questions = { name: "planner", first: "planner.glance", later: "planner.ways", typing: "input:not([type=checkbox]), textarea" };
   #parts = null;
   #layouts = new LayoutSearch((name, value) => planner.ask(name, value), () => this.#drawLayouts());
 

@@ -1,4 +1,4 @@
-/** An exercise as a tree: printed into the page, and drawn anew for every other job. */
+/** The view of an exercise: printed into the page, and drawn again for each new job. */
 
 import { h } from "../figures/vnode.js";
 
@@ -10,12 +10,12 @@ import { h } from "../figures/vnode.js";
  *   as `unfrozen.exercises.compute_it` gives it
  */
 
-/** All of it; the form does nothing before a script is there. @param {Exercise} exercise */
+/** The whole exercise; its form does nothing until the script is loaded. @param {Exercise} exercise */
 export function exerciseView(exercise) {
   return h("div", { class: "exercise" }, jobView(exercise), answerForm(), helpView(exercise));
 }
 
-/** What is asked. @param {Exercise} exercise */
+/** The job and the question. @param {Exercise} exercise */
 export function jobView({ question, given }) {
   return h(
     "div",
@@ -25,7 +25,7 @@ export function jobView({ question, given }) {
   );
 }
 
-/** The ladder of hints, and the planner's formula. @param {Exercise} exercise */
+/** The hints, and the answer with the planner's formula. @param {Exercise} exercise */
 export function helpView({ hints, answer, terms, inputs, sources }) {
   return h(
     "div",

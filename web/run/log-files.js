@@ -35,12 +35,12 @@ export async function convertLog(files, say, signal) {
   const tell = () => say(loading(planner.status));
   planner.addEventListener("status", tell, { signal });
   const given = files.map(({ name, lastModified }) => ({ name, modified: lastModified / 1000 }));
-  const reading = await ask("import_files", { files: given }, signal);
+  const reading = await ask("imported.page.import_files", { files: given }, signal);
   planner.removeEventListener("status", tell);
   await read(reading, files, say, signal);
   const parts = [];
   for (let answer = { more: true }; answer.more; ) {
-    answer = await ask("import_lines", { import: reading.import }, signal);
+    answer = await ask("imported.page.import_lines", { import: reading.import }, signal);
     parts.push(answer.lines);
   }
   return new Blob(parts);
@@ -54,7 +54,7 @@ async function read({ import: number, order }, files, say, signal) {
     do {
       const piece = file.slice(at, at + PIECE_BYTES);
       at += PIECE_BYTES;
-      await ask("import_piece", { import: number, data: await base64(piece), last: at >= file.size }, signal);
+      await ask("imported.page.import_piece", { import: number, data: await base64(piece), last: at >= file.size }, signal);
       done += piece.size;
       say(`${Math.floor((100 * done) / Math.max(1, total))}% of it is read.`);
     } while (at < file.size);

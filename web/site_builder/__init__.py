@@ -1,7 +1,7 @@
 """Turns the chapters, the cells and the front end into one static site.
 
 Reading order: errors, formats, facts, project, listing, renderings, cells, citations,
-sliders, syntax, wheels, demo_wheel, bytecode, browser_python, fonts, assets, examples,
+sliders, syntax, wheels, demo_wheel, bytecode, browser_python, fonts, widgets, assets, examples,
 recordings, measurements, lab, later, accuracy, lora_runs, diagrams, blocks, rules, quiz,
 chapters, page, __main__.
 

@@ -19,12 +19,11 @@ from site_builder.browser_python import counted_bytes, python_files
 from site_builder.errors import SiteError
 from site_builder.fonts import PRELOADED, licences, write_fonts
 from site_builder.formats import mb
-from unfrozen import decision, planner
+from site_builder.widgets import WEB, WIDGETS, loader_script
 from unfrozen.lab.demo import FILES
 from unfrozen.schema.event_log import MAX_LINE_LENGTH
 
 ROOT = Path(__file__).resolve().parents[2]
-WEB = ROOT / "web"
 MAIN = "web/main.js"
 STYLE_LAYERS = ("base", "components", "parts", "print")
 FONT_LICENCES = "font-licences.txt"
@@ -54,8 +53,9 @@ def write_assets(out: Path) -> Assets:
     _bundle_worker(out, known)
     _assemble(out / "python" / "product.wasm")
     _copy_recordings(out / "recordings")
-    _write_view(out / "planner.json", planner.view({}))
-    _write_view(out / "decision.json", decision.view({}))
+    for widget in WIDGETS:
+        if widget.python and not widget.inline:
+            _write_view(out / f"{widget.block}.json", widget.first_view())
     shutil.copy(WEB / "style" / "favicon.svg", out / "favicon.svg")
     (out / FONT_LICENCES).write_text(licences(), encoding="utf-8")
     worker = (out / "python" / "worker.js").stat().st_size
@@ -122,6 +122,9 @@ def _bundle(out: Path, known: list[str]) -> Assets:
     write_fonts(faces)
     into = [f"--outdir={out / 'assets'}", "--loader:.woff2=file", f"--alias:faces={faces}"]
     into += [f"--{kind}-names=[name]-[hash]" for kind in ("entry", "chunk", "asset")]
+    loaders = out / ".widgets.js"
+    loaders.write_text(loader_script(WIDGETS), encoding="utf-8")
+    into.append(f"--alias:widgets={loaders}")
     style = out / ".style.css"
     style.write_text(f'{style_sheet()}@import "faces/faces.css";\n', encoding="utf-8")
     entries = {"main": MAIN, "style": os.path.relpath(style, ROOT), "theme": THEME}
@@ -134,6 +137,7 @@ def _bundle(out: Path, known: list[str]) -> Assets:
     named = {name: f"assets/{built[path]}" for name, path in entries.items()}
     shutil.rmtree(faces)
     style.unlink()
+    loaders.unlink()
     files = {
         name: f"assets/{Path(path).name}"
         for path, output in outputs.items()

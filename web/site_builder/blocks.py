@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
-from site_builder import diagrams, lab, lora_runs
+from site_builder import diagrams, lora_runs
 from site_builder.accuracy import draw
 from site_builder.cells import CellBaker, embedded_json
 from site_builder.citations import Bibliography
@@ -20,7 +20,7 @@ from site_builder.errors import SiteError
 from site_builder.listing import highlighted
 from site_builder.project import project
 from site_builder.renderings import Renderings
-from unfrozen import decision, planner
+from site_builder.widgets import WIDGETS, Widget
 from unfrozen.events import METRICS
 
 BIBLIOGRAPHY_MARK: Final = "<!--bibliography-->"
@@ -101,28 +101,21 @@ def _bibtex(_: PageContext, __: list[str], where: str) -> str:
     return f'<pre class="listing" tabindex="0"><code class="language-bibtex">{entry}</code></pre>\n'
 
 
-def _planner(context: PageContext, _: list[str], where: str) -> str:
-    """The planner at its default, complete before any script runs."""
-    html = context.renderings.add(where, "planner", data=planner.view({}))
-    return f'<memory-planner id="planner" class="wide">{html}'
+def _widget(widget: Widget) -> Block:
+    """The block of a widget: its first view, complete before any script runs."""
+
+    def opened(context: PageContext, _: list[str], where: str) -> str:
+        view = widget.first_view()
+        html = context.renderings.add(where, "widget", draw=widget.draw, data=view)
+        inline = embedded_json(view, "data") if widget.inline else ""
+        return f'<{widget.tag} id="{widget.block}" class="wide">{inline}{html}'
+
+    return Block(opened, f"</{widget.tag}>\n")
 
 
 def _diagram(_: PageContext, words: list[str], where: str) -> str:
     """A diagram of our own, `::: diagram step`, see site_builder.diagrams."""
     return diagrams.draw(" ".join(words), where)
-
-
-def _decision(context: PageContext, _: list[str], where: str) -> str:
-    """The decision at its default, complete before any script runs."""
-    html = context.renderings.add(where, "decision", data=decision.view({}))
-    return f'<method-decision id="decision" class="wide">{html}'
-
-
-def _page_run(context: PageContext, _: list[str], where: str) -> str:
-    """The fine-tune in the page, complete before any script runs; with its data."""
-    data = lab.view()
-    html = context.renderings.add(where, "page-run", data=data)
-    return f'<page-run id="page-run" class="wide">{embedded_json(data, "data")}{html}'
 
 
 def _accuracy(context: PageContext, words: list[str], where: str) -> str:
@@ -151,12 +144,10 @@ BLOCKS: Final[dict[str, Block]] = {
     "metrics": Block(_metrics, ""),
     "bibtex": Block(_bibtex, ""),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
-    "planner": Block(_planner, "</memory-planner>\n"),
     "diagram": Block(_diagram, ""),
-    "decision": Block(_decision, "</method-decision>\n"),
-    "page-run": Block(_page_run, "</page-run>\n"),
     "accuracy": Block(_accuracy, ""),
     "lora-runs": Block(_lora_runs, ""),
     "quiz": Block(_quiz, ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),
+    **{widget.block: _widget(widget) for widget in WIDGETS if widget.block},
 }

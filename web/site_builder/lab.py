@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -21,8 +22,8 @@ def presets() -> dict[str, Any]:
     return found
 
 
-def view() -> dict[str, Any]:
-    """Everything that `<page-run>` draws."""
+def view(_: Mapping[str, object]) -> dict[str, Any]:
+    """Everything that `<page-run>` draws; it has no state to start from."""
     known = read_json("forgetting.json")["demo"]
     steps = known["choices"]["steps"]
     text = (

@@ -289,6 +289,6 @@ def _fieldset(legend: str, options: list[Drawn], name: str) -> str:
     choices = [f"<li><label>{radio} <span>{each.answer}</span></label></li>" for each in options]
     told = [f"<li{' data-right' if each.is_right else ''}>{each.why}</li>" for each in options]
     parts = ["<fieldset>", f"<legend>{legend}</legend>", "<ol>", *choices, "</ol>"]
-    parts += ['<p class="quiz-said" role="status"></p>']  # before its words are
+    parts += ['<p class="quiz-explanation" role="status"></p>']  # before its words are
     parts += ["<details><summary>Answer</summary>", "<ol>", *told, "</ol>", "</details>"]
     return "\n".join([*parts, "</fieldset>\n"])

@@ -1,7 +1,8 @@
 // Draws tables, plots and formulas at build time: JSON requests on stdin, JSON answers on stdout.
 //
 //   [{"kind": "math", "tex": "16N", "display": false},
-//    {"kind": "table" | "plot" | "planner" | "decision" | "exercise" | "page-run", "data": {…}, "opts": {…}}]
+//    {"kind": "table" | "plot" | "exercise", "data": {…}, "opts": {…}},
+//    {"kind": "widget", "draw": "planner/view.js#memoryPlannerView", "data": {…}}]
 //      →  [{"html": "…"} | {"error": "…"}]
 //
 // Tables and plots go through the widgets' own pure renderers: what is baked is what turns live.
@@ -9,9 +10,6 @@
 import temml from "temml";
 
 import { exerciseView } from "../quiz/exercise-view.js";
-import { memoryPlannerView } from "../planner/view.js";
-import { methodDecisionView } from "../decision/view.js";
-import { pageRunView } from "../lab/view.js";
 import { plotView } from "../plots/view.js";
 import { tableView } from "../tables/view.js";
 import { toHtml } from "../figures/vnode.js";
@@ -19,11 +17,12 @@ import { toHtml } from "../figures/vnode.js";
 const RENDERERS = {
   math: ({ tex, display }) => mathml(tex, display),
   table: ({ data, opts }) => toHtml(tableView(data, opts)),
-  planner: ({ data }) => toHtml(memoryPlannerView(data)),
   exercise: ({ data }) => toHtml(exerciseView(data)),
-  decision: ({ data }) => toHtml(methodDecisionView(data)),
-  "page-run": ({ data }) => toHtml(pageRunView(data)),
   plot: ({ data, opts }) => toHtml(plotView(data, opts)),
+  widget: async ({ draw, data }) => {
+    const [file, name] = draw.split("#");
+    return toHtml((await import(`../${file}`))[name](data));
+  },
 };
 
 /** MathML without style attributes, which the page's content security policy would refuse. */
@@ -32,11 +31,11 @@ function mathml(tex, display) {
   return html.replace(/ style="[^"]*"/g, "");
 }
 
-function answer(request) {
+async function answer(request) {
   const render = RENDERERS[request.kind];
   if (!render) return { error: `unknown kind ${JSON.stringify(request.kind)}` };
   try {
-    return { html: render(request) };
+    return { html: await render(request) };
   } catch (error) {
     return { error: error.message };
   }
@@ -44,4 +43,4 @@ function answer(request) {
 
 let input = "";
 for await (const chunk of process.stdin) input += chunk;
-process.stdout.write(JSON.stringify(JSON.parse(input).map(answer)));
+process.stdout.write(JSON.stringify(await Promise.all(JSON.parse(input).map(answer))));

@@ -19,6 +19,8 @@ from typing import Any
 from unfrozen.exercises import compute_it, find_the_lie
 from unfrozen.exercises.compute_it import Json
 
+__all__ = ["exercise", "judge", "lie"]
+
 
 def exercise(given: Mapping[str, Any]) -> Json:
     """The exercise of a `seed`, as the page draws it."""

@@ -32,6 +32,8 @@ from unfrozen.planner.state import (
 )
 from unfrozen.units import format_duration, sig3
 
+__all__ = ["layouts", "state_of"]
+
 SHOWN: Final = 8
 TURN: Final = (5, 1)
 """Clusters and plans of a turn: a few milliseconds."""

@@ -54,6 +54,8 @@ class _Dropped:
         return {"lines": "".join(found), "more": len(found) == LINES_AT_ONCE}
 
 
+__all__ = ["import_files", "import_lines", "import_piece"]
+
 _held: dict[int, _Dropped] = {}
 _begun = 0
 

@@ -20,7 +20,6 @@ Reading order:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from unfrozen.errors import InputError
@@ -48,7 +47,7 @@ from unfrozen.planner.state import (
     text_of,
 )
 
-__all__ = ["answer", "glance", "view", "ways"]
+__all__ = ["glance", "view", "ways"]
 
 Given = Mapping[str, object] | str
 
@@ -90,15 +89,6 @@ def ways(given: Given) -> Json:
         }
     except InputError:
         return {}
-
-
-def answer(name: str, json_text: str) -> str:
-    """`glance` or `ways` of a state, JSON text in and out: what the page's worker calls."""
-    found = _QUESTIONS[name](json.loads(json_text))
-    return json.dumps(found, ensure_ascii=False, allow_nan=False)
-
-
-_QUESTIONS = {"glance": glance, "ways": ways}
 
 
 def _controls(state: State, job: Job | None, nearest: Job | None) -> Json:

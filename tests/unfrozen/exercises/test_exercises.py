@@ -197,10 +197,12 @@ def test_what_cannot_be_judged_is_answered_in_words(text: str) -> None:
 
 
 def test_the_page_asks_by_name_and_gets_json() -> None:
-    assert json.loads(answer("exercise", '{"seed": 5}')) == json.loads(json.dumps(shown(5)))
-    judged = json.loads(answer("judge", '{"seed": 5, "text": "abc"}'))
+    assert json.loads(answer("exercises.exercise", '{"seed": 5}')) == json.loads(
+        json.dumps(shown(5))
+    )
+    judged = json.loads(answer("exercises.judge", '{"seed": 5, "text": "abc"}'))
     assert judged["standing"] == "unread"
-    assert json.loads(answer("lie", '{"seed": 2}'))["seed"] == 2
-    assert json.loads(answer("glance", "{}")) == json.loads(json.dumps(glance({})))
+    assert json.loads(answer("exercises.lie", '{"seed": 2}'))["seed"] == 2
+    assert json.loads(answer("planner.glance", "{}")) == json.loads(json.dumps(glance({})))
     with pytest.raises(KeyError):
         answer("nothing", "{}")

@@ -17,17 +17,25 @@ def ask(name: str, **value: Any) -> Any:
 
 def read(files: dict[str, bytes], piece: int) -> str:
     given = [{"name": name, "modified": 5.0} for name in files]
-    begun = ask("import_files", files=given)
+    begun = ask("imported.page.import_files", files=given)
     contents = list(files.values())
     for place in begun["order"]:
         data = contents[place]
         for at in range(0, len(data), piece):
             text = base64.b64encode(data[at : at + piece]).decode()
             last = at + piece >= len(data)
-            assert ask("import_piece", **{"import": begun["import"]}, data=text, last=last) == {}
+            assert (
+                ask(
+                    "imported.page.import_piece",
+                    **{"import": begun["import"]},
+                    data=text,
+                    last=last,
+                )
+                == {}
+            )
     log, more = "", True
     while more:
-        found = ask("import_lines", **{"import": begun["import"]})
+        found = ask("imported.page.import_lines", **{"import": begun["import"]})
         log, more = log + found["lines"], found["more"]
     return log
 
@@ -53,23 +61,23 @@ def test_event_files_of_a_run_are_read_in_the_order_of_their_time(tmp_path: Path
 
 
 def test_a_file_that_cannot_be_read_is_a_problem_in_words() -> None:
-    begun = ask("import_files", files=[{"name": "notes.json", "modified": 0}])
+    begun = ask("imported.page.import_files", files=[{"name": "notes.json", "modified": 0}])
     data = base64.b64encode(b'{"name": "notes"}').decode()
-    ask("import_piece", **{"import": begun["import"]}, data=data, last=True)
-    found = ask("import_lines", **{"import": begun["import"]})
+    ask("imported.page.import_piece", **{"import": begun["import"]}, data=data, last=True)
+    found = ask("imported.page.import_lines", **{"import": begun["import"]})
     assert found["problem"].startswith("notes.json: it is JSON without a log_history; expected is")
-    again = ask("import_lines", **{"import": begun["import"]})
+    again = ask("imported.page.import_lines", **{"import": begun["import"]})
     assert again == {"problem": "another file has taken its place"}
 
 
 def test_a_newer_file_takes_the_place_of_the_one_that_is_read() -> None:
-    first = ask("import_files", files=[{"name": "a", "modified": 0}])
-    ask("import_files", files=[{"name": "b", "modified": 0}])
-    found = ask("import_piece", **{"import": first["import"]}, data="", last=True)
+    first = ask("imported.page.import_files", files=[{"name": "a", "modified": 0}])
+    ask("imported.page.import_files", files=[{"name": "b", "modified": 0}])
+    found = ask("imported.page.import_piece", **{"import": first["import"]}, data="", last=True)
     assert found == {"problem": "another file has taken its place"}
 
 
 def test_no_file_and_too_many_are_said() -> None:
-    assert "from 1 to 200" in ask("import_files", files=[])["problem"]
+    assert "from 1 to 200" in ask("imported.page.import_files", files=[])["problem"]
     many = [{"name": str(n), "modified": 0} for n in range(201)]
-    assert "201 files" in ask("import_files", files=many)["problem"]
+    assert "201 files" in ask("imported.page.import_files", files=many)["problem"]

@@ -11,7 +11,7 @@ from unfrozen.job.recipe import Recipe
 from unfrozen.model import ModelConfig
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan import plan
-from unfrozen.planner import answer, glance, view, ways
+from unfrozen.planner import glance, view
 from unfrozen.planner.controls import OFFERED, SLIDERS
 from unfrozen.planner.presets import PRESETS
 from unfrozen.planner.state import SETTINGS, read_job
@@ -257,8 +257,3 @@ def test_a_price_buys_a_cost() -> None:
     [cost] = [n for n in glance({"price": "2"})["run"] if n["key"] == "cost"]  # type: ignore[attr-defined]
     assert "cost" not in without
     assert ["price", "", "2.00"] in cost["why"]["inputs"]
-
-
-def test_the_worker_is_answered_in_json() -> None:
-    assert json.loads(answer("glance", '{"seq_len": "512"}')) == glance({"seq_len": "512"})
-    assert json.loads(answer("ways", '"seq_len=512"')) == ways({"seq_len": "512"})

@@ -34,14 +34,16 @@ def asked(name: str, value: object) -> Any:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query[:20])
-@pytest.mark.parametrize("name", ["glance", "decide"])
+@pytest.mark.parametrize("name", ["planner.glance", "decision.decide"])
 def test_an_address_that_cannot_be_read_opens_with_its_reason(name: str, query: str) -> None:
     found = asked(name, query)
     assert found["problem"]["text"].endswith(".")
     assert len(json.dumps(found["problem"])) < 2000
 
 
-@pytest.mark.parametrize("name", ["glance", "ways", "decide", "reversals"])
+@pytest.mark.parametrize(
+    "name", ["planner.glance", "planner.ways", "decision.decide", "decision.reversals"]
+)
 def test_whatever_a_state_is_it_is_answered(name: str) -> None:
     random_ = random.Random(7)
     for _ in range(150):
@@ -83,4 +85,4 @@ def test_of_a_state_that_cannot_be_read_the_rest_is_kept() -> None:
     ids=lambda config: config[:20],
 )
 def test_a_config_that_is_none_is_a_sentence(config: str) -> None:
-    assert asked("glance", {"config": config})["problem"]["text"].endswith(".")
+    assert asked("planner.glance", {"config": config})["problem"]["text"].endswith(".")
