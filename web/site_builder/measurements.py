@@ -9,7 +9,7 @@ import json
 from functools import cache
 from typing import Any
 
-from site_builder.assets import WEB
+from site_builder.widgets import WEB
 from unfrozen.answer.accuracy import TruthRow, Verdict, judge
 from unfrozen.answer.later import LaterRow, Look, look, read_rows
 

@@ -10,10 +10,11 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from site_builder.assets import FONT_LICENCES, WEB, write_assets
+from site_builder.assets import FONT_LICENCES, write_assets
 from site_builder.cells import embedded_json
 from site_builder.chapters import Chapter, print_chapters
 from site_builder.project import AUTHORS, SUBTITLE, TITLE, project
+from site_builder.widgets import WEB
 from unfrozen.schema import page_schema, policy
 
 DESCRIPTION = (

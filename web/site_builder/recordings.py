@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
-from site_builder.assets import WEB
+from site_builder.widgets import WEB
 
 
 @cache
