@@ -70,7 +70,7 @@ STOP: Final = """async (pause) => {
   while (element.state.run === before || !element.state.step) await rest(20);
   await rest(pause);
   const start = performance.now();
-  element.querySelector(".pr-stop").click();
+  element.querySelector(".page-run-stop").click();
   const { status } = await begun;
   return { status, seconds: (performance.now() - start) / 1000 };
 }"""

@@ -33,7 +33,7 @@ class PageRunReader:
     def come_near(self) -> None:
         """Scroll there and wait until it is live."""
         self.root.scroll_into_view_if_needed()
-        self.root.locator(".pr-start:not(:disabled)").wait_for()
+        self.root.locator(".page-run-start:not(:disabled)").wait_for()
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -61,17 +61,17 @@ class PageRunReader:
     @property
     def said(self) -> str:
         """The status line."""
-        return self.root.locator(".pr-status").inner_text()
+        return self.root.locator(".page-run-status").inner_text()
 
     @property
     def titles(self) -> list[str]:
         """The runs in the list."""
-        return self.root.locator(".pr-run-title").all_inner_texts()
+        return self.root.locator(".page-run-item-title").all_inner_texts()
 
     @property
     def dots(self) -> Locator:
         """The reader's own dots on the plane."""
-        return self.root.locator(".pr-dot-run")
+        return self.root.locator(".page-run-dot-run")
 
     def begin(self, given: dict[str, Any] | None = None) -> None:
         """Start a run and do not wait for it."""
@@ -100,7 +100,7 @@ class PageRunReader:
     def stop(self) -> tuple[dict[str, Any], float]:
         """Press Stop; how the run ended, and after how many seconds."""
         begun = time.monotonic()
-        self.root.locator(".pr-stop").click()
+        self.root.locator(".page-run-stop").click()
         found = self.ended()
         return found, time.monotonic() - begun
 

@@ -58,7 +58,7 @@ def test_nothing_is_fetched_for_it_before_the_button_is_pressed(
         page.wait_for_timeout(300)
         heavy = ("demo/", "pyodide/", "python/")
         assert not [path for path in host.asked if path.lstrip("/").startswith(heavy)]
-        told = re.search(r"loads ([\d.]+)", reader.root.locator(".pr-note").inner_text())
+        told = re.search(r"loads ([\d.]+)", reader.root.locator(".page-run-note").inner_text())
         reader.begin(SHORT)
         reader.ended()
         fetched = {path.lstrip("/") for path in host.asked}
@@ -91,16 +91,16 @@ def test_the_default_run_learns_the_numerals_and_loses_the_capitals(reader: Page
 
 
 def test_what_it_has_forgotten_can_be_asked(reader: PageRunReader) -> None:
-    form = reader.root.locator(".pr-ask")
+    form = reader.root.locator(".page-run-ask")
     changed = 0
     for prompt, right in KNOWN_BEFORE.items():
         form.locator("input").fill(prompt)
         form.locator("input").press("Enter")
         reader.wait(lambda: form.locator("button").is_enabled(), "an answer")
-        before, after = form.locator(".pr-said").all_inner_texts()
+        before, after = form.locator(".page-run-answer-text").all_inner_texts()
         assert right in before
         changed += after != before
-        marked = "".join(form.locator(".pr-other").all_inner_texts())
+        marked = "".join(form.locator(".page-run-token-differs").all_inner_texts())
         assert bool(marked) is (before != after)
     assert changed
     kept = reader.ask("The capital of France is")
@@ -133,20 +133,20 @@ def test_a_lower_rate_leaves_a_second_dot_and_a_line_between_them(reader: PageRu
     reader.root.get_by_role("button", name="A third of the rate").click()
     gentle = next(preset for preset in PRESETS if preset.id == "gentle")
     assert reader.choices["lr"] == gentle.choices["lr"]
-    assert reader.root.locator(".pr-says").inner_text() == gentle.says
+    assert reader.root.locator(".page-run-preset-note").inner_text() == gentle.says
     ended = reader.train(dict(gentle.choices) | {"rows_per_step": 4} | QUICK)
     assert ended["ok"]
     assert ended["losses"]["task"][1] > CHALLENGE.task
     assert reader.dots.count() == before + 1
-    assert reader.root.locator(".pr-pareto").count() == 1
-    spoken = reader.root.locator(".pr-svg").get_attribute("aria-label") or ""
+    assert reader.root.locator(".page-run-pareto").count() == 1
+    spoken = reader.root.locator(".page-run-svg").get_attribute("aria-label") or ""
     assert "A third of the rate" in spoken
 
 
 def test_a_run_is_saved_as_the_log_that_a_runner_writes(
     reader: PageRunReader, tmp_path: Path
 ) -> None:
-    first = reader.root.locator(".pr-run").first
+    first = reader.root.locator(".page-run-item").first
     with reader.page.expect_download() as waiting:
         first.get_by_role("button", name="Save log").click()
     file = tmp_path / waiting.value.suggested_filename
@@ -158,29 +158,29 @@ def test_a_run_is_saved_as_the_log_that_a_runner_writes(
     assert {"metrics", "eval", "mem", "sample", "drift"} <= {e["kind"] for e in events}
 
 
-def test_a_kept_run_is_there_on_the_next_visit_and_forgotten_on_request(
+def test_a_saved_run_is_there_on_the_next_visit_until_it_is_removed(
     reader: PageRunReader, static_site: StaticSite
 ) -> None:
-    keep = reader.root.locator(".pr-run").first.get_by_role("button", name="Keep")
+    save = reader.root.locator(".page-run-item").first.get_by_role("button", name="Save in browser")
     devtools = reader.page.context.new_cdp_session(reader.page)
     origin = {"origin": reader.page.evaluate("location.origin")}
     devtools.send("Storage.overrideQuotaForOrigin", origin | {"quotaSize": 1})
-    keep.click()
-    reader.shows("keeps nothing here")
+    save.click()
+    reader.shows("cannot save the run")
     devtools.send("Storage.overrideQuotaForOrigin", origin)
-    keep.click()
-    reader.shows("Kept in this browser")
+    save.click()
+    reader.shows("Saved in this browser")
     page = reader.page.context.new_page()
     page.goto(static_site.url)
     page.evaluate(PUT, {"id": "page-0", "title": "damaged", "command": "", "lines": 7})
     visit = PageRunReader(page, static_site.url)
-    visit.wait(lambda: visit.titles == reader.titles[:1], "the run that was kept, and no other")
+    visit.wait(lambda: visit.titles == reader.titles[:1], "the run that was saved, and no other")
     assert visit.dots.count() == 1
-    run = visit.root.locator(".pr-run")
+    run = visit.root.locator(".page-run-item")
     run.get_by_role("button", name="Show").click()
     visit.wait(lambda: visit.state["status"] == "finished", "its end")
-    run.get_by_role("button", name="Forget").click()
-    visit.shows("Forgotten when you leave")
+    run.get_by_role("button", name="Remove from browser").click()
+    visit.shows("it is lost when you leave")
     page.reload()
     visit.come_near()
     page.wait_for_timeout(300)
@@ -190,7 +190,7 @@ def test_a_kept_run_is_there_on_the_next_visit_and_forgotten_on_request(
 
 def test_the_command_that_makes_a_run_again_can_be_copied(reader: PageRunReader) -> None:
     reader.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    reader.root.locator(".pr-run").first.get_by_role("button", name="Copy command").click()
+    reader.root.locator(".page-run-item").first.get_by_role("button", name="Copy command").click()
     reader.shows("copied")
     text = reader.page.evaluate("navigator.clipboard.readText()")
     assert "unfrozen train --model demo --steps 120 --lr 0.0006 " in text
@@ -227,7 +227,7 @@ def test_a_choice_beyond_its_bounds_is_refused_in_words(
     assert (found["ok"], found["status"]) == (False, "refused")
     assert words in found["problem"]
     assert reader.titles == before
-    reader.root.locator(".pr-start").click()
+    reader.root.locator(".page-run-start").click()
     reader.shows(found["problem"])
     assert reader.phase == "ready"
 
@@ -241,10 +241,10 @@ def test_choices_given_before_the_element_is_there_are_kept(
     found = page.evaluate("document.querySelector('page-run').choices")
     assert asked.items() <= found.items()
     page.locator("page-run").scroll_into_view_if_needed()
-    page.locator("page-run .pr-start:not(:disabled)").wait_for()
+    page.locator("page-run .page-run-start:not(:disabled)").wait_for()
     found = page.evaluate("document.querySelector('page-run').choices")
     assert asked.items() <= found.items()
-    assert page.locator("page-run #pr-lr").get_attribute("aria-valuetext") == "10⁻³"
+    assert page.locator("page-run #page-run-lr").get_attribute("aria-valuetext") == "10⁻³"
 
 
 def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -> None:
@@ -252,7 +252,7 @@ def test_the_extremes_of_the_dials_end_well_or_in_words(reader: PageRunReader) -
     failed = reader.train(quick | {"lr": 10})
     assert failed["status"] == "failed"
     assert "diverged" in failed["problem"]
-    notice = reader.root.locator("run-view .run-notice, run-view .run-words").first
+    notice = reader.root.locator("run-view .run-notice").first
     assert "iverged" in notice.inner_text()
     assert "NaN" not in reader.root.inner_text()
     assert reader.ask("The capital of France is").get("problem", "") == ""

@@ -122,13 +122,13 @@ def test_stop_while_python_loads_leaves_the_button_as_it_was(
     host.slow, host.pause_seconds = (".safetensors",), 0.3
     question = "self.asked = document.querySelector('page-run').ask('so?')"
     reader.page.evaluate(f"() => {{ {question}.then((said) => {{ self.said = said }}) }}")
-    note = reader.root.locator(".pr-note")
+    note = reader.root.locator(".page-run-note")
     for begin in (lambda: None, lambda: reader.begin(SHORT)):
         begin()
         reader.wait(lambda: "the model" in note.inner_text(), "a model that loads")
-        reader.root.locator(".pr-stop").click()
+        reader.root.locator(".page-run-stop").click()
         reader.wait(lambda: reader.phase == "idle", "its end")
-        assert reader.root.locator(".pr-start").inner_text() == "Fine-tune it here"
+        assert reader.root.locator(".page-run-start").inner_text() == "Fine-tune it here"
         assert (reader.said, reader.titles) == ("", [])
     assert reader.page.evaluate("self.said") == {"problem": "It was stopped."}
     assert reader.ended()["status"] == "stopped"
@@ -171,7 +171,7 @@ def test_a_worker_that_goes_on_no_more_is_ended_by_force_and_another_takes_its_p
     assert seconds < 5 + STOPPED_WITHIN_SECONDS * slowness()
     assert ended["problem"] in reader.said
     assert reader.state["status"] == "failed"
-    assert reader.root.locator(".pr-run-score").last.inner_text() == "failed"
+    assert reader.root.locator(".page-run-item-score").last.inner_text() == "failed"
     host.find("python/product.wasm")
     assert reader.ask("The capital of France is")["after"] is None
     by_kernel = reader.train(SMALL)

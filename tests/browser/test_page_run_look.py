@@ -19,9 +19,9 @@ def test_axe_finds_nothing_before_and_after_a_run(
     reader = PageRunReader(context.new_page(), static_site.url)
     assert objections(reader.page, "page-run", *LOOKS) == []
     assert reader.train(SHORT)["ok"]
-    reader.root.locator(".pr-known summary").click()
-    reader.root.locator(".pr-ask button").click()
-    reader.root.locator(".pr-answer").first.wait_for()
+    reader.root.locator(".page-run-known summary").click()
+    reader.root.locator(".page-run-ask button").click()
+    reader.root.locator(".page-run-answer").first.wait_for()
     for look in LOOKS:
         assert objections(reader.page, "page-run", look) == []
         for button in reader.root.locator("button:visible").all():
@@ -34,9 +34,9 @@ def test_axe_finds_nothing_before_and_after_a_run(
 def test_everything_is_done_with_the_keyboard(page: Page, static_site: StaticSite) -> None:
     reader = PageRunReader(page, static_site.url)
     reader.choices = SHORT
-    start = reader.root.locator(".pr-start")
+    start = reader.root.locator(".page-run-start")
     start.focus()
-    dials = reader.root.locator(".pr-grid input")
+    dials = reader.root.locator(".page-run-grid input")
     for _ in PRESETS:
         page.keyboard.press("Tab")
     page.keyboard.press("Tab")
@@ -52,17 +52,16 @@ def test_everything_is_done_with_the_keyboard(page: Page, static_site: StaticSit
     page.keyboard.press("Enter")
     reader.wait(lambda: reader.state["status"] == "finished", "a run")
     assert start.evaluate("(button) => button === document.activeElement")
-    keep = reader.root.get_by_role("button", name="Keep")
-    keep.focus()
+    reader.root.get_by_role("button", name="Save in browser").focus()
     page.keyboard.press("Enter")
-    reader.shows("Kept in this browser")
-    forget = reader.root.get_by_role("button", name="Forget")
-    assert forget.evaluate("(button) => button === document.activeElement")
+    reader.shows("Saved in this browser")
+    remove = reader.root.get_by_role("button", name="Remove from browser")
+    assert remove.evaluate("(button) => button === document.activeElement")
     page.keyboard.press("Enter")
-    reader.shows("Forgotten")
-    reader.root.locator("#pr-prompt").focus()
+    reader.shows("No longer saved")
+    reader.root.locator("#page-run-prompt").focus()
     page.keyboard.press("Enter")
-    reader.root.locator(".pr-answer").first.wait_for()
+    reader.root.locator(".page-run-answer").first.wait_for()
 
 
 def test_without_scripts_the_plane_and_the_presets_are_there_and_nothing_can_be_pressed(
@@ -73,7 +72,7 @@ def test_without_scripts_the_plane_and_the_presets_are_there_and_nothing_can_be_
     page.goto(static_site.url)
     root = page.locator("page-run")
     assert "needs JavaScript" in root.inner_text()
-    assert root.locator(".pr-dot-known").count() > 4
+    assert root.locator(".page-run-dot-known").count() > 4
     assert root.locator("button:enabled, input:enabled").count() == 0
     assert page.locator("#fig-presets tbody tr").count() == len(PRESETS)
     context.close()

@@ -96,10 +96,10 @@ def test_a_run_whose_trainer_was_killed_is_told_so_once_it_is_read(
     assert page.evaluate("window.states")[-2:] == ["reading", "trainer-gone"]
 
 
-def test_an_address_without_its_key_says_which_one_to_open(page: Page, server: Server) -> None:
+def test_an_address_without_its_token_says_which_one_to_open(page: Page, server: Server) -> None:
     written(server.runs, "one", "--steps", "5", "--end", "finished")
     reader = RunReader(page, server.origin)
-    reader.wait_notice("no-key-in-this-address")
+    reader.wait_notice("no-token-in-this-address")
     words = page.locator("run-view .run-state").inner_text()
     assert "Open the address that the server printed" in words
     expect(page.locator("runner-status")).to_have_text("No token in this address")
@@ -114,5 +114,5 @@ def test_a_second_tab_of_a_contents_link_says_it_too(chromium: Browser, server: 
     with context.expect_page() as opened:
         link.click(modifiers=["ControlOrMeta"])
     second = RunReader(opened.value)
-    second.wait(lambda: second.notice in ("no-key-in-this-address", "no-run-yet"), "a word")
+    second.wait(lambda: second.notice in ("no-token-in-this-address", "no-run-yet"), "a word")
     context.close()

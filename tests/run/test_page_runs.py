@@ -1,4 +1,4 @@
-"""The logs of the page's own runs, kept and handed on as a runner's would be."""
+"""The logs of the page's own runs, stored and handed on as a runner's would be."""
 
 import json
 

@@ -33,7 +33,7 @@ def serve(route: Route) -> None:
 
 @pytest.fixture
 def tab(page: Page) -> Page:
-    """A page of the site's own scripts, in a browser that has kept nothing yet."""
+    """A page of the site's own scripts, in a browser that has saved nothing yet."""
     page.context.route(f"{ORIGIN}/**", serve)
     page.goto(ORIGIN)
     return page
@@ -64,25 +64,25 @@ def test_what_is_forgotten_is_gone_also_when_it_never_was_there(tab: Page) -> No
     assert call(tab, "loadSavedRuns") == {"value": []}
 
 
-def test_two_tabs_share_what_is_kept_and_neither_waits_for_the_other(tab: Page) -> None:
+def test_two_tabs_share_what_is_saved_and_neither_waits_for_the_other(tab: Page) -> None:
     other = tab.context.new_page()
     other.goto(ORIGIN)
     call(tab, "saveRun", run("page-1"))
     call(other, "saveRun", run("page-2"))
     call(other, "deleteRun", "page-1")
-    assert [kept["id"] for kept in call(tab, "loadSavedRuns")["value"]] == ["page-2"]
+    assert [run["id"] for run in call(tab, "loadSavedRuns")["value"]] == ["page-2"]
 
 
-def test_a_run_that_is_too_large_is_refused_and_what_was_kept_stays(tab: Page) -> None:
+def test_a_run_that_is_too_large_is_refused_and_what_was_saved_stays(tab: Page) -> None:
     devtools = tab.context.new_cdp_session(tab)
     devtools.send("Storage.overrideQuotaForOrigin", {"origin": ORIGIN, "quotaSize": 300_000})
     assert call(tab, "saveRun", run("page-1", "small")) == {"value": "page-1"}
     large = run("page-2", token_hex(1_500_000))
     assert call(tab, "saveRun", large) == {"refused": "QuotaExceededError"}
-    assert [kept["id"] for kept in call(tab, "loadSavedRuns")["value"]] == ["page-1"]
+    assert [run["id"] for run in call(tab, "loadSavedRuns")["value"]] == ["page-1"]
 
 
-def test_what_cannot_be_copied_is_refused_in_words_and_the_next_run_is_kept(tab: Page) -> None:
+def test_what_cannot_be_copied_is_refused_in_words_and_the_next_run_is_saved(tab: Page) -> None:
     found = tab.evaluate(
         "() => import('/web/run/page-runs.js').then((runs) => runs.saveRun({ id: 'page-1',"
         " title: 't', choices: { bad: () => 1 }, command: '', lines: [] }))"

@@ -28,7 +28,7 @@ export class LivePageRun {
     const tree = toDom(pageRunView(view, { live: true }));
     this.run = Object.assign(document.createElement("run-view"), { hidden: true });
     this.run.toggleAttribute("data-own", true);
-    tree.querySelector(".pr-ask").after(this.run);
+    tree.querySelector(".page-run-ask").after(this.run);
     host.replaceChildren(host.querySelector("script.data"), tree);
     this.#listen();
     this.#drawStatus();
@@ -79,18 +79,18 @@ export class LivePageRun {
   }
 
   #dial(name) {
-    return this.#find(`#pr-${name}`);
+    return this.#find(`#page-run-${name}`);
   }
 
   #listen() {
     trainer.addEventListener("status", () => this.#drawStatus());
     pageRuns.addEventListener("change", () => this.#runsChanged());
-    this.#find(".pr-start").addEventListener("click", () => this.#startOrStop());
-    this.#find(".pr-grid").addEventListener("input", ({ target }) => this.#dialChanged(target));
+    this.#find(".page-run-start").addEventListener("click", () => this.#startOrStop());
+    this.#find(".page-run-grid").addEventListener("input", ({ target }) => this.#dialChanged(target));
     this.#find(".chips").addEventListener("click", ({ target }) => this.#preset(target.dataset.preset));
-    this.#find(".pr-runs").addEventListener("click", ({ target }) => this.#runCommand(target));
-    this.#find(".pr-ask").addEventListener("submit", (event) => this.#askModels(event));
-    new ResizeObserver(() => this.#resized()).observe(this.#find(".pr-plane"));
+    this.#find(".page-run-list").addEventListener("click", ({ target }) => this.#runCommand(target));
+    this.#find(".page-run-ask").addEventListener("submit", (event) => this.#askModels(event));
+    new ResizeObserver(() => this.#resized()).observe(this.#find(".page-run-plane"));
   }
 
   async #startOrStop() {
@@ -111,7 +111,7 @@ export class LivePageRun {
     const text = stops[stop] === value ? texts[stop] : String(value);
     input.value = stop;
     input.setAttribute("aria-valuetext", text);
-    this.#find(`output[for="pr-${name}"]`).textContent = text;
+    this.#find(`output[for="page-run-${name}"]`).textContent = text;
   }
 
   #preset(id) {
@@ -128,12 +128,12 @@ export class LivePageRun {
     for (const button of this.host.querySelectorAll(".chip")) {
       button.setAttribute("aria-pressed", String(button.dataset.preset === preset?.id));
     }
-    this.#find(".pr-says").textContent = preset?.says ?? "Custom settings.";
+    this.#find(".page-run-preset-note").textContent = preset?.says ?? "Custom settings.";
   }
 
   #runsChanged() {
     const newest = [...pageRuns.all.keys()].at(-1);
-    if (newest && newest !== this.newest && !pageRuns.all.get(newest).kept) this.#show(newest);
+    if (newest && newest !== this.newest && !pageRuns.all.get(newest).saved) this.#show(newest);
     this.newest = newest;
     this.#drawRuns();
   }
@@ -147,26 +147,26 @@ export class LivePageRun {
 
   #drawRuns() {
     const list = runsView([...pageRuns.all.values()], this.#shown);
-    const focused = this.#focusedOrder();
-    this.#find(".pr-runs").replaceChildren(...list.map((node) => toDom(node)));
+    const focused = this.#focusedButton();
+    this.#find(".page-run-list").replaceChildren(...list.map((node) => toDom(node)));
     if (focused) this.#find(focused)?.focus();
     this.#drawPlane();
   }
 
-  /** Where the focus is in the list, so that drawing it anew does not take it away. */
-  #focusedOrder() {
-    const order = document.activeElement?.closest?.(".pr-runs [data-order]");
-    if (!order || !this.host.contains(order)) return "";
-    const { run } = order.closest(".pr-run").dataset;
-    return `[data-run="${run}"] [data-order="${order.dataset.order}"]`;
+  /** Returns a selector of the list's focused button, so that a redraw can focus it again. */
+  #focusedButton() {
+    const button = document.activeElement?.closest?.(".page-run-list [data-command]");
+    if (!button || !this.host.contains(button)) return "";
+    const { run } = button.closest(".page-run-item").dataset;
+    return `[data-run="${run}"] [data-command="${button.dataset.command}"]`;
   }
 
   #resized() {
-    if (this.#find(".pr-plane").clientWidth !== this.#width) this.#drawPlane();
+    if (this.#find(".page-run-plane").clientWidth !== this.#width) this.#drawPlane();
   }
 
   #drawPlane() {
-    const place = this.#find(".pr-plane");
+    const place = this.#find(".page-run-plane");
     const open = place.querySelector("details")?.open ?? false;
     const dots = [...pageRuns.all.values()].map((run, index) => dotOf(run, index, this.#shown)).filter(Boolean);
     this.#width = place.clientWidth;
@@ -178,29 +178,29 @@ export class LivePageRun {
 
   #drawStatus() {
     const { phase, reason } = trainer.status;
-    const button = this.#find(".pr-start");
+    const button = this.#find(".page-run-start");
     const busy = BUSY.includes(phase);
     button.textContent = busy ? "Stop" : "Fine-tune it here";
-    button.classList.toggle("pr-stop", busy);
+    button.classList.toggle("page-run-stop", busy);
     button.disabled = phase === "stopping";
-    this.#find(".pr-note").textContent = busy ? workText(trainer.status) : this.view.fetches;
+    this.#find(".page-run-note").textContent = busy ? workText(trainer.status) : this.view.fetches;
     this.#showMessage(phase === "failed" ? `${reason} Try again.` : "");
     this.host.dataset.phase = phase;
   }
 
   #showMessage(text) {
-    const place = this.#find(".pr-status");
+    const place = this.#find(".page-run-status");
     if (place.textContent !== text) place.textContent = text;
   }
 
   async #runCommand(button) {
-    const { order } = button.dataset;
-    const run = pageRuns.all.get(button.closest(".pr-run")?.dataset.run);
-    if (!order || !run) return;
-    if (order === "show") this.#show(run.id);
-    else if (order === "save") download(pageRuns.file(run.id));
-    else if (order === "copy") await this.#copy(spellCommand(run.command));
-    else await this.#saveOrDelete(run);
+    const { command } = button.dataset;
+    const run = pageRuns.all.get(button.closest(".page-run-item")?.dataset.run);
+    if (!command || !run) return;
+    if (command === "show") this.#show(run.id);
+    else if (command === "download") download(pageRuns.file(run.id));
+    else if (command === "copy") await this.#copy(spellCommand(run.command));
+    else await this.#toggleSaved(run);
   }
 
   async #copy(text) {
@@ -212,33 +212,33 @@ export class LivePageRun {
     }
   }
 
-  async #saveOrDelete(run) {
+  async #toggleSaved(run) {
     try {
-      await (run.kept ? deleteRun(run.id) : saveRun(run));
-      run.kept = !run.kept;
-      this.#showMessage(run.kept ? "Saved in this browser." : "No longer saved: it is lost when you leave.");
+      await (run.saved ? deleteRun(run.id) : saveRun(run));
+      run.saved = !run.saved;
+      this.#showMessage(run.saved ? "Saved in this browser." : "No longer saved: it is lost when you leave.");
     } catch (error) {
       this.#showMessage(`This browser cannot save the run (${error.message}): save the log instead.`);
     }
     pageRuns.changed();
   }
 
-  /** The runs that were kept on an earlier visit. */
+  /** Lists the runs that an earlier visit saved. */
   async #loadSaved() {
     const found = await loadSavedRuns().catch(() => []);
     for (const run of found) {
       if (pageRuns.all.has(run.id)) continue;
       const end = eventsOf(run.lines).findLast(({ kind }) => kind === "run.end") ?? null;
-      pageRuns.add({ ...run, over: true, kept: true, end });
+      pageRuns.add({ ...run, over: true, saved: true, end });
     }
   }
 
   async #askModels(event) {
     event.preventDefault();
-    const place = this.#find(".pr-answers");
-    const button = this.#find(".pr-ask .button");
+    const place = this.#find(".page-run-answers");
+    const button = this.#find(".page-run-ask .button");
     button.disabled = true;
-    const answers = await this.ask(this.#find(".pr-prompt").value);
+    const answers = await this.ask(this.#find(".page-run-prompt").value);
     button.disabled = false;
     place.replaceChildren(toDom(answersView(answers)));
   }

@@ -28,12 +28,12 @@ export function planeView(plane, challenge, runs, width = 640) {
   const x = logScale(wide, [MARGIN.left, width - MARGIN.right], { count: width / 90, nice: false });
   const y = logScale(high, [HEIGHT - MARGIN.bottom, MARGIN.top], { count: 5, nice: false });
   const at = ({ task, general }) => [x.map(floored(task)), y.map(floored(general))].map(round);
-  const said = runs.map(({ number, title, task, general }) => `${number}, ${title}: task ${lossText(task)}, old ${lossText(general)}`);
-  const label = `Task loss and loss on what it knew. ${said.length ? said.join("; ") : "No run of yours yet"}.`;
+  const scores = runs.map(({ number, title, task, general }) => `${number}, ${title}: task ${lossText(task)}, old ${lossText(general)}`);
+  const label = `Task loss and loss on what it knew. ${scores.length ? scores.join("; ") : "No run of yours yet"}.`;
   return [
     h(
       "svg",
-      { class: "pr-svg", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
+      { class: "page-run-svg", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
       axesView(x, y, width),
       challengeView(at(challenge), challenge),
       paretoView(runs.map(at), x, y),
@@ -41,10 +41,10 @@ export function planeView(plane, challenge, runs, width = 640) {
       startView(at(plane.start)),
       runs.map((run) => runView(at(run), run)),
     ),
-    h("p", { class: "pr-plane-note" }, challenge.says),
+    h("p", { class: "page-run-plane-note" }, challenge.says),
     h(
       "details",
-      { class: "pr-known" },
+      { class: "page-run-known" },
       h("summary", null, plane.text),
       h("ol", { type: "a" }, plane.known.map(({ title, flags, task, general }) =>
         h("li", null, `${title}: task ${lossText(task)}, old ${lossText(general)}`, flags && [" ", h("code", null, flags)]),
@@ -55,8 +55,8 @@ export function planeView(plane, challenge, runs, width = 640) {
 
 /** A range of an axis, made wide enough for values: a loss may be huge. */
 function around([low, high], values) {
-  const kept = values.map(floored);
-  return [Math.min(low, ...kept.map((value) => value / 1.3)), Math.max(high, ...kept.map((value) => value * 1.3))];
+  const losses = values.map(floored);
+  return [Math.min(low, ...losses.map((value) => value / 1.3)), Math.max(high, ...losses.map((value) => value * 1.3))];
 }
 
 function floored(loss) {
@@ -71,7 +71,7 @@ function axesView(x, y, width) {
   const bottom = HEIGHT - MARGIN.bottom;
   return h(
     "g",
-    { class: "pr-axes" },
+    { class: "page-run-axes" },
     y.ticks.map(({ value, label }) => [
       h("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: round(y.map(value)), y2: round(y.map(value)) }),
       h("text", { x: MARGIN.left - 8, y: round(y.map(value)) + 4, "text-anchor": "end" }, label),
@@ -80,15 +80,15 @@ function axesView(x, y, width) {
       h("line", { x1: round(x.map(value)), x2: round(x.map(value)), y1: bottom, y2: bottom + 5 }),
       h("text", { x: round(x.map(value)), y: bottom + 20, "text-anchor": "middle" }, label),
     ]),
-    h("text", { class: "pr-axis", x: width - MARGIN.right, y: HEIGHT - 6, "text-anchor": "end" }, "loss on the task →"),
-    h("text", { class: "pr-axis", x: MARGIN.left, y: 14 }, "↑ loss on what it knew (nats a token)"),
+    h("text", { class: "page-run-axis-title", x: width - MARGIN.right, y: HEIGHT - 6, "text-anchor": "end" }, "loss on the task →"),
+    h("text", { class: "page-run-axis-title", x: MARGIN.left, y: 14 }, "↑ loss on what it knew (nats a token)"),
   );
 }
 
 function challengeView([right, top]) {
   const bottom = HEIGHT - MARGIN.bottom;
   const box = { x: MARGIN.left, y: top, width: round(right - MARGIN.left), height: round(bottom - top) };
-  return h("g", { class: "pr-challenge" }, h("rect", box), h("text", { x: MARGIN.left + 6, y: bottom - 6 }, "challenge"));
+  return h("g", { class: "page-run-challenge" }, h("rect", box), h("text", { x: MARGIN.left + 6, y: bottom - 6 }, "challenge"));
 }
 
 /** Steps through the runs that no other beats at both losses. */
@@ -97,14 +97,14 @@ function paretoView(points, x, y) {
   const best = sorted.filter(([, top], index) => sorted.slice(0, index).every(([, other]) => other < top));
   if (best.length < 2) return null;
   const path = best.map(([left, top], index) => (index === 0 ? `M${left},${top}` : `H${left}V${top}`)).join("");
-  return h("path", { class: "pr-pareto", d: path });
+  return h("path", { class: "page-run-pareto", d: path });
 }
 
 function knownView([left, top], index, { title, flags }) {
   const letter = String.fromCharCode(97 + index);
   return h(
     "g",
-    { class: "pr-dot pr-dot-known" },
+    { class: "page-run-dot page-run-dot-known" },
     h("title", null, `${letter}: ${title}${flags ? `, ${flags}` : ""}`),
     h("circle", { cx: left, cy: top, r: 8 }),
     h("text", { x: left, y: top + 4, "text-anchor": "middle" }, letter),
@@ -114,7 +114,7 @@ function knownView([left, top], index, { title, flags }) {
 function startView([left, top]) {
   return h(
     "g",
-    { class: "pr-dot pr-dot-start" },
+    { class: "page-run-dot page-run-dot-start" },
     h("circle", { cx: left, cy: top, r: 5 }),
     h("text", { x: left - 10, y: top - 10, "text-anchor": "end" }, "before: θ₀"),
   );
@@ -123,7 +123,7 @@ function startView([left, top]) {
 function runView([left, top], { number, title, isShown }) {
   return h(
     "g",
-    { class: isShown ? "pr-dot pr-dot-run pr-dot-shown" : "pr-dot pr-dot-run", "data-number": number },
+    { class: isShown ? "page-run-dot page-run-dot-run page-run-dot-shown" : "page-run-dot page-run-dot-run", "data-number": number },
     h("title", null, title),
     h("circle", { cx: left, cy: top, r: 10 }),
     h("text", { x: left, y: top + 4, "text-anchor": "middle" }, number),

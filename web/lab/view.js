@@ -18,17 +18,17 @@ const BAKED = [
 export function pageRunView(view, { live = false } = {}) {
   return h(
     "div",
-    { class: "pr" },
+    { class: "page-run" },
     h(
       "div",
-      { class: "pr-go" },
-      h("button", { type: "button", class: "button primary pr-start", disabled: !live }, "Fine-tune it here"),
-      h("p", { class: "pr-note" }, live ? view.fetches : BAKED),
+      { class: "page-run-head" },
+      h("button", { type: "button", class: "button primary page-run-start", disabled: !live }, "Fine-tune it here"),
+      h("p", { class: "page-run-note" }, live ? view.fetches : BAKED),
     ),
-    h("p", { class: "pr-status", role: "status" }),
+    h("p", { class: "page-run-status", role: "status" }),
     dialsView(view, live),
-    h("div", { class: "pr-plane" }, planeView(view.plane, view.challenge, [])),
-    h("ol", { class: "pr-runs", "aria-label": "Your runs" }),
+    h("div", { class: "page-run-plane" }, planeView(view.plane, view.challenge, [])),
+    h("ol", { class: "page-run-list", "aria-label": "Your runs" }),
     askView(live),
   );
 }
@@ -36,7 +36,7 @@ export function pageRunView(view, { live = false } = {}) {
 function dialsView({ presets, dials }, live) {
   return h(
     "fieldset",
-    { class: "pr-dials", disabled: !live },
+    { class: "page-run-dials", disabled: !live },
     h("legend", { class: "visually-hidden" }, "What to train with"),
     h(
       "div",
@@ -45,19 +45,19 @@ function dialsView({ presets, dials }, live) {
         h("button", { type: "button", class: "chip", "data-preset": id, "aria-pressed": String(index === 0) }, label),
       ),
     ),
-    h("p", { class: "pr-says" }, presets[0].says),
-    h("div", { class: "pr-grid" }, dials.map(dialView)),
+    h("p", { class: "page-run-preset-note" }, presets[0].says),
+    h("div", { class: "page-run-grid" }, dials.map(dialView)),
   );
 }
 
 function dialView({ name, label, note, stops, texts, at }) {
   return h(
     "div",
-    { class: "pr-dial" },
-    h("label", { for: `pr-${name}` }, label),
-    h("output", { for: `pr-${name}`, class: "pr-value" }, texts[at]),
+    { class: "page-run-dial" },
+    h("label", { for: `page-run-${name}` }, label),
+    h("output", { for: `page-run-${name}`, class: "page-run-value" }, texts[at]),
     h("input", {
-      id: `pr-${name}`,
+      id: `page-run-${name}`,
       class: "range",
       type: "range",
       min: 0,
@@ -66,20 +66,20 @@ function dialView({ name, label, note, stops, texts, at }) {
       value: at,
       "data-dial": name,
       "aria-valuetext": texts[at],
-      "aria-describedby": `pr-${name}-note`,
+      "aria-describedby": `page-run-${name}-note`,
     }),
-    h("span", { class: "pr-dial-note", id: `pr-${name}-note` }, note),
+    h("span", { class: "page-run-dial-note", id: `page-run-${name}-note` }, note),
   );
 }
 
 function askView(live) {
   return h(
     "form",
-    { class: "pr-ask" },
-    h("label", { for: "pr-prompt" }, "Ask it"),
+    { class: "page-run-ask" },
+    h("label", { for: "page-run-prompt" }, "Ask it"),
     h("input", {
-      id: "pr-prompt",
-      class: "field-input pr-prompt",
+      id: "page-run-prompt",
+      class: "field-input page-run-prompt",
       type: "text",
       autocomplete: "off",
       autocapitalize: "off",
@@ -88,7 +88,7 @@ function askView(live) {
       disabled: !live,
     }),
     h("button", { type: "submit", class: "button", disabled: !live }, "Ask"),
-    h("div", { class: "pr-answers", role: "status" }),
+    h("div", { class: "page-run-answers", role: "status" }),
   );
 }
 
@@ -97,15 +97,15 @@ function askView(live) {
  * @param {object} said from `unfrozen.lab.session`
  */
 export function answersView({ before, after, parts, step, note, problem }) {
-  if (problem) return h("p", { class: "pr-problem" }, problem);
+  if (problem) return h("p", { class: "page-run-problem" }, problem);
   return h(
     "div",
     null,
     answerLine("Before", before, after ? parts : Infinity),
     after
       ? answerLine(step ? `After ${step} steps` : "Not trained yet", after, parts)
-      : h("p", { class: "pr-answer-note" }, "Train it, and what it has become answers beside it."),
-    note && h("p", { class: "pr-answer-note" }, note),
+      : h("p", { class: "page-run-answer-note" }, "Train it, and what it has become answers beside it."),
+    note && h("p", { class: "page-run-answer-note" }, note),
   );
 }
 
@@ -113,14 +113,14 @@ function answerLine(who, { pieces, ended }, parts) {
   const empty = pieces.length === 0;
   return h(
     "p",
-    { class: "pr-answer" },
-    h("span", { class: "pr-who" }, who),
+    { class: "page-run-answer" },
+    h("span", { class: "page-run-answer-name" }, who),
     h(
       "span",
-      { class: "pr-said" },
+      { class: "page-run-answer-text" },
       empty && h("i", null, "ends at once"),
-      pieces.map((piece, index) => h("span", { class: index >= parts ? "pr-token pr-other" : "pr-token" }, visible(piece))),
-      !ended && !empty && h("span", { class: "pr-more" }, "…"),
+      pieces.map((piece, index) => h("span", { class: index >= parts ? "page-run-token page-run-token-differs" : "page-run-token" }, visible(piece))),
+      !ended && !empty && h("span", { class: "page-run-answer-more" }, "…"),
     ),
   );
 }
@@ -142,19 +142,25 @@ export function runsView(runs, shown) {
     const scored = Number.isFinite(score("task"));
     return h(
       "li",
-      { class: "pr-run", "data-run": run.id, "aria-current": run.id === shown ? "true" : null },
-      h("span", { class: "pr-number", "aria-hidden": "true" }, index + 1),
-      h("span", { class: "pr-run-title" }, run.title),
-      h("span", { class: "pr-run-score" }, scored ? `task ${lossText(score("task"))}, old ${lossText(score("general"))}` : run.over ? endText(run) : "training"),
-      h("span", { class: "pr-run-orders" }, buttonsOf(run)),
+      { class: "page-run-item", "data-run": run.id, "aria-current": run.id === shown ? "true" : null },
+      h("span", { class: "page-run-number", "aria-hidden": "true" }, index + 1),
+      h("span", { class: "page-run-item-title" }, run.title),
+      h("span", { class: "page-run-item-score" }, scored ? `task ${lossText(score("task"))}, old ${lossText(score("general"))}` : run.over ? endText(run) : "training"),
+      h("span", { class: "page-run-item-commands" }, buttonsOf(run)),
     );
   });
 }
 
 function buttonsOf(run) {
-  const order = (name, text) => h("button", { type: "button", class: "button-link", "data-order": name }, text);
-  const after = run.over ? [order("keep", run.kept ? "Forget" : "Keep"), order("save", "Save log"), run.command && order("copy", "Copy command")] : [];
-  return [order("show", "Show"), ...after];
+  const button = (command, text) => h("button", { type: "button", class: "button-link", "data-command": command }, text);
+  const show = button("show", "Show");
+  if (!run.over) return [show];
+  return [
+    show,
+    button("toggle-saved", run.saved ? "Remove from browser" : "Save in browser"),
+    button("download", "Save log"),
+    run.command && button("copy", "Copy command"),
+  ];
 }
 
 function endText({ end }) {

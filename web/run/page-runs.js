@@ -15,7 +15,7 @@ import { parseEvent } from "./log-lines.js";
  * @property {string[]} lines of its log
  * @property {boolean} over
  * @property {object | null} end its last event
- * @property {boolean} [kept] in this browser, for the next visit
+ * @property {boolean} [saved] in this browser, for the next visit
  */
 
 class PageRuns extends EventTarget {

@@ -29,15 +29,15 @@ def runs(node: Node, *given: dict[str, Any], shown: str = "") -> ElementTree.Ele
 
 def run(name: str, **more: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"id": name, "title": f"title of {name}", "command": "", "end": None}
-    return plain | {"over": False, "kept": False} | more
+    return plain | {"over": False, "saved": False} | more
 
 
 def test_baked_it_can_be_read_and_nothing_pretends_to_work(node: Node) -> None:
     tree = node.tree("lab/view", "pageRunView", VIEW)
-    assert "needs JavaScript" in texts(with_class(tree, "pr-note"))[0]
+    assert "needs JavaScript" in texts(with_class(tree, "page-run-note"))[0]
     (fields,) = tree.iter("fieldset")
     assert "disabled" in fields.attrib
-    loose = [*with_class(tree, "pr-start"), *with_class(tree, "pr-prompt")]
+    loose = [*with_class(tree, "page-run-start"), *with_class(tree, "page-run-prompt")]
     assert all("disabled" in each.attrib for each in loose)
 
 
@@ -45,24 +45,24 @@ def test_live_every_dial_has_a_name_a_value_and_what_it_does(node: Node) -> None
     tree = node.tree("lab/view", "pageRunView", VIEW, {"live": True})
     labels = {each.attrib["for"] for each in tree.iter("label")}
     for dial in VIEW["dials"]:
-        name = f"pr-{dial['name']}"
+        name = f"page-run-{dial['name']}"
         (slider,) = (each for each in tree.iter("input") if each.get("id") == name)
         assert name in labels
         assert slider.attrib["aria-valuetext"] == dial["texts"][dial["at"]]
         assert int(slider.attrib["max"]) == len(dial["stops"]) - 1
-    assert texts(with_class(tree, "pr-dial-note")) == [dial["note"] for dial in VIEW["dials"]]
+    assert texts(with_class(tree, "page-run-dial-note")) == [dial["note"] for dial in VIEW["dials"]]
 
 
 def test_tokens_are_marked_from_where_the_two_part(node: Node) -> None:
     tree = answers(node, before=wrote("a", "b", "c"), after=wrote("a", "x"), parts=1, step=5)
-    assert texts(with_class(tree, "pr-other")) == ["b", "c", "x"]
-    assert texts(with_class(tree, "pr-who")) == ["Before", "After 5 steps"]
+    assert texts(with_class(tree, "page-run-token-differs")) == ["b", "c", "x"]
+    assert texts(with_class(tree, "page-run-answer-name")) == ["Before", "After 5 steps"]
 
 
 def test_before_the_first_run_the_start_answers_alone(node: Node) -> None:
     tree = answers(node, before=wrote("a", "b"))
-    assert with_class(tree, "pr-other") == []
-    assert "answers beside it" in texts(with_class(tree, "pr-answer-note"))[0]
+    assert with_class(tree, "page-run-token-differs") == []
+    assert "answers beside it" in texts(with_class(tree, "page-run-answer-note"))[0]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_before_the_first_run_the_start_answers_alone(node: Node) -> None:
 def test_whatever_a_model_writes_is_shown_on_its_line(
     node: Node, said: dict[str, Any], text: str
 ) -> None:
-    assert texts(with_class(answers(node, before=said), "pr-said")) == [text]
+    assert texts(with_class(answers(node, before=said), "page-run-answer-text")) == [text]
 
 
 def test_a_problem_stands_where_an_answer_would(node: Node) -> None:
@@ -92,7 +92,7 @@ def test_a_run_offers_what_can_be_done_with_it(node: Node) -> None:
         node,
         run("on"),
         run("done", **done, command="unfrozen train"),
-        run("kept", **done, kept=True),
+        run("saved", **done, saved=True),
         run("died", over=True, end={"status": "failed", "summary": {}}),
         run("cut", over=True, end=None),
         shown="done",
@@ -100,12 +100,12 @@ def test_a_run_offers_what_can_be_done_with_it(node: Node) -> None:
     items = list(tree.iter("li"))
     assert [texts(list(item.iter("button"))) for item in items] == [
         ["Show"],
-        ["Show", "Keep", "Save log", "Copy command"],
-        ["Show", "Forget", "Save log"],
-        ["Show", "Keep", "Save log"],
-        ["Show", "Keep", "Save log"],
+        ["Show", "Save in browser", "Save log", "Copy command"],
+        ["Show", "Remove from browser", "Save log"],
+        ["Show", "Save in browser", "Save log"],
+        ["Show", "Save in browser", "Save log"],
     ]
-    scores = [texts(with_class(item, "pr-run-score"))[0] for item in items]
+    scores = [texts(with_class(item, "page-run-item-score"))[0] for item in items]
     assert scores[0] == "training"
     assert scores[1].startswith("task 0.91")
     assert scores[3:] == ["failed", "ended"]

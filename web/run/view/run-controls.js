@@ -39,11 +39,11 @@ export class RunCommands extends HTMLElement {
     const [buttons, sure] = [group("Control of this run"), group("Stop the run?")];
     const question = document.createElement("span");
     question.textContent = "Stop after this step? A checkpoint is saved, and the run can be resumed later.";
-    really.classList.add("run-order-stop");
+    really.classList.add("run-command-stop");
     buttons.append(hold, save, look, stop);
     sure.append(question, really, keep);
     sure.addEventListener("keydown", ({ key }) => key === "Escape" && this.#confirm(false));
-    const status = Object.assign(document.createElement("p"), { className: "run-order-status" });
+    const status = Object.assign(document.createElement("p"), { className: "run-command-status" });
     status.setAttribute("role", "status");
     this.#parts = { hold, save, look, stop, really, keep, buttons, sure, status };
     this.replaceChildren(buttons, sure, status);
@@ -109,7 +109,7 @@ function button(text, click) {
 }
 
 function group(label) {
-  const made = Object.assign(document.createElement("div"), { className: "run-order-group" });
+  const made = Object.assign(document.createElement("div"), { className: "run-command-group" });
   made.setAttribute("role", "group");
   made.setAttribute("aria-label", label);
   return made;
@@ -150,7 +150,7 @@ export class RunStart extends HTMLElement {
     cancel.hidden = !said.loading;
     select.disabled = this.#busy;
     put(status, said.status);
-    status.classList.toggle("run-order-bad", said.bad);
+    status.classList.toggle("run-command-bad", said.bad);
     put(lines, said.lines.join("\n"));
     lines.hidden = said.lines.length === 0;
     this.#announce(control.started);
@@ -164,7 +164,7 @@ export class RunStart extends HTMLElement {
     const numbers = make("div", { className: "run-start-numbers" });
     const go = make("button", { className: "button primary", textContent: "Start the run" });
     const cancel = make("button", { className: "button", type: "button", textContent: "Cancel" });
-    const status = make("p", { className: "run-order-status" });
+    const status = make("p", { className: "run-command-status" });
     const lines = make("pre", { className: "run-start-lines", hidden: true, tabIndex: 0 });
     status.setAttribute("role", "status");
     lines.setAttribute("role", "region");
@@ -172,7 +172,7 @@ export class RunStart extends HTMLElement {
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
     cancel.addEventListener("click", () => this.#ask(() => control.cancel(control.started.name)));
-    const buttons = make("div", { className: "run-order-group" });
+    const buttons = make("div", { className: "run-command-group" });
     buttons.append(go, cancel);
     form.append(labelled("Recipe", select), numbers, buttons);
     details.append(make("summary", { textContent: "Start a run" }), form, status, lines);
