@@ -116,7 +116,7 @@ def test_numbers_that_stop_being_numbers_show_as_divergence(
     written(serve_site.runs, "nan-1", *options)
     reader.choose("live:nan-1")
     reader.wait_notice("diverged")
-    assert "stopped being a number at step 20. The test said so." in text(reader.page, ".run-state")
+    assert "became NaN or infinite at step 20. The test said so." in text(reader.page, ".run-state")
     assert text(reader.page, ".run-numbers dd >> nth=0") == "NaN"
 
 

@@ -20,9 +20,9 @@ class Control extends EventTarget {
   allowed = false;
   /** @type {Recipe[]} */
   recipes = [];
-  /** @type {Started | null} how the last start from a page stands */
+  /** @type {Started | null} how the last launch from a page stands */
   started = null;
-  #seen = "";
+  #seenRuns = "";
   #timer = 0;
   #started = false;
 
@@ -35,23 +35,23 @@ class Control extends EventTarget {
   }
 
   /** @returns {Promise<Partial<import("./commands.js").Asked>>} the command's number, or why not */
-  async tell(run, command) {
+  async send(run, command) {
     const { data, problem } = await post(`api/runs/${encodeURIComponent(run)}/control`, { command });
     if (data?.started) this.#take({ ...this, started: data.started });
     return { seq: data?.seq ?? null, problem, answered: true };
   }
 
   /** Starts a recipe with some numbers of its own; @returns {Promise<string>} why not, or "" */
-  begin(recipe, numbers) {
-    return this.#order("api/start", { recipe, numbers });
+  launch(recipe, numbers) {
+    return this.#post("api/start", { recipe, numbers });
   }
 
   /** Ends the start of `name` while it loads; @returns {Promise<string>} why not, or "" */
   cancel(name) {
-    return this.#order("api/start/cancel", { name });
+    return this.#post("api/start/cancel", { name });
   }
 
-  async #order(path, body) {
+  async #post(path, body) {
     const { data, problem } = await post(path, body);
     if (data) this.#take({ ...this, started: data.started });
     return problem;
@@ -60,8 +60,8 @@ class Control extends EventTarget {
   /** Asks again when the server comes (back), and when a run begins or ends. */
   #runnerChanged() {
     const seen = runner.state + runner.runs.map(({ id, status }) => ` ${id}=${status}`).join("");
-    if (seen === this.#seen) return;
-    this.#seen = seen;
+    if (seen === this.#seenRuns) return;
+    this.#seenRuns = seen;
     if (runner.state === "live") this.#ask();
   }
 
@@ -69,19 +69,25 @@ class Control extends EventTarget {
     clearTimeout(this.#timer);
     const { status, text } = await runner.get("api/control");
     const answer = status === 200 ? answerIn(text) : null;
-    if (answer) this.#take(answer); // else `runner` says so, and asks for us again
+    if (answer) this.#take(answer);
+    else if ((status === 0 || status >= 500) && runner.state === "live") this.#askLater();
+  }
+
+  #askLater() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#ask(), AGAIN_MS);
   }
 
   #take({ allowed = false, recipes = [], started = null }) {
     const same = JSON.stringify([allowed, recipes, started]) === JSON.stringify([this.allowed, this.recipes, this.started]);
     Object.assign(this, { allowed, recipes, started });
     const { status } = runner.runs.find(({ id }) => id === started?.run) ?? {};
-    if (started?.alive && !LIVE.includes(status)) this.#timer = setTimeout(() => this.#ask(), AGAIN_MS);
+    if (started?.alive && !LIVE.includes(status)) this.#askLater();
     if (!same) this.dispatchEvent(new Event("change"));
   }
 }
 
-/** @returns {Promise<{data: any, problem: string}>} what a command was answered; never rejects */
+/** @returns {Promise<{data: any, problem: string}>} the server's answer to a command; never rejects */
 async function post(path, body) {
   try {
     const answer = await fetch(path, {
@@ -93,9 +99,9 @@ async function post(path, body) {
     const text = await answer.text();
     if (!answer.ok) return { data: null, problem: sentence(reasonIn(text)) };
     const data = answerIn(text);
-    return { data, problem: data ? "" : "The server answered what this page cannot read: reload it." };
+    return { data, problem: data ? "" : "This page cannot read the server's answer: reload the page." };
   } catch {
-    return { data: null, problem: "The server does not answer: nothing was asked of the run." };
+    return { data: null, problem: "The server does not answer: the command was not sent." };
   }
 }
 
@@ -109,9 +115,9 @@ function reasonIn(text) {
 }
 
 function sentence(text) {
-  const words = text.trim() || "the server refused without a word";
-  return words.charAt(0).toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
+  const reason = text.trim() || "the server refused without giving a reason";
+  return reason.charAt(0).toUpperCase() + reason.slice(1) + (/[.!?]$/.test(reason) ? "" : ".");
 }
 
-/** What this page may change. */
+/** Whether and how this page may control runs. */
 export const control = new Control();

@@ -21,7 +21,7 @@ export class RunCommands extends HTMLElement {
     control.addEventListener("change", () => this.#view && this.#draw());
   }
 
-  /** Brings the buttons to the state of the view: `{run, kind, health, stream, runner}`. */
+  /** Draws the buttons for the state of the view: `{run, kind, health, stream, runner}`. */
   show(view) {
     this.#view = view;
     if (this.#parts) this.#draw();
@@ -29,12 +29,12 @@ export class RunCommands extends HTMLElement {
 
   #build() {
     const hold = button("Pause", () =>
-      hold.dataset.command === "cancel" ? this.#cancel() : this.#tell(hold.dataset.command),
+      hold.dataset.command === "cancel" ? this.#cancel() : this.#send(hold.dataset.command),
     );
-    const save = button("Save checkpoint", () => this.#tell("checkpoint"));
-    const look = button("Evaluate now", () => this.#tell("evaluate"));
+    const save = button("Save checkpoint", () => this.#send("checkpoint"));
+    const look = button("Evaluate now", () => this.#send("evaluate"));
     const stop = button("Stop…", () => this.#confirm(true));
-    const really = button("Stop the run", () => this.#confirm(false) || this.#tell("stop"));
+    const really = button("Stop the run", () => this.#confirm(false) || this.#send("stop"));
     const keep = button("Keep training", () => this.#confirm(false));
     const [buttons, sure] = [group("Control of this run"), group("Stop the run?")];
     const question = document.createElement("span");
@@ -51,22 +51,22 @@ export class RunCommands extends HTMLElement {
 
   #draw() {
     const { hold, save, look, stop, buttons, sure, status } = this.#parts;
-    const { shown, ready, paused, again, loading, can, status: said } = this.#now();
+    const { shown, ready, paused, again, loading, can, status: text } = this.#now();
     if (!shown || again) this.#asking = false;
     buttons.hidden = !shown || this.#asking;
     sure.hidden = !shown || !this.#asking;
-    const word = loading ? "Cancel" : paused || again ? "Resume" : "Pause";
-    put(hold, word);
-    hold.dataset.command = word.toLowerCase();
+    const label = loading ? "Cancel" : paused || again ? "Resume" : "Pause";
+    put(hold, label);
+    hold.dataset.command = label.toLowerCase();
     save.hidden = look.hidden = stop.hidden = again;
     const commands = [[hold, "pause"], [save, "checkpoint"], [look, "evaluate"], [stop, "stop"], [this.#parts.really, "stop"]];
     for (const [one, command] of commands) {
-      const heard = can === null || can.includes(command);
-      one.ariaDisabled = String(!ready || !heard);
-      one.title = heard ? "" : "The loop that trains this run does not support that command.";
+      const isSupported = can === null || can.includes(command);
+      one.ariaDisabled = String(!ready || !isSupported);
+      one.title = isSupported ? "" : "The loop that trains this run does not support that command.";
     }
-    put(status, said);
-    this.hidden = !shown && !said;
+    put(status, text);
+    this.hidden = !shown && !text;
   }
 
   /** Asks once before a stop; the focus goes to the question, and back. */
@@ -76,14 +76,14 @@ export class RunCommands extends HTMLElement {
     (asking ? this.#parts.keep : this.#parts.stop).focus();
   }
 
-  async #tell(command) {
+  async #send(command) {
     const { run } = this.#view;
     const { ready, again } = this.#now();
     if (!ready) return;
     const asked = { command, run: run.run, attempts: run.attempts.length, again };
     this.#asked = Object.assign(asked, { seq: null, problem: "", answered: false });
     this.#draw();
-    Object.assign(asked, await control.tell(asked.run, command));
+    Object.assign(asked, await control.send(asked.run, command));
     this.#draw();
   }
 
@@ -126,10 +126,10 @@ const LABELS = {
 
 export class RunStart extends HTMLElement {
   #parts = null;
-  #painted = "";
+  #offered = "";
   #busy = false;
   #problem = "";
-  #told = null;
+  #loadingSince = null;
 
   connectedCallback() {
     if (this.#parts) return;
@@ -138,21 +138,21 @@ export class RunStart extends HTMLElement {
     this.show();
   }
 
-  /** Brings the form to what the server allows now; `runner` is the state of the runner. */
+  /** Draws the form for what the server allows now; `runner` is the state of the runner. */
   show(runner = this.dataset.runner ?? "live") {
     this.dataset.runner = runner;
     if (!this.#parts) return;
     const { select, go, cancel, status, lines } = this.#parts;
     this.#offer();
-    const said = launchState({ runner, started: control.started, busy: this.#busy, problem: this.#problem });
-    go.ariaDisabled = String(!said.ready);
-    if (!said.loading && document.activeElement === cancel) go.focus();
-    cancel.hidden = !said.loading;
+    const launch = launchState({ runner, started: control.started, busy: this.#busy, problem: this.#problem });
+    go.ariaDisabled = String(!launch.ready);
+    if (!launch.loading && document.activeElement === cancel) go.focus();
+    cancel.hidden = !launch.loading;
     select.disabled = this.#busy;
-    put(status, said.status);
-    status.classList.toggle("run-command-bad", said.bad);
-    put(lines, said.lines.join("\n"));
-    lines.hidden = said.lines.length === 0;
+    put(status, launch.status);
+    status.classList.toggle("run-command-bad", launch.bad);
+    put(lines, launch.lines.join("\n"));
+    lines.hidden = launch.lines.length === 0;
     this.#announce(control.started);
   }
 
@@ -171,7 +171,7 @@ export class RunStart extends HTMLElement {
     lines.setAttribute("aria-label", "The last lines it printed");
     select.addEventListener("change", () => this.#fill());
     form.addEventListener("submit", (event) => this.#submit(event));
-    cancel.addEventListener("click", () => this.#ask(() => control.cancel(control.started.name)));
+    cancel.addEventListener("click", () => this.#post(() => control.cancel(control.started.name)));
     const buttons = make("div", { className: "run-command-group" });
     buttons.append(go, cancel);
     form.append(labelled("Recipe", select), numbers, buttons);
@@ -180,11 +180,11 @@ export class RunStart extends HTMLElement {
     this.replaceChildren(details);
   }
 
-  /** The recipes, when the list changed; what was chosen and typed stays if it can. */
+  /** Lists the recipes when they changed; the chosen one and the typed numbers stay if they can. */
   #offer() {
-    const painted = JSON.stringify(control.recipes);
-    if (painted === this.#painted) return;
-    this.#painted = painted;
+    const offered = JSON.stringify(control.recipes);
+    if (offered === this.#offered) return;
+    this.#offered = offered;
     const { select } = this.#parts;
     const chosen = select.value;
     const option = ({ name, problem }) => {
@@ -210,31 +210,31 @@ export class RunStart extends HTMLElement {
     if (go.ariaDisabled === "true" || this.#busy) return;
     const inputs = [...form.querySelectorAll("input")];
     const changed = inputs.filter((input) => input.value !== "" && input.value !== input.defaultValue);
-    this.#ask(() => control.begin(select.value, Object.fromEntries(changed.map(numberIn))));
+    this.#post(() => control.launch(select.value, Object.fromEntries(changed.map(numberIn))));
   }
 
-  /** Until the server has answered, nothing else is asked. */
-  async #ask(order) {
+  /** Sends one command; the form takes no other until the server has answered. */
+  async #post(command) {
     this.#busy = true;
     this.#problem = "";
     this.show();
-    this.#problem = await order();
+    this.#problem = await command();
     this.#busy = false;
     this.show();
   }
 
-  /** Makes room for the run; the focus does not fall off the page. */
+  /** Closes the form to make room for the run; the focus moves to its summary. */
   #close() {
     const { details } = this.#parts;
     if (details.contains(document.activeElement)) details.querySelector("summary").focus();
     details.open = false;
   }
 
-  /** Says once that a run which this page saw starting is there. */
+  /** Announces once, by the event "begun", that a run this page saw loading has begun. */
   #announce(started) {
-    if (started?.alive && !started.run) this.#told = started.at;
-    if (!started?.run || this.#told !== started.at) return;
-    this.#told = null;
+    if (started?.alive && !started.run) this.#loadingSince = started.at;
+    if (!started?.run || this.#loadingSince !== started.at) return;
+    this.#loadingSince = null;
     this.#close();
     this.dispatchEvent(new CustomEvent("begun", { detail: started.run, bubbles: true }));
   }
