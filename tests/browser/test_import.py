@@ -54,7 +54,7 @@ def test_a_dropped_trainer_state_becomes_a_run(dropped: RunReader) -> None:
     assert series["train/loss"]["x"] == list(range(5, 41, 5))
     assert series["train/loss"]["y"][0] == 1.8
     assert reader.state["evals"]["task"]["delta"] == [0, -1.5]
-    assert "40 steps, as Hugging Face Trainer logged them" in text(reader, ".run-state")
+    assert "40 steps, as logged by Hugging Face Trainer" in text(reader, ".run-state")
 
 
 def test_what_it_lacks_is_said_and_no_box_stays_empty(dropped: RunReader) -> None:

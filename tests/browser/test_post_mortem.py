@@ -98,7 +98,7 @@ def test_place_bound_and_settings_are_told_in_the_words_of_the_trainer(reader: R
 
 def test_the_machine_has_charts_in_its_units_and_a_line_for_every_card(reader: RunReader) -> None:
     page = reader.page
-    for title, unit in (("GPU power", "W"), ("GPU temperature", "°C"), ("Processors", "%")):
+    for title, unit in (("GPU power", "W"), ("GPU temperature", "°C"), ("CPU", "%")):
         chart = page.locator("run-view run-chart", has=page.get_by_role("heading", name=title))
         chart.scroll_into_view_if_needed()
         reaches(chart, STEPS)
@@ -116,7 +116,7 @@ def test_a_run_that_told_nothing_of_it_shows_nothing_of_it(page: Page, serve_sit
     reader.choose("live:on-a-cpu")
     reader.wait_notice("finished")
     assert page.locator("run-view .run-post-mortem").count() == 0
-    for title in ("GPU power", "Processors", "Memory of the machine"):
+    for title in ("GPU power", "CPU", "RAM"):
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_hidden()
 
 
