@@ -16,7 +16,7 @@ from typing import Any
 import transformers
 from transformers import AutoConfig
 
-from unfrozen.model import styles
+from unfrozen.model import config
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
 
@@ -89,11 +89,11 @@ def defaults_of(model_type: str) -> dict[str, Any]:
 
 def read_with(model_type: str, fields: Watched) -> None:
     """Let the reader of a type take what it wants."""
-    model_type = styles.SAME.get(model_type, model_type)
+    model_type = config.SAME.get(model_type, model_type)
     if model_type in READERS:
         READERS[model_type](model_type, fields)
     else:
-        styles.STYLES[model_type].read(model_type, fields)
+        config.STYLES[model_type].read(model_type, fields)
 
 
 def plain(value: object) -> bool:
@@ -105,8 +105,8 @@ def plain(value: object) -> bool:
 
 def table() -> dict[str, dict[str, Any]]:
     """The keys and values of every type that has a reader."""
-    nested = [t for t in styles.STYLES if t not in ("gpt2", "gpt_neox", "bert", "gpt")]
-    return {kind: defaults_of(kind) for kind in (*nested, *READERS, *styles.SAME)}
+    nested = [t for t in config.STYLES if t not in ("gpt2", "gpt_neox", "bert", "gpt")]
+    return {kind: defaults_of(kind) for kind in (*nested, *READERS, *config.SAME)}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from unfrozen.memory.adapters import adapter_inputs, inner_values, output_read, 
 from unfrozen.memory.experts import expert_saved_tensors
 from unfrozen.memory.layer_setup import LayerSetup, SavedTensor
 from unfrozen.model import Architecture
-from unfrozen.model.mixers import Latent
+from unfrozen.model.architecture import Latent
 
 
 def attention_saved_tensors(a: Architecture, setup: LayerSetup) -> list[SavedTensor]:
@@ -139,7 +139,7 @@ def layer_saved_tensors(
     else:
         items = [_norms(a, setup), *_inputs(a, setup, sparse), *attention_saved_tensors(a, setup)]
         items += expert_saved_tensors(a, setup) if sparse else [_mlp(a, setup)]
-    if a.told:
+    if a.per_layer_input:
         items.append(_told(a, setup))
     if setup.adapters:
         items.append(inner_values(setup.adapters))
@@ -202,7 +202,7 @@ def _told(a: Architecture, setup: LayerSetup) -> SavedTensor:
     the inputs of both matmuls, where these train.
     """
     c, trained = setup.compute, int(not setup.adapters)
-    size = (2 + trained) * c * a.told + trained * c * a.hidden
+    size = (2 + trained) * c * a.per_layer_input + trained * c * a.hidden
     return SavedTensor(
         "gate of the per-layer embedding", f"{2 + trained}·{c}·p + {trained * c}·h", size, True
     )
@@ -212,8 +212,8 @@ def _told_before(a: Architecture, setup: LayerSetup) -> SavedTensor:
     """What all layers are told, the norm that it came out of, and the embedding that it is of."""
     c, normalised, trained = setup.compute, 0 if setup.adapters else 4, int(not setup.adapters)
     each = f"L·(p·({c} + {4 + normalised}) + 4) + {trained * c}·h"
-    size = a.layers * (a.told * (c + 4 + normalised) + 4) + trained * c * a.hidden
-    return SavedTensor("per-layer embeddings", each, size if a.told else 0, True)
+    size = a.layers * (a.per_layer_input * (c + 4 + normalised) + 4) + trained * c * a.hidden
+    return SavedTensor("per-layer embeddings", each, size if a.per_layer_input else 0, True)
 
 
 def norm_bytes(a: Architecture, setup: LayerSetup, width: int, rows: int = 1) -> int:

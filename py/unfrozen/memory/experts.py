@@ -74,7 +74,7 @@ def _routing(a: Architecture, experts: Experts, e: int) -> int:
     if experts.router == "gpt_oss":  # the scores of the chosen alone
         return 40 * t + 2 * e * t
     if experts.router == "sigmoid":  # fp32 scores of the input in fp32, groups of them, a mask
-        groups = 16 * experts.groups + 8 * experts.kept_groups
+        groups = 16 * experts.groups + 8 * experts.top_groups
         cast = 0 if a.model_type == "minimax_m2" else cast
         return cast + 5 * experts.count + 40 * t + groups + 4
     if a.model_type == "deepseek_v2":  # the same in fp32, without groups
@@ -101,7 +101,7 @@ def expert_workspace(
     t, f, e, h = experts.per_token, experts.ffn, setup.stream, a.hidden // whole_ranks
     w = setup.in_experts
     wide = 4 if a.model_type == "mixtral" or (w < e and _has_wide_shares(a)) else w
-    last = experts.held * experts.held_ffn * a.hidden
+    last = experts.local_count * experts.local_ffn * a.hidden
     p = setup.padding * t
     points = [
         (0, 3 * wide * t * h + e * h, 0, 0),

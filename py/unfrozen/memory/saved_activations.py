@@ -42,7 +42,7 @@ from unfrozen.memory.experts import dispatched_bytes
 from unfrozen.memory.layer_setup import Adapters, LayerSetup, SavedTensor
 from unfrozen.memory.points import Point
 from unfrozen.model import Architecture, ModelConfig
-from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
+from unfrozen.model.architecture import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
 
 
 def is_transformer_layer(a: Architecture) -> bool:

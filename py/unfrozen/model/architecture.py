@@ -1,17 +1,149 @@
-"""What a decoder-only model is made of: sizes, and the choices that change its tensors.
+"""What a model is made of: sizes, and the choices that change its tensors.
 
 Shapes: D width, H heads, K kv heads, d head dimension, F ffn, V vocabulary, L layers, E experts.
+Widths of a mixer, which stands in place of attention, are numbers a token; each knows its share on
+one of several tensor-parallel ranks.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from unfrozen.errors import ModelError
 from unfrozen.model.blueprint import Blueprint, Tensor
-from unfrozen.model.mixers import Delta, Dual, Latent, Mixer, Selective, Vision
+
+
+class Latent(NamedTuple):
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+
+    `q_rank` is 0 where queries are not compressed; `nope` and `rope` are dimensions of a head
+    without and with positions, `value` those of a value.
+    """
+
+    heads: int
+    q_rank: int
+    kv_rank: int
+    nope: int
+    rope: int
+    value: int
+
+    def split(self, ranks: int) -> Latent:
+        """Heads are shared; the compressed vectors stay whole."""
+        return self._replace(heads=-(-self.heads // ranks))
+
+
+class Selective(NamedTuple):
+    """Mamba's selective state space (arXiv 2312.00752, section 3): `inner` channels with `state`
+    numbers each, steps from `rank` numbers, a convolution over `conv` tokens.
+    """
+
+    inner: int
+    state: int
+    rank: int
+    conv: int
+    normed: bool = False  # steps, B and C pass norms (Jamba)
+
+    def split(self, ranks: int) -> Selective:
+        """Channels are shared."""
+        return self._replace(inner=-(-self.inner // ranks))
+
+
+class Dual(NamedTuple):
+    """Mamba-2 (arXiv 2405.21060): heads of a state space, computed in chunks."""
+
+    heads: int
+    head_dim: int
+    state: int
+    groups: int
+    conv: int
+    chunk: int
+    normed: bool = True  # its output passes a gated norm
+
+    @property
+    def inner(self) -> int:
+        """Channels."""
+        return self.heads * self.head_dim
+
+    @property
+    def convolved(self) -> int:
+        """Numbers that pass the convolution: x, B and C."""
+        return self.inner + 2 * self.groups * self.state
+
+    def split(self, ranks: int) -> Dual:
+        """Heads and groups are shared."""
+        groups = max(1, self.groups // ranks)
+        return self._replace(heads=-(-self.heads // ranks), groups=groups)
+
+
+class Delta(NamedTuple):
+    """The gated delta rule (arXiv 2412.06464), as Qwen3-Next runs it."""
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    conv: int
+    joined: bool = True  # q, k, v and z of one matrix
+
+    @property
+    def keys(self) -> int:
+        """Width of the queries, and of the keys."""
+        return self.key_heads * self.key_dim
+
+    @property
+    def values(self) -> int:
+        """Width of the values, and of the gate."""
+        return self.value_heads * self.value_dim
+
+    def split(self, ranks: int) -> Delta:
+        """Heads are shared."""
+        keys, values = -(-self.key_heads // ranks), -(-self.value_heads // ranks)
+        return self._replace(key_heads=keys, value_heads=values)
+
+
+class Convolution(NamedTuple):
+    """A short gated convolution as wide as the model (LFM2)."""
+
+    width: int
+    conv: int
+
+    def split(self, ranks: int) -> Convolution:
+        """Channels are shared."""
+        return self._replace(width=-(-self.width // ranks))
+
+
+class Absent(NamedTuple):
+    """Nothing: the layer is a feed-forward part alone (Nemotron-H)."""
+
+    def split(self, _: int) -> Absent:
+        """Nothing is shared."""
+        return self
+
+
+Mixer = Latent | Selective | Dual | Delta | Convolution | Absent
+
+
+class Vision(NamedTuple):
+    """A vision transformer and what follows it.
+
+    `patches` are what the tower sees of one picture at its usual size, `tokens` what the language
+    model reads of it. `parameters` are those of tower and projector together, `projector` those of
+    what stands between the two. `fixed` towers see pictures of one size only.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    patches: int
+    tokens: int
+    parameters: int
+    projector: int
+    gated: bool = False
+    fixed: bool = True
+
 
 __all__ = ["Architecture", "Experts", "Tensor", "divided"]
 
@@ -33,10 +165,10 @@ ENCODERS: Final = (
     "mt5",
     "umt5",
 )
-"""Model types with another task than the next word; `unfrozen.model.families` reads them."""
+"""Model types with another task than next-token prediction; see `unfrozen.model.families`."""
 
 FUSED_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
-"""Models whose blocks `gpu_runner.model.fused_blocks` has written as operations that keep less."""
+"""Models whose blocks `gpu_runner.model.fused_blocks` has written as operations that save less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +186,17 @@ class Experts:
     router: str = "softmax"  # how it scores: see `unfrozen.memory.experts`
     gated: bool = True  # gate and up, or up alone
     groups: int = 0  # of experts, of which a token's are chosen first
-    kept_groups: int = 0
-    sharers: int = 1  # cards that share the experts out, each with some of them whole
-    widths: tuple[int, int] = (1, 1)  # cards that divide `ffn`, and those that divide weights
+    top_groups: int = 0
+    expert_parallel: int = 1  # GPUs that each hold some of the experts whole
+    widths: tuple[int, int] = (1, 1)  # GPUs that divide `ffn`, and those that divide weights
 
     @property
-    def held(self) -> int:
-        """How many of the experts a card holds."""
-        return self.count // self.sharers
+    def local_count(self) -> int:
+        """How many of the experts a GPU holds."""
+        return self.count // self.expert_parallel
 
     @property
-    def held_ffn(self) -> int:
+    def local_ffn(self) -> int:
         """Width of the weights of one of them."""
         return self.ffn * self.widths[0] // self.widths[1]
 
@@ -124,13 +256,13 @@ class Architecture:
     feeds: bool = True  # a feed-forward part follows
     sinks: bool = False  # a further score a head that no value answers (gpt-oss)
     gates_output: bool = False  # the attention's output passes a gate as wide (Qwen3-Next)
-    told: int = 0  # width of what each layer is told of a token beside the stream (Gemma 4)
+    per_layer_input: int = 0  # width of each layer's own embedding of a token (Gemma 3n, 4)
     blueprint: Blueprint | None = None  # the tensors, where no style writes them
     variants: tuple[Architecture, ...] = ()  # the kinds of layers, where attention differs
     order: tuple[int, ...] = ()  # which of them each layer is
     windows: tuple[int, ...] = ()  # positions that each layer attends to, 0 for all; () all do
-    vision: Vision | None = None  # the tower that sees pictures
-    estimated: str = ""  # what of its activations is not known exactly, in words
+    vision: Vision | None = None  # the vision encoder
+    estimated: str = ""  # what of its activations is not known exactly, as text
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -175,7 +307,7 @@ class Architecture:
         return self.vocab * self.hidden if self.has_embedding else 0
 
     @property
-    def scored(self) -> tuple[int, int]:
+    def score_widths(self) -> tuple[int, int]:
         """Widths of all heads whose products are the scores, and whose sum the scores weigh; 0
         where a layer has no scores.
         """
@@ -189,7 +321,7 @@ class Architecture:
         """Widths of the keys and of the values, as attention reads them."""
         if self.mixer is None or self.beside:
             return self.kv_width, self.kv_width
-        return self.scored
+        return self.score_widths
 
     @property
     def q_width(self) -> int:
@@ -208,27 +340,29 @@ class Architecture:
 
     @property
     def guesses(self) -> str:
-        """What of its activations is estimated, in words; empty where all of it is known."""
+        """What of its activations is estimated, as text; empty where all of it is known."""
         mixers = {type(layer.mixer) for layer in (self, *self.variants)}
         if mixers & {Selective, Dual}:
             return self.estimated or "its state spaces"
         if Delta in mixers:
             return self.estimated or "its linear attention"
         return self.estimated or (
-            "what its tower keeps of pictures, left out here" if self.vision else ""
+            "what its vision encoder saves for backward, left out here" if self.vision else ""
         )
 
-    def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> Architecture:
+    def split(self, ranks: int, expert_parallel: int = 1, own: int | None = None) -> Architecture:
         """The share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and vocabulary.
 
         Ranks that outnumber the kv heads hold a copy of one each; the vocabulary is padded to a
-        multiple of 128 a rank, as Megatron does. `sharers` ranks share the experts out, and `own`
-        ranks the matrices of one (None: as many as of the rest). Raises ModelError where a size
-        does not divide.
+        multiple of 128 a rank, as Megatron does. `expert_parallel` ranks shard the experts, and
+        `own` ranks the matrices of one (None: as many as of the rest). Raises ModelError where a
+        size does not divide.
         """
-        if self.experts and (sharers > 1 or (own or ranks) != ranks):
-            shared_out = replace(self.experts, sharers=sharers, widths=(ranks, own or ranks))
-            return replace(self, experts=shared_out).split(ranks)
+        if self.experts and (expert_parallel > 1 or (own or ranks) != ranks):
+            sharded = replace(
+                self.experts, expert_parallel=expert_parallel, widths=(ranks, own or ranks)
+            )
+            return replace(self, experts=sharded).split(ranks)
         if ranks == 1:
             return self
         sizes = {"num_attention_heads": self.heads, "intermediate_size": self.ffn}

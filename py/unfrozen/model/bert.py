@@ -1,4 +1,4 @@
-"""BERT with a head of classes or of words: post-norm encoder, learned positions, token types, GELU.
+"""BERT with a classification or a masked-language-model head: a post-norm encoder.
 
 Names, order and defaults are those of BertForSequenceClassification in transformers 5, with two
 classes where a config.json names none, as there; one that names BertForMaskedLM has that head.
@@ -66,7 +66,7 @@ def layer(a: Architecture, index: int) -> Iterator[Tensor]:
 
 
 def after(a: Architecture) -> Iterator[Tensor]:
-    """The pooler and the classifier, or the head over the words, tied to the embedding."""
+    """The pooler and the classifier, or the masked-language-model head, tied to the embedding."""
     if not a.labels:
         at = "cls.predictions"
         yield Tensor(f"{at}.bias", (a.vocab,), 0, vocabulary=True)

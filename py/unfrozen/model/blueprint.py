@@ -49,7 +49,7 @@ class Blueprint:
 
     `at` is the name of a layer with {} for its number, or such names with the layers they begin at;
     `order` the kind of each layer. `towers`
-    are the tensors of `before` whose names begin so: what sees pictures, and not words.
+    are the tensors of `before` whose names begin so: the vision encoder.
     """
 
     __slots__ = ("_hash", "after", "at", "before", "kinds", "order", "towers")
@@ -87,7 +87,7 @@ class Blueprint:
             yield replace(tensor, name=f"{at}.{tensor.name}")
 
     def is_tower(self, tensor: Tensor) -> bool:
-        """Whether a tensor belongs to what sees pictures."""
+        """Whether a tensor belongs to the vision encoder."""
         return bool(self.towers) and tensor.name.startswith(self.towers)
 
     def without_towers(self) -> Blueprint:

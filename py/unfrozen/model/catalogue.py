@@ -45,5 +45,5 @@ def find(name: str) -> PublishedModel:
             return published
     names = {hub_id.partition("/")[2].lower(): hub_id for hub_id in CATALOGUE}
     near = get_close_matches(wanted.rpartition("/")[2], names, n=3, cutoff=0.4)
-    shown = ", ".join(names[key] for key in near) or ", ".join(CATALOGUE)
-    raise PlanError("model", name, "this model is not in the catalogue", f"did you mean {shown}")
+    matches = ", ".join(names[key] for key in near) or ", ".join(CATALOGUE)
+    raise PlanError("model", name, "this model is not in the catalogue", f"did you mean {matches}")

@@ -1,18 +1,157 @@
-"""From a Hugging Face config.json to the exact tensors of the model it names."""
+"""From a Hugging Face config.json to the exact tensors of the model that it names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
-from unfrozen.model.architecture import Architecture, Tensor
-from unfrozen.model.shared_out import copied_head, held, of_experts
-from unfrozen.model.styles import STYLES, SUPPORTED, read
+from unfrozen.model import bert, gpt2, gpt_neox, llama, megatron
+from unfrozen.model.architecture import ENCODERS, Architecture, Experts, Tensor
+from unfrozen.model.attention_windows import windows
+from unfrozen.model.blueprint import Blueprint
+from unfrozen.model.families import READERS
+from unfrozen.model.fields import Fields
+from unfrozen.model.vision_language import WRAPPERS
 
-__all__ = ["SUPPORTED", "Kind", "ModelConfig"]
+
+class _TensorList(NamedTuple):
+    """How one module reads a config.json, and lists the tensors of its models."""
+
+    read: Callable[[str, Fields], Architecture]
+    before: Callable[[Architecture], Iterator[Tensor]]
+    layer: Callable[[Architecture, int], Iterator[Tensor]]
+    after: Callable[[Architecture], Iterator[Tensor]]
+
+
+STYLES: Final[dict[str, _TensorList]] = {
+    model_type: _TensorList(style.read, style.before, style.layer, style.after)
+    for style in (llama, gpt2, gpt_neox, bert, megatron)
+    for model_type in style.MODEL_TYPES
+}
+
+SAME: Final = {
+    "kimi_k2": "deepseek_v3",
+    "minicpm": "llama",
+    "qwen2_vl_text": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "glm4v_text": "glm4",
+    "glm4v_moe_text": "glm4_moe",
+}
+"""Types whose tensors are, but for defaults, those of another."""
+
+CONFIG_DEFAULTS: Final[dict[str, dict[str, object]]] = read_json("model/defaults.json")["defaults"]
+"""By model type and key, what transformers takes for a key that a config.json leaves out."""
+
+SUPPORTED: Final = (*STYLES, *READERS, *SAME, *WRAPPERS)
+"""Every `model_type` that can be counted exactly."""
+
+# the heads that are counted, by the names of transformers' classes
+_HEADS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_CLASSIFIERS: Final = ("ForSequenceClassification", "ForMaskedLM", "ForPreTraining", "BertModel")
+_MASKED: Final = ("ForMaskedLM", "Model", "ForPreTraining")
+_NAMED: Final = 16  # of them in a message
+_SIZES: Final = ("hidden_size", "num_hidden_layers", "vocab_size", "d_model", "dim", "n_layer")
+
+
+def read_architecture(config: Mapping[str, object]) -> Architecture:
+    """The architecture of a raw config.json. Raises ModelError for one that cannot be counted."""
+    return _read(_model_type(config), config)
+
+
+def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
+    """The architecture of a config; one that is nested in another may leave out what is usual."""
+    known: Mapping[str, object] = CONFIG_DEFAULTS.get(model_type, {})
+    model_type = SAME.get(model_type, model_type)
+    if model_type in WRAPPERS and not _is_text_alone(config):
+        text = WRAPPERS[model_type].text(config)
+        kind = str(text["model_type"])
+        if kind not in SAME and kind not in STYLES and kind not in READERS:
+            raise _unknown("text_config.model_type", kind)
+        inner = with_blueprint(_read(kind, text, nested=True))
+        return WRAPPERS[model_type].read(Fields(config), inner)
+    if model_type in WRAPPERS:
+        text = WRAPPERS[model_type].text(config)
+        return _read(str(text["model_type"]), text, nested=True)
+    if not nested:  # a file that names no size is not the file of a model
+        known = {key: value for key, value in known.items() if key not in _SIZES}
+    fields = Fields(config, known if nested or model_type in READERS else {})
+    reader = READERS[model_type] if model_type in READERS else STYLES[model_type].read
+    found = reader(model_type, fields)
+    return replace(found, windows=windows(model_type, fields, found.layers))
+
+
+def _is_text_alone(config: Mapping[str, object]) -> bool:
+    """Whether the file of a vision-language model says that it is of its language model only."""
+    classes = config.get("architectures")
+    return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith("ForCausalLM")
+
+
+def with_blueprint(a: Architecture) -> Architecture:
+    """The architecture with its tensors listed, which a larger model puts under its own names."""
+    if a.blueprint:
+        return a
+    style = STYLES[a.model_type]
+    order = [int(a.is_sparse(index)) for index in range(a.layers)]
+    at = "model.layers.{}"
+    kinds = []
+    for kind in (0, 1):
+        index = order.index(kind) if kind in order else 0
+        prefix = f"{at.format(index)}."
+        layer = style.layer(a, index)
+        kinds.append([replace(t, name=t.name.removeprefix(prefix)) for t in layer])
+    return replace(a, blueprint=Blueprint(style.before(a), kinds, order, style.after(a), at))
+
+
+def _model_type(config: Mapping[str, object]) -> str:
+    value = config.get("model_type")
+    if value is None:
+        raise ModelError("model_type", "nothing", "config.json must name its model type", _remedy())
+    if not isinstance(value, str) or value not in SUPPORTED:
+        raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
+    classes = config.get("architectures")
+    if not (isinstance(classes, list) and classes):
+        return value
+    heads: tuple[str, ...] = _CLASSIFIERS if value == "bert" else _HEADS
+    heads += _MASKED if value in ENCODERS else ()
+    if value not in WRAPPERS and not str(classes[0]).endswith(heads):
+        bound = "only causal language models are counted, and this class has another head"
+        raise ModelError("architectures", classes[0], bound, "name the …ForCausalLM class")
+    return value
+
+
+def _unknown(key: str, value: object, inside: bool = False) -> ModelError:
+    bound = "this architecture cannot be counted exactly yet"
+    remedy = f"pass its text_config alone; {_remedy()}" if inside else _remedy()
+    return ModelError(key, value, bound, remedy)
+
+
+def _remedy() -> str:
+    return f"supported are {', '.join(SUPPORTED[:_NAMED])} and {len(SUPPORTED) - _NAMED} more"
+
+
+def copied_head(a: Architecture) -> Tensor:
+    """The head of a stage whose model ties it to an embedding that another stage holds."""
+    return Tensor("lm_head.weight", (a.vocab, a.hidden))
+
+
+def is_expert_stack(tensor: Tensor) -> bool:
+    """Whether a tensor stacks a matrix of each expert."""
+    return ".experts." in tensor.name
+
+
+def local_experts(tensor: Tensor, experts: Experts) -> Tensor:
+    """A stack of matrices of all experts cut to those, and to the width, that a GPU holds."""
+    shape, wide = [experts.local_count, *tensor.shape[1:]], (experts.ffn, 2 * experts.ffn)
+    cut = next((place for place, size in enumerate(shape) if place and size in wide), 0)
+    if cut:  # exactly one, where the model is as wide as an expert
+        shape[cut] = shape[cut] // experts.ffn * experts.local_ffn
+    return Tensor(tensor.name, tuple(shape))
 
 
 class Kind(NamedTuple):
@@ -52,7 +191,7 @@ class ModelConfig:
         """
         if not isinstance(config, Mapping):
             raise ModelError("model", config, "it must be an object", "pass a config.json")
-        return cls(read(config))
+        return cls(read_architecture(config))
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -76,7 +215,7 @@ class ModelConfig:
 
     @cached_property
     def tower_parameters(self) -> int:
-        """Of them, those of what sees pictures."""
+        """Of them, those of the vision encoder and its projector."""
         written = self.architecture.blueprint
         if written is None:
             return 0
@@ -88,7 +227,7 @@ class ModelConfig:
         """Parameters of all experts that tokens are routed to."""
         sparse = [kind for kind in self.kinds if kind.sparse]
         layers = ((kind.layers, self.layer_tensors(kind.first)) for kind in sparse)
-        return sum(n * sum(t.size for t in layer if of_experts(t)) for n, layer in layers)
+        return sum(n * sum(t.size for t in layer if is_expert_stack(t)) for n, layer in layers)
 
     @cached_property
     def num_tensors(self) -> int:
@@ -152,23 +291,23 @@ class ModelConfig:
 
     @property
     def language(self) -> ModelConfig:
-        """Its language model, beside what sees pictures and does not train."""
+        """Its language model, beside its frozen vision encoder."""
         return _language(self) if self.tower_parameters else self
 
-    def split(self, ranks: int, sharers: int = 1, own: int | None = None) -> ModelConfig:
+    def split(self, ranks: int, expert_parallel: int = 1, own: int | None = None) -> ModelConfig:
         """What one of `ranks` tensor-parallel ranks holds; ModelError where sizes do not divide.
 
-        `sharers` and `own` ranks share out the experts and each of them, see `Architecture.split`.
+        See `Architecture.split` for `expert_parallel` and `own`.
         """
-        alone = ranks == sharers == (own or 1) == 1
-        return self if alone else _split(self, ranks, sharers, own)
+        alone = ranks == expert_parallel == (own or 1) == 1
+        return self if alone else _split(self, ranks, expert_parallel, own)
 
     def only(self, layers: tuple[int, ...], *, embedding: bool, head: bool) -> ModelConfig:
         """These layers of the model, with or without what stands at its ends."""
         return _part(self, layers, embedding, head)
 
     def layer_tensors(self, index: int) -> tuple[Tensor, ...]:
-        """The tensors of layer `index`, from 0; of experts that are shared out those of a card."""
+        """The tensors of layer `index`, from 0; of sharded experts those of one GPU."""
         return tuple(self._layer(index))
 
     def layer_parameters(self, index: int) -> int:
@@ -178,8 +317,8 @@ class ModelConfig:
     def _key(self, index: int) -> object:
         """What tells layers of different tensors, or different sizes, apart."""
         a = self.architecture
-        drawn = a.blueprint.order[a.number(index)] if a.blueprint else 0
-        return drawn, a.order[index] if a.order else 0, a.is_sparse(index)
+        kind = a.blueprint.order[a.number(index)] if a.blueprint else 0
+        return kind, a.order[index] if a.order else 0, a.is_sparse(index)
 
     @cached_property
     def _sizes(self) -> dict[object, int]:
@@ -210,14 +349,19 @@ class ModelConfig:
         else:
             tensors = STYLES[a.model_type].layer(a, index)
         experts = a.experts
-        if experts is None or (experts.sharers == 1 and experts.widths[0] == experts.widths[1]):
+        if experts is None or (
+            experts.expert_parallel == 1 and experts.widths[0] == experts.widths[1]
+        ):
             return tensors
-        return (held(tensor, experts) if of_experts(tensor) else tensor for tensor in tensors)
+        return (
+            local_experts(tensor, experts) if is_expert_stack(tensor) else tensor
+            for tensor in tensors
+        )
 
 
 @lru_cache(maxsize=1024)
-def _split(model: ModelConfig, ranks: int, sharers: int, own: int | None) -> ModelConfig:
-    return replace(model, architecture=model.architecture.split(ranks, sharers, own))
+def _split(model: ModelConfig, ranks: int, expert_parallel: int, own: int | None) -> ModelConfig:
+    return replace(model, architecture=model.architecture.split(ranks, expert_parallel, own))
 
 
 @lru_cache(maxsize=4096)

@@ -143,8 +143,8 @@ class Fields:
             raise ModelError(name, value, bound, "copy it from the model's config.json")
         return value
 
-    def words(self, name: str, known: tuple[str, ...]) -> list[str] | None:
-        """A list of words of `known`, None where the key is missing; ModelError otherwise."""
+    def known_names(self, name: str, known: tuple[str, ...]) -> list[str] | None:
+        """A list of names among `known`, None where the key is missing; ModelError otherwise."""
         _, value = self._first((name,))
         if value is None:
             return None
@@ -155,8 +155,8 @@ class Fields:
         return found
 
     def kinds(self, name: str, layers: int, known: tuple[str, ...]) -> list[str] | None:
-        """As `words`, one for each layer."""
-        value = self.words(name, known)
+        """As `known_names`, one for each layer."""
+        value = self.known_names(name, known)
         if value is not None and len(value) != layers:
             bound = f"it must name the kind of each of {layers} layers"
             raise ModelError(name, value, bound, "copy it from the model's config.json")
@@ -209,5 +209,5 @@ class Fields:
                 if source.get(name) is not None:
                     return name, source[name]
             if any(name in source for name in names):
-                break  # null is said, and no default
+                break  # the key is null, and has no default
         return names[0], None

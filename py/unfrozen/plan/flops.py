@@ -17,7 +17,7 @@ from functools import lru_cache
 from unfrozen.job import Job
 from unfrozen.memory import adapters
 from unfrozen.model import Architecture
-from unfrozen.model.windows import seen_share
+from unfrozen.model.attention_windows import seen_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def layer_matrices(a: Architecture) -> int:
 def score_widths(a: Architecture) -> int:
     """Widths of queries and of values, summed over all layers that have scores."""
     if not a.variants:
-        return a.layers * sum(a.scored)
-    return sum(sum(a.of_layer(index).scored) for index in range(a.layers))
+        return a.layers * sum(a.score_widths)
+    return sum(sum(a.of_layer(index).score_widths) for index in range(a.layers))
 
 
 def flops(job: Job) -> Flops:

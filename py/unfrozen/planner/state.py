@@ -26,7 +26,7 @@ from unfrozen.job.recipe import RECIPE_SETTINGS
 from unfrozen.job.settings import Setting
 from unfrozen.model import SUPPORTED
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.model.styles import CONFIG_DEFAULTS
+from unfrozen.model.config import CONFIG_DEFAULTS
 from unfrozen.planner.runner import SHARDED, runner_defaults
 from unfrozen.reader.typed import Unread, read_number
 from unfrozen.schema.address import readable, settings

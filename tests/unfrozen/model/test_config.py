@@ -17,7 +17,7 @@ from transformers import (
 
 from unfrozen.model import SUPPORTED, ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.model.towers import WRAPPERS
+from unfrozen.model.vision_language import WRAPPERS
 
 SAME = {"kimi_k2": "deepseek_v3"}  # a type of its owner's, whose code is DeepSeek's
 MASKED = ("bert", "roberta", "modernbert")

@@ -1,19 +1,13 @@
-"""Families of models, each with its tensors; all of one type are read by one module.
+"""Families of models that list their tensors in a blueprint; one module reads all of one type.
 
 Reading order:
 
-1. `dense` — decoders with Llama's layer and other norms, biases and products
-2. `sparse` — mixtures of experts
-3. `latent` — DeepSeek's attention
-4. `gemma` — Gemma 3n and 4
-5. `mamba` — state spaces alone
-6. `hybrid` — state spaces and attention
-7. `zamba` — … with shared blocks
-8. `delta` — linear attention or short convolutions, and attention
-9. `older` — Falcon, BLOOM, OPT, GPT-J
-10. `encoders` — masked-language models
-11. `t5` — encoder and decoder
-12. `cross` — layers that look at a picture
+1. `dense` — decoders with Llama's layer and other norms, biases and projections
+2. `sparse` — mixtures of experts, and latent attention
+3. `gemma` — Gemma 3n and 4
+4. `state_space` — state spaces, linear attention, and hybrids with attention
+5. `earlier_gpt` — Falcon, BLOOM, OPT, GPT-J, CodeGen, BigCode, MPT
+6. `encoders` — masked-language models, and T5
 """
 
 from __future__ import annotations
@@ -22,38 +16,25 @@ from collections.abc import Callable
 from typing import Final
 
 from unfrozen.model.architecture import Architecture
-from unfrozen.model.families import (
-    cross,
-    delta,
-    dense,
-    encoders,
-    gemma,
-    hybrid,
-    latent,
-    mamba,
-    older,
-    sparse,
-    t5,
-    zamba,
-)
+from unfrozen.model.families import dense, earlier_gpt, encoders, gemma, sparse, state_space
 from unfrozen.model.fields import Fields
 
 READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
-    model_type: family.read
-    for family in (
-        dense,
-        sparse,
-        latent,
-        gemma,
-        mamba,
-        hybrid,
-        zamba,
-        delta,
-        older,
-        encoders,
-        t5,
-        cross,
+    model_type: read
+    for model_types, read in (
+        (dense.MODEL_TYPES, dense.read),
+        (sparse.MODEL_TYPES, sparse.read),
+        (sparse.LATENT_TYPES, sparse.read_latent),
+        (gemma.MODEL_TYPES, gemma.read),
+        (state_space.MAMBA_TYPES, state_space.read_mamba),
+        (state_space.HYBRID_TYPES, state_space.read_hybrid),
+        (state_space.ZAMBA_TYPES, state_space.read_zamba),
+        (state_space.LINEAR_TYPES, state_space.read_linear),
+        (earlier_gpt.MODEL_TYPES, earlier_gpt.read),
+        (encoders.MODEL_TYPES, encoders.read),
+        (encoders.T5_TYPES, encoders.read_t5),
+        (dense.MLLAMA_TYPES, dense.read_mllama),
     )
-    for model_type in family.MODEL_TYPES
+    for model_type in model_types
 }
 """How each `model_type` is read whose tensors a blueprint lists."""

@@ -1,7 +1,8 @@
-"""Dense decoders beside Llama's own: the same layer with other norms, biases and products.
+"""Dense decoders beside Llama's own: the same layer with other norms, biases and projections.
 
 What a family chooses stands in `_LAYOUTS`; names, order and defaults are those of transformers 5.24
-(`modeling_*.py` and `configuration_*.py` of each).
+(`modeling_*.py` and `configuration_*.py` of each). Some layers of Llama 3.2 Vision's language model
+attend to the picture instead of the text.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, TypedDict
 
-from unfrozen.model import parts
+from unfrozen.model import modules
 from unfrozen.model.architecture import Architecture, NormKind, NormPlaces, QkNorm, divided
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.fields import MOST_LAYERS, Fields
@@ -151,15 +152,15 @@ def read(model_type: str, fields: Fields) -> Architecture:
     norms = choice.get("norms", PRE)
     if model_type == "stablelm" and a.parallel_residual:
         norms = norms[:1]
-    weights = [t for name in norms for t in parts.norm(name, a.hidden, a.norm == "layer")]
+    weights = [t for name in norms for t in modules.norm(name, a.hidden, a.norm == "layer")]
     layer = [*attend(a, choice), *feed(a, choice), *weights]
     return _with(a, choice, layer)
 
 
 def _with(a: Architecture, choice: Traits, layer: list[Tensor]) -> Architecture:
-    last = parts.norm(f"model.{choice.get('final', 'norm')}", a.hidden, a.norm == "layer")
-    end = parts.head(a.tied, a.vocab, a.hidden, choice.get("head_bias", False))
-    before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
+    last = modules.norm(f"model.{choice.get('final', 'norm')}", a.hidden, a.norm == "layer")
+    end = modules.head(a.tied, a.vocab, a.hidden, choice.get("head_bias", False))
+    before = modules.embedding("model.embed_tokens", a.vocab, a.hidden)
     return replace(a, blueprint=Blueprint(before, [layer], [0] * a.layers, [*last, *end]))
 
 
@@ -185,9 +186,9 @@ def sizes(
         tied=fields.flag("tie_word_embeddings", False),
         activation=fields.word("hidden_act", "hidden_activation", default="silu"),
         gated=not plain,
-        qkv_bias=told(fields, choice.get("bias", "")),
-        out_bias=told(fields, choice.get("out_bias", "")),
-        mlp_bias=told(fields, choice.get("mlp_bias", "")),
+        qkv_bias=has_bias(fields, choice.get("bias", "")),
+        out_bias=has_bias(fields, choice.get("out_bias", "")),
+        mlp_bias=has_bias(fields, choice.get("mlp_bias", "")),
         qk_norm=_qk_norm(fields, choice),
         norm=choice.get("norm", "rms"),
         norm_places=choice.get("norm_places", "pre"),
@@ -210,7 +211,7 @@ def _parallel(model_type: str, fields: Fields, choice: Traits) -> bool:
     return choice.get("parallel", False)
 
 
-def told(fields: Fields, key: str) -> bool:
+def has_bias(fields: Fields, key: str) -> bool:
     """Whether a bias is there: "always", never for "", or as the config says."""
     return key == "always" or (bool(key) and fields.flag(key, False))
 
@@ -225,7 +226,7 @@ def attend(a: Architecture, choice: Traits) -> list[Tensor]:
     """The matrices of attention, and the norms of queries and keys after them."""
     names = ("q_proj", "k_proj", "v_proj", choice.get("out", "o_proj"))
     heads = a.heads, a.kv_heads, a.head_dim
-    found = parts.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias, names)
+    found = modules.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias, names)
     if a.model_type == "helium":  # whose output is square
         found[-1] = replace(found[-1], shape=(a.hidden, a.hidden))
     if a.qk_norm == "none":
@@ -235,10 +236,10 @@ def attend(a: Architecture, choice: Traits) -> list[Tensor]:
         if a.norm == "layer_scaled":  # a row for each head
             found.append(Tensor(f"{at}.weight", (count, a.head_dim), 0))
         elif "{}" in at:
-            found += [t for i in range(count) for t in parts.norm(at.format(i), a.head_dim)]
+            found += [t for i in range(count) for t in modules.norm(at.format(i), a.head_dim)]
         else:
             width = a.head_dim if a.qk_norm == "head" else count * a.head_dim
-            found += parts.norm(at, width, a.norm == "layer")
+            found += modules.norm(at, width, a.norm == "layer")
     return found
 
 
@@ -247,10 +248,35 @@ def feed(a: Architecture, choice: Traits) -> list[Tensor]:
     kind = choice.get("mlp", "gated")
     if kind == "plain":
         names = choice.get("mlp_names", ("up_proj", "down_proj"))
-        return parts.plain("mlp", a.hidden, a.ffn, a.mlp_bias, names)
+        return modules.plain("mlp", a.hidden, a.ffn, a.mlp_bias, names)
     if kind == "gate_up":
         return [
-            *parts.linear("mlp.gate_up_proj", 2 * a.ffn, a.hidden, a.mlp_bias, 0),
-            *parts.linear("mlp.down_proj", a.hidden, a.ffn, a.mlp_bias, 1),
+            *modules.linear("mlp.gate_up_proj", 2 * a.ffn, a.hidden, a.mlp_bias, 0),
+            *modules.linear("mlp.down_proj", a.hidden, a.ffn, a.mlp_bias, 1),
         ]
-    return parts.gated("mlp", a.hidden, a.ffn, a.mlp_bias)
+    return modules.gated("mlp", a.hidden, a.ffn, a.mlp_bias)
+
+
+MLLAMA_TYPES: Final = ("mllama_text_model",)
+_SPARE: Final = 8  # rows of the embedding beyond the vocabulary, for pictures
+
+
+def read_mllama(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by its config; raises ModelError."""
+    a = replace(sizes(model_type, fields, {}), estimated="its layers that look at pictures")
+    looks = fields.numbers("cross_attention_layers", [3, 8, 13, 18, 23, 28, 33, 38])
+    feed = modules.gated("mlp", a.hidden, a.ffn)
+    norms = {name: modules.norm(name, a.hidden) for name in PRE}
+    heads = a.heads, a.kv_heads, a.head_dim
+    reads = [*modules.attention("self_attn", a.hidden, heads), *feed]
+    reads += [t for norm in norms.values() for t in norm]
+    sees = [Tensor("cross_attn_attn_gate", (1,)), Tensor("cross_attn_mlp_gate", (1,))]
+    sees += modules.attention("cross_attn", a.hidden, heads)
+    sees += modules.norm("cross_attn.q_norm", a.head_dim) + modules.norm(
+        "cross_attn.k_norm", a.head_dim
+    )
+    sees += [*norms[PRE[0]], *feed, *norms[PRE[1]]]
+    order = [int(index in looks) for index in range(a.layers)]
+    before = [Tensor("model.embed_tokens.weight", (a.vocab + _SPARE, a.hidden), 0)]
+    after = [*modules.norm("model.norm", a.hidden), *modules.head(a.tied, a.vocab, a.hidden)]
+    return replace(a, blueprint=Blueprint(before, [reads, sees], order, after))

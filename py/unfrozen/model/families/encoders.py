@@ -1,7 +1,8 @@
 """Encoders with a masked-language-model head, and T5, which encodes and decodes.
 
 RoBERTa, XLM-R, DistilBERT, ELECTRA's generator, DeBERTa-v2 and ModernBERT: names and defaults are
-those of the `…ForMaskedLM` classes of transformers 5.24. Their head is tied to the embedding.
+those of the `…ForMaskedLM` classes of transformers 5.24. Their head is tied to the embedding. T5,
+mT5 and umT5: those of T5ForConditionalGeneration; `layers` counts both halves, encoder first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.model import parts
+from unfrozen.model import modules
 from unfrozen.model.architecture import Architecture, divided
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.fields import MOST_LAYERS, Fields
@@ -56,32 +57,32 @@ _BERT: Final = (
 def bert_layer(
     a: Architecture, qkv: tuple[str, str, str] = ("query", "key", "value")
 ) -> list[Tensor]:
-    """The layer of BERT and of those that kept it."""
+    """The layer of BERT and of those built like it."""
     found: list[Tensor] = []
     for name in qkv:
-        found += parts.linear(f"attention.self.{name}", a.hidden, a.hidden, True, 0)
-    found += parts.linear("attention.output.dense", a.hidden, a.hidden, True, 1)
-    found += parts.norm("attention.output.LayerNorm", a.hidden, True)
-    found += parts.linear("intermediate.dense", a.ffn, a.hidden, True, 0)
-    found += parts.linear("output.dense", a.hidden, a.ffn, True, 1)
-    return found + parts.norm("output.LayerNorm", a.hidden, True)
+        found += modules.linear(f"attention.self.{name}", a.hidden, a.hidden, True, 0)
+    found += modules.linear("attention.output.dense", a.hidden, a.hidden, True, 1)
+    found += modules.norm("attention.output.LayerNorm", a.hidden, True)
+    found += modules.linear("intermediate.dense", a.ffn, a.hidden, True, 0)
+    found += modules.linear("output.dense", a.hidden, a.ffn, True, 1)
+    return found + modules.norm("output.LayerNorm", a.hidden, True)
 
 
 def masked_head(at: str, vocab: int, hidden: int, width: int) -> list[Tensor]:
-    """BERT's head over the words: a bias for each, and a transform before the tied embedding."""
+    """BERT's masked-language-model head: a transform, and a bias beside the tied embedding."""
     found = [Tensor(f"{at}.bias", (vocab,), 0, vocabulary=True)]
-    found += parts.linear(f"{at}.transform.dense", width, hidden, True)
-    return found + parts.norm(f"{at}.transform.LayerNorm", width, True)
+    found += modules.linear(f"{at}.transform.dense", width, hidden, True)
+    return found + modules.norm(f"{at}.transform.LayerNorm", width, True)
 
 
 def _embedded(
     at: str, a: Architecture, width: int, types: int, positions: int
 ) -> dict[str, list[Tensor]]:
     return {
-        "words": parts.embedding(f"{at}.word_embeddings", a.vocab, width),
+        "tokens": modules.embedding(f"{at}.word_embeddings", a.vocab, width),
         "positions": [Tensor(f"{at}.position_embeddings.weight", (positions, width))],
         "types": [Tensor(f"{at}.token_type_embeddings.weight", (types, width))] if types else [],
-        "norm": parts.norm(f"{at}.LayerNorm", width, True),
+        "norm": modules.norm(f"{at}.LayerNorm", width, True),
     }
 
 
@@ -95,10 +96,10 @@ def _roberta(model_type: str, fields: Fields) -> Architecture:
     positions, types = fields.whole("max_position_embeddings"), fields.whole("type_vocab_size")
     a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
     found = _embedded("roberta.embeddings", a, a.hidden, types, positions)
-    before = [t for key in ("words", "types", "norm", "positions") for t in found[key]]
+    before = [t for key in ("tokens", "types", "norm", "positions") for t in found[key]]
     after = [Tensor("lm_head.bias", (a.vocab,), 0, vocabulary=True)]
-    after += parts.linear("lm_head.dense", a.hidden, a.hidden, True)
-    after += parts.norm("lm_head.layer_norm", a.hidden, True)
+    after += modules.linear("lm_head.dense", a.hidden, a.hidden, True)
+    after += modules.norm("lm_head.layer_norm", a.hidden, True)
     return _drawn(a, before, bert_layer(a), after, "roberta.encoder.layer.{}")
 
 
@@ -107,11 +108,11 @@ def _electra(model_type: str, fields: Fields) -> Architecture:
     a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
     width = fields.whole("embedding_size")
     found = _embedded("electra.embeddings", a, width, types, positions)
-    before = [t for key in ("words", "positions", "types", "norm") for t in found[key]]
+    before = [t for key in ("tokens", "positions", "types", "norm") for t in found[key]]
     if width != a.hidden:
-        before += parts.linear("electra.embeddings_project", a.hidden, width, True)
-    after = parts.norm("generator_predictions.LayerNorm", width, True)
-    after += parts.linear("generator_predictions.dense", width, a.hidden, True)
+        before += modules.linear("electra.embeddings_project", a.hidden, width, True)
+    after = modules.norm("generator_predictions.LayerNorm", width, True)
+    after += modules.linear("generator_predictions.dense", width, a.hidden, True)
     after.append(Tensor("generator_lm_head.bias", (a.vocab,), 0, vocabulary=True))
     return _drawn(a, before, bert_layer(a), after, "electra.encoder.layer.{}")
 
@@ -122,13 +123,13 @@ def _deberta(model_type: str, fields: Fields) -> Architecture:
     a = replace(_sizes(model_type, fields, _BERT), positions=positions, types=types)
     width = fields.whole("embedding_size", default=a.hidden)
     found = _embedded("deberta.embeddings", a, width, types, positions)
-    keys = ["words", "positions", "types"]
+    keys = ["tokens", "positions", "types"]
     if not fields.flag("position_biased_input", True):
         keys.remove("positions")
     before = [t for key in keys for t in found[key]]
     if width != a.hidden:
-        before += parts.linear("deberta.embeddings.embed_proj", a.hidden, width)
-    before += parts.norm("deberta.embeddings.LayerNorm", a.hidden, True)
+        before += modules.linear("deberta.embeddings.embed_proj", a.hidden, width)
+    before += modules.norm("deberta.embeddings.LayerNorm", a.hidden, True)
     layer = bert_layer(a, ("query_proj", "key_proj", "value_proj"))
     layer, outside = _relative(fields, a, layer)
     after = [*outside, *masked_head("cls.predictions", a.vocab, a.hidden, width)]
@@ -142,12 +143,12 @@ def _relative(
     """What attention to distances adds to a layer, and outside the layers."""
     if not fields.flag("relative_attention", False):
         return layer, []
-    told = fields.names("pos_att_type")
+    attends_by = fields.names("pos_att_type")
     if not fields.flag("share_att_key", False):
         extra = {"c2p": "pos_key_proj", "p2c": "pos_query_proj"}
-        for word in (word for word in extra if word in told):
+        for word in (word for word in extra if word in attends_by):
             at = next(i for i, t in enumerate(layer) if t.name.startswith("attention.output"))
-            layer[at:at] = parts.linear(
+            layer[at:at] = modules.linear(
                 f"attention.self.{extra[word]}", a.hidden, a.hidden, True, 0
             )
     reach = (
@@ -158,7 +159,7 @@ def _relative(
     buckets = fields.whole("position_buckets") if fields.is_positive("position_buckets") else reach
     outside = [Tensor("deberta.encoder.rel_embeddings.weight", (2 * buckets, a.hidden))]
     if "layer_norm" in fields.word("norm_rel_ebd", default="none"):
-        outside += parts.norm("deberta.encoder.LayerNorm", a.hidden, True)
+        outside += modules.norm("deberta.encoder.LayerNorm", a.hidden, True)
     kernel = fields.count("conv_kernel_size")
     if kernel:
         groups = fields.whole("conv_groups", default=1)
@@ -166,7 +167,7 @@ def _relative(
             Tensor("deberta.encoder.conv.conv.weight", (a.hidden, a.hidden // groups, kernel))
         )
         outside.append(Tensor("deberta.encoder.conv.conv.bias", (a.hidden,)))
-        outside += parts.norm("deberta.encoder.conv.LayerNorm", a.hidden, True)
+        outside += modules.norm("deberta.encoder.conv.LayerNorm", a.hidden, True)
     return layer, outside
 
 
@@ -177,16 +178,16 @@ def _distilbert(model_type: str, fields: Fields) -> Architecture:
     positions = fields.whole("max_position_embeddings")
     a = replace(a, positions=positions, dropout=fields.share("dropout", 0.1))
     found = _embedded("distilbert.embeddings", a, a.hidden, 0, positions)
-    before = [t for key in ("words", "positions", "norm") for t in found[key]]
+    before = [t for key in ("tokens", "positions", "norm") for t in found[key]]
     qkv = ("q_lin", "k_lin", "v_lin", "out_lin")
     layer = [
-        *parts.attention("attention", a.hidden, (a.heads, a.heads, a.head_dim), True, True, qkv),
-        *parts.norm("sa_layer_norm", a.hidden, True),
-        *parts.plain("ffn", a.hidden, a.ffn, True, ("lin1", "lin2")),
-        *parts.norm("output_layer_norm", a.hidden, True),
+        *modules.attention("attention", a.hidden, (a.heads, a.heads, a.head_dim), True, True, qkv),
+        *modules.norm("sa_layer_norm", a.hidden, True),
+        *modules.plain("ffn", a.hidden, a.ffn, True, ("lin1", "lin2")),
+        *modules.norm("output_layer_norm", a.hidden, True),
     ]
-    after = parts.linear("vocab_transform", a.hidden, a.hidden, True)
-    after += parts.norm("vocab_layer_norm", a.hidden, True)
+    after = modules.linear("vocab_transform", a.hidden, a.hidden, True)
+    after += modules.norm("vocab_layer_norm", a.hidden, True)
     after.append(Tensor("vocab_projector.bias", (a.vocab,), 0, vocabulary=True))
     return _drawn(a, before, layer, after, "distilbert.transformer.layer.{}")
 
@@ -208,22 +209,22 @@ def _modernbert(model_type: str, fields: Fields) -> Architecture:
     )
     normed = biases["norm_bias"]
     layer = [
-        *parts.linear("attn.Wqkv", 3 * a.hidden, a.hidden, a.qkv_bias, 0),
-        *parts.linear("attn.Wo", a.hidden, a.hidden, a.out_bias, 1),
-        *parts.norm("mlp_norm", a.hidden, normed),
-        *parts.linear("mlp.Wi", 2 * a.ffn, a.hidden, a.mlp_bias, 0),
-        *parts.linear("mlp.Wo", a.hidden, a.ffn, a.mlp_bias, 1),
+        *modules.linear("attn.Wqkv", 3 * a.hidden, a.hidden, a.qkv_bias, 0),
+        *modules.linear("attn.Wo", a.hidden, a.hidden, a.out_bias, 1),
+        *modules.norm("mlp_norm", a.hidden, normed),
+        *modules.linear("mlp.Wi", 2 * a.ffn, a.hidden, a.mlp_bias, 0),
+        *modules.linear("mlp.Wo", a.hidden, a.ffn, a.mlp_bias, 1),
     ]
-    before = parts.embedding("model.embeddings.tok_embeddings", a.vocab, a.hidden)
-    before += parts.norm("model.embeddings.norm", a.hidden, normed)
-    after = parts.norm("model.final_norm", a.hidden, normed)
-    after += parts.linear("head.dense", a.hidden, a.hidden, fields.flag("classifier_bias", False))
-    after += parts.norm("head.norm", a.hidden, normed)
+    before = modules.embedding("model.embeddings.tok_embeddings", a.vocab, a.hidden)
+    before += modules.norm("model.embeddings.norm", a.hidden, normed)
+    after = modules.norm("model.final_norm", a.hidden, normed)
+    after += modules.linear("head.dense", a.hidden, a.hidden, fields.flag("classifier_bias", False))
+    after += modules.norm("head.norm", a.hidden, normed)
     if not a.tied:
-        after += parts.embedding("decoder", a.vocab, a.hidden)
+        after += modules.embedding("decoder", a.vocab, a.hidden)
     if fields.flag("decoder_bias", True):
         after.append(Tensor("decoder.bias", (a.vocab,), 0, vocabulary=True))
-    kinds = [layer, [*parts.norm("attn_norm", a.hidden, normed), *layer]]
+    kinds = [layer, [*modules.norm("attn_norm", a.hidden, normed), *layer]]
     order = [0, *([1] * (a.layers - 1))]
     return replace(a, blueprint=Blueprint(before, kinds, order, after))
 
@@ -238,3 +239,93 @@ _READERS: Final[dict[str, Callable[[str, Fields], Architecture]]] = {
     "modernbert": _modernbert,
 }
 MODEL_TYPES: Final = tuple(_READERS)
+
+
+T5_TYPES: Final = ("t5", "mt5", "umt5")
+
+
+def read_t5(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `T5_TYPES`; raises ModelError."""
+    hidden, inner = fields.whole("d_model", "hidden_size"), fields.whole("d_ff")
+    heads = fields.whole("num_heads", "num_attention_heads"), fields.whole("d_kv")
+    encoder = fields.whole("num_layers", "num_hidden_layers", at_most=MOST_LAYERS)
+    decoder = fields.whole("num_decoder_layers", default=encoder, at_most=MOST_LAYERS)
+    vocab, tied = fields.whole("vocab_size"), True  # whatever the file says
+    how = fields.word("feed_forward_proj", default="relu")
+    gated = how.startswith("gated")
+    blocks = _t5_blocks(
+        hidden, inner, heads, gated, (encoder, decoder), _t5_buckets(model_type, fields)
+    )
+    return Architecture(
+        model_type=model_type,
+        hidden=hidden,
+        layers=encoder + decoder,
+        heads=heads[0],
+        kv_heads=heads[0],
+        head_dim=heads[1],
+        ffn=inner,
+        vocab=vocab,
+        tied=tied,
+        activation="gelu_new" if how == "gated-gelu" else how.removeprefix("gated-"),
+        gated=gated,
+        dropout=fields.share("dropout_rate", 0.1),
+        blueprint=Blueprint(
+            [
+                *modules.embedding("shared", vocab, hidden),
+                *modules.norm("encoder.final_layer_norm", hidden),
+                *modules.norm("decoder.final_layer_norm", hidden),
+            ],
+            *blocks,
+            modules.head(tied, vocab, hidden),
+            (("encoder.block.{}", 0), ("decoder.block.{}", encoder)),
+        ),
+        estimated="cross-attention, and an input and an output that are each as long as a sequence",
+    )
+
+
+def _t5_buckets(model_type: str, fields: Fields) -> tuple[int, int]:
+    """Distances that the first block of a half learns, and the others (umT5)."""
+    buckets = fields.whole("relative_attention_num_buckets")
+    return buckets, buckets if model_type == "umt5" else 0
+
+
+def _t5_blocks(
+    hidden: int,
+    inner: int,
+    heads: tuple[int, int],
+    gated: bool,
+    counts: tuple[int, int],
+    buckets: tuple[int, int],
+) -> tuple[list[list[Tensor]], list[int]]:
+    """The kinds of blocks of both halves, and which of them each block is."""
+    kinds: list[list[Tensor]] = []
+    order: list[int] = []
+    for decodes, count in enumerate(counts):
+        for later, repeats in enumerate((1, count - 1)):
+            order += [len(kinds)] * repeats
+            kinds.append(_t5_block(hidden, inner, heads, gated, bool(decodes), buckets[later]))
+    return kinds, order
+
+
+def _t5_block(
+    hidden: int, inner: int, heads: tuple[int, int], gated: bool, decodes: bool, buckets: int
+) -> list[Tensor]:
+    found = _t5_attention("layer.0.SelfAttention", hidden, heads)
+    if buckets:
+        at = "layer.0.SelfAttention.relative_attention_bias.weight"
+        found.append(Tensor(at, (buckets, heads[0]), 1))
+    found += modules.norm("layer.0.layer_norm", hidden)
+    if decodes:
+        found += _t5_attention("layer.1.EncDecAttention", hidden, heads)
+        found += modules.norm("layer.1.layer_norm", hidden)
+    last = f"layer.{2 if decodes else 1}"
+    names = ("wi_0", "wi_1", "wo")
+    if gated:
+        found += modules.gated(f"{last}.DenseReluDense", hidden, inner, names=names)
+    else:
+        found += modules.plain(f"{last}.DenseReluDense", hidden, inner, False, ("wi", "wo"))
+    return found + modules.norm(f"{last}.layer_norm", hidden)
+
+
+def _t5_attention(at: str, hidden: int, heads: tuple[int, int]) -> list[Tensor]:
+    return modules.attention(at, hidden, (heads[0], heads[0], heads[1]), names=("q", "k", "v", "o"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.model import parts
+from unfrozen.model import modules
 from unfrozen.model.architecture import Architecture, Experts
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.families import dense
@@ -42,30 +42,30 @@ def _attention(
 ) -> list[Tensor]:
     """Attention whose keys and values may be those of an earlier layer."""
     at, q, kv = "self_attn", a.q_width, a.kv_width
-    found = parts.linear(f"{at}.q_proj", q, a.hidden, a.qkv_bias, 0)
-    found += parts.norm(f"{at}.q_norm", a.head_dim)
+    found = modules.linear(f"{at}.q_proj", q, a.hidden, a.qkv_bias, 0)
+    found += modules.norm(f"{at}.q_norm", a.head_dim)
     if keys:
-        norm = parts.norm(f"{at}.k_norm", a.head_dim)
+        norm = modules.norm(f"{at}.k_norm", a.head_dim)
         found += norm if k_first else []
         for name in ("k_proj", "v_proj") if values else ("k_proj",):
-            found += parts.linear(f"{at}.{name}", kv, a.hidden, a.qkv_bias, 0, a.head_dim)
+            found += modules.linear(f"{at}.{name}", kv, a.hidden, a.qkv_bias, 0, a.head_dim)
         found += [] if k_first else norm
-    return found + parts.linear(f"{at}.o_proj", a.hidden, q, a.out_bias, 1)
+    return found + modules.linear(f"{at}.o_proj", a.hidden, q, a.out_bias, 1)
 
 
 def _per_layer(width: int, hidden: int) -> list[Tensor]:
-    """The way in of what each layer is told of a token beside the stream."""
-    found = parts.linear("per_layer_input_gate", width, hidden)
-    found += parts.linear("per_layer_projection", hidden, width)
-    return found + parts.norm("post_per_layer_input_norm", hidden)
+    """The tensors that feed a layer its own embedding of a token."""
+    found = modules.linear("per_layer_input_gate", width, hidden)
+    found += modules.linear("per_layer_projection", hidden, width)
+    return found + modules.norm("post_per_layer_input_norm", hidden)
 
 
 def _rows(fields: Fields, a: Architecture, width: int) -> list[Tensor]:
     """Embeddings of all layers, and the projection beside them."""
     rows = fields.whole("vocab_size_per_layer_input")
     found = [Tensor("model.embed_tokens_per_layer.weight", (rows, a.layers * width))]
-    found += parts.linear("model.per_layer_model_projection", a.layers * width, a.hidden)
-    return found + parts.norm("model.per_layer_projection_norm", width)
+    found += modules.linear("model.per_layer_model_projection", a.layers * width, a.hidden)
+    return found + modules.norm("model.per_layer_projection_norm", width)
 
 
 def _three(fields: Fields) -> Architecture:
@@ -80,29 +80,29 @@ def _three(fields: Fields) -> Architecture:
     streams, narrow = fields.whole("altup_num_inputs"), fields.whole("hidden_size_per_layer_input")
     rank, scaled = fields.whole("laurel_rank"), fields.flag("altup_correct_scale", True)
     beside = [Tensor("altup.correct_output_scale", (a.hidden,))] if scaled else []
-    beside += parts.linear("altup.correction_coefs", streams, streams)
-    beside += parts.linear("altup.prediction_coefs", streams**2, streams)
-    beside += parts.linear("altup.modality_router", streams, a.hidden)
-    beside += parts.norm("altup.router_norm", a.hidden)
-    beside += parts.linear("laurel.linear_left", rank, a.hidden)
-    beside += parts.linear("laurel.linear_right", a.hidden, rank)
-    beside += parts.norm("laurel.post_laurel_norm", a.hidden)
+    beside += modules.linear("altup.correction_coefs", streams, streams)
+    beside += modules.linear("altup.prediction_coefs", streams**2, streams)
+    beside += modules.linear("altup.modality_router", streams, a.hidden)
+    beside += modules.norm("altup.router_norm", a.hidden)
+    beside += modules.linear("laurel.linear_left", rank, a.hidden)
+    beside += modules.linear("laurel.linear_right", a.hidden, rank)
+    beside += modules.norm("laurel.post_laurel_norm", a.hidden)
     beside += _per_layer(narrow, a.hidden)
-    norms = [t for name in _NORMS for t in parts.norm(name, a.hidden)]
+    norms = [t for name in _NORMS for t in modules.norm(name, a.hidden)]
     shared = a.layers - fields.count("num_kv_shared_layers")
     wanted = [(index < shared, ffn) for index, ffn in enumerate(each)]
     kinds = sorted(set(wanted))
-    drawn = [
-        [*_attention(a, keys), *parts.gated("mlp", a.hidden, ffn), *norms, *beside]
+    kinds_of_layers = [
+        [*_attention(a, keys), *modules.gated("mlp", a.hidden, ffn), *norms, *beside]
         for keys, ffn in kinds
     ]
-    after = [*parts.norm("model.norm", a.hidden), *_rows(fields, a, narrow)]
+    after = [*modules.norm("model.norm", a.hidden), *_rows(fields, a, narrow)]
     for name in ("altup_projections", "altup_unembed_projections"):
         for index in range(streams - 1):
-            after += parts.linear(f"model.{name}.{index}", a.hidden, a.hidden)
-    after += parts.head(a.tied, a.vocab, a.hidden)
-    before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
-    return replace(a, blueprint=Blueprint(before, drawn, map(kinds.index, wanted), after))
+            after += modules.linear(f"model.{name}.{index}", a.hidden, a.hidden)
+    after += modules.head(a.tied, a.vocab, a.hidden)
+    before = modules.embedding("model.embed_tokens", a.vocab, a.hidden)
+    return replace(a, blueprint=Blueprint(before, kinds_of_layers, map(kinds.index, wanted), after))
 
 
 def _four(fields: Fields) -> Architecture:
@@ -110,7 +110,7 @@ def _four(fields: Fields) -> Architecture:
     a = replace(a, caps_logits=fields.given("final_logit_softcapping", False))
     moe = fields.flag("enable_moe_block", False)
     narrow = fields.count("hidden_size_per_layer_input")
-    a = replace(a, v_norm=True, told=narrow, norms=5 if narrow else 0)
+    a = replace(a, v_norm=True, per_layer_input=narrow, norms=5 if narrow else 0)
     if moe:
         experts = Experts(
             count=fields.whole("num_experts"),
@@ -123,31 +123,31 @@ def _four(fields: Fields) -> Architecture:
         a = replace(a, experts=experts, estimated="its experts beside a dense part")
     wanted = _wanted(fields, a)
     kinds = sorted(set(wanted))
-    drawn, variants = [], []
+    kinds_of_layers, variants = [], []
     for full, keys in kinds:
         of = _of_kind(fields, a, full)
         wide = 2 if fields.flag("use_double_wide_mlp", False) and not keys else 1
         of = replace(of, ffn=wide * a.ffn)
-        drawn.append(_four_layer(of, keys, not full or not _same(fields), narrow))
+        kinds_of_layers.append(_four_layer(of, keys, not full or not _same(fields), narrow))
         variants.append(of)
     order = tuple(map(kinds.index, wanted))
-    after = parts.norm("model.norm", a.hidden)
+    after = modules.norm("model.norm", a.hidden)
     after += _rows(fields, a, narrow) if narrow else []
-    after += parts.head(a.tied, a.vocab, a.hidden)
-    before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
-    drawn_model = Blueprint(before, drawn, order, after)
-    return replace(a, blueprint=drawn_model, variants=tuple(variants), order=order)
+    after += modules.head(a.tied, a.vocab, a.hidden)
+    before = modules.embedding("model.embed_tokens", a.vocab, a.hidden)
+    blueprint = Blueprint(before, kinds_of_layers, order, after)
+    return replace(a, blueprint=blueprint, variants=tuple(variants), order=order)
 
 
 def _wanted(fields: Fields, a: Architecture) -> list[tuple[bool, bool]]:
     """Of each layer, whether it attends to everything and whether it has keys of its own."""
     default = [_WORDS[bool((index + 1) % 6)] for index in range(a.layers)]
-    words = list(fields.kinds("layer_types", a.layers, _WORDS) or default)
-    words[-1] = "full_attention"
+    layer_types = list(fields.kinds("layer_types", a.layers, _WORDS) or default)
+    layer_types[-1] = "full_attention"
     shared = a.layers - fields.count("num_kv_shared_layers")
     if shared <= 0:
         shared = 0
-    return [(word == "full_attention", index < shared) for index, word in enumerate(words)]
+    return [(word == "full_attention", index < shared) for index, word in enumerate(layer_types)]
 
 
 def _same(fields: Fields) -> bool:
@@ -166,17 +166,17 @@ def _of_kind(fields: Fields, a: Architecture, full: bool) -> Architecture:
 
 def _four_layer(a: Architecture, keys: bool, values: bool, narrow: int) -> list[Tensor]:
     found = _attention(a, keys, values, k_first=True)
-    found += parts.gated("mlp", a.hidden, a.ffn)
-    found += [t for name in _NORMS for t in parts.norm(name, a.hidden)]
+    found += modules.gated("mlp", a.hidden, a.ffn)
+    found += [t for name in _NORMS for t in modules.norm(name, a.hidden)]
     found += _per_layer(narrow, a.hidden) if narrow else []
     if e := a.experts:
         found += [
             Tensor("router.scale", (a.hidden,)),
             Tensor("router.per_expert_scale", (e.count,)),
         ]
-        found += parts.linear("router.proj", e.count, a.hidden)
-        found += parts.stacked("experts", e.count, a.hidden, e.ffn)
+        found += modules.linear("router.proj", e.count, a.hidden)
+        found += modules.stacked("experts", e.count, a.hidden, e.ffn)
         names = ("post_feedforward", "post_feedforward", "pre_feedforward")
         for name, number in zip(names, (1, 2, 2), strict=True):
-            found += parts.norm(f"{name}_layernorm_{number}", a.hidden)
+            found += modules.norm(f"{name}_layernorm_{number}", a.hidden)
     return found

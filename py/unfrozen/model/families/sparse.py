@@ -1,7 +1,10 @@
-"""Mixtures of experts beside Mixtral's and Qwen's: routers, shared experts and first dense layers.
+"""Mixtures of experts beside Mixtral's and Qwen's, and models with multi-head latent attention.
 
-Names, order and defaults are those of transformers 5.24, which keeps the experts of a layer in two
-stacked tensors; gpt-oss' checkpoints hold theirs in MXFP4, which training unpacks.
+Names, order and defaults are those of transformers 5.24, which stores the experts of a layer in two
+stacked tensors; gpt-oss' checkpoints hold theirs in MXFP4, which training unpacks. With latent
+attention (DeepSeek-V2 and V3, Kimi K2, GLM-4.7 Flash, MiniCPM 3) keys and values come from one
+vector a token (arXiv 2405.04434, section 2.1); layers that predict further tokens are no part of
+transformers' models, and not counted.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.model import parts
-from unfrozen.model.architecture import Architecture, Experts
+from unfrozen.model import modules
+from unfrozen.model.architecture import Architecture, Experts, Latent
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.families import dense
 from unfrozen.model.fields import Fields
@@ -70,21 +73,21 @@ def assembled(
     order = [int(a.is_sparse(index)) for index in range(a.layers)]
     bias = a.norm == "layer"
     names = _PRE if a.norm_places != "post" else (_PRE[1], "post_feedforward_layernorm")
-    norms = [t for name in names for t in parts.norm(name, a.hidden, bias)]
+    norms = [t for name in names for t in modules.norm(name, a.hidden, bias)]
     early = a.model_type.startswith("granitemoe")  # which registers its experts last
     kinds = []
     for sparse in (False, True):
         feed = mixture(a) if sparse else _dense(a)
         kinds.append([*attention, *norms, *feed] if early else [*attention, *feed, *norms])
-    before = parts.embedding("model.embed_tokens", a.vocab, a.hidden)
-    last = parts.norm("model.norm", a.hidden, bias)
-    end = parts.head(a.tied, a.vocab, a.hidden, head_bias)
+    before = modules.embedding("model.embed_tokens", a.vocab, a.hidden)
+    last = modules.norm("model.norm", a.hidden, bias)
+    end = modules.head(a.tied, a.vocab, a.hidden, head_bias)
     return replace(a, blueprint=Blueprint(before, kinds, order, [*last, *end]))
 
 
 def _dense(a: Architecture) -> list[Tensor]:
     name = "feed_forward" if a.model_type == "llama4_text" else "mlp"
-    return parts.gated(name, a.hidden, a.ffn, a.mlp_bias)
+    return modules.gated(name, a.hidden, a.ffn, a.mlp_bias)
 
 
 def first_dense(fields: Fields) -> frozenset[int]:
@@ -105,7 +108,7 @@ def grouped(fields: Fields) -> Experts:
         shared_gate=False,
         router="sigmoid",
         groups=fields.whole("n_group", default=1),
-        kept_groups=fields.whole("topk_group", default=1),
+        top_groups=fields.whole("topk_group", default=1),
     )
 
 
@@ -189,36 +192,36 @@ def _of(a: Architecture) -> tuple[int, int, Experts]:
 def deepseek_mixture(a: Architecture) -> list[Tensor]:
     """Routed experts, their router and those that every token passes."""
     count, ffn, e = _of(a)
-    found = parts.mixture("mlp", a.hidden, count, ffn)
+    found = modules.mixture("mlp", a.hidden, count, ffn)
     return found + (
-        parts.gated("mlp.shared_experts", a.hidden, e.shared_ffn) if e.shared_ffn else []
+        modules.gated("mlp.shared_experts", a.hidden, e.shared_ffn) if e.shared_ffn else []
     )
 
 
 def _router_first(a: Architecture) -> list[Tensor]:
     count, ffn, _ = _of(a)
-    return parts.mixture("mlp", a.hidden, count, ffn, "gate", first=True)
+    return modules.mixture("mlp", a.hidden, count, ffn, "gate", first=True)
 
 
 def _phimoe(a: Architecture) -> list[Tensor]:
     count, ffn, _ = _of(a)
-    return parts.mixture("mlp", a.hidden, count, ffn, "router", first=True)
+    return modules.mixture("mlp", a.hidden, count, ffn, "router", first=True)
 
 
 def _ernie_mixture(a: Architecture) -> list[Tensor]:
     count, ffn, e = _of(a)
-    found = parts.linear("mlp.gate", count, a.hidden)
+    found = modules.linear("mlp.gate", count, a.hidden)
     found.append(Tensor("mlp.gate.moe_statics.e_score_correction_bias", (1, count)))
-    found += parts.stacked("mlp.experts", count, a.hidden, ffn)
+    found += modules.stacked("mlp.experts", count, a.hidden, ffn)
     if e.shared_ffn:
-        found += parts.gated("mlp.shared_experts", a.hidden, e.shared_ffn, a.mlp_bias)
+        found += modules.gated("mlp.shared_experts", a.hidden, e.shared_ffn, a.mlp_bias)
     return found
 
 
 def granite_mixture(a: Architecture) -> list[Tensor]:
     """Granite's experts, and the part that every token passes, its gate and up in one matrix."""
     count, ffn, e = _of(a)
-    found = parts.mixture("block_sparse_moe", a.hidden, count, ffn, "router", first=True)
+    found = modules.mixture("block_sparse_moe", a.hidden, count, ffn, "router", first=True)
     return found + granite_shared(a.hidden, e.shared_ffn)
 
 
@@ -226,15 +229,15 @@ def granite_shared(hidden: int, shared: int) -> list[Tensor]:
     """The part that every token passes."""
     if not shared:
         return []
-    found = parts.linear("shared_mlp.input_linear", 2 * shared, hidden, cut=0)
-    return found + parts.linear("shared_mlp.output_linear", hidden, shared, cut=1)
+    found = modules.linear("shared_mlp.input_linear", 2 * shared, hidden, cut=0)
+    return found + modules.linear("shared_mlp.output_linear", hidden, shared, cut=1)
 
 
 def _gpt_oss_mixture(a: Architecture) -> list[Tensor]:
     count, ffn, _ = _of(a)
     at = "mlp.experts"
     return [
-        *parts.linear("mlp.router", count, a.hidden, True),
+        *modules.linear("mlp.router", count, a.hidden, True),
         Tensor(f"{at}.gate_up_proj", (count, a.hidden, 2 * ffn), 2),
         Tensor(f"{at}.gate_up_proj_bias", (count, 2 * ffn), 1),
         Tensor(f"{at}.down_proj", (count, ffn, a.hidden), 1),
@@ -248,8 +251,8 @@ def _llama4_mixture(a: Architecture) -> list[Tensor]:
     return [
         Tensor(f"{at}.experts.gate_up_proj", (count, a.hidden, 2 * ffn), 2),
         Tensor(f"{at}.experts.down_proj", (count, ffn, a.hidden), 1),
-        *parts.linear(f"{at}.router", count, a.hidden),
-        *parts.gated(f"{at}.shared_expert", a.hidden, ffn),
+        *modules.linear(f"{at}.router", count, a.hidden),
+        *modules.gated(f"{at}.shared_expert", a.hidden, ffn),
     ]
 
 
@@ -264,3 +267,47 @@ _MIXTURES: Final[dict[str, Callable[[Architecture], list[Tensor]]]] = {
     "minimax_m2": _router_first,
     "llama4_text": _llama4_mixture,
 }
+
+
+LATENT_TYPES: Final = ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "minicpm3")
+
+
+def read_latent(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `LATENT_TYPES`; raises ModelError."""
+    sizes = dense.sizes(model_type, fields, {"floors": True})
+    latent = Latent(
+        heads=sizes.heads,
+        q_rank=fields.count("q_lora_rank"),
+        kv_rank=fields.whole("kv_lora_rank"),
+        nope=fields.whole("qk_nope_head_dim"),
+        rope=fields.whole("qk_rope_head_dim", "head_dim"),
+        value=fields.whole("v_head_dim"),
+    )
+    biased = fields.flag("attention_bias", False)
+    a = replace(
+        sizes,
+        kv_heads=sizes.heads,
+        head_dim=latent.nope + latent.rope,
+        mixer=latent,
+        mlp_bias=model_type != "deepseek_v3" and fields.flag("mlp_bias", False),
+    )
+    attention = modules.latent("self_attn", a.hidden, a.heads, latent[1:], biased)
+    if model_type == "minicpm3":
+        return _minicpm3(replace(a, mlp_bias=fields.flag("mlp_bias", False)), attention)
+    experts = grouped(fields)
+    if model_type == "glm4_moe_lite":
+        kinds = fields.kinds("mlp_layer_types", a.layers, ("dense", "sparse"))
+        layer_types = kinds or ["dense", *["sparse"] * (a.layers - 1)]
+        first = frozenset(i for i, word in enumerate(layer_types) if word == "dense")
+        experts = replace(experts, dense_layers=first)
+    if model_type == "deepseek_v2":
+        experts = replace(experts, router="softmax", normalised=False)
+    return assembled(replace(a, experts=experts), attention, deepseek_mixture)
+
+
+def _minicpm3(a: Architecture, attention: list[Tensor]) -> Architecture:
+    norms = [t for name in dense.PRE for t in modules.norm(name, a.hidden)]
+    layer = [*attention, *dense.feed(a, {}), *norms]
+    before = modules.embedding("model.embed_tokens", a.vocab, a.hidden)
+    after = [*modules.norm("model.norm", a.hidden), *modules.head(a.tied, a.vocab, a.hidden)]
+    return replace(a, blueprint=Blueprint(before, [layer], [0] * a.layers, after))

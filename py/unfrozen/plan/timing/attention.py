@@ -18,7 +18,7 @@ from unfrozen.hardware.rates import ATTENTION_SHARE, best_matmul_tflops
 from unfrozen.job import Job
 from unfrozen.job.recipe import BYTES
 from unfrozen.model import Architecture
-from unfrozen.model.windows import seen_share
+from unfrozen.model.attention_windows import seen_share
 from unfrozen.plan.timing.layers import AGAIN, scan_flops
 
 Kernel = Literal["flash-1", "flash-2", "newest", "masked", "eager"]
@@ -84,7 +84,7 @@ def attention(job: Job, local: Architecture, gpu: Gpu, products: float, memory: 
     recipe, ranks = job.recipe, job.cluster.context_parallel
     chosen = kernel(job)
     scans = recipe.tokens / ranks * scan_flops(local.mixer) / (_best(gpu)[0] * 1e12)
-    flops = 2.0 * recipe.tokens * recipe.seq_len * sum(local.scored) / ranks
+    flops = 2.0 * recipe.tokens * recipe.seq_len * sum(local.score_widths) / ranks
     if not flops:
         return Attention(scans, AGAIN * scans)
     if recipe.attention == "flash":  # the others compute what a window hides

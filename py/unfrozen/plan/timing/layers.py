@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model import Architecture
-from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
+from unfrozen.model.architecture import Absent, Convolution, Delta, Dual, Latent, Mixer, Selective
 
 _TILES: Final = ((256, 128), (128, 256), (128, 128))
 """The tiles of that guide's section 4.1 that lose nothing to reading their own operands."""

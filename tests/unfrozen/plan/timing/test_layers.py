@@ -13,8 +13,8 @@ from unfrozen.job import Job
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.layer_setup import LayerSetup
 from unfrozen.model import Architecture, ModelConfig
+from unfrozen.model.architecture import Absent, Convolution, Delta, Dual, Latent, Selective
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.model.mixers import Absent, Convolution, Delta, Dual, Latent, Selective
 from unfrozen.plan.flops import layer_matrices
 from unfrozen.plan.step_time import step_time
 from unfrozen.plan.timing.layers import (
@@ -129,7 +129,7 @@ def test_latent_attention_goes_through_narrow_products() -> None:
 
 def test_latent_attention_scores_by_wider_heads_than_it_weighs() -> None:
     a = ModelConfig.from_hf(CATALOGUE["deepseek-ai/DeepSeek-V3"].config).architecture
-    assert a.scored == (128 * 192, 128 * 128)
+    assert a.score_widths == (128 * 192, 128 * 128)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from decoder_configs import decoders
 from unfrozen.errors import ModelError
 from unfrozen.model import ModelConfig
+from unfrozen.model.attention_windows import EVERY, seen_share
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.model.windows import EVERY, seen_share
 
 UNLISTED = ("mistral", "mixtral", "ministral", "starcoder2", "phi3", "phimoe")
 

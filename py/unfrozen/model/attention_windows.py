@@ -20,7 +20,7 @@ EVERY: Final[dict[str, int]] = {
     **dict.fromkeys(("gemma3n", "gemma3n_text"), 5),
     **dict.fromkeys(("gemma3", "gemma3_text", "gemma4", "gemma4_text"), 6),
 }
-"""Every how manieth layer sees all positions; 0: none of them. Other types have windows where
+"""The period of layers that see all positions, 0 where none does. Other types have windows where
 `layer_types` or `use_sliding_window` says so."""
 DEFAULTS: Final[dict[str, int]] = {
     **{"gemma2": 4096, "gemma3": 4096, "gemma3_text": 4096, "cohere2": 4096, "cohere2_moe": 4096},

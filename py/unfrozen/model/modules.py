@@ -27,7 +27,7 @@ def norm(name: str, width: int, bias: bool = False) -> list[Tensor]:
 
 
 def embedding(name: str, vocab: int, width: int) -> list[Tensor]:
-    """Rows (V, D) for the words."""
+    """The matrix (V, D) of token embeddings."""
     return [Tensor(f"{name}.weight", (vocab, width), 0, vocabulary=True)]
 
 

@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from small_models import SMALL
 from unfrozen.model import ModelConfig, ModelError
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.model.towers import WRAPPERS
+from unfrozen.model.vision_language import WRAPPERS
 
 HEADS = SMALL | {"head_dim": 16}
 TOWER: dict[str, Any] = {

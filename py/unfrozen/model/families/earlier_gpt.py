@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.model import parts
+from unfrozen.model import modules
 from unfrozen.model.architecture import Architecture, divided
 from unfrozen.model.blueprint import Blueprint, Tensor
 from unfrozen.model.fields import MOST_LAYERS, Fields
@@ -58,7 +58,7 @@ def _drawn(
 
 
 def _norm(a: Architecture, name: str, bias: bool = True) -> list[Tensor]:
-    return parts.norm(name, a.hidden, bias)
+    return modules.norm(name, a.hidden, bias)
 
 
 def _falcon(fields: Fields) -> Architecture:
@@ -88,15 +88,15 @@ def _falcon(fields: Fields) -> Architecture:
     if parallel and fields.whole("num_ln_in_parallel_attn", default=2 if new else 1) == 2:
         norms = ["ln_attn", "ln_mlp"]
     layer = [
-        *parts.linear(
+        *modules.linear(
             "self_attention.query_key_value", a.q_width + 2 * a.kv_width, a.hidden, bias, 0
         ),
-        *parts.linear("self_attention.dense", a.hidden, a.q_width, bias, 1),
-        *parts.plain("mlp", a.hidden, a.ffn, bias, ("dense_h_to_4h", "dense_4h_to_h")),
+        *modules.linear("self_attention.dense", a.hidden, a.q_width, bias, 1),
+        *modules.plain("mlp", a.hidden, a.ffn, bias, ("dense_h_to_4h", "dense_4h_to_h")),
         *(t for name in norms for t in _norm(a, name)),
     ]
-    before = parts.embedding("transformer.word_embeddings", a.vocab, a.hidden)
-    after = [*_norm(a, "transformer.ln_f"), *parts.head(a.tied, a.vocab, a.hidden)]
+    before = modules.embedding("transformer.word_embeddings", a.vocab, a.hidden)
+    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
     return _drawn(a, before, layer, after)
 
 
@@ -106,14 +106,14 @@ def _bloom(fields: Fields) -> Architecture:
     a = replace(a, activation="gelu_new", fused_projections=True)
     layer = [
         *_norm(a, "input_layernorm"),
-        *parts.linear("self_attention.query_key_value", 3 * a.hidden, a.hidden, True, 0),
-        *parts.linear("self_attention.dense", a.hidden, a.hidden, True, 1),
+        *modules.linear("self_attention.query_key_value", 3 * a.hidden, a.hidden, True, 0),
+        *modules.linear("self_attention.dense", a.hidden, a.hidden, True, 1),
         *_norm(a, "post_attention_layernorm"),
-        *parts.plain("mlp", a.hidden, a.ffn, True, ("dense_h_to_4h", "dense_4h_to_h")),
+        *modules.plain("mlp", a.hidden, a.ffn, True, ("dense_h_to_4h", "dense_4h_to_h")),
     ]
-    before = parts.embedding("transformer.word_embeddings", a.vocab, a.hidden)
+    before = modules.embedding("transformer.word_embeddings", a.vocab, a.hidden)
     before += _norm(a, "transformer.word_embeddings_layernorm")
-    after = [*_norm(a, "transformer.ln_f"), *parts.head(a.tied, a.vocab, a.hidden)]
+    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
     return _drawn(a, before, layer, after)
 
 
@@ -135,24 +135,24 @@ def _opt(fields: Fields) -> Architecture:
     heads = a.heads, a.heads, a.head_dim
     k_first = ("k_proj", "v_proj", "q_proj", "out_proj")
     layer = [
-        *parts.attention("self_attn", a.hidden, heads, bias, bias, k_first),
+        *modules.attention("self_attn", a.hidden, heads, bias, bias, k_first),
         *_norm(a, "self_attn_layer_norm"),
-        *parts.plain(".", a.hidden, a.ffn, bias, ("fc1", "fc2")),
+        *modules.plain(".", a.hidden, a.ffn, bias, ("fc1", "fc2")),
         *_norm(a, "final_layer_norm"),
     ]
     layer = [replace(t, name=t.name.removeprefix("..")) for t in layer]
     narrow = fields.whole("word_embed_proj_dim", default=a.hidden)
     at = "model.decoder"
-    before = parts.embedding(f"{at}.embed_tokens", a.vocab, narrow)
+    before = modules.embedding(f"{at}.embed_tokens", a.vocab, narrow)
     before.append(Tensor(f"{at}.embed_positions.weight", (positions + 2, a.hidden)))
     if narrow != a.hidden:
-        before += parts.linear(f"{at}.project_out", narrow, a.hidden)
-        before += parts.linear(f"{at}.project_in", a.hidden, narrow)
+        before += modules.linear(f"{at}.project_out", narrow, a.hidden)
+        before += modules.linear(f"{at}.project_in", a.hidden, narrow)
     if fields.flag("do_layer_norm_before", True) and not fields.flag(
         "_remove_final_layer_norm", False
     ):
         before += _norm(a, f"{at}.final_layer_norm")
-    after = parts.head(a.tied, a.vocab, narrow)
+    after = modules.head(a.tied, a.vocab, narrow)
     return _drawn(a, before, layer, after, f"{at}.layers.{{}}")
 
 
@@ -168,13 +168,13 @@ def _codegen(fields: Fields) -> Architecture:
     return _joined(
         "codegen",
         fields,
-        lambda a: parts.linear("attn.qkv_proj", 3 * a.hidden, a.hidden, cut=0),
+        lambda a: modules.linear("attn.qkv_proj", 3 * a.hidden, a.hidden, cut=0),
         out_first=True,
     )
 
 
 def _square(a: Architecture, name: str) -> list[Tensor]:
-    return parts.linear(name, a.hidden, a.hidden, cut=0)
+    return modules.linear(name, a.hidden, a.hidden, cut=0)
 
 
 def _joined(
@@ -196,14 +196,14 @@ def _joined(
         norms=1,
         copies_rotated=True,
     )
-    out = parts.linear("attn.out_proj", a.hidden, a.hidden, cut=1)
+    out = modules.linear("attn.out_proj", a.hidden, a.hidden, cut=1)
     layer = [
         *_norm(a, "ln_1"),
         *([*out, *qkv(a)] if out_first else [*qkv(a), *out]),
-        *parts.plain("mlp", a.hidden, a.ffn, True, ("fc_in", "fc_out")),
+        *modules.plain("mlp", a.hidden, a.ffn, True, ("fc_in", "fc_out")),
     ]
-    before = parts.embedding("transformer.wte", a.vocab, a.hidden)
-    after = [*_norm(a, "transformer.ln_f"), *parts.head(a.tied, a.vocab, a.hidden, True)]
+    before = modules.embedding("transformer.wte", a.vocab, a.hidden)
+    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden, True)]
     return _drawn(a, before, layer, after)
 
 
@@ -220,14 +220,14 @@ def _bigcode(fields: Fields) -> Architecture:
     )
     layer = [
         *_norm(a, "ln_1"),
-        *parts.linear("attn.c_attn", a.q_width + 2 * a.kv_width, a.hidden, True, 0),
-        *parts.linear("attn.c_proj", a.hidden, a.q_width, True, 1),
+        *modules.linear("attn.c_attn", a.q_width + 2 * a.kv_width, a.hidden, True, 0),
+        *modules.linear("attn.c_proj", a.hidden, a.q_width, True, 1),
         *_norm(a, "ln_2"),
-        *parts.plain("mlp", a.hidden, a.ffn, True, ("c_fc", "c_proj")),
+        *modules.plain("mlp", a.hidden, a.ffn, True, ("c_fc", "c_proj")),
     ]
-    before = parts.embedding("transformer.wte", a.vocab, a.hidden)
+    before = modules.embedding("transformer.wte", a.vocab, a.hidden)
     before.append(Tensor("transformer.wpe.weight", (a.positions, a.hidden)))
-    after = [*_norm(a, "transformer.ln_f"), *parts.head(a.tied, a.vocab, a.hidden)]
+    after = [*_norm(a, "transformer.ln_f"), *modules.head(a.tied, a.vocab, a.hidden)]
     return _drawn(a, before, layer, after)
 
 
@@ -244,13 +244,13 @@ def _mpt(fields: Fields) -> Architecture:
     )
     layer = [
         *_norm(a, "norm_1", False),
-        *parts.linear("attn.Wqkv", 3 * a.hidden, a.hidden, cut=0),
-        *parts.linear("attn.out_proj", a.hidden, a.hidden, cut=1),
+        *modules.linear("attn.Wqkv", 3 * a.hidden, a.hidden, cut=0),
+        *modules.linear("attn.out_proj", a.hidden, a.hidden, cut=1),
         *_norm(a, "norm_2", False),
-        *parts.plain("ffn", a.hidden, a.ffn, False),
+        *modules.plain("ffn", a.hidden, a.ffn, False),
     ]
-    before = parts.embedding("transformer.wte", a.vocab, a.hidden)
-    after = [*_norm(a, "transformer.norm_f", False), *parts.head(a.tied, a.vocab, a.hidden)]
+    before = modules.embedding("transformer.wte", a.vocab, a.hidden)
+    after = [*_norm(a, "transformer.norm_f", False), *modules.head(a.tied, a.vocab, a.hidden)]
     return _drawn(a, before, layer, after, "transformer.blocks.{}")
 
 

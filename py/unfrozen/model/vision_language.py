@@ -1,4 +1,4 @@
-"""Vision-language models by their `model_type`: which tower, what joins it, which language model.
+"""Vision-language models by their `model_type`: vision encoder, projector, language model.
 
 Names, order and defaults are those of the `…ForConditionalGeneration` classes of transformers 5.24.
 The head is tied as the whole model's file says, not as that of its language model does.
@@ -11,16 +11,14 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from unfrozen.errors import ModelError
-from unfrozen.model import parts
-from unfrozen.model.architecture import Architecture
+from unfrozen.model import modules, vision_encoders
+from unfrozen.model.architecture import Architecture, Vision
 from unfrozen.model.blueprint import Tensor
 from unfrozen.model.fields import Fields
-from unfrozen.model.mixers import Vision
-from unfrozen.model.towers import grid
-from unfrozen.model.towers.vit import TOWERS, Tower
+from unfrozen.model.vision_encoders import VISION_ENCODERS, VisionEncoder
 
 
-class Joint(NamedTuple):
+class Projector(NamedTuple):
     """What joins a tower of `patches` to a model: its tensors, and the tokens it makes of them."""
 
     tensors: list[Tensor]
@@ -32,14 +30,14 @@ class Wrapper(NamedTuple):
 
     text_type: str
     tower_type: str
-    join: Callable[[Fields, Tower, int], Joint]
+    join: Callable[[Fields, VisionEncoder, int], Projector]
     tower_at: str = "model.vision_tower"
     model_at: str = "model.language_model"
     tied: bool = False
-    tower: Callable[[str, Fields], Tower] | None = None
+    tower: Callable[[str, Fields], VisionEncoder] | None = None
     fixed: bool = True
     head_at: str = "lm_head"
-    joint_last: bool = False
+    projector_last: bool = False
     inner_ties: bool = False  # also where only the file of the language model says so
 
     def text(self, config: Mapping[str, object]) -> dict[str, object]:
@@ -67,29 +65,29 @@ class Wrapper(NamedTuple):
             raise ModelError("vision_config", None, bound, "copy it, or pass text_config alone")
         seen = Fields(given)
         kind = given.get("model_type", self.tower_type)
-        build = self.tower or TOWERS.get(str(kind))
+        build = self.tower or VISION_ENCODERS.get(str(kind))
         if build is None:
-            bound = f"towers that are counted are {', '.join(TOWERS)}"
+            bound = f"towers that are counted are {', '.join(VISION_ENCODERS)}"
             raise ModelError("vision_config.model_type", kind, bound, "pass text_config alone")
         tower = build(self.tower_at, seen)
-        joint = self.join(fields, tower, text.hidden)
+        projector = self.join(fields, tower, text.hidden)
         assert text.blueprint is not None
         written = text.blueprint.under(
             self.model_at,
-            _ordered([*tower.tensors, *([] if self.joint_last else joint.tensors)]),
-            joint.tensors if self.joint_last else (),
+            _ordered([*tower.tensors, *([] if self.projector_last else projector.tensors)]),
+            projector.tensors if self.projector_last else (),
             self.head_at,
         )
-        size = sum(t.size for t in (*tower.tensors, *joint.tensors))
+        size = sum(t.size for t in (*tower.tensors, *projector.tensors))
         vision = Vision(
             hidden=tower.hidden,
             layers=tower.layers,
             heads=tower.heads,
             ffn=tower.ffn,
             patches=tower.patches,
-            tokens=joint.tokens,
+            tokens=projector.tokens,
             parameters=size,
-            projector=sum(t.size for t in joint.tensors),
+            projector=sum(t.size for t in projector.tensors),
             gated=tower.gated,
             fixed=self.fixed,
         )
@@ -104,56 +102,56 @@ def _ordered(tensors: list[Tensor]) -> list[Tensor]:
 _AT: Final = "model.multi_modal_projector"
 
 
-def _llava(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _llava(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     layers = fields.length("vision_feature_layer", 1)
     bias = fields.flag("multimodal_projector_bias", True)
-    found = parts.linear(f"{_AT}.linear_1", hidden, layers * tower.hidden, bias)
-    return Joint(found + parts.linear(f"{_AT}.linear_2", hidden, hidden, bias), tower.patches)
+    found = modules.linear(f"{_AT}.linear_1", hidden, layers * tower.hidden, bias)
+    return Projector(found + modules.linear(f"{_AT}.linear_2", hidden, hidden, bias), tower.patches)
 
 
-def _llava_next(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _llava_next(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     """Five pictures: the whole and its quarters."""
     line = Tensor("model.image_newline", (hidden,))
-    return Joint([line, *_llava(fields, tower, hidden).tensors], 5 * tower.patches)
+    return Projector([line, *_llava(fields, tower, hidden).tensors], 5 * tower.patches)
 
 
-def _gemma3(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _gemma3(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     found = [Tensor(f"{_AT}.mm_input_projection_weight", (tower.hidden, hidden))]
     tokens = fields.whole("mm_tokens_per_image", default=256)
-    return Joint(found + parts.norm(f"{_AT}.mm_soft_emb_norm", tower.hidden), tokens)
+    return Projector(found + modules.norm(f"{_AT}.mm_soft_emb_norm", tower.hidden), tokens)
 
 
-def _paligemma(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _paligemma(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     out = fields.whole("projection_dim", default=hidden)
-    return Joint(parts.linear(f"{_AT}.linear", out, tower.hidden, True), tower.patches)
+    return Projector(modules.linear(f"{_AT}.linear", out, tower.hidden, True), tower.patches)
 
 
-def _internvl(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _internvl(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     each = int(1 / fields.number("downsample_ratio", 0.5)) ** 2
-    found = parts.norm(f"{_AT}.layer_norm", each * tower.hidden, True)
-    found += parts.linear(f"{_AT}.linear_1", hidden, each * tower.hidden, True)
-    found += parts.linear(f"{_AT}.linear_2", hidden, hidden, True)
-    return Joint(found, tower.patches // each)
+    found = modules.norm(f"{_AT}.layer_norm", each * tower.hidden, True)
+    found += modules.linear(f"{_AT}.linear_1", hidden, each * tower.hidden, True)
+    found += modules.linear(f"{_AT}.linear_2", hidden, hidden, True)
+    return Projector(found, tower.patches // each)
 
 
-def _mistral3(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _mistral3(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     each = fields.whole("spatial_merge_size", default=2) ** 2
     bias = fields.flag("multimodal_projector_bias", False)
-    found = parts.norm(f"{_AT}.norm", tower.hidden)
-    found += parts.linear(f"{_AT}.patch_merger.merging_layer", tower.hidden, each * tower.hidden)
+    found = modules.norm(f"{_AT}.norm", tower.hidden)
+    found += modules.linear(f"{_AT}.patch_merger.merging_layer", tower.hidden, each * tower.hidden)
     layers = fields.length("vision_feature_layer", 1)
-    found += parts.linear(f"{_AT}.linear_1", hidden, layers * tower.hidden, bias)
-    found += parts.linear(f"{_AT}.linear_2", hidden, hidden, bias)
-    return Joint(found, tower.patches // each)
+    found += modules.linear(f"{_AT}.linear_1", hidden, layers * tower.hidden, bias)
+    found += modules.linear(f"{_AT}.linear_2", hidden, hidden, bias)
+    return Projector(found, tower.patches // each)
 
 
-def _idefics3(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _idefics3(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     each = fields.whole("scale_factor", default=2) ** 2
     name = "model.connector.modality_projection.proj"
-    return Joint(parts.linear(name, hidden, each * tower.hidden), tower.patches // each)
+    return Projector(modules.linear(name, hidden, each * tower.hidden), tower.patches // each)
 
 
-def _lfm2(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _lfm2(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     each = fields.whole("downsample_factor", default=2) ** 2
     inner, bias = (
         fields.whole("projector_hidden_size", default=2560),
@@ -161,48 +159,48 @@ def _lfm2(fields: Fields, tower: Tower, hidden: int) -> Joint:
     )
     wide = each * tower.hidden
     found = (
-        parts.norm(f"{_AT}.layer_norm", wide, True)
+        modules.norm(f"{_AT}.layer_norm", wide, True)
         if fields.flag("projector_use_layernorm", True)
         else []
     )
-    found += parts.linear(f"{_AT}.linear_1", inner, wide, bias)
-    return Joint(
-        found + parts.linear(f"{_AT}.linear_2", hidden, inner, bias), tower.patches // each
+    found += modules.linear(f"{_AT}.linear_1", inner, wide, bias)
+    return Projector(
+        found + modules.linear(f"{_AT}.linear_2", hidden, inner, bias), tower.patches // each
     )
 
 
-def _cohere2(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _cohere2(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     each, inner = (
         fields.whole("downsample_factor", default=2) ** 2,
         fields.whole("alignment_intermediate_size", default=36864),
     )
-    found = parts.linear(f"{_AT}.linear_1", inner, each * tower.hidden, True)
-    return Joint(
-        found + parts.linear(f"{_AT}.linear_2", hidden, inner // 2, True), tower.patches // each
+    found = modules.linear(f"{_AT}.linear_1", inner, each * tower.hidden, True)
+    return Projector(
+        found + modules.linear(f"{_AT}.linear_2", hidden, inner // 2, True), tower.patches // each
     )
 
 
-def _llama4(fields: Fields, tower: Tower, hidden: int) -> Joint:
+def _llama4(fields: Fields, tower: VisionEncoder, hidden: int) -> Projector:
     seen = Fields(fields.inner("vision_config"))
     into = seen.whole("vision_output_dim", default=7680)
     bias = seen.flag("multi_modal_projector_bias", False)
-    found = parts.linear("multi_modal_projector.linear_1", hidden, into, bias)
-    return Joint(found, int(tower.patches * seen.number("pixel_shuffle_ratio", 0.5) ** 2))
+    found = modules.linear("multi_modal_projector.linear_1", hidden, into, bias)
+    return Projector(found, int(tower.patches * seen.number("pixel_shuffle_ratio", 0.5) ** 2))
 
 
-def _within(_: Fields, __: Tower, ___: int) -> Joint:
+def _within(_: Fields, __: VisionEncoder, ___: int) -> Projector:
     """Nothing: the tower merges its patches itself."""
-    return Joint([], grid.TOKENS)
+    return Projector([], vision_encoders.MERGED_TOKENS)
 
 
-def _mllama(fields: Fields, _: Tower, hidden: int) -> Joint:
+def _mllama(fields: Fields, _: VisionEncoder, hidden: int) -> Projector:
     """One token: the layers between look at the picture itself."""
     into = Fields(fields.inner("vision_config")).whole("vision_output_dim", default=7680)
-    return Joint(parts.linear(_AT, hidden, into, True), 1)
+    return Projector(modules.linear(_AT, hidden, into, True), 1)
 
 
-def _shallow(at: str, fields: Fields) -> Tower:
-    return grid.qwen3(at, fields, ())
+def _shallow(at: str, fields: Fields) -> VisionEncoder:
+    return vision_encoders.qwen3(at, fields, ())
 
 
 WRAPPERS: Final[dict[str, Wrapper]] = {
@@ -230,19 +228,43 @@ WRAPPERS: Final[dict[str, Wrapper]] = {
         head_at="language_model.lm_head",
     ),
     "mllama": Wrapper(
-        "mllama_text_model", "mllama_vision_model", _mllama, "model.vision_model", joint_last=True
+        "mllama_text_model",
+        "mllama_vision_model",
+        _mllama,
+        "model.vision_model",
+        projector_last=True,
     ),
     "qwen2_vl": Wrapper(
-        "qwen2_vl_text", "", _within, tower=grid.qwen2, tower_at="model.visual", fixed=False
+        "qwen2_vl_text",
+        "",
+        _within,
+        tower=vision_encoders.qwen2,
+        tower_at="model.visual",
+        fixed=False,
     ),
     "qwen2_5_vl": Wrapper(
-        "qwen2_5_vl_text", "", _within, tower=grid.qwen2_5, tower_at="model.visual", fixed=False
+        "qwen2_5_vl_text",
+        "",
+        _within,
+        tower=vision_encoders.qwen2_5,
+        tower_at="model.visual",
+        fixed=False,
     ),
     "qwen3_vl": Wrapper(
-        "qwen3_vl_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False
+        "qwen3_vl_text",
+        "",
+        _within,
+        tower=vision_encoders.qwen3,
+        tower_at="model.visual",
+        fixed=False,
     ),
     "qwen3_vl_moe": Wrapper(
-        "qwen3_vl_moe_text", "", _within, tower=grid.qwen3, tower_at="model.visual", fixed=False
+        "qwen3_vl_moe_text",
+        "",
+        _within,
+        tower=vision_encoders.qwen3,
+        tower_at="model.visual",
+        fixed=False,
     ),
     "qwen3_5": Wrapper(
         "qwen3_5_text", "", _within, tower=_shallow, tower_at="model.visual", fixed=False
@@ -254,13 +276,18 @@ WRAPPERS: Final[dict[str, Wrapper]] = {
         "glm4v_text",
         "",
         _within,
-        tower=grid.glm4v,
+        tower=vision_encoders.glm4v,
         tower_at="model.visual",
         fixed=False,
         inner_ties=True,
     ),
     "glm4v_moe": Wrapper(
-        "glm4v_moe_text", "", _within, tower=grid.glm4v, tower_at="model.visual", fixed=False
+        "glm4v_moe_text",
+        "",
+        _within,
+        tower=vision_encoders.glm4v,
+        tower_at="model.visual",
+        fixed=False,
     ),
 }
 """By `model_type`."""

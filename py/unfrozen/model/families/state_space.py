@@ -1,0 +1,619 @@
+"""Models whose layers carry a state: state spaces, linear attention, and hybrids with attention.
+
+Mamba, Falcon Mamba and Mamba-2 have no feed-forward part. Jamba, Bamba, Granite 4, Falcon-H1 and
+Nemotron-H have attention and state spaces, layer by layer or side by side. In Zamba2 many layers
+share a few attention blocks; each is listed where it is used first, and each use has its own linear
+layer and, of low rank, its own adapters. Qwen3-Next and Qwen3.5 alternate attention with the gated
+delta rule, LFM2 with a short convolution. Names, order and defaults are those of transformers 5.24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from unfrozen.errors import ModelError
+from unfrozen.model import modules
+from unfrozen.model.architecture import (
+    Absent,
+    Architecture,
+    Convolution,
+    Delta,
+    Dual,
+    Experts,
+    Selective,
+)
+from unfrozen.model.blueprint import Blueprint, Tensor
+from unfrozen.model.families import dense, sparse
+from unfrozen.model.fields import MOST_LAYERS, Fields
+
+MAMBA_TYPES: Final = ("mamba", "falcon_mamba", "mamba2")
+
+
+def read_mamba(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `MAMBA_TYPES`; raises ModelError."""
+    hidden = fields.whole("hidden_size")
+    mixer = _read_mamba2(fields) if model_type == "mamba2" else _read_selective(fields, hidden)
+    bias, conv_bias = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
+    inside = (
+        dual("mixer", hidden, mixer, bias, conv_bias)
+        if isinstance(mixer, Dual)
+        else selective("mixer", hidden, mixer, bias, conv_bias)
+    )
+    layers = fields.whole("num_hidden_layers", at_most=MOST_LAYERS)
+    vocab, tied = fields.whole("vocab_size"), fields.flag("tie_word_embeddings", True)
+    before = modules.embedding("backbone.embeddings", vocab, hidden)
+    after = [*modules.norm("backbone.norm_f", hidden), *modules.head(tied, vocab, hidden)]
+    layer = [*modules.norm("norm", hidden), *inside]
+    return Architecture(
+        model_type=model_type,
+        hidden=hidden,
+        layers=layers,
+        heads=1,
+        kv_heads=1,
+        head_dim=1,
+        ffn=1,
+        vocab=vocab,
+        tied=tied,
+        activation=fields.word("hidden_act", default="silu"),
+        mixer=mixer,
+        feeds=False,
+        blueprint=Blueprint(before, [layer], [0] * layers, after, "backbone.layers.{}"),
+    )
+
+
+def _read_selective(fields: Fields, hidden: int) -> Selective:
+    return Selective(
+        inner=int(fields.number("expand", 2) * hidden),
+        state=fields.whole("state_size"),
+        rank=step_rank(fields, "time_step_rank", hidden),
+        conv=fields.whole("conv_kernel"),
+    )
+
+
+def step_rank(fields: Fields, key: str, hidden: int) -> int:
+    """Numbers from which steps are made; "auto" is a sixteenth of the width."""
+    if not fields.is_number(key):
+        return -(-hidden // 16)
+    return fields.whole(key)
+
+
+def _read_mamba2(fields: Fields) -> Dual:
+    return Dual(
+        heads=fields.whole("num_heads"),
+        head_dim=fields.whole("head_dim"),
+        state=fields.whole("state_size"),
+        groups=fields.whole("n_groups"),
+        conv=fields.whole("conv_kernel"),
+        chunk=fields.whole("chunk_size"),
+    )
+
+
+def selective(at: str, hidden: int, m: Selective, bias: bool, conv_bias: bool) -> list[Tensor]:
+    """Mamba's mixer (arXiv 2312.00752, section 3.4); Jamba's steps, B and C pass norms."""
+    found = [Tensor(f"{at}.A_log", (m.inner, m.state), 0), Tensor(f"{at}.D", (m.inner,), 0)]
+    found += convolution(f"{at}.conv1d", m.inner, m.conv, conv_bias)
+    found += modules.linear(f"{at}.in_proj", 2 * m.inner, hidden, bias, 0)
+    found += modules.linear(f"{at}.x_proj", m.rank + 2 * m.state, m.inner, False, 1)
+    found += modules.linear(f"{at}.dt_proj", m.inner, m.rank, True, 0)
+    found += modules.linear(f"{at}.out_proj", hidden, m.inner, bias, 1)
+    if m.normed:
+        for name, width in (("dt", m.rank), ("b", m.state), ("c", m.state)):
+            found += modules.norm(f"{at}.{name}_layernorm", width)
+    return found
+
+
+def dual(
+    at: str, hidden: int, m: Dual, bias: bool, conv_bias: bool, out_bias: bool | None = None
+) -> list[Tensor]:
+    """Mamba-2's mixer (arXiv 2405.21060, section 7)."""
+    found = [Tensor(f"{at}.{name}", (m.heads,), 0) for name in ("dt_bias", "A_log", "D")]
+    found += convolution(f"{at}.conv1d", m.convolved, m.conv, conv_bias)
+    width = m.inner + m.convolved + m.heads
+    found += modules.linear(f"{at}.in_proj", width, hidden, bias, 0)
+    if m.normed:
+        found.append(Tensor(f"{at}.norm.weight", (m.inner,), 0))
+    return found + modules.linear(
+        f"{at}.out_proj", hidden, m.inner, bias if out_bias is None else out_bias, 1
+    )
+
+
+def convolution(name: str, channels: int, length: int, bias: bool) -> list[Tensor]:
+    """A convolution that leaves channels apart."""
+    found = [Tensor(f"{name}.weight", (channels, 1, length), 0)]
+    return found + ([Tensor(f"{name}.bias", (channels,), 0)] if bias else [])
+
+
+HYBRID_TYPES: Final = ("jamba", "bamba", "granitemoehybrid", "falcon_h1", "nemotron_h")
+
+_ATTENTION: Final = ("attention", "full_attention")
+_STATE: Final = ("mamba", "linear_attention")
+_LETTERS: Final = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
+
+
+def read_hybrid(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `HYBRID_TYPES`; raises ModelError."""
+    readers = {
+        "jamba": _jamba,
+        "bamba": _bamba,
+        "granitemoehybrid": _granite,
+        "falcon_h1": _falcon,
+        "nemotron_h": _nemotron,
+    }
+    return readers[model_type](fields)
+
+
+def by_kind(
+    a: Architecture,
+    kinds: dict[str, tuple[Architecture, list[Tensor]]],
+    layer_types: Sequence[str],
+    last: str = "model.final_layernorm",
+    first: str = "model.embed_tokens",
+) -> Architecture:
+    """The architecture of layers whose kinds are `layer_types`, each with its sizes and tensors."""
+    used = [word for word in kinds if word in layer_types]
+    order = tuple(used.index(word) for word in layer_types)
+    before = modules.embedding(first, a.vocab, a.hidden)
+    after = [*modules.norm(last, a.hidden), *modules.head(a.tied, a.vocab, a.hidden)]
+    return replace(
+        a,
+        blueprint=Blueprint(before, [kinds[word][1] for word in used], order, after),
+        variants=tuple(kinds[word][0] for word in used),
+        order=order,
+    )
+
+
+def _attention(a: Architecture) -> list[Tensor]:
+    heads = a.heads, a.kv_heads, a.head_dim
+    return modules.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias)
+
+
+def _jamba(fields: Fields) -> Architecture:
+    a = dense.sizes("jamba", fields, {})
+    layers, count = a.layers, fields.whole("num_experts")
+    period, offset = fields.whole("expert_layer_period"), fields.count("expert_layer_offset")
+    sparse_layers = {i for i in range(layers) if count > 1 and i % period == offset}
+    per_token = min(count, fields.whole("num_experts_per_tok"))
+    rest = frozenset(range(layers)) - sparse_layers
+    a = replace(a, experts=Experts(count, per_token, a.ffn, dense_layers=rest, shared_gate=False))
+    mixer = Selective(
+        inner=fields.whole("mamba_expand") * a.hidden,
+        state=fields.whole("mamba_d_state"),
+        rank=step_rank(fields, "mamba_dt_rank", a.hidden),
+        conv=fields.whole("mamba_d_conv"),
+        normed=True,
+    )
+    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
+    inside = {
+        "full": (a, _attention(a)),
+        "state": (replace(a, mixer=mixer), selective("mamba", a.hidden, mixer, *biases)),
+    }
+    feeds = {
+        "dense": modules.gated("feed_forward", a.hidden, a.ffn),
+        "sparse": modules.mixture("feed_forward", a.hidden, count, a.ffn, "router", first=True),
+    }
+    kinds = {
+        f"{mix} {feed}": (inside[mix][0], [*inside[mix][1], *feeds[feed], *_norms(a, "pre_ff")])
+        for mix in inside
+        for feed in feeds
+    }
+    each, at = fields.whole("attn_layer_period"), fields.count("attn_layer_offset")
+    layer_types = [
+        f"{'full' if i % each == at else 'state'} {'sparse' if i in sparse_layers else 'dense'}"
+        for i in range(layers)
+    ]
+    return by_kind(a, kinds, layer_types)
+
+
+def _norms(a: Architecture, second: str) -> list[Tensor]:
+    names = ("input_layernorm", f"{second}_layernorm")
+    return [t for name in names for t in modules.norm(name, a.hidden)]
+
+
+def _hybrid_mamba2(fields: Fields, hidden: int, normed: bool = True) -> Dual:
+    inner = fields.whole("mamba_expand", default=2) * hidden
+    heads = fields.whole("mamba_n_heads")
+    dim = fields.whole("mamba_d_head") if fields.is_number("mamba_d_head") else inner // heads
+    return Dual(
+        heads=heads,
+        head_dim=dim,
+        state=fields.whole("mamba_d_state"),
+        groups=fields.whole("mamba_n_groups"),
+        conv=fields.whole("mamba_d_conv"),
+        chunk=fields.whole("mamba_chunk_size"),
+        normed=normed,
+    )
+
+
+def _bamba(fields: Fields) -> Architecture:
+    biased: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    a = dense.sizes("bamba", fields, {**biased, "mlp_bias": "mlp_bias"})
+    mixer = _hybrid_mamba2(fields, a.hidden)
+    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
+    begin = [*modules.gated("feed_forward", a.hidden, a.ffn, a.mlp_bias), *_norms(a, "pre_ff")]
+    kinds = {
+        "state": (
+            replace(a, mixer=mixer),
+            [*begin, *dual("mamba", a.hidden, mixer, *biases)],
+        ),
+        "full": (a, [*begin, *_attention(a)]),
+    }
+    full = fields.indices("attn_layer_indices")
+    return by_kind(a, kinds, ["full" if i in full else "state" for i in range(a.layers)])
+
+
+def _granite(fields: Fields) -> Architecture:
+    biased: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    a = dense.sizes("granitemoehybrid", fields, biased)
+    count, shared = fields.count("num_local_experts"), fields.count("shared_intermediate_size")
+    feed = sparse.granite_shared(a.hidden, shared)
+    if count:
+        per_token = fields.whole("num_experts_per_tok")
+        a = replace(
+            a,
+            experts=Experts(count, per_token, a.ffn, shared, shared_gate=False, router="top"),
+        )
+        feed = sparse.granite_mixture(a)
+    else:
+        a = replace(a, ffn=shared or 1)
+    mixer = _hybrid_mamba2(fields, a.hidden)
+    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
+    begin = [*_norms(a, "post_attention"), *feed]
+    kinds = {
+        "state": (
+            replace(a, mixer=mixer),
+            [*begin, *dual("mamba", a.hidden, mixer, *biases)],
+        ),
+        "full": (a, [*begin, *_attention(a)]),
+    }
+    known = (*_ATTENTION, *_STATE)
+    given = fields.kinds("layer_types", a.layers, known)
+    given = given or fields.kinds("layers_block_type", a.layers, known)
+    layer_types = given or ["mamba"] * a.layers
+    return by_kind(a, kinds, _plain(layer_types), "model.norm")
+
+
+def _plain(layer_types: Sequence[str]) -> list[str]:
+    return ["full" if word in _ATTENTION else "state" for word in layer_types]
+
+
+def _falcon(fields: Fields) -> Architecture:
+    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    a = dense.sizes("falcon_h1", fields, {**layout, "mlp_bias": "mlp_bias"})
+    mixer = _hybrid_mamba2(fields, a.hidden, fields.flag("mamba_rms_norm", False))
+    if fields.is_number("mamba_d_ssm") and not fields.is_number("mamba_d_head"):
+        mixer = mixer._replace(head_dim=fields.whole("mamba_d_ssm") // mixer.heads)
+    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
+    out = fields.flag("projectors_bias", False)
+    layer = [
+        *modules.gated("feed_forward", a.hidden, a.ffn, a.mlp_bias),
+        *dual("mamba", a.hidden, mixer, *biases, out),
+        *_attention(a),
+        *_norms(a, "pre_ff"),
+    ]
+    both = replace(a, mixer=mixer, beside=True)
+    return by_kind(both, {"both": (both, layer)}, ["both"] * a.layers)
+
+
+def _nemotron(fields: Fields) -> Architecture:
+    layer_types = _nemotron_words(fields)
+    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias", "mlp": "plain"}
+    layout = {**layout, "mlp_bias": "mlp_bias"}
+    a = dense.sizes("nemotron_h", fields, layout, layers=len(layer_types))
+    activation = fields.word("mlp_hidden_act", default="relu2")
+    a = replace(a, activation=activation, feeds=False)
+    mixer = Dual(
+        heads=fields.whole("mamba_num_heads"),
+        head_dim=fields.whole("mamba_head_dim"),
+        state=fields.whole("ssm_state_size"),
+        groups=fields.whole("n_groups"),
+        conv=fields.whole("conv_kernel"),
+        chunk=fields.whole("chunk_size"),
+    )
+    experts = replace(
+        sparse.grouped(fields),
+        shared_ffn=fields.whole("moe_shared_expert_intermediate_size"),
+        dense_layers=frozenset(i for i, word in enumerate(layer_types) if word != "moe"),
+        gated=False,
+    )
+    a = replace(a, experts=experts if "moe" in layer_types else None)
+    biases = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
+    norm = modules.norm("norm", a.hidden)
+    alone = replace(a, mixer=Absent(), feeds=True)
+    heads = a.heads, a.kv_heads, a.head_dim
+    kinds = {
+        "mamba": (
+            replace(a, mixer=mixer),
+            [*norm, *dual("mixer", a.hidden, mixer, *biases)],
+        ),
+        "moe": (alone, [*norm, *_nemotron_experts(a, experts, fields.count("moe_latent_size"))]),
+        "attention": (
+            a,
+            [*norm, *modules.attention("mixer", a.hidden, heads, a.qkv_bias, a.out_bias)],
+        ),
+        "mlp": (alone, [*norm, *modules.plain("mixer", a.hidden, a.ffn, a.mlp_bias)]),
+    }
+    return by_kind(a, kinds, layer_types, "model.norm_f", "model.embeddings")
+
+
+def _nemotron_words(fields: Fields) -> list[str]:
+    pattern = fields.word("hybrid_override_pattern", default="")
+    if pattern:
+        if set(pattern) - set(_LETTERS):
+            bound = f"its letters are {', '.join(_LETTERS)}"
+            raise ModelError("hybrid_override_pattern", pattern, bound, "copy it from config.json")
+        return [_LETTERS[letter] for letter in pattern]
+    same = {"linear_attention": "mamba", "full_attention": "attention"}
+    known = (*_LETTERS.values(), *same)
+    given = fields.known_names("layers_block_type", known) or fields.known_names(
+        "layer_types", known
+    )
+    return [same.get(word, word) for word in given or ["mamba", "moe", "attention", "mlp"]]
+
+
+def _nemotron_experts(a: Architecture, e: Experts, latent: int) -> list[Tensor]:
+    width, at = latent or a.hidden, "mixer"
+    found = modules.stacked(f"{at}.experts", e.count, width, e.ffn, gate=False)
+    found += modules.linear(f"{at}.gate", e.count, a.hidden)
+    found += modules.plain(f"{at}.shared_experts", a.hidden, e.shared_ffn, a.mlp_bias)
+    if latent:
+        found += modules.linear(f"{at}.fc1_latent_proj", latent, a.hidden, a.mlp_bias)
+        found += modules.linear(f"{at}.fc2_latent_proj", a.hidden, latent, a.mlp_bias)
+    return found
+
+
+ZAMBA_TYPES: Final = ("zamba2",)
+
+_ZAMBA_LAYERS: Final = ("mamba", "linear_attention", "hybrid")
+_ZAMBA_USUAL: Final = (
+    "mamba",
+    *(["mamba"] * 5 + ["hybrid"]) * 7,
+    *["mamba"] * 4,
+    "hybrid",
+    *["mamba"] * 3,
+    "hybrid",
+    *["mamba"] * 2,
+)
+
+
+def read_zamba(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a Zamba2 config.json; raises ModelError."""
+    hidden = fields.whole("hidden_size")
+    layers = fields.whole("num_hidden_layers", at_most=MOST_LAYERS)
+    heads = fields.whole("num_attention_heads")
+    layer_types = fields.kinds("layers_block_type", layers, _ZAMBA_LAYERS) or list(
+        _ZAMBA_USUAL[:layers]
+    )
+    uses = [index for index, word in enumerate(layer_types) if word == "hybrid"]
+    a = Architecture(
+        model_type=model_type,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=fields.whole("num_key_value_heads", default=heads),
+        head_dim=2 * hidden // heads,
+        ffn=fields.whole("intermediate_size", default=4 * hidden),
+        vocab=fields.whole("vocab_size"),
+        tied=fields.flag("tie_word_embeddings", True),
+        activation=fields.word("hidden_act", default="gelu"),
+        estimated="its shared blocks",
+    )
+    mixer = _zamba_mixer(fields, hidden)
+    biased = fields.flag("add_bias_linear", False)
+    state = dual("mamba", hidden, mixer, biased, True)
+    state += modules.norm("input_layernorm", hidden)
+    kinds, order = [state], [0] * layers
+    blocks = fields.whole("num_mem_blocks")
+    for place, index in enumerate(uses[:blocks]):
+        kinds.append(_zamba_hybrid(a, state, _zamba_block(fields, a, place, len(uses), blocks)))
+        order[index] = len(kinds) - 1
+    kinds.append(_zamba_hybrid(a, state, []))
+    for index in uses[blocks:]:
+        order[index] = len(kinds) - 1
+    before = modules.embedding("model.embed_tokens", a.vocab, hidden)
+    after = [*modules.norm("model.final_layernorm", hidden), *modules.head(a.tied, a.vocab, hidden)]
+    alone = replace(a, mixer=mixer, feeds=False)
+    return replace(
+        a,
+        blueprint=Blueprint(before, kinds, order, after),
+        variants=(alone, replace(a, mixer=mixer, beside=True)),
+        order=tuple(int(kind > 0) for kind in order),
+    )
+
+
+def _zamba_mixer(fields: Fields, hidden: int) -> Dual:
+    heads = fields.whole("n_mamba_heads")
+    return Dual(
+        heads=heads,
+        head_dim=int(fields.number("mamba_expand", 2) * hidden) // heads,
+        state=fields.whole("mamba_d_state"),
+        groups=fields.whole("mamba_ngroups"),
+        conv=fields.whole("mamba_d_conv"),
+        chunk=fields.whole("chunk_size"),
+    )
+
+
+def _zamba_hybrid(a: Architecture, state: list[Tensor], block: list[Tensor]) -> list[Tensor]:
+    inside = [replace(t, name=f"mamba_decoder.{t.name}") for t in state]
+    shared = [replace(t, name=f"shared_transformer.{t.name}") for t in block]
+    return [*modules.linear("linear", a.hidden, a.hidden), *inside, *shared]
+
+
+def _zamba_block(
+    fields: Fields, a: Architecture, block: int, uses: int, blocks: int
+) -> list[Tensor]:
+    """A block with the adapters of all its uses."""
+    both, rank = 2 * a.hidden, fields.whole("adapter_rank")
+    mine = [use for use in range(uses) if use % blocks == block]
+    heads = a.heads, a.kv_heads, a.head_dim
+    found = modules.attention("self_attn", both, heads)
+    found[-1] = replace(found[-1], shape=(a.hidden, a.q_width))
+    if fields.flag("use_shared_attention_adapter", False):
+        for name in ("q", "k", "v"):
+            at = f"self_attn.linear_{name}_adapter_list"
+            for use in mine:
+                found += modules.linear(f"{at}.{use}.0", rank, both)
+                found += modules.linear(f"{at}.{use}.1", both, rank)
+    biased = fields.flag("add_bias_linear", False)
+    found += modules.linear("feed_forward.gate_up_proj", 2 * a.ffn, a.hidden, biased, 0)
+    found += modules.linear("feed_forward.down_proj", a.hidden, a.ffn, biased, 1)
+    for use in mine:
+        at = f"feed_forward.gate_up_proj_adapter_list.{use}"
+        found += modules.linear(f"{at}.0", rank, a.hidden)
+        found += modules.linear(f"{at}.1", 2 * a.ffn, rank)
+    found += modules.norm("input_layernorm", both)
+    return found + modules.norm("pre_ff_layernorm", a.hidden)
+
+
+LINEAR_TYPES: Final = (
+    "qwen3_next",
+    "qwen3_5_text",
+    "qwen3_5_moe_text",
+    "lfm2",
+    "lfm2_moe",
+)
+
+_LINEAR_LAYERS: Final = ("full_attention", "linear_attention")
+
+
+def read_linear(model_type: str, fields: Fields) -> Architecture:
+    """The architecture named by a config.json of one of `LINEAR_TYPES`; raises ModelError."""
+    return _lfm2(model_type, fields) if model_type.startswith("lfm2") else _qwen(model_type, fields)
+
+
+def _qwen(model_type: str, fields: Fields) -> Architecture:
+    a = _qwen_sizes(model_type, fields)
+    mixer = Delta(
+        key_heads=fields.whole("linear_num_key_heads"),
+        value_heads=fields.whole("linear_num_value_heads"),
+        key_dim=fields.whole("linear_key_head_dim"),
+        value_dim=fields.whole("linear_value_head_dim"),
+        conv=fields.whole("linear_conv_kernel_dim"),
+        joined=model_type == "qwen3_next",
+    )
+    norms = [t for name in dense.PRE for t in modules.norm(name, a.hidden)]
+    inside = {
+        "linear_attention": (replace(a, mixer=mixer), _delta(a.hidden, mixer)),
+        "full_attention": (a, _gated_attention(a)),
+    }
+    feeds = {"dense": modules.gated("mlp", a.hidden, a.ffn)}
+    if a.experts:
+        feeds["sparse"] = _qwen_mixture(a, a.experts)
+    kinds = {
+        f"{word} {feed}": (inside[word][0], [*inside[word][1], *feeds[feed], *norms])
+        for word in inside
+        for feed in feeds
+    }
+    every = fields.whole("full_attention_interval", default=4)
+    default = [_LINEAR_LAYERS[bool((index + 1) % every)] for index in range(a.layers)]
+    layer_types = fields.kinds("layer_types", a.layers, _LINEAR_LAYERS) or default
+    named = [f"{w} {'sparse' if a.is_sparse(i) else 'dense'}" for i, w in enumerate(layer_types)]
+    return by_kind(a, kinds, named, "model.norm")
+
+
+def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
+    layout: dense.Traits = {"bias": "attention_bias", "out_bias": "attention_bias"}
+    moe = model_type == "qwen3_5_moe_text"
+    a = dense.sizes(model_type, fields, {**layout, "qk_norm": "head", "norm": "rms_fp32"}, not moe)
+    a = replace(a, gates_output=True, copies_rotated=True)
+    if model_type == "qwen3_5_text" or fields.count("num_experts") == 0:
+        return a
+    experts = Experts(
+        count=fields.whole("num_experts"),
+        per_token=fields.whole("num_experts_per_tok"),
+        ffn=fields.whole("moe_intermediate_size"),
+        shared_ffn=fields.whole("shared_expert_intermediate_size"),
+        every=1 if moe else fields.whole("decoder_sparse_step", default=1),
+        dense_layers=frozenset() if moe else fields.indices("mlp_only_layers"),
+        normalised=moe or fields.flag("norm_topk_prob", True),
+    )
+    return replace(a, experts=experts, ffn=experts.ffn if moe else a.ffn)
+
+
+def _gated_attention(a: Architecture) -> list[Tensor]:
+    """The queries' matrix also makes the gate that the output passes."""
+    heads = a.heads, a.kv_heads, a.head_dim
+    found = modules.attention("self_attn", a.hidden, heads, a.qkv_bias, a.out_bias)
+    both = [t.with_length(2 * t.shape[0]) if "q_proj" in t.name else t for t in found]
+    norms = [t for name in ("q_norm", "k_norm") for t in modules.norm(name, a.head_dim)]
+    return [*both, *(replace(t, name=f"self_attn.{t.name}") for t in norms)]
+
+
+def _delta(hidden: int, m: Delta) -> list[Tensor]:
+    at = "linear_attn"
+    found = [Tensor(f"{at}.{name}", (m.value_heads,), 0) for name in ("dt_bias", "A_log")]
+    found += convolution(f"{at}.conv1d", 2 * m.keys + m.values, m.conv, False)
+    out = [*modules.norm(f"{at}.norm", m.value_dim)]
+    out += modules.linear(f"{at}.out_proj", hidden, m.values, cut=1)
+    widths = {"qkv": 2 * m.keys + m.values, "z": m.values, "b": m.value_heads, "a": m.value_heads}
+    if not m.joined:
+        for name, width in widths.items():
+            out += modules.linear(f"{at}.in_proj_{name}", width, hidden, cut=0)
+        return found + out
+    found += modules.linear(f"{at}.in_proj_qkvz", widths["qkv"] + m.values, hidden, cut=0)
+    found += modules.linear(f"{at}.in_proj_ba", 2 * m.value_heads, hidden, cut=0)
+    return found + out
+
+
+def _qwen_mixture(a: Architecture, e: Experts) -> list[Tensor]:
+    found = modules.mixture("mlp", a.hidden, e.count, e.ffn, "gate", first=True)
+    found += modules.gated("mlp.shared_expert", a.hidden, e.shared_ffn)
+    return found + modules.linear("mlp.shared_expert_gate", 1, a.hidden)
+
+
+def _lfm2(model_type: str, fields: Fields) -> Architecture:
+    a = dense.sizes(model_type, fields, {"qk_norm": "head"})
+    feeds = {"dense": ("w1", "w3", "w2")}
+    if model_type == "lfm2":
+        tied = fields.flag("tie_embedding", a.tied)
+        a = replace(a, ffn=_adjusted(fields), tied=tied)
+    else:
+        first = frozenset(range(min(a.layers, fields.count("num_dense_layers"))))
+        experts = Experts(
+            count=fields.whole("num_experts"),
+            per_token=fields.whole("num_experts_per_tok"),
+            ffn=fields.whole("moe_intermediate_size"),
+            dense_layers=first,
+            normalised=fields.flag("norm_topk_prob", True),
+            router="sigmoid",
+        )
+        a = replace(a, experts=experts)
+    mixer, bias = (
+        Convolution(a.hidden, fields.whole("conv_L_cache")),
+        fields.flag("conv_bias", False),
+    )
+    names = ("q_proj", "k_proj", "v_proj", "out_proj")
+    heads = a.heads, a.kv_heads, a.head_dim
+    full = modules.attention("self_attn", a.hidden, heads, names=names)
+    full += modules.norm("self_attn.q_layernorm", a.head_dim)
+    full += modules.norm("self_attn.k_layernorm", a.head_dim)
+    short = convolution("conv.conv", a.hidden, mixer.conv, bias)
+    short += modules.linear("conv.in_proj", 3 * a.hidden, a.hidden, bias, 0)
+    short += modules.linear("conv.out_proj", a.hidden, a.hidden, bias, 1)
+    norms = [t for n in ("operator_norm", "ffn_norm") for t in modules.norm(n, a.hidden)]
+    kinds = {}
+    for is_sparse in (False, True) if a.experts else (False,):
+        feed = modules.gated("feed_forward", a.hidden, a.ffn, names=feeds["dense"])
+        if is_sparse and a.experts:
+            feed = modules.mixture("feed_forward", a.hidden, a.experts.count, a.experts.ffn)
+        kinds[f"full_attention {is_sparse}"] = (a, [*full, *feed, *norms])
+        kinds[f"conv {is_sparse}"] = (replace(a, mixer=mixer), [*short, *feed, *norms])
+    return by_kind(a, kinds, _lfm2_words(a, fields), "model.embedding_norm")
+
+
+def _lfm2_words(a: Architecture, fields: Fields) -> list[str]:
+    given = fields.kinds("layer_types", a.layers, ("full_attention", "conv"))
+    full = fields.numbers("full_attn_idxs", list(range(a.layers)))
+    layer_types = given or ["full_attention" if i in full else "conv" for i in range(a.layers)]
+    return [f"{word} {a.is_sparse(index)}" for index, word in enumerate(layer_types)]
+
+
+def _adjusted(fields: Fields) -> int:
+    """The inner width that LFM2 derives from the one in the config."""
+    ffn = fields.whole("block_ff_dim", "intermediate_size")
+    if not fields.flag("block_auto_adjust_ff_dim", True):
+        return ffn
+    ffn = int(fields.number("block_ffn_dim_multiplier", 1.0) * int(2 * ffn / 3))
+    multiple = fields.whole("block_multiple_of")
+    return multiple * -(-ffn // multiple)
