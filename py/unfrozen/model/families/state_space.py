@@ -365,8 +365,8 @@ def _nemotron_experts(a: Architecture, e: Experts, latent: int) -> list[Tensor]:
 
 ZAMBA_TYPES: Final = ("zamba2",)
 
-_ZAMBA_LAYERS: Final = ("mamba", "linear_attention", "hybrid")
-_ZAMBA_USUAL: Final = (
+_ZAMBA_KINDS: Final = ("mamba", "linear_attention", "hybrid")
+_ZAMBA: Final = (
     "mamba",
     *(["mamba"] * 5 + ["hybrid"]) * 7,
     *["mamba"] * 4,
@@ -382,9 +382,7 @@ def read_zamba(model_type: str, fields: Fields) -> Architecture:
     hidden = fields.whole("hidden_size")
     layers = fields.whole("num_hidden_layers", at_most=MOST_LAYERS)
     heads = fields.whole("num_attention_heads")
-    layer_types = fields.kinds("layers_block_type", layers, _ZAMBA_LAYERS) or list(
-        _ZAMBA_USUAL[:layers]
-    )
+    layer_types = fields.kinds("layers_block_type", layers, _ZAMBA_KINDS) or list(_ZAMBA[:layers])
     uses = [index for index, word in enumerate(layer_types) if word == "hybrid"]
     a = Architecture(
         model_type=model_type,
